@@ -1,0 +1,1 @@
+"""A voice that keeps speaking when its provider does not."""
