@@ -1,0 +1,1 @@
+"""What turns text into audio: vendors' APIs and local voices, one file each."""

@@ -1,0 +1,81 @@
+"""What a provider is. Whoever implements this Protocol and names it in the entry point group
+`steadyvoice.providers` can be used by its kind in the configuration file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How a provider would speak a request, settled before anything is spent."""
+
+    format: AudioFormat  # of the audio it will send; the asked one where it can
+    voice: str  # its own id for the voice
+    model: str | None = None
+    max_characters: int | None = None  # in one request; longer texts come in pieces
+    knows_voice: bool = True  # False: it stands in with its default voice
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The vendor took the request. From here on it may be billed."""
+
+    request_id: str | None = None
+    characters_billed: float | None = None
+    concurrent_requests: int | None = None  # in flight on this account, the vendor says
+    concurrency_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Some bytes of audio in the offered format, cut anywhere; with times, when the vendor sends them.
+
+    The alignment counts seconds from the beginning of this request's audio.
+    """
+
+    data: bytes
+    alignment: Alignment | None = None
+
+
+class Provider(Protocol):
+    """Something that turns text into audio."""
+
+    @property
+    def name(self) -> str:
+        """Its name in configuration, logs and errors; its circuit has the same."""
+        ...
+
+    @property
+    def local(self) -> bool:
+        """Whether it speaks without a network: always worth a try, whatever the deadline says."""
+        ...
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        """Say how it would speak this, without I/O.
+
+        Raises a TTSRequestError when it cannot: TTSVoiceUnknownError, TTSUnsupportedFormatError, ...
+        """
+        ...
+
+    def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        """Speak: one `Accepted` first, then `Audio` until the end.
+
+        Raises TTSError of the fitting kind; a `connection_timeout` in seconds bounds connecting, all other
+        clocks are the service's, which closes the generator when one runs out. The request's text fits the
+        offer's `max_characters` and is not empty.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and child processes. It may be used again afterwards."""
+        ...

@@ -1,0 +1,313 @@
+"""Errors for people: what happened, whose fault it is, what to do next. One class per kind of failure.
+
+TTSError
+├── TTSRequestError          the caller's to mend
+│   ├── TTSBadRequestError  TTSTextTooLongError  TTSUnsupportedFormatError
+│   ├── TTSVoiceUnknownError  TTSModelUnknownError  TTSDeadlineError
+│   └── TTSConfigurationError
+├── TTSCredentialError       the account's
+│   ├── TTSInvalidKeyError  TTSQuotaExceededError
+│   └── TTSAccountFlaggedError  TTSPlanRequiredError
+├── TTSProviderError         the vendor's, the network's, or an engine's
+│   ├── TTSServerError  TTSBusyError  TTSConcurrencyError  TTSConnectError
+│   ├── TTSTimeoutError
+│   │   ├── TTSConnectTimeoutError  TTSReadTimeoutError
+│   │   └── TTSStalledError  TTSTotalTimeoutError
+│   ├── TTSNotSpeechError
+│   │   ├── TTSEmptyAudioError  TTSNotAudioError
+│   │   └── TTSCutError  TTSTooShortError
+│   ├── TTSSocketError
+│   │   ├── TTSFinalWithoutAudioError  TTSSocketIdleError
+│   │   └── TTSSocketRestartedError  TTSSocketDroppedError
+│   └── TTSLocalCrashError  TTSPluginError
+├── TTSHoldError             a credential, voice or model is set aside until a time
+├── TTSStreamInterruptedError  some was heard, the rest was not
+├── TTSAllProvidersFailedError
+└── TTSCircuitOpenError      (in the service, for it is a CircuitOpenError too)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from steadyvoice.speech.taxonomy import Kind, Meaning, meaning_of
+
+
+class TTSError(Exception):
+    """Anything that keeps a text from being spoken.
+
+    `message` says what happened, without secrets. `status`, `request_id` and `body` (at most a few hundred
+    characters) are the vendor's own; `retry_after` is in seconds, where somebody named a time.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.provider = provider
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.body = body
+
+    @property
+    def meaning(self) -> Meaning:
+        """Whose fault it is and what may be done about it."""
+        return meaning_of(self.kind)
+
+    def __str__(self) -> str:
+        subject = f"{self.provider}: " if self.provider else ""
+        request = f" [request {self.request_id}]" if self.request_id else ""
+        wait = f" (again in {self.retry_after:.0f} s)" if self.retry_after else ""
+        return f"{subject}{self.message}{wait}{request}; {self.meaning.advice}"
+
+
+class TTSRequestError(TTSError):
+    """The caller's to mend."""
+
+
+class TTSBadRequestError(TTSRequestError, ValueError):
+    """The request makes no sense to the provider, or to us."""
+
+    kind = Kind.BAD_REQUEST
+
+
+class TTSTextTooLongError(TTSRequestError):
+    """The text is over the provider's limit."""
+
+    kind = Kind.TEXT_TOO_LONG
+
+
+class TTSUnsupportedFormatError(TTSRequestError, ValueError):
+    """Nobody here knows this audio format."""
+
+    kind = Kind.UNSUPPORTED_FORMAT
+
+
+class TTSVoiceUnknownError(TTSRequestError):
+    """The voice is not in the provider's map, or the vendor does not know the id."""
+
+    kind = Kind.VOICE_UNKNOWN
+
+
+class TTSModelUnknownError(TTSRequestError):
+    """The vendor does not serve this model, or no longer."""
+
+    kind = Kind.MODEL_UNKNOWN
+
+
+class TTSDeadlineError(TTSRequestError, TimeoutError):
+    """The call's own deadline came before the provider was through."""
+
+    kind = Kind.DEADLINE
+
+
+class TTSConfigurationError(TTSRequestError, ValueError):
+    """A setting is missing, unknown or impossible. The message begins with the setting's full path."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class TTSCredentialError(TTSError):
+    """The account's to mend."""
+
+
+class TTSInvalidKeyError(TTSCredentialError):
+    """The vendor does not accept the API key."""
+
+    kind = Kind.INVALID_KEY
+
+
+class TTSQuotaExceededError(TTSCredentialError):
+    """The account is out of credit."""
+
+    kind = Kind.QUOTA_EXCEEDED
+
+
+class TTSAccountFlaggedError(TTSCredentialError):
+    """The vendor suspects abuse."""
+
+    kind = Kind.ACCOUNT_FLAGGED
+
+
+class TTSPlanRequiredError(TTSCredentialError):
+    """The voice or format needs a larger plan."""
+
+    kind = Kind.PLAN_REQUIRED
+
+
+class TTSProviderError(TTSError):
+    """The vendor's, the network's or an engine's fault."""
+
+
+class TTSServerError(TTSProviderError):
+    """The vendor's server failed."""
+
+    kind = Kind.SERVER_ERROR
+
+
+class TTSBusyError(TTSProviderError):
+    """The vendor asks for fewer requests."""
+
+    kind = Kind.BUSY
+
+
+class TTSConcurrencyError(TTSProviderError):
+    """More requests at once than the account allows."""
+
+    kind = Kind.CONCURRENCY
+
+
+class TTSConnectError(TTSProviderError, ConnectionError):
+    """No connection: refused, unreachable, unknown host or failed TLS."""
+
+    kind = Kind.CONNECT_FAILED
+
+
+class TTSTimeoutError(TTSProviderError, TimeoutError):
+    """The provider took too long."""
+
+
+class TTSConnectTimeoutError(TTSTimeoutError):
+    """No connection within `connection_timeout`."""
+
+    kind = Kind.CONNECT_TIMEOUT
+
+
+class TTSReadTimeoutError(TTSTimeoutError):
+    """No decodable audio within `read_timeout` (or `first_audio_timeout`)."""
+
+    kind = Kind.READ_TIMEOUT
+
+
+class TTSStalledError(TTSTimeoutError):
+    """Audio came, and then nothing for `stall_timeout`."""
+
+    kind = Kind.STALLED
+
+
+class TTSTotalTimeoutError(TTSTimeoutError):
+    """The whole took longer than `total_timeout` and the audio delivered so far."""
+
+    kind = Kind.TOTAL_TIMEOUT
+
+
+class TTSNotSpeechError(TTSProviderError):
+    """The vendor said yes, but what it sent is not the speech it was asked for."""
+
+
+class TTSEmptyAudioError(TTSNotSpeechError):
+    """A success without a byte of audio."""
+
+    kind = Kind.EMPTY_AUDIO
+
+
+class TTSNotAudioError(TTSNotSpeechError):
+    """A success that is JSON, HTML or noise."""
+
+    kind = Kind.NOT_AUDIO
+
+
+class TTSCutError(TTSNotSpeechError):
+    """The connection broke before the end."""
+
+    kind = Kind.CUT
+
+
+class TTSTooShortError(TTSNotSpeechError):
+    """A clean end, long before the text can be over."""
+
+    kind = Kind.TOO_SHORT
+
+
+class TTSSocketError(TTSProviderError):
+    """A websocket ended in one of its own ways."""
+
+
+class TTSFinalWithoutAudioError(TTSSocketError):
+    """The last message came without any audio before it."""
+
+    kind = Kind.FINAL_WITHOUT_AUDIO
+
+
+class TTSSocketIdleError(TTSSocketError):
+    """The vendor closed a connection that we left idle."""
+
+    kind = Kind.SOCKET_IDLE
+
+
+class TTSSocketRestartedError(TTSSocketError):
+    """The vendor's server restarts."""
+
+    kind = Kind.SOCKET_RESTARTED
+
+
+class TTSSocketDroppedError(TTSSocketError):
+    """The connection vanished without a goodbye."""
+
+    kind = Kind.SOCKET_DROPPED
+
+
+class TTSLocalCrashError(TTSProviderError):
+    """The child process of a local voice died."""
+
+    kind = Kind.LOCAL_CRASH
+
+
+class TTSPluginError(TTSProviderError):
+    """A provider raised something that is not a TTSError."""
+
+    kind = Kind.PLUGIN_BUG
+
+
+class TTSHoldError(TTSError):
+    """A credential, voice or model is set aside until a time."""
+
+    kind = Kind.ON_HOLD
+
+
+class TTSAllProvidersFailedError(TTSError):
+    """Nobody could speak. `causes` holds the last error of each provider that was asked or passed over."""
+
+    def __init__(self, causes: Sequence[TTSError]) -> None:
+        said = "; ".join(_brief(cause) for cause in causes) or "there is none left to ask"
+        super().__init__(f"no provider could speak: {said}")
+        self.causes = tuple(causes)
+        waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
+        self.retry_after = min(waits, default=None)
+
+    # The kind of a summary is that of its first cause: the provider the caller would rather have heard.
+    @property
+    def kind(self) -> Kind:  # type: ignore[override]
+        return self.causes[0].kind if self.causes else Kind.MISCONFIGURED
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TTSStreamInterruptedError(TTSAllProvidersFailedError):
+    """Some of the utterance was delivered; the rest could not be. `delivered` is in seconds of audio."""
+
+    def __init__(self, causes: Sequence[TTSError], *, delivered: float) -> None:
+        super().__init__(causes)
+        self.delivered = delivered
+        self.message = f"the voice broke off after {delivered:.1f} s of audio: {self.message}"
+
+
+def _brief(error: TTSError) -> str:
+    wait = f", again in {error.retry_after:.0f} s" if error.retry_after else ""
+    request = f", request {error.request_id}" if error.request_id else ""
+    return f"{error.provider or 'steadyvoice'} ({error.message}{wait}{request}: {error.meaning.advice})"

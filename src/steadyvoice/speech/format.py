@@ -1,0 +1,135 @@
+"""Audio formats, in ElevenLabs' `output_format` names: the common tongue between callers, providers and doors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+
+from steadyvoice.speech.errors import TTSUnsupportedFormatError
+
+
+class Codec(Enum):
+    """How samples are written down. All of it is mono."""
+
+    PCM = "pcm"  # signed 16-bit little-endian samples, no header
+    WAV = "wav"  # the same behind a RIFF header
+    MP3 = "mp3"
+    OPUS = "opus"  # in an Ogg container
+    ULAW = "ulaw"  # 8-bit logarithmic samples, no header
+    ALAW = "alaw"
+    AAC = "aac"  # in ADTS frames
+    FLAC = "flac"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """One audio format: codec, samples per second, and kilobits per second where the codec has a bit rate."""
+
+    codec: Codec
+    sample_rate: int
+    bitrate: int | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> AudioFormat:
+        """Read a name such as `mp3_44100_128`, or a bare codec such as `mp3`, which means its usual form.
+
+        Raises TTSUnsupportedFormatError, which lists what there is.
+        """
+        full = USUAL.get(name, name)
+        if full not in FORMAT_NAMES:
+            raise TTSUnsupportedFormatError(
+                f"unknown audio format {name!r}: use one of {', '.join(FORMAT_NAMES)}, or just {', '.join(USUAL)}"
+            )
+        codec, rate, *bitrate = full.split("_")
+        return cls(Codec(codec), int(rate), int(bitrate[0]) if bitrate else None)
+
+    @classmethod
+    def of_file(cls, path: str | PurePath) -> AudioFormat:
+        """Choose the format a file's extension promises. Raises TTSUnsupportedFormatError."""
+        extension = PurePath(path).suffix.lower().removeprefix(".")
+        name = {"ogg": "opus", "raw": "pcm", "ul": "ulaw", "al": "alaw"}.get(extension, extension)
+        if name not in USUAL:
+            raise TTSUnsupportedFormatError(
+                f"cannot tell an audio format from {PurePath(path).name!r}: "
+                f"end it in {', '.join('.' + known for known in USUAL)}, or name a format"
+            )
+        return cls.parse(name)
+
+    @property
+    def name(self) -> str:
+        """The name this format is asked for by."""
+        parts = (self.codec.value, self.sample_rate, self.bitrate)
+        return "_".join(str(part) for part in parts if part is not None)
+
+    @property
+    def mime_type(self) -> str:
+        """What to call it in a Content-Type header."""
+        return _MIME_TYPES[self.codec]
+
+    @property
+    def extension(self) -> str:
+        """How a file of it ends, without the dot."""
+        return "ogg" if self.codec is Codec.OPUS else self.codec.value
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """Exact for raw samples and constant for WAV after its header; None where frames vary."""
+        if self.codec in (Codec.PCM, Codec.WAV):
+            return 2.0 * self.sample_rate
+        if self.codec in (Codec.ULAW, Codec.ALAW):
+            return float(self.sample_rate)
+        return None
+
+    @property
+    def joinable(self) -> bool:
+        """Whether two pieces laid end to end are again one piece of this format."""
+        return self.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW, Codec.MP3, Codec.AAC)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# https://elevenlabs.io/docs/api-reference/text-to-speech/convert, `output_format`
+ELEVENLABS_FORMAT_NAMES = (
+    "mp3_22050_32",
+    "mp3_24000_48",
+    *(f"mp3_44100_{kbps}" for kbps in (32, 64, 96, 128, 192)),
+    *(f"pcm_{rate}" for rate in (8000, 16000, 22050, 24000, 32000, 44100, 48000)),
+    *(f"wav_{rate}" for rate in (8000, 16000, 22050, 24000, 32000, 44100, 48000)),
+    *(f"opus_48000_{kbps}" for kbps in (32, 64, 96, 128, 192)),
+    "ulaw_8000",
+    "alaw_8000",
+)
+
+# aac and flac are what OpenAI-compatible servers offer besides.
+FORMAT_NAMES = (
+    *ELEVENLABS_FORMAT_NAMES,
+    "aac_24000_64",
+    "aac_44100_128",
+    "flac_24000",
+    "flac_44100",
+    "flac_48000",
+)
+
+USUAL = {
+    "mp3": "mp3_44100_128",
+    "wav": "wav_24000",
+    "pcm": "pcm_24000",
+    "opus": "opus_48000_64",
+    "ulaw": "ulaw_8000",
+    "alaw": "alaw_8000",
+    "aac": "aac_44100_128",
+    "flac": "flac_24000",
+}
+
+_MIME_TYPES = {
+    Codec.PCM: "audio/pcm",
+    Codec.WAV: "audio/wav",
+    Codec.MP3: "audio/mpeg",
+    Codec.OPUS: "audio/ogg",
+    Codec.ULAW: "audio/basic",
+    Codec.ALAW: "audio/x-alaw-basic",
+    Codec.AAC: "audio/aac",
+    Codec.FLAC: "audio/flac",
+}

@@ -1,0 +1,154 @@
+"""What each failure means: one row a kind, and all code asks this table how to react.
+
+Adapters turn what a vendor sent into a kind; after that nobody looks at status codes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What went wrong."""
+
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    BAD_REQUEST = "bad_request"
+    TEXT_TOO_LONG = "text_too_long"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    VOICE_UNKNOWN = "voice_unknown"
+    PLAN_REQUIRED = "plan_required"
+    MODEL_UNKNOWN = "model_unknown"
+    INVALID_KEY = "invalid_key"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    ACCOUNT_FLAGGED = "account_flagged"
+    CONCURRENCY = "concurrency"
+    BUSY = "busy"
+    SERVER_ERROR = "server_error"
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    READ_TIMEOUT = "read_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    STALLED = "stalled"
+    CUT = "cut"
+    TOO_SHORT = "too_short"
+    EMPTY_AUDIO = "empty_audio"
+    NOT_AUDIO = "not_audio"
+    FINAL_WITHOUT_AUDIO = "final_without_audio"
+    SOCKET_IDLE = "socket_idle"
+    SOCKET_RESTARTED = "socket_restarted"
+    SOCKET_DROPPED = "socket_dropped"
+    LOCAL_CRASH = "local_crash"
+    CIRCUIT_OPEN = "circuit_open"
+    ON_HOLD = "on_hold"
+    MISCONFIGURED = "misconfigured"
+    PLUGIN_BUG = "plugin_bug"
+
+
+class Blame(Enum):
+    """Whose fault it is."""
+
+    CALLER = "caller"
+    PROVIDER = "provider"
+    NETWORK = "network"
+    CREDENTIAL = "credential"
+    US = "us"
+
+
+class Retry(Enum):
+    """Whether the same provider may be asked the same again."""
+
+    NO = "no"
+    NOW = "now"  # at once, on a new connection
+    AFTER = "after"  # after a backoff, or when the vendor says
+    LAST = "last"  # perhaps billed already: only when no other provider can take it
+
+
+class Scope(Enum):
+    """What is sick: this one request, a voice or model, the provider, or the credential."""
+
+    REQUEST = "request"
+    VOICE = "voice"
+    MODEL = "model"
+    PROVIDER = "provider"
+    CREDENTIAL = "credential"
+
+
+class Billed(Enum):
+    """Whether the vendor may have charged for the attempt."""
+
+    NO = "no"
+    UNKNOWN = "unknown"
+    YES = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One row of the table. `counts` is the weight in the circuit's failure rate; `hold` is in seconds."""
+
+    blame: Blame
+    retry: Retry
+    counts: float
+    scope: Scope
+    fail_over: bool
+    billed: Billed
+    hold: float | None
+    advice: str
+
+
+def meaning_of(kind: Kind) -> Meaning:
+    """Look a kind up."""
+    return TABLE[kind]
+
+
+_MINUTE, _HOUR = 60.0, 3600.0
+
+
+def _table() -> dict[Kind, Meaning]:
+    caller, provider, network, credential, us = Blame
+    no, now, after, last = Retry
+    request, voice, model, whole, key = Scope
+    unbilled, unknown, billed = Billed
+    k = Kind
+    # fmt: off
+    rows = {
+        #                       blame       retry  counts scope    fail over  billed  hold, s       what to do next
+        k.CANCELLED:           (caller,     no,    0.0, request, False, unknown,  None,         "nothing: the caller went away"),
+        k.DEADLINE:            (caller,     no,    0.0, request, True,  unknown,  None,         "allow more time: the deadline of this call was shorter than the provider needed"),
+        k.BAD_REQUEST:         (caller,     no,    0.0, request, False, unbilled, None,         "correct the request"),
+        k.TEXT_TOO_LONG:       (caller,     no,    0.0, request, True,  unbilled, None,         "split the text at sentences"),
+        k.UNSUPPORTED_FORMAT:  (caller,     no,    0.0, request, True,  unbilled, None,         "ask for another audio format"),
+        k.VOICE_UNKNOWN:       (caller,     no,    0.0, voice,   True,  unbilled, 10 * _MINUTE, "check the voice id in the provider's `voices`"),
+        k.PLAN_REQUIRED:       (credential, no,    0.0, voice,   True,  unbilled, _HOUR,        "choose a voice or format that the plan includes, or upgrade the plan"),
+        k.MODEL_UNKNOWN:       (caller,     no,    0.0, model,   True,  unbilled, _HOUR,        "set the provider's `model` to one it still serves"),
+        k.INVALID_KEY:         (credential, no,    0.0, key,     True,  unbilled, 10 * _MINUTE, "check the API key"),
+        k.QUOTA_EXCEEDED:      (credential, no,    0.0, key,     True,  unbilled, 15 * _MINUTE, "buy credit or wait for the reset"),
+        k.ACCOUNT_FLAGGED:     (credential, no,    0.0, key,     True,  unbilled, _HOUR,        "use a paid plan or another network: retrying makes it worse"),
+        k.CONCURRENCY:         (us,         no,    0.0, request, True,  unbilled, None,         "send fewer requests at once"),
+        k.BUSY:                (provider,   after, 0.5, whole,   True,  unbilled, None,         "wait; the vendor asks for fewer requests"),
+        k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait; look at the vendor's status page"),
+        k.CONNECT_FAILED:      (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network and `base_url`"),
+        k.CONNECT_TIMEOUT:     (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network, or raise `connection_timeout`"),
+        k.READ_TIMEOUT:        (provider,   last,  1.0, whole,   True,  unknown,  None,         "wait, or raise `read_timeout`"),
+        k.TOTAL_TIMEOUT:       (provider,   last,  1.0, whole,   True,  unknown,  None,         "wait, or raise `total_timeout`"),
+        k.STALLED:             (provider,   last,  1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
+        k.CUT:                 (provider,   last,  1.0, whole,   True,  billed,   None,         "wait; the vendor hung up before the end"),
+        k.TOO_SHORT:           (provider,   last,  1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
+        k.EMPTY_AUDIO:         (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait; the vendor answered without any audio"),
+        k.NOT_AUDIO:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "check `base_url`: something else than speech answers there"),
+        k.FINAL_WITHOUT_AUDIO: (provider,   after, 1.0, whole,   True,  unknown,  None,         "check the account's credit"),
+        k.SOCKET_IDLE:         (us,         now,   0.0, request, False, unbilled, None,         "report this: the connection was left idle"),
+        k.SOCKET_RESTARTED:    (provider,   now,   0.0, whole,   True,  unknown,  5.0,          "nothing: the vendor restarts"),
+        k.SOCKET_DROPPED:      (network,    now,   1.0, whole,   True,  unknown,  None,         "check the network"),
+        k.LOCAL_CRASH:         (us,         now,   1.0, whole,   True,  unbilled, None,         "report this: the local voice died"),
+        k.CIRCUIT_OPEN:        (provider,   no,    0.0, whole,   True,  unbilled, None,         "wait until the circuit probes again"),
+        k.ON_HOLD:             (credential, no,    0.0, key,     True,  unbilled, None,         "see the holds in the error state"),
+        k.MISCONFIGURED:       (caller,     no,    0.0, request, False, unbilled, None,         "correct the configuration"),
+        k.PLUGIN_BUG:          (provider,   no,    1.0, whole,   True,  unknown,  None,         "report this to the provider's author"),
+    }
+    # fmt: on
+    return {kind: Meaning(*row) for kind, row in rows.items()}
+
+
+TABLE = _table()
