@@ -1,1 +1,115 @@
-"""A voice that keeps speaking when its provider does not."""
+"""A voice that keeps speaking when its provider does not.
+
+    from steadyvoice import ElevenLabs, Espeak, TTSService
+
+    with TTSService(providers=[ElevenLabs(), Espeak()]) as tts:
+        speech = tts.synthesize("Hello", format="mp3_44100_128")
+
+Names are looked up when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from steadyvoice._version import __version__
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState
+    from steadyvoice.providers.elevenlabs import ElevenLabs
+    from steadyvoice.providers.espeak import Espeak
+    from steadyvoice.providers.openai import OpenAICompatible
+    from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+    from steadyvoice.providers.tone import Tone
+    from steadyvoice.service.error_state import TTSErrorState
+    from steadyvoice.service.errors import TTSCircuitOpenError
+    from steadyvoice.service.handler import TTSErrorHandler
+    from steadyvoice.service.retry import RetryConfig
+    from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
+    from steadyvoice.service.spoken import Attempt, Span, Speech
+    from steadyvoice.service.sync import SpeechStream, TTSService
+    from steadyvoice.service.timeouts import TimeoutConfig
+    from steadyvoice.speech.alignment import Alignment
+    from steadyvoice.speech.errors import (
+        TTSAllProvidersFailedError,
+        TTSConfigurationError,
+        TTSError,
+        TTSStreamInterruptedError,
+    )
+    from steadyvoice.speech.format import AudioFormat
+    from steadyvoice.speech.request import SpeechRequest
+
+_HOMES = {
+    "breaker": ("CircuitBreaker", "CircuitBreakerConfig", "CircuitOpenError", "CircuitState"),
+    "providers.elevenlabs": ("ElevenLabs",),
+    "providers.espeak": ("Espeak",),
+    "providers.openai": ("OpenAICompatible",),
+    "providers.provider": ("Accepted", "Audio", "Offer", "Provider"),
+    "providers.tone": ("Tone",),
+    "service.error_state": ("TTSErrorState",),
+    "service.errors": ("TTSCircuitOpenError",),
+    "service.handler": ("TTSErrorHandler",),
+    "service.retry": ("RetryConfig",),
+    "service.service": ("AsyncSpeechStream", "AsyncTTSService"),
+    "service.spoken": ("Attempt", "Span", "Speech"),
+    "service.sync": ("SpeechStream", "TTSService"),
+    "service.timeouts": ("TimeoutConfig",),
+    "speech.alignment": ("Alignment",),
+    "speech.errors": (
+        "TTSAllProvidersFailedError",
+        "TTSConfigurationError",
+        "TTSError",
+        "TTSStreamInterruptedError",
+    ),
+    "speech.format": ("AudioFormat",),
+    "speech.request": ("SpeechRequest",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Accepted",
+    "Alignment",
+    "AsyncSpeechStream",
+    "AsyncTTSService",
+    "Attempt",
+    "Audio",
+    "AudioFormat",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitOpenError",
+    "CircuitState",
+    "ElevenLabs",
+    "Espeak",
+    "Offer",
+    "OpenAICompatible",
+    "Provider",
+    "RetryConfig",
+    "Span",
+    "Speech",
+    "SpeechRequest",
+    "SpeechStream",
+    "TTSAllProvidersFailedError",
+    "TTSCircuitOpenError",
+    "TTSConfigurationError",
+    "TTSError",
+    "TTSErrorHandler",
+    "TTSErrorState",
+    "TTSService",
+    "TTSStreamInterruptedError",
+    "TimeoutConfig",
+    "Tone",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'steadyvoice' has no attribute {name!r}")
+    value = getattr(import_module(f"steadyvoice.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -48,13 +49,15 @@ class Alignment:
     def text(self) -> str:
         return "".join(self.characters)
 
-    def then(self, later: Alignment, offset: float) -> Alignment:
-        """Append what is said after `offset` seconds of this audio."""
-        return Alignment(
-            self.characters + later.characters,
-            self.starts + tuple(offset + start for start in later.starts),
-            self.ends + tuple(offset + end for end in later.ends),
-            self.exact and later.exact,
+    @classmethod
+    def joined(cls, pieces: Iterable[tuple[float, Alignment]]) -> Alignment:
+        """Lay pieces end to end, each with the second at which its audio begins."""
+        pieces = list(pieces)
+        return cls(
+            tuple(character for _, piece in pieces for character in piece.characters),
+            tuple(offset + start for offset, piece in pieces for start in piece.starts),
+            tuple(offset + end for offset, piece in pieces for end in piece.ends),
+            exact=all(piece.exact for _, piece in pieces),
         )
 
     def words(self) -> list[Word]:

@@ -19,7 +19,7 @@ TTSError
 │   ├── TTSSocketError
 │   │   ├── TTSFinalWithoutAudioError  TTSSocketIdleError
 │   │   └── TTSSocketRestartedError  TTSSocketDroppedError
-│   └── TTSLocalCrashError  TTSPluginError
+│   └── TTSLocalCrashError  TTSUnexpectedError
 ├── TTSHoldError             a credential, voice or model is set aside until a time
 ├── TTSStreamInterruptedError  some was heard, the rest was not
 ├── TTSAllProvidersFailedError
@@ -267,10 +267,10 @@ class TTSLocalCrashError(TTSProviderError):
     kind = Kind.LOCAL_CRASH
 
 
-class TTSPluginError(TTSProviderError):
-    """A provider raised something that is not a TTSError."""
+class TTSUnexpectedError(TTSProviderError):
+    """The call raised something that is not a TTSError; it is chained as the cause."""
 
-    kind = Kind.PLUGIN_BUG
+    kind = Kind.UNEXPECTED
 
 
 class TTSHoldError(TTSError):

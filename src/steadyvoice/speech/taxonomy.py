@@ -43,7 +43,7 @@ class Kind(Enum):
     CIRCUIT_OPEN = "circuit_open"
     ON_HOLD = "on_hold"
     MISCONFIGURED = "misconfigured"
-    PLUGIN_BUG = "plugin_bug"
+    UNEXPECTED = "unexpected"
 
 
 class Blame(Enum):
@@ -145,7 +145,7 @@ def _table() -> dict[Kind, Meaning]:
         k.CIRCUIT_OPEN:        (provider,   no,    0.0, whole,   True,  unbilled, None,         "wait until the circuit probes again"),
         k.ON_HOLD:             (credential, no,    0.0, key,     True,  unbilled, None,         "see the holds in the error state"),
         k.MISCONFIGURED:       (caller,     no,    0.0, request, False, unbilled, None,         "correct the configuration"),
-        k.PLUGIN_BUG:          (provider,   no,    1.0, whole,   True,  unknown,  None,         "report this to the provider's author"),
+        k.UNEXPECTED:          (provider,   after, 1.0, whole,   True,  unknown,  None,         "look at the chained error: nobody has classified it"),
     }
     # fmt: on
     return {kind: Meaning(*row) for kind, row in rows.items()}

@@ -1,0 +1,165 @@
+"""One call to one provider, under its clocks. What comes out is audio of the offered format, or an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from steadyvoice.audio.accept import Verdict, first_look, plausible
+from steadyvoice.audio.meter import Meter
+from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.service.timeouts import Patience, TimeoutConfig
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import (
+    TTSDeadlineError,
+    TTSEmptyAudioError,
+    TTSError,
+    TTSNotAudioError,
+    TTSReadTimeoutError,
+    TTSStalledError,
+    TTSTooShortError,
+    TTSTotalTimeoutError,
+)
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.text import speakable
+
+HANGING = 5.0
+"""Seconds without a sound after which a provider is at fault even if the caller's own deadline ended the wait.
+
+A healthy vendor's first audio comes well within one.
+"""
+
+
+class Call:
+    """One request to one provider. Iterate `chunks()` once; the rest can be read at any time.
+
+    `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
+    gave less time than the configuration allows.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: SpeechRequest,
+        offer: Offer,
+        *,
+        timeouts: TimeoutConfig,
+        patience: Patience,
+        whole: Patience,
+        own_deadline: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.provider, self.request, self.offer = provider, request, offer
+        self.accepted = Accepted()
+        self.first_audio: float | None = None
+        self.waited = 0.0
+        self._timeouts, self._clock = timeouts, clock
+        self._patience, self._whole, self._own_deadline = patience, whole, own_deadline
+        self._meter = Meter(offer.format)
+        self._alignments: list[tuple[float, Alignment]] = []
+        self._silence = 0.0  # seconds waited since the last audio
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio so far."""
+        return self._meter.seconds
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """The vendor's own times, if it sent any."""
+        return Alignment.joined(self._alignments) if self._alignments else None
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield audio from the moment that it is known to be audio. Raises TTSError."""
+        source = self.provider.speak(self.request, self.offer, connection_timeout=self._timeouts.connection_timeout)
+        head = b""
+        async with aclosing(source):
+            while (event := await self._next(source)) is not None:
+                if isinstance(event, Accepted):
+                    self.accepted = event
+                    continue
+                if event.alignment:
+                    self._alignments.append((0.0, event.alignment))
+                data = event.data
+                if not data:
+                    continue
+                self._measure(data)
+                if self.first_audio is None:
+                    head += data
+                    if not self._is_audio(head):
+                        continue
+                    data, head = head, b""
+                    self.first_audio = self.waited
+                yield data
+        self._check_end(head)
+
+    async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
+        """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
+        limit, too_late = self._shortest()
+        before = self._clock()
+        try:
+            async with asyncio.timeout(limit) as timer:
+                return await anext(source, None)
+        except TimeoutError as error:
+            if timer.expired() and not isinstance(error, TTSError):
+                raise too_late from None
+            raise
+        finally:
+            self._spend(self._clock() - before)
+
+    def _shortest(self) -> tuple[float, TTSError]:
+        """The clock that runs out first, and what it means if it does."""
+        name = self.provider.name
+        if self.first_audio is None:
+            limit = self._timeouts.first_audio
+            left = limit - self.waited
+            error: TTSError = TTSReadTimeoutError(f"no audio within {limit:g} s", provider=name)
+        else:
+            limit = self._timeouts.stall
+            left = limit - self._silence
+            error = TTSStalledError(f"nothing for {limit:g} s after {self.seconds:.1f} s of audio", provider=name)
+        return (left, error) if left <= self._patience.left else (self._patience.left, self._out_of_time())
+
+    def _out_of_time(self) -> TTSError:
+        name, had = self.provider.name, self._patience.given
+        about = f"within {had:g} s and the {self.seconds:.1f} s of audio that came"
+        if not self._own_deadline:
+            return TTSTotalTimeoutError(f"not finished {about}", provider=name)
+        if self._silence + self._patience.left < HANGING:
+            return TTSDeadlineError(f"not finished {about}, all that this call's deadline left it", provider=name)
+        silent = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
+        return silent(f"no audio for {HANGING:g} s and more when the call's deadline came", provider=name)
+
+    def _spend(self, waited: float) -> None:
+        self.waited += waited
+        self._silence += waited
+        self._patience.spent += waited
+        self._whole.spent += waited
+
+    def _measure(self, data: bytes) -> None:
+        before = self._meter.seconds
+        gained = self._meter.feed(data) - before
+        self._patience.delivered += gained
+        self._whole.delivered += gained
+        self._silence = 0.0
+
+    def _is_audio(self, head: bytes) -> bool:
+        look = first_look(head, None, self.offer.format)
+        if look.verdict is Verdict.NOT_AUDIO:
+            raise TTSNotAudioError(
+                f"answered with {look.reason} instead of {self.offer.format}",
+                provider=self.provider.name,
+                request_id=self.accepted.request_id,
+            )
+        return look.verdict is Verdict.AUDIO and self._meter.seconds > 0
+
+    def _check_end(self, head: bytes) -> None:
+        name, text = self.provider.name, self.request.text
+        told = {"provider": name, "request_id": self.accepted.request_id}
+        if head:
+            raise TTSNotAudioError(f"answered with {len(head)} bytes that hold no {self.offer.format}", **told)
+        if self.first_audio is None and speakable(text):
+            raise TTSEmptyAudioError("answered with success but no audio", **told)
+        if not plausible(text, self.seconds, speed=self.request.speed):
+            raise TTSTooShortError(f"only {self.seconds:.1f} s of audio for {len(text)} characters", **told)

@@ -1,0 +1,107 @@
+"""How a provider is doing, as a value and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from steadyvoice.breaker import CircuitSnapshot, CircuitState
+from steadyvoice.service.holds import Hold
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.taxonomy import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """What went wrong last."""
+
+    kind: Kind
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HoldState:
+    """One thing set aside; `until` in wall time, to be shown."""
+
+    key: str
+    kind: Kind
+    until: datetime
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class TTSErrorState:
+    """The state of one provider's errors. Times are in UTC; `retry_after` in seconds, None unless refusing."""
+
+    circuit: CircuitSnapshot
+    consecutive_failures: int = 0
+    last_error: LastError | None = None
+    holds: tuple[HoldState, ...] = ()
+    is_muted: bool = False  # nothing is heard from it: its circuit refuses, or its credential is on hold
+
+    @property
+    def circuit_state(self) -> CircuitState:
+        return self.circuit.state
+
+    @property
+    def circuit_opened_at(self) -> datetime | None:
+        return self.circuit.opened_at
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, ready for JSON."""
+        circuit, totals, recoveries = self.circuit, self.circuit.totals, self.circuit.recoveries
+        moved, failed = circuit.last_transition, self.last_error
+        return {
+            "circuit_state": circuit.state.value,
+            "circuit_opened_at": iso(circuit.opened_at),
+            "failure_rate": circuit.failure_rate,
+            "window": {"size": circuit.window_size, "calls": circuit.calls, "failures": circuit.failures},
+            "retry_after": circuit.retry_after,
+            "consecutive_failures": self.consecutive_failures,
+            "last_error": failed and {"kind": failed.kind.value, "message": failed.message, "at": iso(failed.at)},
+            "last_transition": moved
+            and {
+                "from": moved.from_state.value,
+                "to": moved.to_state.value,
+                "reason": moved.reason,
+                "at": iso(moved.at),
+            },
+            "is_muted": self.is_muted,
+            "totals": {
+                "calls": totals.calls,
+                "successes": totals.successes,
+                "failures": totals.failures,
+                "refused": totals.refused,
+                "ignored": totals.ignored,
+            },
+            "recoveries": {
+                "count": recoveries.count,
+                "last_seconds": recoveries.last_seconds,
+                "mean_seconds": recoveries.mean_seconds,
+            },
+            "holds": [
+                {"key": hold.key, "kind": hold.kind.value, "until": iso(hold.until), "because": hold.because}
+                for hold in self.holds
+            ],
+        }
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Write a time as ISO 8601 in UTC."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def last_error(error: TTSError, wall: datetime) -> LastError:
+    """Remember an error by what a person needs of it."""
+    return LastError(error.kind, error.message, wall)
+
+
+def shown(holds: Sequence[Hold], now: float, wall: datetime) -> tuple[HoldState, ...]:
+    """Translate holds from the service's clock to the wall's."""
+    return tuple(
+        HoldState(hold.key, hold.kind, wall.astimezone(UTC) + timedelta(seconds=hold.until - now), hold.because)
+        for hold in holds
+    )

@@ -1,0 +1,207 @@
+"""One provider's guard: its circuit, its holds, its retry budget, and what went wrong last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, TypeVar
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
+from steadyvoice.providers.provider import Offer
+from steadyvoice.service.classify import classified
+from steadyvoice.service.error_state import LastError, TTSErrorState, last_error, shown
+from steadyvoice.service.errors import TTSCircuitOpenError
+from steadyvoice.service.holds import Holds
+from steadyvoice.service.log import log_circuit, log_failure, log_hold
+from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.service.retry import RetryBudget, RetryConfig
+from steadyvoice.speech.errors import TTSError, TTSHoldError
+from steadyvoice.speech.taxonomy import Scope
+
+T = TypeVar("T")
+
+_REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+
+
+class TTSErrorHandler:
+    """Runs calls to one provider: permit, attempt, classify, record, back off, log.
+
+    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        circuit_config: CircuitBreakerConfig | None = None,
+        retry_config: RetryConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rng: Random | None = None,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self.name = name
+        self.retry = retry_config or RetryConfig()
+        self.budget = RetryBudget(self.retry)
+        self.holds = Holds(name)
+        self.clock = clock
+        self._wall_clock = wall_clock
+        self._rng = rng or Random()
+        self._sleep = sleep
+        self._last_error: LastError | None = None
+        self._consecutive_failures = 0
+        self.circuit = CircuitBreaker(name, circuit_config or CircuitBreakerConfig.adaptive(), clock=clock)
+        self.circuit.subscribe(log_circuit)
+
+    async def execute_with_retry(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Call `operation` until it succeeds, is not worth another try, or the circuit says no.
+
+        Raises the operation's own last error; TTSCircuitOpenError or TTSHoldError when it was not called at all.
+        """
+        course = Course(self)
+        while True:
+            step = next_step(
+                [course.standing()], now=self.clock(), left=float("inf"), max_attempts=self.retry.max_attempts
+            )
+            match step:
+                case Try():
+                    try:
+                        with self.attempt(retry=course.tries > 0):
+                            return await operation()
+                    except Exception as error:
+                        refused = isinstance(error, (TTSCircuitOpenError, TTSHoldError))
+                        # A refusal in the middle of retries is less telling than what led to it.
+                        if refused and course.raised:
+                            raise course.raised from None
+                        course.failed(error)
+                case Wait(seconds):
+                    await self._sleep(seconds)
+                case GiveUp():
+                    assert course.raised is not None  # noqa: S101 - nobody gives up before the first try
+                    raise course.raised
+
+    @contextmanager
+    def attempt(self, *, offer: Offer | None = None, retry: bool = False) -> Iterator[Permit]:
+        """Guard one call: the body runs under a permit, and how it ends is recorded.
+
+        Raises TTSCircuitOpenError or TTSHoldError instead of running it.
+        """
+        self.check(offer)
+        try:
+            permit = self.circuit.acquire()
+        except CircuitOpenError as refusal:
+            raise TTSCircuitOpenError(refusal) from None
+        if retry:
+            self.budget.spend()
+        else:
+            self.budget.earn()
+        try:
+            yield permit
+        except Exception as error:
+            self._record(permit, classified(error, self.name), offer)
+            raise
+        except BaseException:  # the caller went away: nobody's fault
+            permit.ignore()
+            raise
+        else:
+            permit.success()
+            self._consecutive_failures = 0
+
+    def check(self, offer: Offer | None = None) -> None:
+        """Raise TTSHoldError while what the offer needs is set aside."""
+        now = self.clock()
+        hold = self.holds.find(offer, now)
+        if hold:
+            raise TTSHoldError(
+                f"{hold.key.removeprefix(self.name + '/')} on hold ({hold.kind.value}): {hold.because}",
+                provider=self.name,
+                retry_after=hold.until - now,
+            )
+
+    def refuses(self, offer: Offer | None = None) -> bool:
+        """Whether a call now would be refused, as far as one can tell without making it."""
+        if self.holds.find(offer, self.clock()):
+            return True
+        return self.circuit.state in _REFUSING and (self.circuit.snapshot().retry_after or 0.0) > 0.0
+
+    def pause(self, error: TTSError, tries: int) -> float:
+        """Seconds to wait before asking this provider again."""
+        return self.retry.pause(error, tries, self._rng)
+
+    @property
+    def state(self) -> TTSErrorState:
+        """How this provider is doing now."""
+        now, wall = self.clock(), self._wall_clock()
+        return TTSErrorState(
+            circuit=self.circuit.snapshot(),
+            consecutive_failures=self._consecutive_failures,
+            last_error=self._last_error,
+            holds=shown(self.holds.current(now), now, wall),
+            is_muted=self.refuses(),
+        )
+
+    def get_error_state(self) -> dict[str, Any]:
+        """The same, ready for JSON."""
+        return self.state.as_dict()
+
+    def reset_circuit_breaker(self) -> None:
+        """Close the circuit by hand, forget its window, and release every hold."""
+        self.holds.release()
+        self._consecutive_failures = 0
+        self.circuit.reset()
+
+    def _record(self, permit: Permit, error: TTSError, offer: Offer | None) -> None:
+        meaning = error.meaning
+        self._last_error = last_error(error, self._wall_clock())
+        log_failure(self.name, error)
+        if meaning.counts:
+            self._consecutive_failures += 1
+            permit.failure(error, weight=meaning.counts, cooldown=error.retry_after)
+        else:
+            permit.ignore()
+        if meaning.scope is not Scope.REQUEST:
+            hold = self.holds.place(error, offer, self.clock())
+            if hold:
+                log_hold(self.name, hold)
+
+
+class Course:
+    """How one provider has fared with the words at hand."""
+
+    def __init__(self, handler: TTSErrorHandler, *, local: bool = False) -> None:
+        self.handler = handler
+        self.local = local
+        self.tries = 0
+        self.refused = False
+        self.raised: Exception | None = None
+        self.error: TTSError | None = None
+        self._ready_at = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """Take note of a try that failed, or was refused."""
+        self.raised = error
+        self.error = classified(error, self.handler.name)
+        if isinstance(error, (TTSCircuitOpenError, TTSHoldError)):
+            self.refused = True
+            return
+        self.tries += 1
+        self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
+
+    def anew(self) -> Course:
+        """The same provider, for other words."""
+        return Course(self.handler, local=self.local)
+
+    def standing(self, *, refused: bool = False) -> Standing:
+        """How it stands now; `refused` when it is known to be refused for other reasons."""
+        return Standing(
+            refused=self.refused or refused,
+            local=self.local,
+            tries=self.tries,
+            failure=self.error.meaning if self.error else None,
+            ready_at=self._ready_at,
+            affords_retry=self.handler.budget.affords_one,
+        )

@@ -1,0 +1,93 @@
+"""What the service says of itself, through `logging`, with the facts as fields of each record.
+
+Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances). Texts are not logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from steadyvoice.breaker import CircuitEvent, CircuitState, StateChanged
+from steadyvoice.service.holds import Hold
+from steadyvoice.speech.errors import TTSError
+
+if TYPE_CHECKING:
+    from steadyvoice.service.spoken import Spoken
+
+circuits = logging.getLogger("steadyvoice.circuit")
+calls = logging.getLogger("steadyvoice.calls")
+
+
+def log_circuit(event: CircuitEvent) -> None:
+    """Log a change of state with its time and reason. Other events are not logged."""
+    if not isinstance(event, StateChanged):
+        return
+    level = logging.WARNING if event.to_state in (CircuitState.OPEN, CircuitState.FORCED_OPEN) else logging.INFO
+    circuits.log(
+        level,
+        "circuit %s: %s -> %s at %s: %s",
+        event.name,
+        event.from_state.value,
+        event.to_state.value,
+        event.wall.isoformat(timespec="milliseconds"),
+        event.reason,
+        extra={
+            "circuit": event.name,
+            "from_state": event.from_state.value,
+            "to_state": event.to_state.value,
+            "reason": event.reason,
+            "at": event.wall.isoformat(),
+            "failure_rate": event.failure_rate,
+            "calls": event.calls,
+            "failures": event.failures,
+        },
+    )
+
+
+def log_failure(provider: str, error: TTSError) -> None:
+    """Log one failed attempt."""
+    calls.info(
+        "%s failed: %s: %s",
+        provider,
+        error.kind.value,
+        error.message,
+        extra={
+            "provider": provider,
+            "kind": error.kind.value,
+            "blame": error.meaning.blame.value,
+            "status": error.status,
+            "request_id": error.request_id,
+        },
+    )
+
+
+def log_hold(provider: str, hold: Hold) -> None:
+    """Log that something is set aside."""
+    calls.warning(
+        "%s: %s on hold: %s: %s",
+        provider,
+        hold.key,
+        hold.kind.value,
+        hold.because,
+        extra={"provider": provider, "hold": hold.key, "kind": hold.kind.value},
+    )
+
+
+def log_spoken(spoken: Spoken) -> None:
+    """Log how an utterance ended, without its text."""
+    level = logging.WARNING if spoken.outcome == "muted" else logging.INFO
+    calls.log(
+        level,
+        "%s: %.2f s of audio by %s in %d attempts",
+        spoken.outcome,
+        spoken.duration,
+        spoken.provider or "nobody",
+        len(spoken.attempts),
+        extra={
+            "outcome": spoken.outcome,
+            "provider": spoken.provider,
+            "duration": spoken.duration,
+            "attempts": len(spoken.attempts),
+        },
+    )

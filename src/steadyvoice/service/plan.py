@@ -1,0 +1,84 @@
+"""Which provider now? Decided from how each one stands, and nothing else: no clock, no I/O, no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steadyvoice.service.timeouts import LOCAL_GRACE, SHARE
+from steadyvoice.speech.taxonomy import Meaning, Retry
+
+IMPATIENCE = 1.0
+"""Seconds a caller waits for the better provider while another one stands ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one provider stands for the words that are still to be spoken."""
+
+    refused: bool = False  # by its circuit, by a hold, or because it cannot speak this at all
+    local: bool = False
+    tries: int = 0  # that failed
+    failure: Meaning | None = None  # what the last of them means
+    ready_at: float = 0.0  # when a pause before the next try ends
+    affords_retry: bool = True  # its retry budget allows one
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Ask this provider now, for at most so many seconds (and as many more as it brings of audio)."""
+
+    index: int
+    allowance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nobody is ready, but somebody soon will be."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """There is nobody left to ask."""
+
+
+def next_step(standings: Sequence[Standing], *, now: float, left: float, max_attempts: int) -> Try | Wait | GiveUp:
+    """Choose by order of preference: the first that may be asked, unless its pause outlasts a caller's patience.
+
+    `left` is what remains of the utterance's time, in seconds.
+    """
+    usable = [i for i, standing in enumerate(standings) if _usable(standing, left, max_attempts)]
+    # Second helpings only when nobody else could take the words: the last one gets all its attempts.
+    field = [i for i in usable if _eager(standings[i])] or usable
+    if not field:
+        return GiveUp()
+    pauses = {i: standings[i].ready_at - now for i in field}
+    soon = [i for i in field if pauses[i] <= IMPATIENCE]
+    chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
+    if pauses[chosen] <= 0:
+        return Try(chosen, _allowance(standings[chosen], left, others=len(usable) > 1))
+    if pauses[chosen] < left or standings[chosen].local:
+        return Wait(pauses[chosen])
+    return GiveUp()
+
+
+def _usable(standing: Standing, left: float, max_attempts: int) -> bool:
+    if standing.refused or standing.tries >= max_attempts or (left <= 0 and not standing.local):
+        return False
+    if standing.failure is None:
+        return True
+    return standing.failure.retry is not Retry.NO and standing.affords_retry
+
+
+def _eager(standing: Standing) -> bool:
+    """Not tried yet, or worth one retry. What may be billed already is better said by somebody else."""
+    if standing.failure is None:
+        return True
+    return standing.tries < 2 and standing.failure.retry is not Retry.LAST
+
+
+def _allowance(standing: Standing, left: float, *, others: bool) -> float:
+    allowance = left * SHARE if others else left
+    return max(allowance, LOCAL_GRACE) if standing.local else allowance

@@ -1,0 +1,72 @@
+"""When to ask the same provider again: the schedule, and the budget that keeps retries from multiplying an outage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.speech.taxonomy import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """How often and how fast a provider is asked again.
+
+    A provider gets one retry while another one could speak, and `max_attempts` in all when it is the last.
+    The n-th pause is `base_delay * multiplier**(n-1)` seconds, up to `max_delay`, and up to as much again at
+    random. Every first attempt earns `budget` of a retry, and `budget_reserve` is the most that can be
+    saved: in an outage that is what retries add to the load. Raises TTSConfigurationError.
+    """
+
+    max_attempts: int = 3
+    base_delay: float = 0.25
+    max_delay: float = 8.0
+    multiplier: float = 2.0
+    budget: float = 0.2
+    budget_reserve: float = 10.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise TTSConfigurationError(f"max_attempts: must be a whole number from 1, got {self.max_attempts!r}")
+        for name, least in (
+            ("base_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0), ("budget", 0.0), ("budget_reserve", 0.0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TTSConfigurationError(f"{name}: must be a number, got {value!r}")
+            if not (math.isfinite(value) and value >= least):
+                raise TTSConfigurationError(f"{name}: must be at least {least:g}, got {value}")
+
+    def pause(self, error: TTSError, tries: int, rng: Random) -> float:
+        """Seconds to wait before the next try, after `tries` that failed. A time the vendor named is kept."""
+        if error.retry_after is not None:
+            return error.retry_after
+        if error.meaning.retry is Retry.NOW:
+            return 0.0
+        delay = min(self.max_delay, self.base_delay * self.multiplier ** min(tries - 1, 60))
+        return delay * (1.0 + rng.random())
+
+
+class RetryBudget:
+    """Retries to spend: a share of the first attempts, saved up to a reserve."""
+
+    __slots__ = ("_reserve", "_saved", "_share")
+
+    def __init__(self, config: RetryConfig) -> None:
+        self._share = config.budget
+        self._reserve = config.budget_reserve
+        self._saved = config.budget_reserve
+
+    @property
+    def affords_one(self) -> bool:
+        return self._saved >= 1.0
+
+    def earn(self) -> None:
+        """A first attempt was made."""
+        self._saved = min(self._reserve, self._saved + self._share)
+
+    def spend(self) -> None:
+        """A retry was made."""
+        self._saved -= 1.0

@@ -1,0 +1,219 @@
+"""The service: speech in bounded time from the first provider that can, and the account of why."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from steadyvoice.audio.wav import with_exact_sizes
+from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.providers.provider import Provider
+from steadyvoice.service.casting import Speaker
+from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.log import log_spoken
+from steadyvoice.service.pace import Pace
+from steadyvoice.service.retry import RetryConfig
+from steadyvoice.service.settings import from_environment, read_file
+from steadyvoice.service.spoken import Account, Speech, Spoken
+from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
+from steadyvoice.service.utterance import Terms, Utterance
+from steadyvoice.service.wishes import Settings, Wishes
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.text import cleaned
+
+
+class AsyncTTSService:
+    """Speaks through a list of providers, in order of preference, each behind its own circuit.
+
+    Use it as `async with`, or call `aclose()`. Everything in it belongs to one event loop.
+    """
+
+    def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
+        self._settings = settings
+        self._timeouts = settings.get("timeouts") or TimeoutConfig()
+        self._retry = settings.get("retry") or RetryConfig()
+        self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
+        self._wall_clock = settings.get("wall_clock", lambda: datetime.now(UTC))
+        self._rng = settings.get("rng") or Random()
+        self._pace = Pace()
+        self._is_muted = False
+        self._speakers = {provider.name: self._guarded(provider) for provider in providers}
+        _check(providers, settings)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str]) -> Self:
+        """Build it from a TOML file. Raises TTSConfigurationError that names the offending key."""
+        plan = read_file(Path(path), os.environ)
+        return cls(**plan)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build it from what the environment offers: STEADYVOICE_CONFIG, vendors' API keys, a local voice."""
+        return cls(**from_environment(os.environ if environ is None else environ))
+
+    async def synthesize(self, text: str, **wishes: Unpack[Wishes]) -> Speech:
+        """Speak a text and wait for the whole.
+
+        Nobody hears it before it is complete, so a provider that dies midway costs time but no words.
+        Raises TTSError when it cannot be spoken and silence is not allowed, or the request is wrong.
+        """
+        stream = AsyncSpeechStream(self, text, wishes, hold=True)
+        async with stream:
+            audio = b"".join([chunk async for chunk in stream])
+        if stream.format.codec is Codec.WAV:
+            audio = with_exact_sizes(audio)
+        return Speech(audio, stream.format, stream.spoken)
+
+    def stream(self, text: str, **wishes: Unpack[Wishes]) -> AsyncSpeechStream:
+        """Speak a text and hand out the audio while it is made: one continuous stream of one format.
+
+        The request is checked here; nothing is sent before the first chunk is asked for.
+        """
+        return AsyncSpeechStream(self, text, wishes, hold=False)
+
+    def get_error_state(self) -> dict[str, Any]:
+        """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
+        states = {name: speaker.handler.get_error_state() for name, speaker in self._speakers.items()}
+        first = next(iter(states.values()))
+        return {**first, "is_muted": self._is_muted, "providers": states}
+
+    def reset_circuit_breaker(self, name: str | None = None) -> None:
+        """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
+        for handler in [self.handler(name)] if name else [s.handler for s in self._speakers.values()]:
+            handler.reset_circuit_breaker()
+        self._is_muted = False
+
+    def handler(self, name: str) -> TTSErrorHandler:
+        """A provider's guard. Raises KeyError."""
+        if name not in self._speakers:
+            raise KeyError(f"no provider {name!r}: there is {', '.join(self._speakers)}")
+        return self._speakers[name].handler
+
+    @property
+    def circuits(self) -> dict[str, CircuitBreaker]:
+        """Every circuit, by its provider's name."""
+        return {name: speaker.handler.circuit for name, speaker in self._speakers.items()}
+
+    async def aclose(self) -> None:
+        """Let go of connections and child processes."""
+        for speaker in self._speakers.values():
+            await speaker.provider.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _guarded(self, provider: Provider) -> Speaker:
+        own = self._settings.get("circuits", {}).get(provider.name)
+        handler = TTSErrorHandler(
+            provider.name,
+            own or self._settings.get("circuit"),
+            self._retry,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            rng=self._rng,
+        )
+        return Speaker(provider, handler)
+
+    def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance:
+        terms = Terms(
+            timeouts=self._timeouts,
+            muted=self._settings.get("muted", True),
+            on_midstream=wishes.get("on_midstream", self._settings.get("on_midstream", "resume")),
+            voice_substitution=wishes.get("voice_substitution", self._settings.get("voice_substitution", "any")),
+            max_attempts=self._retry.max_attempts,
+            deadline=check_deadline(wishes.get("deadline")),
+            hold=hold,
+        )
+        return Utterance(
+            _request(text, wishes),
+            list(self._speakers.values()),
+            terms,
+            pace=self._pace,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+        )
+
+    def _ended(self, spoken: Spoken) -> None:
+        """An utterance is over: what callers hear now is known."""
+        self._is_muted = spoken.outcome == "muted"
+        log_spoken(spoken)
+
+
+class AsyncSpeechStream(Account):
+    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile."""
+
+    def __init__(self, service: AsyncTTSService, text: str, wishes: Wishes, *, hold: bool) -> None:
+        utterance = service._utterance(text, wishes, hold=hold)
+        self.spoken = utterance.spoken
+        self.format = utterance.format
+        self._service = service
+        self._chunks: AsyncGenerator[bytes, None] = utterance.chunks()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            self._service._ended(self.spoken)
+            raise
+
+    async def aclose(self) -> None:
+        """Stop speaking. Nothing is counted against the provider."""
+        await self._chunks.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _request(text: str, wishes: Wishes) -> SpeechRequest:
+    form = wishes.get("format", "mp3_44100_128")
+    return SpeechRequest(
+        text=cleaned(text) if isinstance(text, str) else text,
+        format=form if isinstance(form, AudioFormat) else AudioFormat.parse(form),
+        voice=wishes.get("voice", "default"),
+        model=wishes.get("model"),
+        language=wishes.get("language"),
+        speed=wishes.get("speed", 1.0),
+        seed=wishes.get("seed"),
+        previous_text=wishes.get("previous_text"),
+        next_text=wishes.get("next_text"),
+        options=wishes.get("options", {}),
+        foreign_voice=wishes.get("foreign_voice", "refuse"),
+    )
+
+
+def _check(providers: Sequence[Provider], settings: Settings) -> None:
+    """Refuse what contradicts itself, before anything is spent."""
+    names = [provider.name for provider in providers]
+    if not names:
+        raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
+    for name in names:
+        if names.count(name) > 1:
+            raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
+    for name in settings.get("circuits", {}):
+        if name not in names:
+            raise TTSConfigurationError(f"circuits.{name}: there is no provider of this name")
+    allowed = {"on_midstream": ("resume", "restart", "error"), "voice_substitution": ("any", "never")}
+    for key, words in allowed.items():
+        if settings.get(key, words[0]) not in words:
+            raise TTSConfigurationError(f"{key}: must be one of {', '.join(words)}, got {settings.get(key)!r}")

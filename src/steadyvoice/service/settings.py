@@ -1,0 +1,196 @@
+"""The configuration file, and what the environment offers: both become the arguments of a service.
+
+TOML in, checked whole: unknown keys and impossible values are refused with the key's full path.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
+
+from steadyvoice.breaker import CircuitBreakerConfig
+from steadyvoice.providers import plugins
+from steadyvoice.providers.provider import Provider
+from steadyvoice.service.retry import RetryConfig
+from steadyvoice.service.timeouts import TimeoutConfig
+from steadyvoice.service.wishes import Plan
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
+
+Preset = Literal["adaptive", "default", "production", "development"]
+
+_PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
+    "adaptive": CircuitBreakerConfig.adaptive,
+    "default": CircuitBreakerConfig,
+    "production": CircuitBreakerConfig.production,
+    "development": CircuitBreakerConfig.development,
+}
+
+
+class Table(BaseModel):
+    """A table of the file: nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Table):
+    """How the gateway listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8040
+    api_keys: list[str] = []
+    admin_token: str | None = None
+    allowed_origins: list[str] = []
+
+
+class Fallback(Table):
+    """What happens when the first provider does not speak."""
+
+    on_midstream: OnMidstream = "resume"
+    voice_substitution: VoiceSubstitution = "any"
+    muted: bool = True
+
+
+class Cache(Table):
+    """Where finished speech is kept."""
+
+    path: str = "~/.cache/steadyvoice"
+    max_megabytes: Annotated[int, Field(ge=0)] = 1024
+
+
+class ConfigFile(Table):
+    """The whole file. Tables whose fields belong to another class are checked by that class."""
+
+    server: Server = Server()
+    timeouts: dict[str, Any] = {}
+    retry: dict[str, Any] = {}
+    circuit: dict[str, Any] = {}
+    fallback: Fallback = Fallback()
+    cache: Cache = Cache()
+    providers: list[dict[str, Any]] = []
+
+
+def read_file(path: Path, environ: Mapping[str, str]) -> Plan:
+    """Read a configuration file. Raises TTSConfigurationError."""
+    return plan_of(parse_file(path, environ))
+
+
+def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
+    """Read a configuration file and look up the secrets it names. Raises TTSConfigurationError."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TTSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TTSConfigurationError(f"{path}: not valid TOML: {error}") from None
+    document = _with_secrets(document, environ, "")
+    return _checked("", lambda: ConfigFile.model_validate(document))
+
+
+def plan_of(config: ConfigFile) -> Plan:
+    """Build what the file describes. Raises TTSConfigurationError."""
+    if not config.providers:
+        raise TTSConfigurationError("providers: at least one [[providers]] table is needed")
+    circuits = {}
+    providers = []
+    for index, table in enumerate(config.providers):
+        fields = dict(table)
+        own = fields.pop("circuit", None)
+        provider = _provider(fields, f"providers.{index}")
+        providers.append(provider)
+        if own is not None:
+            circuits[provider.name] = circuit_of(own, f"providers.{index}.circuit")
+    return Plan(
+        providers=providers,
+        circuits=circuits,
+        circuit=circuit_of(config.circuit, "circuit"),
+        timeouts=_built(TimeoutConfig, config.timeouts, "timeouts"),
+        retry=_built(RetryConfig, config.retry, "retry"),
+        muted=config.fallback.muted,
+        on_midstream=config.fallback.on_midstream,
+        voice_substitution=config.fallback.voice_substitution,
+    )
+
+
+def circuit_of(table: Any, path: str) -> CircuitBreakerConfig:
+    """Lay fields over a preset. No fields and no preset: adaptive; fields without a preset: default."""
+    if not isinstance(table, dict):
+        raise TTSConfigurationError(f"{path}: must be a table")
+    fields = dict(table)
+    preset = fields.pop("preset", "default" if fields else "adaptive")
+    if preset not in _PRESETS:
+        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(_PRESETS)}, got {preset!r}")
+    return _built(_PRESETS[preset]().replace, fields, path)
+
+
+def from_environment(environ: Mapping[str, str]) -> Plan:
+    """Use STEADYVOICE_CONFIG's file; or vendors whose keys are set, then the local voice, or else the tone voice."""
+    if path := environ.get("STEADYVOICE_CONFIG"):
+        return read_file(Path(path), environ)
+    providers: list[Provider] = []
+    if key := environ.get("ELEVENLABS_API_KEY"):
+        providers.append(plugins.load("elevenlabs")(api_key=key))
+    if key := environ.get("OPENAI_API_KEY"):
+        providers.append(plugins.load("openai")(api_key=key))
+    providers.append(plugins.load("espeak")() if plugins.espeak_installed() else plugins.load("tone")())
+    return Plan(providers=providers)
+
+
+def _provider(fields: dict[str, Any], path: str) -> Provider:
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str):
+        raise TTSConfigurationError(f"{path}.kind: must name a kind of provider: {', '.join(plugins.kinds())}")
+    try:
+        factory = plugins.load(kind)
+    except TTSConfigurationError as error:
+        raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(factory)
+    return _built(checked, fields, path)
+
+
+def _built(build: Callable[..., Any], fields: dict[str, Any], path: str) -> Any:
+    """Call a constructor with a table's fields, and put the table's path before whatever it complains of."""
+    return _checked(path, lambda: build(**fields))
+
+
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def _checked(path: str, build: Callable[[], Any]) -> Any:
+    prefix = f"{path}." if path else ""
+    try:
+        return build()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        told = "unknown key" if first["type"] in ("extra_forbidden", "unexpected_keyword_argument") else first["msg"]
+        raise TTSConfigurationError(f"{prefix}{where}: {told}") from None
+    except TTSConfigurationError as error:
+        raise TTSConfigurationError(f"{prefix}{error.message}") from None
+    except TypeError as error:
+        if unknown := _UNKNOWN.search(str(error)):
+            raise TTSConfigurationError(f"{prefix}{unknown[1]}: unknown key") from None
+        raise TTSConfigurationError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise TTSConfigurationError(f"{prefix}{error}") from None
+
+
+def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
+    """Replace every "env:NAME" by what the environment holds. The value itself never appears in an error."""
+    match value:
+        case dict():
+            return {key: _with_secrets(inner, environ, f"{path}.{key}".lstrip(".")) for key, inner in value.items()}
+        case list():
+            return [_with_secrets(inner, environ, f"{path}.{index}") for index, inner in enumerate(value)]
+        case str() if value.startswith("env:"):
+            name = value.removeprefix("env:")
+            if not environ.get(name):
+                raise TTSConfigurationError(f"{path}: the environment variable {name} is not set")
+            return environ[name]
+        case _:
+            return value

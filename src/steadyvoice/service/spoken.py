@@ -1,0 +1,127 @@
+"""What became of an utterance: who was asked, who spoke, what was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from steadyvoice.speech.alignment import Alignment, captions
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.format import AudioFormat
+
+Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One provider asked to say one piece of the text (`begin` to `end`, in characters). Times in seconds."""
+
+    provider: str
+    begin: int
+    end: int
+    at: datetime  # UTC
+    waited: float = 0.0  # for the provider, the listener's own time not included
+    first_audio: float | None = None  # from the request to the first decodable audio
+    audio: float = 0.0  # that came, whether or not it was used
+    error: TTSError | None = None  # None: it spoke the piece to its end
+    refused: bool = False  # by its circuit or a hold: nothing was sent
+    request_id: str | None = None
+    characters_billed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Who said which characters, and where that lies in the audio (seconds). No provider: silence."""
+
+    provider: str | None
+    begin: int
+    end: int
+    start: float
+    stop: float
+
+
+@dataclass(slots=True)
+class Spoken:
+    """The account of one utterance, kept while it is spoken."""
+
+    first_choice: str | None
+    attempts: list[Attempt] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    alignments: list[tuple[float, Alignment]] = field(default_factory=list)
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio that were spoken to the end of a piece."""
+        return self.spans[-1].stop if self.spans else 0.0
+
+    @property
+    def provider(self) -> str | None:
+        """Who spoke, or spoke first."""
+        return next((span.provider for span in self.spans if span.provider), None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The most honest word for the whole: a part in silence is muted, a change of provider resumed."""
+        speakers = {span.provider for span in self.spans}
+        if None in speakers:
+            return "muted"
+        if len(speakers) > 1:
+            return "resumed"
+        return "spoken" if speakers <= {self.first_choice} else "substituted"
+
+    @property
+    def alignment(self) -> Alignment:
+        """When each character is heard."""
+        return Alignment.joined(self.alignments)
+
+    def add(self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment) -> None:
+        """A piece was spoken, or kept silent over, to its end."""
+        start = self.duration
+        self.alignments.append((start, alignment))
+        self.spans.append(Span(provider, begin, end, start, start + seconds))
+
+
+class Account:
+    """The account of an utterance, as anybody who holds its audio sees it."""
+
+    spoken: Spoken
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it was spoken, so far."""
+        return self.spoken.outcome
+
+    @property
+    def provider(self) -> str | None:
+        """Who spoke first. None before the first piece is over, and for silence."""
+        return self.spoken.provider
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """Who was asked, so far."""
+        return self.spoken.attempts
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio in the pieces that are over."""
+        return self.spoken.duration
+
+    @property
+    def alignment(self) -> Alignment:
+        """When each character is heard, of the pieces that are over."""
+        return self.spoken.alignment
+
+    def captions(self, form: Literal["vtt", "srt"] = "vtt") -> str:
+        """Write the words with their times, as WebVTT or SubRip."""
+        return captions(self.alignment, form)
+
+
+@dataclass(frozen=True)
+class Speech(Account):
+    """A finished utterance: its audio and the account of it."""
+
+    audio: bytes
+    format: AudioFormat
+    spoken: Spoken

@@ -1,0 +1,75 @@
+"""How long things may take, and the clock of one utterance. Seconds everywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from steadyvoice.speech.errors import TTSConfigurationError
+
+SHARE = 0.8
+"""What one attempt may use of the time that remains, while somebody else could still take over."""
+
+LOCAL_GRACE = 5.0
+"""A local voice is tried even when the time is up; this bounds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutConfig:
+    """The clocks of speech.
+
+    `connection_timeout` bounds connecting; `first_audio_timeout` the wait from request to first decodable audio;
+    `stall_timeout` the silence between chunks (both are `read_timeout` when None); `total_timeout` the whole
+    utterance, all attempts together, plus the seconds of audio already delivered. Waiting for the listener
+    stops them all. Raises TTSConfigurationError.
+    """
+
+    connection_timeout: float = 10.0
+    read_timeout: float = 30.0
+    total_timeout: float = 45.0
+    first_audio_timeout: float | None = None
+    stall_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TTSConfigurationError(f"{field.name}: must be a number of seconds, got {value!r}")
+            if not (math.isfinite(value) and value > 0):
+                raise TTSConfigurationError(f"{field.name}: must be more than 0 seconds, got {value}")
+
+    @property
+    def first_audio(self) -> float:
+        return self.read_timeout if self.first_audio_timeout is None else self.first_audio_timeout
+
+    @property
+    def stall(self) -> float:
+        return self.read_timeout if self.stall_timeout is None else self.stall_timeout
+
+
+class Patience:
+    """The time something has left: what it was given, and a second more for each second of audio it brought."""
+
+    __slots__ = ("delivered", "given", "spent")
+
+    def __init__(self, given: float) -> None:
+        self.given = given
+        self.spent = 0.0
+        self.delivered = 0.0
+
+    @property
+    def left(self) -> float:
+        return self.given + self.delivered - self.spent
+
+
+def check_deadline(deadline: float | None) -> float | None:
+    """Refuse a deadline that is no time at all."""
+    if deadline is None:
+        return None
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float):
+        raise TTSConfigurationError(f"deadline: must be a number of seconds, got {deadline!r}")
+    if not (math.isfinite(deadline) and deadline > 0):
+        raise TTSConfigurationError(f"deadline: must be more than 0 seconds, got {deadline}")
+    return float(deadline)

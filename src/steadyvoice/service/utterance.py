@@ -1,0 +1,237 @@
+"""One utterance, from its text to the last byte of its audio: who is asked, and what is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from steadyvoice.service.attempt import Call
+from steadyvoice.service.casting import Part, Speaker, cast, next_piece
+from steadyvoice.service.classify import classified
+from steadyvoice.service.errors import TTSCircuitOpenError
+from steadyvoice.service.output import Output
+from steadyvoice.service.pace import Pace
+from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.service.spoken import Attempt, Spoken
+from steadyvoice.service.timeouts import Patience, TimeoutConfig
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import (
+    TTSAllProvidersFailedError,
+    TTSDeadlineError,
+    TTSError,
+    TTSHoldError,
+    TTSRequestError,
+    TTSStreamInterruptedError,
+    TTSTotalTimeoutError,
+)
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.request import OnMidstream, SpeechRequest, VoiceSubstitution
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an utterance may be spoken. `deadline` is the caller's own, in seconds; `hold` lets nothing be heard
+    before its piece is whole, which costs nothing to who wants the whole anyway.
+    """
+
+    timeouts: TimeoutConfig
+    muted: bool
+    on_midstream: OnMidstream
+    voice_substitution: VoiceSubstitution
+    max_attempts: int
+    deadline: float | None = None
+    hold: bool = False
+
+
+class Utterance:
+    """Speaks one request through the first speaker that can, and the next when it cannot.
+
+    Construction checks the request and spends nothing: it raises TTSRequestError when nobody could ever speak it.
+    """
+
+    def __init__(
+        self,
+        request: SpeechRequest,
+        speakers: Sequence[Speaker],
+        terms: Terms,
+        *,
+        pace: Pace,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._request, self._terms, self._pace = request, terms, pace
+        self._clock, self._wall_clock = clock, wall_clock
+        self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
+        self._output = Output(request.format)
+        self._begin = 0  # of what is still to be said
+        total = terms.timeouts.total_timeout
+        self._own_deadline = terms.deadline is not None and terms.deadline < total
+        self._patience = Patience(min(total, terms.deadline or total))
+        first = self._parts[0]
+        self._voice = f"{first.name}/{first.offer.voice}"
+        self.spoken = Spoken(first.name)
+        self.format = request.format
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the audio. Raises TTSError when it cannot be had; never ends early without saying so."""
+        try:
+            while self._begin < len(self._request.text):
+                match self._next_step():
+                    case Try(index, allowance):
+                        async with aclosing(self._ask(self._parts[index], allowance)) as said:
+                            async for data in said:
+                                yield data
+                    case Wait(seconds):
+                        self._patience.spent += seconds
+                        await asyncio.sleep(seconds)
+                    case GiveUp():
+                        self._check_may_mute()
+                        for data in self._silence():
+                            yield data
+            if last := self._output.finish():
+                yield last
+        finally:
+            self._output.close()
+
+    def _next_step(self) -> Try | Wait | GiveUp:
+        return next_step(
+            [_standing(part) for part in self._parts],
+            now=self._clock(),
+            left=self._patience.left,
+            max_attempts=self._terms.max_attempts,
+        )
+
+    async def _ask(self, part: Part, allowance: float) -> AsyncGenerator[bytes, None]:
+        """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
+        piece, offer = next_piece(part, self._request, self._begin)
+        call = Call(
+            part.speaker.provider,
+            piece,
+            offer,
+            timeouts=self._terms.timeouts,
+            patience=Patience(allowance),
+            whole=self._patience,
+            own_deadline=self._own_deadline,
+            clock=self._clock,
+        )
+        at = self._wall_clock()
+        heard = False
+        try:
+            with part.speaker.handler.attempt(offer=offer, retry=part.course.tries > 0) as permit:
+                async with aclosing(self._deliver(call)) as delivered:
+                    async for data in delivered:
+                        permit.progress()
+                        if data:
+                            heard = True
+                            yield data
+        except Exception as error:
+            self._output.drop()
+            part.course.failed(error)
+            self._note(part, call, at, classified(error, part.name))
+            self._check_may_go_on(part, heard)
+        else:
+            self._note(part, call, at, None)
+            self._said(part, call)
+
+    async def _deliver(self, call: Call) -> AsyncGenerator[bytes, None]:
+        """Turn what the provider sends into what the caller asked for; empty while something is held back."""
+        pending = self._output.begin(call.offer.format, sole=call.request.text == self._request.text)
+        held: list[bytes] = []
+        async with aclosing(call.chunks()) as chunks:
+            async for data in chunks:
+                if self._terms.hold:
+                    held.append(data)
+                    yield b""
+                else:
+                    yield pending + self._output.feed(data)
+                    pending = b""
+        for data in held:
+            pending += self._output.feed(data)
+        yield pending + self._output.end()
+
+    def _check_may_go_on(self, part: Part, heard: bool) -> None:
+        """Raise when a failure is the end of the utterance."""
+        error = part.course.error
+        assert error is not None  # noqa: S101 - only called after a failure
+        if heard and self._terms.on_midstream != "restart":
+            # Where in its piece the voice broke off is not known, so going on would lose words or repeat them.
+            raise TTSStreamInterruptedError([error], delivered=self._patience.delivered) from error
+        if not error.meaning.fail_over:
+            raise error
+
+    def _note(self, part: Part, call: Call, at: datetime, error: TTSError | None) -> None:
+        self.spoken.attempts.append(
+            Attempt(
+                provider=part.name,
+                begin=self._begin,
+                end=self._begin + len(call.request.text),
+                at=at,
+                waited=call.waited,
+                first_audio=call.first_audio,
+                audio=call.seconds,
+                error=error,
+                refused=isinstance(error, TTSCircuitOpenError | TTSHoldError),
+                request_id=call.accepted.request_id or (error.request_id if error else None),
+                characters_billed=call.accepted.characters_billed,
+            )
+        )
+
+    def _said(self, part: Part, call: Call) -> None:
+        """A piece was said to its end: learn from it, and let the same voice say the next."""
+        text, seconds = call.request.text, call.seconds
+        self._pace.learn(f"{part.name}/{call.offer.voice}", text, seconds, speed=call.request.speed)
+        self._add(part.name, text, seconds, call.alignment or Alignment.spread(text, seconds))
+        self._parts.remove(part)
+        self._parts.insert(0, part)
+        for other in self._parts:
+            other.course = other.course.anew()
+
+    def _check_may_mute(self) -> None:
+        """Raise unless silence is an answer: it is to an outage, not to a caller's mistake."""
+        causes = [part.course.error or self._untried(part) for part in self._parts] + self._refusals
+        if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
+            raise causes[0]
+        if self._terms.muted:
+            return
+        if self.spoken.spans and not self._terms.hold:
+            raise TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
+        raise causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
+
+    def _untried(self, part: Part) -> TTSError:
+        """Why nobody asked this one."""
+        try:
+            part.speaker.handler.check(part.offer)
+        except TTSHoldError as hold:
+            return hold
+        kind = TTSDeadlineError if self._own_deadline else TTSTotalTimeoutError
+        return kind(f"no time was left to ask ({self._patience.given:g} s in all)", provider=part.name)
+
+    def _silence(self) -> Iterator[bytes]:
+        """Say nothing, for as long as saying it would have taken."""
+        text = self._request.text[self._begin :]
+        samples = AudioFormat(Codec.PCM, self._request.format.sample_rate)
+        seconds = self._pace.seconds(self._voice, text, speed=self._request.speed)
+        missing = max(1, round(seconds * samples.sample_rate))
+        self._add(None, text, missing / samples.sample_rate, Alignment.spread(text, missing / samples.sample_rate))
+        pending = self._output.begin(samples, sole=False)
+        while missing > 0:
+            block = min(missing, samples.sample_rate)
+            if data := pending + self._output.feed(bytes(2 * block)):
+                yield data
+            pending = b""
+            missing -= block
+        if data := self._output.end():
+            yield data
+
+    def _add(self, provider: str | None, text: str, seconds: float, alignment: Alignment) -> None:
+        self.spoken.add(provider, self._begin, self._begin + len(text), seconds, alignment)
+        self._begin += len(text)
+
+
+def _standing(part: Part) -> Standing:
+    # Who has not been asked yet is looked at from outside; who has, knows.
+    untried = part.course.error is None
+    return part.course.standing(refused=untried and part.speaker.handler.refuses(part.offer))
