@@ -1,0 +1,1 @@
+"""Audio as bytes: converted, measured, judged, silent, or spoken in tones. Imports PyAV only to convert."""

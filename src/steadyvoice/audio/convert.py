@@ -1,0 +1,85 @@
+"""What the caller asked for is what comes out: audio of one format, streamed into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from steadyvoice.audio.decode import Decoder, Pcm
+from steadyvoice.audio.encode import Encoder, encoder_of
+from steadyvoice.audio.resample import Resampler
+from steadyvoice.audio.wav import wav_bytes
+from steadyvoice.speech.format import AudioFormat
+
+__all__ = ["Converter", "convert", "wav_bytes"]
+
+
+class Converter:
+    """Turns one stream of audio into another format, while it comes. It has no thread and opens no file.
+
+    The bytes may be cut anywhere; the cuts do not change the result. What comes out is as long as what went
+    in, to within one frame of the codec (26 ms for `mp3_44100_*`). When both formats are the same, nothing is
+    touched.
+
+    `feed` and `finish` raise TTSNotAudioError when there is nothing to decode.
+    """
+
+    def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
+        self.source = source
+        self.target = target
+        self._closed = False
+        self._work = None if source == target else _Work(source, target)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the source; give the bytes of the target that are ready, perhaps none."""
+        if self._closed:
+            raise ValueError("this converter is finished: make a new one for another stream")
+        return self._work.feed(data) if self._work else data
+
+    def finish(self) -> bytes:
+        """Give the last bytes. No more can be fed."""
+        work = self._work
+        already, self._closed = self._closed, True
+        self.close()
+        return work.finish() if work and not already else b""
+
+    def close(self) -> None:
+        """Let go of everything at once, half-way or not. Dropping the converter does the same."""
+        self._closed = True
+        self._work = None
+
+
+def convert(audio: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
+    """Convert a finished piece of audio. Raises TTSNotAudioError."""
+    converter = Converter(source, target)
+    return converter.feed(audio) + converter.finish()
+
+
+class _Work:
+    """Decode, bring to the target's rate, encode."""
+
+    def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
+        self._decoder = Decoder(source)
+        self._encoder: Encoder = encoder_of(target)
+        self._rate = target.sample_rate
+        self._resampler: Resampler | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        return self._encoded(self._decoder.feed(data))
+
+    def finish(self) -> bytes:
+        ready = self._encoded(self._decoder.finish())
+        rest = self._resampler.finish() if self._resampler else b""
+        return ready + self._encoder.feed(rest) + self._encoder.finish()
+
+    def _encoded(self, pieces: Iterable[Pcm]) -> bytes:
+        resampled = chain.from_iterable(self._resampled(rate, pcm) for rate, pcm in pieces)
+        return self._encoder.feed(b"".join(resampled))
+
+    def _resampled(self, rate: int, pcm: bytes) -> list[bytes]:
+        """At the target's rate. Joined streams may change theirs on the way."""
+        if self._resampler and self._resampler.source == rate:
+            return [self._resampler.feed(pcm)]
+        last = self._resampler.finish() if self._resampler else b""
+        self._resampler = Resampler(rate, self._rate)
+        return [last, self._resampler.feed(pcm)]

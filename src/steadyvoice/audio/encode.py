@@ -1,0 +1,171 @@
+"""From 16-bit mono samples to any format. PyAV is imported only for what needs an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+from steadyvoice.audio.resample import framed
+from steadyvoice.audio.wav import wav_header
+from steadyvoice.speech.format import AudioFormat, Codec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from av import AudioStream, Packet
+    from av.container import OutputContainer
+
+
+class Encoder(Protocol):
+    """Streams samples, at the format's rate, into one piece of audio."""
+
+    def feed(self, pcm: bytes) -> bytes:
+        """Take samples; give the bytes that are ready."""
+
+    def finish(self) -> bytes:
+        """Give the last bytes."""
+
+
+def encoder_of(format: AudioFormat) -> Encoder:
+    """Make an encoder for one stream of this format."""
+    match format.codec:
+        case Codec.PCM:
+            return _Plain()
+        case Codec.WAV:
+            return _Plain(wav_header(format.sample_rate))
+        case _:
+            return _Encoded(format, _RECIPES[format.codec])
+
+
+class _Plain:
+    """The samples themselves, behind a header where there is one."""
+
+    def __init__(self, header: bytes = b"") -> None:
+        self._header = header
+
+    def feed(self, pcm: bytes) -> bytes:
+        if not pcm:
+            return b""
+        header, self._header = self._header, b""
+        return header + pcm
+
+    def finish(self) -> bytes:
+        header, self._header = self._header, b""
+        return header
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How FFmpeg makes one format.
+
+    An encoder starts with frames of nothing, its priming, which players of a bare stream play as silence.
+    So we fill it up to whole frames and leave these out: sound stays where it was. The price is that a sound
+    at full level from the very first sample is faded in over some 20 ms.
+    """
+
+    codec: str
+    container: str
+    sample_format: str = "s16"
+    priming: int = 0  # samples
+    codec_options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+
+
+_RECIPES = {
+    # 576 samples of LAME's and 529 of the decoder's. Without a reservoir each frame stands alone, so that
+    # a stream may be cut, and another joined on, at any frame.
+    Codec.MP3: _Recipe(
+        "libmp3lame", "mp3", "s16p", 1105, {"reservoir": "0"}, {"write_xing": "0", "id3v2_version": "0"}
+    ),
+    Codec.AAC: _Recipe("aac", "adts", "fltp", 1024),
+    # Pages of 100 ms, for the usual second would be waited for.
+    Codec.OPUS: _Recipe("libopus", "ogg", container_options={"page_duration": "100000"}),
+    Codec.FLAC: _Recipe("flac", "flac", container_options={"metadata_header_padding": "0"}),
+    Codec.ULAW: _Recipe("pcm_mulaw", "mulaw"),
+    Codec.ALAW: _Recipe("pcm_alaw", "alaw"),
+}
+
+
+class _Encoded:
+    """What FFmpeg encodes and muxes into a sink of ours. No file, no thread."""
+
+    def __init__(self, format: AudioFormat, recipe: _Recipe) -> None:
+        import av
+
+        self._rate = format.sample_rate
+        self._sink = _Sink()
+        self._container = av.open(
+            self._sink,
+            "w",
+            format=recipe.container,
+            container_options={"flush_packets": "1", "fflags": "+bitexact", **recipe.container_options},
+        )
+        self._stream = _stream(self._container, format, recipe)
+        self._stream.codec_context.open()
+        frame = self._stream.codec_context.frame_size or self._rate // 50
+        self._block = frame * 2
+        self._unheard = -(-recipe.priming // frame)  # packets to leave out
+        self._rest = bytearray(2 * (self._unheard * frame - recipe.priming))
+        self._position = 0  # samples encoded
+
+    def feed(self, pcm: bytes) -> bytes:
+        rest = self._rest
+        rest += pcm
+        whole = len(rest) // self._block * self._block
+        for at in range(0, whole, self._block):
+            self._encode(bytes(rest[at : at + self._block]))
+        del rest[:whole]
+        return self._sink.taken()
+
+    def finish(self) -> bytes:
+        if self._rest:
+            self._encode(bytes(self._rest))
+            self._rest.clear()
+        self._mux(self._stream.encode(None))
+        self._container.close()
+        return self._sink.taken()
+
+    def _encode(self, pcm: bytes) -> None:
+        frame = framed(pcm, self._rate)
+        frame.pts = self._position
+        frame.time_base = Fraction(1, self._rate)
+        self._position += frame.samples
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: Sequence[Packet[AudioStream]]) -> None:
+        for packet in packets:
+            if self._unheard:
+                self._unheard -= 1
+            else:
+                self._container.mux(packet)
+
+
+class _Sink:
+    """What the muxer writes to."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._bytes += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        taken = bytes(self._bytes)
+        self._bytes.clear()
+        return taken
+
+
+def _stream(container: OutputContainer, format: AudioFormat, recipe: _Recipe) -> AudioStream:
+    from av import AudioStream
+
+    stream = container.add_stream(recipe.codec, rate=format.sample_rate, options=dict(recipe.codec_options))
+    assert isinstance(stream, AudioStream)  # noqa: S101  every codec we name is audio
+    context = stream.codec_context
+    context.layout = "mono"
+    context.format = recipe.sample_format
+    context.time_base = Fraction(1, format.sample_rate)
+    if format.bitrate is not None:
+        context.bit_rate = format.bitrate * 1000
+    return stream

@@ -1,0 +1,177 @@
+"""MP3 and ADTS: frames that begin with a header that tells their length.
+
+Sources: ISO/IEC 11172-3 and 13818-3 (MPEG audio), 13818-7 (ADTS), https://id3.org/id3v2.4.0-structure,
+and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write into the first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from steadyvoice.audio.frames import Coding, Frame
+
+
+class Header(NamedTuple):
+    """What a frame's first bytes tell. `length` is in bytes and counts the header."""
+
+    length: int
+    samples: int
+    coding: Coding
+    tag_at: int = 0  # where an encoder's tag would stand
+
+
+class Mp3Frames:
+    """Cuts MPEG layer III. The tag of an encoder is no audio, but tells how many samples to skip."""
+
+    begun = 0.0
+
+    def __init__(self) -> None:
+        self._scanner = _Scanner(4, _mp3_header)
+        self._skip = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        return self._heard(self._scanner.scan(data))
+
+    def finish(self) -> list[Frame]:
+        return self._heard(self._scanner.scan(b"", last=True))
+
+    def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
+        frames = []
+        for data, header in found:
+            if data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info") or data[36:40] == b"VBRI":
+                self._skip = _encoder_delay(data, header.tag_at)
+                continue
+            skip = min(self._skip, header.samples) if self._skip else 0
+            self._skip -= skip
+            frames.append(Frame(data, header.samples - skip, header.coding, skip))
+        return frames
+
+
+class AacFrames:
+    """Cuts AAC in ADTS."""
+
+    begun = 0.0
+
+    def __init__(self) -> None:
+        self._scanner = _Scanner(7, _adts_header)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(data)]
+
+    def finish(self) -> list[Frame]:
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
+
+
+class _Scanner:
+    """Steps from header to header, over ID3 tags, and finds the way back after anything else."""
+
+    def __init__(self, size: int, read: Callable[[bytes], Header | None]) -> None:
+        self._size = size  # bytes in a header
+        self._read = read
+        self._buffer = bytearray()
+        self._skip = 0  # bytes of a tag still to come
+        self._in_step = True
+
+    def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, Header]]:
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while True:
+            step = min(self._skip, len(buffer) - at)
+            self._skip -= step
+            at += step
+            if len(buffer) - at < (10 if buffer.startswith(b"ID3", at) else self._size):
+                break
+            if buffer.startswith(b"ID3", at):
+                self._skip = _id3_length(bytes(buffer[at : at + 10]))
+                continue
+            header = self._read(bytes(buffer[at : at + self._size]))
+            if header is not None and not self._in_step:
+                confirmed = self._confirmed(at + header.length, last)
+                if confirmed is None:
+                    break
+                header = header if confirmed else None
+            if header is None:
+                at = self._next_candidate(at + 1)
+                continue
+            end = at + header.length
+            if end > len(buffer):
+                break
+            self._in_step = True
+            yield bytes(buffer[at:end]), header
+            at = end
+        del buffer[:at]
+
+    def _confirmed(self, follows: int, last: bool) -> bool | None:
+        """Whether another header follows where this one says; None while that has not come.
+
+        Amid other bytes a header is easily mistaken: one in two thousand looks like it.
+        """
+        following = bytes(self._buffer[follows : follows + self._size])
+        if len(following) == self._size:
+            return self._read(following) is not None
+        return follows == len(self._buffer) if last else None
+
+    def _next_candidate(self, start: int) -> int:
+        self._in_step = False
+        found = [at for at in (self._buffer.find(b"\xff", start), self._buffer.find(b"ID3", start)) if at >= 0]
+        return min(found, default=max(start, len(self._buffer) - 2))
+
+
+def _id3_length(head: bytes) -> int:
+    """Bytes in an ID3v2 tag, its ten-byte header and a footer counted."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size + (10 if head[5] & 0x10 else 0)
+
+
+_MP3_RATES = (44100, 48000, 32000)
+_MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+@lru_cache(maxsize=256)  # a stream has a handful of different headers
+def _mp3_header(head: bytes) -> Header | None:
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    index, rate_index = head[2] >> 4, head[2] >> 2 & 3
+    sync = head[0] == 0xFF and head[1] >> 5 == 7
+    # Index 0 is "free format", which nobody sends.
+    if not sync or version == 1 or layer != 1 or index in (0, 15) or rate_index == 3 or head[3] & 3 == 2:
+        return None
+    mpeg1 = version == 3
+    rate = _MP3_RATES[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    kbps = (_MP3_KBPS_1 if mpeg1 else _MP3_KBPS_2)[index]
+    samples = 1152 if mpeg1 else 576
+    length = samples * 125 * kbps // rate + (head[2] >> 1 & 1)
+    mono = head[3] >> 6 == 3
+    side_info = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[mpeg1, mono]
+    return Header(length, samples, Coding("mp3float", rate), 4 + side_info)
+
+
+def _encoder_delay(frame: bytes, tag_at: int) -> int:
+    """Samples that LAME or FFmpeg put before the first real one, and the decoder's own 529 on top."""
+    fields = frame[tag_at + 7 : tag_at + 8]
+    if not fields or frame[tag_at : tag_at + 4] not in (b"Xing", b"Info"):
+        return 0
+    sizes = ((1, 4), (2, 4), (4, 100), (8, 4))  # frames, bytes, table of contents, quality
+    lame_at = tag_at + 8 + sum(size for flag, size in sizes if fields[0] & flag)
+    if frame[lame_at : lame_at + 4] not in (b"LAME", b"Lavc", b"Lavf"):
+        return 0
+    delay = int.from_bytes(frame[lame_at + 21 : lame_at + 24], "big") >> 12
+    return delay + 529
+
+
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+
+@lru_cache(maxsize=4096)
+def _adts_header(head: bytes) -> Header | None:
+    rate_index = head[2] >> 2 & 15
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or rate_index >= len(_AAC_RATES) or length < 7:
+        return None
+    blocks = (head[6] & 3) + 1
+    return Header(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index]))

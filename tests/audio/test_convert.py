@@ -1,0 +1,306 @@
+"""What was asked for comes out, whatever came in and however it was cut."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import math
+import threading
+import wave
+import weakref
+from array import array
+from itertools import pairwise
+
+import av
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyvoice.audio.convert import Converter, convert, wav_bytes
+from steadyvoice.audio.wav import wav_header
+from steadyvoice.speech.errors import TTSNotAudioError
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+
+ONE_OF_EACH = (
+    "mp3_44100_128",
+    "mp3_24000_48",
+    "wav_24000",
+    "pcm_16000",
+    "pcm_44100",
+    "opus_48000_64",
+    "ulaw_8000",
+    "alaw_8000",
+    "aac_24000_64",
+    "flac_24000",
+)
+PCM = AudioFormat.parse("pcm_24000")
+SECONDS = 0.7
+
+
+def hum(seconds: float, rate: int, hertz: float = 440.0) -> bytes:
+    """A steady tone, 16-bit mono."""
+    step = 2 * math.pi * hertz / rate
+    return array("h", [round(8000 * math.sin(step * i)) for i in range(round(seconds * rate))]).tobytes()
+
+
+def in_format(name: str, seconds: float = SECONDS) -> bytes:
+    return convert(hum(seconds, 24000), PCM, AudioFormat.parse(name))
+
+
+def samples_of(audio: bytes, name: str) -> array[int]:
+    return array("h", convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_8000")))
+
+
+def level_at(samples: array[int], hertz: float, rate: int) -> float:
+    """The amplitude of one frequency."""
+    step = 2 * math.pi * hertz / rate
+    real = sum(sample * math.cos(step * i) for i, sample in enumerate(samples))
+    imaginary = sum(sample * math.sin(step * i) for i, sample in enumerate(samples))
+    return 2 * math.hypot(real, imaginary) / len(samples)
+
+
+def frame_seconds(name: str) -> float:
+    format = AudioFormat.parse(name)
+    match format.codec:
+        case Codec.MP3:
+            return (1152 if format.sample_rate > 24000 else 576) / format.sample_rate
+        case Codec.AAC:
+            return 1024 / format.sample_rate
+        case _:
+            return 0.001  # raw, or trimmed by its container
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_every_format_comes_out_as_ffmpeg_understands_it(name: str) -> None:
+    format = AudioFormat.parse(name)
+    demuxer = {
+        Codec.PCM: "s16le",
+        Codec.ULAW: "mulaw",
+        Codec.ALAW: "alaw",
+        Codec.OPUS: "ogg",
+        Codec.AAC: "aac",
+    }.get(format.codec, format.codec.value)
+    options = {"sample_rate": str(format.sample_rate)} if format.codec is Codec.PCM else {}
+    if format.codec in (Codec.ULAW, Codec.ALAW):
+        options = {"sample_rate": str(format.sample_rate)}
+
+    with av.open(io.BytesIO(in_format(name)), "r", format=demuxer, options=options) as container:
+        stream = container.streams.audio[0]
+        decoded = list(container.decode(stream))
+
+    assert {frame.rate for frame in decoded} == {format.sample_rate}
+    assert {frame.layout.nb_channels for frame in decoded} == {1}
+    seconds = sum(frame.samples for frame in decoded) / format.sample_rate
+    assert seconds == pytest.approx(SECONDS, abs=frame_seconds(name))
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+@pytest.mark.parametrize("source", ONE_OF_EACH)
+def test_every_kind_turns_into_every_other_with_its_tone_and_length(source: str, target: str) -> None:
+    there = convert(in_format(source), AudioFormat.parse(source), AudioFormat.parse(target))
+
+    samples = samples_of(there, target)
+
+    assert len(samples) / 8000 == pytest.approx(SECONDS, abs=frame_seconds(source) + frame_seconds(target))
+    assert level_at(samples[800:-800], 440, 8000) == pytest.approx(7800, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_24000_48", "aac_24000_64", "opus_48000_64", "flac_24000"])
+def test_sound_stays_where_it_was(name: str) -> None:
+    """An encoder's priming would push it back; alignment and joins depend on it."""
+    click = array("h", [0] * 24000)
+    click[12000:12048] = array("h", [20000] * 48)
+
+    samples = samples_of(convert(click.tobytes(), PCM, AudioFormat.parse(name)), name)
+
+    loudest = max(range(len(samples)), key=lambda i: abs(samples[i]))
+    assert loudest / 8000 == pytest.approx(0.501, abs=0.003)
+
+
+@pytest.mark.parametrize("name", [n for n in FORMAT_NAMES if n.startswith(("mp3", "aac"))])
+def test_a_bit_rate_is_kept(name: str) -> None:
+    bitrate = AudioFormat.parse(name).bitrate
+    assert bitrate is not None
+
+    kilobits = len(in_format(name, 3.0)) * 8 / 3.0 / 1000
+
+    assert kilobits == pytest.approx(bitrate, rel=0.05 if name.startswith("mp3") else 0.9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    source=st.sampled_from(ONE_OF_EACH),
+    target=st.sampled_from(ONE_OF_EACH),
+    cuts=st.lists(st.integers(0, 12000), max_size=12),
+)
+def test_where_the_bytes_are_cut_does_not_matter(source: str, target: str, cuts: list[int]) -> None:
+    audio = in_format(source, 0.25)
+    edges = [0, *sorted(min(cut, len(audio)) for cut in cuts), len(audio)]
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
+
+    pieces = [converter.feed(audio[a:b]) for a, b in pairwise(edges)]
+
+    whole = convert(audio, AudioFormat.parse(source), AudioFormat.parse(target))
+    assert b"".join(pieces) + converter.finish() == whole
+
+
+@pytest.mark.parametrize("source", ONE_OF_EACH)
+def test_byte_by_byte_is_as_good(source: str) -> None:
+    audio = in_format(source, 0.1)
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
+
+    dripped = b"".join(converter.feed(bytes([byte])) for byte in audio) + converter.finish()
+
+    assert dripped == convert(audio, AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+def test_audio_flows_while_more_is_still_to_come(target: str) -> None:
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
+    audio = in_format("mp3_44100_128", 2.0)
+
+    early = converter.feed(audio[: len(audio) // 2])
+    late = converter.feed(audio[len(audio) // 2 :]) + converter.finish()
+
+    seconds = len(samples_of(early, target)) / 8000
+    assert seconds == pytest.approx(1.0, abs=0.3)
+    assert late
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_the_same_format_is_left_alone(name: str) -> None:
+    converter = Converter(AudioFormat.parse(name), AudioFormat.parse(name))
+
+    assert converter.feed(b"\x00anything") == b"\x00anything"
+    assert converter.finish() == b""
+
+
+def test_a_stream_of_wav_says_that_its_end_is_open() -> None:
+    audio = in_format("wav_24000")
+
+    assert audio[:4] == b"RIFF"
+    assert audio[4:8] == audio[40:44] == b"\xff\xff\xff\xff"
+    assert len(audio) == 44 + round(SECONDS * 24000) * 2
+
+
+def test_a_finished_wav_tells_its_true_size() -> None:
+    with wave.open(io.BytesIO(wav_bytes(hum(0.5, 16000), 16000))) as reader:
+        assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (1, 2, 16000)
+        assert reader.readframes(reader.getnframes()) == hum(0.5, 16000)
+
+
+def test_a_wav_is_believed_over_its_name() -> None:
+    """Servers promise 24 kHz mono and send what their engine made."""
+    stereo = array("h", [value for value in array("h", hum(0.5, 44100)) for _ in range(2)]).tobytes()
+    header = bytearray(wav_header(44100, len(stereo)))
+    header[22:24] = (2).to_bytes(2, "little")
+    header[28:34] = (4 * 44100).to_bytes(4, "little") + (4).to_bytes(2, "little")
+
+    samples = samples_of(bytes(header) + stereo, "wav_24000")
+
+    assert len(samples) / 8000 == pytest.approx(0.5, abs=0.001)
+    assert level_at(samples, 440, 8000) == pytest.approx(8000, rel=0.05)
+
+
+def test_what_stands_after_the_audio_of_a_wav_is_not_played() -> None:
+    audio = wav_bytes(hum(0.5, 24000), 24000) + b"LIST" + (4000).to_bytes(4, "little") + b"x" * 4000
+
+    assert convert(audio, AudioFormat.parse("wav_24000"), PCM) == hum(0.5, 24000)
+
+
+def test_joined_mp3s_of_two_rates_are_one_stream() -> None:
+    joined = in_format("mp3_44100_128") + in_format("mp3_24000_48")
+
+    samples = samples_of(joined, "mp3_44100_128")
+
+    assert len(samples) / 8000 == pytest.approx(2 * SECONDS, abs=0.06)
+    assert level_at(samples[-4000:-400], 440, 8000) == pytest.approx(7800, rel=0.1)
+
+
+def test_what_an_encoder_wrote_before_the_sound_is_not_heard() -> None:
+    """FFmpeg's own files begin with ID3 and a Xing frame that tells how much silence precedes."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=24000, layout="mono")
+        frame = av.AudioFrame(format="s16", layout="mono", samples=24000)
+        frame.planes[0].update(hum(1.0, 24000))
+        frame.sample_rate = 24000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    samples = samples_of(sink.getvalue(), "mp3_24000_48")
+
+    assert sink.getvalue()[:3] == b"ID3"
+    assert b"Info" in sink.getvalue()[:400]
+    assert abs(samples[20]) > 1000
+    assert len(samples) / 8000 == pytest.approx(1.0, abs=0.03)
+
+
+def test_rubbish_amid_good_frames_is_left_out() -> None:
+    audio = in_format("mp3_44100_128", 1.0)
+    half = len(audio) // 2
+
+    samples = samples_of(audio[:half] + b"\xff\xfb\x90 rubbish \xff" * 50 + audio[half:], "mp3_44100_128")
+
+    assert len(samples) / 8000 == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b'{"detail": "no"}', b"<html>502</html>", b"RIFF\0\0\0\0AVI ", b"OggS", b"fLaC", bytes(5000), b"\xff" * 5000],
+)
+def test_what_is_no_audio_is_refused_in_plain_words(name: str, rubbish: bytes) -> None:
+    with pytest.raises(TTSNotAudioError, match=f"not decodable as {name}"):
+        convert(rubbish, AudioFormat.parse(name), PCM)
+
+
+def test_endless_rubbish_is_refused_before_its_end() -> None:
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), PCM)
+
+    with pytest.raises(TTSNotAudioError, match="without a frame of audio"):
+        any(converter.feed(b"lorem ipsum " * 100) for _ in range(1000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.sampled_from(ONE_OF_EACH), noise=st.binary(max_size=2000))
+def test_no_bytes_make_it_fail_in_another_way(name: str, noise: bytes) -> None:
+    with contextlib.suppress(TTSNotAudioError):
+        convert(noise, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(ONE_OF_EACH), place=st.floats(0, 1), noise=st.binary(max_size=300))
+def test_no_damage_makes_it_fail_in_another_way(name: str, place: float, noise: bytes) -> None:
+    audio = in_format(name, 0.3)
+    at = int(place * len(audio))
+    damaged = audio[:at] + noise + audio[at + len(noise) :]
+    with contextlib.suppress(TTSNotAudioError):
+        convert(damaged, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+def test_a_converter_dropped_half_way_leaves_nothing(target: str) -> None:
+    source = "flac_24000" if target != "flac_24000" else "opus_48000_64"
+    audio = in_format(source)
+    threads = threading.active_count()
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
+    converter.feed(audio[: len(audio) // 2])
+    gone = weakref.ref(converter)
+
+    converter.close()
+    del converter
+    gc.collect()
+
+    assert gone() is None
+    assert threading.active_count() == threads
+
+
+def test_a_closed_converter_says_so() -> None:
+    converter = Converter(PCM, AudioFormat.parse("mp3_44100_128"))
+    converter.close()
+
+    with pytest.raises(ValueError, match="make a new one"):
+        converter.feed(b"\0\0")
+    assert converter.finish() == b""
