@@ -1,0 +1,468 @@
+"""The breaker that is used: a machine behind a clock and a lock, and the doors to it.
+
+Threads and event loops share one object. The lock is held for the bookkeeping only: never across the protected
+call, a listener, a predicate or an await. While the circuit is healthy a call does not take it at all (see `Era`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from contextvars import ContextVar
+from threading import Lock
+from types import CoroutineType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.decorator import guard
+from steadyvoice.breaker.era import Era, Flight
+from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.events import Event, Listener
+from steadyvoice.breaker.explain import Explanation, explain
+from steadyvoice.breaker.failure import Failure, is_departure, judge_error, judge_result
+from steadyvoice.breaker.history import History
+from steadyvoice.breaker.machine import Machine, Refusal, Verdict
+from steadyvoice.breaker.outbox import Outbox
+from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.saved import restore, saved
+from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
+from steadyvoice.breaker.states import Cause, CircuitState
+from steadyvoice.breaker.stream import guard_stream, guard_stream_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_entered: ContextVar[tuple[Permit, Any] | None] = ContextVar("steadyvoice_entered", default=None)
+
+
+class CircuitBreaker:
+    """Refuses calls to something that keeps failing, and finds out by itself when it works again.
+
+    `clock` is monotonic, in seconds; `wall` is the time of day, in seconds since 1970, and only shown. `luck`
+    gives numbers in [0, 1) for jitter. Listeners take one event each; see `subscribe`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_dropped",
+        "_era",
+        "_history",
+        "_lock",
+        "_machine",
+        "_outbox",
+        "_wall",
+    )
+
+    def __init__(
+        self,
+        name: str = "circuit",
+        config: CircuitBreakerConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        listeners: Iterable[Listener] = (),
+        wall: Callable[[], float] = time.time,
+        luck: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._lock = Lock()
+        self._machine = Machine(name, config or _DEFAULT, clock(), luck or _luck)
+        self._era = self._machine.era
+        self._dropped: deque[Flight] | None = None  # settled by nobody; made with the first permit
+        self._history = History()
+        self._outbox = Outbox(tuple(listeners))
+
+    # ---------------------------------------------------------------- doors
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `fn` if the circuit allows it.
+
+        Raises CircuitOpenError when it does not, TypeError for a coroutine function (see `call_async`), and
+        otherwise what `fn` raises.
+        """
+        era = self._era
+        if not era.quiet:
+            return self._call(fn, args, kwargs)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            self._ended_quietly(era, error)
+            raise
+        if result.__class__ is CoroutineType:
+            _refuse_coroutine(result)
+        era.tick()
+        if not era.quiet:
+            self._reconcile(era)
+        return result
+
+    async def call_async(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await `fn(...)` if the circuit allows it. Raises as `call` does; a cancelled call counts for nothing."""
+        era = self._era
+        if not era.quiet:
+            return await self._call_async(fn, args, kwargs)
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            self._ended_quietly(era, error)
+            raise
+        era.tick()
+        if not era.quiet:
+            self._reconcile(era)
+        return result
+
+    def stream(self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        """The items of `fn(...)`, as one call over its life that begins with the first item asked for."""
+        stream: Generator[T, None, None] = guard_stream(self, fn)(*args, **kwargs)
+        return stream
+
+    def stream_async(
+        self,
+        fn: Callable[P, AsyncIterator[T] | Awaitable[AsyncIterator[T]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncGenerator[T, None]:
+        """The same for `async for`."""
+        stream: AsyncGenerator[T, None] = guard_stream_async(self, fn)(*args, **kwargs)
+        return stream
+
+    def __call__(self, fn: F, /) -> F:
+        """Guard a function, coroutine function, generator or async generator; it keeps signature and kind."""
+        guarded: F = guard(self, fn)
+        return guarded
+
+    def acquire(self) -> Permit:
+        """Leave to make one call. Raises CircuitOpenError when refused."""
+        if self._dropped is None:
+            self._dropped = deque()
+        return Permit(self, self._admit())
+
+    def __enter__(self) -> Permit:
+        permit = self.acquire()
+        _entered.set((permit, _entered.get()))
+        return permit
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave().settle(error)
+
+    async def __aenter__(self) -> Permit:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    # ---------------------------------------------------------------- to look at
+
+    @property
+    def name(self) -> str:
+        """What the circuit is called."""
+        return self._machine.name
+
+    @property
+    def config(self) -> CircuitBreakerConfig:
+        """The settings in force."""
+        return self._machine.config
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now; reading changes nothing."""
+        return self._machine.state
+
+    def snapshot(self) -> Snapshot:
+        """Everything there is to know, at one moment; taking it changes nothing."""
+        with self._lock:
+            self._take_in_ticks()
+            now = self._clock()
+            snapshot = snapshot_of(self._machine, self._history, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+        return snapshot
+
+    def explain(self) -> Explanation:
+        """Why the circuit is in its state, which calls made it so, what will change it and when."""
+        snapshot = self.snapshot()
+        with self._lock:
+            return explain(snapshot, self._machine.config, tuple(self._machine.evidence or ()))
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self.state.value}>"
+
+    # ---------------------------------------------------------------- by hand
+
+    def reset(self, reason: str = "reset") -> None:
+        """Close from any state, as if new: empty window, first cooldown. The totals stay."""
+        with self._lock:
+            now = self._begin()
+            self._machine.cooldown.forget()
+            self._machine.close(now, Verdict(Cause.RESET, reason))
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def close(self, reason: str = "closed by hand") -> None:
+        """Close from any state, a manual one included; the window is empty afterwards."""
+        with self._lock:
+            now = self._begin()
+            self._machine.close(now, Verdict(Cause.MANUAL, reason))
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def force_open(self, reason: str = "", duration: float | None = None) -> None:
+        """Refuse every call until released, or for `duration` seconds; after that the next caller is a probe."""
+        self._force(CircuitState.FORCED_OPEN, reason or "forced open by hand", duration)
+
+    def disable(self, reason: str = "", duration: float | None = None) -> None:
+        """Admit every call and record nothing, until released or for `duration` seconds."""
+        self._force(CircuitState.DISABLED, reason or "disabled by hand", duration)
+
+    def monitor(self, reason: str = "", duration: float | None = None) -> None:
+        """Record every call and refuse none, until released or for `duration` seconds.
+
+        Each time the circuit would have opened, listeners hear `WouldHaveOpened` once.
+        """
+        self._force(CircuitState.MONITORING, reason or "only watching", duration)
+
+    def update(self, config: CircuitBreakerConfig) -> None:
+        """Change the settings at run time. The newest evidence that fits is kept, and judged at once."""
+        with self._lock:
+            now = self._begin()
+            self._machine.update(config, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def export(self) -> dict[str, Any]:
+        """The state as JSON-ready values, for `restore` after a restart; durations are what remains of them."""
+        with self._lock:
+            now = self._begin()
+            state = saved(self._machine, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up an exported state: the window, the backoff, and what remained of the cooldown.
+
+        Raises ValueError for values that no export has.
+        """
+        with self._lock:
+            now = self._begin()
+            try:
+                restore(self._machine, state, now)
+            finally:
+                self._settle_down(now)
+        self._outbox.deliver()
+
+    def subscribe(self, listener: Listener, *, calls: bool = False) -> Callable[[], None]:
+        """Call `listener` with every event from now on; call what is returned to stop.
+
+        With `calls`, also with one event for every call and refusal; without such a listener those cost nothing.
+        Listeners run in the thread of the call that caused the event, after its lock is released, one at a time
+        and in order. One that raises is logged to `steadyvoice.breaker`.
+        """
+        with self._lock:
+            now = self._begin()
+            unsubscribe = self._outbox.subscribe(listener, calls)
+            self._machine.watch(self._outbox.wants_calls)
+            self._settle_down(now)
+
+        def stop() -> None:
+            with self._lock:
+                now = self._begin()
+                unsubscribe()
+                self._machine.watch(self._outbox.wants_calls)
+                self._settle_down(now)
+
+        return stop
+
+    # ---------------------------------------------------------------- behind the doors
+
+    def _call(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        flight = self._admit()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            self._ended(flight, error)
+            raise
+        if result.__class__ is CoroutineType:
+            self._ignore(flight)
+            _refuse_coroutine(result)
+        self._returned(flight, result)
+        return result
+
+    async def _call_async(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        flight = self._admit()
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            self._ended(flight, error)
+            raise
+        self._returned(flight, result)
+        return result
+
+    def _admit(self) -> Flight:
+        with self._lock:
+            now = self._begin()
+            answer = self._machine.admit(now)
+            self._settle_down(now)
+        if self._outbox.pending:
+            self._outbox.deliver()
+        if isinstance(answer, Refusal):
+            raise CircuitOpenError(name=self.name, **answer._asdict())
+        return answer
+
+    def _returned(self, flight: Flight, result: object) -> None:
+        failure = None
+        if self._machine.config.failure_result is not None:
+            failure = judge_result(self._machine.config, result)
+        if failure is None:
+            self._succeed(flight)
+        else:
+            self._fail(flight, failure)
+
+    def _ended(self, flight: Flight, error: BaseException) -> None:
+        if is_departure(error):
+            self._abandon(flight)
+            return
+        failure = judge_error(self._machine.config, error)
+        if failure is None:
+            self._ignore(flight)
+        else:
+            self._fail(flight, failure)
+
+    def _ended_quietly(self, era: Era, error: BaseException) -> None:
+        self._ended(Flight(era, None), error)
+
+    def _succeed(self, flight: Flight, duration: float | None = None) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.succeed(flight, now, duration)
+            self._settle_down(now)
+        if self._outbox.pending:
+            self._outbox.deliver()
+
+    def _fail(self, flight: Flight, failure: Failure, duration: float | None = None) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.fail(flight, now, failure, duration)
+            self._settle_down(now)
+        if self._outbox.pending:
+            self._outbox.deliver()
+
+    def _ignore(self, flight: Flight) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.ignore(flight, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _abandon(self, flight: Flight) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.abandon(flight, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _progress(self, flight: Flight, *, held: bool) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.progress(flight, now, held=held)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _resume(self, flight: Flight) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.resume(flight, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _drop(self, flight: Flight) -> None:
+        """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
+        if self._dropped is not None:
+            self._dropped.append(flight)
+
+    def _reconcile(self, era: Era) -> None:
+        with self._lock:
+            now = self._begin()
+            self._machine.reconcile(era, now)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
+        if duration is not None and not duration >= 0:
+            raise ValueError(f"duration={duration!r}: seconds, 0 or more; None for good")
+        with self._lock:
+            now = self._begin()
+            self._machine.force(state, now, reason, duration)
+            self._settle_down(now)
+        self._outbox.deliver()
+
+    def _leave(self) -> Permit:
+        """The permit this task entered last with this breaker."""
+        permit, rest = _without(self, _entered.get())
+        _entered.set(rest)
+        return permit
+
+    # ---------------------------------------------------------------- a locked section: begin, machine, settle down
+
+    def _begin(self) -> float:
+        self._take_in_ticks()
+        now = self._clock()
+        if self._dropped:
+            self._bury(self._dropped, now)
+        return now
+
+    def _take_in_ticks(self) -> None:
+        era = self._era
+        if era.quiet:
+            era.quiet = False
+            self._machine.reconcile(era, 0.0)
+
+    def _bury(self, dropped: deque[Flight], now: float) -> None:
+        while dropped:
+            self._machine.ignore(dropped.popleft(), now)
+
+    def _settle_down(self, now: float) -> None:
+        machine = self._machine
+        if machine.events:
+            self._publish(machine.take_events(), now)
+        machine.rest()
+        self._era = machine.era
+
+    def _publish(self, events: list[Event], now: float) -> None:
+        wall = self._wall()
+        for event in events:
+            stamped = self._history.stamp(event, wall - (now - event.at))
+            self._outbox.post(stamped)
+
+
+def _without(breaker: CircuitBreaker, stack: tuple[Permit, Any] | None) -> tuple[Permit, Any]:
+    if stack is None:
+        raise RuntimeError(
+            f"circuit {breaker.name!r} was not entered in this task; across tasks use `with breaker.acquire():`"
+        )
+    permit, rest = stack
+    if permit._breaker is breaker:
+        return permit, rest
+    found, rest = _without(breaker, rest)
+    return found, (permit, rest)
+
+
+def _refuse_coroutine(coroutine: Any) -> None:
+    coroutine.close()
+    raise TypeError("call() was given a coroutine function: await call_async() instead")
+
+
+def _luck() -> float:
+    from random import random  # 2 ms of import, wanted only with jitter
+
+    return random()
+
+
+_DEFAULT = CircuitBreakerConfig()

@@ -1,0 +1,201 @@
+"""How a circuit breaker is set: fields, presets, and the checks that refuse what cannot work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import TypeAlias
+
+from steadyvoice.breaker.errors import CircuitConfigError
+
+Errors: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool]"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreakerConfig:
+    """The settings of one circuit. Durations are in seconds, rates between 0 and 1.
+
+    Opening. Any of the rules that are set opens the circuit:
+
+    * `failure_threshold`: the failure rate over the window reaches this, with at least `minimum_calls` results
+      (None: half the window, rounded up; five in a time window). None: no such rule.
+    * `consecutive_failures`: so many failures in a row.
+    * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
+      over the window reaches the threshold (None: all of them).
+    * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
+
+    The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
+
+    Recovering. After `cooldown_period` the next callers become probes, `half_open_max_calls` at a time;
+    `success_threshold` of them in a row close the circuit. A probe without an end or progress for
+    `half_open_timeout` has failed; one that is a stream has succeeded after `probe_after` of progress. Each
+    opening multiplies the next cooldown by `cooldown_backoff`, up to `max_cooldown`; staying closed for as long
+    as the last cooldown takes one such step back. `cooldown_jitter` shortens each cooldown by up to that share,
+    at random.
+
+    Meaning. `failure_on` and `ignore` are an exception type, several, or a predicate; `ignore` wins. What is
+    neither is ignored. Without `failure_on` every Exception is a failure, but for another circuit's refusal.
+    `failure_result(value)` tells a returned value that is a failure; `failure_weight(error)` gives a failure's
+    weight in (0, 1]; `open_for(error)` gives the seconds for which this error opens the circuit at once, or None.
+
+    Raises CircuitConfigError, a ValueError that names the field, for settings that cannot work.
+    """
+
+    failure_threshold: float | None = 0.5
+    window_size: int = 10
+    cooldown_period: float = 60.0
+    success_threshold: int = 3
+    _: KW_ONLY
+    minimum_calls: int | None = None
+    window_seconds: float | None = None
+    consecutive_failures: int | None = None
+    hung_after: float | None = None
+    slow_call_duration: float | None = None
+    slow_call_threshold: float | None = None
+    half_open_max_calls: int = 1
+    half_open_timeout: float = 60.0
+    probe_after: float = 3.0
+    cooldown_backoff: float = 1.0
+    cooldown_jitter: float = 0.0
+    max_cooldown: float | None = None
+    failure_on: Errors | None = None
+    ignore: Errors | None = None
+    failure_result: Callable[[object], bool] | None = None
+    failure_weight: Callable[[Exception], float] | None = None
+    open_for: Callable[[Exception], float | None] | None = None
+
+    @classmethod
+    def production(cls) -> CircuitBreakerConfig:
+        """Slow to judge and slow to forgive."""
+        return cls(failure_threshold=0.6, window_size=20, cooldown_period=120, success_threshold=5)
+
+    @classmethod
+    def development(cls) -> CircuitBreakerConfig:
+        """Shows its behaviour within seconds."""
+        return cls(failure_threshold=0.5, window_size=4, cooldown_period=10, success_threshold=2)
+
+    @classmethod
+    def adaptive(cls) -> CircuitBreakerConfig:
+        """What we recommend: notice hanging calls, probe soon and gently, back off while it stays bad.
+
+        At 20 calls a second with 15 % independent errors it stays closed: eight failures in a row come
+        about once in sixty hours there, and 60 % over fifteen seconds practically never.
+        """
+        return cls(
+            failure_threshold=0.6,
+            window_seconds=15,
+            minimum_calls=8,
+            consecutive_failures=8,
+            hung_after=5,
+            cooldown_period=1,
+            cooldown_backoff=2,
+            cooldown_jitter=0.2,
+            max_cooldown=60,
+            success_threshold=2,
+            half_open_timeout=20,
+        )
+
+    @property
+    def minimum(self) -> int:
+        """The results the window must hold before a rate is judged."""
+        if self.minimum_calls is not None:
+            return self.minimum_calls
+        return 5 if self.window_seconds is not None else (self.window_size + 1) // 2
+
+    def __post_init__(self) -> None:
+        _check_rules(self)
+        _check_recovery(self)
+        _check_meaning(self)
+
+
+def _check_rules(config: CircuitBreakerConfig) -> None:
+    _rate("failure_threshold", config.failure_threshold)
+    _count("window_size", config.window_size)
+    _count("minimum_calls", config.minimum_calls)
+    _duration("window_seconds", config.window_seconds)
+    _count("consecutive_failures", config.consecutive_failures)
+    _duration("hung_after", config.hung_after)
+    _duration("slow_call_duration", config.slow_call_duration)
+    _rate("slow_call_threshold", config.slow_call_threshold)
+    if config.window_seconds is None and config.minimum > config.window_size:
+        reason = f"never reached: the window holds only {config.window_size} (window_size)"
+        raise CircuitConfigError("minimum_calls", config.minimum_calls, reason)
+    if config.slow_call_threshold is not None and config.slow_call_duration is None:
+        reason = "needs slow_call_duration: from when on is a call slow?"
+        raise CircuitConfigError("slow_call_threshold", config.slow_call_threshold, reason)
+    if config.failure_threshold is None and not (config.consecutive_failures or config.slow_call_duration):
+        reason = "without consecutive_failures or slow_call_duration nothing would ever open this circuit"
+        raise CircuitConfigError("failure_threshold", None, reason)
+
+
+def _check_recovery(config: CircuitBreakerConfig) -> None:
+    _present("cooldown_period", _duration, config.cooldown_period)
+    _present("success_threshold", _count, config.success_threshold)
+    _present("half_open_max_calls", _count, config.half_open_max_calls)
+    _present("half_open_timeout", _duration, config.half_open_timeout)
+    _duration("max_cooldown", config.max_cooldown)
+    _within("probe_after", config.probe_after, 0, math.inf, "must be 0 or more seconds")
+    _within("cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: less would shrink")
+    _within("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
+    if config.max_cooldown is not None and config.max_cooldown < config.cooldown_period:
+        reason = f"less than the first cooldown, {config.cooldown_period} s (cooldown_period)"
+        raise CircuitConfigError("max_cooldown", config.max_cooldown, reason)
+
+
+def _check_meaning(config: CircuitBreakerConfig) -> None:
+    for field in ("failure_on", "ignore"):
+        _errors(field, getattr(config, field))
+    for field in ("failure_result", "failure_weight", "open_for"):
+        value = getattr(config, field)
+        if value is not None and not callable(value):
+            raise CircuitConfigError(field, value, "must be something to call")
+
+
+def _errors(field: str, value: object) -> None:
+    types = value if isinstance(value, tuple) else (value,)
+    for item in types:
+        is_error = isinstance(item, type) and issubclass(item, BaseException)
+        is_predicate = item is value and callable(item) and not isinstance(item, type)
+        if value is not None and not (is_error or is_predicate):
+            raise CircuitConfigError(field, value, "must be exception types, or a predicate of one exception")
+
+
+def _present(field: str, check: Callable[[str, object], None], value: object) -> None:
+    if value is None:
+        raise CircuitConfigError(field, None, "must be given: there is no circuit without it")
+    check(field, value)
+
+
+def _rate(field: str, value: object) -> None:
+    if value is None:
+        return
+    _within(field, value, 0, 1, "must be a rate above 0 and at most 1")
+    if value == 0:
+        raise CircuitConfigError(field, value, "must be above 0: a rate of 0 is reached without any failure")
+
+
+def _duration(field: str, value: object) -> None:
+    if value is None:
+        return
+    _within(field, value, 0, math.inf, "must be seconds, more than 0")
+    if value == 0:
+        raise CircuitConfigError(field, value, "must be seconds, more than 0")
+
+
+def _count(field: str, value: object) -> None:
+    if value is None and field != "window_size":
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise CircuitConfigError(field, value, "must be a whole number")
+    if value < 1:
+        raise CircuitConfigError(field, value, "must be 1 or more")
+
+
+def _within(field: str, value: object, low: float, high: float, reason: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CircuitConfigError(field, value, f"{reason}; not a {type(value).__name__}")
+    if not math.isfinite(value):
+        raise CircuitConfigError(field, value, f"{reason}; not {value}")
+    if not low <= value <= high:
+        raise CircuitConfigError(field, value, reason)

@@ -1,0 +1,55 @@
+"""The stretch between two transitions, and one call's part in it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from steadyvoice.breaker.states import CircuitState
+
+
+class Era:
+    """A stretch of one state, with a counter of plain successes that needs no lock.
+
+    While an era is `quiet`, a plain success cannot change any verdict, so all it does is `tick()`, which is one
+    atomic step of a C counter. Whoever holds the lock folds the ticks in. Whoever ticks looks at `quiet` again
+    afterwards: `quiet` is taken away before a fold, so a tick that comes after the fold is noticed by the thread
+    that made it. Hence every tick is counted exactly once.
+    """
+
+    __slots__ = ("_folded", "quiet", "state", "tick")
+
+    def __init__(self, state: CircuitState) -> None:
+        self.state = state
+        self.quiet = False
+        self.tick = count().__next__
+        self._folded = 0  # ticks taken in, the folds' own included
+
+    def fold(self) -> int:
+        """The successes ticked since the last fold. Requires the lock, and `quiet` to be False."""
+        ticks = self.tick()
+        new = ticks - self._folded
+        self._folded = ticks + 1  # reading the counter is a tick too
+        return new
+
+
+class Flight:
+    """One admitted call: the era it began in, and its clocks.
+
+    `started` is when it was admitted (None where no clock was read), `since` when it last showed life, `useful_at`
+    when it first delivered something.
+    """
+
+    __slots__ = ("era", "settled", "since", "started", "useful_at")
+
+    def __init__(self, era: Era, now: float | None) -> None:
+        self.era = era
+        self.started = now
+        self.since = now or 0.0
+        self.useful_at: float | None = None
+        self.settled = False
+
+    def latency(self, now: float) -> float | None:
+        """Seconds to the first useful thing, or to the end where nothing was said of one."""
+        if self.started is None:
+            return None
+        return (now if self.useful_at is None else self.useful_at) - self.started

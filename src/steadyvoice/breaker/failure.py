@@ -1,0 +1,148 @@
+"""What a call's end means: a failure, nothing at all, or the consumer leaving.
+
+Everything that runs somebody else's code (predicates, `str(error)`) is here, and runs outside the breaker's lock.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from steadyvoice.breaker.errors import CircuitOpenError
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.config import CircuitBreakerConfig, Errors
+
+T = TypeVar("T")
+MESSAGE_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure as it is reported to the machine.
+
+    `weight` counts toward the failures (the call itself always counts one); `cooldown` is how long, in seconds,
+    the circuit stays open should this failure open it; `trip` opens it at once.
+    """
+
+    kind: str
+    message: str
+    wall: float
+    weight: float = 1.0
+    cooldown: float | None = None
+    trip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """One failure as it is remembered: no exception object, so no frames are kept alive.
+
+    `latency` is in seconds, None where no clock was running; `at` is wall time, only to be shown.
+    """
+
+    kind: str
+    message: str
+    at: datetime
+    latency: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}" if self.message else self.kind
+
+
+def failure_of(
+    error: BaseException | str | None,
+    *,
+    weight: float = 1.0,
+    cooldown: float | None = None,
+    trip: bool = False,
+) -> Failure:
+    """Describe `error` without keeping it."""
+    if isinstance(error, BaseException):
+        kind, message = type(error).__name__, _message(error)
+    else:
+        kind, message = "failure", error or ""
+    return Failure(kind, message[:MESSAGE_LENGTH], time.time(), weight, cooldown, trip)
+
+
+def record_of(failure: Failure, latency: float | None) -> FailureRecord:
+    """The failure as history keeps it."""
+    at = datetime.fromtimestamp(failure.wall, UTC)
+    return FailureRecord(failure.kind, failure.message, at, latency)
+
+
+def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure | None:
+    """The failure that `error` is, or None when it says nothing about the provider."""
+    if not _counts(config, error):
+        return None
+    assert isinstance(error, Exception)  # noqa: S101 - _counts has just said so
+    weight = _ask(config.failure_weight, error, 1.0)
+    cooldown = _ask(config.open_for, error, None)
+    return failure_of(error, weight=_sane_weight(weight), cooldown=cooldown, trip=cooldown is not None)
+
+
+def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
+    """The failure that a returned value is, or None when it is a success."""
+    if not _ask(config.failure_result, result, False):
+        return None
+    return Failure("result", f"a {type(result).__name__} that counts as a failure", time.time())
+
+
+def is_departure(error: BaseException) -> bool:
+    """Cancelled, interrupted or closed: the caller went away, the provider did nothing wrong."""
+    if not isinstance(error, Exception):
+        return True
+    futures = sys.modules.get("concurrent.futures")
+    return futures is not None and isinstance(error, futures.CancelledError)
+
+
+def _counts(config: CircuitBreakerConfig, error: BaseException) -> bool:
+    if is_departure(error):
+        return False
+    if config.ignore is not None and _matches(config.ignore, error, otherwise=False):
+        return False
+    if config.failure_on is not None:
+        return _matches(config.failure_on, error, otherwise=True)
+    return not isinstance(error, CircuitOpenError)  # a refusal further in is no evidence of its own
+
+
+def _matches(errors: Errors, error: BaseException, *, otherwise: bool) -> bool:
+    if isinstance(errors, type | tuple):
+        return isinstance(error, errors)
+    return bool(_ask(errors, error, otherwise))
+
+
+def _ask(question: Callable[..., T] | None, about: object, otherwise: T) -> T:
+    """Ask a predicate; one that raises is logged and answered for, so the caller's result stays its own."""
+    if question is None:
+        return otherwise
+    try:
+        return question(about)
+    except Exception:
+        logger().exception("a circuit breaker's predicate %r raised", question)
+        return otherwise
+
+
+def _sane_weight(weight: float) -> float:
+    return weight if 0 < weight <= 1 else 1.0
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return ""  # an error whose text cannot be had still has a type
+
+
+def logger() -> logging.Logger:
+    """The breaker's only logger; imported when first needed, for logging costs 3 ms of import."""
+    import logging
+
+    return logging.getLogger("steadyvoice.breaker")
+
+
+if TYPE_CHECKING:
+    import logging

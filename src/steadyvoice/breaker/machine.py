@@ -1,0 +1,601 @@
+"""The circuit breaker: a state machine that reads no clock, takes no lock and does no I/O.
+
+Everything that moves a circuit from one state to another is in this file. Time comes in as `now`, luck as a
+function, results as calls to `succeed`, `fail` and `ignore`; what happened goes out as `events`. Whoever drives
+the machine holds a lock around each call and delivers the events afterwards.
+
+Time alone moves nothing until somebody comes by; but then what time did is done as of when it was due (`advance`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.cooldown import Cooldown
+from steadyvoice.breaker.era import Era, Flight
+from steadyvoice.breaker.events import (
+    CallRecorded,
+    CallRefused,
+    CircuitReset,
+    ConfigChanged,
+    Event,
+    Outcome,
+    StateChanged,
+    WouldHaveOpened,
+)
+from steadyvoice.breaker.failure import Failure, FailureRecord, record_of
+from steadyvoice.breaker.states import Cause, CircuitState
+from steadyvoice.breaker.window import Window, window_for
+
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+FORCED_OPEN, DISABLED = CircuitState.FORCED_OPEN, CircuitState.DISABLED
+MONITORING = CircuitState.MONITORING
+
+_BY_HAND = {FORCED_OPEN: "force_open()", DISABLED: "disable()", MONITORING: "monitor()"}
+
+TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyType(
+    {
+        CLOSED: {OPEN: "a rule is broken", **_BY_HAND},
+        OPEN: {HALF_OPEN: "the cooldown is over and a caller comes", CLOSED: "close(), reset()", **_BY_HAND},
+        HALF_OPEN: {
+            CLOSED: "enough probes in a row succeed, close(), reset()",
+            OPEN: "a probe fails",
+            **_BY_HAND,
+        },
+        FORCED_OPEN: {
+            CLOSED: "close(), reset()",
+            HALF_OPEN: "its duration is over and a caller comes",
+            DISABLED: "disable()",
+            MONITORING: "monitor()",
+        },
+        DISABLED: {
+            CLOSED: "its duration is over and a caller comes, close(), reset()",
+            FORCED_OPEN: "force_open()",
+            MONITORING: "monitor()",
+        },
+        MONITORING: {
+            CLOSED: "its duration is over and a caller comes, close(), reset()",
+            FORCED_OPEN: "force_open()",
+            DISABLED: "disable()",
+        },
+    }
+)
+
+REMEMBERED_FAILURES = 10
+
+
+class Refusal(NamedTuple):
+    """Why a call may not be made now; `retry_after` in seconds, None where nobody knows."""
+
+    state: CircuitState
+    reason: str
+    retry_after: float | None
+    last_error: FailureRecord | None
+
+
+class Verdict(NamedTuple):
+    """A broken rule, as a word and as a sentence."""
+
+    cause: Cause
+    reason: str
+
+
+class Machine:
+    """One circuit. Requires external locking."""
+
+    __slots__ = (
+        "_closed_at",
+        "_counting",
+        "_held",
+        "_plain",
+        "_running",
+        "_suspects",
+        "_warned",
+        "config",
+        "cooldown",
+        "era",
+        "events",
+        "evidence",
+        "failures",
+        "ignored",
+        "last_error",
+        "late",
+        "name",
+        "opened_at",
+        "outage_at",
+        "probe_slow",
+        "probe_successes",
+        "reason",
+        "recovered_last",
+        "recovered_seconds",
+        "recoveries",
+        "refused",
+        "state",
+        "streak",
+        "successes",
+        "tracking",
+        "until",
+        "watched",
+        "window",
+    )
+
+    _running: dict[Flight, None]  # oldest sign of life first
+    _suspects: dict[Flight, None]  # silent for too long
+    _held: dict[Flight, None]  # their consumers have the word
+
+    def __init__(self, name: str, config: CircuitBreakerConfig, now: float, luck: Callable[[], float]) -> None:
+        self.name = name
+        self.config = config
+        self.events: list[Event] = []
+        self.state = CLOSED
+        self.reason = "new"
+        self.window: Window = window_for(config, now)
+        self.streak: float = 0
+        self.opened_at: float | None = None
+        self.outage_at: float | None = None
+        self.until: float | None = None
+        self.cooldown = Cooldown(luck)
+        self._closed_at = now
+        self.evidence: deque[FailureRecord] | None = None
+        self.last_error: FailureRecord | None = None
+        self.successes = self.failures = self.ignored = self.late = self.refused = 0
+        self.recoveries = 0
+        self.recovered_seconds = 0.0
+        self.recovered_last: float | None = None
+        self.era = Era(CLOSED)
+        self._begin_era()
+        self.watch(False)
+        self.rest()
+
+    # ---------------------------------------------------------------- a call
+
+    def admit(self, now: float) -> Flight | Refusal:
+        """Leave to make one call, or the reason why not."""
+        if self.tracking:
+            self.advance(now)
+        if self.until is not None and now >= self.until:
+            self._time_is_up(now)
+        if not self._counting and self._is_full():
+            return self._refuse(now)
+        flight = Flight(self.era, now)
+        if self.tracking:
+            self._running[flight] = None
+        return flight
+
+    def succeed(self, flight: Flight, now: float, duration: float | None = None) -> None:
+        """The call did what it was asked to."""
+        if self.tracking:
+            self.advance(now)
+        if self._lands(flight, now):
+            self._succeeded(now, flight.latency(now) if duration is None else duration)
+
+    def fail(self, flight: Flight, now: float, failure: Failure, duration: float | None = None) -> None:
+        """The call did not."""
+        if self.tracking:
+            self.advance(now)
+        if self._lands(flight, now):
+            self._failed(now, failure, flight.latency(now) if duration is None else duration)
+
+    def ignore(self, flight: Flight, now: float) -> None:
+        """The call says nothing about the provider: cancelled, dropped, or the caller's own mistake."""
+        if self.tracking:
+            self.advance(now)
+        if flight.settled:
+            return
+        self._untrack(flight)
+        flight.settled = True
+        if flight.era.state is not DISABLED:
+            self.ignored += 1
+            self._record(Outcome.IGNORED, flight.latency(now), None, now)
+
+    def abandon(self, flight: Flight, now: float) -> None:
+        """The consumer left: a success if something useful had come and the next was not overdue."""
+        if self.tracking:
+            self.advance(now)
+        if flight.useful_at is None or flight in self._suspects:
+            self.ignore(flight, now)
+        else:
+            self.succeed(flight, now)
+
+    def progress(self, flight: Flight, now: float, *, held: bool = False) -> None:
+        """Something useful arrived; with `held`, the consumer has it now and the call's clocks stand still."""
+        if self.tracking:
+            self.advance(now)
+        if flight.useful_at is None:
+            flight.useful_at = now
+        self._restart(flight, now, held)
+        if self.state is HALF_OPEN and now - flight.useful_at >= self.config.probe_after:
+            self.succeed(flight, now)
+
+    def resume(self, flight: Flight, now: float) -> None:
+        """The consumer wants more; the call's clocks run again, from the start."""
+        if self.tracking:
+            self.advance(now)
+        self._restart(flight, now, held=False)
+
+    def reconcile(self, era: Era, now: float) -> None:
+        """Take in the successes that were ticked on an era while it was quiet."""
+        new = era.fold()
+        missing = self.config.minimum - self.window.calls
+        if era is self.era and 0 < missing < new:  # one of them completed the minimum: judge at that very one
+            self._succeeded_plainly(missing, now)
+            new -= missing
+        if era is self.era:
+            self._succeeded_plainly(new, now)
+        else:
+            self.late += new
+
+    def rest(self) -> None:
+        """End a locked section: may plain successes stay uncounted until the next one?"""
+        if self._plain:
+            window = self.window
+            enough = not window.failures or window.calls >= self.config.minimum
+            self.era.quiet = self._counting and enough
+
+    def _lands(self, flight: Flight, now: float) -> bool:
+        """Settle the flight; whether its result still counts."""
+        if flight.settled:
+            return False
+        flight.settled = True
+        if self.tracking:
+            self._untrack(flight)
+        if flight.era.state is DISABLED:
+            return False
+        if flight.era is not self.era:  # the world moved on while this call was out
+            self.late += 1
+            self._record(Outcome.LATE, flight.latency(now), None, now)
+            return False
+        return True
+
+    def _succeeded(self, now: float, duration: float | None) -> None:
+        self.successes += 1
+        if self.watched:
+            self._record(Outcome.SUCCESS, duration, None, now)
+        slow = self._is_slow(duration)
+        if self._counting:
+            self.window.add(now, 0.0, slow)
+            self.streak = 0
+            self._judge(now)
+        else:
+            self._probe_succeeded(now, slow)
+
+    def _failed(self, now: float, failure: Failure, duration: float | None) -> None:
+        self.failures += 1
+        self._remember(failure, duration)
+        if self.watched:
+            self._record(Outcome.FAILURE, duration, failure.kind, now)
+        if not self._counting:
+            self._open(now, Verdict(Cause.PROBE_FAILED, f"a probe failed: {failure.kind}"), failure.cooldown)
+            return
+        self.window.add(now, failure.weight, self._is_slow(duration))
+        self.streak += failure.weight
+        if failure.trip:
+            self._condemn(now, Verdict(Cause.TRIPPED, f"opened at once by {failure.kind}"), failure.cooldown)
+        else:
+            self._judge(now, failure.cooldown)
+
+    def _succeeded_plainly(self, new: int, now: float) -> None:
+        if new:
+            self.successes += new
+            self.window.add_successes(now, new)
+            self.streak = 0
+            self._judge(now)
+
+    def _probe_succeeded(self, now: float, slow: bool) -> None:
+        config = self.config
+        self.probe_successes += 1
+        self.probe_slow += slow
+        if slow and self.probe_slow / config.success_threshold >= (config.slow_call_threshold or 1.0):
+            reason = f"{self.probe_slow} of {config.success_threshold} probes were slow"
+            self._open(now, Verdict(Cause.PROBES_SLOW, reason))
+        else:
+            self._judge_probes(now)
+
+    def _is_slow(self, duration: float | None) -> bool:
+        limit = self.config.slow_call_duration
+        return limit is not None and duration is not None and duration >= limit
+
+    def _is_full(self) -> bool:
+        match self.state:
+            case CircuitState.OPEN | CircuitState.FORCED_OPEN:
+                return True
+            case CircuitState.HALF_OPEN:
+                return len(self._running) + len(self._held) >= self.config.half_open_max_calls
+            case _:
+                return False
+
+    def _refuse(self, now: float) -> Refusal:
+        self.refused += 1
+        reason = f"{self.config.half_open_max_calls} probing" if self.state is HALF_OPEN else self.reason
+        refusal = Refusal(self.state, reason, self.retry_after(now), self.last_error)
+        if self.watched:
+            self._emit(
+                CallRefused(name=self.name, state=self.state, reason=reason, retry_after=refusal.retry_after, at=now)
+            )
+        return refusal
+
+    # ---------------------------------------------------------------- judging
+
+    def _judge(self, now: float, named: float | None = None) -> None:
+        verdict = self._verdict(now)
+        if verdict is None:
+            self._warned = False
+        else:
+            self._condemn(now, verdict, named)
+
+    def _verdict(self, now: float) -> Verdict | None:
+        """The rule that the window breaks now. A call that hangs is a failure until it ends."""
+        config, window = self.config, self.window
+        window.expire(now)
+        hung = len(self._suspects)
+        calls, failures = window.calls + hung, window.failures + hung
+        if not failures and not window.slow:
+            return None
+        if config.consecutive_failures is not None and self.streak + hung >= config.consecutive_failures:
+            return Verdict(Cause.CONSECUTIVE_FAILURES, f"{self.streak + hung:g} failures in a row")
+        if calls < config.minimum:
+            return None
+        if config.failure_threshold is not None and failures / calls >= config.failure_threshold:
+            return Verdict(Cause.FAILURE_RATE, f"{failures:g} of the last {calls} calls failed")
+        if window.slow and window.slow / calls >= (config.slow_call_threshold or 1.0):
+            return Verdict(Cause.SLOW_CALL_RATE, f"{window.slow} of the last {calls} calls were slow")
+        return None
+
+    def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
+        if self.state is CLOSED:
+            self._open(now, verdict, named)
+        elif not self._warned:
+            self._warned = True
+            self._emit(
+                WouldHaveOpened(
+                    name=self.name,
+                    cause=verdict.cause,
+                    reason=verdict.reason,
+                    failure_rate=self.failure_rate,
+                    calls=self.calls,
+                    failures=self.failure_sum,
+                    at=now,
+                )
+            )
+
+    def _judge_probes(self, now: float) -> None:
+        if self.probe_successes >= self.config.success_threshold:
+            reason = f"{self.probe_successes} probes in a row succeeded"
+            self._close(now, Verdict(Cause.PROBES_SUCCEEDED, reason))
+
+    # ---------------------------------------------------------------- what time does
+
+    def advance(self, now: float) -> None:
+        """Do what time has done since somebody last came by, as of when it was due."""
+        if self.state is HALF_OPEN:
+            self._end_leases(now)
+        elif self._running and self.config.hung_after is not None:
+            self._suspect_the_silent(now, self.config.hung_after)
+
+    def _suspect_the_silent(self, now: float, patience: float) -> None:
+        while self._running:
+            oldest = next(iter(self._running))  # insertion order is the order of `since`
+            due = oldest.since + patience
+            if due > now:
+                return
+            del self._running[oldest]
+            self._suspects[oldest] = None
+            self._judge(due)
+
+    def _end_leases(self, now: float) -> None:
+        """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
+        config = self.config
+        lease = min(config.half_open_timeout, config.hung_after or config.half_open_timeout)
+        ends = [(flight.since + lease, flight) for flight in self._running]
+        ends += [((flight.useful_at or 0.0) + config.probe_after, flight) for flight in self._held]
+        for due, flight in sorted(ends, key=lambda end: end[0]):
+            if due > now or self.state is not HALF_OPEN:
+                return
+            proved = flight in self._held
+            self._lands(flight, due)
+            if proved:
+                self._succeeded(due, flight.latency(due))
+            else:
+                self.failures += 1
+                reason = f"a probe gave no sign of life for {lease:g} s"
+                self._open(due, Verdict(Cause.PROBE_EXPIRED, reason))
+
+    def _time_is_up(self, now: float) -> None:
+        match self.state:
+            case CircuitState.OPEN:
+                self._enter(HALF_OPEN, now, Verdict(Cause.COOLDOWN_OVER, "the cooldown is over"))
+            case CircuitState.FORCED_OPEN:
+                self._enter(HALF_OPEN, now, Verdict(Cause.DURATION_OVER, "was forced open until now"))
+            case _:
+                self._close(now, Verdict(Cause.DURATION_OVER, f"{self.state.value} until now"))
+
+    # ---------------------------------------------------------------- by hand
+
+    def force(self, state: CircuitState, now: float, reason: str, duration: float | None) -> None:
+        """Set a manual state: until released, or for a duration in seconds."""
+        self.advance(now)
+        until = None if duration is None else now + duration
+        if self.state is not state:
+            self._enter(state, now, Verdict(Cause.MANUAL, reason), until)
+            self.opened_at = now if state is FORCED_OPEN else None
+            self.outage_at = None
+            self._empty(now)
+        self.reason, self.until = reason, until
+
+    def close(self, now: float, verdict: Verdict) -> None:
+        """Close by hand, from any state; the window is empty afterwards."""
+        self.advance(now)
+        if self.state is not CLOSED:
+            self._close(now, verdict)
+            return
+        self._begin_era()
+        self._empty(now)
+        self._emit(CircuitReset(name=self.name, reason=verdict.reason, at=now))
+
+    def update(self, config: CircuitBreakerConfig, now: float) -> None:
+        """New settings over the same evidence, judged at once."""
+        self.advance(now)
+        before, self.config = self.config, config
+        if (before.window_size, before.window_seconds) != (config.window_size, config.window_seconds):
+            self.window = window_for(config, now, self.window.runs(now))
+        self._emit(ConfigChanged(name=self.name, before=before, after=config, at=now))
+        self.watch(self.watched)
+        self._heed_hanging(now)
+        match self.state:
+            case CircuitState.OPEN if self.opened_at is not None:
+                self.until = self.opened_at + self.cooldown.current(config)
+            case CircuitState.HALF_OPEN:
+                self._judge_probes(now)
+            case CircuitState.CLOSED | CircuitState.MONITORING:
+                self._judge(now)
+
+    def watch(self, watched: bool) -> None:
+        """Whether anybody wants an event for each call; if so, no success may go uncounted."""
+        self.watched = watched
+        config = self.config
+        timeless = config.hung_after is None and config.slow_call_duration is None
+        self._plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
+
+    def reinstate(self, state: CircuitState, now: float, reason: str, until: float | None) -> None:
+        """Take up a state from before a restart; the table of transitions does not apply to a new life."""
+        self._announce(state, now, Verdict(Cause.RESTORED, reason), until)
+        self.opened_at = self.outage_at = now if state in (OPEN, FORCED_OPEN) else None
+
+    def _heed_hanging(self, now: float) -> None:
+        patience = self.config.hung_after
+        self.tracking = self.state is HALF_OPEN or (self._counting and patience is not None)
+        if self.state is HALF_OPEN:
+            return
+        self._running.update(self._suspects)
+        self._suspects = {}
+        overdue = [f for f in self._running if patience is not None and f.since + patience <= now]
+        for flight in overdue:
+            del self._running[flight]
+            self._suspects[flight] = None
+
+    # ---------------------------------------------------------------- moving
+
+    def _open(self, at: float, verdict: Verdict, named: float | None = None) -> None:
+        healthy = 0.0 if self.state is HALF_OPEN else at - self._closed_at
+        until = at + self.cooldown.next(self.config, named, healthy)
+        self._enter(OPEN, at, verdict, until)
+        self.opened_at = at
+        if self.outage_at is None:
+            self.outage_at = at
+
+    def _close(self, at: float, verdict: Verdict) -> None:
+        if verdict.cause is Cause.PROBES_SUCCEEDED and self.outage_at is not None:
+            self.recoveries += 1
+            self.recovered_last = at - self.outage_at
+            self.recovered_seconds += self.recovered_last
+        self._enter(CLOSED, at, verdict)
+        self._closed_at = at
+        self.opened_at = self.outage_at = None
+        self._empty(at)
+
+    def _empty(self, now: float) -> None:
+        self.window = window_for(self.config, now)
+        self.streak = 0
+
+    def _enter(self, to: CircuitState, at: float, verdict: Verdict, until: float | None = None) -> None:
+        if to not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"a circuit cannot go from {self.state.value} to {to.value}")
+        self._announce(to, at, verdict, until)
+
+    def _announce(self, to: CircuitState, at: float, verdict: Verdict, until: float | None) -> None:
+        before, self.state, self.until, self.reason = self.state, to, until, verdict.reason
+        if before is not to:
+            self._emit(
+                StateChanged(
+                    name=self.name,
+                    from_state=before,
+                    to_state=to,
+                    cause=verdict.cause,
+                    reason=verdict.reason,
+                    failure_rate=self.failure_rate,
+                    calls=self.calls,
+                    failures=self.failure_sum,
+                    retry_after=self.retry_after(at),
+                    at=at,
+                )
+            )
+        self._begin_era()
+
+    def _begin_era(self) -> None:
+        self.era.quiet = False
+        self.era = Era(self.state)
+        self._counting = self.state in (CLOSED, MONITORING)
+        self.tracking = self.state is HALF_OPEN or (self._counting and self.config.hung_after is not None)
+        self._running = {}
+        self._suspects = {}
+        self._held = {}
+        self.probe_successes = self.probe_slow = 0
+        self._warned = False
+
+    def _restart(self, flight: Flight, now: float, held: bool) -> None:
+        if self.tracking and not flight.settled and flight.era is self.era:
+            self._untrack(flight)
+            flight.since = now
+            (self._held if held else self._running)[flight] = None
+
+    def _untrack(self, flight: Flight) -> None:
+        if flight in self._running:
+            del self._running[flight]
+        else:
+            self._suspects.pop(flight, None)
+            self._held.pop(flight, None)
+
+    # ---------------------------------------------------------------- what is to be seen
+
+    @property
+    def calls(self) -> int:
+        """Results in the window, hanging calls included."""
+        return self.window.calls + len(self._suspects)
+
+    @property
+    def failure_sum(self) -> float:
+        """Their failures, by weight."""
+        return self.window.failures + len(self._suspects)
+
+    @property
+    def failure_rate(self) -> float:
+        """Failures per call in the window; 0 without calls."""
+        return self.failure_sum / self.calls if self.calls else 0.0
+
+    @property
+    def hung(self) -> int:
+        """Calls in flight that have been silent for too long."""
+        return len(self._suspects)
+
+    @property
+    def in_flight(self) -> int | None:
+        """Calls of this era that are out, None where nobody counts them."""
+        return len(self._running) + len(self._suspects) + len(self._held) if self.tracking else None
+
+    def retry_after(self, now: float) -> float | None:
+        """Seconds until the next caller becomes a probe; None unless open, or when nobody can know."""
+        if self.until is None or self.state not in (OPEN, FORCED_OPEN):
+            return None
+        return max(0.0, self.until - now)
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last time."""
+        events, self.events = self.events, []
+        return events
+
+    def _emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _record(self, outcome: Outcome, duration: float | None, error: str | None, now: float) -> None:
+        if self.watched:
+            self._emit(CallRecorded(name=self.name, outcome=outcome, duration=duration, error=error, at=now))
+
+    def _remember(self, failure: Failure, latency: float | None) -> None:
+        if self.evidence is None:
+            self.evidence = deque(maxlen=REMEMBERED_FAILURES)
+        self.last_error = record_of(failure, latency)
+        self.evidence.append(self.last_error)

@@ -1,0 +1,78 @@
+"""Events on their way to listeners: posted under the breaker's lock, delivered outside of it.
+
+One deliverer at a time, so the order holds; nobody waits for it, so nobody deadlocks. A listener that uses the
+breaker posts behind what is already there, and the deliverer above it on the stack delivers that too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+
+from steadyvoice.breaker.events import CallRecorded, CallRefused, Event, Listener
+from steadyvoice.breaker.failure import logger
+
+
+class Outbox:
+    """Listeners, and the events they have not heard yet."""
+
+    __slots__ = ("_delivering", "_listeners", "_of_calls", "pending")
+
+    def __init__(self, listeners: tuple[Listener, ...]) -> None:
+        self._listeners = listeners
+        self._of_calls: tuple[Listener, ...] = ()
+        self._delivering = Lock()
+        self.pending: deque[tuple[Event, tuple[Listener, ...]]] | None = None  # until the first: a deque is 760 bytes
+
+    @property
+    def wants_calls(self) -> bool:
+        """Whether any listener asks for an event of each call."""
+        return bool(self._of_calls)
+
+    def subscribe(self, listener: Listener, calls: bool) -> Callable[[], None]:
+        """Add a listener. Requires the breaker's lock, and so does what is returned, which removes it."""
+        self._listeners = (*self._listeners, listener)
+        if calls:
+            self._of_calls = (*self._of_calls, listener)
+
+        def unsubscribe() -> None:
+            self._listeners = _less(self._listeners, listener)
+            if calls:
+                self._of_calls = _less(self._of_calls, listener)
+
+        return unsubscribe
+
+    def post(self, event: Event) -> None:
+        """Queue an event for those who listen now. Requires the breaker's lock."""
+        of_a_call = isinstance(event, CallRecorded | CallRefused)
+        listeners = self._of_calls if of_a_call else self._listeners
+        if listeners:
+            if self.pending is None:
+                self.pending = deque()
+            self.pending.append((event, listeners))
+
+    def deliver(self) -> None:
+        """Deliver what is pending, unless somebody already does. Must not be called under the breaker's lock."""
+        while self.pending and self._delivering.acquire(blocking=False):
+            try:
+                while self.pending:
+                    event, listeners = self.pending.popleft()
+                    for listener in listeners:
+                        _tell(listener, event)
+            finally:
+                self._delivering.release()
+
+
+def _tell(listener: Listener, event: Event) -> None:
+    try:
+        listener(event)
+    except Exception:
+        logger().exception("a circuit breaker's listener %r raised on %s", listener, type(event).__name__)
+
+
+def _less(listeners: tuple[Listener, ...], gone: Listener) -> tuple[Listener, ...]:
+    kept = list(listeners)
+    if gone in kept:
+        kept.remove(gone)
+    return tuple(kept)

@@ -1,0 +1,102 @@
+"""Leave to make one call: acquired before it, settled once after it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from steadyvoice.breaker.failure import failure_of
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.breaker import CircuitBreaker
+    from steadyvoice.breaker.era import Flight
+
+
+class Permit:
+    """Leave to make one call. Settle it once: later settlements do nothing.
+
+    As a context manager it settles itself. One that is dropped without a word counts as ignored.
+    """
+
+    __slots__ = ("_breaker", "_flight")
+
+    def __init__(self, breaker: CircuitBreaker, flight: Flight) -> None:
+        self._breaker = breaker
+        self._flight = flight
+
+    @property
+    def settled(self) -> bool:
+        """Whether the call's end is known, by its own word or by its lease."""
+        return self._flight.settled
+
+    def success(self, duration: float | None = None) -> None:
+        """The call did what it was asked to. `duration` in seconds, measured by the breaker when absent."""
+        self._breaker._succeed(self._flight, duration)
+
+    def failure(
+        self,
+        error: BaseException | str | None = None,
+        duration: float | None = None,
+        *,
+        weight: float = 1.0,
+        cooldown: float | None = None,
+        trip: bool = False,
+    ) -> None:
+        """The call failed.
+
+        `weight` in (0, 1] is what it adds to the failures; `cooldown` is the time in seconds, named by the provider,
+        that the circuit stays open if this failure opens it; `trip` opens it at once.
+
+        Raises ValueError for a weight outside (0, 1].
+        """
+        if not 0 < weight <= 1:
+            raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
+        failure = failure_of(error, weight=weight, cooldown=cooldown, trip=trip)
+        self._breaker._fail(self._flight, failure, duration)
+
+    def ignore(self) -> None:
+        """The call says nothing about the provider: cancelled, or the caller's own mistake."""
+        self._breaker._ignore(self._flight)
+
+    def abandon(self) -> None:
+        """The consumer left: a success if something useful had come, else ignored."""
+        self._breaker._abandon(self._flight)
+
+    def progress(self) -> None:
+        """Something useful arrived: the call is not hanging."""
+        self._breaker._progress(self._flight, held=False)
+
+    def pause(self) -> None:
+        """Something useful arrived and the consumer has it: the call's clocks stand still until `resume()`."""
+        self._breaker._progress(self._flight, held=True)
+
+    def resume(self) -> None:
+        """The consumer wants more: the call's clocks run again."""
+        self._breaker._resume(self._flight)
+
+    def settle(self, error: BaseException | None) -> None:
+        """Settle by how the call ended, the configuration deciding what `error` means."""
+        if error is None:
+            self.success()
+        else:
+            self._breaker._ended(self._flight, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle(error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle(error)
+
+    def __del__(self) -> None:
+        if not self._flight.settled:
+            self._breaker._drop(self._flight)

@@ -1,0 +1,75 @@
+"""Circuits by name: one object a name, shared settings, exceptions for some."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
+
+from steadyvoice.breaker.breaker import CircuitBreaker
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.events import Listener
+
+
+class CircuitRegistry:
+    """Makes a circuit when its name is first asked for, and keeps it.
+
+    `overrides` holds the settings of single names; every other circuit has `config`. Listeners hear all circuits.
+    """
+
+    def __init__(
+        self,
+        config: CircuitBreakerConfig | None = None,
+        *,
+        overrides: Mapping[str, CircuitBreakerConfig] | None = None,
+        listeners: Iterable[Listener] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config or CircuitBreakerConfig()
+        self._overrides = dict(overrides or {})
+        self._listeners = tuple(listeners)
+        self._clock = clock
+        self._lock = Lock()
+        self._circuits: dict[str, CircuitBreaker] = {}
+        self._tags: dict[str, dict[str, str]] = {}
+
+    def circuit(self, name: str, **tags: str) -> CircuitBreaker:
+        """The circuit of that name: the same object for everybody. Tags are added to those it has."""
+        with self._lock:
+            circuit = self._circuits.get(name)
+            if circuit is None:
+                circuit = self._circuits[name] = self._make(name)
+            self._tags.setdefault(name, {}).update(tags)
+        return circuit
+
+    def tagged(self, **tags: str) -> list[CircuitBreaker]:
+        """The circuits that carry all of these tags."""
+        with self._lock:
+            return [c for name, c in self._circuits.items() if tags.items() <= self._tags[name].items()]
+
+    def tags(self, name: str) -> dict[str, str]:
+        """What a circuit was tagged with. Raises KeyError for a name nobody asked for."""
+        with self._lock:
+            return dict(self._tags[name])
+
+    def configure(self, name: str, config: CircuitBreakerConfig) -> None:
+        """Settings of one name, from now on; an existing circuit keeps its evidence."""
+        with self._lock:
+            self._overrides[name] = config
+            circuit = self._circuits.get(name)
+        if circuit is not None:
+            circuit.update(config)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._circuits
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        with self._lock:
+            return iter(list(self._circuits.values()))
+
+    def __len__(self) -> int:
+        return len(self._circuits)
+
+    def _make(self, name: str) -> CircuitBreaker:
+        config = self._overrides.get(name, self._config)
+        return CircuitBreaker(name, config, clock=self._clock, listeners=self._listeners)

@@ -1,0 +1,72 @@
+"""A circuit's state across a restart, as JSON-ready values.
+
+Durations are what remains of them: a clock from before a restart means nothing after it. Probes die with their
+process, so a half-open circuit comes back open with its cooldown over: the next caller probes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from steadyvoice.breaker.machine import Machine
+from steadyvoice.breaker.states import CircuitState
+from steadyvoice.breaker.window import Run, window_for
+
+VERSION = 1
+
+
+def saved(machine: Machine, now: float) -> dict[str, Any]:
+    """What a new machine needs to go on from here."""
+    return {
+        "version": VERSION,
+        "name": machine.name,
+        "state": machine.state.value,
+        "reason": machine.reason,
+        "remaining": None if machine.until is None else max(0.0, machine.until - now),
+        "level": machine.cooldown.level,
+        "streak": machine.streak,
+        "window": [list(run) for run in machine.window.runs(now)],
+    }
+
+
+def restore(machine: Machine, state: Mapping[str, Any], now: float) -> None:
+    """Go on from there. Raises ValueError for values that no export has; the machine is untouched then."""
+    try:
+        if state["version"] != VERSION:
+            raise ValueError(f"version {state['version']!r}, not {VERSION}")
+        to = CircuitState(state["state"])
+        remaining = _seconds(state["remaining"])
+        runs = [_run(*run) for run in state["window"]]
+        streak, level = _number(state["streak"]), int(_number(state["level"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an exported circuit: {error!r}") from error
+    if to in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+        to, remaining = CircuitState.OPEN, remaining or 0.0
+    machine.window = window_for(machine.config, now, runs)
+    machine.streak = streak
+    machine.cooldown.restore(max(level, -1), remaining if to is CircuitState.OPEN else None)
+    machine.reinstate(to, now, str(state.get("reason", "")), None if remaining is None else now + remaining)
+
+
+def _run(calls: object, failed: object, failures: object, slow: object, age: object) -> Run:
+    run = Run(int(_number(calls)), int(_number(failed)), _number(failures), int(_number(slow)), _number(age))
+    if min(run) < 0 or max(run.failed, run.slow) > run.calls or run.failures > run.failed:
+        raise ValueError(f"{run} does not add up")
+    return run
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds < 0:
+        raise ValueError(f"{seconds} seconds remaining")
+    return seconds
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a number")
+    return value

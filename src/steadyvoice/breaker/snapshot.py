@@ -1,0 +1,118 @@
+"""A circuit at one moment, as a frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from steadyvoice.breaker.events import StateChanged
+from steadyvoice.breaker.failure import FailureRecord
+from steadyvoice.breaker.states import CircuitState
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.history import History
+    from steadyvoice.breaker.machine import Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Since the breaker was made. `calls` have ended, and are the sum of successes, failures, ignored and late."""
+
+    calls: int
+    successes: int
+    failures: int
+    refused: int
+    ignored: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recoveries:
+    """How often the circuit closed by itself again, and the seconds from opening to closing."""
+
+    count: int
+    last_seconds: float | None
+    mean_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A circuit at one moment; taking it changed nothing.
+
+    `calls`, `failures` (a sum of weights) and `failure_rate` are those in the window now, calls that hang
+    included; while open, the window is the one that opened it. `retry_after` in seconds is None unless open, and
+    0 when the next caller would be a probe. `in_flight` is None where nobody counts. `window_size` is None for a
+    time window.
+    """
+
+    name: str
+    state: CircuitState
+    reason: str
+    failure_rate: float
+    calls: int
+    failures: float
+    minimum_calls: int
+    window_size: int | None
+    window_seconds: float | None
+    consecutive_failures: float
+    slow_calls: int
+    hung_calls: int
+    in_flight: int | None
+    probe_successes: int
+    opened_at: datetime | None
+    retry_after: float | None
+    last_error: FailureRecord | None
+    last_transition: StateChanged | None
+    totals: Totals
+    recoveries: Recoveries
+
+    @property
+    def enough_calls(self) -> bool:
+        """Whether the window holds enough results for its rate to be judged."""
+        return self.calls >= self.minimum_calls
+
+
+def snapshot_of(machine: Machine, history: History, now: float) -> Snapshot:
+    """What the machine says at `now`. Requires the breaker's lock."""
+    machine.window.expire(now)
+    config = machine.config
+    return Snapshot(
+        name=machine.name,
+        state=machine.state,
+        reason=machine.reason,
+        failure_rate=machine.failure_rate,
+        calls=machine.calls,
+        failures=machine.failure_sum,
+        minimum_calls=config.minimum,
+        window_size=config.window_size if config.window_seconds is None else None,
+        window_seconds=config.window_seconds,
+        consecutive_failures=machine.streak,
+        slow_calls=machine.window.slow,
+        hung_calls=machine.hung,
+        in_flight=machine.in_flight,
+        probe_successes=machine.probe_successes,
+        opened_at=history.opened_at,
+        retry_after=machine.retry_after(now),
+        last_error=machine.last_error,
+        last_transition=history.last_transition,
+        totals=_totals(machine),
+        recoveries=_recoveries(machine),
+    )
+
+
+def _totals(machine: Machine) -> Totals:
+    return Totals(
+        calls=machine.successes + machine.failures + machine.ignored + machine.late,
+        successes=machine.successes,
+        failures=machine.failures,
+        refused=machine.refused,
+        ignored=machine.ignored,
+        late=machine.late,
+    )
+
+
+def _recoveries(machine: Machine) -> Recoveries:
+    count = machine.recoveries
+    mean = machine.recovered_seconds / count if count else None
+    return Recoveries(count=count, last_seconds=machine.recovered_last, mean_seconds=mean)

@@ -1,0 +1,189 @@
+"""Which recent results count: the last so many, or those of the last so many seconds.
+
+A window takes results in and gives three numbers out: `calls`, `failures` (a sum of weights) and `slow`. It knows
+no threshold and no state. A run of plain successes is only a number, so a healthy window is tiny whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from steadyvoice.breaker.config import CircuitBreakerConfig
+
+BUCKETS = 100  # of a time window: a result leaves it at most one hundredth of its length early
+
+
+class Run(NamedTuple):
+    """Results that belong together, for carrying evidence from one window to another.
+
+    `failures` is the sum of the weights of the `failed` calls; `age` is in seconds, 0 where nobody knows.
+    """
+
+    calls: int
+    failed: int
+    failures: float
+    slow: int
+    age: float
+
+
+class Window(Protocol):
+    """Outcomes in, counts out."""
+
+    calls: int
+    failures: float
+    slow: int
+
+    def add(self, now: float, weight: float, slow: bool) -> None: ...  # a success weighs 0
+    def add_successes(self, now: float, count: int) -> None: ...
+    def expire(self, now: float) -> None: ...
+    def runs(self, now: float) -> list[Run]: ...
+
+
+def window_for(config: CircuitBreakerConfig, now: float, evidence: Iterable[Run] = ()) -> Window:
+    """The window that `config` asks for, holding the newest of the evidence that fits."""
+    window = CountWindow(config.window_size) if config.window_seconds is None else TimeWindow(config.window_seconds)
+    for run in evidence:
+        window.absorb(run, now)
+    return window
+
+
+class CountWindow:
+    """The last `size` results: how many there were, and where among them those lie that were not plain successes."""
+
+    __slots__ = ("_marks", "_seen", "calls", "failures", "size", "slow")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.calls = 0
+        self.failures = 0.0
+        self.slow = 0
+        self._seen = 0
+        self._marks: deque[tuple[int, float, bool]] | None = None  # until the first failure: a deque is 760 bytes
+
+    def add(self, now: float, weight: float, slow: bool) -> None:
+        if weight or slow:
+            if self._marks is None:
+                self._marks = deque()
+            self._marks.append((self._seen, weight, slow))
+            self.failures += weight
+            self.slow += slow
+        self.add_successes(now, 1)
+
+    def add_successes(self, now: float, count: int) -> None:
+        self._seen += count
+        if self.calls < self.size:
+            self.calls = min(self.calls + count, self.size)
+        if self._marks:
+            self._evict()
+
+    def expire(self, now: float) -> None:
+        """Nothing: only newer results push the old ones out."""
+
+    def runs(self, now: float) -> list[Run]:
+        runs: list[Run] = []
+        done = self._seen - self.calls
+        for index, weight, slow in self._marks or ():
+            if index > done:
+                runs.append(Run(index - done, 0, 0.0, 0, 0.0))
+            runs.append(Run(1, 1 if weight else 0, weight, int(slow), 0.0))
+            done = index + 1
+        if self._seen > done:
+            runs.append(Run(self._seen - done, 0, 0.0, 0, 0.0))
+        return runs
+
+    def absorb(self, run: Run, now: float) -> None:
+        """Take a run in, its successes first; its failures share their weight evenly."""
+        plain = run.calls - max(run.failed, run.slow)
+        self.add_successes(now, plain)
+        for position in range(run.calls - plain):
+            weight = run.failures / run.failed if position < run.failed else 0.0
+            self.add(now, weight, position < run.slow)
+
+    def _evict(self) -> None:
+        marks = self._marks
+        oldest = self._seen - self.size
+        while marks and marks[0][0] < oldest:
+            _, weight, slow = marks.popleft()
+            self.failures -= weight
+            self.slow -= slow
+        if not marks:
+            self.failures = 0.0  # odd weights leave dust behind in a float
+
+
+class TimeWindow:
+    """The results of the last `seconds`, in buckets that begin with their first result.
+
+    A bucket goes when its own beginning is `seconds` ago, whatever happened since: after an idle hour the window
+    is empty, without anybody having emptied it.
+    """
+
+    __slots__ = ("_buckets", "calls", "failures", "seconds", "slow")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.calls = 0
+        self.failures = 0.0
+        self.slow = 0
+        self._buckets: deque[_Bucket] = deque()
+
+    def add(self, now: float, weight: float, slow: bool) -> None:
+        bucket = self._bucket(now)
+        bucket.calls += 1
+        self.calls += 1
+        if weight:
+            bucket.failed += 1
+            bucket.failures += weight
+            self.failures += weight
+        if slow:
+            bucket.slow += 1
+            self.slow += 1
+
+    def add_successes(self, now: float, count: int) -> None:
+        self._bucket(now).calls += count
+        self.calls += count
+
+    def expire(self, now: float) -> None:
+        buckets = self._buckets
+        while buckets and buckets[0].begin + self.seconds <= now:
+            bucket = buckets.popleft()
+            self.calls -= bucket.calls
+            self.failures -= bucket.failures
+            self.slow -= bucket.slow
+            if not self.slow and not any(left.failed for left in buckets):
+                self.failures = 0.0  # odd weights leave dust behind in a float
+
+    def runs(self, now: float) -> list[Run]:
+        self.expire(now)
+        return [Run(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in self._buckets]
+
+    def absorb(self, run: Run, now: float) -> None:
+        """Take a run in at its age, unless it is too old."""
+        if run.age >= self.seconds:
+            return
+        bucket = self._bucket(now - run.age)
+        bucket.calls += run.calls
+        bucket.failed += run.failed
+        bucket.failures += run.failures
+        bucket.slow += run.slow
+        self.calls += run.calls
+        self.failures += run.failures
+        self.slow += run.slow
+
+    def _bucket(self, now: float) -> _Bucket:
+        self.expire(now)
+        if not self._buckets or now - self._buckets[-1].begin >= self.seconds / BUCKETS:
+            self._buckets.append(_Bucket(now))
+        return self._buckets[-1]
+
+
+class _Bucket:
+    __slots__ = ("begin", "calls", "failed", "failures", "slow")
+
+    def __init__(self, begin: float) -> None:
+        self.begin = begin
+        self.calls = 0
+        self.failed = 0
+        self.failures = 0.0
+        self.slow = 0
