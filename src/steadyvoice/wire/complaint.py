@@ -1,0 +1,149 @@
+"""What an error answer says, read from any of the shapes that vendors send; nothing here raises on nonsense.
+
+ElevenLabs sends `{"detail": {...}}` in two generations, FastAPI `{"detail": [...]}` or `{"detail": "..."}`,
+OpenAI and its imitators `{"error": {...}}` or `{"error": "..."}`; proxies in between send HTML or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from steadyvoice.speech.text import cleaned
+
+BODY_KEPT = 500
+"""How many characters of a vendor's body an error carries."""
+
+LONGEST_WAIT = 86_400.0
+"""Seconds: a Retry-After beyond a day is taken for a day, for it would outlive whoever reads it."""
+
+_KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}")
+_SHORTEST_KEY = 4  # a shorter "key" is a test's, and would be struck out of every word
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """An error answer: its code, message, the field it is about, and the vendor's id of the request."""
+
+    code: str | None = None
+    message: str = ""
+    param: str | None = None
+    request_id: str | None = None
+    spoken: bool = False  # whether it came in a shape that speech servers use
+
+
+def read_complaint(body: bytes) -> Complaint:
+    """Read an error body. Whatever cannot be read is told as text."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return Complaint(message=_text_of(body))
+    if not isinstance(document, dict):
+        return Complaint(message=_text_of(body))
+    for name in ("detail", "error"):
+        if document.get(name):
+            return _about(document[name], document)
+    return _about(document, document)
+
+
+def redacted(text: str, secret: str | None = None) -> str:
+    """Strike out the secret, and whatever looks like an API key."""
+    if secret and len(secret) >= _SHORTEST_KEY:
+        text = text.replace(secret, "***")
+    return _KEY_LIKE.sub("***", text)
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Make it fit for a message: no control characters, no line breaks, at most `limit` characters."""
+    line = " ".join(cleaned(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def kept_body(body: bytes, secret: str | None = None) -> str:
+    """Keep the beginning of a body, without secrets."""
+    # Redacted first: a key across the cut would leave its beginning.
+    return redacted(cleaned(body.decode("utf-8", "replace")), secret)[:BODY_KEPT]
+
+
+def request_id_of(headers: Mapping[str, str], secret: str | None = None) -> str | None:
+    """The vendor's id of the request: `request-id` (ElevenLabs) or `x-request-id` (OpenAI)."""
+    found = header(headers, "request-id") or header(headers, "x-request-id")
+    return one_line(redacted(found, secret), 100) or None if found else None
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds the vendor asks us to wait, from `retry-after-ms` or `Retry-After` (seconds, or a date).
+
+    `now` is wall time with a zone. RFC 9110, 10.2.3; the milliseconds are OpenAI's.
+    """
+    milliseconds = _number(header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return min(milliseconds / 1000.0, LONGEST_WAIT)
+    said = header(headers, "retry-after")
+    seconds = _number(said)
+    if seconds is None and said:
+        seconds = _until(said, now)
+    return None if seconds is None else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Look a header up by its lower-case name, however the mapping spells it."""
+    if name in headers:
+        return headers[name]
+    return next((value for key, value in headers.items() if key.lower() == name), None)
+
+
+def _about(told: Any, document: Mapping[str, Any]) -> Complaint:
+    match told:
+        case str():
+            return Complaint(None, told, request_id=_string(document.get("request_id")), spoken=told != "Not Found")
+        case [dict() as first, *_]:
+            field = ".".join(str(part) for part in _list(first.get("loc")))
+            param = field.rpartition(".")[2] or None
+            return Complaint(None, f"{field}: {first.get('msg', 'invalid')}", param, spoken=True)
+        case dict():
+            code = _string(told.get("code")) or _string(told.get("status")) or _string(told.get("type"))
+            message = _string(told.get("message")) or _string(told.get("msg")) or ""
+            request_id = _string(told.get("request_id"))
+            known = code is not None or bool(message)
+            return Complaint(code, message, _string(told.get("param")), request_id, spoken=known)
+        case _:
+            return Complaint(message=str(told))
+
+
+def _text_of(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    if "<" in text:  # a proxy's page: its title says most, its markup nothing
+        title = re.search(r"<title[^>]*>([^<]{1,200})", text, re.IGNORECASE)
+        return title.group(1) if title else "a web page"
+    return text
+
+
+def _string(value: Any) -> str | None:
+    # LiteLLM writes absent fields as "None"; a number in their place is an HTTP status told twice.
+    return value if isinstance(value, str) and value not in ("", "None") and not value.isdigit() else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(said: str | None) -> float | None:
+    if said and re.fullmatch(r"\d{1,15}(\.\d{1,6})?", said.strip(), re.ASCII):
+        return float(said)
+    return None
+
+
+def _until(said: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(said)
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - now).total_seconds()

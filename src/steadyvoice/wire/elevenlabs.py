@@ -1,0 +1,235 @@
+"""ElevenLabs over HTTP: paths, headers and the synthesis request, for whoever sends one and whoever answers it.
+
+https://elevenlabs.io/docs/api-reference/text-to-speech. Beside this file: its errors, its models and voices, its
+account, and audio with times.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from urllib.parse import quote
+
+from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.complaint import header, one_line
+from steadyvoice.wire.elevenlabs_errors import Issue, UnreadableRequestError
+from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
+from steadyvoice.wire.fields import ELEVENLABS_QUERY, OPENAI_BODY, own_options
+
+BASE_URL = "https://api.elevenlabs.io"
+KEY_HEADER = "xi-api-key"
+DEFAULT_FORMAT = "mp3_44100_128"
+
+SPEECH_PATH = "/v1/text-to-speech"
+VOICES_PATH = "/v1/voices"
+VOICES_V2_PATH = "/v2/voices"
+MODELS_PATH = "/v1/models"
+USER_PATH = "/v1/user"
+SUBSCRIPTION_PATH = "/v1/user/subscription"
+
+SLOWEST, FASTEST = 0.7, 1.2
+"""The limits of `voice_settings.speed`."""
+
+
+class Form(Enum):
+    """The four ways to ask for speech; the value is the end of the path."""
+
+    WHOLE = ""
+    STREAM = "/stream"
+    TIMED = "/with-timestamps"
+    TIMED_STREAM = "/stream/with-timestamps"
+
+    @property
+    def timed(self) -> bool:
+        """Whether the answer is JSON with character times around the audio."""
+        return self in (Form.TIMED, Form.TIMED_STREAM)
+
+    @property
+    def streams(self) -> bool:
+        return self in (Form.STREAM, Form.TIMED_STREAM)
+
+
+def speech_path(voice_id: str, form: Form) -> str:
+    """Build the path of a synthesis. The voice's id is quoted: it stays one step of the path."""
+    return f"{SPEECH_PATH}/{quote(voice_id, safe='')}{form.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCall:
+    """One synthesis request as it goes over the wire; the voice is in its path.
+
+    `settings` are further fields of the body, `query` further ones of the query.
+    """
+
+    text: str
+    model_id: str = DEFAULT_MODEL
+    output_format: str = DEFAULT_FORMAT
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {**self.settings, "text": self.text, "model_id": self.model_id}
+
+    def params(self) -> dict[str, str]:
+        """The query."""
+        return {**self.query, "output_format": self.output_format}
+
+
+def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> SpeechCall:
+    """Put a request in ElevenLabs' words.
+
+    A pace beyond its limits becomes the nearest one it has: heard a little slower beats not heard. Hints that
+    the model would answer with an error are left out. `request.options` are added as they are, and win over hints.
+    """
+    options = own_options(request.options, OPENAI_BODY)
+    query = {name: _flag(options.pop(name)) for name in sorted(ELEVENLABS_QUERY & options.keys())}
+    settings: dict[str, Any] = {**_hints(request, model_id), **options}
+    if request.speed != 1.0:
+        given = settings.get("voice_settings")
+        speed = min(max(request.speed, SLOWEST), FASTEST)
+        settings["voice_settings"] = {"speed": speed, **(given if isinstance(given, Mapping) else {})}
+    return SpeechCall(request.text, model_id, output_format, settings, query)
+
+
+def read_call(query: Mapping[str, str], body: bytes) -> SpeechCall:
+    """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
+    document = _document(body)
+    text = document.pop("text", None)
+    model_id = document.pop("model_id", None)
+    output_format = query.get("output_format", DEFAULT_FORMAT)
+    issues = [*_issues_of_text(text), *_issues_of_hints({**document, "model_id": model_id})]
+    if output_format not in ELEVENLABS_FORMAT_NAMES:
+        expected = ", ".join(ELEVENLABS_FORMAT_NAMES)
+        issues.append(Issue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format))
+    if issues:
+        raise UnreadableRequestError(issues)
+    others = {name: value for name, value in query.items() if name in ELEVENLABS_QUERY}
+    return SpeechCall(text, model_id or DEFAULT_MODEL, output_format, document, others)
+
+
+def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
+    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
+
+    The pace stands in `voice_settings` with them; it is taken out as `speed` too, for whoever steps in.
+    """
+    rest = {**call.settings, **call.query}
+    speed = (call.settings.get("voice_settings") or {}).get("speed")
+    hints = {ours: rest.pop(theirs) for ours, theirs in _HINTS.items() if rest.get(theirs) is not None}
+    return SpeechRequest(
+        call.text,
+        AudioFormat.parse(call.output_format),
+        voice=voice,
+        model=call.model_id,
+        speed=1.0 if speed is None else speed,
+        options={name: value for name, value in rest.items() if value is not None},
+        **hints,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the headers of a success tell: the request's id, its price, and how busy the account is."""
+
+    request_id: str | None = None
+    character_cost: float | None = None
+    current_concurrent_requests: int | None = None
+    maximum_concurrent_requests: int | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Write it as headers; what is unknown is left out."""
+        told = {
+            "request-id": self.request_id,
+            "character-cost": _plain(self.character_cost),
+            "current-concurrent-requests": self.current_concurrent_requests,
+            "maximum-concurrent-requests": self.maximum_concurrent_requests,
+        }
+        return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def read_receipt(headers: Mapping[str, str]) -> Receipt:
+    """Read it from headers. What is missing or makes no sense is None."""
+    request_id = header(headers, "request-id")
+    return Receipt(
+        one_line(request_id, 100) if request_id else None,
+        _amount(header(headers, "character-cost")),
+        _count(header(headers, "current-concurrent-requests")),
+        _count(header(headers, "maximum-concurrent-requests")),
+    )
+
+
+_HINTS = {
+    "language": "language_code",
+    "seed": "seed",
+    "previous_text": "previous_text",
+    "next_text": "next_text",
+}
+
+
+def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
+    facts = model_facts(model_id)
+    hints: dict[str, Any] = {"seed": request.seed}
+    if facts.takes_language and request.language:
+        hints["language_code"] = request.language.partition("-")[0].lower()  # "de-AT" is "de" to them
+    if facts.takes_context:
+        hints |= {"previous_text": request.previous_text, "next_text": request.next_text}
+    return {name: value for name, value in hints.items() if value is not None}
+
+
+def _flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise UnreadableRequestError([Issue("json_invalid", ("body",), "JSON decode error")]) from None
+    if not isinstance(document, dict):
+        raise UnreadableRequestError([Issue("model_attributes_type", ("body",), "Input should be an object")])
+    return document
+
+
+def _issues_of_text(text: Any) -> list[Issue]:
+    if text is None:
+        return [Issue("missing", ("body", "text"), "Field required")]
+    if not isinstance(text, str):
+        return [_string_expected("text", text)]
+    if not text.strip():
+        return [Issue("string_too_short", ("body", "text"), "String should have at least 1 character", text)]
+    return []
+
+
+def _issues_of_hints(document: Mapping[str, Any]) -> list[Issue]:
+    issues = []
+    for name in ("model_id", "language_code", "previous_text", "next_text"):
+        if not isinstance(document.get(name), str | None):
+            issues.append(_string_expected(name, document[name]))
+    seed = document.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32):
+        issues.append(Issue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed))
+    settings = document.get("voice_settings")
+    if not isinstance(settings, dict | None):
+        issues.append(Issue("dict_type", ("body", "voice_settings"), "Input should be an object", settings))
+    return issues
+
+
+def _string_expected(name: str, value: Any) -> Issue:
+    return Issue("string_type", ("body", name), "Input should be a valid string", value)
+
+
+def _plain(amount: float | None) -> str | None:
+    return None if amount is None else str(int(amount) if float(amount).is_integer() else amount)
+
+
+def _amount(said: str | None) -> float | None:
+    return float(said) if said and re.fullmatch(r"\d{1,12}(\.\d{1,6})?", said, re.ASCII) else None
+
+
+def _count(said: str | None) -> int | None:
+    return int(said) if said and re.fullmatch(r"\d{1,9}", said, re.ASCII) else None

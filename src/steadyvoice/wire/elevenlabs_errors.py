@@ -1,0 +1,200 @@
+"""ElevenLabs' errors, both ways: what an answer means to us, and what a server in its place would say.
+
+Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, its SDKs and reports in the open. A code
+not named here is judged by its HTTP status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.complaint import (
+    Complaint,
+    kept_body,
+    one_line,
+    read_complaint,
+    redacted,
+    request_id_of,
+    retry_after,
+)
+
+
+class Generation(Enum):
+    """Which of the two error bodies a server sends; both are in the wild."""
+
+    LEGACY = "legacy"  # {"detail": {"status", "message"}}
+    CURRENT = "current"  # {"detail": {"type", "code", "message", "status", "request_id", "param"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One of ElevenLabs' codes: the HTTP status it comes with, and what it means."""
+
+    status: int
+    error: type[TTSError]
+
+
+CODES: Mapping[str, Code] = {
+    "invalid_parameters": Code(400, speech.TTSBadRequestError),
+    "invalid_voice_settings": Code(400, speech.TTSBadRequestError),
+    "max_character_limit_exceeded": Code(400, speech.TTSTextTooLongError),
+    "text_too_long": Code(400, speech.TTSTextTooLongError),
+    "invalid_output_format": Code(400, speech.TTSUnsupportedFormatError),
+    "voice_not_found": Code(404, speech.TTSVoiceUnknownError),
+    "voice_not_fine_tuned": Code(400, speech.TTSVoiceUnknownError),
+    "model_not_found": Code(400, speech.TTSModelUnknownError),
+    "model_can_not_do_text_to_speech": Code(400, speech.TTSModelUnknownError),
+    "invalid_api_key": Code(401, speech.TTSInvalidKeyError),
+    "needs_authorization": Code(401, speech.TTSInvalidKeyError),
+    "missing_permissions": Code(401, speech.TTSInvalidKeyError),
+    "quota_exceeded": Code(401, speech.TTSQuotaExceededError),  # the status of a bad key, and not one
+    "insufficient_credits": Code(402, speech.TTSQuotaExceededError),
+    "detected_unusual_activity": Code(401, speech.TTSAccountFlaggedError),
+    "payment_required": Code(402, speech.TTSPlanRequiredError),
+    "subscription_required": Code(403, speech.TTSPlanRequiredError),
+    "output_format_not_allowed": Code(403, speech.TTSPlanRequiredError),
+    "only_for_creator+": Code(403, speech.TTSPlanRequiredError),
+    "too_many_concurrent_requests": Code(429, speech.TTSConcurrencyError),
+    "concurrent_limit_exceeded": Code(429, speech.TTSConcurrencyError),
+    "concurrency_limited": Code(429, speech.TTSConcurrencyError),
+    "system_busy": Code(429, speech.TTSBusyError),
+    "rate_limit_exceeded": Code(429, speech.TTSBusyError),
+    "internal_server_error": Code(500, speech.TTSServerError),
+}
+
+_TYPES = {
+    400: "validation_error",
+    401: "authentication_error",
+    402: "payment_required",
+    403: "authorization_error",
+    404: "not_found",
+    422: "validation_error",
+    429: "rate_limit_error",
+}
+
+
+def parse_error(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: datetime,
+    api_key: str | None = None,
+    provider: str | None = None,
+) -> TTSError:
+    """Name what an answer other than audio means: by its code if we know it, else by its HTTP status.
+
+    `now` is wall time with a zone, for a Retry-After that is a date. Never raises, and strikes out `api_key`.
+    """
+    complaint = read_complaint(body)
+    error = error_class(status, complaint)
+    return error(
+        told(status, complaint, api_key),
+        provider=provider,
+        status=status,
+        code=one_line(redacted(complaint.code, api_key), 64) if complaint.code else None,
+        request_id=request_id_of(headers, api_key) or _clean_id(complaint.request_id, api_key),
+        retry_after=retry_after(headers, now),
+        body=kept_body(body, api_key),
+    )
+
+
+def error_class(status: int, complaint: Complaint) -> type[TTSError]:
+    """Choose the class: a known code says more than its status does."""
+    code = complaint.code or ""
+    if code in CODES:
+        return CODES[code].error
+    if code.startswith("only_for_"):
+        return speech.TTSPlanRequiredError
+    if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
+        return speech.TTSVoiceUnknownError
+    return by_status(status)
+
+
+def by_status(status: int) -> type[TTSError]:
+    """Judge by the HTTP status alone, as one must when the code is news."""
+    match status:
+        case 401 | 403:
+            return speech.TTSInvalidKeyError
+        case 402:
+            return speech.TTSQuotaExceededError
+        case 413:
+            return speech.TTSTextTooLongError
+        case 409 | 425 | 429:
+            return speech.TTSBusyError
+        case 404 | 405 | 410 | 421:  # nobody at this address speaks
+            return speech.TTSNotAudioError
+        case 408:
+            return speech.TTSServerError
+        case _ if 400 <= status < 500:
+            return speech.TTSBadRequestError
+        case _ if status >= 500:
+            return speech.TTSServerError
+        case _:  # a success that is not audio, or a redirect
+            return speech.TTSNotAudioError
+
+
+def told(status: int, complaint: Complaint, secret: str | None = None) -> str:
+    """Put a complaint in a line: status, code, message."""
+    code = f" {complaint.code}" if complaint.code else ""
+    message = f": {complaint.message}" if complaint.message else ""
+    return one_line(redacted(f"HTTP {status}{code}{message}", secret))
+
+
+def error_body(
+    code: str,
+    message: str,
+    *,
+    generation: Generation = Generation.CURRENT,
+    request_id: str | None = None,
+    param: str | None = None,
+    status: int | None = None,
+) -> dict[str, Any]:
+    """Build the body a server answers with. `status` is only needed for codes that are not in CODES."""
+    if generation is Generation.LEGACY:
+        return {"detail": {"status": code, "message": message}}
+    answered = status or (CODES[code].status if code in CODES else 500)
+    detail: dict[str, Any] = {"type": _TYPES.get(answered, "internal_error"), "code": code, "message": message}
+    detail |= {"status": code}
+    if request_id is not None:
+        detail["request_id"] = request_id
+    if param is not None:
+        detail["param"] = param
+    return {"detail": detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One field of a request that a server could not accept."""
+
+    type: str  # such as "missing" or "string_type"
+    loc: tuple[str, ...]  # such as ("body", "text")
+    msg: str
+    input: Any = None
+
+
+class UnreadableRequestError(ValueError):
+    """A request whose shape is wrong; a server answers 422 with `validation_body(issues)`."""
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__("; ".join(f"{'.'.join(issue.loc)}: {issue.msg}" for issue in issues))
+        self.issues = tuple(issues)
+
+
+def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
+    """Build the 422 body, a list as FastAPI writes it."""
+    return {
+        "detail": [
+            {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input} for issue in issues
+        ]
+    }
+
+
+def _clean_id(request_id: str | None, secret: str | None) -> str | None:
+    return one_line(redacted(request_id, secret), 100) or None if request_id else None

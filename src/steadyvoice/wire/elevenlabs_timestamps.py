@@ -1,0 +1,119 @@
+"""ElevenLabs' audio with character times, both ways: one JSON object, or one a line."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
+from steadyvoice.wire.complaint import kept_body, one_line, read_complaint, redacted
+from steadyvoice.wire.elevenlabs_errors import CODES
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAudio:
+    """Some audio and when its characters are heard; `alignment` is of the text as it was sent.
+
+    `normalized` is of the text as it is spoken ("$5" is "five dollars"), so it says nothing about where to resume.
+    """
+
+    audio: bytes
+    alignment: Alignment | None = None
+    normalized: Alignment | None = None
+
+
+def read_timed(line: bytes, *, api_key: str | None = None, provider: str | None = None) -> TimedAudio:
+    """Read one object. Raises TTSNotAudioError for noise, and the vendor's error when the object is one."""
+    try:
+        document = json.loads(line)
+        if isinstance(document, dict) and "audio_base64" in document:
+            return TimedAudio(
+                base64.b64decode(document["audio_base64"] or "", validate=True),
+                _read_alignment(document.get("alignment")),
+                _read_alignment(document.get("normalized_alignment")),
+            )
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as cause:
+        raise _noise(line, api_key, provider) from cause
+    raise _error_in(line, api_key, provider)
+
+
+def timed_body(timed: TimedAudio) -> dict[str, Any]:
+    """Write one object. A server of the streaming form puts a line break behind each."""
+    return {
+        "audio_base64": base64.b64encode(timed.audio).decode("ascii"),
+        "alignment": _written(timed.alignment),
+        "normalized_alignment": _written(timed.normalized),
+    }
+
+
+class Lines:
+    """Cuts a stream of bytes into lines, wherever the network cut it. A line has a largest size, in bytes."""
+
+    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._limit = limit
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that are now complete, blank ones left out."""
+        first, *others = data.split(b"\n")
+        self._keep(first)
+        lines = []
+        for piece in others:
+            lines.append(b"".join(self._pieces))
+            self._pieces, self._size = [], 0
+            self._keep(piece)
+        return [line for line in lines if line.strip()]
+
+    def rest(self) -> bytes:
+        """What came after the last line break: half a line if the stream was cut."""
+        return b"".join(self._pieces).strip()
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise TTSNotAudioError(f"a line of more than {self._limit} bytes, where a short piece of audio belongs")
+        self._pieces.append(piece)
+
+
+def _read_alignment(told: Mapping[str, Any] | None) -> Alignment | None:
+    if told is None:
+        return None
+    starts = tuple(float(start) for start in told["character_start_times_seconds"])
+    ends = tuple(float(end) for end in told["character_end_times_seconds"])
+    if not all(math.isfinite(time) for time in (*starts, *ends)):
+        raise ValueError("a time that is not a number")
+    return Alignment(tuple(str(character) for character in told["characters"]), starts, ends)
+
+
+def _written(alignment: Alignment | None) -> dict[str, Any] | None:
+    if alignment is None:
+        return None
+    return {
+        "characters": list(alignment.characters),
+        "character_start_times_seconds": list(alignment.starts),
+        "character_end_times_seconds": list(alignment.ends),
+    }
+
+
+def _noise(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
+    return TTSNotAudioError(
+        "a line of the answer is not audio with times", provider=provider, body=kept_body(line, api_key)
+    )
+
+
+def _error_in(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
+    """In the middle of an answer there is no HTTP status left to go by, only the code."""
+    complaint = read_complaint(line)
+    if not complaint.spoken:
+        return _noise(line, api_key, provider)
+    known = CODES.get(complaint.code or "")
+    message = one_line(redacted(f"{complaint.code or 'error'}: {complaint.message}", api_key))
+    kind = known.error if known else TTSServerError
+    return kind(message, provider=provider, code=complaint.code, body=kept_body(line, api_key))
