@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from steadyvoice.audio.frames import Coding, Frame
 
+_LONGEST_HEADER = 16  # bytes
+
 
 class _Header(NamedTuple):
     """What a frame's first bytes tell. `number` counts frames, or samples where the block size varies."""
@@ -81,12 +83,12 @@ class FlacFrames:
         """Find where the next frame starts. Sound may look like a header, so it must also count on."""
         at = self._searched
         while (at := self._buffer.find(b"\xff", at)) >= 0:
-            if len(self._buffer) - at < 16:
-                self._searched = at  # the longest header: wait for all of it
-                return None
-            header = _header(bytes(self._buffer[at : at + 16]))
+            header = _header(bytes(self._buffer[at : at + _LONGEST_HEADER]))
             if header and (self._current is None or header.follows(self._current)):
                 return at, header
+            if len(self._buffer) - at < _LONGEST_HEADER:
+                self._searched = at  # perhaps a header whose end is still to come
+                return None
             at += 1
         self._searched = len(self._buffer)
         return None
@@ -98,6 +100,13 @@ def _coding_of(streaminfo: bytes) -> Coding:
 
 
 def _header(head: bytes) -> _Header | None:
+    try:
+        return _checked_header(head)
+    except IndexError:
+        return None  # it ends too soon
+
+
+def _checked_header(head: bytes) -> _Header | None:
     if head[1] & 0xFE != 0xF8:
         return None
     size_code, rate_code = head[2] >> 4, head[2] & 15

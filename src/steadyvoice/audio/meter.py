@@ -12,20 +12,21 @@ class Meter:
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
         self._framer = framer_of(format)
-        self._counted = 0.0
+        self._samples: dict[int, int] = {}  # by samples per second: joined streams may change theirs
         self._frames = 0
 
     def feed(self, data: bytes) -> float:
         """Take the next bytes; give the seconds of audio seen so far."""
         for frame in self._framer.feed(data):
-            self._counted += frame.samples / frame.coding.rate
+            rate = frame.coding.rate
+            self._samples[rate] = self._samples.get(rate, 0) + frame.samples
             self._frames += 1
         return self.seconds
 
     @property
     def seconds(self) -> float:
         """Seconds of audio in the whole frames seen so far."""
-        return self._counted + self._framer.begun
+        return sum(count / rate for rate, count in self._samples.items()) + self._framer.begun
 
     @property
     def parses(self) -> bool:

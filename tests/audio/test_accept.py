@@ -1,0 +1,129 @@
+"""What is believed to be audio, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio.accept import Audio, NeedMore, NotAudio, first_look, plausible
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
+
+from .sounds import ONE_OF_EACH, in_format
+
+CONTAINED = [name for name in ONE_OF_EACH if not name.startswith(("pcm", "ulaw", "alaw"))]
+BARE = [name for name in ONE_OF_EACH if name.startswith(("pcm", "ulaw", "alaw"))]
+
+
+def look(head: bytes, content_type: str | None, name: str) -> Audio | NotAudio | NeedMore:
+    return first_look(head, content_type, AudioFormat.parse(name))
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream", "audio/mpeg", "audio/whatever; rate=1"])
+def test_audio_of_every_format_is_believed(name: str, content_type: str | None) -> None:
+    assert look(in_format(name, 0.1)[:64], content_type, name) == Audio()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize(
+    ("content_type", "reason"),
+    [
+        ("application/json", "JSON"),
+        ("application/problem+json; charset=utf-8", "JSON"),
+        ("application/vnd.api+json", "JSON"),
+        ("Text/HTML; charset=utf-8", "HTML"),
+        ("text/plain", "text"),
+        ("text/event-stream", "server-sent events"),
+        ("image/svg+xml", "XML"),
+    ],
+)
+def test_a_content_type_that_is_no_audio_settles_it(name: str, content_type: str, reason: str) -> None:
+    verdict = look(b"", content_type, name)
+
+    assert isinstance(verdict, NotAudio)
+    assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"detail":{"status":"quota_exceeded"}}', "JSON"),
+        (b' \n [ "no such voice" ]', "JSON"),
+        (b"<!DOCTYPE html><title>502</title>", "HTML"),
+        (b"<html><body>Bad gateway", "HTML"),
+        (b"upstream connect error", "text"),
+    ],
+)
+def test_a_message_in_place_of_audio_is_seen_even_under_an_audio_content_type(
+    name: str, body: bytes, reason: str
+) -> None:
+    verdict = look(body, "audio/mpeg", name)
+
+    assert isinstance(verdict, NotAudio)
+    assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("name", BARE)
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
+def test_readable_text_is_not_taken_for_samples(name: str, content_type: str | None) -> None:
+    assert isinstance(look(b'{"error": "no credit"}', content_type, name), NotAudio)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_samples_that_happen_to_be_readable_are_samples_where_the_server_says_audio(name: str) -> None:
+    assert look(b"{" * 100, "audio/pcm", name) == Audio()
+
+
+@pytest.mark.parametrize("promised", CONTAINED)
+@pytest.mark.parametrize("sent", CONTAINED)
+def test_another_container_than_promised_is_refused(promised: str, sent: str) -> None:
+    verdict = look(in_format(sent, 0.1)[:64], None, promised)
+
+    if promised.split("_")[0] == sent.split("_")[0]:
+        assert verdict == Audio()
+    else:
+        assert isinstance(verdict, NotAudio)
+        assert f"where {promised} was promised" in verdict.reason
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+@pytest.mark.parametrize("head", [b"", b"I", b"\xff", b"R", b"O", b"f", b"<", b"  "])
+def test_too_few_bytes_are_no_verdict(name: str, head: bytes) -> None:
+    assert look(head, "audio/mpeg", name) in (NeedMore(), NotAudio("HTML: '<'"))
+
+
+def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
+    middle = in_format("mp3_44100_128", 0.3)[100:]
+
+    assert look(middle[:50], None, "mp3_44100_128") == NeedMore()
+    assert look(middle[:2000], None, "mp3_44100_128") == Audio()
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+def test_bytes_without_a_frame_are_refused_in_the_end(name: str) -> None:
+    verdict = look(bytes(5000), None, name)
+
+    assert isinstance(verdict, NotAudio)
+    assert "it begins 00 00" in verdict.reason
+
+
+@given(name=st.sampled_from(FORMAT_NAMES), head=st.binary(max_size=300))
+def test_any_bytes_get_a_verdict(name: str, head: bytes) -> None:
+    assert isinstance(look(head, None, name), Audio | NotAudio | NeedMore)
+
+
+def test_half_the_usual_length_is_the_least() -> None:
+    text = "a" * 100  # six seconds at the usual pace
+
+    assert plausible(text, 3.01)
+    assert not plausible(text, 2.99)
+    assert plausible(text, 1.51, speed=2.0)
+    assert not plausible(text, 5.0, speed=0.5)
+
+
+def test_a_short_text_is_never_refused() -> None:
+    assert plausible("a" * 39, 0.0)
+    assert not plausible("a" * 40, 0.0)
+    assert plausible("-" * 1000, 0.0)
