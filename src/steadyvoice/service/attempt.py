@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from steadyvoice.audio.accept import Verdict, first_look, plausible
+from steadyvoice.audio.accept import NeedMore, NotAudio, first_look, plausible
 from steadyvoice.audio.meter import Meter
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
@@ -145,21 +145,22 @@ class Call:
         self._silence = 0.0
 
     def _is_audio(self, head: bytes) -> bool:
-        look = first_look(head, None, self.offer.format)
-        if look.verdict is Verdict.NOT_AUDIO:
-            raise TTSNotAudioError(
-                f"answered with {look.reason} instead of {self.offer.format}",
-                provider=self.provider.name,
-                request_id=self.accepted.request_id,
-            )
-        return look.verdict is Verdict.AUDIO and self._meter.seconds > 0
+        match first_look(head, None, self.offer.format):
+            case NotAudio(reason):
+                raise self._said(TTSNotAudioError, f"answered with {reason} instead of {self.offer.format}")
+            case NeedMore():
+                return False
+            case _:
+                return self._meter.seconds > 0
 
     def _check_end(self, head: bytes) -> None:
-        name, text = self.provider.name, self.request.text
-        told = {"provider": name, "request_id": self.accepted.request_id}
+        text = self.request.text
         if head:
-            raise TTSNotAudioError(f"answered with {len(head)} bytes that hold no {self.offer.format}", **told)
+            raise self._said(TTSNotAudioError, f"answered with {len(head)} bytes that hold no {self.offer.format}")
         if self.first_audio is None and speakable(text):
-            raise TTSEmptyAudioError("answered with success but no audio", **told)
+            raise self._said(TTSEmptyAudioError, "answered with success but no audio")
         if not plausible(text, self.seconds, speed=self.request.speed):
-            raise TTSTooShortError(f"only {self.seconds:.1f} s of audio for {len(text)} characters", **told)
+            raise self._said(TTSTooShortError, f"only {self.seconds:.1f} s of audio for {len(text)} characters")
+
+    def _said(self, kind: type[TTSError], message: str) -> TTSError:
+        return kind(message, provider=self.provider.name, request_id=self.accepted.request_id)

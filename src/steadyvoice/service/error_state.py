@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from steadyvoice.breaker import CircuitSnapshot, CircuitState
+from steadyvoice.breaker import CircuitState, Snapshot
 from steadyvoice.service.holds import Hold
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.taxonomy import Kind
@@ -36,7 +36,7 @@ class HoldState:
 class TTSErrorState:
     """The state of one provider's errors. Times are in UTC; `retry_after` in seconds, None unless refusing."""
 
-    circuit: CircuitSnapshot
+    circuit: Snapshot
     consecutive_failures: int = 0
     last_error: LastError | None = None
     holds: tuple[HoldState, ...] = ()
@@ -67,7 +67,7 @@ class TTSErrorState:
                 "from": moved.from_state.value,
                 "to": moved.to_state.value,
                 "reason": moved.reason,
-                "at": iso(moved.at),
+                "at": iso(moved.wall),
             },
             "is_muted": self.is_muted,
             "totals": {
@@ -102,6 +102,5 @@ def last_error(error: TTSError, wall: datetime) -> LastError:
 def shown(holds: Sequence[Hold], now: float, wall: datetime) -> tuple[HoldState, ...]:
     """Translate holds from the service's clock to the wall's."""
     return tuple(
-        HoldState(hold.key, hold.kind, wall.astimezone(UTC) + timedelta(seconds=hold.until - now), hold.because)
-        for hold in holds
+        HoldState(hold.key, hold.kind, wall + timedelta(seconds=hold.until - now), hold.because) for hold in holds
     )

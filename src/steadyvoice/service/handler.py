@@ -30,7 +30,8 @@ _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 class TTSErrorHandler:
     """Runs calls to one provider: permit, attempt, classify, record, back off, log.
 
-    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back.
+    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back; `wall` is
+    the time of day, in seconds since 1970, and only shown.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class TTSErrorHandler:
         retry_config: RetryConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall: Callable[[], float] = time.time,
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
     ) -> None:
@@ -49,13 +50,19 @@ class TTSErrorHandler:
         self.budget = RetryBudget(self.retry)
         self.holds = Holds(name)
         self.clock = clock
-        self._wall_clock = wall_clock
+        self._wall = wall
         self._rng = rng or Random()
         self._sleep = sleep
         self._last_error: LastError | None = None
         self._consecutive_failures = 0
-        self.circuit = CircuitBreaker(name, circuit_config or CircuitBreakerConfig.adaptive(), clock=clock)
-        self.circuit.subscribe(log_circuit)
+        self.circuit = CircuitBreaker(
+            name,
+            circuit_config or CircuitBreakerConfig.adaptive(),
+            clock=clock,
+            wall=wall,
+            luck=self._rng.random,
+            listeners=[log_circuit],
+        )
 
     async def execute_with_retry(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Call `operation` until it succeeds, is not worth another try, or the circuit says no.
@@ -105,7 +112,7 @@ class TTSErrorHandler:
             self._record(permit, classified(error, self.name), offer)
             raise
         except BaseException:  # the caller went away: nobody's fault
-            permit.ignore()
+            permit.abandon()
             raise
         else:
             permit.success()
@@ -124,9 +131,19 @@ class TTSErrorHandler:
 
     def refuses(self, offer: Offer | None = None) -> bool:
         """Whether a call now would be refused, as far as one can tell without making it."""
-        if self.holds.find(offer, self.clock()):
-            return True
-        return self.circuit.state in _REFUSING and (self.circuit.snapshot().retry_after or 0.0) > 0.0
+        return self.holds.find(offer, self.clock()) is not None or self._circuit_refuses()
+
+    def refusal(self, offer: Offer | None = None) -> TTSError | None:
+        """Why a call now is refused, and have the circuit count it; None if it would not be."""
+        try:
+            self.check(offer)
+            if self._circuit_refuses():
+                self.circuit.acquire().ignore()  # admitted after all: it has come round this instant
+        except CircuitOpenError as refusal:
+            return TTSCircuitOpenError(refusal)
+        except TTSHoldError as hold:
+            return hold
+        return None
 
     def pause(self, error: TTSError, tries: int) -> float:
         """Seconds to wait before asking this provider again."""
@@ -135,7 +152,7 @@ class TTSErrorHandler:
     @property
     def state(self) -> TTSErrorState:
         """How this provider is doing now."""
-        now, wall = self.clock(), self._wall_clock()
+        now, wall = self.clock(), self._time_of_day()
         return TTSErrorState(
             circuit=self.circuit.snapshot(),
             consecutive_failures=self._consecutive_failures,
@@ -154,9 +171,17 @@ class TTSErrorHandler:
         self._consecutive_failures = 0
         self.circuit.reset()
 
+    def _circuit_refuses(self) -> bool:
+        if self.circuit.state not in _REFUSING:
+            return False
+        return self.circuit.snapshot().retry_after != 0  # None: for ever
+
+    def _time_of_day(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
     def _record(self, permit: Permit, error: TTSError, offer: Offer | None) -> None:
         meaning = error.meaning
-        self._last_error = last_error(error, self._wall_clock())
+        self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
         if meaning.counts:
             self._consecutive_failures += 1

@@ -1,6 +1,7 @@
 """What the service says of itself, through `logging`, with the facts as fields of each record.
 
-Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances). Texts are not logged.
+Loggers: `steadyvoice.circuit` (changes of state) and `steadyvoice.calls` (failures, holds, utterances). Texts are
+not logged.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from steadyvoice.breaker import CircuitEvent, CircuitState, StateChanged
+from steadyvoice.breaker import CircuitState, Event, StateChanged
 from steadyvoice.service.holds import Hold
 from steadyvoice.speech.errors import TTSError
 
@@ -19,7 +20,7 @@ circuits = logging.getLogger("steadyvoice.circuit")
 calls = logging.getLogger("steadyvoice.calls")
 
 
-def log_circuit(event: CircuitEvent) -> None:
+def log_circuit(event: Event) -> None:
     """Log a change of state with its time and reason. Other events are not logged."""
     if not isinstance(event, StateChanged):
         return

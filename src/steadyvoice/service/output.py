@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from steadyvoice.audio.convert import Converter
+from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.format import AudioFormat, Codec
 
 
@@ -64,3 +65,10 @@ class Output:
     def _flush(self) -> bytes:
         encoder, self._encoder = self._encoder, None
         return encoder.finish() if encoder else b""
+
+
+def exactly_sized(wav: bytes) -> bytes:
+    """Give a finished WAV its true length, if its header was written while that was unknown."""
+    if wav[:4] != b"RIFF" or wav[36:44] != b"data\xff\xff\xff\xff":
+        return wav
+    return wav_header(int.from_bytes(wav[24:28], "little"), len(wav) - 44) + wav[44:]

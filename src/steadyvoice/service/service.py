@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from steadyvoice.audio.wav import with_exact_sizes
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.log import log_spoken
+from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.settings import from_environment, read_file
 from steadyvoice.service.spoken import Account, Speech, Spoken
 from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
 from steadyvoice.service.utterance import Terms, Utterance
@@ -41,7 +39,7 @@ class AsyncTTSService:
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
-        self._wall_clock = settings.get("wall_clock", lambda: datetime.now(UTC))
+        self._wall: Callable[[], float] = settings.get("wall", time.time)
         self._rng = settings.get("rng") or Random()
         self._pace = Pace()
         self._is_muted = False
@@ -51,12 +49,15 @@ class AsyncTTSService:
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
         """Build it from a TOML file. Raises TTSConfigurationError that names the offending key."""
-        plan = read_file(Path(path), os.environ)
-        return cls(**plan)
+        from steadyvoice.service.settings import read_file  # pydantic is for those who use a file
+
+        return cls(**read_file(Path(path), os.environ))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Build it from what the environment offers: STEADYVOICE_CONFIG, vendors' API keys, a local voice."""
+        from steadyvoice.service.settings import from_environment
+
         return cls(**from_environment(os.environ if environ is None else environ))
 
     async def synthesize(self, text: str, **wishes: Unpack[Wishes]) -> Speech:
@@ -69,7 +70,7 @@ class AsyncTTSService:
         async with stream:
             audio = b"".join([chunk async for chunk in stream])
         if stream.format.codec is Codec.WAV:
-            audio = with_exact_sizes(audio)
+            audio = exactly_sized(audio)
         return Speech(audio, stream.format, stream.spoken)
 
     def stream(self, text: str, **wishes: Unpack[Wishes]) -> AsyncSpeechStream:
@@ -122,7 +123,7 @@ class AsyncTTSService:
             own or self._settings.get("circuit"),
             self._retry,
             clock=self._clock,
-            wall_clock=self._wall_clock,
+            wall=self._wall,
             rng=self._rng,
         )
         return Speaker(provider, handler)
@@ -143,7 +144,7 @@ class AsyncTTSService:
             terms,
             pace=self._pace,
             clock=self._clock,
-            wall_clock=self._wall_clock,
+            wall=self._wall,
         )
 
     def _ended(self, spoken: Spoken) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
 
@@ -22,7 +24,7 @@ from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 
-Preset = Literal["adaptive", "default", "production", "development"]
+T = TypeVar("T")
 
 _PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
     "adaptive": CircuitBreakerConfig.adaptive,
@@ -125,7 +127,7 @@ def circuit_of(table: Any, path: str) -> CircuitBreakerConfig:
     preset = fields.pop("preset", "default" if fields else "adaptive")
     if preset not in _PRESETS:
         raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(_PRESETS)}, got {preset!r}")
-    return _built(_PRESETS[preset]().replace, fields, path)
+    return _built(partial(replace, _PRESETS[preset]()), fields, path)
 
 
 def from_environment(environ: Mapping[str, str]) -> Plan:
@@ -149,11 +151,11 @@ def _provider(fields: dict[str, Any], path: str) -> Provider:
         factory = plugins.load(kind)
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
-    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(factory)
+    checked: Callable[..., Provider] = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(factory)
     return _built(checked, fields, path)
 
 
-def _built(build: Callable[..., Any], fields: dict[str, Any], path: str) -> Any:
+def _built(build: Callable[..., T], fields: dict[str, Any], path: str) -> T:
     """Call a constructor with a table's fields, and put the table's path before whatever it complains of."""
     return _checked(path, lambda: build(**fields))
 
@@ -161,7 +163,7 @@ def _built(build: Callable[..., Any], fields: dict[str, Any], path: str) -> Any:
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
-def _checked(path: str, build: Callable[[], Any]) -> Any:
+def _checked(path: str, build: Callable[[], T]) -> T:
     prefix = f"{path}." if path else ""
     try:
         return build()

@@ -15,7 +15,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
-from steadyvoice.service.settings import from_environment, read_file
 from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.wishes import Settings, Wishes
 
@@ -35,16 +34,21 @@ class TTSService:
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
         """Build it from a TOML file. Raises TTSConfigurationError that names the offending key."""
+        from steadyvoice.service.settings import read_file  # pydantic is for those who use a file
+
         return cls(**read_file(Path(path), os.environ))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Build it from what the environment offers: STEADYVOICE_CONFIG, vendors' API keys, a local voice."""
+        from steadyvoice.service.settings import from_environment
+
         return cls(**from_environment(os.environ if environ is None else environ))
 
     def synthesize(self, text: str, **wishes: Unpack[Wishes]) -> Speech:
         """Speak a text and wait for the whole: see AsyncTTSService.synthesize."""
-        return self._run(lambda: self._service.synthesize(text, **wishes))
+        speech: Speech = self._run(lambda: self._service.synthesize(text, **wishes))
+        return speech
 
     def stream(self, text: str, **wishes: Unpack[Wishes]) -> SpeechStream:
         """Speak a text and hand out the audio while it is made: see AsyncTTSService.stream."""

@@ -60,10 +60,10 @@ class Utterance:
         *,
         pace: Pace,
         clock: Callable[[], float],
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall: Callable[[], float],
     ) -> None:
         self._request, self._terms, self._pace = request, terms, pace
-        self._clock, self._wall_clock = clock, wall_clock
+        self._clock, self._wall = clock, wall
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
         self._output = Output(request.format)
         self._begin = 0  # of what is still to be said
@@ -97,12 +97,23 @@ class Utterance:
             self._output.close()
 
     def _next_step(self) -> Try | Wait | GiveUp:
+        self._pass_over_the_refused()
         return next_step(
             [_standing(part) for part in self._parts],
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
         )
+
+    def _pass_over_the_refused(self) -> None:
+        """Let the circuits of those whose turn it would be say no, so that they count it and can be quoted."""
+        for part in self._parts:
+            if part.course.error is None:
+                refusal = part.speaker.handler.refusal(part.offer)
+                if refusal is None:
+                    return
+                part.course.failed(refusal)
+                self._note(part, None, self._now(), refusal)
 
     async def _ask(self, part: Part, allowance: float) -> AsyncGenerator[bytes, None]:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
@@ -117,16 +128,17 @@ class Utterance:
             own_deadline=self._own_deadline,
             clock=self._clock,
         )
-        at = self._wall_clock()
+        at = self._now()
         heard = False
         try:
             with part.speaker.handler.attempt(offer=offer, retry=part.course.tries > 0) as permit:
                 async with aclosing(self._deliver(call)) as delivered:
                     async for data in delivered:
-                        permit.progress()
+                        permit.pause()  # while the listener has it, nobody waits for the provider
                         if data:
                             heard = True
                             yield data
+                        permit.resume()
         except Exception as error:
             self._output.drop()
             part.course.failed(error)
@@ -162,20 +174,21 @@ class Utterance:
         if not error.meaning.fail_over:
             raise error
 
-    def _note(self, part: Part, call: Call, at: datetime, error: TTSError | None) -> None:
+    def _note(self, part: Part, call: Call | None, at: datetime, error: TTSError | None) -> None:
+        request_id = call.accepted.request_id if call else None
         self.spoken.attempts.append(
             Attempt(
                 provider=part.name,
                 begin=self._begin,
-                end=self._begin + len(call.request.text),
+                end=self._begin + len(call.request.text) if call else len(self._request.text),
                 at=at,
-                waited=call.waited,
-                first_audio=call.first_audio,
-                audio=call.seconds,
+                waited=call.waited if call else 0.0,
+                first_audio=call.first_audio if call else None,
+                audio=call.seconds if call else 0.0,
                 error=error,
                 refused=isinstance(error, TTSCircuitOpenError | TTSHoldError),
-                request_id=call.accepted.request_id or (error.request_id if error else None),
-                characters_billed=call.accepted.characters_billed,
+                request_id=request_id or (error.request_id if error else None),
+                characters_billed=call.accepted.characters_billed if call else None,
             )
         )
 
@@ -201,13 +214,12 @@ class Utterance:
         raise causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
 
     def _untried(self, part: Part) -> TTSError:
-        """Why nobody asked this one."""
-        try:
-            part.speaker.handler.check(part.offer)
-        except TTSHoldError as hold:
-            return hold
+        """Why nobody asked this one: there was no time."""
         kind = TTSDeadlineError if self._own_deadline else TTSTotalTimeoutError
         return kind(f"no time was left to ask ({self._patience.given:g} s in all)", provider=part.name)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
 
     def _silence(self) -> Iterator[bytes]:
         """Say nothing, for as long as saying it would have taken."""

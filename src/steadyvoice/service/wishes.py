@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from random import Random
 from typing import Any, Literal, TypedDict
 
@@ -43,8 +42,8 @@ class Settings(TypedDict, total=False):
     muted: bool  # True: silence when nobody can speak. False: an error
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
-    clock: Callable[[], float]
-    wall_clock: Callable[[], datetime]
+    clock: Callable[[], float]  # seconds that never go back
+    wall: Callable[[], float]  # the time of day, in seconds since 1970
     rng: Random
 
 

@@ -1,0 +1,39 @@
+"""A service whose time is the event loop's own, so that an hour of outage takes no time at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Provider
+
+BRIEF = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=60, success_threshold=2)
+
+MakeService = Callable[..., AsyncTTSService]
+
+
+def loop_clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@pytest.fixture
+def make_service() -> MakeService:
+    """Build a service on the loop's time, with a wall clock that follows it and luck that repeats."""
+
+    def make(*providers: Provider, **settings: Any) -> AsyncTTSService:
+        start = loop_clock()
+        settings.setdefault("circuit", BRIEF)
+        return AsyncTTSService(
+            list(providers),
+            clock=loop_clock,
+            wall=lambda: datetime(2026, 1, 1, tzinfo=UTC).timestamp() + loop_clock() - start,
+            rng=Random(1),
+            **settings,
+        )
+
+    return make

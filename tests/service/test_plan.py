@@ -1,0 +1,104 @@
+"""Which provider now? Decided from how each one stands."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.speech.taxonomy import TABLE, Kind, Meaning, Retry
+
+
+def failed(kind: Kind, *, tries: int = 1, ready_at: float = 0.0, **rest: bool) -> Standing:
+    return Standing(tries=tries, failure=TABLE[kind], ready_at=ready_at, **rest)
+
+
+def step(*standings: Standing, now: float = 0.0, left: float = 40.0, max_attempts: int = 3) -> Try | Wait | GiveUp:
+    return next_step(standings, now=now, left=left, max_attempts=max_attempts)
+
+
+def test_the_first_provider_is_asked_first_and_leaves_a_fifth_of_the_time_to_the_next() -> None:
+    assert step(Standing(), Standing()) == Try(0, 32.0)
+
+
+def test_the_only_provider_gets_all_the_time() -> None:
+    assert step(Standing()) == Try(0, 40.0)
+
+
+def test_a_refused_provider_is_passed_over_and_no_time_is_kept_for_it() -> None:
+    assert step(Standing(refused=True), Standing()) == Try(1, 40.0)
+    assert step(Standing(), Standing(refused=True)) == Try(0, 40.0)
+
+
+def test_a_server_error_is_retried_once_after_its_pause_although_another_provider_waits() -> None:
+    assert step(failed(Kind.SERVER_ERROR, ready_at=0.4), Standing()) == Wait(0.4)
+    assert step(failed(Kind.SERVER_ERROR, ready_at=0.4), Standing(), now=0.4) == Try(0, 32.0)
+    assert step(failed(Kind.SERVER_ERROR, tries=2), Standing()) == Try(1, 32.0)
+
+
+def test_the_last_one_gets_all_its_attempts() -> None:
+    assert step(failed(Kind.SERVER_ERROR, tries=2)) == Try(0, 40.0)
+    assert step(failed(Kind.SERVER_ERROR, tries=2), Standing(refused=True)) == Try(0, 40.0)
+    assert step(failed(Kind.SERVER_ERROR, tries=3)) == GiveUp()
+
+
+def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one() -> None:
+    assert step(failed(Kind.READ_TIMEOUT), Standing()) == Try(1, 32.0)
+    assert step(failed(Kind.READ_TIMEOUT), Standing(refused=True)) == Try(0, 40.0)
+
+
+def test_a_long_pause_is_not_waited_for_while_another_one_is_ready() -> None:
+    assert step(failed(Kind.BUSY, ready_at=5.0), Standing()) == Try(1, 32.0)
+
+
+def test_a_pause_is_waited_for_when_there_is_nobody_else_and_it_fits() -> None:
+    assert step(failed(Kind.BUSY, ready_at=5.0)) == Wait(5.0)
+    assert step(failed(Kind.BUSY, ready_at=50.0)) == GiveUp()
+
+
+def test_without_retry_budget_nobody_is_asked_twice() -> None:
+    assert step(failed(Kind.SERVER_ERROR, affords_retry=False), Standing()) == Try(1, 40.0)
+    assert step(failed(Kind.SERVER_ERROR, affords_retry=False)) == GiveUp()
+
+
+def test_max_attempts_of_one_means_no_retries_at_all() -> None:
+    assert step(failed(Kind.SERVER_ERROR), max_attempts=1) == GiveUp()
+
+
+def test_a_local_voice_is_tried_even_when_the_time_is_up() -> None:
+    assert step(Standing(), Standing(local=True), left=-1.0) == Try(1, 5.0)
+    assert step(Standing(), Standing(), left=0.0) == GiveUp()
+
+
+KINDS = st.sampled_from(sorted(TABLE, key=lambda kind: kind.value))
+STANDINGS = st.builds(
+    Standing,
+    refused=st.booleans(),
+    local=st.booleans(),
+    tries=st.integers(0, 4),
+    failure=st.none() | KINDS.map(TABLE.__getitem__),
+    ready_at=st.floats(0, 100),
+    affords_retry=st.booleans(),
+).filter(lambda standing: (standing.failure is None) == (standing.tries == 0))
+
+
+@given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
+def test_whoever_is_asked_may_be_asked(standings: list[Standing], now: float, left: float, most: int) -> None:
+    match next_step(standings, now=now, left=left, max_attempts=most):
+        case Try(index, allowance):
+            chosen = standings[index]
+            assert not chosen.refused
+            assert chosen.tries < most
+            assert chosen.ready_at <= now
+            assert allowance > 0
+            assert chosen.failure is None or _may_again(chosen.failure)
+        case Wait(seconds):
+            assert seconds > 0
+            assert seconds < left or any(standing.local for standing in standings)
+        case GiveUp():
+            fresh = [s for s in standings if not s.refused and s.tries == 0 and (left > 0 or s.local)]
+            assert all(s.ready_at - now >= left for s in fresh)
+
+
+def _may_again(meaning: Meaning) -> bool:
+    return meaning.retry is not Retry.NO
