@@ -178,11 +178,9 @@ class CircuitBreaker:
     def snapshot(self) -> Snapshot:
         """Everything there is to know, at one moment; taking it changes nothing."""
         with self._lock:
-            self._take_in_ticks()
-            now = self._clock()
+            now = self._take_in_ticks()
             snapshot = snapshot_of(self._machine, self._history, now)
             self._settle_down(now)
-        self._outbox.deliver()
         return snapshot
 
     def explain(self) -> Explanation:
@@ -369,6 +367,8 @@ class CircuitBreaker:
         self._outbox.deliver()
 
     def _progress(self, flight: Flight, *, held: bool) -> None:
+        if flight.useful_at is not None and not self._machine.tracking:
+            return
         with self._lock:
             now = self._begin()
             self._machine.progress(flight, now, held=held)
@@ -376,6 +376,8 @@ class CircuitBreaker:
         self._outbox.deliver()
 
     def _resume(self, flight: Flight) -> None:
+        if not self._machine.tracking:
+            return
         with self._lock:
             now = self._begin()
             self._machine.resume(flight, now)
@@ -412,21 +414,18 @@ class CircuitBreaker:
     # ---------------------------------------------------------------- a locked section: begin, machine, settle down
 
     def _begin(self) -> float:
-        self._take_in_ticks()
-        now = self._clock()
-        if self._dropped:
-            self._bury(self._dropped, now)
+        now = self._take_in_ticks()
+        while self._dropped:
+            self._machine.drop(self._dropped.popleft(), now)
         return now
 
-    def _take_in_ticks(self) -> None:
+    def _take_in_ticks(self) -> float:
+        now = self._clock()
         era = self._era
         if era.quiet:
             era.quiet = False
-            self._machine.reconcile(era, 0.0)
-
-    def _bury(self, dropped: deque[Flight], now: float) -> None:
-        while dropped:
-            self._machine.ignore(dropped.popleft(), now)
+            self._machine.reconcile(era, now)
+        return now
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine

@@ -5,6 +5,7 @@ Everything that runs somebody else's code (predicates, `str(error)`) is here, an
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def failure_of(
         kind, message = type(error).__name__, _message(error)
     else:
         kind, message = "failure", error or ""
-    return Failure(kind, message[:MESSAGE_LENGTH], time.time(), weight, cooldown, trip)
+    return Failure(kind, message[:MESSAGE_LENGTH], time.time(), weight, _sane_seconds(cooldown), trip)
 
 
 def record_of(failure: Failure, latency: float | None) -> FailureRecord:
@@ -76,12 +77,11 @@ def record_of(failure: Failure, latency: float | None) -> FailureRecord:
 
 def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure | None:
     """The failure that `error` is, or None when it says nothing about the provider."""
-    if not _counts(config, error):
+    if is_departure(error) or not _counts(config, error):
         return None
-    assert isinstance(error, Exception)  # noqa: S101 - _counts has just said so
-    weight = _ask(config.failure_weight, error, 1.0)
-    cooldown = _ask(config.open_for, error, None)
-    return failure_of(error, weight=_sane_weight(weight), cooldown=cooldown, trip=cooldown is not None)
+    weight = _sane_weight(_ask(config.failure_weight, error, 1.0))
+    cooldown = _sane_seconds(_ask(config.open_for, error, None))
+    return failure_of(error, weight=weight, cooldown=cooldown, trip=cooldown is not None)
 
 
 def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
@@ -100,8 +100,6 @@ def is_departure(error: BaseException) -> bool:
 
 
 def _counts(config: CircuitBreakerConfig, error: BaseException) -> bool:
-    if is_departure(error):
-        return False
     if config.ignore is not None and _matches(config.ignore, error, otherwise=False):
         return False
     if config.failure_on is not None:
@@ -128,6 +126,13 @@ def _ask(question: Callable[..., T] | None, about: object, otherwise: T) -> T:
 
 def _sane_weight(weight: float) -> float:
     return weight if 0 < weight <= 1 else 1.0
+
+
+def _sane_seconds(seconds: float | None) -> float | None:
+    """A time somebody else named, if it is one."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return None
+    return max(0.0, seconds)
 
 
 def _message(error: BaseException) -> str:

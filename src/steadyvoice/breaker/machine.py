@@ -184,6 +184,10 @@ class Machine:
         """The call says nothing about the provider: cancelled, dropped, or the caller's own mistake."""
         if self.tracking:
             self.advance(now)
+        self.drop(flight, now)
+
+    def drop(self, flight: Flight, now: float) -> None:
+        """Ignore a call of which nobody knows when it ended: not by now, so time has not run for it."""
         if flight.settled:
             return
         self._untrack(flight)
@@ -234,7 +238,7 @@ class Machine:
         if self._plain:
             window = self.window
             enough = not window.failures or window.calls >= self.config.minimum
-            self.era.quiet = self._counting and enough
+            self.era.quiet = self._counting and enough and self.until is None
 
     def _lands(self, flight: Flight, now: float) -> bool:
         """Settle the flight; whether its result still counts."""
@@ -310,7 +314,8 @@ class Machine:
 
     def _refuse(self, now: float) -> Refusal:
         self.refused += 1
-        reason = f"{self.config.half_open_max_calls} probing" if self.state is HALF_OPEN else self.reason
+        probes = f"{self.in_flight} of {self.config.half_open_max_calls} probes in flight"
+        reason = probes if self.state is HALF_OPEN else self.reason
         refusal = Refusal(self.state, reason, self.retry_after(now), self.last_error)
         if self.watched:
             self._emit(

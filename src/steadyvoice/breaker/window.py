@@ -119,13 +119,14 @@ class TimeWindow:
     is empty, without anybody having emptied it.
     """
 
-    __slots__ = ("_buckets", "calls", "failures", "seconds", "slow")
+    __slots__ = ("_buckets", "_failed", "calls", "failures", "seconds", "slow")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.calls = 0
         self.failures = 0.0
         self.slow = 0
+        self._failed = 0
         self._buckets: deque[_Bucket] = deque()
 
     def add(self, now: float, weight: float, slow: bool) -> None:
@@ -135,6 +136,7 @@ class TimeWindow:
         if weight:
             bucket.failed += 1
             bucket.failures += weight
+            self._failed += 1
             self.failures += weight
         if slow:
             bucket.slow += 1
@@ -151,7 +153,8 @@ class TimeWindow:
             self.calls -= bucket.calls
             self.failures -= bucket.failures
             self.slow -= bucket.slow
-            if not self.slow and not any(left.failed for left in buckets):
+            self._failed -= bucket.failed
+            if not self._failed:
                 self.failures = 0.0  # odd weights leave dust behind in a float
 
     def runs(self, now: float) -> list[Run]:
@@ -168,6 +171,7 @@ class TimeWindow:
         bucket.failures += run.failures
         bucket.slow += run.slow
         self.calls += run.calls
+        self._failed += run.failed
         self.failures += run.failures
         self.slow += run.slow
 

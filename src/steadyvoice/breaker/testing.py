@@ -1,0 +1,122 @@
+"""For testing your own settings in microseconds: a clock that moves when told to, and outcomes by script.
+
+    assert_opens_after(CircuitBreakerConfig(window_size=10), "FFFSS")
+
+Letters: S success, F failure, W slow success, X ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from steadyvoice.breaker.breaker import CircuitBreaker
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.states import CircuitState
+
+__all__ = ["ScriptedFunction", "VirtualClock", "assert_opens_after", "assert_stays_closed"]
+
+
+class VirtualClock:
+    """A monotonic clock that stands still until it is told to move. Give it to a breaker as `clock`."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move on. Raises ValueError for negative seconds: a monotonic clock knows no way back."""
+        if seconds < 0:
+            raise ValueError(f"seconds={seconds!r}: a monotonic clock knows no way back")
+        self._now += seconds
+
+
+class ScriptedFunction:
+    """Something to call that succeeds and fails by the letters of a script, and succeeds ever after.
+
+    `calls` counts how often it was reached. A slow success (W) moves `clock` by `slow` seconds.
+    """
+
+    def __init__(
+        self,
+        script: str = "",
+        *,
+        result: Any = "ok",
+        error: Callable[[], Exception] = lambda: ConnectionError("the script says so"),
+        clock: VirtualClock | None = None,
+        slow: float = 10.0,
+    ) -> None:
+        _check(script, "SFW")
+        self._letters = iter(script)
+        self._result = result
+        self._error = error
+        self._clock = clock
+        self._slow = slow
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        match next(self._letters, "S"):
+            case "F":
+                raise self._error()
+            case "W" if self._clock is not None:
+                self._clock.advance(self._slow)
+        return self._result
+
+    async def call_async(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, awaited."""
+        return self(*args, **kwargs)
+
+
+def assert_opens_after(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
+    """Assert that the last letter of the script opens the circuit, and none before. A call every so many seconds."""
+    opened = _opens_at(config, script, every)
+    if opened is None:
+        raise AssertionError(f"the circuit is still closed after {script!r}")
+    if opened < len(script):
+        raise AssertionError(f"the circuit opens after {script[:opened]!r} already")
+
+
+def assert_stays_closed(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
+    """Assert that nothing in the script opens the circuit."""
+    opened = _opens_at(config, script, every)
+    if opened is not None:
+        raise AssertionError(f"the circuit opens after {script[:opened]!r}")
+
+
+def _opens_at(config: CircuitBreakerConfig, script: str, every: float) -> int | None:
+    """How many letters it takes to open the circuit, None when all of them do not."""
+    _check(script, "SFWX")
+    clock = VirtualClock()
+    breaker = CircuitBreaker("under test", config, clock=clock)
+    for position, letter in enumerate(script, 1):
+        try:
+            _play(breaker, letter)
+        except CircuitOpenError:
+            return position - 1  # opened by what hung, not by what ended
+        if breaker.state is CircuitState.OPEN:
+            return position
+        clock.advance(every)
+    return None
+
+
+def _play(breaker: CircuitBreaker, letter: str) -> None:
+    permit = breaker.acquire()
+    match letter:
+        case "S":
+            permit.success(0.0)
+        case "F":
+            permit.failure("scripted", 0.0)
+        case "W":
+            permit.success(breaker.config.slow_call_duration or 0.0)
+        case _:
+            permit.ignore()
+
+
+def _check(script: str, letters: str) -> None:
+    unknown = set(script) - set(letters)
+    if unknown:
+        raise ValueError(f"script={script!r}: {''.join(sorted(unknown))} is none of {', '.join(letters)}")

@@ -1,0 +1,191 @@
+"""Listeners: after the lock, in order, exactly once; and what the events carry."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import Barrier
+
+import pytest
+
+from steadyvoice.breaker import (
+    CallRecorded,
+    CallRefused,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    ConfigChanged,
+    Event,
+    StateChanged,
+)
+from steadyvoice.breaker.testing import VirtualClock
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    config = CircuitBreakerConfig(window_size=4, minimum_calls=2, success_threshold=1)
+    return CircuitBreaker("voice", config, clock=clock, wall=VirtualClock(1_700_000_000))
+
+
+def test_a_transition_tells_from_where_to_where_why_and_when(breaker: CircuitBreaker) -> None:
+    events: list[Event] = []
+    breaker.subscribe(events.append)
+    breaker.acquire().success()
+    breaker.acquire().failure()
+    (event,) = events
+    assert isinstance(event, StateChanged)
+    assert (event.name, event.from_state, event.to_state) == ("voice", "closed", "open")
+    assert (event.cause, event.reason) == ("failure_rate", "1 of the last 2 calls failed")
+    assert (event.failure_rate, event.calls, event.failures, event.retry_after) == (0.5, 2, 1, 60)
+    assert event.at == 1000
+    assert event.wall.timestamp() == 1_700_000_000
+    assert breaker.snapshot().last_transition == event
+
+
+def test_what_was_noticed_later_bears_the_time_it_happened(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(minimum_calls=1, hung_after=5)
+    breaker = CircuitBreaker("voice", config, clock=clock, wall=VirtualClock(1_700_000_000))
+    permit = breaker.acquire()
+    clock.advance(25)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    event = breaker.snapshot().last_transition
+    assert event is not None
+    assert (event.at, event.wall.timestamp()) == (1005, 1_700_000_000 - 20)
+    permit.ignore()
+
+
+def test_listeners_may_come_with_the_breaker(clock: VirtualClock) -> None:
+    events: list[Event] = []
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock, listeners=[events.append])
+    breaker.force_open()
+    assert len(events) == 1
+
+
+def test_who_unsubscribed_hears_nothing_more(breaker: CircuitBreaker) -> None:
+    events: list[Event] = []
+    stop = breaker.subscribe(events.append)
+    stop()
+    stop()
+    breaker.force_open()
+    assert events == []
+
+
+def test_a_listener_that_raises_is_logged_and_disturbs_nobody(
+    breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise LookupError("broken listener")
+
+    breaker.subscribe(broken)
+    breaker.subscribe(events.append)
+    breaker.force_open()
+    assert len(events) == 1
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("steadyvoice.breaker", logging.ERROR)
+    assert "StateChanged" in record.getMessage()
+
+
+def test_a_listener_may_use_the_breaker(breaker: CircuitBreaker) -> None:
+    seen: list[str] = []
+
+    def meddler(event: Event) -> None:
+        assert isinstance(event, StateChanged)
+        seen.append(event.to_state.value)
+        assert breaker.snapshot().state == breaker.state
+        if event.to_state == "open":
+            breaker.close()
+            seen.append("closed it")
+
+    breaker.subscribe(meddler)
+    breaker.acquire().failure(trip=True)
+    assert seen == ["open", "closed it", "closed"]
+    breaker.acquire().success()
+
+
+def test_all_listeners_hear_events_in_the_same_order(breaker: CircuitBreaker) -> None:
+    first: list[str] = []
+    second: list[str] = []
+
+    def meddler(event: Event) -> None:
+        assert isinstance(event, StateChanged)
+        first.append(event.to_state.value)
+        if event.to_state == "forced_open":
+            breaker.disable()
+
+    def listener(event: Event) -> None:
+        assert isinstance(event, StateChanged)
+        second.append(event.to_state.value)
+
+    breaker.subscribe(meddler)
+    breaker.subscribe(listener)
+    breaker.force_open()
+    assert first == second == ["forced_open", "disabled"]
+
+
+def test_calls_are_told_only_to_those_who_ask(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    quiet: list[Event] = []
+    curious: list[Event] = []
+    breaker.subscribe(quiet.append)
+    stop = breaker.subscribe(curious.append, calls=True)
+    early = breaker.acquire()
+    breaker.call(lambda: "spoken")
+    breaker.acquire().ignore()
+    permit = breaker.acquire()
+    clock.advance(2)
+    permit.failure("busy")
+    early.success()
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    calls = [event for event in curious if isinstance(event, CallRecorded)]
+    assert [call.outcome for call in calls] == ["success", "ignored", "failure", "late"]
+    assert (calls[2].duration, calls[2].error) == (2, "failure")
+    (refused,) = [event for event in curious if isinstance(event, CallRefused)]
+    assert (refused.state, refused.retry_after) == ("open", 60)
+    assert [type(event) for event in quiet] == [StateChanged]
+    stop()
+    breaker.reset()
+    heard = len(curious)
+    breaker.call(lambda: "spoken")
+    assert len(curious) == heard
+
+
+def test_a_change_of_settings_is_an_event(breaker: CircuitBreaker) -> None:
+    events: list[Event] = []
+    breaker.subscribe(events.append)
+    before, after = breaker.config, CircuitBreakerConfig.production()
+    breaker.update(after)
+    (event,) = events
+    assert isinstance(event, ConfigChanged)
+    assert (event.before, event.after) == (before, after)
+
+
+def test_sixteen_threads_lose_no_event_double_none_and_keep_the_order(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
+    events: list[StateChanged] = []
+
+    def listener(event: Event) -> None:
+        assert isinstance(event, StateChanged)
+        events.append(event)
+        breaker.snapshot()
+
+    breaker.subscribe(listener)
+    start = Barrier(16)
+
+    def meddle(_: int) -> None:
+        start.wait(10)
+        for _ in range(50):
+            breaker.force_open()
+            breaker.disable()
+            breaker.close()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(meddle, range(16)))
+    breaker.close()
+    assert all(earlier.to_state is later.from_state for earlier, later in pairwise(events))
+    assert events[-1].to_state == "closed"
+    assert Counter(e.from_state for e in events) == Counter(e.to_state for e in events)

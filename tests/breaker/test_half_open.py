@@ -1,0 +1,199 @@
+"""A half-open circuit: probes, and their verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.conftest import Tell
+
+
+def half_open(clock: VirtualClock, **settings: Any) -> CircuitBreaker:
+    """A circuit whose next caller is a probe."""
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, **settings), clock=clock)
+    breaker.acquire().failure()
+    clock.advance(60)
+    return breaker
+
+
+def test_enough_successful_probes_in_a_row_close_it_with_an_empty_window(tell: Tell) -> None:
+    story = tell(window_size=4, minimum_calls=2, success_threshold=3)
+    story.play("FF")
+    story.clock.advance(60)
+    assert story.play("SS") == "half_open"
+    assert story.play("S") == "closed"
+    snapshot = story.breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.opened_at) == (0, 0, None)
+
+
+def test_a_failed_probe_opens_it_at_once_and_the_cooldown_starts_anew(tell: Tell) -> None:
+    story = tell(window_size=1, success_threshold=3)
+    story.play("F")
+    story.clock.advance(75)
+    assert story.play("SSF") == "open"
+    assert story.refused().retry_after == 60
+
+
+@pytest.mark.parametrize("letter", ["X", "C"])
+def test_a_probe_that_says_nothing_gives_its_permit_back(tell: Tell, letter: str) -> None:
+    story = tell(window_size=1, success_threshold=2)
+    story.play("F")
+    story.clock.advance(60)
+    assert story.play("S" + letter * 5) == "half_open"
+    assert story.play("S") == "closed"
+
+
+def test_four_of_six_are_admitted_each_time(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_max_calls=4, success_threshold=4)
+    for _ in range(2):
+        probes = [breaker.acquire() for _ in range(4)]
+        for _ in range(2):
+            with pytest.raises(CircuitOpenError) as refusal:
+                breaker.acquire()
+            assert refusal.value.state == "half_open"
+            assert refusal.value.reason == "4 of 4 probes in flight"
+            assert refusal.value.retry_after is None
+        probes[0].failure()
+        assert breaker.state == "open"
+        clock.advance(60)
+
+
+def test_one_at_a_time_means_one_at_a_time(clock: VirtualClock) -> None:
+    breaker = half_open(clock, success_threshold=3)
+    first = breaker.acquire()
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    first.success()
+    breaker.acquire().success()
+    breaker.acquire().success()
+    assert breaker.state == "closed"
+
+
+def test_the_verdict_does_not_wait_for_the_other_probes(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_max_calls=3, success_threshold=1)
+    first, second, third = (breaker.acquire() for _ in range(3))
+    first.success()
+    assert breaker.state == "closed"
+    second.failure()
+    third.failure()
+    assert breaker.state == "closed"
+    assert breaker.snapshot().totals.late == 2
+
+
+def test_a_call_from_before_is_no_probe(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, success_threshold=1), clock=clock)
+    before = breaker.acquire()
+    breaker.acquire().failure()
+    clock.advance(60)
+    probe = breaker.acquire()
+    before.success()
+    assert breaker.state == "half_open"
+    assert breaker.snapshot().in_flight == 1
+    probe.success()
+    assert breaker.state == "closed"
+
+
+def test_slow_probes_open_it(clock: VirtualClock) -> None:
+    breaker = half_open(clock, slow_call_duration=4, slow_call_threshold=0.5, success_threshold=3)
+    breaker.acquire().success(4.0)
+    breaker.acquire().success(1.0)
+    assert breaker.state == "half_open"
+    breaker.acquire().success(4.0)
+    assert breaker.state == "open"
+    assert "slow" in breaker.snapshot().reason
+
+
+def test_one_slow_probe_of_three_is_forgiven(clock: VirtualClock) -> None:
+    breaker = half_open(clock, slow_call_duration=4, slow_call_threshold=0.5, success_threshold=3)
+    for duration in (4.0, 1.0, 1.0):
+        breaker.acquire().success(duration)
+    assert breaker.state == "closed"
+
+
+def test_a_probe_is_a_lease(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_timeout=10, cooldown_period=60)
+    probe = breaker.acquire()
+    clock.advance(9.9)
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.state == "half_open"
+    clock.advance(0.2)
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.state == "open"
+    assert refusal.value.retry_after == pytest.approx(59.9)
+    probe.success()
+    totals = breaker.snapshot().totals
+    assert breaker.state == "open"
+    assert (totals.failures, totals.successes, totals.late) == (2, 0, 0)
+
+
+def test_a_lease_that_ended_unseen_ended_when_it_was_due(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_timeout=10, cooldown_period=60)
+    silent = breaker.acquire()
+    clock.advance(3600)
+    probe = breaker.acquire()
+    silent.success()
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.in_flight, snapshot.probe_successes) == ("half_open", 1, 0)
+    probe.success()
+    assert breaker.snapshot().probe_successes == 1
+
+
+def test_a_dropped_probe_gives_its_permit_back(clock: VirtualClock) -> None:
+    breaker = half_open(clock)
+    breaker.acquire()
+    breaker.acquire().success()
+    assert breaker.state == "half_open"
+    assert breaker.snapshot().totals.ignored == 1
+
+
+async def test_fifty_tasks_at_once_send_exactly_the_permitted_probes(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_max_calls=3, success_threshold=3)
+    go_on = asyncio.Event()
+    reached: list[int] = []
+
+    async def speak() -> str:
+        reached.append(1)
+        await go_on.wait()
+        return "spoken"
+
+    tasks = [asyncio.ensure_future(breaker.call_async(speak)) for _ in range(50)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    go_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(reached) == 3
+    assert answers.count("spoken") == 3
+    assert breaker.state == "closed"
+
+
+def test_twenty_threads_at_once_send_exactly_the_permitted_probes(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_max_calls=2, success_threshold=2)
+    start, go_on = Barrier(20), Event()
+    reached: list[int] = []
+
+    def speak() -> str:
+        reached.append(1)
+        go_on.wait(10)
+        return "spoken"
+
+    def caller() -> str:
+        start.wait(10)
+        try:
+            return breaker.call(speak)
+        except CircuitOpenError:
+            if breaker.snapshot().totals.refused == 18:
+                go_on.set()
+            return "refused"
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: caller(), range(20)))
+    assert len(reached) == 2
+    assert sorted(answers) == ["refused"] * 18 + ["spoken"] * 2
+    assert breaker.state == "closed"

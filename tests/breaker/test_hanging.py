@@ -1,0 +1,134 @@
+"""Calls in flight: a hanging provider opens the circuit before the first timeout ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+
+
+def hanging(clock: VirtualClock, **settings: object) -> CircuitBreaker:
+    config = CircuitBreakerConfig(**{"hung_after": 5, "minimum_calls": 3, **settings})  # type: ignore[arg-type]
+    return CircuitBreaker("voice", config, clock=clock)
+
+
+def test_calls_that_hang_open_the_circuit_before_they_end(clock: VirtualClock) -> None:
+    breaker = hanging(clock)
+    permits = [breaker.acquire() for _ in range(3)]
+    clock.advance(4.9)
+    permits.append(breaker.acquire())
+    clock.advance(0.1)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    snapshot = breaker.snapshot()
+    assert snapshot.last_transition is not None
+    assert (snapshot.last_transition.failures, snapshot.last_transition.calls) == (3, 3)
+
+
+def test_what_hung_unseen_counts_from_when_it_began_to_hang(clock: VirtualClock) -> None:
+    breaker = hanging(clock, cooldown_period=60)
+    permits = [breaker.acquire() for _ in range(3)]
+    clock.advance(25)
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.retry_after == 40
+    assert len(permits) == 3
+
+
+def test_the_truth_corrects_the_suspicion(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    slow = breaker.acquire()
+    clock.advance(6)
+    quick = breaker.acquire()
+    assert breaker.snapshot().failures == 1
+    assert breaker.snapshot().hung_calls == 1
+    slow.success()
+    quick.success()
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.hung_calls) == (2, 0, 0)
+
+
+def test_a_hanging_call_that_fails_is_counted_once(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    permit = breaker.acquire()
+    clock.advance(6)
+    permit.failure()
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures) == (1, 1)
+
+
+@pytest.mark.parametrize("settle", ["ignore", "drop"])
+def test_a_hanging_call_that_is_taken_back_counts_no_more(clock: VirtualClock, settle: str) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    permit = breaker.acquire()
+    clock.advance(6)
+    breaker.acquire().success()
+    assert breaker.snapshot().hung_calls == 1
+    if settle == "ignore":
+        permit.ignore()
+    del permit
+    breaker.acquire().success()
+    snapshot = breaker.snapshot()
+    assert (snapshot.hung_calls, snapshot.failures, snapshot.calls) == (0, 0, 2)
+
+
+def test_progress_restarts_the_age(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=1)
+    permit = breaker.acquire()
+    for _ in range(10):
+        clock.advance(4)
+        permit.progress()
+    breaker.acquire().success()
+    assert breaker.state == "closed"
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
+def test_progress_ends_the_suspicion(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    permit = breaker.acquire()
+    clock.advance(6)
+    breaker.acquire().success()
+    permit.progress()
+    assert breaker.snapshot().hung_calls == 0
+
+
+def test_a_slow_listener_is_not_a_slow_provider(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=1, failure_threshold=0.3)
+    permit = breaker.acquire()
+    permit.pause()
+    clock.advance(3600)
+    breaker.acquire().success()
+    assert breaker.snapshot().in_flight == 1
+    permit.resume()
+    clock.advance(4.9)
+    breaker.acquire().success()
+    assert breaker.state == "closed"
+    clock.advance(0.2)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
+def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
+    breaker = hanging(clock, failure_threshold=None, consecutive_failures=3, minimum_calls=None)
+    breaker.acquire().failure()
+    permits = [breaker.acquire(), breaker.acquire()]
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    assert len(permits) == 2
+
+
+def test_a_hanging_probe_has_failed(clock: VirtualClock) -> None:
+    breaker = hanging(clock, half_open_timeout=60, cooldown_period=60, minimum_calls=1)
+    breaker.acquire().failure()
+    clock.advance(60)
+    probe = breaker.acquire()
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert (refusal.value.state, refusal.value.retry_after) == ("open", 60)
+    probe.success()
+    assert breaker.state == "open"

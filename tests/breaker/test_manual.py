@@ -1,0 +1,218 @@
+"""States set by hand: forced open, disabled, monitoring; closing and resetting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from steadyvoice.breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    CircuitReset,
+    StateChanged,
+    WouldHaveOpened,
+)
+from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, TRANSITIONS, Machine, Verdict
+from steadyvoice.breaker.states import Cause
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.conftest import Tell
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    return CircuitBreaker("voice", CircuitBreakerConfig(window_size=4, success_threshold=1), clock=clock)
+
+
+def test_forced_open_never_recovers_by_time(tell: Tell) -> None:
+    story = tell()
+    story.breaker.force_open("maintenance")
+    story.clock.advance(1e9)
+    refusal = story.refused()
+    assert (refusal.state, refusal.reason, refusal.retry_after) == ("forced_open", "maintenance", None)
+    assert "until somebody closes it" in str(refusal)
+
+
+def test_forced_open_for_a_duration_probes_afterwards(tell: Tell) -> None:
+    story = tell(success_threshold=2)
+    story.breaker.force_open("maintenance", duration=7200)
+    story.clock.advance(3600)
+    assert story.refused().retry_after == 3600
+    story.clock.advance(3600)
+    assert story.state == "forced_open"
+    assert story.play("S") == "half_open"
+    assert story.play("S") == "closed"
+
+
+def test_forcing_an_open_circuit_cancels_its_cooldown(tell: Tell) -> None:
+    story = tell(window_size=1)
+    story.play("F")
+    story.breaker.force_open()
+    story.clock.advance(3600)
+    assert story.refused().state == "forced_open"
+
+
+def test_disabled_admits_all_and_records_nothing(tell: Tell) -> None:
+    story = tell(window_size=2)
+    story.breaker.disable("known to be flaky today")
+    assert story.play("FFFFSX") == "disabled"
+    snapshot = story.breaker.snapshot()
+    assert (snapshot.calls, snapshot.totals.calls, snapshot.last_error) == (0, 0, None)
+    assert story.reached == 6
+
+
+def test_disabled_for_a_duration_closes_afterwards(tell: Tell) -> None:
+    story = tell(window_size=1)
+    story.breaker.disable(duration=10)
+    story.clock.advance(10)
+    assert story.play("F") == "open"
+
+
+def test_monitoring_refuses_nobody_and_reports_each_time_once(tell: Tell) -> None:
+    story = tell(window_size=4, minimum_calls=2)
+    story.breaker.monitor("trying these settings")
+    assert story.play("FFFF") == "monitoring"
+    assert story.play("SSSS" + "FF") == "monitoring"
+    reports = [event for event in story.events if isinstance(event, WouldHaveOpened)]
+    assert [report.cause for report in reports] == ["failure_rate", "failure_rate"]
+    assert (reports[0].calls, reports[0].failures, reports[0].failure_rate) == (2, 2, 1.0)
+    assert story.breaker.snapshot().totals.failures == 6
+
+
+def test_monitoring_reports_what_would_open_at_once(breaker: CircuitBreaker) -> None:
+    events: list[object] = []
+    breaker.monitor()
+    breaker.subscribe(events.append)
+    breaker.acquire().failure(trip=True)
+    assert [type(event) for event in events] == [WouldHaveOpened]
+
+
+def test_monitoring_for_a_duration_closes_afterwards(tell: Tell) -> None:
+    story = tell(window_size=1)
+    story.breaker.monitor(duration=10)
+    story.play("F")
+    story.clock.advance(10)
+    assert story.play("S") == "closed"
+
+
+BY_HAND: list[Callable[[CircuitBreaker], object]] = [
+    lambda breaker: None,
+    lambda breaker: breaker.acquire().failure(trip=True),
+    lambda breaker: breaker.force_open("by hand"),
+    lambda breaker: breaker.disable("by hand"),
+    lambda breaker: breaker.monitor("by hand"),
+]
+STATES = ["closed", "open", "forced_open", "disabled", "monitoring"]
+
+
+@pytest.mark.parametrize(("get_there", "state"), list(zip(BY_HAND, STATES, strict=True)), ids=STATES)
+@pytest.mark.parametrize("release", [CircuitBreaker.reset, CircuitBreaker.close], ids=["reset", "close"])
+def test_release_from_every_state_closes_with_an_empty_window_and_one_event(
+    breaker: CircuitBreaker,
+    get_there: Callable[[CircuitBreaker], object],
+    state: str,
+    release: Callable[..., None],
+) -> None:
+    breaker.acquire().failure(weight=0.5)
+    get_there(breaker)
+    assert breaker.state == state
+    events: list[object] = []
+    breaker.subscribe(events.append)
+    release(breaker, "because")
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.calls, snapshot.retry_after) == ("closed", 0, None)
+    assert (snapshot.consecutive_failures, snapshot.opened_at) == (0, None)
+    (event,) = events
+    assert isinstance(event, CircuitReset if state == "closed" else StateChanged)
+    assert event.reason == "because"
+
+
+def test_what_was_in_flight_before_a_reset_counts_no_more(breaker: CircuitBreaker) -> None:
+    permit = breaker.acquire()
+    breaker.reset()
+    permit.failure()
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.totals.late) == (0, 1)
+
+
+def test_what_was_admitted_while_disabled_counts_nowhere(breaker: CircuitBreaker) -> None:
+    breaker.disable()
+    permits = [breaker.acquire(), breaker.acquire()]
+    breaker.close()
+    permits[0].failure()
+    permits[1].ignore()
+    assert breaker.snapshot().totals.calls == 0
+
+
+def test_the_same_state_again_is_no_event_but_new_terms(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.force_open("maintenance")
+    events: list[object] = []
+    breaker.subscribe(events.append)
+    breaker.force_open("longer maintenance", duration=10)
+    assert events == []
+    snapshot = breaker.snapshot()
+    assert (snapshot.reason, snapshot.retry_after) == ("longer maintenance", 10)
+
+
+def test_from_one_manual_state_to_another(breaker: CircuitBreaker) -> None:
+    for _ in range(2):
+        breaker.force_open()
+        assert breaker.state == "forced_open"
+        breaker.disable()
+        assert breaker.state == "disabled"
+        breaker.monitor()
+        assert breaker.state == "monitoring"
+
+
+@pytest.mark.parametrize("duration", [-1, float("nan")])
+def test_an_impossible_duration_is_refused(breaker: CircuitBreaker, duration: float) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        breaker.force_open(duration=duration)
+    assert breaker.state == "closed"
+
+
+def test_a_forced_circuit_that_fails_its_probe_is_simply_open(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.force_open(duration=10)
+    clock.advance(10)
+    breaker.acquire().failure()
+    assert breaker.snapshot().retry_after == 60
+    clock.advance(60)
+    breaker.acquire().success()
+    recoveries = breaker.snapshot().recoveries
+    assert (recoveries.count, recoveries.last_seconds) == (1, 60)
+
+
+def test_a_manual_closing_is_no_recovery(breaker: CircuitBreaker) -> None:
+    breaker.acquire().failure(trip=True)
+    breaker.close()
+    assert breaker.snapshot().recoveries.count == 0
+
+
+def test_recovery_is_measured_from_opening_to_closing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    for outages in (2, 1):
+        breaker.acquire().failure(trip=True)
+        for _ in range(outages - 1):
+            clock.advance(60)
+            breaker.acquire().failure()
+        clock.advance(60)
+        breaker.acquire().success()
+    recoveries = breaker.snapshot().recoveries
+    assert (recoveries.count, recoveries.last_seconds, recoveries.mean_seconds) == (2, 60, 90)
+
+
+def test_a_closed_circuit_cannot_go_half_open() -> None:
+    machine = Machine("voice", CircuitBreakerConfig(), 0.0, lambda: 0.0)
+    assert HALF_OPEN not in TRANSITIONS[CLOSED]
+    with pytest.raises(RuntimeError, match="cannot go from closed to half_open"):
+        machine._enter(HALF_OPEN, 0.0, Verdict(Cause.MANUAL, "nonsense"))
+    assert machine.state is CLOSED
+
+
+def test_a_disabled_circuit_refuses_nobody_even_after_having_been_open(breaker: CircuitBreaker) -> None:
+    breaker.acquire().failure(trip=True)
+    breaker.disable()
+    breaker.acquire().success()
+    breaker.force_open()
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()

@@ -1,0 +1,127 @@
+"""An open circuit: refusals, and when they end."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.conftest import Tell
+from tests.breaker.doors import ProviderDownError
+
+
+def test_it_refuses_without_reaching_the_provider(tell: Tell) -> None:
+    story = tell(window_size=1)
+    story.play("F")
+    for _ in range(7):
+        story.refused()
+    assert story.reached == 1
+    assert story.breaker.snapshot().totals.refused == 7
+
+
+def test_it_refuses_until_the_cooldown_is_over_and_says_how_long(tell: Tell) -> None:
+    story = tell(window_size=1, cooldown_period=60)
+    story.play("F")
+    assert story.refused().retry_after == 60
+    story.clock.advance(59.5)
+    assert story.refused().retry_after == 0.5
+    story.clock.advance(0.5)
+    assert story.play("S") == "half_open"
+
+
+def test_a_refusal_tells_what_one_needs_to_know(tell: Tell) -> None:
+    story = tell(window_size=1, cooldown_period=60)
+    story.play("F")
+    refusal = story.refused()
+    assert (refusal.name, refusal.state, refusal.retry_after) == ("voice", "open", 60)
+    assert refusal.reason == "1 of the last 1 calls failed"
+    assert refusal.last_error is not None
+    assert str(refusal.last_error) == "ProviderDownError: no voice today"
+    assert str(refusal) == "circuit 'voice' is open (1 of the last 1 calls failed): try again in 60 s"
+
+
+def test_each_refusal_is_a_fresh_exception(tell: Tell) -> None:
+    story = tell(window_size=1)
+    story.play("F")
+    refusals = [story.refused() for _ in range(1000)]
+    assert len({id(refusal) for refusal in refusals}) == 1000
+    lengths = {len(traceback.extract_tb(refusal.__traceback__)) for refusal in refusals}
+    assert len(lengths) == 1
+    assert refusals[-1].__cause__ is None
+    assert refusals[-1].__context__ is None
+
+
+def test_a_value_that_is_a_failure_opens_it_without_any_exception(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(minimum_calls=3, failure_result=lambda value: value == "bad")
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    assert [breaker.call(lambda: "bad") for _ in range(3)] == ["bad"] * 3
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.call(lambda: "good")
+    assert refusal.value.__cause__ is None
+    assert refusal.value.last_error is not None
+    assert refusal.value.last_error.kind == "result"
+
+
+def test_reading_never_moves_it(tell: Tell) -> None:
+    story = tell(window_size=1, cooldown_period=60)
+    story.play("F")
+    story.clock.advance(3600)
+    assert story.state == "open"
+    snapshot = story.breaker.snapshot()
+    assert (snapshot.state, snapshot.retry_after) == ("open", 0)
+    assert "the next caller is a probe" in str(story.breaker.explain())
+    assert story.state == "open"
+
+
+def test_what_was_in_flight_when_it_opened_changes_nothing(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=2), clock=clock)
+    early = [breaker.acquire() for _ in range(4)]
+    early[0].failure()
+    early[1].failure()
+    clock.advance(30)
+    early[2].success()
+    early[3].failure(trip=True, cooldown=7200)
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.calls, snapshot.retry_after) == ("open", 2, 30)
+    assert snapshot.totals.late == 2
+
+
+def test_the_wall_clock_moves_nothing(clock: VirtualClock) -> None:
+    wall = VirtualClock(1_700_000_000.0)
+    config = CircuitBreakerConfig(window_size=1, cooldown_period=60)
+    breaker = CircuitBreaker("voice", config, clock=clock, wall=wall)
+    breaker.acquire().failure()
+    opened_at = breaker.snapshot().opened_at
+    assert opened_at is not None
+    assert opened_at.timestamp() == 1_700_000_000
+    wall.advance(86_400)
+    assert breaker.snapshot().retry_after == 60
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    assert breaker.snapshot().opened_at == opened_at
+
+
+def test_an_error_may_name_the_time_for_which_the_circuit_opens_at_once(tell: Tell) -> None:
+    story = tell(window_size=100, cooldown_period=60, cooldown_jitter=0.5, open_for=lambda error: 7200)
+    assert story.play("F") == "open"
+    story.clock.advance(3600)
+    assert story.refused().retry_after == 3600
+    story.clock.advance(3600)
+    assert story.play("S") == "half_open"
+
+
+def test_a_named_cooldown_holds_only_if_that_failure_opens_the_circuit(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=2), clock=clock)
+    breaker.acquire().failure(cooldown=7200)
+    assert breaker.state == "closed"
+    breaker.acquire().failure(ProviderDownError("busy"), cooldown=5)
+    assert breaker.snapshot().retry_after == 5
+
+
+@pytest.mark.parametrize(("named", "retry_after"), [(float("nan"), 60), (float("inf"), 60), (-5.0, 0)])
+def test_a_named_time_that_is_none_does_no_harm(clock: VirtualClock, named: float, retry_after: float) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
+    breaker.acquire().failure(cooldown=named)
+    assert breaker.snapshot().retry_after == retry_after

@@ -1,0 +1,203 @@
+"""Permits: settled once, given back when dropped, entered and left in any nesting."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.doors import ProviderDownError
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    return CircuitBreaker("voice", CircuitBreakerConfig(window_size=8), clock=clock)
+
+
+def test_the_first_word_counts_and_later_ones_do_nothing(breaker: CircuitBreaker) -> None:
+    permit = breaker.acquire()
+    assert not permit.settled
+    permit.success()
+    permit.failure()
+    permit.ignore()
+    permit.success()
+    assert permit.settled
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures, totals.ignored) == (1, 0, 0)
+
+
+def test_with_permit_settles_by_itself(breaker: CircuitBreaker) -> None:
+    with breaker.acquire():
+        pass
+    with pytest.raises(ProviderDownError), breaker.acquire():
+        raise ProviderDownError
+    with breaker.acquire() as permit:
+        permit.failure("not what was ordered")
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures) == (1, 2)
+
+
+async def test_async_with_permit_settles_by_itself(breaker: CircuitBreaker) -> None:
+    async with breaker.acquire():
+        pass
+    with pytest.raises(ProviderDownError):
+        async with breaker.acquire():
+            raise ProviderDownError
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures) == (1, 1)
+
+
+def test_a_permit_dropped_in_a_cycle_while_the_lock_is_held_deadlocks_nobody(clock: VirtualClock) -> None:
+    lucky: list[float] = []
+
+    def luck() -> float:  # the machine asks for it with the lock held
+        lucky.append(0.0)
+        gc.collect()
+        return 0.0
+
+    config = CircuitBreakerConfig(window_size=1, cooldown_jitter=0.5)
+    breaker = CircuitBreaker("voice", config, clock=clock, luck=luck)
+    cycle: list[object] = [breaker.acquire()]
+    cycle.append(cycle)
+    del cycle
+    breaker.acquire().failure()
+    assert lucky
+    assert breaker.state == "open"
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    assert breaker.snapshot().totals.ignored == 1
+
+
+def test_with_breaker_nests_with_itself_and_with_others(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    other = CircuitBreaker("other", clock=clock)
+    with breaker as outer:
+        with other, breaker as inner:
+            assert inner is not outer
+        assert inner.settled
+        assert not outer.settled
+    assert outer.settled
+    assert breaker.snapshot().totals.successes == 2
+    assert other.snapshot().totals.successes == 1
+
+
+def test_with_blocks_may_end_out_of_order(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    other = CircuitBreaker("other", clock=clock)
+    first = breaker.__enter__()
+    second = other.__enter__()
+    breaker.__exit__(None, None, None)
+    assert (first.settled, second.settled) == (True, False)
+    other.__exit__(None, None, None)
+    assert second.settled
+
+
+async def test_each_task_leaves_what_it_entered(breaker: CircuitBreaker) -> None:
+    inside = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def fails() -> None:
+        async with breaker:
+            inside.set()
+            await go_on.wait()
+            raise ProviderDownError
+
+    async def succeeds() -> None:
+        await inside.wait()
+        async with breaker:
+            go_on.set()
+
+    await asyncio.gather(fails(), succeeds(), return_exceptions=True)
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures) == (1, 1)
+
+
+def test_leaving_without_having_entered_says_what_to_do_instead(breaker: CircuitBreaker) -> None:
+    with pytest.raises(RuntimeError, match=r"with breaker\.acquire\(\)"):
+        breaker.__exit__(None, None, None)
+
+
+async def test_a_timeout_of_our_own_is_a_failure_and_a_cancellation_from_outside_is_not(
+    breaker: CircuitBreaker,
+) -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def with_its_own_timeout() -> None:
+        async with asyncio.timeout(0):
+            await hang()
+
+    with pytest.raises(TimeoutError):
+        await breaker.call_async(with_its_own_timeout)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await breaker.call_async(hang)
+    totals = breaker.snapshot().totals
+    assert (totals.failures, totals.ignored) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        SystemExit(1),
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        concurrent.futures.CancelledError(),
+        BaseExceptionGroup("cancelled", [asyncio.CancelledError()]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_who_is_interrupted_accuses_nobody(clock: VirtualClock, error: BaseException) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
+
+    def interrupted() -> None:
+        raise error
+
+    for _ in range(5):
+        with pytest.raises(type(error)) as raised:
+            breaker.call(interrupted)
+        assert raised.value is error
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.calls, snapshot.totals.ignored) == ("closed", 0, 5)
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1.5, float("nan")])
+def test_a_weight_that_is_none_is_refused(breaker: CircuitBreaker, weight: float) -> None:
+    permit = breaker.acquire()
+    with pytest.raises(ValueError, match="weight"):
+        permit.failure(weight=weight)
+    assert not permit.settled
+
+
+def test_half_failures_count_half(breaker: CircuitBreaker) -> None:
+    for _ in range(2):
+        breaker.acquire().failure(weight=0.5)
+        breaker.acquire().success()
+    assert breaker.snapshot().failure_rate == 0.25
+    for _ in range(8):
+        assert breaker.state == "closed"
+        breaker.acquire().failure(weight=0.5)
+    assert breaker.state == "open"
+    assert breaker.snapshot().failure_rate == 0.5
+
+
+def test_one_signal_may_open_it_at_once(breaker: CircuitBreaker) -> None:
+    breaker.acquire().failure("out of credit", trip=True, cooldown=3600)
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.retry_after) == ("open", 3600)
+    assert snapshot.last_transition is not None
+    assert snapshot.last_transition.cause == "tripped"
+
+
+def test_a_call_may_know_its_duration_better(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=1, slow_call_duration=2, slow_call_threshold=1.0)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    permit = breaker.acquire()
+    clock.advance(10)
+    permit.success(duration=1.0)
+    assert breaker.state == "closed"
+    breaker.acquire().success(duration=2.0)
+    assert breaker.state == "open"
