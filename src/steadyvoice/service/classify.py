@@ -9,6 +9,7 @@ def classified(error: Exception, provider: str) -> TTSError:
     """Name what happened. Timeouts and broken connections of any library are told by their standard base classes."""
     match error:
         case TTSError():
+            error.provider = error.provider or provider
             return error
         case TimeoutError():
             named: TTSError = TTSReadTimeoutError(_told("timed out", error), provider=provider)

@@ -80,10 +80,6 @@ class TTSErrorHandler:
                         with self.attempt(retry=course.tries > 0):
                             return await operation()
                     except Exception as error:
-                        refused = isinstance(error, (TTSCircuitOpenError, TTSHoldError))
-                        # A refusal in the middle of retries is less telling than what led to it.
-                        if refused and course.raised:
-                            raise course.raised from None
                         course.failed(error)
                 case Wait(seconds):
                     await self._sleep(seconds)
@@ -207,12 +203,13 @@ class Course:
         self._ready_at = 0.0
 
     def failed(self, error: Exception) -> None:
-        """Take note of a try that failed, or was refused."""
-        self.raised = error
-        self.error = classified(error, self.handler.name)
-        if isinstance(error, (TTSCircuitOpenError, TTSHoldError)):
+        """Take note of a try that failed, or was refused. A refusal is less telling than the failure before it."""
+        if isinstance(error, TTSCircuitOpenError | TTSHoldError):
             self.refused = True
+            if self.raised is None:
+                self.raised = self.error = error
             return
+        self.raised, self.error = error, classified(error, self.handler.name)
         self.tries += 1
         self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
 
