@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import random
 import threading
 import wave
 import weakref
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import Converter, convert, wav_bytes
+from steadyvoice.audio.meter import Meter
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
@@ -154,6 +156,20 @@ def test_a_wav_is_believed_over_its_name() -> None:
 
     assert len(samples) / 8000 == pytest.approx(0.5, abs=0.001)
     assert level_at(samples, 440, 8000) == pytest.approx(8000, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 100, 1_000_000])
+def test_noise_goes_through_flac_unharmed(size: int) -> None:
+    """Its frames are told apart by their headers, and noise looks like anything."""
+    pcm = random.Random(3).randbytes(96_000)
+    flac = AudioFormat.parse("flac_24000")
+    audio = convert(pcm, PCM, flac)
+    converter = Converter(flac, PCM)
+
+    back = b"".join(converter.feed(audio[at : at + size]) for at in range(0, len(audio), size))
+
+    assert back + converter.finish() == pcm
+    assert Meter(flac).feed(audio) == 2.0
 
 
 def test_what_stands_after_the_audio_of_a_wav_is_not_played() -> None:
