@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.text import cleaned
 
 BODY_KEPT = 500
@@ -35,6 +36,39 @@ class Complaint:
     param: str | None = None
     request_id: str | None = None
     spoken: bool = False  # whether it came in a shape that speech servers use
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as it came. `now` is wall time with a zone; `secret` must not be told to anybody."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    now: datetime
+    secret: str | None = None
+
+
+def as_error(kind: type[TTSError], complaint: Complaint, answer: Answer, provider: str | None = None) -> TTSError:
+    """Make an error of an answer and what it complains of."""
+    code = complaint.code and one_line(redacted(complaint.code, answer.secret), 64)
+    return kind(
+        _told(complaint, answer),
+        provider=provider,
+        status=answer.status,
+        code=code or None,
+        request_id=_request_id(complaint, answer),
+        retry_after=retry_after(answer.headers, answer.now),
+        body=kept_body(answer.body, answer.secret),
+    )
+
+
+def error_midway(kind: type[TTSError], body: bytes, secret: str | None, provider: str | None) -> TTSError:
+    """Make an error of one that stands where audio belongs: there is no status left to go by, only its code."""
+    complaint = read_complaint(body)
+    code = complaint.code and one_line(redacted(complaint.code, secret), 64)
+    message = one_line(redacted(f"{code or 'error'} in the middle of the answer: {complaint.message}", secret))
+    return kind(message, provider=provider, code=code or None, body=kept_body(body, secret))
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -70,12 +104,6 @@ def kept_body(body: bytes, secret: str | None = None) -> str:
     return redacted(cleaned(body.decode("utf-8", "replace")), secret)[:BODY_KEPT]
 
 
-def request_id_of(headers: Mapping[str, str], secret: str | None = None) -> str | None:
-    """The vendor's id of the request: `request-id` (ElevenLabs) or `x-request-id` (OpenAI)."""
-    found = header(headers, "request-id") or header(headers, "x-request-id")
-    return one_line(redacted(found, secret), 100) or None if found else None
-
-
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds the vendor asks us to wait, from `retry-after-ms` or `Retry-After` (seconds, or a date).
 
@@ -96,6 +124,23 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     if name in headers:
         return headers[name]
     return next((value for key, value in headers.items() if key.lower() == name), None)
+
+
+def _told(complaint: Complaint, answer: Answer) -> str:
+    if 300 <= answer.status < 400:
+        target = header(answer.headers, "location") or "nowhere"
+        message = f": a redirect to {target}, not followed because the key would go along"
+    else:
+        message = f": {complaint.message}" if complaint.message else ""
+    code = f" {complaint.code}" if complaint.code else ""
+    return one_line(redacted(f"HTTP {answer.status}{code}{message}", answer.secret))
+
+
+def _request_id(complaint: Complaint, answer: Answer) -> str | None:
+    """ElevenLabs says `request-id`, OpenAI `x-request-id`, and some say it in the body."""
+    headers = answer.headers
+    said = header(headers, "request-id") or header(headers, "x-request-id") or complaint.request_id
+    return one_line(redacted(said, answer.secret), 100) or None if said else None
 
 
 def _about(told: Any, document: Mapping[str, Any]) -> Complaint:

@@ -6,7 +6,6 @@ account, and audio with times.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from urllib.parse import quote
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.complaint import header, one_line
-from steadyvoice.wire.elevenlabs_errors import Issue, UnreadableRequestError
 from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
 from steadyvoice.wire.fields import ELEVENLABS_QUERY, OPENAI_BODY, own_options
+from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document, string_expected
 
 BASE_URL = "https://api.elevenlabs.io"
 KEY_HEADER = "xi-api-key"
@@ -99,11 +98,11 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
 
 def read_call(query: Mapping[str, str], body: bytes) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
-    document = _document(body)
+    document = read_document(body)
     text = document.pop("text", None)
     model_id = document.pop("model_id", None)
     output_format = query.get("output_format", DEFAULT_FORMAT)
-    issues = [*_issues_of_text(text), *_issues_of_hints({**document, "model_id": model_id})]
+    issues = [*issues_of_text("text", text), *_issues_of_hints({**document, "model_id": model_id})]
     if output_format not in ELEVENLABS_FORMAT_NAMES:
         expected = ", ".join(ELEVENLABS_FORMAT_NAMES)
         issues.append(Issue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format))
@@ -185,31 +184,11 @@ def _flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise UnreadableRequestError([Issue("json_invalid", ("body",), "JSON decode error")]) from None
-    if not isinstance(document, dict):
-        raise UnreadableRequestError([Issue("model_attributes_type", ("body",), "Input should be an object")])
-    return document
-
-
-def _issues_of_text(text: Any) -> list[Issue]:
-    if text is None:
-        return [Issue("missing", ("body", "text"), "Field required")]
-    if not isinstance(text, str):
-        return [_string_expected("text", text)]
-    if not text.strip():
-        return [Issue("string_too_short", ("body", "text"), "String should have at least 1 character", text)]
-    return []
-
-
 def _issues_of_hints(document: Mapping[str, Any]) -> list[Issue]:
-    issues = []
-    for name in ("model_id", "language_code", "previous_text", "next_text"):
-        if not isinstance(document.get(name), str | None):
-            issues.append(_string_expected(name, document[name]))
+    strings = ("model_id", "language_code", "previous_text", "next_text")
+    issues = [
+        string_expected(name, document[name]) for name in strings if not isinstance(document.get(name), str | None)
+    ]
     seed = document.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32):
         issues.append(Issue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed))
@@ -217,10 +196,6 @@ def _issues_of_hints(document: Mapping[str, Any]) -> list[Issue]:
     if not isinstance(settings, dict | None):
         issues.append(Issue("dict_type", ("body", "voice_settings"), "Input should be an object", settings))
     return issues
-
-
-def _string_expected(name: str, value: Any) -> Issue:
-    return Issue("string_type", ("body", name), "Input should be a valid string", value)
 
 
 def _plain(amount: float | None) -> str | None:

@@ -14,15 +14,9 @@ from typing import Any
 
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.wire.complaint import (
-    Complaint,
-    kept_body,
-    one_line,
-    read_complaint,
-    redacted,
-    request_id_of,
-    retry_after,
-)
+from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
+from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.status import by_status
 
 
 class Generation(Enum):
@@ -93,16 +87,8 @@ def parse_error(
     `now` is wall time with a zone, for a Retry-After that is a date. Never raises, and strikes out `api_key`.
     """
     complaint = read_complaint(body)
-    error = error_class(status, complaint)
-    return error(
-        told(status, complaint, api_key),
-        provider=provider,
-        status=status,
-        code=one_line(redacted(complaint.code, api_key), 64) if complaint.code else None,
-        request_id=request_id_of(headers, api_key) or _clean_id(complaint.request_id, api_key),
-        retry_after=retry_after(headers, now),
-        body=kept_body(body, api_key),
-    )
+    answer = Answer(status, headers, body, now=now, secret=api_key)
+    return as_error(error_class(status, complaint), complaint, answer, provider)
 
 
 def error_class(status: int, complaint: Complaint) -> type[TTSError]:
@@ -115,36 +101,6 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
         return speech.TTSVoiceUnknownError
     return by_status(status)
-
-
-def by_status(status: int) -> type[TTSError]:
-    """Judge by the HTTP status alone, as one must when the code is news."""
-    match status:
-        case 401 | 403:
-            return speech.TTSInvalidKeyError
-        case 402:
-            return speech.TTSQuotaExceededError
-        case 413:
-            return speech.TTSTextTooLongError
-        case 409 | 425 | 429:
-            return speech.TTSBusyError
-        case 404 | 405 | 410 | 421:  # nobody at this address speaks
-            return speech.TTSNotAudioError
-        case 408:
-            return speech.TTSServerError
-        case _ if 400 <= status < 500:
-            return speech.TTSBadRequestError
-        case _ if status >= 500:
-            return speech.TTSServerError
-        case _:  # a success that is not audio, or a redirect
-            return speech.TTSNotAudioError
-
-
-def told(status: int, complaint: Complaint, secret: str | None = None) -> str:
-    """Put a complaint in a line: status, code, message."""
-    code = f" {complaint.code}" if complaint.code else ""
-    message = f": {complaint.message}" if complaint.message else ""
-    return one_line(redacted(f"HTTP {status}{code}{message}", secret))
 
 
 def error_body(
@@ -169,24 +125,6 @@ def error_body(
     return {"detail": detail}
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One field of a request that a server could not accept."""
-
-    type: str  # such as "missing" or "string_type"
-    loc: tuple[str, ...]  # such as ("body", "text")
-    msg: str
-    input: Any = None
-
-
-class UnreadableRequestError(ValueError):
-    """A request whose shape is wrong; a server answers 422 with `validation_body(issues)`."""
-
-    def __init__(self, issues: Sequence[Issue]) -> None:
-        super().__init__("; ".join(f"{'.'.join(issue.loc)}: {issue.msg}" for issue in issues))
-        self.issues = tuple(issues)
-
-
 def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
     """Build the 422 body, a list as FastAPI writes it."""
     return {
@@ -194,7 +132,3 @@ def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
             {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input} for issue in issues
         ]
     }
-
-
-def _clean_id(request_id: str | None, secret: str | None) -> str | None:
-    return one_line(redacted(request_id, secret), 100) or None if request_id else None

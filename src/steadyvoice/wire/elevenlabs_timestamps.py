@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
-from steadyvoice.wire.complaint import kept_body, one_line, read_complaint, redacted
+from steadyvoice.wire.complaint import error_midway, kept_body, read_complaint
 from steadyvoice.wire.elevenlabs_errors import CODES
 
 
@@ -38,7 +37,7 @@ def read_timed(line: bytes, *, api_key: str | None = None, provider: str | None 
                 _read_alignment(document.get("alignment")),
                 _read_alignment(document.get("normalized_alignment")),
             )
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as cause:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as cause:
         raise _noise(line, api_key, provider) from cause
     raise _error_in(line, api_key, provider)
 
@@ -50,36 +49,6 @@ def timed_body(timed: TimedAudio) -> dict[str, Any]:
         "alignment": _written(timed.alignment),
         "normalized_alignment": _written(timed.normalized),
     }
-
-
-class Lines:
-    """Cuts a stream of bytes into lines, wherever the network cut it. A line has a largest size, in bytes."""
-
-    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._limit = limit
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that are now complete, blank ones left out."""
-        first, *others = data.split(b"\n")
-        self._keep(first)
-        lines = []
-        for piece in others:
-            lines.append(b"".join(self._pieces))
-            self._pieces, self._size = [], 0
-            self._keep(piece)
-        return [line for line in lines if line.strip()]
-
-    def rest(self) -> bytes:
-        """What came after the last line break: half a line if the stream was cut."""
-        return b"".join(self._pieces).strip()
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._limit:
-            raise TTSNotAudioError(f"a line of more than {self._limit} bytes, where a short piece of audio belongs")
-        self._pieces.append(piece)
 
 
 def _read_alignment(told: Mapping[str, Any] | None) -> Alignment | None:
@@ -109,11 +78,8 @@ def _noise(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
 
 
 def _error_in(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
-    """In the middle of an answer there is no HTTP status left to go by, only the code."""
     complaint = read_complaint(line)
     if not complaint.spoken:
         return _noise(line, api_key, provider)
     known = CODES.get(complaint.code or "")
-    message = one_line(redacted(f"{complaint.code or 'error'}: {complaint.message}", api_key))
-    kind = known.error if known else TTSServerError
-    return kind(message, provider=provider, code=complaint.code, body=kept_body(line, api_key))
+    return error_midway(known.error if known else TTSServerError, line, api_key, provider)

@@ -1,0 +1,138 @@
+"""OpenAI's `POST /v1/audio/speech` and `GET /v1/models`, for whoever asks and whoever answers.
+
+https://platform.openai.com/docs/api-reference/audio/createSpeech. Many servers speak this without being OpenAI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.wire.fields import ELEVENLABS_BODY, ELEVENLABS_QUERY, own_options
+from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document, string_expected
+
+BASE_URL = "https://api.openai.com"
+SPEECH_PATH = "/v1/audio/speech"
+MODELS_PATH = "/v1/models"
+
+MAX_CHARACTERS = 4096
+SLOWEST, FASTEST = 0.25, 4.0
+
+MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
+VOICES = (
+    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
+    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
+)
+
+# What a server sends for each name. Of the compressed ones the documents only name the codec, so the rates
+# are the usual ones; pcm is 24 kHz signed 16-bit little-endian mono by OpenAI's text-to-speech guide.
+RESPONSE_FORMATS: Mapping[str, AudioFormat] = {
+    name: AudioFormat.parse(full)
+    for name, full in {
+        "mp3": "mp3_44100_128",
+        "opus": "opus_48000_64",
+        "aac": "aac_44100_128",
+        "flac": "flac_24000",
+        "wav": "wav_24000",
+        "pcm": "pcm_24000",
+    }.items()
+}
+DEFAULT_RESPONSE_FORMAT = "mp3"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCall:
+    """One synthesis request as it goes over the wire; `settings` are further fields of the body."""
+
+    text: str
+    model: str
+    voice: str
+    response_format: str = DEFAULT_RESPONSE_FORMAT
+    speed: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body. The usual pace is left out: some compatible servers know no `speed`."""
+        pace = {} if self.speed == 1.0 else {"speed": self.speed}
+        decided = {"input": self.text, "model": self.model, "voice": self.voice}
+        return {**pace, **self.settings, **decided, "response_format": self.response_format}
+
+    @property
+    def sse(self) -> bool:
+        """Whether the client wants the audio in server-sent events."""
+        return self.settings.get("stream_format") == "sse"
+
+    @property
+    def format(self) -> AudioFormat:
+        """The audio format this asks for."""
+        return RESPONSE_FORMATS[self.response_format]
+
+
+def call_for(request: SpeechRequest, *, model: str, voice: str, response_format: str) -> SpeechCall:
+    """Put a request in OpenAI's words. It has none for language, seed or context; `request.options` are added."""
+    settings = own_options(request.options, ELEVENLABS_BODY | ELEVENLABS_QUERY | {"stream_format"})
+    return SpeechCall(request.text, model, voice, response_format, request.speed, settings)
+
+
+def read_call(body: bytes) -> SpeechCall:
+    """Read a client's request. Raises UnreadableRequestError, which a server answers with a 400."""
+    document = read_document(body)
+    text, model = document.pop("input", None), document.pop("model", None)
+    voice = _voice_in(document.pop("voice", None))
+    response_format = document.pop("response_format", None) or DEFAULT_RESPONSE_FORMAT
+    speed = document.pop("speed", None)
+    issues = [*issues_of_text("input", text), *_issues_of_choices(response_format, document), *_issues_of_speed(speed)]
+    issues += [
+        string_expected(name, value) for name, value in (("model", model), ("voice", voice)) if not _named(value)
+    ]
+    if issues:
+        raise UnreadableRequestError(issues)
+    return SpeechCall(text, model, voice or "", response_format, 1.0 if speed is None else float(speed), document)
+
+
+def request_from(call: SpeechCall) -> SpeechRequest:
+    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible."""
+    options = {name: value for name, value in call.settings.items() if name != "stream_format" and value is not None}
+    voice = call.voice or DEFAULT_VOICE
+    return SpeechRequest(call.text, call.format, voice=voice, model=call.model, speed=call.speed, options=options)
+
+
+def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dict[str, Any]:
+    """Answer `GET /v1/models`."""
+    listed = [{"id": model, "object": "model", "created": 0, "owned_by": owner} for model in models]
+    return {"object": "list", "data": listed}
+
+
+def _voice_in(told: Any) -> str | None:
+    """A voice is a name, or an object with the id of a custom one."""
+    voice = told.get("id") if isinstance(told, dict) else told
+    return voice if isinstance(voice, str) else None
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _issues_of_choices(response_format: Any, document: Mapping[str, Any]) -> list[Issue]:
+    chosen = {
+        "response_format": (response_format, tuple(RESPONSE_FORMATS)),
+        "stream_format": (document.get("stream_format") or "audio", ("audio", "sse")),
+    }
+    return [
+        Issue("enum", ("body", name), f"Input should be one of {', '.join(choices)}", value)
+        for name, (value, choices) in chosen.items()
+        if value not in choices
+    ]
+
+
+def _issues_of_speed(speed: Any) -> list[Issue]:
+    if speed is None:
+        return []
+    if isinstance(speed, bool) or not isinstance(speed, int | float):
+        return [Issue("float_type", ("body", "speed"), "Input should be a valid number", speed)]
+    if not SLOWEST <= speed <= FASTEST:
+        return [Issue("out_of_range", ("body", "speed"), f"Input should be from {SLOWEST} to {FASTEST}", speed)]
+    return []

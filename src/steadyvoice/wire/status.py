@@ -1,0 +1,29 @@
+"""What an HTTP status means by itself, as one must judge when a vendor's code is news."""
+
+from __future__ import annotations
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+
+
+def by_status(status: int) -> type[TTSError]:
+    """Choose the class of error. Whatever is not an error's status is an answer that is not audio."""
+    match status:
+        case 401 | 403:
+            return speech.TTSInvalidKeyError
+        case 402:
+            return speech.TTSQuotaExceededError
+        case 413:
+            return speech.TTSTextTooLongError
+        case 409 | 425 | 429:
+            return speech.TTSBusyError
+        case 404 | 405 | 410 | 421:  # nobody at this address speaks
+            return speech.TTSNotAudioError
+        case 408:
+            return speech.TTSServerError
+        case _ if 400 <= status < 500:
+            return speech.TTSBadRequestError
+        case _ if status >= 500:
+            return speech.TTSServerError
+        case _:  # a success that is not audio, or a redirect
+            return speech.TTSNotAudioError
