@@ -1,0 +1,83 @@
+"""`explain()`: why, which calls, and what comes next."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.doors import ProviderDownError
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    config = CircuitBreakerConfig(
+        window_size=4,
+        minimum_calls=3,
+        consecutive_failures=4,
+        slow_call_duration=5,
+        slow_call_threshold=0.5,
+        success_threshold=2,
+    )
+    return CircuitBreaker("voice", config, clock=clock)
+
+
+def test_an_open_circuit_names_the_calls_that_opened_it(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.acquire().success(0.1)
+    for error in ("first", "second"):
+        permit = breaker.acquire()
+        clock.advance(1.5)
+        permit.failure(ProviderDownError(error))
+    clock.advance(10)
+    explanation = breaker.explain()
+    assert explanation.why == "2 of the last 3 calls failed"
+    assert [(f.kind, f.message, f.latency) for f in explanation.failures] == [
+        ("ProviderDownError", "first", 1.5),
+        ("ProviderDownError", "second", 1.5),
+    ]
+    assert explanation.changes_in == 50
+    text = str(explanation)
+    assert text.startswith("voice is open: 2 of the last 3 calls failed\nnext: the first caller in 50 s or later")
+    assert text.index("second") < text.index("first\x20after")
+
+
+def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) -> None:
+    breaker.acquire().failure(None, 6.0)
+    breaker.acquire().success(1.0)
+    rate, streak, slow = breaker.explain().rules
+    assert (rate.value, rate.threshold, rate.needs) == (0.5, 0.5, 1)
+    assert (streak.value, streak.threshold, streak.needs) == (0, 4, 0)
+    assert (slow.value, slow.threshold, slow.needs) == (0.5, 0.5, 1)
+    assert str(streak) == "failures in a row 0 of 4"
+
+
+def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    said = [breaker.explain().next]
+    breaker.acquire().failure(trip=True)
+    said.append(breaker.explain().next)
+    clock.advance(60)
+    said.append(breaker.explain().next)
+    breaker.acquire().success()
+    said.append(breaker.explain().next)
+    breaker.force_open(duration=5)
+    said.append(breaker.explain().next)
+    breaker.force_open()
+    said.append(breaker.explain().next)
+    breaker.monitor()
+    said.append(breaker.explain().next)
+    assert said == [
+        "opens when a rule is broken",
+        "the first caller in 60 s or later is a probe",
+        "the next caller is a probe",
+        "closes after 1 more successful probes in a row, opens when one fails",
+        "the first caller in 5 s or later is a probe",
+        "stays so until close() or reset()",
+        "reports when it would open; refuses nobody until close() or reset()",
+    ]
+
+
+def test_only_the_last_failures_are_remembered(breaker: CircuitBreaker) -> None:
+    breaker.monitor()
+    for number in range(30):
+        breaker.acquire().failure(str(number))
+    assert [failure.message for failure in breaker.explain().failures] == [str(n) for n in range(20, 30)]

@@ -1,0 +1,137 @@
+"""What counts as a failure: types, predicates, results, weights; and predicates that fail themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+
+
+class BaseTroubleError(Exception):
+    pass
+
+
+class HarmlessTroubleError(BaseTroubleError):
+    pass
+
+
+class OtherError(Exception):
+    pass
+
+
+def outcomes(clock: VirtualClock, error: Exception, **settings: Any) -> tuple[float, int]:
+    """The failures and the ignored calls after this error, once through each way of counting."""
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)
+
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        breaker.call(fails)
+    assert raised.value is error
+    snapshot = breaker.snapshot()
+    return snapshot.failures, snapshot.totals.ignored
+
+
+FAILURE, IGNORED = (1, 0), (0, 1)
+
+
+def test_every_exception_is_a_failure_unless_told_otherwise(clock: VirtualClock) -> None:
+    assert outcomes(clock, OtherError()) == FAILURE
+
+
+def test_only_what_was_named_is_a_failure(clock: VirtualClock) -> None:
+    assert outcomes(clock, BaseTroubleError(), failure_on=BaseTroubleError) == FAILURE
+    assert outcomes(clock, HarmlessTroubleError(), failure_on=(OtherError, BaseTroubleError)) == FAILURE
+    assert outcomes(clock, OtherError(), failure_on=BaseTroubleError) == IGNORED
+
+
+def test_ignore_wins_over_failure(clock: VirtualClock) -> None:
+    settings = {"failure_on": BaseTroubleError, "ignore": HarmlessTroubleError}
+    assert outcomes(clock, HarmlessTroubleError(), **settings) == IGNORED
+    assert outcomes(clock, BaseTroubleError(), **settings) == FAILURE
+
+
+def test_predicates_look_into_the_error(clock: VirtualClock) -> None:
+    settings = {"failure_on": lambda error: "5" in str(error), "ignore": lambda error: "x" in str(error)}
+    assert outcomes(clock, OtherError("503"), **settings) == FAILURE
+    assert outcomes(clock, OtherError("404"), **settings) == IGNORED
+    assert outcomes(clock, OtherError("503x"), **settings) == IGNORED
+
+
+@pytest.mark.parametrize("field", ["failure_on", "ignore", "failure_weight", "open_for"])
+def test_a_predicate_that_raises_leaves_the_callers_error_alone(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, field: str
+) -> None:
+    def broken(error: Exception) -> Any:
+        raise LookupError("broken predicate")
+
+    assert outcomes(clock, OtherError(), **{field: broken}) == FAILURE
+    assert [record.name for record in caplog.records] == ["steadyvoice.breaker"]
+
+
+def test_a_result_predicate_that_raises_leaves_the_callers_result_alone(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(value: object) -> bool:
+        raise LookupError("broken predicate")
+
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_result=broken), clock=clock)
+    assert breaker.call(lambda: "spoken") == "spoken"
+    assert breaker.snapshot().totals.successes == 1
+    assert len(caplog.records) == 1
+
+
+async def test_results_are_judged_in_coroutines_too(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(minimum_calls=2, failure_result=lambda value: value is None)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+
+    async def says_nothing() -> str | None:
+        return None
+
+    for _ in range(2):
+        assert await breaker.call_async(says_nothing) is None
+    assert breaker.state == "open"
+
+
+def test_errors_may_weigh_less(clock: VirtualClock) -> None:
+    assert outcomes(clock, OtherError(), failure_weight=lambda error: 0.5) == (0.5, 0)
+
+
+@pytest.mark.parametrize("weight", [0, -1, 7, float("nan")])
+def test_a_predicates_impossible_weight_weighs_one(clock: VirtualClock, weight: float) -> None:
+    assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == FAILURE
+
+
+def test_another_circuits_refusal_is_no_evidence(clock: VirtualClock) -> None:
+    inner = CircuitBreaker("inner", CircuitBreakerConfig(window_size=1), clock=clock)
+    outer = CircuitBreaker("outer", CircuitBreakerConfig(window_size=1), clock=clock)
+    inner.acquire().failure()
+    with pytest.raises(CircuitOpenError) as refusal:
+        outer.call(inner.call, lambda: "spoken")
+    assert refusal.value.name == "inner"
+    assert outer.state == "closed"
+    assert outcomes(clock, CircuitOpenError(), failure_on=CircuitOpenError) == FAILURE
+
+
+def test_an_error_without_words_is_still_remembered(clock: VirtualClock) -> None:
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    breaker = CircuitBreaker("voice", clock=clock)
+    breaker.acquire().failure(SpeechlessError())
+    last = breaker.snapshot().last_error
+    assert last is not None
+    assert (last.kind, last.message, str(last)) == ("SpeechlessError", "", "SpeechlessError")
+
+
+def test_long_messages_are_cut(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", clock=clock)
+    breaker.acquire().failure(OtherError("x" * 10_000))
+    last = breaker.snapshot().last_error
+    assert last is not None
+    assert len(last.message) == 200

@@ -1,0 +1,56 @@
+"""Circuits by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreakerConfig, CircuitRegistry, Event
+from steadyvoice.breaker.testing import VirtualClock
+
+PRODUCTION, DEVELOPMENT = CircuitBreakerConfig.production(), CircuitBreakerConfig.development()
+
+
+def test_a_name_is_one_circuit() -> None:
+    registry = CircuitRegistry()
+    voice = registry.circuit("voice")
+    assert registry.circuit("voice") is voice
+    assert registry.circuit("other") is not voice
+    assert [circuit.name for circuit in registry] == ["voice", "other"]
+    assert (len(registry), "voice" in registry, "third" in registry) == (2, True, False)
+
+
+def test_some_names_have_settings_of_their_own() -> None:
+    registry = CircuitRegistry(PRODUCTION, overrides={"odd": DEVELOPMENT})
+    assert registry.circuit("voice").config is PRODUCTION
+    assert registry.circuit("odd").config is DEVELOPMENT
+
+
+def test_settings_may_change_before_and_after_a_circuit_exists() -> None:
+    registry = CircuitRegistry(PRODUCTION)
+    voice = registry.circuit("voice")
+    voice.acquire().failure()
+    for name in ("voice", "later"):
+        registry.configure(name, DEVELOPMENT)
+        assert registry.circuit(name).config is DEVELOPMENT
+    assert voice.snapshot().failures == 1
+
+
+def test_circuits_are_found_by_their_tags() -> None:
+    registry = CircuitRegistry()
+    paris = registry.circuit("paris", region="eu", kind="voice")
+    oslo = registry.circuit("oslo", region="eu")
+    registry.circuit("oslo", kind="text")
+    assert registry.tagged(region="eu") == [paris, oslo]
+    assert registry.tagged(region="eu", kind="voice") == [paris]
+    assert registry.tags("oslo") == {"region": "eu", "kind": "text"}
+    with pytest.raises(KeyError):
+        registry.tags("nobody")
+
+
+def test_clock_and_listeners_are_shared(clock: VirtualClock) -> None:
+    events: list[Event] = []
+    registry = CircuitRegistry(listeners=[events.append], clock=clock)
+    for name in ("one", "two"):
+        registry.circuit(name).force_open()
+    assert [event.name for event in events] == ["one", "two"]
+    assert {event.at for event in events} == {1000.0}

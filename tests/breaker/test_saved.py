@@ -1,0 +1,136 @@
+"""Across a restart: what a circuit knew, it still knows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+
+CONFIG = CircuitBreakerConfig(window_size=4, success_threshold=1, cooldown_period=60, cooldown_backoff=2)
+
+
+def reborn(breaker: CircuitBreaker) -> tuple[CircuitBreaker, VirtualClock]:
+    """The same circuit in a new process, whose clock begins anywhere."""
+    clock = VirtualClock(7.0)
+    again = CircuitBreaker("voice", breaker.config, clock=clock)
+    again.restore(json.loads(json.dumps(breaker.export())))
+    return again, clock
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    return CircuitBreaker("voice", CONFIG, clock=clock)
+
+
+def test_an_open_circuit_refuses_for_what_remained_of_its_cooldown(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    breaker.acquire().failure(trip=True)
+    clock.advance(45)
+    again, later = reborn(breaker)
+    with pytest.raises(CircuitOpenError) as refusal:
+        again.acquire()
+    assert refusal.value.retry_after == 15
+    later.advance(15)
+    again.acquire().success()
+    assert again.state == "closed"
+
+
+def test_the_window_and_the_streak_survive(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=6, minimum_calls=6, consecutive_failures=5)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    breaker.acquire().success()
+    breaker.acquire().failure(weight=0.5)
+    breaker.acquire().failure()
+    again, _ = reborn(breaker)
+    snapshot = again.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.consecutive_failures) == (3, 1.5, 1.5)
+    assert again.export() == breaker.export()
+
+
+def test_a_time_window_survives_with_its_ages(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=20), clock=clock)
+    breaker.acquire().failure()
+    clock.advance(15)
+    breaker.acquire().success()
+    again, later = reborn(breaker)
+    assert again.snapshot().calls == 2
+    later.advance(5)
+    assert (again.snapshot().calls, again.snapshot().failures) == (1, 0)
+
+
+def test_a_half_open_circuit_comes_back_ready_to_probe(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    probe = breaker.acquire()
+    again, _ = reborn(breaker)
+    assert (again.state, again.snapshot().retry_after) == ("open", 0)
+    again.acquire().success()
+    assert again.state == "closed"
+    probe.ignore()
+
+
+def test_the_backoff_goes_on(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    breaker.acquire().failure()
+    again, later = reborn(breaker)
+    later.advance(120)
+    again.acquire().failure()
+    assert again.snapshot().retry_after == 240
+
+
+def test_manual_states_survive_with_what_remained(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.force_open("maintenance", duration=100)
+    clock.advance(40)
+    again, _ = reborn(breaker)
+    snapshot = again.snapshot()
+    assert (snapshot.state, snapshot.reason, snapshot.retry_after) == ("forced_open", "maintenance", 60)
+    again.force_open("for good")
+    for_good, _ = reborn(again)
+    assert for_good.snapshot().retry_after is None
+
+
+def test_coming_back_is_an_event(breaker: CircuitBreaker) -> None:
+    breaker.disable("until tomorrow")
+    again, _ = reborn(breaker)
+    transition = again.snapshot().last_transition
+    assert transition is not None
+    assert (transition.cause, transition.reason) == ("restored", "until tomorrow")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": 99},
+        {"state": "ajar"},
+        {"remaining": -1},
+        {"remaining": "soon"},
+        {"remaining": float("nan")},
+        {"window": [[1, 2, 2, 0, 0]]},
+        {"window": [[1, 0, 0]]},
+        {"window": [[-1, 0, 0, 0, 0]]},
+        {"window": None},
+        {"streak": True},
+        {"level": None},
+    ],
+    ids=str,
+)
+def test_what_is_no_export_is_refused_and_harms_nothing(breaker: CircuitBreaker, damage: dict[str, Any]) -> None:
+    breaker.acquire().failure(trip=True)
+    state = {**breaker.export(), **damage}
+    fresh = CircuitBreaker("voice", CONFIG)
+    with pytest.raises(ValueError, match="not an exported circuit"):
+        fresh.restore(state)
+    assert fresh.state == "closed"
+    fresh.call(lambda: "spoken")
+    assert fresh.snapshot().calls == 1
+
+
+def test_an_empty_mapping_is_no_export(breaker: CircuitBreaker) -> None:
+    with pytest.raises(ValueError, match="not an exported circuit"):
+        breaker.restore({})

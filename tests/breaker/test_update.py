@@ -1,0 +1,150 @@
+"""New settings at run time: the newest evidence that fits stays, and is judged at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.conftest import Tell
+
+LENIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=10, minimum_calls=5)
+
+
+def after(clock: VirtualClock, letters: str, config: CircuitBreakerConfig = LENIENT) -> CircuitBreaker:
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    for letter in letters:
+        permit = breaker.acquire()
+        permit.success() if letter == "S" else permit.failure()
+    return breaker
+
+
+def test_a_lower_threshold_opens_it_at_once(clock: VirtualClock) -> None:
+    breaker = after(clock, "SSSFFF")
+    breaker.update(replace(LENIENT, failure_threshold=0.5))
+    assert breaker.state == "open"
+    assert breaker.config.failure_threshold == 0.5
+
+
+def test_a_smaller_window_keeps_the_newest(clock: VirtualClock) -> None:
+    breaker = after(clock, "FFFFSSSSF")
+    breaker.update(replace(LENIENT, window_size=5))
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures) == (5, 1)
+
+
+def test_a_larger_window_keeps_all(clock: VirtualClock) -> None:
+    breaker = after(clock, "F" + "S" * 10 + "FS")
+    breaker.update(replace(LENIENT, window_size=100))
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures) == (10, 1)
+    for _ in range(90):
+        breaker.acquire().success()
+    assert breaker.snapshot().failures == 1
+    for _ in range(9):
+        breaker.acquire().success()
+    assert breaker.snapshot().failures == 0
+
+
+def test_from_a_count_window_to_a_time_window_and_back(clock: VirtualClock) -> None:
+    breaker = after(clock, "SSFS")
+    breaker.update(replace(LENIENT, window_seconds=20))
+    clock.advance(10)
+    for _ in range(2):
+        breaker.acquire().failure(weight=0.5)
+    clock.advance(9.9)
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.window_size) == (6, 2, None)
+    clock.advance(0.1)
+    assert breaker.snapshot().calls == 2
+    breaker.update(LENIENT)
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.window_size) == (2, 1, 10)
+
+
+def test_a_shorter_time_window_drops_what_is_too_old(clock: VirtualClock) -> None:
+    config = replace(LENIENT, window_seconds=60)
+    breaker = after(clock, "FF", config)
+    clock.advance(30)
+    breaker.acquire().success()
+    breaker.update(replace(config, window_seconds=20))
+    assert breaker.snapshot().calls == 1
+
+
+def test_slow_calls_move_to_the_new_window_too(clock: VirtualClock) -> None:
+    config = replace(LENIENT, slow_call_duration=1, slow_call_threshold=1.0)
+    breaker = after(clock, "SS", config)
+    breaker.acquire().success(5.0)
+    breaker.acquire().failure(None, 5.0)
+    for seconds in (20.0, None):
+        breaker.update(replace(config, window_seconds=seconds))
+        snapshot = breaker.snapshot()
+        assert (snapshot.calls, snapshot.failures, snapshot.slow_calls) == (4, 1, 2)
+
+
+def test_a_running_cooldown_ends_at_the_opening_plus_the_new_one(tell: Tell) -> None:
+    story = tell(window_size=1, cooldown_period=60)
+    story.play("F")
+    story.clock.advance(20)
+    story.breaker.update(replace(story.breaker.config, cooldown_period=30))
+    assert story.refused().retry_after == 10
+    story.breaker.update(replace(story.breaker.config, cooldown_period=15))
+    assert story.play("S") == "half_open"
+
+
+def test_a_time_that_was_named_is_not_ours_to_change(clock: VirtualClock) -> None:
+    breaker = after(clock, "")
+    breaker.acquire().failure(trip=True, cooldown=7200)
+    breaker.update(replace(LENIENT, cooldown_period=5))
+    assert breaker.snapshot().retry_after == 7200
+
+
+def test_fewer_required_probes_may_close_it_at_once(tell: Tell) -> None:
+    story = tell(window_size=1, success_threshold=5)
+    story.play("F")
+    story.clock.advance(60)
+    story.play("SS")
+    story.breaker.update(replace(story.breaker.config, success_threshold=2))
+    assert story.state == "closed"
+
+
+def test_what_is_in_flight_still_counts(clock: VirtualClock) -> None:
+    breaker = after(clock, "SSSS")
+    permit = breaker.acquire()
+    breaker.update(replace(LENIENT, window_size=20))
+    permit.failure()
+    assert breaker.snapshot().failures == 1
+
+
+def test_patience_may_change_while_calls_hang(clock: VirtualClock) -> None:
+    config = replace(LENIENT, hung_after=60.0, minimum_calls=2)
+    breaker = after(clock, "", config)
+    permits = [breaker.acquire() for _ in range(2)]
+    clock.advance(30)
+    breaker.update(replace(config, hung_after=40.0))
+    assert breaker.snapshot().hung_calls == 0
+    breaker.update(replace(config, hung_after=20.0, failure_threshold=None, consecutive_failures=5))
+    assert breaker.snapshot().hung_calls == 2
+    breaker.update(replace(config, hung_after=None))
+    assert breaker.snapshot().hung_calls == 0
+    breaker.update(replace(config, hung_after=20.0))
+    assert breaker.state == "open"
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.retry_after == 60
+    assert len(permits) == 2
+
+
+def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
+
+    @breaker
+    def speak() -> str:
+        return "bad"
+
+    speak()
+    breaker.update(CircuitBreakerConfig(minimum_calls=2, failure_result=lambda value: value == "bad"))
+    speak()
+    assert breaker.state == "open"
