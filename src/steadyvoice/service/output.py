@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from steadyvoice.audio.convert import Converter
+from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.format import AudioFormat, Codec
 
@@ -14,12 +15,14 @@ class Output:
         self.target = target
         self._samples = AudioFormat(Codec.PCM, target.sample_rate)
         self._decoder: Converter | None = None
-        self._encoder: Converter | None = None
+        self._encoder: Encoder | None = None
         self._untouched = False
-        self._anything = False
+        self._anything = False  # came, of any piece
+        self._something = False  # came, of this piece
 
     def begin(self, source: AudioFormat, *, sole: bool) -> bytes:
         """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out."""
+        self._something = False
         self._untouched = source == self.target and (source.joinable or (sole and not self._anything))
         if self._untouched:
             return self._flush()
@@ -28,7 +31,7 @@ class Output:
 
     def feed(self, data: bytes) -> bytes:
         """Take some of the piece."""
-        self._anything = True
+        self._anything = self._something = True
         if self._untouched or self._decoder is None:
             return data
         return self._encode(self._decoder.feed(data))
@@ -36,30 +39,21 @@ class Output:
     def end(self) -> bytes:
         """The piece is over."""
         decoder, self._decoder = self._decoder, None
-        return self._encode(decoder.finish()) if decoder else b""
+        return self._encode(decoder.finish()) if decoder and self._something else b""
 
     def drop(self) -> None:
         """The piece broke off: what is still inside the decoder is lost."""
-        if self._decoder:
-            self._decoder.close()
         self._decoder = None
 
     def finish(self) -> bytes:
         """The utterance is over. Without any audio, this is a valid file of no length, where the format has one."""
         if not self._anything:
-            self._encoder = Converter(self._samples, self.target)
+            self._encoder = encoder_of(self.target)
         return self._flush()
-
-    def close(self) -> None:
-        """Let go of everything, half-way too."""
-        self.drop()
-        if self._encoder:
-            self._encoder.close()
-        self._encoder = None
 
     def _encode(self, samples: bytes) -> bytes:
         if self._encoder is None:
-            self._encoder = Converter(self._samples, self.target)
+            self._encoder = encoder_of(self.target)
         return self._encoder.feed(samples)
 
     def _flush(self) -> bytes:

@@ -77,24 +77,21 @@ class Utterance:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the audio. Raises TTSError when it cannot be had; never ends early without saying so."""
-        try:
-            while self._begin < len(self._request.text):
-                match self._next_step():
-                    case Try(index, allowance):
-                        async with aclosing(self._ask(self._parts[index], allowance)) as said:
-                            async for data in said:
-                                yield data
-                    case Wait(seconds):
-                        self._patience.spent += seconds
-                        await asyncio.sleep(seconds)
-                    case GiveUp():
-                        self._check_may_mute()
-                        for data in self._silence():
+        while self._begin < len(self._request.text):
+            match self._next_step():
+                case Try(index, allowance):
+                    async with aclosing(self._ask(self._parts[index], allowance)) as said:
+                        async for data in said:
                             yield data
-            if last := self._output.finish():
-                yield last
-        finally:
-            self._output.close()
+                case Wait(seconds):
+                    self._patience.spent += seconds
+                    await asyncio.sleep(seconds)
+                case GiveUp():
+                    self._check_may_mute()
+                    for data in self._silence():
+                        yield data
+        if last := self._output.finish():
+            yield last
 
     def _next_step(self) -> Try | Wait | GiveUp:
         self._pass_over_the_refused()

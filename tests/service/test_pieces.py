@@ -1,0 +1,98 @@
+"""Long texts in pieces, any format out, whichever provider spoke."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice import AsyncTTSService, AudioFormat
+from steadyvoice.speech.format import FORMAT_NAMES, Codec
+from steadyvoice.speech.text import cleaned
+
+from .conftest import MakeService
+from .scripted import RATE, Say, Scripted, pcm
+
+pytestmark = pytest.mark.looptime
+
+TALE = "One sentence. Another one! A third? " * 5
+
+
+async def test_a_text_over_the_limit_is_split_at_sentences_and_spoken_as_one(make_service: MakeService) -> None:
+    vendor = Scripted(max_characters=40)
+    speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
+    said = [request.text for request in vendor.asked]
+    assert "".join(said) == cleaned(TALE)
+    assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in said)
+    assert speech.outcome == "spoken"
+    assert speech.audio == pcm(speech.duration)
+    assert vendor.asked[1].previous_text is not None
+    assert vendor.asked[1].previous_text.endswith(said[0])
+    assert vendor.asked[0].next_text is not None
+    assert vendor.asked[0].next_text.startswith(said[1])
+
+
+async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeService) -> None:
+    vendor = Scripted([Say(aligned=True)], max_characters=40)
+    speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
+    assert speech.alignment.text == cleaned(TALE)
+    assert list(speech.alignment.starts) == sorted(speech.alignment.starts)
+    assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("limit", [None, 60])
+async def test_what_was_asked_for_is_what_comes_out(make_service: MakeService, name: str, limit: int | None) -> None:
+    vendor = Scripted(max_characters=limit)
+    speech = await make_service(vendor).synthesize(TALE, format=name)
+    wanted = AudioFormat.parse(name)
+    assert speech.format == wanted
+    assert seconds_of(speech.audio, wanted) == pytest.approx(speech.duration, abs=0.12)
+
+
+def seconds_of(audio: bytes, form: AudioFormat) -> float:
+    if form.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW):
+        return len(audio) / (form.bytes_per_second or 1)
+    with av.open(BytesIO(audio), mode="r") as container:
+        assert container.streams.audio[0].rate == form.sample_rate
+        samples: list[int] = [frame.samples for frame in container.decode(audio=0)]
+        return sum(samples) / form.sample_rate
+
+
+async def test_bytes_that_are_right_already_are_not_touched(make_service: MakeService) -> None:
+    vendor = Scripted([Say(pieces=7)])
+    chunks = [chunk async for chunk in make_service(vendor).stream("Good morning", format="pcm_8000")]
+    assert chunks[:7] == [pcm(0.72 / 7)] * 7
+
+
+async def test_streams_are_heard_before_they_are_complete(make_service: MakeService) -> None:
+    vendor = Scripted([Say(pieces=5, every=10.0)])
+    stream = make_service(vendor).stream("Good morning", format="mp3_44100_128")
+    first = await anext(stream)
+    assert first
+    assert stream.duration == 0.0
+    await stream.aclose()
+
+
+async def test_a_stream_knows_its_account_when_it_is_over(make_service: MakeService) -> None:
+    stream = make_service(Scripted()).stream("Good morning", format="pcm_8000")
+    heard = b"".join([chunk async for chunk in stream])
+    assert (stream.outcome, stream.provider, len(stream.attempts)) == ("spoken", "scripted", 1)
+    assert stream.duration == pytest.approx(len(heard) / 2 / RATE)
+    attempt = stream.attempts[0]
+    assert attempt.first_audio == pytest.approx(0.1)
+    assert attempt.request_id == "request-1"
+    assert attempt.characters_billed == len("Good morning")
+    assert (attempt.begin, attempt.end) == (0, len("Good morning"))
+    assert stream.captions().count("-->") == 1
+
+
+@given(st.text(min_size=1, max_size=300), st.integers(1, 50))
+async def test_every_character_is_said_once_whatever_the_text(text: str, limit: int) -> None:
+    vendor = Scripted([Say(first_after=0.0)], max_characters=limit)
+    speech = await AsyncTTSService([vendor]).synthesize(text, format="pcm_8000")
+    assert "".join(request.text for request in vendor.asked).split() == cleaned(text).split()
+    assert speech.alignment.text == cleaned(text)
