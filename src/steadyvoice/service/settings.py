@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
 
 from steadyvoice.breaker import CircuitBreakerConfig
-from steadyvoice.providers import plugins
+from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
@@ -139,7 +139,7 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
         providers.append(plugins.load("elevenlabs")(api_key=key))
     if key := environ.get("OPENAI_API_KEY"):
         providers.append(plugins.load("openai")(api_key=key))
-    providers.append(plugins.load("espeak")() if plugins.espeak_installed() else plugins.load("tone")())
+    providers.append(plugins.load("espeak" if espeak.installed() else "tone")())
     return Plan(providers=providers)
 
 

@@ -158,7 +158,8 @@ class Utterance:
                     yield pending + self._output.feed(data)
                     pending = b""
         for data in held:
-            pending += self._output.feed(data)
+            yield pending + self._output.feed(data)
+            pending = b""
         yield pending + self._output.end()
 
     def _check_may_go_on(self, part: Part, heard: bool) -> None:
