@@ -127,7 +127,10 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _told(complaint: Complaint, answer: Answer) -> str:
-    if 300 <= answer.status < 400:
+    if answer.status < 300:
+        told = header(answer.headers, "content-type") or "something"
+        message = f" with {told} instead of audio: {complaint.message}"
+    elif answer.status < 400:
         target = header(answer.headers, "location") or "nowhere"
         message = f": a redirect to {target}, not followed because the key would go along"
     else:

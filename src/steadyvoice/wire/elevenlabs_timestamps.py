@@ -14,6 +14,8 @@ from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.wire.complaint import error_midway, kept_body, read_complaint
 from steadyvoice.wire.elevenlabs_errors import CODES
 
+_OVERLAP = 0.05  # seconds by which neighbours may overlap without counting for themselves
+
 
 @dataclass(frozen=True, slots=True)
 class TimedAudio:
@@ -49,6 +51,28 @@ def timed_body(timed: TimedAudio) -> dict[str, Any]:
         "alignment": _written(timed.alignment),
         "normalized_alignment": _written(timed.normalized),
     }
+
+
+class Timeline:
+    """Puts the times of one answer's objects on one line.
+
+    Some servers count from the beginning of the answer, others from that of each object: an object that begins
+    before the last one has ended counts for itself.
+    """
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+        self._end = 0.0
+
+    def placed(self, alignment: Alignment | None) -> Alignment | None:
+        """The same, in seconds from the beginning of the answer."""
+        if alignment is None or not alignment.characters:
+            return None
+        if self._offset + alignment.starts[0] < self._end - _OVERLAP:
+            self._offset = self._end
+        placed = Alignment.joined([(self._offset, alignment)])
+        self._end = placed.ends[-1]
+        return placed
 
 
 def _read_alignment(told: Mapping[str, Any] | None) -> Alignment | None:

@@ -1,0 +1,117 @@
+"""ElevenLabs, over its streaming HTTP endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
+
+from steadyvoice.providers.credentials import checked_proxy, checked_url, checked_voices, chosen_voice, needed_key
+from steadyvoice.providers.http import HttpClient, Reply
+from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat, Codec
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.elevenlabs import BASE_URL, KEY_HEADER, Form, call_for, read_receipt, speech_path
+from steadyvoice.wire.elevenlabs_errors import parse_error
+from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts
+from steadyvoice.wire.elevenlabs_timestamps import Timeline, read_timed
+from steadyvoice.wire.lines import Lines
+
+
+class ElevenLabs:
+    """Speaks with ElevenLabs' voices.
+
+    Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids;
+    its `default` is George unless it says otherwise. With `timestamps` the vendor sends each character's times, for
+    exact captions and resumptions, at the price of a third more bytes. `base_url` may be a residency host, such as
+    https://api.eu.residency.elevenlabs.io. `proxy` is the URL of an HTTP proxy; the environment's is not used.
+
+    Raises TTSConfigurationError when a setting is missing or impossible.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        name: str = "elevenlabs",
+        base_url: str = BASE_URL,
+        model: str = "eleven_flash_v2_5",
+        voices: Mapping[str, str] | None = None,
+        timestamps: bool = False,
+        proxy: str | None = None,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not model:
+            raise TTSConfigurationError(f"{name}.model: must not be empty")
+        self.name = name
+        self.model = model
+        self.voices = checked_voices(voices, VOICES["George"], provider=name)
+        self.base_url = checked_url(base_url, provider=name)
+        self._form = Form.TIMED_STREAM if timestamps else Form.STREAM
+        self._wall_clock = wall_clock
+        self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
+        headers = {KEY_HEADER: self._key}
+        proxy = checked_proxy(proxy, provider=name)
+        self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
+        voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
+        asked = request.format
+        native = asked.name in ELEVENLABS_FORMAT_NAMES
+        model = request.model if request.model and request.model in MODELS else self.model
+        return Offer(
+            format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
+            voice=voice,
+            model=model,
+            max_characters=model_facts(model).max_characters,
+            knows_voice=knows_voice,
+        )
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
+        call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
+        path = speech_path(offer.voice, self._form)
+        timed = self._form.timed
+        async with self._http.post(
+            path, call.body(), call.params(), connection_timeout=connection_timeout, json_expected=timed
+        ) as reply:
+            yield _accepted(reply)
+            if not timed:
+                while data := await reply.read():
+                    yield Audio(data)
+                return
+            lines, timeline = Lines(), Timeline()
+            while data := await reply.read():
+                for line in lines.feed(data):
+                    yield self._timed_audio(line, timeline)
+            if rest := lines.rest():
+                yield self._timed_audio(rest, timeline)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        await self._http.aclose()
+
+    def _timed_audio(self, line: bytes, timeline: Timeline) -> Audio:
+        timed = read_timed(line, api_key=self._key, provider=self.name)
+        return Audio(timed.audio, timeline.placed(timed.alignment))
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
+        return parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)
+
+    def __repr__(self) -> str:
+        return f"ElevenLabs(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def _accepted(reply: Reply) -> Accepted:
+    receipt = read_receipt(reply.headers)
+    return Accepted(
+        request_id=receipt.request_id,
+        characters_billed=receipt.character_cost,
+        concurrent_requests=receipt.current_concurrent_requests,
+        concurrency_limit=receipt.maximum_concurrent_requests,
+    )

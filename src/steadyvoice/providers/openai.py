@@ -1,0 +1,128 @@
+"""Servers that speak OpenAI's `/v1/audio/speech`: OpenAI's own, and the many that imitate it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from steadyvoice.providers.credentials import (
+    checked_proxy,
+    checked_url,
+    checked_voices,
+    chosen_voice,
+    found_key,
+    needed_key,
+)
+from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.complaint import header, one_line
+from steadyvoice.wire.openai import BASE_URL, MAX_CHARACTERS, MODELS, RESPONSE_FORMATS, SPEECH_PATH, call_for
+from steadyvoice.wire.openai_errors import parse_error
+
+# Only what can be promised to the sample: nobody documents the rates behind "mp3", "opus" and "aac", and a
+# stream that changes its rate when the provider changes is worse than a conversion.
+EXACT_FORMATS = {"pcm": "pcm_24000", "wav": "wav_24000", "flac": "flac_24000"}
+
+_LOSSLESS = (Codec.PCM, Codec.WAV, Codec.FLAC)
+
+
+class OpenAICompatible:
+    """Speaks through OpenAI's speech endpoint, or a server that has the same.
+
+    Without `api_key`, OPENAI_API_KEY of the environment is taken; at a `base_url` other than OpenAI's there may be
+    none. `base_url` may end in /v1 or not. `formats` says what the server really sends for each response_format,
+    such as {"pcm": "pcm_22050"}; formats not in it are converted from the best one that is. Language and speaking
+    instructions go into a request's options, where a server knows them.
+
+    Raises TTSConfigurationError when a setting is missing or impossible.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        name: str = "openai",
+        base_url: str = BASE_URL,
+        model: str = "gpt-4o-mini-tts",
+        voices: Mapping[str, str] | None = None,
+        formats: Mapping[str, str] | None = None,
+        max_characters: int = MAX_CHARACTERS,
+        proxy: str | None = None,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not model:
+            raise TTSConfigurationError(f"{name}.model: must not be empty")
+        if max_characters < 1:
+            raise TTSConfigurationError(f"{name}.max_characters: at least 1, got {max_characters}")
+        self.name = name
+        self.model = model
+        self.max_characters = max_characters
+        self.voices = checked_voices(voices, "alloy", provider=name)
+        self.base_url = checked_url(base_url, provider=name).removesuffix("/v1")
+        self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
+        genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
+        self._models = {model, *(MODELS if genuine else ())}
+        self._wall_clock = wall_clock
+        key = needed_key if genuine else found_key
+        self._key = key(api_key, "OPENAI_API_KEY", provider=name)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        proxy = checked_proxy(proxy, provider=name)
+        self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        """Say how it would speak this: in the format asked for if it surely has it, else in the best it has."""
+        voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
+        had = self._formats.values()
+        model = request.model if request.model in self._models else self.model
+        return Offer(
+            format=request.format if request.format in had else max(had, key=_worth),
+            voice=voice,
+            model=model,
+            max_characters=self.max_characters,
+            knows_voice=knows_voice,
+        )
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
+        response_format = next(name for name, format_ in self._formats.items() if format_ == offer.format)
+        call = call_for(request, model=offer.model or self.model, voice=offer.voice, response_format=response_format)
+        async with self._http.post(SPEECH_PATH, call.body(), connection_timeout=connection_timeout) as reply:
+            request_id = header(reply.headers, "x-request-id")
+            yield Accepted(request_id=one_line(request_id, 100) if request_id else None)
+            while data := await reply.read():
+                yield Audio(data)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        await self._http.aclose()
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
+        return parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)
+
+    def __repr__(self) -> str:
+        return f"OpenAICompatible(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def _checked_formats(formats: Mapping[str, str], provider: str) -> dict[str, AudioFormat]:
+    unknown = [name for name in formats if name not in RESPONSE_FORMATS]
+    if unknown or not formats:
+        what = f"unknown {unknown[0]!r}" if unknown else "there is none"
+        raise TTSConfigurationError(f"{provider}.formats: {what}; use some of {', '.join(RESPONSE_FORMATS)}")
+    try:
+        return {name: AudioFormat.parse(full) for name, full in formats.items()}
+    except TTSUnsupportedFormatError as error:
+        raise TTSConfigurationError(f"{provider}.formats: {error.message}") from error
+
+
+def _worth(format_: AudioFormat) -> tuple[bool, bool, int, int]:
+    """Lossless before lossy, headerless before the rest, then by rate."""
+    plain = format_.codec is Codec.PCM
+    return format_.codec in _LOSSLESS, plain, format_.sample_rate, format_.bitrate or 0
