@@ -5,6 +5,7 @@ TOML in, checked whole: unknown keys and impossible values are refused with the 
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
@@ -151,8 +152,29 @@ def _provider(fields: dict[str, Any], path: str) -> Provider:
         factory = plugins.load(kind)
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
-    checked: Callable[..., Provider] = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(factory)
-    return _built(checked, fields, path)
+    return _built(factory, _as_declared(factory, fields, path), path)
+
+
+def _as_declared(factory: Callable[..., Provider], fields: dict[str, Any], path: str) -> dict[str, Any]:
+    """Check a table against what the provider's constructor declares, so that its author need not."""
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    except NameError:  # annotations that exist for type checkers only
+        return fields
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    declared: dict[str, Any] = {
+        parameter.name: (
+            Any if parameter.annotation is parameter.empty else parameter.annotation,
+            ... if parameter.default is parameter.empty else None,
+        )
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    config = ConfigDict(
+        extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
+    )
+    table = _checked(path, lambda: create_model("Table", __config__=config, **declared).model_validate(fields))
+    return {name: getattr(table, name) for name in table.model_fields_set}
 
 
 def _built(build: Callable[..., T], fields: dict[str, Any], path: str) -> T:

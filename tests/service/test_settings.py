@@ -1,0 +1,155 @@
+"""The configuration file: what it builds, and how it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steadyvoice import CircuitBreakerConfig, TTSConfigurationError, TTSService
+from steadyvoice.service.settings import from_environment, parse_file, read_file
+
+KEY = "sk-not-for-anyones-eyes"
+WHOLE = """
+[server]
+host = "127.0.0.1"
+port = 8040
+api_keys = ["env:GATE_KEY"]
+
+[timeouts]
+connection_timeout = 5.0
+total_timeout = 20
+
+[retry]
+max_attempts = 2
+
+[circuit]
+preset = "production"
+window_size = 30
+
+[fallback]
+on_midstream = "error"
+voice_substitution = "never"
+muted = false
+
+[cache]
+max_megabytes = 0
+
+[[providers]]
+name = "main"
+kind = "elevenlabs"
+api_key = "env:ELEVENLABS_API_KEY"
+voices = { narrator = "JBFqnCBsd6RMkjVDRZzb" }
+
+[[providers]]
+kind = "tone"
+
+[providers.circuit]
+failure_threshold = 0.9
+"""
+ENVIRON = {"ELEVENLABS_API_KEY": KEY, "GATE_KEY": "gate"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "steadyvoice.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_whole_file_says_everything(tmp_path: Path) -> None:
+    plan = read_file(write(tmp_path, WHOLE), ENVIRON)
+    assert [provider.name for provider in plan["providers"]] == ["main", "tone"]
+    assert plan["circuit"] == CircuitBreakerConfig(0.6, 30, 120, 5)
+    assert plan["circuits"] == {"tone": CircuitBreakerConfig(0.9)}
+    assert plan["timeouts"] is not None
+    assert (plan["timeouts"].connection_timeout, plan["timeouts"].total_timeout) == (5.0, 20)
+    assert plan["retry"] is not None
+    assert plan["retry"].max_attempts == 2
+    assert (plan["muted"], plan["on_midstream"], plan["voice_substitution"]) == (False, "error", "never")
+    assert parse_file(write(tmp_path, WHOLE), ENVIRON).server.api_keys == ["gate"]
+
+
+@pytest.mark.parametrize(
+    ("circuit", "expected"),
+    [
+        ("", CircuitBreakerConfig.adaptive()),
+        ("[circuit]", CircuitBreakerConfig.adaptive()),
+        ("[circuit]\nwindow_size = 8", CircuitBreakerConfig(window_size=8)),
+        ('[circuit]\npreset = "default"', CircuitBreakerConfig()),
+        ('[circuit]\npreset = "development"\ncooldown_period = 3', CircuitBreakerConfig(0.5, 4, 3, 2)),
+    ],
+)
+def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected: CircuitBreakerConfig) -> None:
+    plan = read_file(write(tmp_path, f'{circuit}\n[[providers]]\nkind = "tone"'), {})
+    assert plan["circuit"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[timeouts]\nread_timeout = 0", "timeouts.read_timeout: must be more than 0"),
+        ("[timeouts]\nread_tmeout = 1", "timeouts.read_tmeout: unknown key"),
+        ('[timeouts]\nread_timeout = "10"', "timeouts.read_timeout: must be a number"),
+        ("[retry]\nmax_attempts = 0", "retry.max_attempts:"),
+        ("[circuit]\nfailure_threshold = 2", "circuit.failure_threshold"),
+        ("[circuit]\nwindow_size = 4\nminimum_calls = 9", "circuit.minimum_calls"),
+        ('[circuit]\npreset = "brave"', "circuit.preset: must be one of"),
+        ("[circuit]\nwindow = 4", "circuit.window: unknown key"),
+        ("circuit = 3", "circuit:"),
+        ('[fallback]\non_midstream = "pray"', "fallback.on_midstream:"),
+        ("[fallback]\nmute = true", "fallback.mute: unknown key"),
+        ("[server]\nport = 99999", "server.port:"),
+        ("[sever]\nport = 1", "sever: unknown key"),
+        ("[cache]\nmax_megabytes = -1", "cache.max_megabytes:"),
+        ('[[providers]]\nname = "x"', "providers.0.kind:"),
+        ('[[providers]]\nkind = "gramophone"', "providers.0.kind:"),
+        ('[[providers]]\nkind = "tone"\nvolume = 3', "providers.0.volume: unknown key"),
+        ('[[providers]]\nkind = "elevenlabs"\napi_key = "k"\nmodel = 3', "providers.0.model:"),
+        ('[[providers]]\nkind = "tone"\n[providers.circuit]\nwindow_size = 0', "providers.0.circuit.window_size"),
+        ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOWHERE"', "providers.0.api_key: .*NOWHERE is not set"),
+        ("", "providers: at least one"),
+        ("[[[", "not valid TOML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_the_full_path_of_its_key(tmp_path: Path, text: str, complaint: str) -> None:
+    tone = "" if "providers" in text or not text else '\n[[providers]]\nkind = "tone"\n'
+    with pytest.raises(TTSConfigurationError, match=complaint):
+        read_file(write(tmp_path, text + tone), {"GATE": "x"})
+
+
+def test_a_secret_is_in_no_error(tmp_path: Path) -> None:
+    text = '[[providers]]\nkind = "elevenlabs"\napi_key = "env:ELEVENLABS_API_KEY"\nmodel = 3'
+    with pytest.raises(TTSConfigurationError) as refused:
+        read_file(write(tmp_path, text), ENVIRON)
+    assert KEY not in str(refused.value)
+    assert KEY not in repr(refused.value)
+    provider = read_file(write(tmp_path, text.replace("\nmodel = 3", "")), ENVIRON)["providers"][0]
+    assert KEY not in repr(provider)
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TTSConfigurationError, match="cannot be read"):
+        read_file(tmp_path / "missing.toml", {})
+    with pytest.raises(TTSConfigurationError, match="cannot be read"):
+        read_file(tmp_path, {})
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe4"')
+    with pytest.raises(TTSConfigurationError, match="not valid"):
+        read_file(tmp_path / "latin.toml", {})
+
+
+def test_the_environment_offers_vendors_by_their_keys_and_a_local_voice() -> None:
+    names = [provider.name for provider in from_environment(ENVIRON | {"OPENAI_API_KEY": "k"})["providers"]]
+    assert names[:2] == ["elevenlabs", "openai"]
+    assert names[2:] in (["espeak"], ["tone"])
+    assert from_environment({})["providers"][0].local
+
+
+def test_the_environment_may_name_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[providers]]\nkind = "tone"\nname = "beeper"')
+    assert [p.name for p in from_environment({"STEADYVOICE_CONFIG": str(path)})["providers"]] == ["beeper"]
+
+
+def test_a_service_comes_from_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[providers]]\nkind = "tone"')
+    with TTSService.from_config(path) as tts:
+        assert list(tts.circuits) == ["tone"]
