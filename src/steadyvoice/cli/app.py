@@ -1,0 +1,86 @@
+"""The commands and their options. What they do is imported when it is asked for, so that help comes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadyvoice._version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"steadyvoice {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def steadyvoice(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which one.")
+    ] = False,
+) -> None:
+    """A voice that keeps speaking when its provider does not.
+
+    [bold]Try it[/bold], without any key:
+
+      steadyvoice say "Hello" -o hello.wav
+      steadyvoice demo
+
+    [bold]Then[/bold] set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a configuration file, and say the same again.
+    """
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to say; [bold]-[/bold] reads it from standard input, as UTF-8.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the audio to this file; - is standard output.", show_default=False),
+    ] = None,
+    voice: Annotated[str, typer.Option(help="A name from the providers' `voices`.")] = "default",
+    provider: Annotated[
+        str | None, typer.Option(help="Use this one only, by its name or kind.", show_default=False)
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="Such as mp3, wav or opus_48000_64. Wins over the file's extension.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A configuration file, instead of the environment.", show_default=False)
+    ] = None,
+    play: Annotated[bool, typer.Option("--play", help="Let it be heard, through a player found here.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Speak a text: into a file, down a pipe, or aloud.
+
+    Without -o the audio goes to standard output, or is played when that is a terminal. Without --format it is
+    what the file's extension says, and mp3 in a pipe. Without --config the providers are those whose keys are in
+    the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY; or STEADYVOICE_CONFIG, a file) and a local voice.
+
+      steadyvoice say "Good morning." -o morning.mp3
+      steadyvoice say - -o chapter.wav < chapter.txt
+      steadyvoice say "Anybody there?" --provider espeak --play
+      steadyvoice say "Down a pipe." --format wav | ffplay -nodisp -autoexit -
+
+    [bold]Exit status[/bold]: 0 spoken, by whomever; 2 asked wrongly; 3 muted (the audio is silence); 4 failed.
+    """
+    from steadyvoice.cli.complaint import reported
+
+    with reported(debug):
+        from steadyvoice.cli import say as command
+
+        order = command.Order(text, output, voice, provider, format, config, play)
+        raise typer.Exit(command.say(order))
