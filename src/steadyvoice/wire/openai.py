@@ -82,7 +82,8 @@ def read_call(body: bytes) -> SpeechCall:
     document = read_document(body)
     text, model = document.pop("input", None), document.pop("model", None)
     voice = _voice_in(document.pop("voice", None))
-    response_format = document.pop("response_format", None) or DEFAULT_RESPONSE_FORMAT
+    chosen = document.pop("response_format", None)
+    response_format = DEFAULT_RESPONSE_FORMAT if chosen is None else chosen
     speed = document.pop("speed", None)
     issues = [*issues_of_text("input", text), *_issues_of_choices(response_format, document), *_issues_of_speed(speed)]
     issues += [

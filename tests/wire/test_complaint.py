@@ -1,0 +1,153 @@
+"""Whatever stands in an error's body, it is read without harm and told without the key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire import elevenlabs_errors, openai_errors
+from steadyvoice.wire.complaint import BODY_KEPT, LONGEST_WAIT, header, read_complaint, redacted, retry_after
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+KEY = "sk_4f9aTheSecretOfThisAccount"
+
+parsers = pytest.mark.parametrize("parse", [elevenlabs_errors.parse_error, openai_errors.parse_error])
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(KEY),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["detail", "error", "code"]), inner),
+)
+complaints = st.fixed_dictionaries(
+    {},
+    optional={
+        name: documents | st.sampled_from(["quota_exceeded", "only_for_creator+", KEY, f"your key {KEY} is bad"])
+        for name in ("code", "status", "message", "param", "type", "request_id", "loc", "msg")
+    },
+)
+bodies = st.one_of(
+    st.binary(),
+    documents.map(lambda document: json.dumps(document).encode()),
+    complaints.map(lambda told: json.dumps({"detail": told}).encode()),
+    complaints.map(lambda told: json.dumps({"error": told}, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+    complaints.map(lambda told: json.dumps({"detail": [told]}).encode()),
+)
+headers = st.dictionaries(
+    st.sampled_from(["Retry-After", "retry-after-ms", "request-id", "x-request-id", "Location", "Content-Type"]),
+    st.text() | st.just(KEY) | st.integers().map(str) | st.floats().map(str),
+)
+
+
+@parsers
+@given(status=st.integers(100, 599), headers=headers, body=bodies)
+@example(status=500, headers={}, body=b"[" * 60_000)
+@example(status=500, headers={"retry-after": "9" * 400}, body=b"9" * 5_000)
+@example(status=400, headers={}, body=b'{"detail": "\\ud800"}')
+def test_nothing_a_vendor_sends_breaks_the_reader_or_shows_the_key(
+    parse: Callable[..., TTSError], status: int, headers: dict[str, str], body: bytes
+) -> None:
+    error = parse(status, headers, body, now=NOON, api_key=KEY, provider="vendor")
+
+    told = f"{error} {error!r} {error.code} {error.request_id}"
+    told.encode()  # no lone surrogates
+    assert KEY not in told + (error.body or "")
+    assert "\n" not in str(error)
+    assert error.body is not None
+    assert len(error.body) <= BODY_KEPT
+    assert error.retry_after is None or 0 <= error.retry_after <= LONGEST_WAIT
+    assert error.meaning.advice in str(error)
+
+
+def test_a_key_at_the_edge_of_what_is_kept_does_not_leave_its_beginning() -> None:
+    body = b"x" * (BODY_KEPT - 8) + KEY.encode()
+
+    error = elevenlabs_errors.parse_error(500, {}, body, now=NOON, api_key=KEY)
+
+    assert error.body is not None
+    assert error.body.endswith("x***")
+
+
+@pytest.mark.parametrize(
+    "text", ["key sk_0123456789abcdef0123 here", "sk-proj-0123456789abcdef", "Authorization: Bearer abcdefgh"]
+)
+def test_what_looks_like_a_key_is_struck_out_even_if_it_is_not_ours(text: str) -> None:
+    assert "***" in redacted(text)
+    assert "abcdef" not in redacted(text)
+
+
+def test_an_ordinary_message_is_left_as_it_is() -> None:
+    told = "You have 5 characters left; ask-me-anything about task-oriented voices"
+
+    assert redacted(told, None) == redacted(told, "") == redacted(told, "a") == told
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "60"}, 0.25),
+        ({"retry-after": format_datetime(NOON.replace(minute=2), usegmt=True)}, 120.0),
+        ({"retry-after": "Tue, 24 Nov 2026 12:00:30 -0000"}, 30.0),
+        ({"retry-after": format_datetime(NOON.replace(hour=11), usegmt=True)}, 0.0),
+        ({"retry-after": "999999999"}, LONGEST_WAIT),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "٣"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_a_wait_is_named_in_seconds_milliseconds_or_as_a_date(said: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(said, NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "message", "param"),
+    [
+        ({"detail": {"status": "quota_exceeded", "message": "Out"}}, "quota_exceeded", "Out", None),
+        ({"detail": {"type": "t", "code": "c", "status": "s", "message": "m", "param": "p"}}, "c", "m", "p"),
+        ({"detail": [{"type": "missing", "loc": ["body", "text"], "msg": "no"}]}, None, "body.text: no", "text"),
+        ({"detail": "Voice gone"}, None, "Voice gone", None),
+        ({"error": {"message": "m", "type": "t", "param": "voice", "code": None}}, "t", "m", "voice"),
+        ({"error": {"message": "m", "type": "None", "param": "None", "code": "429"}}, None, "m", None),
+        ({"error": "broken"}, None, "broken", None),
+        ({"status": "busy", "message": "m"}, "busy", "m", None),
+    ],
+)
+def test_every_shape_of_error_is_read(document: Any, code: str | None, message: str, param: str | None) -> None:
+    told = read_complaint(json.dumps(document).encode())
+
+    assert (told.code, told.message, told.param) == (code, message, param)
+    assert told.spoken
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html><head><title>502 Bad\nGateway</title></head></html>", "502 Bad\nGateway"),
+        (b"<p>hm", "a web page"),
+        (b"upstream connect error", "upstream connect error"),
+        (b'{"detail": "Not Found"}', "Not Found"),
+        (b"", ""),
+    ],
+)
+def test_what_no_speech_server_says_is_known_as_such(body: bytes, message: str) -> None:
+    told = read_complaint(body)
+
+    assert told.message == message
+    assert not told.spoken
+
+
+def test_a_header_is_found_however_it_is_spelt() -> None:
+    assert header({"Request-ID": "a"}, "request-id") == "a"
+    assert header({"request-id": "a"}, "request-id") == "a"
+    assert header({}, "request-id") is None

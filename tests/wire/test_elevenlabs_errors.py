@@ -1,0 +1,122 @@
+"""ElevenLabs' errors: read by code first, by status else; written as the vendor writes them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.elevenlabs_errors import CODES, Generation, error_body, parse_error, validation_body
+from steadyvoice.wire.issues import Issue
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def read(status: int, document: Any, **headers: str) -> TTSError:
+    return parse_error(status, headers, json.dumps(document).encode(), now=NOON, provider="elevenlabs")
+
+
+@pytest.mark.parametrize("generation", Generation)
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_means_the_same_in_both_generations(code: str, generation: Generation) -> None:
+    known = CODES[code]
+
+    error = read(known.status, error_body(code, "Told so.", generation=generation))
+
+    assert type(error) is known.error
+    assert (error.code, error.status) == (code, known.status)
+    assert error.message == f"HTTP {known.status} {code}: Told so."
+
+
+def test_out_of_credit_is_not_a_bad_key_though_both_are_401() -> None:
+    assert type(read(401, error_body("quota_exceeded", ""))) is speech.TTSQuotaExceededError
+    assert type(read(401, error_body("invalid_api_key", ""))) is speech.TTSInvalidKeyError
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_an_unknown_voice_is_one_whatever_its_status(status: int) -> None:
+    assert type(read(status, error_body("voice_not_found", ""))) is speech.TTSVoiceUnknownError
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_a_voice_outside_the_plan_is_one_whatever_its_status(status: int) -> None:
+    assert type(read(status, error_body("payment_required", ""))) is speech.TTSPlanRequiredError
+
+
+def test_every_larger_plan_is_known_by_the_beginning_of_its_code() -> None:
+    assert type(read(403, error_body("only_for_scale+", ""))) is speech.TTSPlanRequiredError
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, speech.TTSNotAudioError),
+        (307, speech.TTSNotAudioError),
+        (400, speech.TTSBadRequestError),
+        (401, speech.TTSInvalidKeyError),
+        (402, speech.TTSQuotaExceededError),
+        (403, speech.TTSInvalidKeyError),
+        (404, speech.TTSVoiceUnknownError),
+        (405, speech.TTSNotAudioError),
+        (408, speech.TTSServerError),
+        (409, speech.TTSBusyError),
+        (413, speech.TTSTextTooLongError),
+        (418, speech.TTSBadRequestError),
+        (425, speech.TTSBusyError),
+        (429, speech.TTSBusyError),
+        (500, speech.TTSServerError),
+        (503, speech.TTSServerError),
+        (529, speech.TTSServerError),
+    ],
+)
+def test_a_code_that_is_news_is_judged_by_its_status(status: int, kind: type[TTSError]) -> None:
+    error = read(status, error_body("brand_new", "Never seen.", status=status))
+
+    assert type(error) is kind
+    assert error.code == "brand_new"
+
+
+def test_a_404_in_nobodys_words_means_that_nobody_speaks_there() -> None:
+    error = parse_error(404, {}, b"<html><title>Nothing here</title></html>", now=NOON)
+
+    assert type(error) is speech.TTSNotAudioError
+    assert "Nothing here" in str(error)
+    assert "base_url" in str(error)
+
+
+def test_the_list_of_a_422_names_the_field() -> None:
+    error = read(422, validation_body([Issue("missing", ("body", "text"), "Field required")]))
+
+    assert type(error) is speech.TTSBadRequestError
+    assert error.message == "HTTP 422: body.text: Field required"
+
+
+def test_the_request_id_comes_from_the_header_or_else_from_the_body() -> None:
+    body = error_body("system_busy", "", request_id="from-body")
+
+    assert read(429, body, **{"request-id": "from-header"}).request_id == "from-header"
+    assert read(429, body).request_id == "from-body"
+
+
+def test_the_body_of_today_has_the_type_of_its_status() -> None:
+    assert error_body("invalid_api_key", "No.", request_id="r", param="key") == {
+        "detail": {
+            "type": "authentication_error",
+            "code": "invalid_api_key",
+            "message": "No.",
+            "status": "invalid_api_key",
+            "request_id": "r",
+            "param": "key",
+        }
+    }
+    assert error_body("odd", "")["detail"]["type"] == "internal_error"
+
+
+def test_the_body_of_yesterday_has_a_status_and_a_message() -> None:
+    body = error_body("system_busy", "Later.", generation=Generation.LEGACY, request_id="r")
+
+    assert body == {"detail": {"status": "system_busy", "message": "Later."}}

@@ -1,0 +1,117 @@
+"""Audio with times, through JSON and back, and on one line of time."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSQuotaExceededError, TTSServerError
+from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, Timeline, read_timed, timed_body
+from steadyvoice.wire.lines import Lines
+
+
+def lasting(text: str, start: float, end: float) -> Alignment:
+    step = (end - start) / len(text)
+    return Alignment(
+        tuple(text),
+        tuple(start + i * step for i in range(len(text))),
+        tuple(start + (i + 1) * step for i in range(len(text))),
+    )
+
+
+@given(audio=st.binary(), text=st.none() | st.text(min_size=1), normalized=st.none() | st.just("five dollars"))
+def test_audio_with_times_survives_the_wire(audio: bytes, text: str | None, normalized: str | None) -> None:
+    timed = TimedAudio(
+        audio, lasting(text, 0.0, 1.0) if text else None, lasting(normalized, 0.0, 1.0) if normalized else None
+    )
+
+    assert read_timed(json.dumps(timed_body(timed)).encode()) == timed
+
+
+@given(line=st.binary() | st.text().map(lambda text: json.dumps({"audio_base64": text}).encode()))
+def test_no_line_does_worse_than_an_error_of_ours(line: bytes) -> None:
+    with suppress(TTSError):
+        assert isinstance(read_timed(line), TimedAudio)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"noise",
+        b'{"audio_base64": "AAA',
+        b"{}",
+        b'{"audio_base64": "%%%"}',
+        b'{"audio_base64": 5}',
+        b'{"audio_base64": "", "alignment": {"characters": ["a"]}}',
+        b'{"audio_base64": "", "alignment": {"characters": ["a"], "character_start_times_seconds": [NaN],'
+        b' "character_end_times_seconds": [1]}}',
+    ],
+)
+def test_half_a_line_and_noise_are_not_audio(line: bytes) -> None:
+    with pytest.raises(TTSNotAudioError) as refused:
+        read_timed(line, provider="elevenlabs")
+
+    assert refused.value.provider == "elevenlabs"
+
+
+def test_an_error_in_the_middle_is_the_vendors_error_and_not_a_piece_of_silence() -> None:
+    with pytest.raises(TTSQuotaExceededError, match="quota_exceeded"):
+        read_timed(b'{"detail": {"status": "quota_exceeded", "message": "Out"}}')
+    with pytest.raises(TTSServerError, match="odd"):
+        read_timed(b'{"detail": {"status": "odd", "message": "Out"}}')
+
+
+def test_an_error_in_the_middle_does_not_show_the_key() -> None:
+    with pytest.raises(TTSServerError) as refused:
+        read_timed(b'{"detail": {"status": "key-12345", "message": "key-12345"}}', api_key="key-12345")
+
+    assert "12345" not in f"{refused.value} {refused.value.code} {refused.value.body}"
+
+
+def test_times_from_the_beginning_of_the_answer_stay() -> None:
+    timeline = Timeline()
+
+    assert timeline.placed(lasting("ab", 0.0, 0.5)) == lasting("ab", 0.0, 0.5)
+    assert timeline.placed(None) is None
+    assert timeline.placed(lasting("cd", 0.48, 1.0)) == lasting("cd", 0.48, 1.0)
+
+
+def test_times_from_the_beginning_of_each_piece_are_laid_end_to_end() -> None:
+    timeline = Timeline()
+    pieces = [timeline.placed(lasting("ab", 0.0, 0.5)) for _ in range(3)]
+
+    assert [piece.starts[0] for piece in pieces if piece] == [0.0, 0.5, 1.0]
+    assert [piece.ends[-1] for piece in pieces if piece] == [0.5, 1.0, 1.5]
+
+
+@given(lines=st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line and line.strip())), cuts=st.randoms())
+def test_lines_come_out_whole_wherever_the_network_cut_them(lines: list[bytes], cuts: object) -> None:
+    stream = b"".join(line + b"\r\n\n" for line in lines)
+    gathered, found = Lines(), []
+    while stream:
+        size = cuts.randint(1, 7)  # type: ignore[attr-defined]
+        found += gathered.feed(stream[:size])
+        stream = stream[size:]
+
+    assert [line.rstrip(b"\r") for line in found] == [line.rstrip(b"\r") for line in lines]
+    assert gathered.rest() == b""
+
+
+def test_what_comes_after_the_last_line_break_is_not_lost() -> None:
+    gathered = Lines()
+
+    assert gathered.feed(b"one\ntw") == [b"one"]
+    assert gathered.rest() == b"tw"
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
+    gathered = Lines(limit=10)
+    gathered.feed(b"12345\n1234567890")
+
+    with pytest.raises(TTSNotAudioError):
+        gathered.feed(b"1")

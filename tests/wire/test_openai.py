@@ -1,0 +1,183 @@
+"""OpenAI's shapes: requests, errors and events mean the same on both ends."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.wire.openai import (
+    RESPONSE_FORMATS,
+    SpeechCall,
+    call_for,
+    models_body,
+    read_call,
+    request_from,
+)
+from steadyvoice.wire.openai_errors import CODES, error_body, parse_error, validation_body
+from steadyvoice.wire.openai_events import Delta, Done, event_bytes, read_event
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+PCM = AudioFormat.parse("pcm_24000")
+
+
+def read_error(status: int, document: Any, **headers: str) -> TTSError:
+    return parse_error(status, headers, json.dumps(document).encode(), now=NOON)
+
+
+def body(**changes: Any) -> bytes:
+    return json.dumps({"model": "tts-1", "input": "Hi", "voice": "nova"} | changes).encode()
+
+
+@given(
+    text=st.text(min_size=1).filter(lambda text: text.strip()),
+    response_format=st.sampled_from(list(RESPONSE_FORMATS)),
+    speed=st.floats(0.25, 4.0),
+)
+def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: float) -> None:
+    asked = SpeechRequest(
+        text, RESPONSE_FORMATS[response_format], voice="nova", model="tts-1", speed=speed, options={"instructions": "x"}
+    )
+
+    sent = call_for(asked, model="tts-1", voice="nova", response_format=response_format)
+    read = read_call(json.dumps(sent.body()).encode())
+
+    assert read == sent
+    assert request_from(read) == asked
+
+
+def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home() -> None:
+    options = {"input": "Other", "voice": "x", "model": "x", "response_format": "x", "stream_format": "sse"}
+    foreign = {"voice_settings": {}, "enable_logging": True, "seed": 1}
+    asked = SpeechRequest("Hi", PCM, options={**options, **foreign, "lang_code": "d"})
+
+    sent = call_for(asked, model="tts-1", voice="nova", response_format="pcm").body()
+
+    assert sent == {"input": "Hi", "model": "tts-1", "voice": "nova", "response_format": "pcm", "lang_code": "d"}
+
+
+def test_a_voice_may_be_an_object_with_an_id() -> None:
+    assert read_call(body(voice={"id": "mine"})).voice == "mine"
+
+
+def test_what_a_client_leaves_out_is_the_default() -> None:
+    read = read_call(body(speed=None, response_format=None))
+
+    assert (read.response_format, read.speed, read.sse) == ("mp3", 1.0, False)
+    assert read_call(body(stream_format="sse")).sse
+
+
+@pytest.mark.parametrize(
+    ("document", "param"),
+    [
+        (b"no", None),
+        (body(input=None), "input"),
+        (body(input="  "), "input"),
+        (body(input=7), "input"),
+        (body(model=None), "model"),
+        (body(model=""), "model"),
+        (body(voice=7), "voice"),
+        (body(response_format="midi"), "response_format"),
+        (body(response_format=[]), "response_format"),
+        (body(stream_format="fax"), "stream_format"),
+        (body(speed="fast"), "speed"),
+        (body(speed=True), "speed"),
+        (body(speed=9), "speed"),
+        (body(speed=float("nan")), "speed"),
+    ],
+)
+def test_a_request_that_makes_no_sense_says_where(document: bytes, param: str | None) -> None:
+    with pytest.raises(UnreadableRequestError) as refused:
+        read_call(document)
+
+    answer = validation_body(refused.value.issues)["error"]
+    assert answer["param"] == param
+    assert answer["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_has_its_meaning_whatever_the_status(code: str) -> None:
+    assert type(read_error(400, error_body("m", type="t", code=code))) is CODES[code]
+
+
+def test_no_waiting_helps_against_an_empty_purse() -> None:
+    empty = read_error(429, error_body("m", type="insufficient_quota", code="insufficient_quota"))
+    busy = read_error(429, error_body("m", type="requests", code="rate_limit_exceeded"), **{"retry-after-ms": "1500"})
+
+    assert type(empty) is speech.TTSQuotaExceededError
+    assert type(busy) is speech.TTSBusyError
+    assert busy.retry_after == 1.5
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "kind"),
+    [
+        (400, error_body("m", type="t", param="voice"), speech.TTSVoiceUnknownError),
+        (400, error_body("m", type="t", param="model"), speech.TTSModelUnknownError),
+        (400, error_body("m", type="t", param="response_format"), speech.TTSUnsupportedFormatError),
+        (400, error_body("[{'type': 'enum', 'loc': ('body', 'voice'), 'msg'", type="t"), speech.TTSVoiceUnknownError),
+        (422, {"detail": [{"loc": ["body", "voice"], "msg": "no"}]}, speech.TTSVoiceUnknownError),
+        (500, error_body("m", type="t", param="voice"), speech.TTSServerError),
+        (400, error_body("m", type="t", param="input"), speech.TTSBadRequestError),
+        (404, error_body("no such model", type="t"), speech.TTSModelUnknownError),
+        (404, {"detail": "Not Found"}, speech.TTSNotAudioError),
+        (429, {"error": {"message": "m", "type": "None", "param": "None", "code": "429"}}, speech.TTSBusyError),
+        (503, error_body("m", type="t", code="brand_new"), speech.TTSServerError),
+    ],
+)
+def test_without_a_known_code_the_field_tells_and_then_the_status(
+    status: int, document: Any, kind: type[TTSError]
+) -> None:
+    assert type(read_error(status, document)) is kind
+
+
+@given(event=st.binary().map(Delta) | st.builds(Done, st.integers(0, 10**6), st.integers(0, 10**6)))
+def test_events_survive_the_wire(event: Delta | Done) -> None:
+    told = event_bytes(event)
+
+    assert told.endswith(b"\n\n")
+    assert read_event(told) == event
+
+
+@pytest.mark.parametrize("line", [b"", b": ping", b"event: x", b"data: [DONE]", b"data:", b'data: {"type": "news"}'])
+def test_lines_that_say_nothing_of_ours_are_passed_over(line: bytes) -> None:
+    assert read_event(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"data: noise", speech.TTSNotAudioError),
+        (b"data: []", speech.TTSNotAudioError),
+        (b'data: {"type": "speech.audio.delta", "audio": "%"}', speech.TTSNotAudioError),
+        (b'data: {"type": "speech.audio.done", "usage": {"input_tokens": 1e999}}', speech.TTSNotAudioError),
+        (b'data: {"error": {"code": "insufficient_quota", "message": "m"}}', speech.TTSQuotaExceededError),
+        (b'data: {"type": "error", "message": "m"}', speech.TTSServerError),
+    ],
+)
+def test_noise_and_errors_among_events_are_told_apart(line: bytes, kind: type[TTSError]) -> None:
+    with pytest.raises(TTSError) as refused:
+        read_event(line)
+
+    assert type(refused.value) is kind
+
+
+def test_models_are_listed() -> None:
+    assert models_body(["kokoro"], owner="me") == {
+        "object": "list",
+        "data": [{"id": "kokoro", "object": "model", "created": 0, "owned_by": "me"}],
+    }
+
+
+def test_the_usual_pace_is_left_out() -> None:
+    assert "speed" not in SpeechCall("Hi", "tts-1", "nova").body()
+    assert SpeechCall("Hi", "tts-1", "nova", speed=2.0).body()["speed"] == 2.0
