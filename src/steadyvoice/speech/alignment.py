@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
+from unicodedata import east_asian_width
+
+from steadyvoice.speech.text import split
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,66 +60,117 @@ class Alignment:
             tuple(character for _, piece in pieces for character in piece.characters),
             tuple(offset + start for offset, piece in pieces for start in piece.starts),
             tuple(offset + end for offset, piece in pieces for end in piece.ends),
-            exact=all(piece.exact for _, piece in pieces),
+            exact=all(piece.exact for _, piece in pieces if piece.characters),
         )
 
     def words(self) -> list[Word]:
         """Split at white space. A word lasts from its first character's start to its last one's end."""
         blanks = [-1, *(i for i, character in enumerate(self.characters) if character.isspace())]
         blanks.append(len(self.characters))
-        return [
-            Word(
-                "".join(self.characters[before + 1 : after]),
-                before + 1,
-                after,
-                self.starts[before + 1],
-                self.ends[after - 1],
-            )
-            for before, after in pairwise(blanks)
-            if after - before > 1
-        ]
+        return [self.word(before + 1, after) for before, after in pairwise(blanks) if after - before > 1]
+
+    def word(self, begin: int, finish: int) -> Word:
+        """Take the characters from `begin` up to `finish` (at least one) for a word."""
+        text = "".join(self.characters[begin:finish])
+        return Word(text, begin, finish, self.starts[begin], self.ends[finish - 1])
 
 
 def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
-    """Write the words as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip, a cue a line."""
-    cues = _lines(alignment.words())
-    blocks = [
-        f"{number}\n{_stamp(cue[0].start, form)} --> {_stamp(cue[-1].end, form)}\n{_cue_text(cue, form)}\n"
-        for number, cue in enumerate(cues, start=1)
-    ]
-    head = ["WEBVTT\n"] if form == "vtt" else []
-    return "\n".join(head + blocks)
+    """Write the words as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip, a cue a line.
+
+    Players refuse a cue that lasts no time or begins before the one above it: such times are put right, to the
+    next millisecond. Raises ValueError for another form.
+    """
+    if form not in ("vtt", "srt"):
+        raise ValueError(f"captions come as 'vtt' or 'srt', not as {form!r}")
+    blocks = ["WEBVTT\n"] if form == "vtt" else []
+    begin = 0
+    for number, cue in enumerate(_lines(_fitting(alignment)), start=1):
+        begin = max(begin, _milliseconds(cue[0].start))
+        end = max(begin + 1, _milliseconds(cue[-1].end))
+        text = _timed(cue, begin, end) if form == "vtt" else _plain(cue)
+        blocks.append(f"{number}\n{_stamp(begin, form)} --> {_stamp(end, form)}\n{text}\n")
+    return "\n".join(blocks)
 
 
-def _lines(words: list[Word], width: int = 42) -> list[list[Word]]:
-    """Gather words into cues that fit a line of subtitles (42 characters is broadcasters' habit)."""
+_WIDTH = 42  # columns in a line of subtitles: broadcasters' habit
+
+
+def _fitting(alignment: Alignment) -> Iterator[Word]:
+    """Cut words that are longer than a line. A whole Chinese sentence is one "word": it has no blanks."""
+    for word in alignment.words():
+        if _columns(word.text) <= _WIDTH or len(word.text) != word.finish - word.begin:
+            yield word
+            continue
+        begin = word.begin
+        for piece in split(word.text, _WIDTH // 2 if _columns(word.text) > len(word.text) else _WIDTH):
+            yield alignment.word(begin, begin + len(piece))
+            begin += len(piece)
+
+
+def _lines(words: Iterable[Word]) -> list[list[Word]]:
+    """Gather words into cues that fit a line of subtitles; a new sentence begins a new line."""
     lines: list[list[Word]] = []
     room = 0
     for word in words:
-        if not lines or len(word.text) + 1 > room or lines[-1][-1].text.endswith((".", "!", "?", "。")):
+        needed = _columns(word.text) + 1
+        if not lines or needed > room or _ends_sentence(lines[-1][-1].text):
             lines.append([])
-            room = width
+            room = _WIDTH + 1
         lines[-1].append(word)
-        room -= len(word.text) + 1
+        room -= needed
     return lines
 
 
-def _cue_text(words: list[Word], form: str) -> str:
-    if form == "srt":
-        return " ".join(word.text for word in words)
-    # A cue's later words carry their own time stamps, so that a player can light them up one by one.
-    first, *others = words
-    timed = "".join(f" <{_stamp(word.start, form)}>{_escaped(word.text)}" for word in others)
-    return _escaped(first.text) + timed
+def _columns(text: str) -> int:
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _ends_sentence(word: str) -> bool:
+    return word.rstrip("\"'”’»)]」』）").endswith((".", "!", "?", "…", "。", "！", "？"))
+
+
+def _timed(cue: list[Word], begin: int, end: int) -> str:
+    """Give a cue's later words their own time stamps, so that a player can light them up one by one.
+
+    Stamps must grow and lie inside the cue; a word whose time does not simply comes with the one before.
+    """
+    text = _escaped(cue[0].text)
+    for before, word in pairwise(cue):
+        start = _milliseconds(word.start)
+        stamp = ""
+        if begin < start < end:
+            stamp, begin = f"<{_stamp(start, 'vtt')}>", start
+        text += _gap(before, word) + stamp + _escaped(word.text)
+    return text
+
+
+def _plain(cue: list[Word]) -> str:
+    # SubRip has no escapes; an arrow inside the text would be taken for a line of times.
+    text = cue[0].text + "".join(_gap(before, word) + word.text for before, word in pairwise(cue))
+    return _one_line(text).replace("-->", "→")
+
+
+def _gap(before: Word, word: Word) -> str:
+    """What stood between two words: nothing, if they are parts of one that was cut."""
+    return "" if word.begin == before.finish else " "
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _stamp(seconds: float, form: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
+def _one_line(text: str) -> str:
+    # Some vendors send several characters as one: a line break among them would end the cue.
+    return " ".join(text.split())
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _stamp(milliseconds: int, form: str) -> str:
+    seconds, thousandths = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    mark = "." if form == "vtt" else ","
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{mark}{milliseconds % 1000:03}"
+    return f"{hours:02}:{minutes:02}:{seconds:02}{'.' if form == 'vtt' else ','}{thousandths:03}"

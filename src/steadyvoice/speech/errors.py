@@ -1,5 +1,7 @@
 """Errors for people: what happened, whose fault it is, what to do next. One class per kind of failure.
 
+Raise the leaves. A family raised as itself (`TTSTimeoutError("...")`) is taken for the plainest of its members.
+
 TTSError
 ├── TTSRequestError          the caller's to mend
 │   ├── TTSBadRequestError  TTSTextTooLongError  TTSUnsupportedFormatError
@@ -29,7 +31,8 @@ TTSError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from math import ceil, isfinite
+from typing import Any, ClassVar
 
 from steadyvoice.speech.taxonomy import Kind, Meaning, meaning_of
 
@@ -38,10 +41,11 @@ class TTSError(Exception):
     """Anything that keeps a text from being spoken.
 
     `message` says what happened, without secrets. `status`, `request_id` and `body` (at most a few hundred
-    characters) are the vendor's own; `retry_after` is in seconds, where somebody named a time.
+    characters) are the vendor's own; `retry_after` is in seconds, where somebody named a time. They may be pickled
+    and copied, as exceptions that cross processes are; what is chained to them stays behind, as ever.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[Kind] = Kind.UNEXPECTED
 
     def __init__(
         self,
@@ -70,13 +74,26 @@ class TTSError(Exception):
 
     def __str__(self) -> str:
         subject = f"{self.provider}: " if self.provider else ""
+        wait = f" ({again})" if (again := _again(self.retry_after)) else ""
         request = f" [request {self.request_id}]" if self.request_id else ""
-        wait = f" (again in {self.retry_after:.0f} s)" if self.retry_after else ""
         return f"{subject}{self.message}{wait}{request}; {self.meaning.advice}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The way of BaseException calls the class with its args alone, which the keyword-only fields do not survive.
+        return _revived, (type(self), self.args), self.__dict__
+
+
+def _revived(of: type[TTSError], args: tuple[Any, ...]) -> TTSError:
+    """Make an error as it was, without asking its constructor again."""
+    error = of.__new__(of)
+    error.args = args
+    return error
 
 
 class TTSRequestError(TTSError):
     """The caller's to mend."""
+
+    kind = Kind.BAD_REQUEST
 
 
 class TTSBadRequestError(TTSRequestError, ValueError):
@@ -123,6 +140,8 @@ class TTSConfigurationError(TTSRequestError, ValueError):
 
 class TTSCredentialError(TTSError):
     """The account's to mend."""
+
+    kind = Kind.INVALID_KEY
 
 
 class TTSInvalidKeyError(TTSCredentialError):
@@ -180,6 +199,8 @@ class TTSConnectError(TTSProviderError, ConnectionError):
 class TTSTimeoutError(TTSProviderError, TimeoutError):
     """The provider took too long."""
 
+    kind = Kind.READ_TIMEOUT
+
 
 class TTSConnectTimeoutError(TTSTimeoutError):
     """No connection within `connection_timeout`."""
@@ -208,6 +229,8 @@ class TTSTotalTimeoutError(TTSTimeoutError):
 class TTSNotSpeechError(TTSProviderError):
     """The vendor said yes, but what it sent is not the speech it was asked for."""
 
+    kind = Kind.NOT_AUDIO
+
 
 class TTSEmptyAudioError(TTSNotSpeechError):
     """A success without a byte of audio."""
@@ -235,6 +258,8 @@ class TTSTooShortError(TTSNotSpeechError):
 
 class TTSSocketError(TTSProviderError):
     """A websocket ended in one of its own ways."""
+
+    kind = Kind.SOCKET_DROPPED
 
 
 class TTSFinalWithoutAudioError(TTSSocketError):
@@ -283,8 +308,8 @@ class TTSAllProvidersFailedError(TTSError):
     """Nobody could speak. `causes` holds the last error of each provider that was asked or passed over."""
 
     def __init__(self, causes: Sequence[TTSError]) -> None:
-        said = "; ".join(_brief(cause) for cause in causes) or "there is none left to ask"
-        super().__init__(f"no provider could speak: {said}")
+        said = "; ".join(_brief(cause) for cause in causes)
+        super().__init__(f"no provider could speak: {said or _NOBODY}")
         self.causes = tuple(causes)
         waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
         self.retry_after = min(waits, default=None)
@@ -305,9 +330,18 @@ class TTSStreamInterruptedError(TTSAllProvidersFailedError):
         super().__init__(causes)
         self.delivered = delivered
         self.message = f"the voice broke off after {delivered:.1f} s of audio: {self.message}"
+        self.args = (self.message,)
+
+
+_NOBODY = "there is none left to ask: name one that speaks without a network, such as Tone(), as the last"
 
 
 def _brief(error: TTSError) -> str:
-    wait = f", again in {error.retry_after:.0f} s" if error.retry_after else ""
+    wait = f", {again}" if (again := _again(error.retry_after)) else ""
     request = f", request {error.request_id}" if error.request_id else ""
-    return f"{error.provider or 'steadyvoice'} ({error.message}{wait}{request}: {error.meaning.advice})"
+    return f"{error.provider or 'steadyvoice'} ({error.message}{wait}{request}; {error.meaning.advice})"
+
+
+def _again(seconds: float | None) -> str:
+    # Rounded up: who comes back a moment too early is refused once more.
+    return f"again in {ceil(seconds)} s" if seconds and isfinite(seconds) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Literal
 
 from steadyvoice.speech.errors import TTSBadRequestError
@@ -18,7 +19,10 @@ DEFAULT_VOICE = "default"
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """One utterance, as the caller wants it. Voice and model are the caller's names; each provider maps them."""
+    """One utterance, as the caller wants it. Voice and model are the caller's names; each provider maps them.
+
+    Raises TTSBadRequestError, which names the field.
+    """
 
     text: str
     format: AudioFormat
@@ -33,9 +37,28 @@ class SpeechRequest:
     foreign_voice: Literal["refuse", "pass", "default"] = "refuse"  # what becomes of a voice no map knows
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise TTSBadRequestError(f"text: must be a string, got {type(self.text).__name__}")
-        if isinstance(self.speed, bool) or not isinstance(self.speed, int | float):
-            raise TTSBadRequestError(f"speed: must be a number, got {type(self.speed).__name__}")
+        for name, (kinds, said) in _MUST_BE.items():
+            value = getattr(self, name)
+            # True is an int to Python, and to nobody else.
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise TTSBadRequestError(f"{name}: must be {said}, got {type(value).__name__}")
         if not (math.isfinite(self.speed) and 0.25 <= self.speed <= 4.0):
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
+        if self.foreign_voice not in ("refuse", "pass", "default"):
+            raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")
+
+
+_TEXT = (str, "a string")
+_TEXT_OR_NONE = (str | None, "a string or None")
+_MUST_BE: Mapping[str, tuple[type | UnionType, str]] = {
+    "text": _TEXT,
+    "format": (AudioFormat, "an AudioFormat"),
+    "voice": _TEXT,
+    "model": _TEXT_OR_NONE,
+    "language": _TEXT_OR_NONE,
+    "speed": (int | float, "a number"),
+    "seed": (int | None, "a whole number or None"),
+    "previous_text": _TEXT_OR_NONE,
+    "next_text": _TEXT_OR_NONE,
+    "options": (Mapping, "a mapping"),
+}

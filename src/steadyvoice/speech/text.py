@@ -9,18 +9,25 @@ from collections.abc import Iterator
 SECONDS_PER_CHARACTER = 0.06
 """About 1,000 characters a minute, by ElevenLabs' own table of character limits (docs, "Models")."""
 
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*\s+|[。！？]+["'”’」』）]*\s*|\n\s*""")
-_CLAUSE_END = re.compile(r"[,;:–—、，；：]+\s*")
+# Latin, Arabic and Indic marks end a sentence when a blank follows ("3.14" does not); Chinese and Japanese ones always.
+_SENTENCE_END = re.compile(r"""[.!?…؟۔।॥]["'”’»)\]]*\s+|[。！？]+["'”’」』）]*\s*|\n\s*""")
+_CLAUSE_END = re.compile(r"""[,;:–،؛]["'”’»)\]]*\s+|[—、，；：]+\s*""")
 _BLANK = re.compile(r"\s+")
 
 
 def cleaned(text: str) -> str:
     """Drop what no voice can speak: control characters, lone surrogates, byte-order marks; trim the ends.
 
-    Line breaks and tabs stay, for they are pauses. Nothing else is changed.
+    Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. Nothing else is
+    changed.
     """
-    kept = (c for c in text if c in "\n\t" or (unicodedata.category(c) not in ("Cc", "Cs") and c != "\ufeff"))
+    breaks = _ODD_BREAKS.sub("\n", text)
+    kept = (c for c in breaks if c in "\n\t" or (unicodedata.category(c) not in ("Cc", "Cs") and c != "\ufeff"))
     return "".join(kept).strip()
+
+
+# Carriage returns, vertical tabs, form feeds, information separators, "next line": dropped, they would join two words.
+_ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
 
 def speakable(text: str) -> int:
@@ -36,20 +43,19 @@ def sentences(text: str) -> list[str]:
 def first_piece(text: str, limit: int) -> str:
     """Cut the longest beginning of at most `limit` characters that ends where a speaker would breathe.
 
-    That is after a sentence; failing that after a clause, a word, or, in a text without any, anywhere.
+    That is after a sentence; failing that after a clause, a word, or, in a text without any, between two characters
+    as a reader sees them. Only the first `limit` + 1 characters are looked at.
     """
     if limit < 1:
         raise ValueError(f"limit: at least one character, got {limit}")
     if len(text) <= limit:
         return text
-    # One character more, so that an end exactly at the limit is seen.
-    head = text[:limit]
     for ends in (_SENTENCE_END, _CLAUSE_END, _BLANK):
-        cuts = [match.end() for match in ends.finditer(head) if match.end() <= limit]
+        cut = _last_cut(text, limit, ends)
         # A cut in the first tenth would leave a crumb to be spoken on its own.
-        if cuts and (cuts[-1] >= limit // 10 or ends is _BLANK):
-            return head[: cuts[-1]]
-    return head
+        if cut and (cut >= limit // 10 or ends is _BLANK):
+            return text[:cut]
+    return text[: _between_characters(text, limit)]
 
 
 def split(text: str, limit: int) -> list[str]:
@@ -68,3 +74,52 @@ def _pieces(text: str, ends: re.Pattern[str]) -> Iterator[str]:
         begin = match.end()
     if begin < len(text):
         yield text[begin:]
+
+
+def _last_cut(text: str, limit: int, ends: re.Pattern[str]) -> int:
+    """Find the last end that fits, 0 if there is none. Blanks after it go along as far as there is room."""
+    cut = 0
+    # One character more, so that the blank behind an end exactly at the limit is seen.
+    for match in ends.finditer(text, 0, limit + 1):
+        said = match.start() + len(match.group().rstrip())
+        if said <= limit:
+            cut = min(match.end(), limit)
+    return cut if text[:cut].strip() else 0  # blanks alone are not worth a request
+
+
+def _between_characters(text: str, limit: int) -> int:
+    """Step back from the limit to where no accent, emoji or mark is torn off; the limit when that is everywhere."""
+    return next((cut for cut in range(limit, 0, -1) if not _belong_together(text, cut)), limit)
+
+
+def _belong_together(text: str, cut: int) -> bool:
+    """Whether a reader sees what lies around the cut as one character, or as a mark and the word it closes.
+
+    The short form of https://unicode.org/reports/tr29/: enough for emoji, flags, accents, Hangul and Indic scripts.
+    """
+    before, after = text[cut - 1], text[cut]
+    if _is_flag_half(before) and _is_flag_half(after):
+        halves = next((n for n in range(cut) if not _is_flag_half(text[cut - 1 - n])), cut)
+        return halves % 2 == 1
+    return (
+        before == _JOINER
+        or unicodedata.combining(before) == _VIRAMA
+        or after in _TRAILERS
+        or unicodedata.category(after) in ("Mn", "Mc", "Me", "Po", "Pe", "Pf")
+    )
+
+
+_JOINER = "\u200d"  # glues emoji into one
+_VIRAMA = 9  # the combining class of what glues Indic consonants into one
+_TRAILERS = frozenset(
+    [
+        _JOINER,
+        *map(chr, range(0x1F3FB, 0x1F400)),  # skin tones
+        *map(chr, range(0xE0020, 0xE0080)),  # tags: the flag of Scotland
+        *map(chr, range(0x1160, 0x1200)),  # the vowel and the end of a Hangul syllable
+    ]
+)
+
+
+def _is_flag_half(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"

@@ -1,0 +1,200 @@
+"""What errors say, how they travel, and that each failure has one class and one row."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from steadyvoice.speech import errors
+from steadyvoice.speech.errors import (
+    TTSAllProvidersFailedError,
+    TTSBusyError,
+    TTSConnectError,
+    TTSDeadlineError,
+    TTSError,
+    TTSInvalidKeyError,
+    TTSProviderError,
+    TTSServerError,
+    TTSStreamInterruptedError,
+)
+from steadyvoice.speech.taxonomy import TABLE, Billed, Blame, Kind, Retry, Scope, meaning_of
+
+
+def family(parent: type[TTSError]) -> Iterator[type[TTSError]]:
+    """The classes of errors.py below one, itself included, but for the summaries, whose kind is their causes'."""
+    if parent.__module__ == errors.__name__ and not issubclass(parent, TTSAllProvidersFailedError):
+        yield parent
+        for child in parent.__subclasses__():
+            yield from family(child)
+
+
+ALL = list(family(TTSError))
+LEAVES = [cls for cls in ALL if len(list(family(cls))) == 1]
+SUMMARIES = [
+    TTSAllProvidersFailedError([]),
+    TTSAllProvidersFailedError([TTSBusyError("429", provider="a", retry_after=2.0), TTSServerError("500")]),
+    TTSStreamInterruptedError([TTSServerError("gone", provider="a")], delivered=2.5),
+]
+FULL = TTSServerError(
+    "the server failed",
+    provider="elevenlabs",
+    status=503,
+    code="system_down",
+    request_id="r-1",
+    retry_after=12.0,
+    body="<html>",
+)
+
+
+def test_each_kind_of_failure_has_one_class_of_error() -> None:
+    # A cancellation is asyncio's to raise, and an open circuit's error is a CircuitOpenError too: it lives above.
+    without = {Kind.CANCELLED, Kind.CIRCUIT_OPEN}
+    assert sorted(cls.kind.value for cls in LEAVES) == sorted(kind.value for kind in set(Kind) - without)
+
+
+@pytest.mark.parametrize("cls", set(ALL) - set(LEAVES), ids=lambda cls: cls.__name__)
+def test_a_family_raised_as_itself_is_taken_for_one_of_its_members(cls: type[TTSError]) -> None:
+    assert cls("told too little").kind in [member.kind for member in family(cls) if member in LEAVES]
+
+
+def test_each_kind_has_a_row_and_the_row_is_whole() -> None:
+    assert set(TABLE) == set(Kind)
+    for meaning in TABLE.values():
+        assert isinstance(meaning.blame, Blame)
+        assert isinstance(meaning.retry, Retry)
+        assert isinstance(meaning.scope, Scope)
+        assert isinstance(meaning.billed, Billed)
+        assert 0.0 <= meaning.counts <= 1.0
+        assert meaning.hold is None or meaning.hold > 0
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_advice_is_a_clause_that_can_end_a_sentence(kind: Kind) -> None:
+    advice = meaning_of(kind).advice
+    assert len(advice) > 5
+    assert advice[0].islower()
+    assert ";" not in advice  # it is what parts the advice from the message
+    assert not advice.endswith(".")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_a_sick_provider_counts_against_its_circuit(kind: Kind) -> None:
+    meaning = meaning_of(kind)
+    if meaning.counts:
+        assert meaning.scope is Scope.PROVIDER
+    if meaning.blame in (Blame.CALLER, Blame.CREDENTIAL):
+        assert (meaning.counts, meaning.retry) == (0.0, Retry.NO)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_may_be_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: Kind) -> None:
+    if meaning_of(kind).billed is Billed.YES:
+        assert meaning_of(kind).retry in (Retry.LAST, Retry.NO)
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
+def test_every_error_says_what_happened_where_and_what_to_do_next(cls: type[TTSError]) -> None:
+    said = str(cls("it broke", provider="elevenlabs"))
+    assert said == f"elevenlabs: it broke; {meaning_of(cls.kind).advice}"
+
+
+@pytest.mark.parametrize("error", SUMMARIES, ids=lambda error: type(error).__name__)
+def test_a_summary_says_what_to_do_about_each_cause(error: TTSAllProvidersFailedError) -> None:
+    for cause in error.causes:
+        assert cause.message in str(error)
+        assert cause.meaning.advice in str(error)
+
+
+def test_a_summary_of_nobody_says_whom_to_add() -> None:
+    assert "name one that speaks without a network" in str(TTSAllProvidersFailedError([]))
+    assert TTSAllProvidersFailedError([]).kind is Kind.MISCONFIGURED
+
+
+def test_a_summary_reads_like_a_sentence() -> None:
+    key = TTSInvalidKeyError("401 invalid key", provider="openai", request_id="r-9")
+    busy = TTSBusyError("429 busy", provider="elevenlabs", retry_after=11.2)
+    assert str(TTSAllProvidersFailedError([busy, key])) == (
+        "no provider could speak: "
+        "elevenlabs (429 busy, again in 12 s; wait: the vendor asks for fewer requests); "
+        "openai (401 invalid key, request r-9; check the API key)"
+    )
+
+
+def test_a_summary_speaks_for_the_first_choice_and_names_the_earliest_time() -> None:
+    summary = TTSAllProvidersFailedError(
+        [TTSConnectError("refused"), TTSBusyError("429", retry_after=30.0), TTSBusyError("429", retry_after=5.0)]
+    )
+    assert summary.kind is Kind.CONNECT_FAILED
+    assert summary.retry_after == 5.0
+    assert TTSAllProvidersFailedError([TTSConnectError("refused")]).retry_after is None
+
+
+def test_an_interruption_says_how_much_was_heard() -> None:
+    error = TTSStreamInterruptedError([TTSServerError("gone", provider="a")], delivered=2.46)
+    assert str(error).startswith("the voice broke off after 2.5 s of audio: no provider could speak: a (gone;")
+    assert error.args == (str(error),)
+
+
+@pytest.mark.parametrize(
+    ("wait", "said"),
+    [(0.2, "(again in 1 s)"), (12.0, "(again in 12 s)"), (12.1, "(again in 13 s)")],
+)
+def test_a_wait_is_rounded_up(wait: float, said: str) -> None:
+    assert said in str(TTSBusyError("429", retry_after=wait))
+
+
+@pytest.mark.parametrize("wait", [None, 0.0, float("inf"), float("nan")])
+def test_a_wait_that_nobody_can_keep_is_not_named(wait: float | None) -> None:
+    assert "again" not in str(TTSBusyError("429", retry_after=wait))
+
+
+def test_an_error_names_the_vendors_request_but_not_its_body() -> None:
+    assert str(FULL) == (
+        "elevenlabs: the server failed (again in 12 s) [request r-1]; wait, and look at the vendor's status page"
+    )
+
+
+ROADS: list[Callable[[TTSError], TTSError]] = [
+    copy.copy,
+    copy.deepcopy,
+    lambda error: pickle.loads(pickle.dumps(error)),
+]
+
+
+@pytest.mark.parametrize("travel", ROADS, ids=["copied", "copied deeply", "pickled"])
+@pytest.mark.parametrize("error", [FULL, *(cls("it broke", retry_after=3.0) for cls in ALL)], ids=repr)
+def test_an_error_arrives_as_it_was_sent(error: TTSError, travel: Callable[[TTSError], TTSError]) -> None:
+    arrived = travel(error)
+    assert type(arrived) is type(error)
+    assert arrived.args == error.args == (error.message,)
+    assert vars(arrived) == vars(error)
+    assert str(arrived) == str(error)
+
+
+@pytest.mark.parametrize("travel", ROADS, ids=["copied", "copied deeply", "pickled"])
+@pytest.mark.parametrize("error", SUMMARIES, ids=lambda error: type(error).__name__)
+def test_a_summary_arrives_with_its_causes(
+    error: TTSAllProvidersFailedError, travel: Callable[[TTSError], TTSError]
+) -> None:
+    arrived = travel(error)
+    assert isinstance(arrived, type(error))
+    assert [str(cause) for cause in arrived.causes] == [str(cause) for cause in error.causes]
+    assert (str(arrived), arrived.kind, arrived.retry_after) == (str(error), error.kind, error.retry_after)
+    assert getattr(arrived, "delivered", None) == getattr(error, "delivered", None)
+
+
+def test_errors_are_also_what_pythons_own_would_be() -> None:
+    assert issubclass(TTSDeadlineError, TimeoutError)
+    assert issubclass(errors.TTSTimeoutError, TimeoutError)
+    assert issubclass(TTSConnectError, ConnectionError)
+    assert issubclass(errors.TTSConfigurationError, ValueError)
+    assert not issubclass(TTSProviderError, ValueError)
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = errors.__doc__ or ""
+    for cls in [*ALL, TTSAllProvidersFailedError, TTSStreamInterruptedError]:
+        assert cls.__name__ in drawn

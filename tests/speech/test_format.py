@@ -1,0 +1,86 @@
+"""Audio formats by name, by extension and by arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from steadyvoice.speech.errors import TTSUnsupportedFormatError
+from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, FORMAT_NAMES, USUAL, AudioFormat, Codec
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_name_read_and_written_is_the_name(name: str) -> None:
+    form = AudioFormat.parse(name)
+    assert form.name == str(form) == name
+    assert AudioFormat.parse(form.name) == form
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_a_bare_codec_means_its_usual_form(name: str) -> None:
+    assert AudioFormat.parse(name).name == USUAL[name]
+    assert AudioFormat.parse(name).codec.value == name
+
+
+def test_every_codec_can_be_asked_for() -> None:
+    assert {AudioFormat.parse(name).codec for name in FORMAT_NAMES} == set(Codec)
+    assert set(USUAL) == {codec.value for codec in Codec}
+
+
+def test_no_format_has_two_names() -> None:
+    assert len({AudioFormat.parse(name) for name in FORMAT_NAMES}) == len(FORMAT_NAMES)
+    assert set(ELEVENLABS_FORMAT_NAMES) < set(FORMAT_NAMES)
+
+
+@pytest.mark.parametrize("name", ["", "mp3_44100", "mp3_44100_129", "MP3_44100_128", "pcm_24000_16", "midi", " mp3"])
+def test_an_unknown_name_is_answered_with_what_there_is(name: str) -> None:
+    with pytest.raises(TTSUnsupportedFormatError, match=r"unknown audio format .*mp3_44100_128") as caught:
+        AudioFormat.parse(name)
+    assert all(known in str(caught.value) for known in FORMAT_NAMES)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_file_of_a_format_is_known_again_by_its_extension(name: str) -> None:
+    form = AudioFormat.parse(name)
+    assert AudioFormat.of_file(f"out/speech.{form.extension}").codec is form.codec
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("speech.wav", "wav_24000"),
+        ("speech.MP3", "mp3_44100_128"),
+        ("my.speech.ogg", "opus_48000_64"),
+        ("speech.opus", "opus_48000_64"),
+        ("speech.raw", "pcm_24000"),
+        ("speech.ul", "ulaw_8000"),
+        (PurePosixPath("a/b.flac"), "flac_24000"),
+    ],
+)
+def test_an_extension_promises_a_format(path: str | PurePosixPath, name: str) -> None:
+    assert AudioFormat.of_file(path).name == name
+
+
+@pytest.mark.parametrize("path", ["speech", "speech.txt", "wav", "speech.", "a.wav/speech"])
+def test_a_file_that_promises_nothing_is_refused_with_what_would(path: str) -> None:
+    with pytest.raises(TTSUnsupportedFormatError, match=r"end it in \.mp3, \.wav"):
+        AudioFormat.of_file(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("pcm_24000", 48000.0), ("wav_8000", 16000.0), ("ulaw_8000", 8000.0), ("alaw_8000", 8000.0), ("mp3", None)],
+)
+def test_bytes_a_second_are_known_where_samples_are_bare(name: str, rate: float | None) -> None:
+    assert AudioFormat.parse(name).bytes_per_second == rate
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_only_what_has_no_header_or_frames_that_stand_alone_can_be_laid_end_to_end(codec: Codec) -> None:
+    assert AudioFormat.parse(codec.value).joinable == (codec not in (Codec.WAV, Codec.OPUS, Codec.FLAC))
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_every_codec_has_a_content_type(codec: Codec) -> None:
+    assert AudioFormat.parse(codec.value).mime_type.startswith("audio/")

@@ -1,0 +1,55 @@
+"""A request is right from the start, or names what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice.speech.errors import TTSBadRequestError
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+
+MP3 = AudioFormat.parse("mp3")
+
+
+def test_a_text_and_a_format_are_enough() -> None:
+    request = SpeechRequest("Hello", MP3)
+    assert (request.voice, request.model, request.speed, request.options) == ("default", None, 1.0, {})
+
+
+@pytest.mark.parametrize("speed", [0.25, 1, 4.0])
+def test_the_pace_may_be_a_quarter_to_four_times_the_voices_own(speed: float) -> None:
+    assert SpeechRequest("Hello", MP3, speed=speed).speed == speed
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.24, 4.01, -1.0, float("nan"), float("inf")])
+def test_no_other_pace_is_taken(speed: float) -> None:
+    with pytest.raises(TTSBadRequestError, match=r"speed: must lie between 0\.25 and 4"):
+        SpeechRequest("Hello", MP3, speed=speed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("text", None, "text: must be a string, got NoneType"),
+        ("text", b"Hello", "text: must be a string, got bytes"),
+        ("format", "mp3", "format: must be an AudioFormat, got str"),
+        ("voice", None, "voice: must be a string, got NoneType"),
+        ("model", 5, "model: must be a string or None, got int"),
+        ("language", ["en"], "language: must be a string or None, got list"),
+        ("speed", "fast", "speed: must be a number, got str"),
+        ("speed", True, "speed: must be a number, got bool"),
+        ("seed", 1.5, "seed: must be a whole number or None, got float"),
+        ("seed", True, "seed: must be a whole number or None, got bool"),
+        ("previous_text", 5, "previous_text: must be a string or None, got int"),
+        ("next_text", 5, "next_text: must be a string or None, got int"),
+        ("options", [], "options: must be a mapping, got list"),
+        ("foreign_voice", "maybe", "foreign_voice: must be refuse, pass or default, got 'maybe'"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, said: str) -> None:
+    wishes: dict[str, Any] = {"text": "Hello", "format": MP3, field: value}
+    with pytest.raises(TTSBadRequestError) as caught:
+        SpeechRequest(**wishes)
+    assert caught.value.message == said
