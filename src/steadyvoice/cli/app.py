@@ -10,6 +10,7 @@ import typer
 from steadyvoice._version import __version__
 
 app = typer.Typer(
+    name="steadyvoice",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,7 +46,10 @@ def steadyvoice(
 
 @app.command()
 def say(
-    text: Annotated[str, typer.Argument(help="What to say; [bold]-[/bold] reads it from standard input, as UTF-8.")],
+    text: Annotated[
+        str,
+        typer.Argument(metavar="TEXT", help="What to say; [bold]-[/bold] reads it from standard input, as UTF-8."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write the audio to this file; - is standard output.", show_default=False),

@@ -33,6 +33,10 @@ class UsageProblem(Exception):
     """The command was asked for something it cannot do. The message says what to do instead."""
 
 
+class MachineProblem(Exception):
+    """Something on this machine failed while it was at work. The message says what to do next."""
+
+
 @contextmanager
 def reported(debug: bool) -> Iterator[None]:
     """Turn whatever a command raises into its paragraph and its status; a traceback only for `--debug`."""
@@ -67,6 +71,8 @@ def paragraph(error: Exception) -> str:
             return f"error ({_WHOSE[Blame.CALLER]}): {error}"
         case TTSError():
             return f"error ({_WHOSE[error.meaning.blame]}): {error}"
+        case MachineProblem():
+            return f"error (this machine's): {error}"
         case OSError():
             about = f": {error.filename}" if error.filename else ""
             return (

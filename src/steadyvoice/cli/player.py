@@ -13,7 +13,7 @@ from pathlib import Path
 
 from steadyvoice.audio.convert import Converter
 from steadyvoice.audio.wav import wav_bytes, wav_header
-from steadyvoice.cli.complaint import UsageProblem
+from steadyvoice.cli.complaint import MachineProblem
 from steadyvoice.speech.format import AudioFormat, Codec
 
 
@@ -103,5 +103,5 @@ class PlayerSink:
         if status := await process.wait():
             raise self._problem(f"failed with status {status}")
 
-    def _problem(self, what: str) -> UsageProblem:
-        return UsageProblem(f"the player {self._player.command[0]} {what}; write a file with -o instead")
+    def _problem(self, what: str) -> MachineProblem:
+        return MachineProblem(f"the player {self._player.command[0]} {what}; write a file with -o instead")

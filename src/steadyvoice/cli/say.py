@@ -15,7 +15,7 @@ from steadyvoice.cli.choose import chosen_plan
 from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.cli.player import PlayerSink, find_player, names
 from steadyvoice.cli.progress import Progress
-from steadyvoice.cli.sinks import FileSink, Sink, StreamSink, into
+from steadyvoice.cli.sinks import FileSink, Sink, StreamSink, check_target, into
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.wishes import Plan, Wishes
 from steadyvoice.speech.format import AudioFormat
@@ -40,6 +40,8 @@ class Order:
 def say(order: Order) -> Status:
     """Speak. Whatever can be refused is refused before anything is spent: raises UsageProblem and TTSError."""
     text = _text(order.text)
+    if order.output and str(order.output) != STDOUT:
+        check_target(order.output)
     heard = order.play or _is_for_ears(order)
     format = _format(order, heard=heard)
     plan = chosen_plan(order.config, order.provider, os.environ)

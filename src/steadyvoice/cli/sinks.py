@@ -43,7 +43,7 @@ class FileSink:
 
     def __init__(self, path: Path, format: AudioFormat) -> None:
         self._path, self._format = path.resolve(), format  # a link stays one, and what it points to is replaced
-        _check(self._path)
+        check_target(self._path)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._file = _opened(self._part, path)
 
@@ -81,6 +81,18 @@ class StreamSink:
         """What was read cannot be taken back."""
 
 
+def check_target(path: Path) -> None:
+    """Raise UsageProblem if no file can appear there, as far as one can tell by looking."""
+    path = path.absolute()
+    folder = path.parent
+    if path.is_dir():
+        raise UsageProblem(f"{path} is a folder; name a file in it, such as {path / 'speech.mp3'}")
+    if not folder.is_dir():
+        raise UsageProblem(f"the folder {folder} does not exist; make it first: mkdir -p {folder}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageProblem(f"{path} is write-protected; name another file, or allow it: chmod u+w {path}")
+
+
 def true_sizes(head: bytes, size: int) -> bytes:
     """Correct the beginning of a WAV file of `size` bytes whose header was written before its length was known."""
     at = 12
@@ -93,16 +105,6 @@ def true_sizes(head: bytes, size: int) -> bytes:
             return head[:4] + _number(size - 8) + head[8 : at + 4] + _number(there) + head[at + 8 :]
         at += 8 + declared + declared % 2
     return head
-
-
-def _check(path: Path) -> None:
-    folder = path.parent
-    if path.is_dir():
-        raise UsageProblem(f"{path} is a folder; name a file in it, such as {path / 'speech.mp3'}")
-    if not folder.is_dir():
-        raise UsageProblem(f"the folder {folder} does not exist; make it first: mkdir -p {folder}")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UsageProblem(f"{path} is write-protected; name another file, or allow it: chmod u+w {path}")
 
 
 def _opened(part: Path, path: Path) -> BinaryIO:

@@ -1,0 +1,103 @@
+"""The command, run as a person runs it: a process of its own, in a folder of its own, without anybody's keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "steadyvoice")
+TERMINAL = "terminal"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of it."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+class Shell:
+    """Runs `steadyvoice` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ: dict[str, str] = {"PATH": str(folder / "bin"), "COLUMNS": "100", "HOME": str(folder)}
+
+    def run(self, *arguments: str | bytes, stdin: bytes = b"") -> Ended:
+        ended = subprocess.run(
+            [*COMMAND, *arguments], input=stdin, capture_output=True, cwd=self.folder, env=self.environ, timeout=120
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr.decode())
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environ,
+        )
+
+    def on_a_terminal(self, *arguments: str) -> Ended:
+        """Run it with a terminal for standard output and error; both arrive in `err`."""
+        ours, theirs = os.openpty()
+        with subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=self.folder,
+            env={**self.environ, "TERM": "xterm"},
+        ) as process:
+            os.close(theirs)
+            shown = _read_all(ours)
+        os.close(ours)
+        return Ended(process.returncode, b"", shown.decode())
+
+    def write(self, name: str, content: str) -> str:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        return name
+
+    def install(self, program: str, script: str) -> None:
+        """Put a program on the PATH."""
+        self.write(f"bin/{program}", f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+        (self.folder / "bin" / program).chmod(0o755)
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir() if path.is_file()}
+
+
+def stopped(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> Ended:
+    """Send a signal, and see how it ends."""
+    process.send_signal(with_signal)
+    out, err = process.communicate(timeout=30)
+    return Ended(process.returncode, out, err.decode())
+
+
+def one_provider(*, base_url: str, extra: Mapping[str, str] | None = None) -> str:
+    """A configuration file with nothing but one vendor."""
+    lines = [*(f"[{table}]\n{line}\n" for table, line in (extra or {}).items())]
+    vendor = '[[providers]]\nkind = "elevenlabs"\napi_key = "sk_a_secret"\nvoices = { default = "v" }'
+    return "\n".join([*lines, vendor, f'base_url = "{base_url}"'])
+
+
+def _read_all(terminal: int) -> bytes:
+    """Linux ends a terminal whose other side has hung up with an error."""
+    shown = b""
+    try:
+        while data := os.read(terminal, 65536):
+            shown += data
+    except OSError:
+        pass
+    return shown

@@ -1,0 +1,128 @@
+"""What cannot be spoken is refused before anything is spent: status 2, one paragraph, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from steadyvoice.cli.app import app
+
+TONE = ("--provider", "tone")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command runs: without keys."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ELEVENLABS_API_KEY", "OPENAI_API_KEY", "STEADYVOICE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def refused(*arguments: str, stdin: bytes = b"") -> str:
+    """Run it, see it refused, and give what it said."""
+    result = CliRunner().invoke(app, [*arguments], input=stdin)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, "one paragraph"
+    assert result.stderr.startswith("error (yours to mend): ")
+    return result.stderr
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t ", "\x00\x07\x1b", "\ufeff"])
+def test_a_text_without_anything_to_say(folder: Path, text: str) -> None:
+    assert "nothing to say" in refused("say", text, "-o", "a.wav", *TONE)
+    assert list(folder.iterdir()) == []
+
+
+def test_nothing_on_standard_input(folder: Path) -> None:
+    assert "nothing to say" in refused("say", "-", "-o", "a.wav", *TONE)
+
+
+def test_standard_input_that_is_not_utf8(folder: Path) -> None:
+    said = refused("say", "-", "-o", "a.wav", *TONE, stdin=b"caf\xe9")
+    assert "0xe9 at offset 3" in said
+    assert "iconv" in said
+
+
+def test_an_argument_that_is_not_utf8(folder: Path) -> None:
+    assert "not UTF-8" in refused("say", "caf\udce9", "-o", "a.wav", *TONE)
+
+
+def test_a_folder_that_does_not_exist(folder: Path) -> None:
+    assert f"mkdir -p {folder / 'nowhere'}" in refused("say", "Hello", "-o", "nowhere/a.wav", *TONE)
+
+
+def test_a_folder_instead_of_a_file(folder: Path) -> None:
+    assert "is a folder; name a file in it" in refused("say", "Hello", "-o", str(folder), *TONE)
+
+
+def test_a_file_that_cannot_be_made(folder: Path) -> None:
+    name = "a" * 250 + ".wav"  # longer than file systems allow, once it has its part's ending
+    assert "cannot be written" in refused("say", "Hello", "-o", name, *TONE)
+
+
+def test_an_extension_that_promises_nothing(folder: Path) -> None:
+    said = refused("say", "Hello", "-o", "a.docx", *TONE)
+    assert "'a.docx'" in said
+    assert ".wav" in said
+
+
+def test_a_format_that_does_not_exist(folder: Path) -> None:
+    said = refused("say", "Hello", "-o", "a.wav", "--format", "mp9", *TONE)
+    assert "'mp9'" in said
+    assert "mp3_44100_128" in said
+
+
+def test_a_voice_that_nobody_has(folder: Path) -> None:
+    said = refused("say", "Hello", "-o", "a.wav", "--voice", "Morgan", *TONE)
+    assert "'Morgan'" in said
+    assert "tone" in said
+    assert list(folder.iterdir()) == []
+
+
+def test_a_provider_that_does_not_exist(folder: Path) -> None:
+    said = refused("say", "Hello", "-o", "a.wav", "--provider", "megaphone")
+    assert "'megaphone'" in said
+    assert "elevenlabs, espeak, openai, tone" in said
+
+
+def test_a_provider_that_the_configuration_does_not_have(folder: Path) -> None:
+    (folder / "c.toml").write_text('[[providers]]\nname = "backup"\nkind = "tone"\n')
+    said = refused("say", "Hello", "-o", "a.wav", "--config", "c.toml", "--provider", "elevenlabs")
+    assert "the configuration has backup" in said
+
+
+def test_a_key_that_is_missing(folder: Path) -> None:
+    assert "ELEVENLABS_API_KEY" in refused("say", "Hello", "-o", "a.wav", "--provider", "elevenlabs")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("this is not TOML", "not valid TOML"),
+        ("", "providers"),
+        ('[[providers]]\nkind = "megaphone"', "providers.0.kind"),
+        ('[timeouts]\nread_timeout = -1\n[[providers]]\nkind = "tone"', "timeouts.read_timeout"),
+        ('[circuit]\nwindow_size = 2\nminimum_calls = 5\n[[providers]]\nkind = "tone"', "circuit.minimum_calls"),
+        ('[sever]\nport = 1\n[[providers]]\nkind = "tone"', "sever: unknown key"),
+        ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOBODY_SET_THIS"', "NOBODY_SET_THIS is not set"),
+    ],
+)
+def test_a_configuration_that_cannot_work(folder: Path, content: str, told: str) -> None:
+    (folder / "c.toml").write_text(content)
+    assert told in refused("say", "Hello", "-o", "a.wav", "--config", "c.toml")
+
+
+def test_a_configuration_that_is_not_there(folder: Path) -> None:
+    assert "none.toml" in refused("say", "Hello", "-o", "a.wav", "--config", "none.toml")
+
+
+@pytest.mark.parametrize("arguments", [("say",), ("sing", "Hello"), ("say", "Hello", "--loud")])
+def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage: " in result.stderr

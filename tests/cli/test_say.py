@@ -1,0 +1,202 @@
+"""Stories of `steadyvoice say`, each in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import wave
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.audio.tones import words_in
+
+from .shell import COMMAND, Shell, one_provider, stopped
+
+
+def test_a_text_is_spoken_into_a_wav_file_of_exact_length(shell: Shell) -> None:
+    ended = shell.run("say", "Hello, how are you?", "-o", "hello.wav", "--provider", "tone")
+    assert (ended.status, ended.out) == (0, b"")
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("spoken: ")
+    assert "tone" in ended.err
+    file = shell.folder / "hello.wav"
+    with wave.open(str(file)) as audio:
+        assert (audio.getnchannels(), audio.getsampwidth(), audio.getframerate()) == (1, 2, 24000)
+        assert audio.getnframes() * 2 == file.stat().st_size - 44
+        assert words_in(audio.readframes(audio.getnframes()), "pcm_24000") == ["Hello,", "how", "are", "you?"]
+    assert file.read_bytes()[4:8] == (file.stat().st_size - 8).to_bytes(4, "little")
+    assert shell.files == {"hello.wav"}
+
+
+def test_without_any_key_somebody_speaks(shell: Shell) -> None:
+    ended = shell.run("say", "Hello", "-o", "hello.wav")
+    assert ended.status == 0
+    with wave.open(str(shell.folder / "hello.wav")) as audio:
+        assert any(audio.readframes(audio.getnframes()))
+
+
+def test_a_pipe_gets_the_audio_and_nothing_else(shell: Shell) -> None:
+    ended = shell.run("say", "-", "--format", "pcm_24000", "--provider", "tone", stdin="Grüß Gott".encode())
+    assert ended.status == 0
+    assert words_in(ended.out, "pcm_24000") == ["Grüß", "Gott"]
+    assert ended.err.startswith("spoken: ")
+
+
+def test_a_pipe_gets_mp3_unless_told_otherwise(shell: Shell) -> None:
+    ended = shell.run("say", "Hello", "--provider", "tone")
+    assert ended.out[:2] == b"\xff\xfb"  # an MPEG-1 layer III frame
+
+
+def test_the_format_named_wins_over_the_extension(shell: Shell) -> None:
+    assert shell.run("say", "Hello", "-o", "a.wav", "--format", "flac", "--provider", "tone").status == 0
+    assert (shell.folder / "a.wav").read_bytes()[:4] == b"fLaC"
+
+
+def test_a_minus_writes_to_standard_output(shell: Shell) -> None:
+    assert shell.run("say", "Hello", "-o", "-", "--format", "wav", "--provider", "tone").out[:4] == b"RIFF"
+
+
+def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
+    assert shell.run("say", "Hello", "-o", "/dev/null", "--format", "wav", "--provider", "tone").status == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_stays_a_link(shell: Shell) -> None:
+    (shell.folder / "real.wav").touch(0o640)
+    (shell.folder / "link.wav").symlink_to("real.wav")
+    assert shell.run("say", "Hello", "-o", "link.wav", "--provider", "tone").status == 0
+    assert (shell.folder / "link.wav").is_symlink()
+    assert (shell.folder / "real.wav").read_bytes()[:4] == b"RIFF"
+    assert (shell.folder / "real.wav").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_substitute_is_a_success_that_says_so(shell: Shell, nobody: str) -> None:
+    shell.write("two.toml", one_provider(base_url=nobody) + '\n[[providers]]\nkind = "tone"\n')
+    ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav")
+    assert ended.status == 0
+    assert ended.err.count("\n") == 1
+    assert "substituted: " in ended.err
+    assert "by tone" in ended.err
+    assert "elevenlabs: no connection" in ended.err
+
+
+@pytest.mark.parametrize("who", ["tone", "backup"])
+def test_a_provider_is_chosen_by_its_name_or_its_kind(shell: Shell, nobody: str, who: str) -> None:
+    shell.write("two.toml", one_provider(base_url=nobody) + '\n[[providers]]\nname = "backup"\nkind = "tone"\n')
+    ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav", "--provider", who)
+    assert ended.status == 0
+    assert "spoken: " in ended.err
+    assert "by backup" in ended.err
+
+
+def test_muted_is_silence_in_a_file_and_a_status_of_its_own(shell: Shell, nobody: str) -> None:
+    shell.write("one.toml", one_provider(base_url=nobody))
+    ended = shell.run("say", "Nobody hears this.", "--config", "one.toml", "-o", "a.wav")
+    assert ended.status == 3
+    assert "muted: nobody could speak" in ended.err
+    assert "elevenlabs: no connection" in ended.err
+    assert "sk_a_secret" not in ended.err
+    with wave.open(str(shell.folder / "a.wav")) as audio:
+        frames = audio.readframes(audio.getnframes())
+        assert len(frames) / 2 / audio.getframerate() == pytest.approx(18 * 0.06, abs=0.01)
+        assert not any(frames)
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(shell: Shell, nobody: str) -> None:
+    shell.write("one.toml", one_provider(base_url=nobody, extra={"fallback": "muted = false"}))
+    shell.write("a.wav", "precious")
+    ended = shell.run("say", "Hello", "--config", "one.toml", "-o", "a.wav")
+    assert ended.status == 4
+    assert ended.err.startswith("error (the network's fault): elevenlabs: no connection")
+    assert "check the network" in ended.err
+    assert "Traceback" not in ended.err
+    assert (shell.folder / "a.wav").read_text() == "precious"
+    assert shell.files == {"one.toml", "a.wav"}
+
+
+def test_a_traceback_is_for_those_who_ask(shell: Shell, nobody: str) -> None:
+    shell.write("one.toml", one_provider(base_url=nobody, extra={"fallback": "muted = false"}))
+    ended = shell.run("say", "Hello", "--config", "one.toml", "-o", "a.wav", "--debug")
+    assert ended.status == 4
+    assert "Traceback" in ended.err
+    assert "sk_a_secret" not in ended.err
+
+
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_to_stop_it_leaves_nothing_behind(
+    shell: Shell, silent: socket.socket, told: signal.Signals, status: int
+) -> None:
+    shell.write("one.toml", one_provider(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    process = shell.start("say", "Hello", "--config", "one.toml", "-o", "a.wav")
+    connection, _ = silent.accept()
+    with connection:
+        connection.recv(1)  # now it waits for an answer
+        ended = stopped(process, told)
+    assert ended.status == status
+    assert ended.err == ""
+    assert shell.files == {"one.toml"}
+
+
+def test_a_reader_that_goes_away_is_no_drama(shell: Shell) -> None:
+    long = "A sentence that goes on and on. " * 200
+    with subprocess.Popen(
+        [*COMMAND, "say", long, "--format", "wav", "--provider", "tone"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=shell.folder,
+        env=shell.environ,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(100)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_terminal_is_spoken_to_through_a_player(shell: Shell) -> None:
+    shell.install("ffplay", "cat > played")
+    ended = shell.on_a_terminal("say", "Hello you", "--provider", "tone")
+    assert ended.status == 0
+    played = (shell.folder / "played").read_bytes()
+    assert played[:4] == b"RIFF"
+    assert words_in(played[44:], "pcm_24000") == ["Hello", "you"]
+
+
+def test_a_terminal_without_a_player_is_told_what_to_do(shell: Shell) -> None:
+    ended = shell.on_a_terminal("say", "Hello", "--provider", "tone")
+    assert ended.status == 2
+    assert "ffplay" in ended.err
+    assert "-o speech.mp3" in ended.err
+
+
+def test_what_is_played_can_be_kept_too(shell: Shell) -> None:
+    shell.install("paplay", 'echo "$@" > how; cat > played')
+    ended = shell.run("say", "Hello you", "--provider", "tone", "-o", "a.flac", "--play")
+    assert (ended.status, ended.out) == (0, b"")
+    assert (shell.folder / "a.flac").read_bytes()[:4] == b"fLaC"
+    assert "--rate=24000" in (shell.folder / "how").read_text()
+    assert words_in((shell.folder / "played").read_bytes(), "pcm_24000") == ["Hello", "you"]
+
+
+def test_a_player_that_wants_a_file_gets_a_finished_one(shell: Shell) -> None:
+    shell.install("afplay", 'cp "$1" played')
+    assert shell.run("say", "Hello you", "--provider", "tone", "--play").status == 0
+    with wave.open(str(shell.folder / "played")) as audio:
+        assert words_in(audio.readframes(audio.getnframes()), "pcm_24000") == ["Hello", "you"]
+
+
+def test_a_player_that_fails_is_named(shell: Shell) -> None:
+    shell.install("aplay", "cat > /dev/null; exit 1")
+    ended = shell.run("say", "Hello", "--provider", "tone", "--play")
+    assert ended.status == 4
+    assert "aplay" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_long_text_shows_how_far_it_is_on_a_terminal_only(shell: Shell) -> None:
+    long = "A sentence that goes on and on. " * 20
+    assert "speaking" in shell.on_a_terminal("say", long, "--provider", "tone", "-o", "a.wav").err
+    assert "speaking" not in shell.run("say", long, "--provider", "tone", "-o", "a.wav").err
