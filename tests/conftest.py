@@ -1,0 +1,13 @@
+"""For all stories alike."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_event_loop_left_over() -> None:
+    """A synchronous test has no event loop; without this, looptime makes it one and nobody closes it."""
+    asyncio.set_event_loop(None)
