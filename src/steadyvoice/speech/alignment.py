@@ -80,6 +80,12 @@ def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
 
     Players refuse a cue that lasts no time or begins before the one above it: such times are put right, to the
     next millisecond. Raises ValueError for another form.
+
+    >>> print(captions(Alignment.spread("It rains.", 0.9), "srt"))
+    1
+    00:00:00,000 --> 00:00:00,900
+    It rains.
+    <BLANKLINE>
     """
     if form not in ("vtt", "srt"):
         raise ValueError(f"captions come as 'vtt' or 'srt', not as {form!r}")

@@ -35,6 +35,9 @@ class AudioFormat:
         """Read a name such as `mp3_44100_128`, or a bare codec such as `mp3`, which means its usual form.
 
         Raises TTSUnsupportedFormatError, which lists what there is.
+
+        >>> AudioFormat.parse("wav")
+        AudioFormat(codec=<Codec.WAV: 'wav'>, sample_rate=24000, bitrate=None)
         """
         full = USUAL.get(name, name)
         if full not in FORMAT_NAMES:
@@ -46,7 +49,11 @@ class AudioFormat:
 
     @classmethod
     def of_file(cls, path: str | PurePath) -> AudioFormat:
-        """Choose the format a file's extension promises. Raises TTSUnsupportedFormatError."""
+        """Choose the format a file's extension promises. Raises TTSUnsupportedFormatError.
+
+        >>> AudioFormat.of_file("chapter-1.ogg").name
+        'opus_48000_64'
+        """
         extension = PurePath(path).suffix.lower().removeprefix(".")
         name = {"ogg": "opus", "raw": "pcm", "ul": "ulaw", "al": "alaw"}.get(extension, extension)
         if name not in USUAL:

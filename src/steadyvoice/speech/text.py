@@ -31,7 +31,11 @@ _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
 
 def speakable(text: str) -> int:
-    """Count the letters and digits: what takes time to say. "-----" takes none."""
+    """Count the letters and digits: what takes time to say.
+
+    >>> speakable("Well, well!"), speakable("-----")
+    (8, 0)
+    """
     return sum(character.isalnum() for character in text)
 
 
@@ -45,6 +49,9 @@ def first_piece(text: str, limit: int) -> str:
 
     That is after a sentence; failing that after a clause, a word, or, in a text without any, between two characters
     as a reader sees them. Only the first `limit` + 1 characters are looked at.
+
+    >>> first_piece("It rains. It pours, and the old man snores.", 20)
+    'It rains. '
     """
     if limit < 1:
         raise ValueError(f"limit: at least one character, got {limit}")
@@ -59,7 +66,11 @@ def first_piece(text: str, limit: int) -> str:
 
 
 def split(text: str, limit: int) -> list[str]:
-    """Cut a text into pieces of at most `limit` characters. Joined, they are the text again."""
+    """Cut a text into pieces of at most `limit` characters. Joined, they are the text again.
+
+    >>> split("It rains. It pours.", 12)
+    ['It rains. ', 'It pours.']
+    """
     pieces = []
     while text:
         pieces.append(first_piece(text, limit))

@@ -1,0 +1,43 @@
+"""Examples in docstrings say what happens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import steadyvoice
+
+# Running these is what importing them is for.
+_PROGRAMS = ("steadyvoice.__main__", "steadyvoice.providers.espeak_worker")
+
+
+def modules() -> Iterator[str]:
+    yield "steadyvoice"
+    found = pkgutil.walk_packages(steadyvoice.__path__, "steadyvoice.")
+    yield from (module.name for module in found if module.name not in _PROGRAMS)
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_examples_in_docstrings_hold(name: str) -> None:
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_the_walk_has_seen_the_house_and_its_examples() -> None:
+    assert {"steadyvoice.breaker.machine", "steadyvoice.speech.text", "steadyvoice.service.plan"} <= set(modules())
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    assert any(test.examples for test in finder.find(importlib.import_module("steadyvoice.speech.text")))
+
+
+def test_every_module_imports_without_the_extras() -> None:
+    script = "import sys; sys.modules['espeakng_loader'] = None; import importlib\n"
+    script += f"for name in {list(modules())}: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
