@@ -72,7 +72,10 @@ class TTSErrorHandler:
         course = Course(self)
         while True:
             step = next_step(
-                [course.standing()], now=self.clock(), left=float("inf"), max_attempts=self.retry.max_attempts
+                [course.standing(refused=course.tries > 0 and self.circuit_refuses())],
+                now=self.clock(),
+                left=float("inf"),
+                max_attempts=self.retry.max_attempts,
             )
             match step:
                 case Try():
@@ -126,14 +129,20 @@ class TTSErrorHandler:
             )
 
     def refuses(self, offer: Offer | None = None) -> bool:
-        """Whether a call now would be refused, as far as one can tell without making it."""
-        return self.holds.find(offer, self.clock()) is not None or self._circuit_refuses()
+        """Whether the circuit would refuse a call now, or something it needs is set aside."""
+        return self.holds.find(offer, self.clock()) is not None or self.circuit_refuses()
+
+    def circuit_refuses(self) -> bool:
+        """Whether the circuit would refuse a call now, as far as one can tell without making it."""
+        if self.circuit.state not in _REFUSING:
+            return False
+        return self.circuit.snapshot().retry_after != 0  # None: for ever
 
     def refusal(self, offer: Offer | None = None) -> TTSError | None:
         """Why a call now is refused, and have the circuit count it; None if it would not be."""
         try:
             self.check(offer)
-            if self._circuit_refuses():
+            if self.circuit_refuses():
                 self.circuit.acquire().ignore()  # admitted after all: it has come round this instant
         except CircuitOpenError as refusal:
             return TTSCircuitOpenError(refusal)
@@ -166,11 +175,6 @@ class TTSErrorHandler:
         self.holds.release()
         self._consecutive_failures = 0
         self.circuit.reset()
-
-    def _circuit_refuses(self) -> bool:
-        if self.circuit.state not in _REFUSING:
-            return False
-        return self.circuit.snapshot().retry_after != 0  # None: for ever
 
     def _time_of_day(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)

@@ -242,6 +242,7 @@ class Utterance:
 
 
 def _standing(part: Part) -> Standing:
-    # Who has not been asked yet is looked at from outside; who has, knows.
-    untried = part.course.error is None
-    return part.course.standing(refused=untried and part.speaker.handler.refuses(part.offer))
+    handler = part.speaker.handler
+    # A busy vendor's own hold is no refusal to who is waiting for it to end.
+    refused = handler.circuit_refuses() if part.course.tries else handler.refuses(part.offer)
+    return part.course.standing(refused=refused)
