@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
 from tests.breaker.conftest import Tell
 
 
@@ -59,6 +60,23 @@ def test_failures_that_left_the_window_are_forgotten(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=4)
     assert story.play("SFSSSSFSSS") == "closed"
     assert story.breaker.snapshot().failures == 1
+
+
+@pytest.mark.parametrize(("before", "readings"), [("", 0), ("F", 2), ("FSSSS", 0)])
+def test_while_a_success_can_change_nothing_a_call_does_not_even_read_the_clock(before: str, readings: int) -> None:
+    read: list[float] = []
+
+    def clock() -> float:
+        read.append(0.0)
+        return 0.0
+
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=10, minimum_calls=5), clock=clock)
+    for letter in before:
+        permit = breaker.acquire()
+        permit.success() if letter == "S" else permit.failure()
+    read.clear()
+    breaker.call(lambda: "spoken")
+    assert len(read) == readings
 
 
 def test_a_long_healthy_run_is_counted_to_the_last_call(tell: Tell) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    Event,
+    Permit,
+    StateChanged,
+)
 from steadyvoice.breaker.testing import VirtualClock
 
 
@@ -24,6 +34,37 @@ def test_calls_that_hang_open_the_circuit_before_they_end(clock: VirtualClock) -
     snapshot = breaker.snapshot()
     assert snapshot.last_transition is not None
     assert (snapshot.last_transition.failures, snapshot.last_transition.calls) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "come_by",
+    [
+        lambda breaker, permit: permit.success(),
+        lambda breaker, permit: permit.failure(),
+        lambda breaker, permit: permit.ignore(),
+        lambda breaker, permit: permit.abandon(),
+        lambda breaker, permit: permit.progress(),
+        lambda breaker, permit: permit.pause(),
+        lambda breaker, permit: permit.resume(),
+        lambda breaker, permit: breaker.update(replace(breaker.config, cooldown_period=60)),
+        lambda breaker, permit: breaker.force_open(),
+        lambda breaker, permit: breaker.close(),
+    ],
+    ids=["success", "failure", "ignore", "abandon", "progress", "pause", "resume", "update", "force", "close"],
+)
+def test_whoever_comes_by_first_finds_out_what_time_has_done(
+    clock: VirtualClock, come_by: Callable[[CircuitBreaker, Permit], None]
+) -> None:
+    breaker = hanging(clock)
+    events: list[Event] = []
+    breaker.subscribe(events.append)
+    permits = [breaker.acquire() for _ in range(3)]
+    permits[0].progress()
+    clock.advance(25)
+    come_by(breaker, permits[0])
+    first = events[0]
+    assert isinstance(first, StateChanged)
+    assert (first.to_state, first.at, first.failures) == ("open", 1005, 3)
 
 
 def test_what_hung_unseen_counts_from_when_it_began_to_hang(clock: VirtualClock) -> None:

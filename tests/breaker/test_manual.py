@@ -183,6 +183,25 @@ def test_a_forced_circuit_that_fails_its_probe_is_simply_open(breaker: CircuitBr
     assert (recoveries.count, recoveries.last_seconds) == (1, 60)
 
 
+def test_what_was_forced_is_no_outage(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.acquire().failure(trip=True)
+    breaker.force_open(duration=10)
+    clock.advance(10)
+    breaker.acquire().success()
+    assert breaker.state == "closed"
+    assert breaker.snapshot().recoveries.count == 0
+
+
+@pytest.mark.parametrize("by_hand", BY_HAND[2:], ids=STATES[2:])
+def test_a_manual_state_begins_with_an_empty_window(
+    breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], object]
+) -> None:
+    breaker.acquire().failure()
+    by_hand(breaker)
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.consecutive_failures) == (0, 0)
+
+
 def test_a_manual_closing_is_no_recovery(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(trip=True)
     breaker.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,17 @@ def test_an_open_circuit_refuses_for_what_remained_of_its_cooldown(
     later.advance(15)
     again.acquire().success()
     assert again.state == "closed"
+
+
+def test_new_settings_do_not_change_what_remained(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.acquire().failure(trip=True)
+    clock.advance(45)
+    again, later = reborn(breaker)
+    again.update(replace(CONFIG, cooldown_period=5))
+    assert again.snapshot().retry_after == 15
+    later.advance(20)
+    again.acquire().success()
+    assert again.snapshot().recoveries.last_seconds == 20
 
 
 def test_the_window_and_the_streak_survive(clock: VirtualClock) -> None:

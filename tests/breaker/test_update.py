@@ -137,6 +137,43 @@ def test_patience_may_change_while_calls_hang(clock: VirtualClock) -> None:
     assert len(permits) == 2
 
 
+def test_patience_that_ends_exactly_now_has_ended(clock: VirtualClock) -> None:
+    config = replace(LENIENT, hung_after=60.0)
+    breaker = after(clock, "", config)
+    permit = breaker.acquire()
+    clock.advance(20)
+    breaker.update(replace(config, hung_after=20.0))
+    assert breaker.snapshot().hung_calls == 1
+    permit.ignore()
+
+
+def test_more_patience_keeps_the_oldest_call_first_in_line(clock: VirtualClock) -> None:
+    config = replace(LENIENT, hung_after=5.0)
+    breaker = after(clock, "", config)
+    oldest = breaker.acquire()
+    clock.advance(6)
+    younger = breaker.acquire()
+    breaker.update(replace(config, hung_after=10.0))
+    assert breaker.snapshot().hung_calls == 0
+    clock.advance(4)
+    younger.progress()
+    assert breaker.snapshot().hung_calls == 1
+    oldest.ignore()
+
+
+def test_a_probe_loses_its_lease_when_patience_shrinks(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=1)
+    breaker = after(clock, "F", config)
+    clock.advance(60)
+    probe = breaker.acquire()
+    clock.advance(30)
+    breaker.update(replace(config, hung_after=5.0))
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    assert breaker.state == "open"
+    probe.ignore()
+
+
 def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
 

@@ -82,12 +82,31 @@ def test_from_time_to_count_and_back_loses_nothing_that_fits(results: list[tuple
 
 @pytest.mark.parametrize("seconds", [None, 10.0])
 def test_odd_weights_leave_no_dust(seconds: float | None) -> None:
-    window = window_for(CircuitBreakerConfig(window_size=5, window_seconds=seconds), 0.0)
-    for _ in range(5):
-        window.add(0.0, 0.1, False)
-    for _ in range(5):
-        window.add(20.0, 0.0, False)
-    assert (window.calls, window.failures) == (5, 0.0)
+    config = CircuitBreakerConfig(window_size=5, window_seconds=seconds)
+    window = window_for(config, 0.0)
+    for second, weight in enumerate([0.1, 0.7, 0.2, 0.1, 0.3]):
+        window.add(second, weight, False)
+    copy = window_for(config, 4.0, window.runs(4.0))
+    for each in (window, copy):
+        for second in range(5):
+            each.add(20.0 + second, 0.0, False)
+        assert (each.calls, each.failures) == (5, 0.0)
+
+
+def test_a_time_window_takes_successes_by_the_dozen_too() -> None:
+    window = TimeWindow(10.0)
+    window.add_successes(0.0, 12)
+    window.expire(9.0)
+    assert window.calls == 12
+    window.expire(10.0)
+    assert window.calls == 0
+
+
+def test_runs_are_never_empty() -> None:
+    window = CountWindow(10)
+    for weight in (1.0, 1.0, 0.0, 0.0, 1.0):
+        window.add(0.0, weight, False)
+    assert [run.calls for run in window.runs(0.0)] == [1, 1, 2, 1]
 
 
 def test_a_busy_time_window_stays_small() -> None:

@@ -426,7 +426,6 @@ class Machine:
         until = None if duration is None else now + duration
         if self.state is not state:
             self._enter(state, now, Verdict(Cause.MANUAL, reason), until)
-            self.opened_at = now if state is FORCED_OPEN else None
             self.outage_at = None
             self._empty(now)
         self.reason, self.until = reason, until
@@ -468,15 +467,14 @@ class Machine:
     def reinstate(self, state: CircuitState, now: float, reason: str, until: float | None) -> None:
         """Take up a state from before a restart; the table of transitions does not apply to a new life."""
         self._announce(state, now, Verdict(Cause.RESTORED, reason), until)
-        self.opened_at = self.outage_at = now if state in (OPEN, FORCED_OPEN) else None
+        self.opened_at = self.outage_at = now if state is OPEN else None
 
     def _heed_hanging(self, now: float) -> None:
         patience = self.config.hung_after
         self.tracking = self.state is HALF_OPEN or (self._counting and patience is not None)
         if self.state is HALF_OPEN:
             return
-        self._running.update(self._suspects)
-        self._suspects = {}
+        self._running, self._suspects = {**self._suspects, **self._running}, {}
         overdue = [f for f in self._running if patience is not None and f.since + patience <= now]
         for flight in overdue:
             del self._running[flight]

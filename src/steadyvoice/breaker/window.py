@@ -162,9 +162,7 @@ class TimeWindow:
         return [Run(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in self._buckets]
 
     def absorb(self, run: Run, now: float) -> None:
-        """Take a run in at its age, unless it is too old."""
-        if run.age >= self.seconds:
-            return
+        """Take a run in at its age."""
         bucket = self._bucket(now - run.age)
         bucket.calls += run.calls
         bucket.failed += run.failed
