@@ -1,0 +1,159 @@
+"""The service's public types, checked by the type checker as a user's code would be; nothing here is run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, assert_never, assert_type
+
+from steadyvoice import (
+    Alignment,
+    AsyncSpeechStream,
+    AsyncTTSService,
+    Attempt,
+    AudioFormat,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    CircuitState,
+    ElevenLabs,
+    Espeak,
+    OpenAICompatible,
+    Provider,
+    RetryConfig,
+    Span,
+    Speech,
+    SpeechStream,
+    TimeoutConfig,
+    Tone,
+    TTSAllProvidersFailedError,
+    TTSCircuitOpenError,
+    TTSError,
+    TTSErrorHandler,
+    TTSErrorState,
+    TTSService,
+    TTSStreamInterruptedError,
+)
+from steadyvoice.speech.taxonomy import Kind, Meaning
+
+providers: list[Provider] = [ElevenLabs(api_key="k"), OpenAICompatible(api_key="k"), Espeak(), Tone()]
+
+
+def aloud() -> None:
+    with TTSService(
+        providers,
+        circuit=CircuitBreakerConfig.production(),
+        circuits={"tone": CircuitBreakerConfig.development()},
+        timeouts=TimeoutConfig(connection_timeout=5, read_timeout=10.0, total_timeout=20, stall_timeout=None),
+        retry=RetryConfig(max_attempts=2),
+        muted=False,
+        on_midstream="restart",
+        voice_substitution="never",
+    ) as tts:
+        assert_type(tts, TTSService)
+        assert_type(tts.synthesize("Hello"), Speech)
+        assert_type(tts.synthesize("Hello", voice="narrator", format="mp3_44100_128", deadline=2.5), Speech)
+        assert_type(tts.synthesize("Hello", format=AudioFormat.parse("wav")), Speech)
+        assert_type(tts.stream("Hello", speed=1.2, language="de"), SpeechStream)
+        for chunk in tts.stream("A long story..."):
+            assert_type(chunk, bytes)
+        with tts.stream("A long story...") as stream:
+            assert_type(stream, SpeechStream)
+            assert_type(next(stream), bytes)
+            assert_type(stream.format, AudioFormat)
+        assert_type(tts.get_error_state(), dict[str, Any])
+        assert_type(tts.circuits, dict[str, CircuitBreaker])
+        tts.reset_circuit_breaker()
+        tts.reset_circuit_breaker("elevenlabs")
+    assert_type(TTSService.from_config("steadyvoice.toml"), TTSService)
+    assert_type(TTSService.from_env(), TTSService)
+
+
+async def aloud_on_a_loop() -> None:
+    async with AsyncTTSService(providers=[Tone()]) as tts:
+        assert_type(tts, AsyncTTSService)
+        assert_type(await tts.synthesize("Hello", voice="narrator"), Speech)
+        assert_type(tts.stream("Hello"), AsyncSpeechStream)
+        async for chunk in tts.stream("A long story..."):
+            assert_type(chunk, bytes)
+        async with tts.stream("A long story...") as stream:
+            assert_type(await anext(stream), bytes)
+        assert_type(tts.handler("tone"), TTSErrorHandler)
+        assert_type(tts.get_error_state(), dict[str, Any])
+    assert_type(AsyncTTSService.from_env({"ELEVENLABS_API_KEY": "k"}), AsyncTTSService)
+
+
+def the_account(speech: Speech) -> None:
+    assert_type(speech.audio, bytes)
+    assert_type(speech.format, AudioFormat)
+    assert_type(speech.duration, float)
+    assert_type(speech.provider, str | None)
+    assert_type(speech.attempts, Sequence[Attempt])
+    assert_type(speech.spoken.spans, list[Span])
+    assert_type(speech.alignment, Alignment)
+    assert_type(speech.captions(), str)
+    assert_type(speech.captions("srt"), str)
+    assert_type(speech.attempts[0].error, TTSError | None)
+    match speech.outcome:
+        case "spoken" | "substituted" | "resumed" | "cached" | "muted":
+            pass
+        case never:
+            assert_never(never)
+
+
+class Weather:
+    """Whatever an operation brings home."""
+
+
+async def any_operation(handler: TTSErrorHandler) -> None:
+    async def ask() -> Weather:
+        return Weather()
+
+    async def nothing() -> None: ...
+
+    def awaitable() -> asyncio.Future[int]:
+        return asyncio.get_running_loop().create_future()
+
+    assert_type(await handler.execute_with_retry(ask), Weather)
+    assert_type(await handler.execute_with_retry(awaitable), int)
+    handler.execute_with_retry(nothing)  # type: ignore[unused-coroutine]  # a forgotten await is seen
+    assert_type(handler.state, TTSErrorState)
+    assert_type(handler.state.circuit_state, CircuitState)
+    assert_type(handler.state.circuit_opened_at, datetime | None)
+    assert_type(handler.get_error_state(), dict[str, Any])
+    handler.reset_circuit_breaker()
+    TTSErrorHandler("weather", CircuitBreakerConfig(window_seconds=30), RetryConfig(max_attempts=1))
+
+
+def what_errors_carry(tts: TTSService) -> None:
+    try:
+        tts.synthesize("Hello")
+    except TTSStreamInterruptedError as error:
+        assert_type(error.delivered, float)
+        assert_type(error.causes, tuple[TTSError, ...])
+    except TTSAllProvidersFailedError as error:
+        assert_type(error.causes, tuple[TTSError, ...])
+        assert_type(error.retry_after, float | None)
+    except TTSCircuitOpenError as error:
+        refusal: CircuitOpenError = error  # an error of both worlds
+        assert_type(refusal.name, str)
+        assert_type(error.state, CircuitState)
+        assert_type(error.reason, str)
+    except TTSError as error:
+        assert_type(error.message, str)
+        assert_type(error.provider, str | None)
+        assert_type(error.status, int | None)
+        assert_type(error.request_id, str | None)
+        assert_type(error.kind, Kind)
+        assert_type(error.meaning, Meaning)
+
+
+def wrong_arguments(tts: TTSService) -> None:
+    tts.synthesize(5)  # type: ignore[arg-type]
+    tts.synthesize("Hello", voise="narrator")  # type: ignore[call-arg]
+    tts.synthesize("Hello", speed="fast")  # type: ignore[arg-type]
+    tts.stream("Hello", on_midstream="truncate")  # type: ignore[arg-type]
+    TTSService(providers, mutd=True)  # type: ignore[call-arg]
+    TTSService([object()])  # type: ignore[list-item]
+    TimeoutConfig(read_timeout="10 s")  # type: ignore[arg-type]
