@@ -1,0 +1,184 @@
+"""The caller's end of the pipe to the espeak child: starts it, takes turns at it, replaces it when it dies.
+
+A blocking pipe and one thread rather than asyncio's subprocesses: these work under any event loop, in any thread, on
+any platform, and several loops can share one child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, cast
+
+from steadyvoice.providers import espeak_worker as worker
+from steadyvoice.providers.espeak_voices import EspeakFiles
+from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
+
+_GOODBYE = 1.0  # seconds for a child to notice that its stdin is closed
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What to say in one turn, and how. The child holds all of its audio at once, so keep it short."""
+
+    text: str
+    voice: str
+    words_per_minute: int
+    pitch: int
+    pause_after: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Signed 16-bit samples, and for each word its first character and when it starts, in seconds."""
+
+    samples: bytes
+    words: tuple[tuple[int, float], ...]
+
+    @property
+    def duration(self) -> float:
+        """In seconds."""
+        return len(self.samples) / 2 / worker.SAMPLE_RATE
+
+
+class EspeakProcess:
+    """One child and its queue. A child that died is replaced when the next passage is due."""
+
+    def __init__(self, command: Sequence[str], *, name: str) -> None:
+        self._command = command
+        self._name = name
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._turn: _Turn | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopped: Future[str] | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """The child's, once there is one."""
+        return child.pid if (child := self._child) else None
+
+    async def speak(self, passage: Passage) -> Spoken:
+        """Wait for a turn and speak.
+
+        Raises TTSLocalCrashError when the child dies over it, TTSVoiceUnknownError when it has no such voice.
+        """
+        turn = _Turn(passage)
+        spoken = self._thread.submit(self._take, turn)
+        try:
+            return await asyncio.wrap_future(spoken)
+        except asyncio.CancelledError:
+            spoken.cancel()
+            self._abandon(turn)
+            raise
+
+    async def aclose(self) -> None:
+        """End the child and wait until it is gone. What is being spoken fails; this object is used up."""
+        if self._stopped is None:
+            self._stopped = self._thread.submit(self._stop)
+            self._thread.shutdown(wait=False)
+        if turn := self._turn:
+            self._abandon(turn)
+        await asyncio.wrap_future(self._stopped)
+
+    def _abandon(self, turn: _Turn) -> None:
+        """Kill the child if it is busy with this: half an answer must not meet the next question.
+
+        A stuck child is got rid of in the same way, for sooner or later somebody gives up waiting.
+        """
+        with self._lock:
+            turn.abandoned = True
+            if self._turn is turn and (child := self._child):
+                child.kill()
+
+    def _take(self, turn: _Turn) -> Spoken:
+        child = self._running_child()
+        with self._lock:
+            if turn.abandoned:
+                return Spoken(b"", ())  # nobody waits for it any more
+            self._turn = turn
+        try:
+            return self._exchange(child, turn.passage)
+        except (OSError, EOFError) as error:
+            raise TTSLocalCrashError(f"its process died ({self._stop()})", provider=self._name) from error
+        finally:
+            with self._lock:
+                self._turn = None
+
+    def _running_child(self) -> subprocess.Popen[bytes]:
+        if self._child and self._child.poll() is not None:
+            self._stop()  # it died between two turns: nobody has lost anything
+        if not self._child:
+            self._child = self._start()
+        return self._child
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        try:
+            # In a session of its own, Ctrl-C at the terminal does not reach it: it ends when its stdin does.
+            return subprocess.Popen(  # noqa: S603 - the command is ours, no word of it the caller's
+                self._command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            )
+        except OSError as error:
+            raise TTSLocalCrashError(f"its process does not start: {error}", provider=self._name) from error
+
+    def _exchange(self, child: subprocess.Popen[bytes], passage: Passage) -> Spoken:
+        questions, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
+        questions.write(_request(passage))
+        questions.flush()
+        understood, words, size = worker.REPLY.unpack(_read(answers, worker.REPLY.size))
+        entries = _read(answers, words * worker.WORD.size)
+        samples = _read(answers, size)
+        if not understood:
+            raise TTSVoiceUnknownError(f"espeak has no voice {passage.voice!r}", provider=self._name)
+        starts = ((place, sample / worker.SAMPLE_RATE) for place, sample in worker.WORD.iter_unpack(entries))
+        return Spoken(samples, tuple(starts))
+
+    def _stop(self) -> str:
+        """Close the child's stdin, see to it that it is gone, and say what it died of."""
+        child, self._child = self._child, None
+        if child is None:
+            return "not started"
+        try:
+            _, last_words = child.communicate(timeout=_GOODBYE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            _, last_words = child.communicate()
+        lines = last_words.decode(errors="replace").strip().splitlines()
+        return ": ".join([_cause(child.returncode), *lines[-1:]])
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    passage: Passage
+    abandoned: bool = False
+
+
+def _request(passage: Passage) -> bytes:
+    voice = passage.voice.encode()
+    text = passage.text.encode(errors="replace")  # a lone surrogate has no bytes: "?", still one character
+    pace = (passage.words_per_minute, passage.pitch, passage.pause_after)
+    return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
+
+
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError(f"{len(data)} bytes of {size}")
+    return data
+
+
+def _cause(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def worker_command(files: EspeakFiles) -> list[str]:
+    """Run the worker by its path, isolated: it needs neither steadyvoice nor site-packages."""
+    paths = (str(path.absolute()) for path in (files.library, files.data))
+    return [sys.executable, "-I", "-S", worker.__file__, *paths]

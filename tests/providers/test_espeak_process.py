@@ -1,0 +1,155 @@
+"""The queue before the child, with children that die, hang and talk too much in place of espeak."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.providers import espeak_worker
+from steadyvoice.providers.espeak_process import EspeakProcess, Passage
+from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
+
+HELLO = Passage("hello", "en", 175, 50, pause_after=False)
+HANG = Passage("hang", "en", 175, 50, pause_after=False)
+DIE = Passage("die", "en", 175, 50, pause_after=False)
+DIE_HALFWAY = Passage("die halfway", "en", 175, 50, pause_after=False)
+UNKNOWN = Passage("hello", "nobody", 175, 50, pause_after=False)
+
+# Echoes the text as if it were samples, unless it is told to misbehave. It reports a hang through a named pipe.
+CHILD = f"""
+import os, signal, struct, sys
+request, reply = struct.Struct("{espeak_worker.REQUEST.format}"), struct.Struct("{espeak_worker.REPLY.format}")
+hanging, = sys.argv[1:]
+while len(header := sys.stdin.buffer.read(request.size)) == request.size:
+    *_, voice_size, text_size = request.unpack(header)
+    voice, text = sys.stdin.buffer.read(voice_size), sys.stdin.buffer.read(text_size)
+    if text == b"hang":
+        open(hanging, "wb").close()
+        signal.pause()
+    if text == b"die":
+        sys.exit("out of breath")
+    sys.stdout.buffer.write(reply.pack(voice != b"nobody", 0, len(text)))
+    if text == b"die halfway":
+        sys.stdout.buffer.write(text[:3])
+        sys.stdout.buffer.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
+
+
+class Stage:
+    """A process of misbehaving children, and word of when one hangs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._hanging = folder / "hanging"
+        os.mkfifo(self._hanging)
+        self.process = EspeakProcess([sys.executable, "-c", CHILD, str(self._hanging)], name="espeak")
+
+    async def somebody_hangs(self) -> None:
+        await asyncio.to_thread(self._hanging.read_bytes)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    await stage.process.aclose()
+
+
+async def test_a_passage_is_answered(stage: Stage) -> None:
+    assert (await stage.process.speak(HELLO)).samples == b"hello"
+
+
+async def test_a_child_that_dies_over_a_passage_is_an_error_that_tells_its_last_words(stage: Stage) -> None:
+    with pytest.raises(TTSLocalCrashError, match=re.escape("espeak: its process died (exit status 1: out of breath)")):
+        await stage.process.speak(DIE)
+
+
+async def test_half_an_answer_is_an_error_too(stage: Stage) -> None:
+    with pytest.raises(TTSLocalCrashError, match="SIGKILL"):
+        await stage.process.speak(DIE_HALFWAY)
+
+
+async def test_the_next_passage_after_a_death_finds_a_new_child(stage: Stage) -> None:
+    died, spoken = await asyncio.gather(stage.process.speak(DIE), stage.process.speak(HELLO), return_exceptions=True)
+
+    assert isinstance(died, TTSLocalCrashError)
+    assert not isinstance(spoken, BaseException)
+    assert spoken.samples == b"hello"
+
+
+async def test_an_unknown_voice_is_told_from_a_crash_and_costs_no_child(stage: Stage) -> None:
+    await stage.process.speak(HELLO)
+    child = stage.process.process_id
+    with pytest.raises(TTSVoiceUnknownError, match="espeak has no voice 'nobody'"):
+        await stage.process.speak(UNKNOWN)
+
+    assert (await stage.process.speak(HELLO)).samples == b"hello"
+    assert stage.process.process_id == child
+
+
+async def test_giving_up_on_a_stuck_child_makes_way_for_the_next_passage(stage: Stage) -> None:
+    stuck = asyncio.create_task(stage.process.speak(HANG))
+    await stage.somebody_hangs()
+    waiting = asyncio.create_task(stage.process.speak(HELLO))
+    stuck.cancel()
+
+    assert (await waiting).samples == b"hello"
+    with pytest.raises(asyncio.CancelledError):
+        await stuck
+
+
+async def test_giving_up_in_the_queue_harms_nobody(stage: Stage) -> None:
+    stuck = asyncio.create_task(stage.process.speak(HANG))
+    await stage.somebody_hangs()
+    child = stage.process.process_id
+    impatient = asyncio.create_task(stage.process.speak(DIE))
+    await asyncio.wait([impatient], timeout=0)
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+
+    assert stage.process.process_id == child
+    stuck.cancel()
+    assert (await stage.process.speak(HELLO)).samples == b"hello"  # and not the death of DIE
+    with pytest.raises(asyncio.CancelledError):
+        await stuck
+
+
+async def test_closing_does_not_wait_for_a_stuck_child(stage: Stage) -> None:
+    stuck = asyncio.create_task(stage.process.speak(HANG))
+    await stage.somebody_hangs()
+    await stage.process.aclose()
+
+    with pytest.raises(TTSLocalCrashError):
+        await stuck
+    assert stage.process.process_id is None
+
+
+async def test_what_waits_when_it_is_closed_is_still_answered_and_leaves_no_child(stage: Stage) -> None:
+    stuck = asyncio.create_task(stage.process.speak(HANG))
+    await stage.somebody_hangs()
+    waiting = asyncio.create_task(stage.process.speak(HELLO))
+    await asyncio.wait([waiting], timeout=0)
+    await stage.process.aclose()
+
+    assert (await waiting).samples == b"hello"
+    assert stage.process.process_id is None
+    with pytest.raises(TTSLocalCrashError):
+        await stuck
+
+
+async def test_a_program_that_is_not_there_is_a_crash_that_says_so() -> None:
+    process = EspeakProcess(["/nowhere/python"], name="espeak")
+    with pytest.raises(TTSLocalCrashError, match=r"espeak: its process does not start: .*No such file"):
+        await process.speak(HELLO)
+    await process.aclose()
