@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from steadyvoice.audio.tones import words_in
+from steadyvoice.providers.tone import Tone
+from steadyvoice.speech.format import AudioFormat
+from tests.providers.speaking import asking, listen
+
+
+async def test_its_tones_carry_every_word() -> None:
+    heard = await listen(Tone(), "Still here, friend.")
+
+    assert words_in(heard.samples.tobytes(), "pcm_24000") == ["Still", "here,", "friend."]
+    assert heard.alignment.text == "Still here, friend."
+    assert heard.alignment.ends[-1] == pytest.approx(heard.seconds)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "knows"),
+    [
+        ({}, True),
+        ({"voice": "tone"}, True),
+        ({"voice": "rachel"}, False),
+        ({"voice": "rachel", "foreign_voice": "pass"}, False),
+        ({"voice": "rachel", "foreign_voice": "default"}, True),
+    ],
+)
+def test_it_knows_its_own_voice_and_stands_in_for_others(wishes: dict[str, Any], knows: bool) -> None:
+    offer = Tone().offer(asking("Hello", **wishes))
+
+    assert (offer.voice, offer.knows_voice) == ("tone", knows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("mp3_44100_128", "pcm_44100"),
+        ("ulaw_8000", "pcm_8000"),
+        ("pcm_16000", "pcm_16000"),
+        ("opus_48000_64", "pcm_48000"),
+    ],
+)
+async def test_it_speaks_at_the_rate_that_is_asked_for(asked: str, sent: str) -> None:
+    request = asking("Hi", format=AudioFormat.parse(asked))
+    assert Tone().offer(request).format.name == sent
+
+    heard = await listen(Tone(), "Hi", format=AudioFormat.parse(asked))
+    assert heard.seconds == pytest.approx(heard.alignment.ends[-1], abs=0.001)
+
+
+async def test_another_seed_is_another_sound() -> None:
+    first, second, again = [(await listen(Tone(), "Hi", seed=seed)).samples for seed in (1, 2, 1)]
+
+    assert first == again
+    assert first != second
+
+
+async def test_between_two_words_others_get_their_turn() -> None:
+    request = asking("one two three four")
+    spoken = 0
+
+    async def speak() -> None:
+        nonlocal spoken
+        async with aclosing(Tone().speak(request, Tone().offer(request), connection_timeout=1)) as speech:
+            async for _ in speech:
+                spoken += 1
+
+    speaking = asyncio.create_task(speak())
+    seen = []
+    while not speaking.done():
+        await asyncio.sleep(0)
+        seen.append(spoken)
+
+    assert len(set(seen)) > 4
