@@ -1,0 +1,327 @@
+"""ElevenLabs, spoken to over a real socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from steadyvoice.providers.elevenlabs import ElevenLabs
+from steadyvoice.providers.provider import Accepted
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.wire.elevenlabs import Receipt
+from steadyvoice.wire.elevenlabs_errors import Generation, error_body, validation_body
+from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
+from steadyvoice.wire.issues import Issue
+from tests.providers.vendor import Heard, Then, Vendor, answer, audio, chunked, heard, refusal, say, vendor_on_a_socket
+
+KEY = "sk_test_0123456789"
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def provider(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
+    made = ElevenLabs(KEY, base_url=vendor.url, wall_clock=lambda: NOON)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def timed(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
+    made = ElevenLabs(KEY, base_url=vendor.url, timestamps=True)
+    yield made
+    await made.aclose()
+
+
+async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, provider: ElevenLabs) -> None:
+    vendor.will(chunked(b"one", b"two", **dict[str, Any](Receipt("r-1", 5, 2, 10).headers())))
+
+    result = await heard(provider, say())
+
+    assert result.accepted == [Accepted("r-1", 5.0, 2, 10)]
+    assert result.data == b"onetwo"
+
+
+async def test_the_request_is_the_streaming_form_with_the_key_in_a_header_only(
+    vendor: Vendor, provider: ElevenLabs
+) -> None:
+    vendor.will(audio())
+    await heard(provider, say(options={"enable_logging": False, "text": "Other"}))
+
+    seen = vendor.seen[0]
+    assert seen.method == "POST"
+    path, _, query = seen.target.partition("?")
+    assert path == f"/v1/text-to-speech/{VOICES['George']}/stream"
+    assert set(query.split("&")) == {"output_format=mp3_44100_128", "enable_logging=false"}
+    assert seen.headers["xi-api-key"] == KEY
+    assert seen.json == {"text": "Hello", "model_id": "eleven_flash_v2_5"}
+    assert KEY not in seen.target + seen.body.decode()
+
+
+@pytest.mark.parametrize("generation", Generation)
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "quota_exceeded", speech.TTSQuotaExceededError),
+        (401, "invalid_api_key", speech.TTSInvalidKeyError),
+        (401, "detected_unusual_activity", speech.TTSAccountFlaggedError),
+        (404, "voice_not_found", speech.TTSVoiceUnknownError),
+        (400, "max_character_limit_exceeded", speech.TTSTextTooLongError),
+        (429, "too_many_concurrent_requests", speech.TTSConcurrencyError),
+        (429, "system_busy", speech.TTSBusyError),
+        (500, "internal_server_error", speech.TTSServerError),
+    ],
+)
+async def test_a_refusal_is_named_for_what_it_means(
+    vendor: Vendor, provider: ElevenLabs, generation: Generation, status: int, code: str, kind: type[TTSError]
+) -> None:
+    vendor.will(refusal(status, error_body(code, "No.", generation=generation), request_id="r-2"))
+
+    with pytest.raises(TTSError) as refused:
+        await heard(provider, say())
+
+    error = refused.value
+    assert type(error) is kind
+    assert (error.provider, error.status, error.code, error.request_id) == ("elevenlabs", status, code, "r-2")
+
+
+async def test_the_list_of_a_422_is_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
+    vendor.will(refusal(422, validation_body([Issue("missing", ("body", "text"), "Field required")])))
+
+    with pytest.raises(speech.TTSBadRequestError, match=r"body\.text: Field required"):
+        await heard(provider, say())
+
+
+@pytest.mark.parametrize("said", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
+async def test_a_wait_is_passed_on_in_seconds(vendor: Vendor, provider: ElevenLabs, said: str) -> None:
+    vendor.will(refusal(429, error_body("system_busy", "Later."), retry_after=said))
+
+    with pytest.raises(speech.TTSBusyError) as refused:
+        await heard(provider, say())
+
+    assert refused.value.retry_after == 7.0
+
+
+async def test_a_vendor_that_repeats_the_key_does_not_get_it_into_the_error(
+    vendor: Vendor, provider: ElevenLabs
+) -> None:
+    vendor.will(refusal(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
+
+    with pytest.raises(speech.TTSInvalidKeyError) as refused:
+        await heard(provider, say())
+
+    assert KEY not in f"{refused.value} {vars(refused.value)}"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "told"),
+    [
+        ("application/json", b'{"audio": null}', "application/json"),
+        ("text/html; charset=utf-8", b"<html><title>Welcome</title></html>", "Welcome"),
+        ("TEXT/plain", b"hello", "hello"),
+    ],
+)
+async def test_a_success_to_be_read_is_not_audio(
+    vendor: Vendor, provider: ElevenLabs, content_type: str, body: bytes, told: str
+) -> None:
+    vendor.will(audio(body, content_type=content_type, request_id="r-3"))
+
+    with pytest.raises(speech.TTSNotAudioError, match=told) as refused:
+        await heard(provider, say())
+
+    assert refused.value.request_id == "r-3"
+
+
+async def test_an_error_that_calls_itself_a_success_keeps_its_meaning(vendor: Vendor, provider: ElevenLabs) -> None:
+    vendor.will(refusal(200, error_body("quota_exceeded", "Out.")))
+
+    with pytest.raises(speech.TTSQuotaExceededError):
+        await heard(provider, say())
+
+
+async def test_an_empty_success_is_an_error(vendor: Vendor, provider: ElevenLabs) -> None:
+    vendor.will(audio(b"", request_id="r-4"))
+    vendor.will(chunked())
+
+    for _ in range(2):
+        result = Heard()
+        with pytest.raises(speech.TTSEmptyAudioError):
+            await heard(provider, say(), into=result)
+        assert len(result.accepted) == 1
+
+
+async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vendor, timed: ElevenLabs) -> None:
+    first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
+    second = Alignment(("!",), (0.2,), (0.3,))
+    lines = b"".join(
+        json.dumps(timed_body(TimedAudio(data, times))).encode() + b"\n"
+        for data, times in [(b"one", first), (b"two", None), (b"three", second)]
+    )
+    vendor.will(chunked(lines[:50], lines[50:-1], content_type="application/json"))
+
+    result = await heard(timed, say("Hi!"))
+
+    assert vendor.seen[0].target.startswith(f"/v1/text-to-speech/{VOICES['George']}/stream/with-timestamps?")
+    assert result.data == b"onetwothree"
+    assert result.alignments == [first, second]
+
+
+async def test_half_a_line_of_audio_with_times_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
+    line = json.dumps(timed_body(TimedAudio(b"one"))).encode()
+    vendor.will(chunked(line + b"\n" + line[:20], content_type="application/json"))
+    result = Heard()
+
+    with pytest.raises(speech.TTSNotAudioError):
+        await heard(timed, say(), into=result)
+
+    assert result.data == b"one"
+
+
+async def test_an_error_between_audio_with_times_is_the_vendors_error(vendor: Vendor, timed: ElevenLabs) -> None:
+    vendor.will(chunked(json.dumps(error_body("quota_exceeded", "Out.")).encode(), content_type="application/json"))
+
+    with pytest.raises(speech.TTSQuotaExceededError):
+        await heard(timed, say())
+
+
+async def test_a_page_is_not_audio_with_times(vendor: Vendor, timed: ElevenLabs) -> None:
+    vendor.will(answer(200, b"<html>", content_type="text/html"))
+
+    with pytest.raises(speech.TTSNotAudioError):
+        await heard(timed, say())
+
+
+async def test_options_that_json_cannot_carry_are_the_callers_to_mend(vendor: Vendor, provider: ElevenLabs) -> None:
+    with pytest.raises(speech.TTSBadRequestError, match="options"):
+        await heard(provider, say(options={"voice_settings": {"stability": {1, 2}}}))
+
+    assert not vendor.seen
+
+
+class TestOffer:
+    def provider(self, **settings: Any) -> ElevenLabs:
+        return ElevenLabs(KEY, voices={"narrator": "nnn"}, **settings)
+
+    def test_a_voice_in_the_map_is_that_voice(self) -> None:
+        offer = self.provider().offer(say(voice="narrator"))
+
+        assert (offer.voice, offer.knows_voice) == ("nnn", True)
+
+    def test_the_default_voice_is_always_in_the_map(self) -> None:
+        assert self.provider().offer(say()).voice == VOICES["George"]
+        assert ElevenLabs(KEY, voices={"default": "mine"}).offer(say()).voice == "mine"
+
+    @pytest.mark.parametrize(
+        ("foreign_voice", "voice", "knows"),
+        [("pass", "stranger", True), ("default", VOICES["George"], True), ("refuse", VOICES["George"], False)],
+    )
+    def test_a_voice_no_map_knows_is_passed_replaced_or_stood_in_for(
+        self, foreign_voice: str, voice: str, knows: bool
+    ) -> None:
+        offer = self.provider().offer(say(voice="stranger", foreign_voice=foreign_voice))
+
+        assert (offer.voice, offer.knows_voice) == (voice, knows)
+
+    @pytest.mark.parametrize("voice", ["", ".", "..", "a\r\nx: y", "a" * 201, " "])
+    def test_a_voice_that_cannot_be_one_is_not_passed(self, voice: str) -> None:
+        with pytest.raises(speech.TTSBadRequestError, match="voice"):
+            self.provider().offer(say(voice=voice, foreign_voice="pass"))
+
+    @pytest.mark.parametrize(
+        ("asked", "model", "limit"),
+        [
+            (None, "mine", 3_000),
+            ("tts-1", "mine", 3_000),
+            ("mine", "mine", 3_000),
+            ("eleven_multilingual_v2", "eleven_multilingual_v2", 10_000),
+        ],
+    )
+    def test_a_model_it_does_not_know_becomes_its_own(self, asked: str | None, model: str, limit: int) -> None:
+        offer = self.provider(model="mine").offer(say(model=asked))
+
+        assert (offer.model, offer.max_characters) == (model, limit)
+
+    @pytest.mark.parametrize(
+        ("asked", "offered"),
+        [("ulaw_8000", "ulaw_8000"), ("opus_48000_96", "opus_48000_96"), ("flac_44100", "pcm_44100")],
+    )
+    def test_a_format_it_has_not_is_offered_in_samples_that_lose_nothing(self, asked: str, offered: str) -> None:
+        assert self.provider().offer(say(format=asked)).format.name == offered
+
+
+class TestSettings:
+    def test_without_a_key_it_says_where_to_put_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("ELEVENLABS_API_KEY", raising=False)
+
+        with pytest.raises(TTSConfigurationError, match="ELEVENLABS_API_KEY"):
+            ElevenLabs()
+        with pytest.raises(TTSConfigurationError, match="ELEVENLABS_API_KEY"):
+            ElevenLabs("")
+
+    async def test_the_key_may_come_from_the_environment(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ELEVENLABS_API_KEY", "from-outside")
+        provider = ElevenLabs(base_url=vendor.url)
+        vendor.will(audio())
+
+        await heard(provider, say())
+        await provider.aclose()
+
+        assert vendor.seen[0].headers["xi-api-key"] == "from-outside"
+
+    @pytest.mark.parametrize("key", ["abc\r\nx-evil: 1", "abc\n", "a b", "schlüssel"])
+    def test_a_key_no_header_can_carry_is_refused_without_showing_it(self, key: str) -> None:
+        with pytest.raises(TTSConfigurationError, match="api_key") as refused:
+            ElevenLabs(key)
+
+        assert key not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("settings", "where"),
+        [
+            ({"base_url": "api.elevenlabs.io"}, "base_url"),
+            ({"base_url": "ftp://host"}, "base_url"),
+            ({"base_url": "http://host:port"}, "base_url"),
+            ({"base_url": "http://host\r\n"}, "base_url"),
+            ({"base_url": "http://user:secret@host"}, "base_url"),
+            ({"base_url": "http://host?key=secret"}, "base_url"),
+            ({"proxy": "secret@nowhere"}, "proxy"),
+            ({"voices": {"narrator": ""}}, "voices.narrator"),
+            ({"voices": {"narrator": ".."}}, "voices.narrator"),
+            ({"voices": {"default": "a\nb"}}, "voices.default"),
+            ({"model": ""}, "model"),
+        ],
+    )
+    def test_an_impossible_setting_is_named_by_its_path(self, settings: dict[str, Any], where: str) -> None:
+        with pytest.raises(TTSConfigurationError) as refused:
+            ElevenLabs(KEY, name="main", **settings)
+
+        assert refused.value.message.startswith(f"main.{where}: ")
+        assert "secret" not in str(refused.value)
+
+    def test_the_key_is_not_in_its_picture(self) -> None:
+        assert KEY not in repr(ElevenLabs(KEY))
+        assert "eleven_flash_v2_5" in repr(ElevenLabs(KEY))
+
+
+async def test_a_hanging_vendor_is_left_at_once_when_the_listener_goes(vendor: Vendor, provider: ElevenLabs) -> None:
+    vendor.will(chunked(b"one", end=False), Then.HANG)
+    request = say()
+    events = provider.speak(request, provider.offer(request), connection_timeout=5.0)
+    await anext(events)
+    await anext(events)
+
+    await events.aclose()
+
+    await vendor.client_left.wait()
