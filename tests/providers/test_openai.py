@@ -1,0 +1,183 @@
+"""Servers that speak OpenAI's language, over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from steadyvoice.providers.openai import OpenAICompatible
+from steadyvoice.providers.provider import Accepted
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.wire.openai_errors import error_body
+from tests.providers.vendor import Then, Vendor, audio, chunked, heard, refusal, say, vendor_on_a_socket
+
+KEY = "sk-proj-test0123456789"
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def provider(vendor: Vendor) -> AsyncIterator[OpenAICompatible]:
+    made = OpenAICompatible(KEY, base_url=vendor.url, model="kokoro")
+    yield made
+    await made.aclose()
+
+
+async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, provider: OpenAICompatible) -> None:
+    vendor.will(chunked(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
+
+    result = await heard(provider, say(speed=1.5, options={"instructions": "whisper", "input": "Other"}))
+
+    assert result.accepted == [Accepted("r-1")]
+    assert result.data == b"onetwo"
+    seen = vendor.seen[0]
+    assert (seen.method, seen.target) == ("POST", "/v1/audio/speech")
+    assert seen.headers["authorization"] == f"bearer {KEY}"
+    assert seen.json == {
+        "input": "Hello",
+        "model": "kokoro",
+        "voice": "alloy",
+        "response_format": "pcm",
+        "speed": 1.5,
+        "instructions": "whisper",
+    }
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+async def test_the_address_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> None:
+    provider = OpenAICompatible(KEY, base_url=vendor.url + ending)
+    vendor.will(audio())
+
+    await heard(provider, say())
+    await provider.aclose()
+
+    assert vendor.seen[0].target == "/v1/audio/speech"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "invalid_api_key", speech.TTSInvalidKeyError),
+        (404, "model_not_found", speech.TTSModelUnknownError),
+        (429, "insufficient_quota", speech.TTSQuotaExceededError),
+        (429, "rate_limit_exceeded", speech.TTSBusyError),
+        (500, None, speech.TTSServerError),
+    ],
+)
+async def test_a_refusal_is_named_for_what_it_means(
+    vendor: Vendor, provider: OpenAICompatible, status: int, code: str | None, kind: type[TTSError]
+) -> None:
+    vendor.will(refusal(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
+
+    with pytest.raises(TTSError) as refused:
+        await heard(provider, say())
+
+    assert type(refused.value) is kind
+    assert (refused.value.provider, refused.value.retry_after) == ("openai", 1.5)
+    assert KEY not in f"{refused.value} {vars(refused.value)}"
+
+
+async def test_a_success_that_is_json_or_empty_or_cut_is_an_error(vendor: Vendor, provider: OpenAICompatible) -> None:
+    vendor.will(refusal(200, {"audio": None}))
+    vendor.will(audio(b""))
+    vendor.will(chunked(b"one", end=False), Then.CLOSE)
+
+    for kind in (speech.TTSNotAudioError, speech.TTSEmptyAudioError, speech.TTSCutError):
+        with pytest.raises(kind):
+            await heard(provider, say())
+
+
+class TestOffer:
+    @pytest.mark.parametrize(
+        ("formats", "asked", "offered", "sent"),
+        [
+            (None, "pcm_24000", "pcm_24000", "pcm"),
+            (None, "flac_24000", "flac_24000", "flac"),
+            (None, "mp3_44100_128", "pcm_24000", "pcm"),
+            (None, "wav_8000", "pcm_24000", "pcm"),
+            ({"pcm": "pcm_22050"}, "pcm_24000", "pcm_22050", "pcm"),
+            ({"mp3": "mp3_24000_48", "flac": "flac_48000"}, "pcm_24000", "flac_48000", "flac"),
+            ({"mp3": "mp3_24000_48", "opus": "opus_48000_64"}, "mp3_24000_48", "mp3_24000_48", "mp3"),
+        ],
+    )
+    async def test_it_promises_a_format_only_where_it_is_sure(
+        self, vendor: Vendor, formats: dict[str, str] | None, asked: str, offered: str, sent: str
+    ) -> None:
+        provider = OpenAICompatible(KEY, base_url=vendor.url, formats=formats)
+        vendor.will(audio())
+
+        await heard(provider, say(format=asked))
+        await provider.aclose()
+
+        assert provider.offer(say(format=asked)).format.name == offered
+        assert vendor.seen[0].json["response_format"] == sent
+
+    def test_a_model_it_does_not_know_becomes_its_own(self) -> None:
+        genuine = OpenAICompatible(KEY)
+        other = OpenAICompatible(KEY, base_url="http://kokoro:8880/v1", model="kokoro")
+
+        assert genuine.offer(say(model="tts-1-hd")).model == "tts-1-hd"
+        assert genuine.offer(say(model="eleven_v3")).model == "gpt-4o-mini-tts"
+        assert other.offer(say(model="tts-1-hd")).model == "kokoro"
+        assert other.offer(say()).model == "kokoro"
+
+    def test_voices_follow_the_map_and_then_the_requests_wish(self) -> None:
+        provider = OpenAICompatible(KEY, voices={"narrator": "onyx"})
+
+        assert provider.offer(say(voice="narrator")).voice == "onyx"
+        assert provider.offer(say()).voice == "alloy"
+        assert provider.offer(say(voice="nova", foreign_voice="pass")).voice == "nova"
+        assert not provider.offer(say(voice="nova")).knows_voice
+
+    def test_a_text_may_have_4096_characters(self) -> None:
+        assert OpenAICompatible(KEY).offer(say()).max_characters == 4096
+        assert OpenAICompatible(KEY, max_characters=500).offer(say()).max_characters == 500
+
+
+class TestSettings:
+    def test_openai_itself_needs_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+        with pytest.raises(TTSConfigurationError, match="OPENAI_API_KEY"):
+            OpenAICompatible()
+
+    async def test_another_server_may_need_none(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        provider = OpenAICompatible(base_url=vendor.url)
+        vendor.will(audio())
+
+        await heard(provider, say())
+        await provider.aclose()
+
+        assert "authorization" not in vendor.seen[0].headers
+
+    @pytest.mark.parametrize(
+        ("settings", "where"),
+        [
+            ({"base_url": "kokoro:8880"}, "base_url"),
+            ({"api_key": "a\nb"}, "api_key"),
+            ({"formats": {}}, "formats"),
+            ({"formats": {"midi": "pcm_24000"}}, "formats"),
+            ({"formats": {"pcm": "pcm_1"}}, "formats"),
+            ({"max_characters": 0}, "max_characters"),
+            ({"model": ""}, "model"),
+            ({"voices": {"a": ""}}, "voices.a"),
+            ({"proxy": "nowhere"}, "proxy"),
+        ],
+    )
+    def test_an_impossible_setting_is_named_by_its_path(self, settings: dict[str, Any], where: str) -> None:
+        with pytest.raises(TTSConfigurationError) as refused:
+            OpenAICompatible(**{"api_key": KEY, "name": "second"} | settings)
+
+        assert refused.value.message.startswith(f"second.{where}: ")
+
+    def test_the_key_is_not_in_its_picture(self) -> None:
+        assert KEY not in repr(OpenAICompatible(KEY))
+        assert "gpt-4o-mini-tts" in repr(OpenAICompatible(KEY))

@@ -1,0 +1,111 @@
+"""Providers of other packages, found where packages are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.providers.elevenlabs import ElevenLabs
+from steadyvoice.providers.plugins import kinds, load
+from steadyvoice.providers.provider import Accepted
+from steadyvoice.speech.errors import TTSConfigurationError
+from tests.providers.vendor import heard, say
+
+PARROT = '''
+from steadyvoice.providers.provider import Accepted, Audio, Offer
+
+class Parrot:
+    """Says what it hears, in bytes."""
+
+    local = True
+
+    def __init__(self, *, name="parrot"):
+        self.name = name
+
+    def offer(self, request):
+        return Offer(request.format, "polly")
+
+    async def speak(self, request, offer, *, connection_timeout):
+        yield Accepted()
+        yield Audio(request.text.encode())
+
+    async def aclose(self):
+        pass
+'''
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a package and its entry points where Python looks for them."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def put(package: str, module: str, **entry_points: str) -> None:
+        (tmp_path / f"{package}.py").write_text(module)
+        described = tmp_path / f"{package}-1.2.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+        lines = [f"{kind} = {package}:{target}" for kind, target in entry_points.items()]
+        (described / "entry_points.txt").write_text("\n".join(["[steadyvoice.providers]", *lines, ""]))
+
+    return put
+
+
+def test_ours_are_kinds_like_any_other() -> None:
+    assert {"elevenlabs", "openai", "espeak", "tone"} <= set(kinds())
+    assert load("elevenlabs") is ElevenLabs
+    assert kinds()["elevenlabs"].origin.startswith("steadyvoice ")
+
+
+async def test_another_packages_provider_speaks_by_its_kind(install: Install) -> None:
+    install("parrot_of_tests", PARROT, parrot="Parrot")
+
+    provider = load("parrot")(name="pet")
+    result = await heard(provider, say("Hello"))
+
+    assert provider.name == "pet"
+    assert (result.accepted, result.data) == ([Accepted()], b"Hello")
+    assert kinds()["parrot"](name="same").name == "same"
+
+
+def test_a_broken_package_harms_nobody_who_does_not_use_it(install: Install) -> None:
+    install("broken_of_tests", "import a_module_that_is_not_there", broken="Anything")
+
+    assert load("elevenlabs") is ElevenLabs
+    assert "broken" in kinds()
+    with pytest.raises(TTSConfigurationError, match=r"'broken' comes from broken_of_tests 1\.2.*a_module_that_is_not"):
+        load("broken")
+
+
+@pytest.mark.parametrize("module", ["raise SystemError('odd')", "Other = 1"])
+def test_whatever_a_package_does_when_it_is_imported_becomes_one_error(
+    install: Install, module: str, request: pytest.FixtureRequest
+) -> None:
+    package = f"odd_of_tests_{request.node.callspec.indices['module']}"
+    install(package, module, odd="Missing")
+
+    with pytest.raises(TTSConfigurationError, match=rf"'odd' comes from {package} 1\.2"):
+        load("odd")
+
+
+def test_a_kind_that_is_no_class_is_refused(install: Install) -> None:
+    install("number_of_tests", "FIVE = 5", number="FIVE")
+
+    with pytest.raises(TTSConfigurationError, match="no class or function"):
+        load("number")
+
+
+def test_nobody_takes_the_place_of_one_of_ours(install: Install) -> None:
+    install("impostor_of_tests", PARROT, elevenlabs="Parrot")
+
+    assert load("elevenlabs") is ElevenLabs
+
+
+def test_an_unknown_kind_is_told_with_what_there_is() -> None:
+    with pytest.raises(TTSConfigurationError, match=r"'polly'.*elevenlabs.*openai.*install") as refused:
+        load("polly")
+
+    assert refused.value.kind.value == "misconfigured"
