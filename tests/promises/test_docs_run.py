@@ -1,0 +1,170 @@
+"""What the documentation shows can be done: its examples run, its commands exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from .house import ROOT
+from .pages import PAGES, README, Block, all_blocks, blocks, dead_links, make_targets_named, steadyvoice_calls
+
+RUNNABLE = [block for block in all_blocks() if block.runs]
+SETTINGS = [block for block in all_blocks() if block.language == "toml"]
+
+# Examples may talk to a server they started themselves, and to nobody else.
+OFFLINE = """
+import runpy, sys
+
+def stay_home(event, args):
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event == "socket.connect":
+        host = args[1][0] if isinstance(args[1], tuple) else None
+    else:
+        return
+    if host not in (None, "localhost", "127.0.0.1", "::1"):
+        raise RuntimeError(f"an example asks for the network: {host}")
+
+sys.addaudithook(stay_home)
+runpy.run_path("example.py", run_name="__main__")
+"""
+
+
+def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run an example as a stranger would: in an empty directory, without keys, configuration or network."""
+    (directory / "example.py").write_text(code, "utf-8")
+    ours = re.compile(r"STEADYVOICE|ELEVENLABS|OPENAI|KEY|TOKEN|SECRET")
+    environment = {name: value for name, value in os.environ.items() if not ours.search(name)}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", OFFLINE],
+        cwd=directory,
+        env=environment | {"HOME": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("block", RUNNABLE, ids=str)
+def test_an_example_that_says_it_runs_does(block: Block, tmp_path: Path) -> None:
+    assert block.language == "python"
+    done = run(block.code, tmp_path)
+    assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_readme_has_an_example_that_runs() -> None:
+    assert "README.md" in [block.page for block in RUNNABLE]
+
+
+@pytest.mark.parametrize("block", SETTINGS, ids=str)
+def test_settings_shown_are_toml(block: Block) -> None:
+    assert tomllib.loads(block.code)
+
+
+def test_readme_begins_with_make_demo_and_make_test() -> None:
+    assert make_targets_named(README.read_text("utf-8"))[:2] == ["demo", "test"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_named_is_in_the_makefile(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert "test" in targets
+    assert set(make_targets_named(page.read_text("utf-8"))) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_named_is_there(page: Path) -> None:
+    known = options_by_command()
+    for command, options in steadyvoice_calls(page.read_text("utf-8")):
+        assert command in known, f"{page.name} names `steadyvoice {command}`; there is {', '.join(known)}"
+        assert set(options) <= known[command], f"{page.name}: `steadyvoice {command}` takes {sorted(known[command])}"
+
+
+def test_readme_shows_how_to_say_something() -> None:
+    assert "say" in [command for command, _ in steadyvoice_calls(README.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_leads_nowhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def options_by_command() -> dict[str, set[str]]:
+    import typer
+    from typer.core import TyperGroup
+
+    from steadyvoice.cli.app import app
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return {
+        name: {"--help", "-h", *(option for parameter in command.params for option in parameter.opts)}
+        for name, command in group.commands.items()
+    }
+
+
+# The reader itself, on a page that has everything.
+PAGE = dedent("""\
+    # A page
+
+    <!-- runs -->
+    ```python
+    print("hello")
+    ```
+
+    ```python
+    print(not_run)
+    ```
+
+    ```sh
+    make PYTHON=python3.13 demo   # make tea
+    $ .venv/bin/steadyvoice say "make haste" -o a.mp3 && steadyvoice status --json | jq .
+    echo hi | steadyvoice say - --format=wav > a.wav
+    ```
+
+    Indented:
+
+        make lint
+        uv pip compile --all \\
+          --steadyvoice
+
+    The end: `make nothing`.
+    """)
+
+
+def test_examples_commands_and_targets_are_found_on_a_page() -> None:
+    assert [(block.line, block.language, block.runs) for block in blocks("p", PAGE)] == [
+        (4, "python", True),
+        (8, "python", False),
+        (12, "sh", False),
+    ]
+    assert make_targets_named(PAGE) == ["demo", "lint"]
+    assert steadyvoice_calls(PAGE) == [("say", ["-o"]), ("status", ["--json"]), ("say", ["--format"])]
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import warnings; warnings.warn('old')", "UserWarning: old"),
+        ("import urllib.request; urllib.request.urlopen('http://example.com')", "asks for the network: example.com"),
+        ("import os; print(os.environ['OPENAI_API_KEY'])", "KeyError"),
+        ("open('README.md')", "FileNotFoundError"),
+    ],
+)
+def test_an_example_that_does_not_run_is_seen(
+    code: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    done = run(code, tmp_path)
+    assert done.returncode != 0
+    assert complaint in done.stderr
