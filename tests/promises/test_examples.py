@@ -1,0 +1,45 @@
+"""Every example runs, alone and without a key, and does what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+EXPECTED = {
+    "fall_back.py": ["1: substituted by tone", "4: substituted by tone", "elevenlabs (refused)", "circuit open"],
+    "guard_anything.py": ["failed: no route", "refused: "],
+    "stream_captions.py": ["spoken: ", "15 words"],
+}
+LEFT_BEHIND = {
+    "fall_back.py": [f"sentence-{number}.wav" for number in range(1, 5)],
+    "guard_anything.py": [],
+    "stream_captions.py": ["tale.mp3", "tale.vtt"],
+}
+
+
+def test_every_example_is_run_here() -> None:
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_an_example_does_what_it_says(name: str, tmp_path: Path) -> None:
+    keyless = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name],
+        cwd=tmp_path,
+        env=keyless,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert ran.returncode == 0, ran.stderr
+    for words in EXPECTED[name]:
+        assert words in ran.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(LEFT_BEHIND[name])
+    assert all(path.stat().st_size for path in tmp_path.iterdir())
