@@ -94,6 +94,16 @@ def test_too_few_bytes_are_no_verdict(name: str, head: bytes) -> None:
     assert look(head, "audio/mpeg", name) in (NeedMore(), NotAudio("HTML: '<'"))
 
 
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64"])
+def test_a_tag_may_stand_before_mp3_and_aac(name: str) -> None:
+    assert look(b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", name) == Audio()
+
+
+@pytest.mark.parametrize("head", [b"\0\0\0\x1cftypM4A ", b"\x1aE\xdf\xa3webm", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"])
+def test_containers_we_do_not_speak_are_named_as_such(head: bytes) -> None:
+    assert look(head, "audio/mp4", "mp3_44100_128") == NotAudio("another container, where mp3_44100_128 was promised")
+
+
 def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
     middle = in_format("mp3_44100_128", 0.3)[100:]
 

@@ -85,19 +85,6 @@ def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
     assert meter.seconds == 0.0
 
 
-def test_tags_and_pictures_before_an_mp3_take_no_time() -> None:
-    picture = b"\xff\xfb\x90\xc4" * 5000
-    size = bytes(len(picture) >> shift & 0x7F for shift in (21, 14, 7, 0))
-    tag = b"ID3\x04\x00\x00" + size + picture
-    audio = in_format("mp3_44100_128")
-
-    meter = Meter(AudioFormat.parse("mp3_44100_128"))
-    for at in range(0, len(tag + audio), 999):
-        meter.feed((tag + audio)[at : at + 999])
-
-    assert meter.seconds == metered(audio, "mp3_44100_128")
-
-
 def test_the_frame_with_an_encoders_tag_takes_no_time() -> None:
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp3") as container:

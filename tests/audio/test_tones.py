@@ -19,6 +19,7 @@ from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 from .sounds import ONE_OF_EACH, hum
 
 TEXT = "The quick brown fox jumps over a naïve façade — 你好 世界 🎉 aaaa pppp 0 1."
+HARD_CASES = [(name, pitch) for name in ("ulaw_8000", "mp3_22050_32", "aac_24000_64") for pitch in (0.5, 1.5, 2.0)]
 SOME_RATES = st.sampled_from([8000, 24000])
 
 
@@ -30,8 +31,7 @@ def read(samples: array[int], rate: int = 8000) -> list[str]:
     return words_in(samples.tobytes(), f"pcm_{rate}")
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-@pytest.mark.parametrize("pitch", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("name", "pitch"), [*((name, 1.0) for name in FORMAT_NAMES), *HARD_CASES])
 def test_every_format_carries_every_word(name: str, pitch: float) -> None:
     format = AudioFormat.parse(name)
     pcm, _ = tones(TEXT, sample_rate=format.sample_rate, pitch=pitch)
@@ -41,7 +41,7 @@ def test_every_format_carries_every_word(name: str, pitch: float) -> None:
     assert words_in(audio, format) == TEXT.split()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=st.text(st.characters(codec=None), max_size=30), rate=SOME_RATES, seed=st.integers(0, 99))
 def test_any_text_can_be_read_back(text: str, rate: int, seed: int) -> None:
     pcm, _ = tones(text, sample_rate=rate, seed=seed)
@@ -120,7 +120,8 @@ def test_an_impossible_pitch_is_refused(pitch: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1))
 def test_a_word_cut_short_is_not_reported(place: float) -> None:
-    pcm, alignment = tones(TEXT, sample_rate=8000)
+    text = "aaa bc 世 d"
+    pcm, alignment = tones(text, sample_rate=8000)
     cut = place * alignment.ends[-1]
 
     front = words_in(pcm[: 2 * round(cut * 8000)], "pcm_8000")
@@ -128,10 +129,10 @@ def test_a_word_cut_short_is_not_reported(place: float) -> None:
 
     words = alignment.words()
     certain = [word.text for word in words if word.end <= cut]
-    assert front in (certain, TEXT.split()[: len(certain) + 1])
+    assert front in (certain, text.split()[: len(certain) + 1])
     assert len(front) == len(certain) or words[len(certain)].end - cut < 0.03
     after = [word.text for word in words if word.start >= cut]
-    assert back in (after, TEXT.split()[-len(after) - 1 :])
+    assert back in (after, text.split()[-len(after) - 1 :])
     assert len(back) == len(after) or cut - words[-len(after) - 1].start < 0.064  # its letters are whole
 
 

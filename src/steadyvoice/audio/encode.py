@@ -99,7 +99,7 @@ class _Encoded:
             self._sink,
             "w",
             format=recipe.container,
-            container_options={"flush_packets": "1", "fflags": "+bitexact", **recipe.container_options},
+            container_options={"fflags": "+bitexact", **recipe.container_options},
         )
         self._stream = _stream(self._container, format, recipe)
         self._stream.codec_context.open()
@@ -121,7 +121,6 @@ class _Encoded:
     def finish(self) -> bytes:
         if self._rest:
             self._encode(bytes(self._rest))
-            self._rest.clear()
         self._mux(self._stream.encode(None))
         self._container.close()
         return self._sink.taken()

@@ -33,7 +33,6 @@ class Resampler:
     def finish(self) -> bytes:
         """Give the last samples."""
         ready = self._resampled(bytes(self._rest)) if self._rest else b""
-        self._rest.clear()
         return ready + (laid_out(self._resampler.resample(None)) if self._resampler else b"")
 
     def _resampled(self, block: bytes) -> bytes:
