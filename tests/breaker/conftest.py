@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,6 @@ from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import DOORS, CallersMistakeError, Door, Story
 
 Tell = Callable[..., Story]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_event_loop_left_over() -> None:
-    """A synchronous test has no event loop; without this, looptime makes it one and nobody closes it."""
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from steadyvoice.breaker import (
     ConfigChanged,
     Event,
     StateChanged,
+    WouldHaveOpened,
 )
 from steadyvoice.breaker.testing import VirtualClock
 
@@ -55,6 +56,21 @@ def test_what_was_noticed_later_bears_the_time_it_happened(clock: VirtualClock) 
     assert event is not None
     assert (event.at, event.wall.timestamp()) == (1005, 1_700_000_000 - 20)
     permit.ignore()
+
+
+def test_what_opens_at_once_tells_of_a_window_without_what_is_too_old(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=10), clock=clock)
+    events: list[Event] = []
+    breaker.subscribe(events.append)
+    breaker.acquire().success()
+    clock.advance(20)
+    for by_hand in (breaker.monitor, breaker.close):
+        by_hand()
+        breaker.acquire().success()
+        clock.advance(10.05)
+        breaker.acquire().failure(trip=True)
+    opened = [event for event in events if isinstance(event, StateChanged | WouldHaveOpened)]
+    assert [event.calls for event in opened] == [0, 1, 1, 1]
 
 
 def test_listeners_may_come_with_the_breaker(clock: VirtualClock) -> None:

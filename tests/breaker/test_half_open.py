@@ -40,6 +40,15 @@ def test_a_failed_probe_opens_it_at_once_and_the_cooldown_starts_anew(tell: Tell
     assert story.refused().retry_after == 60
 
 
+def test_probes_leave_the_window_that_opened_the_circuit_as_it_was(tell: Tell) -> None:
+    story = tell(window_size=4, minimum_calls=4, success_threshold=3)
+    story.play("SSFF")
+    story.clock.advance(60)
+    story.play("SF")
+    snapshot = story.breaker.snapshot()
+    assert (snapshot.state, snapshot.calls, snapshot.failures) == ("open", 4, 2)
+
+
 @pytest.mark.parametrize("letter", ["X", "C"])
 def test_a_probe_that_says_nothing_gives_its_permit_back(tell: Tell, letter: str) -> None:
     story = tell(window_size=1, success_threshold=2)

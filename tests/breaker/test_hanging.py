@@ -162,6 +162,18 @@ def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
     assert len(permits) == 2
 
 
+def test_a_hanging_call_is_judged_with_what_the_window_holds_by_then(clock: VirtualClock) -> None:
+    breaker = hanging(clock, window_seconds=10, hung_after=15, minimum_calls=3)
+    for _ in range(2):
+        breaker.acquire().failure()
+    permit = breaker.acquire()
+    clock.advance(15)
+    breaker.acquire().ignore()
+    assert breaker.state == "closed"
+    assert breaker.snapshot().failures == 1
+    permit.ignore()
+
+
 def test_a_hanging_probe_has_failed(clock: VirtualClock) -> None:
     breaker = hanging(clock, half_open_timeout=60, cooldown_period=60, minimum_calls=1)
     breaker.acquire().failure()

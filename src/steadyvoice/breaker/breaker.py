@@ -178,7 +178,9 @@ class CircuitBreaker:
     def snapshot(self) -> Snapshot:
         """Everything there is to know, at one moment; taking it changes nothing."""
         with self._lock:
-            now = self._take_in_ticks()
+            now = self._clock()
+            if self._era.quiet:
+                self._take_in_ticks(now)
             snapshot = snapshot_of(self._machine, self._history, now)
             self._settle_down(now)
         return snapshot
@@ -414,24 +416,27 @@ class CircuitBreaker:
     # ---------------------------------------------------------------- a locked section: begin, machine, settle down
 
     def _begin(self) -> float:
-        now = self._take_in_ticks()
-        while self._dropped:
-            self._machine.drop(self._dropped.popleft(), now)
+        now = self._clock()
+        if self._era.quiet:
+            self._take_in_ticks(now)
+        if self._dropped:
+            self._bury(self._dropped, now)
         return now
 
-    def _take_in_ticks(self) -> float:
-        now = self._clock()
-        era = self._era
-        if era.quiet:
-            era.quiet = False
-            self._machine.reconcile(era, now)
-        return now
+    def _take_in_ticks(self, now: float) -> None:
+        self._era.quiet = False
+        self._machine.reconcile(self._era, now)
+
+    def _bury(self, dropped: deque[Flight], now: float) -> None:
+        while dropped:
+            self._machine.drop(dropped.popleft(), now)
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine
         if machine.events:
             self._publish(machine.take_events(), now)
-        machine.rest()
+        if machine.plain:
+            machine.rest()
         self._era = machine.era
 
     def _publish(self, events: list[Event], now: float) -> None:

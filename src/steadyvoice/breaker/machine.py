@@ -9,6 +9,7 @@ Time alone moves nothing until somebody comes by; but then what time did is done
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -66,6 +67,7 @@ TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyTyp
 )
 
 REMEMBERED_FAILURES = 10
+ALWAYS, NEVER = -math.inf, math.inf
 
 
 class Refusal(NamedTuple):
@@ -90,8 +92,8 @@ class Machine:
     __slots__ = (
         "_closed_at",
         "_counting",
+        "_due",
         "_held",
-        "_plain",
         "_running",
         "_suspects",
         "_warned",
@@ -107,6 +109,7 @@ class Machine:
         "name",
         "opened_at",
         "outage_at",
+        "plain",
         "probe_slow",
         "probe_successes",
         "reason",
@@ -149,13 +152,14 @@ class Machine:
         self.era = Era(CLOSED)
         self._begin_era()
         self.watch(False)
-        self.rest()
+        if self.plain:
+            self.rest()
 
     # ---------------------------------------------------------------- a call
 
     def admit(self, now: float) -> Flight | Refusal:
         """Leave to make one call, or the reason why not."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         if self.until is not None and now >= self.until:
             self._time_is_up(now)
@@ -163,26 +167,26 @@ class Machine:
             return self._refuse(now)
         flight = Flight(self.era, now)
         if self.tracking:
-            self._running[flight] = None
+            self._track(flight)
         return flight
 
     def succeed(self, flight: Flight, now: float, duration: float | None = None) -> None:
         """The call did what it was asked to."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         if self._lands(flight, now):
             self._succeeded(now, flight.latency(now) if duration is None else duration)
 
     def fail(self, flight: Flight, now: float, failure: Failure, duration: float | None = None) -> None:
         """The call did not."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         if self._lands(flight, now):
             self._failed(now, failure, flight.latency(now) if duration is None else duration)
 
     def ignore(self, flight: Flight, now: float) -> None:
         """The call says nothing about the provider: cancelled, dropped, or the caller's own mistake."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         self.drop(flight, now)
 
@@ -198,7 +202,7 @@ class Machine:
 
     def abandon(self, flight: Flight, now: float) -> None:
         """The consumer left: a success if something useful had come and the next was not overdue."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         if flight.useful_at is None or flight in self._suspects:
             self.ignore(flight, now)
@@ -207,7 +211,7 @@ class Machine:
 
     def progress(self, flight: Flight, now: float, *, held: bool = False) -> None:
         """Something useful arrived; with `held`, the consumer has it now and the call's clocks stand still."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         if flight.useful_at is None:
             flight.useful_at = now
@@ -217,7 +221,7 @@ class Machine:
 
     def resume(self, flight: Flight, now: float) -> None:
         """The consumer wants more; the call's clocks run again, from the start."""
-        if self.tracking:
+        if now >= self._due:
             self.advance(now)
         self._restart(flight, now, held=False)
 
@@ -234,11 +238,10 @@ class Machine:
             self.late += new
 
     def rest(self) -> None:
-        """End a locked section: may plain successes stay uncounted until the next one?"""
-        if self._plain:
-            window = self.window
-            enough = not window.failures or window.calls >= self.config.minimum
-            self.era.quiet = self._counting and enough and self.until is None
+        """End a locked section of a plain circuit: may successes stay uncounted until the next one?"""
+        window = self.window
+        enough = not window.failures or window.calls >= self.config.minimum
+        self.era.quiet = self._counting and enough and self.until is None
 
     def _lands(self, flight: Flight, now: float) -> bool:
         """Settle the flight; whether its result still counts."""
@@ -260,12 +263,14 @@ class Machine:
         if self.watched:
             self._record(Outcome.SUCCESS, duration, None, now)
         slow = self._is_slow(duration)
-        if self._counting:
-            self.window.add(now, 0.0, slow)
-            self.streak = 0
-            self._judge(now)
-        else:
+        if not self._counting:
             self._probe_succeeded(now, slow)
+            return
+        window = self.window
+        window.add(now, 0.0, slow)
+        self.streak = 0
+        if window.failures or slow or window.slow or self._suspects or self._warned:
+            self._judge(now)
 
     def _failed(self, now: float, failure: Failure, duration: float | None) -> None:
         self.failures += 1
@@ -275,7 +280,8 @@ class Machine:
         if not self._counting:
             self._open(now, Verdict(Cause.PROBE_FAILED, f"a probe failed: {failure.kind}"), failure.cooldown)
             return
-        self.window.add(now, failure.weight, self._is_slow(duration))
+        slow = self._is_slow(duration)
+        self.window.add(now, failure.weight, slow)
         self.streak += failure.weight
         if failure.trip:
             self._condemn(now, Verdict(Cause.TRIPPED, f"opened at once by {failure.kind}"), failure.cooldown)
@@ -351,6 +357,7 @@ class Machine:
         return None
 
     def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
+        self.window.expire(now)
         if self.state is CLOSED:
             self._open(now, verdict, named)
         elif not self._warned:
@@ -378,18 +385,19 @@ class Machine:
         """Do what time has done since somebody last came by, as of when it was due."""
         if self.state is HALF_OPEN:
             self._end_leases(now)
-        elif self._running and self.config.hung_after is not None:
+        elif self.config.hung_after is not None:
             self._suspect_the_silent(now, self.config.hung_after)
 
     def _suspect_the_silent(self, now: float, patience: float) -> None:
         while self._running:
             oldest = next(iter(self._running))  # insertion order is the order of `since`
-            due = oldest.since + patience
+            self._due = due = oldest.since + patience
             if due > now:
                 return
             del self._running[oldest]
             self._suspects[oldest] = None
             self._judge(due)
+        self._due = NEVER
 
     def _end_leases(self, now: float) -> None:
         """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
@@ -462,7 +470,7 @@ class Machine:
         self.watched = watched
         config = self.config
         timeless = config.hung_after is None and config.slow_call_duration is None
-        self._plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
+        self.plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
 
     def reinstate(self, state: CircuitState, now: float, reason: str, until: float | None) -> None:
         """Take up a state from before a restart; the table of transitions does not apply to a new life."""
@@ -472,6 +480,7 @@ class Machine:
     def _heed_hanging(self, now: float) -> None:
         patience = self.config.hung_after
         self.tracking = self.state is HALF_OPEN or (self._counting and patience is not None)
+        self._due = ALWAYS if self.tracking else NEVER
         if self.state is HALF_OPEN:
             return
         self._running, self._suspects = {**self._suspects, **self._running}, {}
@@ -510,6 +519,7 @@ class Machine:
         self._announce(to, at, verdict, until)
 
     def _announce(self, to: CircuitState, at: float, verdict: Verdict, until: float | None) -> None:
+        self.window.expire(at)
         before, self.state, self.until, self.reason = self.state, to, until, verdict.reason
         if before is not to:
             self._emit(
@@ -533,6 +543,7 @@ class Machine:
         self.era = Era(self.state)
         self._counting = self.state in (CLOSED, MONITORING)
         self.tracking = self.state is HALF_OPEN or (self._counting and self.config.hung_after is not None)
+        self._due = ALWAYS if self.state is HALF_OPEN else NEVER  # the earliest that `advance` can have work
         self._running = {}
         self._suspects = {}
         self._held = {}
@@ -543,7 +554,15 @@ class Machine:
         if self.tracking and not flight.settled and flight.era is self.era:
             self._untrack(flight)
             flight.since = now
-            (self._held if held else self._running)[flight] = None
+            if held:
+                self._held[flight] = None
+            else:
+                self._track(flight)
+
+    def _track(self, flight: Flight) -> None:
+        self._running[flight] = None
+        if self._due == NEVER and self.config.hung_after is not None:
+            self._due = flight.since + self.config.hung_after
 
     def _untrack(self, flight: Flight) -> None:
         if flight in self._running:

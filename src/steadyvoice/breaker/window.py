@@ -6,6 +6,7 @@ no threshold and no state. A run of plain successes is only a number, so a healt
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
@@ -29,7 +30,7 @@ class Run(NamedTuple):
 
 
 class Window(Protocol):
-    """Outcomes in, counts out."""
+    """Outcomes in, counts out. The counts are right after `expire(now)`."""
 
     calls: int
     failures: float
@@ -119,7 +120,7 @@ class TimeWindow:
     is empty, without anybody having emptied it.
     """
 
-    __slots__ = ("_buckets", "_failed", "calls", "failures", "seconds", "slow")
+    __slots__ = ("_buckets", "_failed", "_newest", "_width", "calls", "failures", "seconds", "slow")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -127,10 +128,14 @@ class TimeWindow:
         self.failures = 0.0
         self.slow = 0
         self._failed = 0
+        self._width = seconds / BUCKETS
+        self._newest = _Bucket(-math.inf)
         self._buckets: deque[_Bucket] = deque()
 
     def add(self, now: float, weight: float, slow: bool) -> None:
-        bucket = self._bucket(now)
+        bucket = self._newest
+        if now - bucket.begin >= self._width:
+            bucket = self._begin_bucket(now)
         bucket.calls += 1
         self.calls += 1
         if weight:
@@ -174,10 +179,13 @@ class TimeWindow:
         self.slow += run.slow
 
     def _bucket(self, now: float) -> _Bucket:
+        return self._begin_bucket(now) if now - self._newest.begin >= self._width else self._newest
+
+    def _begin_bucket(self, now: float) -> _Bucket:
         self.expire(now)
-        if not self._buckets or now - self._buckets[-1].begin >= self.seconds / BUCKETS:
-            self._buckets.append(_Bucket(now))
-        return self._buckets[-1]
+        self._newest = _Bucket(now)
+        self._buckets.append(self._newest)
+        return self._newest
 
 
 class _Bucket:
