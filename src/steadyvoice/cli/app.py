@@ -88,3 +88,28 @@ def say(
 
         order = command.Order(text, output, voice, provider, format, config, play)
         raise typer.Exit(command.say(order))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for the files it ends in.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Live through an outage: half a minute, without any key or network.
+
+    A simulated vendor fails, hangs and recovers, while a caller says fifteen sentences through steadyvoice, and
+    the same fifteen without it. You see who speaks and every change of the circuit as it happens; what is left is
+    a sound file with captions, and a picture of it all.
+
+      steadyvoice demo
+      steadyvoice demo --out /tmp/demo
+
+    [bold]Exit status[/bold]: 0 if the story went as told; 2 asked wrongly; 4 if it did not.
+    """
+    from steadyvoice.cli.complaint import reported
+
+    with reported(debug):
+        from steadyvoice.cli.demo.command import demo as tell
+
+        raise typer.Exit(tell(out, seed=seed))

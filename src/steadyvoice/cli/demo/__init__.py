@@ -1,0 +1,1 @@
+"""The demo: a story as data, lived through, told in a terminal, drawn and recorded."""

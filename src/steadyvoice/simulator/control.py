@@ -1,0 +1,83 @@
+"""The simulator's own doors, under /sim: look in the ledger, change the faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from steadyvoice.simulator.acts import FaultError
+from steadyvoice.simulator.faults import Fault
+from steadyvoice.simulator.notation import parse_fault, read_fault, write_fault
+from steadyvoice.simulator.vendor import Vendor
+
+LEDGER_PATH = "/sim/ledger"
+FAULTS_PATH = "/sim/faults"
+
+
+class Control:
+    """GET the ledger; GET, POST (one more), PUT (instead of all) and DELETE faults."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
+
+    def routes(self) -> list[web.RouteDef]:
+        """All there are."""
+        return [
+            web.get(LEDGER_PATH, self._ledger, allow_head=False),
+            web.get(FAULTS_PATH, self._list, allow_head=False),
+            web.post(FAULTS_PATH, self._add),
+            web.put(FAULTS_PATH, self._set),
+            web.delete(FAULTS_PATH, self._clear),
+        ]
+
+    async def _ledger(self, request: web.Request) -> web.Response:
+        return web.json_response(self._vendor.ledger.as_dict())
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return self._faults()
+
+    async def _add(self, request: web.Request) -> web.Response:
+        return await self._changed(request, self._vendor.faults.add)
+
+    async def _set(self, request: web.Request) -> web.Response:
+        return await self._changed(request, self._vendor.faults.set)
+
+    async def _clear(self, request: web.Request) -> web.Response:
+        self._vendor.faults.clear()
+        return self._faults()
+
+    async def _changed(self, request: web.Request, change: Callable[..., None]) -> web.Response:
+        try:
+            faults = read_faults(await request.text())
+        except FaultError as error:
+            return web.json_response({"error": str(error)}, status=422)
+        change(*faults)
+        return self._faults()
+
+    def _faults(self) -> web.Response:
+        return web.json_response({"faults": [write_fault(fault) for fault in self._vendor.faults]})
+
+
+def read_faults(text: str) -> list[Fault]:
+    """Read what was posted: a fault, or a list of them, each as JSON or as it would stand in the header.
+
+    Raises FaultError.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = text
+    return [_fault(each) for each in (told if isinstance(told, list) else [told])]
+
+
+def _fault(told: Any) -> Fault:
+    match told:
+        case str():
+            return parse_fault(told)
+        case dict():
+            return read_fault(told)
+        case _:
+            raise FaultError(f'a fault is written {{"fault": "stall", "after": 0.8}} or stall;after=0.8, got {told!r}')

@@ -1,0 +1,124 @@
+"""The vendors' doors: which path leads where."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from steadyvoice.simulator import elevenlabs, openai
+from steadyvoice.simulator.answer import Answer, json_answer
+from steadyvoice.simulator.faults import Call
+from steadyvoice.simulator.order import Order
+from steadyvoice.simulator.vendor import Vendor
+from steadyvoice.simulator.visit import Visit
+from steadyvoice.wire import elevenlabs as elevenlabs_wire
+from steadyvoice.wire import elevenlabs_account, elevenlabs_models
+from steadyvoice.wire import openai as openai_wire
+from steadyvoice.wire.elevenlabs import Form
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Doors:
+    """Answers for one vendor. The websockets' doors will stand beside these."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
+
+    def routes(self) -> list[web.RouteDef]:
+        """All there are."""
+        speech = [
+            web.post(f"{elevenlabs_wire.SPEECH_PATH}/{{voice}}{form.value}", partial(self._speak, form))
+            for form in Form
+        ]
+        documents: dict[str, Callable[[], Any]] = {
+            elevenlabs_wire.VOICES_PATH: self._voices,
+            elevenlabs_wire.VOICES_V2_PATH: partial(self._voices, version=2),
+            elevenlabs_wire.USER_PATH: lambda: elevenlabs_account.user_body("simulator", self._subscription),
+            elevenlabs_wire.SUBSCRIPTION_PATH: lambda: elevenlabs_account.subscription_body(self._subscription),
+        }
+        lists = [_get(path, partial(self._list, _endpoint(path), document)) for path, document in documents.items()]
+        return [
+            *speech,
+            *lists,
+            web.post(openai_wire.SPEECH_PATH, self._speak_openai),
+            _get(elevenlabs_wire.MODELS_PATH, self._models),
+            web.route("*", "/{path:.*}", _nobody),
+        ]
+
+    async def _speak(self, form: Form, request: web.Request) -> web.StreamResponse:
+        voice = request.match_info["voice"]
+
+        async def answer(visit: Visit) -> Answer:
+            dialect, credit, gate = self._vendor.elevenlabs, self._vendor.credit, self._vendor.gate
+            order = dialect.order(form, voice, request.query, visit.body)
+            visit.note(order)
+            visit.befall(_call(order))
+            current = await visit.take_place()
+            credit.charge(len(order.text))
+            visit.accept(len(order.text))
+            return await visit.spoken(order, dialect.headers(visit.request_id, len(order.text), current, gate.limit))
+
+        visit = Visit(self._vendor, request, self._vendor.elevenlabs, elevenlabs.endpoint(form))
+        return await visit.serve(answer)
+
+    async def _speak_openai(self, request: web.Request) -> web.StreamResponse:
+        async def answer(visit: Visit) -> Answer:
+            order = self._vendor.openai.order(visit.body)
+            visit.note(order)
+            visit.befall(_call(order))
+            visit.accept(len(order.text))
+            return await visit.spoken(order, self._vendor.openai.headers(visit.request_id))
+
+        return await Visit(self._vendor, request, self._vendor.openai, openai.ENDPOINT).serve(answer)
+
+    async def _list(self, endpoint: str, document: Callable[[], Any], request: web.Request) -> web.StreamResponse:
+        async def answer(visit: Visit) -> Answer:
+            visit.befall(Call(endpoint))
+            return json_answer(document())
+
+        return await Visit(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(answer)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        """One path, two vendors: who comes with a Bearer token means OpenAI's."""
+        if not request.headers.get("authorization", "").lower().startswith("bearer "):
+            return await self._list("models", self._elevenlabs_models, request)
+
+        async def answer(visit: Visit) -> Answer:
+            visit.befall(Call("models"))
+            names = (*openai_wire.MODELS, *self._vendor.settings.models)
+            return json_answer(openai_wire.models_body(names), headers=self._vendor.openai.headers(visit.request_id))
+
+        return await Visit(self._vendor, request, self._vendor.openai, "models").serve(answer)
+
+    @property
+    def _subscription(self) -> elevenlabs_account.Subscription:
+        return self._vendor.credit.subscription
+
+    def _voices(self, version: int = 1) -> dict[str, Any]:
+        own = {f"Voice {number}": voice for number, voice in enumerate(self._vendor.settings.voices, start=1)}
+        return elevenlabs_models.voices_body({**elevenlabs_models.VOICES, **own}, version=version)
+
+    def _elevenlabs_models(self) -> list[dict[str, Any]]:
+        own = [elevenlabs_models.model_facts(model) for model in self._vendor.settings.models]
+        return elevenlabs_models.models_body([*elevenlabs_models.MODELS.values(), *own])
+
+
+def _endpoint(path: str) -> str:
+    """The path without its version."""
+    return path.split("/", 2)[2]
+
+
+def _get(path: str, handler: Handler) -> web.RouteDef:
+    return web.get(path, handler, allow_head=False)
+
+
+def _call(order: Order) -> Call:
+    return Call(order.endpoint, order.voice, len(order.text))
+
+
+async def _nobody(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"detail": "Not Found"}, status=404)

@@ -1,0 +1,174 @@
+"""ElevenLabs' doors as the vendor keeps them: what is taken, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from steadyvoice.simulator.answer import Answer, json_answer
+from steadyvoice.simulator.order import Order, Wrapping
+from steadyvoice.simulator.refusal import Refusal, RefusedError
+from steadyvoice.simulator.settings import Settings
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.wire import elevenlabs, elevenlabs_errors, elevenlabs_models, openai_errors
+from steadyvoice.wire.complaint import header
+from steadyvoice.wire.elevenlabs import Form, SpeechCall
+from steadyvoice.wire.elevenlabs_errors import CODES, Generation
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
+
+WRAPPINGS: Mapping[Form, Wrapping] = {
+    Form.WHOLE: Wrapping.WHOLE,
+    Form.STREAM: Wrapping.STREAM,
+    Form.TIMED: Wrapping.TIMED,
+    Form.TIMED_STREAM: Wrapping.TIMED_STREAM,
+}
+
+
+class ElevenLabsDialect:
+    """Reads requests and writes answers as ElevenLabs does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._voices = {*elevenlabs_models.VOICES.values(), *settings.voices}
+        self._models = {*elevenlabs_models.MODELS, *settings.models}
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Let any key pass, unless they are named."""
+        key = header(headers, elevenlabs.KEY_HEADER)
+        if not key:
+            message = "Neither authorization header nor xi-api-key received, please provide one."
+            raise RefusedError(Refusal("needs_authorization", message))
+        if self._settings.keys and key not in self._settings.keys:
+            raise RefusedError(Refusal("invalid_api_key", "Invalid API key"))
+
+    def order(self, form: Form, voice: str, query: Mapping[str, str], body: bytes) -> Order:
+        """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
+        try:
+            call = elevenlabs.read_call(query, body)
+        except UnreadableRequestError as error:
+            raise RefusedError(Refusal(status=422, issues=error.issues)) from error
+        if voice not in self._voices:
+            message = f"A voice with voice_id {voice} was not found."
+            raise RefusedError(Refusal("voice_not_found", message, param="voice_id"))
+        self._check_model(call)
+        speed = _checked_voice_settings(call.settings.get("voice_settings") or {})
+        format = AudioFormat.parse(call.output_format)
+        seed = call.settings.get("seed") or 0
+        return Order(endpoint(form), call.text, voice, call.model_id, format, WRAPPINGS[form], seed, speed)
+
+    def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
+        """What comes with every success."""
+        receipt = elevenlabs.Receipt(request_id, cost, current, maximum)
+        return {**receipt.headers(), "history-item-id": request_id[::-1], **_every_answer(request_id)}
+
+    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+        """Put a refusal in ElevenLabs' words, in the form that it or the settings ask for."""
+        status, document = self._complaint(refusal, request_id)
+        headers = _every_answer(request_id)
+        if refusal.retry_after is not None:
+            headers["retry-after"] = f"{refusal.retry_after:g}"
+        return json_answer(document, status=status, headers=headers)
+
+    def error_line(self, code: str) -> bytes:
+        """Write an error where a line of JSON belongs."""
+        _, document = self._complaint(Refusal(code, status=None if code in CODES else 500), "")
+        return json.dumps(document).encode() + b"\n"
+
+    def _check_model(self, call: SpeechCall) -> None:
+        model = call.model_id
+        if model not in self._models:
+            raise RefusedError(
+                Refusal("model_not_found", f"A model with model ID {model} does not exist", param="model_id")
+            )
+        facts = elevenlabs_models.model_facts(model)
+        if len(call.text) > facts.max_characters:
+            message = f"The model {model} takes at most {facts.max_characters} characters, got {len(call.text)}."
+            raise RefusedError(Refusal("max_character_limit_exceeded", message, param="text"))
+        hints = [] if facts.takes_context else ["previous_text", "next_text"]
+        hints += [] if facts.takes_language else ["language_code"]
+        for hint in hints:
+            if model not in self._settings.models and call.settings.get(hint) is not None:
+                message = f"The model {model} does not support {hint}."
+                raise RefusedError(Refusal("invalid_parameters", message, param=hint))
+
+    def _complaint(self, refusal: Refusal, request_id: str) -> tuple[int, Any]:
+        if refusal.issues:
+            return refusal.status or 422, elevenlabs_errors.validation_body(refusal.issues)
+        code = _own_code(refusal)
+        status = refusal.status or CODES[code].status
+        message = refusal.message or f"The simulator was told to refuse this: {code}."
+        match refusal.form or self._settings.errors:
+            case "list":
+                return status, elevenlabs_errors.validation_body([Issue("value_error", ("body",), message)])
+            case "text":
+                return status, {"detail": message}
+            case "legacy":
+                return status, elevenlabs_errors.error_body(
+                    _LEGACY.get(code, code), message, generation=Generation.LEGACY
+                )
+            case _:
+                body = elevenlabs_errors.error_body(
+                    code, message, request_id=request_id, param=refusal.param, status=status
+                )
+                return status, body
+
+
+def endpoint(form: Form) -> str:
+    """How faults and the ledger call a synthesis."""
+    return f"text-to-speech{form.value}"
+
+
+def unknown_path(request_id: str) -> Answer:
+    """Answer for a path that nobody keeps."""
+    return json_answer({"detail": "Not Found"}, status=404, headers=_every_answer(request_id))
+
+
+_LEGACY = {"concurrent_limit_exceeded": "too_many_concurrent_requests", "rate_limit_exceeded": "system_busy"}
+
+_OF_STATUS = {
+    400: "invalid_parameters",
+    401: "invalid_api_key",
+    402: "payment_required",
+    403: "only_for_creator+",
+    404: "voice_not_found",
+    422: "invalid_parameters",
+    429: "rate_limit_exceeded",
+}
+
+
+def _own_code(refusal: Refusal) -> str:
+    """ElevenLabs' word for it: its own code, one that means what OpenAI's means, or the status's usual one."""
+    if refusal.code is None:
+        return _OF_STATUS.get(refusal.status or 500, "internal_server_error")
+    if refusal.code in CODES or refusal.code not in openai_errors.CODES:
+        return refusal.code
+    meant = openai_errors.CODES[refusal.code]
+    return next(code for code, known in CODES.items() if known.error is meant)
+
+
+def _checked_voice_settings(told: Mapping[str, Any]) -> float:
+    """Check the ranges, and give the pace. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
+    ranges = dict.fromkeys(("stability", "similarity_boost", "style"), (0.0, 1.0))
+    ranges["speed"] = (elevenlabs.SLOWEST, elevenlabs.FASTEST)
+    for name, (lowest, highest) in ranges.items():
+        value = told.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and lowest <= value <= highest):
+            expected = f"greater or equal to {lowest} and less or equal to {highest}"
+            message = f"Invalid setting for {name}, expected to be {expected}, received {value}"
+            raise RefusedError(Refusal("invalid_voice_settings", message, param=name))
+    speed = told.get("speed")
+    return 1.0 if speed is None else float(speed)
+
+
+def _every_answer(request_id: str) -> dict[str, str]:
+    """Seen on answers of all kinds, errors too."""
+    return {
+        "server": "uvicorn",
+        "request-id": request_id,
+        "x-trace-id": request_id[:16],
+        "x-region": "simulator",
+        "via": "1.1 google",
+        "access-control-allow-origin": "*",
+    }

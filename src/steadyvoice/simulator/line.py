@@ -1,0 +1,102 @@
+"""One HTTP answer on its way to one client, with verbs that a decent server has no use for.
+
+The only place that knows how aiohttp frames a body, and how to break that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from enum import Enum
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from steadyvoice.simulator.answer import Answer, Part
+from steadyvoice.simulator.ledger import Entry, Ledger
+
+
+class Framing(Enum):
+    """How a client is to know where a body ends."""
+
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"  # by the end of the connection
+
+
+class Line:
+    """Starts, sends and ends an answer, in time with the audio: a second of it takes `real_time_factor` seconds."""
+
+    def __init__(self, request: web.BaseRequest, entry: Entry, ledger: Ledger, real_time_factor: float = 0.0) -> None:
+        self.response: web.StreamResponse = web.StreamResponse()
+        self._request = request
+        self._entry = entry
+        self._ledger = ledger
+        self._pace = real_time_factor
+        self._started = 0.0
+
+    async def start(self, answer: Answer, *, framing: Framing | None = None, length: int | None = None) -> None:
+        """Send the headers. `length` is what to promise, true or not."""
+        framing = framing or (Framing.CHUNKED if answer.length is None else Framing.LENGTH)
+        if framing is Framing.CHUNKED and self._request.version < (1, 1):
+            framing = Framing.CLOSE
+        headers = CIMultiDict(answer.headers)
+        if framing is Framing.LENGTH:
+            headers["content-length"] = str(answer.length if length is None else length)
+        self.response = _Unframed(status=answer.status, headers=headers)
+        if framing is Framing.CHUNKED:
+            self.response.enable_chunked_encoding()
+        if framing is Framing.CLOSE or length is not None:
+            self.response.force_close()
+        self._entry.status = answer.status
+        self._started = _now()
+        await self.response.prepare(self._request)
+
+    async def send(self, part: Part) -> None:
+        """Send bytes, not before their time."""
+        await self.wait(self._started + self._pace * part.heard - _now())
+        if not part.data:
+            return
+        await self.response.write(part.data)
+        self._ledger.sent(self._entry, len(part.data), part.heard)
+
+    async def finish(self) -> None:
+        """End the answer in the way its framing asks for."""
+        await self.response.write_eof()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Let time pass; None is until the client has had enough."""
+        if seconds is None:
+            await asyncio.Event().wait()
+        elif seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def hang_up(self) -> None:
+        """Close the connection behind what was sent, without a word."""
+        self._with_transport(lambda transport: transport.close())
+
+    def reset(self) -> None:
+        """Drop the connection so that the client sees "connection reset by peer"."""
+        self._with_transport(_reset)
+
+    def _with_transport(self, act: Callable[[asyncio.Transport], None]) -> None:
+        if self._request.transport is not None:
+            act(self._request.transport)
+
+
+class _Unframed(web.StreamResponse):
+    # aiohttp would drop bytes beyond the length, and chunk what has none. Its own websockets opt out like this.
+    _length_check = False
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    # With lingering on and no time to do it in, closing sends RST instead of FIN.
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,125 @@
+"""OpenAI's doors as the vendor keeps them: what is taken, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from steadyvoice.simulator.answer import Answer, json_answer
+from steadyvoice.simulator.order import Order, Wrapping
+from steadyvoice.simulator.refusal import Refusal, RefusedError
+from steadyvoice.simulator.settings import Settings
+from steadyvoice.speech.errors import TTSBusyError, TTSConcurrencyError, TTSError
+from steadyvoice.wire import elevenlabs_errors, openai, openai_errors
+from steadyvoice.wire.complaint import header
+from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.wire.openai_errors import CODES
+
+ENDPOINT = "audio/speech"
+
+
+class OpenAIDialect:
+    """Reads requests and writes answers as OpenAI does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._voices = {*openai.VOICES, *settings.voices}
+        self._models = {*openai.MODELS, *settings.models}
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Let any key pass, unless they are named."""
+        scheme, _, key = (header(headers, "authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise RefusedError(Refusal("invalid_api_key", "You didn't provide an API key."))
+        if self._settings.keys and key.strip() not in self._settings.keys:
+            raise RefusedError(Refusal("invalid_api_key", "Incorrect API key provided."))
+
+    def order(self, body: bytes) -> Order:
+        """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
+        try:
+            call = openai.read_call(body)
+        except UnreadableRequestError as error:
+            raise RefusedError(Refusal(status=400, issues=error.issues)) from error
+        if call.model not in self._models:
+            message = f"The model `{call.model}` does not exist or you do not have access to it."
+            raise RefusedError(Refusal("model_not_found", message, param="model"))
+        if call.voice not in self._voices:
+            message = f"Unknown voice {call.voice!r}: use one of {', '.join(openai.VOICES)}."
+            raise RefusedError(Refusal("invalid_value", message, status=400, param="voice"))
+        if len(call.text) > openai.MAX_CHARACTERS:
+            message = f"String should have at most {openai.MAX_CHARACTERS} characters, got {len(call.text)}."
+            raise RefusedError(Refusal("string_above_max_length", message, param="input"))
+        if call.sse and call.model.startswith("tts-1"):
+            raise RefusedError(
+                Refusal(
+                    "unsupported_value", f"sse is not supported for {call.model}.", status=400, param="stream_format"
+                )
+            )
+        wrapping = Wrapping.EVENTS if call.sse else Wrapping.STREAM
+        return Order(ENDPOINT, call.text, call.voice, call.model, call.format, wrapping, speed=call.speed)
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """What comes with every answer."""
+        return {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
+
+    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+        """Put a refusal in OpenAI's words."""
+        status, document = _complaint(refusal)
+        headers = self.headers(request_id)
+        if refusal.retry_after is not None:
+            headers["retry-after"] = f"{refusal.retry_after:g}"
+            headers["retry-after-ms"] = f"{refusal.retry_after * 1000:g}"
+        return json_answer(document, status=status, headers=headers)
+
+    def error_line(self, code: str) -> bytes:
+        """Write an error where an event belongs."""
+        _, document = _complaint(Refusal(code, status=500))
+        return b"data: " + json.dumps({"type": "error", **document}).encode() + b"\n\n"
+
+
+_STATUS = {
+    "invalid_api_key": 401,
+    "account_deactivated": 401,
+    "insufficient_quota": 429,
+    "billing_not_active": 429,
+    "billing_hard_limit_reached": 429,
+    "rate_limit_exceeded": 429,
+    "model_not_found": 404,
+    "voice_not_found": 404,
+    "server_error": 500,
+}
+
+_TYPES = {"insufficient_quota": "insufficient_quota", "rate_limit_exceeded": "requests", "server_error": "server_error"}
+
+_OF_STATUS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+
+
+def _complaint(refusal: Refusal) -> tuple[int, dict[str, Any]]:
+    if refusal.issues:
+        return refusal.status or 400, openai_errors.validation_body(refusal.issues)
+    code, usual = _own_code(refusal)
+    status = refusal.status or usual
+    message = refusal.message or f"The simulator was told to refuse this: {code or status}."
+    type = _TYPES.get(code or "", "invalid_request_error" if status < 500 else "server_error")
+    return status, openai_errors.error_body(message, type=type, code=code, param=refusal.param)
+
+
+def _own_code(refusal: Refusal) -> tuple[str | None, int]:
+    """OpenAI's word for it, and the status it comes with: its own code, one that means what ElevenLabs' means,
+    that one itself where OpenAI has none, or the status's usual one.
+    """
+    code, theirs = refusal.code, elevenlabs_errors.CODES
+    if code is None:
+        status = refusal.status or 500
+        return _OF_STATUS.get(status, "server_error" if status >= 500 else None), status
+    if code not in CODES and code in theirs:
+        meant = theirs[code].error
+        same = next((own for own, error in CODES.items() if error in (meant, _NEAREST.get(meant))), None)
+        return (same, _STATUS.get(same, 400)) if same else (code, theirs[code].status)
+    return code, _STATUS.get(code, 400)
+
+
+_NEAREST: Mapping[type[TTSError], type[TTSError]] = {
+    TTSConcurrencyError: TTSBusyError
+}  # it does not tell the two apart

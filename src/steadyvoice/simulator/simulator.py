@@ -1,0 +1,131 @@
+"""The simulator in a process of one's own choosing: `async with Simulator() as sim`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any, Self
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from steadyvoice.simulator.account import Credit, Gate
+from steadyvoice.simulator.control import Control
+from steadyvoice.simulator.doors import Doors
+from steadyvoice.simulator.faults import Faults
+from steadyvoice.simulator.ledger import Ledger
+from steadyvoice.simulator.script import Script
+from steadyvoice.simulator.speaking import engine_for
+from steadyvoice.simulator.vendor import Vendor
+
+_LONGEST_BODY = 8 * 1024 * 1024  # bytes of a request
+
+
+class Simulator:
+    """ElevenLabs and OpenAI on one loopback port, with real audio, until told to fail.
+
+        async with Simulator(voice="tones") as sim:
+            sim.faults.set(acts.Stall(after=0.8))
+            ...  # speak to sim.url
+            sim.ledger[-1].ending
+
+    `settings` are fields of Settings, laid over the script's. `clock` gives the seconds that the ledger and the
+    faults' times count; it is the event loop's unless told otherwise. Delays are always the event loop's.
+
+    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], float] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.script = script or Script()
+        self.settings = replace(self.script.settings, **settings)
+        self._host = _loopback(host)
+        self._port = port
+        self._clock = clock
+        self._began = 0.0
+        self._visits: set[asyncio.Task[Any]] = set()
+        self.faults = Faults(self._now, Random(self.settings.seed))
+        self.ledger = Ledger(self._now)
+
+    @property
+    def url(self) -> str:
+        """Where it listens; the `base_url` for ElevenLabs. OpenAI's ends in /v1."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def credit(self) -> Credit:
+        """ElevenLabs' count of characters."""
+        return self._vendor.credit
+
+    @property
+    def gate(self) -> Gate:
+        """ElevenLabs' limit of concurrent requests."""
+        return self._vendor.gate
+
+    async def idle(self) -> None:
+        """Wait until no request is running: what the ledger says by then is final."""
+        while self._visits:
+            await asyncio.wait(self._visits)
+
+    async def __aenter__(self) -> Self:
+        self._clock = self._clock or asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._engine = engine_for(self.settings.voice)
+        self._vendor = Vendor.of(self.settings, self._engine, self.faults, self.ledger)
+        self.faults.add(*self.script.faults)
+        await self._listen()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._site.stop()
+        self.ledger.close()
+        for visit in self._visits:
+            visit.cancel()
+        await self.idle()
+        await self._runner.cleanup()
+        await self._engine.aclose()
+
+    async def _listen(self) -> None:
+        app = web.Application(middlewares=[self._followed], client_max_size=_LONGEST_BODY)
+        app.add_routes([*Control(self._vendor).routes(), *Doors(self._vendor).routes()])
+        # Cancellation is how a visit learns that its client has left.
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, self._host, self._port)
+        await self._site.start()
+        self._port = self._runner.addresses[0][1]
+
+    @web.middleware
+    async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        visit = asyncio.current_task()
+        assert visit is not None  # noqa: S101  coroutines run in tasks
+        self._visits.add(visit)
+        try:
+            return await handler(request)
+        finally:
+            self._visits.discard(visit)
+
+    def _now(self) -> float:
+        return self._clock() - self._began if self._clock else 0.0
+
+
+def _loopback(host: str) -> str:
+    """It takes any key and any order, so only this machine may reach it."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"host: the simulator listens on this machine only, such as 127.0.0.1, not on {host!r}")
+    return host

@@ -1,0 +1,132 @@
+"""The simulator's voices: real audio for an order, the same for the same voice, text and seed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+from steadyvoice.audio.convert import Converter
+from steadyvoice.audio.silence import silence
+from steadyvoice.providers.espeak import Espeak, installed
+from steadyvoice.providers.provider import Audio, Provider
+from steadyvoice.providers.tone import Tone
+from steadyvoice.simulator.acts import Act, HeaderOnly, Silent, TooShort, WrongRate
+from steadyvoice.simulator.order import Order
+from steadyvoice.simulator.settings import VoiceEngine
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire import elevenlabs_models, openai
+
+_SECONDS_A_PIECE = 0.2
+_TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  # espeak's own variants
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some encoded audio, the times of what is heard in it, and the second at which it ends."""
+
+    data: bytes
+    alignment: Alignment | None
+    heard: float
+
+
+def engine_for(voice: VoiceEngine) -> Provider:
+    """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
+    if voice == "tones" or (voice == "auto" and not installed()):
+        return Tone()
+    ids = (*elevenlabs_models.VOICES.values(), *openai.VOICES)
+    return Espeak(name="simulator", voices={voice: f"en-us{_TIMBRES[_number(voice) % len(_TIMBRES)]}" for voice in ids})
+
+
+async def speak(engine: Provider, order: Order, act: Act | None = None) -> AsyncGenerator[Piece, None]:
+    """Speak an order piece by piece, badly if `act` is about the sound. Ends with a piece for what encoders hold."""
+    target = _format_sent(order.format, act)
+    if isinstance(act, HeaderOnly):
+        yield _nothing(target)
+        return
+    request = _request(order, target)
+    source = engine.offer(request).format
+    converter = Converter(source, target)
+    held: list[Alignment] = []
+    heard = 0.0
+    async for audio in _grouped(_sound(engine, request, act), source.sample_rate):
+        held += [audio.alignment] if audio.alignment else []
+        heard += len(audio.data) / 2 / source.sample_rate
+        if data := converter.feed(audio.data):
+            yield Piece(data, _joined(held), heard)
+            held = []
+    if not heard:
+        yield _nothing(target)
+        return
+    data = converter.finish()
+    if data or held:
+        yield Piece(data, _joined(held), heard)
+
+
+def _nothing(target: AudioFormat) -> Piece:
+    return Piece(b"".join(silence(target, 0)), None, 0.0)
+
+
+def _format_sent(asked: AudioFormat, act: Act | None) -> AudioFormat:
+    if isinstance(act, WrongRate) and asked.codec is not Codec.OPUS:
+        rate = next(rate for rate in (act.rate, 24_000) if rate != asked.sample_rate)
+        return replace(asked, sample_rate=rate)
+    return asked
+
+
+def _request(order: Order, target: AudioFormat) -> SpeechRequest:
+    seed = _number(f"{order.voice} {order.seed}")
+    return SpeechRequest(order.text, target, voice=order.voice, speed=order.speed, seed=seed, foreign_voice="default")
+
+
+def _number(text: str) -> int:
+    return crc32(text.encode("utf-8", "surrogatepass"))
+
+
+async def _sound(engine: Provider, request: SpeechRequest, act: Act | None) -> AsyncIterator[Audio]:
+    """What the engine says, in its own samples."""
+    offer = engine.offer(request)
+    async with aclosing(engine.speak(request, offer, connection_timeout=10.0)) as events:
+        said = (event async for event in events if isinstance(event, Audio))
+        match act:
+            case TooShort(fraction):
+                said = _beginning(said, int(len(request.text) * fraction), offer.format.sample_rate)
+            case Silent():
+                said = (replace(audio, data=bytes(len(audio.data))) async for audio in said)
+        async for audio in said:
+            yield audio
+
+
+async def _beginning(said: AsyncIterator[Audio], characters: int, rate: int) -> AsyncGenerator[Audio, None]:
+    """Speak so many characters of it, and stop, be it within a word."""
+    start = 0.0
+    async for audio in said:
+        times = audio.alignment
+        if times and len(times.characters) >= characters:
+            end = times.ends[characters - 1] if characters else start
+            kept = Alignment(times.characters[:characters], times.starts[:characters], times.ends[:characters])
+            yield Audio(audio.data[: 2 * round((end - start) * rate)], kept)
+            return
+        characters -= len(times.characters) if times else 0
+        start += len(audio.data) / 2 / rate
+        yield audio
+
+
+async def _grouped(sound: AsyncIterator[Audio], rate: int) -> AsyncIterator[Audio]:
+    """Gather what is too small to be sent alone."""
+    data, held = b"", []
+    async for audio in sound:
+        data += audio.data
+        held += [audio.alignment] if audio.alignment else []
+        if len(data) >= 2 * rate * _SECONDS_A_PIECE:
+            yield Audio(data, _joined(held))
+            data, held = b"", []
+    if data or held:
+        yield Audio(data, _joined(held))
+
+
+def _joined(pieces: list[Alignment]) -> Alignment | None:
+    return Alignment.joined([(0.0, piece) for piece in pieces]) if pieces else None

@@ -1,0 +1,131 @@
+"""One request to a vendor's door, from its arrival in the ledger to its end there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Protocol
+
+from aiohttp import web
+
+from steadyvoice.simulator.acts import Act, FaultError, Refuse
+from steadyvoice.simulator.answer import Answer, json_answer
+from steadyvoice.simulator.faults import Call, Fault
+from steadyvoice.simulator.ledger import Ending, Entry
+from steadyvoice.simulator.line import Line
+from steadyvoice.simulator.misbehave import deliver
+from steadyvoice.simulator.notation import parse_fault
+from steadyvoice.simulator.order import Order
+from steadyvoice.simulator.refusal import Refusal, RefusedError
+from steadyvoice.simulator.speaking import speak
+from steadyvoice.simulator.vendor import Vendor
+from steadyvoice.simulator.wrapping import wrapped
+
+FAULT_HEADER = "x-sim-fault"
+
+
+class Dialect(Protocol):
+    """One vendor's manners."""
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Raise RefusedError for a key that is not good."""
+
+    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+        """Put a refusal in the vendor's words."""
+        ...
+
+    def error_line(self, code: str) -> bytes:
+        """Write an error that comes in the middle of a body."""
+        ...
+
+
+class Visit:
+    """Holds what belongs to one request; `body` is what the client sent."""
+
+    def __init__(self, vendor: Vendor, request: web.Request, dialect: Dialect, endpoint: str) -> None:
+        self.request = request
+        self.body = b""
+        self.request_id = vendor.new_request_id()
+        self._vendor = vendor
+        self._dialect = dialect
+        self._entry: Entry = vendor.ledger.open(endpoint)
+        self._entry.request_id = self.request_id
+        self._line = Line(request, self._entry, vendor.ledger, vendor.settings.real_time_factor)
+        self._act: Act | None = None
+        self._stack = AsyncExitStack()
+
+    async def serve(self, make: Callable[[Visit], Awaitable[Answer]]) -> web.StreamResponse:
+        """Answer, or misbehave, and see to it that the ledger knows the end of it."""
+        try:
+            async with self._stack:
+                ending = await self._answered(make)
+                self._end(ending)
+        except asyncio.CancelledError:  # aiohttp cancels us when the connection is gone
+            self._end(Ending.CLIENT_LEFT)
+            raise
+        except ConnectionError:
+            self._end(Ending.CLIENT_LEFT)
+        except BaseException:
+            self._end(Ending.CUT)
+            raise
+        return self._line.response
+
+    def befall(self, call: Call) -> None:
+        """Let the fault happen that this call is due, if any. Raises RefusedError when it is a refusal."""
+        fault = self._ordered() or self._vendor.faults.choose(call)
+        if fault is None:
+            return
+        self._entry.fault = fault.name
+        if isinstance(fault.act, Refuse):
+            raise RefusedError(Refusal.ordered(fault.act))
+        self._act = fault.act
+
+    def note(self, order: Order) -> None:
+        """Write in the ledger what is asked for."""
+        entry = self._entry
+        entry.voice, entry.model, entry.characters = order.voice, order.model, len(order.text)
+
+    def accept(self, characters: int) -> None:
+        """From here on it costs, whatever becomes of it."""
+        self._vendor.ledger.charge(self._entry, characters)
+
+    async def take_place(self) -> int:
+        """Wait for a place at the gate, and hold it until the end. Raises RefusedError."""
+        return await self._stack.enter_async_context(self._vendor.gate.place())
+
+    async def spoken(self, order: Order, headers: Mapping[str, str]) -> Answer:
+        """Speak, with the fault in the sound if that is where it is."""
+        pieces = speak(self._vendor.engine, order, self._act)
+        self._stack.push_async_callback(pieces.aclose)
+        answer = await wrapped(pieces, order)
+        return replace(answer, headers={**headers, **answer.headers})
+
+    async def _answered(self, make: Callable[[Visit], Awaitable[Answer]]) -> Ending:
+        try:
+            self.body = await self.request.read()
+            self._dialect.check_key(self.request.headers)
+            answer = await make(self)
+        except RefusedError as error:
+            return await self._refused(self._dialect.refusal(error.refusal, self.request_id))
+        except FaultError as error:
+            return await self._refused(json_answer({"error": f"{FAULT_HEADER}: {error}"}, status=400))
+        return await deliver(self._line, answer, self._act, self._dialect.error_line)
+
+    async def _refused(self, answer: Answer) -> Ending:
+        await deliver(self._line, answer, None, self._dialect.error_line)
+        return Ending.REFUSED
+
+    def _ordered(self) -> Fault | None:
+        """The fault that the request itself asks for. Raises FaultError."""
+        written = self.request.headers.get(FAULT_HEADER)
+        if written is None:
+            return None
+        fault = parse_fault(written)
+        if fault != Fault(fault.act):
+            raise FaultError("this header is for one request only, so conditions have no place in it")
+        return fault
+
+    def _end(self, ending: Ending) -> None:
+        self._vendor.ledger.end(self._entry, ending)

@@ -1,0 +1,134 @@
+"""The demo, from its first word to its files, over real sockets. It takes ten seconds: everything in it is real."""
+
+from __future__ import annotations
+
+import signal
+import wave
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from steadyvoice.cli.app import app
+from steadyvoice.cli.complaint import MachineProblem, Status
+from steadyvoice.cli.demo.command import AUDIO, CAPTIONS, TIMELINE, demo
+from steadyvoice.cli.demo.story import Story
+
+from .shell import Shell
+
+SCALE = 0.4
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Tell the whole story once: the folder it leaves, and what it said."""
+    out = tmp_path_factory.mktemp("demo") / "new" / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        said = StringIO()
+        patch.setattr("sys.stdout", said)
+        assert demo(out, story=Story.usual(SCALE)) is Status.SPOKEN
+    return out, said.getvalue()
+
+
+def test_it_leaves_a_sound_file_captions_and_a_picture(told: tuple[Path, str]) -> None:
+    out, _ = told
+    assert sorted(path.name for path in out.iterdir()) == sorted([AUDIO, CAPTIONS, TIMELINE])
+
+
+def test_what_was_heard_can_be_played(told: tuple[Path, str]) -> None:
+    out, _ = told
+    with wave.open(str(out / AUDIO)) as audio:
+        assert (audio.getnchannels(), audio.getsampwidth()) == (1, 2)
+        seconds = audio.getnframes() / audio.getframerate()
+        samples = audio.readframes(audio.getnframes())
+    assert 20 < seconds < 120
+    assert any(samples[:48000]), "the first second is speech"
+
+
+def test_the_silent_sentence_is_silence(told: tuple[Path, str]) -> None:
+    out, _ = told
+    with wave.open(str(out / AUDIO)) as audio:
+        samples = audio.readframes(audio.getnframes())
+    assert bytes(2 * 24000 * 3) in samples
+
+
+def test_the_captions_have_every_word(told: tuple[Path, str]) -> None:
+    out, _ = told
+    captions = (out / CAPTIONS).read_text()
+    assert captions.startswith("WEBVTT")
+    for word in {word for line in Story.usual().lines for word in line.text.split()}:
+        assert word in captions
+
+
+def test_the_picture_shows_the_outage(told: tuple[Path, str]) -> None:
+    out, _ = told
+    picture = ET.fromstring((out / TIMELINE).read_text())
+    labels = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert labels.count("open") == 2
+    assert labels.count("half-open") == 2
+
+
+def test_the_story_is_told_as_it_happens(told: tuple[Path, str]) -> None:
+    _, said = told
+    for line in Story.usual().lines:
+        assert line.text in said
+    beats = [
+        "spoken by elevenlabs",
+        "elevenlabs cuts short",
+        "substituted by backup",
+        "elevenlabs answers 503",
+        "closed → open, because",
+        "elevenlabs hangs",
+        "open → half-open, because the cooldown is over",
+        "half-open → open, because",
+        "backup is gone",
+        "muted with silence",
+        "elevenlabs is well again",
+        "half-open → closed, because",
+        "spoken by elevenlabs",
+        "What the callers lived through",
+        "Measured, not estimated",
+    ]
+    found = -1
+    for beat in beats:
+        found = said.find(beat, found + 1)
+        assert found >= 0, f"{beat!r} comes in its place"
+
+
+def test_the_bare_client_suffered_all_three_ways(told: tuple[Path, str]) -> None:
+    _, said = told
+    rows = {row.split("│")[0].strip(): [cell.strip() for cell in row.split("│")[1:]] for row in said.splitlines()}
+    assert rows["heard whole"] == ["14 of 15", "7 of 15"]
+    assert rows["cut short, called a success"] == ["0", "1"]
+    assert rows["failed"] == ["0", "3"]
+    assert rows["still waiting at the end"] == ["0", "4"]
+    assert rows["silence that says so"] == ["1", "0"]
+
+
+def test_a_story_without_an_outage_is_not_passed_off_as_one(tmp_path: Path) -> None:
+    usual = Story.usual(0.01)
+    uneventful = replace(usual, lines=usual.lines[:1], cues=(), timeouts=Story.usual().timeouts)
+    with pytest.raises(MachineProblem, match="circuit opens"):
+        demo(tmp_path / "out", story=uneventful)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_story_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "file" / "out")])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "--out" in result.stderr
+
+
+def test_interrupted_it_leaves_no_folder(shell: Shell) -> None:
+    process = shell.start("demo", "--out", "out")
+    assert process.stdout is not None
+    while b"Good morning" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, b"")
+    assert not (shell.folder / "out").exists()
