@@ -10,6 +10,7 @@ import pytest
 from steadyvoice import TTSAllProvidersFailedError, TTSError, TTSStreamInterruptedError
 from steadyvoice.speech.errors import (
     TTSBadRequestError,
+    TTSConcurrencyError,
     TTSConfigurationError,
     TTSCutError,
     TTSInvalidKeyError,
@@ -108,6 +109,15 @@ async def test_whoever_took_over_says_the_rest(make_service: MakeService) -> Non
     second = Scripted(name="second", max_characters=10)
     speech = await make_service(first, second).synthesize("First one. Then two. And three.", format="pcm_8000")
     assert [span.provider for span in speech.spoken.spans] == ["first", "second", "second", "second"]
+
+
+async def test_too_many_at_once_is_our_own_doing_and_passes(make_service: MakeService) -> None:
+    crowded = TTSConcurrencyError("HTTP 429", status=429)
+    tts = make_service(Scripted([crowded, Say()], name="first"))
+    assert (await tts.synthesize("Good morning", format="pcm_8000")).outcome == "spoken"
+    assert tts.get_error_state()["totals"]["failures"] == 0
+    first, second = Scripted([crowded, Say()], name="first"), Scripted(name="second")
+    assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "second"
 
 
 async def test_a_callers_mistake_is_not_failed_over(make_service: MakeService) -> None:

@@ -62,7 +62,7 @@ class Retry(Enum):
     NO = "no"
     NOW = "now"  # at once, on a new connection
     AFTER = "after"  # after a backoff, or when the vendor says
-    LAST = "last"  # perhaps billed already: only when no other provider can take it
+    LAST = "last"  # after a backoff, and only when no other provider can: it may be billed already, or we are too many
 
 
 class Scope(Enum):
@@ -125,7 +125,7 @@ def _table() -> dict[Kind, Meaning]:
         k.INVALID_KEY:         (credential, no,    0.0, key,     True,  unbilled, 10 * _MINUTE, "check the API key"),
         k.QUOTA_EXCEEDED:      (credential, no,    0.0, key,     True,  unbilled, 15 * _MINUTE, "buy credit or wait for the reset"),
         k.ACCOUNT_FLAGGED:     (credential, no,    0.0, key,     True,  unbilled, _HOUR,        "use a paid plan or another network: retrying makes it worse"),
-        k.CONCURRENCY:         (us,         no,    0.0, request, True,  unbilled, None,         "send fewer requests at once"),
+        k.CONCURRENCY:         (us,         last,  0.0, request, True,  unbilled, None,         "send fewer requests at once"),
         k.BUSY:                (provider,   after, 0.5, whole,   True,  unbilled, None,         "wait: the vendor asks for fewer requests"),
         k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, and look at the vendor's status page"),
         k.CONNECT_FAILED:      (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network and `base_url`"),
