@@ -146,6 +146,13 @@ def test_a_request_that_makes_no_sense_says_where(query: dict[str, str], body: b
     assert where[-1] in str(refused.value)
 
 
+def test_a_text_left_out_is_told_from_one_that_is_no_text() -> None:
+    for body, kind in ((b"{}", "missing"), (b'{"text": 5}', "string_type"), (b'{"text": ""}', "string_too_short")):
+        with pytest.raises(UnreadableRequestError) as refused:
+            read_call({}, body)
+        assert refused.value.issues[0].type == kind
+
+
 def test_what_a_client_leaves_out_is_the_vendors_default() -> None:
     read = read_call({"enable_logging": "false", "other": "x"}, b'{"text": "Hi", "seed": null, "voice_settings": null}')
 
