@@ -1,6 +1,6 @@
 """An ElevenLabs-shaped server that fails in every way of the book, over a real socket, in real time.
 
-The service's clocks are short here so that nobody waits; that nobody waits longer is what the clocks are for.
+Where it hangs, the service's clocks are short; a circuit's time is moved by hand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .scripted import pcm
 TEXT = "Good morning"
 SPEECH = pcm(len(TEXT) * 0.06)
 SPOKEN = chunked(SPEECH, content_type="audio/pcm")
-TIMEOUTS = TimeoutConfig(connection_timeout=1.0, read_timeout=0.15, total_timeout=0.5)
+HASTY = TimeoutConfig(connection_timeout=1.0, read_timeout=0.15, total_timeout=0.5)
 CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=0.2, success_threshold=2)
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 
@@ -57,7 +57,7 @@ async def service(
     vendor: Vendor, *others: Any, clock: Callable[[], float] | None = None, **settings: Any
 ) -> AsyncIterator[AsyncTTSService]:
     elevenlabs = ElevenLabs("sk_test", base_url=vendor.url)
-    settings = {"circuit": CIRCUIT, "timeouts": TIMEOUTS, "retry": QUICK, **settings}
+    settings = {"circuit": CIRCUIT, "retry": QUICK, **settings}
     async with AsyncTTSService([elevenlabs, *others], clock=clock or Clock(), **settings) as tts:
         yield tts
 
@@ -97,7 +97,7 @@ async def test_503s_open_the_circuit_it_refuses_probes_reopens_and_closes(vendor
 
 
 async def test_accepting_and_never_answering_ends_at_the_read_timeout(vendor: Vendor) -> None:
-    async with service(vendor, Tone()) as tts:
+    async with service(vendor, Tone(), timeouts=HASTY) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
         error = speech.attempts[0].error
@@ -125,7 +125,7 @@ async def test_a_drip_of_bytes_for_ever_ends_on_time(vendor: Vendor) -> None:
 
     server = await asyncio.start_server(dripping, "127.0.0.1", 0)
     vendor.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, service(vendor, Tone()) as tts:
+    async with server, service(vendor, Tone(), timeouts=HASTY) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert speech.provider == "tone"
         error = speech.attempts[0].error
@@ -202,7 +202,7 @@ async def test_nobody_listening_on_the_port_is_a_failure_of_the_connection(vendo
 
 async def test_a_caller_who_hangs_up_is_noticed_by_the_vendor_at_once(vendor: Vendor) -> None:
     vendor.will(chunked(SPEECH, end=False, content_type="audio/pcm"), Then.HANG)
-    async with service(vendor, timeouts=TimeoutConfig()) as tts:
+    async with service(vendor) as tts:
         async with tts.stream(TEXT, format="pcm_8000") as stream:
             await anext(stream)
         async with asyncio.timeout(2):
