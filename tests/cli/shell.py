@@ -88,7 +88,7 @@ def stopped(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> En
 def one_provider(*, base_url: str, extra: Mapping[str, str] | None = None) -> str:
     """A configuration file with nothing but one vendor."""
     lines = [*(f"[{table}]\n{line}\n" for table, line in (extra or {}).items())]
-    vendor = '[[providers]]\nkind = "elevenlabs"\napi_key = "sk_a_secret"\nvoices = { default = "v" }'
+    vendor = '[[providers]]\nkind = "elevenlabs"\napi_key = "sk_a_secret"'
     return "\n".join([*lines, vendor, f'base_url = "{base_url}"'])
 
 

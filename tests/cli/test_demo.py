@@ -19,7 +19,7 @@ from steadyvoice.cli.demo.story import Story
 
 from .shell import Shell
 
-SCALE = 0.4
+SCALE = 0.5
 
 
 @pytest.fixture(scope="module")

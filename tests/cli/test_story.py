@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice import Alignment, AudioFormat, Speech
 from steadyvoice.breaker import CircuitState
-from steadyvoice.cli.demo.chronicle import Answer, BareAnswer, Chronicle, Move
+from steadyvoice.cli.demo.chronicle import Answer, BareAnswer, Charged, Chronicle, Move
 from steadyvoice.cli.demo.record import FORMAT, PAUSE, RATE, joined
 from steadyvoice.cli.demo.story import Story, untold
 from steadyvoice.cli.demo.tell import compared
@@ -63,7 +63,8 @@ def test_both_sides_are_counted_by_the_same_rules() -> None:
     short = Answer(
         4, "This would be far too short for all of these words, would it not?", 23.0, 23.1, "spoken", "elevenlabs", 0.1
     )
-    rows = {name: (ours, theirs) for name, ours, theirs in compared((*ANSWERS, short), bare)}
+    lived = replace(TRUE, answers=(*ANSWERS, short), bare=bare, charged=Charged(60, 90))
+    rows = {name: (ours, theirs) for name, ours, theirs in compared(lived)}
     assert rows["heard whole"] == ("2 of 4", "1 of 4")
     assert rows["by another voice"] == ("1", "0")
     assert rows["silence that says so"] == ("1", "0")
@@ -72,6 +73,7 @@ def test_both_sides_are_counted_by_the_same_rules() -> None:
     assert rows["still waiting at the end"] == ("0", "1")
     assert rows["longest wait"] == ("0.1 s", "11.0 s")
     assert rows["waited in all"] == ("0.3 s", "11.8 s")
+    assert rows["characters charged"] == ("60", "90")
 
 
 def test_a_smaller_story_is_the_same_story() -> None:

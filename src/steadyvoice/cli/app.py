@@ -113,3 +113,35 @@ def demo(
         from steadyvoice.cli.demo.command import demo as tell
 
         raise typer.Exit(tell(out, seed=seed))
+
+
+@app.command()
+def sim(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes any that is free.")] = 8041,
+    script: Annotated[
+        Path | None, typer.Option(help="A TOML file that says what goes wrong, and when.", show_default=False)
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="A ready-made one, such as outage, brownout or hang.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """A vendor that fails on command, to point your own client at. Ctrl-C ends it.
+
+    It speaks ElevenLabs' and OpenAI's language, takes any API key, answers with real audio, and listens on this
+    machine only. Without a script or profile it is well until you order otherwise, also while it runs.
+
+      steadyvoice sim --profile outage
+      curl -X POST localhost:8041/sim/faults -d '{"fault": "hang"}'
+
+    [bold]Point a client at it[/bold]:
+
+      ElevenLabs(base_url="http://127.0.0.1:8041", api_key="any")
+      OpenAI(base_url="http://127.0.0.1:8041/v1", api_key="any")
+    """
+    from steadyvoice.cli.complaint import reported
+
+    with reported(debug):
+        from steadyvoice.cli.sim import sim as serve
+
+        raise typer.Exit(serve(port, script, profile))

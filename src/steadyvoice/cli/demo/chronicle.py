@@ -78,6 +78,14 @@ class BareAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """What the vendor charged for, in characters."""
+
+    with_us: int = 0
+    without: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Chronicle:
     """All of it. `circuits` in order of preference."""
 
@@ -87,6 +95,7 @@ class Chronicle:
     moves: tuple[Move, ...]
     answers: tuple[Answer, ...]
     bare: tuple[BareAnswer, ...]
+    charged: Charged = Charged()
 
 
 @dataclass(frozen=True, slots=True)

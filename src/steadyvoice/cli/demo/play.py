@@ -79,6 +79,7 @@ class _Performance:
                 moves=tuple(self.moves),
                 answers=tuple(self.answers),
                 bare=left_alone,
+                charged=self.stage.charged,
             ),
             tuple(self.speeches),
         )

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from steadyvoice.cli.demo.chronicle import Charged
 from steadyvoice.cli.demo.story import BACKUP, VENDOR, Happening
 from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.espeak import Espeak, installed
@@ -41,6 +42,11 @@ class Stage:
     def bare_url(self) -> str:
         return self.bare_vendor.url
 
+    @property
+    def charged(self) -> Charged:
+        """What the two vendors have charged for."""
+        return Charged(self.vendor.ledger.charged, self.bare_vendor.ledger.charged)
+
     def happen(self, what: Happening) -> None:
         """Let something happen to a voice, from now on."""
         match what:
@@ -53,7 +59,7 @@ class Stage:
 
 _FAULTS: dict[Happening, tuple[Act, ...]] = {
     Happening.CUTS_SHORT: (TooShort(),),
-    Happening.FAILS: (Refuse(status=503),),
+    Happening.FAILS: (Refuse(status=503, message="temporarily unavailable"),),
     Happening.HANGS: (Hang(),),
     Happening.RECOVERS: (),
 }

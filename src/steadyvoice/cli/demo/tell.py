@@ -54,7 +54,7 @@ class Teller:
         table = Table(title="What the callers lived through", title_justify="left", show_edge=False, pad_edge=False)
         for column in ("", "with steadyvoice", "elevenlabs alone"):
             table.add_column(column)
-        for row in compared(chronicle.answers, chronicle.bare):
+        for row in compared(chronicle):
             table.add_row(*row)
         self._say("")
         self._console.print(table)
@@ -87,8 +87,9 @@ class Teller:
         self._console.print(line, soft_wrap=True)
 
 
-def compared(with_us: Sequence[Answer], without: Sequence[BareAnswer]) -> list[tuple[str, str, str]]:
+def compared(chronicle: Chronicle) -> list[tuple[str, str, str]]:
     """Count both sides by the same rules."""
+    with_us, without, charged = chronicle.answers, chronicle.bare, chronicle.charged
     outcomes = Counter(_judged(answer) for answer in with_us)
     bare = Counter(answer.outcome for answer in without)
     heard = outcomes.total() - outcomes["muted"] - outcomes["cut short"]
@@ -101,6 +102,7 @@ def compared(with_us: Sequence[Answer], without: Sequence[BareAnswer]) -> list[t
         ("still waiting at the end", "0", str(bare["still waiting"])),
         ("longest wait", _longest(with_us), _longest(without)),
         ("waited in all", _in_all(with_us), _in_all(without)),
+        ("characters charged", str(charged.with_us), str(charged.without)),
     ]
 
 

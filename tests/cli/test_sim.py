@@ -1,0 +1,76 @@
+"""Stories of `steadyvoice sim`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from .shell import Shell, one_provider, stopped
+
+
+@pytest.fixture
+def simulator(shell: Shell) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """One that hangs, and its URL as it says it itself."""
+    process = shell.start("sim", "--port", "0", "--profile", "hang")
+    assert process.stdout is not None
+    said = b""
+    while b"http://" not in said:
+        said = process.stdout.readline()
+        assert said
+    yield process, said.split()[-1].decode()
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def test_a_client_can_be_pointed_at_it(shell: Shell, simulator: tuple[subprocess.Popen[bytes], str]) -> None:
+    process, url = simulator
+    with urllib.request.urlopen(f"{url}/sim/ledger") as answer:
+        json.load(answer)
+    shell.write("c.toml", one_provider(base_url=url, extra={"timeouts": "first_audio_timeout = 0.2"}))
+    assert shell.run("say", "Hello", "--config", "c.toml", "-o", "a.wav").status == 3, "it hangs, as its profile says"
+    ended = stopped(process, signal.SIGINT)
+    assert (ended.status, ended.err) == (0, "")
+
+
+def test_a_profile_that_does_not_exist(shell: Shell) -> None:
+    ended = shell.run("sim", "--port", "0", "--profile", "sunshine")
+    assert ended.status == 2
+    assert "'sunshine'" in ended.err
+    assert "outage" in ended.err
+
+
+def test_a_script_with_a_mistake_is_refused_with_its_line(shell: Shell) -> None:
+    shell.write("s.toml", '[[faults]]\nfault = "sulk"\n')
+    ended = shell.run("sim", "--port", "0", "--script", "s.toml")
+    assert ended.status == 2
+    assert "line 2" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_script_that_is_not_there(shell: Shell) -> None:
+    ended = shell.run("sim", "--port", "0", "--script", "none.toml")
+    assert ended.status == 2
+    assert "none.toml" in ended.err
+
+
+def test_a_script_and_a_profile_are_one_too_many(shell: Shell) -> None:
+    shell.write("s.toml", "")
+    ended = shell.run("sim", "--port", "0", "--script", "s.toml", "--profile", "hang")
+    assert ended.status == 2
+    assert "not both" in ended.err
+
+
+def test_a_port_that_is_taken(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = shell.run("sim", "--port", str(port))
+    assert ended.status == 2
+    assert f"port {port} cannot be had" in ended.err
+    assert "--port" in ended.err
