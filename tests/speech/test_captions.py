@@ -118,6 +118,25 @@ def test_parts_of_one_word_stay_together_on_a_line() -> None:
     assert [line for _, _, line in read] == ["今" * 20 + "、", "今" * 4 + " 今"]
 
 
+def test_a_word_that_was_cut_is_not_parted_when_its_pieces_share_a_line() -> None:
+    read = cues(captions(Alignment.spread("a" * 42 + "今c", 44.0), "srt"), "srt")
+    assert [line for _, _, line in read] == ["a" * 21, "a" * 21 + "今c"]
+
+
+def test_words_whose_times_go_back_come_with_the_one_before() -> None:
+    alignment = Alignment(tuple("a b c d"), (0.0, 1.0, 2.0, 3.0, 1.0, 4.0, 5.0), (1.0, 2.0, 3.0, 4.0, 2.0, 5.0, 6.0))
+    assert [text for _, _, text in cues(captions(alignment), "vtt")] == ["a <00:00:02.000>b c <00:00:05.000>d"]
+
+
+def test_an_arrow_in_a_text_is_not_the_arrow_of_times() -> None:
+    assert cues(captions(Alignment.spread("left --> right", 1.4), "srt"), "srt") == [(0, 1400, "left → right")]
+
+
+def test_a_long_word_in_lumps_of_characters_is_left_whole() -> None:
+    alignment = Alignment(("pneumonoultramicroscopic", "silicovolcanoconiosis"), (0.0, 1.0), (1.0, 2.0))
+    assert cues(captions(alignment, "srt"), "srt") == [(0, 2000, alignment.text)]
+
+
 @pytest.mark.parametrize("form", ["vtt", "srt"])
 def test_a_line_break_among_characters_sent_as_one_does_not_end_the_cue(form: Form) -> None:
     alignment = Alignment(("Hel", "lo\n\nthere", "!"), (0.0, 0.5, 1.0), (0.5, 1.0, 1.5))

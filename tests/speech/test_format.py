@@ -81,6 +81,10 @@ def test_only_what_has_no_header_or_frames_that_stand_alone_can_be_laid_end_to_e
     assert AudioFormat.parse(codec.value).joinable == (codec not in (Codec.WAV, Codec.OPUS, Codec.FLAC))
 
 
+def test_opus_is_named_after_its_container() -> None:
+    assert AudioFormat.parse("opus").extension == "ogg"
+
+
 @pytest.mark.parametrize("codec", Codec)
 def test_every_codec_has_a_content_type(codec: Codec) -> None:
     assert AudioFormat.parse(codec.value).mime_type.startswith("audio/")

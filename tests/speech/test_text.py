@@ -27,6 +27,7 @@ def test_pieces_fit_the_limit_and_are_the_text_again(text: str, limit: int) -> N
 @given(PROSE.map(cleaned), st.integers(4, 60))
 @example("abcd efghijkl", 4)
 @example("a.  bcdefg", 4)
+@example("abcd   e\u0301fgh", 4)
 def test_no_piece_is_blank(text: str, limit: int) -> None:
     longest_blank = max((len(run) for run in "".join(c if c.isspace() else "x" for c in text).split("x")), default=0)
     if longest_blank < limit:

@@ -172,7 +172,7 @@ def _one_line(text: str) -> str:
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+    return round(seconds * 1000)
 
 
 def _stamp(milliseconds: int, form: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import UnionType
@@ -42,7 +41,7 @@ class SpeechRequest:
             # True is an int to Python, and to nobody else.
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise TTSBadRequestError(f"{name}: must be {said}, got {type(value).__name__}")
-        if not (math.isfinite(self.speed) and 0.25 <= self.speed <= 4.0):
+        if not 0.25 <= self.speed <= 4.0:
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
         if self.foreign_voice not in ("refuse", "pass", "default"):
             raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")

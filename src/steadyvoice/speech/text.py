@@ -100,7 +100,8 @@ def _last_cut(text: str, limit: int, ends: re.Pattern[str]) -> int:
 
 def _between_characters(text: str, limit: int) -> int:
     """Step back from the limit to where no accent, emoji or mark is torn off; the limit when that is everywhere."""
-    return next((cut for cut in range(limit, 0, -1) if not _belong_together(text, cut)), limit)
+    blanks = len(text) - len(text.lstrip())
+    return next((cut for cut in range(limit, blanks, -1) if not _belong_together(text, cut)), limit)
 
 
 def _belong_together(text: str, cut: int) -> bool:
