@@ -52,15 +52,16 @@ def test_calls_that_hang_open_the_circuit_before_they_end(clock: VirtualClock) -
     ],
     ids=["success", "failure", "ignore", "abandon", "progress", "pause", "resume", "update", "force", "close"],
 )
+@pytest.mark.parametrize("seconds", [5, 25])
 def test_whoever_comes_by_first_finds_out_what_time_has_done(
-    clock: VirtualClock, come_by: Callable[[CircuitBreaker, Permit], None]
+    clock: VirtualClock, come_by: Callable[[CircuitBreaker, Permit], None], seconds: float
 ) -> None:
     breaker = hanging(clock)
     events: list[Event] = []
     breaker.subscribe(events.append)
     permits = [breaker.acquire() for _ in range(3)]
     permits[0].progress()
-    clock.advance(25)
+    clock.advance(seconds)
     come_by(breaker, permits[0])
     first = events[0]
     assert isinstance(first, StateChanged)
