@@ -79,14 +79,14 @@ class CircuitBreakerConfig:
     def adaptive(cls) -> CircuitBreakerConfig:
         """What we recommend: notice hanging calls, probe soon and gently, back off while it stays bad.
 
-        At 20 calls a second with 15 % independent errors it stays closed: eight failures in a row come
-        about once in sixty hours there, and 60 % over fifteen seconds practically never.
+        At 20 calls a second with 15 % independent errors it stays closed: ten failures in a row come about once
+        in three thousand hours there, and 60 % over half a minute only by a bad start, in one of three hundred.
         """
         return cls(
             failure_threshold=0.6,
-            window_seconds=15,
+            window_seconds=30,
             minimum_calls=8,
-            consecutive_failures=8,
+            consecutive_failures=10,
             hung_after=5,
             cooldown_period=1,
             cooldown_backoff=2,
