@@ -72,7 +72,7 @@ def test_type_checkers_and_the_interpreter_are_told_the_same_names_and_homes() -
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'steadyvoice' has no attribute 'TTSServise'"):
-        _ = steadyvoice.TTSServise
+        _ = steadyvoice.TTSServise  # type: ignore[attr-defined]
 
 
 def test_importing_the_package_loads_nobody_elses() -> None:
