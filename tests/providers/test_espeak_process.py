@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from steadyvoice.providers import espeak_worker
-from steadyvoice.providers.espeak_process import EspeakProcess, Passage
+from steadyvoice.providers.espeak_process import EspeakProcess, Passage, start
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
 
 HELLO = Passage("hello", "en", 175, 50, pause_after=False)
@@ -21,17 +23,18 @@ DIE = Passage("die", "en", 175, 50, pause_after=False)
 DIE_HALFWAY = Passage("die halfway", "en", 175, 50, pause_after=False)
 UNKNOWN = Passage("hello", "nobody", 175, 50, pause_after=False)
 
-# Echoes the text as if it were samples, unless it is told to misbehave. It reports a hang through a named pipe.
+# Echoes the text as if it were samples, unless it is told to misbehave. Two named pipes tell that it hangs, and end it.
 CHILD = f"""
 import os, signal, struct, sys
 request, reply = struct.Struct("{espeak_worker.REQUEST.format}"), struct.Struct("{espeak_worker.REPLY.format}")
-hanging, = sys.argv[1:]
+hanging, release, farewell = sys.argv[1:]
+signal.alarm(30)  # a test that fails shall not hang as well
 while len(header := sys.stdin.buffer.read(request.size)) == request.size:
     *_, voice_size, text_size = request.unpack(header)
     voice, text = sys.stdin.buffer.read(voice_size), sys.stdin.buffer.read(text_size)
     if text == b"hang":
         open(hanging, "wb").close()
-        signal.pause()
+        open(release, "rb").close()
     if text == b"die":
         sys.exit("out of breath")
     sys.stdout.buffer.write(reply.pack(voice != b"nobody", 0, len(text)))
@@ -41,21 +44,39 @@ while len(header := sys.stdin.buffer.read(request.size)) == request.size:
         os.kill(os.getpid(), signal.SIGKILL)
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
+open(farewell, "wb").close()
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
 
 
 class Stage:
-    """A process of misbehaving children, and word of when one hangs."""
+    """A process of misbehaving children, word of when one hangs, and a way to end it."""
 
     def __init__(self, folder: Path) -> None:
-        self._hanging = folder / "hanging"
+        self._hanging, self._release, self._farewell = (folder / name for name in ("hanging", "release", "bye"))
         os.mkfifo(self._hanging)
-        self.process = EspeakProcess([sys.executable, "-c", CHILD, str(self._hanging)], name="espeak")
+        os.mkfifo(self._release)
+        self.curtain = threading.Event()  # no child starts before it rises
+        self.curtain.set()
+        self.starting = threading.Event()
+        self.process = EspeakProcess(self._start, name="espeak")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.starting.set()
+        self.curtain.wait()
+        paths = (self._hanging, self._release, self._farewell)
+        return start([sys.executable, "-c", CHILD, *map(str, paths)])
 
     async def somebody_hangs(self) -> None:
         await asyncio.to_thread(self._hanging.read_bytes)
+
+    async def release(self) -> None:
+        await asyncio.to_thread(self._release.write_bytes, b"")
+
+    @property
+    def said_farewell(self) -> bool:
+        return self._farewell.exists()
 
 
 @pytest.fixture
@@ -108,21 +129,46 @@ async def test_giving_up_on_a_stuck_child_makes_way_for_the_next_passage(stage: 
         await stuck
 
 
-async def test_giving_up_in_the_queue_harms_nobody(stage: Stage) -> None:
-    stuck = asyncio.create_task(stage.process.speak(HANG))
+async def test_giving_up_in_the_queue_disturbs_nobody(stage: Stage) -> None:
+    slow = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
-    child = stage.process.process_id
     impatient = asyncio.create_task(stage.process.speak(DIE))
     await asyncio.wait([impatient], timeout=0)
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await impatient
+    await stage.release()
 
-    assert stage.process.process_id == child
-    stuck.cancel()
+    assert (await slow).samples == b"hang"
     assert (await stage.process.speak(HELLO)).samples == b"hello"  # and not the death of DIE
+
+
+async def test_giving_up_while_the_child_starts_leaves_it_to_the_next_passage(stage: Stage) -> None:
+    stage.curtain.clear()
+    early = asyncio.create_task(stage.process.speak(HANG))
+    await asyncio.to_thread(stage.starting.wait)
+    early.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await stuck
+        await early
+    stage.curtain.set()
+
+    async with asyncio.timeout(20):  # for ever, if HANG were spoken with nobody waiting for it
+        assert (await stage.process.speak(HELLO)).samples == b"hello"
+
+
+async def test_an_idle_child_is_let_go_in_peace(stage: Stage) -> None:
+    await stage.process.speak(HELLO)
+    await stage.process.aclose()
+
+    assert stage.said_farewell
+
+
+async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: Stage) -> None:
+    await stage.process.speak(HELLO)
+    child = stage.process.process_id
+
+    assert child is not None
+    assert os.getpgid(child) != os.getpgid(0)
 
 
 async def test_closing_does_not_wait_for_a_stuck_child(stage: Stage) -> None:
@@ -148,8 +194,16 @@ async def test_what_waits_when_it_is_closed_is_still_answered_and_leaves_no_chil
         await stuck
 
 
+async def test_a_child_that_dies_before_it_has_heard_the_question_is_a_crash_too() -> None:
+    process = EspeakProcess(lambda: start([sys.executable, "-c", "import sys; sys.exit('no voice')"]), name="espeak")
+    more_than_a_pipe_holds = Passage("a" * 1_000_000, "en", 175, 50, pause_after=False)
+    with pytest.raises(TTSLocalCrashError, match="exit status 1: no voice"):
+        await process.speak(more_than_a_pipe_holds)
+    await process.aclose()
+
+
 async def test_a_program_that_is_not_there_is_a_crash_that_says_so() -> None:
-    process = EspeakProcess(["/nowhere/python"], name="espeak")
+    process = EspeakProcess(lambda: start(["/nowhere/python"]), name="espeak")
     with pytest.raises(TTSLocalCrashError, match=r"espeak: its process does not start: .*No such file"):
         await process.speak(HELLO)
     await process.aclose()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steadyvoice.providers.espeak_process import Spoken
@@ -50,6 +50,7 @@ def test_whatever_espeak_tells_the_times_rise_without_a_gap(
 
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events, st.floats(0, 1000))
+@example("ab", 1.0, [(1, 1.0)], 0.0)  # a word that begins where the audio ends
 def test_cut_into_seconds_nothing_is_lost(
     text: str, seconds: float, words: list[tuple[int, float]], offset: float
 ) -> None:

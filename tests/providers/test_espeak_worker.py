@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from steadyvoice.providers import espeak_worker as worker
 from steadyvoice.providers.espeak import installed
@@ -15,9 +16,11 @@ require_tool(installed(), "espeakng-loader")
 FILES = EspeakFiles.bundled()
 
 
-def converse(requests: bytes, *, python_options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
-    assert FILES is not None
-    program, *rest = worker_command(FILES)
+def converse(
+    requests: bytes, *, python_options: tuple[str, ...] = (), files: EspeakFiles | None = FILES
+) -> subprocess.CompletedProcess[bytes]:
+    assert files is not None
+    program, *rest = worker_command(files)
     return subprocess.run(
         [program, *python_options, *rest], input=requests, capture_output=True, timeout=60, check=False
     )
@@ -47,6 +50,22 @@ def test_a_voice_it_has_not_is_answered_without_audio_and_the_next_request_is_sp
     assert (spoken, words) == (True, 1)
     assert size > 10_000
     assert len(answer) == 2 * worker.REPLY.size + words * worker.WORD.size + size
+
+
+def test_what_the_library_prints_reaches_neither_the_answers_nor_the_log() -> None:
+    faroese = converse(request(b"Hello", b"fo"))  # listed in the wheel without its dictionary: espeak complains
+
+    assert len(faroese.stdout) == sum(worker.REPLY.unpack_from(faroese.stdout)[2:]) + worker.REPLY.size
+    assert faroese.stderr == b""
+
+
+def test_without_its_data_it_says_so_instead_of_speaking(tmp_path: Path) -> None:
+    assert FILES is not None
+    (tmp_path / "espeak-ng-data").mkdir()
+    ended = converse(b"", files=EspeakFiles(FILES.library, tmp_path / "espeak-ng-data"))
+
+    assert ended.returncode == 1
+    assert f"libespeak-ng cannot use {tmp_path / 'espeak-ng-data'}" in ended.stderr.decode()
 
 
 def test_it_imports_nothing_of_steadyvoice_and_little_else() -> None:

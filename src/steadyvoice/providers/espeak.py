@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from functools import partial
 from typing import ClassVar
 
-from steadyvoice.providers.espeak_process import EspeakProcess, Passage, worker_command
+from steadyvoice.providers.espeak_process import EspeakProcess, Passage, start, worker_command
 from steadyvoice.providers.espeak_times import chunks
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.providers.espeak_worker import SAMPLE_RATE
@@ -14,8 +15,6 @@ from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.speech.text import first_piece
-
-_SLOWEST, _FASTEST = 80, 700  # words a minute: espeak goes no slower; four times its usual pace
 
 _CHARACTERS_A_TURN = 500  # half a minute of speech, computed in some 25 ms
 
@@ -26,8 +25,8 @@ class Espeak:
     Needs the extra `steadyvoice[local]` (GPL-3.0-or-later, therefore never loaded into this process), or `files` of
     an eSpeak NG installed otherwise. `voices` gives espeak's voices (`en-us`, `de`, `fr+f3`) names of your own;
     "default" speaks when nobody asks for another, in the request's language if there is a voice for it. The pace is
-    in words a minute and `pitch` goes from 0 to 99, 50 being usual; a request's speed multiplies the pace within
-    80 to 700. Model, seed and options mean nothing to it.
+    in words a minute, 80 to 450, and `pitch` goes from 0 to 99, 50 being usual; a request's speed multiplies the
+    pace, but nothing is spoken slower than 80. Model, seed and options mean nothing to it.
 
     One child serves all callers, a few sentences each in turn, so that no one waits for another's long text or
     slow connection. Text without anything to say, such as "...", becomes a few milliseconds of silence. Digits,
@@ -52,7 +51,7 @@ class Espeak:
         self._known = EspeakVoices.read(self._files.data)
         wanted = {DEFAULT_VOICE: "en-us", **(voices or {})}
         self._voices = {own: _voice(self._known, voice, f"{name}.voices.{own}") for own, voice in wanted.items()}
-        self._pace = _within(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
+        self._pace = _within(80, words_per_minute, 450, f"{name}.words_per_minute")
         self._pitch = _within(0, pitch, 99, f"{name}.pitch")
         self._process = self._new_process()
 
@@ -83,7 +82,7 @@ class Espeak:
         Raises TTSLocalCrashError when the child dies over it; the next request finds a new one.
         """
         yield Accepted()
-        pace = min(max(_SLOWEST, round(self._pace * request.speed)), _FASTEST)
+        pace = round(self._pace * request.speed)
         offset = 0.0
         for text, last in _turns(request.text):
             passage = Passage(text, offer.voice, pace, self._pitch, pause_after=not last)
@@ -102,7 +101,7 @@ class Espeak:
         return self._known.for_language(language, otherwise=default) if language else default
 
     def _new_process(self) -> EspeakProcess:
-        return EspeakProcess(worker_command(self._files), name=self.name)
+        return EspeakProcess(partial(start, worker_command(self._files)), name=self.name)
 
 
 def installed() -> bool:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, cast
@@ -50,8 +50,8 @@ class Spoken:
 class EspeakProcess:
     """One child and its queue. A child that died is replaced when the next passage is due."""
 
-    def __init__(self, command: Sequence[str], *, name: str) -> None:
-        self._command = command
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], *, name: str) -> None:
+        self._start = start
         self._name = name
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = threading.Lock()
@@ -74,7 +74,6 @@ class EspeakProcess:
         try:
             return await asyncio.wrap_future(spoken)
         except asyncio.CancelledError:
-            spoken.cancel()
             self._abandon(turn)
             raise
 
@@ -98,7 +97,10 @@ class EspeakProcess:
                 child.kill()
 
     def _take(self, turn: _Turn) -> Spoken:
-        child = self._running_child()
+        try:
+            child = self._running_child()
+        except OSError as error:
+            raise TTSLocalCrashError(f"its process does not start: {error}", provider=self._name) from error
         with self._lock:
             if turn.abandoned:
                 return Spoken(b"", ())  # nobody waits for it any more
@@ -117,16 +119,6 @@ class EspeakProcess:
         if not self._child:
             self._child = self._start()
         return self._child
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        pipe = subprocess.PIPE
-        try:
-            # In a session of its own, Ctrl-C at the terminal does not reach it: it ends when its stdin does.
-            return subprocess.Popen(  # noqa: S603 - the command is ours, no word of it the caller's
-                self._command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-            )
-        except OSError as error:
-            raise TTSLocalCrashError(f"its process does not start: {error}", provider=self._name) from error
 
     def _exchange(self, child: subprocess.Popen[bytes], passage: Passage) -> Spoken:
         questions, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
@@ -176,6 +168,16 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 
 def _cause(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a child with its three pipes. In a session of its own, Ctrl-C at the terminal does not reach it: it ends
+    when its stdin does. Raises OSError.
+    """
+    pipe = subprocess.PIPE
+    return subprocess.Popen(  # noqa: S603 - the command is ours, no word of it the caller's
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    )
 
 
 def worker_command(files: EspeakFiles) -> list[str]:

@@ -19,7 +19,7 @@ SAMPLE_RATE = 22_050  # of every voice that comes with espeak-ng
 
 REQUEST = Struct("<HHBHI")  # words a minute, pitch, whether to pause at the end, bytes of voice id, bytes of text
 REPLY = Struct("<BII")  # whether it could speak, words, bytes of samples
-WORD = Struct("<II")  # character it begins with, counted from 0; sample it is heard from
+WORD = Struct("<ii")  # character it begins with, counted from 0; sample it is heard from
 
 # https://github.com/espeak-ng/espeak-ng/blob/1.52.0/src/include/espeak-ng/speak_lib.h
 _SYNCHRONOUS = 2
@@ -115,7 +115,7 @@ class Engine:
             self.samples += ctypes.string_at(samples, 2 * count)
         index = 0
         while (event := events[index]).type != _EVENT_LIST_TERMINATED:
-            if event.type == _EVENT_WORD and event.text_position > 0:
+            if event.type == _EVENT_WORD:
                 self.words.append((event.text_position - 1, event.sample))
             index += 1
         return 0
