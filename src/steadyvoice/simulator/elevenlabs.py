@@ -132,7 +132,11 @@ _OF_STATUS = {
     402: "payment_required",
     403: "only_for_creator+",
     404: "voice_not_found",
+    408: "request_timeout",
+    409: "conflict",
+    413: "text_too_long",
     422: "invalid_parameters",
+    425: "too_early",
     429: "rate_limit_exceeded",
 }
 
@@ -140,7 +144,8 @@ _OF_STATUS = {
 def _own_code(refusal: Refusal) -> str:
     """ElevenLabs' word for it: its own code, one that means what OpenAI's means, or the status's usual one."""
     if refusal.code is None:
-        return _OF_STATUS.get(refusal.status or 500, "internal_server_error")
+        status = refusal.status or 500
+        return _OF_STATUS.get(status, "internal_server_error" if status >= 500 else "invalid_parameters")
     if refusal.code in CODES or refusal.code not in openai_errors.CODES:
         return refusal.code
     meant = openai_errors.CODES[refusal.code]

@@ -18,8 +18,8 @@ from steadyvoice.simulator.doors import Doors
 from steadyvoice.simulator.faults import Faults
 from steadyvoice.simulator.ledger import Ledger
 from steadyvoice.simulator.script import Script
-from steadyvoice.simulator.speaking import engine_for
 from steadyvoice.simulator.vendor import Vendor
+from steadyvoice.simulator.voices import engine_for
 
 _LONGEST_BODY = 8 * 1024 * 1024  # bytes of a request
 
@@ -54,6 +54,7 @@ class Simulator:
         self._clock = clock
         self._began = 0.0
         self._visits: set[asyncio.Task[Any]] = set()
+        self._closing = False
         self.faults = Faults(self._now, Random(self.settings.seed))
         self.ledger = Ledger(self._now)
 
@@ -88,6 +89,9 @@ class Simulator:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self._closing = True
+        for _ in range(2):  # a connection being accepted must come through first: asyncio drops it otherwise
+            await asyncio.sleep(0)
         await self._site.stop()
         self.ledger.close()
         for visit in self._visits:
@@ -108,6 +112,8 @@ class Simulator:
 
     @web.middleware
     async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._closing:
+            return web.Response(status=503, text="the simulator is closing")
         visit = asyncio.current_task()
         assert visit is not None  # noqa: S101  coroutines run in tasks
         self._visits.add(visit)

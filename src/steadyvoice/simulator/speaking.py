@@ -1,27 +1,22 @@
-"""The simulator's voices: real audio for an order, the same for the same voice, text and seed."""
+"""Real audio for an order, piece by piece: the same for the same voice, text and seed."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from zlib import crc32
 
 from steadyvoice.audio.convert import Converter
 from steadyvoice.audio.silence import silence
-from steadyvoice.providers.espeak import Espeak, installed
 from steadyvoice.providers.provider import Audio, Provider
-from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.acts import Act, HeaderOnly, Silent, TooShort, WrongRate
 from steadyvoice.simulator.order import Order
-from steadyvoice.simulator.settings import VoiceEngine
+from steadyvoice.simulator.voices import number_of
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire import elevenlabs_models, openai
 
 _SECONDS_A_PIECE = 0.2
-_TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  # espeak's own variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +26,6 @@ class Piece:
     data: bytes
     alignment: Alignment | None
     heard: float
-
-
-def engine_for(voice: VoiceEngine) -> Provider:
-    """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
-    if voice == "tones" or (voice == "auto" and not installed()):
-        return Tone()
-    ids = (*elevenlabs_models.VOICES.values(), *openai.VOICES)
-    return Espeak(name="simulator", voices={voice: f"en-us{_TIMBRES[_number(voice) % len(_TIMBRES)]}" for voice in ids})
 
 
 async def speak(engine: Provider, order: Order, act: Act | None = None) -> AsyncGenerator[Piece, None]:
@@ -78,12 +65,8 @@ def _format_sent(asked: AudioFormat, act: Act | None) -> AudioFormat:
 
 
 def _request(order: Order, target: AudioFormat) -> SpeechRequest:
-    seed = _number(f"{order.voice} {order.seed}")
+    seed = number_of(f"{order.voice} {order.seed}")
     return SpeechRequest(order.text, target, voice=order.voice, speed=order.speed, seed=seed, foreign_voice="default")
-
-
-def _number(text: str) -> int:
-    return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 async def _sound(engine: Provider, request: SpeechRequest, act: Act | None) -> AsyncIterator[Audio]:

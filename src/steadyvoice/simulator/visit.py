@@ -104,7 +104,7 @@ class Visit:
 
     async def _answered(self, make: Callable[[Visit], Awaitable[Answer]]) -> Ending:
         try:
-            self.body = await self.request.read()
+            self.body = await self._read()
             self._dialect.check_key(self.request.headers)
             answer = await make(self)
         except RefusedError as error:
@@ -112,6 +112,12 @@ class Visit:
         except FaultError as error:
             return await self._refused(json_answer({"error": f"{FAULT_HEADER}: {error}"}, status=400))
         return await deliver(self._line, answer, self._act, self._dialect.error_line)
+
+    async def _read(self) -> bytes:
+        try:
+            return await self.request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise RefusedError(Refusal(status=413, message=error.text)) from error
 
     async def _refused(self, answer: Answer) -> Ending:
         await deliver(self._line, answer, None, self._dialect.error_line)

@@ -1,0 +1,141 @@
+"""A client that sees everything: it reads the socket itself, so that no library hides how an answer really ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+TEXT = "The quick brown fox jumps over the lazy dog, twice."
+WORDS = TEXT.split()
+
+WHOLE = f"/v1/text-to-speech/{GEORGE}?output_format=pcm_8000"
+STREAM = f"/v1/text-to-speech/{GEORGE}/stream?output_format=pcm_8000"
+TIMED = f"/v1/text-to-speech/{GEORGE}/with-timestamps?output_format=pcm_8000"
+TIMED_STREAM = f"/v1/text-to-speech/{GEORGE}/stream/with-timestamps?output_format=pcm_8000"
+OPENAI = "/v1/audio/speech"
+
+PATIENCE = 0.1
+"""Seconds after which a silent server is taken to hang. Whatever is not meant to hang waits for its end instead."""
+
+
+async def until(there: Callable[[], bool]) -> None:
+    """Let everybody else run until something is there; a test that waits in vain is ended by pytest's own clock."""
+    while not there():  # noqa: ASYNC110  nobody would set an event
+        await asyncio.sleep(0)
+
+
+class End(Enum):
+    """How the connection ended."""
+
+    CLOSED = "closed"
+    RESET = "reset"
+    LEFT = "left"  # by us
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer as the socket gave it. `body` has its chunks joined; `terminated` says whether its own end came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    chunks: list[bytes]
+    terminated: bool
+    end: End
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.body.splitlines()]
+
+
+NOTHING = Seen(0, {}, b"", [], False, End.LEFT)
+
+
+@dataclass
+class Client:
+    """Asks for one thing on one connection."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=lambda: {"xi-api-key": "any", "authorization": "Bearer any"})
+
+    async def speak(
+        self, path: str = STREAM, text: str = TEXT, *, fault: str | None = None, leave: bool = False, **more: Any
+    ) -> Seen:
+        """Ask for speech. With `leave`, hang up on a server that has fallen silent."""
+        if path == OPENAI:
+            body = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": text, "response_format": "pcm", **more}
+        else:
+            body = {"text": text, **more}
+        return await self.ask("POST", path, json.dumps(body).encode(), fault=fault, leave=leave)
+
+    async def get(self, path: str, **more: Any) -> Seen:
+        return await self.ask("GET", path, **more)
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", *, fault: str | None = None, leave: bool = False
+    ) -> Seen:
+        address = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
+        try:
+            headers = {**self.headers, "host": address.netloc, "connection": "close", "content-length": str(len(body))}
+            if fault is not None:
+                headers["x-sim-fault"] = fault
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            return _seen(*await _all(reader, PATIENCE if leave else None))
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def _all(reader: asyncio.StreamReader, patience: float | None) -> tuple[bytes, End]:
+    data = bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                more = await reader.read(65536)
+        except TimeoutError:
+            return bytes(data), End.LEFT
+        except ConnectionResetError:
+            return bytes(data), End.RESET
+        if not more:
+            return bytes(data), End.CLOSED
+        data += more
+
+
+def _seen(data: bytes, end: End) -> Seen:
+    head, behind, rest = data.partition(b"\r\n\r\n")
+    if not behind:
+        return Seen(0, {}, b"", [], False, end)
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    if headers.get("transfer-encoding") == "chunked":
+        chunks, terminated = _chunks(rest)
+    else:
+        chunks = [rest]
+        terminated = len(rest) == int(headers.get("content-length", -1))
+    return Seen(int(first.split()[1]), headers, b"".join(chunks), chunks, terminated, end)
+
+
+def _chunks(rest: bytes) -> tuple[list[bytes], bool]:
+    chunks: list[bytes] = []
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        count = int(size, 16)
+        if count == 0:
+            return chunks, rest == b"\r\n"
+        chunks.append(rest[:count])
+        rest = rest[count + 2 :]
+    return chunks, False

@@ -1,0 +1,75 @@
+"""The simulator's own doors: faults and the ledger over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from steadyvoice.simulator import Ending, Fault, Simulator, acts
+
+from .client import STREAM, TEXT, Client
+
+FAULTS = "/sim/faults"
+
+
+async def test_faults_come_and_go_at_run_time(sim: Simulator, client: Client) -> None:
+    posted = await client.ask("POST", FAULTS, b'{"fault": "refuse", "status": 503, "times": 1}')
+    assert posted.json == {"faults": [{"fault": "refuse", "status": 503, "times": 1}]}
+    assert [(await client.speak()).status for _ in range(2)] == [503, 200]
+
+    assert len((await client.ask("POST", FAULTS, b'"stall;after=0.8"')).json["faults"]) == 2
+    assert (await client.get(FAULTS)).json["faults"][1] == {"fault": "stall", "after": 0.8}
+
+    assert (await client.ask("PUT", FAULTS, b'["hang", {"fault": "cut"}]')).status == 200
+    assert list(sim.faults) == [Fault(acts.Hang()), Fault(acts.Cut())]
+
+    assert (await client.ask("DELETE", FAULTS)).json == {"faults": []}
+    assert (await client.speak()).status == 200
+
+
+async def test_a_fault_may_be_posted_as_it_stands_in_the_header(sim: Simulator, client: Client) -> None:
+    await client.ask("POST", FAULTS, b"stall;after=0.8")
+    assert list(sim.faults) == [Fault(acts.Stall(after=0.8))]
+
+
+@pytest.mark.parametrize("body", [b"", b"3", b"[3]", b'{"fault": "stal"}', b'["cut", "stal"]', b"{", b"null"])
+async def test_what_is_no_fault_changes_nothing(sim: Simulator, client: Client, body: bytes) -> None:
+    sim.faults.set(acts.Empty())
+    for method in ("POST", "PUT"):
+        seen = await client.ask(method, FAULTS, body)
+        assert seen.status == 422
+        assert seen.json["error"]
+    assert list(sim.faults) == [Fault(acts.Empty())]
+
+
+async def test_the_ledger_over_http_is_the_ledger(sim: Simulator, client: Client) -> None:
+    await client.speak(fault="cut")
+    told: dict[str, Any] = (await client.get("/sim/ledger")).json
+    assert told["totals"] == {"requests": 1, "charged": len(TEXT)}
+    (request,) = told["requests"]
+    assert (request["ending"], request["fault"], request["charged"]) == ("cut", "cut", len(TEXT))
+    assert request == json.loads(json.dumps(sim.ledger[0].as_dict()))
+
+
+async def test_looking_is_no_request_of_the_vendors(sim: Simulator, client: Client) -> None:
+    sim.faults.set(acts.Hang())
+    assert (await client.get("/sim/ledger")).json["totals"]["requests"] == 0
+
+
+async def test_a_header_is_for_one_request(sim: Simulator, client: Client) -> None:
+    sim.faults.set(acts.Refuse(status=503))
+    assert (await client.speak(STREAM, fault="empty")).body == b""
+    assert (await client.speak(STREAM)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [("stal", "did you mean stall?"), ("hang;nth=2", "conditions have no place in it"), ("", "unknown fault ''")],
+)
+async def test_a_header_with_a_mistake_is_told_so(sim: Simulator, client: Client, header: str, said: str) -> None:
+    seen = await client.speak(fault=header)
+    assert seen.status == 400
+    assert said in seen.json["error"]
+    assert (sim.ledger[-1].ending, sim.ledger[-1].charged) == (Ending.REFUSED, 0)

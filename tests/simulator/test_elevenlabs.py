@@ -1,0 +1,210 @@
+"""ElevenLabs' doors: right audio, right headers, and the refusals the vendor would give."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.simulator.elevenlabs import WRAPPINGS
+from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
+from steadyvoice.wire.complaint import read_complaint
+from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs_errors import CODES, error_class
+from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.status import by_status
+
+from .client import GEORGE, STREAM, TEXT, TIMED, TIMED_STREAM, WHOLE, WORDS, Client
+
+
+@pytest.mark.parametrize("form", ["", "/stream"])
+@pytest.mark.parametrize("format", ELEVENLABS_FORMAT_NAMES)
+async def test_every_format_holds_every_word(client: Client, format: str, form: str) -> None:
+    seen = await client.speak(f"/v1/text-to-speech/{GEORGE}{form}?output_format={format}")
+    assert (seen.status, seen.terminated) == (200, True)
+    assert seen.headers["content-type"] == AudioFormat.parse(format).mime_type
+    assert words_in(seen.body, format) == WORDS
+
+
+def test_every_form_has_its_wrapping() -> None:
+    assert set(WRAPPINGS) == set(Form)
+
+
+async def test_the_usual_format_is_mp3(client: Client) -> None:
+    seen = await client.speak(f"/v1/text-to-speech/{GEORGE}")
+    assert words_in(seen.body, "mp3_44100_128") == WORDS
+
+
+async def test_a_whole_wav_tells_its_true_size(client: Client) -> None:
+    seen = await client.speak(f"/v1/text-to-speech/{GEORGE}?output_format=wav_8000")
+    assert int.from_bytes(seen.body[40:44], "little") == len(seen.body) - 44
+
+
+async def test_times_are_those_of_the_audio(client: Client) -> None:
+    seen = await client.speak(TIMED)
+    told = seen.json["alignment"]
+    assert "".join(told["characters"]) == TEXT
+    assert seen.json["normalized_alignment"] == told
+    audio = base64.b64decode(seen.json["audio_base64"])
+    assert told["character_end_times_seconds"][-1] == pytest.approx(len(audio) / 16_000, abs=0.001)
+    begin, end = TEXT.index("fox"), TEXT.index("fox") + 3
+    start, stop = told["character_start_times_seconds"][begin], told["character_end_times_seconds"][end - 1]
+    piece = audio[round(start * 8000) * 2 : round(stop * 8000) * 2]
+    assert words_in(piece, "pcm_8000") == ["fox"]
+
+
+async def test_lines_with_times_are_one_answer_in_pieces(client: Client) -> None:
+    whole, lines = await client.speak(TIMED), (await client.speak(TIMED_STREAM)).lines
+    assert len(lines) > 3
+    assert b"".join(base64.b64decode(line["audio_base64"]) for line in lines) == base64.b64decode(
+        whole.json["audio_base64"]
+    )
+    for field in ("characters", "character_start_times_seconds", "character_end_times_seconds"):
+        assert [each for line in lines if line["alignment"] for each in line["alignment"][field]] == whole.json[
+            "alignment"
+        ][field]
+
+
+async def test_the_same_order_is_the_same_audio(client: Client) -> None:
+    first, again = await client.speak(STREAM, seed=7), await client.speak(STREAM, seed=7)
+    assert first.body == again.body
+    others = [
+        await client.speak(STREAM, seed=8),
+        await client.speak(STREAM, TEXT + "!", seed=7),
+        await client.speak(STREAM.replace(GEORGE, VOICES["Rachel"]), seed=7),
+    ]
+    assert len({first.body, *(other.body for other in others)}) == 4
+
+
+async def test_streamed_or_whole_it_is_the_same_audio(client: Client) -> None:
+    assert (await client.speak(WHOLE)).body == (await client.speak(STREAM)).body
+
+
+async def test_a_receipt_comes_with_the_audio(sim: Simulator, client: Client) -> None:
+    whole, stream = await client.speak(WHOLE), await client.speak(STREAM)
+    for seen in (whole, stream):
+        assert seen.headers["character-cost"] == str(len(TEXT))
+        assert seen.headers["current-concurrent-requests"] == "1"
+        assert seen.headers["maximum-concurrent-requests"] == "10"
+        assert seen.headers["server"] == "uvicorn"
+        assert {"x-trace-id", "x-region", "history-item-id"} <= seen.headers.keys()
+    assert whole.headers["content-length"] == str(len(whole.body))
+    assert stream.headers["transfer-encoding"] == "chunked"
+    assert [entry.request_id for entry in sim.ledger] == [whole.headers["request-id"], stream.headers["request-id"]]
+    assert whole.headers["request-id"] != stream.headers["request-id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        ({}, ["body", "text"]),
+        ({"text": " "}, ["body", "text"]),
+        ({"text": 3}, ["body", "text"]),
+        ({"text": "Hi", "seed": -1}, ["body", "seed"]),
+    ],
+)
+async def test_what_cannot_be_read_is_a_422_list(client: Client, body: dict[str, Any], loc: list[str]) -> None:
+    body = {"text": None, **body}
+    seen = await client.speak(STREAM, body.pop("text"), **body)
+    assert seen.status == 422
+    assert [issue["loc"] for issue in seen.json["detail"]] == [loc]
+
+
+async def test_an_unknown_format_is_a_422_list(client: Client) -> None:
+    seen = await client.speak(f"/v1/text-to-speech/{GEORGE}?output_format=mp3_1")
+    assert (seen.status, seen.json["detail"][0]["loc"]) == (422, ["query", "output_format"])
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "more", "status", "code"),
+    [
+        (STREAM.replace(GEORGE, "nobody"), TEXT, {}, 404, "voice_not_found"),
+        (STREAM, TEXT, {"model_id": "eleven_v0"}, 400, "model_not_found"),
+        (STREAM, "a" * 10_001, {}, 400, "max_character_limit_exceeded"),
+        (STREAM, TEXT, {"model_id": "eleven_v3", "previous_text": "So."}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"language_code": "de"}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"voice_settings": {"speed": 2}}, 400, "invalid_voice_settings"),
+        (STREAM, TEXT, {"voice_settings": {"stability": "high"}}, 400, "invalid_voice_settings"),
+    ],
+)
+async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
+    sim: Simulator, client: Client, path: str, text: str, more: dict[str, Any], status: int, code: str
+) -> None:
+    seen = await client.speak(path, text, **more)
+    assert (seen.status, seen.json["detail"]["code"]) == (status, code)
+    assert (sim.ledger[-1].charged, sim.ledger[-1].status) == (0, status)
+
+
+async def test_a_hint_that_the_model_takes_is_taken(client: Client) -> None:
+    assert (await client.speak(model_id="eleven_flash_v2_5", language_code="de", previous_text="So.")).status == 200
+    assert (await client.speak(voice_settings={"speed": 1.1, "stability": 0, "style": None})).status == 200
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_every_code_in_both_generations(client: Client, code: str) -> None:
+    current = await client.speak(fault=f"refuse;code={code}")
+    legacy = await client.speak(fault=f"refuse;code={code};form=legacy")
+    assert current.status == legacy.status == CODES[code].status
+    detail = current.json["detail"]
+    assert (detail["code"], detail["status"], detail["request_id"]) == (code, code, current.headers["request-id"])
+    assert set(legacy.json["detail"]) == {"status", "message"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 408, 409, 413, 425, 429, 500, 502, 503, 504])
+async def test_a_bare_status_means_what_it_usually_means(client: Client, status: int) -> None:
+    seen = await client.speak(fault=f"refuse;status={status}")
+    assert seen.status == status
+    assert error_class(status, read_complaint(seen.body)) is by_status(status)
+
+
+async def test_fastapis_own_shapes(client: Client) -> None:
+    listed = await client.speak(fault="refuse;status=422;form=list;message=no")
+    assert listed.json["detail"][0]["msg"] == "no"
+    assert (await client.speak(fault="refuse;status=503;form=text;message=no")).json == {"detail": "no"}
+
+
+async def test_a_wait_can_be_named(client: Client) -> None:
+    seen = await client.speak(fault="refuse;code=system_busy;retry_after=1.5")
+    assert (seen.status, seen.headers["retry-after"]) == (429, "1.5")
+    assert "retry-after" not in (await client.speak(fault="refuse;code=system_busy")).headers
+
+
+async def test_a_code_of_openais_becomes_its_own(client: Client) -> None:
+    seen = await client.speak(fault="refuse;code=insufficient_quota")
+    assert (seen.status, seen.json["detail"]["code"]) == (401, "quota_exceeded")
+
+
+async def test_the_older_generation_can_be_its_usual_one() -> None:
+    async with Simulator(voice="tones", errors="legacy", character_limit=3) as sim:
+        seen = await Client(sim.url).speak()
+        assert seen.json["detail"]["status"] == "quota_exceeded"
+        assert "code" not in seen.json["detail"]
+
+
+async def test_no_key_and_a_wrong_key_are_told_apart() -> None:
+    async with Simulator(voice="tones", keys=("right",)) as sim:
+        codes = []
+        for key in ("", "wrong", "right"):
+            seen = await Client(sim.url, {"xi-api-key": key}).get("/v1/user")
+            codes.append(seen.json["detail"]["code"] if seen.status == 401 else seen.status)
+        assert codes == ["needs_authorization", "invalid_api_key", 200]
+
+
+async def test_voices_models_and_the_account_are_listed() -> None:
+    async with Simulator(voice="tones", voices=("mine",), models=("eleven_v9",)) as sim:
+        client = Client(sim.url, {"xi-api-key": "any"})
+        first, second = (await client.get("/v1/voices")).json, (await client.get("/v2/voices")).json
+        assert {GEORGE, VOICES["Rachel"], "mine"} <= {voice["voice_id"] for voice in first["voices"]}
+        assert (second["has_more"], second["voices"]) == (False, first["voices"])
+        assert {"eleven_v3", "eleven_v9"} <= {model["model_id"] for model in (await client.get("/v1/models")).json}
+        assert (await client.speak(STREAM.replace(GEORGE, "mine"), model_id="eleven_v9")).status == 200
+        user = (await client.get("/v1/user")).json
+        assert user["subscription"] == (await client.get("/v1/user/subscription")).json
+        assert user["subscription"]["character_count"] == len(TEXT)
+
+
+async def test_a_path_nobody_keeps(client: Client) -> None:
+    seen = await client.get("/v1/history")
+    assert (seen.status, seen.json) == (404, {"detail": "Not Found"})

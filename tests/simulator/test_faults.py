@@ -1,0 +1,168 @@
+"""Which call a fault befalls: decided from values, without a clock or a socket."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.simulator.acts import (
+    ACTS,
+    CutTerminated,
+    Drip,
+    FaultError,
+    Hang,
+    OddSplits,
+    Refuse,
+    SlowFirstByte,
+    Stall,
+    TooShort,
+    WrongLength,
+    WrongRate,
+)
+from steadyvoice.simulator.faults import Call, Fault, Faults
+
+from .clock import Clock
+
+CALL = Call("text-to-speech/stream", "george", 100)
+
+
+def faults(*rules: Fault, time: Clock | None = None, seed: int = 0) -> Faults:
+    made = Faults(time or Clock(), Random(seed))
+    made.set(*rules)
+    return made
+
+
+def strikes(made: Faults, count: int, call: Call = CALL) -> list[bool]:
+    return [made.choose(call) is not None for _ in range(count)]
+
+
+def test_a_bare_fault_befalls_every_call() -> None:
+    assert strikes(faults(Fault(Hang())), 3) == [True, True, True]
+
+
+def test_nothing_befalls_nobody() -> None:
+    assert faults().choose(CALL) is None
+
+
+def test_the_nth_call_is_one_call() -> None:
+    assert strikes(faults(Fault(Hang(), nth=2)), 4) == [False, True, False, False]
+
+
+def test_so_many_times_and_no_more() -> None:
+    assert strikes(faults(Fault(Hang(), times=2)), 4) == [True, True, False, False]
+
+
+def test_only_calls_that_fit_are_counted() -> None:
+    made = faults(Fault(Hang(), nth=2, voice="george"))
+    anna = Call("text-to-speech", "anna", 100)
+    assert [made.choose(call) is not None for call in (anna, CALL, anna, CALL)] == [False, False, False, True]
+
+
+def test_a_fault_waits_for_its_voice_its_door_and_its_length() -> None:
+    assert Fault(Hang(), voice="george").fits(CALL, 0)
+    assert not Fault(Hang(), voice="anna").fits(CALL, 0)
+    assert Fault(Hang(), endpoint="text-to-speech*").fits(CALL, 0)
+    assert not Fault(Hang(), endpoint="text-to-speech").fits(CALL, 0)
+    assert Fault(Hang(), longer_than=99).fits(CALL, 0)
+    assert not Fault(Hang(), longer_than=100).fits(CALL, 0)
+
+
+def test_a_span_counts_from_when_the_fault_was_set() -> None:
+    time = Clock(1000.0)
+    made = faults(Fault(Hang(), start=10, end=20), time=time)
+    found = []
+    for time.now in (1000.0, 1009.9, 1010.0, 1019.9, 1020.0):
+        found += strikes(made, 1)
+    assert found == [False, False, True, True, False]
+
+
+@given(st.floats(0, 1e6), st.floats(0, 50), st.floats(1, 50), st.floats(0, 50))
+def test_a_period_brings_the_span_back(elapsed: float, start: float, length: float, rest: float) -> None:
+    fault = Fault(Hang(), start=start, end=start + length, period=start + length + rest)
+    assert fault.period is not None
+    assert fault.fits(CALL, elapsed) == (start <= math.fmod(elapsed, fault.period) < fault.end)
+
+
+def test_the_first_fault_that_is_due_wins() -> None:
+    made = faults(Fault(Hang(), nth=2), Fault(Stall()))
+    chosen = [made.choose(CALL) for _ in range(3)]
+    assert [fault.name for fault in chosen if fault] == ["stall", "hang", "stall"]
+
+
+def test_luck_repeats_with_its_seed() -> None:
+    first, again, other = (strikes(faults(Fault(Hang(), probability=0.5), seed=seed), 64) for seed in (1, 1, 2))
+    assert first == again != other
+    assert 16 < sum(first) < 48
+
+
+def test_no_luck_is_no_fault() -> None:
+    assert not any(strikes(faults(Fault(Hang(), probability=0.0)), 64))
+
+
+def test_setting_replaces_adding_adds_clearing_clears() -> None:
+    made = faults(Fault(Hang()))
+    made.add(Stall())
+    assert [fault.name for fault in made] == ["hang", "stall"]
+    made.set(Stall())
+    assert [fault.name for fault in made] == ["stall"]
+    made.clear()
+    assert list(made) == []
+
+
+IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
+    (Fault, {"probability": 1.1}, "probability"),
+    (Fault, {"probability": -0.1}, "probability"),
+    (Fault, {"start": -1.0}, "start"),
+    (Fault, {"start": math.inf}, "start"),
+    (Fault, {"start": 5.0, "end": 5.0}, "end"),
+    (Fault, {"end": 5.0, "period": 4.0}, "period"),
+    (Fault, {"period": 4.0}, "period"),
+    (Fault, {"nth": 0}, "nth"),
+    (Fault, {"times": 0}, "times"),
+    (Fault, {"longer_than": -1}, "longer_than"),
+    (Refuse, {"status": 200}, "status"),
+    (Refuse, {"status": 600}, "status"),
+    (Refuse, {"code": "nobody_knows"}, "code"),
+    (Refuse, {"form": "verse"}, "form"),
+    (Refuse, {"retry_after": -1.0}, "retry_after"),
+    (SlowFirstByte, {"seconds": -1.0}, "seconds"),
+    (SlowFirstByte, {"seconds": math.inf}, "seconds"),
+    (Stall, {"after": -1.0}, "after"),
+    (Stall, {"seconds": -1.0}, "seconds"),
+    (CutTerminated, {"after": math.nan}, "after"),
+    (Drip, {"bytes": 0}, "bytes"),
+    (Drip, {"every": -1.0}, "every"),
+    (WrongLength, {"factor": 1.0}, "factor"),
+    (WrongLength, {"factor": 0.0}, "factor"),
+    (TooShort, {"fraction": 1.0}, "fraction"),
+    (WrongRate, {"rate": 44_000}, "rate"),
+    (OddSplits, {"bytes": 2}, "bytes"),
+]
+
+
+@pytest.mark.parametrize(("kind", "told", "key"), IMPOSSIBLE)
+def test_what_cannot_be_is_refused_by_name(kind: type, told: dict[str, Any], key: str) -> None:
+    with pytest.raises(FaultError, match=f"^{key}: ") as refused:
+        kind(Hang(), **told) if kind is Fault else kind(**told)
+    assert refused.value.key == key
+
+
+def test_an_unknown_code_may_come_with_a_status() -> None:
+    assert Refuse("brand_new", status=418).code == "brand_new"
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_no_act_has_a_field_that_a_condition_has_too(name: str) -> None:
+    own = {field.name for field in fields(ACTS[name])}
+    assert not own & {field.name for field in fields(Fault)}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_every_act_can_be_without_being_told_more(name: str) -> None:
+    assert Fault(ACTS[name]()).name == name

@@ -1,0 +1,120 @@
+"""OpenAI's doors: right audio, right headers, and the refusals the vendor would give."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.openai_errors import CODES
+
+from .client import OPENAI, TEXT, WORDS, Client
+
+
+@pytest.mark.parametrize("format", RESPONSE_FORMATS)
+async def test_every_format_holds_every_word(client: Client, format: str) -> None:
+    seen = await client.speak(OPENAI, response_format=format)
+    assert (seen.status, seen.terminated) == (200, True)
+    assert seen.headers["content-type"] == RESPONSE_FORMATS[format].mime_type
+    assert words_in(seen.body, RESPONSE_FORMATS[format]) == WORDS
+
+
+async def test_the_same_order_is_the_same_audio(client: Client) -> None:
+    first, again, other = [await client.speak(OPENAI, voice=voice) for voice in ("alloy", "alloy", "echo")]
+    assert first.body == again.body != other.body
+
+
+async def test_events_hold_the_same_audio_and_say_when_it_is_done(client: Client) -> None:
+    seen = await client.speak(OPENAI, stream_format="sse")
+    assert seen.headers["content-type"].startswith("text/event-stream")
+    *deltas, done = [json.loads(line.removeprefix(b"data: ")) for line in seen.body.split(b"\n\n") if line]
+    assert b"".join(base64.b64decode(delta["audio"]) for delta in deltas) == (await client.speak(OPENAI)).body
+    assert done["type"] == "speech.audio.done"
+    assert done["usage"]["total_tokens"] > done["usage"]["input_tokens"] > 0
+
+
+async def test_it_is_charged_on_its_own_account(sim: Simulator, client: Client) -> None:
+    seen = await client.speak(OPENAI)
+    assert seen.headers["x-request-id"] == sim.ledger[-1].request_id
+    assert (sim.ledger[-1].charged, sim.credit.used) == (len(TEXT), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "status", "code", "param"),
+    [
+        ("", {}, 400, "string_too_short", "input"),
+        (TEXT, {"response_format": "m4a"}, 400, "enum", "response_format"),
+        (TEXT, {"speed": 9}, 400, "out_of_range", "speed"),
+        ("a" * 4097, {}, 400, "string_above_max_length", "input"),
+        (TEXT, {"voice": "nobody"}, 400, "invalid_value", "voice"),
+        (TEXT, {"model": "tts-0"}, 404, "model_not_found", "model"),
+        (TEXT, {"model": "tts-1", "stream_format": "sse"}, 400, "unsupported_value", "stream_format"),
+    ],
+)
+async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
+    sim: Simulator, client: Client, text: str, more: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    seen = await client.speak(OPENAI, text, **more)
+    assert (seen.status, seen.json["error"]["code"], seen.json["error"]["param"]) == (status, code, param)
+    assert sim.ledger[-1].charged == 0
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_every_code_of_its_own(client: Client, code: str) -> None:
+    seen = await client.speak(OPENAI, fault=f"refuse;code={code}")
+    assert seen.json["error"]["code"] == code
+    assert 400 <= seen.status <= 500
+
+
+@pytest.mark.parametrize(
+    ("theirs", "status", "own"),
+    [
+        ("quota_exceeded", 429, "insufficient_quota"),
+        ("invalid_api_key", 401, "invalid_api_key"),
+        ("system_busy", 429, "rate_limit_exceeded"),
+        ("concurrent_limit_exceeded", 429, "rate_limit_exceeded"),
+        ("max_character_limit_exceeded", 400, "string_above_max_length"),
+        ("internal_server_error", 500, "server_error"),
+        ("detected_unusual_activity", 401, "detected_unusual_activity"),
+    ],
+)
+async def test_a_code_of_elevenlabs_becomes_its_own(client: Client, theirs: str, status: int, own: str) -> None:
+    seen = await client.speak(OPENAI, fault=f"refuse;code={theirs}")
+    assert (seen.status, seen.json["error"]["code"]) == (status, own)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "type"),
+    [
+        (400, None, "invalid_request_error"),
+        (401, "invalid_api_key", "invalid_request_error"),
+        (429, "rate_limit_exceeded", "requests"),
+        (503, "server_error", "server_error"),
+    ],
+)
+async def test_a_bare_status_gets_its_usual_words(client: Client, status: int, code: str | None, type: str) -> None:
+    seen = await client.speak(OPENAI, fault=f"refuse;status={status}")
+    assert seen.status == status
+    assert (seen.json["error"]["code"], seen.json["error"]["type"]) == (code, type)
+
+
+async def test_a_wait_is_named_twice(client: Client) -> None:
+    seen = await client.speak(OPENAI, fault="refuse;code=rate_limit_exceeded;retry_after=1.5")
+    assert (seen.headers["retry-after"], seen.headers["retry-after-ms"]) == ("1.5", "1500")
+
+
+async def test_a_key_must_be_a_bearer_and_the_right_one() -> None:
+    async with Simulator(voice="tones", keys=("right",)) as sim:
+        for said, status in (("", 401), ("right", 401), ("Bearer wrong", 401), ("Bearer right", 200)):
+            client = Client(sim.url, {"authorization": said} if said else {})
+            assert (await client.speak(OPENAI)).status == status
+
+
+async def test_whoever_brings_a_bearer_gets_openais_models(client: Client) -> None:
+    models = (await client.get("/v1/models")).json
+    assert models["object"] == "list"
+    assert "gpt-4o-mini-tts" in [model["id"] for model in models["data"]]

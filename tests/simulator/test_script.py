@@ -1,0 +1,119 @@
+"""Scripts: what they say, and what is refused with its line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.simulator import Fault, ScriptError, Settings, acts, load_script, profiles, read_script
+from steadyvoice.simulator.faults import Call
+
+SCRIPT = """\
+# A bad day.
+voice = "tones"
+keys = ["a", "b"]
+concurrency = 5
+real_time_factor = 1
+
+[[faults]]
+fault = "refuse"
+code = "system_busy"
+retry_after = 2
+start = 10
+end = 40
+
+[[faults]]
+fault = "stall"
+after = 0.8
+nth = 3
+"""
+
+
+def test_a_script_says_how_and_when() -> None:
+    script = read_script(SCRIPT)
+    assert script.about == "A bad day."
+    assert script.settings == Settings(voice="tones", keys=("a", "b"), concurrency=5, real_time_factor=1.0)
+    assert script.faults == (
+        Fault(acts.Refuse("system_busy", retry_after=2.0), start=10.0, end=40.0),
+        Fault(acts.Stall(after=0.8), nth=3),
+    )
+
+
+def test_an_empty_script_is_fair_weather() -> None:
+    assert read_script("").faults == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "said"),
+    [
+        ('voice = "tones"\nvoise = 1', 2, "unknown setting 'voise'"),
+        ('\n\nvoice = "soprano"', 3, "unknown voice 'soprano'"),
+        ("concurrency = 0", 1, "concurrency: at least 1"),
+        ("seed = 1\nreal_time_factor = -1.0\nvoice = 'tones'", 2, "real_time_factor: 0 or more"),
+        ("keys = 'one'", 1, "keys: a list of texts"),
+        ("keys = ['one', '']", 1, "keys: an empty key"),
+        ("faults = 3", 1, "faults: write each as a table"),
+        ('[[faults]]\nfault = "stal"', 2, "did you mean stall?"),
+        ('[[faults]]\n# nothing\n\n[[faults]]\nfault = "hang"', 1, "unknown fault None"),
+        ('[[faults]]\nfault = "hang"\n[[faults]]\nfault = "stall"\nafter = -1', 5, "after: seconds"),
+        ('[[faults]]\nafter = -1\nfault = "stall"', 2, "after: seconds"),
+        ('[[faults]]\nfault = "hang"\nstart = 9\nend = 3', 4, "end: after the start"),
+        ('faults = [\n  {fault = "hang"},\n  {fault = "hang", nth = 0},\n]', 4, "nth: at least 1"),
+        ('seed = 1\nkeys = ["""\nafter = -1\n"""]\n[[faults]]\nfault = "cut"\nafter = -1', 7, "after: seconds"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_its_line(source: str, line: int, said: str) -> None:
+    with pytest.raises(ScriptError) as refused:
+        read_script(source, "day.toml")
+    assert str(refused.value).startswith(f"day.toml, line {line}: ")
+    assert said in str(refused.value)
+
+
+def test_what_is_no_toml_is_refused_with_its_line() -> None:
+    with pytest.raises(ScriptError, match=r"^day\.toml: .*line 2"):
+        read_script("seed = 1\nvoice = tones\n", "day.toml")
+
+
+def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "day.toml"
+    path.write_text(SCRIPT, "utf-8")
+    assert load_script(path) == read_script(SCRIPT)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ScriptError, match="not UTF-8 text"):
+        load_script(path)
+
+
+def test_all_weather_there_is() -> None:
+    assert profiles.names() == [
+        "brownout",
+        "flapping",
+        "hang",
+        "out-of-credit",
+        "outage",
+        "rate-limited",
+        "slow-morning",
+    ]
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_profile_says_what_it_is_and_touches_both_vendors(name: str) -> None:
+    script = profiles.load(name)
+    assert script.about.endswith(".")
+    calls = [Call("text-to-speech/stream", "v", 100), Call("audio/speech", "v", 100)]
+    for call in calls:
+        assert any(fault.fits(call, 15) or fault.fits(call, 45) for fault in script.faults) or name == "out-of-credit"
+    remaining = script.settings.character_limit - script.settings.character_count
+    assert (remaining < 100) is (name == "out-of-credit")
+
+
+def test_an_outage_begins_and_ends() -> None:
+    (fault,) = profiles.load("outage").faults
+    assert (fault.start, fault.end, fault.period) == (30, 90, None)
+    assert fault.end < math.inf
+
+
+def test_an_unknown_profile_lists_the_others() -> None:
+    with pytest.raises(ScriptError, match="unknown profile 'sunshine': there are brownout, "):
+        profiles.load("sunshine")

@@ -1,0 +1,174 @@
+"""The simulator as a whole: where it listens, how it keeps time, and that it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import aiohttp
+import pytest
+
+from steadyvoice.providers.espeak import installed
+from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, acts, words_in
+from steadyvoice.simulator.run import serve
+from tests.tools import require_tool
+
+from .client import OPENAI, STREAM, TEXT, TIMED, WORDS, Client, until
+from .clock import Clock
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
+def test_only_this_machine_may_reach_it(host: str) -> None:
+    with pytest.raises(ValueError, match="this machine only"):
+        Simulator(host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost"])
+async def test_this_machine_has_many_names(host: str) -> None:
+    async with Simulator(voice="tones", host=host) as sim:
+        assert (await Client(sim.url).get("/v1/voices")).status == 200
+
+
+def test_an_impossible_setting_is_refused() -> None:
+    with pytest.raises(FaultError, match="concurrency"):
+        Simulator(concurrency=0)
+    with pytest.raises(TypeError):
+        Simulator(volume=11)
+
+
+async def test_settings_are_laid_over_the_scripts() -> None:
+    script = Script(faults=(Fault(acts.Empty()),))
+    async with Simulator(script, voice="tones", keys=("k",)) as sim:
+        assert sim.settings.keys == ("k",)
+        assert (await Client(sim.url, {"xi-api-key": "k"}).speak()).body == b""
+
+
+async def test_the_same_seed_is_the_same_day() -> None:
+    days = []
+    for seed in (1, 1, 2):
+        async with Simulator(voice="tones", seed=seed) as sim:
+            sim.faults.set(Fault(acts.Refuse(status=503), probability=0.5))
+            client = Client(sim.url)
+            answers = [await client.get("/v1/voices") for _ in range(24)]
+            days.append([(seen.status, seen.headers.get("request-id")) for seen in answers])
+    assert days[0] == days[1] != days[2]
+
+
+async def test_faults_keep_the_time_they_are_given() -> None:
+    clock = Clock(500.0)
+    async with Simulator(voice="tones", clock=clock) as sim:
+        sim.faults.set(Fault(acts.Refuse(status=503), start=10, end=20))
+        client = Client(sim.url)
+        found = [(await client.get("/v1/voices")).status for clock.now in (505.0, 515.0, 525.0)]
+        assert found == [200, 503, 200]
+        assert [entry.received for entry in sim.ledger] == [5.0, 15.0, 25.0]
+
+
+async def test_audio_takes_its_time_when_it_is_told_to() -> None:
+    async with Simulator(voice="tones", real_time_factor=0.05) as sim:
+        seen = await Client(sim.url).speak()
+        assert words_in(seen.body, "pcm_8000") == WORDS
+        entry = sim.ledger[-1]
+        assert entry.first_byte is not None
+        assert entry.ended is not None
+        assert entry.ended - entry.received >= 0.05 * entry.audio_sent
+
+
+async def test_many_speak_at_once_and_nobody_gets_anothers_words() -> None:
+    async with Simulator(voice="tones", concurrency=20) as sim:
+        client = Client(sim.url)
+        texts = [f"This is number {number}" for number in range(20)]
+        answers = await asyncio.gather(*(client.speak(text=text) for text in texts))
+        assert [words_in(seen.body, "pcm_8000") for seen in answers] == [text.split() for text in texts]
+
+
+async def test_it_ends_with_clients_still_waiting() -> None:
+    async with Simulator(voice="tones") as sim:
+        sim.faults.set(acts.Hang())
+        client = Client(sim.url)
+        waiting = [asyncio.create_task(client.speak(path)) for path in (STREAM, OPENAI, TIMED)]
+        await until(lambda: sim.ledger.charged == 3 * len(TEXT))
+    assert [entry.ending for entry in sim.ledger] == [Ending.CLOSED] * 3
+    assert [seen.status for seen in await asyncio.gather(*waiting)] == [0, 0, 0]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_it_ends_with_clients_that_keep_their_connections() -> None:
+    async with aiohttp.ClientSession(headers={"xi-api-key": "any"}) as session:
+        async with Simulator(voice="tones") as sim:
+            for _ in range(3):
+                async with session.get(f"{sim.url}/v1/voices") as answer:
+                    assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(f"{sim.url}/v1/voices")
+
+
+async def test_it_ends_amid_clients_that_come_back_at_once() -> None:
+    async def pester(url: str) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await Client(url).get("/v1/voices")
+
+    async with Simulator(voice="tones") as sim:
+        pests = [asyncio.create_task(pester(sim.url)) for _ in range(5)]
+        await until(lambda: len(sim.ledger) >= 20)
+    await asyncio.gather(*pests)
+
+
+async def test_connections_are_kept_between_healthy_requests(sim: Simulator) -> None:
+    connector = aiohttp.TCPConnector(limit=1)
+    async with aiohttp.ClientSession(connector=connector, headers={"xi-api-key": "any"}) as session:
+        ports = set()
+        for _ in range(3):
+            async with session.post(sim.url + STREAM, json={"text": TEXT}) as answer:
+                assert answer.connection is not None
+                assert answer.connection.transport is not None
+                ports.add(answer.connection.transport.get_extra_info("sockname"))
+                assert words_in(await answer.read(), "pcm_8000") == WORDS
+        assert len(ports) == 1
+
+
+async def test_a_client_of_the_last_century_gets_its_audio_too(sim: Simulator) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(sim.url.rpartition(":")[2]))
+    body = b'{"text": "Hi there"}'
+    writer.write(f"POST {STREAM} HTTP/1.0\r\nxi-api-key: any\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+    head, _, audio = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert b"chunked" not in head.lower()
+    assert words_in(audio, "pcm_8000") == ["Hi", "there"]
+
+
+async def test_a_body_too_large_is_refused_and_in_the_ledger(sim: Simulator, client: Client) -> None:
+    seen = await client.speak(text="a" * (9 * 1024 * 1024))
+    assert seen.status == 413
+    assert sim.ledger[-1].ending is Ending.REFUSED
+
+
+async def test_real_speech_has_times_and_two_voices() -> None:
+    require_tool(installed(), "steadyvoice[local]")
+    async with Simulator(voice="speech") as sim:
+        client = Client(sim.url)
+        first, again, other = [
+            await client.speak(path)
+            for path in (TIMED, TIMED, TIMED.replace("JBFqnCBsd6RMkjVDRZzb", "21m00Tcm4TlvDq8ikWAM"))
+        ]
+        assert first.body == again.body != other.body
+        assert "".join(first.json["alignment"]["characters"]) == TEXT
+        assert len((await client.speak(fault="too-short")).body) < 0.5 * len((await client.speak()).body)
+
+
+async def test_in_the_foreground_it_says_where_it_is_and_what_it_will_do() -> None:
+    said: list[str] = []
+    enough = asyncio.Event()
+    script = Script(faults=(Fault(acts.Stall(after=0.8), nth=2),), about="A test.")
+    simulator = Simulator(script, voice="tones")
+    serving = asyncio.create_task(serve(simulator, said.append, enough))
+    await until(lambda: len(said) > 0)
+    await Client(simulator.url).speak()
+    enough.set()
+    await serving
+    assert "A test." in said[0]
+    assert any(line.endswith(simulator.url) for line in said)
+    assert any(line.strip() == "stall;after=0.8;nth=2" for line in said)
+    assert said[-1] == f"Closed after 1 requests and {len(TEXT)} characters charged."
