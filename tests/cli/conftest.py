@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from .shell import Shell
+
+Simulator = Callable[..., str]
 
 
 @pytest.fixture
@@ -30,3 +32,23 @@ def silent() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         yield listener
+
+
+@pytest.fixture
+def simulator(shell: Shell) -> Iterator[Simulator]:
+    """Start `steadyvoice sim` with these arguments, and give the URL that it tells."""
+    processes = []
+
+    def start(*arguments: str) -> str:
+        process = shell.start("sim", "--port", "0", *arguments)
+        processes.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b"http://" in line:
+                return line.split()[-1].decode()
+        raise AssertionError("it ended before it told its URL")
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=30)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import wave
-from pathlib import Path
 
 import pytest
 
 from steadyvoice.audio.tones import words_in
 
+from .conftest import Simulator
 from .shell import COMMAND, Shell, one_provider, stopped
 
 
@@ -58,9 +59,16 @@ def test_a_minus_writes_to_standard_output(shell: Shell) -> None:
     assert shell.run("say", "Hello", "-o", "-", "--format", "wav", "--provider", "tone").out[:4] == b"RIFF"
 
 
-def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
-    assert shell.run("say", "Hello", "-o", "/dev/null", "--format", "wav", "--provider", "tone").status == 0
-    assert Path("/dev/null").is_char_device()
+def test_a_named_pipe_is_written_to_and_not_replaced(shell: Shell) -> None:
+    pipe = shell.folder / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    ended = shell.run("say", "Hello", "-o", "pipe", "--format", "pcm_8000", "--provider", "tone")
+    heard = os.read(reader, 65536)
+    os.close(reader)
+    assert ended.status == 0
+    assert words_in(heard, "pcm_8000") == ["Hello"]
+    assert pipe.is_fifo()
 
 
 def test_a_link_stays_a_link(shell: Shell) -> None:
@@ -80,6 +88,17 @@ def test_a_substitute_is_a_success_that_says_so(shell: Shell, nobody: str) -> No
     assert "substituted: " in ended.err
     assert "by tone" in ended.err
     assert "elevenlabs: no connection" in ended.err
+
+
+def test_a_voice_that_breaks_off_is_not_heard_in_a_file(shell: Shell, simulator: Simulator) -> None:
+    shell.write("cut.toml", '[[faults]]\nfault = "cut"\nafter = 1.0\n')
+    url = simulator("--script", "cut.toml")
+    shell.write("two.toml", one_provider(base_url=url) + '\n[[providers]]\nkind = "tone"\n')
+    text = "Every word of this is said by the second voice, and none of it twice."
+    ended = shell.run("say", text, "--config", "two.toml", "-o", "a.wav")
+    assert ended.status == 0
+    assert "substituted: " in ended.err
+    assert words_in((shell.folder / "a.wav").read_bytes(), "wav_24000") == text.split()
 
 
 @pytest.mark.parametrize("who", ["tone", "backup"])

@@ -5,37 +5,28 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
+from .conftest import Simulator
 from .shell import Shell, one_provider, stopped
 
 
-@pytest.fixture
-def simulator(shell: Shell) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """One that hangs, and its URL as it says it itself."""
-    process = shell.start("sim", "--port", "0", "--profile", "hang")
-    assert process.stdout is not None
-    said = b""
-    while b"http://" not in said:
-        said = process.stdout.readline()
-        assert said
-    yield process, said.split()[-1].decode()
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
-
-
-def test_a_client_can_be_pointed_at_it(shell: Shell, simulator: tuple[subprocess.Popen[bytes], str]) -> None:
-    process, url = simulator
+def test_a_client_can_be_pointed_at_it(shell: Shell, simulator: Simulator) -> None:
+    url = simulator("--profile", "hang")
     with urllib.request.urlopen(f"{url}/sim/ledger") as answer:
         json.load(answer)
     shell.write("c.toml", one_provider(base_url=url, extra={"timeouts": "first_audio_timeout = 0.2"}))
     assert shell.run("say", "Hello", "--config", "c.toml", "-o", "a.wav").status == 3, "it hangs, as its profile says"
-    ended = stopped(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_told(shell: Shell, told: signal.Signals) -> None:
+    process = shell.start("sim", "--port", "0")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    ended = stopped(process, told)
     assert (ended.status, ended.err) == (0, "")
 
 

@@ -40,7 +40,8 @@ def steadyvoice(
       steadyvoice say "Hello" -o hello.wav
       steadyvoice demo
 
-    [bold]Then[/bold] set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a configuration file, and say the same again.
+    [bold]Then[/bold] set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a
+    configuration file, and say the same again.
     """
 
 
@@ -70,16 +71,19 @@ def say(
 ) -> None:
     """Speak a text: into a file, down a pipe, or aloud.
 
-    Without -o the audio goes to standard output, or is played when that is a terminal. Without --format it is
-    what the file's extension says, and mp3 in a pipe. Without --config the providers are those whose keys are in
-    the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY; or STEADYVOICE_CONFIG, a file) and a local voice.
+    Without -o the audio goes to standard output, or is played when that
+    is a terminal. Without --format it is what the file's extension says,
+    and mp3 in a pipe. Without --config the providers are those whose keys
+    are in the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY), and a
+    local voice; or those of the file that STEADYVOICE_CONFIG names.
 
       steadyvoice say "Good morning." -o morning.mp3
       steadyvoice say - -o chapter.wav < chapter.txt
       steadyvoice say "Anybody there?" --provider espeak --play
       steadyvoice say "Down a pipe." --format wav | ffplay -nodisp -autoexit -
 
-    [bold]Exit status[/bold]: 0 spoken, by whomever; 2 asked wrongly; 3 muted (the audio is silence); 4 failed.
+    [bold]Exit status[/bold]: 0 spoken, by whomever; 2 asked wrongly; 3 muted, for
+    nobody could speak, and the audio is silence; 4 failed.
     """
     from steadyvoice.cli.complaint import reported
 
@@ -98,9 +102,10 @@ def demo(
 ) -> None:
     """Live through an outage: half a minute, without any key or network.
 
-    A simulated vendor fails, hangs and recovers, while a caller says fifteen sentences through steadyvoice, and
-    the same fifteen without it. You see who speaks and every change of the circuit as it happens; what is left is
-    a sound file with captions, and a picture of it all.
+    A simulated vendor fails, hangs and recovers, while a caller says
+    fifteen sentences through steadyvoice, and the same fifteen without it.
+    You see who speaks and every change of the circuit as it happens; what
+    is left is a sound file with captions, and a picture of it all.
 
       steadyvoice demo
       steadyvoice demo --out /tmp/demo
@@ -128,8 +133,9 @@ def sim(
 ) -> None:
     """A vendor that fails on command, to point your own client at. Ctrl-C ends it.
 
-    It speaks ElevenLabs' and OpenAI's language, takes any API key, answers with real audio, and listens on this
-    machine only. Without a script or profile it is well until you order otherwise, also while it runs.
+    It speaks ElevenLabs' and OpenAI's language, takes any API key, answers
+    with real audio, and listens on this machine only. Without a script or
+    profile it is well until you order otherwise, also while it runs.
 
       steadyvoice sim --profile outage
       curl -X POST localhost:8041/sim/faults -d '{"fault": "hang"}'

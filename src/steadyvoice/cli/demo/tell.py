@@ -79,7 +79,7 @@ class Teller:
             again = f" ({times} times)" if times > 1 else ""
             self._say(f"            [dim]{escape(told)}{again}[/dim]")
         style = _OUTCOMES.get(answer.outcome, "blue")
-        who = f"by {answer.provider}" if answer.provider else "with silence, and says so"
+        who = f"by {answer.provider}" if answer.provider else "with silence, and it says so,"
         heard = f"[{style}]{answer.outcome} {who}[/{style}]"
         self._say(f"{_at(answer.answered)}    {heard} [dim]after {answer.waited:.2f} s[/dim]")
 
