@@ -65,7 +65,7 @@ def test_a_picture_made_of_mp3_frames_takes_no_time(footer: bool) -> None:
 
 def test_a_lone_header_amid_rubbish_swallows_no_frame() -> None:
     audio = in_format(MP3)
-    rubbish = bytes(10) + b"\xff\xfb\x90\xc4" + bytes(50)
+    rubbish = bytes(10) + b"\xff\xfb\x90\xc4" + bytes(600)
 
     assert metered(rubbish + audio, MP3) == metered(audio, MP3)
 

@@ -75,6 +75,17 @@ def test_a_frame_of_the_promised_format_is_recognised(name: str) -> None:
     assert meter.parses
 
 
+def test_a_flac_frame_is_recognised_when_it_begins() -> None:
+    audio = in_format("flac_24000")
+    meter = Meter(AudioFormat.parse("flac_24000"))
+
+    meter.feed(audio[: audio.index(b"\xff\xf8")])
+    assert not meter.parses
+
+    meter.feed(audio[audio.index(b"\xff\xf8") :][:20])
+    assert meter.parses
+
+
 @pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
 def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
     meter = Meter(AudioFormat.parse(name))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import convert
 from steadyvoice.audio.listening import heard_in
+from steadyvoice.audio.tone_code import END_LOW, HIGHS, LOWS, START_LOW, checksum, word_of
 from steadyvoice.audio.tones import spoken_words, tones, words_in
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
@@ -136,6 +137,32 @@ def test_a_word_cut_short_is_not_reported(place: float) -> None:
     assert len(back) == len(after) or cut - words[-len(after) - 1].start < 0.064  # its letters are whole
 
 
+@pytest.mark.parametrize("cut", range(160, 2200, 41))
+def test_a_word_broken_off_by_the_next_does_not_hide_it(cut: int) -> None:
+    margin = 160  # samples, before the mark
+    joined = said("hello")[:cut] + said("world")[margin:]
+
+    assert read(joined)[-1:] == ["world"]
+
+
+def test_a_word_broken_off_by_the_next_in_its_own_beat_does_not_hide_it() -> None:
+    margin, beat = 160, 352
+    joined = said("hello")[: margin + 3 * beat] + said("world")[margin:]
+
+    assert [(word.text, word.partial) for word in heard_in(joined.tobytes(), "pcm_8000")] == [
+        ("", True),
+        ("world", False),
+    ]
+
+
+def test_bytes_that_are_no_text_are_no_word() -> None:
+    spelled = b"\xff\xfe"
+    check = checksum(spelled)
+    letters = [(LOWS[byte >> 4], HIGHS[byte & 15]) for byte in spelled]
+
+    assert word_of([(START_LOW, HIGHS[check >> 4]), *letters, (END_LOW, HIGHS[check & 15])]) is None
+
+
 def test_a_word_begun_and_not_ended_is_known_to_be_partial() -> None:
     samples = said("hello")
 
@@ -190,6 +217,11 @@ def test_a_chain_of_formats_loses_no_word(name: str) -> None:
     assert words_in(audio, name) == TEXT.split()
 
 
+def mixed(*sounds: array[int]) -> array[int]:
+    """Played at once, as long as the shortest."""
+    return array("h", map(sum, zip(*sounds, strict=False)))
+
+
 def noise(count: int) -> array[int]:
     rng = random.Random(7)
     return array("h", [rng.randrange(-9000, 9000) for _ in range(count)])
@@ -203,11 +235,12 @@ def noise(count: int) -> array[int]:
         lambda: noise(32000),
         lambda: array("h", hum(2.0, 8000, 90.909 * 20)),
         lambda: array("h", [30000, -30000] * 8000),
+        lambda: mixed(said("hello"), array("h", hum(2.0, 8000, 90.909 * 21)), array("h", hum(2.0, 8000, 3600.0))),
     ],
-    ids=["nothing", "silence", "noise", "the start mark's own tone", "a square wave"],
+    ids=["nothing", "silence", "noise", "the start mark's own tone", "a square wave", "a word drowned out"],
 )
 def test_no_word_is_heard_in_other_sounds(sound: Callable[[], array[int]]) -> None:
-    assert read(sound()) == []
+    assert heard_in(sound().tobytes(), "pcm_8000") == []
 
 
 def test_a_damaged_letter_makes_no_other_word() -> None:
@@ -224,6 +257,6 @@ def test_a_damaged_letter_makes_no_other_word() -> None:
 @pytest.mark.parametrize("rate", [8000, 24000])
 def test_soft_noise_beneath_loses_no_word(rate: int) -> None:
     samples = said(rate=rate)
-    mixed = array("h", [a + b // 16 for a, b in zip(samples, noise(len(samples)), strict=True)])
+    soft = array("h", [sample // 16 for sample in noise(len(samples))])
 
-    assert read(mixed, rate) == TEXT.split()
+    assert read(mixed(samples, soft), rate) == TEXT.split()

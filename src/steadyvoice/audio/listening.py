@@ -20,7 +20,6 @@ _EDGE = (_CHORD - _WINDOW) // 2
 _HOP = _PERIOD // 4  # how finely a start mark is looked for
 _QUIET = 60.0  # amplitude of a tone that is none, of 32768
 _CLEAR = 2.0  # how much stronger than its rivals a tone must be
-_SHARE = 0.5  # of the window's energy that its two tones must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def _heard(samples: array[int]) -> Iterator[Heard]:
         word = word_of(chords) if chords and chords[-1][0] == END_LOW else None
         end = start + max(1, len(chords)) * _CHORD
         yield Heard(word or "", start / _RATE, end / _RATE, partial=word is None)
-        at = end if word is not None else start + _CHORD
+        at = end
 
 
 def _next_start(samples: array[int], at: int) -> int | None:
@@ -91,16 +90,11 @@ def _is_start(chord: Chord | None) -> bool:
 
 
 def _chord_at(samples: array[int], place: int) -> Chord | None:
-    """Tell which two tones sound in the window. None when they are not clear, or not alone."""
+    """Tell which two tones sound in the window. None when they are not clear."""
     folded = _folded(samples, place)
     low = _strongest({tone: _level(folded, tone) for tone in _ALL_LOWS})
     high = _strongest({tone: _level(folded, tone) for tone in HIGHS})
-    if low is None or high is None:
-        return None
-    window = samples[place : place + _WINDOW]
-    energy = sum(map(mul, window, window)) / _WINDOW
-    tones = (_level(folded, low) ** 2 + _level(folded, high) ** 2) / 2
-    return (low, high) if tones > _SHARE * energy else None
+    return None if low is None or high is None else (low, high)
 
 
 def _strongest(levels: dict[int, float]) -> int | None:

@@ -11,7 +11,7 @@ from steadyvoice.speech.format import AudioFormat
 def silence(format: AudioFormat, seconds: float) -> Iterator[bytes]:
     """Yield one piece of audio, in chunks of about a second. No seconds give an empty one, headers included."""
     encoder = encoder_of(format)
-    left = round(max(0.0, seconds) * format.sample_rate)
+    left = round(seconds * format.sample_rate)
     while left > 0:
         count = min(left, format.sample_rate)
         left -= count
