@@ -123,6 +123,18 @@ def test_a_folder_that_cannot_be_is_refused_before_the_story_begins(tmp_path: Pa
     assert "--out" in result.stderr
 
 
+def test_a_reader_that_goes_away_ends_it(shell: Shell) -> None:
+    process = shell.start("demo", "--out", "out")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 141
+    assert not (shell.folder / "out").exists()
+
+
 def test_interrupted_it_leaves_no_folder(shell: Shell) -> None:
     process = shell.start("demo", "--out", "out")
     assert process.stdout is not None

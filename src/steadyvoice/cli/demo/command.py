@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rich.console import Console
-
 from steadyvoice.cli.complaint import MachineProblem, Status, UsageProblem
 from steadyvoice.cli.demo.play import Played, play
 from steadyvoice.cli.demo.record import joined
@@ -22,7 +20,7 @@ AUDIO, CAPTIONS, TIMELINE = "steadyvoice-demo.wav", "steadyvoice-demo.vtt", "tim
 def demo(out: Path, *, seed: int = 1, story: Story | None = None) -> Status:
     """Tell the story, and write down what became of it. Raises MachineProblem if it did not go as it should."""
     story = story or Story.usual()
-    teller = Teller(Console(highlight=False))
+    teller = Teller()
     with _folder(out):
         teller.begin(story)
         played = asyncio.run(play(story, teller.watch, seed=seed))

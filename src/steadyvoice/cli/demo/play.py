@@ -66,9 +66,12 @@ class _Performance:
         self.started = time.monotonic()
         for circuit in tts.circuits.values():
             circuit.subscribe(self._moved)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._let_things_happen())
-            group.create_task(self._say_everything(tts, bare))
+        happenings = asyncio.create_task(self._let_things_happen())
+        try:
+            await self._say_everything(tts, bare)
+            await happenings
+        finally:
+            happenings.cancel()
         await self._until(self.story.length)
         left_alone = await bare.end()
         return Played(

@@ -18,10 +18,10 @@ from steadyvoice.cli.demo.story import Story
 
 
 class Teller:
-    """Says everything once, in the order in which it happens."""
+    """Says everything once on standard output, in the order in which it happens. Raises BrokenPipeError."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._console = _Terminal(highlight=False)
 
     def begin(self, story: Story) -> None:
         """What will be seen, and how the circuit is set."""
@@ -85,6 +85,13 @@ class Teller:
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
+
+
+class _Terminal(Console):
+    """Leaves it to the command how to end when nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def compared(chronicle: Chronicle) -> list[tuple[str, str, str]]:
