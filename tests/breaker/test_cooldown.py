@@ -69,6 +69,14 @@ def test_a_long_healthy_time_forgets_it_all(clock: VirtualClock) -> None:
     assert cooldown(breaker) == 10
 
 
+def test_a_night_at_the_cap_is_forgotten_as_fast_as_the_way_there(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_backoff=2, max_cooldown=60)
+    cooldowns(breaker, clock, 500)
+    breaker.acquire().success()
+    clock.advance(2 * 60)
+    assert cooldown(breaker) == 40
+
+
 def test_a_reset_forgets_it_too(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)

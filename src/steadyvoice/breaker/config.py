@@ -24,6 +24,8 @@ class CircuitBreakerConfig:
     * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
       over the window reaches the threshold (None: all of them).
     * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
+    * `hung_factor`: waits longer for a provider that is slow but works: a call hangs only when it is silent for
+      so many times the longest silence that lately ended well, too.
 
     The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
 
@@ -51,6 +53,7 @@ class CircuitBreakerConfig:
     window_seconds: float | None = None
     consecutive_failures: int | None = None
     hung_after: float | None = None
+    hung_factor: float | None = None
     slow_call_duration: float | None = None
     slow_call_threshold: float | None = None
     half_open_max_calls: int = 1
@@ -116,6 +119,7 @@ def _check_rules(config: CircuitBreakerConfig) -> None:
     _duration("window_seconds", config.window_seconds)
     _count("consecutive_failures", config.consecutive_failures)
     _duration("hung_after", config.hung_after)
+    _multiple("hung_factor", config.hung_factor)
     _duration("slow_call_duration", config.slow_call_duration)
     _rate("slow_call_threshold", config.slow_call_threshold)
     if config.window_seconds is None and config.minimum > config.window_size:
@@ -124,6 +128,8 @@ def _check_rules(config: CircuitBreakerConfig) -> None:
     if config.slow_call_threshold is not None and config.slow_call_duration is None:
         reason = "needs slow_call_duration: from when on is a call slow?"
         raise CircuitConfigError("slow_call_threshold", config.slow_call_threshold, reason)
+    if config.hung_factor is not None and config.hung_after is None:
+        raise CircuitConfigError("hung_factor", config.hung_factor, "needs hung_after: the least a call is given")
     if config.failure_threshold is None and not (config.consecutive_failures or config.slow_call_duration):
         reason = "without consecutive_failures or slow_call_duration nothing would ever open this circuit"
         raise CircuitConfigError("failure_threshold", None, reason)
@@ -181,6 +187,11 @@ def _duration(field: str, value: object) -> None:
     _within(field, value, 0, math.inf, "must be seconds, more than 0")
     if value == 0:
         raise CircuitConfigError(field, value, "must be seconds, more than 0")
+
+
+def _multiple(field: str, value: object) -> None:
+    if value is not None:
+        _within(field, value, 1, math.inf, "must be 1 or more: less would be impatient with what just worked")
 
 
 def _count(field: str, value: object) -> None:

@@ -33,8 +33,9 @@ class Cooldown:
         self.named = named
         if named is not None:
             return named
-        forgotten = int(min(healthy / self._rest, self._level + 1))
-        self._level = min(self._level + 1 - forgotten, 1000)
+        self._level -= int(min(healthy / self._rest, self._level + 1))
+        if self._level < 0 or _backed_off(config, self._level + 1) > _backed_off(config, self._level):
+            self._level += 1  # not at the cap: a night of probes would take a night of health to forget
         self._roll = self._luck() if config.cooldown_jitter else 0.0
         return self.current(config)
 

@@ -29,6 +29,7 @@ from steadyvoice.breaker.events import (
     WouldHaveOpened,
 )
 from steadyvoice.breaker.failure import Failure, FailureRecord, record_of
+from steadyvoice.breaker.patience import Patience
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.window import Window, window_for
 
@@ -109,6 +110,7 @@ class Machine:
         "name",
         "opened_at",
         "outage_at",
+        "patience",
         "plain",
         "probe_slow",
         "probe_successes",
@@ -142,6 +144,7 @@ class Machine:
         self.outage_at: float | None = None
         self.until: float | None = None
         self.cooldown = Cooldown(luck)
+        self.patience = Patience()
         self._closed_at = now
         self.evidence: deque[FailureRecord] | None = None
         self.last_error: FailureRecord | None = None
@@ -174,6 +177,8 @@ class Machine:
         """The call did what it was asked to."""
         if now >= self._due:
             self.advance(now)
+        if self.config.hung_factor is not None:
+            self._learn(flight, now)
         if self._lands(flight, now):
             self._succeeded(now, flight.latency(now) if duration is None else duration)
 
@@ -213,6 +218,8 @@ class Machine:
         """Something useful arrived; with `held`, the consumer has it now and the call's clocks stand still."""
         if now >= self._due:
             self.advance(now)
+        if self.config.hung_factor is not None:
+            self._learn(flight, now)
         if flight.useful_at is None:
             flight.useful_at = now
         self._restart(flight, now, held)
@@ -257,6 +264,12 @@ class Machine:
             self._record(Outcome.LATE, flight.latency(now), None, now)
             return False
         return True
+
+    def _learn(self, flight: Flight, now: float) -> None:
+        """A sign of life tells how long a provider that works may be silent; a late first one does so, too."""
+        timed = flight in self._running or flight in self._suspects or flight.useful_at is None
+        if timed and not flight.settled and self.patience.learn(now - flight.since):
+            self._due = ALWAYS
 
     def _succeeded(self, now: float, duration: float | None) -> None:
         self.successes += 1
@@ -385,8 +398,8 @@ class Machine:
         """Do what time has done since somebody last came by, as of when it was due."""
         if self.state is HALF_OPEN:
             self._end_leases(now)
-        elif self.config.hung_after is not None:
-            self._suspect_the_silent(now, self.config.hung_after)
+        elif (patience := self.patience.seconds(self.config)) is not None:
+            self._suspect_the_silent(now, patience)
 
     def _suspect_the_silent(self, now: float, patience: float) -> None:
         while self._running:
@@ -402,7 +415,7 @@ class Machine:
     def _end_leases(self, now: float) -> None:
         """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
         config = self.config
-        lease = min(config.half_open_timeout, config.hung_after or config.half_open_timeout)
+        lease = min(config.half_open_timeout, self.patience.seconds(config) or config.half_open_timeout)
         ends = [(flight.since + lease, flight) for flight in self._running]
         ends += [((flight.useful_at or 0.0) + config.probe_after, flight) for flight in self._held]
         for due, flight in sorted(ends, key=lambda end: end[0]):
@@ -478,7 +491,7 @@ class Machine:
         self.opened_at = self.outage_at = now if state is OPEN else None
 
     def _heed_hanging(self, now: float) -> None:
-        patience = self.config.hung_after
+        patience = self.patience.seconds(self.config)
         self.tracking = self.state is HALF_OPEN or (self._counting and patience is not None)
         self._due = ALWAYS if self.tracking else NEVER
         if self.state is HALF_OPEN:
@@ -561,8 +574,8 @@ class Machine:
 
     def _track(self, flight: Flight) -> None:
         self._running[flight] = None
-        if self._due == NEVER and self.config.hung_after is not None:
-            self._due = flight.since + self.config.hung_after
+        if self._due == NEVER and (patience := self.patience.seconds(self.config)) is not None:
+            self._due = flight.since + patience
 
     def _untrack(self, flight: Flight) -> None:
         if flight in self._running:

@@ -1,0 +1,182 @@
+"""How long a silent call is given: longer where the provider is slow but works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitConfigError,
+    CircuitOpenError,
+    CircuitState,
+    Permit,
+)
+from steadyvoice.breaker.patience import Patience
+from steadyvoice.breaker.testing import VirtualClock
+
+PATIENT = CircuitBreakerConfig(
+    consecutive_failures=3,
+    failure_threshold=None,
+    hung_after=2,
+    hung_factor=1.5,
+    half_open_timeout=20,
+    success_threshold=1,
+    cooldown_period=60,
+)
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    return CircuitBreaker("voice", PATIENT, clock=clock)
+
+
+def answer(breaker: CircuitBreaker, clock: VirtualClock, seconds: float) -> None:
+    permit = breaker.acquire()
+    clock.advance(seconds)
+    permit.success()
+
+
+def seconds_until_open(breaker: CircuitBreaker, clock: VirtualClock) -> float:
+    """Begin three calls, say nothing more of them, and look every quarter of a second."""
+    silent = [breaker.acquire() for _ in range(3)]
+    for quarters in range(1, 400):
+        clock.advance(0.25)
+        try:
+            breaker.acquire().ignore()
+        except CircuitOpenError:
+            assert len(silent) == 3
+            return quarters / 4
+    raise AssertionError("it never opens")
+
+
+def test_a_quick_provider_hangs_after_the_time_that_was_set(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 0.5)
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_slow_provider_hangs_after_a_multiple_of_its_longest_silence(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    for seconds in (4, 8, 1):
+        answer(breaker, clock, seconds)
+    assert seconds_until_open(breaker, clock) == 12
+
+
+def test_nobody_knows_how_slow_a_new_provider_is_so_it_gets_the_time_of_a_probe(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    assert seconds_until_open(breaker, clock) == 20
+
+
+def test_many_quick_answers_forget_a_slow_one(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 10)
+    for _ in range(100):
+        answer(breaker, clock, 0.1)
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_stream_teaches_with_each_sign_of_life_and_not_with_its_length(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    stream = breaker.acquire()
+    for _ in range(10):
+        clock.advance(4)
+        stream.progress()
+    stream.success()
+    assert seconds_until_open(breaker, clock) == 6
+
+
+def test_a_slow_listener_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 0.5)
+    stream = breaker.acquire()
+    stream.pause()
+    clock.advance(600)
+    stream.abandon()
+    assert breaker.snapshot().totals.successes == 2
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_failure_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 0.5)
+    permit = breaker.acquire()
+    clock.advance(600)
+    permit.failure()
+    answer(breaker, clock, 0.5)
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_provider_that_became_slow_opens_the_circuit_once_and_its_late_answers_keep_it_closed(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    answer(breaker, clock, 0.5)
+    permits = [breaker.acquire() for _ in range(3)]
+    clock.advance(6)
+    permits[0].success()
+    assert breaker.snapshot().state is CircuitState.OPEN
+    clock.advance(60)
+    answer(breaker, clock, 6)  # a probe: longer than hung_after
+    assert breaker.snapshot().state is CircuitState.CLOSED
+    assert seconds_until_open(breaker, clock) == 9
+
+
+def test_the_rest_of_a_late_stream_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 0.5)
+    stream = breaker.acquire()
+    stream.progress()
+    for _ in range(3):
+        breaker.acquire().failure()
+    clock.advance(600)
+    stream.success()
+    answer(breaker, clock, 0.5)
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_settled_call_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    answer(breaker, clock, 0.5)
+    permit: Permit = breaker.acquire()
+    permit.ignore()
+    clock.advance(600)
+    permit.progress()
+    permit.success()
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_probe_is_given_as_long_as_a_call_but_no_longer_than_its_lease(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    answer(breaker, clock, 60)
+    for _ in range(3):
+        breaker.acquire().failure()
+    clock.advance(60)
+    probe = breaker.acquire()
+    clock.advance(19.9)
+    assert breaker.snapshot().state is CircuitState.HALF_OPEN
+    clock.advance(0.1)
+    probe.success()
+    assert breaker.snapshot().state is CircuitState.OPEN
+
+
+def test_without_a_factor_nothing_is_learned(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.update(replace(PATIENT, hung_factor=None))
+    answer(breaker, clock, 60)
+    assert seconds_until_open(breaker, clock) == 2
+
+
+def test_a_factor_without_a_least_time_is_refused() -> None:
+    with pytest.raises(CircuitConfigError, match="hung_factor"):
+        CircuitBreakerConfig(hung_factor=2)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=200))
+def test_no_call_hangs_that_is_silent_for_no_longer_than_the_one_before_it(silences: list[float]) -> None:
+    patience = Patience()
+    for silence in silences:
+        patience.learn(silence)
+        seconds = patience.seconds(PATIENT)
+        assert seconds is not None
+        assert max(2, 1.5 * silence) <= seconds <= max(2, 1.5 * max(silences))
