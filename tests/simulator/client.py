@@ -88,7 +88,7 @@ class Client:
         address = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
         try:
-            headers = {**self.headers, "host": address.netloc, "connection": "close", "content-length": str(len(body))}
+            headers = {"connection": "close", "host": address.netloc, "content-length": str(len(body)), **self.headers}
             if fault is not None:
                 headers["x-sim-fault"] = fault
             head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -101,6 +101,12 @@ async def test_a_cut_by_closing_is_seen_by_nobody(client: Client, path: str) -> 
     assert whole.body.startswith(seen.body)
 
 
+async def test_a_cut_by_closing_closes_even_if_the_client_would_go_on(sim: Simulator) -> None:
+    client = Client(sim.url, {"xi-api-key": "any", "connection": "keep-alive"})
+    seen = await client.speak(fault="cut-close")
+    assert (seen.headers["connection"], seen.end) == ("close", End.CLOSED)
+
+
 @pytest.mark.parametrize("text", ["I", "a b"])
 @pytest.mark.parametrize("name", ["cut", "cut-terminated", "cut-close", "half-line", "reset;after=0"])
 async def test_the_shortest_text_loses_something_too(client: Client, name: str, text: str) -> None:
@@ -117,6 +123,13 @@ async def test_a_wrong_length_is_promised_and_everything_sent(
     seen = await client.speak(path, fault=f"wrong-length;factor={factor}")
     assert int(seen.headers["content-length"]) == round(promised * len(whole.body))
     assert (seen.body, seen.end) == (whole.body, End.CLOSED)
+
+
+@pytest.mark.parametrize(("factor", "promised"), [("1.00001", 1), ("0.99999", -1)])
+async def test_a_length_is_wrong_by_a_byte_at_least(client: Client, factor: str, promised: int) -> None:
+    whole = await client.speak(STREAM, "I")
+    seen = await client.speak(STREAM, "I", fault=f"wrong-length;factor={factor}")
+    assert int(seen.headers["content-length"]) == len(whole.body) + promised
 
 
 async def test_a_reset_before_anything_is_sent(client: Client) -> None:
@@ -191,6 +204,7 @@ async def test_half_a_line_and_a_proper_end(client: Client) -> None:
     *whole, half = seen.body.split(b"\n")
     assert whole
     assert all("audio_base64" in json.loads(line) for line in whole)
+    assert half.startswith(b'{"audio_base64":')
     with pytest.raises(json.JSONDecodeError):
         json.loads(half)
 
@@ -202,6 +216,11 @@ async def test_an_error_where_a_line_belongs(client: Client) -> None:
     assert whole
     assert all("audio_base64" in line for line in whole)
     assert last["detail"]["code"] == "quota_exceeded"
+
+
+async def test_an_error_spares_not_even_the_shortest_text(client: Client) -> None:
+    (line,) = (await client.speak(TIMED_STREAM, "I", fault="error-line")).lines
+    assert line["detail"]["code"] == "internal_server_error"
 
 
 async def test_an_error_where_an_event_belongs(client: Client) -> None:

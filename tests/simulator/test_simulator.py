@@ -115,6 +115,25 @@ async def test_it_ends_amid_clients_that_come_back_at_once() -> None:
     await asyncio.gather(*pests)
 
 
+async def test_it_ends_though_requests_come_at_that_very_moment() -> None:
+    sim = await Simulator(voice="tones").__aenter__()
+    sim.faults.set(acts.Hang())
+    waiting = asyncio.create_task(Client(sim.url).speak())
+    port = int(sim.url.rpartition(":")[2])
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+    await until(lambda: sim.ledger.charged > 0)
+    closing = asyncio.create_task(sim.__aexit__())
+    for _, writer in connections:
+        writer.write(b"GET /v1/voices HTTP/1.1\r\nhost: x\r\nxi-api-key: any\r\n\r\n")
+        await asyncio.sleep(0)
+    await closing
+    await waiting
+    for _, writer in connections:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 async def test_connections_are_kept_between_healthy_requests(sim: Simulator) -> None:
     connector = aiohttp.TCPConnector(limit=1)
     async with aiohttp.ClientSession(connector=connector, headers={"xi-api-key": "any"}) as session:
@@ -155,7 +174,17 @@ async def test_real_speech_has_times_and_two_voices() -> None:
         ]
         assert first.body == again.body != other.body
         assert "".join(first.json["alignment"]["characters"]) == TEXT
+        at_once = await asyncio.gather(*(client.speak(TIMED) for _ in range(3)))
+        assert {seen.body for seen in at_once} == {first.body}
         assert len((await client.speak(fault="too-short")).body) < 0.5 * len((await client.speak()).body)
+
+
+async def test_a_client_that_leaves_ends_the_voice_that_spoke_to_it() -> None:
+    require_tool(installed(), "steadyvoice[local]")
+    async with Simulator(voice="speech", real_time_factor=1.0) as sim:
+        await Client(sim.url).speak(leave=True)
+        await sim.idle()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_in_the_foreground_it_says_where_it_is_and_what_it_will_do() -> None:

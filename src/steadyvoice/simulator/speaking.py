@@ -48,8 +48,7 @@ async def speak(engine: Provider, order: Order, act: Act | None = None) -> Async
     if not heard:
         yield _nothing(target)
         return
-    data = converter.finish()
-    if data or held:
+    if data := converter.finish():
         yield Piece(data, _joined(held), heard)
 
 
