@@ -49,6 +49,7 @@ headers = st.dictionaries(
 @given(status=st.integers(100, 599), headers=headers, body=bodies)
 @example(status=500, headers={}, body=b"[" * 60_000)
 @example(status=500, headers={"retry-after": "9" * 400}, body=b"9" * 5_000)
+@example(status=500, headers={"retry-after": "0\x1f"}, body=b"")
 @example(status=400, headers={}, body=b'{"detail": "\\ud800"}')
 def test_nothing_a_vendor_sends_breaks_the_reader_or_shows_the_key(
     parse: Callable[..., TTSError], status: int, headers: dict[str, str], body: bytes

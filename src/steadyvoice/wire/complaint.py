@@ -182,9 +182,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(said: str | None) -> float | None:
-    if said and re.fullmatch(r"\d{1,15}(\.\d{1,6})?", said.strip(), re.ASCII):
-        return float(said)
-    return None
+    found = re.fullmatch(r"[ \t]*(\d{1,15}(\.\d{1,6})?)[ \t]*", said, re.ASCII) if said else None
+    return float(found.group(1)) if found else None
 
 
 def _until(said: str, now: datetime) -> float | None:
