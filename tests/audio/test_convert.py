@@ -10,7 +10,9 @@ import threading
 import wave
 import weakref
 from array import array
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import pytest
@@ -255,21 +257,53 @@ def test_no_damage_makes_it_fail_in_another_way(name: str, place: float, noise: 
         convert(damaged, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is let go must go at once, not when the garbage collector comes by."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("end", ["dropped", "closed", "finished"])
 @pytest.mark.parametrize("target", ONE_OF_EACH)
-def test_a_converter_dropped_half_way_leaves_nothing(target: str) -> None:
+def test_a_converter_let_go_leaves_nothing(target: str, end: str) -> None:
     source = "flac_24000" if target != "flac_24000" else "opus_48000_64"
     audio = in_format(source)
-    threads = threading.active_count()
+    threads = threads_of_this_process()
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
     converter.feed(audio[: len(audio) // 2])
     gone = weakref.ref(converter)
 
-    converter.close()
+    if end == "closed":
+        converter.close()
+        assert threads_of_this_process() == threads
+    if end == "finished":
+        converter.finish()
+        assert threads_of_this_process() == threads
     del converter
-    gc.collect()
 
     assert gone() is None
-    assert threading.active_count() == threads
+    assert threads_of_this_process() == threads
+
+
+@pytest.mark.parametrize("target", ["pcm_16000", "wav_24000", "ulaw_8000"])
+def test_no_thread_is_needed_to_decode_and_resample(target: str) -> None:
+    """FFmpeg's filters would start one a processor, for each of hundreds of streams."""
+    threads = threads_of_this_process()
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
+
+    converter.feed(in_format("mp3_44100_128"))
+
+    assert threads_of_this_process() == threads
+
+
+def threads_of_this_process() -> int:
+    """Those of FFmpeg too, where the system shows them."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
 
 
 def test_a_closed_converter_says_so() -> None:

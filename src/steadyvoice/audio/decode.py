@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.audio.frames import Coding, Frame
 from steadyvoice.audio.framing import framer_of
-from steadyvoice.audio.resample import laid_out
+from steadyvoice.audio.mono import Mono
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat
 
 if TYPE_CHECKING:
-    from av import AudioCodecContext, AudioFrame, AudioResampler
+    from av import AudioCodecContext, AudioFrame
 
 Pcm = tuple[int, bytes]
 """Samples per second, and the samples: 16-bit, little-endian, mono."""
@@ -31,7 +31,7 @@ class Decoder:
         self._framer = framer_of(format)
         self._coding: Coding | None = None
         self._context: AudioCodecContext | None = None
-        self._mixer = _Mixer()
+        self._mono = Mono()
         self._seen = 0  # bytes
         self._heard = False
 
@@ -73,7 +73,7 @@ class Decoder:
             return []  # looked like a frame, and was none
 
     def _trimmed(self, decoded: AudioFrame, frame: Frame) -> Pcm:
-        pcm = self._mixer.mono(decoded)
+        pcm = self._mono.feed(decoded)
         # High-efficiency AAC decodes to twice the rate in its header; it never needs trimming.
         if decoded.rate == frame.coding.rate:
             pcm = pcm[2 * frame.skip : 2 * (frame.skip + frame.samples)]
@@ -82,24 +82,6 @@ class Decoder:
     def _refusal(self) -> TTSNotAudioError:
         what = f"{self._seen} bytes came" if self._seen else "not a byte came"
         return TTSNotAudioError(f"not decodable as {self._format}: {what}, without a frame of audio")
-
-
-class _Mixer:
-    """Brings decoded frames to 16 bits and one channel, and leaves their rate as it is."""
-
-    def __init__(self) -> None:
-        self._shape: tuple[str, str, int] | None = None
-        self._resampler: AudioResampler | None = None
-
-    def mono(self, frame: AudioFrame) -> bytes:
-        from av import AudioResampler
-
-        shape = (frame.format.name, frame.layout.name, frame.rate)
-        if self._resampler is None or shape != self._shape:
-            self._shape = shape
-            self._resampler = AudioResampler(format="s16", layout="mono")
-        frame.pts = None
-        return laid_out(self._resampler.resample(frame))
 
 
 def _context_for(coding: Coding) -> AudioCodecContext:

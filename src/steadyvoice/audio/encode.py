@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
+from weakref import finalize
 
 from steadyvoice.audio.resample import framed
 from steadyvoice.audio.wav import wav_header
@@ -88,7 +89,7 @@ _RECIPES = {
 
 
 class _Encoded:
-    """What FFmpeg encodes and muxes into a sink of ours. No file, no thread."""
+    """What FFmpeg encodes and muxes into a sink of ours. It opens no file."""
 
     def __init__(self, format: AudioFormat, recipe: _Recipe) -> None:
         import av
@@ -101,6 +102,8 @@ class _Encoded:
             format=recipe.container,
             container_options={"fflags": "+bitexact", **recipe.container_options},
         )
+        # A container and its streams hold on to each other; closing it is what lets their memory and threads go.
+        finalize(self, self._container.close).atexit = False
         self._stream = _stream(self._container, format, recipe)
         self._stream.codec_context.open()
         frame = self._stream.codec_context.frame_size or self._rate // 50

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from steadyvoice.audio.mono import Mono
+
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioResampler
+    from av import AudioFrame
 
 
 class Resampler:
@@ -17,7 +19,7 @@ class Resampler:
         # 20 ms in bytes. Blocks of one size make the result independent of how the samples came.
         self._block = max(1, source // 50) * 2
         self._rest = bytearray()
-        self._resampler: AudioResampler | None = None
+        self._mono = Mono(target)
 
     def feed(self, pcm: bytes) -> bytes:
         """Take samples; give what is ready, some milliseconds behind."""
@@ -33,14 +35,10 @@ class Resampler:
     def finish(self) -> bytes:
         """Give the last samples."""
         ready = self._resampled(bytes(self._rest)) if self._rest else b""
-        return ready + (laid_out(self._resampler.resample(None)) if self._resampler else b"")
+        return ready + self._mono.finish()
 
     def _resampled(self, block: bytes) -> bytes:
-        from av import AudioResampler
-
-        if self._resampler is None:
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=self._target)
-        return laid_out(self._resampler.resample(framed(block, self.source)))
+        return self._mono.feed(framed(block, self.source))
 
 
 def framed(pcm: bytes, rate: int) -> AudioFrame:
@@ -51,8 +49,3 @@ def framed(pcm: bytes, rate: int) -> AudioFrame:
     frame.planes[0].update(pcm)
     frame.sample_rate = rate
     return frame
-
-
-def laid_out(frames: list[AudioFrame]) -> bytes:
-    """Take the samples out of 16-bit mono frames of PyAV's, without the padding that FFmpeg puts behind."""
-    return b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in frames)
