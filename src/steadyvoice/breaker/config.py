@@ -24,8 +24,9 @@ class CircuitBreakerConfig:
     * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
       over the window reaches the threshold (None: all of them).
     * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
-    * `hung_factor`: waits longer for a provider that is slow but works: a call hangs only when it is silent for
-      so many times the longest silence that lately ended well, too.
+    * `hung_factor`: waits longer for a provider that is slow but works: a call hangs only when it is silent also
+      for so many times as long as the slowest of the last 100 to 200 calls that answered. Before 100 have, it is
+      given `half_open_timeout`.
 
     The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
 
@@ -80,19 +81,21 @@ class CircuitBreakerConfig:
 
     @classmethod
     def adaptive(cls) -> CircuitBreakerConfig:
-        """What we recommend: notice hanging calls, probe soon and gently, back off while it stays bad.
+        """What we recommend: notice hanging calls, probe soon and gently, and longer apart while it stays bad.
 
-        At 20 calls a second with 15 % independent errors it stays closed: ten failures in a row come about once
-        in three thousand hours there, and 60 % over half a minute only by a bad start, in one of three hundred.
+        An outage is overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 %
+        independent errors it stays closed: nine failures in a row come about once in four hundred hours there,
+        and 60 % of at least twenty calls in thousands.
         """
         return cls(
             failure_threshold=0.6,
             window_seconds=30,
-            minimum_calls=8,
-            consecutive_failures=10,
-            hung_after=5,
-            cooldown_period=1,
-            cooldown_backoff=2,
+            minimum_calls=20,
+            consecutive_failures=9,
+            hung_after=2,
+            hung_factor=1.5,
+            cooldown_period=2,
+            cooldown_backoff=1.05,
             cooldown_jitter=0.2,
             max_cooldown=60,
             success_threshold=2,

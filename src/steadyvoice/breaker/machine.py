@@ -266,9 +266,8 @@ class Machine:
         return True
 
     def _learn(self, flight: Flight, now: float) -> None:
-        """A sign of life tells how long a provider that works may be silent; a late first one does so, too."""
-        timed = flight in self._running or flight in self._suspects or flight.useful_at is None
-        if timed and not flight.settled and self.patience.learn(now - flight.since):
+        """The first sign of life tells how long a provider that works is silent; a late one does so, too."""
+        if flight.useful_at is None and not flight.settled and self.patience.learn(now - flight.since):
             self._due = ALWAYS
 
     def _succeeded(self, now: float, duration: float | None) -> None:

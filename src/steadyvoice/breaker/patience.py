@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 
-MEMORY = 50  # signs of life; twice as many at most are remembered
+MEMORY = 100  # calls that must have answered before anything is known; twice as many at most are remembered
 
 
 class Patience:
-    """Remembers the longest silence, in seconds, that lately ended well."""
+    """Remembers the longest time, in seconds, that calls lately took to their first sign of life."""
 
     __slots__ = ("_earlier", "_lately", "_seen")
 
@@ -22,14 +22,14 @@ class Patience:
         self._seen += 1
         self._lately = max(self._lately, silence)
         if self._seen % MEMORY:
-            return self._seen == 1
+            return False
         self._earlier, self._lately = self._lately, 0.0
         return True
 
     def seconds(self, config: CircuitBreakerConfig) -> float | None:
-        """The silence after which a call hangs, None when none does. Before the first sign of life: a probe's lease."""
+        """The silence after which a call hangs, None when none does. While nothing is known: a probe's lease."""
         if config.hung_after is None or config.hung_factor is None:
             return config.hung_after
-        if not self._seen:
+        if self._seen < MEMORY:
             return max(config.hung_after, config.half_open_timeout)
         return max(config.hung_after, config.hung_factor * max(self._lately, self._earlier))
