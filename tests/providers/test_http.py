@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -317,6 +319,24 @@ async def test_each_event_loop_has_connections_of_its_own(vendor: Vendor, client
     assert await read(client) == b"one"
     assert await asyncio.to_thread(lambda: asyncio.run(elsewhere())) == b"two"
     assert vendor.connections == 2
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
+def test_an_event_loop_that_is_gone_is_not_remembered() -> None:
+    client = HttpClient("vendor", "http://nowhere.invalid", refused, headers={})
+
+    async def attempt(*, tidy: bool) -> weakref.ref[asyncio.AbstractEventLoop]:
+        with pytest.raises(speech.TTSConnectError):
+            await read(client)
+        if tidy:
+            await client.aclose()
+        return weakref.ref(asyncio.get_running_loop())
+
+    gone = asyncio.run(attempt(tidy=False))
+    asyncio.run(attempt(tidy=True))
+    gc.collect()
+
+    assert gone() is None
 
 
 @asynccontextmanager
