@@ -199,7 +199,8 @@ async def test_voices_models_and_the_account_are_listed() -> None:
         assert {GEORGE, VOICES["Rachel"], "mine"} <= {voice["voice_id"] for voice in first["voices"]}
         assert (second["has_more"], second["voices"]) == (False, first["voices"])
         assert {"eleven_v3", "eleven_v9"} <= {model["model_id"] for model in (await client.get("/v1/models")).json}
-        assert (await client.speak(STREAM.replace(GEORGE, "mine"), model_id="eleven_v9")).status == 200
+        hints: dict[str, Any] = {"language_code": "de", "previous_text": "So."}
+        assert (await client.speak(STREAM.replace(GEORGE, "mine"), model_id="eleven_v9", **hints)).status == 200
         user = (await client.get("/v1/user")).json
         assert user["subscription"] == (await client.get("/v1/user/subscription")).json
         assert user["subscription"]["character_count"] == len(TEXT)

@@ -32,6 +32,17 @@ async def test_a_hanging_vendor_takes_the_request_and_says_nothing(sim: Simulato
     assert (seen.status, seen.end) == (0, End.LEFT)
 
 
+async def test_an_outage_spares_no_door(sim: Simulator) -> None:
+    sim.faults.set(acts.Refuse(status=503))
+    for headers in ({"xi-api-key": "any"}, {"authorization": "Bearer any"}):
+        assert (await Client(sim.url, headers).get("/v1/models")).status == 503
+    client = Client(sim.url)
+    for path in ("/v1/voices", "/v2/voices", "/v1/user", "/v1/user/subscription"):
+        assert (await client.get(path)).status == 503
+    for path in VENDOR_PATHS:
+        assert (await client.speak(path)).status == 503
+
+
 @pytest.mark.parametrize("path", VENDOR_PATHS)
 async def test_headers_and_then_nothing(sim: Simulator, client: Client, path: str) -> None:
     seen = await client.speak(path, fault="hang-after-headers", leave=True)
