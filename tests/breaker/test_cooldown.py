@@ -84,6 +84,15 @@ def test_a_reset_forgets_it_too(clock: VirtualClock) -> None:
     assert cooldown(breaker) == 10
 
 
+def test_a_reset_forgets_even_what_hung_unseen(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_backoff=2, hung_after=5)
+    permit = breaker.acquire()
+    clock.advance(6)
+    breaker.reset()
+    permit.ignore()
+    assert cooldown(breaker) == 10
+
+
 def test_a_named_time_is_kept_to_the_letter_and_says_nothing_about_the_next(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2, max_cooldown=60, cooldown_jitter=0.5, luck=0.9)
     breaker.acquire().failure(trip=True, cooldown=7200)

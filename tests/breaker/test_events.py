@@ -170,6 +170,22 @@ def test_calls_are_told_only_to_those_who_ask(breaker: CircuitBreaker, clock: Vi
     assert len(curious) == heard
 
 
+def test_a_probe_that_never_ends_is_told_as_a_failure_of_the_moment_its_lease_ended(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, half_open_timeout=10), clock=clock)
+    breaker.acquire().failure()
+    clock.advance(60)
+    events: list[Event] = []
+    breaker.subscribe(events.append, calls=True)
+    probe = breaker.acquire()
+    clock.advance(25)
+    probe.success()
+    calls = [event for event in events if isinstance(event, CallRecorded)]
+    assert [(call.outcome, call.error, call.duration, call.at) for call in calls] == [
+        ("failure", "probe_expired", 10, 1070)
+    ]
+    assert breaker.snapshot().totals.failures == 2
+
+
 def test_a_change_of_settings_is_an_event(breaker: CircuitBreaker) -> None:
     events: list[Event] = []
     breaker.subscribe(events.append)

@@ -175,6 +175,23 @@ def test_a_hanging_call_is_judged_with_what_the_window_holds_by_then(clock: Virt
     permit.ignore()
 
 
+@pytest.mark.parametrize("read", [CircuitBreaker.snapshot, CircuitBreaker.explain, CircuitBreaker.export])
+def test_looking_at_a_circuit_changes_nothing_of_what_it_will_find(
+    clock: VirtualClock, read: Callable[[CircuitBreaker], object]
+) -> None:
+    breaker = hanging(clock, window_seconds=10, minimum_calls=3)
+    for _ in range(2):
+        breaker.acquire().failure()
+    permit = breaker.acquire()
+    clock.advance(12)
+    read(breaker)  # by now the failures are too old; when the call began to hang they were not
+    assert breaker.snapshot().calls == 0
+    permit.progress()
+    last = breaker.snapshot().last_transition
+    assert last is not None
+    assert (last.to_state, last.at, last.failures) == ("open", 1005, 3)
+
+
 def test_a_hanging_probe_has_failed(clock: VirtualClock) -> None:
     breaker = hanging(clock, half_open_timeout=60, cooldown_period=60, minimum_calls=1)
     breaker.acquire().failure()

@@ -146,3 +146,14 @@ def test_what_is_no_export_is_refused_and_harms_nothing(breaker: CircuitBreaker,
 def test_an_empty_mapping_is_no_export(breaker: CircuitBreaker) -> None:
     with pytest.raises(ValueError, match="not an exported circuit"):
         breaker.restore({})
+
+
+def test_a_restart_does_not_hurry_the_backoff_back(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    for _ in range(3):
+        breaker.acquire().failure(trip=True)
+        clock.advance(3600)
+    breaker.acquire().success()
+    again, later = reborn(breaker)
+    later.advance(200)  # less than the last cooldown, of 240 s
+    again.acquire().failure(trip=True)
+    assert again.snapshot().retry_after == 480

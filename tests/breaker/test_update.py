@@ -174,6 +174,28 @@ def test_a_probe_loses_its_lease_when_patience_shrinks(clock: VirtualClock) -> N
     probe.ignore()
 
 
+def test_what_ended_while_nobody_counted_does_not_hang_later(clock: VirtualClock) -> None:
+    config = replace(LENIENT, hung_after=5.0)
+    breaker = after(clock, "", config)
+    quick, held = breaker.acquire(), breaker.acquire()
+    held.pause()
+    breaker.update(LENIENT)
+    quick.success()
+    held.success()
+    clock.advance(6)
+    breaker.update(config)
+    snapshot = breaker.snapshot()
+    assert (snapshot.hung_calls, snapshot.in_flight, snapshot.calls) == (0, 0, 2)
+
+
+def test_a_rule_that_is_gone_opens_nothing(clock: VirtualClock) -> None:
+    breaker = after(clock, "", replace(LENIENT, slow_call_duration=1))
+    for _ in range(4):
+        breaker.acquire().success(2.0)
+    breaker.update(replace(LENIENT, minimum_calls=4))
+    assert breaker.state == "closed"
+
+
 def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
 

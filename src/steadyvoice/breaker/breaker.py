@@ -200,8 +200,8 @@ class CircuitBreaker:
         """Close from any state, as if new: empty window, first cooldown. The totals stay."""
         with self._lock:
             now = self._begin()
-            self._machine.cooldown.forget()
             self._machine.close(now, Verdict(Cause.RESET, reason))
+            self._machine.cooldown.forget()
             self._settle_down(now)
         self._outbox.deliver()
 

@@ -46,9 +46,10 @@ class Cooldown:
         self._rest = _backed_off(config, self._level)
         return self._rest * (1 - config.cooldown_jitter * self._roll)
 
-    def restore(self, level: int, named: float | None) -> None:
+    def restore(self, config: CircuitBreakerConfig, level: int, named: float | None) -> None:
         """Continue at a level from before a restart."""
         self._level, self.named = level, named
+        self._rest = _backed_off(config, level)
 
     def forget(self) -> None:
         """As before the first opening."""

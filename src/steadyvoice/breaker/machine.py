@@ -364,8 +364,9 @@ class Machine:
             return None
         if config.failure_threshold is not None and failures / calls >= config.failure_threshold:
             return Verdict(Cause.FAILURE_RATE, f"{failures:g} of the last {calls} calls failed")
-        if window.slow and window.slow / calls >= (config.slow_call_threshold or 1.0):
-            return Verdict(Cause.SLOW_CALL_RATE, f"{window.slow} of the last {calls} calls were slow")
+        slow = 0 if config.slow_call_duration is None else window.slow
+        if slow and slow / calls >= (config.slow_call_threshold or 1.0):
+            return Verdict(Cause.SLOW_CALL_RATE, f"{slow} of the last {calls} calls were slow")
         return None
 
     def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
@@ -426,6 +427,7 @@ class Machine:
                 self._succeeded(due, flight.latency(due))
             else:
                 self.failures += 1
+                self._record(Outcome.FAILURE, flight.latency(due), Cause.PROBE_EXPIRED, due)
                 reason = f"a probe gave no sign of life for {lease:g} s"
                 self._open(due, Verdict(Cause.PROBE_EXPIRED, reason))
 
@@ -495,7 +497,9 @@ class Machine:
         self._due = ALWAYS if self.tracking else NEVER
         if self.state is HALF_OPEN:
             return
-        self._running, self._suspects = {**self._suspects, **self._running}, {}
+        self._held = {flight: None for flight in self._held if not flight.settled}
+        self._running = {flight: None for flight in (*self._suspects, *self._running) if not flight.settled}
+        self._suspects = {}
         overdue = [f for f in self._running if patience is not None and f.since + patience <= now]
         for flight in overdue:
             del self._running[flight]

@@ -46,7 +46,7 @@ def restore(machine: Machine, state: Mapping[str, Any], now: float) -> None:
         to, remaining = CircuitState.OPEN, remaining or 0.0
     machine.window = window_for(machine.config, now, runs)
     machine.streak = streak
-    machine.cooldown.restore(max(level, -1), remaining if to is CircuitState.OPEN else None)
+    machine.cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
     machine.reinstate(to, now, str(state.get("reason", "")), None if remaining is None else now + remaining)
 
 

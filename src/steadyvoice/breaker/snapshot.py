@@ -75,21 +75,22 @@ class Snapshot:
 
 def snapshot_of(machine: Machine, history: History, now: float) -> Snapshot:
     """What the machine says at `now`. Requires the breaker's lock."""
-    machine.window.expire(now)
-    config = machine.config
+    config, hung = machine.config, machine.hung
+    calls, failures, slow = machine.window.counts(now)
+    calls, failures = calls + hung, failures + hung
     return Snapshot(
         name=machine.name,
         state=machine.state,
         reason=machine.reason,
-        failure_rate=machine.failure_rate,
-        calls=machine.calls,
-        failures=machine.failure_sum,
+        failure_rate=failures / calls if calls else 0.0,
+        calls=calls,
+        failures=failures,
         minimum_calls=config.minimum,
         window_size=config.window_size if config.window_seconds is None else None,
         window_seconds=config.window_seconds,
         consecutive_failures=machine.streak,
-        slow_calls=machine.window.slow,
-        hung_calls=machine.hung,
+        slow_calls=slow,
+        hung_calls=hung,
         in_flight=machine.in_flight,
         probe_successes=machine.probe_successes,
         opened_at=history.opened_at,

@@ -39,7 +39,8 @@ class Window(Protocol):
     def add(self, now: float, weight: float, slow: bool) -> None: ...  # a success weighs 0
     def add_successes(self, now: float, count: int) -> None: ...
     def expire(self, now: float) -> None: ...
-    def runs(self, now: float) -> list[Run]: ...
+    def counts(self, now: float) -> tuple[int, float, int]: ...  # calls, failures, slow; asking changes nothing
+    def runs(self, now: float) -> list[Run]: ...  # the same in detail, oldest first; nor does this
 
 
 def window_for(config: CircuitBreakerConfig, now: float, evidence: Iterable[Run] = ()) -> Window:
@@ -81,6 +82,9 @@ class CountWindow:
 
     def expire(self, now: float) -> None:
         """Nothing: only newer results push the old ones out."""
+
+    def counts(self, now: float) -> tuple[int, float, int]:
+        return self.calls, self.failures, self.slow
 
     def runs(self, now: float) -> list[Run]:
         runs: list[Run] = []
@@ -162,9 +166,13 @@ class TimeWindow:
             if not self._failed:
                 self.failures = 0.0  # odd weights leave dust behind in a float
 
+    def counts(self, now: float) -> tuple[int, float, int]:
+        left = self.runs(now)
+        return sum(run.calls for run in left), sum(run.failures for run in left), sum(run.slow for run in left)
+
     def runs(self, now: float) -> list[Run]:
-        self.expire(now)
-        return [Run(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in self._buckets]
+        left = [b for b in self._buckets if b.begin + self.seconds > now]
+        return [Run(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in left]
 
     def absorb(self, run: Run, now: float) -> None:
         """Take a run in at its age."""

@@ -1,0 +1,392 @@
+"""The breaker once more, as plainly as can be said: every result is kept, everything is counted anew each time.
+
+It is slow, knows nothing of locks and skips nothing, so that it can be compared by eye with the rules, and by
+machine with the breaker (`test_model.py`). It shares no code with the breaker but settings and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from math import inf, trunc
+from typing import NamedTuple
+
+from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState, Outcome
+
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+FORCED_OPEN, DISABLED, MONITORING = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING
+
+
+class Result(NamedTuple):
+    at: float
+    weight: float
+    slow: bool
+
+
+@dataclass(eq=False)
+class Call:
+    """One call in flight. Two eras are one when they are the same object."""
+
+    era: object
+    disabled: bool
+    started: float | None
+    since: float
+    useful: float | None = None
+    held: bool = False
+    hung: bool = False
+    settled: bool = False
+
+    def duration(self, now: float) -> float | None:
+        if self.started is None:
+            return None
+        return (now if self.useful is None else self.useful) - self.started
+
+
+class Model:
+    """`told` is what listeners hear; `admit` answers with None for a refusal."""
+
+    def __init__(self, config: CircuitBreakerConfig, now: float, luck: Callable[[], float], watched: bool) -> None:
+        self.config, self.luck, self.watched = config, luck, watched
+        self.told: list[tuple[object, ...]] = []
+        self.results: list[Result] = []
+        self.streak = 0.0
+        self.level, self.rest, self.roll = -1, 1.0, 0.0
+        self.named: float | None = None
+        self.until: float | None = None
+        self.opened_at: float | None = None
+        self.outage_at: float | None = None
+        self.shown_at: float | None = None
+        self.closed_at = now
+        self.recoveries: list[float] = []
+        self.last_error: str | None = None
+        self.totals = dict.fromkeys([*Outcome, "refused"], 0)
+        self.out: list[Call] = []
+        self.probes: list[bool] = []
+        self._begin_era(CLOSED)
+
+    # ---- one call
+
+    def begin(self, now: float) -> Call | None:
+        """As `call` begins: without a clock, while a success could change nothing."""
+        c, window = self.config, self.window(now)
+        timed = c.hung_after or c.slow_call_duration or c.window_seconds or self.watched
+        judged = len(window) >= c.minimum or not any(r.weight for r in window)
+        if self.state in (CLOSED, MONITORING) and self.until is None and judged and not timed:
+            return Call(self.era, False, None, 0.0)
+        return self.admit(now)
+
+    def admit(self, now: float) -> Call | None:
+        self.advance(now)
+        if self.until is not None and now >= self.until:
+            self._time_is_up(now)
+        full = self.state is HALF_OPEN and len(self.out) >= self.config.half_open_max_calls
+        if full or self.state in (OPEN, FORCED_OPEN):
+            self.totals["refused"] += 1
+            self._tell_of_call("refused", self.state, self.retry_after(now), now)
+            return None
+        call = Call(self.era, self.state is DISABLED, now, now)
+        if self.watching:
+            self.out.append(call)
+        return call
+
+    def succeed(self, call: Call, now: float, duration: float | None = None) -> None:
+        self.advance(now)
+        self._succeed(call, now, call.duration(now) if duration is None else duration)
+
+    def _succeed(self, call: Call, now: float, duration: float | None) -> None:
+        if not self._counts(call, Outcome.SUCCESS, duration, None, now):
+            return
+        limit = self.config.slow_call_duration
+        slow = limit is not None and duration is not None and duration >= limit
+        if self.state is HALF_OPEN:
+            self.probes.append(slow)
+            self._judge_probes(now)
+        else:
+            self.streak = 0.0
+            self._add(now, 0.0, slow)
+            self._judge(now)
+
+    def fail(
+        self,
+        call: Call,
+        now: float,
+        error: str,
+        duration: float | None = None,
+        weight: float = 1.0,
+        cooldown: float | None = None,
+        trip: bool = False,
+    ) -> None:
+        self.advance(now)
+        duration = call.duration(now) if duration is None else duration
+        if not self._counts(call, Outcome.FAILURE, duration, error, now):
+            return
+        self.last_error = error
+        if self.state is HALF_OPEN:
+            self._open(now, Cause.PROBE_FAILED, cooldown)
+            return
+        limit = self.config.slow_call_duration
+        self.streak += weight
+        self._add(now, weight, limit is not None and duration is not None and duration >= limit)
+        if trip:
+            self._condemn(now, Cause.TRIPPED, cooldown)
+        else:
+            self._judge(now, cooldown)
+
+    def ignore(self, call: Call, now: float) -> None:
+        self.advance(now)
+        self.drop(call, now)
+
+    def drop(self, call: Call, now: float) -> None:
+        if not call.settled:
+            self._settle(call)
+            if not call.disabled:
+                self.totals[Outcome.IGNORED] += 1
+                self._tell_of_call("call", Outcome.IGNORED, call.duration(now), None, now)
+
+    def abandon(self, call: Call, now: float) -> None:
+        self.advance(now)
+        if call.useful is None or (call.hung and call in self.out):
+            self.ignore(call, now)
+        else:
+            self.succeed(call, now)
+
+    def progress(self, call: Call, now: float, held: bool = False) -> None:
+        self.advance(now)
+        call.useful = now if call.useful is None else call.useful
+        self._live(call, now, held)
+        if self.state is HALF_OPEN and now - call.useful >= self.config.probe_after:
+            self.succeed(call, now)
+
+    def resume(self, call: Call, now: float) -> None:
+        self.advance(now)
+        self._live(call, now, held=False)
+
+    def _live(self, call: Call, now: float, held: bool) -> None:
+        if self.watching and not call.settled and call.era is self.era:
+            self.out = [*(c for c in self.out if c is not call), call]
+            call.since, call.held, call.hung = now, held, False
+
+    def _counts(self, call: Call, outcome: Outcome, duration: float | None, error: str | None, now: float) -> bool:
+        if call.settled:
+            return False
+        self._settle(call)
+        if call.disabled:
+            return False
+        if call.era is not self.era:
+            outcome, duration, error = Outcome.LATE, call.duration(now), None
+        self.totals[outcome] += 1
+        self._tell_of_call("call", outcome, duration, error, now)
+        return call.era is self.era
+
+    def _settle(self, call: Call) -> None:
+        call.settled = True
+        self.out = [c for c in self.out if c is not call]
+
+    # ---- judging
+
+    def window(self, now: float) -> list[Result]:
+        seconds = self.config.window_seconds
+        if seconds is None:
+            return self.results[-self.config.window_size :]
+        return [r for r in self.results if r.at + seconds > now]
+
+    def seen(self, now: float) -> tuple[int, float]:
+        """Calls and failures, those that hang included."""
+        window, hung = self.window(now), self.hung
+        return len(window) + hung, sum(r.weight for r in window) + hung
+
+    @property
+    def hung(self) -> int:
+        return sum(c.hung for c in self.out)
+
+    @property
+    def watching(self) -> bool:
+        """Whether calls in flight are looked at."""
+        patient = self.config.hung_after is None or self.state not in (CLOSED, MONITORING)
+        return self.state is HALF_OPEN or not patient
+
+    def _add(self, now: float, weight: float, slow: bool) -> None:
+        newest = self.results[-1].at if self.results else -inf
+        width = 0.0 if self.config.window_seconds is None else self.config.window_seconds / 100
+        self.results.append(Result(newest if now - newest < width else now, weight, slow))
+
+    def _broken_rule(self, now: float) -> Cause | None:
+        c, (calls, failures) = self.config, self.seen(now)
+        slow = sum(r.slow for r in self.window(now))
+        streak = self.streak + self.hung
+        if not failures and not slow:
+            return None  # also when a streak is longer than its window remembers
+        if c.consecutive_failures is not None and streak >= c.consecutive_failures:
+            return Cause.CONSECUTIVE_FAILURES
+        if calls < c.minimum:
+            return None
+        if c.failure_threshold is not None and failures / calls >= c.failure_threshold:
+            return Cause.FAILURE_RATE
+        if c.slow_call_duration is not None and slow and slow / calls >= (c.slow_call_threshold or 1.0):
+            return Cause.SLOW_CALL_RATE
+        return None
+
+    def _judge(self, now: float, cooldown: float | None = None) -> None:
+        cause = self._broken_rule(now)
+        if cause is None:
+            self.warned = False
+        else:
+            self._condemn(now, cause, cooldown)
+
+    def _condemn(self, now: float, cause: Cause, cooldown: float | None = None) -> None:
+        if self.state is CLOSED:
+            self._open(now, cause, cooldown)
+        elif not self.warned:
+            self.warned = True
+            self.told.append(("would have opened", cause, *self.seen(now), now))
+
+    def _judge_probes(self, now: float) -> None:
+        c = self.config
+        slow = sum(self.probes)
+        if self.probes and self.probes[-1] and slow / c.success_threshold >= (c.slow_call_threshold or 1.0):
+            self._open(now, Cause.PROBES_SLOW, None)
+        elif len(self.probes) >= c.success_threshold:
+            self._close(now, Cause.PROBES_SUCCEEDED)
+
+    # ---- what time does
+
+    def advance(self, now: float) -> None:
+        while (due := min(self.deadlines(), key=lambda d: d[0], default=None)) and due[0] <= now:
+            self._is_due(*due)
+
+    def deadlines(self) -> list[tuple[float, Call]]:
+        c = self.config
+        if self.state is HALF_OPEN:
+            lease = min(c.half_open_timeout, c.hung_after or inf)
+            running = [(call.since + lease, call) for call in self.out if not call.held]
+            return running + [((call.useful or 0.0) + c.probe_after, call) for call in self.out if call.held]
+        if self.state in (CLOSED, MONITORING) and c.hung_after is not None:
+            return [(call.since + c.hung_after, call) for call in self.out if not call.held and not call.hung]
+        return []
+
+    def _is_due(self, due: float, call: Call) -> None:
+        if self.state is not HALF_OPEN:
+            call.hung = True
+            self._judge(due)
+        elif call.held:
+            self._succeed(call, due, call.duration(due))
+        else:
+            self._counts(call, Outcome.FAILURE, call.duration(due), Cause.PROBE_EXPIRED, due)
+            self._open(due, Cause.PROBE_EXPIRED, None)
+
+    def _time_is_up(self, now: float) -> None:
+        if self.state in (OPEN, FORCED_OPEN):
+            self._enter(HALF_OPEN, now, Cause.COOLDOWN_OVER if self.state is OPEN else Cause.DURATION_OVER)
+        else:
+            self._close(now, Cause.DURATION_OVER)
+
+    # ---- by hand
+
+    def force(self, state: CircuitState, now: float, duration: float | None) -> None:
+        self.advance(now)
+        until = None if duration is None else now + duration
+        if self.state is not state:
+            self._enter(state, now, Cause.MANUAL, until)
+            self.results, self.streak, self.outage_at = [], 0.0, None
+        self.until = until
+
+    def close(self, now: float, cause: Cause = Cause.MANUAL) -> None:
+        self.advance(now)
+        if cause is Cause.RESET:
+            self.level, self.named = -1, None
+        if self.state is not CLOSED:
+            self._close(now, cause)
+        else:
+            self._begin_era(CLOSED)
+            self.results, self.streak = [], 0.0
+            self.told.append(("reset", now))
+
+    def update(self, config: CircuitBreakerConfig, now: float) -> None:
+        self.advance(now)
+        kept, was_timed = self.window(now), self.config.window_seconds is not None
+        resized = (config.window_size, config.window_seconds) != (self.config.window_size, self.config.window_seconds)
+        self.config = config
+        if resized:
+            self.results = []
+            for r in _evened_out(kept) if was_timed and config.window_seconds is None else kept:
+                self._add(r.at if was_timed else now, r.weight, r.slow)
+        self.told.append(("updated", now))
+        if self.state is HALF_OPEN:
+            if len(self.probes) >= config.success_threshold:
+                self._close(now, Cause.PROBES_SUCCEEDED)
+            return
+        for call in self.out:
+            patience = inf if config.hung_after is None else config.hung_after
+            call.hung = not call.held and call.since + patience <= now
+        if self.state is OPEN and self.opened_at is not None:
+            self.until = self.opened_at + self._cooldown()
+        elif self.state in (CLOSED, MONITORING):
+            self._judge(now)
+
+    # ---- moving
+
+    def _open(self, now: float, cause: Cause, named: float | None) -> None:
+        healthy = 0.0 if self.state is HALF_OPEN else now - self.closed_at
+        self.named = named
+        if named is None:
+            self.level -= min(trunc(healthy / self.rest), self.level + 1)
+            if self.level < 0 or self._rest_at(self.level + 1) > self._rest_at(self.level):
+                self.level += 1  # no further than to the cap
+            self.roll = self.luck() if self.config.cooldown_jitter else 0.0
+        self._enter(OPEN, now, cause, now + self._cooldown())
+        self.opened_at = now
+        self.outage_at = now if self.outage_at is None else self.outage_at
+
+    def _cooldown(self) -> float:
+        if self.named is not None:
+            return self.named
+        self.rest = self._rest_at(self.level)
+        return self.rest * (1 - self.config.cooldown_jitter * self.roll)
+
+    def _rest_at(self, level: int) -> float:
+        c = self.config
+        return float(min(c.cooldown_period * c.cooldown_backoff ** max(level, 0), c.max_cooldown or inf))
+
+    def _close(self, now: float, cause: Cause) -> None:
+        if cause is Cause.PROBES_SUCCEEDED and self.outage_at is not None:
+            self.recoveries.append(now - self.outage_at)
+        self._enter(CLOSED, now, cause)
+        self.closed_at, self.opened_at, self.outage_at = now, None, None
+        self.results, self.streak = [], 0.0
+
+    def _enter(self, to: CircuitState, now: float, cause: Cause, until: float | None = None) -> None:
+        seen, before = self.seen(now), self.state
+        self.until = until
+        self._begin_era(to)
+        self.told.append(("moved", before, to, cause, *seen, self.retry_after(now), now))
+        if to is not HALF_OPEN:
+            self.shown_at = now if to in (OPEN, FORCED_OPEN) else None
+
+    def _begin_era(self, state: CircuitState) -> None:
+        self.state, self.era = state, object()
+        self.out, self.probes, self.warned = [], [], False
+
+    # ---- what is to be seen
+
+    def retry_after(self, now: float) -> float | None:
+        open_until = self.until if self.state in (OPEN, FORCED_OPEN) else None
+        return None if open_until is None else max(0.0, open_until - now)
+
+    def _tell_of_call(self, *event: object) -> None:
+        if self.watched:
+            self.told.append(event)
+
+
+def _evened_out(results: list[Result]) -> list[Result]:
+    """Nobody knows the order within a bucket: plain successes first, then failures that share their weight."""
+    out: list[Result] = []
+    for at, group in groupby(results, key=lambda r: r.at):
+        bucket = list(group)
+        failed = sum(r.weight > 0 for r in bucket)
+        slow = sum(r.slow for r in bucket)
+        marked = max(failed, slow)
+        weight = sum(r.weight for r in bucket) / max(failed, 1)
+        out += [Result(at, 0.0, False)] * (len(bucket) - marked)
+        out += [Result(at, weight if n < failed else 0.0, n < slow) for n in range(marked)]
+    return out

@@ -1,0 +1,348 @@
+"""The breaker beside its model, through random lives: same states, same refusals, same counts, same events.
+
+STEADYVOICE_DEEP=1 tries forty times as many lives, other ones each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import cycle
+from typing import Any
+
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from steadyvoice.breaker import (
+    CallRecorded,
+    CallRefused,
+    Cause,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    CircuitReset,
+    CircuitState,
+    ConfigChanged,
+    Event,
+    Outcome,
+    Permit,
+    StateChanged,
+    WouldHaveOpened,
+)
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.doors import CallersMistakeError, ProviderDownError
+from tests.breaker.model import Call, Model
+
+DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
+LUCK = (0.5, 0.0, 0.75)
+BY_HAND = {
+    CircuitState.FORCED_OPEN: CircuitBreaker.force_open,
+    CircuitState.DISABLED: CircuitBreaker.disable,
+    CircuitState.MONITORING: CircuitBreaker.monitor,
+}
+
+# Quarters of a second are exact in binary, so that boundaries can be hit exactly.
+seconds = st.sampled_from([0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 2.0, 5.0, 9.75, 60.0, 3600.0])
+durations = st.sampled_from([None, None, 0.0, 1.75, 2.0, 5.0])
+pick = st.integers(0, 20)
+ends = st.sampled_from("SSFFXC")
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
+    window_size = draw(st.integers(1, 6))
+    window_seconds = draw(st.sampled_from([None, None, 5.0, 20.0, 100.0]))
+    consecutive = draw(st.sampled_from([None, None, 2, 3]))
+    slow = draw(st.sampled_from([None, None, 2.0]))
+    no_rate = consecutive is not None or slow is not None
+    most = 6 if window_seconds else window_size
+    return CircuitBreakerConfig(
+        failure_threshold=draw(st.sampled_from([0.25, 0.5, 0.5, 0.75, 1.0, None] if no_rate else [0.25, 0.5, 1.0])),
+        window_size=window_size,
+        window_seconds=window_seconds,
+        minimum_calls=draw(st.none() | st.integers(1, most)),
+        consecutive_failures=consecutive,
+        slow_call_duration=slow,
+        slow_call_threshold=draw(st.sampled_from([None, 0.5, 1.0])) if slow else None,
+        hung_after=draw(st.sampled_from([None, None, 1.0, 5.0])),
+        cooldown_period=draw(st.sampled_from([1.0, 10.0])),
+        cooldown_backoff=draw(st.sampled_from([1.0, 1.5, 2.0])),
+        cooldown_jitter=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        max_cooldown=draw(st.sampled_from([None, 12.0, 60.0])),
+        success_threshold=draw(st.integers(1, 3)),
+        half_open_max_calls=draw(st.integers(1, 3)),
+        half_open_timeout=draw(st.sampled_from([2.0, 10.0])),
+        probe_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
+        ignore=CallersMistakeError,
+    )
+
+
+class Lives(RuleBasedStateMachine):
+    """Every rule does the same to both; what listeners hear and what can be seen is compared all along."""
+
+    @initialize(config=configs(), watched=st.booleans())
+    def begin(self, config: CircuitBreakerConfig, watched: bool) -> None:
+        self.clock = VirtualClock(1000.0)
+        luck, same_luck = cycle(LUCK), cycle(LUCK)
+        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=lambda: next(luck))
+        self.model = Model(config, self.clock(), lambda: next(same_luck), watched)
+        self.heard: list[tuple[object, ...]] = []
+        self.breaker.subscribe(lambda event: self.heard.append(_plainly(event)), calls=watched)
+        self.permits: list[tuple[Permit, Call]] = []
+        self.waiting: list[tuple[Coroutine[Any, Any, str], Call]] = []
+
+    # ---- calls
+
+    @rule(times=st.integers(1, 3))
+    def acquire(self, times: int) -> None:
+        for _ in range(times):
+            expected = self.model.admit(self.clock())
+            permit = self._admitted(self.breaker.acquire, expected is not None)
+            if permit is not None and expected is not None:
+                self.permits.append((permit, expected))
+
+    @rule(end=ends, times=st.integers(1, 8), takes=st.sampled_from([0.0, 0.0, 0.0, 1.75, 2.0, 6.0]))
+    def call(self, end: str, times: int, takes: float) -> None:
+        for _ in range(times):
+            expected = self.model.begin(self.clock())
+
+            def speak() -> str:
+                self.clock.advance(takes)
+                return _end(end)
+
+            self._admitted(lambda: _caught(lambda: self.breaker.call(speak)), expected is not None)
+            if expected is not None:
+                self._model_ends(expected, end)
+
+    @rule()
+    def begin_a_call_that_waits(self) -> None:
+        expected = self.model.begin(self.clock())
+
+        async def speak() -> str:
+            return _end(await _Word())
+
+        waiting = self.breaker.call_async(speak)
+        self._admitted(lambda: waiting.send(None), expected is not None)
+        if expected is not None:
+            self.waiting.append((waiting, expected))
+
+    @precondition(lambda self: self.waiting)
+    @rule(which=pick, end=ends)
+    def end_a_call_that_waits(self, which: int, end: str) -> None:
+        waiting, expected = self.waiting.pop(which % len(self.waiting))
+        _caught(lambda: waiting.send(end))
+        self._model_ends(expected, end)
+
+    @precondition(lambda self: self.permits)
+    @rule(which=pick, took=durations)
+    def success(self, which: int, took: float | None) -> None:
+        permit, call = self._a_permit(which)
+        permit.success(took)
+        self.model.succeed(call, self.clock(), took)
+
+    @precondition(lambda self: self.permits)
+    @rule(
+        which=pick,
+        took=durations,
+        weight=st.sampled_from([0.5, 1.0, 1.0]),
+        cooldown=st.sampled_from([None, None, None, 0.0, 7.0]),
+        trip=st.sampled_from([False, False, False, True]),
+    )
+    def failure(self, which: int, took: float | None, weight: float, cooldown: float | None, trip: bool) -> None:
+        permit, call = self._a_permit(which)
+        permit.failure("down", took, weight=weight, cooldown=cooldown, trip=trip)
+        self.model.fail(call, self.clock(), "failure", took, weight, cooldown, trip)
+
+    @precondition(lambda self: self.permits)
+    @rule(which=pick, how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "resume"]))
+    def other_word(self, which: int, how: str) -> None:
+        permit, call = self._a_permit(which)
+        getattr(permit, how)()
+        match how:
+            case "pause":
+                self.model.progress(call, self.clock(), held=True)
+            case _:
+                getattr(self.model, how)(call, self.clock())
+
+    @precondition(lambda self: self.permits)
+    @rule(which=pick, later=seconds)
+    def drop(self, which: int, later: float) -> None:
+        permit, call = self.permits.pop(which % len(self.permits))
+        before = self.breaker.snapshot()
+        del permit
+        assert self.breaker.snapshot() == before  # a finaliser takes no lock; the next operation finds it
+        self.clock.advance(later)
+        self.model.drop(call, self.clock())
+        self.breaker.export()
+
+    # ---- time
+
+    @rule(by=seconds)
+    def wait(self, by: float) -> None:
+        self.clock.advance(by)
+
+    @rule(which=pick, off=st.sampled_from([-0.25, 0.0, 0.0, 0.25]))
+    def wait_until_something_is_due(self, which: int, off: float) -> None:
+        dues = [due + off for due in self._dues() if due + off >= self.clock()]
+        assume(dues)
+        self.clock.advance(dues[which % len(dues)] - self.clock())
+
+    # ---- by hand
+
+    @rule(state=st.sampled_from(list(BY_HAND)), duration=st.sampled_from([None, 0.0, 2.0, 10.0]))
+    def force(self, state: CircuitState, duration: float | None) -> None:
+        BY_HAND[state](self.breaker, duration=duration)
+        self.model.force(state, self.clock(), duration)
+
+    @rule(cause=st.sampled_from([Cause.MANUAL, Cause.RESET]))
+    def close(self, cause: Cause) -> None:
+        self.breaker.reset() if cause is Cause.RESET else self.breaker.close()
+        self.model.close(self.clock(), cause)
+
+    @rule(config=configs())
+    def update(self, config: CircuitBreakerConfig) -> None:
+        self.breaker.update(config)
+        self.model.update(config, self.clock())
+
+    # ---- what is to be seen
+
+    @rule()
+    def look(self) -> None:
+        model, snapshot, now = self.model, self.breaker.snapshot(), self.clock()
+        calls, failures = model.seen(now)
+        totals = {outcome: model.totals[outcome] for outcome in Outcome}
+        assert (snapshot.calls, snapshot.failures) == (calls, failures)
+        assert snapshot.failure_rate == (failures / calls if calls else 0.0)
+        assert snapshot.enough_calls == (calls >= model.config.minimum)
+        assert snapshot.slow_calls == sum(r.slow for r in model.window(now))
+        assert snapshot.hung_calls == model.hung
+        assert snapshot.in_flight == (len(model.out) if model.watching else None)
+        assert snapshot.consecutive_failures == model.streak
+        assert snapshot.probe_successes == len(model.probes)
+        assert snapshot.retry_after == model.retry_after(now)
+        assert snapshot.opened_at == (None if model.shown_at is None else datetime.fromtimestamp(model.shown_at, UTC))
+        assert (snapshot.last_error and snapshot.last_error.kind) == model.last_error
+        assert snapshot.totals.calls == sum(totals.values())
+        assert snapshot.totals.successes == totals[Outcome.SUCCESS]
+        assert snapshot.totals.failures == totals[Outcome.FAILURE]
+        assert snapshot.totals.ignored == totals[Outcome.IGNORED]
+        assert snapshot.totals.late == totals[Outcome.LATE]
+        assert snapshot.totals.refused == model.totals["refused"]
+        assert snapshot.recoveries.count == len(model.recoveries)
+        assert snapshot.recoveries.last_seconds == (model.recoveries[-1] if model.recoveries else None)
+        assert [permit.settled for permit, _ in self.permits] == [call.settled for _, call in self.permits]
+
+    @rule()
+    def export(self) -> None:
+        state = self.breaker.export()
+        assert json.loads(json.dumps(state)) == state
+        assert state["level"] == self.model.level
+
+    @invariant()
+    def same_state_and_same_news(self) -> None:
+        assert self.breaker.state is self.model.state
+        assert self.heard == self.model.told
+
+    def teardown(self) -> None:
+        if hasattr(self, "breaker"):
+            self.look()
+        for waiting, _ in getattr(self, "waiting", []):
+            waiting.close()
+
+    # ---- helpers
+
+    def _admitted(self, door: Callable[[], Any], expected: bool) -> Any:
+        """What comes through the door; whether it opens, and what a refusal says, is as the model has it."""
+        through, refusal = None, None
+        try:
+            through = door()
+        except CircuitOpenError as error:
+            refusal = error
+        assert (refusal is None) == expected
+        if refusal is not None:
+            assert refusal.state is self.model.state
+            assert refusal.retry_after == self.model.retry_after(self.clock())
+            assert (refusal.last_error and refusal.last_error.kind) == self.model.last_error
+        return through
+
+    def _a_permit(self, which: int) -> tuple[Permit, Call]:
+        return self.permits[which % len(self.permits)]
+
+    def _model_ends(self, call: Call, end: str) -> None:
+        match end:
+            case "S":
+                self.model.succeed(call, self.clock())
+            case "F":
+                self.model.fail(call, self.clock(), ProviderDownError.__name__)
+            case "X":
+                self.model.ignore(call, self.clock())
+            case _:
+                self.model.abandon(call, self.clock())
+
+    def _dues(self) -> list[float]:
+        """Moments at which something changes, the next ones first."""
+        model = self.model
+        dues = [due for due, _ in model.deadlines()]
+        dues += [r.at + (model.config.window_seconds or 0.0) for r in model.window(self.clock())]
+        return sorted(dues + ([] if model.until is None else [model.until]))
+
+
+class _Word:
+    """Awaited, it waits for what the coroutine is sent."""
+
+    def __await__(self) -> Generator[None, str, str]:
+        return (yield)
+
+
+def _end(letter: str) -> str:
+    match letter:
+        case "F":
+            raise ProviderDownError("down")
+        case "X":
+            raise CallersMistakeError
+        case "C":
+            raise asyncio.CancelledError
+    return "spoken"
+
+
+def _caught(act: Callable[[], object]) -> None:
+    """Let the call end as it ends; only a refusal is news."""
+    with suppress(ProviderDownError, CallersMistakeError, asyncio.CancelledError, StopIteration):
+        act()
+
+
+def _plainly(event: Event) -> tuple[object, ...]:
+    """The event in the model's words."""
+    match event:
+        case StateChanged():
+            assert event.failure_rate == (event.failures / event.calls if event.calls else 0.0)
+            seen = (event.calls, event.failures, event.retry_after)
+            return ("moved", event.from_state, event.to_state, event.cause, *seen, event.at)
+        case WouldHaveOpened():
+            assert event.failure_rate == event.failures / event.calls
+            return ("would have opened", event.cause, event.calls, event.failures, event.at)
+        case CallRecorded():
+            return ("call", event.outcome, event.duration, event.error, event.at)
+        case CallRefused():
+            return ("refused", event.state, event.retry_after, event.at)
+        case CircuitReset():
+            return ("reset", event.at)
+        case ConfigChanged():
+            return ("updated", event.at)
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(
+    max_examples=12_000 if DEEP else 300,
+    stateful_step_count=50,
+    derandomize=not DEEP,
+    database=None,
+    report_multiple_bugs=False,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
