@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import pytest
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitRegistry
+from steadyvoice.breaker import CallRecorded, CircuitBreaker, CircuitBreakerConfig, CircuitRegistry
+from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError
 
 
@@ -31,7 +34,7 @@ def test_protected_calls_overlap() -> None:
 
 def test_totals_are_exact_when_successes_need_no_lock() -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50))
-    start = Barrier(8)
+    start = Barrier(16)
 
     @breaker
     def speak(number: int) -> int:
@@ -41,16 +44,16 @@ def test_totals_are_exact_when_successes_need_no_lock() -> None:
 
     def caller(_: int) -> None:
         start.wait(10)
-        for number in range(500):
+        for number in range(250):
             try:
                 speak(number)
             except ProviderDownError:
                 breaker.snapshot()
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(caller, range(8)))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(caller, range(16)))
     totals = breaker.snapshot().totals
-    assert (totals.successes, totals.failures, totals.calls) == (8 * 450, 8 * 50, 8 * 500)
+    assert (totals.successes, totals.failures, totals.calls) == (16 * 225, 16 * 25, 16 * 250)
 
 
 def test_totals_are_exact_across_transitions() -> None:
@@ -76,22 +79,76 @@ def test_totals_are_exact_across_transitions() -> None:
     assert totals.successes + totals.late == totals.calls == 4000
 
 
-def test_a_snapshot_is_never_torn() -> None:
+def by_permit(breaker: CircuitBreaker, number: int) -> None:
+    permit = breaker.acquire()
+    permit.failure() if number % 2 else permit.success()
+
+
+def by_call(breaker: CircuitBreaker, number: int) -> None:
+    def speak() -> str:
+        if number % 5 == 4:
+            raise ProviderDownError
+        return "spoken"
+
+    with suppress(ProviderDownError):
+        breaker.call(speak)
+
+
+@pytest.mark.parametrize("door", [by_permit, by_call])
+def test_a_snapshot_is_never_torn(door: Callable[[CircuitBreaker, int], None]) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=20))
+    start = Barrier(16)
     torn = []
 
     def caller(_: int) -> None:
-        for number in range(300):
-            permit = breaker.acquire()
-            permit.failure() if number % 2 else permit.success()
+        start.wait(10)
+        for number in range(150):
+            door(breaker, number)
             snapshot = breaker.snapshot()
             totals = snapshot.totals
             if snapshot.calls != min(20, totals.calls) or totals.calls != totals.successes + totals.failures:
                 torn.append(snapshot)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(caller, range(8)))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(caller, range(16)))
     assert torn == []
+    assert breaker.snapshot().totals.calls == 16 * 150
+
+
+def test_every_call_of_sixteen_threads_is_told_once(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
+    told: list[str] = []
+    breaker.subscribe(lambda event: told.append(event.outcome if isinstance(event, CallRecorded) else "?"), calls=True)
+    start = Barrier(16)
+
+    def caller(_: int) -> None:
+        start.wait(10)
+        for number in range(100):
+            by_call(breaker, number)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(caller, range(16)))
+    assert Counter(told) == {"success": 16 * 80, "failure": 16 * 20}
+
+
+def test_listeners_that_come_and_go_lose_no_success_that_needed_no_lock(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
+    start = Barrier(17)
+
+    def caller(_: int) -> None:
+        start.wait(10)
+        for number in range(200):
+            by_call(breaker, number)
+
+    with ThreadPoolExecutor(16) as pool:
+        callers = [pool.submit(caller, number) for number in range(16)]
+        start.wait(10)
+        while not all(each.done() for each in callers):
+            breaker.subscribe(lambda event: None, calls=True)()
+        for each in callers:
+            each.result()
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures, totals.calls) == (16 * 160, 16 * 40, 16 * 200)
 
 
 def test_a_name_is_one_circuit_however_many_ask_at_once() -> None:
