@@ -324,6 +324,19 @@ class Model:
         elif self.state in (CLOSED, MONITORING):
             self._judge(now)
 
+    def restart(self, now: float) -> None:
+        """Exported, and restored in a new life of the same settings."""
+        remaining = None if self.until is None else max(0.0, self.until - now)
+        state = OPEN if self.state is HALF_OPEN else self.state
+        kept, streak, level = self.window(now), self.streak, self.level
+        self.__init__(self.config, now, self.luck, self.watched)  # type: ignore[misc]
+        self.results, self.streak, self.level, self.rest = kept, streak, level, self._rest_at(level)
+        if state is OPEN:
+            self.named = remaining = remaining or 0.0
+            self.opened_at = self.outage_at = now
+        if state is not CLOSED:
+            self._enter(state, now, Cause.RESTORED, None if remaining is None else now + remaining)
+
     # ---- moving
 
     def _open(self, now: float, cause: Cause, named: float | None) -> None:

@@ -88,11 +88,16 @@ class Lives(RuleBasedStateMachine):
     @initialize(config=configs(), watched=st.booleans())
     def begin(self, config: CircuitBreakerConfig, watched: bool) -> None:
         self.clock = VirtualClock(1000.0)
-        luck, same_luck = cycle(LUCK), cycle(LUCK)
-        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=lambda: next(luck))
+        self.luck, same_luck = cycle(LUCK), cycle(LUCK)
         self.model = Model(config, self.clock(), lambda: next(same_luck), watched)
-        self.heard: list[tuple[object, ...]] = []
-        self.breaker.subscribe(lambda event: self.heard.append(_plainly(event)), calls=watched)
+        self._be_born(config)
+
+    def _be_born(self, config: CircuitBreakerConfig) -> None:
+        luck = self.luck
+        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=lambda: next(luck))
+        heard: list[tuple[object, ...]] = []
+        self.heard = heard
+        self.breaker.subscribe(lambda event: heard.append(_plainly(event)), calls=self.model.watched)
         self.permits: list[tuple[Permit, Call]] = []
         self.waiting: list[tuple[Coroutine[Any, Any, str], Call]] = []
 
@@ -178,7 +183,7 @@ class Lives(RuleBasedStateMachine):
         assert self.breaker.snapshot() == before  # a finaliser takes no lock; the next operation finds it
         self.clock.advance(later)
         self.model.drop(call, self.clock())
-        self.breaker.export()
+        self.breaker.subscribe(self.heard.append)()
 
     # ---- time
 
@@ -209,6 +214,15 @@ class Lives(RuleBasedStateMachine):
         self.breaker.update(config)
         self.model.update(config, self.clock())
 
+    @rule()
+    def restart(self) -> None:
+        state = self.breaker.export()
+        assert state["level"] == self.model.level
+        self._leave()
+        self._be_born(self.breaker.config)
+        self.model.restart(self.clock())
+        self.breaker.restore(json.loads(json.dumps(state)))
+
     # ---- what is to be seen
 
     @rule()
@@ -237,12 +251,6 @@ class Lives(RuleBasedStateMachine):
         assert snapshot.recoveries.last_seconds == (model.recoveries[-1] if model.recoveries else None)
         assert [permit.settled for permit, _ in self.permits] == [call.settled for _, call in self.permits]
 
-    @rule()
-    def export(self) -> None:
-        state = self.breaker.export()
-        assert json.loads(json.dumps(state)) == state
-        assert state["level"] == self.model.level
-
     @invariant()
     def same_state_and_same_news(self) -> None:
         assert self.breaker.state is self.model.state
@@ -251,8 +259,7 @@ class Lives(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "breaker"):
             self.look()
-        for waiting, _ in getattr(self, "waiting", []):
-            waiting.close()
+            self._leave()
 
     # ---- helpers
 
@@ -269,6 +276,10 @@ class Lives(RuleBasedStateMachine):
             assert refusal.retry_after == self.model.retry_after(self.clock())
             assert (refusal.last_error and refusal.last_error.kind) == self.model.last_error
         return through
+
+    def _leave(self) -> None:
+        for waiting, _ in self.waiting:
+            waiting.close()
 
     def _a_permit(self, which: int) -> tuple[Permit, Call]:
         return self.permits[which % len(self.permits)]

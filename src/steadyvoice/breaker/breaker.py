@@ -270,6 +270,7 @@ class CircuitBreaker:
             unsubscribe = self._outbox.subscribe(listener, calls)
             self._machine.watch(self._outbox.wants_calls)
             self._settle_down(now)
+        self._outbox.deliver()
 
         def stop() -> None:
             with self._lock:
@@ -277,6 +278,7 @@ class CircuitBreaker:
                 unsubscribe()
                 self._machine.watch(self._outbox.wants_calls)
                 self._settle_down(now)
+            self._outbox.deliver()
 
         return stop
 
