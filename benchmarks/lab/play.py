@@ -1,0 +1,86 @@
+"""Let a policy live through a history, and count what it did wrong."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from lab.world import Arrival
+
+Settle: TypeAlias = Callable[[float, bool], None]  # when, and whether it worked
+
+
+class Policy(Protocol):
+    """Decides about each call as it comes, and hears how those that were sent went."""
+
+    openings: int
+
+    def admit(self, now: float) -> Settle | None: ...
+
+
+@dataclass(slots=True)
+class Score:
+    """What came of a history. `floor` is the mistakes of an oracle that knows the chance of each call, not its fate."""
+
+    arrivals: int = 0
+    failed: int = 0
+    refused_good: int = 0
+    floor: int = 0
+    caller_seconds: float = 0.0
+    openings: int = 0
+
+    @property
+    def mistakes(self) -> float:
+        """Per cent of the calls that were sent and failed, or refused and would have worked."""
+        return 100 * (self.failed + self.refused_good) / self.arrivals
+
+    @property
+    def regret(self) -> float:
+        """Percentage points above the floor."""
+        return self.mistakes - 100 * self.floor / self.arrivals
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that callers spent in calls that failed, per 1,000 arrivals."""
+        return 1000 * self.caller_seconds / self.arrivals
+
+
+def play(history: Iterable[Arrival], policy: Policy) -> Score:
+    """The score of one policy over one history."""
+    score = Score()
+    out: list[tuple[float, int, Settle, bool]] = []
+    for arrival in history:
+        _settle_until(out, arrival.at)
+        score.arrivals += 1
+        score.floor += arrival.works is (arrival.success < 0.5)
+        settle = policy.admit(arrival.at)
+        if settle is None:
+            score.refused_good += arrival.works
+            continue
+        heapq.heappush(out, (arrival.at + arrival.seconds, score.arrivals, settle, arrival.works))
+        if not arrival.works:
+            score.failed += 1
+            score.caller_seconds += arrival.seconds
+    score.openings = policy.openings
+    return score
+
+
+def _settle_until(out: list[tuple[float, int, Settle, bool]], now: float) -> None:
+    while out and out[0][0] <= now:
+        at, _, settle, works = heapq.heappop(out)
+        settle(at, works)
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Several histories as one."""
+    whole = Score()
+    for score in scores:
+        whole.arrivals += score.arrivals
+        whole.failed += score.failed
+        whole.refused_good += score.refused_good
+        whole.floor += score.floor
+        whole.caller_seconds += score.caller_seconds
+        whole.openings += score.openings
+    return whole
