@@ -170,6 +170,12 @@ def test_without_a_factor_nothing_is_learned(breaker: CircuitBreaker, clock: Vir
     assert seconds_until_open(breaker, clock) == 2
 
 
+@pytest.mark.parametrize("factor", [0, 0.99, -1, True, "2", float("nan"), float("inf")])
+def test_a_factor_below_one_would_be_impatient_with_what_just_worked(factor: float) -> None:
+    with pytest.raises(CircuitConfigError, match="hung_factor=.*must be 1 or more"):
+        CircuitBreakerConfig(hung_after=2, hung_factor=factor)
+
+
 def test_a_factor_without_a_least_time_is_refused() -> None:
     with pytest.raises(CircuitConfigError, match="hung_factor"):
         CircuitBreakerConfig(hung_factor=2)
