@@ -89,13 +89,12 @@ class Lives(RuleBasedStateMachine):
     @initialize(config=configs(), watched=st.booleans())
     def begin(self, config: CircuitBreakerConfig, watched: bool) -> None:
         self.clock = VirtualClock(1000.0)
-        self.luck, same_luck = cycle(LUCK), cycle(LUCK)
-        self.model = Model(config, self.clock(), lambda: next(same_luck), watched)
+        self.model = Model(config, self.clock(), cycle(LUCK).__next__, watched)
         self._be_born(config)
 
     def _be_born(self, config: CircuitBreakerConfig) -> None:
-        luck = self.luck
-        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=lambda: next(luck))
+        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=cycle(LUCK).__next__)
+        self.model.luck = cycle(LUCK).__next__
         heard: list[tuple[object, ...]] = []
         self.heard = heard
         self.breaker.subscribe(lambda event: heard.append(_plainly(event)), calls=self.model.watched)
