@@ -59,7 +59,7 @@ class Model:
         self.shown_at: float | None = None
         self.closed_at = now
         self.recoveries: list[float] = []
-        self.last_error: str | None = None
+        self.last_error: tuple[str, float | None] | None = None
         self.totals = dict.fromkeys([*Outcome, "refused"], 0)
         self.out: list[Call] = []
         self.probes: list[bool] = []
@@ -121,7 +121,7 @@ class Model:
         duration = call.duration(now) if duration is None else duration
         if not self._counts(call, Outcome.FAILURE, duration, error, now):
             return
-        self.last_error = error
+        self.last_error = error, duration
         if self.state is HALF_OPEN:
             self._open(now, Cause.PROBE_FAILED, cooldown)
             return

@@ -30,6 +30,7 @@ from steadyvoice.breaker import (
     CircuitState,
     ConfigChanged,
     Event,
+    FailureRecord,
     Outcome,
     Permit,
     StateChanged,
@@ -240,7 +241,7 @@ class Lives(RuleBasedStateMachine):
         assert snapshot.probe_successes == len(model.probes)
         assert snapshot.retry_after == model.retry_after(now)
         assert snapshot.opened_at == (None if model.shown_at is None else datetime.fromtimestamp(model.shown_at, UTC))
-        assert (snapshot.last_error and snapshot.last_error.kind) == model.last_error
+        assert _plain_error(snapshot.last_error) == model.last_error
         assert snapshot.totals.calls == sum(totals.values())
         assert snapshot.totals.successes == totals[Outcome.SUCCESS]
         assert snapshot.totals.failures == totals[Outcome.FAILURE]
@@ -274,7 +275,7 @@ class Lives(RuleBasedStateMachine):
         if refusal is not None:
             assert refusal.state is self.model.state
             assert refusal.retry_after == self.model.retry_after(self.clock())
-            assert (refusal.last_error and refusal.last_error.kind) == self.model.last_error
+            assert _plain_error(refusal.last_error) == self.model.last_error
         return through
 
     def _leave(self) -> None:
@@ -327,8 +328,14 @@ def _caught(act: Callable[[], object]) -> None:
         act()
 
 
+def _plain_error(error: FailureRecord | None) -> tuple[str, float | None] | None:
+    return None if error is None else (error.kind, error.latency)
+
+
 def _plainly(event: Event) -> tuple[object, ...]:
     """The event in the model's words."""
+    assert event.name == "voice"
+    assert not hasattr(event, "reason") or isinstance(event.reason, str)
     match event:
         case StateChanged():
             assert event.failure_rate == (event.failures / event.calls if event.calls else 0.0)
