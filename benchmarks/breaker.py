@@ -1,0 +1,136 @@
+"""How fast is the breaker? Every peer that can be installed, in one run, in interleaved rounds, medians.
+
+Run: `make bench`, or `python benchmarks/breaker.py` where steadyvoice is installed. The first run installs the
+peers into `benchmarks/.venv`; one that cannot be installed is named as such. About a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+from speed import measure
+from speed.measure import Timing
+from speed.own_venv import move_in
+from speed.subjects import ADAPTIVE, INTERLOCK, OURS, PEERS, Case, Function, Subject
+
+BREAKERS = 10_000
+THREADS = (1, 2, 4, 8)
+
+
+def main() -> None:
+    missing = move_in(__file__, [peer.distribution for peer in PEERS if peer.distribution])
+    peers = [peer for peer in PEERS if peer.distribution not in missing]
+    subjects: list[Subject] = [OURS, ADAPTIVE, *peers]
+    _print_where(peers, missing)
+    sync = {case: _calls(subjects, case) for case in Case}
+    _print_overheads("plain functions", sync)
+    _print_overheads("coroutine functions", {case: _awaits(subjects, case) for case in Case})
+    _print_crowds(subjects)
+    _print_weights(subjects)
+    _print_bars(sync[Case.SUCCESS])
+
+
+def _print_where(peers: list[Subject], missing: Mapping[str, str]) -> None:
+    print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
+    print("peers: " + ", ".join(f"{peer.name} {version(peer.distribution or '')}" for peer in peers))
+    for name, reason in missing.items():
+        print(f"NOT INSTALLED: {name}: {reason}")
+    print("overhead over the bare call in nanoseconds, and as a multiple of ours; ± is the middle half of the rounds")
+
+
+def _calls(subjects: list[Subject], case: Case) -> dict[str, Timing]:
+    fn = measure.succeed if case is Case.SUCCESS else measure.fail
+    functions: dict[str, Function] = {"bare": fn}
+    for subject in subjects:
+        guarded = subject.guard(fn, case)
+        if guarded is not None:
+            functions[subject.name] = guarded
+            _open(guarded, case)
+    return measure.calls(functions, case)
+
+
+def _awaits(subjects: list[Subject], case: Case) -> dict[str, Timing]:
+    fn = measure.succeed_async if case is Case.SUCCESS else measure.fail_async
+    functions: dict[str, Function] = {"bare": fn}
+    for subject in subjects:
+        guarded = subject.guard_async(fn, case)
+        if guarded is not None:
+            functions[subject.name] = guarded
+    return measure.awaits(functions, case)
+
+
+def _open(guarded: Callable[[], object], case: Case) -> None:
+    """The first failure opens what is to refuse; after that the function itself is not reached."""
+    if case is not Case.REFUSAL:
+        return
+    for _ in range(2):
+        try:
+            guarded()
+        except Exception as error:
+            last = error
+    if isinstance(last, measure.ExpectedError):
+        raise SystemExit(f"{guarded} did not open")
+
+
+def _print_overheads(title: str, timings: Mapping[Case, Mapping[str, Timing]]) -> None:
+    print(f"\n{title:24}" + "".join(f"{case.value:>26}" for case in timings))
+    names = dict.fromkeys(name for column in timings.values() for name in column)
+    for name in names:
+        print(f"{name:24}" + "".join(f"{_overhead(column, name):>26}" for column in timings.values()))
+
+
+def _overhead(column: Mapping[str, Timing], name: str) -> str:
+    if name not in column:
+        return "-"
+    timing, bare = column[name], column["bare"]
+    if name == "bare":
+        return f"({bare.ns:.0f} ±{bare.spread:4.0%})       "
+    ours = column[OURS.name].ns - bare.ns
+    overhead = timing.ns - bare.ns
+    return f"{overhead:7.0f} ±{timing.spread:4.0%} {overhead / ours:6.1f}x"
+
+
+def _print_crowds(subjects: list[Subject]) -> None:
+    guarded = {subject.name: subject.guard(measure.succeed, Case.SUCCESS) for subject in subjects}
+    functions = {"bare": measure.succeed, **{name: fn for name, fn in guarded.items() if fn is not None}}
+    crowds = {threads: measure.crowd(functions, threads) for threads in THREADS}
+    print(f"\n{'ns per call, threads:':24}" + "".join(f"{threads:>8}{'':6}" for threads in THREADS))
+    for name in functions:
+        cells = (f"{crowds[threads][name].ns:8.0f} ±{crowds[threads][name].spread:4.0%}" for threads in THREADS)
+        print(f"{name:24}" + "".join(cells))
+
+
+def _print_weights(subjects: list[Subject]) -> None:
+    startup = measure.imports(dict.fromkeys(["asyncio", *(subject.module for subject in subjects)]))
+    print(f"\n{'':24}{f'bytes each of {BREAKERS:,}':>26}{'import, ms':>14}")
+    print(f"{'(import asyncio)':24}{'':26}{startup['asyncio'].ns / 1e6:14.1f}")
+    for subject in subjects:
+        size = measure.bytes_each(subject, BREAKERS)
+        print(f"{subject.name:24}{size:26.0f}{startup[subject.module].ns / 1e6:14.1f}")
+
+
+def _print_bars(timings: Mapping[str, Timing]) -> None:
+    overheads = {name: timing.ns - timings["bare"].ns for name, timing in timings.items() if name != "bare"}
+    ours, adaptive = overheads.pop(OURS.name), overheads.pop(ADAPTIVE.name)
+    fastest = min(overheads, key=lambda name: overheads[name])
+    print()
+    _bar(
+        f"closed success {ours:.0f} ns, at most half of {fastest}'s {overheads[fastest]:.0f}",
+        ours,
+        overheads[fastest] / 2,
+    )
+    if INTERLOCK.name in overheads:
+        theirs = overheads[INTERLOCK.name]
+        _bar(f"closed success {ours:.0f} ns, at most a tenth of {INTERLOCK.name}'s {theirs:.0f}", ours, theirs / 10)
+    print(f"        beside it, with adaptive(): {adaptive:.0f} ns")
+
+
+def _bar(what: str, value: float, limit: float) -> None:
+    print(f"{'reached' if value <= limit else 'MISSED ':8}{what}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Stopwatches. Everything is measured in rounds, all subjects in each round, so that a busy minute is busy for all."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
+from threading import Barrier, Thread
+from time import perf_counter_ns
+from typing import NamedTuple
+
+from speed.subjects import Case, Function, Subject
+
+ROUNDS = 41
+ROUND_NS = 4_000_000  # that one subject may take in one round
+
+
+class Timing(NamedTuple):
+    """Nanoseconds a call: the median of the rounds, and the middle half of them as a share of it."""
+
+    ns: float
+    spread: float
+
+
+class ExpectedError(Exception):
+    """What the guarded function raises."""
+
+
+def succeed() -> None:
+    """The cheapest call there is."""
+
+
+def fail() -> None:
+    raise ExpectedError
+
+
+async def succeed_async() -> None:
+    """The cheapest call to await."""
+
+
+async def fail_async() -> None:
+    raise ExpectedError
+
+
+def calls(functions: Mapping[str, Function], case: Case) -> dict[str, Timing]:
+    """What one call of each function takes."""
+    loop = _successes if case is Case.SUCCESS else _errors
+    return _in_rounds({name: _bind(loop, function) for name, function in functions.items()})
+
+
+def awaits(functions: Mapping[str, Function], case: Case) -> dict[str, Timing]:
+    """What one await of each coroutine function takes, in a running loop."""
+    loop = _successes_async if case is Case.SUCCESS else _errors_async
+
+    def bind(function: Function) -> Callable[[int], int]:
+        return lambda times: asyncio.run(loop(function, times))
+
+    return _in_rounds({name: bind(function) for name, function in functions.items()})
+
+
+def crowd(functions: Mapping[str, Function], threads: int) -> dict[str, Timing]:
+    """What one call takes when so many threads call the same function."""
+
+    def bind(function: Function) -> Callable[[int], int]:
+        return lambda times: _together(function, times, threads)
+
+    return _in_rounds({name: bind(function) for name, function in functions.items()})
+
+
+def bytes_each(subject: Subject, count: int) -> float:
+    """Memory of one breaker, among so many."""
+    subject.new(-1)  # imports and caches are not its fault
+    gc.collect()
+    tracemalloc.start()
+    kept = [subject.new(number) for number in range(count)]
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size / len(kept)
+
+
+def imports(modules: Iterable[str]) -> dict[str, Timing]:
+    """What importing each module takes in a fresh process."""
+    names = list(modules)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(7):
+        for name in names:
+            samples[name].append(_import_ns(name))
+    return {name: _timing(values) for name, values in samples.items()}
+
+
+def _bind(loop: Callable[[Function, int], int], function: Function) -> Callable[[int], int]:
+    return lambda times: loop(function, times)
+
+
+def _in_rounds(runs: Mapping[str, Callable[[int], int]]) -> dict[str, Timing]:
+    times = {name: _enough(run) for name, run in runs.items()}
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    gc.disable()
+    try:
+        for _ in range(ROUNDS):
+            for name, run in runs.items():
+                samples[name].append(run(times[name]) / times[name])
+    finally:
+        gc.enable()
+    return {name: _timing(values) for name, values in samples.items()}
+
+
+def _enough(run: Callable[[int], int]) -> int:
+    """How many calls fill a round. Trying it fills every window, too."""
+    times = 256
+    while (took := run(times)) < ROUND_NS / 4:
+        times *= 2
+    return max(1, int(times * ROUND_NS / took))
+
+
+def _timing(samples: list[float]) -> Timing:
+    low, middle, high = statistics.quantiles(samples, n=4)
+    return Timing(middle, (high - low) / middle)
+
+
+def _successes(function: Function, times: int) -> int:
+    begin = perf_counter_ns()
+    for _ in repeat(None, times):
+        function()
+    return perf_counter_ns() - begin
+
+
+def _errors(function: Function, times: int) -> int:
+    begin = perf_counter_ns()
+    for _ in repeat(None, times):
+        try:  # noqa: SIM105 - suppress() would be measured, too
+            function()
+        except Exception:
+            pass
+    return perf_counter_ns() - begin
+
+
+async def _successes_async(function: Function, times: int) -> int:
+    begin = perf_counter_ns()
+    for _ in repeat(None, times):
+        await function()
+    return perf_counter_ns() - begin
+
+
+async def _errors_async(function: Function, times: int) -> int:
+    begin = perf_counter_ns()
+    for _ in repeat(None, times):
+        try:  # noqa: SIM105
+            await function()
+        except Exception:
+            pass
+    return perf_counter_ns() - begin
+
+
+def _together(function: Function, times: int, threads: int) -> int:
+    share = max(1, times // threads)
+    ready = Barrier(threads + 1)
+
+    def work() -> None:
+        ready.wait()
+        _successes(function, share)
+
+    workers = [Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    begin = perf_counter_ns()
+    for worker in workers:
+        worker.join()
+    return perf_counter_ns() - begin
+
+
+def _import_ns(module: str) -> float:
+    code = f"from time import perf_counter_ns as now; begin = now(); import {module}; print(now() - begin)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)

@@ -1,0 +1,211 @@
+"""The breakers that are compared, each put to use in the way its own readme shows first: as a decorator.
+
+Where a breaker has a count window it watches 100 calls; where it only counts failures in a row it is left at that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from enum import Enum
+from importlib import import_module
+from typing import Any, Protocol, TypeAlias
+
+Function: TypeAlias = Callable[[], Any]
+
+FOR_EVER = 1e6  # seconds
+
+
+class Case(Enum):
+    """What happens to the call."""
+
+    SUCCESS = "closed, success"
+    FAILURE = "closed, failure"
+    REFUSAL = "open, refused"
+
+
+class Subject(Protocol):
+    """One breaker. `guard` and `guard_async` give None where it has no such door."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def distribution(self) -> str | None: ...
+    @property
+    def module(self) -> str: ...
+
+    def guard(self, fn: Function, case: Case) -> Function | None: ...
+    def guard_async(self, fn: Function, case: Case) -> Function | None: ...
+    def new(self, number: int) -> object: ...
+
+
+def limit(case: Case, usual: int = 5) -> int:
+    """How many failures open: never, where failing is measured; at once, where refusing is."""
+    return {Case.SUCCESS: usual, Case.FAILURE: 10**9, Case.REFUSAL: 1}[case]
+
+
+class Ours:
+    distribution = None
+    module = "steadyvoice.breaker"
+
+    def __init__(self, name: str, preset: Callable[[Any], Any]) -> None:
+        self.name = name
+        self._preset = preset
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        return self._breaker(case)(fn)  # type: ignore[no-any-return]
+
+    guard_async = guard
+
+    def new(self, number: int) -> object:
+        return self._breaker(Case.SUCCESS)
+
+    def _breaker(self, case: Case) -> Any:
+        breaker = import_module(self.module)
+        config = self._preset(breaker.CircuitBreakerConfig)
+        if case is Case.FAILURE:
+            config = replace(config, failure_threshold=None, consecutive_failures=10**9)
+        if case is Case.REFUSAL:
+            config = replace(config, consecutive_failures=1, cooldown_period=FOR_EVER, max_cooldown=None)
+        return breaker.CircuitBreaker("ours", config)
+
+
+class PyBreaker:
+    name = distribution = module = "pybreaker"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        breaker = import_module(self.module).CircuitBreaker(fail_max=limit(case), reset_timeout=FOR_EVER)
+        return breaker(fn)  # type: ignore[no-any-return]
+
+    def guard_async(self, fn: Function, case: Case) -> Function | None:
+        return None  # for Tornado only
+
+    def new(self, number: int) -> object:
+        return import_module(self.module).CircuitBreaker()
+
+
+class CircuitBreakerPackage:
+    name = distribution = module = "circuitbreaker"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        breaker = import_module(self.module).CircuitBreaker(failure_threshold=limit(case), recovery_timeout=FOR_EVER)
+        return breaker(fn)  # type: ignore[no-any-return]
+
+    guard_async = guard
+
+    def new(self, number: int) -> object:
+        return import_module(self.module).CircuitBreaker()
+
+
+class AioBreaker:
+    name = distribution = module = "aiobreaker"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        rest = timedelta(seconds=FOR_EVER)
+        breaker = import_module(self.module).CircuitBreaker(fail_max=limit(case), timeout_duration=rest)
+        return breaker(fn)  # type: ignore[no-any-return]
+
+    guard_async = guard
+
+    def new(self, number: int) -> object:
+        return import_module(self.module).CircuitBreaker()
+
+
+class Purgatory:
+    name = distribution = module = "purgatory"
+
+    def __init__(self) -> None:
+        self._factory: Any = None
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        factory = import_module(self.module).SyncCircuitBreakerFactory(limit(case), FOR_EVER)
+        return factory("peer")(fn)  # type: ignore[no-any-return]
+
+    def guard_async(self, fn: Function, case: Case) -> Function | None:
+        factory = import_module(self.module).AsyncCircuitBreakerFactory(limit(case), FOR_EVER)
+        return factory("peer")(fn)  # type: ignore[no-any-return]
+
+    def new(self, number: int) -> object:
+        if self._factory is None:
+            self._factory = import_module(self.module).SyncCircuitBreakerFactory()
+        return self._factory.get_breaker(f"peer {number}")
+
+
+class Hyx:
+    name = distribution = "hyx"
+    module = "hyx.circuitbreaker"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        return None
+
+    def guard_async(self, fn: Function, case: Case) -> Function | None:
+        make = import_module(self.module).consecutive_breaker
+        breaker = make(failure_threshold=limit(case), recovery_time_secs=FOR_EVER)
+        return breaker(fn)  # type: ignore[no-any-return]
+
+    def new(self, number: int) -> object:
+        return import_module(self.module).consecutive_breaker()
+
+
+class Fluxgate:
+    name = distribution = module = "fluxgate"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        return self._make("CircuitBreaker", case)(fn)  # type: ignore[no-any-return]
+
+    def guard_async(self, fn: Function, case: Case) -> Function | None:
+        return self._make("AsyncCircuitBreaker", case)(fn)  # type: ignore[no-any-return]
+
+    def new(self, number: int) -> object:
+        return self._make("CircuitBreaker", Case.SUCCESS)
+
+    def _make(self, kind: str, case: Case) -> Any:
+        trippers, retries = import_module("fluxgate.trippers"), import_module("fluxgate.retries")
+        tripper = trippers.MinRequests(limit(case, usual=100)) & trippers.FailureRate(0.5)
+        return getattr(import_module(self.module), kind)(tripper=tripper, retry=retries.Cooldown(FOR_EVER))
+
+
+class PyResilience:
+    name = distribution = module = "pyresilience"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        module = import_module(self.module)
+        config = module.CircuitBreakerConfig(failure_threshold=limit(case), recovery_timeout=FOR_EVER)
+        return module.resilient(circuit_breaker=config)(fn)  # type: ignore[no-any-return]
+
+    guard_async = guard
+
+    def new(self, number: int) -> object:
+        module = import_module("pyresilience._circuit_breaker")
+        return module.CircuitBreaker(import_module(self.module).CircuitBreakerConfig())
+
+
+class Interlock:
+    name = distribution = "interlock-cb"
+    module = "interlock"
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        module = import_module(self.module)
+        config = module.Config(minimum_number_of_calls=limit(case, usual=10), wait_duration_in_open=FOR_EVER)
+        return module.CircuitBreaker(name="peer", config=config)(fn)  # type: ignore[no-any-return]
+
+    guard_async = guard
+
+    def new(self, number: int) -> object:
+        return import_module(self.module).CircuitBreaker(name="peer")
+
+
+OURS = Ours("steadyvoice", lambda config: config(window_size=100))
+ADAPTIVE = Ours("steadyvoice adaptive", lambda config: config.adaptive())
+INTERLOCK = Interlock()
+PEERS: tuple[Subject, ...] = (
+    AioBreaker(),
+    CircuitBreakerPackage(),
+    Fluxgate(),
+    Hyx(),
+    INTERLOCK,
+    Purgatory(),
+    PyBreaker(),
+    PyResilience(),
+)
