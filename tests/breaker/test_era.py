@@ -1,0 +1,60 @@
+"""Successes that were counted without a lock, taken in late: judged as if they had come one by one.
+
+What several threads do within one moment is done here one after the other, in the order that matters.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
+from steadyvoice.breaker.era import Flight
+from steadyvoice.breaker.failure import failure_of
+from steadyvoice.breaker.machine import Machine
+
+
+def machine_with(failures: int, config: CircuitBreakerConfig) -> Machine:
+    """A circuit in which so many calls failed; callers from before are still out, and need no lock to succeed."""
+    machine = Machine("voice", config, 0.0, lambda: 0.0)
+    assert machine.era.quiet
+    machine.era.quiet = False
+    for _ in range(failures):
+        machine.fail(Flight(machine.era, None), 0.0, failure_of("down"))
+    return machine
+
+
+@pytest.mark.parametrize(("failures", "judged"), [(3, 5), (4, 5)])
+def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are_late(
+    failures: int, judged: int
+) -> None:
+    machine = machine_with(failures, CircuitBreakerConfig(failure_threshold=0.6, minimum_calls=judged))
+    before = machine.era
+    for _ in range(4):
+        before.tick()
+    machine.reconcile(before, 7.0)
+    (opened,) = machine.take_events()
+    assert isinstance(opened, StateChanged)
+    assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
+    assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
+
+
+def test_what_is_late_adds_up() -> None:
+    machine = machine_with(0, CircuitBreakerConfig())
+    before = machine.era
+    for _ in range(5):
+        machine.fail(Flight(before, None), 0.0, failure_of("down"))
+    assert machine.state == "open"
+    for ticks in (2, 3):
+        for _ in range(ticks):
+            before.tick()
+        machine.reconcile(before, 1.0)
+    assert (machine.successes, machine.late) == (0, 5)
+
+
+def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
+    machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
+    for _ in range(250):
+        machine.era.tick()
+    machine.reconcile(machine.era, 1.0)
+    machine.reconcile(machine.era, 1.0)  # nothing is taken in twice
+    assert (machine.successes, machine.calls, machine.take_events()) == (250, 10, [])
