@@ -163,6 +163,19 @@ def test_a_dropped_probe_gives_its_permit_back(clock: VirtualClock) -> None:
     assert breaker.snapshot().totals.ignored == 1
 
 
+def test_a_stream_has_proved_enough_at_the_very_moment_it_was_given(clock: VirtualClock) -> None:
+    breaker = half_open(clock, success_threshold=1, probe_after=3)
+    probe = breaker.acquire()
+    probe.progress()
+    clock.advance(2.75)
+    probe.progress()
+    assert breaker.state == "half_open"
+    clock.advance(0.25)
+    probe.progress()
+    assert breaker.state == "closed"
+    assert probe.settled
+
+
 async def test_fifty_tasks_at_once_send_exactly_the_permitted_probes(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_max_calls=3, success_threshold=3)
     go_on = asyncio.Event()

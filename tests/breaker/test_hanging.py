@@ -115,6 +115,16 @@ def test_a_hanging_call_that_is_taken_back_counts_no_more(clock: VirtualClock, s
     assert (snapshot.hung_calls, snapshot.failures, snapshot.calls) == (0, 0, 2)
 
 
+def test_who_leaves_at_the_very_moment_the_next_is_overdue_says_nothing(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    permit = breaker.acquire()
+    permit.progress()
+    clock.advance(5)
+    permit.abandon()
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.ignored) == (0, 1)
+
+
 def test_progress_restarts_the_age(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1)
     permit = breaker.acquire()

@@ -1,0 +1,97 @@
+"""Each state says in a sentence why it is so, and in a word for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig
+from steadyvoice.breaker.testing import VirtualClock
+
+
+def circuit(clock: VirtualClock, **settings: Any) -> CircuitBreaker:
+    defaults: dict[str, Any] = {"window_size": 4, "minimum_calls": 4, "success_threshold": 2}
+    return CircuitBreaker("voice", CircuitBreakerConfig(**{**defaults, **settings}), clock=clock)
+
+
+def why(breaker: CircuitBreaker) -> tuple[Cause | None, str]:
+    """Why it is in its state; the event of its last transition says the same."""
+    snapshot = breaker.snapshot()
+    if snapshot.last_transition is None:
+        return None, snapshot.reason
+    assert snapshot.last_transition.reason == snapshot.reason
+    return snapshot.last_transition.cause, snapshot.reason
+
+
+def test_a_new_circuit_is_new(clock: VirtualClock) -> None:
+    assert why(circuit(clock)) == (None, "new")
+
+
+def test_a_rate_tells_how_many_of_how_many(clock: VirtualClock) -> None:
+    breaker = circuit(clock)
+    for _ in range(2):
+        breaker.acquire().success()
+        breaker.acquire().failure()
+    assert why(breaker) == (Cause.FAILURE_RATE, "2 of the last 4 calls failed")
+
+
+def test_slow_calls_are_told_apart_from_failures(clock: VirtualClock) -> None:
+    breaker = circuit(clock, slow_call_duration=5)
+    for _ in range(4):
+        breaker.acquire().success(5.0)
+    assert why(breaker) == (Cause.SLOW_CALL_RATE, "4 of the last 4 calls were slow")
+
+
+def test_a_run_of_failures_includes_the_calls_that_hang(clock: VirtualClock) -> None:
+    breaker = circuit(clock, consecutive_failures=3, hung_after=5)
+    for _ in range(2):
+        breaker.acquire().failure()
+    hanging = breaker.acquire()
+    clock.advance(5)
+    hanging.progress()
+    assert why(breaker) == (Cause.CONSECUTIVE_FAILURES, "3 failures in a row")
+
+
+def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> None:
+    breaker = circuit(clock, half_open_timeout=10)
+    breaker.acquire().failure(ConnectionError(), trip=True)
+    assert why(breaker) == (Cause.TRIPPED, "opened at once by ConnectionError")
+    clock.advance(60)
+    probe = breaker.acquire()
+    assert why(breaker) == (Cause.COOLDOWN_OVER, "the cooldown is over")
+    probe.failure(TimeoutError())
+    assert why(breaker) == (Cause.PROBE_FAILED, "a probe failed: TimeoutError")
+    clock.advance(60)
+    silent = breaker.acquire()
+    clock.advance(10)
+    silent.success()
+    assert why(breaker) == (Cause.PROBE_EXPIRED, "a probe gave no sign of life for 10 s")
+    clock.advance(60)
+    for _ in range(2):
+        breaker.acquire().success()
+    assert why(breaker) == (Cause.PROBES_SUCCEEDED, "2 probes in a row succeeded")
+
+
+def test_slow_probes_are_no_proof(clock: VirtualClock) -> None:
+    breaker = circuit(clock, slow_call_duration=5, slow_call_threshold=0.5)
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    breaker.acquire().success(5.0)
+    assert why(breaker) == (Cause.PROBES_SLOW, "1 of 2 probes were slow")
+
+
+def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: VirtualClock) -> None:
+    breaker = circuit(clock)
+    breaker.force_open("maintenance", duration=10)
+    assert why(breaker) == (Cause.MANUAL, "maintenance")
+    clock.advance(10)
+    probe = breaker.acquire()
+    assert why(breaker) == (Cause.DURATION_OVER, "was forced open until now")
+    probe.ignore()
+    breaker.disable("load test", duration=10)
+    clock.advance(10)
+    breaker.acquire().ignore()
+    assert why(breaker) == (Cause.DURATION_OVER, "disabled until now")
+    breaker.monitor()
+    assert why(breaker) == (Cause.MANUAL, "only watching")
+    breaker.reset()
+    assert why(breaker) == (Cause.RESET, "reset")
