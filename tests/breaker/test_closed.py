@@ -157,3 +157,9 @@ def test_an_idle_hour_empties_a_time_window_at_once(tell: Tell) -> None:
     story.clock.advance(3600)
     assert story.play("F") == "closed"
     assert story.breaker.snapshot().calls == 1
+
+
+def test_a_quick_success_may_complete_the_minimum_of_a_slow_call_rate(tell: Tell) -> None:
+    story = tell(window_size=4, minimum_calls=3, slow_call_duration=5, slow_call_threshold=0.5)
+    assert story.play("WW") == "closed"
+    assert story.play("S") == "open"

@@ -176,6 +176,12 @@ def test_a_stream_has_proved_enough_at_the_very_moment_it_was_given(clock: Virtu
     assert probe.settled
 
 
+def test_a_failed_probe_may_name_the_time_to_stay_away(clock: VirtualClock) -> None:
+    breaker = half_open(clock)
+    breaker.acquire().failure("429", cooldown=7)
+    assert breaker.snapshot().retry_after == 7
+
+
 async def test_fifty_tasks_at_once_send_exactly_the_permitted_probes(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_max_calls=3, success_threshold=3)
     go_on = asyncio.Event()

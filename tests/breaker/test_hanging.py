@@ -125,6 +125,15 @@ def test_who_leaves_at_the_very_moment_the_next_is_overdue_says_nothing(clock: V
     assert (totals.successes, totals.ignored) == (0, 1)
 
 
+def test_a_success_may_complete_the_minimum_beside_calls_that_hang(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=3)
+    permits = [breaker.acquire() for _ in range(2)]
+    clock.advance(5)
+    breaker.acquire().success()
+    assert breaker.state == "open"
+    assert len(permits) == 2
+
+
 def test_progress_restarts_the_age(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1)
     permit = breaker.acquire()

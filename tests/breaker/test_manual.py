@@ -11,6 +11,7 @@ from steadyvoice.breaker import (
     CircuitBreakerConfig,
     CircuitOpenError,
     CircuitReset,
+    Event,
     StateChanged,
     WouldHaveOpened,
 )
@@ -235,3 +236,16 @@ def test_a_disabled_circuit_refuses_nobody_even_after_having_been_open(breaker: 
     breaker.force_open()
     with pytest.raises(CircuitOpenError):
         breaker.acquire()
+
+
+@pytest.mark.parametrize("doors", ["permit", "call"])
+def test_a_monitored_circuit_that_recovered_warns_anew(clock: VirtualClock, doors: str) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=1), clock=clock)
+    warnings: list[Event] = []
+    breaker.subscribe(lambda event: warnings.append(event) if isinstance(event, WouldHaveOpened) else None)
+    breaker.monitor()
+    for _ in range(3):
+        breaker.acquire().failure()
+        for _ in range(2):
+            breaker.call(lambda: "spoken") if doors == "call" else breaker.acquire().success()
+    assert len(warnings) == 3

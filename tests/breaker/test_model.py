@@ -125,6 +125,16 @@ class Lives(RuleBasedStateMachine):
             if expected is not None:
                 self._model_ends(expected, end)
 
+    @precondition(lambda self: self.model.state is CircuitState.CLOSED)
+    @rule(probes=st.integers(0, 2))
+    def outage(self, probes: int) -> None:
+        """Random lives rarely come to half-open by themselves."""
+        self.acquire(times=1)
+        if self.model.state is CircuitState.CLOSED:
+            self.failure(which=0, took=None, weight=1.0, cooldown=None, trip=True)
+        self.clock.advance(self.model.retry_after(self.clock()) or 0.0)
+        self.acquire(times=probes)
+
     @rule()
     def begin_a_call_that_waits(self) -> None:
         expected = self.model.begin(self.clock())
@@ -283,7 +293,7 @@ class Lives(RuleBasedStateMachine):
             waiting.close()
 
     def _a_permit(self, which: int) -> tuple[Permit, Call]:
-        return self.permits[which % len(self.permits)]
+        return self.permits[-1 - which % min(len(self.permits), 6)]
 
     def _model_ends(self, call: Call, end: str) -> None:
         match end:
