@@ -182,6 +182,29 @@ def test_a_failed_probe_may_name_the_time_to_stay_away(clock: VirtualClock) -> N
     assert breaker.snapshot().retry_after == 7
 
 
+@pytest.mark.parametrize("word", ["progress", "pause", "resume"])
+def test_a_stream_from_before_takes_no_probes_place(clock: VirtualClock, word: str) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
+    stream = breaker.acquire()
+    breaker.acquire().failure()
+    clock.advance(60)
+    breaker.acquire().ignore()
+    getattr(stream, word)()
+    assert breaker.snapshot().in_flight == 0
+    breaker.acquire().success()
+
+
+def test_a_probe_that_was_slow_to_begin_is_slow_though_its_listener_is_slower(clock: VirtualClock) -> None:
+    breaker = half_open(clock, slow_call_duration=4, success_threshold=1, probe_after=3)
+    stream = breaker.acquire()
+    clock.advance(4)
+    stream.pause()
+    clock.advance(3)
+    stream.resume()
+    assert breaker.state == "open"
+    assert "slow" in breaker.snapshot().reason
+
+
 async def test_fifty_tasks_at_once_send_exactly_the_permitted_probes(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_max_calls=3, success_threshold=3)
     go_on = asyncio.Event()

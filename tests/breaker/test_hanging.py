@@ -147,6 +147,17 @@ def test_progress_restarts_the_age(clock: VirtualClock) -> None:
         breaker.acquire()
 
 
+def test_progress_after_the_end_is_nobodys_business(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=1)
+    permit = breaker.acquire()
+    permit.success()
+    permit.progress()
+    clock.advance(6)
+    breaker.acquire().success()
+    snapshot = breaker.snapshot()
+    assert (snapshot.in_flight, snapshot.failures, snapshot.calls) == (0, 0, 2)
+
+
 def test_progress_ends_the_suspicion(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=5)
     permit = breaker.acquire()

@@ -188,6 +188,17 @@ def test_what_ended_while_nobody_counted_does_not_hang_later(clock: VirtualClock
     assert (snapshot.hung_calls, snapshot.in_flight, snapshot.calls) == (0, 0, 2)
 
 
+def test_a_call_whose_consumer_has_the_word_is_still_in_flight_under_new_settings(clock: VirtualClock) -> None:
+    config = replace(LENIENT, hung_after=5.0)
+    breaker = after(clock, "", config)
+    permit = breaker.acquire()
+    permit.pause()
+    breaker.update(replace(config, hung_after=10.0))
+    assert breaker.snapshot().in_flight == 1
+    permit.success()
+    assert breaker.snapshot().in_flight == 0
+
+
 def test_a_rule_that_is_gone_opens_nothing(clock: VirtualClock) -> None:
     breaker = after(clock, "", replace(LENIENT, slow_call_duration=1))
     for _ in range(4):
