@@ -96,7 +96,7 @@ def the_account(speech: Speech) -> None:
     assert_type(speech.captions("srt"), str)
     assert_type(speech.attempts[0].error, TTSError | None)
     match speech.outcome:
-        case "spoken" | "substituted" | "resumed" | "cached" | "muted":
+        case "spoken" | "substituted" | "resumed" | "cached" | "muted" | "failed":
             pass
         case never:
             assert_never(never)

@@ -30,6 +30,12 @@ HANGING = 5.0
 A healthy vendor's first audio comes well within one.
 """
 
+NOT_IN_A_HURRY = 0.5
+"""Seconds of silence that tell something of the vendor, once several callers in a row have met with them."""
+
+SILENT = "silent"
+"""The `code` of a deadline that passed without a sound, though it was no unreasonable one."""
+
 
 class Call:
     """One request to one provider. Iterate `chunks()` once; the rest can be read at any time.
@@ -127,7 +133,9 @@ class Call:
         if not self._own_deadline:
             return TTSTotalTimeoutError(f"not finished {about}", provider=name)
         if self._silence + self._patience.left < HANGING:
-            return TTSDeadlineError(f"not finished {about}, all that this call's deadline left it", provider=name)
+            unheard = self.first_audio is None and had >= NOT_IN_A_HURRY
+            told = f"not finished {about}, all that this call's deadline left it"
+            return TTSDeadlineError(told, provider=name, code=SILENT if unheard else None)
         silent = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
         return silent(f"no audio for {HANGING:g} s and more when the call's deadline came", provider=name)
 

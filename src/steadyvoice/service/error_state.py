@@ -40,6 +40,7 @@ class TTSErrorState:
     consecutive_failures: int = 0
     last_error: LastError | None = None
     holds: tuple[HoldState, ...] = ()
+    held_for: float | None = None  # seconds until a hold on all of it ends
     is_muted: bool = False  # nothing is heard from it: its circuit refuses, or its credential is on hold
 
     @property
@@ -50,6 +51,12 @@ class TTSErrorState:
     def circuit_opened_at(self) -> datetime | None:
         return self.circuit.opened_at
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until it may be asked again, whoever refuses: circuit or hold."""
+        waits = [wait for wait in (self.circuit.retry_after, self.held_for) if wait is not None]
+        return max(waits, default=None)
+
     def as_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
         circuit, totals, recoveries = self.circuit, self.circuit.totals, self.circuit.recoveries
@@ -59,7 +66,7 @@ class TTSErrorState:
             "circuit_opened_at": iso(circuit.opened_at),
             "failure_rate": circuit.failure_rate,
             "window": {"size": circuit.window_size, "calls": circuit.calls, "failures": circuit.failures},
-            "retry_after": circuit.retry_after,
+            "retry_after": self.retry_after,
             "consecutive_failures": self.consecutive_failures,
             "last_error": failed and {"kind": failed.kind.value, "message": failed.message, "at": iso(failed.at)},
             "last_transition": moved

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
 from steadyvoice.providers.provider import Offer
+from steadyvoice.service.attempt import SILENT
 from steadyvoice.service.classify import classified
 from steadyvoice.service.error_state import LastError, TTSErrorState, last_error, shown
 from steadyvoice.service.errors import TTSCircuitOpenError
@@ -19,10 +20,12 @@ from steadyvoice.service.holds import Holds
 from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.retry import RetryBudget, RetryConfig
-from steadyvoice.speech.errors import TTSError, TTSHoldError
+from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.taxonomy import Scope
 
 T = TypeVar("T")
+
+UNHEARD_IN_A_ROW = 3
 
 _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -55,6 +58,7 @@ class TTSErrorHandler:
         self._sleep = sleep
         self._last_error: LastError | None = None
         self._consecutive_failures = 0
+        self._unheard = 0  # callers in a row whose own deadline passed in silence
         self.circuit = CircuitBreaker(
             name,
             circuit_config or CircuitBreakerConfig.adaptive(),
@@ -64,20 +68,20 @@ class TTSErrorHandler:
             listeners=[log_circuit],
         )
 
-    async def execute_with_retry(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def execute_with_retry(self, operation: Callable[[], Awaitable[T]], *, deadline: float = 45.0) -> T:
         """Call `operation` until it succeeds, is not worth another try, or the circuit says no.
 
+        No pause goes beyond `deadline`, in seconds from now; how long one call may take is the operation's affair.
         Raises the operation's own last error; TTSCircuitOpenError or TTSHoldError when it was not called at all.
         """
+        if not callable(operation):
+            raise TypeError(f"operation: must be a coroutine function without arguments, got {operation!r}")
         course = Course(self)
+        end = self.clock() + deadline
         while True:
-            step = next_step(
-                [course.standing(refused=course.tries > 0 and self.circuit_refuses())],
-                now=self.clock(),
-                left=float("inf"),
-                max_attempts=self.retry.max_attempts,
-            )
-            match step:
+            now = self.clock()
+            standing = course.standing(refused=course.tries > 0 and self.circuit_refuses())
+            match next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts):
                 case Try():
                     try:
                         with self.attempt(retry=course.tries > 0):
@@ -87,8 +91,7 @@ class TTSErrorHandler:
                 case Wait(seconds):
                     await self._sleep(seconds)
                 case GiveUp():
-                    assert course.raised is not None  # noqa: S101 - nobody gives up before the first try
-                    raise course.raised
+                    raise course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
 
     @contextmanager
     def attempt(self, *, offer: Offer | None = None, retry: bool = False) -> Iterator[Permit]:
@@ -115,7 +118,7 @@ class TTSErrorHandler:
             raise
         else:
             permit.success()
-            self._consecutive_failures = 0
+            self._consecutive_failures = self._unheard = 0
 
     def check(self, offer: Offer | None = None) -> None:
         """Raise TTSHoldError while what the offer needs is set aside."""
@@ -164,6 +167,7 @@ class TTSErrorHandler:
             last_error=self._last_error,
             holds=shown(self.holds.current(now), now, wall),
             is_muted=self.refuses(),
+            held_for=max((hold.until - now for hold in self.holds.covering(now)), default=None),
         )
 
     def get_error_state(self) -> dict[str, Any]:
@@ -183,15 +187,23 @@ class TTSErrorHandler:
         meaning = error.meaning
         self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
-        if meaning.counts:
+        weight = meaning.counts or self._weight_of_silence(error)
+        if weight:
             self._consecutive_failures += 1
-            permit.failure(error, weight=meaning.counts, cooldown=error.retry_after)
+            permit.failure(error, weight=weight, cooldown=error.retry_after)
         else:
             permit.ignore()
         if meaning.scope is not Scope.REQUEST:
             hold = self.holds.place(error, offer, self.clock())
             if hold:
                 log_hold(self.name, hold)
+
+    def _weight_of_silence(self, error: TTSError) -> float:
+        """One caller in a hurry says nothing about the vendor; several in a row who heard nothing do."""
+        if not isinstance(error, TTSDeadlineError) or error.code != SILENT:
+            return 0.0
+        self._unheard += 1
+        return 1.0 if self._unheard >= UNHEARD_IN_A_ROW else 0.0
 
 
 class Course:

@@ -47,6 +47,11 @@ class Holds:
         self._holds = {key: hold for key, hold in self._holds.items() if hold.until > now}
         return list(self._holds.values())
 
+    def covering(self, now: float) -> list[Hold]:
+        """Those that keep the whole provider from speaking: its own, and its credential's."""
+        whole = {self._key(Scope.PROVIDER, None), self._key(Scope.CREDENTIAL, None)}
+        return [hold for hold in self.current(now) if hold.key in whole]
+
     def release(self, keys: Iterable[str] | None = None) -> None:
         """Forget some, or all."""
         for key in list(self._holds if keys is None else keys):

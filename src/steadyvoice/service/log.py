@@ -77,7 +77,7 @@ def log_hold(provider: str, hold: Hold) -> None:
 
 def log_spoken(spoken: Spoken) -> None:
     """Log how an utterance ended, without its text."""
-    level = logging.WARNING if spoken.outcome == "muted" else logging.INFO
+    level = logging.WARNING if spoken.outcome in ("muted", "failed") else logging.INFO
     calls.log(
         level,
         "%s: %.2f s of audio by %s in %d attempts",

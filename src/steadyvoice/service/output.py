@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec
+
 from steadyvoice.audio.convert import Converter
 from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.format import AudioFormat, Codec
+
+P = ParamSpec("P")
 
 
 class Output:
@@ -19,6 +25,12 @@ class Output:
         self._untouched = False
         self._anything = False  # came, of any piece
         self._something = False  # came, of this piece
+
+    async def run(self, work: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """Do some of the work below; converting in a thread, for others share the event loop."""
+        if self._untouched:
+            return work(*args, **kwargs)
+        return await asyncio.to_thread(work, *args, **kwargs)
 
     def begin(self, source: AudioFormat, *, sole: bool) -> bytes:
         """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out."""

@@ -41,12 +41,11 @@ class RetryConfig:
 
     def pause(self, error: TTSError, tries: int, rng: Random) -> float:
         """Seconds to wait before the next try, after `tries` that failed. A time the vendor named is kept."""
-        if error.retry_after is not None:
-            return error.retry_after
-        if error.meaning.retry is Retry.NOW:
+        if error.meaning.retry is Retry.NOW and error.retry_after is None:
             return 0.0
         delay = min(self.max_delay, self.base_delay * self.multiplier ** min(tries - 1, 60))
-        return delay * (1.0 + rng.random())
+        # A vendor that says "at once" to everybody would have us hammer it.
+        return max(delay * (1.0 + rng.random()), error.retry_after or 0.0)
 
 
 class RetryBudget:

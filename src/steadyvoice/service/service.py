@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.providers.provider import Provider
@@ -18,11 +20,11 @@ from steadyvoice.service.log import log_spoken
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.spoken import Account, Speech, Spoken
+from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
 from steadyvoice.service.utterance import Terms, Utterance
-from steadyvoice.service.wishes import Settings, Wishes
-from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.service.wishes import Settings, Wishes, check_settings, check_wishes
+from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
@@ -35,6 +37,7 @@ class AsyncTTSService:
     """
 
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
+        check_settings(providers, settings)
         self._settings = settings
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
@@ -43,8 +46,8 @@ class AsyncTTSService:
         self._rng = settings.get("rng") or Random()
         self._pace = Pace()
         self._is_muted = False
+        self._live: WeakSet[AsyncSpeechStream] = WeakSet()
         self._speakers = {provider.name: self._guarded(provider) for provider in providers}
-        _check(providers, settings)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -104,9 +107,18 @@ class AsyncTTSService:
         return {name: speaker.handler.circuit for name, speaker in self._speakers.items()}
 
     async def aclose(self) -> None:
-        """Let go of connections and child processes."""
-        for speaker in self._speakers.values():
-            await speaker.provider.aclose()
+        """Let go of connections and child processes.
+
+        What is still being spoken ends with TTSStreamInterruptedError, and counts against nobody.
+        """
+        for stream in list(self._live):
+            await stream._interrupt()
+        closed = await asyncio.gather(
+            *(speaker.provider.aclose() for speaker in self._speakers.values()), return_exceptions=True
+        )
+        for error in closed:
+            if isinstance(error, BaseException):
+                raise error
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,6 +141,7 @@ class AsyncTTSService:
         return Speaker(provider, handler)
 
     def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance:
+        check_wishes(wishes)
         terms = Terms(
             timeouts=self._timeouts,
             muted=self._settings.get("muted", True),
@@ -145,12 +158,11 @@ class AsyncTTSService:
             pace=self._pace,
             clock=self._clock,
             wall=self._wall,
+            tell_muted=self._tell_muted,
         )
 
-    def _ended(self, spoken: Spoken) -> None:
-        """An utterance is over: what callers hear now is known."""
-        self._is_muted = spoken.outcome == "muted"
-        log_spoken(spoken)
+    def _tell_muted(self, muted: bool) -> None:
+        self._is_muted = muted
 
 
 class AsyncSpeechStream(Account):
@@ -161,20 +173,56 @@ class AsyncSpeechStream(Account):
         self.spoken = utterance.spoken
         self.format = utterance.format
         self._service = service
+        self._utterance = utterance
         self._chunks: AsyncGenerator[bytes, None] = utterance.chunks()
+        self._task: asyncio.Task[Any] | None = None  # that waits for the next chunk
+        self._resting = asyncio.Event()  # nobody does
+        self._interruption: TTSStreamInterruptedError | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._interruption:
+            raise self._interruption
+        self._service._live.add(self)
+        self._task = task = asyncio.current_task()
+        self._resting.clear()
+        before = task.cancelling() if task else 0
         try:
             return await anext(self._chunks)
         except StopAsyncIteration:
-            self._service._ended(self.spoken)
+            log_spoken(self.spoken)
             raise
+        except asyncio.CancelledError:
+            # As asyncio.timeout() does: a cancellation of our own making is taken back and told as what it is.
+            if self._interruption and task and task.uncancel() <= before:
+                raise self._interruption from None
+            raise
+        except Exception as error:
+            self.spoken.error = error
+            log_spoken(self.spoken)
+            raise
+        finally:
+            self._task = None
+            self._resting.set()
 
     async def aclose(self) -> None:
         """Stop speaking. Nothing is counted against the provider."""
+        self._service._live.discard(self)
+        await self._chunks.aclose()
+
+    async def _interrupt(self) -> None:
+        """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
+        self._service._live.discard(self)
+        if self.spoken.error or self._utterance.finished:
+            return
+        closed = TTSCancelledError("the service was closed while it spoke")
+        self._interruption = TTSStreamInterruptedError([closed], delivered=self._utterance.delivered)
+        self.spoken.error = self._interruption
+        if self._task is not None:
+            self._task.cancel()
+            await self._resting.wait()
         await self._chunks.aclose()
 
     async def __aenter__(self) -> Self:
@@ -201,20 +249,3 @@ def _request(text: str, wishes: Wishes) -> SpeechRequest:
         options=wishes.get("options", {}),
         foreign_voice=wishes.get("foreign_voice", "refuse"),
     )
-
-
-def _check(providers: Sequence[Provider], settings: Settings) -> None:
-    """Refuse what contradicts itself, before anything is spent."""
-    names = [provider.name for provider in providers]
-    if not names:
-        raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
-    for name in names:
-        if names.count(name) > 1:
-            raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
-    for name in settings.get("circuits", {}):
-        if name not in names:
-            raise TTSConfigurationError(f"circuits.{name}: there is no provider of this name")
-    allowed = {"on_midstream": ("resume", "restart", "error"), "voice_substitution": ("any", "never")}
-    for key, words in allowed.items():
-        if settings.get(key, words[0]) not in words:
-            raise TTSConfigurationError(f"{key}: must be one of {', '.join(words)}, got {settings.get(key)!r}")

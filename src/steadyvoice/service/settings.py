@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
@@ -56,7 +56,7 @@ class Fallback(Table):
 
     on_midstream: OnMidstream = "resume"
     voice_substitution: VoiceSubstitution = "any"
-    muted: bool = True
+    muted: StrictBool = True
 
 
 class Cache(Table):
@@ -152,7 +152,13 @@ def _provider(fields: dict[str, Any], path: str) -> Provider:
         factory = plugins.load(kind)
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
-    return _built(factory, _as_declared(factory, fields, path), path)
+    name = fields.get("name", kind)
+    try:
+        return factory(**_as_declared(factory, fields, path))
+    except TTSConfigurationError as error:  # a provider puts its own name before its key; here the path says which
+        raise TTSConfigurationError(
+            f"{path}.{error.message.removeprefix(f'{path}.').removeprefix(f'{name}.')}"
+        ) from None
 
 
 def _as_declared(factory: Callable[..., Provider], fields: dict[str, Any], path: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from steadyvoice.speech.alignment import Alignment, captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 
-Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted"]
+Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Spoken:
     attempts: list[Attempt] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     alignments: list[tuple[float, Alignment]] = field(default_factory=list)
+    error: Exception | None = None  # that ended it
 
     @property
     def duration(self) -> float:
@@ -64,6 +65,8 @@ class Spoken:
     @property
     def outcome(self) -> Outcome:
         """The most honest word for the whole: a part in silence is muted, a change of provider resumed."""
+        if self.error:
+            return "failed"
         speakers = {span.provider for span in self.spans}
         if None in speakers:
             return "muted"

@@ -1,22 +1,22 @@
-"""The same service for code without an event loop: every call goes through a portal to one that runs in a thread."""
+"""The same service for code without an event loop: every call is handed to one that runs in a thread."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import Any, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.providers.provider import Provider
+from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.wishes import Settings, Wishes
+
+T = TypeVar("T")
 
 
 class TTSService:
@@ -25,11 +25,11 @@ class TTSService:
     Use it as `with`, or call `close()`. Any number of threads may share it. Its loop starts with the first call.
     """
 
+    _loop: LoopThread | None
+
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
         self._service = AsyncTTSService(providers, **settings)
-        self._lock = threading.Lock()
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._begin()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -47,8 +47,7 @@ class TTSService:
 
     def synthesize(self, text: str, **wishes: Unpack[Wishes]) -> Speech:
         """Speak a text and wait for the whole: see AsyncTTSService.synthesize."""
-        speech: Speech = self._run(lambda: self._service.synthesize(text, **wishes))
-        return speech
+        return self._run(lambda: self._service.synthesize(text, **wishes))
 
     def stream(self, text: str, **wishes: Unpack[Wishes]) -> SpeechStream:
         """Speak a text and hand out the audio while it is made: see AsyncTTSService.stream."""
@@ -68,12 +67,17 @@ class TTSService:
         return self._service.circuits
 
     def close(self) -> None:
-        """Let go of connections, child processes and the loop. The service may be used again afterwards."""
+        """Let go of connections, child processes and the loop. The service may be used again afterwards.
+
+        What is still being spoken, by whatever thread, ends with TTSStreamInterruptedError.
+        """
         with self._lock:
-            if self._portal:
-                self._portal.call(self._service.aclose)
-                self._portal = None
-                self._stack.close()
+            loop, self._loop = self._loop, None
+        if loop and self._pid == os.getpid():
+            try:
+                loop.call(self._service.aclose)
+            finally:
+                loop.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -83,12 +87,19 @@ class TTSService:
     ) -> None:
         self.close()
 
-    def _run(self, function: Callable[[], Any]) -> Any:
+    def _run(self, function: Callable[[], Awaitable[T]]) -> T:
+        if self._pid != os.getpid():  # a forked child has none of its parent's threads
+            self._begin()
         with self._lock:
-            if self._portal is None:
-                self._portal = self._stack.enter_context(start_blocking_portal("asyncio"))
-            portal = self._portal
-        return portal.call(function)
+            if self._loop is None:
+                self._loop = LoopThread()
+            loop = self._loop
+        return loop.call(function)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._loop = None
 
 
 class SpeechStream(Account):
@@ -102,7 +113,7 @@ class SpeechStream(Account):
         return self
 
     def __next__(self) -> bytes:
-        chunk: bytes | None = self._service._run(lambda: anext(self._stream, None))
+        chunk = self._service._run(lambda: anext(self._stream, None))
         if chunk is None:
             raise StopIteration
         return chunk

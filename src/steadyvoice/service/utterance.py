@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,9 +61,10 @@ class Utterance:
         pace: Pace,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        tell_muted: Callable[[bool], None],
     ) -> None:
         self._request, self._terms, self._pace = request, terms, pace
-        self._clock, self._wall = clock, wall
+        self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
         self._output = Output(request.format)
         self._begin = 0  # of what is still to be said
@@ -75,9 +76,19 @@ class Utterance:
         self.spoken = Spoken(first.name)
         self.format = request.format
 
+    @property
+    def finished(self) -> bool:
+        """Whether every character has been said."""
+        return self._begin >= len(self._request.text)
+
+    @property
+    def delivered(self) -> float:
+        """Seconds of audio that came so far."""
+        return self._patience.delivered
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the audio. Raises TTSError when it cannot be had; never ends early without saying so."""
-        while self._begin < len(self._request.text):
+        while not self.finished:
             match self._next_step():
                 case Try(index, allowance):
                     async with aclosing(self._ask(self._parts[index], allowance)) as said:
@@ -88,9 +99,10 @@ class Utterance:
                     await asyncio.sleep(seconds)
                 case GiveUp():
                     self._check_may_mute()
-                    for data in self._silence():
+                    self._tell_muted(True)
+                    async for data in self._silence():
                         yield data
-        if last := self._output.finish():
+        if last := await self._output.run(self._output.finish):
             yield last
 
     def _next_step(self) -> Try | Wait | GiveUp:
@@ -134,6 +146,7 @@ class Utterance:
                         permit.pause()  # while the listener has it, nobody waits for the provider
                         if data:
                             heard = True
+                            self._tell_muted(False)
                             yield data
                         permit.resume()
         except Exception as error:
@@ -155,12 +168,12 @@ class Utterance:
                     held.append(data)
                     yield b""
                 else:
-                    yield pending + self._output.feed(data)
+                    yield pending + await self._output.run(self._output.feed, data)
                     pending = b""
         for data in held:
-            yield pending + self._output.feed(data)
+            yield pending + await self._output.run(self._output.feed, data)
             pending = b""
-        yield pending + self._output.end()
+        yield pending + await self._output.run(self._output.end)
 
     def _check_may_go_on(self, part: Part, heard: bool) -> None:
         """Raise when a failure is the end of the utterance."""
@@ -219,7 +232,7 @@ class Utterance:
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)
 
-    def _silence(self) -> Iterator[bytes]:
+    async def _silence(self) -> AsyncGenerator[bytes, None]:
         """Say nothing, for as long as saying it would have taken."""
         text = self._request.text[self._begin :]
         samples = AudioFormat(Codec.PCM, self._request.format.sample_rate)
@@ -229,11 +242,11 @@ class Utterance:
         pending = self._output.begin(samples, sole=False)
         while missing > 0:
             block = min(missing, samples.sample_rate)
-            if data := pending + self._output.feed(bytes(2 * block)):
+            if data := pending + await self._output.run(self._output.feed, bytes(2 * block)):
                 yield data
             pending = b""
             missing -= block
-        if data := self._output.end():
+        if data := await self._output.run(self._output.end):
             yield data
 
     def _add(self, provider: str | None, text: str, seconds: float, alignment: Alignment) -> None:

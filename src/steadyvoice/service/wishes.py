@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal, TypedDict
 
@@ -10,6 +11,7 @@ from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
+from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 
@@ -51,3 +53,45 @@ class Plan(Settings):
     """Everything a service is made of, as a configuration file says it."""
 
     providers: Sequence[Provider]
+
+
+def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
+    """Refuse what is unknown, of the wrong kind, or contradicts itself. Raises TypeError, TTSConfigurationError."""
+    _refuse_unknown(settings, Settings, "service")
+    kinds = {"circuit": CircuitBreakerConfig, "timeouts": TimeoutConfig, "retry": RetryConfig, "muted": bool}
+    for key, kind in kinds.items():
+        value = settings.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
+    _check_policies(settings)
+    names = [provider.name for provider in providers]
+    if not names:
+        raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
+    for name in names:
+        if not name:
+            raise TTSConfigurationError("providers: a provider's name must not be empty")
+        if names.count(name) > 1:
+            raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
+    for name in settings.get("circuits", {}):
+        if name not in names:
+            raise TTSConfigurationError(f"circuits.{name}: there is no provider of this name")
+
+
+def check_wishes(wishes: Wishes) -> None:
+    """Refuse what nobody could mean. Raises TypeError, TTSConfigurationError."""
+    _refuse_unknown(wishes, Wishes, "call")
+    _check_policies(wishes)
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: type, where: str) -> None:
+    for key in given:
+        if key not in known.__annotations__:
+            near = get_close_matches(key, known.__annotations__, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f": there is {', '.join(known.__annotations__)}"
+            raise TypeError(f"unexpected keyword argument {key!r} of this {where}{hint}")
+
+
+def _check_policies(given: Mapping[str, Any]) -> None:
+    for key, words in {"on_midstream": ("resume", "restart", "error"), "voice_substitution": ("any", "never")}.items():
+        if given.get(key, words[0]) not in words:
+            raise TTSConfigurationError(f"{key}: must be one of {', '.join(words)}, got {given[key]!r}")

@@ -5,7 +5,7 @@ Raise the leaves. A family raised as itself (`TTSTimeoutError("...")`) is taken 
 TTSError
 ├── TTSRequestError          the caller's to mend
 │   ├── TTSBadRequestError  TTSTextTooLongError  TTSUnsupportedFormatError
-│   ├── TTSVoiceUnknownError  TTSModelUnknownError  TTSDeadlineError
+│   ├── TTSVoiceUnknownError  TTSModelUnknownError  TTSDeadlineError  TTSCancelledError
 │   └── TTSConfigurationError
 ├── TTSCredentialError       the account's
 │   ├── TTSInvalidKeyError  TTSQuotaExceededError
@@ -130,6 +130,12 @@ class TTSDeadlineError(TTSRequestError, TimeoutError):
     """The call's own deadline came before the provider was through."""
 
     kind = Kind.DEADLINE
+
+
+class TTSCancelledError(TTSRequestError):
+    """Nobody wanted to hear the rest: the service was closed while it spoke."""
+
+    kind = Kind.CANCELLED
 
 
 class TTSConfigurationError(TTSRequestError, ValueError):
