@@ -172,7 +172,7 @@ def test_without_a_factor_nothing_is_learned(breaker: CircuitBreaker, clock: Vir
 
 @pytest.mark.parametrize("factor", [0, 0.99, -1, True, "2", float("nan"), float("inf")])
 def test_a_factor_below_one_would_be_impatient_with_what_just_worked(factor: float) -> None:
-    with pytest.raises(CircuitConfigError, match="hung_factor=.*must be 1 or more"):
+    with pytest.raises(CircuitConfigError, match=r"hung_factor=.*must be 1 or more"):
         CircuitBreakerConfig(hung_after=2, hung_factor=factor)
 
 
