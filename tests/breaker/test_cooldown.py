@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,39 @@ def test_a_reset_forgets_even_what_hung_unseen(clock: VirtualClock) -> None:
     breaker.reset()
     permit.ignore()
     assert cooldown(breaker) == 10
+
+
+@pytest.mark.parametrize(("cap", "level"), [(10, 0), (20, 1), (30, 2)])
+def test_openings_at_the_cap_are_not_added_up(clock: VirtualClock, cap: float, level: int) -> None:
+    breaker = flaky(clock, cooldown_backoff=2, max_cooldown=cap)
+    cooldowns(breaker, clock, 6)
+    assert breaker.export()["level"] == level
+
+
+def test_what_is_forgotten_is_forgotten_once(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_backoff=2)
+    cooldowns(breaker, clock, 3)
+    breaker.acquire().success()
+    clock.advance(1e9)
+    cooldown(breaker)
+    assert breaker.export()["level"] == 0
+    breaker.reset()
+    assert breaker.export()["level"] == -1
+
+
+def test_without_jitter_luck_is_not_asked_and_changes_nothing_later(clock: VirtualClock) -> None:
+    asked: list[str] = []
+
+    def luck() -> float:
+        asked.append("luck")
+        return 0.5
+
+    config = CircuitBreakerConfig(window_size=1, cooldown_period=10)
+    breaker = CircuitBreaker("voice", config, clock=clock, luck=luck)
+    cooldown(breaker)
+    breaker.update(replace(config, cooldown_jitter=0.5))
+    assert breaker.snapshot().retry_after == 10
+    assert asked == []
 
 
 def test_a_named_time_is_kept_to_the_letter_and_says_nothing_about_the_next(clock: VirtualClock) -> None:
