@@ -34,4 +34,4 @@ $(READY): pyproject.toml constraints.txt
 constraints.txt: ;
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) benchmarks/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out
