@@ -332,8 +332,9 @@ class Machine:
 
     def _refuse(self, now: float) -> Refusal:
         self.refused += 1
-        probes = f"{self.in_flight} of {self.config.half_open_max_calls} probes in flight"
-        reason = probes if self.state is HALF_OPEN else self.reason
+        reason = self.reason
+        if self.state is HALF_OPEN:
+            reason = f"{self.in_flight} of {self.config.half_open_max_calls} probes in flight"
         refusal = Refusal(self.state, reason, self.retry_after(now), self.last_error)
         if self.watched:
             self._emit(
