@@ -36,7 +36,11 @@ class CircuitOpenError(Exception):
         self.reason = reason
         self.retry_after = retry_after
         self.last_error = last_error
-        super().__init__(self._sentence() if message is None else message)
+        # The sentence is written when somebody reads it: an open circuit may refuse thousands a second.
+        super().__init__(*(() if message is None else (message,)))
+
+    def __str__(self) -> str:
+        return super().__str__() if self.args else self._sentence()
 
     def _sentence(self) -> str:
         state = self.state.value.replace("_", " ")
