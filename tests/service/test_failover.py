@@ -129,6 +129,18 @@ async def test_a_callers_mistake_is_not_failed_over(make_service: MakeService) -
     assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
 
 
+async def test_one_vendors_own_fields_are_no_mistake_to_the_next(make_service: MakeService) -> None:
+    first, second = (
+        Scripted([TTSBadRequestError("voice_settings.stability: too large")], name="first"),
+        Scripted(name="second"),
+    )
+    options = {"voice_settings": {"stability": 9}}
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000", options=options)
+    assert speech.provider == "second"
+    with pytest.raises(TTSBadRequestError, match="too large"):
+        await make_service(first).synthesize("Good morning", format="pcm_8000", options=options)
+
+
 async def test_when_all_fail_the_error_names_each(make_service: MakeService) -> None:
     first = Scripted([TTSInvalidKeyError("HTTP 401", provider="first", status=401)], name="first")
     second = Scripted([TTSServerError("HTTP 500", provider="second", request_id="r-7")], name="second")

@@ -180,3 +180,8 @@ def test_pauses_grow_are_jittered_and_have_a_cap(tries: int, seed: int) -> None:
 def test_impossible_retry_settings_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(TTSConfigurationError, match=field):
         RetryConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_first_pause_longer_than_the_longest_is_a_contradiction() -> None:
+    with pytest.raises(TTSConfigurationError, match="base_delay: must not be more than max_delay"):
+        RetryConfig(base_delay=9, max_delay=1)

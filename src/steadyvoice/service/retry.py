@@ -38,6 +38,10 @@ class RetryConfig:
                 raise TTSConfigurationError(f"{name}: must be a number, got {value!r}")
             if not (math.isfinite(value) and value >= least):
                 raise TTSConfigurationError(f"{name}: must be at least {least:g}, got {value}")
+        if self.base_delay > self.max_delay:
+            raise TTSConfigurationError(
+                f"base_delay: must not be more than max_delay ({self.max_delay:g}), got {self.base_delay:g}"
+            )
 
     def pause(self, error: TTSError, tries: int, rng: Random) -> float:
         """Seconds to wait before the next try, after `tries` that failed. A time the vendor named is kept."""

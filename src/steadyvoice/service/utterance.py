@@ -20,6 +20,7 @@ from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
+    TTSBadRequestError,
     TTSDeadlineError,
     TTSError,
     TTSHoldError,
@@ -182,7 +183,9 @@ class Utterance:
         if heard and self._terms.on_midstream != "restart":
             # Where in its piece the voice broke off is not known, so going on would lose words or repeat them.
             raise TTSStreamInterruptedError([error], delivered=self._patience.delivered) from error
-        if not error.meaning.fail_over:
+        # One vendor's own fields are no mistake to the others, who never see them.
+        foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
+        if not (error.meaning.fail_over or foreign_fields):
             raise error
 
     def _note(self, part: Part, call: Call | None, at: datetime, error: TTSError | None) -> None:
