@@ -69,7 +69,7 @@ class Decoder:
         self._coding = frame.coding
         try:
             return self._context.decode(Packet(frame.data))
-        except FFmpegError:
+        except (FFmpegError, ValueError):  # the latter for a codec that a damaged header left without parameters
             return []  # looked like a frame, and was none
 
     def _trimmed(self, decoded: AudioFrame, frame: Frame) -> Pcm:
