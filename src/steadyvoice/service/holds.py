@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from steadyvoice.providers.provider import Offer
@@ -52,10 +51,9 @@ class Holds:
         whole = {self._key(Scope.PROVIDER, None), self._key(Scope.CREDENTIAL, None)}
         return [hold for hold in self.current(now) if hold.key in whole]
 
-    def release(self, keys: Iterable[str] | None = None) -> None:
-        """Forget some, or all."""
-        for key in list(self._holds if keys is None else keys):
-            self._holds.pop(key, None)
+    def release(self) -> None:
+        """Forget them all."""
+        self._holds.clear()
 
     def _key(self, scope: Scope, offer: Offer | None) -> str:
         match scope:
