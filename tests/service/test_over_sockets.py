@@ -138,14 +138,33 @@ async def test_a_drip_of_bytes_for_ever_ends_on_time(vendor: Vendor) -> None:
 @pytest.mark.parametrize("kind", ["application/json", "audio/mpeg"])
 async def test_200_with_json_or_html_is_not_audio(vendor: Vendor, body: bytes, kind: str) -> None:
     vendor.will(answer(200, body, content_type=kind))
-    vendor.will(answer(200, body, content_type=kind))
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
         assert speech.provider == "tone"
         state = tts.get_error_state()
         assert state["last_error"]["kind"] == "not_audio"
-        assert state["totals"]["failures"] == 2
-        assert state["circuit_state"] == "open"
+        assert state["totals"]["failures"] == 1
+        assert len(vendor.seen) == 1, "who says yes may charge for it: another voice says it"
+
+
+@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
+async def test_a_vendor_that_hangs_up_on_a_kept_connection_is_not_paid_twice(vendor: Vendor, ending: Then) -> None:
+    vendor.will(SPOKEN)
+    vendor.will(ending)
+    async with service(vendor, Tone()) as tts:
+        assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
+        assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
+        assert len(vendor.seen) == 2
+        assert tts.get_error_state()["totals"]["failures"] == 0, "it may have lain idle too long"
+
+
+async def test_with_nobody_else_a_stale_connection_is_replaced_at_once(vendor: Vendor) -> None:
+    vendor.will(SPOKEN)
+    vendor.will(Then.CLOSE)
+    vendor.will(SPOKEN)
+    async with service(vendor) as tts:
+        for _ in range(2):
+            assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "spoken"
 
 
 async def test_429_with_retry_after_is_kept_to_and_counts_half(vendor: Vendor) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
-from steadyvoice.speech.taxonomy import TABLE, Kind, Meaning, Retry
+from steadyvoice.speech.taxonomy import TABLE, Billed, Kind, Meaning, Retry
 
 
 def failed(kind: Kind, *, tries: int = 1, ready_at: float = 0.0, **rest: bool) -> Standing:
+    rest.setdefault("billed", TABLE[kind].billed is not Billed.NO)
     return Standing(tries=tries, failure=TABLE[kind], ready_at=ready_at, **rest)
 
 
@@ -42,9 +44,32 @@ def test_the_last_one_gets_all_its_attempts() -> None:
     assert step(failed(Kind.SERVER_ERROR, tries=3)) == GiveUp()
 
 
-def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one() -> None:
-    assert step(failed(Kind.READ_TIMEOUT), Standing()) == Try(1, 32.0)
+@pytest.mark.parametrize("kind", [kind for kind in Kind if TABLE[kind].billed is not Billed.NO])
+def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one(kind: Kind) -> None:
+    assert step(failed(kind), Standing()) == Try(1, 32.0 if _may_again(TABLE[kind]) else 40.0)
+
+
+def test_what_may_be_billed_already_is_asked_again_when_nobody_else_is_left() -> None:
     assert step(failed(Kind.READ_TIMEOUT), Standing(refused=True)) == Try(0, 40.0)
+    assert step(failed(Kind.EMPTY_AUDIO), failed(Kind.INVALID_KEY)) == Try(0, 40.0)
+
+
+def test_whose_pause_outlasts_the_time_is_nobody() -> None:
+    assert step(failed(Kind.READ_TIMEOUT), failed(Kind.BUSY, ready_at=50.0)) == Try(0, 40.0)
+
+
+def test_everybody_elses_last_attempt_comes_before_a_second_bill() -> None:
+    assert step(failed(Kind.CUT), failed(Kind.SERVER_ERROR, tries=2)) == Try(1, 32.0)
+    assert step(failed(Kind.CUT), failed(Kind.SERVER_ERROR, tries=3)) == Try(0, 40.0)
+
+
+def test_a_bill_is_not_forgotten_over_a_later_failure_that_costs_nothing() -> None:
+    assert step(failed(Kind.SERVER_ERROR, tries=2, billed=True), failed(Kind.BUSY, tries=2)) == Try(1, 32.0)
+
+
+def test_when_we_are_too_many_somebody_else_speaks_although_it_costs_nothing() -> None:
+    assert step(failed(Kind.CONCURRENCY), Standing()) == Try(1, 32.0)
+    assert step(failed(Kind.CONCURRENCY)) == Try(0, 40.0)
 
 
 def test_a_long_pause_is_not_waited_for_while_another_one_is_ready() -> None:
@@ -77,9 +102,10 @@ STANDINGS = st.builds(
     local=st.booleans(),
     tries=st.integers(0, 4),
     failure=st.none() | KINDS.map(TABLE.__getitem__),
+    billed=st.booleans(),
     ready_at=st.floats(0, 100),
     affords_retry=st.booleans(),
-).filter(lambda standing: (standing.failure is None) == (standing.tries == 0))
+).filter(lambda s: (s.failure is None) == (s.tries == 0) and s.billed <= (s.tries > 0))
 
 
 @given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
@@ -98,6 +124,17 @@ def test_whoever_is_asked_may_be_asked(standings: list[Standing], now: float, le
         case GiveUp():
             fresh = [s for s in standings if not s.refused and s.tries == 0 and (left > 0 or s.local)]
             assert all(s.ready_at - now >= left for s in fresh)
+
+
+@given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
+def test_nobody_is_paid_twice_while_another_could_speak(
+    standings: list[Standing], now: float, left: float, most: int
+) -> None:
+    match next_step(standings, now=now, left=left, max_attempts=most):
+        case Try(index) if standings[index].billed:
+            for other in standings:
+                alone = step(other, now=now, left=left, max_attempts=most)
+                assert other.billed or alone == GiveUp()
 
 
 def _may_again(meaning: Meaning) -> bool:

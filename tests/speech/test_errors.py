@@ -89,9 +89,9 @@ def test_only_a_sick_provider_counts_against_its_circuit(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_may_be_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: Kind) -> None:
+def test_what_is_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: Kind) -> None:
     if meaning_of(kind).billed is Billed.YES:
-        assert meaning_of(kind).retry in (Retry.LAST, Retry.NO)
+        assert meaning_of(kind).retry in (Retry.AFTER, Retry.NO)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)

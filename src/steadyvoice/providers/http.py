@@ -23,8 +23,9 @@ from steadyvoice.speech.errors import (
     TTSCutError,
     TTSEmptyAudioError,
     TTSError,
+    TTSNoAnswerError,
     TTSNotAudioError,
-    TTSServerError,
+    TTSStaleConnectionError,
 )
 from steadyvoice.wire.complaint import header, one_line
 
@@ -47,10 +48,10 @@ _WORDS = re.compile(r"(text/|application/(json|xml|xhtml|problem|javascript))", 
 class HttpClient:
     """Posts JSON to one host. Used from several event loops, it has a pool of connections for each.
 
-    The pool has no limit, for the service gates how much runs at once. A request sent on a kept connection that
-    breaks without an answer within `stale_within` seconds is sent again, once: the server had closed it while it
-    lay idle. Later than that, the server may have worked on it, and the caller decides. `error_patience` bounds,
-    in seconds, the wait for the body of an error.
+    The pool has no limit, for the service gates how much runs at once. A request on a kept connection that breaks
+    without an answer within `stale_within` seconds is told apart, for the server had probably closed it while it
+    lay idle; nothing is ever sent twice from here. `error_patience` bounds, in seconds, the wait for the body of an
+    error.
     """
 
     def __init__(
@@ -117,20 +118,17 @@ class HttpClient:
         url = URL(self._base_url + path, encoded=True).update_query(params or {})
         timeout = aiohttp.ClientTimeout(total=None, connect=connection_timeout, ceil_threshold=float("inf"))
         loop = asyncio.get_running_loop()
-        may_resend = True
-        while True:
-            sent = SimpleNamespace(reused=False)
-            begun = loop.time()
-            try:
-                return await self._session().post(
-                    url, data=body, timeout=timeout, proxy=self._proxy, allow_redirects=False, trace_request_ctx=sent
-                )
-            except (aiohttp.ClientError, OSError) as error:
-                stale = sent.reused and loop.time() - begun <= self._stale_within
-                if may_resend and stale and _broke_silently(error):
-                    may_resend = False
-                    continue
-                raise _unanswered(error, self._provider, connection_timeout) from error
+        sent = SimpleNamespace(reused=False)
+        begun = loop.time()
+        try:
+            return await self._session().post(
+                url, data=body, timeout=timeout, proxy=self._proxy, allow_redirects=False, trace_request_ctx=sent
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            if sent.reused and loop.time() - begun <= self._stale_within and _broke_silently(error):
+                told = f"a kept connection broke without an answer: {_reason(error)}"
+                raise TTSStaleConnectionError(told, provider=self._provider) from error
+            raise _unanswered(error, self._provider, connection_timeout) from error
 
     def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -234,7 +232,7 @@ def _unanswered(error: Exception, provider: str, connection_timeout: float) -> T
         case aiohttp.ClientResponseError():
             return TTSNotAudioError(f"what answers is not HTTP as we know it: {_reason(error)}", provider=provider)
         case _:
-            return TTSServerError(f"hung up without an answer: {_reason(error)}", provider=provider)
+            return TTSNoAnswerError(f"hung up without an answer: {_reason(error)}", provider=provider)
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
-from steadyvoice.speech.taxonomy import Scope
+from steadyvoice.speech.taxonomy import Billed, Scope
 
 T = TypeVar("T")
 
@@ -214,6 +214,7 @@ class Course:
         self.local = local
         self.tries = 0
         self.refused = False
+        self.billed = False  # one of the tries may have been charged for
         self.raised: Exception | None = None
         self.error: TTSError | None = None
         self._ready_at = 0.0
@@ -227,6 +228,7 @@ class Course:
             return
         self.raised, self.error = error, classified(error, self.handler.name)
         self.tries += 1
+        self.billed = self.billed or self.error.meaning.billed is not Billed.NO
         self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
 
     def anew(self) -> Course:
@@ -240,6 +242,7 @@ class Course:
             local=self.local,
             tries=self.tries,
             failure=self.error.meaning if self.error else None,
+            billed=self.billed,
             ready_at=self._ready_at,
             affords_retry=self.handler.budget.affords_one,
         )

@@ -20,6 +20,7 @@ class Standing:
     local: bool = False
     tries: int = 0  # that failed
     failure: Meaning | None = None  # what the last of them means
+    billed: bool = False  # one of them may have been charged for
     ready_at: float = 0.0  # when a pause before the next try ends
     affords_retry: bool = True  # its retry budget allows one
 
@@ -49,34 +50,36 @@ def next_step(standings: Sequence[Standing], *, now: float, left: float, max_att
 
     `left` is what remains of the utterance's time, in seconds.
     """
-    usable = [i for i, standing in enumerate(standings) if _usable(standing, left, max_attempts)]
-    # Second helpings only when nobody else could take the words: the last one gets all its attempts.
-    field = [i for i in usable if _eager(standings[i])] or usable
-    if not field:
+    usable = [i for i, standing in enumerate(standings) if _usable(standing, now, left, max_attempts)]
+    if not usable:
         return GiveUp()
+    first = min(_turn(standings[i]) for i in usable)
+    field = [i for i in usable if _turn(standings[i]) == first]
     pauses = {i: standings[i].ready_at - now for i in field}
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
     if pauses[chosen] <= 0:
         return Try(chosen, _allowance(standings[chosen], left, others=len(usable) > 1))
-    if pauses[chosen] < left or standings[chosen].local:
-        return Wait(pauses[chosen])
-    return GiveUp()
+    return Wait(pauses[chosen])
 
 
-def _usable(standing: Standing, left: float, max_attempts: int) -> bool:
-    if standing.refused or standing.tries >= max_attempts or (left <= 0 and not standing.local):
+def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> bool:
+    if standing.refused or standing.tries >= max_attempts:
+        return False
+    if max(0.0, standing.ready_at - now) >= left and not standing.local:
         return False
     if standing.failure is None:
         return True
     return standing.failure.retry is not Retry.NO and standing.affords_retry
 
 
-def _eager(standing: Standing) -> bool:
-    """Not tried yet, or worth one retry. What may be billed already is better said by somebody else."""
+def _turn(standing: Standing) -> int:
+    """First who was not asked yet or is worth one retry, then further retries, last whoever may have been paid."""
     if standing.failure is None:
-        return True
-    return standing.tries < 2 and standing.failure.retry is not Retry.LAST
+        return 0
+    if standing.billed:
+        return 2
+    return 0 if standing.tries < 2 and standing.failure.retry is not Retry.LAST else 1
 
 
 def _allowance(standing: Standing, left: float, *, others: bool) -> float:

@@ -11,7 +11,8 @@ TTSError
 │   ├── TTSInvalidKeyError  TTSQuotaExceededError
 │   └── TTSAccountFlaggedError  TTSPlanRequiredError
 ├── TTSProviderError         the vendor's, the network's, or an engine's
-│   ├── TTSServerError  TTSBusyError  TTSConcurrencyError  TTSConnectError
+│   ├── TTSServerError  TTSBusyError  TTSConcurrencyError
+│   ├── TTSConnectError  TTSStaleConnectionError  TTSNoAnswerError
 │   ├── TTSTimeoutError
 │   │   ├── TTSConnectTimeoutError  TTSReadTimeoutError
 │   │   └── TTSStalledError  TTSTotalTimeoutError
@@ -200,6 +201,18 @@ class TTSConnectError(TTSProviderError, ConnectionError):
     """No connection: refused, unreachable, unknown host or failed TLS."""
 
     kind = Kind.CONNECT_FAILED
+
+
+class TTSStaleConnectionError(TTSProviderError, ConnectionError):
+    """A connection kept from an earlier request broke with this one on it; perhaps the vendor had closed it before."""
+
+    kind = Kind.STALE_CONNECTION
+
+
+class TTSNoAnswerError(TTSProviderError, ConnectionError):
+    """The vendor took the request and hung up without a word."""
+
+    kind = Kind.NO_ANSWER
 
 
 class TTSTimeoutError(TTSProviderError, TimeoutError):

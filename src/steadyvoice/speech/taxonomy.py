@@ -28,6 +28,8 @@ class Kind(Enum):
     SERVER_ERROR = "server_error"
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
+    STALE_CONNECTION = "stale_connection"
+    NO_ANSWER = "no_answer"
     READ_TIMEOUT = "read_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     STALLED = "stalled"
@@ -57,12 +59,12 @@ class Blame(Enum):
 
 
 class Retry(Enum):
-    """Whether the same provider may be asked the same again."""
+    """Whether the same provider may be asked the same again. What it may have billed already, another one says first."""
 
     NO = "no"
     NOW = "now"  # at once, on a new connection
     AFTER = "after"  # after a backoff, or when the vendor says
-    LAST = "last"  # after a backoff, and only when no other provider can: it may be billed already, or we are too many
+    LAST = "last"  # after a backoff, and only when no other provider can: we are too many
 
 
 class Scope(Enum):
@@ -127,14 +129,16 @@ def _table() -> dict[Kind, Meaning]:
         k.ACCOUNT_FLAGGED:     (credential, no,    0.0, key,     True,  unbilled, _HOUR,        "use a paid plan or another network: retrying makes it worse"),
         k.CONCURRENCY:         (us,         last,  0.0, request, True,  unbilled, None,         "send fewer requests at once"),
         k.BUSY:                (provider,   after, 0.5, whole,   True,  unbilled, None,         "wait: the vendor asks for fewer requests"),
-        k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, and look at the vendor's status page"),
+        k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unbilled, None,         "wait, and look at the vendor's status page"),
         k.CONNECT_FAILED:      (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network and `base_url`"),
         k.CONNECT_TIMEOUT:     (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network, or raise `connection_timeout`"),
-        k.READ_TIMEOUT:        (provider,   last,  1.0, whole,   True,  unknown,  None,         "wait, or raise `read_timeout`"),
-        k.TOTAL_TIMEOUT:       (provider,   last,  1.0, whole,   True,  unknown,  None,         "wait, or raise `total_timeout`"),
-        k.STALLED:             (provider,   last,  1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
-        k.CUT:                 (provider,   last,  1.0, whole,   True,  billed,   None,         "wait: the vendor hung up before the end"),
-        k.TOO_SHORT:           (provider,   last,  1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
+        k.STALE_CONNECTION:    (network,    now,   0.0, request, True,  unknown,  None,         "nothing: the connection was closed while it lay idle"),
+        k.NO_ANSWER:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor took the request and hung up"),
+        k.READ_TIMEOUT:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `read_timeout`"),
+        k.TOTAL_TIMEOUT:       (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `total_timeout`"),
+        k.STALLED:             (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
+        k.CUT:                 (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor hung up before the end"),
+        k.TOO_SHORT:           (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
         k.EMPTY_AUDIO:         (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor answered without any audio"),
         k.NOT_AUDIO:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "check `base_url`: something else than speech answers there"),
         k.FINAL_WITHOUT_AUDIO: (provider,   after, 1.0, whole,   True,  unknown,  None,         "check the account's credit"),
