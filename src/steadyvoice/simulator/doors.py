@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Doors:
-    """Answers for one vendor. The websockets' doors will stand beside these."""
+    """Answers for both vendors over HTTP."""
 
     def __init__(self, vendor: Vendor) -> None:
         self._vendor = vendor

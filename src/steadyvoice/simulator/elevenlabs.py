@@ -11,10 +11,11 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire import elevenlabs, elevenlabs_errors, elevenlabs_models, openai_errors
+from steadyvoice.wire import elevenlabs, elevenlabs_errors, elevenlabs_models, elevenlabs_socket, openai_errors
 from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import Form, SpeechCall
 from steadyvoice.wire.elevenlabs_errors import CODES, Generation
+from steadyvoice.wire.elevenlabs_socket import SocketCall, Trouble
 from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 WRAPPINGS: Mapping[Form, Wrapping] = {
@@ -42,20 +43,36 @@ class ElevenLabsDialect:
         if self._settings.keys and key not in self._settings.keys:
             raise RefusedError(Refusal("invalid_api_key", "Invalid API key"))
 
+    def check_socket_key(self, key: str | None) -> None:
+        """Do the same for a key out of a query or a message, or a bearer token."""
+        self.check_key({elevenlabs.KEY_HEADER: (key or "").removeprefix("Bearer ").strip()})
+
     def order(self, form: Form, voice: str, query: Mapping[str, str], body: bytes) -> Order:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
             call = elevenlabs.read_call(query, body)
         except UnreadableRequestError as error:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
-        if voice not in self._voices:
-            message = f"A voice with voice_id {voice} was not found."
-            raise RefusedError(Refusal("voice_not_found", message, param="voice_id"))
+        self._check_voice(voice)
         self._check_model(call)
-        speed = _checked_voice_settings(call.settings.get("voice_settings") or {})
+        speed = checked_voice_settings(call.settings.get("voice_settings") or {})
         format = AudioFormat.parse(call.output_format)
         seed = call.settings.get("seed") or 0
         return Order(endpoint(form), call.text, voice, call.model_id, format, WRAPPINGS[form], seed, speed)
+
+    def socket_call(self, voice: str, query: Mapping[str, str]) -> SocketCall:
+        """Read what a websocket is opened for. Raises RefusedError for whatever the vendor would refuse."""
+        try:
+            call = elevenlabs_socket.read_query(query)
+        except UnreadableRequestError as error:
+            raise RefusedError(Refusal("invalid_parameters", str(error))) from error
+        self._check_voice(voice)
+        self._check_known(call.model_id)
+        if call.model_id == "eleven_v3":  # https://elevenlabs.io/docs/api-reference/text-to-speech says so
+            raise RefusedError(
+                Refusal("unsupported_model", f"The model {call.model_id} is not available here.", status=400)
+            )
+        return call
 
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
         """What comes with every success."""
@@ -70,17 +87,30 @@ class ElevenLabsDialect:
             headers["retry-after"] = f"{refusal.retry_after:g}"
         return json_answer(document, status=status, headers=headers)
 
+    def trouble(self, refusal: Refusal) -> Trouble:
+        """Put a refusal in the words of the websockets."""
+        code = _own_code(refusal)
+        return Trouble(code, refusal.message or f"The simulator was told to refuse this: {code}.")
+
     def error_line(self, code: str) -> bytes:
         """Write an error where a line of JSON belongs."""
         _, document = self._complaint(Refusal(code, status=None if code in CODES else 500), "")
         return json.dumps(document).encode() + b"\n"
 
-    def _check_model(self, call: SpeechCall) -> None:
-        model = call.model_id
+    def _check_voice(self, voice: str) -> None:
+        if voice not in self._voices:
+            message = f"A voice with voice_id {voice} was not found."
+            raise RefusedError(Refusal("voice_not_found", message, param="voice_id"))
+
+    def _check_known(self, model: str) -> None:
         if model not in self._models:
             raise RefusedError(
                 Refusal("model_not_found", f"A model with model ID {model} does not exist", param="model_id")
             )
+
+    def _check_model(self, call: SpeechCall) -> None:
+        model = call.model_id
+        self._check_known(model)
         facts = elevenlabs_models.model_facts(model)
         if len(call.text) > facts.max_characters:
             message = f"The model {model} takes at most {facts.max_characters} characters, got {len(call.text)}."
@@ -152,8 +182,8 @@ def _own_code(refusal: Refusal) -> str:
     return next(code for code, known in CODES.items() if known.error is meant)
 
 
-def _checked_voice_settings(told: Mapping[str, Any]) -> float:
-    """Check the ranges, and give the pace. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
+def checked_voice_settings(told: Mapping[str, Any]) -> float:
+    """Check the ranges, and give the pace. Raises RefusedError. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
     ranges = dict.fromkeys(("stability", "similarity_boost", "style"), (0.0, 1.0))
     ranges["speed"] = (elevenlabs.SLOWEST, elevenlabs.FASTEST)
     for name, (lowest, highest) in ranges.items():

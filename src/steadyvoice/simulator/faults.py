@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
 
-from steadyvoice.simulator.acts import Act, FaultError, name_of
+from steadyvoice.simulator.acts import Act, Door, FaultError, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Call:
     endpoint: str  # the path without its version, voice and query: "text-to-speech/stream", "audio/speech", "user"
     voice: str | None = None  # the vendor's id
     characters: int = 0  # of the text
+    door: Door = Door.HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Fault:
     """An act, and when it is due. All conditions must hold.
 
     Times are seconds since the fault was set; with a `period` the span from `start` to `end` comes back. Of the calls
-    that fit, `nth` picks one, counted from 1, and `times` the first so many; both count before luck is asked.
+    that fit, `nth` picks one, counted from 1, and `times` the first so many; both count before luck is asked. Of
+    websockets, a call is a connection, which has no characters yet.
     Raises FaultError for impossible ones.
     """
 
@@ -64,7 +66,8 @@ class Fault:
         """Whether the call is of the kind it waits for, `elapsed` seconds after it was set."""
         moment = elapsed % self.period if self.period else elapsed
         return (
-            self.start <= moment < self.end
+            call.door in self.act.doors
+            and self.start <= moment < self.end
             and self.voice in (None, call.voice)
             and (self.endpoint is None or fnmatchcase(call.endpoint, self.endpoint))
             and (self.longer_than is None or call.characters > self.longer_than)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -75,9 +77,10 @@ class Ledger:
         return entry
 
     def charge(self, entry: Entry, characters: int) -> None:
-        """Note that it was accepted, and what that costs."""
-        entry.accepted = self._now()
-        entry.charged = characters
+        """Note that it was accepted, and what that costs. A websocket's texts add up."""
+        if entry.accepted is None:
+            entry.accepted = self._now()
+        entry.charged += characters
         self.charged += characters
 
     def sent(self, entry: Entry, count: int, heard: float) -> None:
@@ -92,6 +95,20 @@ class Ledger:
         if entry.ending is Ending.RUNNING:
             entry.ending = ending
             entry.ended = self._now()
+
+    @contextmanager
+    def witnessed(self, entry: Entry) -> Iterator[None]:
+        """Note what ends the serving of a request before its time. A client that has left is no error."""
+        try:
+            yield
+        except asyncio.CancelledError:  # aiohttp cancels us when the connection is gone
+            self.end(entry, Ending.CLIENT_LEFT)
+            raise
+        except ConnectionError:
+            self.end(entry, Ending.CLIENT_LEFT)
+        except BaseException:
+            self.end(entry, Ending.CUT)
+            raise
 
     def close(self) -> None:
         """Note that nothing more will come of what is running."""

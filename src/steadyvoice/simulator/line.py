@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from enum import Enum
 
 from aiohttp import web
@@ -56,7 +55,7 @@ class Line:
 
     async def send(self, part: Part) -> None:
         """Send bytes, not before their time."""
-        await self.wait(self._started + self._pace * part.heard - _now())
+        await wait(self._started + self._pace * part.heard - _now())
         if not part.data:
             return
         await self.response.write(part.data)
@@ -68,22 +67,35 @@ class Line:
 
     async def wait(self, seconds: float | None) -> None:
         """Let time pass; None is until the client has had enough."""
-        if seconds is None:
-            await asyncio.Event().wait()
-        elif seconds > 0:
-            await asyncio.sleep(seconds)
+        await wait(seconds)
 
     def hang_up(self) -> None:
         """Close the connection behind what was sent, without a word."""
-        self._with_transport(lambda transport: transport.close())
+        hang_up(self._request)
 
     def reset(self) -> None:
         """Drop the connection so that the client sees "connection reset by peer"."""
-        self._with_transport(_reset)
+        reset(self._request)
 
-    def _with_transport(self, act: Callable[[asyncio.Transport], None]) -> None:
-        if self._request.transport is not None:
-            act(self._request.transport)
+
+async def wait(seconds: float | None) -> None:
+    """Let time pass; None is until the client has had enough, and we are cancelled."""
+    if seconds is None:
+        await asyncio.Event().wait()
+    elif seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+def hang_up(request: web.BaseRequest) -> None:
+    """Close the connection behind what was sent, without a word."""
+    if request.transport is not None:
+        request.transport.close()
+
+
+def reset(request: web.BaseRequest) -> None:
+    """Drop the connection so that the client sees "connection reset by peer"."""
+    if request.transport is not None:
+        _reset(request.transport)
 
 
 class _Unframed(web.StreamResponse):

@@ -18,6 +18,7 @@ from steadyvoice.simulator.doors import Doors
 from steadyvoice.simulator.faults import Faults
 from steadyvoice.simulator.ledger import Ledger
 from steadyvoice.simulator.script import Script
+from steadyvoice.simulator.socket_doors import SocketDoors
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.simulator.voices import engine_for
 
@@ -102,7 +103,8 @@ class Simulator:
 
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._followed], client_max_size=_LONGEST_BODY)
-        app.add_routes([*Control(self._vendor).routes(), *Doors(self._vendor).routes()])
+        for doors in (Control, SocketDoors, Doors):  # the last one answers for whatever is left
+            app.add_routes(doors(self._vendor).routes())
         # Cancellation is how a visit learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()

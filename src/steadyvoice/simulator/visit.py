@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -10,20 +9,18 @@ from typing import Protocol
 
 from aiohttp import web
 
-from steadyvoice.simulator.acts import Act, FaultError, Refuse
+from steadyvoice.simulator.acts import Act, Door, FaultError, Refuse
 from steadyvoice.simulator.answer import Answer, json_answer
-from steadyvoice.simulator.faults import Call, Fault
+from steadyvoice.simulator.faults import Call
+from steadyvoice.simulator.header import FAULT_HEADER, ordered
 from steadyvoice.simulator.ledger import Ending, Entry
 from steadyvoice.simulator.line import Line
 from steadyvoice.simulator.misbehave import deliver
-from steadyvoice.simulator.notation import parse_fault
 from steadyvoice.simulator.order import Order
 from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.speaking import speak
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.simulator.wrapping import wrapped
-
-FAULT_HEADER = "x-sim-fault"
 
 
 class Dialect(Protocol):
@@ -58,23 +55,15 @@ class Visit:
 
     async def serve(self, make: Callable[[Visit], Awaitable[Answer]]) -> web.StreamResponse:
         """Answer, or misbehave, and see to it that the ledger knows the end of it."""
-        try:
+        with self._vendor.ledger.witnessed(self._entry):
             async with self._stack:
                 ending = await self._answered(make)
-                self._end(ending)
-        except asyncio.CancelledError:  # aiohttp cancels us when the connection is gone
-            self._end(Ending.CLIENT_LEFT)
-            raise
-        except ConnectionError:
-            self._end(Ending.CLIENT_LEFT)
-        except BaseException:
-            self._end(Ending.CUT)
-            raise
+                self._vendor.ledger.end(self._entry, ending)
         return self._line.response
 
     def befall(self, call: Call) -> None:
         """Let the fault happen that this call is due, if any. Raises RefusedError when it is a refusal."""
-        fault = self._ordered() or self._vendor.faults.choose(call)
+        fault = ordered(self.request.headers, Door.HTTP) or self._vendor.faults.choose(call)
         if fault is None:
             return
         self._entry.fault = fault.name
@@ -122,16 +111,3 @@ class Visit:
     async def _refused(self, answer: Answer) -> Ending:
         await deliver(self._line, answer, None, self._dialect.error_line)
         return Ending.REFUSED
-
-    def _ordered(self) -> Fault | None:
-        """The fault that the request itself asks for. Raises FaultError."""
-        written = self.request.headers.get(FAULT_HEADER)
-        if written is None:
-            return None
-        fault = parse_fault(written)
-        if fault != Fault(fault.act):
-            raise FaultError("this header is for one request only, so conditions have no place in it")
-        return fault
-
-    def _end(self, ending: Ending) -> None:
-        self._vendor.ledger.end(self._entry, ending)

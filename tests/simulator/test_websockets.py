@@ -1,0 +1,358 @@
+"""ElevenLabs' websockets: texts in, audio with times out, and the refusals the vendor would give."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import aiohttp
+import pytest
+
+from steadyvoice.simulator import Ending, Simulator, words_in
+from steadyvoice.wire.elevenlabs_socket import FORMATS
+
+from .client import GEORGE, TEXT, WORDS, Client, until
+from .talk import BEGIN, END, KEY, WHOLE_TEXT, address, listen, say, talk
+
+LONG = "One sentence that is as long as it takes to pass a hundred and twenty characters, which is further than one "
+MORE = "would think, and then some more. "
+
+
+async def test_text_goes_in_and_every_word_comes_out(sim: Simulator) -> None:
+    heard = await talk(sim)
+    assert heard.words() == WORDS
+    assert (heard.code, heard.error) == (1000, None)
+    *sounds, final = heard.messages
+    assert all(message["isFinal"] is None for message in sounds)
+    assert final == {"audio": None, "alignment": None, "normalizedAlignment": None, "isFinal": True}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_every_format_of_the_websocket_holds_every_word(sim: Simulator, format: str) -> None:
+    assert words_in((await talk(sim, output_format=format)).audio(), format) == WORDS
+
+
+async def test_the_audio_is_that_of_the_http_doors(sim: Simulator, client: Client) -> None:
+    heard = await talk(sim, [BEGIN, {"text": TEXT}, END], seed=7)
+    assert heard.audio() == (await client.speak(seed=7)).body
+
+
+async def test_times_count_from_each_messages_own_audio(sim: Simulator) -> None:
+    """Each message's times, laid behind the audio before it, cut exactly the words out."""
+    heard = await talk(sim)
+    characters, audio = [], b""
+    for message in heard.sounds:
+        times = message["alignment"]
+        assert times == message["normalizedAlignment"]
+        own = base64.b64decode(message["audio"])
+        assert times["charStartTimesMs"][0] == 0
+        assert times["charStartTimesMs"][-1] + times["charDurationsMs"][-1] == pytest.approx(len(own) / 16, abs=1)
+        base = len(audio) / 16
+        characters += [
+            (character, base + start, base + start + lasts)
+            for character, start, lasts in zip(
+                times["chars"], times["charStartTimesMs"], times["charDurationsMs"], strict=True
+            )
+        ]
+        audio += own
+    text = "".join(character for character, _, _ in characters)
+    assert text == f"{TEXT} "
+    for word in WORDS:
+        begin = text.index(word)
+        start, end = characters[begin][1], characters[begin + len(word) - 1][2]
+        assert words_in(audio[round(start * 8) * 2 : round(end * 8) * 2], "pcm_8000") == [word]
+
+
+async def test_nothing_is_said_before_enough_is_there(sim: Simulator) -> None:
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
+        for message in (BEGIN, {"text": "Too short a text to begin with. "}):
+            await say(socket, message)
+        await until(lambda: sim.ledger[-1].status == 101)
+        assert sim.ledger.charged == 0
+        await say(socket, {"text": LONG})
+        await until(lambda: sim.ledger.charged > 120)
+        await say(socket, {"text": MORE})
+        await say(socket, END)
+        heard = await listen(socket)
+    assert heard.words() == f"Too short a text to begin with. {LONG}{MORE}".split()
+    assert sim.ledger.charged == len(f"Too short a text to begin with. {LONG}{MORE}")
+
+
+@pytest.mark.parametrize("how", [{"flush": True}, {"try_trigger_generation": True}])
+async def test_a_client_may_hurry_it_and_go_on(sim: Simulator, how: dict[str, Any]) -> None:
+    first = "Fifty characters and more are enough to be triggered. "
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
+        await say(socket, BEGIN)
+        await say(socket, {"text": first, **how})
+        audio = b""
+        while words_in(audio, "pcm_8000") != first.split():
+            audio += base64.b64decode((await socket.receive_json())["audio"])
+        await say(socket, {"text": "Goodbye. "})
+        await say(socket, END)
+        assert (await listen(socket)).words() == ["Goodbye."]
+
+
+async def test_in_auto_mode_nothing_waits(sim: Simulator) -> None:
+    url = address(sim, auto_mode="true")
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url) as socket:
+        await say(socket, {"text": "Hi. "})
+        assert (await socket.receive_json())["audio"]
+
+
+async def test_an_own_schedule(sim: Simulator) -> None:
+    begin = {"text": " ", "generation_config": {"chunk_length_schedule": [50]}}
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
+        for message in (begin, {"text": "It takes no more than fifty characters to be heard. "}):
+            await say(socket, message)
+        assert (await socket.receive_json())["audio"]
+
+
+@pytest.mark.looptime(noop_cycles=30)
+@pytest.mark.parametrize(("query", "patience"), [({}, 20), ({"inactivity_timeout": 180}, 180)])
+async def test_a_client_that_says_nothing_is_let_go(query: dict[str, Any], patience: float) -> None:
+    async with Simulator(voice="tones") as sim:
+        heard = await talk(sim, [BEGIN], **query)
+    assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
+    (message,) = heard.messages
+    assert message["code"] == 1008
+    assert message["message"].startswith(
+        f"Have not received a new text input within the timeout of {patience:.1f} seconds. Streaming input terminated."
+    )
+    assert heard.reason is not None
+    assert message["message"].startswith(heard.reason)
+    (entry,) = sim.ledger
+    assert entry.ending is Ending.REFUSED
+    assert entry.ended is not None
+    assert patience <= entry.ended - entry.received < patience + 1
+
+
+@pytest.mark.looptime(noop_cycles=30)
+@pytest.mark.parametrize("blank", [{"text": " "}, {"text": "", "context_id": "a"}])
+async def test_a_blank_keeps_it_alive(blank: dict[str, str]) -> None:
+    multi = "context_id" in blank
+    begin = {"text": "Hello ", **({"context_id": "a"} if multi else {})}
+    async with Simulator(voice="tones") as sim, aiohttp.ClientSession(headers=KEY) as session:
+        async with session.ws_connect(address(sim, multi)) as socket:
+            await say(socket, begin)
+            for _ in range(5):
+                await asyncio.sleep(15)
+                await say(socket, blank)
+            await say(socket, {"context_id": "a", "flush": True} if multi else END)
+            assert (await socket.receive_json())["audio"]
+        assert sim.ledger.charged == len("Hello ")
+
+
+async def test_the_key_may_come_in_three_ways() -> None:
+    async with Simulator(voice="tones", keys=("good",)) as sim:
+        ways: list[tuple[dict[str, str], dict[str, Any], dict[str, str]]] = [
+            ({"xi-api-key": "good"}, {}, {}),
+            ({}, {"authorization": "Bearer good"}, {}),
+            ({}, {}, {"xi-api-key": "good"}),
+            ({}, {}, {"xi_api_key": "good"}),
+        ]
+        for headers, query, first in ways:
+            heard = await talk(sim, [{**BEGIN, **first}, {"text": "Hi "}, END], headers=headers, **query)
+            assert heard.words() == ["Hi"]
+
+
+@pytest.mark.parametrize("way", ["header", "query", "message", "none"])
+async def test_a_bad_key_is_told_in_a_message(way: str) -> None:
+    async with Simulator(voice="tones", keys=("good",)) as sim:
+        headers = {"xi-api-key": "bad"} if way == "header" else {}
+        query: dict[str, Any] = {"authorization": "bad"} if way == "query" else {}
+        first = {**BEGIN, **({"xi-api-key": "bad"} if way == "message" else {})}
+        heard = await talk(sim, [first], headers=headers, **query)
+        await sim.idle()
+    assert heard.code == 1008
+    assert heard.messages[0]["code"] == 1008
+    assert heard.error == ("needs_authorization" if way == "none" else "invalid_api_key")
+    assert (sim.ledger[-1].status, sim.ledger[-1].ending) == (101, Ending.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"voice": "nobody"}, "voice_not_found"),
+        ({"model_id": "eleven_nothing"}, "model_not_found"),
+        ({"model_id": "eleven_v3"}, "unsupported_model"),
+        *(
+            ({"output_format": name}, "invalid_parameters")
+            for name in ("wav_16000", "mp3_24000_48", "pcm_32000", "pcm_48000", "mp4")
+        ),
+        ({"inactivity_timeout": 181}, "invalid_parameters"),
+        ({"inactivity_timeout": "long"}, "invalid_parameters"),
+        ({"auto_mode": "perhaps"}, "invalid_parameters"),
+        ({"seed": -1}, "invalid_parameters"),
+    ],
+)
+async def test_what_the_vendor_has_not_is_refused(sim: Simulator, asked: dict[str, Any], error: str) -> None:
+    heard = await talk(sim, [], **asked)
+    assert (heard.code, heard.error) == (1008, error)
+    await sim.idle()
+    assert (sim.ledger[-1].ending, sim.ledger.charged) == (Ending.REFUSED, 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("no json", "invalid_input_message"),
+        (b"bytes", "invalid_input_message"),
+        ({}, "invalid_input_message"),
+        ({"text": 5}, "invalid_input_message"),
+        ({"text": " ", "flush": "yes"}, "invalid_input_message"),
+        ({"text": " ", "generation_config": {"chunk_length_schedule": [49]}}, "invalid_input_message"),
+        ({"text": " ", "generation_config": {"chunk_length_schedule": [501]}}, "invalid_input_message"),
+        ({"text": " ", "voice_settings": {"stability": 2}}, "invalid_voice_settings"),
+    ],
+)
+@pytest.mark.parametrize("multi", [False, True])
+async def test_what_makes_no_sense_is_refused(sim: Simulator, message: Any, error: str, multi: bool) -> None:
+    heard = await talk(sim, [message], multi=multi)
+    assert (heard.code, heard.error) == (1008, error)
+
+
+async def test_null_is_as_good_as_absent(sim: Simulator) -> None:
+    begin = {"text": " ", "voice_settings": None, "generation_config": None, "flush": None}
+    assert (await talk(sim, [begin, {"text": "Hi ", "flush": None}, END])).words() == ["Hi"]
+
+
+async def test_contexts_do_not_mix(sim: Simulator) -> None:
+    texts = {name: f"This is what {name} has to say. " for name in ("anna", "ben", "cleo")}
+    said: list[dict[str, Any]] = [
+        {"text": text, "context_id": name, "voice_settings": {"speed": 1.0}} for name, text in texts.items()
+    ]
+    flush: list[dict[str, Any]] = [{"context_id": name, "flush": True} for name in texts]
+    close: list[dict[str, Any]] = [{"context_id": name, "close_context": True} for name in texts]
+    heard = await talk(sim, [*said, *flush, *close, {"close_socket": True}], multi=True)
+    assert heard.code == 1000
+    for name, text in texts.items():
+        assert heard.words(name) == text.split()
+    finals = [message for message in heard.messages if message.get("isFinal")]
+    assert sorted(message["contextId"] for message in finals) == sorted(texts)
+    assert all(set(message) == {"isFinal", "contextId"} for message in finals)
+    assert sim.ledger.charged == sum(map(len, texts.values()))
+
+
+async def test_closing_a_context_finishes_what_was_flushed_and_drops_the_rest(sim: Simulator) -> None:
+    said: list[dict[str, Any]] = [
+        {"text": "This is heard. ", "context_id": "a", "flush": True},
+        {"text": "This is not. ", "context_id": "a"},
+    ]
+    heard = await talk(sim, [*said, {"context_id": "a", "close_context": True}, {"close_socket": True}], multi=True)
+    assert heard.words("a") == ["This", "is", "heard."]
+    assert sim.ledger.charged == len("This is heard. ")
+
+
+async def test_the_name_of_a_closed_context_is_free_again(sim: Simulator) -> None:
+    again: list[dict[str, Any]] = [
+        {"text": "First. ", "context_id": "a", "voice_settings": {}, "flush": True},
+        {"context_id": "a", "close_context": True},
+        {"text": "Second. ", "context_id": "a", "voice_settings": {}, "flush": True},
+        {"close_socket": True},
+    ]
+    heard = await talk(sim, again, multi=True)
+    assert sorted(heard.words("a")) == ["First.", "Second."]
+    assert sum(bool(message.get("isFinal")) for message in heard.messages) == 2
+
+
+async def test_a_context_without_a_name_has_one(sim: Simulator) -> None:
+    heard = await talk(sim, [{"text": "Hi ", "flush": True}, {"close_socket": True}], multi=True)
+    assert heard.words("default") == ["Hi"]
+
+
+async def test_voice_settings_come_first_or_never(sim: Simulator) -> None:
+    settings = {"voice_settings": {"stability": 0.5}}
+    again = [{"text": "Hi ", "context_id": "a", **settings}, {"text": "there ", "context_id": "a", **settings}]
+    heard = await talk(sim, again, multi=True)
+    assert (heard.code, heard.error) == (1008, "invalid_voice_settings")
+
+
+async def test_the_single_websocket_takes_voice_settings_at_any_time(sim: Simulator) -> None:
+    settings = {"voice_settings": {"stability": 0.5}}
+    assert (await talk(sim, [{**BEGIN, **settings}, {"text": "Hi ", **settings}, END])).words() == ["Hi"]
+
+
+async def test_five_contexts_and_no_more(sim: Simulator) -> None:
+    heard = await talk(sim, [{"text": "Hi ", "context_id": str(number)} for number in range(6)], multi=True)
+    assert heard.code == 1008
+    assert heard.messages[0]["message"] == "Maximum simultaneous contexts exceeded (5)"
+
+
+async def test_credit_goes_when_text_is_spoken(sim: Simulator) -> None:
+    await talk(sim)
+    assert sim.credit.used == sim.ledger.charged == len(TEXT) + 1
+    await sim.idle()
+    entry = sim.ledger[-1]
+    assert (entry.charged, entry.characters, entry.ending) == (len(TEXT) + 1, len(TEXT) + 1, Ending.COMPLETED)
+    assert entry.audio_sent > 1
+
+
+async def test_without_credit_the_single_websocket_says_so() -> None:
+    async with Simulator(voice="tones", character_limit=10) as sim:
+        heard = await talk(sim)
+        assert (heard.code, heard.error, sim.ledger.charged) == (1008, "quota_exceeded", 0)
+
+
+async def test_without_credit_the_multi_context_websocket_only_ends() -> None:
+    async with Simulator(voice="tones", character_limit=10) as sim:
+        said = [{"text": TEXT, "context_id": "a", "flush": True}, {"text": "Hi", "context_id": "b", "flush": True}]
+        heard = await talk(sim, [*said, {"close_socket": True}], multi=True)
+    assert (heard.words("a"), heard.words("b"), heard.code) == ([], ["Hi"], 1000)
+    assert {"isFinal": True, "contextId": "a"} in heard.messages
+
+
+async def test_an_open_websocket_takes_no_place_while_it_is_silent() -> None:
+    async with Simulator(voice="tones", concurrency=1) as sim, aiohttp.ClientSession(headers=KEY) as session:
+        async with session.ws_connect(address(sim)) as socket:
+            await say(socket, {"text": "Wait. "})
+            assert (await talk(sim)).words() == WORDS
+            assert (await Client(sim.url).speak()).status == 200
+        assert sim.gate.peak == 1
+
+
+async def test_a_websocket_that_speaks_takes_a_place() -> None:
+    async with Simulator(voice="tones", concurrency=1, queue_seconds=0) as sim:
+        client = Client(sim.url)
+        hanging = asyncio.create_task(client.speak(fault="hang"))
+        await until(lambda: sim.gate.running == 1)
+        heard = await talk(sim)
+        assert (heard.code, heard.error) == (1008, "concurrent_limit_exceeded")
+        hanging.cancel()
+
+
+async def test_a_client_that_leaves_has_paid_for_what_was_begun() -> None:
+    async with Simulator(voice="tones", real_time_factor=1.0) as sim, aiohttp.ClientSession(headers=KEY) as session:
+        async with session.ws_connect(address(sim)) as socket:
+            for message in WHOLE_TEXT:
+                await say(socket, message)
+            assert (await socket.receive_json())["audio"]
+        await sim.idle()
+        assert (sim.ledger[-1].ending, sim.ledger.charged) == (Ending.CLIENT_LEFT, len(TEXT) + 1)
+        assert sim.gate.running == 0
+
+
+async def test_a_client_that_leaves_when_all_is_said_has_had_everything(sim: Simulator) -> None:
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
+        await say(socket, {"text": "Hi ", "flush": True})
+        assert (await socket.receive_json())["audio"]
+        await until(lambda: sim.gate.running == 0)
+    await sim.idle()
+    assert sim.ledger[-1].ending is Ending.COMPLETED
+
+
+@pytest.mark.parametrize("form", ["stream-input", "multi-stream-input"])
+async def test_who_does_not_ask_for_a_websocket_finds_nothing(client: Client, form: str) -> None:
+    assert (await client.get(f"/v1/text-to-speech/{GEORGE}/{form}")).status == 404
+
+
+async def test_it_ends_with_websockets_open() -> None:
+    async with aiohttp.ClientSession(headers=KEY) as session:
+        async with Simulator(voice="tones") as sim:
+            socket = await session.ws_connect(address(sim))
+            await say(socket, BEGIN)
+            await until(lambda: len(sim.ledger) == 1)
+        assert sim.ledger[-1].ending is Ending.CLOSED
+        assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+        await socket.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
