@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,18 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
     assert ended.status == 2
     assert f"port {port} cannot be had" in ended.err
     assert "--port" in ended.err
+
+
+def test_a_client_can_trust_it(shell: Shell) -> None:
+    process = shell.start("sim", "--port", "0", "--tls")
+    assert process.stdout is not None
+    told = {}
+    while "trust" not in told:  # a line is a name and what it is the name of
+        name, value, *_ = process.stdout.readline().decode().split()
+        told[name] = value
+    trusted = ssl.create_default_context(cafile=told["trust"])
+    with urllib.request.urlopen(told["ledger"], context=trusted) as answer:
+        assert json.load(answer)["requests"] == []
+    assert told["ledger"].startswith("https://")
+    assert stopped(process, signal.SIGINT).status == 0
+    assert not Path(told["trust"]).exists()

@@ -129,6 +129,7 @@ def sim(
     profile: Annotated[
         str | None, typer.Option(help="A ready-made one, such as outage, brownout or hang.", show_default=False)
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https and wss; it tells which CA file to trust.")] = False,
     debug: Debug = False,
 ) -> None:
     """A vendor that fails on command, to point your own client at. Ctrl-C ends it.
@@ -150,4 +151,4 @@ def sim(
     with reported(debug):
         from steadyvoice.cli.sim import sim as serve
 
-        raise typer.Exit(serve(port, script, profile))
+        raise typer.Exit(serve(port, script, profile, tls=tls))

@@ -9,11 +9,11 @@ from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.simulator import ScriptError, run
 
 
-def sim(port: int, script: Path | None, profile: str | None) -> Status:
+def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = False) -> Status:
     """Serve until Ctrl-C. Raises UsageProblem for what cannot be played, or a port that cannot be had."""
     try:
         # Whoever reads this from a pipe needs the address now.
-        run(port, script=script, profile=profile, show=partial(print, flush=True))
+        run(port, script=script, profile=profile, tls=tls, show=partial(print, flush=True))
     except BrokenPipeError:
         raise
     except (ScriptError, ValueError) as error:

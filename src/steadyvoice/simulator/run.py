@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from steadyvoice.simulator import profiles
 from steadyvoice.simulator.faults import Fault
@@ -22,13 +23,16 @@ def run(
     host: str = "127.0.0.1",
     script: Path | None = None,
     profile: str | None = None,
+    tls: bool = False,
     show: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted or terminated. `show` is given lines for people.
 
-    Raises ScriptError for a script or profile that cannot be played, OSError when the port is taken.
+    Raises ScriptError for a script or profile that cannot be played, ValueError when TLS cannot be had, OSError when
+    the port is taken.
     """
-    asyncio.run(serve(Simulator(chosen(script, profile), host=host, port=port), show))
+    settings: dict[str, Any] = {"tls": True} if tls else {}  # a script may ask for it as well
+    asyncio.run(serve(Simulator(chosen(script, profile), host=host, port=port, **settings), show))
 
 
 def chosen(script: Path | None, profile: str | None) -> Script:
@@ -60,9 +64,16 @@ def greeting(simulator: Simulator) -> list[str]:
         f"  OpenAI      {simulator.url}/v1",
         f"  ledger      {simulator.url}/sim/ledger",
         f"  faults      {simulator.url}/sim/faults  (GET, POST, PUT, DELETE), or on one request: x-sim-fault: stall",
+        *_trust(simulator),
         *(f"  {_line(fault)}" for fault in script.faults),
         "Any API key will do. Ctrl-C ends it." if not simulator.settings.keys else "Ctrl-C ends it.",
     ]
+
+
+def _trust(simulator: Simulator) -> list[str]:
+    if simulator.ca_file is None:
+        return []
+    return [f"  trust       {simulator.ca_file}  (SSL_CERT_FILE for Python, NODE_EXTRA_CA_CERTS for Node)"]
 
 
 def _line(fault: Fault) -> str:

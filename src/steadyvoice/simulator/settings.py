@@ -18,6 +18,7 @@ class Settings:
     Without `keys`, any API key will do. `voices` and `models` are ids that are known besides the vendors' own.
     """
 
+    tls: bool = False  # https and wss, with a certificate made at start
     voice: VoiceEngine = "auto"  # speech where eSpeak NG is installed, tones elsewhere
     seed: int = 0  # of the voice and of chance
     real_time_factor: float = 0.0  # seconds taken to send a second of audio; 0 is as fast as it goes

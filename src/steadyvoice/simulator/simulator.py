@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from steadyvoice.simulator.account import Credit, Gate
+from steadyvoice.simulator.certificates import Certificates
 from steadyvoice.simulator.control import Control
 from steadyvoice.simulator.doors import Doors
 from steadyvoice.simulator.faults import Faults
@@ -36,7 +38,8 @@ class Simulator:
     `settings` are fields of Settings, laid over the script's. `clock` gives the seconds that the ledger and the
     faults' times count; it is the event loop's unless told otherwise. Delays are always the event loop's.
 
-    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings.
+    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings; entering it,
+    ValueError when `tls` is asked for and cannot be had.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Simulator:
         self._port = port
         self._clock = clock
         self._began = 0.0
+        self._certificates: Certificates | None = None
         self._visits: set[asyncio.Task[Any]] = set()
         self._closing = False
         self.faults = Faults(self._now, Random(self.settings.seed))
@@ -63,7 +67,12 @@ class Simulator:
     def url(self) -> str:
         """Where it listens; the `base_url` for ElevenLabs. OpenAI's ends in /v1."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'https' if self.settings.tls else 'http'}://{host}:{self._port}"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """With TLS, where the certificate of the authority is (PEM) that clients have to trust; while it runs."""
+        return self._certificates.ca_file if self._certificates else None
 
     @property
     def credit(self) -> Credit:
@@ -83,6 +92,8 @@ class Simulator:
     async def __aenter__(self) -> Self:
         self._clock = self._clock or asyncio.get_running_loop().time
         self._began = self._clock()
+        if self.settings.tls:
+            self._certificates = Certificates(self._host)
         self._engine = engine_for(self.settings.voice)
         self._vendor = Vendor.of(self.settings, self._engine, self.faults, self.ledger)
         self.faults.add(*self.script.faults)
@@ -100,6 +111,8 @@ class Simulator:
         await self.idle()
         await self._runner.cleanup()
         await self._engine.aclose()
+        if self._certificates:
+            self._certificates.close()
 
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._followed], client_max_size=_LONGEST_BODY)
@@ -108,7 +121,8 @@ class Simulator:
         # Cancellation is how a visit learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self._host, self._port)
+        context = self._certificates.context() if self._certificates else None
+        self._site = web.TCPSite(self._runner, self._host, self._port, ssl_context=context)
         await self._site.start()
         self._port = self._runner.addresses[0][1]
 
