@@ -32,6 +32,12 @@ def test_the_words_of_the_domain_need_nothing_from_outside() -> None:
     assert [str(each) for each in found if is_foreign(each)] == []
 
 
+def test_nobody_leans_on_a_vendors_own_client() -> None:
+    packages = {each.imported.partition(".")[0] for each in all_imports()}
+    assert {"aiohttp", "pydantic"} <= packages
+    assert packages.isdisjoint({"elevenlabs", "openai", "httpx", "httpx2", "requests", "websockets"})
+
+
 @pytest.mark.parametrize(
     ("module", "source", "said"),
     [

@@ -15,7 +15,7 @@ import steadyvoice
 
 NAMES = [name for name in steadyvoice.__all__ if name != "__version__"]
 
-THIRD_PARTIES = ("aiohttp", "anyio", "av", "pydantic", "rich", "typer")
+THIRD_PARTIES = ("aiohttp", "anyio", "av", "elevenlabs", "httpx", "httpx2", "openai", "pydantic", "rich", "typer")
 
 
 def shown_to_type_checkers() -> Iterator[tuple[str, str]]:

@@ -202,8 +202,18 @@ async def test_voices_models_and_the_account_are_listed() -> None:
         hints: dict[str, Any] = {"language_code": "de", "previous_text": "So."}
         assert (await client.speak(STREAM.replace(GEORGE, "mine"), model_id="eleven_v9", **hints)).status == 200
         user = (await client.get("/v1/user")).json
-        assert user["subscription"] == (await client.get("/v1/user/subscription")).json
+        assert user["subscription"].items() <= (await client.get("/v1/user/subscription")).json.items()
         assert user["subscription"]["character_count"] == len(TEXT)
+
+
+async def test_one_voice_can_be_asked_for_and_some_be_looked_for(sim: Simulator, client: Client) -> None:
+    assert (await client.get(f"/v1/voices/{GEORGE}")).json["name"] == "George"
+    assert (await client.get("/v1/voices/nobody")).json["detail"]["code"] == "voice_not_found"
+    page = (await client.get("/v2/voices?page_size=2")).json
+    assert (len(page["voices"]), page["has_more"]) == (2, True)
+    refused = await client.get("/v2/voices?page_size=0")
+    assert (refused.status, refused.json["detail"][0]["loc"]) == (422, ["query", "page_size"])
+    assert [entry.endpoint for entry in sim.ledger] == ["voices"] * 4
 
 
 async def test_a_path_nobody_keeps(client: Client) -> None:

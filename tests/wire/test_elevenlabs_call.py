@@ -22,7 +22,17 @@ from steadyvoice.wire.elevenlabs import (
     speech_path,
 )
 from steadyvoice.wire.elevenlabs_account import Subscription, read_subscription, subscription_body, user_body
-from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts, models_body, voices_body
+from steadyvoice.wire.elevenlabs_models import (
+    MODELS,
+    VOICES,
+    VoiceSearch,
+    found_voices_body,
+    model_facts,
+    models_body,
+    read_voice_search,
+    voice_body,
+    voices_body,
+)
 from steadyvoice.wire.issues import UnreadableRequestError
 
 PCM = AudioFormat.parse("pcm_24000")
@@ -205,9 +215,34 @@ def test_a_model_nobody_knows_gets_the_smallest_limit_and_no_hints() -> None:
 def test_models_and_voices_are_listed_in_the_vendors_shape() -> None:
     assert {model["model_id"] for model in models_body()} == set(MODELS)
     assert all(model["can_do_text_to_speech"] for model in models_body())
-    assert {"voice_id": VOICES["George"], "name": "George", "category": "premade"} in voices_body()["voices"]
-    assert voices_body(version=2)["total_count"] == len(VOICES)
-    assert "has_more" not in voices_body()
+    assert voice_body("George", VOICES["George"]) in voices_body()["voices"]
+    assert found_voices_body(VoiceSearch())["voices"] == voices_body()["voices"]
+
+
+@given(names=st.sets(st.sampled_from("abcdefgh"), max_size=8), size=st.integers(1, 10))
+def test_turning_the_pages_shows_every_voice_once(names: set[str], size: int) -> None:
+    voices = {name: f"id-{name}" for name in names}
+    page = found_voices_body(VoiceSearch(page_size=size), voices)
+    seen = page["voices"]
+    while page["has_more"]:
+        assert len(page["voices"]) == size
+        page = found_voices_body(VoiceSearch(page_size=size, next_page_token=page["next_page_token"]), voices)
+        seen = seen + page["voices"]
+    assert (page["next_page_token"], page["total_count"]) == (None, len(names))
+    assert seen == voices_body(voices)["voices"]
+
+
+def test_voices_are_found_by_a_part_of_their_name_and_by_id() -> None:
+    wanted = read_voice_search([("search", "GEOR"), ("page_size", "5")])
+    assert [voice["name"] for voice in found_voices_body(wanted)["voices"]] == ["George"]
+    wanted = read_voice_search([("voice_ids", VOICES["Bill"]), ("voice_ids", VOICES["Adam"])])
+    assert {voice["name"] for voice in found_voices_body(wanted)["voices"]} == {"Bill", "Adam"}
+
+
+@pytest.mark.parametrize("size", ["0", "101", "-1", "ten", "²", ""])
+def test_a_page_of_an_impossible_size_is_refused(size: str) -> None:
+    with pytest.raises(UnreadableRequestError, match="page_size"):
+        read_voice_search([("page_size", size)])
 
 
 @given(count=st.integers(0, 10**6), limit=st.integers(0, 10**6), extension=st.integers(0, 10**6))
@@ -216,7 +251,7 @@ def test_a_subscription_survives_the_wire_and_knows_what_is_left(count: int, lim
 
     assert read_subscription(subscription_body(mine)) == mine
     assert mine.remaining == max(limit + extension - count, 0)
-    assert user_body("u", mine)["subscription"] == subscription_body(mine)
+    assert read_subscription(user_body("u", mine)["subscription"]) == mine
 
 
 def test_an_unlimited_subscription_has_no_remainder() -> None:

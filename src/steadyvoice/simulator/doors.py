@@ -10,16 +10,20 @@ from aiohttp import web
 
 from steadyvoice.simulator import elevenlabs, openai
 from steadyvoice.simulator.answer import Answer, json_answer
+from steadyvoice.simulator.elevenlabs import unknown_voice
 from steadyvoice.simulator.faults import Call
 from steadyvoice.simulator.order import Order
+from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.simulator.visit import Visit
 from steadyvoice.wire import elevenlabs as elevenlabs_wire
 from steadyvoice.wire import elevenlabs_account, elevenlabs_models
 from steadyvoice.wire import openai as openai_wire
 from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.issues import UnreadableRequestError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Document = Callable[[web.Request], Any]
 
 
 class Doors:
@@ -34,11 +38,12 @@ class Doors:
             web.post(f"{elevenlabs_wire.SPEECH_PATH}/{{voice}}{form.value}", partial(self._speak, form))
             for form in Form
         ]
-        documents: dict[str, Callable[[], Any]] = {
-            elevenlabs_wire.VOICES_PATH: self._voices,
-            elevenlabs_wire.VOICES_V2_PATH: partial(self._voices, version=2),
-            elevenlabs_wire.USER_PATH: lambda: elevenlabs_account.user_body("simulator", self._subscription),
-            elevenlabs_wire.SUBSCRIPTION_PATH: lambda: elevenlabs_account.subscription_body(self._subscription),
+        documents: dict[str, Document] = {
+            elevenlabs_wire.VOICES_PATH: lambda _: elevenlabs_models.voices_body(self._voices),
+            elevenlabs_wire.VOICES_V2_PATH: self._voices_found,
+            f"{elevenlabs_wire.VOICES_PATH}/{{voice}}": self._voice,
+            elevenlabs_wire.USER_PATH: lambda _: elevenlabs_account.user_body("simulator", self._subscription),
+            elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_account.subscription_body(self._subscription),
         }
         lists = [_get(path, partial(self._list, _endpoint(path), document)) for path, document in documents.items()]
         return [
@@ -75,10 +80,10 @@ class Doors:
 
         return await Visit(self._vendor, request, self._vendor.openai, openai.ENDPOINT).serve(answer)
 
-    async def _list(self, endpoint: str, document: Callable[[], Any], request: web.Request) -> web.StreamResponse:
+    async def _list(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def answer(visit: Visit) -> Answer:
             visit.befall(Call(endpoint))
-            return json_answer(document())
+            return json_answer(document(request))
 
         return await Visit(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(answer)
 
@@ -98,18 +103,33 @@ class Doors:
     def _subscription(self) -> elevenlabs_account.Subscription:
         return self._vendor.credit.subscription
 
-    def _voices(self, version: int = 1) -> dict[str, Any]:
+    @property
+    def _voices(self) -> dict[str, str]:
         own = {f"Voice {number}": voice for number, voice in enumerate(self._vendor.settings.voices, start=1)}
-        return elevenlabs_models.voices_body({**elevenlabs_models.VOICES, **own}, version=version)
+        return {**elevenlabs_models.VOICES, **own}
 
-    def _elevenlabs_models(self) -> list[dict[str, Any]]:
+    def _voices_found(self, request: web.Request) -> dict[str, Any]:
+        try:
+            wanted = elevenlabs_models.read_voice_search(list(request.query.items()))
+        except UnreadableRequestError as error:
+            raise RefusedError(Refusal(status=422, issues=error.issues)) from error
+        return elevenlabs_models.found_voices_body(wanted, self._voices)
+
+    def _voice(self, request: web.Request) -> dict[str, Any]:
+        wanted = request.match_info["voice"]
+        for name, voice_id in self._voices.items():
+            if voice_id == wanted:
+                return elevenlabs_models.voice_body(name, voice_id)
+        raise RefusedError(unknown_voice(wanted))
+
+    def _elevenlabs_models(self, request: web.Request) -> list[dict[str, Any]]:
         own = [elevenlabs_models.model_facts(model) for model in self._vendor.settings.models]
         return elevenlabs_models.models_body([*elevenlabs_models.MODELS.values(), *own])
 
 
 def _endpoint(path: str) -> str:
-    """The path without its version."""
-    return path.split("/", 2)[2]
+    """The path without its version, and without a voice."""
+    return path.split("/", 2)[2].removesuffix("/{voice}")
 
 
 def _get(path: str, handler: Handler) -> web.RouteDef:

@@ -99,8 +99,7 @@ class ElevenLabsDialect:
 
     def _check_voice(self, voice: str) -> None:
         if voice not in self._voices:
-            message = f"A voice with voice_id {voice} was not found."
-            raise RefusedError(Refusal("voice_not_found", message, param="voice_id"))
+            raise RefusedError(unknown_voice(voice))
 
     def _check_known(self, model: str) -> None:
         if model not in self._models:
@@ -147,6 +146,11 @@ class ElevenLabsDialect:
 def endpoint(form: Form) -> str:
     """How faults and the ledger call a synthesis."""
     return f"text-to-speech{form.value}"
+
+
+def unknown_voice(voice: str) -> Refusal:
+    """Refuse a voice that the account does not have."""
+    return Refusal("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
 
 
 def unknown_path(request_id: str) -> Answer:

@@ -46,7 +46,27 @@ def read_subscription(document: Mapping[str, Any]) -> Subscription:
 
 
 def subscription_body(subscription: Subscription) -> dict[str, Any]:
-    """Write it as the vendor does."""
+    """Answer `GET /v1/user/subscription`."""
+    return {**_plan(subscription), "next_invoice": None, "open_invoices": [], "has_open_invoices": False}
+
+
+def user_body(user_id: str, subscription: Subscription) -> dict[str, Any]:
+    """Answer `GET /v1/user`."""
+    return {
+        "user_id": user_id,
+        "workspace_id": user_id,  # somebody who shares it with nobody
+        "subscription": _plan(subscription),
+        "is_new_user": False,
+        "can_use_delayed_payment_methods": False,
+        "is_onboarding_completed": True,
+        "is_onboarding_checklist_completed": True,
+        "created_at": 0,
+        "seat_type": "workspace_admin",
+    }
+
+
+def _plan(subscription: Subscription) -> dict[str, Any]:
+    """What both answers tell of it, by the names that the vendor's SDKs require."""
     may_extend = subscription.unlimited or subscription.extension > 0
     return {
         "tier": subscription.tier,
@@ -57,24 +77,17 @@ def subscription_body(subscription: Subscription) -> dict[str, Any]:
         "allowed_to_extend_character_limit": may_extend,
         "next_character_count_reset_unix": subscription.next_reset_unix,
         "voice_slots_used": 0,
+        "professional_voice_slots_used": 0,
+        "professional_voice_slots_used_in_workspace": 0,
         "voice_limit": 10,
+        "voice_add_edit_counter": 0,
+        "professional_voice_limit": 0,
+        "can_extend_voice_limit": False,
+        "can_use_instant_voice_cloning": False,
+        "can_use_professional_voice_cloning": False,
         "currency": "usd",
         "status": subscription.status,
         "billing_period": "monthly_period",
         "character_refresh_period": "monthly_period",
         "current_overage": {"amount": "0", "currency": "usd"},
-    }
-
-
-def user_body(user_id: str, subscription: Subscription) -> dict[str, Any]:
-    """Answer `GET /v1/user`."""
-    return {
-        "user_id": user_id,
-        "subscription": subscription_body(subscription),
-        "is_new_user": False,
-        "can_use_delayed_payment_methods": False,
-        "is_onboarding_completed": True,
-        "is_onboarding_checklist_completed": True,
-        "created_at": 0,
-        "seat_type": "workspace_admin",
     }

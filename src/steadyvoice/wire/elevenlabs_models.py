@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ VOICES: Mapping[str, str] = {
     "Adam": "pNInz6obpgDQGcFmaJgB",
 }
 
+MOST_VOICES = 100
+"""On one page of `GET /v2/voices`."""
+
 _SHORTEST_LIMIT = min(model.max_characters for model in MODELS.values())
 
 
@@ -76,20 +81,88 @@ def models_body(models: Iterable[Model] = tuple(MODELS.values())) -> list[dict[s
         {
             "model_id": model.model_id,
             "name": model.model_id.replace("_", " ").title(),
+            "description": "",
+            "can_be_finetuned": False,
             "can_do_text_to_speech": True,
+            "can_do_voice_conversion": False,
+            "can_use_style": True,
+            "can_use_speaker_boost": True,
+            "serves_pro_voices": False,
+            "requires_alpha_access": False,
             "max_characters_request_free_user": model.max_characters,
             "max_characters_request_subscribed_user": model.max_characters,
             "maximum_text_length_per_request": model.max_characters,
             "token_cost_factor": 1.0,
+            "model_rates": {"character_cost_multiplier": 1.0},
+            "concurrency_group": "standard",
             "languages": [{"language_id": "en", "name": "English"}],
         }
         for model in models
     ]
 
 
-def voices_body(voices: Mapping[str, str] = VOICES, *, version: int = 1) -> dict[str, Any]:
-    """Answer `GET /v1/voices` or, with its page fields, `GET /v2/voices`. `voices` maps names to ids."""
-    listed = [{"voice_id": voice_id, "name": name, "category": "premade"} for name, voice_id in voices.items()]
-    if version == 1:
-        return {"voices": listed}
-    return {"voices": listed, "has_more": False, "total_count": len(listed), "next_page_token": None}
+def voice_body(name: str, voice_id: str) -> dict[str, Any]:
+    """Answer `GET /v1/voices/{voice_id}`. What a stock voice has none of is told as null, as the vendor does."""
+    return {
+        "voice_id": voice_id,
+        "name": name,
+        "category": "premade",
+        "labels": {},
+        "description": None,
+        "preview_url": None,
+        "samples": None,
+        "settings": None,
+        "sharing": None,
+        "available_for_tiers": [],
+        "high_quality_base_model_ids": [],
+        "verified_languages": None,
+        "is_owner": False,
+        "is_legacy": False,
+        "is_mixed": False,
+        "created_at_unix": None,
+    }
+
+
+def voices_body(voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
+    """Answer `GET /v1/voices`. `voices` maps names to ids."""
+    return {"voices": [voice_body(name, voice_id) for name, voice_id in voices.items()]}
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSearch:
+    """Which voices a client looks for, and how many at once; None is all."""
+
+    search: str = ""  # in names
+    voice_ids: Sequence[str] = ()
+    page_size: int | None = None
+    next_page_token: str | None = None  # as the page before told it
+
+
+def read_voice_search(query: Sequence[tuple[str, str]]) -> VoiceSearch:
+    """Read the query of `GET /v2/voices`. Raises UnreadableRequestError, which a server answers with a 422."""
+    told = dict(query)
+    size = told.get("page_size")
+    if size is not None and not (size.isascii() and size.isdigit() and 1 <= int(size) <= MOST_VOICES):
+        expected = f"Input should be an integer from 1 to {MOST_VOICES}"
+        raise UnreadableRequestError([Issue("int_parsing", ("query", "page_size"), expected, size)])
+    ids = tuple(value for name, value in query if name == "voice_ids")
+    return VoiceSearch(told.get("search", ""), ids, int(size) if size else None, told.get("next_page_token"))
+
+
+def found_voices_body(wanted: VoiceSearch, voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
+    """Answer `GET /v2/voices` with one page of what was found. A token that we never gave starts from the beginning."""
+    found = [
+        voice_body(name, voice_id)
+        for name, voice_id in voices.items()
+        if wanted.search.casefold() in name.casefold() and (not wanted.voice_ids or voice_id in wanted.voice_ids)
+    ]
+    ids = [voice["voice_id"] for voice in found]
+    begin = ids.index(wanted.next_page_token) if wanted.next_page_token in ids else 0
+    end = len(found) if wanted.page_size is None else begin + wanted.page_size
+    token = ids[end] if end < len(ids) else None  # the first of the next page
+    return {
+        "voices": found[begin:end],
+        "has_more": token is not None,
+        "total_count": len(found),
+        "next_page_token": token,
+    }

@@ -21,7 +21,7 @@ MODELS_PATH = "/v1/models"
 MAX_CHARACTERS = 4096
 SLOWEST, FASTEST = 0.25, 4.0
 
-MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
+MODELS = ("gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1", "tts-1-hd")
 VOICES = (
     *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
     *("nova", "sage", "shimmer", "verse", "marin", "cedar"),

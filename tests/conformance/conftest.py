@@ -1,0 +1,50 @@
+"""A simulator for each story, and the vendors' own clients to speak to it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import httpx2
+import openai
+import pytest
+from elevenlabs import AsyncElevenLabs, ElevenLabs
+
+from .background import KEY, Background, in_the_background
+
+
+@pytest.fixture(scope="session")
+def certificates() -> ssl.SSLContext:
+    """Loaded once: it is most of what making a client takes, and nothing here is encrypted."""
+    return ssl.create_default_context()
+
+
+@pytest.fixture
+def sim() -> Iterator[Background]:
+    with in_the_background() as background:
+        yield background
+
+
+@pytest.fixture
+def eleven(sim: Background, certificates: ssl.SSLContext) -> Iterator[ElevenLabs]:
+    with httpx.Client(verify=certificates, timeout=30) as http:
+        yield ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
+
+
+@pytest.fixture
+async def async_eleven(sim: Background, certificates: ssl.SSLContext) -> AsyncIterator[AsyncElevenLabs]:
+    async with httpx.AsyncClient(verify=certificates, timeout=30) as http:
+        yield AsyncElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
+
+
+@pytest.fixture
+def openai_client(sim: Background, certificates: ssl.SSLContext) -> Iterator[openai.OpenAI]:
+    with httpx2.Client(verify=certificates, timeout=30) as http:
+        yield openai.OpenAI(api_key=KEY, base_url=f"{sim.url}/v1", http_client=http)
+
+
+@pytest.fixture
+async def async_openai_client(sim: Background, certificates: ssl.SSLContext) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with httpx2.AsyncClient(verify=certificates, timeout=30) as http:
+        yield openai.AsyncOpenAI(api_key=KEY, base_url=f"{sim.url}/v1", http_client=http)

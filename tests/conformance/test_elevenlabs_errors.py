@@ -1,0 +1,238 @@
+"""What ElevenLabs' official Python client makes of refusals and faults, and how often it asks again."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+from elevenlabs import AsyncElevenLabs, ElevenLabs, VoiceSettings
+from elevenlabs.core.api_error import ApiError
+from elevenlabs.errors import UnprocessableEntityError
+
+from steadyvoice.simulator import Ending, Fault, acts, words_in
+from steadyvoice.wire.elevenlabs_errors import CODES
+from steadyvoice.wire.elevenlabs_models import VOICES
+
+from .background import KEY, Background, in_the_background
+
+GEORGE = VOICES["George"]
+TEXT = "Good evening, this is the news."
+WORDS = TEXT.split()
+SOON = 1  # seconds of Retry-After, of which this client reads whole ones only; its own waits are longer
+
+
+def spoken(eleven: ElevenLabs, voice: str = GEORGE, **order: Any) -> bytes:
+    return b"".join(eleven.text_to_speech.convert(voice, **{"text": TEXT, "output_format": "pcm_8000", **order}))
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("form", ["current", "legacy"])
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_is_an_api_error_with_its_status(
+    sim: Background, eleven: ElevenLabs, code: str, form: acts.ErrorForm
+) -> None:
+    sim.will(acts.Refuse(code, form=form))
+    with pytest.raises(ApiError) as refused:
+        spoken(eleven)
+    assert refused.value.status_code == CODES[code].status
+    said = refused.value.body["detail"]["status"]
+    assert said == code or form == "legacy"
+    assert CODES[said].error is CODES[code].error
+    assert refused.value.headers is not None
+    assert refused.value.headers["request-id"] == sim.ledger()[-1].request_id
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 409, 425, 500, 502, 503, 504])
+def test_every_status_is_an_api_error(sim: Background, eleven: ElevenLabs, status: int) -> None:
+    sim.will(acts.Refuse(status=status))
+    with pytest.raises(ApiError) as refused:
+        spoken(eleven)
+    assert refused.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("order", "field"),
+    [({"text": ""}, "text"), ({"output_format": "mp3_1"}, "output_format"), ({"seed": -1}, "seed")],
+)
+def test_what_makes_no_sense_is_an_unprocessable_entity(eleven: ElevenLabs, order: dict[str, Any], field: str) -> None:
+    with pytest.raises(UnprocessableEntityError) as refused:
+        spoken(eleven, **order)
+    (issue,) = refused.value.body["detail"]
+    assert issue["loc"][-1] == field
+    assert {"type", "msg", "input"} <= issue.keys()
+
+
+def test_with_times_it_is_one_too(eleven: ElevenLabs) -> None:
+    with pytest.raises(UnprocessableEntityError):
+        eleven.text_to_speech.convert_with_timestamps(GEORGE, text="")
+    with pytest.raises(UnprocessableEntityError):
+        list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=""))
+    with pytest.raises(UnprocessableEntityError):
+        eleven.voices.search(page_size=1000)
+
+
+@pytest.mark.parametrize(
+    ("voice", "order", "status", "code"),
+    [
+        ("nobody", {}, 404, "voice_not_found"),
+        (GEORGE, {"model_id": "eleven_v0"}, 400, "model_not_found"),
+        (GEORGE, {"text": "a" * 10_001}, 400, "max_character_limit_exceeded"),
+        (GEORGE, {"voice_settings": VoiceSettings(stability=2.0)}, 400, "invalid_voice_settings"),
+    ],
+)
+def test_what_cannot_be_had_says_what(
+    eleven: ElevenLabs, voice: str, order: dict[str, Any], status: int, code: str
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        spoken(eleven, voice, **order)
+    assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (status, code)
+
+
+def test_a_bad_key_and_an_empty_account_share_a_status() -> None:
+    with in_the_background(keys=("right",), character_limit=10) as sim, httpx.Client() as http:
+        for key, code in (("wrong", "invalid_api_key"), ("right", "quota_exceeded")):
+            with pytest.raises(ApiError) as refused:
+                spoken(ElevenLabs(api_key=key, base_url=sim.url, httpx_client=http))
+            assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, code)
+
+
+def test_without_a_key_it_is_told_to_bring_one(sim: Background) -> None:
+    with httpx.Client() as http, pytest.raises(ApiError) as refused:
+        ElevenLabs(api_key=None, base_url=sim.url, httpx_client=http).user.get()
+    assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, "needs_authorization")
+
+
+# Asking again
+
+
+def test_audio_is_asked_for_once_and_times_three_times(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.Refuse("system_busy", retry_after=SOON))
+    with pytest.raises(ApiError):
+        spoken(eleven)
+    assert len(sim.ledger()) == 1
+    with pytest.raises(ApiError):
+        list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT))
+    assert len(sim.ledger()) == 2
+    with pytest.raises(ApiError):
+        eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)
+    assert len(sim.ledger()) == 2 + 3
+    assert sim.charged == 0
+
+
+async def test_the_client_that_awaits_asks_again_too(sim: Background, async_eleven: AsyncElevenLabs) -> None:
+    sim.will(acts.Refuse(status=503, retry_after=SOON))
+    with pytest.raises(ApiError):
+        [chunk async for chunk in async_eleven.text_to_speech.convert(GEORGE, text=TEXT)]
+    assert len(sim.ledger()) == 1
+    sim.will(Fault(acts.Refuse(status=503, retry_after=SOON), times=1))
+    assert (await async_eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)).audio_base_64
+    assert len(sim.ledger()) == 1 + 2
+
+
+def test_told_not_to_it_asks_once(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.Refuse("system_busy", retry_after=SOON))
+    with pytest.raises(ApiError):
+        eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, request_options={"max_retries": 0})
+    assert len(sim.ledger()) == 1
+
+
+# Faults: what a user of this client lives with
+
+
+@pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False)])
+def test_the_official_client_takes_another_body_for_audio(sim: Background, eleven: ElevenLabs, act: acts.Act) -> None:
+    sim.will(act)
+    assert spoken(eleven)[:1] in (b"{", b"<")
+    assert sim.charged == len(TEXT)
+
+
+def test_the_official_client_takes_nothing_for_audio(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.Empty())
+    assert spoken(eleven) == b""
+
+
+@pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
+def test_the_official_client_returns_half_the_audio_in_silence(
+    sim: Background, eleven: ElevenLabs, act: acts.Act
+) -> None:
+    sim.will(act)
+    audio = spoken(eleven)
+    assert audio
+    assert words_in(audio, "pcm_8000") != WORDS
+
+
+def test_a_cut_that_shows_is_an_error_of_its_transport(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.Cut(after=0.5))
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        spoken(eleven)
+    sim.will(acts.WrongLength(factor=2.0))
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+        spoken(eleven)
+    sim.will(acts.Reset(after=0.5))
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        spoken(eleven)
+    assert [entry.ending for entry in sim.ledger()] == [Ending.CUT] * 3
+    assert sim.charged == 3 * len(TEXT)
+
+
+@pytest.mark.parametrize("act", [acts.Hang(), acts.HangAfterHeaders(), acts.Stall(after=0.5)])
+def test_a_silence_ends_at_the_read_timeout_and_is_charged(sim: Background, eleven: ElevenLabs, act: acts.Act) -> None:
+    sim.will(act)
+    with pytest.raises(httpx.ReadTimeout):
+        spoken(eleven, request_options={"timeout_in_seconds": 0.3})
+    assert sim.charged == len(TEXT)
+
+
+def test_a_drip_outlives_every_read_timeout(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.Drip(bytes=400, every=0.05))
+    audio = spoken(eleven, text="Hi", request_options={"timeout_in_seconds": 0.3})
+    entry = sim.ledger()[-1]
+    assert entry.ended is not None
+    assert entry.ended - entry.received > 0.3
+    assert words_in(audio, "pcm_8000") == ["Hi"]
+
+
+def test_half_a_line_with_times_is_dropped_in_silence(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.HalfLine(after=0.5))
+    pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
+    audio = b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces)
+    assert audio
+    assert words_in(audio, "pcm_8000") != WORDS
+
+
+def test_an_error_among_the_lines_is_a_piece_without_audio(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.ErrorLine("quota_exceeded", after=0.5))
+    *pieces, last = eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT)
+    assert all(piece.audio_base_64 for piece in pieces)
+    assert last.audio_base_64 is None
+    assert last.model_dump()["detail"]["code"] == "quota_exceeded"
+
+
+def test_odd_splits_and_gzip_do_no_harm(sim: Background, eleven: ElevenLabs) -> None:
+    for act in (acts.OddSplits(), acts.Gzip()):
+        sim.will(act)
+        assert words_in(spoken(eleven), "pcm_8000") == WORDS
+
+
+def test_who_leaves_early_pays_for_the_whole(sim: Background) -> None:
+    sim.will(acts.Stall(after=0.2))
+    with httpx.Client() as http:
+        eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
+        assert next(iter(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")))
+    assert sim.ledger()[-1].ending is Ending.CLIENT_LEFT
+    assert sim.charged == len(TEXT)
+
+
+def test_one_too_many_at_once_is_refused() -> None:
+    with in_the_background(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
+        eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
+        sim.will(acts.Stall(after=0.2))
+        first = eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")
+        assert next(iter(first))
+        with pytest.raises(ApiError) as refused:
+            spoken(eleven)
+        assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (429, "concurrent_limit_exceeded")

@@ -1,0 +1,182 @@
+"""What OpenAI's official Python client makes of refusals and faults, and how often it asks, and pays, again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from steadyvoice.simulator import Ending, Fault, acts, words_in
+
+from .background import KEY, Background, in_the_background
+
+TEXT = "Good evening, this is the news."
+WORDS = TEXT.split()
+ORDER: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
+AT_ONCE = 0.001  # seconds, as retry-after-ms tells them: the client keeps to them
+
+
+def spoken(client: openai.OpenAI, **more: Any) -> bytes:
+    return client.audio.speech.create(**{**ORDER, **more}).content
+
+
+# Refusals, and how often they are asked for
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "requests"),
+    [
+        (acts.Refuse(status=400), openai.BadRequestError, 1),
+        (acts.Refuse("invalid_api_key"), openai.AuthenticationError, 1),
+        (acts.Refuse(status=403), openai.PermissionDeniedError, 1),
+        (acts.Refuse("model_not_found"), openai.NotFoundError, 1),
+        (acts.Refuse(status=409), openai.ConflictError, 3),
+        (acts.Refuse(status=422), openai.UnprocessableEntityError, 1),
+        (acts.Refuse("rate_limit_exceeded"), openai.RateLimitError, 3),
+        (acts.Refuse("insufficient_quota"), openai.RateLimitError, 3),  # though no waiting will help
+        (acts.Refuse("server_error"), openai.InternalServerError, 3),
+        (acts.Refuse(status=502), openai.InternalServerError, 3),
+        (acts.Refuse(status=503), openai.InternalServerError, 3),
+        (acts.Refuse(status=504), openai.InternalServerError, 3),
+    ],
+)
+def test_every_refusal_has_its_class_and_is_asked_for_so_often(
+    sim: Background, openai_client: openai.OpenAI, act: acts.Refuse, error: type[openai.APIStatusError], requests: int
+) -> None:
+    sim.will(acts.Refuse(act.code, act.status, retry_after=AT_ONCE))
+    with pytest.raises(error) as refused:
+        spoken(openai_client)
+    assert type(refused.value) is error
+    assert (refused.value.code, refused.value.type) == (
+        refused.value.body["code"],  # type: ignore[index]
+        refused.value.body["type"],  # type: ignore[index]
+    )
+    assert act.code in (None, refused.value.code)
+    assert refused.value.request_id == sim.ledger()[-1].request_id
+    assert len(sim.ledger()) == requests
+    assert sim.charged == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "param"),
+    [
+        ({"input": ""}, openai.BadRequestError, "input"),
+        ({"input": "a" * 4097}, openai.BadRequestError, "input"),
+        ({"voice": "nobody"}, openai.BadRequestError, "voice"),
+        ({"speed": 9.0}, openai.BadRequestError, "speed"),
+        ({"response_format": "m4a"}, openai.BadRequestError, "response_format"),
+        ({"model": "tts-0"}, openai.NotFoundError, "model"),
+        ({"model": "tts-1", "stream_format": "sse"}, openai.BadRequestError, "stream_format"),
+    ],
+)
+def test_what_cannot_be_had_names_its_field(
+    openai_client: openai.OpenAI, order: dict[str, Any], error: type[openai.APIStatusError], param: str
+) -> None:
+    with pytest.raises(error) as refused:
+        spoken(openai_client, **order)
+    assert refused.value.param == param
+    assert refused.value.type == "invalid_request_error"
+
+
+def test_a_bad_key_is_an_authentication_error() -> None:
+    with in_the_background(keys=("right",)) as sim, openai.OpenAI(api_key="wrong", base_url=f"{sim.url}/v1") as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            spoken(client)
+        assert refused.value.code == "invalid_api_key"
+        with pytest.raises(openai.AuthenticationError):
+            client.models.list()
+
+
+async def test_the_client_that_awaits_asks_as_often(sim: Background, async_openai_client: openai.AsyncOpenAI) -> None:
+    sim.will(acts.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
+    with pytest.raises(openai.RateLimitError):
+        await async_openai_client.audio.speech.create(**ORDER)
+    assert len(sim.ledger()) == 3
+
+
+def test_a_refusal_that_passes_is_not_seen(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(Fault(acts.Refuse(status=503, retry_after=AT_ONCE), times=2))
+    assert words_in(spoken(openai_client), "pcm_24000") == WORDS
+    assert [entry.ending for entry in sim.ledger()] == [Ending.REFUSED, Ending.REFUSED, Ending.COMPLETED]
+
+
+# Faults: what a user of this client lives with
+
+
+def test_a_silence_is_a_timeout_and_every_try_is_charged(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.Hang())
+    with pytest.raises(openai.APITimeoutError):
+        spoken(openai_client.with_options(timeout=0.2, max_retries=1))
+    assert len(sim.ledger()) == 2
+    assert sim.charged == 2 * len(TEXT)
+
+
+def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
+    sim: Background, openai_client: openai.OpenAI
+) -> None:
+    sim.will(acts.Cut(after=0.5))
+    with pytest.raises(openai.APIConnectionError):
+        spoken(openai_client.with_options(max_retries=1))
+    assert sim.charged == 2 * len(TEXT)
+
+
+def test_streamed_a_cut_is_an_error_of_its_transport(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.Cut(after=0.5))
+    with (
+        openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer,
+        pytest.raises(httpx2.RemoteProtocolError),
+    ):
+        list(answer.iter_bytes())
+    assert sim.charged == len(TEXT)
+
+
+def test_streamed_a_stall_is_an_error_of_its_transport(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.Stall(after=0.2))
+    with (
+        openai_client.with_options(timeout=0.3).audio.speech.with_streaming_response.create(**ORDER) as answer,
+        pytest.raises(httpx2.ReadTimeout),
+    ):
+        list(answer.iter_bytes())
+
+
+def test_a_reset_is_a_connection_error(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.Reset())
+    with pytest.raises(openai.APIConnectionError):
+        spoken(openai_client.with_options(max_retries=0))
+
+
+def test_nobody_there_is_a_connection_error() -> None:
+    with (
+        openai.OpenAI(api_key=KEY, base_url="http://127.0.0.1:1/v1", max_retries=0) as client,
+        pytest.raises(openai.APIConnectionError),
+    ):
+        spoken(client)
+
+
+@pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False), acts.Empty()])
+def test_the_official_client_takes_another_body_for_audio(
+    sim: Background, openai_client: openai.OpenAI, act: acts.Act
+) -> None:
+    sim.will(act)
+    assert spoken(openai_client)[:1] in (b"{", b"<", b"")
+    assert sim.charged == len(TEXT)
+
+
+@pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
+def test_the_official_client_returns_half_the_audio_in_silence(
+    sim: Background, openai_client: openai.OpenAI, act: acts.Act
+) -> None:
+    sim.will(act)
+    audio = spoken(openai_client)
+    assert audio
+    assert words_in(audio, "pcm_24000") != WORDS
+
+
+def test_an_error_among_the_events_stands_where_the_end_belongs(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.ErrorLine("server_error", after=0.5))
+    with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
+        *deltas, last = [line for line in answer.iter_lines() if line]
+    assert deltas
+    assert '"type": "error"' in last
