@@ -255,7 +255,12 @@ class TestOffer:
 
     @pytest.mark.parametrize(
         ("asked", "offered"),
-        [("ulaw_8000", "ulaw_8000"), ("opus_48000_96", "opus_48000_96"), ("flac_44100", "pcm_44100")],
+        [
+            ("ulaw_8000", "ulaw_8000"),
+            ("opus_48000_96", "opus_48000_96"),
+            ("flac_44100", "pcm_44100"),
+            ("wav_24000", "pcm_24000"),
+        ],
     )
     def test_a_format_it_has_not_is_offered_in_samples_that_lose_nothing(self, asked: str, offered: str) -> None:
         assert self.provider().offer(say(format=asked)).format.name == offered

@@ -163,6 +163,15 @@ def test_a_text_left_out_is_told_from_one_that_is_no_text() -> None:
         assert refused.value.issues[0].type == kind
 
 
+@pytest.mark.parametrize("form", Form)
+def test_a_wav_does_not_stream(form: Form) -> None:
+    if not form.streams:
+        assert read_call({"output_format": "wav_8000"}, b'{"text": "Hi"}', form).output_format == "wav_8000"
+        return
+    with pytest.raises(UnreadableRequestError, match="output_format"):
+        read_call({"output_format": "wav_8000"}, b'{"text": "Hi"}', form)
+
+
 def test_what_a_client_leaves_out_is_the_vendors_default() -> None:
     read = read_call({"enable_logging": "false", "other": "x"}, b'{"text": "Hi", "seed": null, "voice_settings": null}')
 

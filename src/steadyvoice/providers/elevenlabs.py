@@ -9,7 +9,7 @@ from steadyvoice.providers.credentials import checked_proxy, checked_url, checke
 from steadyvoice.providers.http import HttpClient, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
-from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat, Codec
+from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.elevenlabs import BASE_URL, KEY_HEADER, Form, call_for, read_receipt, speech_path
 from steadyvoice.wire.elevenlabs_errors import parse_error
@@ -60,7 +60,7 @@ class ElevenLabs:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
         asked = request.format
-        native = asked.name in ELEVENLABS_FORMAT_NAMES
+        native = asked.name in self._form.formats
         model = request.model if request.model and request.model in MODELS else self.model
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),

@@ -50,7 +50,7 @@ class ElevenLabsDialect:
     def order(self, form: Form, voice: str, query: Mapping[str, str], body: bytes) -> Order:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
-            call = elevenlabs.read_call(query, body)
+            call = elevenlabs.read_call(query, body, form)
         except UnreadableRequestError as error:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
         self._check_voice(voice)

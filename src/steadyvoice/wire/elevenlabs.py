@@ -52,6 +52,12 @@ class Form(Enum):
     def streams(self) -> bool:
         return self in (Form.STREAM, Form.TIMED_STREAM)
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The `output_format`s it takes. A WAV's header tells its size, so what streams has none."""
+        names = ELEVENLABS_FORMAT_NAMES
+        return tuple(name for name in names if not name.startswith("wav_")) if self.streams else names
+
 
 def speech_path(voice_id: str, form: Form) -> str:
     """Build the path of a synthesis. The voice's id is quoted: it stays one step of the path."""
@@ -96,15 +102,15 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
     return SpeechCall(request.text, model_id, output_format, settings, query)
 
 
-def read_call(query: Mapping[str, str], body: bytes) -> SpeechCall:
+def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
     document = read_document(body)
     text = document.pop("text", None)
     model_id = document.pop("model_id", None)
     output_format = query.get("output_format", DEFAULT_FORMAT)
     issues = [*issues_of_text("text", text), *_issues_of_hints({**document, "model_id": model_id})]
-    if output_format not in ELEVENLABS_FORMAT_NAMES:
-        expected = ", ".join(ELEVENLABS_FORMAT_NAMES)
+    if output_format not in form.formats:
+        expected = ", ".join(form.formats)
         issues.append(Issue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format))
     if issues:
         raise UnreadableRequestError(issues)
