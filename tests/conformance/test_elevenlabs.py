@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from elevenlabs import AsyncElevenLabs, ElevenLabs, VoiceSettings
-from elevenlabs.text_to_speech.types import TextToSpeechConvertRequestOutputFormat
+from elevenlabs.errors import UnprocessableEntityError
+from elevenlabs.text_to_speech.types import (
+    TextToSpeechConvertRequestOutputFormat,
+    TextToSpeechConvertWithTimestampsRequestOutputFormat,
+    TextToSpeechStreamRequestOutputFormat,
+    TextToSpeechStreamWithTimestampsRequestOutputFormat,
+)
 from elevenlabs.types import (
     AudioWithTimestampsResponse,
     GetVoicesResponse,
@@ -21,7 +27,7 @@ from elevenlabs.types import (
 )
 
 from steadyvoice.simulator import Ending, words_in
-from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
+from steadyvoice.wire.elevenlabs import Form
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
 
 from .background import Background
@@ -30,14 +36,27 @@ from .strictly import completely
 GEORGE = VOICES["George"]
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
-FORMATS = [name for choice in get_args(TextToSpeechConvertRequestOutputFormat) for name in get_args(choice)]
 
 
-def test_the_client_names_the_formats_that_we_know() -> None:
-    assert set(FORMATS) == set(ELEVENLABS_FORMAT_NAMES)
+def _names(annotation: Any) -> set[str]:
+    """The words of an `Literal[...] | Any`."""
+    return {name for choice in get_args(annotation) for name in get_args(choice)}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+FORMATS = {
+    Form.WHOLE: _names(TextToSpeechConvertRequestOutputFormat),
+    Form.STREAM: _names(TextToSpeechStreamRequestOutputFormat),
+    Form.TIMED: _names(TextToSpeechConvertWithTimestampsRequestOutputFormat),
+    Form.TIMED_STREAM: _names(TextToSpeechStreamWithTimestampsRequestOutputFormat),
+}
+
+
+@pytest.mark.parametrize("form", Form)
+def test_the_client_names_the_formats_that_we_know(form: Form) -> None:
+    assert FORMATS[form] == set(form.formats)
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS[Form.WHOLE]))
 def test_every_format_arrives_word_for_word(eleven: ElevenLabs, format: str) -> None:
     audio = b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT, output_format=format))
     assert words_in(audio, format) == WORDS
@@ -51,6 +70,11 @@ def test_streamed_it_comes_in_chunks(eleven: ElevenLabs) -> None:
     chunks = list(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_16000"))
     assert len(chunks) > 10
     assert words_in(b"".join(chunks), "pcm_16000") == WORDS
+
+
+def test_a_wav_does_not_stream(eleven: ElevenLabs) -> None:
+    with pytest.raises(UnprocessableEntityError):
+        list(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="wav_8000"))
 
 
 def test_all_that_can_be_asked_for_is_understood(sim: Background, eleven: ElevenLabs) -> None:

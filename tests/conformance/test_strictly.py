@@ -35,5 +35,5 @@ def test_a_word_that_the_client_does_not_list(change: dict[str, Any]) -> None:
 
 
 def test_such_a_word_in_a_list() -> None:
-    with pytest.raises(AssertionError, match="voices.category: 'premad' is none of"):
+    with pytest.raises(AssertionError, match=r"voices\.category: 'premad' is none of"):
         completely(GetVoicesResponse, {"voices": [{"voice_id": "x", "category": "premad"}]})

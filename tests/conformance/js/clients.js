@@ -1,0 +1,150 @@
+// The vendors' own JavaScript clients, set on a simulator. Prints what they made of it as JSON: who reads it, judges.
+//
+//   node clients.js FOLDER_WITH_NODE_MODULES BASE_URL VOICE TEXT
+
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [folder, url, voice, text] = process.argv.slice(2);
+const require = createRequire(join(folder, "package.json"));
+const { ElevenLabsClient } = require("@elevenlabs/elevenlabs-js");
+const serialization = require("@elevenlabs/elevenlabs-js/serialization");
+const { OpenAI } = require("openai");
+
+const eleven = new ElevenLabsClient({ apiKey: "any-key", baseUrl: url });
+const openai = new OpenAI({ apiKey: "any-key", baseURL: `${url}/v1` });
+const told = {};
+
+await speakElevenLabs();
+await readElevenLabs();
+await failElevenLabs();
+await speakOpenAI();
+await failOpenAI();
+console.log(JSON.stringify(told));
+
+async function speakElevenLabs() {
+  const speech = eleven.textToSpeech;
+  for (const outputFormat of ["mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000", "wav_24000"]) {
+    await tell(`convert ${outputFormat}`, async () => whole(await speech.convert(voice, { text, outputFormat })));
+    await tell(`stream ${outputFormat}`, async () => whole(await speech.stream(voice, { text, outputFormat })));
+  }
+  const outputFormat = "pcm_16000";
+  await tell("with timestamps", () => speech.convertWithTimestamps(voice, { text, outputFormat }));
+  await tell("stream with timestamps", async () =>
+    gathered(await speech.streamWithTimestamps(voice, { text, outputFormat })));
+  await tell("every option", async () =>
+    whole(await speech.stream(voice, {
+      text,
+      outputFormat,
+      modelId: "eleven_flash_v2_5",
+      languageCode: "en",
+      seed: 7,
+      previousText: "Before.",
+      nextText: "After.",
+      applyTextNormalization: "auto",
+      voiceSettings: { stability: 0.5, similarityBoost: 0.75, style: 0, useSpeakerBoost: true, speed: 1.1 },
+    })));
+}
+
+async function readElevenLabs() {
+  await tell("voices", () => eleven.voices.getAll());
+  await tell("voices found", () => eleven.voices.search({ search: "george" }));
+  await tell("voice", () => eleven.voices.get(voice));
+  await tell("models", () => eleven.models.list());
+  await tell("user", () => eleven.user.get());
+  await tell("subscription", () => eleven.user.subscription.get());
+  // Its schemas check nothing unless they are asked to.
+  await tell("voices strictly", () => strictly(serialization.GetVoicesResponse, "/v1/voices"));
+  await tell("voices found strictly", () => strictly(serialization.GetVoicesV2Response, "/v2/voices"));
+  await tell("models strictly", () => strictly(serialization.models.list.Response, "/v1/models"));
+  await tell("user strictly", () => strictly(serialization.User, "/v1/user"));
+  await tell("subscription strictly", () => strictly(serialization.Subscription, "/v1/user/subscription"));
+}
+
+async function failElevenLabs() {
+  const speak = (fault, more = {}) => async () =>
+    whole(await eleven.textToSpeech.convert(voice, { text, outputFormat: "pcm_16000", ...more }, under(fault)));
+  for (const status of [400, 401, 403, 404, 409, 422, 425]) {
+    await tell(`refused ${status}`, speak(`refuse;status=${status}`));
+  }
+  await tell("refused in a list", speak("refuse;status=422;form=list"));
+  await tell("refused 429", speak("refuse;code=system_busy;retry_after=1"));
+  await tell("no text", () => eleven.textToSpeech.convert(voice, { text: "" }));
+  await tell("unknown voice", () => eleven.textToSpeech.convert("nobody", { text }));
+  await tell("json", speak("json"));
+  await tell("empty", speak("empty"));
+  await tell("cut", speak("cut;after=0.5"));
+  await tell("cut that does not show", speak("cut-close;after=0.5"));
+  await tell("hang", async () =>
+    eleven.textToSpeech.convert(voice, { text }, { ...under("hang"), timeoutInSeconds: 0.3, maxRetries: 0 }));
+  await tell("error line", async () =>
+    gathered(await eleven.textToSpeech.streamWithTimestamps(voice, { text }, under("error-line;after=0.5"))));
+}
+
+async function speakOpenAI() {
+  for (const response_format of ["mp3", "opus", "aac", "flac", "wav", "pcm"]) {
+    await tell(`openai ${response_format}`, async () => whole((await openaiSpeech({ response_format })).body));
+  }
+  await tell("openai sse", async () => (await openaiSpeech({ response_format: "pcm", stream_format: "sse" })).text());
+  await tell("openai models", async () => gathered(await openai.models.list()));
+}
+
+async function failOpenAI() {
+  for (const status of [400, 401, 403, 404, 409, 422, 429, 500]) {
+    await tell(`openai refused ${status}`, () =>
+      openaiSpeech({}, under(`refuse;status=${status};retry_after=0.001`)));
+  }
+  await tell("openai no text", () => openaiSpeech({ input: "" }));
+  await tell("openai hang", () => openaiSpeech({}, { ...under("hang"), timeout: 300, maxRetries: 0 }));
+  await tell("openai reset", () => openaiSpeech({}, { ...under("reset"), maxRetries: 0 }));
+  await tell("openai cut", async () => whole((await openaiSpeech({}, under("cut;after=0.5"))).body));
+  await tell("openai cut that does not show", async () =>
+    whole((await openaiSpeech({ response_format: "pcm" }, under("cut-close;after=0.5"))).body));
+  await tell("openai json", async () => whole((await openaiSpeech({}, under("json"))).body));
+}
+
+function openaiSpeech(more, options) {
+  return openai.audio.speech.create({ model: "gpt-4o-mini-tts", voice: "alloy", input: text, ...more }, options);
+}
+
+function under(fault) {
+  return { headers: { "x-sim-fault": fault } };
+}
+
+// What an act came to, and how many requests and characters it took.
+async function tell(name, act) {
+  const before = await totals();
+  const outcome = await act().then((value) => ({ value }), (error) => ({ error: said(error) }));
+  const after = await totals();
+  told[name] = {
+    ...outcome,
+    requests: after.requests - before.requests,
+    charged: after.charged - before.charged,
+  };
+}
+
+function said(error) {
+  const code = error.body?.detail?.code ?? error.code;
+  return { class: error.constructor.name, status: error.statusCode ?? error.status, code, message: error.message };
+}
+
+async function totals() {
+  return (await (await fetch(`${url}/sim/ledger`)).json()).totals;
+}
+
+async function strictly(schema, path) {
+  const document = await (await fetch(url + path, { headers: { "xi-api-key": "any-key" } })).json();
+  const read = await schema.parse(document, { unrecognizedObjectKeys: "passthrough" });
+  if (!read.ok) throw new TypeError(JSON.stringify(read.errors));
+  return true;
+}
+
+async function whole(stream) {
+  return Buffer.concat(await gathered(stream)).toString("base64");
+}
+
+async function gathered(stream) {
+  const pieces = [];
+  for await (const piece of stream) pieces.push(piece);
+  return pieces;
+}

@@ -1,0 +1,180 @@
+"""The vendors' own JavaScript clients take the simulator for the vendor too.
+
+One node process does all of it (`js/clients.js`) and tells what it saw; each story here reads a part.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice.simulator import words_in
+from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
+from steadyvoice.wire.openai import MODELS as OPENAI_MODELS
+from steadyvoice.wire.openai import RESPONSE_FORMATS
+from tests.tools import require_tool
+
+from .background import in_the_background
+
+pytestmark = pytest.mark.timeout(300)  # the first run fetches the clients, a hundred megabytes
+
+HERE = Path(__file__).parent / "js"
+GEORGE = VOICES["George"]
+TEXT = "Good evening, this is the news."
+WORDS = TEXT.split()
+LIBRARY = "pcm_16000"
+
+Told = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def told(pytestconfig: pytest.Config) -> Told:
+    clients = installed(pytestconfig.cache.mkdir("javascript"))
+    with in_the_background() as sim:
+        command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    seen: Told = json.loads(done.stdout)
+    return seen
+
+
+def installed(folder: Path) -> Path:
+    """Have npm fetch what `js/package.json` pins, unless it is there already."""
+    require_tool(shutil.which("node") is not None and shutil.which("npm") is not None, "node with npm")
+    wanted, stamp = (HERE / "package.json").read_text("utf-8"), folder / "installed.json"
+    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+        (folder / "package.json").write_text(wanted, "utf-8")
+        npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+        done = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
+        require_tool(done.returncode == 0, f"what npm should fetch ({done.stderr.strip()[-300:]})")
+        stamp.write_text(wanted, "utf-8")
+    return folder
+
+
+def audio(of: dict[str, Any]) -> bytes:
+    assert "error" not in of, of
+    return base64.b64decode(of["value"])
+
+
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000"])
+@pytest.mark.parametrize("way", ["convert", "stream"])
+def test_elevenlabs_client_hears_every_word(told: Told, way: str, format: str) -> None:
+    answer = told[f"{way} {format}"]
+    assert words_in(audio(answer), format) == WORDS
+    assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
+
+
+def test_a_wav_is_heard_whole_and_the_client_itself_knows_that_it_does_not_stream(told: Told) -> None:
+    assert words_in(audio(told["convert wav_24000"]), "wav_24000") == WORDS
+    assert told["stream wav_24000"]["error"]["class"] == "JsonError"
+    assert told["stream wav_24000"]["requests"] == 0
+
+
+def test_all_that_can_be_asked_for_is_understood(told: Told) -> None:
+    assert words_in(audio(told["every option"]), LIBRARY) == WORDS
+
+
+def test_times_come_whole_and_line_by_line(told: Told) -> None:
+    whole, lines = told["with timestamps"]["value"], told["stream with timestamps"]["value"]
+    assert "".join(whole["alignment"]["characters"]) == TEXT
+    assert words_in(base64.b64decode(whole["audioBase64"]), LIBRARY) == WORDS
+    assert len(lines) > 3
+    assert "".join("".join(line["alignment"]["characters"]) for line in lines if line.get("alignment")) == TEXT
+    assert words_in(b"".join(base64.b64decode(line["audioBase64"]) for line in lines), LIBRARY) == WORDS
+
+
+def test_voices_models_and_the_account_are_read(told: Told) -> None:
+    assert {voice["voiceId"] for voice in told["voices"]["value"]["voices"]} == set(VOICES.values())
+    assert [voice["name"] for voice in told["voices found"]["value"]["voices"]] == ["George"]
+    assert told["voice"]["value"]["name"] == "George"
+    assert {model["modelId"] for model in told["models"]["value"]} == set(MODELS)
+    assert told["user"]["value"]["subscription"]["characterLimit"] == 500_000
+    assert told["subscription"]["value"]["characterCount"] > 0
+
+
+@pytest.mark.parametrize("list", ["voices", "voices found", "models", "user", "subscription"])
+def test_its_own_schemas_find_nothing_wrong_with_them(told: Told, list: str) -> None:
+    assert told[f"{list} strictly"]["value"] is True, told[f"{list} strictly"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 425])
+def test_a_refusal_is_an_error_with_its_status(told: Told, status: int) -> None:
+    answer = told[f"refused {status}"]
+    assert (answer["error"]["class"], answer["error"]["status"]) == ("ElevenLabsError", status)
+    assert (answer["requests"], answer["charged"]) == (1, 0)
+
+
+@pytest.mark.parametrize("why", ["refused 422", "refused in a list", "no text"])
+def test_what_makes_no_sense_is_an_unprocessable_entity(told: Told, why: str) -> None:
+    assert (told[why]["error"]["class"], told[why]["error"]["status"]) == ("UnprocessableEntityError", 422)
+
+
+def test_an_unknown_voice_says_so(told: Told) -> None:
+    assert told["unknown voice"]["error"]["code"] == "voice_not_found"
+
+
+def test_unlike_its_python_sister_it_asks_for_audio_three_times(told: Told) -> None:
+    assert told["refused 429"]["error"]["code"] == "system_busy"
+    assert (told["refused 429"]["requests"], told["refused 429"]["charged"]) == (3, 0)
+
+
+@pytest.mark.parametrize("prefix", ["", "openai "])
+def test_the_official_clients_take_json_for_audio_and_half_the_audio_for_the_whole(told: Told, prefix: str) -> None:
+    assert audio(told[f"{prefix}json"])[:1] == b"{"
+    heard = words_in(audio(told[f"{prefix}cut that does not show"]), "pcm_24000" if prefix else LIBRARY)
+    assert 0 < len(heard) < len(WORDS)
+    assert told[f"{prefix}cut"]["error"] == {"class": "TypeError", "message": "terminated"}
+    assert all(told[f"{prefix}{fault}"]["charged"] == len(TEXT) for fault in ("json", "cut", "cut that does not show"))
+
+
+def test_nothing_is_audio_to_it_and_an_error_among_the_lines_is_noise(told: Told) -> None:
+    assert audio(told["empty"]) == b""
+    assert told["error line"]["error"]["class"] == "ParseError"
+
+
+def test_a_silence_ends_at_its_timeout_and_is_charged(told: Told) -> None:
+    assert "timeout" in told["hang"]["error"]["message"].lower()
+    assert told["openai hang"]["error"]["class"] == "APIConnectionTimeoutError"
+    assert told["hang"]["charged"] == told["openai hang"]["charged"] == len(TEXT)
+
+
+@pytest.mark.parametrize("format", RESPONSE_FORMATS)
+def test_openais_client_hears_every_word(told: Told, format: str) -> None:
+    assert words_in(audio(told[f"openai {format}"]), RESPONSE_FORMATS[format]) == WORDS
+
+
+def test_openais_client_reads_events_and_models(told: Told) -> None:
+    events = [json.loads(line.removeprefix("data: ")) for line in told["openai sse"]["value"].split("\n\n") if line]
+    assert words_in(b"".join(base64.b64decode(event["audio"]) for event in events[:-1]), "pcm_24000") == WORDS
+    assert events[-1]["type"] == "speech.audio.done"
+    assert {model["id"] for model in told["openai models"]["value"]} == set(OPENAI_MODELS)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "requests"),
+    [
+        (400, "BadRequestError", 1),
+        (401, "AuthenticationError", 1),
+        (403, "PermissionDeniedError", 1),
+        (404, "NotFoundError", 1),
+        (409, "ConflictError", 3),
+        (422, "UnprocessableEntityError", 1),
+        (429, "RateLimitError", 3),
+        (500, "InternalServerError", 3),
+    ],
+)
+def test_every_refusal_has_its_class_in_openais_client(told: Told, status: int, kind: str, requests: int) -> None:
+    answer = told[f"openai refused {status}"]
+    assert (answer["error"]["class"], answer["error"]["status"]) == (kind, status)
+    assert (answer["requests"], answer["charged"]) == (requests, 0)
+
+
+def test_openais_client_names_an_empty_text_and_a_lost_connection(told: Told) -> None:
+    assert told["openai no text"]["error"]["class"] == "BadRequestError"
+    assert told["openai reset"]["error"]["class"] == "APIConnectionError"
