@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.audio.accept import Audio, NeedMore, NotAudio, first_look, plausible
+from steadyvoice.audio.accept import (
+    Audio,
+    NeedMore,
+    NotAudio,
+    OtherAudio,
+    Verdict,
+    ends_in_text,
+    first_look,
+    longest,
+    plausible,
+)
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
 
 from .sounds import ONE_OF_EACH, in_format
@@ -15,7 +25,7 @@ CONTAINED = [name for name in ONE_OF_EACH if not name.startswith(("pcm", "ulaw",
 BARE = [name for name in ONE_OF_EACH if name.startswith(("pcm", "ulaw", "alaw"))]
 
 
-def look(head: bytes, content_type: str | None, name: str) -> Audio | NotAudio | NeedMore:
+def look(head: bytes, content_type: str | None, name: str) -> Verdict:
     return first_look(head, content_type, AudioFormat.parse(name))
 
 
@@ -84,7 +94,7 @@ def test_another_container_than_promised_is_refused(promised: str, sent: str) ->
     if promised.split("_")[0] == sent.split("_")[0]:
         assert verdict == Audio()
     else:
-        assert isinstance(verdict, NotAudio)
+        assert isinstance(verdict, OtherAudio)
         assert f"where {promised} was promised" in verdict.reason
 
 
@@ -101,7 +111,16 @@ def test_a_tag_may_stand_before_mp3_and_aac(name: str) -> None:
 
 @pytest.mark.parametrize("head", [b"\0\0\0\x1cftypM4A ", b"\x1aE\xdf\xa3webm", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"])
 def test_containers_we_do_not_speak_are_named_as_such(head: bytes) -> None:
-    assert look(head, "audio/mp4", "mp3_44100_128") == NotAudio("another container, where mp3_44100_128 was promised")
+    assert look(head, "audio/mp4", "mp3_44100_128") == OtherAudio("another container, where mp3_44100_128 was promised")
+
+
+@pytest.mark.parametrize("name", BARE)
+@pytest.mark.parametrize("sent", ["wav_24000", "opus_48000_64", "flac_24000"])
+def test_a_container_is_not_taken_for_samples(name: str, sent: str) -> None:
+    verdict = look(in_format(sent, 0.1)[:64], "audio/pcm", name)
+
+    assert isinstance(verdict, OtherAudio)
+    assert "where bare samples were promised" in verdict.reason
 
 
 def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
@@ -121,7 +140,7 @@ def test_bytes_without_a_frame_are_refused_in_the_end(name: str) -> None:
 
 @given(name=st.sampled_from(FORMAT_NAMES), head=st.binary(max_size=300))
 def test_any_bytes_get_a_verdict(name: str, head: bytes) -> None:
-    assert isinstance(look(head, None, name), Audio | NotAudio | NeedMore)
+    assert isinstance(look(head, None, name), Verdict)
 
 
 def test_half_the_usual_length_is_the_least() -> None:
@@ -131,6 +150,31 @@ def test_half_the_usual_length_is_the_least() -> None:
     assert not plausible(text, 2.99)
     assert plausible(text, 1.51, speed=2.0)
     assert not plausible(text, 5.0, speed=0.5)
+
+
+def test_a_voice_that_goes_on_and_on_has_lost_its_way() -> None:
+    assert longest("a" * 100) == 130.0
+    assert longest("a" * 100, speed=2.0) == 70.0
+    assert longest("") == 10.0, "a short text may be drawn out"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"detail":{"status":"internal_server_error"}}',
+        b'{"detail": "the server failed"}\n',
+        b"<html><body>502 Bad Gateway</body></html>\r\n",
+    ],
+)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_an_error_at_the_end_of_audio_is_seen(name: str, message: bytes) -> None:
+    assert ends_in_text((in_format(name, 0.1) + message)[-512:])
+    assert not ends_in_text(in_format(name, 0.1)[-512:])
+
+
+def test_a_tag_at_the_end_of_audio_is_no_error() -> None:
+    assert not ends_in_text(b"\xff\xfb" + b"TAG" + b"Good morning".ljust(124, b"\0") + b"\x0c")
+    assert not ends_in_text(b"{}")
 
 
 def test_a_short_text_is_never_refused() -> None:

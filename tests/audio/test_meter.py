@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import av
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import convert
-from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.meter import STRAY, Meter
 from steadyvoice.audio.silence import silence
 from steadyvoice.audio.wav import wav_bytes
-from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .sounds import ONE_OF_EACH, hum, in_format
+from .sounds import ONE_OF_EACH, PCM, hum, in_format
 
 
 def seconds_decoded(audio: bytes, name: str) -> float:
@@ -107,6 +108,90 @@ def test_the_frame_with_an_encoders_tag_takes_no_time() -> None:
         container.mux(stream.encode(None))
 
     assert metered(sink.getvalue(), "mp3_44100_128") == pytest.approx(1.0, abs=0.026)
+
+
+def test_a_promise_kept_is_not_broken() -> None:
+    for name in FORMAT_NAMES:
+        meter = Meter(AudioFormat.parse(name))
+        meter.feed(in_format(name, 0.3))
+        assert meter.broken_promise is None
+        assert not meter.torn
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "wav_24000", "aac_24000_64", "flac_24000"])
+def test_another_rate_than_promised_is_told(name: str) -> None:
+    asked = AudioFormat.parse(name)
+    meter = Meter(asked)
+    meter.feed(convert(hum(0.3, 24000), PCM, replace(asked, sample_rate=16000)))
+
+    assert meter.broken_promise == f"audio of 16000 Hz, where {name} was promised"
+
+
+def test_aac_may_be_written_with_half_its_rate() -> None:
+    meter = Meter(AudioFormat.parse("aac_44100_128"))
+    meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.AAC, 22050, 64)))
+
+    assert meter.broken_promise is None
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac", "flac", "libopus", "pcm_s16le"])
+def test_two_channels_are_not_what_was_promised(codec: str) -> None:
+    name, container = {
+        "libmp3lame": ("mp3_44100_128", "mp3"),
+        "aac": ("aac_44100_128", "adts"),
+        "flac": ("flac_48000", "flac"),
+        "libopus": ("opus_48000_64", "ogg"),
+        "pcm_s16le": ("wav_48000", "wav"),
+    }[codec]
+    meter = Meter(AudioFormat.parse(name))
+    meter.feed(stereo(codec, container, meter.format.sample_rate))
+
+    assert meter.broken_promise == "audio of 2 channels, where one was promised"
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
+def test_what_is_no_audio_in_the_middle_is_told_once_it_is_too_much_for_a_seam(name: str) -> None:
+    meter = Meter(AudioFormat.parse(name))
+    audio = in_format(name, 0.3)
+    meter.feed(audio)
+
+    meter.feed(bytes(STRAY))
+    assert meter.broken_promise is None
+    meter.feed(b"<html>" * 100)
+    assert meter.broken_promise is not None
+    assert f"that are no {name}" in meter.broken_promise
+    meter.feed(audio + audio)
+    assert meter.broken_promise is None
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
+def test_an_end_within_a_frame_is_told(name: str) -> None:
+    audio = in_format(name, 0.3)
+
+    for missing in (1, 20):
+        meter = Meter(AudioFormat.parse(name))
+        meter.feed(audio[:-missing])
+        assert meter.torn
+
+
+def test_a_tag_at_the_end_tears_nothing() -> None:
+    meter = Meter(AudioFormat.parse("mp3_44100_128"))
+    meter.feed(in_format("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
+
+    assert not meter.torn
+    assert meter.broken_promise is None
+
+
+def stereo(codec: str, container: str, rate: int) -> bytes:
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout="stereo")
+        frame = av.AudioFrame(format="s16", layout="stereo", samples=rate)
+        frame.planes[0].update(hum(2.0, rate))
+        frame.sample_rate = rate
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return sink.getvalue()
 
 
 def test_two_ogg_streams_end_to_end_add_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from steadyvoice.audio.framing import framer_of
@@ -26,10 +27,19 @@ class NeedMore:
     """The bytes so far do not tell."""
 
 
-Verdict = Audio | NotAudio | NeedMore
+@dataclass(frozen=True, slots=True)
+class OtherAudio:
+    """It is audio, but not as promised; `reason` as above."""
+
+    reason: str
+
+
+Verdict = Audio | OtherAudio | NotAudio | NeedMore
 
 _SHORT_TEXT = 40  # speakable characters
 _SLACK = 0.5  # of what is usual; fast talkers and trimmed silences are no fault
+_ENDLESS = 20.0  # times what is usual; sums and dates are long when read aloud
+_PAUSES = 10.0  # seconds; a short text may be drawn out
 _MARK = 12  # bytes: every container has shown its mark by then
 _SEARCH = 4096  # bytes in which a stream that was joined in its middle must come to a frame
 
@@ -58,6 +68,18 @@ def plausible(text: str, seconds: float, *, speed: float = 1.0) -> bool:
     return count < _SHORT_TEXT or seconds >= _SLACK * count * SECONDS_PER_CHARACTER / speed
 
 
+def longest(text: str, *, speed: float = 1.0) -> float:
+    """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
+    return _PAUSES + _ENDLESS * len(text) * SECONDS_PER_CHARACTER / speed
+
+
+def ends_in_text(tail: bytes) -> bool:
+    """Whether the last bytes of an answer are a message, such as an error where more audio should have come."""
+    return _MESSAGE.search(tail) is not None
+
+
+_MESSAGE = re.compile(rb"[{<][\t\r\n -~]{20,}[}>][\r\n]*\Z")
+
 _REFUSED_TYPES = {
     "application/json": "JSON",
     "application/problem+json": "JSON",
@@ -83,7 +105,9 @@ _NAMES = {Codec.WAV: "a WAV", Codec.OPUS: "Ogg", Codec.FLAC: "FLAC", Codec.MP3: 
 
 
 def _look_at_samples(head: bytes, media: str) -> Verdict:
-    """Any bytes may be samples, so only a readable text under no audio content type is refused."""
+    """Any bytes may be samples: only a container's mark is refused, and readable text under no audio content type."""
+    if _container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their marks are four letters
+        return OtherAudio(f"{_NAMES[_MARKS[head[:4]]]}, where bare samples were promised")
     if media.startswith("audio/"):
         return Audio()
     return _text_or(Audio(), head)
@@ -93,9 +117,9 @@ def _look_at_container(head: bytes, format: AudioFormat) -> Verdict:
     if found := _container(head):
         # AAC may begin with ID3, as MP3 does.
         expected = found is format.codec or (head.startswith(b"ID3") and format.codec is Codec.AAC)
-        return Audio() if expected else NotAudio(f"{_NAMES[found]}, where {format} was promised")
+        return Audio() if expected else OtherAudio(f"{_NAMES[found]}, where {format} was promised")
     if head[:4] in (b"\x1aE\xdf\xa3", b"FORM", b"caff") or head[4:8] == b"ftyp":
-        return NotAudio(f"another container, where {format} was promised")
+        return OtherAudio(f"another container, where {format} was promised")
     return _text_or(_look_for_frames(head, format), head)
 
 

@@ -24,6 +24,9 @@ class _Header(NamedTuple):
 class FlacFrames:
     """Cuts a native FLAC stream."""
 
+    lost = 0
+    torn = False
+
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._coding: Coding | None = None

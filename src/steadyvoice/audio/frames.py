@@ -40,6 +40,14 @@ class Framer(Protocol):
     def begun(self) -> float:
         """Seconds in a frame that has come but whose end cannot be known before the next one starts."""
 
+    @property
+    def lost(self) -> int:
+        """Bytes since the last frame that belong to none."""
+
+    @property
+    def torn(self) -> bool:
+        """Whether what has come ends within a frame, as far as this format lets one tell."""
+
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes and give the frames that are complete."""
 
@@ -51,6 +59,8 @@ class Samples:
     """Raw samples of a fixed width: every byte is audio."""
 
     begun = 0.0
+    lost = 0
+    torn = False
 
     def __init__(self, coding: Coding, width: int) -> None:
         self._coding = coding

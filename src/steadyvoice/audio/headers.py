@@ -31,6 +31,14 @@ class Mp3Frames:
         self._scanner = _Scanner(4, _mp3_header)
         self._skip = 0
 
+    @property
+    def lost(self) -> int:
+        return self._scanner.lost
+
+    @property
+    def torn(self) -> bool:
+        return self._scanner.torn
+
     def feed(self, data: bytes) -> list[Frame]:
         return self._heard(self._scanner.scan(data))
 
@@ -57,6 +65,14 @@ class AacFrames:
     def __init__(self) -> None:
         self._scanner = _Scanner(7, _adts_header)
 
+    @property
+    def lost(self) -> int:
+        return self._scanner.lost
+
+    @property
+    def torn(self) -> bool:
+        return self._scanner.torn
+
     def feed(self, data: bytes) -> list[Frame]:
         return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(data)]
 
@@ -68,11 +84,18 @@ class _Scanner:
     """Steps from header to header, over ID3 tags, and finds the way back after anything else."""
 
     def __init__(self, size: int, read: Callable[[bytes], Header | None]) -> None:
+        self.lost = 0
         self._size = size  # bytes in a header
         self._read = read
         self._buffer = bytearray()
         self._skip = 0  # bytes of a tag still to come
         self._in_step = True
+
+    @property
+    def torn(self) -> bool:
+        """Whether the bytes left over begin a frame that is not whole."""
+        head = bytes(self._buffer[: self._size])
+        return self._in_step and len(head) == self._size and self._read(head) is not None
 
     def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, Header]]:
         buffer = self._buffer
@@ -94,12 +117,14 @@ class _Scanner:
                     break
                 header = header if confirmed else None
             if header is None:
-                at = self._next_candidate(at + 1)
+                passed, at = at, self._next_candidate(at + 1)
+                self.lost += at - passed
                 continue
             end = at + header.length
             if end > len(buffer):
                 break
             self._in_step = True
+            self.lost = 0
             yield bytes(buffer[at:end]), header
             at = end
         del buffer[:at]
@@ -148,7 +173,7 @@ def _mp3_header(head: bytes) -> Header | None:
     length = samples * 125 * kbps // rate + (head[2] >> 1 & 1)
     mono = head[3] >> 6 == 3
     side_info = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[mpeg1, mono]
-    return Header(length, samples, Coding("mp3float", rate), 4 + side_info)
+    return Header(length, samples, Coding("mp3float", rate, 1 if mono else 2), 4 + side_info)
 
 
 def _encoder_delay(frame: bytes, tag_at: int) -> int:
@@ -174,4 +199,5 @@ def _adts_header(head: bytes) -> Header | None:
     if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or rate_index >= len(_AAC_RATES) or length < 7:
         return None
     blocks = (head[6] & 3) + 1
-    return Header(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index]))
+    channels = (head[2] & 1) << 2 | head[3] >> 6  # 0: the frame itself says
+    return Header(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index], channels or 1))

@@ -1,23 +1,36 @@
-"""How many seconds of audio have come, told from the bytes alone: cheap enough for every chunk."""
+"""What can be told of audio from its bytes alone: how long it is, and whether it keeps its promise. Cheap enough for
+every chunk.
+"""
 
 from __future__ import annotations
 
+from steadyvoice.audio.frames import Coding, Frame
 from steadyvoice.audio.framing import framer_of
-from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.format import AudioFormat, Codec
+
+STRAY = 4096
+"""Bytes in a row that belong to no frame, such as a tag or a seam leaves behind. More of them are something else."""
 
 
 class Meter:
-    """Counts the seconds in a stream of one format, whose bytes come split anywhere."""
+    """Counts the seconds in a stream of one format, whose bytes come split anywhere.
+
+    `frames` are those that the last bytes completed.
+    """
 
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
+        self.frames: list[Frame] = []
+        self._coding: Coding | None = None
         self._framer = framer_of(format)
         self._samples: dict[int, int] = {}  # by samples per second: joined streams may change theirs
         self._frames = 0
 
     def feed(self, data: bytes) -> float:
         """Take the next bytes; give the seconds of audio seen so far."""
-        for frame in self._framer.feed(data):
+        self.frames = self._framer.feed(data)
+        for frame in self.frames:
+            self._coding = frame.coding
             rate = frame.coding.rate
             self._samples[rate] = self._samples.get(rate, 0) + frame.samples
             self._frames += 1
@@ -32,3 +45,24 @@ class Meter:
     def parses(self) -> bool:
         """Whether at least one real frame or sample of the promised format has come."""
         return self._frames > 0 or self._framer.begun > 0
+
+    @property
+    def broken_promise(self) -> str | None:
+        """What came instead of what was promised, if it did."""
+        coding = self._coding
+        if self._framer.lost > STRAY:
+            return f"{self._framer.lost} bytes that are no {self.format}"
+        if coding is None:
+            return None
+        # High-efficiency AAC is written with half the rate that it is heard with.
+        rates = [coding.rate, 2 * coding.rate] if self.format.codec is Codec.AAC else [coding.rate]
+        if self.format.sample_rate not in rates:
+            return f"audio of {coding.rate} Hz, where {self.format} was promised"
+        if coding.channels != 1:
+            return f"audio of {coding.channels} channels, where one was promised"
+        return None
+
+    @property
+    def torn(self) -> bool:
+        """Whether it ends within a frame, as far as that can be told."""
+        return self._framer.torn

@@ -18,8 +18,13 @@ class OpusFrames:
     begun = 0.0
 
     def __init__(self) -> None:
+        self.lost = 0
         self._buffer = bytearray()
         self._stream = _OpusStream()
+
+    @property
+    def torn(self) -> bool:
+        return self._buffer.startswith(b"OggS")
 
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
@@ -36,13 +41,16 @@ class OpusFrames:
     def _next_page(self) -> bytes | None:
         buffer = self._buffer
         start = buffer.find(b"OggS")
-        del buffer[: start if start >= 0 else max(0, len(buffer) - 3)]
+        strange = start if start >= 0 else max(0, len(buffer) - 3)
+        self.lost += strange
+        del buffer[:strange]
         if len(buffer) < 27 or len(buffer) < 27 + buffer[26]:
             return None
         length = 27 + buffer[26] + sum(buffer[27 : 27 + buffer[26]])
         if len(buffer) < length:
             return None
         page = bytes(buffer[:length])
+        self.lost = 0
         del buffer[:length]
         return page
 

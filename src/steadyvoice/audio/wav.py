@@ -41,6 +41,8 @@ class WavFrames:
     """Cuts a WAV: everything in its `data` chunk is audio, in the form its `fmt ` chunk names."""
 
     begun = 0.0
+    lost = 0
+    torn = False  # sizes in the headers of streams are not to be believed
 
     def __init__(self) -> None:
         self._head = b""

@@ -6,23 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from steadyvoice.audio.accept import NeedMore, NotAudio, first_look, plausible
-from steadyvoice.audio.meter import Meter
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.service.hearing import Hearing
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSDeadlineError,
-    TTSEmptyAudioError,
     TTSError,
-    TTSNotAudioError,
     TTSReadTimeoutError,
     TTSStalledError,
-    TTSTooShortError,
     TTSTotalTimeoutError,
 )
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import speakable
 
 HANGING = 5.0
 """Seconds without a sound after which a provider is at fault even if the caller's own deadline ended the wait.
@@ -62,14 +57,14 @@ class Call:
         self.waited = 0.0
         self._timeouts, self._clock = timeouts, clock
         self._patience, self._whole, self._own_deadline = patience, whole, own_deadline
-        self._meter = Meter(offer.format)
+        self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._silence = 0.0  # seconds waited since the last audio
 
     @property
     def seconds(self) -> float:
         """Seconds of audio so far."""
-        return self._meter.seconds
+        return self._hearing.seconds
 
     @property
     def alignment(self) -> Alignment | None:
@@ -79,7 +74,6 @@ class Call:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield audio from the moment that it is known to be audio. Raises TTSError."""
         source = self.provider.speak(self.request, self.offer, connection_timeout=self._timeouts.connection_timeout)
-        head = b""
         async with aclosing(source):
             while (event := await self._next(source)) is not None:
                 if isinstance(event, Accepted):
@@ -87,18 +81,10 @@ class Call:
                     continue
                 if event.alignment:
                     self._alignments.append((0.0, event.alignment))
-                data = event.data
-                if not data:
-                    continue
-                self._measure(data)
-                if self.first_audio is None:
-                    head += data
-                    if not self._is_audio(head):
-                        continue
-                    data, head = head, b""
-                    self.first_audio = self.waited
-                yield data
-        self._check_end(head)
+                if event.data and (believed := await self._hear(event.data)):
+                    yield believed
+        if rest := await self._hearing.end():
+            yield rest
 
     async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
         """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
@@ -145,30 +131,18 @@ class Call:
         self._patience.spent += waited
         self._whole.spent += waited
 
-    def _measure(self, data: bytes) -> None:
-        before = self._meter.seconds
-        gained = self._meter.feed(data) - before
+    async def _hear(self, data: bytes) -> bytes:
+        before = self.seconds
+        believed = await self._hearing.hear(data)
+        if self.first_audio is None and self._hearing.begun:
+            self.first_audio = self.waited
+        self._came(self.seconds - before)
+        return believed
+
+    def _came(self, gained: float) -> None:
         self._patience.delivered += gained
         self._whole.delivered += gained
         self._silence = 0.0
-
-    def _is_audio(self, head: bytes) -> bool:
-        match first_look(head, None, self.offer.format):
-            case NotAudio(reason):
-                raise self._said(TTSNotAudioError, f"answered with {reason} instead of {self.offer.format}")
-            case NeedMore():
-                return False
-            case _:
-                return self._meter.seconds > 0
-
-    def _check_end(self, head: bytes) -> None:
-        text = self.request.text
-        if head:
-            raise self._said(TTSNotAudioError, f"answered with {len(head)} bytes that hold no {self.offer.format}")
-        if self.first_audio is None and speakable(text):
-            raise self._said(TTSEmptyAudioError, "answered with success but no audio")
-        if not plausible(text, self.seconds, speed=self.request.speed):
-            raise self._said(TTSTooShortError, f"only {self.seconds:.1f} s of audio for {len(text)} characters")
 
     def _said(self, kind: type[TTSError], message: str) -> TTSError:
         return kind(message, provider=self.provider.name, request_id=self.accepted.request_id)

@@ -18,7 +18,8 @@ TTSError
 │   │   └── TTSStalledError  TTSTotalTimeoutError
 │   ├── TTSNotSpeechError
 │   │   ├── TTSEmptyAudioError  TTSNotAudioError
-│   │   └── TTSCutError  TTSTooShortError
+│   │   ├── TTSCutError  TTSTooShortError  TTSTooLongError
+│   │   └── TTSSilentAudioError  TTSWrongFormatError
 │   ├── TTSSocketError
 │   │   ├── TTSFinalWithoutAudioError  TTSSocketIdleError
 │   │   └── TTSSocketRestartedError  TTSSocketDroppedError
@@ -273,6 +274,24 @@ class TTSTooShortError(TTSNotSpeechError):
     """A clean end, long before the text can be over."""
 
     kind = Kind.TOO_SHORT
+
+
+class TTSTooLongError(TTSNotSpeechError):
+    """Audio without an end."""
+
+    kind = Kind.TOO_LONG
+
+
+class TTSSilentAudioError(TTSNotSpeechError):
+    """Audio in which nothing is to be heard, for a text that has words."""
+
+    kind = Kind.SILENT_AUDIO
+
+
+class TTSWrongFormatError(TTSNotSpeechError):
+    """Audio, but not as promised: another container, sample rate or number of channels."""
+
+    kind = Kind.WRONG_FORMAT
 
 
 class TTSSocketError(TTSProviderError):

@@ -35,6 +35,9 @@ class Kind(Enum):
     STALLED = "stalled"
     CUT = "cut"
     TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    SILENT_AUDIO = "silent_audio"
+    WRONG_FORMAT = "wrong_format"
     EMPTY_AUDIO = "empty_audio"
     NOT_AUDIO = "not_audio"
     FINAL_WITHOUT_AUDIO = "final_without_audio"
@@ -139,6 +142,9 @@ def _table() -> dict[Kind, Meaning]:
         k.STALLED:             (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
         k.CUT:                 (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor hung up before the end"),
         k.TOO_SHORT:           (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
+        k.TOO_LONG:            (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio goes on long after the text must be over"),
+        k.SILENT_AUDIO:        (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor sent silence for a text"),
+        k.WRONG_FORMAT:        (provider,   after, 1.0, whole,   True,  billed,   None,         "check which formats the provider really sends"),
         k.EMPTY_AUDIO:         (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor answered without any audio"),
         k.NOT_AUDIO:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "check `base_url`: something else than speech answers there"),
         k.FINAL_WITHOUT_AUDIO: (provider,   after, 1.0, whole,   True,  unknown,  None,         "check the account's credit"),

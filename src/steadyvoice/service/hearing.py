@@ -1,0 +1,117 @@
+"""Hears one answer out. What is handed on is audio, as promised, with something to be heard in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from steadyvoice.audio.accept import NeedMore, NotAudio, OtherAudio, ends_in_text, first_look, longest, plausible
+from steadyvoice.audio.ear import QUIET, loudest, sounds
+from steadyvoice.audio.meter import Meter
+from steadyvoice.speech.errors import (
+    TTSCutError,
+    TTSEmptyAudioError,
+    TTSError,
+    TTSNotAudioError,
+    TTSSilentAudioError,
+    TTSTooLongError,
+    TTSTooShortError,
+    TTSWrongFormatError,
+)
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.text import speakable
+
+HUSH = 5.0
+"""Seconds of silence at the beginning that are nobody's dramatic pause. Until then it is held back: whoever takes over
+then speaks to a listener who has heard nothing.
+"""
+
+_TAIL = 512  # bytes, in which an error's message ends
+
+Complain = Callable[[type[TTSError], str], TTSError]
+"""Makes the error of a class, with a message, that names the provider and its request."""
+
+
+class Hearing:
+    """Takes the bytes of one answer, and gives them back when they are to be believed."""
+
+    def __init__(self, request: SpeechRequest, format: AudioFormat, complain: Complain) -> None:
+        self._text, self._speed = request.text, request.speed
+        self._format, self._complain = format, complain
+        self._meter = Meter(format)
+        self._longest = longest(request.text, speed=request.speed)
+        self._audible = not speakable(request.text)  # "..." may be silence
+        self._head: bytes | None = b""  # until it is believed
+        self._tail = b""
+        self.begun = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio so far, whether believed or not."""
+        return self._meter.seconds
+
+    async def hear(self, data: bytes) -> bytes:
+        """Take what came, and give what may be handed on, perhaps nothing yet. Raises TTSError.
+
+        `begun` is set with the first audio that can be decoded.
+        """
+        self._measure(data)
+        if self._head is None:
+            return data
+        self._head += data
+        self.begun = self.begun or self._is_audio(self._head)
+        if not (self.begun and await self._is_audible(self._head)):
+            return b""
+        believed, self._head = self._head, None
+        return believed
+
+    async def end(self) -> bytes:
+        """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
+        held = self._head or b""
+        if held and not self.begun:
+            raise self._complain(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
+        if not self.begun and speakable(self._text):
+            raise self._complain(TTSEmptyAudioError, "answered with success but no audio")
+        if held:
+            await self._refuse_silence(held)
+        if ends_in_text(self._tail):
+            raise self._complain(TTSNotAudioError, f"ended in a message instead of {self._format}")
+        if self._meter.torn:
+            raise self._complain(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
+        if not plausible(self._text, self.seconds, speed=self._speed):
+            told = f"only {self.seconds:.1f} s of audio for {len(self._text)} characters"
+            raise self._complain(TTSTooShortError, told)
+        return held
+
+    def _measure(self, data: bytes) -> None:
+        self._meter.feed(data)
+        self._audible = self._audible or sounds(self._meter.frames)
+        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        if broken := self._meter.broken_promise:
+            raise self._complain(TTSWrongFormatError, f"answered with {broken}")
+        if self.seconds > self._longest:
+            told = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
+            raise self._complain(TTSTooLongError, told)
+
+    def _is_audio(self, head: bytes) -> bool:
+        match first_look(head, None, self._format):
+            case NotAudio(reason):
+                raise self._complain(TTSNotAudioError, f"answered with {reason} instead of {self._format}")
+            case OtherAudio(reason):
+                raise self._complain(TTSWrongFormatError, f"answered with {reason}")
+            case NeedMore():
+                return False
+            case _:
+                return self.seconds > 0
+
+    async def _is_audible(self, head: bytes) -> bool:
+        if not self._audible and self.seconds >= HUSH:
+            await self._refuse_silence(head)
+        return self._audible
+
+    async def _refuse_silence(self, head: bytes) -> None:
+        """Decode what its bytes left open. In a thread, for others share the event loop."""
+        if await asyncio.to_thread(loudest, head, self._format) <= QUIET:
+            raise self._complain(TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard")
+        self._audible = True

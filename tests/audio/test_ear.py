@@ -1,0 +1,67 @@
+"""What is silence, and what is not."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.ear import QUIET, loudest, sounds
+from steadyvoice.audio.frames import Coding, Frame
+from steadyvoice.audio.framing import framer_of
+from steadyvoice.audio.silence import silence
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
+
+from .sounds import ONE_OF_EACH, PCM, hum, in_format
+
+
+def heard(audio: bytes, name: str) -> bool:
+    framer = framer_of(AudioFormat.parse(name))
+    return sounds(framer.feed(audio) + framer.finish())
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_silence_is_silent_in_every_format(name: str) -> None:
+    format_ = AudioFormat.parse(name)
+    audio = b"".join(silence(format_, 1.0))
+
+    assert not heard(audio, name)
+    assert loudest(audio, format_) <= QUIET
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_hum_is_heard_in_every_format_without_decoding(name: str) -> None:
+    assert heard(in_format(name, 0.3), name)
+    assert loudest(in_format(name, 0.3), AudioFormat.parse(name)) > 7000
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_word_after_a_pause_is_heard(name: str) -> None:
+    audio = convert(bytes(2 * 24000) + hum(0.2, 24000), PCM, AudioFormat.parse(name))
+
+    assert heard(audio, name)
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
+def test_the_loudest_sample_decides(samples: list[int]) -> None:
+    pcm = array("h", samples).tobytes()
+
+    assert loudest(pcm, PCM) == max(map(abs, samples))
+    assert heard(pcm, "pcm_24000") == (max(map(abs, samples)) > QUIET)
+
+
+@pytest.mark.parametrize("name", ["ulaw_8000", "alaw_8000"])
+@pytest.mark.parametrize("code", range(256))
+def test_telephone_samples_are_quiet_where_they_decode_to_little(name: str, code: int) -> None:
+    codec = {"ulaw_8000": "pcm_mulaw", "alaw_8000": "pcm_alaw"}[name]
+    level = loudest(bytes([code]), AudioFormat.parse(name))
+
+    assert sounds([Frame(bytes([code]), 1, Coding(codec, 8000))]) == (level > QUIET)
+
+
+def test_half_a_sample_is_none() -> None:
+    assert not sounds([Frame(b"\x01\x00\x7f", 1, Coding("pcm_s16le", 8000))])
+    assert loudest(b"", PCM) == 0
