@@ -186,6 +186,7 @@ def stereo(codec: str, container: str, rate: int) -> bytes:
     sink = io.BytesIO()
     with av.open(sink, "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate, layout="stereo")
+        assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame(format="s16", layout="stereo", samples=rate)
         frame.planes[0].update(hum(2.0, rate))
         frame.sample_rate = rate

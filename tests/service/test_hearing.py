@@ -91,6 +91,17 @@ async def test_a_faint_voice_that_its_bytes_do_not_betray_is_decoded_before_it_i
     # In FLAC a constant takes a few bytes, however loud it is.
     audio = convert(pcm(LONG), PCM, AudioFormat.parse("flac_24000"))
     assert b"".join(await believed(audio, name="flac_24000")) == audio
+    longer = convert(pcm(HUSH + 2.0), PCM, AudioFormat.parse("flac_24000"))
+    assert await hearing(name="flac_24000").hear(longer) == longer, "and then it is heard at once"
+
+
+async def test_a_header_is_no_audio_yet() -> None:
+    heard = hearing(name="wav_24000")
+    await heard.hear(said("wav_24000")[:44])
+    assert not heard.begun
+    await heard.hear(said("wav_24000")[44:])
+    assert heard.begun
+    assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is Kind.NOT_AUDIO
 
 
 @pytest.mark.parametrize("text", ["...", "?!", "-- --"])
@@ -148,7 +159,8 @@ def test_what_is_not_speech_was_paid_for_and_counts(kind: Kind) -> None:
 )
 def test_however_it_is_cut_what_is_believed_is_what_came(name: str, hush: float, cuts: list[int]) -> None:
     audio = said(name, hush=hush)
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(audio):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(audio[at : at + size])

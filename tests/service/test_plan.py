@@ -93,6 +93,7 @@ def test_max_attempts_of_one_means_no_retries_at_all() -> None:
 def test_a_local_voice_is_tried_even_when_the_time_is_up() -> None:
     assert step(Standing(), Standing(local=True), left=-1.0) == Try(1, 5.0)
     assert step(Standing(), Standing(), left=0.0) == GiveUp()
+    assert step(Standing(), now=100.0, left=-1.0) == GiveUp()
 
 
 KINDS = st.sampled_from(sorted(TABLE, key=lambda kind: kind.value))

@@ -125,7 +125,9 @@ async def test_a_deadline_that_is_no_time_is_refused() -> None:
             tts.stream("Hello", deadline=deadline)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", ["connection_timeout", "read_timeout", "total_timeout", "stall_timeout"])
+@pytest.mark.parametrize(
+    "field", ["connection_timeout", "read_timeout", "total_timeout", "stall_timeout", "slow_timeout"]
+)
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "10"])
 def test_impossible_timeouts_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(TTSConfigurationError, match=field):

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.hearing import Hearing
+from steadyvoice.service.listener import Listener
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
@@ -15,6 +16,7 @@ from steadyvoice.speech.errors import (
     TTSError,
     TTSReadTimeoutError,
     TTSStalledError,
+    TTSTooSlowError,
     TTSTotalTimeoutError,
 )
 from steadyvoice.speech.request import SpeechRequest
@@ -36,7 +38,7 @@ class Call:
     """One request to one provider. Iterate `chunks()` once; the rest can be read at any time.
 
     `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
-    gave less time than the configuration allows.
+    gave less time than the configuration allows, `listened` that somebody plays the audio while it comes.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Call:
         patience: Patience,
         whole: Patience,
         own_deadline: bool,
+        listened: bool,
         clock: Callable[[], float],
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
@@ -60,6 +63,7 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._silence = 0.0  # seconds waited since the last audio
+        self._listener = Listener() if listened else None
 
     @property
     def seconds(self) -> float:
@@ -83,6 +87,7 @@ class Call:
                     self._alignments.append((0.0, event.alignment))
                 if event.data and (believed := await self._hear(event.data)):
                     yield believed
+                self._refuse_slowness()
         if rest := await self._hearing.end():
             yield rest
 
@@ -134,15 +139,22 @@ class Call:
     async def _hear(self, data: bytes) -> bytes:
         before = self.seconds
         believed = await self._hearing.hear(data)
-        if self.first_audio is None and self._hearing.begun:
-            self.first_audio = self.waited
-        self._came(self.seconds - before)
-        return believed
-
-    def _came(self, gained: float) -> None:
+        gained = self.seconds - before
         self._patience.delivered += gained
         self._whole.delivered += gained
+        if self._listener:
+            # Playing starts with the first audio, so the wait for that is not missed.
+            self._listener.waited(self._silence if self.first_audio is not None else 0.0, gained=gained)
+        if self.first_audio is None and self._hearing.begun:
+            self.first_audio = self.waited
         self._silence = 0.0
+        return believed
+
+    def _refuse_slowness(self) -> None:
+        starved = self._listener.starved_for if self._listener else 0.0
+        if starved >= self._timeouts.slow_timeout:
+            told = f"slower than it is played for {starved:.1f} s, after {self.seconds:.1f} s of audio"
+            raise self._said(TTSTooSlowError, told)
 
     def _said(self, kind: type[TTSError], message: str) -> TTSError:
         return kind(message, provider=self.provider.name, request_id=self.accepted.request_id)

@@ -19,9 +19,10 @@ class TimeoutConfig:
     """The clocks of speech.
 
     `connection_timeout` bounds connecting; `first_audio_timeout` the wait from request to first decodable audio;
-    `stall_timeout` the silence between chunks (both are `read_timeout` when None); `total_timeout` the whole
-    utterance, all attempts together, plus the seconds of audio already delivered. Waiting for the listener
-    stops them all. Raises TTSConfigurationError.
+    `stall_timeout` the silence between chunks (both are `read_timeout` when None); `slow_timeout` how long a stream
+    may come slower than it is played, once nothing is left to play; `total_timeout` the whole utterance, all
+    attempts together, plus the seconds of audio already delivered. Waiting for the listener stops them all.
+    Raises TTSConfigurationError.
     """
 
     connection_timeout: float = 10.0
@@ -29,6 +30,7 @@ class TimeoutConfig:
     total_timeout: float = 45.0
     first_audio_timeout: float | None = None
     stall_timeout: float | None = None
+    slow_timeout: float = 3.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

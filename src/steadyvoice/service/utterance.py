@@ -136,6 +136,7 @@ class Utterance:
             patience=Patience(allowance),
             whole=self._patience,
             own_deadline=self._own_deadline,
+            listened=not self._terms.hold,
             clock=self._clock,
         )
         at = self._now()

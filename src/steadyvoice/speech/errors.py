@@ -15,7 +15,8 @@ TTSError
 │   ├── TTSConnectError  TTSStaleConnectionError  TTSNoAnswerError
 │   ├── TTSTimeoutError
 │   │   ├── TTSConnectTimeoutError  TTSReadTimeoutError
-│   │   └── TTSStalledError  TTSTotalTimeoutError
+│   │   ├── TTSStalledError  TTSTooSlowError
+│   │   └── TTSTotalTimeoutError
 │   ├── TTSNotSpeechError
 │   │   ├── TTSEmptyAudioError  TTSNotAudioError
 │   │   ├── TTSCutError  TTSTooShortError  TTSTooLongError
@@ -238,6 +239,12 @@ class TTSStalledError(TTSTimeoutError):
     """Audio came, and then nothing for `stall_timeout`."""
 
     kind = Kind.STALLED
+
+
+class TTSTooSlowError(TTSTimeoutError):
+    """Audio comes slower than it is played, and the listener has nothing left to play."""
+
+    kind = Kind.TOO_SLOW
 
 
 class TTSTotalTimeoutError(TTSTimeoutError):

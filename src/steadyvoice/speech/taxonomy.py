@@ -33,6 +33,7 @@ class Kind(Enum):
     READ_TIMEOUT = "read_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     STALLED = "stalled"
+    TOO_SLOW = "too_slow"
     CUT = "cut"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
@@ -140,6 +141,7 @@ def _table() -> dict[Kind, Meaning]:
         k.READ_TIMEOUT:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `read_timeout`"),
         k.TOTAL_TIMEOUT:       (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `total_timeout`"),
         k.STALLED:             (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
+        k.TOO_SLOW:            (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `slow_timeout`"),
         k.CUT:                 (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor hung up before the end"),
         k.TOO_SHORT:           (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
         k.TOO_LONG:            (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio goes on long after the text must be over"),

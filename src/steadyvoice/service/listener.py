@@ -1,0 +1,52 @@
+"""Whoever plays the audio while it comes: how much of it is still in hand, and whether it comes fast enough."""
+
+from __future__ import annotations
+
+REAL_TIME = 0.9
+"""Seconds of audio a second that are enough. A vendor that sends at the very pace of speech jitters around one."""
+
+
+class Listener:
+    """Plays from the first audio on, and waits when there is none. Knows no clock: it is told how long things took.
+
+    One long gap is a stall, which has a clock of its own; slow is what goes on and on.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0  # seconds of audio in hand; what is missing when negative
+        self._dry: _Drought | None = None
+
+    def waited(self, seconds: float, *, gained: float) -> None:
+        """So much audio came after so long a wait."""
+        self._ahead -= seconds
+        if self._ahead < 0:
+            self._dry = self._dry or _Drought()
+            self._dry.add(min(seconds, -self._ahead), gained)
+        self._ahead += gained
+        if self._ahead >= 0:
+            self._dry = None  # it has caught up
+
+    @property
+    def starved_for(self) -> float:
+        """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
+        return self._dry.lasted if self._dry and self._dry.slow else 0.0
+
+
+class _Drought:
+    """From the moment the listener ran dry until all that was missing has come."""
+
+    def __init__(self) -> None:
+        self._waited = self._longest = self._gained = 0.0
+
+    def add(self, waited: float, gained: float) -> None:
+        self._waited += waited
+        self._longest = max(self._longest, waited)
+        self._gained += gained
+
+    @property
+    def lasted(self) -> float:
+        return self._waited - self._longest
+
+    @property
+    def slow(self) -> bool:
+        return self._gained < REAL_TIME * self.lasted
