@@ -13,14 +13,20 @@ from hypothesis import strategies as st
 
 from steadyvoice.simulator.acts import (
     ACTS,
+    BigFrame,
     CutTerminated,
+    Door,
     Drip,
     FaultError,
     Hang,
     OddSplits,
     Refuse,
+    RefuseConnection,
+    Restart,
+    SlowAccept,
     SlowFirstByte,
     Stall,
+    TlsFailure,
     TooShort,
     WrongLength,
     WrongRate,
@@ -44,6 +50,37 @@ def strikes(made: Faults, count: int, call: Call = CALL) -> list[bool]:
 
 def test_a_bare_fault_befalls_every_call() -> None:
     assert strikes(faults(Fault(Hang())), 3) == [True, True, True]
+
+
+def test_a_fault_waits_for_a_door_where_it_can_happen() -> None:
+    restart = Fault(Restart())
+    assert not restart.fits(CALL, 0)
+    assert restart.fits(Call("text-to-speech/stream-input", door=Door.WEBSOCKET), 0)
+    made = faults(Fault(Hang(), nth=2), restart)
+    socket = Call("text-to-speech/stream-input", door=Door.WEBSOCKET)
+    chosen = [made.choose(call) for call in (socket, CALL, Call("connection", door=Door.CONNECTION))]
+    assert [fault and fault.name for fault in chosen] == ["restart", "hang", None]
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 3)))
+def test_looking_ahead_is_right_and_changes_nothing(seed: int, looks: list[int]) -> None:
+    rules = Fault(Stall(), nth=3), Fault(Hang(), probability=0.4, times=9)
+    looked, blind = faults(*rules, seed=seed), faults(*rules, seed=seed)
+    for count in looks:
+        seen = [looked.upcoming(CALL) for _ in range(count)]
+        chosen = looked.choose(CALL)
+        assert chosen == blind.choose(CALL)
+        assert seen == [chosen] * count
+
+
+def test_whoever_watches_is_told_of_every_change() -> None:
+    told = []
+    made = faults()
+    made.watch(lambda: told.append(len(list(made))))
+    made.add(Hang())
+    made.set(Stall(), Hang())
+    made.clear()
+    assert told == [0, 1, 2, 0]
 
 
 def test_nothing_befalls_nobody() -> None:
@@ -143,6 +180,13 @@ IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
     (TooShort, {"fraction": 1.0}, "fraction"),
     (WrongRate, {"rate": 44_000}, "rate"),
     (OddSplits, {"bytes": 2}, "bytes"),
+    (RefuseConnection, {"seconds": 0.0}, "seconds"),
+    (RefuseConnection, {"seconds": -1.0}, "seconds"),
+    (SlowAccept, {"seconds": math.inf}, "seconds"),
+    (TlsFailure, {"flaw": "rust"}, "flaw"),
+    (Restart, {"after": -1.0}, "after"),
+    (BigFrame, {"bytes": 0}, "bytes"),
+    (BigFrame, {"bytes": 2**27}, "bytes"),
 ]
 
 

@@ -159,6 +159,12 @@ async def test_an_empty_success(client: Client, path: str) -> None:
     assert seen.headers["content-length"] == "0"
 
 
+async def test_an_empty_success_in_no_chunks(client: Client) -> None:
+    seen = await client.speak(fault="empty;chunked=true")
+    assert (seen.status, seen.chunks, seen.terminated) == (200, [], True)
+    assert seen.headers["transfer-encoding"] == "chunked"
+
+
 @pytest.mark.parametrize("told", ["true", "false"])
 async def test_json_where_audio_belongs(client: Client, told: str) -> None:
     seen = await client.speak(fault=f"json;told={told}")

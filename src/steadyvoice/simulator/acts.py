@@ -48,6 +48,7 @@ from steadyvoice.simulator.acts_in_answers import (
     WrongLength,
     WrongRate,
 )
+from steadyvoice.simulator.acts_of_connections import RefuseConnection, SlowAccept, TlsFailure
 
 __all__ = [
     "ACTS",
@@ -76,11 +77,14 @@ __all__ = [
     "OddSplits",
     "OtherSpelling",
     "Refuse",
+    "RefuseConnection",
     "Reset",
     "Restart",
     "Silent",
+    "SlowAccept",
     "SlowFirstByte",
     "Stall",
+    "TlsFailure",
     "TooShort",
     "WrongLength",
     "WrongRate",
@@ -91,6 +95,7 @@ Act = (
     Refuse | Hang | HangAfterHeaders | SlowFirstByte | Reset | Empty | Json | Html
     | Silent | TooShort | HeaderOnly | WrongRate
     | Stall | Drip | Cut | CutTerminated | CutClose | WrongLength | HalfLine | ErrorLine | OddSplits | Gzip
+    | RefuseConnection | SlowAccept | TlsFailure
     | HalfOpen | IdleTimeout | FinalWithoutAudio | Restart | OtherSpelling | AbsoluteTimes | BigFrame
 )  # fmt: skip
 

@@ -154,9 +154,11 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """Answer 200 with no bytes at all."""
+    """Answer 200 with no bytes at all: with a length of 0 or, `chunked`, with an end and nothing before it."""
 
     doors: ClassVar[Doors] = HTTP
+
+    chunked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,9 @@ class Control:
 
     async def _changed(self, request: web.Request, change: Callable[..., None]) -> web.Response:
         try:
-            faults = read_faults(await request.text())
+            change(*read_faults(await request.text()))
         except FaultError as error:
             return web.json_response({"error": str(error)}, status=422)
-        change(*faults)
         return self._faults()
 
     def _faults(self) -> web.Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
@@ -77,32 +77,55 @@ class Fault:
 class Faults:
     """The faults in force, the first that is due wins. They can be changed at any time."""
 
-    def __init__(self, now: Callable[[], float], rng: Random) -> None:
+    def __init__(
+        self, now: Callable[[], float], rng: Random, check: Callable[[Fault], None] = lambda fault: None
+    ) -> None:
         self._now = now
         self._rng = rng
+        self._check = check
         self._rules: list[_Rule] = []
+        self._changed: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Fault]:
         return (rule.fault for rule in self._rules)
 
     def set(self, *faults: Fault | Act) -> None:
-        """Put these in place of all others. A bare act befalls every call."""
-        self._rules = []
-        self.add(*faults)
+        """Put these in place of all others. A bare act befalls every call. Raises FaultError, and changes nothing."""
+        self._put(self._made(faults))
 
     def add(self, *faults: Fault | Act) -> None:
-        """Put these behind the others."""
-        now = self._now()
-        self._rules += [_Rule(each if isinstance(each, Fault) else Fault(each), now) for each in faults]
+        """Put these behind the others. Raises FaultError, and changes nothing."""
+        self._put([*self._rules, *self._made(faults)])
 
     def clear(self) -> None:
         """Behave again."""
-        self._rules = []
+        self._put([])
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called now, and whenever the faults are others."""
+        self._changed = changed
+        changed()
 
     def choose(self, call: Call) -> Fault | None:
         """Decide what befalls a call; None is nothing."""
         now = self._now()
         return next((rule.fault for rule in self._rules if rule.strikes(call, now, self._rng)), None)
+
+    def upcoming(self, call: Call) -> Fault | None:
+        """Tell what would befall such a call if it came now. Nothing is counted, and luck is asked once."""
+        now = self._now()
+        return next((rule.fault for rule in self._rules if rule.due(call, now, self._rng)), None)
+
+    def _made(self, faults: Iterable[Fault | Act]) -> list[_Rule]:
+        now = self._now()
+        made = [each if isinstance(each, Fault) else Fault(each) for each in faults]
+        for fault in made:
+            self._check(fault)
+        return [_Rule(fault, now) for fault in made]
+
+    def _put(self, rules: list[_Rule]) -> None:
+        self._rules = rules
+        self._changed()
 
 
 @dataclass(slots=True)
@@ -110,14 +133,25 @@ class _Rule:
     fault: Fault
     since: float
     seen: int = 0
+    lucky: bool | None = None  # at the next call, once that has been asked
+
+    def due(self, call: Call, now: float, rng: Random) -> bool:
+        fault, number = self.fault, self.seen + 1
+        return (
+            fault.fits(call, now - self.since)
+            and fault.nth in (None, number)
+            and (fault.times is None or number <= fault.times)
+            and self._is_lucky(rng)
+        )
 
     def strikes(self, call: Call, now: float, rng: Random) -> bool:
-        fault = self.fault
-        if not fault.fits(call, now - self.since):
-            return False
-        self.seen += 1
-        return (
-            fault.nth in (None, self.seen)
-            and (fault.times is None or self.seen <= fault.times)
-            and (fault.probability == 1 or rng.random() < fault.probability)
-        )
+        due = self.due(call, now, rng)
+        if self.fault.fits(call, now - self.since):
+            self.seen += 1
+            self.lucky = None
+        return due
+
+    def _is_lucky(self, rng: Random) -> bool:
+        if self.lucky is None:
+            self.lucky = self.fault.probability == 1 or rng.random() < self.fault.probability
+        return self.lucky

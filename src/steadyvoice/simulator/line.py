@@ -103,11 +103,20 @@ class _Unframed(web.StreamResponse):
     _length_check = False
 
 
+def drop(connection: socket.socket) -> None:
+    """Do the same to a bare socket."""
+    _without_lingering(connection)
+    connection.close()
+
+
 def _reset(transport: asyncio.Transport) -> None:
-    # With lingering on and no time to do it in, closing sends RST instead of FIN.
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _without_lingering(transport.get_extra_info("socket"))
     transport.abort()
+
+
+def _without_lingering(connection: socket.socket) -> None:
+    # With lingering on and no time to do it in, closing sends RST instead of FIN.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _now() -> float:

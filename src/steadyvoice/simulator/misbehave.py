@@ -64,8 +64,8 @@ def altered(answer: Answer, act: Act | None) -> Answer:
     """The answer with another body: still sent as any other."""
     label = answer.headers["content-type"]
     match act:
-        case acts.Empty():
-            return plain_answer(b"", label, headers=answer.headers)
+        case acts.Empty(chunked):
+            return Answer(in_parts([]), answer.status, answer.headers, length=None if chunked else 0)
         case acts.Json(told):
             return plain_answer(b'{"status":"ok"}', "application/json" if told else label, headers=answer.headers)
         case acts.Html(told):

@@ -14,11 +14,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from steadyvoice.simulator.account import Credit, Gate
+from steadyvoice.simulator.acts import FaultError, TlsFailure
 from steadyvoice.simulator.certificates import Certificates
 from steadyvoice.simulator.control import Control
 from steadyvoice.simulator.doors import Doors
-from steadyvoice.simulator.faults import Faults
+from steadyvoice.simulator.faults import Fault, Faults
 from steadyvoice.simulator.ledger import Ledger
+from steadyvoice.simulator.listener import Listener
 from steadyvoice.simulator.script import Script
 from steadyvoice.simulator.socket_doors import SocketDoors
 from steadyvoice.simulator.vendor import Vendor
@@ -38,8 +40,8 @@ class Simulator:
     `settings` are fields of Settings, laid over the script's. `clock` gives the seconds that the ledger and the
     faults' times count; it is the event loop's unless told otherwise. Delays are always the event loop's.
 
-    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings; entering it,
-    ValueError when `tls` is asked for and cannot be had.
+    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings or faults; entering
+    it, ValueError when `tls` is asked for and cannot be had.
     """
 
     def __init__(
@@ -58,16 +60,22 @@ class Simulator:
         self._clock = clock
         self._began = 0.0
         self._certificates: Certificates | None = None
-        self._visits: set[asyncio.Task[Any]] = set()
+        self._visits: dict[asyncio.Task[Any], web.RequestHandler] = {}  # and on which connection
         self._closing = False
-        self.faults = Faults(self._now, Random(self.settings.seed))
+        self.faults = Faults(self._now, Random(self.settings.seed), self._check)
+        for fault in self.script.faults:
+            self._check(fault)
         self.ledger = Ledger(self._now)
 
     @property
     def url(self) -> str:
         """Where it listens; the `base_url` for ElevenLabs. OpenAI's ends in /v1."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self.settings.tls else 'http'}://{host}:{self._port}"
+        return f"{'https' if self.settings.tls else 'http'}://{self._named}:{self._port}"
+
+    @property
+    def control_url(self) -> str:
+        """Where the ledger and the faults can be reached, in plain HTTP, even while connections are refused."""
+        return f"http://{self._named}:{self._back_door.addresses[0][1]}"
 
     @property
     def ca_file(self) -> Path | None:
@@ -98,18 +106,21 @@ class Simulator:
         self._vendor = Vendor.of(self.settings, self._engine, self.faults, self.ledger)
         self.faults.add(*self.script.faults)
         await self._listen()
+        await self._open_back_door()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._closing = True
         for _ in range(2):  # a connection being accepted must come through first: asyncio drops it otherwise
             await asyncio.sleep(0)
-        await self._site.stop()
+        self._listener.stop()
         self.ledger.close()
+        await self._listener.close()
         for visit in self._visits:
             visit.cancel()
         await self.idle()
         await self._runner.cleanup()
+        await self._back_door.cleanup()
         await self._engine.aclose()
         if self._certificates:
             self._certificates.close()
@@ -121,10 +132,29 @@ class Simulator:
         # Cancellation is how a visit learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        context = self._certificates.context() if self._certificates else None
-        self._site = web.TCPSite(self._runner, self._host, self._port, ssl_context=context)
-        await self._site.start()
-        self._port = self._runner.addresses[0][1]
+        server = self._runner.server
+        assert server is not None  # noqa: S101  it is set up
+        self._listener = Listener(server, self.faults, self.ledger, self._certificates, self._close_idle)
+        await self._listener.open(self._host, self._port)
+        self._port = self._listener.port
+
+    async def _open_back_door(self) -> None:
+        app = web.Application(client_max_size=_LONGEST_BODY)
+        app.add_routes(Control(self._vendor).routes())
+        self._back_door = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._back_door.setup()
+        await web.TCPSite(self._back_door, self._host).start()
+
+    def _close_idle(self) -> None:
+        for connection in self._runner.server.connections if self._runner.server else []:
+            if connection not in self._visits.values():
+                connection.force_close()
+
+    def _check(self, fault: Fault) -> None:
+        if isinstance(fault.act, TlsFailure) and not self.settings.tls:
+            raise FaultError(
+                f"{fault.name}: there is no TLS here to fail; ask for it with --tls, or tls = true", "fault"
+            )
 
     @web.middleware
     async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -132,11 +162,15 @@ class Simulator:
             return web.Response(status=503, text="the simulator is closing")
         visit = asyncio.current_task()
         assert visit is not None  # noqa: S101  coroutines run in tasks
-        self._visits.add(visit)
+        self._visits[visit] = request.protocol
         try:
             return await handler(request)
         finally:
-            self._visits.discard(visit)
+            del self._visits[visit]
+
+    @property
+    def _named(self) -> str:
+        return f"[{self._host}]" if ":" in self._host else self._host
 
     def _now(self) -> float:
         return self._clock() - self._began if self._clock else 0.0

@@ -1,0 +1,188 @@
+"""Where connections come in, and what befalls them before anything is asked.
+
+asyncio's own server accepts whatever the kernel has let in. This one can also not be there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from steadyvoice.simulator.acts import Door, RefuseConnection, SlowAccept, TlsFailure
+from steadyvoice.simulator.certificates import Certificates
+from steadyvoice.simulator.faults import Call, Fault, Faults
+from steadyvoice.simulator.ledger import Ending, Ledger
+from steadyvoice.simulator.line import drop, wait
+
+ENDPOINT = "connection"
+"""How faults and the ledger call a connection."""
+
+_CALL = Call(ENDPOINT, door=Door.CONNECTION)
+_BACKLOG = 128
+_LOOK = 0.02  # seconds between two looks whether it is time to refuse, or to stop refusing
+_HANDSHAKE_FAILURE = bytes.fromhex("15 03 03 00 02 02 28")  # a fatal alert, RFC 8446, 6
+
+
+class Listener:
+    """Listens on one host and port, and hands connections to `protocol`; with certificates, in TLS.
+
+    `close_idle` is called when the door is shut, to close the connections on which nothing is going on.
+    """
+
+    def __init__(
+        self,
+        protocol: Callable[[], asyncio.Protocol],
+        faults: Faults,
+        ledger: Ledger,
+        certificates: Certificates | None,
+        close_idle: Callable[[], None],
+    ) -> None:
+        self._protocol = protocol
+        self._faults = faults
+        self._ledger = ledger
+        self._certificates = certificates
+        self._close_idle = close_idle
+        self._loop = asyncio.get_running_loop()
+        self._addresses: list[tuple[socket.AddressFamily, Any]] = []
+        self._sockets: list[socket.socket] = []
+        self._received: set[asyncio.Task[None]] = set()
+        self._shut_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.port = 0
+
+    async def open(self, host: str, port: int) -> None:
+        """Take the port (0 is any) under all addresses of the host. Raises OSError."""
+        for family, _, _, _, address in await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            bound = _bound(family, (address[0], self.port or port, *address[2:]))
+            self.port = bound.getsockname()[1]
+            self._addresses.append((family, bound.getsockname()))
+            self._sockets.append(bound)
+        self._listen()
+        self._faults.watch(self.look)
+
+    def stop(self) -> None:
+        """Let nobody in any more. Those who are in stay."""
+        if self._timer:
+            self._timer.cancel()
+        self._unlisten()
+
+    async def close(self) -> None:
+        """Stop, and throw out who waits to be let in."""
+        self.stop()
+        await asyncio.sleep(0)  # a task that has not begun holds a connection that it would never close
+        for task in self._received:
+            task.cancel()
+        await asyncio.gather(*self._received, return_exceptions=True)
+
+    def look(self) -> None:
+        """Open or shut, as the faults want it by now, and look again soon if that may change by itself."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if not self._sockets:
+            return  # closed for good
+        self._count_refusal()
+        upcoming = self._faults.upcoming(_CALL)
+        refusing = upcoming is not None and isinstance(upcoming.act, RefuseConnection)
+        if refusing and self._shut_since is None:
+            self._shut()
+        elif not refusing and self._shut_since is not None:
+            self._shut_since = None
+            self._listen()
+        if any(isinstance(fault.act, RefuseConnection) for fault in self._faults):
+            self._timer = self._loop.call_later(_LOOK, self.look)
+
+    def _count_refusal(self) -> None:
+        """Take a refusal that has lasted its time for a connection that came."""
+        upcoming = self._faults.upcoming(_CALL)
+        if self._shut_since is None or upcoming is None or not isinstance(upcoming.act, RefuseConnection):
+            return
+        if self._loop.time() - self._shut_since >= upcoming.act.seconds:
+            self._faults.choose(_CALL)
+            self._shut_since = self._loop.time()
+
+    def _shut(self) -> None:
+        self._shut_since = self._loop.time()
+        self._unlisten()
+        self._sockets = [_bound(family, address) for family, address in self._addresses]  # nobody else may have it
+        self._close_idle()
+
+    def _listen(self) -> None:
+        for listening in self._sockets:
+            listening.listen(_BACKLOG)
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _unlisten(self) -> None:
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+        self._sockets = []
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # it has changed its mind
+            return
+        connection.setblocking(False)
+        fault = self._faults.choose(_CALL)
+        task = self._loop.create_task(self._receive(connection, fault))
+        self._received.add(task)
+        task.add_done_callback(self._received.discard)
+        self.look()  # the next one may be another's turn
+
+    async def _receive(self, connection: socket.socket, fault: Fault | None) -> None:
+        """Do to a connection what its fault is, and hand it over if it still can be."""
+        if fault is None:
+            await self._hand_over(connection)
+            return
+        entry = self._ledger.open(ENDPOINT)
+        entry.fault = fault.name
+        with self._ledger.witnessed(entry):
+            match fault.act:
+                case SlowAccept(seconds):
+                    await self._wait(connection, seconds)
+                    self._ledger.end(entry, Ending.COMPLETED)
+                    await self._hand_over(connection)
+                case TlsFailure(flaw):
+                    self._ledger.end(entry, Ending.CUT)
+                    await self._fail(connection, flaw)
+                case _:  # it slipped in before the door was shut
+                    self._ledger.end(entry, Ending.CUT)
+                    drop(connection)
+
+    async def _wait(self, connection: socket.socket, seconds: float) -> None:
+        try:
+            await wait(seconds)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    async def _fail(self, connection: socket.socket, flaw: str) -> None:
+        if flaw != "handshake":
+            await self._hand_over(connection, flaw)
+            return
+        with connection, suppress(ConnectionError):
+            await self._loop.sock_recv(connection, 16_384)  # a client's hello, which would be reset if left unread
+            await self._loop.sock_sendall(connection, _HANDSHAKE_FAILURE)
+
+    async def _hand_over(self, connection: socket.socket, flaw: str | None = None) -> None:
+        context = self._certificates.context(flaw) if self._certificates else None
+        with suppress(OSError):  # a client that does not believe us, or leaves
+            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=context)
+
+
+def _bound(family: socket.AddressFamily, address: Any) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
