@@ -134,12 +134,15 @@ def sim(
 ) -> None:
     """A vendor that fails on command, to point your own client at. Ctrl-C ends it.
 
-    It speaks ElevenLabs' and OpenAI's language, takes any API key, answers
-    with real audio, and listens on this machine only. Without a script or
-    profile it is well until you order otherwise, also while it runs.
+    It speaks ElevenLabs' and OpenAI's language, over HTTP and websockets,
+    takes any API key, answers with real audio, and listens on this machine
+    only. Without a script or profile it is well until you order otherwise:
+    for one request with the header x-sim-fault, or for all while it runs.
 
       steadyvoice sim --profile outage
+      steadyvoice sim --script monday.toml --tls
       curl -X POST localhost:8041/sim/faults -d '{"fault": "hang"}'
+      curl localhost:8041/sim/ledger
 
     [bold]Point a client at it[/bold]:
 

@@ -143,7 +143,7 @@ class Simulator:
         app.add_routes(Control(self._vendor).routes())
         self._back_door = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._back_door.setup()
-        await web.TCPSite(self._back_door, self._host).start()
+        await web.TCPSite(self._back_door, self._host, 0).start()
 
     def _close_idle(self) -> None:
         for connection in self._runner.server.connections if self._runner.server else []:

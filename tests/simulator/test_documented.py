@@ -1,0 +1,52 @@
+"""docs/simulator.md knows every fault, condition, setting and profile, and shows scripts that can be played."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from steadyvoice.simulator import Settings, acts, profiles, read_script
+from steadyvoice.simulator.ledger import Ending
+from steadyvoice.simulator.notation import CONDITIONS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
+
+
+def column(title: str) -> list[str]:
+    """The names in the first column of the table that is headed so."""
+    table = re.search(rf"^\| {title} \|.*\n\|-.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert table
+    return [name for row in table[1].splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+
+
+def test_every_fault_is_listed_with_the_places_where_it_can_happen() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([a-z, ]+) \| .+ \|$", PAGE, re.MULTILINE))
+    assert rows == {
+        name: ", ".join(door.value for door in acts.Door if door in act.doors) for name, act in acts.ACTS.items()
+    }
+
+
+def test_every_field_of_a_fault_is_named_in_its_row() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| [a-z, ]+ \| (.+) \|$", PAGE, re.MULTILINE))
+    missing = [
+        (name, field.name)
+        for name, act in acts.ACTS.items()
+        for field in fields(act)
+        if not re.search(rf"`{field.name}\b", rows[name])
+    ]
+    assert missing == []
+
+
+def test_every_condition_setting_profile_and_ending_is_named() -> None:
+    assert sorted(column("condition")) == sorted(CONDITIONS)
+    assert sorted(column("setting")) == sorted(field.name for field in fields(Settings) if field.name != "faults")
+    assert sorted(column("profile")) == profiles.names()
+    assert all(f"`{ending.value}`" in PAGE for ending in Ending)
+
+
+def test_scripts_shown_can_be_played() -> None:
+    scripts = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert scripts
+    for script in scripts:
+        assert read_script(script).faults
