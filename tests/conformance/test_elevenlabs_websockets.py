@@ -1,0 +1,168 @@
+"""ElevenLabs' websockets, to its own realtime client and to its own models of what is said there.
+
+The client speaks TLS whatever its base URL says, so the simulator does too, and the client is told whom to trust.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from elevenlabs import ElevenLabs, VoiceSettings
+from elevenlabs.core.api_error import ApiError
+from elevenlabs.types import (
+    AudioOutput,
+    AudioOutputMulti,
+    CloseContext,
+    CloseSocket,
+    FinalOutput,
+    FinalOutputMulti,
+    FlushContext,
+    GenerationConfig,
+    InitializeConnection,
+    InitializeConnectionMulti,
+    KeepContextAlive,
+    RealtimeVoiceSettings,
+    SendText,
+    SendTextMulti,
+)
+from pydantic import BaseModel
+from websockets.asyncio.client import ClientConnection, connect
+
+from steadyvoice.simulator import Ending, acts, words_in
+from steadyvoice.wire.elevenlabs_models import VOICES
+
+from .background import KEY, Background, in_the_background
+from .strictly import completely
+
+# The official client reads close codes and reasons in a way that the websockets library has given up.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:ConnectionClosed\.(code|reason) is deprecated:DeprecationWarning:websockets\.exceptions"
+)
+
+GEORGE = VOICES["George"]
+TEXT = "Good evening, this is the news. It is read to you by somebody who is not there."
+WORDS = TEXT.split()
+
+
+# The official client
+
+
+@pytest.fixture
+def tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
+    with in_the_background(tls=True, keys=(KEY,)) as background:
+        monkeypatch.setenv("SSL_CERT_FILE", str(background.simulator.ca_file))
+        yield background
+
+
+def client_of(tls: Background, key: str = KEY) -> ElevenLabs:
+    return ElevenLabs(api_key=key, base_url=tls.url)
+
+
+def spoken(eleven: ElevenLabs) -> list[str]:
+    said = (f"{word} " for word in WORDS)
+    chunks = eleven.text_to_speech.convert_realtime(
+        GEORGE, text=said, output_format="pcm_16000", voice_settings=VoiceSettings(stability=0.5, speed=1.0)
+    )
+    return words_in(b"".join(chunks), "pcm_16000")
+
+
+def test_the_official_realtime_client_hears_every_word(tls: Background) -> None:
+    assert spoken(client_of(tls)) == WORDS
+    (entry,) = tls.ledger()
+    assert entry.ending is Ending.COMPLETED
+
+
+def test_the_official_client_speaks_https_to_it_too(tls: Background) -> None:
+    with httpx.Client() as http:
+        eleven = ElevenLabs(api_key=KEY, base_url=tls.url, httpx_client=http)
+        assert len(eleven.voices.get_all().voices) == len(VOICES)
+
+
+def test_a_bad_key_is_an_api_error_with_the_vendors_words(tls: Background) -> None:
+    with pytest.raises(ApiError) as refused:
+        spoken(client_of(tls, "wrong"))
+    assert refused.value.status_code == 1008
+    assert tls.ledger()[-1].ending is Ending.REFUSED
+
+
+@pytest.mark.parametrize("act", [acts.Refuse("quota_exceeded"), acts.IdleTimeout()])
+def test_a_refusal_is_an_api_error(tls: Background, act: acts.Act) -> None:
+    tls.will(act)
+    with pytest.raises(ApiError) as refused:
+        spoken(client_of(tls))
+    assert refused.value.status_code == 1008
+
+
+def test_a_restart_of_the_server_is_an_api_error(tls: Background) -> None:
+    tls.will(acts.Restart())
+    with pytest.raises(ApiError) as refused:
+        spoken(client_of(tls))
+    assert refused.value.status_code == 1012
+
+
+def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: Background) -> None:
+    tls.will(acts.FinalWithoutAudio())
+    assert spoken(client_of(tls)) == []
+
+
+# Its models of what is said
+
+
+@asynccontextmanager
+async def connected(sim: Background, end: str) -> AsyncIterator[ClientConnection]:
+    url = f"{sim.url.replace('http', 'ws')}/v1/text-to-speech/{GEORGE}/{end}?output_format=pcm_8000"
+    async with connect(url, additional_headers={"xi-api-key": KEY}) as socket:
+        yield socket
+
+
+async def say(socket: ClientConnection, *messages: BaseModel) -> None:
+    for message in messages:
+        await socket.send(message.model_dump_json(by_alias=True, exclude_none=True))
+
+
+async def heard(socket: ClientConnection) -> list[dict[str, object]]:
+    """Everything, until it is closed as it should be."""
+    messages = [json.loads(message) async for message in socket]
+    assert socket.close_code == 1000
+    return messages
+
+
+async def test_one_context_in_the_clients_own_models(sim: Background) -> None:
+    async with connected(sim, "stream-input") as socket:
+        settings = RealtimeVoiceSettings(stability=0.5, similarity_boost=0.8, speed=1.0)
+        schedule = GenerationConfig(chunk_length_schedule=[50, 120])
+        await say(socket, InitializeConnection(text=" ", voice_settings=settings, generation_config=schedule))
+        await say(socket, *[SendText(text=f"{word} ", try_trigger_generation=True) for word in WORDS])
+        await say(socket, SendText(text=""))
+        *sounds, last = await heard(socket)
+    assert completely(FinalOutput, last).is_final
+    pieces = [completely(AudioOutput, sound) for sound in sounds]
+    assert words_in(b"".join(base64.b64decode(piece.audio) for piece in pieces), "pcm_8000") == WORDS
+    timed = [piece.alignment for piece in pieces if piece.alignment]
+    assert "".join("".join(times.chars or ()) for times in timed).split() == WORDS
+
+
+async def test_two_contexts_in_the_clients_own_models(sim: Background) -> None:
+    async with connected(sim, "multi-stream-input") as socket:
+        for name in ("one", "two"):
+            await say(socket, InitializeConnectionMulti(text=" ", context_id=name))
+        for name, word in ((name, word) for word in WORDS for name in ("one", "two")):
+            await say(socket, SendTextMulti(text=f"{word if name == 'one' else word.upper()} ", context_id=name))
+        await say(socket, KeepContextAlive(text="", context_id="two"))
+        await say(socket, FlushContext(context_id="one", flush=True), FlushContext(context_id="two", flush=True))
+        await say(socket, CloseContext(context_id="one", close_context=True))
+        await say(socket, CloseSocket(close_socket=True))
+        messages = await heard(socket)
+    finals = [completely(FinalOutputMulti, message) for message in messages if message.get("isFinal")]
+    assert sorted(final.context_id or "" for final in finals) == ["one", "two"]
+    pieces = [completely(AudioOutputMulti, message) for message in messages if not message.get("isFinal")]
+    said = {
+        name: words_in(b"".join(base64.b64decode(p.audio) for p in pieces if p.context_id == name), "pcm_8000")
+        for name in ("one", "two")
+    }
+    assert said == {"one": WORDS, "two": [word.upper() for word in WORDS]}

@@ -1,0 +1,96 @@
+"""LiveKit's ElevenLabs plugin, a consumer of the multi-context websocket that real voice agents speak through.
+
+It brings 400 MB of packages along, so it is tried only where STEADYVOICE_LIVEKIT=1 asks for it: then the first run
+makes a virtual environment for it in pytest's cache folder, which takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice.simulator import words_in
+from steadyvoice.wire.elevenlabs_models import VOICES
+
+from .background import in_the_background
+
+pytestmark = pytest.mark.timeout(600)
+
+HERE = Path(__file__).parent / "livekit"
+TEXT = "Good evening, this is the news. It is read to you by somebody."
+WORDS = TEXT.split()
+HARMLESS = ("absolute-times", "big-frame")
+FATAL = {"refuse;code=invalid_api_key": 1008, "restart": 1012}
+
+Told = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def told(pytestconfig: pytest.Config) -> Told:
+    if os.environ.get("STEADYVOICE_LIVEKIT") != "1":
+        pytest.skip("LiveKit's plugin is not tried, for STEADYVOICE_LIVEKIT is not 1: it takes 400 MB")
+    python = installed(pytestconfig.cache.mkdir("livekit"))
+    with in_the_background() as sim:
+        faults = [*HARMLESS, *FATAL, "final-without-audio"]
+        command = [str(python), str(HERE / "plugin.py"), sim.url, VOICES["George"], TEXT, *faults]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    seen: Told = json.loads(done.stdout)
+    return seen
+
+
+def installed(folder: Path) -> Path:
+    """Make the virtual environment that `livekit/requirements.txt` asks for, unless it is there already."""
+    wanted, stamp, python = (
+        (HERE / "requirements.txt").read_text("utf-8"),
+        folder / "installed.txt",
+        folder / "bin/python",
+    )
+    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
+        subprocess.run(pip, check=True)
+        stamp.write_text(wanted, "utf-8")
+    return python
+
+
+def words(audio: str) -> list[str]:
+    return words_in(base64.b64decode(audio), "pcm_16000")
+
+
+def test_two_utterances_on_one_connection_keep_their_words_and_times(told: Told) -> None:
+    first, second = told["two on one connection"]["value"]
+    assert (words(first["audio"]), first["timed"]) == (WORDS, WORDS)
+    assert words(second["audio"]) == second["timed"] == [word.upper() for word in WORDS]
+
+
+def test_small_pieces_lose_nothing(told: Told) -> None:
+    (speech,) = told["in small pieces"]["value"]
+    assert words(speech["audio"]) == speech["timed"] == WORDS
+
+
+def test_its_other_ways_are_served_too(told: Told) -> None:
+    assert words(told["whole"]["value"]) == WORDS
+    assert told["voices"]["value"] == list(VOICES.values())
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_some_faults_do_it_no_harm(told: Told, fault: str) -> None:
+    (speech,) = told[fault]["value"]
+    assert words(speech["audio"]) == WORDS
+
+
+@pytest.mark.parametrize("fault", FATAL)
+def test_a_close_is_an_error_with_its_code(told: Told, fault: str) -> None:
+    assert told[fault]["error"] == {"class": "APIStatusError", "status": FATAL[fault]}
+
+
+def test_an_end_without_audio_is_an_error(told: Told) -> None:
+    assert told["final-without-audio"]["error"]["class"] == "APIError"
