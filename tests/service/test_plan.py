@@ -72,6 +72,12 @@ def test_when_we_are_too_many_somebody_else_speaks_although_it_costs_nothing() -
     assert step(failed(Kind.CONCURRENCY)) == Try(0, 40.0)
 
 
+def test_a_probe_is_hurried_only_while_somebody_could_take_over() -> None:
+    assert step(Standing(probe=1.5), Standing()) == Try(0, 32.0, first_audio=1.5)
+    assert step(Standing(probe=1.5), Standing(refused=True)) == Try(0, 40.0)
+    assert step(Standing(), Standing(probe=1.5)) == Try(0, 32.0)
+
+
 def test_a_long_pause_is_not_waited_for_while_another_one_is_ready() -> None:
     assert step(failed(Kind.BUSY, ready_at=5.0), Standing()) == Try(1, 32.0)
 

@@ -38,7 +38,7 @@ class Call:
     """One request to one provider. Iterate `chunks()` once; the rest can be read at any time.
 
     `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
-    gave less time than the configuration allows, `listened` that somebody plays the audio while it comes.
+    gave less time than the configuration allows. `pace` is the least that will do, in seconds of audio a second.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Call:
         patience: Patience,
         whole: Patience,
         own_deadline: bool,
-        listened: bool,
+        pace: float,
         clock: Callable[[], float],
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
@@ -63,7 +63,7 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._silence = 0.0  # seconds waited since the last audio
-        self._listener = Listener() if listened else None
+        self._listener = Listener(pace)
 
     @property
     def seconds(self) -> float:
@@ -142,16 +142,15 @@ class Call:
         gained = self.seconds - before
         self._patience.delivered += gained
         self._whole.delivered += gained
-        if self._listener:
-            # Playing starts with the first audio, so the wait for that is not missed.
-            self._listener.waited(self._silence if self.first_audio is not None else 0.0, gained=gained)
+        # Playing starts with the first audio, so the wait for that is not missed.
+        self._listener.waited(self._silence if self.first_audio is not None else 0.0, gained=gained)
         if self.first_audio is None and self._hearing.begun:
             self.first_audio = self.waited
         self._silence = 0.0
         return believed
 
     def _refuse_slowness(self) -> None:
-        starved = self._listener.starved_for if self._listener else 0.0
+        starved = self._listener.starved_for
         if starved >= self._timeouts.slow_timeout:
             told = f"slower than it is played for {starved:.1f} s, after {self.seconds:.1f} s of audio"
             raise self._said(TTSTooSlowError, told)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 from steadyvoice.providers.provider import Offer, Provider
 from steadyvoice.service.handler import Course, TTSErrorHandler
-from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSRequestError, TTSVoiceUnknownError
+from steadyvoice.speech.errors import (
+    TTSConfigurationError,
+    TTSError,
+    TTSReadTimeoutError,
+    TTSRequestError,
+    TTSVoiceUnknownError,
+)
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
 from steadyvoice.speech.text import first_piece
@@ -34,6 +40,14 @@ class Part:
     @property
     def name(self) -> str:
         return self.speaker.provider.name
+
+    def learn(self, first_audio: float | None, error: Exception | None = None, *, probed: bool = False) -> None:
+        """Remember how soon its first audio came, or that a probe was given up waiting for it."""
+        promptness = self.speaker.handler.promptness
+        if first_audio is not None:
+            promptness.spoke(first_audio)
+        elif probed and isinstance(error, TTSReadTimeoutError):
+            promptness.missed()
 
 
 def cast(

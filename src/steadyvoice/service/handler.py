@@ -19,6 +19,7 @@ from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
 from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.taxonomy import Billed, Scope
@@ -52,6 +53,7 @@ class TTSErrorHandler:
         self.retry = retry_config or RetryConfig()
         self.budget = RetryBudget(self.retry)
         self.holds = Holds(name)
+        self.promptness = Promptness()
         self.clock = clock
         self._wall = wall
         self._rng = rng or Random()
@@ -141,6 +143,12 @@ class TTSErrorHandler:
             return False
         return self.circuit.snapshot().retry_after != 0  # None: for ever
 
+    @property
+    def probes(self) -> bool:
+        """Whether a call now would be a probe."""
+        state = self.circuit.state
+        return state is CircuitState.HALF_OPEN or (state in _REFUSING and not self.circuit_refuses())
+
     def refusal(self, offer: Offer | None = None) -> TTSError | None:
         """Why a call now is refused, and have the circuit count it; None if it would not be."""
         try:
@@ -190,6 +198,8 @@ class TTSErrorHandler:
         weight = meaning.counts or self._weight_of_silence(error)
         if weight:
             self._consecutive_failures += 1
+            if permit.settled:  # a probe that was believed after its first seconds, and died all the same
+                permit = self._another(permit)
             permit.failure(error, weight=weight, cooldown=error.retry_after)
         else:
             permit.ignore()
@@ -197,6 +207,12 @@ class TTSErrorHandler:
             hold = self.holds.place(error, offer, self.clock())
             if hold:
                 log_hold(self.name, hold)
+
+    def _another(self, permit: Permit) -> Permit:
+        try:
+            return self.circuit.acquire()
+        except CircuitOpenError:
+            return permit  # others have said as much already
 
     def _weight_of_silence(self, error: TTSError) -> float:
         """One caller in a hurry says nothing about the vendor; several in a row who heard nothing do."""
@@ -245,4 +261,5 @@ class Course:
             billed=self.billed,
             ready_at=self._ready_at,
             affords_retry=self.handler.budget.affords_one,
+            probe=self.handler.promptness.allowance if self.handler.probes else None,
         )

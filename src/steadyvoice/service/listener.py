@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 REAL_TIME = 0.9
-"""Seconds of audio a second that are enough. A vendor that sends at the very pace of speech jitters around one."""
+"""Seconds of audio a second that are enough to listen to. A vendor that sends at the very pace of speech jitters around
+one.
+"""
+
+DRIP = 0.1
+"""Less than this is no speech in the making, even to somebody who waits for the whole."""
 
 
 class Listener:
     """Plays from the first audio on, and waits when there is none. Knows no clock: it is told how long things took.
 
-    One long gap is a stall, which has a clock of its own; slow is what goes on and on.
+    One long gap is a stall, which has a clock of its own; slow is what goes on and on below `pace`, in seconds of
+    audio a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = REAL_TIME) -> None:
+        self._pace = pace
         self._ahead = 0.0  # seconds of audio in hand; what is missing when negative
         self._dry: _Drought | None = None
 
@@ -29,24 +36,20 @@ class Listener:
     @property
     def starved_for(self) -> float:
         """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
-        return self._dry.lasted if self._dry and self._dry.slow else 0.0
+        return self._dry.lasted if self._dry and self._dry.gained < self._pace * self._dry.lasted else 0.0
 
 
 class _Drought:
     """From the moment the listener ran dry until all that was missing has come."""
 
     def __init__(self) -> None:
-        self._waited = self._longest = self._gained = 0.0
+        self._waited = self._longest = self.gained = 0.0
 
     def add(self, waited: float, gained: float) -> None:
         self._waited += waited
         self._longest = max(self._longest, waited)
-        self._gained += gained
+        self.gained += gained
 
     @property
     def lasted(self) -> float:
         return self._waited - self._longest
-
-    @property
-    def slow(self) -> bool:
-        return self._gained < REAL_TIME * self.lasted

@@ -23,14 +23,19 @@ class Standing:
     billed: bool = False  # one of them may have been charged for
     ready_at: float = 0.0  # when a pause before the next try ends
     affords_retry: bool = True  # its retry budget allows one
+    probe: float | None = None  # it would be one: the seconds its first audio should come within
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Ask this provider now, for at most so many seconds (and as many more as it brings of audio)."""
+    """Ask this provider now, for at most so many seconds (and as many more as it brings of audio).
+
+    `first_audio` is for a probe that somebody else can replace: our curiosity must not keep the caller waiting.
+    """
 
     index: int
     allowance: float
+    first_audio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,9 @@ def next_step(standings: Sequence[Standing], *, now: float, left: float, max_att
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
     if pauses[chosen] <= 0:
-        return Try(chosen, _allowance(standings[chosen], left, others=len(usable) > 1))
+        others = len(usable) > 1
+        allowance = _allowance(standings[chosen], left, others=others)
+        return Try(chosen, allowance, standings[chosen].probe if others else None)
     return Wait(pauses[chosen])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from steadyvoice.speech.errors import TTSConfigurationError
 
@@ -45,6 +45,12 @@ class TimeoutConfig:
     @property
     def first_audio(self) -> float:
         return self.read_timeout if self.first_audio_timeout is None else self.first_audio_timeout
+
+    def hurried(self, first_audio: float | None) -> TimeoutConfig:
+        """The same, with no more than so many seconds until the first audio."""
+        if first_audio is None or first_audio >= self.first_audio:
+            return self
+        return replace(self, first_audio_timeout=first_audio)
 
     @property
     def stall(self) -> float:

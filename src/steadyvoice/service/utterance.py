@@ -12,6 +12,7 @@ from steadyvoice.service.attempt import Call
 from steadyvoice.service.casting import Part, Speaker, cast, next_piece
 from steadyvoice.service.classify import classified
 from steadyvoice.service.errors import TTSCircuitOpenError
+from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
@@ -91,8 +92,8 @@ class Utterance:
         """Yield the audio. Raises TTSError when it cannot be had; never ends early without saying so."""
         while not self.finished:
             match self._next_step():
-                case Try(index, allowance):
-                    async with aclosing(self._ask(self._parts[index], allowance)) as said:
+                case Try(index) as step:
+                    async with aclosing(self._ask(self._parts[index], step)) as said:
                         async for data in said:
                             yield data
                 case Wait(seconds):
@@ -125,18 +126,18 @@ class Utterance:
                 part.course.failed(refusal)
                 self._note(part, None, self._now(), refusal)
 
-    async def _ask(self, part: Part, allowance: float) -> AsyncGenerator[bytes, None]:
+    async def _ask(self, part: Part, step: Try) -> AsyncGenerator[bytes, None]:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
         piece, offer = next_piece(part, self._request, self._begin)
         call = Call(
             part.speaker.provider,
             piece,
             offer,
-            timeouts=self._terms.timeouts,
-            patience=Patience(allowance),
+            timeouts=self._terms.timeouts.hurried(step.first_audio),
+            patience=Patience(step.allowance),
             whole=self._patience,
             own_deadline=self._own_deadline,
-            listened=not self._terms.hold,
+            pace=self._least_pace(step),
             clock=self._clock,
         )
         at = self._now()
@@ -154,11 +155,19 @@ class Utterance:
         except Exception as error:
             self._output.drop()
             part.course.failed(error)
+            part.learn(call.first_audio, error, probed=step.first_audio is not None)
             self._note(part, call, at, classified(error, part.name))
             self._check_may_go_on(part, heard)
         else:
+            part.learn(call.first_audio)
             self._note(part, call, at, None)
             self._said(part, call)
+
+    def _least_pace(self, step: Try) -> float:
+        """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak."""
+        if not self._terms.hold:
+            return REAL_TIME
+        return DRIP if step.first_audio is not None else 0.0
 
     async def _deliver(self, call: Call) -> AsyncGenerator[bytes, None]:
         """Turn what the provider sends into what the caller asked for; empty while something is held back."""
