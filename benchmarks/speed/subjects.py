@@ -65,7 +65,7 @@ class Ours:
         breaker = import_module(self.module)
         config = self._preset(breaker.CircuitBreakerConfig)
         if case is Case.FAILURE:
-            config = replace(config, failure_threshold=None, consecutive_failures=10**9)
+            config = replace(config, failure_threshold=None, consecutive_failures=10**9, significance=None)
         if case is Case.REFUSAL:
             config = replace(config, consecutive_failures=1, cooldown_period=FOR_EVER, max_cooldown=None)
         return breaker.CircuitBreaker("ours", config)

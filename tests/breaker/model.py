@@ -12,7 +12,18 @@ from itertools import groupby
 from math import inf, trunc
 from typing import NamedTuple
 
-from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState, Outcome
+from steadyvoice.breaker import (
+    Cause,
+    CircuitBreakerConfig,
+    CircuitState,
+    ConsecutiveFailures,
+    FailureRate,
+    Outcome,
+    Rule,
+    SlowCallRate,
+    UnlikelyFailures,
+)
+from steadyvoice.breaker.rules import AllOf, AnyOf
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, MONITORING = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING
@@ -50,7 +61,7 @@ class Model:
         self.config, self.luck, self.watched = config, luck, watched
         self.told: list[tuple[object, ...]] = []
         self.results: list[Result] = []
-        self.streak = 0.0
+        self.streak, self.run = 0.0, list[float]()
         self.level, self.rest, self.roll = -1, 1.0, 0.0
         self.named: float | None = None
         self.until: float | None = None
@@ -59,10 +70,12 @@ class Model:
         self.shown_at: float | None = None
         self.closed_at = now
         self.recoveries: list[float] = []
-        self.last_error: tuple[str, float | None] | None = None
+        self.last_error: tuple[str, float, float | None] | None = None
+        self.past: list[float] = []  # weights, of what ended the runs of failures and of those runs
         self.totals = dict.fromkeys([*Outcome, "refused"], 0)
         self.out: list[Call] = []
         self.probes: list[bool] = []
+        self.failed_probes = 0
         self._begin_era(CLOSED)
 
     # ---- one call
@@ -71,7 +84,7 @@ class Model:
         """As `call` begins: without a clock, while a success could change nothing."""
         c, window = self.config, self.window(now)
         timed = c.hung_after or c.slow_call_duration or c.window_seconds or self.watched
-        judged = len(window) >= c.minimum or not any(r.weight for r in window)
+        judged = len(window) >= self.minimum or not any(r.weight for r in window)
         if self.state in (CLOSED, MONITORING) and self.until is None and judged and not timed:
             return Call(self.era, False, None, 0.0)
         return self.admit(now)
@@ -81,7 +94,7 @@ class Model:
         if self.until is not None and now >= self.until:
             self._time_is_up(now)
         full = self.state is HALF_OPEN and len(self.out) >= self.config.half_open_max_calls
-        if full or self.state in (OPEN, FORCED_OPEN):
+        if full or self.state in (OPEN, FORCED_OPEN) or self._is_held_back(now):
             self.totals["refused"] += 1
             self._tell_of_call("refused", self.state, self.retry_after(now), now)
             return None
@@ -103,7 +116,9 @@ class Model:
             self.probes.append(slow)
             self._judge_probes(now)
         else:
-            self.streak = 0.0
+            if self.learns:
+                self.past += [*self.run, 0.0]
+            self.streak, self.run = 0.0, []
             self._add(now, 0.0, slow)
             self._judge(now)
 
@@ -121,12 +136,15 @@ class Model:
         duration = call.duration(now) if duration is None else duration
         if not self._counts(call, Outcome.FAILURE, duration, error, now):
             return
-        self.last_error = error, duration
+        self.last_error = error, now, duration
         if self.state is HALF_OPEN:
-            self._open(now, Cause.PROBE_FAILED, cooldown)
+            self.failed_probes += 1
+            if trip or self.failed_probes > self.config.half_open_failures:
+                self._open(now, Cause.PROBE_FAILED, cooldown)
             return
         limit = self.config.slow_call_duration
         self.streak += weight
+        self.run.append(weight)
         self._add(now, weight, limit is not None and duration is not None and duration >= limit)
         if trip:
             self._condemn(now, Cause.TRIPPED, cooldown)
@@ -211,21 +229,89 @@ class Model:
         width = 0.0 if self.config.window_seconds is None else self.config.window_seconds / 100
         self.results.append(Result(newest if now - newest < width else now, weight, slow))
 
+    @property
+    def rule(self) -> Rule:
+        """What the settings say, in one rule."""
+        c, rules = self.config, list[Rule]()
+        if c.opens_when is not None:
+            return c.opens_when
+        if c.consecutive_failures is not None:
+            rules.append(ConsecutiveFailures(c.consecutive_failures))
+        if c.significance is not None:
+            rules.append(UnlikelyFailures(c.significance))
+        if c.failure_threshold is not None:
+            rules.append(FailureRate(c.failure_threshold, c.minimum))
+        if c.slow_call_duration is not None:
+            rules.append(SlowCallRate(c.slow_call_threshold or 1.0, c.minimum))
+        whole = rules.pop(0)
+        for rule in rules:
+            whole = AnyOf(whole, rule)
+        return whole
+
+    @property
+    def minimum(self) -> int:
+        """The most calls that a rule waits for."""
+        return max([r.minimum_calls for r in self.rule.parts() if isinstance(r, FailureRate | SlowCallRate)], default=1)
+
+    @property
+    def learns(self) -> bool:
+        """Whether any rule asks what is normal."""
+        return any(isinstance(part, UnlikelyFailures) for part in self.rule.parts())
+
+    def normal(self) -> float:
+        """The failure rate before the present run: of a hundred calls that are over, and of those since."""
+        hundred, calls, failures = None, 0.0, 0.0
+        for weight in self.past:
+            calls += weight or 1.0
+            failures += weight
+            if calls >= 100 and not weight:
+                hundred, calls, failures = failures / calls, 0.0, 0.0
+        if hundred is None:
+            return max(0.15, (failures + 3) / (calls + 20))
+        return (hundred * 100 + failures + 1) / (100 + calls + 2)
+
     def _broken_rule(self, now: float) -> Cause | None:
-        c, (calls, failures) = self.config, self.seen(now)
-        slow = sum(r.slow for r in self.window(now))
-        streak = self.streak + self.hung
-        if not failures and not slow:
+        failures, slow = self.seen(now)[1], sum(r.slow for r in self.window(now))
+        if not failures and not (slow and self.config.slow_call_duration):
             return None  # also when a streak is longer than its window remembers
-        if c.consecutive_failures is not None and streak >= c.consecutive_failures:
-            return Cause.CONSECUTIVE_FAILURES
-        if calls < c.minimum:
-            return None
-        if c.failure_threshold is not None and failures / calls >= c.failure_threshold:
-            return Cause.FAILURE_RATE
-        if c.slow_call_duration is not None and slow and slow / calls >= (c.slow_call_threshold or 1.0):
-            return Cause.SLOW_CALL_RATE
+        return self._broken(self.rule, now)
+
+    def _broken(self, rule: Rule, now: float) -> Cause | None:
+        calls, failures = self.seen(now)
+        slow = sum(r.slow for r in self.window(now)) if self.config.slow_call_duration else 0
+        match rule:
+            case AnyOf():
+                return self._broken(rule.one, now) or self._broken(rule.other, now)
+            case AllOf():
+                return self._broken(rule.one, now) if self._broken(rule.other, now) else None
+            case ConsecutiveFailures() if self.streak + self.hung >= rule.count:
+                return Cause.CONSECUTIVE_FAILURES
+            case UnlikelyFailures() if self.normal() ** (self.streak + self.hung) <= rule.significance:
+                return Cause.UNLIKELY_FAILURES
+            case FailureRate() if calls >= rule.minimum_calls and failures / calls >= rule.threshold:
+                return Cause.FAILURE_RATE
+            case SlowCallRate() if calls >= rule.minimum_calls and slow / calls >= rule.threshold:
+                return Cause.SLOW_CALL_RATE
         return None
+
+    def share(self, now: float) -> float:
+        """Of the calls that are admitted while closed."""
+        if self.state is not CLOSED or self.until is None or self.config.ramp_up is None:
+            return 1.0
+        return min(1.0, max(0.1, 1 - (self.until - now) / self.config.ramp_up))
+
+    def admitted_share(self, now: float) -> float:
+        if self.state is HALF_OPEN and len(self.out) < self.config.half_open_max_calls:
+            return 1.0
+        return 0.0 if self.state in (OPEN, HALF_OPEN, FORCED_OPEN) else self.share(now)
+
+    def _is_held_back(self, now: float) -> bool:
+        if self.state is not CLOSED or self.until is None:
+            return False
+        self.credit += self.share(now)
+        admitted = self.credit >= 1
+        self.credit -= admitted
+        return not admitted
 
     def _judge(self, now: float, cooldown: float | None = None) -> None:
         cause = self._broken_rule(now)
@@ -273,10 +359,15 @@ class Model:
             self._succeed(call, due, call.duration(due))
         else:
             self._counts(call, Outcome.FAILURE, call.duration(due), Cause.PROBE_EXPIRED, due)
-            self._open(due, Cause.PROBE_EXPIRED, None)
+            self.last_error = Cause.PROBE_EXPIRED, due, call.duration(due)
+            self.failed_probes += 1
+            if self.failed_probes > self.config.half_open_failures:
+                self._open(due, Cause.PROBE_EXPIRED, None)
 
     def _time_is_up(self, now: float) -> None:
-        if self.state in (OPEN, FORCED_OPEN):
+        if self.state is CLOSED:
+            self.until = None
+        elif self.state in (OPEN, FORCED_OPEN):
             self._enter(HALF_OPEN, now, Cause.COOLDOWN_OVER if self.state is OPEN else Cause.DURATION_OVER)
         else:
             self._close(now, Cause.DURATION_OVER)
@@ -288,7 +379,7 @@ class Model:
         until = None if duration is None else now + duration
         if self.state is not state:
             self._enter(state, now, Cause.MANUAL, until)
-            self.results, self.streak, self.outage_at = [], 0.0, None
+            self.results, self.streak, self.run, self.outage_at = [], 0.0, [], None
         self.until = until
 
     def close(self, now: float, cause: Cause = Cause.MANUAL) -> None:
@@ -299,7 +390,7 @@ class Model:
             self._close(now, cause)
         else:
             self._begin_era(CLOSED)
-            self.results, self.streak = [], 0.0
+            self.results, self.streak, self.run, self.until = [], 0.0, [], None
             self.told.append(("reset", now))
 
     def update(self, config: CircuitBreakerConfig, now: float) -> None:
@@ -322,20 +413,25 @@ class Model:
         if self.state is OPEN and self.opened_at is not None:
             self.until = self.opened_at + self._cooldown()
         elif self.state in (CLOSED, MONITORING):
+            if self.state is CLOSED and self.until is not None:
+                self._ramp_up(self.closed_at, now)
             self._judge(now)
 
     def restart(self, now: float) -> None:
         """Exported, and restored in a new life of the same settings."""
         remaining = None if self.until is None else max(0.0, self.until - now)
         state = OPEN if self.state is HALF_OPEN else self.state
-        kept, streak, level = self.window(now), self.streak, self.level
+        kept, streak, run, level = self.window(now), self.streak, self.run, self.level
         self.__init__(self.config, now, self.luck, self.watched)  # type: ignore[misc]
-        self.results, self.streak, self.level, self.rest = kept, streak, level, self._rest_at(level)
+        self.results, self.streak, self.run = kept, streak, [streak] if run else []
+        self.level, self.rest = level, self._rest_at(level)
         if state is OPEN:
             self.named = remaining = remaining or 0.0
             self.opened_at = self.outage_at = now
         if state is not CLOSED:
             self._enter(state, now, Cause.RESTORED, None if remaining is None else now + remaining)
+        elif remaining is not None:
+            self.until = now + remaining
 
     # ---- moving
 
@@ -344,7 +440,13 @@ class Model:
         self.named = named
         if named is None:
             self.level -= min(trunc(healthy / self.rest), self.level + 1)
-            if self.level < 0 or self._rest_at(self.level + 1) > self._rest_at(self.level):
+            plan = self.config.cooldown_schedule
+            more = (
+                self._rest_at(self.level + 1) > self._rest_at(self.level)
+                if plan is None
+                else self.level < len(plan) - 1
+            )
+            if self.level < 0 or more:
                 self.level += 1  # no further than to the cap
             self.roll = self.luck() if self.config.cooldown_jitter else 0.0
         self._enter(OPEN, now, cause, now + self._cooldown())
@@ -359,14 +461,22 @@ class Model:
 
     def _rest_at(self, level: int) -> float:
         c = self.config
+        if c.cooldown_schedule:
+            return c.cooldown_schedule[min(max(level, 0), len(c.cooldown_schedule) - 1)]
         return float(min(c.cooldown_period * c.cooldown_backoff ** max(level, 0), c.max_cooldown or inf))
 
     def _close(self, now: float, cause: Cause) -> None:
         if cause is Cause.PROBES_SUCCEEDED and self.outage_at is not None:
             self.recoveries.append(now - self.outage_at)
         self._enter(CLOSED, now, cause)
+        if cause is Cause.PROBES_SUCCEEDED:
+            self._ramp_up(now, now)
         self.closed_at, self.opened_at, self.outage_at = now, None, None
-        self.results, self.streak = [], 0.0
+        self.results, self.streak, self.run = [], 0.0, []
+
+    def _ramp_up(self, since: float, now: float) -> None:
+        end = since + (self.config.ramp_up or 0.0)
+        self.until = end if now < end else None
 
     def _enter(self, to: CircuitState, now: float, cause: Cause, until: float | None = None) -> None:
         seen, before = self.seen(now), self.state
@@ -378,7 +488,7 @@ class Model:
 
     def _begin_era(self, state: CircuitState) -> None:
         self.state, self.era = state, object()
-        self.out, self.probes, self.warned = [], [], False
+        self.out, self.probes, self.failed_probes, self.warned, self.credit = [], [], 0, False, 0.0
 
     # ---- what is to be seen
 

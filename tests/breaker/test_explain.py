@@ -44,7 +44,7 @@ def test_an_open_circuit_names_the_calls_that_opened_it(breaker: CircuitBreaker,
 def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(None, 6.0)
     breaker.acquire().success(1.0)
-    rate, streak, slow = breaker.explain().rules
+    streak, rate, slow = breaker.explain().rules
     assert (rate.value, rate.threshold, rate.needs) == (0.5, 0.5, 1)
     assert (streak.value, streak.threshold, streak.needs) == (0, 4, 0)
     assert (slow.value, slow.threshold, slow.needs) == (0.5, 0.5, 1)

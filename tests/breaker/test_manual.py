@@ -15,7 +15,8 @@ from steadyvoice.breaker import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, TRANSITIONS, Machine, Verdict
+from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, TRANSITIONS, Machine
+from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.states import Cause
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.conftest import Tell

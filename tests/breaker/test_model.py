@@ -29,11 +29,16 @@ from steadyvoice.breaker import (
     CircuitReset,
     CircuitState,
     ConfigChanged,
+    ConsecutiveFailures,
     Event,
+    FailureRate,
     FailureRecord,
     Outcome,
     Permit,
+    Rule,
+    SlowCallRate,
     StateChanged,
+    UnlikelyFailures,
     WouldHaveOpened,
 )
 from steadyvoice.breaker.testing import VirtualClock
@@ -56,28 +61,53 @@ ends = st.sampled_from("SSFFXC")
 
 
 @st.composite
+def rules(draw: st.DrawFn, most: int, slow: bool) -> Rule:
+    """A rule of one's own, put together from up to four simple ones."""
+    minimum = st.integers(1, most)
+    simple: list[st.SearchStrategy[Rule]] = [
+        st.builds(FailureRate, st.sampled_from([0.25, 0.5, 1.0]), minimum),
+        st.builds(ConsecutiveFailures, st.integers(1, 4)),
+        st.builds(UnlikelyFailures, st.sampled_from([0.3, 0.02])),
+    ]
+    if slow:
+        simple.append(st.builds(SlowCallRate, st.sampled_from([0.5, 1.0]), minimum))
+    whole: Rule = draw(st.one_of(simple))
+    for other in draw(st.lists(st.one_of(simple), max_size=3)):
+        whole = draw(st.sampled_from([whole & other, whole | other, other & whole, other | whole]))
+    return whole
+
+
+@st.composite
 def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
     window_size = draw(st.integers(1, 6))
     window_seconds = draw(st.sampled_from([None, None, 5.0, 20.0, 100.0]))
     consecutive = draw(st.sampled_from([None, None, 2, 3]))
     slow = draw(st.sampled_from([None, None, 2.0]))
-    no_rate = consecutive is not None or slow is not None
+    significance = draw(st.sampled_from([None, None, 0.3, 0.02, 1e-4]))
+    no_rate = consecutive is not None or slow is not None or significance is not None
     most = 6 if window_seconds else window_size
+    own = draw(st.sampled_from([False, False, True]))
+    schedule = draw(st.sampled_from([None, None, (1.0, 10.0, 2.0)]))
     return CircuitBreakerConfig(
         failure_threshold=draw(st.sampled_from([0.25, 0.5, 0.5, 0.75, 1.0, None] if no_rate else [0.25, 0.5, 1.0])),
         window_size=window_size,
         window_seconds=window_seconds,
-        minimum_calls=draw(st.none() | st.integers(1, most)),
-        consecutive_failures=consecutive,
+        minimum_calls=None if own else draw(st.none() | st.integers(1, most)),
+        consecutive_failures=None if own else consecutive,
+        significance=None if own else significance,
         slow_call_duration=slow,
-        slow_call_threshold=draw(st.sampled_from([None, 0.5, 1.0])) if slow else None,
+        slow_call_threshold=draw(st.sampled_from([None, 0.5, 1.0])) if slow and not own else None,
+        opens_when=draw(rules(most, slow is not None)) if own else None,
         hung_after=draw(st.sampled_from([None, None, 1.0, 5.0])),
         cooldown_period=draw(st.sampled_from([1.0, 10.0])),
-        cooldown_backoff=draw(st.sampled_from([1.0, 1.5, 2.0])),
+        cooldown_backoff=1.0 if schedule else draw(st.sampled_from([1.0, 1.5, 2.0])),
+        cooldown_schedule=schedule,
         cooldown_jitter=draw(st.sampled_from([0.0, 0.25, 1.0])),
-        max_cooldown=draw(st.sampled_from([None, 12.0, 60.0])),
+        max_cooldown=None if schedule else draw(st.sampled_from([None, 12.0, 60.0])),
+        ramp_up=draw(st.sampled_from([None, None, 5.0, 20.0])),
         success_threshold=draw(st.integers(1, 3)),
         half_open_max_calls=draw(st.integers(1, 3)),
+        half_open_failures=draw(st.sampled_from([0, 0, 1, 2])),
         half_open_timeout=draw(st.sampled_from([2.0, 10.0])),
         probe_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
         ignore=CallersMistakeError,
@@ -134,6 +164,14 @@ class Lives(RuleBasedStateMachine):
             self.failure(which=0, took=None, weight=1.0, cooldown=None, trip=True)
         self.clock.advance(self.model.retry_after(self.clock()) or 0.0)
         self.acquire(times=probes)
+
+    @precondition(lambda self: self.model.state is CircuitState.CLOSED and self.model.learns)
+    @rule(times=st.sampled_from([40, 110]), failing=st.booleans())
+    def calm(self, times: int, failing: bool) -> None:
+        """Long enough for the breaker to learn what is normal."""
+        if failing:
+            self.call(end="F", times=1, takes=0.0)
+        self.call(end="S", times=times, takes=0.0)
 
     @rule()
     def begin_a_call_that_waits(self) -> None:
@@ -248,7 +286,11 @@ class Lives(RuleBasedStateMachine):
         assert snapshot.hung_calls == model.hung
         assert snapshot.in_flight == (len(model.out) if model.watching else None)
         assert snapshot.consecutive_failures == model.streak
+        if model.learns:
+            assert snapshot.normal_failure_rate == pytest.approx(model.normal())
+        assert snapshot.admitted_share == model.admitted_share(now)
         assert snapshot.probe_successes == len(model.probes)
+        assert snapshot.probe_failures == model.failed_probes
         assert snapshot.retry_after == model.retry_after(now)
         assert snapshot.opened_at == (None if model.shown_at is None else datetime.fromtimestamp(model.shown_at, UTC))
         assert _plain_error(snapshot.last_error) == model.last_error
@@ -338,8 +380,8 @@ def _caught(act: Callable[[], object]) -> None:
         act()
 
 
-def _plain_error(error: FailureRecord | None) -> tuple[str, float | None] | None:
-    return None if error is None else (error.kind, error.latency)
+def _plain_error(error: FailureRecord | None) -> tuple[str, float, float | None] | None:
+    return None if error is None else (error.kind, error.at.timestamp(), error.latency)
 
 
 def _plainly(event: Event) -> tuple[object, ...]:

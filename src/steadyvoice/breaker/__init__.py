@@ -14,10 +14,20 @@ from steadyvoice.breaker.events import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.explain import Explanation, Rule
+from steadyvoice.breaker.explain import Explanation
 from steadyvoice.breaker.failure import FailureRecord
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.registry import CircuitRegistry
+from steadyvoice.breaker.rules import (
+    ConsecutiveFailures,
+    Evidence,
+    FailureRate,
+    Rule,
+    SlowCallRate,
+    Standing,
+    UnlikelyFailures,
+    Verdict,
+)
 from steadyvoice.breaker.snapshot import Recoveries, Snapshot, Totals
 from steadyvoice.breaker.states import Cause, CircuitState
 
@@ -33,16 +43,23 @@ __all__ = [
     "CircuitReset",
     "CircuitState",
     "ConfigChanged",
+    "ConsecutiveFailures",
     "Event",
+    "Evidence",
     "Explanation",
+    "FailureRate",
     "FailureRecord",
     "Listener",
     "Outcome",
     "Permit",
     "Recoveries",
     "Rule",
+    "SlowCallRate",
     "Snapshot",
+    "Standing",
     "StateChanged",
     "Totals",
+    "UnlikelyFailures",
+    "Verdict",
     "WouldHaveOpened",
 ]

@@ -6,6 +6,7 @@ call, a listener, a predicate or an await. While the circuit is healthy a call d
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
@@ -16,15 +17,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard
-from steadyvoice.breaker.era import Era, Flight
+from steadyvoice.breaker.era import Era, Flight, Shut
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.events import Event, Listener
 from steadyvoice.breaker.explain import Explanation, explain
-from steadyvoice.breaker.failure import Failure, is_departure, judge_error, judge_result
+from steadyvoice.breaker.failure import Failure, FailureRecord, is_departure, judge_error, judge_result
 from steadyvoice.breaker.history import History
-from steadyvoice.breaker.machine import Machine, Refusal, Verdict
+from steadyvoice.breaker.machine import Machine, Refusal
 from steadyvoice.breaker.outbox import Outbox
 from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
 from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
 from steadyvoice.breaker.states import Cause, CircuitState
@@ -41,7 +43,8 @@ class CircuitBreaker:
     """Refuses calls to something that keeps failing, and finds out by itself when it works again.
 
     `clock` is monotonic, in seconds; `wall` is the time of day, in seconds since 1970, and only shown. `luck`
-    gives numbers in [0, 1) for jitter. Listeners take one event each; see `subscribe`.
+    gives numbers in [0, 1) for jitter. Listeners take one event each; see `subscribe`. A circuit begins closed, or
+    in the manual state that `state` names. Raises ValueError for a state that is not set by hand.
     """
 
     __slots__ = (
@@ -65,6 +68,7 @@ class CircuitBreaker:
         listeners: Iterable[Listener] = (),
         wall: Callable[[], float] = time.time,
         luck: Callable[[], float] | None = None,
+        state: CircuitState = CircuitState.CLOSED,
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -74,6 +78,8 @@ class CircuitBreaker:
         self._dropped: deque[Flight] | None = None  # settled by nobody; made with the first permit
         self._history = History()
         self._outbox = Outbox(tuple(listeners))
+        if state is not CircuitState.CLOSED:
+            self._begin_as(state)
 
     # ---------------------------------------------------------------- doors
 
@@ -179,17 +185,21 @@ class CircuitBreaker:
         """Everything there is to know, at one moment; taking it changes nothing."""
         with self._lock:
             now = self._clock()
-            if self._era.quiet:
-                self._take_in_ticks(now)
-            snapshot = snapshot_of(self._machine, self._history, now)
+            self._take_in_ticks(now)
+            snapshot = snapshot_of(self._machine, self._history, now, self._wall())
             self._settle_down(now)
         return snapshot
 
     def explain(self) -> Explanation:
         """Why the circuit is in its state, which calls made it so, what will change it and when."""
-        snapshot = self.snapshot()
         with self._lock:
-            return explain(snapshot, self._machine.config, tuple(self._machine.evidence or ()))
+            now, wall = self._clock(), self._wall()
+            self._take_in_ticks(now)
+            snapshot = snapshot_of(self._machine, self._history, now, wall)
+            failures = tuple(failure.record(now, wall) for failure in self._machine.evidence or ())
+            explanation = explain(snapshot, self._machine.config, failures)
+            self._settle_down(now)
+        return explanation
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
@@ -308,14 +318,23 @@ class CircuitBreaker:
         return result
 
     def _admit(self) -> Flight:
+        era = self._era
+        if (shut := era.shut) and not self._dropped and (now := self._clock()) < shut.until:
+            era.tick()
+            if era.shut is None:
+                self._reconcile(era)
+            left = shut.until - now
+            retry_after = left if left < math.inf else None
+            raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
         with self._lock:
             now = self._begin()
             answer = self._machine.admit(now)
             self._settle_down(now)
+            last_error = self._last_error(now) if isinstance(answer, Refusal) else None
         if self._outbox.pending:
             self._outbox.deliver()
         if isinstance(answer, Refusal):
-            raise CircuitOpenError(name=self.name, **answer._asdict())
+            raise CircuitOpenError.quickly((self.name, *answer, last_error))
         return answer
 
     def _returned(self, flight: Flight, result: object) -> None:
@@ -338,7 +357,17 @@ class CircuitBreaker:
             self._fail(flight, failure)
 
     def _ended_quietly(self, era: Era, error: BaseException) -> None:
-        self._ended(Flight(era, None), error)
+        """A call without a flight ended: one is made only where something other than a failure must be said."""
+        failure = None if is_departure(error) else judge_error(self._machine.config, error)
+        if failure is None:
+            self._ignore(Flight(era, None))
+            return
+        with self._lock:
+            now = self._begin()
+            self._machine.fail_quietly(era, now, failure)
+            self._settle_down(now)
+        if self._outbox.pending:
+            self._outbox.deliver()
 
     def _succeed(self, flight: Flight, duration: float | None = None) -> None:
         with self._lock:
@@ -409,6 +438,11 @@ class CircuitBreaker:
             self._settle_down(now)
         self._outbox.deliver()
 
+    def _begin_as(self, state: CircuitState) -> None:
+        if state in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+            raise ValueError(f"state={state.value!r}: a circuit comes to it by itself; begin it as forced_open instead")
+        self._force(state, "from the beginning", None)
+
     def _leave(self) -> Permit:
         """The permit this task entered last with this breaker."""
         permit, rest = _without(self, _entered.get())
@@ -419,15 +453,16 @@ class CircuitBreaker:
 
     def _begin(self) -> float:
         now = self._clock()
-        if self._era.quiet:
-            self._take_in_ticks(now)
+        self._take_in_ticks(now)
         if self._dropped:
             self._bury(self._dropped, now)
         return now
 
     def _take_in_ticks(self, now: float) -> None:
-        self._era.quiet = False
-        self._machine.reconcile(self._era, now)
+        era = self._era
+        if era.quiet or era.shut:
+            era.quiet, era.shut = False, None
+            self._machine.reconcile(era, now)
 
     def _bury(self, dropped: deque[Flight], now: float) -> None:
         while dropped:
@@ -439,7 +474,14 @@ class CircuitBreaker:
             self._publish(machine.take_events(), now)
         if machine.plain:
             machine.rest()
-        self._era = machine.era
+        self._era = era = machine.era
+        if era.state in _SHUT and not machine.watched:
+            until = math.inf if machine.until is None else machine.until
+            era.shut = Shut(machine.name, until, machine.reason, self._last_error(now))
+
+    def _last_error(self, now: float) -> FailureRecord | None:
+        error = self._machine.last_error
+        return None if error is None else error.record(now, self._wall())
 
     def _publish(self, events: list[Event], now: float) -> None:
         wall = self._wall()
@@ -472,3 +514,4 @@ def _luck() -> float:
 
 
 _DEFAULT = CircuitBreakerConfig()
+_SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
+from functools import reduce
+from operator import or_
 from typing import TypeAlias
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.errors import CircuitConfigError
+from steadyvoice.breaker.rules import (
+    ConsecutiveFailures,
+    FailureRate,
+    Rule,
+    SlowCallRate,
+    UnlikelyFailures,
+    minimums,
+)
 
 Errors: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool]"
 
@@ -21,6 +32,8 @@ class CircuitBreakerConfig:
     * `failure_threshold`: the failure rate over the window reaches this, with at least `minimum_calls` results
       (None: half the window, rounded up; five in a time window). None: no such rule.
     * `consecutive_failures`: so many failures in a row.
+    * `significance`: so many failures in a row as would come by chance this rarely, at the failure rate of the last
+      calls before them; with 1e-7, four where none failed before, nine where 15 % did.
     * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
       over the window reaches the threshold (None: all of them).
     * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
@@ -28,14 +41,20 @@ class CircuitBreakerConfig:
       for so many times as long as the slowest of the last 100 to 200 calls that answered. Before 100 have, it is
       given `half_open_timeout`.
 
+    * `opens_when`: a rule of your own in place of all these, put together with `&` and `|`:
+      `ConsecutiveFailures(9) | FailureRate(0.2, 20) & SlowCallRate(0.5, 20)`.
+
     The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
 
     Recovering. After `cooldown_period` the next callers become probes, `half_open_max_calls` at a time;
-    `success_threshold` of them in a row close the circuit. A probe without an end or progress for
-    `half_open_timeout` has failed; one that is a stream has succeeded after `probe_after` of progress. Each
-    opening multiplies the next cooldown by `cooldown_backoff`, up to `max_cooldown`; staying closed for as long
-    as the last cooldown takes one such step back. `cooldown_jitter` shortens each cooldown by up to that share,
-    at random.
+    `success_threshold` of them in a row close the circuit, or, when `half_open_failures` of them may fail, so many
+    in all. A probe without an end or progress for `half_open_timeout` has failed; one that is a stream has
+    succeeded after `probe_after` of progress. Once closed, the circuit admits a tenth of the calls and more and
+    more of them for `ramp_up`, when that is set.
+
+    Each opening multiplies the next cooldown by `cooldown_backoff`, up to `max_cooldown`; or the cooldowns are
+    those of `cooldown_schedule`, the last one again and again. Staying closed for as long as the last cooldown takes
+    one such step back. `cooldown_jitter` shortens each cooldown by up to that share, at random.
 
     Meaning. `failure_on` and `ignore` are an exception type, several, or a predicate; `ignore` wins. What is
     neither is ignored. Without `failure_on` every Exception is a failure, but for another circuit's refusal.
@@ -53,16 +72,21 @@ class CircuitBreakerConfig:
     minimum_calls: int | None = None
     window_seconds: float | None = None
     consecutive_failures: int | None = None
+    significance: float | None = None
     hung_after: float | None = None
     hung_factor: float | None = None
     slow_call_duration: float | None = None
     slow_call_threshold: float | None = None
+    opens_when: Rule | None = None
     half_open_max_calls: int = 1
+    half_open_failures: int = 0
     half_open_timeout: float = 60.0
     probe_after: float = 3.0
     cooldown_backoff: float = 1.0
     cooldown_jitter: float = 0.0
+    cooldown_schedule: tuple[float, ...] | None = None
     max_cooldown: float | None = None
+    ramp_up: float | None = None
     failure_on: Errors | None = None
     ignore: Errors | None = None
     failure_result: Callable[[object], bool] | None = None
@@ -91,7 +115,7 @@ class CircuitBreakerConfig:
             failure_threshold=0.6,
             window_seconds=30,
             minimum_calls=20,
-            consecutive_failures=9,
+            significance=1e-7,
             hung_after=2,
             hung_factor=1.5,
             cooldown_period=2,
@@ -109,6 +133,11 @@ class CircuitBreakerConfig:
             return self.minimum_calls
         return 5 if self.window_seconds is not None else (self.window_size + 1) // 2
 
+    @property
+    def rule(self) -> Rule:
+        """What opens the circuit."""
+        return self.opens_when or reduce(or_, _simple_rules(self))
+
     def __post_init__(self) -> None:
         _check_rules(self)
         _check_recovery(self)
@@ -116,15 +145,16 @@ class CircuitBreakerConfig:
 
 
 def _check_rules(config: CircuitBreakerConfig) -> None:
-    _rate("failure_threshold", config.failure_threshold)
-    _count("window_size", config.window_size)
-    _count("minimum_calls", config.minimum_calls)
-    _duration("window_seconds", config.window_seconds)
-    _count("consecutive_failures", config.consecutive_failures)
-    _duration("hung_after", config.hung_after)
-    _multiple("hung_factor", config.hung_factor)
-    _duration("slow_call_duration", config.slow_call_duration)
-    _rate("slow_call_threshold", config.slow_call_threshold)
+    checks.rate("failure_threshold", config.failure_threshold)
+    checks.present("window_size", checks.count, config.window_size)
+    checks.count("minimum_calls", config.minimum_calls)
+    checks.duration("window_seconds", config.window_seconds)
+    checks.count("consecutive_failures", config.consecutive_failures)
+    checks.chance("significance", config.significance)
+    checks.duration("hung_after", config.hung_after)
+    checks.multiple("hung_factor", config.hung_factor)
+    checks.duration("slow_call_duration", config.slow_call_duration)
+    checks.rate("slow_call_threshold", config.slow_call_threshold)
     if config.window_seconds is None and config.minimum > config.window_size:
         reason = f"never reached: the window holds only {config.window_size} (window_size)"
         raise CircuitConfigError("minimum_calls", config.minimum_calls, reason)
@@ -133,83 +163,85 @@ def _check_rules(config: CircuitBreakerConfig) -> None:
         raise CircuitConfigError("slow_call_threshold", config.slow_call_threshold, reason)
     if config.hung_factor is not None and config.hung_after is None:
         raise CircuitConfigError("hung_factor", config.hung_factor, "needs hung_after: the least a call is given")
-    if config.failure_threshold is None and not (config.consecutive_failures or config.slow_call_duration):
-        reason = "without consecutive_failures or slow_call_duration nothing would ever open this circuit"
+    if config.opens_when is not None:
+        _check_own_rule(config)
+    elif not any(_simple_rules(config)):
+        reason = "without another rule (consecutive_failures, significance, slow_call_duration) nothing would open it"
         raise CircuitConfigError("failure_threshold", None, reason)
 
 
+def _check_own_rule(config: CircuitBreakerConfig) -> None:
+    if not isinstance(config.opens_when, Rule):
+        reason = "must be a rule, such as FailureRate(0.5, 10) | ConsecutiveFailures(5)"
+        raise CircuitConfigError("opens_when", config.opens_when, reason)
+    for field in ("minimum_calls", "consecutive_failures", "significance", "slow_call_threshold"):
+        if (value := getattr(config, field)) is not None:
+            raise CircuitConfigError(field, value, "says nothing beside opens_when: make it part of that rule")
+    for part in config.opens_when.parts():
+        if isinstance(part, SlowCallRate) and config.slow_call_duration is None:
+            reason = "needs slow_call_duration: from when on is a call slow?"
+            raise CircuitConfigError("opens_when", config.opens_when, reason)
+    if config.window_seconds is None and minimums(config.opens_when)[-1] > config.window_size:
+        reason = f"never has enough calls: the window holds only {config.window_size} (window_size)"
+        raise CircuitConfigError("opens_when", config.opens_when, reason)
+
+
+def _simple_rules(config: CircuitBreakerConfig) -> Iterator[Rule]:
+    """The rules that the fields spell, in the order in which they are asked."""
+    if config.consecutive_failures is not None:
+        yield ConsecutiveFailures(config.consecutive_failures)
+    if config.significance is not None:
+        yield UnlikelyFailures(config.significance)
+    if config.failure_threshold is not None:
+        yield FailureRate(config.failure_threshold, config.minimum)
+    if config.slow_call_duration is not None:
+        yield SlowCallRate(config.slow_call_threshold or 1.0, config.minimum)
+
+
 def _check_recovery(config: CircuitBreakerConfig) -> None:
-    _present("cooldown_period", _duration, config.cooldown_period)
-    _present("success_threshold", _count, config.success_threshold)
-    _present("half_open_max_calls", _count, config.half_open_max_calls)
-    _present("half_open_timeout", _duration, config.half_open_timeout)
-    _duration("max_cooldown", config.max_cooldown)
-    _within("probe_after", config.probe_after, 0, math.inf, "must be 0 or more seconds")
-    _within("cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: less would shrink")
-    _within("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
+    checks.present("cooldown_period", checks.duration, config.cooldown_period)
+    checks.present("success_threshold", checks.count, config.success_threshold)
+    checks.present("half_open_max_calls", checks.count, config.half_open_max_calls)
+    checks.count("half_open_failures", config.half_open_failures, least=0)
+    checks.present("half_open_timeout", checks.duration, config.half_open_timeout)
+    checks.duration("max_cooldown", config.max_cooldown)
+    checks.duration("ramp_up", config.ramp_up)
+    checks.within("probe_after", config.probe_after, 0, math.inf, "must be 0 or more seconds")
+    checks.within("cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: less would shrink")
+    checks.within("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
     if config.max_cooldown is not None and config.max_cooldown < config.cooldown_period:
         reason = f"less than the first cooldown, {config.cooldown_period} s (cooldown_period)"
         raise CircuitConfigError("max_cooldown", config.max_cooldown, reason)
+    _check_schedule(config)
+
+
+def _check_schedule(config: CircuitBreakerConfig) -> None:
+    schedule = config.cooldown_schedule
+    if schedule is None:
+        return
+    if not isinstance(schedule, tuple) or not schedule:
+        reason = "must be a tuple of seconds: the first cooldown, the second, ..."
+        raise CircuitConfigError("cooldown_schedule", schedule, reason)
+    for seconds in schedule:
+        checks.present("cooldown_schedule", checks.duration, seconds)
+    for field, usual in (("cooldown_backoff", 1), ("max_cooldown", None)):
+        if (value := getattr(config, field)) != usual:
+            raise CircuitConfigError(field, value, "says nothing beside cooldown_schedule, which names each cooldown")
 
 
 def _check_meaning(config: CircuitBreakerConfig) -> None:
     for field in ("failure_on", "ignore"):
-        _errors(field, getattr(config, field))
+        _check_errors(field, getattr(config, field))
     for field in ("failure_result", "failure_weight", "open_for"):
         value = getattr(config, field)
         if value is not None and not callable(value):
             raise CircuitConfigError(field, value, "must be something to call")
 
 
-def _errors(field: str, value: object) -> None:
+def _check_errors(field: str, value: object) -> None:
     types = value if isinstance(value, tuple) else (value,)
     for item in types:
         is_error = isinstance(item, type) and issubclass(item, BaseException)
         is_predicate = item is value and callable(item) and not isinstance(item, type)
         if value is not None and not (is_error or is_predicate):
             raise CircuitConfigError(field, value, "must be exception types, or a predicate of one exception")
-
-
-def _present(field: str, check: Callable[[str, object], None], value: object) -> None:
-    if value is None:
-        raise CircuitConfigError(field, None, "must be given: there is no circuit without it")
-    check(field, value)
-
-
-def _rate(field: str, value: object) -> None:
-    if value is None:
-        return
-    _within(field, value, 0, 1, "must be a rate above 0 and at most 1")
-    if value == 0:
-        raise CircuitConfigError(field, value, "must be above 0: a rate of 0 is reached without any failure")
-
-
-def _duration(field: str, value: object) -> None:
-    if value is None:
-        return
-    _within(field, value, 0, math.inf, "must be seconds, more than 0")
-    if value == 0:
-        raise CircuitConfigError(field, value, "must be seconds, more than 0")
-
-
-def _multiple(field: str, value: object) -> None:
-    if value is not None:
-        _within(field, value, 1, math.inf, "must be 1 or more: less would be impatient with what just worked")
-
-
-def _count(field: str, value: object) -> None:
-    if value is None and field != "window_size":
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CircuitConfigError(field, value, "must be a whole number")
-    if value < 1:
-        raise CircuitConfigError(field, value, "must be 1 or more")
-
-
-def _within(field: str, value: object, low: float, high: float, reason: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CircuitConfigError(field, value, f"{reason}; not a {type(value).__name__}")
-    if not math.isfinite(value):
-        raise CircuitConfigError(field, value, f"{reason}; not {value}")
-    if not low <= value <= high:
-        raise CircuitConfigError(field, value, reason)

@@ -1,4 +1,4 @@
-"""How long an open circuit refuses: backoff, its decay, jitter and a cap."""
+"""How long an open circuit refuses: backoff or a schedule, its decay, jitter and a cap."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Cooldown:
         if named is not None:
             return named
         self._level -= int(min(healthy / self._rest, self._level + 1))
-        if self._level < 0 or _backed_off(config, self._level + 1) > _backed_off(config, self._level):
-            self._level += 1  # not at the cap: a night of probes would take a night of health to forget
+        if self._level < 0 or not _is_last(config, self._level):
+            self._level += 1  # a night of probes at the cap would take a night of health to forget
         self._roll = self._luck() if config.cooldown_jitter else 0.0
         return self.current(config)
 
@@ -56,7 +56,16 @@ class Cooldown:
         self._level, self.named = -1, None
 
 
+def _is_last(config: CircuitBreakerConfig, level: int) -> bool:
+    """Whether one more opening would make no difference."""
+    if config.cooldown_schedule is not None:
+        return level >= len(config.cooldown_schedule) - 1
+    return _backed_off(config, level + 1) <= _backed_off(config, level)
+
+
 def _backed_off(config: CircuitBreakerConfig, level: int) -> float:
+    if config.cooldown_schedule is not None:
+        return config.cooldown_schedule[min(max(level, 0), len(config.cooldown_schedule) - 1)]
     most = sys.float_info.max if config.max_cooldown is None else config.max_cooldown
     try:
         return min(config.cooldown_period * config.cooldown_backoff ** max(level, 0), most)

@@ -2,76 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.failure import FailureRecord
+from steadyvoice.breaker.rules import AnyOf, Evidence, Rule, Standing
 from steadyvoice.breaker.snapshot import Snapshot
 from steadyvoice.breaker.states import CircuitState
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule that can open the circuit: where it stands and where it would open. `needs` calls are missing."""
-
-    name: str
-    value: float
-    threshold: float
-    needs: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.name} {self.value:.3g} of {self.threshold:.3g}"
-        return f"{text}, not enough calls: {self.needs} to go" if self.needs else text
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
-    """As values, and as text with `str()`. `changes_in` is in seconds, None where no clock decides."""
+    """As values, and as text with `str()`.
+
+    `rules` are the simple ones; `told` has a line for each that opens the circuit alone. `changes_in` is in seconds,
+    None where no clock decides.
+    """
 
     name: str
     state: CircuitState
     why: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Standing, ...]
     failures: tuple[FailureRecord, ...]
     next: str
     changes_in: float | None
+    told: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [f"{self.name} is {self.state.value.replace('_', ' ')}: {self.why}", f"next: {self.next}"]
-        lines += [f"rule: {rule}" for rule in self.rules]
+        lines += [f"rule: {rule}" for rule in self.told]
         lines += [f"failure: {_line(failure)}" for failure in reversed(self.failures)]
         return "\n".join(lines)
 
 
 def explain(snapshot: Snapshot, config: CircuitBreakerConfig, failures: tuple[FailureRecord, ...]) -> Explanation:
     """Put a snapshot into words."""
+    seen, rule = _evidence(snapshot), config.rule
     return Explanation(
         name=snapshot.name,
         state=snapshot.state,
         why=snapshot.reason,
-        rules=_rules(snapshot, config),
+        rules=tuple(part.standing(seen) for part in rule.parts()),
         failures=failures,
         next=_next(snapshot, config),
         changes_in=snapshot.retry_after,
+        told=tuple(each.told(seen) for each in _alternatives(rule)),
     )
 
 
-def _rules(snapshot: Snapshot, config: CircuitBreakerConfig) -> tuple[Rule, ...]:
-    rules = []
-    needs = max(0, snapshot.minimum_calls - snapshot.calls)
-    if config.failure_threshold is not None:
-        rules.append(Rule("failure rate", snapshot.failure_rate, config.failure_threshold, needs))
-    if config.consecutive_failures is not None:
-        streak = snapshot.consecutive_failures + snapshot.hung_calls
-        rules.append(Rule("failures in a row", streak, config.consecutive_failures))
-    if config.slow_call_duration is not None:
-        rate = snapshot.slow_calls / snapshot.calls if snapshot.calls else 0.0
-        rules.append(Rule("slow call rate", rate, config.slow_call_threshold or 1.0, needs))
-    return tuple(rules)
+def _evidence(snapshot: Snapshot) -> Evidence:
+    in_a_row = snapshot.consecutive_failures + snapshot.hung_calls
+    normal = snapshot.normal_failure_rate
+    return Evidence(snapshot.calls, snapshot.failures, snapshot.slow_calls, in_a_row, normal)
+
+
+def _alternatives(rule: Rule) -> Iterator[Rule]:
+    if isinstance(rule, AnyOf):
+        yield from _alternatives(rule.one)
+        yield from _alternatives(rule.other)
+    else:
+        yield rule
 
 
 def _next(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
     match snapshot.state:
+        case CircuitState.CLOSED if snapshot.admitted_share < 1:
+            return f"admits {snapshot.admitted_share:.0%} of the calls, soon all; opens when a rule is broken"
         case CircuitState.CLOSED:
             return "opens when a rule is broken"
         case CircuitState.OPEN if not snapshot.retry_after:
@@ -79,14 +76,21 @@ def _next(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
         case CircuitState.OPEN:
             return f"the first caller in {snapshot.retry_after:.3g} s or later is a probe"
         case CircuitState.HALF_OPEN:
-            missing = config.success_threshold - snapshot.probe_successes
-            return f"closes after {missing} more successful probes in a row, opens when one fails"
+            return _next_of_probes(snapshot, config)
         case CircuitState.FORCED_OPEN if snapshot.retry_after is not None:
             return f"the first caller in {snapshot.retry_after:.3g} s or later is a probe"
         case CircuitState.MONITORING:
             return "reports when it would open; refuses nobody until close() or reset()"
         case _:
             return "stays so until close() or reset()"
+
+
+def _next_of_probes(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
+    missing = config.success_threshold - snapshot.probe_successes
+    spare = config.half_open_failures - snapshot.probe_failures
+    if config.half_open_failures == 0:
+        return f"closes after {missing} more successful probes in a row, opens when one fails"
+    return f"closes after {missing} more successful probes, opens when {spare + 1} fail before"
 
 
 def _line(failure: FailureRecord) -> str:

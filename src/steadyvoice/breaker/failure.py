@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steadyvoice.breaker.errors import CircuitOpenError
 
@@ -22,8 +21,7 @@ T = TypeVar("T")
 MESSAGE_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One failure as it is reported to the machine.
 
     `weight` counts toward the failures (the call itself always counts one); `cooldown` is how long, in seconds,
@@ -32,18 +30,31 @@ class Failure:
 
     kind: str
     message: str
-    wall: float
     weight: float = 1.0
     cooldown: float | None = None
     trip: bool = False
 
 
+class Remembered(NamedTuple):
+    """One failure as the machine keeps it: no exception object, so no frames are kept alive.
+
+    `at` is on the breaker's own clock; `latency` is in seconds, None where no clock was running.
+    """
+
+    kind: str
+    message: str
+    at: float
+    latency: float | None
+
+    def record(self, now: float, wall: float) -> FailureRecord:
+        """The same as it is shown, when it is `wall` o'clock now, in seconds since 1970."""
+        at = datetime.fromtimestamp(wall - (now - self.at), UTC)
+        return FailureRecord(self.kind, self.message, at, self.latency)
+
+
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """One failure as it is remembered: no exception object, so no frames are kept alive.
-
-    `latency` is in seconds, None where no clock was running; `at` is wall time, only to be shown.
-    """
+    """One failure as it is shown. `latency` is in seconds, None where no clock was running; `at` is wall time."""
 
     kind: str
     message: str
@@ -66,19 +77,15 @@ def failure_of(
         kind, message = type(error).__name__, _message(error)
     else:
         kind, message = "failure", error or ""
-    return Failure(kind, message[:MESSAGE_LENGTH], time.time(), weight, _sane_seconds(cooldown), trip)
-
-
-def record_of(failure: Failure, latency: float | None) -> FailureRecord:
-    """The failure as history keeps it."""
-    at = datetime.fromtimestamp(failure.wall, UTC)
-    return FailureRecord(failure.kind, failure.message, at, latency)
+    return Failure(kind, message[:MESSAGE_LENGTH], weight, _sane_seconds(cooldown), trip)
 
 
 def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure | None:
-    """The failure that `error` is, or None when it says nothing about the provider."""
-    if is_departure(error) or not _counts(config, error):
+    """The failure that `error` is, or None when it says nothing about the provider. Not for departures."""
+    if not _counts(config, error):
         return None
+    if config.failure_weight is None and config.open_for is None:
+        return Failure(type(error).__name__, _message(error)[:MESSAGE_LENGTH])
     weight = _sane_weight(_ask(config.failure_weight, error, 1.0))
     cooldown = _sane_seconds(_ask(config.open_for, error, None))
     return failure_of(error, weight=weight, cooldown=cooldown, trip=cooldown is not None)
@@ -88,7 +95,7 @@ def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None
     """The failure that a returned value is, or None when it is a success."""
     if not _ask(config.failure_result, result, False):
         return None
-    return Failure("result", f"a {type(result).__name__} that counts as a failure", time.time())
+    return Failure("result", f"a {type(result).__name__} that counts as a failure")
 
 
 def is_departure(error: BaseException) -> bool:

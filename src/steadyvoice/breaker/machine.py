@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from steadyvoice.breaker.baseline import UNKNOWN, Baseline
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.cooldown import Cooldown
 from steadyvoice.breaker.era import Era, Flight
@@ -28,8 +29,10 @@ from steadyvoice.breaker.events import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.failure import Failure, FailureRecord, record_of
+from steadyvoice.breaker.failure import Failure, Remembered
+from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.patience import Patience
+from steadyvoice.breaker.rules import Evidence, UnlikelyFailures, Verdict, minimums
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.window import Window, window_for
 
@@ -68,6 +71,7 @@ TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyTyp
 )
 
 REMEMBERED_FAILURES = 10
+RAMP_FROM = 0.1  # of the calls, right after a recovery
 ALWAYS, NEVER = -math.inf, math.inf
 
 
@@ -77,14 +81,6 @@ class Refusal(NamedTuple):
     state: CircuitState
     reason: str
     retry_after: float | None
-    last_error: FailureRecord | None
-
-
-class Verdict(NamedTuple):
-    """A broken rule, as a word and as a sentence."""
-
-    cause: Cause
-    reason: str
 
 
 class Machine:
@@ -94,16 +90,19 @@ class Machine:
         "_closed_at",
         "_counting",
         "_due",
-        "_held",
-        "_running",
-        "_suspects",
+        "_learns",
+        "_minimums",
+        "_ramp_credit",
+        "_rule",
         "_warned",
+        "baseline",
         "config",
         "cooldown",
         "era",
         "events",
         "evidence",
         "failures",
+        "flights",
         "ignored",
         "last_error",
         "late",
@@ -112,6 +111,7 @@ class Machine:
         "outage_at",
         "patience",
         "plain",
+        "probe_failures",
         "probe_slow",
         "probe_successes",
         "reason",
@@ -128,10 +128,6 @@ class Machine:
         "window",
     )
 
-    _running: dict[Flight, None]  # oldest sign of life first
-    _suspects: dict[Flight, None]  # silent for too long
-    _held: dict[Flight, None]  # their consumers have the word
-
     def __init__(self, name: str, config: CircuitBreakerConfig, now: float, luck: Callable[[], float]) -> None:
         self.name = name
         self.config = config
@@ -145,9 +141,10 @@ class Machine:
         self.until: float | None = None
         self.cooldown = Cooldown(luck)
         self.patience = Patience()
+        self.baseline = Baseline()
         self._closed_at = now
-        self.evidence: deque[FailureRecord] | None = None
-        self.last_error: FailureRecord | None = None
+        self.evidence: deque[Remembered] | None = None
+        self.last_error: Remembered | None = None
         self.successes = self.failures = self.ignored = self.late = self.refused = 0
         self.recoveries = 0
         self.recovered_seconds = 0.0
@@ -164,8 +161,11 @@ class Machine:
         """Leave to make one call, or the reason why not."""
         if now >= self._due:
             self.advance(now)
-        if self.until is not None and now >= self.until:
-            self._time_is_up(now)
+        if self.until is not None:
+            if now >= self.until:
+                self._time_is_up(now)
+            elif self.state is CLOSED and not self._ramp_admits(now):
+                return self._refuse(now)
         if not self._counting and self._is_full():
             return self._refuse(now)
         flight = Flight(self.era, now)
@@ -189,6 +189,14 @@ class Machine:
         if self._lands(flight, now):
             self._failed(now, failure, flight.latency(now) if duration is None else duration)
 
+    def fail_quietly(self, era: Era, now: float, failure: Failure) -> None:
+        """A call failed for which no flight was made: it began while its era was quiet."""
+        if era is self.era:
+            self._failed(now, failure, None)
+        else:
+            self.late += 1
+            self._record(Outcome.LATE, None, None, now)
+
     def ignore(self, flight: Flight, now: float) -> None:
         """The call says nothing about the provider: cancelled, dropped, or the caller's own mistake."""
         if now >= self._due:
@@ -199,7 +207,7 @@ class Machine:
         """Ignore a call of which nobody knows when it ended: not by now, so time has not run for it."""
         if flight.settled:
             return
-        self._untrack(flight)
+        self.flights.remove(flight)
         flight.settled = True
         if flight.era.state is not DISABLED:
             self.ignored += 1
@@ -209,7 +217,7 @@ class Machine:
         """The consumer left: a success if something useful had come and the next was not overdue."""
         if now >= self._due:
             self.advance(now)
-        if flight.useful_at is None or flight in self._suspects:
+        if flight.useful_at is None or flight in self.flights.silent:
             self.ignore(flight, now)
         else:
             self.succeed(flight, now)
@@ -233,12 +241,18 @@ class Machine:
         self._restart(flight, now, held=False)
 
     def reconcile(self, era: Era, now: float) -> None:
-        """Take in the successes that were ticked on an era while it was quiet."""
+        """Take in what was ticked on an era without the lock: refusals of an open one, successes of any other."""
         new = era.fold()
-        missing = self.config.minimum - self.window.calls
-        if era is self.era and 0 < missing < new:  # one of them completed the minimum: judge at that very one
-            self._succeeded_plainly(missing, now)
-            new -= missing
+        if not new:
+            return
+        if era.state in (OPEN, FORCED_OPEN):
+            self.refused += new
+            return
+        for minimum in self._minimums:
+            missing = minimum - self.window.calls
+            if era is self.era and 0 < missing < new:  # one of them completed a minimum: judge at that very one
+                self._succeeded_plainly(missing, now)
+                new -= missing
         if era is self.era:
             self._succeeded_plainly(new, now)
         else:
@@ -247,7 +261,7 @@ class Machine:
     def rest(self) -> None:
         """End a locked section of a plain circuit: may successes stay uncounted until the next one?"""
         window = self.window
-        enough = not window.failures or window.calls >= self.config.minimum
+        enough = not window.failures or window.calls >= self._minimums[-1]
         self.era.quiet = self._counting and enough and self.until is None
 
     def _lands(self, flight: Flight, now: float) -> bool:
@@ -256,7 +270,7 @@ class Machine:
             return False
         flight.settled = True
         if self.tracking:
-            self._untrack(flight)
+            self.flights.remove(flight)
         if flight.era.state is DISABLED:
             return False
         if flight.era is not self.era:  # the world moved on while this call was out
@@ -280,17 +294,17 @@ class Machine:
             return
         window = self.window
         window.add(now, 0.0, slow)
-        self.streak = 0
-        if window.failures or slow or window.slow or self._suspects or self._warned:
+        self._end_streak(1)
+        if window.failures or slow or window.slow or self.flights.silent or self._warned:
             self._judge(now)
 
     def _failed(self, now: float, failure: Failure, duration: float | None) -> None:
         self.failures += 1
-        self._remember(failure, duration)
+        self._remember(failure.kind, failure.message, now, duration)
         if self.watched:
             self._record(Outcome.FAILURE, duration, failure.kind, now)
         if not self._counting:
-            self._open(now, Verdict(Cause.PROBE_FAILED, f"a probe failed: {failure.kind}"), failure.cooldown)
+            self._probe_failed(now, failure)
             return
         slow = self._is_slow(duration)
         self.window.add(now, failure.weight, slow)
@@ -304,8 +318,13 @@ class Machine:
         if new:
             self.successes += new
             self.window.add_successes(now, new)
-            self.streak = 0
+            self._end_streak(new)
             self._judge(now)
+
+    def _end_streak(self, successes: int) -> None:
+        if self._learns:
+            self.baseline.learn(self.streak, successes)
+        self.streak = 0
 
     def _probe_succeeded(self, now: float, slow: bool) -> None:
         config = self.config
@@ -317,6 +336,14 @@ class Machine:
         else:
             self._judge_probes(now)
 
+    def _probe_failed(self, now: float, failure: Failure) -> None:
+        self.probe_failures += 1
+        if failure.trip or self.probe_failures > self.config.half_open_failures:
+            reason = f"a probe failed: {failure.kind}"
+            if self.probe_failures > 1:
+                reason = f"{self.probe_failures} probes failed, the last one with {failure.kind}"
+            self._open(now, Verdict(Cause.PROBE_FAILED, reason), failure.cooldown)
+
     def _is_slow(self, duration: float | None) -> bool:
         limit = self.config.slow_call_duration
         return limit is not None and duration is not None and duration >= limit
@@ -326,16 +353,27 @@ class Machine:
             case CircuitState.OPEN | CircuitState.FORCED_OPEN:
                 return True
             case CircuitState.HALF_OPEN:
-                return len(self._running) + len(self._held) >= self.config.half_open_max_calls
+                flights = self.flights
+                return len(flights.running) + len(flights.held) >= self.config.half_open_max_calls
             case _:
                 return False
+
+    def _ramp_admits(self, now: float) -> bool:
+        """After a recovery: of each hundred callers, as many as the time since then allows, evenly spread."""
+        self._ramp_credit += self.admitted_share(now)
+        if self._ramp_credit < 1:
+            return False
+        self._ramp_credit -= 1
+        return True
 
     def _refuse(self, now: float) -> Refusal:
         self.refused += 1
         reason = self.reason
         if self.state is HALF_OPEN:
             reason = f"{self.in_flight} of {self.config.half_open_max_calls} probes in flight"
-        refusal = Refusal(self.state, reason, self.retry_after(now), self.last_error)
+        if self.state is CLOSED:
+            reason = f"just recovered: {self.admitted_share(now):.0%} of the calls are admitted"
+        refusal = Refusal(self.state, reason, self.retry_after(now))
         if self.watched:
             self._emit(
                 CallRefused(name=self.name, state=self.state, reason=reason, retry_after=refusal.retry_after, at=now)
@@ -352,23 +390,16 @@ class Machine:
             self._condemn(now, verdict, named)
 
     def _verdict(self, now: float) -> Verdict | None:
-        """The rule that the window breaks now. A call that hangs is a failure until it ends."""
-        config, window = self.config, self.window
+        """The rule that is broken now. A call that hangs is a failure until it ends."""
+        window = self.window
         window.expire(now)
-        hung = len(self._suspects)
+        hung = len(self.flights.silent)
+        slow = 0 if self.config.slow_call_duration is None else window.slow
+        if not window.failures and not hung and not slow:
+            return None
         calls, failures = window.calls + hung, window.failures + hung
-        if not failures and not window.slow:
-            return None
-        if config.consecutive_failures is not None and self.streak + hung >= config.consecutive_failures:
-            return Verdict(Cause.CONSECUTIVE_FAILURES, f"{self.streak + hung:g} failures in a row")
-        if calls < config.minimum:
-            return None
-        if config.failure_threshold is not None and failures / calls >= config.failure_threshold:
-            return Verdict(Cause.FAILURE_RATE, f"{failures:g} of the last {calls} calls failed")
-        slow = 0 if config.slow_call_duration is None else window.slow
-        if slow and slow / calls >= (config.slow_call_threshold or 1.0):
-            return Verdict(Cause.SLOW_CALL_RATE, f"{slow} of the last {calls} calls were slow")
-        return None
+        normal = self.baseline.rate if self._learns else UNKNOWN
+        return self._rule.broken(Evidence(calls, failures, slow, self.streak + hung, normal))
 
     def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
         self.window.expire(now)
@@ -391,6 +422,8 @@ class Machine:
     def _judge_probes(self, now: float) -> None:
         if self.probe_successes >= self.config.success_threshold:
             reason = f"{self.probe_successes} probes in a row succeeded"
+            if self.probe_failures:
+                reason = f"{self.probe_successes} of {self.probe_successes + self.probe_failures} probes succeeded"
             self._close(now, Verdict(Cause.PROBES_SUCCEEDED, reason))
 
     # ---------------------------------------------------------------- what time does
@@ -403,13 +436,11 @@ class Machine:
             self._suspect_the_silent(now, patience)
 
     def _suspect_the_silent(self, now: float, patience: float) -> None:
-        while self._running:
-            oldest = next(iter(self._running))  # insertion order is the order of `since`
+        while (oldest := self.flights.oldest) is not None:
             self._due = due = oldest.since + patience
             if due > now:
                 return
-            del self._running[oldest]
-            self._suspects[oldest] = None
+            self.flights.fall_silent(oldest)
             self._judge(due)
         self._due = NEVER
 
@@ -417,23 +448,29 @@ class Machine:
         """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
         config = self.config
         lease = min(config.half_open_timeout, self.patience.seconds(config) or config.half_open_timeout)
-        ends = [(flight.since + lease, flight) for flight in self._running]
-        ends += [((flight.useful_at or 0.0) + config.probe_after, flight) for flight in self._held]
-        for due, flight in sorted(ends, key=lambda end: end[0]):
+        for due, flight in self.flights.ends_of_probes(lease, config.probe_after):
             if due > now or self.state is not HALF_OPEN:
                 return
-            proved = flight in self._held
+            proved = flight in self.flights.held
             self._lands(flight, due)
             if proved:
                 self._succeeded(due, flight.latency(due))
             else:
-                self.failures += 1
-                self._record(Outcome.FAILURE, flight.latency(due), Cause.PROBE_EXPIRED, due)
-                reason = f"a probe gave no sign of life for {lease:g} s"
-                self._open(due, Verdict(Cause.PROBE_EXPIRED, reason))
+                self._probe_expired(due, flight, lease)
+
+    def _probe_expired(self, due: float, flight: Flight, lease: float) -> None:
+        reason = f"a probe gave no sign of life for {lease:g} s"
+        self.failures += 1
+        self.probe_failures += 1
+        self._remember(Cause.PROBE_EXPIRED.value, reason, due, flight.latency(due))
+        self._record(Outcome.FAILURE, flight.latency(due), Cause.PROBE_EXPIRED, due)
+        if self.probe_failures > self.config.half_open_failures:
+            self._open(due, Verdict(Cause.PROBE_EXPIRED, reason))
 
     def _time_is_up(self, now: float) -> None:
         match self.state:
+            case CircuitState.CLOSED:
+                self.until = None  # recovered for good
             case CircuitState.OPEN:
                 self._enter(HALF_OPEN, now, Verdict(Cause.COOLDOWN_OVER, "the cooldown is over"))
             case CircuitState.FORCED_OPEN:
@@ -461,6 +498,7 @@ class Machine:
             return
         self._begin_era()
         self._empty(now)
+        self.until = None
         self._emit(CircuitReset(name=self.name, reason=verdict.reason, at=now))
 
     def update(self, config: CircuitBreakerConfig, now: float) -> None:
@@ -478,6 +516,8 @@ class Machine:
             case CircuitState.HALF_OPEN:
                 self._judge_probes(now)
             case CircuitState.CLOSED | CircuitState.MONITORING:
+                if self.state is CLOSED and self.until is not None:
+                    self.until = self._end_of_ramp(self._closed_at, now)
                 self._judge(now)
 
     def watch(self, watched: bool) -> None:
@@ -486,6 +526,9 @@ class Machine:
         config = self.config
         timeless = config.hung_after is None and config.slow_call_duration is None
         self.plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
+        self._rule = config.rule
+        self._minimums = minimums(self._rule)
+        self._learns = any(isinstance(part, UnlikelyFailures) for part in self._rule.parts())
 
     def reinstate(self, state: CircuitState, now: float, reason: str, until: float | None) -> None:
         """Take up a state from before a restart; the table of transitions does not apply to a new life."""
@@ -496,15 +539,8 @@ class Machine:
         patience = self.patience.seconds(self.config)
         self.tracking = self.state is HALF_OPEN or (self._counting and patience is not None)
         self._due = ALWAYS if self.tracking else NEVER
-        if self.state is HALF_OPEN:
-            return
-        self._held = {flight: None for flight in self._held if not flight.settled}
-        self._running = {flight: None for flight in (*self._suspects, *self._running) if not flight.settled}
-        self._suspects = {}
-        overdue = [f for f in self._running if patience is not None and f.since + patience <= now]
-        for flight in overdue:
-            del self._running[flight]
-            self._suspects[flight] = None
+        if self.state is not HALF_OPEN:
+            self.flights.sort_anew(now, patience)
 
     # ---------------------------------------------------------------- moving
 
@@ -517,14 +553,19 @@ class Machine:
             self.outage_at = at
 
     def _close(self, at: float, verdict: Verdict) -> None:
-        if verdict.cause is Cause.PROBES_SUCCEEDED and self.outage_at is not None:
+        recovered = verdict.cause is Cause.PROBES_SUCCEEDED
+        if recovered and self.outage_at is not None:
             self.recoveries += 1
             self.recovered_last = at - self.outage_at
             self.recovered_seconds += self.recovered_last
-        self._enter(CLOSED, at, verdict)
+        self._enter(CLOSED, at, verdict, self._end_of_ramp(at, at) if recovered else None)
         self._closed_at = at
         self.opened_at = self.outage_at = None
         self._empty(at)
+
+    def _end_of_ramp(self, closed_at: float, now: float) -> float | None:
+        ramp = self.config.ramp_up
+        return closed_at + ramp if ramp is not None and now < closed_at + ramp else None
 
     def _empty(self, now: float) -> None:
         self.window = window_for(self.config, now)
@@ -558,47 +599,39 @@ class Machine:
     def _begin_era(self) -> None:
         self.era.quiet = False
         self.era = Era(self.state)
+        self.flights = InFlight()
         self._counting = self.state in (CLOSED, MONITORING)
         self.tracking = self.state is HALF_OPEN or (self._counting and self.config.hung_after is not None)
         self._due = ALWAYS if self.state is HALF_OPEN else NEVER  # the earliest that `advance` can have work
-        self._running = {}
-        self._suspects = {}
-        self._held = {}
-        self.probe_successes = self.probe_slow = 0
+        self.probe_successes = self.probe_failures = self.probe_slow = 0
+        self._ramp_credit = 0.0
         self._warned = False
 
     def _restart(self, flight: Flight, now: float, held: bool) -> None:
         if self.tracking and not flight.settled and flight.era is self.era:
-            self._untrack(flight)
+            self.flights.remove(flight)
             flight.since = now
             if held:
-                self._held[flight] = None
+                self.flights.held[flight] = None
             else:
                 self._track(flight)
 
     def _track(self, flight: Flight) -> None:
-        self._running[flight] = None
+        self.flights.running[flight] = None
         if self._due == NEVER and (patience := self.patience.seconds(self.config)) is not None:
             self._due = flight.since + patience
-
-    def _untrack(self, flight: Flight) -> None:
-        if flight in self._running:
-            del self._running[flight]
-        else:
-            self._suspects.pop(flight, None)
-            self._held.pop(flight, None)
 
     # ---------------------------------------------------------------- what is to be seen
 
     @property
     def calls(self) -> int:
         """Results in the window, hanging calls included."""
-        return self.window.calls + len(self._suspects)
+        return self.window.calls + len(self.flights.silent)
 
     @property
     def failure_sum(self) -> float:
         """Their failures, by weight."""
-        return self.window.failures + len(self._suspects)
+        return self.window.failures + len(self.flights.silent)
 
     @property
     def failure_rate(self) -> float:
@@ -608,12 +641,21 @@ class Machine:
     @property
     def hung(self) -> int:
         """Calls in flight that have been silent for too long."""
-        return len(self._suspects)
+        return len(self.flights.silent)
 
     @property
     def in_flight(self) -> int | None:
         """Calls of this era that are out, None where nobody counts them."""
-        return len(self._running) + len(self._suspects) + len(self._held) if self.tracking else None
+        return len(self.flights) if self.tracking else None
+
+    def admitted_share(self, now: float) -> float:
+        """How many of the calls are admitted: 1 but for a while after a recovery, and where none or few are."""
+        if not self._counting:
+            return 0.0 if self._is_full() else 1.0
+        ramp = self.config.ramp_up
+        if ramp is None or self.until is None or self.state is not CLOSED:
+            return 1.0
+        return min(1.0, max(RAMP_FROM, 1 - (self.until - now) / ramp))
 
     def retry_after(self, now: float) -> float | None:
         """Seconds until the next caller becomes a probe; None unless open, or when nobody can know."""
@@ -633,8 +675,8 @@ class Machine:
         if self.watched:
             self._emit(CallRecorded(name=self.name, outcome=outcome, duration=duration, error=error, at=now))
 
-    def _remember(self, failure: Failure, latency: float | None) -> None:
+    def _remember(self, kind: str, message: str, at: float, latency: float | None) -> None:
         if self.evidence is None:
             self.evidence = deque(maxlen=REMEMBERED_FAILURES)
-        self.last_error = record_of(failure, latency)
+        self.last_error = Remembered(kind, message, at, latency)
         self.evidence.append(self.last_error)

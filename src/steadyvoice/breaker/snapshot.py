@@ -43,7 +43,9 @@ class Snapshot:
     `calls`, `failures` (a sum of weights) and `failure_rate` are those in the window now, calls that hang
     included; while open, the window is the one that opened it. `retry_after` in seconds is None unless open, and
     0 when the next caller would be a probe. `in_flight` is None where nobody counts. `window_size` is None for a
-    time window.
+    time window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.15 or more
+    while few are known; it is learnt only where `significance` asks for it. `admitted_share` is the share of calls that are let
+    through: less than 1 while `ramp_up` lasts, 0 where none is.
     """
 
     name: str
@@ -58,8 +60,11 @@ class Snapshot:
     consecutive_failures: float
     slow_calls: int
     hung_calls: int
+    normal_failure_rate: float
+    admitted_share: float
     in_flight: int | None
     probe_successes: int
+    probe_failures: int
     opened_at: datetime | None
     retry_after: float | None
     last_error: FailureRecord | None
@@ -73,8 +78,8 @@ class Snapshot:
         return self.calls >= self.minimum_calls
 
 
-def snapshot_of(machine: Machine, history: History, now: float) -> Snapshot:
-    """What the machine says at `now`. Requires the breaker's lock."""
+def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> Snapshot:
+    """What the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
     config, hung = machine.config, machine.hung
     calls, failures, slow = machine.window.counts(now)
     calls, failures = calls + hung, failures + hung
@@ -91,11 +96,14 @@ def snapshot_of(machine: Machine, history: History, now: float) -> Snapshot:
         consecutive_failures=machine.streak,
         slow_calls=slow,
         hung_calls=hung,
+        normal_failure_rate=machine.baseline.rate,
+        admitted_share=machine.admitted_share(now),
         in_flight=machine.in_flight,
         probe_successes=machine.probe_successes,
+        probe_failures=machine.probe_failures,
         opened_at=history.opened_at,
         retry_after=machine.retry_after(now),
-        last_error=machine.last_error,
+        last_error=machine.last_error and machine.last_error.record(now, wall),
         last_transition=history.last_transition,
         totals=_totals(machine),
         recoveries=_recoveries(machine),

@@ -21,6 +21,7 @@ class Cause(StrEnum):
 
     FAILURE_RATE = "failure_rate"
     CONSECUTIVE_FAILURES = "consecutive_failures"
+    UNLIKELY_FAILURES = "unlikely_failures"
     SLOW_CALL_RATE = "slow_call_rate"
     TRIPPED = "tripped"
     COOLDOWN_OVER = "cooldown_over"

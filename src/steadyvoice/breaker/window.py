@@ -71,7 +71,11 @@ class CountWindow:
             self._marks.append((self._seen, weight, slow))
             self.failures += weight
             self.slow += slow
-        self.add_successes(now, 1)
+        self._seen += 1
+        if self.calls < self.size:
+            self.calls += 1
+        if self._marks and self._marks[0][0] < self._seen - self.size:
+            self._evict()
 
     def add_successes(self, now: float, count: int) -> None:
         self._seen += count

@@ -1,0 +1,56 @@
+"""The calls of one era that are out: which are running, which have been silent for too long, which are held.
+
+It is the order of the last sign of life that they are kept in, so the next to fall silent is always the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadyvoice.breaker.era import Flight
+
+
+class InFlight:
+    """Requires external locking, as the machine does whose calls these are."""
+
+    __slots__ = ("held", "running", "silent")
+
+    def __init__(self) -> None:
+        self.running: dict[Flight, None] = {}
+        self.silent: dict[Flight, None] = {}
+        self.held: dict[Flight, None] = {}  # their consumers have the word: no clock runs
+
+    def __len__(self) -> int:
+        return len(self.running) + len(self.silent) + len(self.held)
+
+    @property
+    def oldest(self) -> Flight | None:
+        """The running call that showed no sign of life for the longest time."""
+        return next(iter(self.running), None)
+
+    def remove(self, flight: Flight) -> None:
+        """It has ended."""
+        if flight in self.running:
+            del self.running[flight]
+        else:
+            self.silent.pop(flight, None)
+            self.held.pop(flight, None)
+
+    def fall_silent(self, flight: Flight) -> None:
+        """It has been running without a sign of life for too long."""
+        del self.running[flight]
+        self.silent[flight] = None
+
+    def sort_anew(self, now: float, patience: float | None) -> None:
+        """Who is silent by another patience? None: nobody."""
+        self.held = {flight: None for flight in self.held if not flight.settled}
+        self.running = {flight: None for flight in (*self.silent, *self.running) if not flight.settled}
+        self.silent = {}
+        for flight in [f for f in self.running if patience is not None and f.since + patience <= now]:
+            self.fall_silent(flight)
+
+    def ends_of_probes(self, lease: float, probe_after: float) -> Iterator[tuple[float, Flight]]:
+        """When each probe is decided without a further word, the first one first."""
+        ends = [(flight.since + lease, flight) for flight in self.running]
+        ends += [((flight.useful_at or 0.0) + probe_after, flight) for flight in self.held]
+        return iter(sorted(ends, key=lambda end: end[0]))
