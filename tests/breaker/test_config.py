@@ -57,6 +57,7 @@ DURATIONS = [
     "slow_call_duration",
     "half_open_timeout",
     "max_cooldown",
+    "ramp_up",
 ]
 RATES = ["failure_threshold", "slow_call_threshold"]
 NOT_A_NUMBER: list[Any] = [math.nan, math.inf, -math.inf, True, "5", [5]]
@@ -70,6 +71,9 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     *[("probe_after", value) for value in [-1, None, *NOT_A_NUMBER]],
     *[(field, None) for field in ["window_size", "cooldown_period", "success_threshold"]],
     *[(field, None) for field in ["half_open_max_calls", "half_open_timeout"]],
+    *[("significance", value) for value in [0, 1, -1e-7, *NOT_A_NUMBER]],
+    *[("half_open_failures", value) for value in [-1, 2.5, *NOT_A_NUMBER]],
+    *[("cooldown_schedule", value) for value in [(), [1.0], 5, (1.0, 0), (1.0, None), (math.inf,), (True,)]],
     ("minimum_calls", 11),
     ("max_cooldown", 59),
     ("slow_call_threshold", 0.5),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError
 from steadyvoice.breaker.cooldown import Cooldown
 from steadyvoice.breaker.testing import VirtualClock
 
@@ -44,6 +44,30 @@ def test_without_backoff_every_cooldown_is_the_same(clock: VirtualClock) -> None
 def test_each_failed_probe_lengthens_the_next_cooldown_up_to_a_cap(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2, max_cooldown=60)
     assert cooldowns(breaker, clock, 5) == [10, 20, 40, 60, 60]
+
+
+def test_a_schedule_names_each_cooldown_and_its_last_one_stays(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_schedule=(5, 30, 20))
+    assert cooldowns(breaker, clock, 5) == [5, 30, 20, 20, 20]
+
+
+def test_a_schedule_is_walked_back_as_backoff_is(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_schedule=(5, 30, 20))
+    cooldowns(breaker, clock, 6)
+    breaker.acquire().success()
+    clock.advance(20)
+    assert cooldown(breaker) == 20
+    clock.advance(20)
+    breaker.acquire().success()
+    clock.advance(60)
+    assert cooldown(breaker) == 5
+
+
+def test_a_schedule_and_backoff_contradict_each_other() -> None:
+    contradictions: list[dict[str, Any]] = [{"cooldown_backoff": 2}, {"max_cooldown": 60}]
+    for settings in contradictions:
+        with pytest.raises(CircuitConfigError, match="says nothing beside cooldown_schedule"):
+            CircuitBreakerConfig(cooldown_schedule=(5, 30), **settings)
 
 
 def test_a_relapse_right_after_closing_goes_on_where_it_was(clock: VirtualClock) -> None:

@@ -49,6 +49,45 @@ def test_probes_leave_the_window_that_opened_the_circuit_as_it_was(tell: Tell) -
     assert (snapshot.state, snapshot.calls, snapshot.failures) == ("open", 4, 2)
 
 
+def test_some_probes_may_fail_where_the_settings_say_so(tell: Tell) -> None:
+    story = tell(window_size=1, success_threshold=3, half_open_failures=2)
+    story.play("F")
+    story.clock.advance(60)
+    assert story.play("SFSF") == "half_open"
+    assert story.breaker.explain().next == "closes after 1 more successful probes, opens when 1 fail before"
+    assert story.play("S") == "closed"
+    assert story.breaker.snapshot().reason == "3 of 5 probes succeeded"
+
+
+def test_one_failed_probe_too_many_decides_at_once(tell: Tell) -> None:
+    story = tell(window_size=1, success_threshold=3, half_open_failures=2)
+    story.play("F")
+    story.clock.advance(60)
+    assert story.play("SFF") == "half_open"
+    assert story.play("F") == "open"
+    assert story.breaker.snapshot().reason == "3 probes failed, the last one with ProviderDownError"
+
+
+def test_a_silent_probe_is_one_of_those_that_may_fail(clock: VirtualClock) -> None:
+    breaker = half_open(clock, success_threshold=1, half_open_failures=1, half_open_timeout=10)
+    for _ in range(2):
+        assert breaker.state in ("open", "half_open")
+        silent = breaker.acquire()
+        clock.advance(10)
+        silent.progress()
+    snapshot = breaker.snapshot()
+    assert snapshot.state == "open"
+    assert snapshot.last_error is not None
+    assert snapshot.last_error.kind == "probe_expired"
+    assert snapshot.last_error.latency == 10
+
+
+def test_a_probe_that_names_a_time_opens_it_for_so_long_however_many_may_fail(clock: VirtualClock) -> None:
+    breaker = half_open(clock, half_open_failures=5)
+    breaker.acquire().failure("429", trip=True, cooldown=7)
+    assert breaker.snapshot().retry_after == 7
+
+
 @pytest.mark.parametrize("letter", ["X", "C"])
 def test_a_probe_that_says_nothing_gives_its_permit_back(tell: Tell, letter: str) -> None:
     story = tell(window_size=1, success_threshold=2)

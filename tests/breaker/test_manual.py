@@ -17,7 +17,7 @@ from steadyvoice.breaker import (
 )
 from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, TRANSITIONS, Machine
 from steadyvoice.breaker.rules import Verdict
-from steadyvoice.breaker.states import Cause
+from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.conftest import Tell
 
@@ -250,3 +250,19 @@ def test_a_monitored_circuit_that_recovered_warns_anew(clock: VirtualClock, door
         for _ in range(2):
             breaker.call(lambda: "spoken") if doors == "call" else breaker.acquire().success()
     assert len(warnings) == 3
+
+
+@pytest.mark.parametrize("state", [CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING])
+def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: CircuitState) -> None:
+    told: list[object] = []
+    breaker = CircuitBreaker("voice", clock=clock, state=state, listeners=[told.append])
+    assert (breaker.state, breaker.snapshot().reason) == (state, "from the beginning")
+    breaker.close()
+    assert breaker.state == "closed"
+    assert [event.to_state for event in told if isinstance(event, StateChanged)] == [state, "closed"]
+
+
+@pytest.mark.parametrize("state", [CircuitState.OPEN, CircuitState.HALF_OPEN])
+def test_a_circuit_comes_to_open_and_half_open_by_itself(state: CircuitState) -> None:
+    with pytest.raises(ValueError, match="begin it as forced_open"):
+        CircuitBreaker("voice", state=state)

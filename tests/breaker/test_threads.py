@@ -11,7 +11,13 @@ from threading import Barrier
 
 import pytest
 
-from steadyvoice.breaker import CallRecorded, CircuitBreaker, CircuitBreakerConfig, CircuitRegistry
+from steadyvoice.breaker import (
+    CallRecorded,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    CircuitRegistry,
+)
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError
 
@@ -163,3 +169,51 @@ def test_a_name_is_one_circuit_however_many_ask_at_once() -> None:
         circuits = set(pool.map(ask, range(16)))
     assert len(circuits) == 1
     assert len(registry) == 1
+
+
+def test_refusals_that_need_no_lock_are_counted_exactly() -> None:
+    breaker = CircuitBreaker("voice")
+    breaker.acquire().failure(trip=True)
+    start = Barrier(17)
+
+    def caller(_: int) -> None:
+        start.wait(10)
+        for _ in range(300):
+            with suppress(CircuitOpenError):
+                breaker.call(lambda: "spoken")
+
+    with ThreadPoolExecutor(16) as pool:
+        callers = [pool.submit(caller, number) for number in range(16)]
+        start.wait(10)
+        while not all(each.done() for each in callers):
+            breaker.update(breaker.config)
+            breaker.snapshot()
+        for each in callers:
+            each.result()
+    assert breaker.snapshot().totals.refused == 16 * 300
+
+
+def test_every_caller_of_a_circuit_that_comes_and_goes_is_counted_once() -> None:
+    breaker = CircuitBreaker("voice")
+    start = Barrier(17)
+
+    def caller(_: int) -> int:
+        start.wait(10)
+        refused = 0
+        for _ in range(300):
+            try:
+                breaker.call(lambda: "spoken")
+            except CircuitOpenError:
+                refused += 1
+        return refused
+
+    with ThreadPoolExecutor(16) as pool:
+        callers = [pool.submit(caller, number) for number in range(16)]
+        start.wait(10)
+        while not all(each.done() for each in callers):
+            breaker.force_open()
+            breaker.close()
+        refused = sum(each.result() for each in callers)
+    totals = breaker.snapshot().totals
+    assert totals.refused == refused
+    assert totals.calls + totals.refused == 16 * 300

@@ -74,6 +74,8 @@ class CircuitOpenError(Exception):
         match self.state:
             case CircuitState.HALF_OPEN:
                 return "its probes are out; try again when they are back"
+            case CircuitState.CLOSED:
+                return "try again in a moment"
             case CircuitState.FORCED_OPEN if self.retry_after is None:
                 return "it stays open until somebody closes it"
             case _:

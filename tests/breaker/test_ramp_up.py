@@ -1,0 +1,119 @@
+"""After a recovery: a tenth of the calls at first, then more and more of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from steadyvoice.breaker import CallRefused, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.conftest import Tell
+
+GENTLE = CircuitBreakerConfig(window_size=10, success_threshold=1, ramp_up=10)
+
+
+@pytest.fixture
+def recovered(clock: VirtualClock) -> CircuitBreaker:
+    """A circuit that was closed by its probe just now."""
+    breaker = CircuitBreaker("voice", GENTLE, clock=clock)
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    breaker.acquire().success()
+    assert breaker.state == "closed"
+    return breaker
+
+
+def admitted(breaker: CircuitBreaker, callers: int = 100) -> int:
+    """How many of so many callers in one moment come through."""
+    through = 0
+    for _ in range(callers):
+        try:
+            breaker.acquire().success()
+        except CircuitOpenError:
+            continue
+        through += 1
+    return through
+
+
+def test_the_share_grows_with_time_until_all_are_admitted(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+    shares = []
+    for _ in range(11):
+        shares.append(admitted(recovered))
+        clock.advance(1)
+    assert shares == [pytest.approx(share, abs=1) for share in [10, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]]
+    assert recovered.snapshot().totals.refused == 1100 - sum(shares)
+
+
+def test_every_door_is_held_back_and_then_opened(tell: Tell) -> None:
+    story = tell(window_size=1, success_threshold=1, ramp_up=10)
+    story.play("F")
+    story.clock.advance(60)
+    assert story.play("S") == "closed"
+    refusal = story.refused()
+    assert (refusal.state, refusal.retry_after) == ("closed", None)
+    assert refusal.reason == "just recovered: 10% of the calls are admitted"
+    assert str(refusal).endswith("try again in a moment")
+    story.clock.advance(10)
+    assert story.play("S" * 20) == "closed"
+
+
+def test_those_refused_are_told_of_and_say_nothing_about_the_provider(
+    recovered: CircuitBreaker, clock: VirtualClock
+) -> None:
+    heard: list[object] = []
+    recovered.subscribe(heard.append, calls=True)
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError):
+        recovered.acquire()
+    assert recovered.snapshot().calls == 0
+    (refused,) = heard
+    assert isinstance(refused, CallRefused)
+    assert refused.state == "closed"
+
+
+def test_a_relapse_opens_it_as_ever(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+    clock.advance(9)
+    while recovered.state == "closed":
+        try:
+            recovered.acquire().failure()
+        except CircuitOpenError:
+            continue
+    assert recovered.snapshot().failures == 5
+
+
+def test_closing_by_hand_admits_everybody(recovered: CircuitBreaker) -> None:
+    assert admitted(recovered) < 100
+    recovered.close()
+    assert admitted(recovered) == 100
+    recovered.force_open()
+    recovered.reset()
+    assert admitted(recovered) == 100
+
+
+def test_it_is_seen_in_the_snapshot_and_told(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+    clock.advance(4)
+    assert recovered.snapshot().admitted_share == pytest.approx(0.4)
+    assert recovered.explain().next == "admits 40% of the calls, soon all; opens when a rule is broken"
+    clock.advance(6)
+    assert recovered.snapshot().admitted_share == 1
+    assert recovered.explain().next == "opens when a rule is broken"
+
+
+def test_the_setting_may_change_meanwhile(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+    clock.advance(5)
+    recovered.update(replace(GENTLE, ramp_up=50))
+    assert recovered.snapshot().admitted_share == pytest.approx(0.1)
+    recovered.update(replace(GENTLE, ramp_up=None))
+    assert admitted(recovered) == 100
+
+
+def test_it_goes_on_after_a_restart(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+    clock.advance(5)
+    later = VirtualClock(3.0)
+    again = CircuitBreaker("voice", GENTLE, clock=later)
+    again.restore(json.loads(json.dumps(recovered.export())))
+    assert again.snapshot().admitted_share == pytest.approx(0.5)
+    later.advance(5)
+    assert admitted(again) == 100

@@ -1,0 +1,211 @@
+"""Rules of one's own, put together with & and |, and the rule that knows what is normal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.breaker import (
+    Cause,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitConfigError,
+    ConsecutiveFailures,
+    Evidence,
+    FailureRate,
+    Rule,
+    SlowCallRate,
+    UnlikelyFailures,
+)
+from steadyvoice.breaker.baseline import MEMORY, Baseline
+from steadyvoice.breaker.testing import VirtualClock, assert_opens_after, assert_stays_closed
+from tests.breaker.conftest import Tell
+
+
+def config(rule: Rule, **settings: Any) -> CircuitBreakerConfig:
+    return CircuitBreakerConfig(**{"window_size": 10, "slow_call_duration": 4, "opens_when": rule, **settings})
+
+
+def test_both_must_be_broken_where_rules_are_joined_with_and() -> None:
+    both = FailureRate(0.5, 4) & SlowCallRate(0.5, 4)
+    assert_stays_closed(config(both), "FFFF")
+    assert_stays_closed(config(both), "WWWW")
+    assert_opens_after(config(both), "FFWW")
+
+
+def test_either_will_do_where_rules_are_joined_with_or() -> None:
+    either = ConsecutiveFailures(3) | SlowCallRate(1.0, 4)
+    assert_opens_after(config(either), "SFFF")
+    assert_opens_after(config(either), "WWWW")
+    assert_stays_closed(config(either), "FFSFFW")
+
+
+def test_rules_nest() -> None:
+    nested = ConsecutiveFailures(5) | FailureRate(0.5, 4) & (SlowCallRate(0.25, 4) | ConsecutiveFailures(2))
+    assert_opens_after(config(nested), "SSFF")
+    assert_opens_after(config(nested), "WFFS")
+    assert_stays_closed(config(nested), "SFSFSFSF")
+
+
+def test_an_own_rule_opens_through_every_door(tell: Tell) -> None:
+    story = tell(opens_when=FailureRate(0.5, 4) & ConsecutiveFailures(2))
+    assert story.play("FSFSS") == "closed"
+    assert story.play("F") == "closed"
+    assert story.play("F") == "open"
+
+
+def test_the_reason_tells_of_both_and_the_word_is_the_first_ones(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", config(ConsecutiveFailures(2) & FailureRate(1.0, 2)), clock=clock)
+    for _ in range(2):
+        breaker.acquire().failure()
+    transition = breaker.snapshot().last_transition
+    assert transition is not None
+    assert transition.cause is Cause.CONSECUTIVE_FAILURES
+    assert transition.reason == "2 failures in a row and 2 of the last 2 calls failed"
+
+
+def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> None:
+    rule = ConsecutiveFailures(9) | FailureRate(0.5, 2) & SlowCallRate(1.0, 4)
+    breaker = CircuitBreaker("voice", config(rule), clock=clock)
+    breaker.acquire().failure(None, 5.0)
+    breaker.acquire().success(1.0)
+    explanation = breaker.explain()
+    assert [str(standing) for standing in explanation.rules] == [
+        "failures in a row 0 of 9",
+        "failure rate 0.5 of 0.5",
+        "slow call rate 0.5 of 1, not enough calls: 2 to go",
+    ]
+    assert explanation.told == (
+        "failures in a row 0 of 9",
+        "(failure rate 0.5 of 0.5) and (slow call rate 0.5 of 1, not enough calls: 2 to go)",
+    )
+    nested = FailureRate(0.5, 2) & (ConsecutiveFailures(9) | ConsecutiveFailures(7))
+    breaker.update(config(nested))
+    (told,) = breaker.explain().told
+    assert told == "(failure rate 0.5 of 0.5) and ((failures in a row 0 of 9) or (failures in a row 0 of 7))"
+
+
+def test_a_rule_may_be_written_anew() -> None:
+    class AnyFailure(Rule):
+        def broken(self, seen: Evidence) -> Any:
+            return ConsecutiveFailures(1).broken(seen) and FailureRate(0.01, 1).broken(seen)
+
+        def standing(self, seen: Evidence) -> Any:
+            return ConsecutiveFailures(1).standing(seen)
+
+    assert_opens_after(config(AnyFailure()), "SSF")
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("opens_when", {"opens_when": "FailureRate(0.5, 4)"}),
+        ("opens_when", {"opens_when": SlowCallRate(0.5, 4)}),
+        ("opens_when", {"opens_when": ConsecutiveFailures(3) | FailureRate(0.5, 11)}),
+        ("minimum_calls", {"opens_when": ConsecutiveFailures(3), "minimum_calls": 3}),
+        ("consecutive_failures", {"opens_when": ConsecutiveFailures(3), "consecutive_failures": 3}),
+        ("significance", {"opens_when": ConsecutiveFailures(3), "significance": 0.1}),
+        (
+            "slow_call_threshold",
+            {"opens_when": ConsecutiveFailures(3), "slow_call_duration": 1, "slow_call_threshold": 0.5},
+        ),
+    ],
+)
+def test_an_own_rule_that_cannot_work_is_refused(field: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(CircuitConfigError) as refusal:
+        CircuitBreakerConfig(**settings)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FailureRate(0, 4),
+        lambda: FailureRate(0.5, 0),
+        lambda: FailureRate(None, 4),  # type: ignore[arg-type]
+        lambda: SlowCallRate(1.5, 4),
+        lambda: SlowCallRate(0.5, True),
+        lambda: ConsecutiveFailures(0),
+        lambda: UnlikelyFailures(0),
+        lambda: UnlikelyFailures(1),
+        lambda: UnlikelyFailures(None),  # type: ignore[arg-type]
+    ],
+)
+def test_a_simple_rule_that_cannot_work_is_refused(make: Any) -> None:
+    with pytest.raises(CircuitConfigError):
+        make()
+
+
+# ---- what is normal
+
+WARY = CircuitBreakerConfig(failure_threshold=None, significance=1e-7, window_seconds=600)
+
+
+def test_four_in_a_row_are_unlikely_where_none_failed_before() -> None:
+    assert_opens_after(WARY, "S" * 100 + "FFFF", every=0.1)
+
+
+def test_nine_in_a_row_are_needed_while_nothing_is_known() -> None:
+    assert_opens_after(WARY, "F" * 9, every=0.1)
+    assert_opens_after(WARY, "S" * 99 + "F" * 9, every=0.1)
+
+
+def test_a_provider_that_always_failed_now_and_then_is_given_more() -> None:
+    usual = ("S" * 5 + "F") * 40
+    assert_opens_after(WARY, usual + "S" + "F" * 10, every=0.1)
+
+
+def test_a_run_says_nothing_about_what_was_normal_before_it() -> None:
+    # If the run at hand were taken in, it would make itself look normal, and this would never open.
+    assert_opens_after(WARY, "S" * 100 + "FFF" + "X" * 50 + "F", every=0.1)
+
+
+def test_the_reason_and_the_explanation_tell_what_was_normal(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", WARY, clock=clock)
+    for _ in range(100):
+        breaker.acquire().success()
+    for _ in range(3):
+        breaker.acquire().failure()
+    assert breaker.explain().told == ("unlikely failures in a row 3 of 4",)
+    assert breaker.snapshot().normal_failure_rate == pytest.approx(1 / 102)
+    breaker.acquire().failure()
+    transition = breaker.snapshot().last_transition
+    assert transition is not None
+    assert transition.cause is Cause.UNLIKELY_FAILURES
+    assert transition.reason == "4 failures in a row, where 0.0098 of the calls failed before"
+
+
+def test_calls_that_hang_are_part_of_the_run(clock: VirtualClock) -> None:
+    settings = CircuitBreakerConfig(failure_threshold=None, significance=0.02, hung_after=2)
+    breaker = CircuitBreaker("voice", settings, clock=clock)
+    breaker.acquire().failure()
+    hanging = [breaker.acquire() for _ in range(2)]
+    clock.advance(2)
+    hanging[0].progress()
+    assert breaker.state == "open"
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 300))))
+def test_successes_taken_in_at_once_teach_the_same_as_one_by_one(runs: list[tuple[int, int]]) -> None:
+    at_once, one_by_one = Baseline(), Baseline()
+    for failures, successes in runs:
+        at_once.learn(failures, successes)
+        one_by_one.learn(failures, 1)
+        for _ in range(successes - 1):
+            one_by_one.learn(0, 1)
+        assert at_once.rate == one_by_one.rate
+        assert 0 < at_once.rate < 1
+
+
+@given(st.integers(0, 3), st.integers(5, 20))
+def test_what_is_normal_comes_close_to_the_truth_and_forgets(failures: int, successes: int) -> None:
+    baseline = Baseline()
+    for _ in range(20):
+        baseline.learn(50, 50)
+    for _ in range(60):
+        baseline.learn(failures, successes)
+    truth = failures / (failures + successes)
+    assert baseline.rate == pytest.approx(truth, abs=4 / MEMORY)
