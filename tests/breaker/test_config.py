@@ -73,7 +73,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     *[(field, None) for field in ["half_open_max_calls", "half_open_timeout"]],
     *[("significance", value) for value in [0, 1, -1e-7, *NOT_A_NUMBER]],
     *[("half_open_failures", value) for value in [-1, 2.5, *NOT_A_NUMBER]],
-    *[("cooldown_schedule", value) for value in [(), [1.0], 5, (1.0, 0), (1.0, None), (math.inf,), (True,)]],
+    *[("cooldown_schedule", value) for value in [(), [], 5, (1.0, 0), [1.0, "2"], (1.0, None), (math.inf,), (True,)]],
     ("minimum_calls", 11),
     ("max_cooldown", 59),
     ("slow_call_threshold", 0.5),
@@ -107,3 +107,7 @@ def test_errors_are_given_as_a_type_several_or_a_predicate() -> None:
 
 def test_a_slow_rule_is_rule_enough() -> None:
     CircuitBreakerConfig(failure_threshold=None, slow_call_duration=5)
+
+
+def test_a_schedule_may_come_as_a_list_as_configuration_files_have_it() -> None:
+    assert CircuitBreakerConfig(cooldown_schedule=[5, 30]).cooldown_schedule == (5, 30)  # type: ignore[arg-type]

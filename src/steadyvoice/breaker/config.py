@@ -139,6 +139,8 @@ class CircuitBreakerConfig:
         return self.opens_when or reduce(or_, _simple_rules(self))
 
     def __post_init__(self) -> None:
+        if isinstance(self.cooldown_schedule, list):  # as configuration files have it
+            object.__setattr__(self, "cooldown_schedule", tuple(self.cooldown_schedule))
         _check_rules(self)
         _check_recovery(self)
         _check_meaning(self)
@@ -220,7 +222,7 @@ def _check_schedule(config: CircuitBreakerConfig) -> None:
     if schedule is None:
         return
     if not isinstance(schedule, tuple) or not schedule:
-        reason = "must be a tuple of seconds: the first cooldown, the second, ..."
+        reason = "must be several seconds: the first cooldown, the second, ..."
         raise CircuitConfigError("cooldown_schedule", schedule, reason)
     for seconds in schedule:
         checks.present("cooldown_schedule", checks.duration, seconds)
