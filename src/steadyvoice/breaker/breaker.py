@@ -1,4 +1,4 @@
-"""The breaker that is used: a machine behind a clock and a lock, and the doors to it.
+"""The breaker that is used: the doors to a machine behind a clock and a lock.
 
 Threads and event loops share one object. The lock is held for the bookkeeping only: never across the protected
 call, a listener, a predicate or an await. While the circuit is healthy a call does not take it at all (see `Era`).
@@ -6,25 +6,17 @@ call, a listener, a predicate or an await. While the circuit is healthy a call d
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
-from threading import Lock
 from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard
-from steadyvoice.breaker.era import Era, Flight, Shut
-from steadyvoice.breaker.errors import CircuitOpenError
-from steadyvoice.breaker.events import Event, Listener
+from steadyvoice.breaker.events import Listener
 from steadyvoice.breaker.explain import Explanation, explain
-from steadyvoice.breaker.failure import Failure, FailureRecord, is_departure, judge_error, judge_result
-from steadyvoice.breaker.history import History
-from steadyvoice.breaker.machine import Machine, Refusal
-from steadyvoice.breaker.outbox import Outbox
+from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
@@ -39,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _entered: ContextVar[tuple[Permit, Any] | None] = ContextVar("steadyvoice_entered", default=None)
 
 
-class CircuitBreaker:
+class CircuitBreaker(LockedMachine):
     """Refuses calls to something that keeps failing, and finds out by itself when it works again.
 
     `clock` is monotonic, in seconds; `wall` is the time of day, in seconds since 1970, and only shown. `luck`
@@ -47,17 +39,7 @@ class CircuitBreaker:
     in the manual state that `state` names. Raises ValueError for a state that is not set by hand.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_dropped",
-        "_era",
-        "_history",
-        "_lock",
-        "_machine",
-        "_outbox",
-        "_wall",
-    )
+    __slots__ = ("__weakref__",)
 
     def __init__(
         self,
@@ -70,14 +52,7 @@ class CircuitBreaker:
         luck: Callable[[], float] | None = None,
         state: CircuitState = CircuitState.CLOSED,
     ) -> None:
-        self._clock = clock
-        self._wall = wall
-        self._lock = Lock()
-        self._machine = Machine(name, config or _DEFAULT, clock(), luck or _luck)
-        self._era = self._machine.era
-        self._dropped: deque[Flight] | None = None  # settled by nobody; made with the first permit
-        self._history = History()
-        self._outbox = Outbox(tuple(listeners))
+        super().__init__(name, config or _DEFAULT, clock, wall, luck or _luck, listeners)
         if state is not CircuitState.CLOSED:
             self._begin_as(state)
 
@@ -142,8 +117,7 @@ class CircuitBreaker:
 
     def acquire(self) -> Permit:
         """Leave to make one call. Raises CircuitOpenError when refused."""
-        if self._dropped is None:
-            self._dropped = deque()
+        self._expect_drops()
         return Permit(self, self._admit())
 
     def __enter__(self) -> Permit:
@@ -183,23 +157,11 @@ class CircuitBreaker:
 
     def snapshot(self) -> Snapshot:
         """Everything there is to know, at one moment; taking it changes nothing."""
-        with self._lock:
-            now = self._clock()
-            self._take_in_ticks(now)
-            snapshot = snapshot_of(self._machine, self._history, now, self._wall())
-            self._settle_down(now)
-        return snapshot
+        return self._look(snapshot_of)
 
     def explain(self) -> Explanation:
         """Why the circuit is in its state, which calls made it so, what will change it and when."""
-        with self._lock:
-            now, wall = self._clock(), self._wall()
-            self._take_in_ticks(now)
-            snapshot = snapshot_of(self._machine, self._history, now, wall)
-            failures = tuple(failure.record(now, wall) for failure in self._machine.evidence or ())
-            explanation = explain(snapshot, self._machine.config, failures)
-            self._settle_down(now)
-        return explanation
+        return self._look(explain)
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
@@ -208,20 +170,11 @@ class CircuitBreaker:
 
     def reset(self, reason: str = "reset") -> None:
         """Close from any state, as if new: empty window, first cooldown. The totals stay."""
-        with self._lock:
-            now = self._begin()
-            self._machine.close(now, Verdict(Cause.RESET, reason))
-            self._machine.cooldown.forget()
-            self._settle_down(now)
-        self._outbox.deliver()
+        self._locked(self._machine.reset, reason)
 
     def close(self, reason: str = "closed by hand") -> None:
         """Close from any state, a manual one included; the window is empty afterwards."""
-        with self._lock:
-            now = self._begin()
-            self._machine.close(now, Verdict(Cause.MANUAL, reason))
-            self._settle_down(now)
-        self._outbox.deliver()
+        self._locked(self._machine.close, Verdict(Cause.MANUAL, reason))
 
     def force_open(self, reason: str = "", duration: float | None = None) -> None:
         """Refuse every call until released, or for `duration` seconds; after that the next caller is a probe."""
@@ -240,33 +193,18 @@ class CircuitBreaker:
 
     def update(self, config: CircuitBreakerConfig) -> None:
         """Change the settings at run time. The newest evidence that fits is kept, and judged at once."""
-        with self._lock:
-            now = self._begin()
-            self._machine.update(config, now)
-            self._settle_down(now)
-        self._outbox.deliver()
+        self._locked(self._machine.update, config)
 
     def export(self) -> dict[str, Any]:
         """The state as JSON-ready values, for `restore` after a restart; durations are what remains of them."""
-        with self._lock:
-            now = self._begin()
-            state = saved(self._machine, now)
-            self._settle_down(now)
-        self._outbox.deliver()
-        return state
+        return self._locked(saved, self._machine)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up an exported state: the window, the backoff, and what remained of the cooldown.
 
         Raises ValueError for values that no export has.
         """
-        with self._lock:
-            now = self._begin()
-            try:
-                restore(self._machine, state, now)
-            finally:
-                self._settle_down(now)
-        self._outbox.deliver()
+        self._locked(restore, self._machine, state)
 
     def subscribe(self, listener: Listener, *, calls: bool = False) -> Callable[[], None]:
         """Call `listener` with every event from now on; call what is returned to stop.
@@ -275,22 +213,8 @@ class CircuitBreaker:
         Listeners run in the thread of the call that caused the event, after its lock is released, one at a time
         and in order. One that raises is logged to `steadyvoice.breaker`.
         """
-        with self._lock:
-            now = self._begin()
-            unsubscribe = self._outbox.subscribe(listener, calls)
-            self._machine.watch(self._outbox.wants_calls)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-        def stop() -> None:
-            with self._lock:
-                now = self._begin()
-                unsubscribe()
-                self._machine.watch(self._outbox.wants_calls)
-                self._settle_down(now)
-            self._outbox.deliver()
-
-        return stop
+        unsubscribe = self._locked(self._listen, listener, calls)
+        return lambda: self._locked(self._turn_away, unsubscribe)
 
     # ---------------------------------------------------------------- behind the doors
 
@@ -317,177 +241,30 @@ class CircuitBreaker:
         self._returned(flight, result)
         return result
 
-    def _admit(self) -> Flight:
-        era = self._era
-        if (shut := era.shut) and not self._dropped and (now := self._clock()) < shut.until:
-            era.tick()
-            if era.shut is None:
-                self._reconcile(era)
-            left = shut.until - now
-            retry_after = left if left < math.inf else None
-            raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
-        with self._lock:
-            now = self._begin()
-            answer = self._machine.admit(now)
-            self._settle_down(now)
-            last_error = self._last_error(now) if isinstance(answer, Refusal) else None
-        if self._outbox.pending:
-            self._outbox.deliver()
-        if isinstance(answer, Refusal):
-            raise CircuitOpenError.quickly((self.name, *answer, last_error))
-        return answer
-
-    def _returned(self, flight: Flight, result: object) -> None:
-        failure = None
-        if self._machine.config.failure_result is not None:
-            failure = judge_result(self._machine.config, result)
-        if failure is None:
-            self._succeed(flight)
-        else:
-            self._fail(flight, failure)
-
-    def _ended(self, flight: Flight, error: BaseException) -> None:
-        if is_departure(error):
-            self._abandon(flight)
-            return
-        failure = judge_error(self._machine.config, error)
-        if failure is None:
-            self._ignore(flight)
-        else:
-            self._fail(flight, failure)
-
-    def _ended_quietly(self, era: Era, error: BaseException) -> None:
-        """A call without a flight ended: one is made only where something other than a failure must be said."""
-        failure = None if is_departure(error) else judge_error(self._machine.config, error)
-        if failure is None:
-            self._ignore(Flight(era, None))
-            return
-        with self._lock:
-            now = self._begin()
-            self._machine.fail_quietly(era, now, failure)
-            self._settle_down(now)
-        if self._outbox.pending:
-            self._outbox.deliver()
-
-    def _succeed(self, flight: Flight, duration: float | None = None) -> None:
-        with self._lock:
-            now = self._begin()
-            self._machine.succeed(flight, now, duration)
-            self._settle_down(now)
-        if self._outbox.pending:
-            self._outbox.deliver()
-
-    def _fail(self, flight: Flight, failure: Failure, duration: float | None = None) -> None:
-        with self._lock:
-            now = self._begin()
-            self._machine.fail(flight, now, failure, duration)
-            self._settle_down(now)
-        if self._outbox.pending:
-            self._outbox.deliver()
-
-    def _ignore(self, flight: Flight) -> None:
-        with self._lock:
-            now = self._begin()
-            self._machine.ignore(flight, now)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-    def _abandon(self, flight: Flight) -> None:
-        with self._lock:
-            now = self._begin()
-            self._machine.abandon(flight, now)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-    def _progress(self, flight: Flight, *, held: bool) -> None:
-        if flight.useful_at is not None and not self._machine.tracking:
-            return
-        with self._lock:
-            now = self._begin()
-            self._machine.progress(flight, now, held=held)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-    def _resume(self, flight: Flight) -> None:
-        if not self._machine.tracking:
-            return
-        with self._lock:
-            now = self._begin()
-            self._machine.resume(flight, now)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-    def _drop(self, flight: Flight) -> None:
-        """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
-        if self._dropped is not None:
-            self._dropped.append(flight)
-
-    def _reconcile(self, era: Era) -> None:
-        with self._lock:
-            now = self._begin()
-            self._machine.reconcile(era, now)
-            self._settle_down(now)
-        self._outbox.deliver()
-
-    def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
-        if duration is not None and not duration >= 0:
-            raise ValueError(f"duration={duration!r}: seconds, 0 or more; None for good")
-        with self._lock:
-            now = self._begin()
-            self._machine.force(state, now, reason, duration)
-            self._settle_down(now)
-        self._outbox.deliver()
-
     def _begin_as(self, state: CircuitState) -> None:
         if state in (CircuitState.OPEN, CircuitState.HALF_OPEN):
             raise ValueError(f"state={state.value!r}: a circuit comes to it by itself; begin it as forced_open instead")
         self._force(state, "from the beginning", None)
+
+    def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
+        if duration is not None and not duration >= 0:
+            raise ValueError(f"duration={duration!r}: seconds, 0 or more; None for good")
+        self._locked(self._machine.force, state, reason, duration)
+
+    def _listen(self, now: float, listener: Listener, calls: bool) -> Callable[[], None]:
+        unsubscribe = self._outbox.subscribe(listener, calls)
+        self._machine.watch(self._outbox.wants_calls)
+        return unsubscribe
+
+    def _turn_away(self, now: float, unsubscribe: Callable[[], None]) -> None:
+        unsubscribe()
+        self._machine.watch(self._outbox.wants_calls)
 
     def _leave(self) -> Permit:
         """The permit this task entered last with this breaker."""
         permit, rest = _without(self, _entered.get())
         _entered.set(rest)
         return permit
-
-    # ---------------------------------------------------------------- a locked section: begin, machine, settle down
-
-    def _begin(self) -> float:
-        now = self._clock()
-        self._take_in_ticks(now)
-        if self._dropped:
-            self._bury(self._dropped, now)
-        return now
-
-    def _take_in_ticks(self, now: float) -> None:
-        era = self._era
-        if era.quiet or era.shut:
-            era.quiet, era.shut = False, None
-            self._machine.reconcile(era, now)
-
-    def _bury(self, dropped: deque[Flight], now: float) -> None:
-        while dropped:
-            self._machine.drop(dropped.popleft(), now)
-
-    def _settle_down(self, now: float) -> None:
-        machine = self._machine
-        if machine.events:
-            self._publish(machine.take_events(), now)
-        if machine.plain:
-            machine.rest()
-        self._era = era = machine.era
-        if era.state in _SHUT and not machine.watched:
-            until = math.inf if machine.until is None else machine.until
-            era.shut = Shut(machine.name, until, machine.reason, self._last_error(now))
-
-    def _last_error(self, now: float) -> FailureRecord | None:
-        error = self._machine.last_error
-        return None if error is None else error.record(now, self._wall())
-
-    def _publish(self, events: list[Event], now: float) -> None:
-        wall = self._wall()
-        for event in events:
-            stamped = self._history.stamp(event, wall - (now - event.at))
-            self._outbox.post(stamped)
 
 
 def _without(breaker: CircuitBreaker, stack: tuple[Permit, Any] | None) -> tuple[Permit, Any]:
@@ -514,4 +291,3 @@ def _luck() -> float:
 
 
 _DEFAULT = CircuitBreakerConfig()
-_SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.failure import FailureRecord
 from steadyvoice.breaker.rules import AnyOf, Evidence, Rule, Standing
-from steadyvoice.breaker.snapshot import Snapshot
+from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
 from steadyvoice.breaker.states import CircuitState
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.history import History
+    from steadyvoice.breaker.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,16 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(snapshot: Snapshot, config: CircuitBreakerConfig, failures: tuple[FailureRecord, ...]) -> Explanation:
-    """Put a snapshot into words."""
+def explain(machine: Machine, history: History, now: float, wall: float) -> Explanation:
+    """Put into words what the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
+    snapshot, config = snapshot_of(machine, history, now, wall), machine.config
     seen, rule = _evidence(snapshot), config.rule
     return Explanation(
         name=snapshot.name,
         state=snapshot.state,
         why=snapshot.reason,
         rules=tuple(part.standing(seen) for part in rule.parts()),
-        failures=failures,
+        failures=tuple(failure.record(now, wall) for failure in machine.evidence or ()),
         next=_next(snapshot, config),
         changes_in=snapshot.retry_after,
         told=tuple(each.told(seen) for each in _alternatives(rule)),

@@ -81,6 +81,8 @@ class Refusal(NamedTuple):
     state: CircuitState
     reason: str
     retry_after: float | None
+    last_error: Remembered | None
+    at: float
 
 
 class Machine:
@@ -173,7 +175,7 @@ class Machine:
             self._track(flight)
         return flight
 
-    def succeed(self, flight: Flight, now: float, duration: float | None = None) -> None:
+    def succeed(self, now: float, flight: Flight, duration: float | None = None) -> None:
         """The call did what it was asked to."""
         if now >= self._due:
             self.advance(now)
@@ -182,14 +184,14 @@ class Machine:
         if self._lands(flight, now):
             self._succeeded(now, flight.latency(now) if duration is None else duration)
 
-    def fail(self, flight: Flight, now: float, failure: Failure, duration: float | None = None) -> None:
+    def fail(self, now: float, flight: Flight, failure: Failure, duration: float | None = None) -> None:
         """The call did not."""
         if now >= self._due:
             self.advance(now)
         if self._lands(flight, now):
             self._failed(now, failure, flight.latency(now) if duration is None else duration)
 
-    def fail_quietly(self, era: Era, now: float, failure: Failure) -> None:
+    def fail_quietly(self, now: float, era: Era, failure: Failure) -> None:
         """A call failed for which no flight was made: it began while its era was quiet."""
         if era is self.era:
             self._failed(now, failure, None)
@@ -197,13 +199,13 @@ class Machine:
             self.late += 1
             self._record(Outcome.LATE, None, None, now)
 
-    def ignore(self, flight: Flight, now: float) -> None:
+    def ignore(self, now: float, flight: Flight) -> None:
         """The call says nothing about the provider: cancelled, dropped, or the caller's own mistake."""
         if now >= self._due:
             self.advance(now)
-        self.drop(flight, now)
+        self.drop(now, flight)
 
-    def drop(self, flight: Flight, now: float) -> None:
+    def drop(self, now: float, flight: Flight) -> None:
         """Ignore a call of which nobody knows when it ended: not by now, so time has not run for it."""
         if flight.settled:
             return
@@ -213,16 +215,16 @@ class Machine:
             self.ignored += 1
             self._record(Outcome.IGNORED, flight.latency(now), None, now)
 
-    def abandon(self, flight: Flight, now: float) -> None:
+    def abandon(self, now: float, flight: Flight) -> None:
         """The consumer left: a success if something useful had come and the next was not overdue."""
         if now >= self._due:
             self.advance(now)
         if flight.useful_at is None or flight in self.flights.silent:
-            self.ignore(flight, now)
+            self.ignore(now, flight)
         else:
-            self.succeed(flight, now)
+            self.succeed(now, flight)
 
-    def progress(self, flight: Flight, now: float, *, held: bool = False) -> None:
+    def progress(self, now: float, flight: Flight, held: bool = False) -> None:
         """Something useful arrived; with `held`, the consumer has it now and the call's clocks stand still."""
         if now >= self._due:
             self.advance(now)
@@ -232,15 +234,15 @@ class Machine:
             flight.useful_at = now
         self._restart(flight, now, held)
         if self.state is HALF_OPEN and now - flight.useful_at >= self.config.probe_after:
-            self.succeed(flight, now)
+            self.succeed(now, flight)
 
-    def resume(self, flight: Flight, now: float) -> None:
+    def resume(self, now: float, flight: Flight) -> None:
         """The consumer wants more; the call's clocks run again, from the start."""
         if now >= self._due:
             self.advance(now)
         self._restart(flight, now, held=False)
 
-    def reconcile(self, era: Era, now: float) -> None:
+    def reconcile(self, now: float, era: Era) -> None:
         """Take in what was ticked on an era without the lock: refusals of an open one, successes of any other."""
         new = era.fold()
         if not new:
@@ -373,7 +375,7 @@ class Machine:
             reason = f"{self.in_flight} of {self.config.half_open_max_calls} probes in flight"
         if self.state is CLOSED:
             reason = f"just recovered: {self.admitted_share(now):.0%} of the calls are admitted"
-        refusal = Refusal(self.state, reason, self.retry_after(now))
+        refusal = Refusal(self.state, reason, self.retry_after(now), self.last_error, now)
         if self.watched:
             self._emit(
                 CallRefused(name=self.name, state=self.state, reason=reason, retry_after=refusal.retry_after, at=now)
@@ -480,7 +482,7 @@ class Machine:
 
     # ---------------------------------------------------------------- by hand
 
-    def force(self, state: CircuitState, now: float, reason: str, duration: float | None) -> None:
+    def force(self, now: float, state: CircuitState, reason: str, duration: float | None) -> None:
         """Set a manual state: until released, or for a duration in seconds."""
         self.advance(now)
         until = None if duration is None else now + duration
@@ -501,7 +503,12 @@ class Machine:
         self.until = None
         self._emit(CircuitReset(name=self.name, reason=verdict.reason, at=now))
 
-    def update(self, config: CircuitBreakerConfig, now: float) -> None:
+    def reset(self, now: float, reason: str) -> None:
+        """Close as if new: the backoff is forgotten, too."""
+        self.close(now, Verdict(Cause.RESET, reason))
+        self.cooldown.forget()
+
+    def update(self, now: float, config: CircuitBreakerConfig) -> None:
         """New settings over the same evidence, judged at once."""
         self.advance(now)
         before, self.config = self.config, config
@@ -530,7 +537,7 @@ class Machine:
         self._minimums = minimums(self._rule)
         self._learns = any(isinstance(part, UnlikelyFailures) for part in self._rule.parts())
 
-    def reinstate(self, state: CircuitState, now: float, reason: str, until: float | None) -> None:
+    def reinstate(self, now: float, state: CircuitState, reason: str, until: float | None) -> None:
         """Take up a state from before a restart; the table of transitions does not apply to a new life."""
         self._announce(state, now, Verdict(Cause.RESTORED, reason), until)
         self.opened_at = self.outage_at = now if state is OPEN else None

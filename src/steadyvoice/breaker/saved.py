@@ -17,7 +17,7 @@ from steadyvoice.breaker.window import Run, window_for
 VERSION = 1
 
 
-def saved(machine: Machine, now: float) -> dict[str, Any]:
+def saved(now: float, machine: Machine) -> dict[str, Any]:
     """What a new machine needs to go on from here."""
     return {
         "version": VERSION,
@@ -31,7 +31,7 @@ def saved(machine: Machine, now: float) -> dict[str, Any]:
     }
 
 
-def restore(machine: Machine, state: Mapping[str, Any], now: float) -> None:
+def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
     """Go on from there. Raises ValueError for values that no export has; the machine is untouched then."""
     try:
         if state["version"] != VERSION:
@@ -47,7 +47,7 @@ def restore(machine: Machine, state: Mapping[str, Any], now: float) -> None:
     machine.window = window_for(machine.config, now, runs)
     machine.streak = streak
     machine.cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
-    machine.reinstate(to, now, str(state.get("reason", "")), None if remaining is None else now + remaining)
+    machine.reinstate(now, to, str(state.get("reason", "")), None if remaining is None else now + remaining)
 
 
 def _run(calls: object, failed: object, failures: object, slow: object, age: object) -> Run:

@@ -1,0 +1,187 @@
+"""A machine behind a clock and a lock: one locked section a verb, and what happened is told after it.
+
+The lock is held for the bookkeeping only: never across the protected call, a listener, a predicate or an await. While
+the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Any, TypeVar
+
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.era import Era, Flight, Shut
+from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.events import Event, Listener
+from steadyvoice.breaker.failure import Failure, FailureRecord, Remembered, is_departure, judge_error, judge_result
+from steadyvoice.breaker.history import History
+from steadyvoice.breaker.machine import Machine, Refusal
+from steadyvoice.breaker.outbox import Outbox
+from steadyvoice.breaker.states import CircuitState
+
+T = TypeVar("T")
+
+_SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+
+
+class LockedMachine:
+    """What the doors of a breaker lead to."""
+
+    __slots__ = ("_clock", "_dropped", "_era", "_history", "_lock", "_machine", "_outbox", "_wall")
+
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        luck: Callable[[], float],
+        listeners: Iterable[Listener],
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._lock = Lock()
+        self._machine = Machine(name, config, clock(), luck)
+        self._era = self._machine.era
+        self._dropped: deque[Flight] | None = None  # settled by nobody; made with the first permit
+        self._history = History()
+        self._outbox = Outbox(tuple(listeners))
+
+    # ---------------------------------------------------------------- a call
+
+    def _admit(self) -> Flight:
+        """Leave to make one call. Raises CircuitOpenError."""
+        era = self._era
+        if (shut := era.shut) and not self._dropped and (now := self._clock()) < shut.until:
+            era.tick()
+            if era.shut is None:
+                self._reconcile(era)
+            left = shut.until - now
+            retry_after = left if left < math.inf else None
+            raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
+        answer = self._locked(self._machine.admit)
+        if isinstance(answer, Refusal):
+            last_error = self._shown(answer.last_error, answer.at)
+            about = (self._machine.name, answer.state, answer.reason, answer.retry_after, last_error)
+            raise CircuitOpenError.quickly(about)
+        return answer
+
+    def _returned(self, flight: Flight, result: object) -> None:
+        failure = None
+        if self._machine.config.failure_result is not None:
+            failure = judge_result(self._machine.config, result)
+        if failure is None:
+            self._locked(self._machine.succeed, flight)
+        else:
+            self._locked(self._machine.fail, flight, failure)
+
+    def _ended(self, flight: Flight, error: BaseException) -> None:
+        if is_departure(error):
+            self._locked(self._machine.abandon, flight)
+            return
+        failure = judge_error(self._machine.config, error)
+        if failure is None:
+            self._locked(self._machine.ignore, flight)
+        else:
+            self._locked(self._machine.fail, flight, failure)
+
+    def _ended_quietly(self, era: Era, error: BaseException) -> None:
+        """A call without a flight ended: one is made only where something other than a failure must be said."""
+        failure = None if is_departure(error) else judge_error(self._machine.config, error)
+        if failure is None:
+            self._locked(self._machine.ignore, Flight(era, None))
+        else:
+            self._locked(self._machine.fail_quietly, era, failure)
+
+    def _succeed(self, flight: Flight, duration: float | None) -> None:
+        self._locked(self._machine.succeed, flight, duration)
+
+    def _fail(self, flight: Flight, failure: Failure, duration: float | None) -> None:
+        self._locked(self._machine.fail, flight, failure, duration)
+
+    def _ignore(self, flight: Flight) -> None:
+        self._locked(self._machine.ignore, flight)
+
+    def _abandon(self, flight: Flight) -> None:
+        self._locked(self._machine.abandon, flight)
+
+    def _progress(self, flight: Flight, *, held: bool) -> None:
+        if flight.useful_at is None or self._machine.tracking:
+            self._locked(self._machine.progress, flight, held)
+
+    def _resume(self, flight: Flight) -> None:
+        if self._machine.tracking:
+            self._locked(self._machine.resume, flight)
+
+    def _reconcile(self, era: Era) -> None:
+        """A tick came too late for the fold that ended its era."""
+        self._locked(self._machine.reconcile, era)
+
+    def _expect_drops(self) -> None:
+        if self._dropped is None:
+            self._dropped = deque()
+
+    def _drop(self, flight: Flight) -> None:
+        """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
+        if self._dropped is not None:
+            self._dropped.append(flight)
+
+    # ---------------------------------------------------------------- a locked section
+
+    def _locked(self, verb: Callable[..., T], *about: Any) -> T:
+        """Let the machine act at this moment, and tell what came of it."""
+        with self._lock:
+            now = self._clock()
+            if self._era.quiet or self._era.shut:
+                self._take_in_ticks(now)
+            if self._dropped:
+                self._bury(self._dropped, now)
+            try:
+                answer = verb(now, *about)
+            finally:
+                self._settle_down(now)
+        if self._outbox.pending:
+            self._outbox.deliver()
+        return answer
+
+    def _look(self, view: Callable[..., T]) -> T:
+        """Show the machine as it is at this moment. Nothing but what was ticked is taken in, and nobody is told."""
+        with self._lock:
+            now = self._clock()
+            self._take_in_ticks(now)
+            seen = view(self._machine, self._history, now, self._wall())
+            self._settle_down(now)
+        return seen
+
+    def _take_in_ticks(self, now: float) -> None:
+        era = self._era
+        if era.quiet or era.shut:
+            era.quiet, era.shut = False, None
+            self._machine.reconcile(now, era)
+
+    def _bury(self, dropped: deque[Flight], now: float) -> None:
+        while dropped:
+            self._machine.drop(now, dropped.popleft())
+
+    def _settle_down(self, now: float) -> None:
+        machine = self._machine
+        if machine.events:
+            self._publish(machine.take_events(), now)
+        if machine.plain:
+            machine.rest()
+        self._era = era = machine.era
+        if era.state in _SHUT and not machine.watched:
+            until = math.inf if machine.until is None else machine.until
+            era.shut = Shut(machine.name, until, machine.reason, self._shown(machine.last_error, now))
+
+    def _shown(self, error: Remembered | None, now: float) -> FailureRecord | None:
+        return None if error is None else error.record(now, self._wall())
+
+    def _publish(self, events: list[Event], now: float) -> None:
+        wall = self._wall()
+        for event in events:
+            stamped = self._history.stamp(event, wall - (now - event.at))
+            self._outbox.post(stamped)
