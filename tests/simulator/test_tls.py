@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -55,6 +57,15 @@ async def test_the_authority_is_gone_with_the_simulator() -> None:
         assert "PRIVATE" not in ca_file.read_text()
         assert [each.name for each in ca_file.parent.iterdir()] == ["ca.pem"]
     assert not ca_file.parent.exists()
+
+
+async def test_nothing_is_left_behind_when_the_port_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with Simulator(voice="tones", tls=True) as sim:
+        left = set(os.listdir(tmp_path))
+        with pytest.raises(OSError, match="in use"):
+            await Simulator(voice="tones", tls=True, port=int(sim.url.rpartition(":")[2])).__aenter__()
+        assert set(os.listdir(tmp_path)) == left
 
 
 async def test_without_tls_there_is_nothing_to_trust() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import websockets
 
 from steadyvoice.simulator import Ending, Fault, Simulator, acts, words_in
 
@@ -251,3 +252,24 @@ async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, na
     assert befallen.ending is not Ending.RUNNING
     assert (served.fault, served.ending) == (None, Ending.COMPLETED)
     assert sim.gate.running == 0
+
+
+async def test_pythons_websockets_library_stumbles_over_a_big_frame_as_it_does_at_the_vendors(sim: Simulator) -> None:
+    url = address(sim).replace("http", "ws", 1)
+    async with websockets.connect(url, additional_headers={**KEY, "x-sim-fault": "big-frame"}) as socket:
+        for message in WHOLE_TEXT:
+            await socket.send(json.dumps(message))
+        with pytest.raises(websockets.ConnectionClosedError) as closed:
+            await socket.recv()
+    assert closed.value.sent is not None
+    assert closed.value.sent.code == 1009
+
+
+async def test_pythons_websockets_library_is_served_when_its_limit_is_higher(sim: Simulator) -> None:
+    url = address(sim).replace("http", "ws", 1)
+    headers = {**KEY, "x-sim-fault": "big-frame"}
+    async with websockets.connect(url, additional_headers=headers, max_size=2**24) as socket:
+        for message in WHOLE_TEXT:
+            await socket.send(json.dumps(message))
+        audio = b"".join([base64.b64decode(json.loads(frame)["audio"] or "") async for frame in socket])
+    assert (words_in(audio, "pcm_8000"), socket.close_code) == (WORDS, 1000)

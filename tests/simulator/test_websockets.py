@@ -346,6 +346,13 @@ async def test_who_does_not_ask_for_a_websocket_finds_nothing(client: Client, fo
     assert (await client.get(f"/v1/text-to-speech/{GEORGE}/{form}")).status == 404
 
 
+async def test_a_websocket_that_is_nobodys_is_forbidden(sim: Simulator) -> None:
+    async with aiohttp.ClientSession(headers=KEY) as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{sim.url}/v1/text-to-speech/{GEORGE}/stream-output")
+    assert refused.value.status == 403
+
+
 async def test_it_ends_with_websockets_open() -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         async with Simulator(voice="tones") as sim:

@@ -141,4 +141,5 @@ def _call(order: Order) -> Call:
 
 
 async def _nobody(request: web.Request) -> web.StreamResponse:
-    return web.json_response({"detail": "Not Found"}, status=404)
+    websocket = request.headers.get("upgrade", "").lower() == "websocket"  # to which ElevenLabs says 403
+    return web.json_response({"detail": "Not Found"}, status=403 if websocket else 404)

@@ -56,7 +56,11 @@ class Listener:
     async def open(self, host: str, port: int) -> None:
         """Take the port (0 is any) under all addresses of the host. Raises OSError."""
         for family, _, _, _, address in await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            bound = _bound(family, (address[0], self.port or port, *address[2:]))
+            try:
+                bound = _bound(family, (address[0], self.port or port, *address[2:]))
+            except OSError:
+                self._unlisten()
+                raise
             self.port = bound.getsockname()[1]
             self._addresses.append((family, bound.getsockname()))
             self._sockets.append(bound)

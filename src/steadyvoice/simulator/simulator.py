@@ -105,7 +105,11 @@ class Simulator:
         self._engine = engine_for(self.settings.voice)
         self._vendor = Vendor.of(self.settings, self._engine, self.faults, self.ledger)
         self.faults.add(*self.script.faults)
-        await self._listen()
+        try:
+            await self._listen()
+        except OSError:
+            await self._clean_up()
+            raise
         await self._open_back_door()
         return self
 
@@ -119,8 +123,11 @@ class Simulator:
         for visit in self._visits:
             visit.cancel()
         await self.idle()
-        await self._runner.cleanup()
         await self._back_door.cleanup()
+        await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        await self._runner.cleanup()
         await self._engine.aclose()
         if self._certificates:
             self._certificates.close()
