@@ -40,6 +40,14 @@ async def test_a_refused_connection_is_refused_by_the_kernel(sim: Simulator) -> 
     assert sim.url == url
 
 
+async def test_what_is_over_takes_no_port_any_more() -> None:
+    async with Simulator(voice="tones") as sim:
+        pass
+    sim.faults.set(acts.RefuseConnection())
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(sim.url.rpartition(":")[2])))
+
+
 async def test_the_port_stays_taken_while_nobody_listens(sim: Simulator) -> None:
     sim.faults.set(acts.RefuseConnection())
     with socket.socket() as other, pytest.raises(OSError, match="in use"):

@@ -9,8 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from steadyvoice.providers.espeak import installed
 from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.wire.elevenlabs_socket import FORMATS
+from tests.tools import require_tool
 
 from .client import GEORGE, TEXT, WORDS, Client, until
 from .talk import BEGIN, END, KEY, WHOLE_TEXT, address, listen, say, talk
@@ -125,6 +127,14 @@ async def test_a_client_that_says_nothing_is_let_go(query: dict[str, Any], patie
     assert entry.ending is Ending.REFUSED
     assert entry.ended is not None
     assert patience <= entry.ended - entry.received < patience + 1
+
+
+@pytest.mark.looptime(noop_cycles=30)
+async def test_a_client_that_listens_is_not_idle() -> None:
+    async with Simulator(voice="tones", real_time_factor=1.0) as sim:
+        heard = await talk(sim, [{"text": f"{TEXT} ", "flush": True}], inactivity_timeout=1)
+    assert heard.words() == WORDS, "it took longer than a second to say"
+    assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
 
 
 @pytest.mark.looptime(noop_cycles=30)
@@ -273,6 +283,15 @@ async def test_the_single_websocket_takes_voice_settings_at_any_time(sim: Simula
     assert (await talk(sim, [{**BEGIN, **settings}, {"text": "Hi ", **settings}, END])).words() == ["Hi"]
 
 
+async def test_a_voice_keeps_the_pace_it_is_told() -> None:
+    require_tool(installed(), "steadyvoice[local]")
+    async with Simulator(voice="speech") as sim:
+        slow, fast = [
+            await talk(sim, [{**BEGIN, "voice_settings": {"speed": speed}}, *WHOLE_TEXT]) for speed in (0.7, 1.2)
+        ]
+    assert len(slow.audio()) > 1.3 * len(fast.audio())
+
+
 async def test_five_contexts_and_no_more(sim: Simulator) -> None:
     heard = await talk(sim, [{"text": "Hi ", "context_id": str(number)} for number in range(6)], multi=True)
     assert heard.code == 1008
@@ -300,6 +319,56 @@ async def test_without_credit_the_multi_context_websocket_only_ends() -> None:
         heard = await talk(sim, [*said, {"close_socket": True}], multi=True)
     assert (heard.words("a"), heard.words("b"), heard.code) == ([], ["Hi"], 1000)
     assert {"isFinal": True, "contextId": "a"} in heard.messages
+
+
+@pytest.mark.looptime(noop_cycles=30)
+async def test_what_a_context_without_credit_still_had_to_say_keeps_nobody_waiting() -> None:
+    async with Simulator(voice="tones", character_limit=10) as sim:
+        said = [{"text": TEXT, "context_id": "a", "flush": True}] * 3
+        heard = await talk(sim, said, multi=True)
+        assert heard.messages[0] == {"isFinal": True, "contextId": "a"}
+        assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
+
+
+async def test_a_context_that_was_ended_can_be_begun_again(sim: Simulator) -> None:
+    headers = {**KEY, "x-sim-fault": "final-without-audio"}
+    url = address(sim, multi=True)
+    async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url) as socket:
+        for _ in range(3):
+            await say(socket, {"text": TEXT, "context_id": "a", "flush": True, "voice_settings": {}})
+            assert await socket.receive_json() == {"isFinal": True, "contextId": "a"}
+
+
+@pytest.mark.looptime(noop_cycles=30)
+async def test_audio_takes_its_time_when_it_is_told_to() -> None:
+    async with Simulator(voice="tones", real_time_factor=0.5) as sim:
+        assert (await talk(sim)).words() == WORDS
+        await sim.idle()
+        (entry,) = sim.ledger
+        assert entry.ended is not None
+        assert entry.ended - entry.received == pytest.approx(0.5 * entry.audio_sent, abs=0.1)
+
+
+async def test_behind_the_end_nothing_is_heard(sim: Simulator) -> None:
+    heard = await talk(sim, [*WHOLE_TEXT, {"text": "And another thing. ", "flush": True}, END])
+    assert (heard.words(), heard.code) == (WORDS, 1000)
+    assert sum(bool(message["isFinal"]) for message in heard.messages) == 1
+    assert sim.ledger.charged == len(TEXT) + 1
+
+
+async def test_a_close_waits_for_its_answer(sim: Simulator) -> None:
+    async with aiohttp.ClientSession(headers=KEY) as session:
+        async with session.ws_connect(address(sim), autoclose=False) as socket:
+            for message in WHOLE_TEXT:
+                await say(socket, message)
+            while (await socket.receive()).type is not aiohttp.WSMsgType.CLOSE:
+                pass
+            idle = asyncio.create_task(sim.idle())
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not idle.done()
+            assert sim.ledger[-1].ending is Ending.COMPLETED
+        await idle
 
 
 async def test_an_open_websocket_takes_no_place_while_it_is_silent() -> None:

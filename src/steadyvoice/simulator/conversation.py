@@ -71,9 +71,10 @@ class Conversation:
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def run(self, form: SocketForm, voice: str, call: SocketCall, *, known: bool) -> Ending:
-        """Talk until somebody ends it. `known` says whether the client has shown its key already.
+        """Talk until all is said or the client leaves; closing is up to the caller.
 
-        Raises RefusedError for what the vendor would close with 1008.
+        `known` says whether the client has shown its key already. Raises RefusedError for what the vendor would close
+        with 1008.
         """
         if isinstance(self._act, IdleTimeout):
             raise _idle(call)
@@ -95,14 +96,11 @@ class Conversation:
             if not finished and hear(message):
                 finished = True
                 self._begin(self._finish)
-        ending = Ending.CLIENT_LEFT if self._unsaid else Ending.COMPLETED
-        await self._line.close(ending)
-        self._end(ending)
+        self._end(Ending.CLIENT_LEFT if self._unsaid else Ending.COMPLETED)
 
     async def _finish(self) -> None:
-        """Close when everything is said."""
+        """End when everything is said."""
         await asyncio.gather(*self._speakers)
-        await self._line.close(Ending.COMPLETED)
         self._end(Ending.COMPLETED)
 
     async def _messages(self) -> AsyncIterator[ClientMessage]:
@@ -117,8 +115,6 @@ class Conversation:
             match frame.type:
                 case WSMsgType.TEXT:
                     yield _read(frame.data)
-                case WSMsgType.CLOSING:  # by ourselves, elsewhere
-                    await wait(None)
                 case WSMsgType.BINARY:
                     raise _unreadable()
                 case _:
@@ -196,14 +192,13 @@ class Conversation:
         if spoken:
             self._unsaid -= 1
         else:
-            await self._forget(context)
+            self._forget(context)
 
-    async def _forget(self, context: Context) -> None:
+    def _forget(self, context: Context) -> None:
         """End a context before its client did: what it was told is not said, and whoever has only one can go."""
         self._contexts.pop(context.name, None)
         self._unsaid -= context.texts.qsize()
         if context.name is None:
-            await self._line.close(Ending.COMPLETED)
             self._end(Ending.COMPLETED)
 
     async def _spoken(self, context: Context, text: str) -> bool:
@@ -266,6 +261,7 @@ class Conversation:
                 self._over.set_exception(error)
 
     def _end(self, ending: Ending) -> None:
+        self._vendor.ledger.end(self._entry, ending)  # at once: the client may be gone before all is cleared away
         if not self._over.done():
             self._over.set_result(ending)
 

@@ -90,7 +90,9 @@ class SocketDoors:
                 raise RefusedError(Refusal.ordered(act))
             call, known = self._checked(request, entry)
             conversation = Conversation(self._vendor, socket, line, entry, act)
-            return await conversation.run(form, request.match_info["voice"], call, known=known)
+            ending = await conversation.run(form, request.match_info["voice"], call, known=known)
+            await line.close(ending)
+            return ending
         except RefusedError as error:
             await line.trouble(Ending.REFUSED, self._vendor.elevenlabs.trouble(error.refusal))
             return Ending.REFUSED
