@@ -20,7 +20,7 @@ KEY = "any-key"
 
 @dataclass(frozen=True)
 class Background:
-    """What a test may do with it. Faults are set between requests, never during one."""
+    """What a test may do with it, from its own thread."""
 
     simulator: Simulator
     loop: asyncio.AbstractEventLoop
@@ -30,7 +30,12 @@ class Background:
         return self.simulator.url
 
     def will(self, *faults: Fault | Act) -> None:
-        self.simulator.faults.set(*faults)
+        """Put these faults in place of all others."""
+
+        async def order() -> None:
+            self.simulator.faults.set(*faults)
+
+        asyncio.run_coroutine_threadsafe(order(), self.loop).result(timeout=30)
 
     def ledger(self) -> list[Entry]:
         """Every request so far, its end included."""

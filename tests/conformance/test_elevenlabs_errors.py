@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from elevenlabs.core.api_error import ApiError
 from elevenlabs.errors import UnprocessableEntityError
 
 from steadyvoice.simulator import Ending, Fault, acts, words_in
+from steadyvoice.simulator.acts_of_connections import TlsFlaw
 from steadyvoice.wire.elevenlabs_errors import CODES
 from steadyvoice.wire.elevenlabs_models import VOICES
 
@@ -177,6 +178,27 @@ def test_a_cut_that_shows_is_an_error_of_its_transport(sim: Background, eleven: 
         spoken(eleven)
     assert [entry.ending for entry in sim.ledger()] == [Ending.CUT] * 3
     assert sim.charged == 3 * len(TEXT)
+
+
+def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(sim: Background, eleven: ElevenLabs) -> None:
+    sim.will(acts.RefuseConnection())
+    with pytest.raises(httpx.ConnectError):
+        spoken(eleven)
+    with pytest.raises(httpx.ConnectError):
+        eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)
+    sim.will()
+    assert words_in(spoken(eleven), "pcm_8000") == WORDS
+    assert len(sim.ledger()) == 1
+
+
+@pytest.mark.parametrize("flaw", get_args(TlsFlaw))
+def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
+    with in_the_background(tls=True) as sim:
+        monkeypatch.setenv("SSL_CERT_FILE", str(sim.simulator.ca_file))
+        sim.will(acts.TlsFailure(flaw))
+        with httpx.Client() as http, pytest.raises(httpx.ConnectError):
+            spoken(ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http))
+        assert [(entry.endpoint, entry.charged) for entry in sim.ledger()] == [("connection", 0)]
 
 
 @pytest.mark.parametrize("act", [acts.Hang(), acts.HangAfterHeaders(), acts.Stall(after=0.5)])

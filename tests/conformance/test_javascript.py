@@ -119,22 +119,36 @@ def test_an_unknown_voice_says_so(told: Told) -> None:
     assert told["unknown voice"]["error"]["code"] == "voice_not_found"
 
 
-def test_unlike_its_python_sister_it_asks_for_audio_three_times(told: Told) -> None:
-    assert told["refused 429"]["error"]["code"] == "system_busy"
-    assert (told["refused 429"]["requests"], told["refused 429"]["charged"]) == (3, 0)
+@pytest.mark.parametrize("status", [429, 503])
+def test_unlike_its_python_sister_it_asks_for_audio_three_times(told: Told, status: int) -> None:
+    assert told[f"refused {status}"]["error"]["status"] == status
+    assert (told[f"refused {status}"]["requests"], told[f"refused {status}"]["charged"]) == (3, 0)
 
 
 @pytest.mark.parametrize("prefix", ["", "openai "])
-def test_the_official_clients_take_json_for_audio_and_half_the_audio_for_the_whole(told: Told, prefix: str) -> None:
-    assert audio(told[f"{prefix}json"])[:1] == b"{"
-    heard = words_in(audio(told[f"{prefix}cut that does not show"]), "pcm_24000" if prefix else LIBRARY)
-    assert 0 < len(heard) < len(WORDS)
-    assert told[f"{prefix}cut"]["error"] == {"class": "TypeError", "message": "terminated"}
-    assert all(told[f"{prefix}{fault}"]["charged"] == len(TEXT) for fault in ("json", "cut", "cut that does not show"))
+@pytest.mark.parametrize("fault", ["json", "json;told=false", "html;told=false", "empty"])
+def test_the_official_clients_take_another_body_for_audio(told: Told, prefix: str, fault: str) -> None:
+    answer = told[prefix + fault]
+    assert audio(answer)[:1] == {"j": b"{", "h": b"<", "e": b""}[fault[0]]
+    assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
 
 
-def test_nothing_is_audio_to_it_and_an_error_among_the_lines_is_noise(told: Told) -> None:
-    assert audio(told["empty"]) == b""
+@pytest.mark.parametrize("prefix", ["", "openai "])
+@pytest.mark.parametrize("fault", ["cut-close;after=0.5", "cut-terminated;after=0.5"])
+def test_the_official_clients_take_half_the_audio_for_the_whole(told: Told, prefix: str, fault: str) -> None:
+    answer = told[prefix + fault]
+    assert 0 < len(words_in(audio(answer), "pcm_24000" if prefix else LIBRARY)) < len(WORDS)
+    assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
+
+
+@pytest.mark.parametrize("prefix", ["", "openai "])
+def test_a_cut_that_shows_is_an_error_of_the_platform(told: Told, prefix: str) -> None:
+    answer = told[f"{prefix}cut;after=0.5"]
+    assert answer["error"] == {"class": "TypeError", "message": "terminated"}
+    assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
+
+
+def test_an_error_among_the_lines_is_noise(told: Told) -> None:
     assert told["error line"]["error"]["class"] == "ParseError"
 
 

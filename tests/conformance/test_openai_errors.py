@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice.simulator import Ending, Fault, acts, words_in
 
-from .background import KEY, Background, in_the_background
+from .background import Background, in_the_background
 
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
@@ -147,12 +147,13 @@ def test_a_reset_is_a_connection_error(sim: Background, openai_client: openai.Op
         spoken(openai_client.with_options(max_retries=0))
 
 
-def test_nobody_there_is_a_connection_error() -> None:
-    with (
-        openai.OpenAI(api_key=KEY, base_url="http://127.0.0.1:1/v1", max_retries=0) as client,
-        pytest.raises(openai.APIConnectionError),
-    ):
-        spoken(client)
+def test_nobody_listening_is_a_connection_error(sim: Background, openai_client: openai.OpenAI) -> None:
+    sim.will(acts.RefuseConnection())
+    with pytest.raises(openai.APIConnectionError):
+        spoken(openai_client.with_options(max_retries=0))
+    sim.will()
+    assert words_in(spoken(openai_client), "pcm_24000") == WORDS
+    assert len(sim.ledger()) == 1
 
 
 @pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False), acts.Empty()])

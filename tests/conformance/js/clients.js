@@ -13,6 +13,8 @@ const { OpenAI } = require("openai");
 
 const eleven = new ElevenLabsClient({ apiKey: "any-key", baseUrl: url });
 const openai = new OpenAI({ apiKey: "any-key", baseURL: `${url}/v1` });
+const CUTS = ["cut;after=0.5", "cut-close;after=0.5", "cut-terminated;after=0.5"];
+const FAULTS = ["json", "json;told=false", "html;told=false", "empty", ...CUTS];
 const told = {};
 
 await speakElevenLabs();
@@ -69,12 +71,10 @@ async function failElevenLabs() {
   }
   await tell("refused in a list", speak("refuse;status=422;form=list"));
   await tell("refused 429", speak("refuse;code=system_busy;retry_after=1"));
+  await tell("refused 503", speak("refuse;status=503;retry_after=1"));
   await tell("no text", () => eleven.textToSpeech.convert(voice, { text: "" }));
   await tell("unknown voice", () => eleven.textToSpeech.convert("nobody", { text }));
-  await tell("json", speak("json"));
-  await tell("empty", speak("empty"));
-  await tell("cut", speak("cut;after=0.5"));
-  await tell("cut that does not show", speak("cut-close;after=0.5"));
+  for (const fault of FAULTS) await tell(fault, speak(fault));
   await tell("hang", async () =>
     eleven.textToSpeech.convert(voice, { text }, { ...under("hang"), timeoutInSeconds: 0.3, maxRetries: 0 }));
   await tell("error line", async () =>
@@ -97,10 +97,10 @@ async function failOpenAI() {
   await tell("openai no text", () => openaiSpeech({ input: "" }));
   await tell("openai hang", () => openaiSpeech({}, { ...under("hang"), timeout: 300, maxRetries: 0 }));
   await tell("openai reset", () => openaiSpeech({}, { ...under("reset"), maxRetries: 0 }));
-  await tell("openai cut", async () => whole((await openaiSpeech({}, under("cut;after=0.5"))).body));
-  await tell("openai cut that does not show", async () =>
-    whole((await openaiSpeech({ response_format: "pcm" }, under("cut-close;after=0.5"))).body));
-  await tell("openai json", async () => whole((await openaiSpeech({}, under("json"))).body));
+  for (const fault of FAULTS) {
+    await tell(`openai ${fault}`, async () =>
+      whole((await openaiSpeech({ response_format: "pcm" }, under(fault))).body));
+  }
 }
 
 function openaiSpeech(more, options) {
