@@ -113,6 +113,17 @@ async def test_a_pause_loses_nothing(sim: Simulator, fault: str) -> None:
     assert (await talk(sim, fault=fault)).words() == WORDS
 
 
+@pytest.mark.looptime(noop_cycles=50)
+@pytest.mark.parametrize("fault", ["stall;after=0.5;seconds=7", "slow-first-byte;seconds=7"])
+async def test_a_pause_is_made_once(fault: str) -> None:
+    async with Simulator(voice="tones") as sim:
+        assert (await talk(sim, fault=fault)).words() == WORDS
+        await sim.idle()
+        (entry,) = sim.ledger
+        assert entry.ended is not None
+        assert 7 <= entry.ended - entry.received < 8
+
+
 async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator) -> None:
     headers = {**KEY, "x-sim-fault": "stall;after=0.8"}
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(address(sim)) as socket:

@@ -304,6 +304,7 @@ async def test_credit_goes_when_text_is_spoken(sim: Simulator) -> None:
     await sim.idle()
     entry = sim.ledger[-1]
     assert (entry.charged, entry.characters, entry.ending) == (len(TEXT) + 1, len(TEXT) + 1, Ending.COMPLETED)
+    assert (entry.voice, entry.model) == (GEORGE, "eleven_multilingual_v2")
     assert entry.audio_sent > 1
 
 
@@ -347,6 +348,12 @@ async def test_audio_takes_its_time_when_it_is_told_to() -> None:
         (entry,) = sim.ledger
         assert entry.ended is not None
         assert entry.ended - entry.received == pytest.approx(0.5 * entry.audio_sent, abs=0.1)
+
+
+async def test_frames_are_as_big_as_they_look(sim: Simulator) -> None:
+    url = address(sim)
+    async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url, compress=15) as socket:
+        assert socket.compress == 0
 
 
 async def test_behind_the_end_nothing_is_heard(sim: Simulator) -> None:

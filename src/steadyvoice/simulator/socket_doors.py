@@ -45,6 +45,7 @@ class SocketDoors:
 
     async def _received(self, form: SocketForm, request: web.Request, entry: Entry) -> web.StreamResponse:
         entry.voice = request.match_info["voice"]
+        # It is for us to close, once the ledger knows; and no compression, so that a big frame is one.
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_PATIENCE)
         socket.headers["request-id"] = entry.request_id or ""
         if not socket.can_prepare(request):
