@@ -65,6 +65,19 @@ def first_piece(text: str, limit: int) -> str:
     return text[: _between_characters(text, limit)]
 
 
+def first_sentences(text: str, limit: int, *, at_least: int = 1) -> str:
+    """Cut the shortest beginning that ends with a sentence and has at least so many characters.
+
+    When the sentence is longer than `limit`, it ends where a speaker would breathe.
+
+    >>> first_sentences("No. It rains. It pours.", 100, at_least=5)
+    'No. It rains. '
+    """
+    ends = (match.end() for match in _SENTENCE_END.finditer(text, 0, limit + 1))
+    cut = next((end for end in ends if at_least <= end <= limit and text[:end].strip()), None)
+    return text[:cut] if cut else first_piece(text, limit)
+
+
 def split(text: str, limit: int) -> list[str]:
     """Cut a text into pieces of at most `limit` characters. Joined, they are the text again.
 

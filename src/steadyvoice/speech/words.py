@@ -1,0 +1,27 @@
+"""Where words begin: the places in a text from which another voice may go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# Chinese and Japanese write no blanks. There a word surely begins behind a mark, and, in Japanese, where kanji follow
+# kana: "私は|東京に|行く". An honorific belongs to what follows it: "お|金" is one word.
+_MARKS = "、。，；：！？…」』）”’"
+_KANA = "\u3041-\u3096\u30a1-\u30fa\u30fc"
+_KANJI = "\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_BEGIN = re.compile(
+    rf"(?<=\s)(?=\S)"
+    rf"|(?<=[{_MARKS}])(?=[{_KANA}{_KANJI}「『（])"
+    rf"|(?<=[{_KANA}])(?<![おご])(?=[{_KANJI}])"
+)
+
+
+def word_begins(text: str) -> Iterator[int]:
+    """Give the offset of each word but the first.
+
+    >>> list(word_begins("Well, it rains."))
+    [6, 9]
+    """
+    first = len(text) - len(text.lstrip())
+    return (found.start() for found in _BEGIN.finditer(text) if found.start() > first)

@@ -1,0 +1,141 @@
+"""Which words are wholly in the audio that has come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.ledger import Ledger, Mark
+from steadyvoice.speech.words import word_begins
+
+TEXT = "It rains, and the old man snores."
+EVEN = Alignment.spread(TEXT, 3.3)  # a tenth of a second each
+texts = st.lists(st.text("ab'é,.雨はお", min_size=1, max_size=6), min_size=1, max_size=12).map(" ".join)
+
+
+def ledger_of(text: str, *alignments: Alignment) -> Ledger:
+    ledger = Ledger(text)
+    for alignment in alignments:
+        ledger.take(alignment)
+    return ledger
+
+
+def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
+    return Alignment(alignment.characters[begin:end], alignment.starts[begin:end], alignment.ends[begin:end])
+
+
+def test_a_word_counts_when_it_and_the_pause_behind_it_have_come() -> None:
+    ledger = ledger_of(TEXT, EVEN)
+    assert ledger.upto(0.29) == Mark()
+    mark = ledger.upto(0.31)
+    assert mark.character == 3
+    assert [mark.end, mark.start] == pytest.approx([0.2, 0.3])
+    assert ledger.upto(0.99).character == 3
+    assert ledger.upto(1.01).character == len("It rains, ")
+
+
+def test_the_last_word_is_never_sure_before_the_end() -> None:
+    assert ledger_of(TEXT, EVEN).upto(100.0).character == TEXT.index("snores")
+
+
+def test_audio_that_comes_before_its_times_waits_for_them() -> None:
+    ledger = Ledger(TEXT)
+    assert ledger.upto(3.3) == Mark()
+    ledger.take(part(EVEN, 0, 12))
+    assert ledger.upto(3.3).character == len("It rains, ")
+    ledger.take(part(EVEN, 12))
+    assert ledger.upto(3.3).character == TEXT.index("snores")
+
+
+@given(texts, st.data())
+def test_however_times_are_grouped_they_give_only_places_between_words_in_order(text: str, data: st.DataObject) -> None:
+    alignment = _somehow_written(text, data)
+    ledger = Ledger(text)
+    places = {0, *word_begins(text)}
+    seen = Mark()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(alignment.characters)), max_size=4)))
+    for a, b in pairwise([0, *cuts, len(alignment.characters)]):
+        ledger.take(part(alignment, a, b))
+        now = ledger.upto(data.draw(st.floats(0, len(text) / 10)))
+        assert ledger.believed
+        assert now.character in places
+        assert now.character >= seen.character
+        assert now.end <= now.start
+        seen = now
+    assert ledger.shortfall(len(text) / 10) <= 1e-9
+    assert "".join(ledger.times().characters).split() == text.split()
+
+
+def _somehow_written(text: str, data: st.DataObject) -> Alignment:
+    """Even times, with some characters written as one and some blanks left out."""
+    entries: list[tuple[str, float, float]] = []
+    for place, character in enumerate(text):
+        start, end = place / 10, (place + 1) / 10
+        habit = data.draw(st.sampled_from(["own", "own", "own", "merged", "left out"]))
+        if habit == "merged" and entries and entries[-1][2] == start:
+            before, first, _ = entries.pop()
+            entries.append((before + character, first, end))
+        elif habit != "left out" or not character.isspace():
+            entries.append((character, start, end))
+    characters, starts, ends = zip(*entries, strict=True)
+    return Alignment(characters, starts, ends)
+
+
+@given(texts, st.data())
+def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: st.DataObject) -> None:
+    """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""
+    times = Alignment.spread(text, len(text) / 10)
+    cut = data.draw(st.floats(0, len(text) / 10))
+    mark = ledger_of(text, times).upto(cut)
+    assert all(end <= cut + 1e-9 for end in times.ends[: mark.character])
+    following = [place for place in word_begins(text) if place > mark.character]
+    if following:
+        assert times.starts[following[0]] > cut - 1e-9
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        replace(EVEN, starts=EVEN.starts[:15] + tuple(t - 1.0 for t in EVEN.starts[15:])),
+        replace(EVEN, ends=EVEN.ends[:15] + tuple(t - 1.0 for t in EVEN.ends[15:])),
+        replace(EVEN, characters=(*EVEN.characters[:15], *("x" * len(EVEN.characters[15:])))),
+        Alignment.joined([(0.0, part(EVEN, 0, 15)), (0.0, part(EVEN, 10))]),
+    ],
+)
+def test_from_where_times_make_no_sense_no_place_is_given(nonsense: Alignment) -> None:
+    ledger = ledger_of(TEXT, nonsense)
+    assert not ledger.believed
+    assert ledger.upto(100.0).character == len("It rains, and ")
+    ledger.take(EVEN)
+    assert ledger.upto(100.0).character == len("It rains, and ")
+
+
+def test_a_mark_may_stand_for_another_and_blanks_for_any_blank() -> None:
+    written = Alignment.spread('"It rains", he said.', 2.0)
+    ledger = ledger_of("“It\nrains”, he said.", written)
+    assert ledger.believed
+    assert ledger.upto(2.0).character == len("“It\nrains”, he ")
+
+
+def test_what_is_said_behind_the_text_is_nobodys_business() -> None:
+    assert ledger_of("It rains", Alignment.spread("It rains. Bye.", 1.0)).believed
+
+
+def test_an_end_before_the_last_word_is_over_is_noticed() -> None:
+    ledger = ledger_of(TEXT, EVEN)
+    assert ledger.shortfall(3.3) == pytest.approx(0.0)
+    assert ledger.shortfall(3.0) == pytest.approx(0.3)
+    assert ledger.forgivable == pytest.approx(0.35)
+
+
+def test_characters_without_times_need_half_of_their_usual_time() -> None:
+    ledger = ledger_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
+    assert ledger.shortfall(2.5 + 0.03 * 6) == pytest.approx(0.0)
+    assert ledger.shortfall(2.5 + 0.03 * 3, speed=2.0) == pytest.approx(0.0)
+    assert ledger.forgivable == 0.0
+    assert ledger_of("...").shortfall(0.0) == 0.0
