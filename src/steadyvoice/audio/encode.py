@@ -28,15 +28,19 @@ class Encoder(Protocol):
         """Give the last bytes."""
 
 
-def encoder_of(format: AudioFormat) -> Encoder:
-    """Make an encoder for one stream of this format."""
+def encoder_of(format: AudioFormat, *, after: bytes = b"") -> Encoder:
+    """Make an encoder for one stream of this format.
+
+    For a stream that another encoder began, `after` holds the samples of its last frames, so that this one's first
+    frame fits behind them: what a decoder makes of a frame depends on the one before.
+    """
     match format.codec:
         case Codec.PCM:
             return _Plain()
         case Codec.WAV:
             return _Plain(wav_header(format.sample_rate))
         case _:
-            return _Encoded(format, _RECIPES[format.codec])
+            return _Encoded(format, _RECIPES[format.codec], after)
 
 
 class _Plain:
@@ -91,7 +95,7 @@ _RECIPES = {
 class _Encoded:
     """What FFmpeg encodes and muxes into a sink of ours. It opens no file."""
 
-    def __init__(self, format: AudioFormat, recipe: _Recipe) -> None:
+    def __init__(self, format: AudioFormat, recipe: _Recipe, after: bytes) -> None:
         import av
 
         self._rate = format.sample_rate
@@ -109,7 +113,8 @@ class _Encoded:
         frame = self._stream.codec_context.frame_size or self._rate // 50
         self._block = frame * 2
         self._unheard = -(-recipe.priming // frame)  # packets to leave out
-        self._rest = bytearray(2 * (self._unheard * frame - recipe.priming))
+        self._rest = bytearray(2 * (self._unheard * frame - recipe.priming)) + after
+        self._unheard += len(after) // self._block
         self._position = 0  # samples encoded
 
     def feed(self, pcm: bytes) -> bytes:

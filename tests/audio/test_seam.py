@@ -1,0 +1,101 @@
+"""Two voices joined between two words."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio import seam
+
+RATE = 8000
+sounds = st.lists(st.integers(-32768, 32767), max_size=600).map(lambda values: array("h", values))
+
+
+def tone(seconds: float, amplitude: float = 8000.0) -> array[int]:
+    return array("h", (round(amplitude * math.sin(0.7 * i)) for i in range(round(seconds * RATE))))
+
+
+def rest(seconds: float) -> array[int]:
+    return array("h", bytes(2 * round(seconds * RATE)))
+
+
+def test_loudness_is_that_of_the_words_not_of_the_pauses() -> None:
+    speech = tone(0.5)
+    assert seam.level(speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
+    assert seam.level(speech + rest(2.0) + speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
+
+
+def test_silence_and_a_click_have_no_loudness() -> None:
+    assert seam.level(rest(1.0), RATE) is None
+    assert seam.level(rest(0.5) + tone(0.03) + rest(0.5), RATE) is None
+
+
+@given(st.none() | st.floats(1, 32767), st.none() | st.floats(1, 32767))
+def test_a_newcomer_is_made_as_loud_within_six_decibels(heard: float | None, newcomer: float | None) -> None:
+    factor = seam.gain(heard, newcomer)
+    assert 0.5 <= factor <= 2.0
+    if heard and newcomer and 0.5 <= heard / newcomer <= 2.0:
+        assert newcomer * factor == pytest.approx(heard)
+
+
+@given(sounds, st.floats(0.5, 2.0))
+def test_scaling_keeps_every_sample_within_its_bits(samples: array[int], factor: float) -> None:
+    expected = [min(max(round(sample * factor), -32768), 32767) for sample in samples]
+    assert list(seam.scaled(samples, factor)) == expected
+
+
+@given(st.integers(100, 400), st.integers(100, 400))
+def test_the_cut_falls_on_the_quietest_place(before: int, after: int) -> None:
+    samples = tone(before / RATE) + tone(0.005, 10.0) + tone(after / RATE)
+    assert seam.quietest(samples, RATE) == pytest.approx(before + 20, abs=8)
+
+
+def test_of_a_silent_pause_all_is_kept() -> None:
+    assert seam.quietest(rest(0.1), RATE) == 800
+    assert seam.quietest(tone(0.02) + rest(0.1), RATE) == 960
+    assert seam.quietest(array("h", [1, 2]), RATE) == 2
+
+
+@given(st.integers(0, 800))
+def test_a_voices_first_sound_is_found_with_a_little_run_up(silence: int) -> None:
+    samples = array("h", bytes(2 * silence)) + tone(0.3)
+    assert max(0, silence - 160) - 45 <= seam.onset(samples, RATE) <= max(0, silence - 160 + 40)
+
+
+def test_a_soft_consonant_belongs_to_the_word() -> None:
+    hiss = tone(0.1, 400.0)  # 26 dB beneath the vowel
+    assert seam.onset(rest(0.2) + hiss + tone(0.5), RATE) == pytest.approx(0.18 * RATE, abs=41)
+
+
+def test_who_never_says_a_word_has_no_silence_before_it() -> None:
+    assert seam.onset(rest(0.5), RATE) == 0
+
+
+@given(st.integers(0, 900), st.integers(0, 900), st.integers(0, 900))
+def test_the_pause_lasts_as_long_as_it_should(tail: int, onset: int, pause: int) -> None:
+    """Never shorter, and longer only by what the pause that was heard was too long."""
+    head = array("h", bytes(2 * onset)) + tone(0.1)
+    joint = seam.joined(array("h", bytes(2 * tail)), head, onset=onset, pause=pause, rate=RATE)
+    gap = joint.shift + onset
+    assert pause <= gap <= max(pause, tail)
+    assert len(joint.samples) == gap + len(tone(0.1))
+    assert joint.samples[gap:] == tone(0.1)
+
+
+@given(sounds, sounds, st.integers(0, 600), st.integers(0, 600))
+def test_a_word_behind_its_silence_is_not_touched(tail: array[int], head: array[int], onset: int, pause: int) -> None:
+    onset = min(onset, len(head))
+    joint = seam.joined(tail, head, onset=onset, pause=pause, rate=RATE)
+    assert joint.samples[joint.shift + onset :] == head[onset:]
+    fade = round(0.015 * RATE)
+    assert joint.samples[: len(tail) - fade] == tail[: max(0, len(tail) - fade)] or len(tail) <= fade
+
+
+def test_two_hums_are_faded_into_each_other_without_a_step() -> None:
+    joint = seam.joined(tone(0.05, 300), tone(0.05, 300), onset=400, pause=700, rate=RATE)
+    steps = [abs(b - a) for a, b in zip(joint.samples, joint.samples[1:], strict=False)]
+    assert max(steps) < 300
