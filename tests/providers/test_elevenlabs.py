@@ -330,3 +330,29 @@ async def test_a_hanging_vendor_is_left_at_once_when_the_listener_goes(vendor: V
     await events.aclose()
 
     await vendor.client_left.wait()
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_server_that_has_no_times_is_asked_without_them(vendor: Vendor, timed: ElevenLabs, status: int) -> None:
+    vendor.will(refusal(status, {"detail": "Not Found"}))
+    vendor.will(audio(b"one"))
+    vendor.will(audio(b"two"))
+
+    assert (await heard(timed, say())).data == b"one"
+    assert (await heard(timed, say())).data == b"two"
+
+    ways = [seen.target.partition("?")[0].rpartition("/")[2] for seen in vendor.seen]
+    assert ways == ["with-timestamps", "stream", "stream"]
+
+
+async def test_a_voice_that_is_unknown_with_times_is_unknown_without(vendor: Vendor, timed: ElevenLabs) -> None:
+    vendor.will(refusal(404, error_body("voice_not_found", "no such voice")))
+    with pytest.raises(speech.TTSVoiceUnknownError):
+        await heard(timed, say())
+    assert len(vendor.seen) == 1
+
+
+async def test_audio_where_times_were_asked_for_is_audio_all_the_same(vendor: Vendor, timed: ElevenLabs) -> None:
+    vendor.will(chunked(b"one", b"two"))
+    assert (await heard(timed, say())).data == b"onetwo"
+    assert not timed.offer(say()).timed

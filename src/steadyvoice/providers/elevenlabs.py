@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
 
 from steadyvoice.providers.credentials import checked_proxy, checked_url, checked_voices, chosen_voice, needed_key
@@ -11,6 +12,7 @@ from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import BASE_URL, KEY_HEADER, Form, call_for, read_receipt, speech_path
 from steadyvoice.wire.elevenlabs_errors import parse_error
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts
@@ -22,9 +24,10 @@ class ElevenLabs:
     """Speaks with ElevenLabs' voices.
 
     Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids;
-    its `default` is George unless it says otherwise. With `timestamps` the vendor sends each character's times, for
-    exact captions and resumptions, at the price of a third more bytes. `base_url` may be a residency host, such as
-    https://api.eu.residency.elevenlabs.io. `proxy` is the URL of an HTTP proxy; the environment's is not used.
+    its `default` is George unless it says otherwise. With `timestamps` the vendor always sends each character's times,
+    for exact captions, at the price of a third more bytes; without, it does when a request wants them. `base_url` may
+    be a residency host, such as https://api.eu.residency.elevenlabs.io. `proxy` is the URL of an HTTP proxy; the
+    environment's is not used.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -49,7 +52,8 @@ class ElevenLabs:
         self.model = model
         self.voices = checked_voices(voices, VOICES["George"], provider=name)
         self.base_url = checked_url(base_url, provider=name)
-        self._form = Form.TIMED_STREAM if timestamps else Form.STREAM
+        self._timestamps = timestamps
+        self._knows_times = True  # until a server shows that it does not: many imitate the rest only
         self._wall_clock = wall_clock
         self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
         headers = {KEY_HEADER: self._key}
@@ -60,7 +64,7 @@ class ElevenLabs:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
         asked = request.format
-        native = asked.name in self._form.formats
+        native = asked.name in Form.STREAM.formats
         model = request.model if request.model and request.model in MODELS else self.model
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
@@ -68,20 +72,36 @@ class ElevenLabs:
             model=model,
             max_characters=model_facts(model).max_characters,
             knows_voice=knows_voice,
+            timed=self._knows_times and (self._timestamps or request.times),
         )
 
     async def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | Audio, None]:
         """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
-        call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
-        path = speech_path(offer.voice, self._form)
-        timed = self._form.timed
-        async with self._http.post(
-            path, call.body(), call.params(), connection_timeout=connection_timeout, json_expected=timed
-        ) as reply:
+        if offer.timed:
+            try:
+                async with aclosing(self._timed(request, offer, connection_timeout)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except TTSError as error:
+                if not _no_such_door(error):
+                    raise
+                self._knows_times = False
+        async with self._post(Form.STREAM, request, offer, connection_timeout) as reply:
             yield _accepted(reply)
-            if not timed:
+            while data := await reply.read():
+                yield Audio(data)
+
+    async def _timed(
+        self, request: SpeechRequest, offer: Offer, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        """Speak with times, if there are any in the answer."""
+        async with self._post(Form.TIMED_STREAM, request, offer, connection_timeout) as reply:
+            yield _accepted(reply)
+            if (header(reply.headers, "content-type") or "").startswith("audio/"):
+                self._knows_times = False
                 while data := await reply.read():
                     yield Audio(data)
                 return
@@ -96,6 +116,15 @@ class ElevenLabs:
         """Close the connections of this event loop."""
         await self._http.aclose()
 
+    def _post(
+        self, form: Form, request: SpeechRequest, offer: Offer, connection_timeout: float
+    ) -> AbstractAsyncContextManager[Reply]:
+        call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
+        path = speech_path(offer.voice, form)
+        return self._http.post(
+            path, call.body(), call.params(), connection_timeout=connection_timeout, json_expected=form.timed
+        )
+
     def _timed_audio(self, line: bytes, timeline: Timeline) -> Audio:
         timed = read_timed(line, api_key=self._key, provider=self.name)
         return Audio(timed.audio, timeline.placed(timed.alignment))
@@ -105,6 +134,11 @@ class ElevenLabs:
 
     def __repr__(self) -> str:
         return f"ElevenLabs(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def _no_such_door(error: TTSError) -> bool:
+    """Whether the path itself is unknown: what the vendor knows of, it refuses with a code."""
+    return error.status in (404, 405, 501) and error.code is None
 
 
 def _accepted(reply: Reply) -> Accepted:

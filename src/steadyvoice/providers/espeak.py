@@ -120,7 +120,7 @@ def _turns(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _offer(voice: str, *, knows_voice: bool = True) -> Offer:
-    return Offer(AudioFormat(Codec.PCM, SAMPLE_RATE), voice, knows_voice=knows_voice)
+    return Offer(AudioFormat(Codec.PCM, SAMPLE_RATE), voice, knows_voice=knows_voice, timed=True)
 
 
 def _present(files: EspeakFiles | None, name: str) -> EspeakFiles:

@@ -22,6 +22,7 @@ class Offer:
     model: str | None = None
     max_characters: int | None = None  # in one request; longer texts come in pieces
     knows_voice: bool = True  # False: it stands in with its default voice
+    timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
 
 
 @dataclass(frozen=True, slots=True)

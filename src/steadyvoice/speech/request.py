@@ -34,6 +34,8 @@ class SpeechRequest:
     next_text: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on as they are
     foreign_voice: Literal["refuse", "pass", "default"] = "refuse"  # what becomes of a voice no map knows
+    times: bool = False  # wanted with the audio: each character's own, as far as the provider has them
+    previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
 
     def __post_init__(self) -> None:
         for name, (kinds, said) in _MUST_BE.items():

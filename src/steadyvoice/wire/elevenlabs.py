@@ -176,6 +176,9 @@ _HINTS = {
 }
 
 
+_MOST_IDS = 3  # and none of requests that were not logged
+
+
 def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
     facts = model_facts(model_id)
     hints: dict[str, Any] = {"seed": request.seed}
@@ -183,6 +186,8 @@ def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
         hints["language_code"] = request.language.partition("-")[0].lower()  # "de-AT" is "de" to them
     if facts.takes_context:
         hints |= {"previous_text": request.previous_text, "next_text": request.next_text}
+        if request.previous_request_ids and str(request.options.get("enable_logging", True)).lower() != "false":
+            hints["previous_request_ids"] = list(request.previous_request_ids[-_MOST_IDS:])
     return {name: value for name, value in hints.items() if value is not None}
 
 
