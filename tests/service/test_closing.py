@@ -29,7 +29,7 @@ from .scripted import Hang, Say, Scripted
 @pytest.mark.looptime
 async def test_a_service_that_closes_tells_its_listeners_and_blames_nobody(make_service: MakeService) -> None:
     vendor = Scripted([Say(every=5.0)])
-    tts = make_service(vendor)
+    tts = make_service(vendor, on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
     await anext(stream)
     waiting = asyncio.ensure_future(_next(stream))
@@ -51,7 +51,7 @@ async def _next(stream: Any) -> Any:
 
 @pytest.mark.looptime
 async def test_a_listener_between_two_chunks_is_told_as_well(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(every=5.0)]))
+    tts = make_service(Scripted([Say(every=5.0)]), on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
     await anext(stream)
     await tts.aclose()
@@ -84,7 +84,7 @@ def test_closing_from_another_thread_ends_a_hanging_call_at_once() -> None:
 
 
 def test_half_a_stream_of_a_closed_service_is_an_error_in_threads_too() -> None:
-    with TTSService([Scripted([Say(first_after=0.0)])]) as tts:
+    with TTSService([Scripted([Say(first_after=0.0)])], on_midstream="error") as tts:
         stream = tts.stream("Good morning", format="pcm_8000")
         next(stream)
     with pytest.raises(TTSStreamInterruptedError):

@@ -77,7 +77,7 @@ async def test_words_that_nobody_heard_are_said_again_by_somebody_else(make_serv
 async def test_half_an_utterance_is_never_a_success(make_service: MakeService) -> None:
     first, second = Scripted([Say(then=CUT)], name="first"), Scripted(name="second")
     heard: list[bytes] = []
-    stream = make_service(first, second).stream("Good morning", format="pcm_8000")
+    stream = make_service(first, second).stream("Good morning", format="pcm_8000", on_midstream="error")
     with pytest.raises(TTSStreamInterruptedError) as broken:
         await listen(stream, heard)
     assert broken.value.delivered == pytest.approx(len(b"".join(heard)) / 2 / RATE)
@@ -234,7 +234,7 @@ async def test_a_plugin_that_raises_anything_is_a_failure_like_any_other(make_se
 async def test_a_listener_who_leaves_counts_against_nobody(make_service: MakeService) -> None:
     vendor = Scripted([Say(every=1.0)], name="vendor")
     tts = make_service(vendor)
-    async with tts.stream("Good morning", format="pcm_8000") as stream:
+    async with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
         await anext(stream)
     assert vendor.cut_short == 1
     state = tts.get_error_state()

@@ -193,6 +193,6 @@ async def test_a_listener_is_told_as_soon_as_it_is_known_that_the_voice_has_lost
 ) -> None:
     tts = make_service(Scripted([Say(seconds=1000.0, pieces=1000)], name="vendor"), Scripted(name="second"))
     with pytest.raises(TTSStreamInterruptedError) as broken:
-        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000")]
+        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000", on_midstream="error")]
     assert broken.value.delivered == pytest.approx(25.0, abs=1.0)
     assert tts.get_error_state()["last_error"]["kind"] == "too_long"

@@ -80,7 +80,7 @@ async def test_a_stream_slower_than_its_listener_is_given_up(make_service: MakeS
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSStreamInterruptedError, match=r"slower than it is played for \d\.\d s"):
-        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000")]
+        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000", on_midstream="error")]
     assert loop.time() - before == pytest.approx(first_after + 5.0), "the wait for the first audio is not missed"
     state = tts.get_error_state()
     assert (state["last_error"]["kind"], state["totals"]["failures"]) == ("too_slow", 1)
@@ -95,7 +95,7 @@ async def test_a_stream_that_dies_at_its_twentieth_second_counts_all_the_same(
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSStreamInterruptedError):
-        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000")]
+        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000", on_midstream="error")]
     assert loop.time() - before > 19
     assert tts.get_error_state()["window"] == {"size": 4, "calls": 1, "failures": 1}
 
@@ -106,7 +106,7 @@ async def test_a_drip_is_no_stream_to_listen_to(make_service: MakeService) -> No
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSStreamInterruptedError):
-        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000")]
+        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000", on_midstream="error")]
     assert loop.time() - before == pytest.approx(3.0, abs=0.6)
     assert tts.get_error_state()["last_error"]["kind"] == "too_slow"
 

@@ -222,7 +222,7 @@ async def test_nobody_listening_on_the_port_is_a_failure_of_the_connection(vendo
 async def test_a_caller_who_hangs_up_is_noticed_by_the_vendor_at_once(vendor: Vendor) -> None:
     vendor.will(chunked(SPEECH, end=False, content_type="audio/pcm"), Then.HANG)
     async with service(vendor) as tts:
-        async with tts.stream(TEXT, format="pcm_8000") as stream:
+        async with tts.stream(TEXT, format="pcm_8000", on_midstream="error") as stream:
             await anext(stream)
         async with asyncio.timeout(2):
             await vendor.client_left.wait()

@@ -165,7 +165,7 @@ async def test_a_probe_that_is_believed_and_dies_at_its_twentieth_second_opens_t
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
     tts, _ = await after_an_outage(make_service, long)
     with pytest.raises(TTSStreamInterruptedError):
-        _ = [chunk async for chunk in tts.stream(TEXT * 20, format="pcm_8000")]
+        _ = [chunk async for chunk in tts.stream(TEXT * 20, format="pcm_8000", on_midstream="error")]
     state = tts.get_error_state()
     assert (state["circuit_state"], state["last_transition"]["from"]) == ("open", "half_open")
 
@@ -176,7 +176,7 @@ async def test_a_believed_probe_that_dies_after_others_opened_the_circuit_adds_n
 ) -> None:
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
     tts, _ = await after_an_outage(make_service, long, DOWN)
-    stream = tts.stream(TEXT * 20, format="pcm_8000")
+    stream = tts.stream(TEXT * 20, format="pcm_8000", on_midstream="error")
     while tts.get_error_state()["totals"]["successes"] < 3:
         await anext(stream)
     assert await spoken(tts) == ("second", pytest.approx(0.0))
@@ -191,7 +191,7 @@ async def test_a_believed_probe_that_dies_after_others_opened_the_circuit_adds_n
 async def test_a_stream_that_outlives_its_circuits_closing_and_dies_counts(make_service: MakeService) -> None:
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
     tts, _ = await after_an_outage(make_service, long, Say(first_after=0.3))
-    stream = tts.stream(TEXT * 20, format="pcm_8000")
+    stream = tts.stream(TEXT * 20, format="pcm_8000", on_midstream="error")
     while tts.get_error_state()["totals"]["successes"] < 3:
         await anext(stream)
     assert await spoken(tts) == ("vendor", pytest.approx(0.3))

@@ -40,7 +40,7 @@ def test_it_streams(tts: TTSService) -> None:
 
 
 def test_a_stream_left_half_way_is_closed(tts: TTSService, vendor: Scripted) -> None:
-    with tts.stream("Good morning", format="pcm_8000") as stream:
+    with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
         next(stream)
     assert vendor.cut_short == 1
     assert tts.get_error_state()["totals"]["failures"] == 0

@@ -50,7 +50,7 @@ async def test_a_stall_between_chunks_ends_at_the_stall_timeout(make_service: Ma
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSStreamInterruptedError):
-        async for _ in tts.stream("Good morning", format="pcm_8000"):
+        async for _ in tts.stream("Good morning", format="pcm_8000", on_midstream="error"):
             pass
     assert loop.time() - before == pytest.approx(3.1)
     assert tts.get_error_state()["last_error"]["kind"] == "stalled"

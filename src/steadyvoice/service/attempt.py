@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
@@ -69,6 +69,11 @@ class Call:
     def seconds(self) -> float:
         """Seconds of audio so far."""
         return self._hearing.seconds
+
+    @property
+    def times(self) -> Sequence[Alignment]:
+        """The vendor's own times so far, as they came."""
+        return [times for _, times in self._alignments]
 
     @property
     def alignment(self) -> Alignment | None:

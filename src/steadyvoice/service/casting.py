@@ -16,9 +16,11 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
-from steadyvoice.speech.text import first_piece
+from steadyvoice.speech.text import first_piece, first_sentences
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
+_SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
+_BREATH = 400  # characters: a longer sentence is said in parts. It is held back, so it bounds memory, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,21 @@ class Part:
     speaker: Speaker
     offer: Offer
     course: Course
+    believed: bool = True  # False: it promised times and sent none
 
     @property
     def name(self) -> str:
         return self.speaker.provider.name
+
+    @property
+    def voice(self) -> str:
+        """Whose voice this is, by provider."""
+        return f"{self.name}/{self.offer.voice}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it tells when each word is heard."""
+        return self.offer.timed and self.believed
 
     def learn(self, first_audio: float | None, error: Exception | None = None, *, probed: bool = False) -> None:
         """Remember how soon its first audio came, or that a probe was given up waiting for it."""
@@ -81,13 +94,15 @@ def cast(
     return parts, refusals
 
 
-def next_piece(part: Part, request: SpeechRequest, begin: int) -> tuple[SpeechRequest, Offer]:
-    """Cut what this speaker can say in one request from the text at `begin`, and how it would say it.
+def next_piece(
+    part: Part, request: SpeechRequest, begin: int, *, by_sentence: bool = False, ids: Sequence[str] = ()
+) -> tuple[SpeechRequest, Offer]:
+    """Cut what this speaker says in one request from the text at `begin`, and how it would say it.
 
-    When a container format must be put together from pieces, they are asked for as bare samples.
+    That is as much as it can, or with `by_sentence` only the next sentence. When a container format must be put
+    together from pieces, they are asked for as bare samples. `ids` are this provider's own for the pieces just before.
     """
-    rest = request.text[begin:]
-    text = first_piece(rest, part.offer.max_characters or len(rest))
+    text = _next_text(request.text[begin:], part.offer.max_characters, by_sentence)
     end = begin + len(text)
     if text == request.text:
         return request, part.offer
@@ -98,8 +113,16 @@ def next_piece(part: Part, request: SpeechRequest, begin: int) -> tuple[SpeechRe
         format=wanted if wanted.joinable else AudioFormat(Codec.PCM, wanted.sample_rate),
         previous_text=request.text[max(0, begin - _CONTEXT) : begin] or request.previous_text,
         next_text=request.text[end : end + _CONTEXT] or request.next_text,
+        previous_request_ids=tuple(ids),
     )
     return piece, part.speaker.provider.offer(piece)
+
+
+def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
+    limit = most or len(rest)
+    if by_sentence:
+        return first_sentences(rest, min(limit, _BREATH), at_least=_SENTENCE)
+    return first_piece(rest, limit)
 
 
 def _same_voice(one: Part, other: Part) -> bool:

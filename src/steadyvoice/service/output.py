@@ -1,72 +1,227 @@
-"""Joins what providers said, piece by piece, into one stream of the format the caller asked for."""
+"""Joins what providers said, piece by piece, into one stream of the format the caller asked for.
+
+A piece may go out as it comes, word by word, or as a whole. Bytes that are already right are not touched. Where one
+voice breaks off and another goes on, the two are joined as samples, and encoded from there.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable
-from typing import ParamSpec
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
-from steadyvoice.audio.convert import Converter
+from steadyvoice.audio import seam
 from steadyvoice.audio.encode import Encoder, encoder_of
+from steadyvoice.audio.reel import Bytes, Echo, Mp3Reel, Reel, SampleReel
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.ledger import Mark
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an encoder needs to take over
+_FIRST_SOUNDS = 2.0  # seconds in which a newcomer's loudness and first sound are looked for
+_LAST_SOUNDS = 3.0  # seconds that tell how loud the end is
+_PLAIN = (Codec.PCM, Codec.WAV)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """What a voice left behind when it broke off: the samples after its last word, and how many there should be."""
+
+    samples: array[int]
+    length: int
 
 
 class Output:
-    """Bytes of any format in, bytes of one format out. Bytes that are already right are not touched."""
+    """Bytes of any format in, bytes of one format out."""
 
     def __init__(self, target: AudioFormat) -> None:
         self.target = target
+        self.anything = False  # is out, of any piece
+        self.shift = 0.0
+        """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
+        self._rate = target.sample_rate
         self._samples = AudioFormat(Codec.PCM, target.sample_rate)
-        self._decoder: Converter | None = None
         self._encoder: Encoder | None = None
-        self._untouched = False
-        self._anything = False  # came, of any piece
-        self._something = False  # came, of this piece
+        self._reel: Reel | None = None
+        self._fed = False  # something came, of this piece
+        self._fresh = True  # nothing of this piece is out
+        self._voice: str | None = None
+        self._gains: dict[str, float] = {}  # of the voices that were heard
+        self._echo = Echo()
+        self._pause: _Pause | None = None
 
-    async def run(self, work: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
-        """Do some of the work below; converting in a thread, for others share the event loop."""
-        if self._untouched:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do some of the work below: in a thread when it is heavy, for others share the event loop."""
+        if self._light:
             return work(*args, **kwargs)
         return await asyncio.to_thread(work, *args, **kwargs)
 
-    def begin(self, source: AudioFormat, *, sole: bool) -> bytes:
-        """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out."""
-        self._something = False
-        self._untouched = source == self.target and (source.joinable or (sole and not self._anything))
-        if self._untouched:
-            return self._flush()
-        self._decoder = Converter(source, self._samples)
-        return b""
+    def begin(
+        self, source: AudioFormat, *, sole: bool = False, by_word: bool = False, voice: str | None = None
+    ) -> bytes:
+        """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out.
 
-    def feed(self, data: bytes) -> bytes:
+        With `by_word` it can be given out in parts, and broken off. A `voice` other than the one before is made
+        as loud; without a name it is taken as it is.
+        """
+        self._fed, self._fresh, self.shift, self._voice = False, True, 0.0, voice
+        if voice is not None and not self.anything:
+            self._gains = {voice: 1.0}
+        self._reel = self._reel_for(source, sole, by_word)
+        return self._flush() if self._reel.untouched else b""
+
+    @property
+    def here(self) -> float:
+        """Seconds that came of a piece that goes out by words."""
+        return self._reel.here if self._reel else 0.0
+
+    def feed(self, data: bytes) -> None:
         """Take some of the piece."""
-        self._anything = self._something = True
-        if self._untouched or self._decoder is None:
+        assert self._reel is not None  # noqa: S101 - a piece has begun
+        self._fed = True
+        self._reel.feed(data)
+
+    def out(self, seconds: float | None = None) -> bytes:
+        """Give out the piece up to so many seconds of its own time, or all that is here."""
+        reel = self._reel
+        data = reel.out(seconds) if reel else b""
+        if not data:
+            return b""
+        if reel is None or reel.untouched:
+            self._note(self.target, data)
             return data
-        return self._encode(self._decoder.feed(data))
+        return self._voiced(array("h", data))
 
     def end(self) -> bytes:
-        """The piece is over."""
-        decoder, self._decoder = self._decoder, None
-        return self._encode(decoder.finish()) if decoder and self._something else b""
+        """The piece is over, and all of it goes out."""
+        if self._reel and self._fed:
+            self._reel.finish()
+        data, self._reel = self.out(), None
+        return data
+
+    def ends_quietly(self) -> bool:
+        """Whether what came of this piece ends in silence, not in the middle of a sound."""
+        match self._reel:
+            case Bytes(held=held) | Mp3Reel(held=(held, _)):
+                heard = self._echo.samples(self._rate, held, self.target)
+            case SampleReel(held=held):
+                heard = self._echo.samples(self._rate, held, self._samples)
+            case _:
+                heard = b""
+        return seam.ends_quietly(array("h", heard)[-round(_LAST_SOUNDS * self._rate) :], self._rate)
 
     def drop(self) -> None:
-        """The piece broke off: what is still inside the decoder is lost."""
-        self._decoder = None
+        """The piece broke off before a word of it was out: it is forgotten."""
+        self._reel = None
+
+    def break_off(self, mark: Mark) -> bytes:
+        """The piece broke off: its words up to the mark go out, and the rest is forgotten.
+
+        The pause behind the last word, up to its quietest place, is kept for whoever goes on.
+        """
+        data = self.out(mark.end)
+        reel, self._reel = self._reel, None
+        pause = round((mark.start - mark.end) * self._rate)
+        if isinstance(reel, Mp3Reel):
+            word, left = self._taken_over(reel, round(mark.end * self._rate))
+            data += self._encode(word)
+        else:
+            left = array("h", reel.held if isinstance(reel, SampleReel) else b"")
+        left = left[:pause]
+        self._pause = _Pause(left[: seam.quietest(left, self._rate)], pause)
+        return data
 
     def finish(self) -> bytes:
         """The utterance is over. Without any audio, this is a valid file of no length, where the format has one."""
-        if not self._anything:
+        if pause := self._pause:
+            self._pause = None
+            return self._encode(pause.samples) + self._flush()
+        if not self.anything:
             self._encoder = encoder_of(self.target)
         return self._flush()
 
-    def _encode(self, samples: bytes) -> bytes:
+    @property
+    def _light(self) -> bool:
+        """Whether the work at hand is a matter of moving bytes."""
+        reel = self._reel
+        if reel is None:
+            return self._encoder is None or self.target.codec in _PLAIN
+        plain = isinstance(reel, SampleReel) and reel.plain and self.target.codec in _PLAIN
+        return reel.untouched or (plain and not (self._fresh and self._must_join))
+
+    @property
+    def _must_join(self) -> bool:
+        return self._pause is not None or (self._voice is not None and self._gains.get(self._voice) != 1.0)
+
+    def _reel_for(self, source: AudioFormat, sole: bool, by_word: bool) -> Reel:
+        same = source == self.target
+        encoding = by_word and self._encoder is not None
+        if self._must_join or encoding:
+            return SampleReel(source, self._rate)
+        if by_word:
+            return Mp3Reel(source) if same and source.codec is Codec.MP3 else SampleReel(source, self._rate)
+        untouched = same and (source.joinable or (sole and not self.anything))
+        return Bytes() if untouched else SampleReel(source, self._rate)
+
+    def _voiced(self, samples: array[int]) -> bytes:
+        """Samples as they are heard: as loud as what went before, and joined to it if they are the first."""
+        gain = self._gain_of(samples)
+        if self._fresh and self._pause:
+            samples = self._joined(self._pause, samples, gain)
+        else:
+            samples = seam.scaled(samples, gain)
+        self._note(self._samples, samples.tobytes())
+        return self._encode(samples)
+
+    def _gain_of(self, samples: array[int]) -> float:
+        if self._voice is None:
+            return 1.0
+        if self._voice not in self._gains:
+            heard = array("h", self._echo.samples(self._rate))
+            gain = seam.gain(seam.level(heard, self._rate), seam.level(self._first_sounds(samples), self._rate))
+            self._gains[self._voice] = gain
+        return self._gains[self._voice]
+
+    def _first_sounds(self, samples: array[int]) -> array[int]:
+        """What is known of the newcomer, out or not."""
+        held = self._reel.held if isinstance(self._reel, SampleReel) else b""
+        return (samples + array("h", held))[: round(_FIRST_SOUNDS * self._rate)]
+
+    def _joined(self, pause: _Pause, samples: array[int], gain: float) -> array[int]:
+        onset = min(seam.onset(self._first_sounds(samples), self._rate), len(samples))
+        samples = seam.scaled(samples, gain)
+        joint = seam.joined(pause.samples, samples, onset=onset, pause=pause.length, rate=self._rate)
+        self._pause = None
+        self.shift = joint.shift / self._rate
+        return joint.samples
+
+    def _taken_over(self, reel: Mp3Reel, end: int) -> tuple[array[int], array[int]]:
+        """Go on in samples where frames went out: the rest of the last word, and what came behind it.
+
+        A new encoder takes over from the frame that is out last.
+        """
+        held, count = reel.held
+        decoded = array("h", bytes(2 * _CONTEXT) + self._echo.samples(self._rate, held, self.target))
+        here = max(_CONTEXT, len(decoded) - count)
+        self._encoder = encoder_of(self.target, after=decoded[here - _CONTEXT : here].tobytes())
+        word = max(0, end - reel.gone)
+        return decoded[here : here + word], decoded[here + word :]
+
+    def _note(self, format: AudioFormat, data: bytes) -> None:
+        self.anything = True
+        self._fresh = False
+        if format.joinable:
+            self._echo.add(format, data)
+
+    def _encode(self, samples: array[int]) -> bytes:
         if self._encoder is None:
             self._encoder = encoder_of(self.target)
-        return self._encoder.feed(samples)
+        return self._encoder.feed(samples.tobytes())
 
     def _flush(self) -> bytes:
         encoder, self._encoder = self._encoder, None

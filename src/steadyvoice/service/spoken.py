@@ -24,6 +24,7 @@ class Attempt:
     at: datetime  # UTC
     waited: float = 0.0  # for the provider, the listener's own time not included
     first_audio: float | None = None  # from the request to the first decodable audio
+    held_back: float = 0.0  # of the wait: for its first words to be whole, when they had begun to come
     audio: float = 0.0  # that came, whether or not it was used
     error: TTSError | None = None  # None: it spoke the piece to its end
     refused: bool = False  # by its circuit or a hold: nothing was sent
@@ -54,7 +55,7 @@ class Spoken:
 
     @property
     def duration(self) -> float:
-        """Seconds of audio that were spoken to the end of a piece."""
+        """Seconds of audio that were spoken, to the end of a piece or of the last word before it broke off."""
         return self.spans[-1].stop if self.spans else 0.0
 
     @property
@@ -79,10 +80,12 @@ class Spoken:
         """When each character is heard."""
         return Alignment.joined(self.alignments)
 
-    def add(self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment) -> None:
-        """A piece was spoken, or kept silent over, to its end."""
+    def add(
+        self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment, shift: float = 0.0
+    ) -> None:
+        """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
         start = self.duration
-        self.alignments.append((start, alignment))
+        self.alignments.append((start + shift, alignment))
         self.spans.append(Span(provider, begin, end, start, start + seconds))
 
 

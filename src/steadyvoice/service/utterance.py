@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from steadyvoice.service.ahead import Ahead
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.casting import Part, Speaker, cast, next_piece
 from steadyvoice.service.classify import classified
+from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.output import Output
@@ -48,6 +50,10 @@ class Terms:
     hold: bool = False
 
 
+AHEAD = 3.0
+"""Seconds of audio that are fetched before the listener asks for them, while a text is spoken in pieces."""
+
+
 class Utterance:
     """Speaks one request through the first speaker that can, and the next when it cannot.
 
@@ -65,32 +71,45 @@ class Utterance:
         wall: Callable[[], float],
         tell_muted: Callable[[bool], None],
     ) -> None:
+        self._resumes = terms.on_midstream == "resume"
+        request = replace(request, times=self._resumes and not terms.hold)
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
         self._output = Output(request.format)
         self._begin = 0  # of what is still to be said
+        self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
         total = terms.timeouts.total_timeout
         self._own_deadline = terms.deadline is not None and terms.deadline < total
         self._patience = Patience(min(total, terms.deadline or total))
         first = self._parts[0]
-        self._voice = f"{first.name}/{first.offer.voice}"
+        self._voice = first.voice
+        self._ahead = Ahead(self._speak(), _bytes_ahead(request.format)) if self._in_pieces(first) else None
         self.spoken = Spoken(first.name)
         self.format = request.format
 
     @property
     def finished(self) -> bool:
-        """Whether every character has been said."""
-        return self._begin >= len(self._request.text)
+        """Whether every character has been said, and handed out."""
+        return self._begin >= len(self._request.text) and (self._ahead is None or self._ahead.empty)
 
     @property
     def delivered(self) -> float:
         """Seconds of audio that came so far."""
         return self._patience.delivered
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the audio. Raises TTSError when it cannot be had; never ends early without saying so."""
-        while not self.finished:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Give the audio, once. It raises TTSError when it cannot be had, and never ends early without saying so."""
+        return self._ahead.chunks() if self._ahead else self._speak()
+
+    def _in_pieces(self, first: Part) -> bool:
+        """Whether it is likely to take several requests, of which the next can be made while this one plays."""
+        if self._terms.hold:
+            return False
+        return self._resumes or len(self._request.text) > (first.offer.max_characters or len(self._request.text))
+
+    async def _speak(self) -> AsyncGenerator[bytes, None]:
+        while self._begin < len(self._request.text):
             match self._next_step():
                 case Try(index) as step:
                     async with aclosing(self._ask(self._parts[index], step)) as said:
@@ -100,7 +119,11 @@ class Utterance:
                     self._patience.spent += seconds
                     await asyncio.sleep(seconds)
                 case GiveUp():
-                    self._check_may_mute()
+                    refusal = self._why_not_muted()
+                    if refusal and self._output.anything and (last := await self._output.run(self._output.finish)):
+                        yield last
+                    if refusal:
+                        raise refusal
                     self._tell_muted(True)
                     async for data in self._silence():
                         yield data
@@ -128,7 +151,10 @@ class Utterance:
 
     async def _ask(self, part: Part, step: Try) -> AsyncGenerator[bytes, None]:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
-        piece, offer = next_piece(part, self._request, self._begin)
+        manner = self._manner(part)
+        by_sentence = manner is Manner.WHOLE and not self._terms.hold
+        ids = self._ids if self.spoken.spans and self.spoken.spans[-1].provider == part.name else ()
+        piece, offer = next_piece(part, self._request, self._begin, by_sentence=by_sentence, ids=ids)
         call = Call(
             part.speaker.provider,
             piece,
@@ -140,28 +166,41 @@ class Utterance:
             pace=self._least_pace(step),
             clock=self._clock,
         )
+        sole, voice = piece.text == self._request.text, part.voice if self._resumes else None
+        usual = self._pace.seconds(part.voice, piece.text, speed=piece.speed) if piece.times else None
+        delivery = Delivery(call, self._output, manner, sole=sole, voice=voice, usual=usual)
         at = self._now()
-        heard = False
         try:
             with part.speaker.handler.attempt(offer=offer, retry=part.course.tries > 0) as permit:
-                async with aclosing(self._deliver(call)) as delivered:
+                async with aclosing(delivery.chunks()) as delivered:
                     async for data in delivered:
                         permit.pause()  # while the listener has it, nobody waits for the provider
                         if data:
-                            heard = True
                             self._tell_muted(False)
                             yield data
                         permit.resume()
         except Exception as error:
-            self._output.drop()
-            part.course.failed(error)
-            part.learn(call.first_audio, error, probed=step.first_audio is not None)
-            self._note(part, call, at, classified(error, part.name))
-            self._check_may_go_on(part, heard)
+            failure: Exception | None = error
+            rest = await delivery.break_off()
         else:
-            part.learn(call.first_audio)
-            self._note(part, call, at, None)
-            self._said(part, call)
+            failure, rest = None, delivery.rest
+        if rest:
+            self._tell_muted(False)
+            yield rest
+        part.learn(call.first_audio, failure, probed=step.first_audio is not None)
+        self._note(part, call, at, classified(failure, part.name) if failure else None, delivery)
+        if failure:
+            self._failed(part, failure, delivery)
+        else:
+            self._spoke(part, call, delivery.said)
+
+    def _manner(self, part: Part) -> Manner:
+        """When this speaker's audio may go out: as late as is needed to go on if it breaks off, and no later."""
+        if self._terms.hold:
+            return Manner.WHOLE
+        if not self._resumes:
+            return Manner.AS_IT_COMES
+        return Manner.BY_WORD if part.timed else Manner.WHOLE
 
     def _least_pace(self, step: Try) -> float:
         """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak."""
@@ -169,36 +208,29 @@ class Utterance:
             return REAL_TIME
         return DRIP if step.first_audio is not None else 0.0
 
-    async def _deliver(self, call: Call) -> AsyncGenerator[bytes, None]:
-        """Turn what the provider sends into what the caller asked for; empty while something is held back."""
-        pending = self._output.begin(call.offer.format, sole=call.request.text == self._request.text)
-        held: list[bytes] = []
-        async with aclosing(call.chunks()) as chunks:
-            async for data in chunks:
-                if self._terms.hold:
-                    held.append(data)
-                    yield b""
-                else:
-                    yield pending + await self._output.run(self._output.feed, data)
-                    pending = b""
-        for data in held:
-            yield pending + await self._output.run(self._output.feed, data)
-            pending = b""
-        yield pending + await self._output.run(self._output.end)
-
-    def _check_may_go_on(self, part: Part, heard: bool) -> None:
-        """Raise when a failure is the end of the utterance."""
+    def _failed(self, part: Part, failure: Exception, delivery: Delivery) -> None:
+        """Keep what was said, and see who may go on. Raises TTSError when nobody may."""
+        if delivery.disappointed:
+            part.believed = False
+        if saved := delivery.saved:
+            self._said(part.name, saved)
+            self._ids.clear()
+            self._begin_anew()
+        part.course.failed(failure)
         error = part.course.error
-        assert error is not None  # noqa: S101 - only called after a failure
-        if heard and self._terms.on_midstream != "restart":
-            # Where in its piece the voice broke off is not known, so going on would lose words or repeat them.
+        assert error is not None  # noqa: S101 - it has just failed
+        lost = delivery.heard and delivery.manner is Manner.AS_IT_COMES
+        if lost and self._terms.on_midstream == "error":
+            # Where the voice broke off is not known, so going on would lose words or repeat them.
             raise TTSStreamInterruptedError([error], delivered=self._patience.delivered) from error
         # One vendor's own fields are no mistake to the others, who never see them.
         foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
         if not (error.meaning.fail_over or foreign_fields):
             raise error
 
-    def _note(self, part: Part, call: Call | None, at: datetime, error: TTSError | None) -> None:
+    def _note(
+        self, part: Part, call: Call | None, at: datetime, error: TTSError | None, delivery: Delivery | None = None
+    ) -> None:
         request_id = call.accepted.request_id if call else None
         self.spoken.attempts.append(
             Attempt(
@@ -208,6 +240,7 @@ class Utterance:
                 at=at,
                 waited=call.waited if call else 0.0,
                 first_audio=call.first_audio if call else None,
+                held_back=delivery.held_back if delivery else 0.0,
                 audio=call.seconds if call else 0.0,
                 error=error,
                 refused=isinstance(error, TTSCircuitOpenError | TTSHoldError),
@@ -216,26 +249,38 @@ class Utterance:
             )
         )
 
-    def _said(self, part: Part, call: Call) -> None:
+    def _spoke(self, part: Part, call: Call, said: Said) -> None:
         """A piece was said to its end: learn from it, and let the same voice say the next."""
-        text, seconds = call.request.text, call.seconds
-        self._pace.learn(f"{part.name}/{call.offer.voice}", text, seconds, speed=call.request.speed)
-        self._add(part.name, text, seconds, call.alignment or Alignment.spread(text, seconds))
+        self._pace.learn(part.voice, call.request.text, call.seconds, speed=call.request.speed)
+        if self.spoken.spans and self.spoken.spans[-1].provider != part.name:
+            self._ids.clear()
+        if call.accepted.request_id:
+            self._ids.append(call.accepted.request_id)
+        self._said(part.name, said)
         self._parts.remove(part)
         self._parts.insert(0, part)
-        for other in self._parts:
-            other.course = other.course.anew()
+        self._begin_anew()
 
-    def _check_may_mute(self) -> None:
-        """Raise unless silence is an answer: it is to an outage, not to a caller's mistake."""
+    def _said(self, provider: str | None, said: Said) -> None:
+        end = self._begin + said.characters
+        self.spoken.add(provider, self._begin, end, said.seconds, said.alignment, said.shift)
+        self._begin = end
+
+    def _begin_anew(self) -> None:
+        """The words are other ones now: everybody may try them."""
+        for part in self._parts:
+            part.course = part.course.anew()
+
+    def _why_not_muted(self) -> TTSError | None:
+        """Why silence is no answer: it is to an outage, not to a caller's mistake."""
         causes = [part.course.error or self._untried(part) for part in self._parts] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
-            raise causes[0]
+            return causes[0]
         if self._terms.muted:
-            return
+            return None
         if self.spoken.spans and not self._terms.hold:
-            raise TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
-        raise causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
+            return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
+        return causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
 
     def _untried(self, part: Part) -> TTSError:
         """Why nobody asked this one: there was no time."""
@@ -249,22 +294,25 @@ class Utterance:
         """Say nothing, for as long as saying it would have taken."""
         text = self._request.text[self._begin :]
         samples = AudioFormat(Codec.PCM, self._request.format.sample_rate)
-        seconds = self._pace.seconds(self._voice, text, speed=self._request.speed)
-        missing = max(1, round(seconds * samples.sample_rate))
-        self._add(None, text, missing / samples.sample_rate, Alignment.spread(text, missing / samples.sample_rate))
-        pending = self._output.begin(samples, sole=False)
+        wanted = self._pace.seconds(self._voice, text, speed=self._request.speed)
+        missing = max(1, round(wanted * samples.sample_rate))
+        seconds = missing / samples.sample_rate
+        pending = self._output.begin(samples)
         while missing > 0:
             block = min(missing, samples.sample_rate)
-            if data := pending + await self._output.run(self._output.feed, bytes(2 * block)):
+            self._output.feed(bytes(2 * block))
+            if data := pending + await self._output.run(self._output.out):
                 yield data
             pending = b""
             missing -= block
         if data := await self._output.run(self._output.end):
             yield data
+        shift = self._output.shift
+        self._said(None, Said(len(text), shift + seconds, Alignment.spread(text, seconds), shift))
 
-    def _add(self, provider: str | None, text: str, seconds: float, alignment: Alignment) -> None:
-        self.spoken.add(provider, self._begin, self._begin + len(text), seconds, alignment)
-        self._begin += len(text)
+
+def _bytes_ahead(format: AudioFormat) -> int:
+    return round(AHEAD * (format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000)))
 
 
 def _standing(part: Part) -> Standing:

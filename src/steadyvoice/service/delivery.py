@@ -1,0 +1,174 @@
+"""How one call's audio is handed out: as it comes, word by word, or once it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+
+from steadyvoice.service.attempt import Call
+from steadyvoice.service.output import Output
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSNotAudioError, TTSTooShortError
+from steadyvoice.speech.ledger import Ledger
+from steadyvoice.speech.text import speakable
+
+UNTIMED = 30.0
+"""Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
+
+_EXACT = 0.02  # seconds by which times may be longer than the audio
+_EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
+_SHORT_TEXT = 40  # speakable characters
+
+
+class Manner(Enum):
+    """When audio may go out."""
+
+    AS_IT_COMES = "as it comes"
+    BY_WORD = "by word"  # a word at a time, once it is wholly here: whatever happens, no half word is out
+    WHOLE = "whole"  # nothing before all of it has come and is believed
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What of a piece was said: so many characters in so many seconds, and when each is heard.
+
+    The piece's own time begins `shift` seconds after the piece does.
+    """
+
+    characters: int
+    seconds: float
+    alignment: Alignment
+    shift: float = 0.0
+
+
+class Delivery:
+    """Hands out one call's audio. Iterate `chunks()` once; if that fails, ask `break_off()` what can be saved.
+
+    `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
+    the piece is the whole utterance. `usual` is how many seconds such a text takes, where an end that comes early must
+    be told from the true one.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        output: Output,
+        manner: Manner,
+        *,
+        sole: bool,
+        voice: str | None = None,
+        usual: float | None = None,
+    ) -> None:
+        self.manner = manner
+        self.heard = False
+        self.held_back = 0.0
+        self.disappointed = False
+        """Whether the provider promised times, and sent none that lead anywhere."""
+        self.rest = b""
+        """What is ready when all has come and is believed: for whoever asks after the call is settled."""
+        self._call, self._output = call, output
+        self._sole, self._voice, self._usual = sole, voice, usual
+        self._ledger = Ledger(call.request.text)
+        self._taken = 0  # alignments
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield what may go out; empty while something is held back. Raises TTSError."""
+        output, call = self._output, self._call
+        by_word = self.manner is Manner.BY_WORD
+        pending = output.begin(call.offer.format, sole=self._sole, by_word=by_word, voice=self._voice)
+        async with aclosing(call.chunks()) as chunks:
+            async for data in chunks:
+                ready = pending + await output.run(self._take, data)
+                pending = b""
+                self._note_heard(ready)
+                yield ready
+        if self._usual is not None:
+            await asyncio.to_thread(self._check_end)
+        self.rest = pending + await output.run(output.end)
+        if self._usual is not None:
+            self._note_heard(self.rest)
+
+    async def break_off(self) -> bytes:
+        """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
+        self._learn_times()
+        mark = self._ledger.upto(self._output.here)
+        if not mark.character or self.manner is not Manner.BY_WORD:
+            self._output.drop()
+            return b""
+        data = await asyncio.to_thread(self._output.break_off, mark)
+        self._note_heard(data)
+        return data
+
+    @property
+    def saved(self) -> Said | None:
+        """What was said before it broke off, if it was anything."""
+        mark = self._ledger.upto(0.0)
+        if not mark.character or self.manner is not Manner.BY_WORD:
+            return None
+        times = self._ledger.times(mark.character)
+        return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
+
+    @property
+    def said(self) -> Said:
+        """What was said when all went well."""
+        text, seconds = self._call.request.text, self._call.seconds
+        alignment = self._call.alignment or Alignment.spread(text, seconds)
+        return Said(len(text), self._output.shift + seconds, alignment, self._output.shift)
+
+    def _take(self, data: bytes) -> bytes:
+        self._output.feed(data)
+        match self.manner:
+            case Manner.AS_IT_COMES:
+                return self._output.out()
+            case Manner.WHOLE:
+                return b""
+            case Manner.BY_WORD:
+                return self._words()
+
+    def _words(self) -> bytes:
+        """What belongs to words that are wholly here."""
+        self._learn_times()
+        if self._output.here - self._ledger.timed > UNTIMED:
+            self.disappointed = True
+            message = f"{UNTIMED:g} s of audio came without the times that were asked for"
+            raise TTSNotAudioError(message, provider=self._call.provider.name)
+        return self._output.out(self._ledger.upto(self._output.here).end)
+
+    def _learn_times(self) -> None:
+        for alignment in self._call.times[self._taken :]:
+            self._ledger.take(alignment)
+            self._taken += 1
+
+    def _check_end(self) -> None:
+        """Raise if the audio ends before its words do, however properly it was ended."""
+        self._learn_times()
+        if self._ledger.timed:
+            self._check_times()
+        elif self._cut_short and not self._output.ends_quietly():
+            raise self._too_short("the audio ends early, and in the middle of a sound")
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether it may be: where nothing tells of the words, by its length. Short texts take as long as they like."""
+        call = self._call
+        return speakable(call.request.text) >= _SHORT_TEXT and call.seconds < _EARLY * (self._usual or 0.0)
+
+    def _check_times(self) -> None:
+        missing = self._ledger.shortfall(self._call.seconds, speed=self._call.request.speed)
+        if missing <= _EXACT and self._ledger.complete:
+            return
+        if missing <= max(_EXACT, self._ledger.forgivable) and self._output.ends_quietly():
+            return
+        raise self._too_short(f"the audio ends {max(missing, 0.0):.2f} s before its last word does")
+
+    def _too_short(self, message: str) -> TTSTooShortError:
+        call = self._call
+        return TTSTooShortError(message, provider=call.provider.name, request_id=call.accepted.request_id)
+
+    def _note_heard(self, ready: bytes) -> None:
+        if ready and not self.heard:
+            self.heard = True
+            self.held_back = self._call.waited - (self._call.first_audio or 0.0)

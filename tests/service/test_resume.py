@@ -1,0 +1,340 @@
+"""An utterance that survives its provider: whoever breaks off, every word is heard once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from array import array
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyvoice import (
+    AsyncTTSService,
+    AudioFormat,
+    CircuitBreakerConfig,
+    Provider,
+    RetryConfig,
+    TimeoutConfig,
+    Tone,
+    TTSStreamInterruptedError,
+)
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.headers import Mp3Frames
+from steadyvoice.audio.listening import heard_in, words_in
+from steadyvoice.audio.seam import level as level_of
+from steadyvoice.audio.tones import tones
+from steadyvoice.service.service import AsyncSpeechStream
+from steadyvoice.speech.errors import TTSServerError
+from steadyvoice.speech.request import OnMidstream
+
+from .conftest import MakeService, loop_clock
+from .scripted import Scripted
+from .tonal import Fault, Tonal
+
+pytestmark = pytest.mark.looptime
+
+DOWN = TTSServerError("HTTP 503", status=503)
+TALE = " ".join(f"This is sentence number {i}, and it is not the last one of them all." for i in range(12))
+TEXT = "The rain has stopped. We walk home now, slowly, and nobody says a word."
+PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=50, minimum_calls=50)
+TIMES = TimeoutConfig(read_timeout=3.0)
+
+
+async def listen(stream: AsyncSpeechStream, parts: list[bytes]) -> None:
+    async for chunk in stream:
+        parts.append(chunk)  # noqa: PERF401 - what comes before an error counts
+
+
+async def heard(stream: AsyncSpeechStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+def check(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
+    """Every word once, in order, and an account that fits what is heard."""
+    assert words_in(audio, stream.format) == text.split()
+    spans = stream.spoken.spans
+    assert (spans[0].begin, spans[-1].end) == (0, len(text))
+    assert all(a.end == b.begin and a.stop == b.start for a, b in pairwise(spans))
+    rate = stream.format.bytes_per_second
+    if rate:
+        assert stream.duration == pytest.approx(len(audio) / rate, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "ulaw_8000", "mp3_44100_128", "mp3_22050_32", "opus"])
+@pytest.mark.parametrize("manner", ["cut", "stall", "drip", "truncate"])
+async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeService, name: str, manner: str) -> None:
+    first, second = Tonal([Fault(manner, 0.47)], name="first"), Tonal(name="second", pitch=1.5)  # type: ignore[arg-type]
+    stream = make_service(first, second, timeouts=TIMES).stream(TEXT, format=name)
+    audio = await heard(stream)
+    check(stream, audio, TEXT)
+    assert stream.outcome == "resumed"
+    one, two = stream.spoken.spans
+    assert (one.provider, two.provider) == ("first", "second")
+    assert TEXT[two.begin - 1] == " "
+    assert second.asked[0].text == TEXT[two.begin :]
+    assert second.asked[0].previous_text == TEXT[: two.begin]
+    assert [attempt.error is None for attempt in stream.attempts] == [False, True]
+
+
+VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
+
+
+async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format="pcm_8000", voice_substitution="never")
+    check(stream, await heard(stream), TEXT)
+    assert [span.provider for span in stream.spoken.spans] == ["first", "first"]
+    assert not second.asked
+
+
+async def test_who_makes_headway_is_asked_again_and_again(make_service: MakeService) -> None:
+    """Each time at least a word is said, so the words at hand are new ones, and three tries are not the limit."""
+    vendor = Tonal([Fault("cut", 0.3)] * 6)
+    stream = make_service(vendor, circuit=PATIENT).stream(TEXT, format="pcm_8000")
+    check(stream, await heard(stream), TEXT)
+    assert len(vendor.asked) == 7
+    assert stream.outcome == "spoken"
+
+
+async def test_when_nobody_can_go_on_the_rest_is_silence_and_says_so(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Scripted([DOWN], name="second")
+    stream = make_service(first, second, retry=RetryConfig(max_attempts=1)).stream(TEXT, format="mp3_22050_32")
+    audio = await heard(stream)
+    said = stream.spoken.spans[0].end
+    assert words_in(audio, stream.format) == TEXT[:said].split()
+    assert stream.outcome == "muted"
+    assert stream.captions().count("says") == 1
+
+
+async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Scripted([DOWN], name="second")
+    once = RetryConfig(max_attempts=1)
+    stream = make_service(first, second, retry=once, muted=False).stream(TEXT, format="mp3_44100_128")
+    parts: list[bytes] = []
+    with pytest.raises(TTSStreamInterruptedError, match=r"first.*second"):
+        await listen(stream, parts)
+    assert words_in(b"".join(parts), stream.format) == TEXT[: stream.spoken.spans[0].end].split()
+
+
+async def test_mp3_frames_that_nobody_breaks_off_are_passed_on_as_they_are(make_service: MakeService) -> None:
+    vendor = Tonal()
+    stream = make_service(vendor).stream(TEXT, format="mp3_44100_128")
+    audio = await heard(stream)
+    pcm, _ = tones(TEXT, sample_rate=44100)
+    assert audio == convert(pcm, AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128"))
+    assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.001)
+
+
+async def test_up_to_the_seam_they_are_passed_on_as_well(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format="mp3_44100_128")
+    audio = await heard(stream)
+    whole = await heard(make_service(Tonal()).stream(TEXT, format="mp3_44100_128"))
+    frames = int(stream.spoken.spans[0].stop * 44100 / 1152)
+    untouched = frame_bytes(whole, frames)
+    assert audio.startswith(untouched)
+    assert len(untouched) > 0.4 * len(audio)
+
+
+@pytest.mark.parametrize("level", [0.4, 0.7, 1.5])
+async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: float) -> None:
+    first = Tonal([Fault("cut", 0.5)], name="first")
+    second = Tonal(name="second", level=level)
+    stream = make_service(first, second).stream(TEXT, format="pcm_16000")
+    samples = array("h", await heard(stream))
+    seam_at = round(stream.spoken.spans[0].stop * 16000)
+    before, after = level_of(samples[:seam_at], 16000), level_of(samples[seam_at:], 16000)
+    assert before
+    assert after
+    # More than 6 dB nobody is helped.
+    assert after / before == pytest.approx(min(1.0, 2 * level), rel=0.12)
+
+
+async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format="pcm_16000")
+    broken = heard_in(await heard(stream), "pcm_16000")
+    whole = heard_in(await heard(make_service(Tonal()).stream(TEXT, format="pcm_16000")), "pcm_16000")
+    assert [word.start for word in broken] == pytest.approx([word.start for word in whole], abs=0.006)
+    times = {word.text: word.start for word in stream.alignment.words()}
+    assert times["walk"] == pytest.approx(next(w.start for w in broken if w.text == "walk") - 0.02, abs=0.006)
+
+
+async def test_words_go_out_as_soon_as_they_are_whole(make_service: MakeService) -> None:
+    """And a listener can tell from the account what that cost: a word and the pause behind it."""
+    stream = make_service(Tonal(every=0.13)).stream(TEXT, format="pcm_8000")
+    first = await anext(stream)
+    assert words_in(first, "pcm_8000") == ["The"]
+    await heard(stream)
+    assert 0.13 <= stream.attempts[0].held_back <= 0.4
+
+
+async def test_without_times_a_sentence_is_held_back_and_the_account_says_how_long(make_service: MakeService) -> None:
+    vendor = Tonal(timed=False, every=0.13)
+    stream = make_service(vendor).stream(TALE, format="pcm_8000")
+    first = await anext(stream)
+    assert words_in(first, "pcm_8000") == vendor.asked[0].text.split()
+    await heard(stream)
+    said = stream.spoken.spans[0].stop
+    assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
+
+
+async def test_who_wants_the_whole_pays_nothing(make_service: MakeService) -> None:
+    vendor = Tonal(timed=False)
+    speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
+    assert [request.text for request in vendor.asked] == [TALE]
+    assert not vendor.asked[0].times
+    assert speech.attempts[0].held_back == 0.0
+
+
+@pytest.mark.parametrize("on_midstream", ["error", "restart"])
+async def test_who_wants_no_resumption_is_asked_for_no_times(
+    make_service: MakeService, on_midstream: OnMidstream
+) -> None:
+    vendor = Tonal()
+    stream = make_service(vendor).stream(TEXT, format="pcm_8000", on_midstream=on_midstream)
+    await heard(stream)
+    assert [request.times for request in vendor.asked] == [False]
+    assert stream.attempts[0].held_back == 0.0
+
+
+async def test_who_promises_times_and_sends_none_is_asked_sentence_by_sentence(make_service: MakeService) -> None:
+    vendor = Tonal(times="never")
+    stream = make_service(vendor, circuit=PATIENT).stream(TALE, format="pcm_8000")
+    check(stream, await heard(stream), TALE)
+    first, *others = vendor.asked
+    assert first.text == TALE
+    assert all(len(request.text) < 150 for request in others)
+    assert stream.attempts[0].error is not None
+    assert "without the times that were asked for" in str(stream.attempts[0].error)
+
+
+async def test_the_next_sentence_is_fetched_while_this_one_plays(make_service: MakeService) -> None:
+    vendor = Tonal(timed=False, every=0.1)  # a little faster than it plays
+    stream = make_service(vendor).stream(TALE, format="pcm_8000")
+    loop = asyncio.get_running_loop()
+    waits: list[float] = []
+    before = loop.time()
+    async for chunk in stream:
+        waits.append(loop.time() - before)
+        await asyncio.sleep(len(chunk) / 16000)
+        before = loop.time()
+    assert len(waits) > 5
+    assert waits[0] > 1.0
+    assert max(waits[1:]) == 0.0
+
+
+async def test_a_listener_who_stops_reading_stops_the_vendor(make_service: MakeService) -> None:
+    vendor = Tonal(timed=False)
+    tts = make_service(vendor)
+    stream = tts.stream(TALE, format="pcm_8000")
+    await anext(stream)
+    await asyncio.sleep(3600)
+    assert len(vendor.asked) <= 3, "one plays, one waits"
+    await heard(stream)
+    assert stream.outcome == "spoken"
+    assert tts.get_error_state()["totals"]["failures"] == 0
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_a_listener_who_leaves_takes_everything_along(make_service: MakeService, timed: bool) -> None:
+    vendor = Tonal(timed=timed, every=0.1)
+    tts = make_service(vendor)
+    stream = tts.stream(TALE, format="pcm_8000")
+    await anext(stream)
+    await asyncio.sleep(0.15)
+    before = len(asyncio.all_tasks())
+    await stream.aclose()
+    assert len(asyncio.all_tasks()) < before
+    assert vendor.left == 1
+    state = tts.get_error_state()
+    assert (state["totals"]["failures"], state["circuit_state"]) == (0, "closed")
+
+
+async def test_who_forgets_to_close_a_stream_leaves_nothing_behind(make_service: MakeService) -> None:
+    vendor = Tonal(every=0.1)
+    stream: AsyncSpeechStream | None = make_service(vendor).stream(TALE, format="pcm_8000")
+    assert stream is not None
+    await anext(stream)
+    stream = None
+    gc.collect()
+    await asyncio.sleep(1.0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert vendor.left == 1
+
+
+async def test_a_long_text_keeps_its_prosody_by_the_vendors_own_ids(make_service: MakeService) -> None:
+    vendor = Tonal(max_characters=90)
+    stream = make_service(vendor).stream(TALE, format="mp3_22050_32")
+    check(stream, await heard(stream), TALE)
+    assert len(vendor.asked) > 4
+    assert [request.previous_request_ids for request in vendor.asked[:3]] == [(), ("tonal-1",), ("tonal-1", "tonal-2")]
+
+
+async def test_ids_of_what_was_not_heard_to_its_end_are_not_used(make_service: MakeService) -> None:
+    vendor = Tonal([Fault("cut", 0.5)])
+    stream = make_service(vendor).stream(TEXT, format="pcm_8000")
+    await heard(stream)
+    assert [request.previous_request_ids for request in vendor.asked] == [(), ()]
+    assert vendor.asked[1].previous_text
+
+
+WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=12)
+MANNERS = st.sampled_from(["cut", "stall", "drip", "truncate"])
+FAULT = st.builds(Fault, MANNERS, st.floats(0.0, 0.999))
+FORMATS = st.sampled_from(["pcm_8000", "wav_8000", "mp3_22050_32"])
+
+
+@settings(max_examples=150)
+@given(
+    WORDS.map(" ".join),
+    st.lists(FAULT, max_size=4),
+    st.lists(FAULT, max_size=3),
+    FORMATS,
+    st.sampled_from(["with", "before", "after", "late"]),
+    st.floats(0.03, 0.5),
+)
+async def test_with_times_every_word_is_heard_once_in_order(
+    text: str, faults: list[Fault], more: list[Fault], name: str, times: str, chunk: float
+) -> None:
+    if times == "late":  # an end that comes before the times that would tell of it is none that can be noticed
+        faults = [fault for fault in faults if fault.manner != "truncate"]
+    first = Tonal(faults, name="first", times=times, chunk=chunk)  # type: ignore[arg-type]
+    second = Tonal(more, name="second", format=AudioFormat.parse("pcm_16000"), pitch=1.5)
+    stream = service(first, second, Tone()).stream(text, format=name)
+    check(stream, await heard(stream), text)
+
+
+def service(*providers: Provider) -> AsyncTTSService:
+    return AsyncTTSService(list(providers), clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
+
+
+CUT = st.builds(Fault, st.sampled_from(["cut", "stall", "drip"]), st.floats(0.0, 0.999))
+
+
+@settings(max_examples=60)
+@given(WORDS.map(" ".join), st.lists(CUT, max_size=3), st.lists(CUT, max_size=3), FORMATS, st.booleans())
+async def test_without_times_no_word_is_lost_and_none_repeated(
+    text: str, faults: list[Fault], more: list[Fault], name: str, timed: bool
+) -> None:
+    first = Tonal(faults, name="first", timed=False)
+    second = Tonal(more, name="second", timed=timed, format=AudioFormat.parse("mp3_24000_48"), pitch=0.7)
+    stream = service(first, second, Tone()).stream(text, format=name)
+    check(stream, await heard(stream), text)
+
+
+@settings(max_examples=40)
+@given(WORDS.map(" ".join), st.lists(CUT, max_size=3), FORMATS, st.sampled_from(["never", "nonsense"]))
+async def test_times_that_never_come_or_make_no_sense_cost_no_word(
+    text: str, faults: list[Fault], name: str, times: str
+) -> None:
+    first = Tonal(faults, name="first", times=times)  # type: ignore[arg-type]
+    stream = service(first, Tone()).stream(text, format=name)
+    check(stream, await heard(stream), text)
+
+
+def frame_bytes(mp3: bytes, count: int) -> bytes:
+    return b"".join(frame.data for frame in Mp3Frames().feed(mp3)[:count])

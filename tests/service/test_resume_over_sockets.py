@@ -1,0 +1,98 @@
+"""Utterances broken off over real sockets, between a vendor of each shape and a local voice, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import pytest
+
+from steadyvoice import (
+    AsyncTTSService,
+    CircuitBreakerConfig,
+    ElevenLabs,
+    OpenAICompatible,
+    Provider,
+    RetryConfig,
+    TimeoutConfig,
+    Tone,
+)
+from steadyvoice.audio.listening import words_in
+from steadyvoice.simulator import Fault, Simulator, acts
+
+TEXT = "The rain has stopped, at last. We walk home now, slowly, and nobody says a word. Good night!"
+HASTY = TimeoutConfig(connection_timeout=2.0, read_timeout=0.25, total_timeout=1.5)
+QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
+PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=100, minimum_calls=100)
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Simulator]:
+    async with Simulator(voice="tones") as simulator:
+        yield simulator
+
+
+def elevenlabs(sim: Simulator, name: str = "elevenlabs") -> Provider:
+    return ElevenLabs("sk_test", name=name, base_url=sim.url)
+
+
+def openai(sim: Simulator) -> Provider:
+    return OpenAICompatible("sk_test", base_url=f"{sim.url}/v1")
+
+
+def tone(sim: Simulator) -> Provider:
+    return Tone()
+
+
+def broken(rng: Random) -> acts.Act:
+    """Any way to break off that can be told from an end, somewhere in the middle."""
+    after = rng.uniform(0.0, 5.0)
+    ways: list[acts.Act] = [acts.Cut(after), acts.Reset(after), acts.Stall(after), acts.Drip(bytes=7, every=0.02)]
+    return rng.choice([*ways, acts.TooShort(rng.uniform(0.05, 0.4)), acts.WrongLength(rng.uniform(1.2, 2.0))])
+
+
+def ended(rng: Random) -> acts.Act:
+    """An end that looks proper in all but the times; or any other."""
+    after = rng.uniform(0.0, 5.0)
+    ways: list[acts.Act] = [acts.CutTerminated(after), acts.CutClose(after), acts.HalfLine(after)]
+    return rng.choice([*ways, acts.ErrorLine(after=after), acts.TooShort(rng.uniform(0.1, 0.9)), broken(rng)])
+
+
+@pytest.mark.parametrize("form", ["pcm_16000", "wav_24000", "mp3_44100_128"])
+@pytest.mark.parametrize("others", [(openai, tone), (tone,), (lambda sim: elevenlabs(sim, "second"), tone)])
+@pytest.mark.parametrize("seed", range(2))
+async def test_with_the_vendors_times_every_word_is_heard_once_in_order(
+    sim: Simulator, form: str, others: tuple[Callable[[Simulator], Provider], ...], seed: int
+) -> None:
+    rng = Random(f"{form} {len(others)} {seed}")
+    faults = [Fault(ended(rng), endpoint="text-to-speech/*", times=1) for _ in range(rng.randint(1, 3))]
+    sim.faults.set(*faults)
+    audio = await spoken(form, elevenlabs(sim), *(make(sim) for make in others))
+    assert words_in(audio, form) == TEXT.split(), [fault.act for fault in faults]
+
+
+@pytest.mark.parametrize("form", ["pcm_24000", "wav_24000", "mp3_44100_128"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_without_times_no_word_is_lost_or_said_twice(sim: Simulator, form: str, seed: int) -> None:
+    rng = Random(f"{form} {seed}")
+    faults = [Fault(broken(rng), times=1) for _ in range(rng.randint(1, 4))]
+    sim.faults.set(*faults)
+    audio = await spoken(form, openai(sim), elevenlabs(sim), Tone())
+    assert words_in(audio, form) == TEXT.split(), [fault.act for fault in faults]
+
+
+async def test_times_are_asked_for_only_where_they_are_needed(sim: Simulator) -> None:
+    async with AsyncTTSService([elevenlabs(sim)]) as tts:
+        await tts.synthesize(TEXT)
+        assert [chunk async for chunk in tts.stream(TEXT, on_midstream="error")]
+        assert [chunk async for chunk in tts.stream(TEXT)]
+    ways = [entry.endpoint for entry in sim.ledger]
+    assert ways == ["text-to-speech/stream", "text-to-speech/stream", "text-to-speech/stream/with-timestamps"]
+
+
+async def spoken(form: str, *providers: Provider) -> bytes:
+    async with AsyncTTSService(list(providers), timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
+        stream = tts.stream(TEXT, format=form)
+        audio = b"".join([chunk async for chunk in stream])
+        assert stream.outcome != "muted"
+        return audio

@@ -1,0 +1,112 @@
+"""A provider whose words can be read back from its audio, and which breaks off wherever a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.seam import scaled
+from steadyvoice.audio.tones import tones
+from steadyvoice.speech.errors import TTSCutError
+from steadyvoice.speech.format import Codec
+
+Manner = Literal["cut", "stall", "drip", "truncate"]
+Times = Literal["with", "before", "after", "late", "never", "nonsense"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one answer, after this share of its bytes."""
+
+    manner: Manner
+    share: float
+
+
+@dataclass
+class Tonal:
+    """Speaks in tones, in the format asked for unless it has one of its own; one fault an answer, until there is none.
+
+    `times` tells how the characters' times come, if they are wanted and it is `timed`.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    name: str = "tonal"
+    timed: bool = True
+    times: Times = "with"
+    format: AudioFormat | None = None
+    seed: int = 0
+    pitch: float = 1.0
+    level: float = 1.0
+    local: bool = False
+    chunk: float = 0.13  # seconds of audio
+    every: float = 0.0  # seconds between chunks
+    max_characters: int | None = None
+    asked: list[SpeechRequest] = field(default_factory=list)
+    left: int = 0  # listeners who left in the middle
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        timed = self.timed and request.times
+        form = self.format or request.format
+        return Offer(form, self.name, max_characters=self.max_characters, timed=timed)
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.asked.append(request)
+        fault = self.faults.pop(0) if self.faults else None
+        yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
+        pcm, alignment = tones(request.text, sample_rate=offer.format.sample_rate, seed=self.seed, pitch=self.pitch)
+        pcm = scaled(array("h", pcm), self.level).tobytes()
+        data = convert(pcm, AudioFormat(Codec.PCM, offer.format.sample_rate), offer.format)
+        upto = len(data) if fault is None else int(len(data) * fault.share)
+        try:
+            for chunk in self._chunks(data, upto, alignment if offer.timed else None):
+                yield chunk
+                await asyncio.sleep(self.every)
+            match fault and fault.manner:
+                case "cut":
+                    raise TTSCutError("the line broke")
+                case "stall":
+                    await asyncio.Event().wait()
+                case "drip":
+                    for at in range(upto, len(data)):
+                        await asyncio.sleep(1.0)
+                        yield Audio(data[at : at + 1])
+        except (GeneratorExit, asyncio.CancelledError):
+            self.left += 1
+            raise
+
+    async def aclose(self) -> None:
+        pass
+
+    def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[Audio]:
+        """The answer in pieces, the times of what is heard in each with it, or as they come here."""
+        seconds = alignment.ends[-1] if alignment else len(data) / 16000
+        size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
+        told = 0.0
+        for at in range(0, upto, size):
+            end = min(at + size, upto)
+            now = end / len(data) * seconds
+            until = {"before": seconds, "late": now - 0.5, "never": 0.0}.get(self.times, now)
+            said = _between(alignment, told, until) if alignment else None
+            if self.times == "nonsense" and said and at > len(data) * 0.4:
+                said = Alignment(tuple("x" * len(said.characters)), said.starts, said.ends)
+            told = max(told, until)
+            if self.times == "after":
+                yield Audio(data[at:end])
+                yield Audio(b"", said)
+            else:
+                yield Audio(data[at:end], said)
+
+
+def _between(alignment: Alignment, start: float, end: float) -> Alignment | None:
+    kept = [i for i, begin in enumerate(alignment.starts) if start <= begin < end]
+    if not kept:
+        return None
+    begin, upto = kept[0], kept[-1] + 1
+    return Alignment(alignment.characters[begin:upto], alignment.starts[begin:upto], alignment.ends[begin:upto])
