@@ -1,0 +1,86 @@
+"""What does it cost that a stream can be resumed? Nobody breaks off here: the happy path, both ways, in one run.
+
+Run: `make bench`, or `python benchmarks/stream.py` where steadyvoice is installed. About two minutes.
+
+The vendor is the simulator, in a process of its own, sending four times as fast as the audio plays. "error" lets bytes
+pass; "resume" asks for times where there are any, and hands out whole words, or whole sentences. CPU is this process's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal, get_args
+
+from streams.vendor import vendor
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider
+
+TEXT = (
+    "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
+    "Behind the hill the river is still loud, and the bridge is wet. Tomorrow it will be dry again, if the wind holds."
+)
+FORMATS = ("pcm_24000", "mp3_44100_128", "opus_48000_64")
+ROUNDS = 15
+Way = Literal["error", "resume"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One stream: seconds to its first audio, CPU seconds, seconds of audio, and what was held back."""
+
+    first: float
+    cpu: float
+    audio: float
+    held_back: float
+
+
+def main() -> None:
+    print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
+    print(f"{len(TEXT)} characters; the vendor sends four times as fast as the audio plays; {ROUNDS} rounds, medians\n")
+    print("| vendor | format | on_midstream | first audio, ms | held back, ms | CPU, ms a second of audio |")
+    print("|---|---|---|---|---|---|")
+    with vendor(real_time_factor=0.25) as url:
+        asyncio.run(_measured(url))
+
+
+async def _measured(url: str) -> None:
+    vendors: dict[str, Callable[[], Provider]] = {
+        "elevenlabs": lambda: ElevenLabs("sk_test", base_url=url),
+        "openai": lambda: OpenAICompatible("sk_test", base_url=f"{url}/v1"),
+    }
+    for name, make in vendors.items():
+        async with AsyncTTSService([make()]) as tts:
+            for form in FORMATS:
+                rounds = [{way: await _heard(tts, form, way) for way in get_args(Way)} for _ in range(ROUNDS + 1)]
+                for way in get_args(Way):
+                    _print(name, form, way, [each[way] for each in rounds[1:]])
+
+
+async def _heard(tts: AsyncTTSService, form: str, way: Way) -> Heard:
+    begun, cpu = time.perf_counter(), time.process_time()
+    stream = tts.stream(TEXT, format=form, on_midstream=way)
+    await anext(stream)
+    first = time.perf_counter() - begun
+    async for _ in stream:
+        pass
+    used = time.process_time() - cpu
+    if stream.outcome != "spoken":
+        raise SystemExit(f"{form}, {way}: {stream.outcome}, {[str(each.error) for each in stream.attempts]}")
+    return Heard(first, used, stream.duration, stream.attempts[0].held_back)
+
+
+def _print(name: str, form: str, way: str, heard: list[Heard]) -> None:
+    first = 1000 * median(each.first for each in heard)
+    held_back = 1000 * median(each.held_back for each in heard)
+    cpu = 1000 * median(each.cpu / each.audio for each in heard)
+    print(f"| {name} | {form} | {way} | {first:.0f} | {held_back:.0f} | {cpu:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

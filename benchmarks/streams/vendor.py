@@ -1,0 +1,35 @@
+"""The simulator, speaking in tones, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from steadyvoice.simulator import Simulator
+
+
+@contextmanager
+def vendor(**settings: Any) -> Iterator[str]:
+    """Run it, and give its URL."""
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_serve, args=(theirs, settings), daemon=True)
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send("enough")
+        process.join()
+
+
+def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
+    asyncio.run(_until_told(pipe, settings))
+
+
+async def _until_told(pipe: Connection, settings: dict[str, Any]) -> None:
+    async with Simulator(voice="tones", concurrency=1000, **settings) as simulator:
+        pipe.send(simulator.url)
+        await asyncio.to_thread(pipe.recv)
