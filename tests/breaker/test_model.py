@@ -406,7 +406,7 @@ def _plainly(event: Event) -> tuple[object, ...]:
             return ("updated", event.at)
 
 
-TestLives = pytest.mark.timeout(3600 if DEEP else 120)(Lives.TestCase)
+TestLives = pytest.mark.timeout(3600 if DEEP else 300)(Lives.TestCase)
 TestLives.settings = settings(
     max_examples=16_000 if DEEP else 400,
     stateful_step_count=50,
