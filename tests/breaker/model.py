@@ -267,7 +267,7 @@ class Model:
             if calls >= 100 and not weight:
                 hundred, calls, failures = failures / calls, 0.0, 0.0
         if hundred is None:
-            return max(0.15, (failures + 3) / (calls + 20))
+            return max(0.05, (failures + 1) / (calls + 20))
         return (hundred * 100 + failures + 1) / (100 + calls + 2)
 
     def _broken_rule(self, now: float) -> Cause | None:

@@ -141,21 +141,21 @@ def test_a_simple_rule_that_cannot_work_is_refused(make: Any) -> None:
 
 # ---- what is normal
 
-WARY = CircuitBreakerConfig(failure_threshold=None, significance=1e-7, window_seconds=600)
+WARY = CircuitBreakerConfig(failure_threshold=None, significance=1e-8, window_seconds=600)
 
 
 def test_four_in_a_row_are_unlikely_where_none_failed_before() -> None:
     assert_opens_after(WARY, "S" * 100 + "FFFF", every=0.1)
 
 
-def test_nine_in_a_row_are_needed_while_nothing_is_known() -> None:
-    assert_opens_after(WARY, "F" * 9, every=0.1)
-    assert_opens_after(WARY, "S" * 99 + "F" * 9, every=0.1)
+def test_seven_in_a_row_are_needed_while_nothing_is_known() -> None:
+    assert_opens_after(WARY, "F" * 7, every=0.1)
+    assert_opens_after(WARY, "S" * 99 + "F" * 7, every=0.1)
 
 
 def test_a_provider_that_always_failed_now_and_then_is_given_more() -> None:
     usual = ("S" * 5 + "F") * 40
-    assert_opens_after(WARY, usual + "S" + "F" * 10, every=0.1)
+    assert_opens_after(WARY, usual + "S" + "F" * 11, every=0.1)
 
 
 def test_a_run_says_nothing_about_what_was_normal_before_it() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 MEMORY = 100  # calls that must have ended before anything is known; at least as many are remembered from then on
-UNKNOWN = 0.15  # the failure rate that is taken for normal until then, if not more is seen
+UNKNOWN = 0.05  # the failure rate that is taken for normal until then, if not more is seen
 FEW = 20  # calls that this guess weighs as much as
 
 

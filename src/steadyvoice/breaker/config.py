@@ -33,7 +33,7 @@ class CircuitBreakerConfig:
       (None: half the window, rounded up; five in a time window). None: no such rule.
     * `consecutive_failures`: so many failures in a row.
     * `significance`: so many failures in a row as would come by chance this rarely, at the failure rate of the last
-      calls before them; with 1e-7, four where none failed before, nine where 15 % did.
+      calls before them; with 1e-8, four where none failed before, ten where 15 % did, seven while that is unknown.
     * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
       over the window reaches the threshold (None: all of them).
     * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
@@ -105,17 +105,18 @@ class CircuitBreakerConfig:
 
     @classmethod
     def adaptive(cls) -> CircuitBreakerConfig:
-        """What we recommend: notice hanging calls, probe soon and gently, and longer apart while it stays bad.
+        """What we recommend: know what is normal, notice hanging calls, probe soon and gently.
 
-        An outage is overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 %
-        independent errors it stays closed: nine failures in a row come about once in four hundred hours there,
-        and 60 % of at least twenty calls in thousands.
+        Four failures in a row open the circuit of a provider that was nearly perfect until then. An outage is
+        overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 % independent
+        errors it stays closed: it takes ten in a row there, or eight when there were fewer errors lately, and one
+        of them comes about once in hundreds of hours.
         """
         return cls(
             failure_threshold=0.6,
             window_seconds=30,
             minimum_calls=20,
-            significance=1e-7,
+            significance=1e-8,
             hung_after=2,
             hung_factor=1.5,
             cooldown_period=2,

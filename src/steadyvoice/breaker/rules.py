@@ -156,8 +156,8 @@ class ConsecutiveFailures(Rule):
 class UnlikelyFailures(Rule):
     """So many failures in a row as would hardly come by chance, the provider being as it was before them.
 
-    `significance` is that chance: the failure rate before the run, to the power of its length. With 1e-7, four
-    failures in a row open the circuit of a provider that is nearly perfect, and nine that of one that fails three
+    `significance` is that chance: the failure rate before the run, to the power of its length. With 1e-8, four
+    failures in a row open the circuit of a provider that is nearly perfect, and ten that of one that fails three
     calls in twenty.
     """
 

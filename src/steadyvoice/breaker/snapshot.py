@@ -43,7 +43,7 @@ class Snapshot:
     `calls`, `failures` (a sum of weights) and `failure_rate` are those in the window now, calls that hang
     included; while open, the window is the one that opened it. `retry_after` in seconds is None unless open, and
     0 when the next caller would be a probe. `in_flight` is None where nobody counts. `window_size` is None for a
-    time window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.15 or more
+    time window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.05 or more
     while few are known; it is learnt only where `significance` asks for it. `admitted_share` is how many of the
     calls are let through: less than 1 while `ramp_up` lasts, 0 where none is.
     """
