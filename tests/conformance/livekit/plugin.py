@@ -38,7 +38,8 @@ async def main() -> None:
 
 async def tell(act: Awaitable[Any]) -> dict[str, Any]:
     try:
-        return {"value": await act}
+        async with asyncio.timeout(20):
+            return {"value": await act}
     except Exception as error:
         return {"error": {"class": type(error).__name__, "status": getattr(error, "status_code", None)}}
 
