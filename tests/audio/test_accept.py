@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +123,13 @@ def test_a_container_is_not_taken_for_samples(name: str, sent: str) -> None:
 
     assert isinstance(verdict, OtherAudio)
     assert "where bare samples were promised" in verdict.reason
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_compressed_data_is_not_taken_for_audio_of_any_kind(name: str) -> None:
+    verdict = look(gzip.compress(in_format(name, 0.1)), "audio/mpeg", name)
+
+    assert verdict == NotAudio("compressed data that does not say so")
 
 
 def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:

@@ -54,6 +54,8 @@ def first_look(head: bytes, content_type: str | None, format: AudioFormat) -> Ve
         return NotAudio(f"{refused} (content type {media})")
     if not head:
         return NeedMore()
+    if head.startswith(_GZIP):
+        return NotAudio("compressed data that does not say so")
     if format.codec in _BARE:
         return _look_at_samples(head, media)
     return _look_at_container(head, format)
@@ -92,6 +94,8 @@ _REFUSED_TYPES = {
     "application/xml": "XML",
     "text/xml": "XML",
 }
+
+_GZIP = b"\x1f\x8b\x08"  # RFC 1952; as samples, these would be a loud noise out of nothing
 
 _BARE = (Codec.PCM, Codec.ULAW, Codec.ALAW)
 

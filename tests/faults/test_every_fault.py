@@ -1,0 +1,88 @@
+"""Whatever a vendor does, four things hold; and docs/faults.md tells what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from steadyvoice import TTSError
+from steadyvoice.simulator.acts import ACTS, Door, Gzip, OddSplits, SlowAccept, SlowFirstByte, name_of
+from steadyvoice.speech.taxonomy import TABLE
+
+from .bad_days import EVERY_DAY, LEFT_OUT, BadDay
+from .page import PAGE, written
+from .walk import DEADLINE, DOORS, TEXT, VENDOR, Fate, live_through_all
+from .walk import Door as Way
+
+pytestmark = pytest.mark.timeout(300)  # all of it is lived through in the first one
+
+ODD = (OddSplits(), Gzip(), SlowFirstByte(0.1), SlowAccept(0.1))
+
+CASES = [(day, door) for day in EVERY_DAY for door in DOORS]
+
+
+@pytest.fixture(scope="module")
+def fates() -> dict[tuple[BadDay, Way], Fate]:
+    """Every fault, at both doors."""
+    return {(fate.day, fate.door): fate for fate in asyncio.run(live_through_all(EVERY_DAY))}
+
+
+@pytest.fixture
+def fate(fates: dict[tuple[BadDay, Way], Fate], request: pytest.FixtureRequest) -> Fate:
+    return fates[request.param]
+
+
+every_fate = pytest.mark.parametrize("fate", CASES, indirect=True, ids=lambda case: f"{case[0]} {case[1]}")
+
+
+@every_fate
+def test_the_caller_gets_speech_silence_with_captions_or_a_typed_error(fate: Fate) -> None:
+    if fate.error:
+        assert isinstance(fate.error, TTSError)
+        assert fate.error.kind in TABLE
+        return
+    assert fate.account is not None
+    assert len(fate.audio) > 10_000, "five seconds of anything are more than that"
+    assert "wiser" in fate.account.captions()
+
+
+@every_fate
+def test_within_the_deadline(fate: Fate) -> None:
+    assert fate.took < DEADLINE
+
+
+@every_fate
+def test_the_circuit_counts_what_the_taxonomy_says(fate: Fate) -> None:
+    assert fate.counted == sum(TABLE[error.kind].counts for error in fate.failures)
+
+
+@every_fate
+def test_no_character_is_billed_twice(fate: Fate) -> None:
+    assert fate.charged <= len(TEXT)
+
+
+@every_fate
+def test_whoever_is_said_to_have_spoken_was_the_vendor_or_had_to_stand_in(fate: Fate) -> None:
+    if fate.account is not None and fate.account.outcome == "spoken":
+        assert fate.account.provider == VENDOR
+        assert not fate.failures
+    else:
+        assert fate.failures
+
+
+@pytest.mark.parametrize("way", DOORS)
+@pytest.mark.parametrize("day", [day for day in EVERY_DAY if day.act in ODD], ids=str)
+def test_what_only_looks_odd_is_heard_word_for_word(
+    fates: dict[tuple[BadDay, Way], Fate], day: BadDay, way: Way
+) -> None:
+    assert fates[day, way].words == TEXT.split()
+
+
+def test_every_fault_of_the_simulator_is_among_them() -> None:
+    assert {name_of(day.act) for day in EVERY_DAY} | set(LEFT_OUT) == set(ACTS)
+    assert all(ACTS[name].doors == {Door.WEBSOCKET} for name in LEFT_OUT)
+
+
+def test_the_page_tells_what_became_of_each(fates: dict[tuple[BadDay, Way], Fate]) -> None:
+    assert PAGE.read_text("utf-8") == written(list(fates.values())), "to write it anew: python -m tests.faults.page"
