@@ -34,12 +34,12 @@ This page is written by `python -m tests.faults.page`, and a test lives through 
 """
 
 AFTERWORD = """\
-Two things cannot be told from bytes. Raw samples do not say their rate, so a wrong one in PCM or μ-law is believed
-and plays at the wrong pitch (a WAV is asked of ElevenLabs as samples, too; Opus has but one rate). And an answer that
-ends properly, between two frames, after more than half of the usual length is taken for the whole.
+Where the vendor tells when each word is heard, as a stream asks it to, somebody else goes on behind the last whole word
+([how](resume.md)); `synthesize` has nobody listening yet, so its text is said again from the start.
 
-A stream that breaks off after something was heard is an error, for the words heard are not known
-([why](decisions/0005-half-an-utterance.md)).
+Raw samples do not say their rate, so a wrong one in PCM or μ-law is believed, and plays at the wrong pitch, unless
+it contradicts those times (a WAV is asked of ElevenLabs as samples, too; Opus has but one rate). And without
+times, an answer that ends properly after more than half of the usual length is taken for the whole.
 """
 
 _HEARD = {

@@ -35,7 +35,7 @@ TEXT = "The quick brown fox jumps over the lazy dog, and nobody who saw it is an
 VENDOR, LOCAL = "elevenlabs", "local"
 
 CLOCKS = TimeoutConfig(
-    connection_timeout=1.0, first_audio_timeout=1.5, stall_timeout=1.0, slow_timeout=0.75, total_timeout=4.0
+    connection_timeout=2.0, first_audio_timeout=3.0, stall_timeout=2.0, slow_timeout=0.75, total_timeout=6.0
 )
 DEADLINE = CLOCKS.total_timeout + LOCAL_GRACE
 NEVER_OPENS = CircuitBreakerConfig(window_size=100, minimum_calls=100)

@@ -74,6 +74,20 @@ async def test_words_that_nobody_heard_are_said_again_by_somebody_else(make_serv
     assert len(first.asked) == 1, "what is billed already is not asked of the same vendor again"
 
 
+async def test_an_error_that_comes_once_the_request_was_taken_is_not_answered_with_a_second_bill(
+    make_service: MakeService,
+) -> None:
+    first, second = Scripted([Say(then=DOWN)], name="first"), Scripted(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
+    assert speech.provider == "second"
+    assert len(first.asked) == 1
+
+
+async def test_a_local_voice_charges_nobody_and_gets_its_retry(make_service: MakeService) -> None:
+    first, second = Scripted([Say(then=DOWN), Say()], name="first", local=True), Scripted(name="second")
+    assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "first"
+
+
 async def test_half_an_utterance_is_never_a_success(make_service: MakeService) -> None:
     first, second = Scripted([Say(then=CUT)], name="first"), Scripted(name="second")
     heard: list[bytes] = []

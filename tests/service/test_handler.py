@@ -18,9 +18,8 @@ from steadyvoice import (
     TTSErrorState,
 )
 from steadyvoice.breaker import CircuitOpenError
-from steadyvoice.service.handler import Course
 from steadyvoice.service.retry import RetryBudget
-from steadyvoice.speech.errors import TTSBusyError, TTSCutError, TTSError, TTSServerError
+from steadyvoice.speech.errors import TTSBusyError, TTSError, TTSServerError
 
 from .conftest import BRIEF, loop_clock
 
@@ -43,14 +42,6 @@ class Operation:
 
 def guard(**retry: float) -> TTSErrorHandler:
     return TTSErrorHandler("vendor", BRIEF, RetryConfig(**retry), clock=loop_clock, rng=Random(1))  # type: ignore[arg-type]
-
-
-async def test_what_may_have_been_paid_for_is_not_forgotten_over_a_later_failure() -> None:
-    course = Course(guard())
-    for error, billed in ((TTSServerError("HTTP 503"), False), (TTSCutError("cut"), True), (TTSBusyError("429"), True)):
-        course.failed(error)
-        assert course.standing().billed is billed
-    assert not course.anew().standing().billed
 
 
 async def test_a_success_is_passed_through() -> None:

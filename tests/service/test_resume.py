@@ -63,6 +63,21 @@ def check(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
         assert stream.duration == pytest.approx(len(audio) / rate, abs=0.05)
 
 
+async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_not(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.3)], name="first"), Tonal([Fault("cut", 0.4)], name="second")
+    third = Tonal(name="third")
+    stream = make_service(first, second, third).stream(TEXT, format="pcm_8000")
+    check(stream, await heard(stream), TEXT)
+    assert [len(each.asked) for each in (first, second, third)] == [1, 1, 1]
+    assert [span.provider for span in stream.spoken.spans] == ["first", "second", "third"]
+
+
+async def test_with_nobody_else_left_whoever_charged_for_them_says_them_again(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.3)], name="first"), Tonal([Fault("cut", 0.4)], name="second")
+    stream = make_service(first, second, circuit=PATIENT).stream(TEXT, format="pcm_8000")
+    check(stream, await heard(stream), TEXT)
+
+
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "ulaw_8000", "mp3_44100_128", "mp3_22050_32", "opus"])
 @pytest.mark.parametrize("manner", ["cut", "stall", "drip", "truncate"])
 async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeService, name: str, manner: str) -> None:

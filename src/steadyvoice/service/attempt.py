@@ -56,6 +56,7 @@ class Call:
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
         self.accepted = Accepted()
+        self.taken = False  # by the vendor: from here on it may be billed
         self.first_audio: float | None = None
         self.waited = 0.0
         self._timeouts, self._clock = timeouts, clock
@@ -86,7 +87,7 @@ class Call:
         async with aclosing(source):
             while (event := await self._next(source)) is not None:
                 if isinstance(event, Accepted):
-                    self.accepted = event
+                    self.accepted, self.taken = event, True
                     continue
                 if event.alignment:
                     self._alignments.append((0.0, event.alignment))

@@ -16,6 +16,7 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
+from steadyvoice.speech.taxonomy import Billed
 from steadyvoice.speech.text import first_piece, first_sentences
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
@@ -39,6 +40,7 @@ class Part:
     offer: Offer
     course: Course
     believed: bool = True  # False: it promised times and sent none
+    paid_to: int = 0  # the characters before this may be on its bill, whoever says them in the end
 
     @property
     def name(self) -> str:
@@ -53,6 +55,14 @@ class Part:
     def timed(self) -> bool:
         """Whether it tells when each word is heard."""
         return self.offer.timed and self.believed
+
+    def owe(self, end: int, error: TTSError, *, taken: bool) -> None:
+        """Remember that it failed a piece that ends there, and may charge for it all the same.
+
+        An error in the middle of an answer has its usual meaning, but the request was `taken` by then.
+        """
+        if not self.speaker.provider.local and (taken or error.meaning.billed is not Billed.NO):
+            self.paid_to = max(self.paid_to, end)
 
     def learn(self, first_audio: float | None, error: Exception | None = None, *, probed: bool = False) -> None:
         """Remember how soon its first audio came, or that a probe was given up waiting for it."""

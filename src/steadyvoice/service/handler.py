@@ -22,7 +22,7 @@ from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
-from steadyvoice.speech.taxonomy import Billed, Scope
+from steadyvoice.speech.taxonomy import Scope
 
 T = TypeVar("T")
 
@@ -230,7 +230,6 @@ class Course:
         self.local = local
         self.tries = 0
         self.refused = False
-        self.billed = False  # one of the tries may have been charged for
         self.raised: Exception | None = None
         self.error: TTSError | None = None
         self._ready_at = 0.0
@@ -244,21 +243,23 @@ class Course:
             return
         self.raised, self.error = error, classified(error, self.handler.name)
         self.tries += 1
-        self.billed = self.billed or self.error.meaning.billed is not Billed.NO
         self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
 
     def anew(self) -> Course:
         """The same provider, for other words."""
         return Course(self.handler, local=self.local)
 
-    def standing(self, *, refused: bool = False) -> Standing:
-        """How it stands now; `refused` when it is known to be refused for other reasons."""
+    def standing(self, *, refused: bool = False, billed: bool = False) -> Standing:
+        """How it stands now; `refused` when it is known to be refused for other reasons.
+
+        `billed` tells that it may have charged for some of the words already.
+        """
         return Standing(
             refused=self.refused or refused,
             local=self.local,
             tries=self.tries,
             failure=self.error.meaning if self.error else None,
-            billed=self.billed,
+            billed=billed,
             ready_at=self._ready_at,
             affords_retry=self.handler.budget.affords_one,
             probe=self.handler.promptness.allowance if self.handler.probes else None,

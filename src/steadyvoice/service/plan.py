@@ -20,7 +20,7 @@ class Standing:
     local: bool = False
     tries: int = 0  # that failed
     failure: Meaning | None = None  # what the last of them means
-    billed: bool = False  # one of them may have been charged for
+    billed: bool = False  # it may have charged for some of these words already
     ready_at: float = 0.0  # when a pause before the next try ends
     affords_retry: bool = True  # its retry budget allows one
     probe: float | None = None  # it would be one: the seconds its first audio should come within
@@ -82,10 +82,10 @@ def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> b
 
 def _turn(standing: Standing) -> int:
     """First who was not asked yet or is worth one retry, then further retries, last whoever may have been paid."""
-    if standing.failure is None:
-        return 0
     if standing.billed:
         return 2
+    if standing.failure is None:
+        return 0
     return 0 if standing.tries < 2 and standing.failure.retry is not Retry.LAST else 1
 
 

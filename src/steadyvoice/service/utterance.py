@@ -133,7 +133,7 @@ class Utterance:
     def _next_step(self) -> Try | Wait | GiveUp:
         self._pass_over_the_refused()
         return next_step(
-            [_standing(part) for part in self._parts],
+            [_standing(part, self._begin) for part in self._parts],
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
@@ -188,8 +188,10 @@ class Utterance:
             self._tell_muted(False)
             yield rest
         part.learn(call.first_audio, failure, probed=step.first_audio is not None)
-        self._note(part, call, at, classified(failure, part.name) if failure else None, delivery)
-        if failure:
+        told = classified(failure, part.name) if failure else None
+        self._note(part, call, at, told, delivery)
+        if failure and told:
+            part.owe(self._begin + len(piece.text), told, taken=call.taken)
             self._failed(part, failure, delivery)
         else:
             self._spoke(part, call, delivery.said)
@@ -315,8 +317,8 @@ def _bytes_ahead(format: AudioFormat) -> int:
     return round(AHEAD * (format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000)))
 
 
-def _standing(part: Part) -> Standing:
+def _standing(part: Part, begin: int) -> Standing:
     handler = part.speaker.handler
     # A busy vendor's own hold is no refusal to who is waiting for it to end.
     refused = handler.circuit_refuses() if part.course.tries else handler.refuses(part.offer)
-    return part.course.standing(refused=refused)
+    return part.course.standing(refused=refused, billed=part.paid_to > begin)
