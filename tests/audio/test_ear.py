@@ -62,6 +62,11 @@ def test_telephone_samples_are_quiet_where_they_decode_to_little(name: str, code
     assert sounds([Frame(bytes([code]), 1, Coding(codec, 8000))]) == (level > QUIET)
 
 
+def test_silence_ends_above_the_faintest_noise() -> None:
+    assert not heard(array("h", [QUIET, -QUIET]).tobytes(), "pcm_24000")
+    assert heard(array("h", [0, -QUIET - 1]).tobytes(), "pcm_24000")
+
+
 def test_half_a_sample_is_none() -> None:
     assert not sounds([Frame(b"\x01\x00\x7f", 1, Coding("pcm_s16le", 8000))])
     assert loudest(b"", PCM) == 0

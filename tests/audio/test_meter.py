@@ -127,6 +127,13 @@ def test_another_rate_than_promised_is_told(name: str) -> None:
     assert meter.broken_promise == f"audio of 16000 Hz, where {name} was promised"
 
 
+def test_half_the_rate_is_no_excuse_for_others() -> None:
+    meter = Meter(AudioFormat.parse("mp3_44100_128"))
+    meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.MP3, 22050, 64)))
+
+    assert meter.broken_promise == "audio of 22050 Hz, where mp3_44100_128 was promised"
+
+
 def test_aac_may_be_written_with_half_its_rate() -> None:
     meter = Meter(AudioFormat.parse("aac_44100_128"))
     meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.AAC, 22050, 64)))

@@ -128,6 +128,15 @@ async def test_a_connection_the_vendor_closed_while_it_lay_idle_is_no_outage(
     assert await read(client) == b"two"
 
 
+async def test_noise_on_a_kept_connection_is_an_answer_and_not_a_stale_one(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(audio(b"one"))
+    vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+    await read(client)
+    with pytest.raises(speech.TTSNotAudioError, match="not HTTP"):
+        await read(client)
+
+
 async def test_a_kept_connection_that_breaks_late_broke_under_the_vendors_hands(vendor: Vendor) -> None:
     client = HttpClient("vendor", vendor.url, refused, headers={}, stale_within=-1.0)
     vendor.will(audio(b"one"))
