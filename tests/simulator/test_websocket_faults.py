@@ -145,6 +145,13 @@ async def test_the_other_spelling(sim: Simulator) -> None:
     assert heard.messages[-1] == {"is_final": True, "context_id": "a"}
 
 
+async def test_both_spellings_at_once(sim: Simulator) -> None:
+    said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
+    heard = await talk(sim, said, multi=True, fault="other-spelling;style=mixed")
+    assert heard.words("a") == ["Hi"]
+    assert heard.messages[-1] == {"isFinal": True, "context_id": "a"}
+
+
 async def test_absolute_times_count_from_the_beginning_of_the_text(sim: Simulator) -> None:
     said: Any = [BEGIN, {"text": "The first of them. ", "flush": True}, {"text": "The second. "}, END]
     relative, absolute = await talk(sim, said), await talk(sim, said, fault="absolute-times")

@@ -161,6 +161,13 @@ def test_the_documentation_spells_otherwise() -> None:
     assert json.loads(write_message(Final("a"), Spelling.DOCUMENTED)) == {"is_final": True, "context_id": "a"}
 
 
+def test_the_two_spellings_can_be_mixed() -> None:
+    told = json.loads(write_message(Sound(b"abc", TIMES, None, "a"), Spelling.MIXED))
+    assert told["context_id"] == "a"
+    assert told["alignment"]["charDurationsMs"] == [10, 90]
+    assert json.loads(write_message(Final("a"), Spelling.MIXED)) == {"isFinal": True, "context_id": "a"}
+
+
 def test_the_end_is_written_as_the_server_does() -> None:
     assert json.loads(write_message(Final("a"))) == {"isFinal": True, "contextId": "a"}
     assert json.loads(write_message(Final())) == {

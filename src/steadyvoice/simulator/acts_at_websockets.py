@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from steadyvoice.simulator.act import WEBSOCKET, Doors, FaultError, check_seconds
+
+SpellingStyle = Literal["documented", "mixed"]
+"""All in snake_case as the documentation's examples have it, or only `context_id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,16 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class OtherSpelling:
-    """Spell as the documentation's examples do: `is_final`, `context_id`, `charsDurationsMs`."""
+    """Spell as the documentation's examples do: `is_final`, `context_id`, `charsDurationsMs`; or mix the two spellings
+    as the multi-context websocket has been seen to do: `context_id` with `isFinal`.
+    """
 
     doors: ClassVar[Doors] = WEBSOCKET
+    style: SpellingStyle = "documented"
+
+    def __post_init__(self) -> None:
+        if self.style not in get_args(SpellingStyle):
+            raise FaultError(f"style: one of {', '.join(get_args(SpellingStyle))}, got {self.style!r}", "style")
 
 
 @dataclass(frozen=True, slots=True)

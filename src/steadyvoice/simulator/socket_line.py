@@ -41,7 +41,7 @@ class SocketLine:
         self._ledger = ledger
         self._heard = 0.0
         self._begun = False
-        self._spelling = Spelling.DOCUMENTED if isinstance(act, acts.OtherSpelling) else Spelling.USUAL
+        self._spelling = Spelling(act.style) if isinstance(act, acts.OtherSpelling) else Spelling.USUAL
 
     async def sound(self, sound: Sound, seconds: float) -> None:
         """Send some audio, `seconds` long. Raises HungUp when the fault is that it ends here."""

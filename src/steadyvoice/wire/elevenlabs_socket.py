@@ -120,10 +120,11 @@ def read_message(frame: str) -> ClientMessage:
 
 
 class Spelling(Enum):
-    """How the server spells its fields: as it does, or as the documentation's examples do. Clients should take both."""
+    """How the server spells its fields. Clients should take all of them: each has been seen."""
 
-    USUAL = "usual"
-    DOCUMENTED = "documented"
+    USUAL = "usual"  # contextId, isFinal, charDurationsMs: as the SDK has it
+    DOCUMENTED = "documented"  # context_id, is_final, charsDurationsMs: as the documentation's examples do
+    MIXED = "mixed"  # context_id with isFinal: what LiveKit met, https://github.com/livekit/agents/pull/5813
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +168,10 @@ def write_message(message: Sound | Final | Trouble, spelling: Spelling = Spellin
         case Final(context_id):
             told = {} if context_id is not None else {"audio": None, "alignment": None, "normalizedAlignment": None}
             final = True
-    usual = spelling is Spelling.USUAL
     if final or context_id is None:
-        told["isFinal" if usual else "is_final"] = final
+        told["is_final" if spelling is Spelling.DOCUMENTED else "isFinal"] = final
     if context_id is not None:
-        told["contextId" if usual else "context_id"] = context_id
+        told["contextId" if spelling is Spelling.USUAL else "context_id"] = context_id
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -183,7 +183,7 @@ def _written(alignment: Alignment | None, spelling: Spelling) -> dict[str, Any] 
     return {
         "chars": list(alignment.characters),
         "charStartTimesMs": starts,
-        "charDurationsMs" if spelling is Spelling.USUAL else "charsDurationsMs": [
+        "charsDurationsMs" if spelling is Spelling.DOCUMENTED else "charDurationsMs": [
             end - start for start, end in zip(starts, ends, strict=True)
         ],
     }
