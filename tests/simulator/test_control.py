@@ -34,7 +34,9 @@ async def test_a_fault_may_be_posted_as_it_stands_in_the_header(sim: Simulator, 
     assert list(sim.faults) == [Fault(acts.Stall(after=0.8))]
 
 
-@pytest.mark.parametrize("body", [b"", b"3", b"[3]", b'{"fault": "stal"}', b'["cut", "stal"]', b"{", b"null"])
+@pytest.mark.parametrize(
+    "body", [b"", b"3", b"[3]", b'{"fault": "stal"}', b'["cut", "stal"]', b"{", b"null", b"\xff\xfe"]
+)
 async def test_what_is_no_fault_changes_nothing(sim: Simulator, client: Client, body: bytes) -> None:
     sim.faults.set(acts.Empty())
     for method in ("POST", "PUT"):
@@ -73,3 +75,12 @@ async def test_a_header_with_a_mistake_is_told_so(sim: Simulator, client: Client
     assert seen.status == 400
     assert said in seen.json["error"]
     assert (sim.ledger[-1].ending, sim.ledger[-1].charged) == (Ending.REFUSED, 0)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/sim"), ("GET", "/sim/legder"), ("DELETE", "/sim/ledger")])
+async def test_a_wrong_door_names_the_right_ones(sim: Simulator, method: str, path: str) -> None:
+    for url in (sim.url, sim.control_url):
+        seen = await Client(url).ask(method, path)
+        assert seen.status == 404
+        assert f"no {method} {path} here: there are GET /sim/ledger, " in seen.json["error"]
+    assert len(sim.ledger) == 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from steadyvoice.simulator.acts import ACTS, Drip, FaultError, Gzip, Hang, Refuse, Stall
+from steadyvoice.simulator.acts import ACTS, Door, Drip, FaultError, Gzip, Hang, Refuse, Stall
 from steadyvoice.simulator.faults import Fault
 from steadyvoice.simulator.notation import parse_fault, read_fault, write_fault
 
@@ -19,7 +19,7 @@ CONDITIONS = st.fixed_dictionaries(
         "start": st.floats(0, 10),
         "end": st.floats(11, 20),
         "nth": st.integers(1, 9),
-        "times": st.integers(1, 9),
+        "times": st.integers(9, 20),
         "voice": st.text("abc", min_size=1),
         "endpoint": st.sampled_from(["*", "user", "text-to-speech/stream"]),
         "longer_than": st.integers(0, 99),
@@ -29,7 +29,9 @@ CONDITIONS = st.fixed_dictionaries(
 
 @given(st.sampled_from(sorted(ACTS)), CONDITIONS)
 def test_what_is_written_is_what_is_read(name: str, conditions: dict[str, Any]) -> None:
-    fault = Fault(ACTS[name](), **conditions)
+    kind = ACTS[name]
+    assume(Door.HTTP in kind.doors or not {"voice", "longer_than"} & conditions.keys())
+    fault = Fault(kind(), **conditions)
     told = write_fault(fault)
     assert read_fault(told) == fault
     assert parse_fault(";".join([told.pop("fault"), *(f"{key}={value}" for key, value in told.items())])) == fault

@@ -60,7 +60,7 @@ def test_an_empty_script_is_fair_weather() -> None:
         ('[[faults]]\nfault = "hang"\n[[faults]]\nfault = "stall"\nafter = -1', 5, "after: seconds"),
         ('[[faults]]\nafter = -1\nfault = "stall"', 2, "after: seconds"),
         ('[[faults]]\nfault = "hang"\nstart = 9\nend = 3', 4, "end: after the start"),
-        ('faults = [\n  {fault = "hang"},\n  {fault = "hang", nth = 0},\n]', 4, "nth: at least 1"),
+        ('faults = [\n  {fault = "hang"},\n  {fault = "hang", nth = 0},\n]', 3, "nth: at least 1"),
         ('[[faults]]\nfault = "refuse-connexion"', 2, "did you mean refuse-connection?"),
         ('[[faults]]\nfault = "refuse-connection"\nseconds = 0', 3, "seconds: more than 0"),
         ('[[faults]]\nfault = "slow-accept"\nseconds = -2', 3, "seconds: seconds, 0 or more"),
@@ -69,6 +69,11 @@ def test_an_empty_script_is_fair_weather() -> None:
         ('[[faults]]\nfault = "big-frame"\nbytes = 0', 3, "bytes: from 1"),
         ('[[faults]]\nfault = "half-open"\nafter = 1', 3, "unknown field of half-open"),
         ("tls = 1", 1, "tls: true or false"),
+        ('seed = 1\nkeys = [\n  "a",\n  "",\n]', 2, "keys: an empty key"),
+        ('[[faults]]\nfault = "cut"\nperiod = 5', 3, "period: needs an end"),
+        ('[[faults]]\nfault = "cut"\nnth = 5\ntimes = 2', 3, "nth: never comes"),
+        ('[[faults]]\nfault = "slow-accept"\nvoice = "x"', 3, "voice: a connection has none yet"),
+        ('[[faults]]\nfault = "restart"\nlonger_than = 5', 3, "longer_than: a connection has no text yet"),
         ('seed = 1\nkeys = ["""\nafter = -1\n"""]\n[[faults]]\nfault = "cut"\nafter = -1', 7, "after: seconds"),
     ],
 )
@@ -88,6 +93,8 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "day.toml"
     path.write_text(SCRIPT, "utf-8")
     assert load_script(path) == read_script(SCRIPT)
+    path.write_text(SCRIPT, "utf-8-sig")
+    assert load_script(path) == read_script(SCRIPT), "with a byte order mark, as Windows' editors write it"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ScriptError, match="not UTF-8 text"):
         load_script(path)

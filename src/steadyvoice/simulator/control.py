@@ -31,6 +31,7 @@ class Control:
             web.post(FAULTS_PATH, self._add),
             web.put(FAULTS_PATH, self._set),
             web.delete(FAULTS_PATH, self._clear),
+            web.route("*", "/sim{path:(/.*)?}", _nothing_here),
         ]
 
     async def _ledger(self, request: web.Request) -> web.Response:
@@ -51,13 +52,18 @@ class Control:
 
     async def _changed(self, request: web.Request, change: Callable[..., None]) -> web.Response:
         try:
-            change(*read_faults(await request.text()))
+            change(*read_faults((await request.read()).decode("utf-8", "replace")))
         except FaultError as error:
             return web.json_response({"error": str(error)}, status=422)
         return self._faults()
 
     def _faults(self) -> web.Response:
         return web.json_response({"faults": [write_fault(fault) for fault in self._vendor.faults]})
+
+
+async def _nothing_here(request: web.Request) -> web.Response:
+    there = f"GET {LEDGER_PATH}, and GET, POST, PUT and DELETE {FAULTS_PATH}"
+    return web.json_response({"error": f"no {request.method} {request.path} here: there are {there}"}, status=404)
 
 
 def read_faults(text: str) -> list[Fault]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
 
+from steadyvoice.simulator.act import CONNECTION
 from steadyvoice.simulator.acts import Act, Door, FaultError, name_of
 
 
@@ -49,6 +50,8 @@ class Fault:
             raise FaultError(f"start: seconds, 0 or more, got {self.start}", "start")
         if not self.end > self.start:
             raise FaultError(f"end: after the start at {self.start:g} s, got {self.end:g}", "end")
+        if self.period is not None and self.end == math.inf:
+            raise FaultError("period: needs an end, for what never ends does not come back", "period")
         if self.period is not None and not self.end <= self.period < math.inf:
             raise FaultError(f"period: at least the end at {self.end:g} s, got {self.period:g}", "period")
         for name in ("nth", "times"):
@@ -57,6 +60,16 @@ class Fault:
                 raise FaultError(f"{name}: at least 1, got {count}", name)
         if self.longer_than is not None and self.longer_than < 0:
             raise FaultError(f"longer_than: characters, 0 or more, got {self.longer_than}", "longer_than")
+        self._check_that_it_can_come()
+
+    def _check_that_it_can_come(self) -> None:
+        """Refuse conditions that no call will ever fulfil."""
+        if self.nth is not None and self.times is not None and self.nth > self.times:
+            raise FaultError(f"nth: never comes, for it is call {self.nth} of the first {self.times}", "nth")
+        if self.voice is not None and self.act.doors == CONNECTION:
+            raise FaultError(f"voice: a connection has none yet when {self.name} happens", "voice")
+        if self.longer_than is not None and Door.HTTP not in self.act.doors:
+            raise FaultError(f"longer_than: a connection has no text yet when {self.name} is chosen", "longer_than")
 
     @property
     def name(self) -> str:

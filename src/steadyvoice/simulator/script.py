@@ -41,7 +41,7 @@ class ScriptError(ValueError):
 def load_script(path: Path) -> Script:
     """Read a file. Raises ScriptError, and OSError when it cannot be opened."""
     try:
-        source = path.read_text("utf-8")
+        source = path.read_text("utf-8-sig")  # some editors put a mark before it
     except UnicodeDecodeError as error:
         raise ScriptError(f"{path}: not UTF-8 text: {error}") from error
     return read_script(source, str(path))
@@ -111,9 +111,14 @@ def _fault(table: Mapping[str, Any], index: int) -> Fault:
 
 
 def _line_of(path: tuple[str | int, ...], source: str) -> int:
-    """The first line with which the parser has seen it: right for every way of writing TOML there is."""
+    """The first line with which the parser has seen it: right for every way of writing TOML there is.
+
+    A list that goes on is closed behind the line.
+    """
     lines = source.splitlines()
-    return next((n for n in range(1, len(lines)) if _holds("\n".join(lines[:n]), path)), len(lines))
+    so_far = ("\n".join(lines[:n]) for n in range(1, len(lines)))
+    seen = (any(_holds(text + closed, path) for closed in ("", "]")) for text in so_far)
+    return next((n for n, there in enumerate(seen, start=1) if there), len(lines))
 
 
 def _holds(source: str, path: tuple[str | int, ...]) -> bool:
