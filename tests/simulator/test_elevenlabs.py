@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.simulator.elevenlabs import WRAPPINGS
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire.complaint import read_complaint
@@ -169,8 +169,9 @@ async def test_fastapis_own_shapes(client: Client) -> None:
 
 async def test_a_wait_can_be_named(client: Client) -> None:
     seen = await client.speak(fault="refuse;code=system_busy;retry_after=1.5")
-    assert (seen.status, seen.headers["retry-after"]) == (429, "1.5")
+    assert (seen.status, seen.headers["retry-after"]) == (429, "2"), "it has whole seconds only"
     assert "retry-after" not in (await client.speak(fault="refuse;code=system_busy")).headers
+    assert (await client.speak(fault="refuse;retry_after=2000000")).headers["retry-after"] == "2000000"
 
 
 async def test_a_code_of_openais_becomes_its_own(client: Client) -> None:
@@ -218,6 +219,35 @@ async def test_one_voice_can_be_asked_for_and_some_be_looked_for(sim: Simulator,
     assert [entry.endpoint for entry in sim.ledger] == ["voices"] * 4
 
 
-async def test_a_path_nobody_keeps(client: Client) -> None:
-    seen = await client.get("/v1/history")
+async def test_a_path_nobody_keeps(sim: Simulator) -> None:
+    seen = await Client(sim.url, {"xi-api-key": "any"}).get("/v1/history")
     assert (seen.status, seen.json) == (404, {"detail": "Not Found"})
+    assert (seen.headers["server"], len(seen.headers["request-id"])) == ("uvicorn", 20)
+    assert [(entry.endpoint, entry.status, entry.ending) for entry in sim.ledger] == [("history", 404, Ending.REFUSED)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", STREAM, "post"),
+        ("DELETE", "/v1/voices", "get"),
+        ("HEAD", "/v1/user", "get"),
+        ("POST", "/v1/models", "get"),
+    ],
+)
+async def test_a_method_nobody_takes(sim: Simulator, method: str, path: str, allowed: str) -> None:
+    seen = await Client(sim.url, {"xi-api-key": "any"}).ask(method, path)
+    assert (seen.status, seen.headers["allow"], seen.headers["server"]) == (405, allowed, "uvicorn")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_a_websocket_is_no_other_request_finds_anything(client: Client, method: str) -> None:
+    path = f"/v1/text-to-speech/{GEORGE}/stream-input"
+    seen = await Client(client.url, {"xi-api-key": "any"}).ask(method, path)
+    assert (seen.status, seen.json, seen.headers["server"]) == (404, {"detail": "Not Found"}, "uvicorn")
+
+
+async def test_every_answer_has_the_vendors_headers(client: Client) -> None:
+    for path in ("/v1/voices", "/v2/voices", f"/v1/voices/{GEORGE}", "/v1/user", "/v1/user/subscription"):
+        headers = (await client.get(path)).headers
+        assert (headers["server"], len(headers["request-id"])) == ("uvicorn", 20)

@@ -104,7 +104,7 @@ async def test_a_bare_status_gets_its_usual_words(client: Client, status: int, c
 
 async def test_a_wait_is_named_twice(client: Client) -> None:
     seen = await client.speak(OPENAI, fault="refuse;code=rate_limit_exceeded;retry_after=1.5")
-    assert (seen.headers["retry-after"], seen.headers["retry-after-ms"]) == ("1.5", "1500")
+    assert (seen.headers["retry-after"], seen.headers["retry-after-ms"]) == ("2", "1500")
 
 
 async def test_a_key_must_be_a_bearer_and_the_right_one() -> None:
@@ -118,3 +118,14 @@ async def test_whoever_brings_a_bearer_gets_openais_models(client: Client) -> No
     models = (await client.get("/v1/models")).json
     assert models["object"] == "list"
     assert "gpt-4o-mini-tts" in [model["id"] for model in models["data"]]
+
+
+async def test_a_path_or_method_that_is_not_its_own(sim: Simulator) -> None:
+    client = Client(sim.url, {"authorization": "Bearer any"})
+    lost = await client.get("/v1/files")
+    assert (lost.status, lost.json["error"]["message"]) == (404, "Invalid URL (GET /v1/files)")
+    assert len(lost.headers["x-request-id"]) == 20
+    wrong = await Client(sim.url, {}).get(OPENAI)
+    assert (wrong.status, wrong.headers["allow"]) == (405, "post")
+    assert wrong.json["error"]["code"] == "method_not_supported"
+    assert [entry.endpoint for entry in sim.ledger] == ["files", "audio/speech"]

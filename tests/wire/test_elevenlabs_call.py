@@ -145,7 +145,19 @@ def test_hints_that_a_model_refuses_are_left_out() -> None:
         ({}, b'{"text": "Hi", "seed": -1}', ("body", "seed")),
         ({}, b'{"text": "Hi", "seed": true}', ("body", "seed")),
         ({}, b'{"text": "Hi", "voice_settings": "loud"}', ("body", "voice_settings")),
+        ({}, b'{"text": "Hi", "apply_text_normalization": "maybe"}', ("body", "apply_text_normalization")),
+        ({}, b'{"text": "Hi", "apply_text_normalization": []}', ("body", "apply_text_normalization")),
+        ({}, b'{"text": "Hi", "previous_request_ids": ["a", "b", "c", "d"]}', ("body", "previous_request_ids")),
+        ({}, b'{"text": "Hi", "previous_request_ids": "abc"}', ("body", "previous_request_ids")),
+        ({}, b'{"text": "Hi", "next_request_ids": [1]}', ("body", "next_request_ids")),
+        (
+            {},
+            b'{"text": "Hi", "pronunciation_dictionary_locators": ["a"]}',
+            ("body", "pronunciation_dictionary_locators"),
+        ),
         ({"output_format": "mp3"}, b'{"text": "Hi"}', ("query", "output_format")),
+        ({"enable_logging": "perhaps"}, b'{"text": "Hi"}', ("query", "enable_logging")),
+        ({"optimize_streaming_latency": "5"}, b'{"text": "Hi"}', ("query", "optimize_streaming_latency")),
     ],
 )
 def test_a_request_that_makes_no_sense_says_where(query: dict[str, str], body: bytes, where: tuple[str, ...]) -> None:
@@ -156,8 +168,26 @@ def test_a_request_that_makes_no_sense_says_where(query: dict[str, str], body: b
     assert where[-1] in str(refused.value)
 
 
+def test_what_stands_beside_the_text_may_be_there() -> None:
+    hints: dict[str, Any] = {
+        "apply_text_normalization": "off",
+        "previous_request_ids": ["a", "b", "c"],
+        "next_request_ids": None,
+        "pronunciation_dictionary_locators": [{"pronunciation_dictionary_id": "p", "version_id": "v"}],
+        "a_field_of_tomorrow": {},
+    }
+    query = {"enable_logging": "False", "optimize_streaming_latency": "4"}
+    read = read_call(query, json.dumps({"text": "Hi", **hints}).encode())
+    assert (read.settings, read.query) == (hints, query)
+
+
 def test_a_text_left_out_is_told_from_one_that_is_no_text() -> None:
-    for body, kind in ((b"{}", "missing"), (b'{"text": 5}', "string_type"), (b'{"text": ""}', "string_too_short")):
+    for body, kind in (
+        (b"", "missing"),
+        (b"{}", "missing"),
+        (b'{"text": 5}', "string_type"),
+        (b'{"text": ""}', "string_too_short"),
+    ):
         with pytest.raises(UnreadableRequestError) as refused:
             read_call({}, body)
         assert refused.value.issues[0].type == kind

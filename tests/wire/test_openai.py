@@ -130,6 +130,7 @@ def test_no_waiting_helps_against_an_empty_purse() -> None:
         (400, error_body("m", type="t", param="input"), speech.TTSBadRequestError),
         (404, error_body("no such model", type="t"), speech.TTSModelUnknownError),
         (404, {"detail": "Not Found"}, speech.TTSNotAudioError),
+        (404, error_body("Invalid URL (POST /audio/speech)", type="t"), speech.TTSNotAudioError),
         (429, {"error": {"message": "m", "type": "None", "param": "None", "code": "429"}}, speech.TTSBusyError),
         (503, error_body("m", type="t", code="brand_new"), speech.TTSServerError),
     ],

@@ -31,7 +31,7 @@ class Refuse:
     code: str | None = None
     status: int | None = None
     form: ErrorForm | None = None  # ElevenLabs' only; None is the simulator's own setting
-    retry_after: float | None = None  # seconds, for the Retry-After header
+    retry_after: float | None = None  # seconds; Retry-After rounds them up, OpenAI's retry-after-ms has them exactly
     message: str | None = None
 
     def __post_init__(self) -> None:

@@ -20,10 +20,14 @@ from steadyvoice.wire import elevenlabs as elevenlabs_wire
 from steadyvoice.wire import elevenlabs_account, elevenlabs_models
 from steadyvoice.wire import openai as openai_wire
 from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs_socket import SocketForm
 from steadyvoice.wire.issues import UnreadableRequestError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Document = Callable[[web.Request], Any]
+
+_SOCKETS = tuple(form.value for form in SocketForm)
+_LONGEST_ENDPOINT = 100  # characters of a path that is not ours, in the ledger
 
 
 class Doors:
@@ -51,7 +55,7 @@ class Doors:
             *lists,
             web.post(openai_wire.SPEECH_PATH, self._speak_openai),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
-            web.route("*", "/{path:.*}", _nobody),
+            web.route("*", "/{path:.*}", self._nobody),
         ]
 
     async def _speak(self, form: Form, request: web.Request) -> web.StreamResponse:
@@ -83,13 +87,13 @@ class Doors:
     async def _list(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def answer(visit: Visit) -> Answer:
             visit.befall(Call(endpoint))
-            return json_answer(document(request))
+            return json_answer(document(request), headers=elevenlabs.every_answer(visit.request_id))
 
         return await Visit(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(answer)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         """One path, two vendors: who comes with a Bearer token means OpenAI's."""
-        if not request.headers.get("authorization", "").lower().startswith("bearer "):
+        if not _brings_bearer(request):
             return await self._list("models", self._elevenlabs_models, request)
 
         async def answer(visit: Visit) -> Answer:
@@ -98,6 +102,13 @@ class Doors:
             return json_answer(openai_wire.models_body(names), headers=self._vendor.openai.headers(visit.request_id))
 
         return await Visit(self._vendor, request, self._vendor.openai, "models").serve(answer)
+
+    async def _nobody(self, request: web.Request) -> web.StreamResponse:
+        """Whose path it would be is told by what the client brings."""
+        openais = _brings_bearer(request) or request.path.startswith("/v1/audio/")
+        dialect = self._vendor.openai if openais else self._vendor.elevenlabs
+        visit = Visit(self._vendor, request, dialect, request.path.removeprefix("/v1/")[:_LONGEST_ENDPOINT])
+        return await visit.serve_nobody(await _methods_of(request))
 
     @property
     def _subscription(self) -> elevenlabs_account.Subscription:
@@ -140,6 +151,12 @@ def _call(order: Order) -> Call:
     return Call(order.endpoint, order.voice, len(order.text))
 
 
-async def _nobody(request: web.Request) -> web.StreamResponse:
-    websocket = request.headers.get("upgrade", "").lower() == "websocket"  # to which ElevenLabs says 403
-    return web.json_response({"detail": "Not Found"}, status=403 if websocket else 404)
+def _brings_bearer(request: web.Request) -> bool:
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
+
+
+async def _methods_of(request: web.Request) -> set[str]:
+    """The methods with which the request's path would lead somewhere."""
+    http = [each for each in request.app.router.resources() if not each.canonical.endswith(_SOCKETS)]
+    found = [await resource.resolve(request) for resource in http]
+    return {method for _, methods in found for method in methods} - {"*"}  # which is our own door for what is left

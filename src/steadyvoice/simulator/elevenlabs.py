@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from steadyvoice.simulator.answer import Answer, json_answer
 from steadyvoice.simulator.order import Order, Wrapping
-from steadyvoice.simulator.refusal import Refusal, RefusedError
+from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire import elevenlabs, elevenlabs_errors, elevenlabs_models, elevenlabs_socket, openai_errors
@@ -77,15 +77,22 @@ class ElevenLabsDialect:
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
         """What comes with every success."""
         receipt = elevenlabs.Receipt(request_id, cost, current, maximum)
-        return {**receipt.headers(), "history-item-id": request_id[::-1], **_every_answer(request_id)}
+        return {**receipt.headers(), "history-item-id": request_id[::-1], **every_answer(request_id)}
 
     def refusal(self, refusal: Refusal, request_id: str) -> Answer:
         """Put a refusal in ElevenLabs' words, in the form that it or the settings ask for."""
         status, document = self._complaint(refusal, request_id)
-        headers = _every_answer(request_id)
+        headers = every_answer(request_id)
         if refusal.retry_after is not None:
-            headers["retry-after"] = f"{refusal.retry_after:g}"
+            headers["retry-after"] = whole_seconds(refusal.retry_after)
         return json_answer(document, status=status, headers=headers)
+
+    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> Answer:
+        """Answer for a path that nobody keeps, or not with this method: in FastAPI's words."""
+        if allowed:
+            headers = {**every_answer(request_id), "allow": ", ".join(sorted(allowed))}
+            return json_answer({"detail": "Method Not Allowed"}, status=405, headers=headers)
+        return json_answer({"detail": "Not Found"}, status=404, headers=every_answer(request_id))
 
     def trouble(self, refusal: Refusal) -> Trouble:
         """Put a refusal in the words of the websockets."""
@@ -153,11 +160,6 @@ def unknown_voice(voice: str) -> Refusal:
     return Refusal("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
 
 
-def unknown_path(request_id: str) -> Answer:
-    """Answer for a path that nobody keeps."""
-    return json_answer({"detail": "Not Found"}, status=404, headers=_every_answer(request_id))
-
-
 _LEGACY = {"concurrent_limit_exceeded": "too_many_concurrent_requests", "rate_limit_exceeded": "system_busy"}
 
 _OF_STATUS = {
@@ -201,8 +203,8 @@ def checked_voice_settings(told: Mapping[str, Any]) -> float:
     return 1.0 if speed is None else float(speed)
 
 
-def _every_answer(request_id: str) -> dict[str, str]:
-    """Seen on answers of all kinds, errors too."""
+def every_answer(request_id: str) -> dict[str, str]:
+    """Headers seen on answers of all kinds, errors too."""
     return {
         "server": "uvicorn",
         "request-id": request_id,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from steadyvoice.simulator.answer import Answer, json_answer
 from steadyvoice.simulator.order import Order, Wrapping
-from steadyvoice.simulator.refusal import Refusal, RefusedError
+from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.errors import TTSBusyError, TTSConcurrencyError, TTSError
 from steadyvoice.wire import elevenlabs_errors, openai, openai_errors
@@ -61,16 +61,28 @@ class OpenAIDialect:
 
     def headers(self, request_id: str) -> dict[str, str]:
         """What comes with every answer."""
-        return {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
+        told = {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
+        return {**told, "server": "cloudflare"}
 
     def refusal(self, refusal: Refusal, request_id: str) -> Answer:
         """Put a refusal in OpenAI's words."""
         status, document = _complaint(refusal)
         headers = self.headers(request_id)
         if refusal.retry_after is not None:
-            headers["retry-after"] = f"{refusal.retry_after:g}"
-            headers["retry-after-ms"] = f"{refusal.retry_after * 1000:g}"
+            headers["retry-after"] = whole_seconds(refusal.retry_after)
+            headers["retry-after-ms"] = str(round(refusal.retry_after * 1000))
         return json_answer(document, status=status, headers=headers)
+
+    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> Answer:
+        """Answer for a path that nobody keeps, or not with this method."""
+        status, code, message = 404, None, f"Invalid URL ({method} {path})"
+        headers = self.headers(request_id)
+        if allowed:
+            status, code = 405, "method_not_supported"
+            message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+            headers["allow"] = ", ".join(sorted(allowed))
+        body = openai_errors.error_body(message, type="invalid_request_error", code=code)
+        return json_answer(body, status=status, headers=headers)
 
     def error_line(self, code: str) -> bytes:
         """Write an error where an event belongs."""

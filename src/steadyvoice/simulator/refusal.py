@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,3 +36,8 @@ class RefusedError(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal)
         self.refusal = refusal
+
+
+def whole_seconds(wait: float) -> str:
+    """Write a Retry-After in whole seconds, never too few. RFC 9110, 10.2.3, knows no others, and clients read none."""
+    return str(math.ceil(wait))

@@ -49,7 +49,8 @@ class SocketDoors:
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_PATIENCE)
         socket.headers["request-id"] = entry.request_id or ""
         if not socket.can_prepare(request):
-            return await self._turned_away(request, entry, json_answer({"detail": "Not Found"}, status=404))
+            answer = self._vendor.elevenlabs.nobody(request.method, request.path, (), entry.request_id or "")
+            return await self._turned_away(request, entry, answer)
         try:
             act = self._act(request, entry)
         except FaultError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Protocol
@@ -33,6 +33,10 @@ class Dialect(Protocol):
         """Put a refusal in the vendor's words."""
         ...
 
+    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> Answer:
+        """Say that nobody keeps this path; if some methods are `allowed` there, that this one is not."""
+        ...
+
     def error_line(self, code: str) -> bytes:
         """Write an error that comes in the middle of a body."""
         ...
@@ -59,6 +63,16 @@ class Visit:
             async with self._stack:
                 ending = await self._answered(make)
                 self._vendor.ledger.end(self._entry, ending)
+        return self._line.response
+
+    async def serve_nobody(self, allowed: Collection[str]) -> web.StreamResponse:
+        """Say that nobody is here. That takes no key, and no fault befalls it."""
+        request = self.request
+        answer = self._dialect.nobody(request.method, request.path, allowed, self.request_id)
+        if request.headers.get("upgrade", "").lower() == "websocket":  # ElevenLabs lets nobody in with a 403
+            answer = replace(answer, status=403)
+        with self._vendor.ledger.witnessed(self._entry):
+            self._vendor.ledger.end(self._entry, await self._refused(answer))
         return self._line.response
 
     def befall(self, call: Call) -> None:

@@ -16,9 +16,10 @@ from urllib.parse import quote
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.complaint import header, one_line
+from steadyvoice.wire.elevenlabs_hints import MOST_IDS, issues_of_hints
 from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
 from steadyvoice.wire.fields import ELEVENLABS_QUERY, OPENAI_BODY, own_options
-from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document, string_expected
+from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document
 
 BASE_URL = "https://api.elevenlabs.io"
 KEY_HEADER = "xi-api-key"
@@ -108,7 +109,7 @@ def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) ->
     text = document.pop("text", None)
     model_id = document.pop("model_id", None)
     output_format = query.get("output_format", DEFAULT_FORMAT)
-    issues = [*issues_of_text("text", text), *_issues_of_hints({**document, "model_id": model_id})]
+    issues = [*issues_of_text("text", text), *issues_of_hints({**document, "model_id": model_id}, query)]
     if output_format not in form.formats:
         expected = ", ".join(form.formats)
         issues.append(Issue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format))
@@ -176,9 +177,6 @@ _HINTS = {
 }
 
 
-_MOST_IDS = 3  # and none of requests that were not logged
-
-
 def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
     facts = model_facts(model_id)
     hints: dict[str, Any] = {"seed": request.seed}
@@ -186,27 +184,14 @@ def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
         hints["language_code"] = request.language.partition("-")[0].lower()  # "de-AT" is "de" to them
     if facts.takes_context:
         hints |= {"previous_text": request.previous_text, "next_text": request.next_text}
+        # A request that is not logged has no id to go by.
         if request.previous_request_ids and str(request.options.get("enable_logging", True)).lower() != "false":
-            hints["previous_request_ids"] = list(request.previous_request_ids[-_MOST_IDS:])
+            hints["previous_request_ids"] = list(request.previous_request_ids[-MOST_IDS:])
     return {name: value for name, value in hints.items() if value is not None}
 
 
 def _flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _issues_of_hints(document: Mapping[str, Any]) -> list[Issue]:
-    strings = ("model_id", "language_code", "previous_text", "next_text")
-    issues = [
-        string_expected(name, document[name]) for name in strings if not isinstance(document.get(name), str | None)
-    ]
-    seed = document.get("seed")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32):
-        issues.append(Issue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed))
-    settings = document.get("voice_settings")
-    if not isinstance(settings, dict | None):
-        issues.append(Issue("dict_type", ("body", "voice_settings"), "Input should be an object", settings))
-    return issues
 
 
 def _plain(amount: float | None) -> str | None:

@@ -28,6 +28,8 @@ class UnreadableRequestError(ValueError):
 
 def read_document(body: bytes) -> dict[str, Any]:
     """Read the JSON object that a request's body is. Raises UnreadableRequestError."""
+    if not body:
+        raise UnreadableRequestError([Issue("missing", ("body",), "Field required")])
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -68,7 +68,8 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     about = complaint.param or (quoted.group(1) if quoted else "")
     if status in (400, 404, 422) and about in _FIELDS:
         return _FIELDS[about]
-    if status == 404 and complaint.spoken:  # the path names nothing, so it is the model
+    wrong_address = complaint.message.startswith("Invalid URL")  # OpenAI's words for a path that it does not have
+    if status == 404 and complaint.spoken and not wrong_address:  # the path names nothing, so it is the model
         return speech.TTSModelUnknownError
     return by_status(status)
 
