@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from io import BytesIO
 
 import av
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, AudioFormat
 from steadyvoice.speech.format import FORMAT_NAMES, Codec
+from steadyvoice.speech.request import OnMidstream
 from steadyvoice.speech.text import cleaned
 
 from .conftest import MakeService
-from .scripted import RATE, Say, Scripted, pcm
+from .scripted import RATE, Say, Scripted, Send, pcm
 
 pytestmark = pytest.mark.looptime
 
@@ -41,6 +43,15 @@ async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeServi
     assert speech.alignment.text == cleaned(TALE)
     assert list(speech.alignment.starts) == sorted(speech.alignment.starts)
     assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
+
+
+async def test_half_a_sample_at_the_end_of_a_piece_shifts_nothing(make_service: MakeService) -> None:
+    vendor = Scripted([Send(pcm(3.0) + b"\x07")], max_characters=40)
+    ways: tuple[OnMidstream, ...] = ("error", "resume")
+    for on_midstream in ways:
+        stream = make_service(vendor).stream(TALE, format="pcm_8000", on_midstream=on_midstream)
+        samples = array("h", b"".join([chunk async for chunk in stream]))
+        assert set(samples) <= {1000, 7}
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

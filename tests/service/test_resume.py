@@ -29,9 +29,10 @@ from steadyvoice.audio.tones import tones
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.speech.errors import TTSServerError
 from steadyvoice.speech.request import OnMidstream
+from steadyvoice.speech.taxonomy import Kind
 
 from .conftest import MakeService, loop_clock
-from .scripted import Scripted
+from .scripted import Say, Scripted
 from .tonal import Fault, Tonal
 
 pytestmark = pytest.mark.looptime
@@ -195,6 +196,28 @@ async def test_without_times_a_sentence_is_held_back_and_the_account_says_how_lo
     await heard(stream)
     said = stream.spoken.spans[0].stop
     assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.62, 0.78])
+async def test_a_sentence_that_ends_early_is_said_again_by_somebody_else(
+    make_service: MakeService, share: float
+) -> None:
+    """Nothing tells but its length, and that it ends in the middle of a sound."""
+    first, second = Tonal([Fault("truncate", share)], name="first", timed=False), Tonal(name="second")
+    stream = make_service(first, second).stream(TALE, format="pcm_8000")
+    check(stream, await heard(stream), TALE)
+    assert stream.provider == "second"
+    assert stream.attempts[0].error is not None
+    assert stream.attempts[0].error.kind is Kind.TOO_SHORT
+
+
+async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as_long_as_usual(
+    make_service: MakeService,
+) -> None:
+    vendor = Scripted([Say()])  # a square wave to its very end
+    stream = make_service(vendor).stream(TALE, format="pcm_8000")
+    await heard(stream)
+    assert stream.outcome == "spoken"
 
 
 async def test_who_wants_the_whole_pays_nothing(make_service: MakeService) -> None:

@@ -7,16 +7,22 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from steadyvoice.speech.format import AudioFormat
+
+AHEAD = 3.0
+"""Seconds of audio that are fetched before the listener asks for them."""
+
 
 class Ahead:
-    """Runs a source in a task of its own until so many bytes wait to be heard; it goes on when there is room.
+    """Runs a source in a task of its own until some seconds of audio wait to be heard; it goes on when there is room.
 
-    At most one chunk more than `most` bytes is held. Nothing runs before the first chunk is asked for. A listener who
+    At most one chunk more than that is held. Nothing runs before the first chunk is asked for. A listener who
     leaves ends the source at once.
     """
 
-    def __init__(self, source: AsyncGenerator[bytes, None], most: int) -> None:
-        self._source, self._most = source, most
+    def __init__(self, source: AsyncGenerator[bytes, None], format: AudioFormat) -> None:
+        self._source = source
+        self._most = AHEAD * (format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000))
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._over = False

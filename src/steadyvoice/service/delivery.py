@@ -19,7 +19,8 @@ UNTIMED = 30.0
 """Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
 
 _EXACT = 0.02  # seconds by which times may be longer than the audio
-_EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
+_NEVER = 0.6  # of the usual length: nobody speaks so fast
+_EARLY = 0.9  # of it: an end in the middle of a sound is no end before that
 _SHORT_TEXT = 40  # speakable characters
 
 
@@ -86,7 +87,7 @@ class Delivery:
                 self._note_heard(ready)
                 yield ready
         if self._usual is not None:
-            await asyncio.to_thread(self._check_end)
+            await asyncio.to_thread(self._check_end, self._usual)
         self.rest = pending + await output.run(output.end)
         if self._usual is not None:
             self._note_heard(self.rest)
@@ -142,19 +143,21 @@ class Delivery:
             self._ledger.take(alignment)
             self._taken += 1
 
-    def _check_end(self) -> None:
+    def _check_end(self, usual: float) -> None:
         """Raise if the audio ends before its words do, however properly it was ended."""
         self._learn_times()
         if self._ledger.timed:
             self._check_times()
-        elif self._cut_short and not self._output.ends_quietly():
-            raise self._too_short("the audio ends early, and in the middle of a sound")
+        elif speakable(self._call.request.text) >= _SHORT_TEXT:
+            self._check_length(usual)
 
-    @property
-    def _cut_short(self) -> bool:
-        """Whether it may be: where nothing tells of the words, by its length. Short texts take as long as they like."""
-        call = self._call
-        return speakable(call.request.text) >= _SHORT_TEXT and call.seconds < _EARLY * (self._usual or 0.0)
+    def _check_length(self, usual: float) -> None:
+        """Where nothing tells of the words, by its length. Short texts take as long as they like."""
+        seconds = self._call.seconds
+        if seconds < _NEVER * usual:
+            raise self._too_short(f"{seconds:.1f} s of audio, where {usual:.1f} s are usual")
+        if seconds < _EARLY * usual and not self._output.ends_quietly():
+            raise self._too_short(f"the audio ends after {seconds:.1f} s, in the middle of a sound")
 
     def _check_times(self) -> None:
         missing = self._ledger.shortfall(self._call.seconds, speed=self._call.request.speed)

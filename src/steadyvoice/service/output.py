@@ -50,6 +50,7 @@ class Output:
         self._reel: Reel | None = None
         self._fed = False  # something came, of this piece
         self._fresh = True  # nothing of this piece is out
+        self._torn = False  # what is out ends in half a sample
         self._voice: str | None = None
         self._gains: dict[str, float] = {}  # of the voices that were heard
         self._echo = Echo()
@@ -102,6 +103,9 @@ class Output:
         if self._reel and self._fed:
             self._reel.finish()
         data, self._reel = self.out(), None
+        if self._torn:  # half a sample would shift all that follow
+            data += b"\0"
+            self._torn = False
         return data
 
     def ends_quietly(self) -> bool:
@@ -113,7 +117,7 @@ class Output:
                 heard = self._echo.samples(self._rate, held, self._samples)
             case _:
                 heard = b""
-        return seam.ends_quietly(array("h", heard)[-round(_LAST_SOUNDS * self._rate) :], self._rate)
+        return seam.ends_quietly(_samples_of(heard)[-round(_LAST_SOUNDS * self._rate) :], self._rate)
 
     def drop(self) -> None:
         """The piece broke off before a word of it was out: it is forgotten."""
@@ -131,7 +135,7 @@ class Output:
             word, left = self._taken_over(reel, round(mark.end * self._rate))
             data += self._encode(word)
         else:
-            left = array("h", reel.held if isinstance(reel, SampleReel) else b"")
+            left = _samples_of(reel.held if isinstance(reel, SampleReel) else b"")
         left = left[:pause]
         self._pause = _Pause(left[: seam.quietest(left, self._rate)], pause)
         return data
@@ -182,7 +186,7 @@ class Output:
         if self._voice is None:
             return 1.0
         if self._voice not in self._gains:
-            heard = array("h", self._echo.samples(self._rate))
+            heard = _samples_of(self._echo.samples(self._rate))
             gain = seam.gain(seam.level(heard, self._rate), seam.level(self._first_sounds(samples), self._rate))
             self._gains[self._voice] = gain
         return self._gains[self._voice]
@@ -206,7 +210,7 @@ class Output:
         A new encoder takes over from the frame that is out last.
         """
         held, count = reel.held
-        decoded = array("h", bytes(2 * _CONTEXT) + self._echo.samples(self._rate, held, self.target))
+        decoded = _samples_of(bytes(2 * _CONTEXT) + self._echo.samples(self._rate, held, self.target))
         here = max(_CONTEXT, len(decoded) - count)
         self._encoder = encoder_of(self.target, after=decoded[here - _CONTEXT : here].tobytes())
         word = max(0, end - reel.gone)
@@ -215,6 +219,7 @@ class Output:
     def _note(self, format: AudioFormat, data: bytes) -> None:
         self.anything = True
         self._fresh = False
+        self._torn ^= format.codec is Codec.PCM and len(data) % 2 == 1
         if format.joinable:
             self._echo.add(format, data)
 
@@ -226,6 +231,10 @@ class Output:
     def _flush(self) -> bytes:
         encoder, self._encoder = self._encoder, None
         return encoder.finish() if encoder else b""
+
+
+def _samples_of(pcm: bytes) -> array[int]:
+    return array("h", pcm[: len(pcm) // 2 * 2])
 
 
 def exactly_sized(wav: bytes) -> bytes:

@@ -21,8 +21,9 @@ from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.spoken import Account, Speech
+from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
-from steadyvoice.service.utterance import Terms, Utterance
+from steadyvoice.service.utterance import Utterance
 from steadyvoice.service.wishes import Settings, Wishes, check_settings, check_wishes
 from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
 from steadyvoice.speech.format import AudioFormat, Codec

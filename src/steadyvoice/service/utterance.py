@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from steadyvoice.service.ahead import Ahead
@@ -19,7 +19,8 @@ from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.spoken import Attempt, Spoken
-from steadyvoice.service.timeouts import Patience, TimeoutConfig
+from steadyvoice.service.terms import Terms
+from steadyvoice.service.timeouts import Patience
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
@@ -32,26 +33,7 @@ from steadyvoice.speech.errors import (
     TTSTotalTimeoutError,
 )
 from steadyvoice.speech.format import AudioFormat, Codec
-from steadyvoice.speech.request import OnMidstream, SpeechRequest, VoiceSubstitution
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How an utterance may be spoken. `deadline` is the caller's own, in seconds; `hold` lets nothing be heard
-    before its piece is whole, which costs nothing to who wants the whole anyway.
-    """
-
-    timeouts: TimeoutConfig
-    muted: bool
-    on_midstream: OnMidstream
-    voice_substitution: VoiceSubstitution
-    max_attempts: int
-    deadline: float | None = None
-    hold: bool = False
-
-
-AHEAD = 3.0
-"""Seconds of audio that are fetched before the listener asks for them, while a text is spoken in pieces."""
+from steadyvoice.speech.request import SpeechRequest
 
 
 class Utterance:
@@ -84,7 +66,7 @@ class Utterance:
         self._patience = Patience(min(total, terms.deadline or total))
         first = self._parts[0]
         self._voice = first.voice
-        self._ahead = Ahead(self._speak(), _bytes_ahead(request.format)) if self._in_pieces(first) else None
+        self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.spoken = Spoken(first.name)
         self.format = request.format
 
@@ -311,10 +293,6 @@ class Utterance:
             yield data
         shift = self._output.shift
         self._said(None, Said(len(text), shift + seconds, Alignment.spread(text, seconds), shift))
-
-
-def _bytes_ahead(format: AudioFormat) -> int:
-    return round(AHEAD * (format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000)))
 
 
 def _standing(part: Part, begin: int) -> Standing:
