@@ -1,6 +1,6 @@
 """What does it cost that a stream can be resumed? Nobody breaks off here: the happy path, both ways, in one run.
 
-Run: `make bench`, or `python benchmarks/stream.py` where steadyvoice is installed. About two minutes.
+Run: `make bench`, or `python benchmarks/stream.py` where steadyvoice is installed. A minute or two.
 
 The vendor is the simulator, in a process of its own, sending four times as fast as the audio plays. "error" lets bytes
 pass; "resume" asks for times where there are any, and hands out whole words, or whole sentences. CPU is this process's.
@@ -26,7 +26,7 @@ TEXT = (
     "Behind the hill the river is still loud, and the bridge is wet. Tomorrow it will be dry again, if the wind holds."
 )
 FORMATS = ("pcm_24000", "mp3_44100_128", "opus_48000_64")
-ROUNDS = 15
+ROUNDS = 9
 Way = Literal["error", "resume"]
 
 

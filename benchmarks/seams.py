@@ -1,0 +1,160 @@
+"""What does a listener hear when a provider breaks off? Words lost, words said twice, and the pause at the seam.
+
+Run: `make bench`, or `python benchmarks/seams.py [CUTS]` where steadyvoice is installed: so many cuts (default 30) for
+each pair and format, some minutes. The vendors are the simulator's, over real sockets, speaking in tones that are read
+back; the first provider breaks off at a random instant, in a random way. Where it sends times, ends that look proper
+are among the ways; where it sends none, nobody could tell those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from steadyvoice import (
+    AsyncTTSService,
+    CircuitBreakerConfig,
+    ElevenLabs,
+    OpenAICompatible,
+    Provider,
+    RetryConfig,
+    TimeoutConfig,
+    Tone,
+)
+from steadyvoice.audio.listening import Heard, heard_in
+from steadyvoice.service.spoken import Spoken
+from steadyvoice.simulator import Fault, Simulator, acts
+
+TEXT = (
+    "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
+    "Behind the hill the river is still loud, and the bridge is wet."
+)
+SECONDS = 9.0  # that it takes, or nearly
+FORMATS = ("pcm_16000", "wav_24000", "mp3_44100_128")
+HASTY = TimeoutConfig(connection_timeout=2.0, read_timeout=1.0, total_timeout=6.0)
+QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
+PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=1000, minimum_calls=1000)
+
+Make = Callable[[str], Provider]
+
+
+@dataclass
+class Tally:
+    """What was heard, of one pair in one format."""
+
+    cuts: int = 0
+    seams: int = 0
+    lost: int = 0
+    repeated: int = 0
+    out_of_order: int = 0
+    gaps: list[float] = field(default_factory=list)  # milliseconds more than between the same words unbroken
+
+    def add(self, words: list[Heard], whole: list[Heard], spoken: Spoken) -> None:
+        """Compare a broken utterance with a whole one."""
+        said, wanted = [word.text for word in words], TEXT.split()
+        missing, extra = Counter(wanted) - Counter(said), Counter(said) - Counter(wanted)
+        self.cuts += 1
+        self.lost += sum(missing.values())
+        self.repeated += sum(extra.values())
+        if said != wanted:
+            self.out_of_order += not (missing or extra)
+            return
+        seams = [len(TEXT[: after.begin].split()) for after in spoken.spans[1:]]
+        self.seams += len(seams)
+        self.gaps += [1000 * (_gap(words, at) - _gap(whole, at)) for at in seams]
+
+
+def elevenlabs(url: str) -> Provider:
+    return ElevenLabs("sk_first", base_url=url)
+
+
+def another_account(url: str) -> Provider:
+    return ElevenLabs("sk_second", name="second", base_url=url, voices={"default": "21m00Tcm4TlvDq8ikWAM"})
+
+
+def openai(url: str) -> Provider:
+    return OpenAICompatible("sk_test", base_url=f"{url}/v1")
+
+
+def local(url: str) -> Provider:
+    return Tone(name="local")
+
+
+PAIRS: list[tuple[str, Make, Make, str]] = [
+    ("ElevenLabs, ElevenLabs", elevenlabs, another_account, "text-to-speech/*"),
+    ("ElevenLabs, OpenAI-compatible", elevenlabs, openai, "text-to-speech/*"),
+    ("ElevenLabs, local", elevenlabs, local, "text-to-speech/*"),
+    ("OpenAI-compatible, ElevenLabs", openai, elevenlabs, "audio/speech"),
+    ("OpenAI-compatible, local", openai, local, "audio/speech"),
+]
+
+
+def main() -> None:
+    cuts = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
+    print(f"{cuts} cuts for each row, in a text of {len(TEXT.split())} words\n")
+    print("| first, next | format | cuts | seams | words lost | said twice | disordered | added pause, ms | p99 |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    asyncio.run(_all(cuts))
+
+
+async def _all(cuts: int) -> None:
+    async with Simulator(voice="tones", concurrency=100, real_time_factor=0.03) as sim:
+        for name, first, second, endpoint in PAIRS:
+            for form in FORMATS:
+                tally = Tally()
+                rng = Random(f"{name} {form}")
+                for _ in range(cuts):
+                    sim.faults.clear()
+                    await _cut(sim, tally, form, (first, second), endpoint, rng)
+                _print(name, form, tally)
+
+
+async def _cut(sim: Simulator, tally: Tally, form: str, makers: tuple[Make, Make], endpoint: str, rng: Random) -> None:
+    ways = _ways(rng, timed=endpoint.startswith("text"))
+    providers = [make(sim.url) for make in makers]
+    async with AsyncTTSService(providers[:1], timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
+        whole, _ = await _heard(tts, form)
+    nth = 1 if endpoint.startswith("text") else rng.choice((1, 2))  # of the sentences, where they come one by one
+    sim.faults.set(*(Fault(way, endpoint=endpoint, nth=nth) for way in ways))
+    async with AsyncTTSService(providers, timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
+        words, spoken = await _heard(tts, form)
+    tally.add(words, whole, spoken)
+
+
+async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[Heard], Spoken]:
+    stream = tts.stream(TEXT, format=form)
+    audio = b"".join([chunk async for chunk in stream])
+    return [word for word in heard_in(audio, form) if not word.partial], stream.spoken
+
+
+def _ways(rng: Random, *, timed: bool) -> list[acts.Act]:
+    after = rng.uniform(0.0, SECONDS if timed else SECONDS / 2)
+    ways: list[acts.Act] = [acts.Cut(after), acts.Reset(after), acts.Stall(after), acts.WrongLength(1.5)]
+    if timed:
+        ways += [acts.CutTerminated(after), acts.CutClose(after), acts.HalfLine(after), acts.ErrorLine(after=after)]
+        ways += [acts.TooShort(rng.uniform(0.05, 0.95))]
+    else:
+        ways += [acts.TooShort(rng.uniform(0.05, 0.4))]
+    return [rng.choice(ways)]
+
+
+def _gap(words: list[Heard], at: int) -> float:
+    return words[at].start - words[at - 1].end
+
+
+def _print(name: str, form: str, tally: Tally) -> None:
+    gaps = sorted(tally.gaps)
+    middle, most = (f"{gaps[int(share * (len(gaps) - 1))]:.1f}" if gaps else "" for share in (0.5, 0.99))
+    counts = f"{tally.cuts} | {tally.seams} | {tally.lost} | {tally.repeated} | {tally.out_of_order}"
+    print(f"| {name} | {form} | {counts} | {middle} | {most} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

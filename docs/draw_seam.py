@@ -1,0 +1,100 @@
+"""Speaks the examples of docs/resume.md, and draws what happens at the seam: two Opus files and two pictures.
+
+python docs/draw_seam.py    # needs the extra steadyvoice[local]; writes into docs/listen/
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import av
+import av.filter
+from av import AudioFrame, VideoFrame
+
+from steadyvoice import Accepted, AsyncTTSService, Audio, Espeak, Offer, SpeechRequest, Tone
+from steadyvoice.audio.convert import convert
+from steadyvoice.service.spoken import Span
+from steadyvoice.speech.errors import TTSCutError
+from steadyvoice.speech.format import AudioFormat, Codec
+
+HERE = Path(__file__).with_name("listen")
+TEXT = "The rain has stopped at last. We walk home now, slowly, and nobody says a word."
+SAMPLES = AudioFormat(Codec.PCM, 24000)
+OPUS = AudioFormat(Codec.OPUS, 48000, 32)
+AROUND = 1.5  # seconds shown on each side of the seam
+SIZE = "720x240"
+
+
+class Mortal(Espeak):
+    """A voice whose connection breaks after so many seconds of audio."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(name="first")
+        self._left = seconds
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        async with aclosing(super().speak(request, offer, connection_timeout=connection_timeout)) as events:
+            async for event in events:
+                if isinstance(event, Audio):
+                    size = 2 * int(self._left * offer.format.sample_rate)
+                    yield Audio(event.data[:size], event.alignment)
+                    self._left -= len(event.data) / 2 / offer.format.sample_rate
+                    if self._left <= 0:
+                        raise TTSCutError("the connection broke")
+                else:
+                    yield event
+
+
+async def main() -> None:
+    HERE.mkdir(exist_ok=True)
+    others = {"another-voice": Espeak(name="second", voices={"default": "en-gb+f3"}), "tones": Tone(name="second")}
+    for name, other in others.items():
+        async with AsyncTTSService([Mortal(2.9), other]) as tts:
+            stream = tts.stream(TEXT, format=SAMPLES)
+            audio = b"".join([chunk async for chunk in stream])
+        first, second = stream.spoken.spans
+        print(f"{name}: {_said(first)!r}, {_said(second)!r}; the seam is at {first.stop:.2f} s")
+        (HERE / f"resumed-{name}.ogg").write_bytes(convert(audio, SAMPLES, OPUS))
+        (HERE / f"resumed-{name}.png").write_bytes(_picture(_around(audio, first.stop)))
+
+
+def _said(span: Span) -> str:
+    return TEXT[span.begin : span.end]
+
+
+def _around(audio: bytes, seam: float) -> bytes:
+    rate = SAMPLES.sample_rate
+    return audio[2 * int((seam - AROUND) * rate) : 2 * int((seam + AROUND) * rate)]
+
+
+def _picture(audio: bytes) -> bytes:
+    """A spectrogram up to 8 kHz, time from left to right: FFmpeg's, as a PNG."""
+    frame = AudioFrame(format="s16", layout="mono", samples=len(audio) // 2)
+    frame.planes[0].update(audio)
+    frame.sample_rate = SAMPLES.sample_rate
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_abuffer(sample_rate=SAMPLES.sample_rate, format="s16", layout="mono"),
+        graph.add("showspectrumpic", f"s={SIZE}:stop=8000:legend=0:color=intensity:saturation=0:drange=60:gain=6"),
+        graph.add("drawbox", "x=iw/2:y=0:w=2:h=12:color=white"),  # where the seam is
+        graph.add("buffersink"),
+    ).configure()
+    graph.push(frame)
+    graph.push(None)
+    drawn = graph.pull()
+    codec = av.CodecContext.create("png", "w")
+    assert isinstance(drawn, VideoFrame)  # noqa: S101 - a picture of samples
+    assert isinstance(codec, av.VideoCodecContext)  # noqa: S101 - PNG is one
+    picture = drawn.reformat(format="gray")
+    codec.width, codec.height, codec.pix_fmt = picture.width, picture.height, "gray"
+    codec.time_base = picture.time_base
+    return b"".join(bytes(packet) for packet in (*codec.encode(picture), *codec.encode(None)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
