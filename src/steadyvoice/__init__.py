@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
     from steadyvoice.providers.openai import OpenAICompatible
-    from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+    from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer, Provider
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.error_state import TTSErrorState
     from steadyvoice.service.errors import TTSCircuitOpenError
@@ -45,7 +45,7 @@ _HOMES = {
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
     "providers.openai": ("OpenAICompatible",),
-    "providers.provider": ("Accepted", "Audio", "Offer", "Provider"),
+    "providers.provider": ("Accepted", "Audio", "Credential", "Credit", "Offer", "Provider"),
     "providers.tone": ("Tone",),
     "service.error_state": ("TTSErrorState",),
     "service.errors": ("TTSCircuitOpenError",),
@@ -79,6 +79,8 @@ __all__ = [
     "CircuitBreakerConfig",
     "CircuitOpenError",
     "CircuitState",
+    "Credential",
+    "Credit",
     "ElevenLabs",
     "Espeak",
     "Offer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from urllib.parse import urlsplit
 
 from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError
@@ -21,6 +22,17 @@ def found_key(given: str | None, variable: str, *, provider: str) -> str | None:
             f"{provider}.api_key: has a space, a line break or a character beyond ASCII in it; copy it again"
         )
     return key
+
+
+_SALT = os.urandom(16)
+
+
+def credential_id(key: str | None, place: str) -> str:
+    """Name the account of a key at a place, so that equal ones are known as equal within this process and nowhere else.
+
+    Salted anew in every process, it can neither be looked up nor compared with one out of another log.
+    """
+    return blake2b(f"{place}\n{key or ''}".encode(), key=_SALT, digest_size=8).hexdigest()
 
 
 def needed_key(given: str | None, variable: str, *, provider: str) -> str:

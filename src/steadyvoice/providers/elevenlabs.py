@@ -5,19 +5,41 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
-from steadyvoice.providers.credentials import checked_proxy, checked_url, checked_voices, chosen_voice, needed_key
+from steadyvoice.providers.credentials import (
+    checked_proxy,
+    checked_url,
+    checked_voices,
+    chosen_voice,
+    credential_id,
+    needed_key,
+)
 from steadyvoice.providers.http import HttpClient, Reply
-from steadyvoice.providers.provider import Accepted, Audio, Offer
-from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.complaint import header
-from steadyvoice.wire.elevenlabs import BASE_URL, KEY_HEADER, Form, call_for, read_receipt, speech_path
+from steadyvoice.wire.elevenlabs import (
+    BASE_URL,
+    KEY_HEADER,
+    SUBSCRIPTION_PATH,
+    Form,
+    call_for,
+    read_receipt,
+    speech_path,
+)
+from steadyvoice.wire.elevenlabs_account import read_subscription
 from steadyvoice.wire.elevenlabs_errors import parse_error
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts
 from steadyvoice.wire.elevenlabs_timestamps import Timeline, read_timed
 from steadyvoice.wire.lines import Lines
+
+AT_ONCE = 2
+"""Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
+
+_ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
 
 
 class ElevenLabs:
@@ -56,6 +78,7 @@ class ElevenLabs:
         self._knows_times = True  # until a server shows that it does not: many imitate the rest only
         self._wall_clock = wall_clock
         self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
+        self.credential = Credential(credential_id(self._key, _account_place(self.base_url)), AT_ONCE)
         headers = {KEY_HEADER: self._key}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
@@ -112,6 +135,16 @@ class ElevenLabs:
             if rest := lines.rest():
                 yield self._timed_audio(rest, timeline)
 
+    async def credit(self) -> Credit:
+        """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
+        document = await self._http.document(SUBSCRIPTION_PATH, connection_timeout=_ASKED_WITHIN)
+        try:
+            subscription = read_subscription(document)
+            reset = subscription.next_reset_unix
+            return Credit(subscription.remaining, datetime.fromtimestamp(reset, UTC) if reset else None)
+        except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
+            raise TTSNotAudioError(f"{SUBSCRIPTION_PATH}: not as we know it: {error}", provider=self.name) from error
+
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._http.aclose()
@@ -134,6 +167,13 @@ class ElevenLabs:
 
     def __repr__(self) -> str:
         return f"ElevenLabs(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def _account_place(base_url: str) -> str:
+    """Where an account is kept: the vendor's own hosts are all one place."""
+    parts = urlsplit(base_url)
+    ours = f".{parts.hostname}".endswith(".elevenlabs.io")
+    return "elevenlabs.io" if ours else parts.netloc
 
 
 def _no_such_door(error: TTSError) -> bool:

@@ -46,7 +46,7 @@ _WORDS = re.compile(r"(text/|application/(json|xml|xhtml|problem|javascript))", 
 
 
 class HttpClient:
-    """Posts JSON to one host. Used from several event loops, it has a pool of connections for each.
+    """Posts JSON to one host, and reads some. Used from several event loops, it has a pool of connections for each.
 
     The pool has no limit, for the service gates how much runs at once. A request on a kept connection that breaks
     without an answer within `stale_within` seconds is told apart, for the server had probably closed it while it
@@ -87,13 +87,28 @@ class HttpClient:
         `connection_timeout`, in seconds, bounds DNS, TCP and TLS together. `json_expected` lets JSON pass for audio.
         """
         body = self._written(document)
-        response = await self._answer(path, body, params, connection_timeout)
+        response = await self._answer("POST", path, body, params, connection_timeout)
         try:
             if not _promises_audio(response, json_expected):
                 raise self._refusal(response.status, response.headers, await self._beginning(response))
             yield Reply(self._provider, response)
         finally:
             response.close()  # unless it was read to its end, the connection with it
+
+    async def document(self, path: str, *, connection_timeout: float) -> Any:
+        """Ask for something in JSON. Raises TTSError. How long it may take is for whoever asks to say."""
+        response = await self._answer("GET", path, None, None, connection_timeout)
+        try:
+            body = await self._beginning(response)
+        finally:
+            response.close()
+        if not 200 <= response.status < 300:
+            raise self._refusal(response.status, response.headers, body)
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            told = f"{path} is answered with something that is no JSON"
+            raise TTSNotAudioError(told, provider=self._provider) from error
 
     async def aclose(self) -> None:
         """Close this event loop's connections. The next request opens new ones."""
@@ -110,7 +125,12 @@ class HttpClient:
             ) from error
 
     async def _answer(
-        self, path: str, body: bytes, params: Mapping[str, str] | None, connection_timeout: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        params: Mapping[str, str] | None,
+        connection_timeout: float,
     ) -> aiohttp.ClientResponse:
         import aiohttp
         from yarl import URL
@@ -121,8 +141,14 @@ class HttpClient:
         sent = SimpleNamespace(reused=False)
         begun = loop.time()
         try:
-            return await self._session().post(
-                url, data=body, timeout=timeout, proxy=self._proxy, allow_redirects=False, trace_request_ctx=sent
+            return await self._session().request(
+                method,
+                url,
+                data=body,
+                timeout=timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+                trace_request_ctx=sent,
             )
         except (aiohttp.ClientError, OSError) as error:
             if sent.reused and loop.time() - begun <= self._stale_within and _broke_silently(error):

@@ -11,11 +11,12 @@ from steadyvoice.providers.credentials import (
     checked_url,
     checked_voices,
     chosen_voice,
+    credential_id,
     found_key,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient
-from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.provider import Accepted, Audio, Credential, Offer
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -71,6 +72,7 @@ class OpenAICompatible:
         self._wall_clock = wall_clock
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
+        self.credential = Credential(credential_id(self._key, urlsplit(self.base_url).netloc))
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)

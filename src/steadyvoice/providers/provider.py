@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
@@ -46,6 +47,25 @@ class Audio:
     alignment: Alignment | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Whose account is used. Providers with the same `id` share its limits and its holds; an id tells no secret.
+
+    `at_once` requests may surely run together before the vendor has told its limit. None: any number.
+    """
+
+    id: str
+    at_once: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What an account may still spend, in characters as the vendor counts them. No `remaining`: it has no limit."""
+
+    remaining: int | None
+    resets_at: datetime | None = None  # UTC; when there will be new credit
+
+
 class Provider(Protocol):
     """Something that turns text into audio."""
 
@@ -79,4 +99,23 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and child processes. It may be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class HasCredential(Protocol):
+    """A provider that may say whose account it uses. One that does not has an account of its own."""
+
+    @property
+    def credential(self) -> Credential:
+        """The account, without I/O."""
+        ...
+
+
+@runtime_checkable
+class TellsCredit(Protocol):
+    """A provider that can be asked, free of charge, what its account may still spend."""
+
+    async def credit(self) -> Credit:
+        """Ask. Raises TTSError, which counts against nobody."""
         ...

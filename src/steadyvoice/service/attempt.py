@@ -39,6 +39,7 @@ class Call:
 
     `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
     gave less time than the configuration allows. `pace` is the least that will do, in seconds of audio a second.
+    `tell` is called when the vendor has accepted.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Call:
         own_deadline: bool,
         pace: float,
         clock: Callable[[], float],
+        tell: Callable[[Accepted], None] = lambda _: None,
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
         self.accepted = Accepted()
-        self.taken = False  # by the vendor: from here on it may be billed
+        self.sent = self.taken = False  # to the vendor; by the vendor: from there on it may be billed
         self.first_audio: float | None = None
         self.waited = 0.0
-        self._timeouts, self._clock = timeouts, clock
+        self._timeouts, self._clock, self._tell = timeouts, clock, tell
         self._patience, self._whole, self._own_deadline = patience, whole, own_deadline
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
@@ -83,11 +85,13 @@ class Call:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield audio from the moment that it is known to be audio. Raises TTSError."""
+        self.sent = True
         source = self.provider.speak(self.request, self.offer, connection_timeout=self._timeouts.connection_timeout)
         async with aclosing(source):
             while (event := await self._next(source)) is not None:
                 if isinstance(event, Accepted):
                     self.accepted, self.taken = event, True
+                    self._tell(event)
                     continue
                 if event.alignment:
                     self._alignments.append((0.0, event.alignment))

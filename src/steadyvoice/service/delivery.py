@@ -13,7 +13,7 @@ from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSNotAudioError, TTSTooShortError
 from steadyvoice.speech.ledger import Ledger
-from steadyvoice.speech.text import speakable
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 
 UNTIMED = 30.0
 """Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
@@ -111,6 +111,19 @@ class Delivery:
             return None
         times = self._ledger.times(mark.character)
         return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
+
+    @property
+    def characters_heard(self) -> int:
+        """How many characters were handed out when it ended early; without times, as many as the audio has room for."""
+        match self.manner:
+            case Manner.WHOLE:
+                return 0
+            case Manner.BY_WORD:
+                return self._ledger.upto(0.0).character
+            case Manner.AS_IT_COMES:
+                request = self._call.request
+                room = self._call.seconds * request.speed / SECONDS_PER_CHARACTER
+                return min(len(request.text), round(room)) if self.heard else 0
 
     @property
     def said(self) -> Said:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from steadyvoice.breaker import CircuitState, Snapshot
+from steadyvoice.service.credit import Forecast
 from steadyvoice.service.holds import Hold
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.taxonomy import Kind
@@ -30,6 +31,30 @@ class HoldState:
     kind: Kind
     until: datetime
     because: str
+    room: float | None = None  # characters that may pass all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many requests run on the credential, how many may (None: any number), and how many wait for their turn."""
+
+    in_use: int = 0
+    limit: int | None = None
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CreditState:
+    """What the credential may still spend, in the vendor's characters, and when that ends at the present rate.
+
+    No `remaining`: there is no limit. No `ends_at`: it lasts until there is new credit.
+    """
+
+    remaining: float | None
+    per_hour: float
+    ends_in: float | None  # seconds
+    ends_at: datetime | None
+    resets_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,9 @@ class TTSErrorState:
     holds: tuple[HoldState, ...] = ()
     held_for: float | None = None  # seconds until a hold on all of it ends
     is_muted: bool = False  # nothing is heard from it: its circuit refuses, or its credential is on hold
+    concurrency: Concurrency = Concurrency()
+    credit: CreditState | None = None  # as soon as the vendor has told
+    bills: dict[str, Any] = field(default_factory=dict)  # see Bills.as_dict
 
     @property
     def circuit_state(self) -> CircuitState:
@@ -90,9 +118,25 @@ class TTSErrorState:
                 "mean_seconds": recoveries.mean_seconds,
             },
             "holds": [
-                {"key": hold.key, "kind": hold.kind.value, "until": iso(hold.until), "because": hold.because}
+                {
+                    "key": hold.key,
+                    "kind": hold.kind.value,
+                    "until": iso(hold.until),
+                    "because": hold.because,
+                    "room": hold.room,
+                }
                 for hold in self.holds
             ],
+            "bills": self.bills,
+            "concurrency": asdict(self.concurrency),
+            "credit": self.credit
+            and {
+                "remaining": self.credit.remaining,
+                "per_hour": self.credit.per_hour,
+                "ends_in": self.credit.ends_in,
+                "ends_at": iso(self.credit.ends_at),
+                "resets_at": iso(self.credit.resets_at),
+            },
         }
 
 
@@ -109,5 +153,20 @@ def last_error(error: TTSError, wall: datetime) -> LastError:
 def shown(holds: Sequence[Hold], now: float, wall: datetime) -> tuple[HoldState, ...]:
     """Translate holds from the service's clock to the wall's."""
     return tuple(
-        HoldState(hold.key, hold.kind, wall + timedelta(seconds=hold.until - now), hold.because) for hold in holds
+        HoldState(hold.key, hold.kind, wall + timedelta(seconds=hold.until - now), hold.because, hold.room)
+        for hold in holds
     )
+
+
+def shown_forecast(forecast: Forecast | None, wall: datetime) -> CreditState | None:
+    """Translate a forecast to the wall's time."""
+    if forecast is None:
+        return None
+    ends_in = forecast.ends_in
+    # An end a century away is no date that anybody plans for, and one further away is none at all.
+    near = ends_in is not None and ends_in < _CENTURY
+    ends_at = wall + timedelta(seconds=ends_in) if ends_in is not None and near else None
+    return CreditState(forecast.remaining, forecast.per_hour, ends_in, ends_at, forecast.resets_at)
+
+
+_CENTURY = 100 * 365.25 * 24 * 3600.0

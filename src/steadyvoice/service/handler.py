@@ -11,18 +11,23 @@ from random import Random
 from typing import Any, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.provider import Accepted, Offer
+from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.attempt import SILENT
+from steadyvoice.service.bills import Bills
 from steadyvoice.service.classify import classified
-from steadyvoice.service.error_state import LastError, TTSErrorState, last_error, shown
+from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorState, last_error, shown, shown_forecast
 from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
 from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
+from steadyvoice.service.timeouts import Patience
+from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
-from steadyvoice.speech.taxonomy import Scope
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.taxonomy import Kind, Scope
 
 T = TypeVar("T")
 
@@ -35,7 +40,7 @@ class TTSErrorHandler:
     """Runs calls to one provider: permit, attempt, classify, record, back off, log.
 
     Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back; `wall` is
-    the time of day, in seconds since 1970, and only shown.
+    the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if others share it.
     """
 
     def __init__(
@@ -48,12 +53,15 @@ class TTSErrorHandler:
         wall: Callable[[], float] = time.time,
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        allowance: Allowance | None = None,
     ) -> None:
         self.name = name
         self.retry = retry_config or RetryConfig()
         self.budget = RetryBudget(self.retry)
-        self.holds = Holds(name)
+        self.allowance = allowance or Allowance(name, None, None, clock=clock, wall=wall)
+        self.holds = Holds(name, self.allowance.holds)
         self.promptness = Promptness()
+        self.bills = Bills()
         self.clock = clock
         self._wall = wall
         self._rng = rng or Random()
@@ -96,12 +104,14 @@ class TTSErrorHandler:
                     raise course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
 
     @contextmanager
-    def attempt(self, *, offer: Offer | None = None, retry: bool = False) -> Iterator[Permit]:
-        """Guard one call: the body runs under a permit, and how it ends is recorded.
+    def attempt(
+        self, *, offer: Offer | None = None, characters: int | None = None, retry: bool = False
+    ) -> Iterator[Permit]:
+        """Guard one call: the body runs under a permit, and how it ends is recorded. `characters` is its text's length.
 
         Raises TTSCircuitOpenError or TTSHoldError instead of running it.
         """
-        self.check(offer)
+        self.check(offer, characters)
         try:
             permit = self.circuit.acquire()
         except CircuitOpenError as refusal:
@@ -113,7 +123,7 @@ class TTSErrorHandler:
         try:
             yield permit
         except Exception as error:
-            self._record(permit, classified(error, self.name), offer)
+            self._record(permit, classified(error, self.name), offer, characters)
             raise
         except BaseException:  # the caller went away: nobody's fault
             permit.abandon()
@@ -122,10 +132,19 @@ class TTSErrorHandler:
             permit.success()
             self._consecutive_failures = self._unheard = 0
 
-    def check(self, offer: Offer | None = None) -> None:
-        """Raise TTSHoldError while what the offer needs is set aside."""
+    def turn(self, limit: float, *spent: Patience) -> Turn:
+        """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
+        return self.allowance.turnstile.turn(self.name, limit, *spent)
+
+    def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: Offer) -> None:
+        """The vendor took a request, and told what it costs and how many more it would take."""
+        turn.accepted(told)
+        self.allowance.accepted(told, len(request.text), offer.model)
+
+    def check(self, offer: Offer | None = None, characters: int | None = None) -> None:
+        """Raise TTSHoldError while what the offer needs is set aside for a text of so many characters."""
         now = self.clock()
-        hold = self.holds.find(offer, now)
+        hold = self.holds.find(offer, now, self._cost(offer, characters))
         if hold:
             raise TTSHoldError(
                 f"{hold.key.removeprefix(self.name + '/')} on hold ({hold.kind.value}): {hold.because}",
@@ -133,9 +152,10 @@ class TTSErrorHandler:
                 retry_after=hold.until - now,
             )
 
-    def refuses(self, offer: Offer | None = None) -> bool:
+    def refuses(self, offer: Offer | None = None, characters: int | None = None) -> bool:
         """Whether the circuit would refuse a call now, or something it needs is set aside."""
-        return self.holds.find(offer, self.clock()) is not None or self.circuit_refuses()
+        cost = self._cost(offer, characters)
+        return self.holds.find(offer, self.clock(), cost) is not None or self.circuit_refuses()
 
     def circuit_refuses(self) -> bool:
         """Whether the circuit would refuse a call now, as far as one can tell without making it."""
@@ -149,10 +169,10 @@ class TTSErrorHandler:
         state = self.circuit.state
         return state is CircuitState.HALF_OPEN or (state in _REFUSING and not self.circuit_refuses())
 
-    def refusal(self, offer: Offer | None = None) -> TTSError | None:
+    def refusal(self, offer: Offer | None = None, characters: int | None = None) -> TTSError | None:
         """Why a call now is refused, and have the circuit count it; None if it would not be."""
         try:
-            self.check(offer)
+            self.check(offer, characters)
             if self.circuit_refuses():
                 self.circuit.acquire().ignore()  # admitted after all: it has come round this instant
         except CircuitOpenError as refusal:
@@ -174,8 +194,11 @@ class TTSErrorHandler:
             consecutive_failures=self._consecutive_failures,
             last_error=self._last_error,
             holds=shown(self.holds.current(now), now, wall),
-            is_muted=self.refuses(),
+            is_muted=self.refuses(characters=1),
             held_for=max((hold.until - now for hold in self.holds.covering(now)), default=None),
+            concurrency=self._concurrency,
+            credit=shown_forecast(self.allowance.meter.forecast(now), wall),
+            bills=self.bills.as_dict(),
         )
 
     def get_error_state(self) -> dict[str, Any]:
@@ -188,10 +211,18 @@ class TTSErrorHandler:
         self._consecutive_failures = 0
         self.circuit.reset()
 
+    @property
+    def _concurrency(self) -> Concurrency:
+        gate = self.allowance.turnstile.gate
+        return Concurrency(gate.running, gate.limit, gate.waiting)
+
+    def _cost(self, offer: Offer | None, characters: int | None) -> float | None:
+        return None if characters is None else self.allowance.meter.cost(characters, offer.model if offer else None)
+
     def _time_of_day(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)
 
-    def _record(self, permit: Permit, error: TTSError, offer: Offer | None) -> None:
+    def _record(self, permit: Permit, error: TTSError, offer: Offer | None, characters: int | None) -> None:
         meaning = error.meaning
         self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
@@ -204,9 +235,11 @@ class TTSErrorHandler:
         else:
             permit.ignore()
         if meaning.scope is not Scope.REQUEST:
-            hold = self.holds.place(error, offer, self.clock())
+            hold = self.holds.place(error, offer, self.clock(), self._cost(offer, characters))
             if hold:
                 log_hold(self.name, hold)
+        if error.kind is Kind.QUOTA_EXCEEDED:
+            self.allowance.exhausted()
 
     def _another(self, permit: Permit) -> Permit:
         try:

@@ -2,49 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.provider import Credit, Offer
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.taxonomy import Kind, Scope
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One thing set aside, until a time on the service's clock."""
+    """One thing set aside, until a time on the service's clock.
+
+    A credential out of credit is held by its size: what costs no more than `room` may pass. `refused` is what did not.
+    """
 
     key: str
     kind: Kind
     until: float
     because: str
+    refused: float | None = None
+    room: float | None = None
+    named: bool = False  # its end, by the vendor
+
+    def stops(self, cost: float | None) -> bool:
+        """Whether something that costs so many characters is held; None: nobody knows what it costs."""
+        return cost is None or self.room is None or cost > self.room
+
+
+CREDENTIAL = "credential"
+
+Shared = dict[str, Hold]
+"""The hold on a credential, for all providers that use it."""
 
 
 class Holds:
-    """One provider's holds. No state machine: a fact with an end."""
+    """One provider's holds, and that of its credential. No state machine: a fact with an end."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, shared: Shared | None = None) -> None:
         self._provider = provider
-        self._holds: dict[str, Hold] = {}
+        self._own: dict[str, Hold] = {}
+        self._shared: Shared = {} if shared is None else shared
 
-    def place(self, error: TTSError, offer: Offer | None, now: float) -> Hold | None:
+    def place(self, error: TTSError, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
         """Set aside what the error says is sick, for as long as the vendor names or the table says."""
         seconds = error.meaning.hold if error.retry_after is None else error.retry_after
         if seconds is None or seconds <= 0:
             return None
-        hold = Hold(self._key(error.meaning.scope, offer), error.kind, now + seconds, error.message)
-        self._holds[hold.key] = hold
+        key, named = self._key(error.meaning.scope, offer), error.retry_after is not None
+        hold = Hold(key, error.kind, now + seconds, error.message, cost, named=named)
+        if error.meaning.scope is Scope.CREDENTIAL:
+            self._shared[CREDENTIAL] = hold
+        else:
+            self._own[hold.key] = hold
         return hold
 
-    def find(self, offer: Offer | None, now: float) -> Hold | None:
-        """Whatever keeps this offer from being taken up now; the one that lasts longest."""
+    def find(self, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
+        """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""
         keys = {self._key(scope, offer) for scope in Scope}
-        standing = [hold for hold in self.current(now) if hold.key in keys]
+        standing = [hold for hold in self.current(now) if hold.key in keys and hold.stops(cost)]
         return max(standing, key=lambda hold: hold.until, default=None)
 
     def current(self, now: float) -> list[Hold]:
         """All that stand now. Those that are over are forgotten."""
-        self._holds = {key: hold for key, hold in self._holds.items() if hold.until > now}
-        return list(self._holds.values())
+        for holds in (self._own, self._shared):
+            for key in [key for key, hold in holds.items() if hold.until <= now]:
+                del holds[key]
+        ours = self._key(Scope.CREDENTIAL, None)  # whichever provider found out
+        return [*self._own.values(), *(replace(hold, key=ours) for hold in self._shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
         """Those that keep the whole provider from speaking: its own, and its credential's."""
@@ -53,15 +77,29 @@ class Holds:
 
     def release(self) -> None:
         """Forget them all."""
-        self._holds.clear()
+        self._own.clear()
+        self._shared.clear()
 
     def _key(self, scope: Scope, offer: Offer | None) -> str:
         match scope:
             case Scope.CREDENTIAL:
-                return f"{self._provider}/credential"
+                return f"{self._provider}/{CREDENTIAL}"
             case Scope.VOICE if offer:
                 return f"{self._provider}/voice/{offer.voice}"
             case Scope.MODEL if offer:
                 return f"{self._provider}/model/{offer.model}"
             case _:
                 return self._provider
+
+
+def reconsidered(hold: Hold, credit: Credit, resets_in: float | None, now: float) -> Hold | None:
+    """What becomes of a hold for want of credit when the vendor tells what is left; None: it is lifted.
+
+    `resets_in` is in seconds. A vendor that has just refused for want of what it says is there (a key may have a limit
+    of its own) is not asked again before the hold's own time is over.
+    """
+    enough = credit.remaining is None or (hold.refused is not None and credit.remaining >= hold.refused)
+    if enough:
+        return hold if hold.room is None else None
+    until = now + resets_in if resets_in and resets_in > 0 and not hold.named else hold.until
+    return replace(hold, room=float(credit.remaining or 0), until=until)

@@ -1,7 +1,7 @@
 """What the service says of itself, through `logging`, with the facts as fields of each record.
 
-Loggers: `steadyvoice.circuit` (changes of state) and `steadyvoice.calls` (failures, holds, utterances). Texts are
-not logged.
+Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances) and
+`steadyvoice.credit` (credit that comes to its end). Texts are not logged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import CircuitState, Event, StateChanged
+from steadyvoice.service.credit import Forecast
 from steadyvoice.service.holds import Hold
 from steadyvoice.speech.errors import TTSError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 circuits = logging.getLogger("steadyvoice.circuit")
 calls = logging.getLogger("steadyvoice.calls")
+credits = logging.getLogger("steadyvoice.credit")
 
 
 def log_circuit(event: Event) -> None:
@@ -73,6 +75,29 @@ def log_hold(provider: str, hold: Hold) -> None:
         hold.because,
         extra={"provider": provider, "hold": hold.key, "kind": hold.kind.value},
     )
+
+
+def log_credit(provider: str, forecast: Forecast) -> None:
+    """Log that the credit will not last."""
+    hours = (forecast.ends_in or 0.0) / 3600
+    credits.warning(
+        "%s: credit ends in %.1f h at the present rate (%.0f characters left, %.0f an hour)",
+        provider,
+        hours,
+        forecast.remaining,
+        forecast.per_hour,
+        extra={
+            "provider": provider,
+            "ends_in": forecast.ends_in,
+            "remaining": forecast.remaining,
+            "per_hour": forecast.per_hour,
+        },
+    )
+
+
+def log_credit_unknown(provider: str, error: TTSError) -> None:
+    """Log that nobody would say how much credit is left."""
+    credits.info("%s does not tell its credit: %s", provider, error.message, extra={"provider": provider})
 
 
 def log_spoken(spoken: Spoken) -> None:

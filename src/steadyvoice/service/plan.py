@@ -20,7 +20,7 @@ class Standing:
     local: bool = False
     tries: int = 0  # that failed
     failure: Meaning | None = None  # what the last of them means
-    billed: bool = False  # it may have charged for some of these words already
+    billed: bool = False  # its account may have been charged for some of these words already
     ready_at: float = 0.0  # when a pause before the next try ends
     affords_retry: bool = True  # its retry budget allows one
     probe: float | None = None  # it would be one: the seconds its first audio should come within

@@ -13,7 +13,8 @@ from typing import Any, Self, Unpack
 from weakref import WeakSet
 
 from steadyvoice.breaker import CircuitBreaker
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.provider import Credit, HasCredential, Provider, TellsCredit
+from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.log import log_spoken
@@ -48,6 +49,7 @@ class AsyncTTSService:
         self._pace = Pace()
         self._is_muted = False
         self._live: WeakSet[AsyncSpeechStream] = WeakSet()
+        self._allowances: dict[str, Allowance] = {}  # by credential
         self._speakers = {provider.name: self._guarded(provider) for provider in providers}
 
     @classmethod
@@ -96,6 +98,15 @@ class AsyncTTSService:
             handler.reset_circuit_breaker()
         self._is_muted = False
 
+    async def check_credit(self) -> dict[str, Credit]:
+        """Ask every vendor that can tell what its account may still spend, by provider's name; it costs nothing.
+
+        From then on `get_error_state()` forecasts when that ends. The service asks by itself, too: every quarter of an
+        hour while credit is spent, or exhausted. Raises TTSError.
+        """
+        told = {name: await speaker.handler.allowance.check() for name, speaker in self._speakers.items()}
+        return {name: credit for name, credit in told.items() if credit}
+
     def handler(self, name: str) -> TTSErrorHandler:
         """A provider's guard. Raises KeyError."""
         if name not in self._speakers:
@@ -114,6 +125,8 @@ class AsyncTTSService:
         """
         for stream in list(self._live):
             await stream._interrupt()
+        for allowance in self._allowances.values():
+            await allowance.aclose()
         closed = await asyncio.gather(
             *(speaker.provider.aclose() for speaker in self._speakers.values()), return_exceptions=True
         )
@@ -138,8 +151,18 @@ class AsyncTTSService:
             clock=self._clock,
             wall=self._wall,
             rng=self._rng,
+            allowance=self._allowance(provider),
         )
         return Speaker(provider, handler)
+
+    def _allowance(self, provider: Provider) -> Allowance:
+        """Its credential's own, which providers of the same credential share."""
+        credential = provider.credential if isinstance(provider, HasCredential) else None
+        key = credential.id if credential else f"only {provider.name}"
+        if key not in self._allowances:
+            ask = provider.credit if isinstance(provider, TellsCredit) else None
+            self._allowances[key] = Allowance(provider.name, credential, ask, clock=self._clock, wall=self._wall)
+        return self._allowances[key]
 
     def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance:
         check_wishes(wishes)

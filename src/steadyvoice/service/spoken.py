@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from steadyvoice.service.bills import FREE, Bill, Charge
 from steadyvoice.speech.alignment import Alignment, captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
@@ -30,6 +31,7 @@ class Attempt:
     refused: bool = False  # by its circuit or a hold: nothing was sent
     request_id: str | None = None
     characters_billed: float | None = None
+    bill: Bill = FREE  # what that, or an answer that never came, means for the purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,16 @@ class Spoken:
         """When each character is heard."""
         return Alignment.joined(self.alignments)
 
+    @property
+    def billed(self) -> float:
+        """Characters that the vendors said they charge."""
+        return sum(attempt.bill.characters for attempt in self.attempts if attempt.bill.charge is Charge.BILLED)
+
+    @property
+    def wasted(self) -> float:
+        """Characters that were charged, or may have been, and that nobody heard."""
+        return sum(attempt.bill.wasted for attempt in self.attempts)
+
     def add(
         self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment, shift: float = 0.0
     ) -> None:
@@ -118,6 +130,16 @@ class Account:
     def alignment(self) -> Alignment:
         """When each character is heard, of the pieces that are over."""
         return self.spoken.alignment
+
+    @property
+    def billed(self) -> float:
+        """Characters that vendors said they charge for it, so far."""
+        return self.spoken.billed
+
+    @property
+    def wasted(self) -> float:
+        """Characters that were charged, or may have been, and that nobody heard, so far."""
+        return self.spoken.wasted
 
     def captions(self, form: Literal["vtt", "srt"] = "vtt") -> str:
         """Write the words with their times, as WebVTT or SubRip."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.spoken import Account, Speech
@@ -56,6 +56,10 @@ class TTSService:
     def get_error_state(self) -> dict[str, Any]:
         """How everything is doing, ready for JSON."""
         return self._service.get_error_state()
+
+    def check_credit(self) -> dict[str, Credit]:
+        """Ask every vendor that can tell what its account may still spend: see AsyncTTSService.check_credit."""
+        return self._run(self._service.check_credit)
 
     def reset_circuit_breaker(self, name: str | None = None) -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""

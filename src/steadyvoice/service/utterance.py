@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from steadyvoice.service.ahead import Ahead
 from steadyvoice.service.attempt import Call
+from steadyvoice.service.bills import FREE, Bill, bill_of
 from steadyvoice.service.casting import Part, Speaker, cast, next_piece
 from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
-from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
@@ -21,13 +21,14 @@ from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.spoken import Attempt, Spoken
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
+from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
     TTSBadRequestError,
+    TTSCancelledError,
     TTSDeadlineError,
     TTSError,
-    TTSHoldError,
     TTSRequestError,
     TTSStreamInterruptedError,
     TTSTotalTimeoutError,
@@ -115,7 +116,7 @@ class Utterance:
     def _next_step(self) -> Try | Wait | GiveUp:
         self._pass_over_the_refused()
         return next_step(
-            [_standing(part, self._begin) for part in self._parts],
+            [_standing(part, self._begin, len(self._request.text)) for part in self._parts],
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
@@ -125,7 +126,7 @@ class Utterance:
         """Let the circuits of those whose turn it would be say no, so that they count it and can be quoted."""
         for part in self._parts:
             if part.course.error is None:
-                refusal = part.speaker.handler.refusal(part.offer)
+                refusal = part.speaker.handler.refusal(part.offer, len(self._request.text) - self._begin)
                 if refusal is None:
                     return
                 part.course.failed(refusal)
@@ -137,23 +138,60 @@ class Utterance:
         by_sentence = manner is Manner.WHOLE and not self._terms.hold
         ids = self._ids if self.spoken.spans and self.spoken.spans[-1].provider == part.name else ()
         piece, offer = next_piece(part, self._request, self._begin, by_sentence=by_sentence, ids=ids)
+        handler, patience = part.speaker.handler, Patience(step.allowance)
+        timeouts = self._terms.timeouts.hurried(step.first_audio)
+        # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
+        last = step.allowance >= self._patience.left
+        queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
+        turn = handler.turn(queue, patience, self._patience)
         call = Call(
             part.speaker.provider,
             piece,
             offer,
-            timeouts=self._terms.timeouts.hurried(step.first_audio),
-            patience=Patience(step.allowance),
+            timeouts=timeouts,
+            patience=patience,
             whole=self._patience,
             own_deadline=self._own_deadline,
             pace=self._least_pace(step),
             clock=self._clock,
+            tell=lambda told: handler.accepted(turn, told, piece, offer),
         )
         sole, voice = piece.text == self._request.text, part.voice if self._resumes else None
         usual = self._pace.seconds(part.voice, piece.text, speed=piece.speed) if piece.times else None
         delivery = Delivery(call, self._output, manner, sole=sole, voice=voice, usual=usual)
         at = self._now()
         try:
-            with part.speaker.handler.attempt(offer=offer, retry=part.course.tries > 0) as permit:
+            try:
+                async with aclosing(self._heard(part, turn, call, delivery)) as heard:
+                    async for data in heard:
+                        yield data
+            except Exception as error:
+                failure: Exception | None = error
+                rest = await delivery.break_off()
+            else:
+                failure, rest = None, delivery.rest
+        except BaseException:  # what it cost is on the books all the same
+            self._note(part, call, at, TTSCancelledError("nobody listens any more", provider=part.name), delivery)
+            raise
+        told = classified(failure, part.name) if failure else None
+        self._note(part, call, at, told, delivery)
+        if rest:
+            self._tell_muted(False)
+            yield rest
+        part.learn(call.first_audio, failure, probed=step.first_audio is not None)
+        if failure and told:
+            for each in self._parts:  # an account that two providers share would be charged once more by the other
+                if each.speaker.handler.allowance is handler.allowance:
+                    each.owe(self._begin + len(piece.text), told, taken=call.taken)
+            self._failed(part, failure, delivery)
+        else:
+            self._spoke(part, call, delivery.said)
+
+    async def _heard(self, part: Part, turn: Turn, call: Call, delivery: Delivery) -> AsyncGenerator[bytes, None]:
+        """Let a call be heard in its turn, under a permit."""
+        characters, retry = len(call.request.text), part.course.tries > 0
+        async with turn:
+            with part.speaker.handler.attempt(offer=call.offer, characters=characters, retry=retry) as permit:
                 async with aclosing(delivery.chunks()) as delivered:
                     async for data in delivered:
                         permit.pause()  # while the listener has it, nobody waits for the provider
@@ -161,22 +199,6 @@ class Utterance:
                             self._tell_muted(False)
                             yield data
                         permit.resume()
-        except Exception as error:
-            failure: Exception | None = error
-            rest = await delivery.break_off()
-        else:
-            failure, rest = None, delivery.rest
-        if rest:
-            self._tell_muted(False)
-            yield rest
-        part.learn(call.first_audio, failure, probed=step.first_audio is not None)
-        told = classified(failure, part.name) if failure else None
-        self._note(part, call, at, told, delivery)
-        if failure and told:
-            part.owe(self._begin + len(piece.text), told, taken=call.taken)
-            self._failed(part, failure, delivery)
-        else:
-            self._spoke(part, call, delivery.said)
 
     def _manner(self, part: Part) -> Manner:
         """When this speaker's audio may go out: as late as is needed to go on if it breaks off, and no later."""
@@ -216,6 +238,8 @@ class Utterance:
         self, part: Part, call: Call | None, at: datetime, error: TTSError | None, delivery: Delivery | None = None
     ) -> None:
         request_id = call.accepted.request_id if call else None
+        bill = self._bill(part, call, error, delivery) if call and delivery else FREE
+        part.speaker.handler.bills.add(bill, error)
         self.spoken.attempts.append(
             Attempt(
                 provider=part.name,
@@ -227,11 +251,22 @@ class Utterance:
                 held_back=delivery.held_back if delivery else 0.0,
                 audio=call.seconds if call else 0.0,
                 error=error,
-                refused=isinstance(error, TTSCircuitOpenError | TTSHoldError),
+                refused=not (call and call.sent),
                 request_id=request_id or (error.request_id if error else None),
                 characters_billed=call.accepted.characters_billed if call else None,
+                bill=bill,
             )
         )
+
+    def _bill(self, part: Part, call: Call, error: TTSError | None, delivery: Delivery) -> Bill:
+        if part.speaker.provider.local or not call.sent:
+            return FREE
+        heard = delivery.characters_heard if error else len(call.request.text)
+        if self._terms.on_midstream == "restart" and not isinstance(error, TTSCancelledError | None):
+            heard = 0  # what was heard of it is said once more
+        billed = call.accepted.characters_billed
+        characters = len(call.request.text)
+        return bill_of(accepted=call.taken, billed=billed, characters=characters, heard=heard, error=error)
 
     def _spoke(self, part: Part, call: Call, said: Said) -> None:
         """A piece was said to its end: learn from it, and let the same voice say the next."""
@@ -295,8 +330,8 @@ class Utterance:
         self._said(None, Said(len(text), shift + seconds, Alignment.spread(text, seconds), shift))
 
 
-def _standing(part: Part, begin: int) -> Standing:
+def _standing(part: Part, begin: int, end: int) -> Standing:
     handler = part.speaker.handler
     # A busy vendor's own hold is no refusal to who is waiting for it to end.
-    refused = handler.circuit_refuses() if part.course.tries else handler.refuses(part.offer)
+    refused = handler.circuit_refuses() if part.course.tries else handler.refuses(part.offer, end - begin)
     return part.course.standing(refused=refused, billed=part.paid_to > begin)

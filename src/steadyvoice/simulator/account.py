@@ -13,13 +13,14 @@ from steadyvoice.wire.elevenlabs_account import Subscription
 class Credit:
     """Counts characters. They are charged when a request is accepted, whatever becomes of it."""
 
-    def __init__(self, used: int, limit: int) -> None:
+    def __init__(self, used: int, limit: int, reset: int | None = None) -> None:
         self.used = used
         self.limit = limit
+        self.reset = reset  # Unix seconds; it is told, and does not come by itself
 
     @property
     def subscription(self) -> Subscription:
-        return Subscription(self.used, self.limit, next_reset_unix=None, tier="pro")
+        return Subscription(self.used, self.limit, next_reset_unix=self.reset, tier="pro")
 
     def charge(self, characters: int) -> None:
         """Take them off. Raises RefusedError when there are not enough: a shorter text may still pass."""

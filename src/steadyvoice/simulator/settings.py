@@ -30,6 +30,7 @@ class Settings:
     queue_seconds: float = 0.05  # how long one more may wait for its turn
     character_count: int = 0  # of ElevenLabs' subscription: used
     character_limit: int = 500_000
+    character_reset: int = 0  # when it says that it starts again, in Unix seconds; 0: it does not say
 
     def __post_init__(self) -> None:
         for name, choices in (("voice", get_args(VoiceEngine)), ("errors", get_args(ErrorForm))):
@@ -40,7 +41,7 @@ class Settings:
                 raise FaultError(f"{name}: 0 or more, got {getattr(self, name)}", name)
         if self.concurrency < 1:
             raise FaultError(f"concurrency: at least 1, got {self.concurrency}", "concurrency")
-        for name in ("character_count", "character_limit"):
+        for name in ("character_count", "character_limit", "character_reset"):
             if getattr(self, name) < 0:
                 raise FaultError(f"{name}: 0 or more, got {getattr(self, name)}", name)
         if not all(self.keys):

@@ -36,7 +36,7 @@ class Vendor:
             engine,
             faults,
             ledger,
-            Credit(settings.character_count, settings.character_limit),
+            Credit(settings.character_count, settings.character_limit, settings.character_reset or None),
             Gate(settings.concurrency, settings.queue_seconds),
             ElevenLabsDialect(settings),
             OpenAIDialect(settings),

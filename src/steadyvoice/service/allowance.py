@@ -1,0 +1,134 @@
+"""What one credential allows: so many requests at once, so much credit, or nothing until a time.
+
+Providers that use the same credential share this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from steadyvoice.providers.provider import Accepted, Credential, Credit
+from steadyvoice.service.classify import classified
+from steadyvoice.service.credit import Meter
+from steadyvoice.service.gate import Gate
+from steadyvoice.service.holds import CREDENTIAL, Shared, reconsidered
+from steadyvoice.service.log import log_credit, log_credit_unknown
+from steadyvoice.service.turnstile import Turnstile
+from steadyvoice.speech.taxonomy import Kind
+
+RECHECK = 15 * 60.0
+"""Seconds between two questions for the credit: while it is exhausted, and while it is being spent."""
+
+_NO_SOONER = 60.0  # seconds: however often a vendor refuses
+_PATIENCE = 10.0  # seconds for the answer
+
+Ask = Callable[[], Awaitable[Credit]]
+
+
+class Allowance:
+    """One credential's. `ask` is the free question for its credit, None where a vendor has no answer to it.
+
+    The question is first put when the vendor refuses for want of credit, or a quarter of an hour after the first
+    request was billed: whoever says a few words and leaves has asked nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        credential: Credential | None,
+        ask: Ask | None,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.name = name  # of the provider that it was first met with
+        self.turnstile = Turnstile(Gate(credential.at_once if credential else None), clock)
+        self.meter = Meter()
+        self.holds: Shared = {}
+        self._ask, self._clock, self._wall = ask, clock, wall
+        self._asked: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
+        """A request was taken, and perhaps billed."""
+        if told.characters_billed is None:
+            return
+        now = self._clock()
+        self.meter.spent(told.characters_billed, characters, model, now)
+        if (hold := self.holds.get(CREDENTIAL)) and hold.room is not None:
+            self.holds[CREDENTIAL] = replace(hold, room=max(0.0, hold.room - told.characters_billed))
+        self._warn(now)
+        if self._asked is None:
+            self._asked = now
+        elif now - self._asked >= RECHECK:
+            self._begin_asking()
+
+    def exhausted(self) -> None:
+        """The vendor says that there is not enough credit: see what is left, and look again while it is so."""
+        if self._asked is not None and self._clock() - self._asked >= _NO_SOONER:
+            self._stop_asking()
+        self._begin_asking()
+
+    async def check(self) -> Credit | None:
+        """Ask now. None if nobody answers such questions. Raises TTSError."""
+        if self._ask is None:
+            return None
+        self._asked = self._clock()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                credit = await self._ask()
+        except Exception as error:
+            raise classified(error, self.name) from error
+        self._told(credit)
+        return credit
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if task := self._stop_asking():
+            await asyncio.wait([task])
+
+    @property
+    def _exhausted(self) -> bool:
+        hold = self.holds.get(CREDENTIAL)
+        return hold is not None and hold.kind is Kind.QUOTA_EXCEEDED and hold.until > self._clock()
+
+    def _begin_asking(self) -> None:
+        if self._ask and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._keep_asking())
+
+    def _stop_asking(self) -> asyncio.Task[None] | None:
+        task, self._task = self._task, None
+        if task is None or task.done():
+            return None
+        task.cancel()
+        return task
+
+    async def _keep_asking(self) -> None:
+        while True:
+            try:
+                await self.check()
+            except Exception as error:
+                log_credit_unknown(self.name, classified(error, self.name))
+            if self._exhausted:
+                await asyncio.sleep(RECHECK)
+            if not self._exhausted:
+                return
+
+    def _told(self, credit: Credit) -> None:
+        now, time_of_day = self._clock(), datetime.fromtimestamp(self._wall(), UTC)
+        self.meter.told(credit, now, time_of_day)
+        self._warn(now)
+        hold = self.holds.get(CREDENTIAL)
+        if hold is None or hold.kind is not Kind.QUOTA_EXCEEDED:
+            return
+        resets_in = (credit.resets_at - time_of_day).total_seconds() if credit.resets_at else None
+        del self.holds[CREDENTIAL]
+        if kept := reconsidered(hold, credit, resets_in, now):
+            self.holds[CREDENTIAL] = kept
+
+    def _warn(self, now: float) -> None:
+        if forecast := self.meter.warning(now):
+            log_credit(self.name, forecast)

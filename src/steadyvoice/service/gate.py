@@ -1,0 +1,122 @@
+"""How many requests may run at once on one credential, and whose turn it is. It reads no clock and awaits nothing.
+
+The vendor's own word is the ceiling. Below it the gate feels its way, as TCP does: a refusal for being too many halves
+what is let through, and every request taken while all of that is in use adds its share of one more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+
+_HALF = 0.5
+_WEIGHT = 0.2  # of the latest request in how long one usually runs
+
+
+class Stage(Enum):
+    """Where a request is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    GONE = "gone"
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One request's place, in the queue or past it. It remembers the era in which it was let through."""
+
+    stage: Stage = Stage.WAITING
+    era: int = 0
+    since: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.stage is Stage.RUNNING
+
+
+class Gate:
+    """First come, first served. `at_once` is what surely may run before the vendor has said how many; None: any number.
+
+    What changes how many may run gives back the places whose turn it is now, and whoever holds the gate tells them.
+    """
+
+    def __init__(self, at_once: int | None = None) -> None:
+        self._ceiling = at_once
+        self._told = False  # by the vendor
+        self._window: float | None = None  # what refusals have left of the ceiling
+        self._era = 0
+        self._running = 0
+        self._queue: OrderedDict[Place, None] = OrderedDict()
+        self._usual: float | None = None  # seconds that a request runs
+
+    @property
+    def limit(self) -> int | None:
+        """How many may run at once, None for any number."""
+        known = [bound for bound in (self._ceiling, self._window) if bound is not None]
+        return max(1, int(min(known))) if known else None
+
+    @property
+    def running(self) -> int:
+        """How many do."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many would."""
+        return len(self._queue)
+
+    @property
+    def expected_wait(self) -> float:
+        """Seconds that one more would wait, going by how long requests have run."""
+        if self.limit is None or (self._free and not self._queue):
+            return 0.0
+        return (len(self._queue) + 1) * (self._usual or 0.0) / self.limit
+
+    def ask(self, now: float) -> Place:
+        """One more wants to run: it runs at once, or waits behind all who came before."""
+        place = Place()
+        self._queue[place] = None
+        self._admit(now)
+        return place
+
+    def leave(self, place: Place, now: float) -> list[Place]:
+        """It is over, or does not want to any more. Leaving twice changes nothing."""
+        if place.stage is Stage.RUNNING:
+            self._running -= 1
+            self._learn(now - place.since)
+        self._queue.pop(place, None)
+        place.stage = Stage.GONE
+        return self._admit(now)
+
+    def accepted(self, place: Place, maximum: int | None, now: float) -> list[Place]:
+        """The vendor took it, and said how many it takes at once. One that never does has us guess no longer."""
+        if maximum is not None or not self._told:
+            self._ceiling, self._told = maximum, maximum is not None
+        if self._window is not None and place.era == self._era and not self._free:
+            self._window += 1 / self._window
+        if self._window is not None and self._ceiling is not None and self._window >= self._ceiling:
+            self._window = None
+        return self._admit(now)
+
+    def refused(self, place: Place) -> None:
+        """The vendor says that we are too many. A burst that is refused as one halves once."""
+        if place.era == self._era:
+            self._era += 1
+            self._window = max(1.0, self._running * _HALF)
+
+    @property
+    def _free(self) -> bool:
+        return self.limit is None or self._running < self.limit
+
+    def _admit(self, now: float) -> list[Place]:
+        admitted = []
+        while self._queue and self._free:
+            place, _ = self._queue.popitem(last=False)
+            place.stage, place.era, place.since = Stage.RUNNING, self._era, now
+            self._running += 1
+            admitted.append(place)
+        return admitted
+
+    def _learn(self, seconds: float) -> None:
+        self._usual = seconds if self._usual is None else self._usual + _WEIGHT * (seconds - self._usual)

@@ -1,0 +1,150 @@
+"""How many run at once, and whose turn it is: decided by a value without a clock."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.service.gate import Gate, Place
+
+
+def crowd(gate: Gate, size: int) -> list[Place]:
+    return [gate.ask(0.0) for _ in range(size)]
+
+
+def running(places: list[Place]) -> list[bool]:
+    return [place.running for place in places]
+
+
+def test_who_says_no_limit_has_none() -> None:
+    gate = Gate()
+    assert all(running(crowd(gate, 100)))
+    assert (gate.limit, gate.running, gate.waiting, gate.expected_wait) == (None, 100, 0, 0.0)
+
+
+def test_a_guess_holds_until_the_vendor_has_told() -> None:
+    gate = Gate(at_once=2)
+    places = crowd(gate, 5)
+    assert running(places) == [True, True, False, False, False]
+    assert gate.accepted(places[0], 4, 0.0) == places[2:4]
+    assert (gate.limit, gate.running, gate.waiting) == (4, 4, 1)
+
+
+def test_a_vendor_that_never_tells_is_not_guessed_at_for_ever() -> None:
+    gate = Gate(at_once=2)
+    places = crowd(gate, 5)
+    assert gate.accepted(places[0], None, 0.0) == places[2:]
+    assert gate.limit is None
+
+
+def test_an_answer_that_leaves_out_the_limit_does_not_lift_it() -> None:
+    gate = Gate()
+    first, *_ = crowd(gate, 1)
+    gate.accepted(first, 4, 0.0)
+    gate.accepted(first, None, 0.0)
+    assert gate.limit == 4
+
+
+def test_first_come_first_served_and_nobody_overtakes() -> None:
+    gate = Gate(at_once=1)
+    first, second, third = crowd(gate, 3)
+    assert gate.leave(second, 0.0) == [], "it gave up waiting"
+    newcomer = gate.ask(0.0)
+    assert gate.leave(first, 0.0) == [third]
+    assert gate.leave(first, 0.0) == [], "leaving twice changes nothing"
+    assert gate.leave(third, 0.0) == [newcomer]
+
+
+def test_a_refusal_halves_what_runs_and_a_burst_of_them_halves_it_once() -> None:
+    gate = Gate()
+    places = crowd(gate, 20)
+    for place in places[10:]:
+        gate.refused(place)
+        gate.leave(place, 0.0)
+    assert gate.limit == 10
+
+
+def test_somebody_else_on_the_account_halves_it_again_and_it_grows_back_one_at_a_time() -> None:
+    gate = Gate()
+    places = crowd(gate, 8)
+    gate.accepted(places[0], 8, 0.0)
+    gate.refused(places[7])
+    gate.leave(places[7], 0.0)
+    assert gate.limit == 4
+    for place in places[:4]:
+        gate.leave(place, 0.0)
+    seen = [gate.limit]
+    for _ in range(40):
+        newcomers = crowd(gate, 9)
+        for place in [place for place in newcomers if place.running]:
+            gate.accepted(place, 8, 0.0)
+        for place in newcomers:
+            gate.leave(place, 0.0)
+        seen.append(gate.limit)
+    assert seen == sorted(seen)
+    assert seen[-1] == 8
+    assert {4, 5, 6, 7, 8} <= set(seen), "one at a time"
+
+
+def test_what_is_not_used_does_not_grow() -> None:
+    gate = Gate()
+    places = crowd(gate, 8)
+    gate.refused(places[7])
+    for place in places:
+        gate.leave(place, 0.0)
+    alone = gate.ask(0.0)
+    for _ in range(100):
+        gate.accepted(alone, None, 0.0)
+    assert gate.limit == 4
+
+
+def test_the_last_place_is_never_taken_away() -> None:
+    gate = Gate()
+    for _ in range(5):
+        place = gate.ask(0.0)
+        assert place.running
+        gate.refused(place)
+        gate.leave(place, 0.0)
+    assert gate.limit == 1
+
+
+def test_how_long_one_more_would_wait_goes_by_how_long_the_others_ran() -> None:
+    gate = Gate(at_once=2)
+    first, _second = crowd(gate, 2)
+    assert gate.expected_wait == 0.0, "nobody knows yet"
+    gate.leave(first, 4.0)
+    assert gate.expected_wait == 0.0, "there is room"
+    gate.ask(4.0)
+    assert gate.expected_wait == 2.0, "one of two places every four seconds"
+    gate.ask(4.0)
+    assert gate.expected_wait == 4.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(1, 6)), max_size=200), st.integers(1, 4))
+def test_whatever_happens_no_more_are_let_through_than_may_and_no_place_is_lost(
+    history: list[tuple[int, int, int]], at_once: int
+) -> None:
+    gate = Gate(at_once)
+    there: list[Place] = []
+    for now, (deed, which, number) in enumerate(history):
+        before = {place for place in there if place.running}
+        match deed:
+            case 0 | 1:
+                there.append(gate.ask(now))
+            case 2 | 3 if there:
+                gate.leave(there.pop(which % len(there)), now)
+            case 4 if there and there[which % len(there)].running:
+                gate.accepted(there[which % len(there)], number, now)
+            case 5 if there and there[which % len(there)].running:
+                gate.refused(there[which % len(there)])
+        now_running = [place for place in there if place.running]
+        assert gate.running == len(now_running)
+        assert gate.waiting == len(there) - len(now_running)
+        assert gate.limit is not None
+        if not set(now_running) <= before:
+            assert gate.running <= gate.limit, "somebody was let through"
+        assert not gate.waiting or gate.running >= gate.limit, "nobody waits beside an empty place"
+        assert now_running == there[: len(now_running)] or any(not p.running for p in there), "in order"
+    for place in there:
+        gate.leave(place, 0.0)
+    assert (gate.running, gate.waiting) == (0, 0)

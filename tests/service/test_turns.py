@@ -1,0 +1,199 @@
+"""Waiting for one's turn at a vendor that takes only so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from random import Random
+
+import pytest
+
+from steadyvoice import Accepted, Audio, Credential, Offer, SpeechRequest, TimeoutConfig
+from steadyvoice.service.gate import Gate
+from steadyvoice.service.timeouts import Patience
+from steadyvoice.service.turnstile import Turnstile
+from steadyvoice.speech.errors import TTSConcurrencyError, TTSServerError
+
+from .conftest import MakeService, loop_clock
+from .scripted import Scripted, pcm
+
+pytestmark = pytest.mark.looptime
+
+
+class Account:
+    """A vendor's count of what runs on one key: it refuses whoever is too many."""
+
+    def __init__(self, limit: int, at_once: int | None = None) -> None:
+        self.limit, self.running, self.most, self.refused = limit, 0, 0, 0
+        self.credential = Credential(f"account {id(self)}", at_once)
+
+
+class Metered(Scripted):
+    """Speaks for a second, on an account with a limit that it tells."""
+
+    def __init__(self, account: Account, name: str = "metered") -> None:
+        super().__init__(name=name)
+        self.account = account
+        self.credential = account.credential
+        self.down = False
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        account = self.account
+        account.running += 1
+        account.most = max(account.most, account.running)
+        self.asked.append(request)
+        try:
+            await asyncio.sleep(0.1)
+            if self.down:
+                raise TTSServerError("HTTP 503", status=503)
+            if account.running > account.limit:
+                account.refused += 1
+                raise TTSConcurrencyError("HTTP 429", status=429)
+            yield Accepted(concurrency_limit=account.limit)
+            await asyncio.sleep(0.9)
+            yield Audio(pcm(len(request.text) * 0.06))
+        finally:
+            account.running -= 1
+
+
+async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_takes(make_service: MakeService) -> None:
+    account = Account(limit=3, at_once=2)
+    vendor = Metered(account)
+    tts = make_service(vendor)
+    texts = [f"Number {number}" for number in range(12)]
+    speeches = await asyncio.gather(*(tts.synthesize(text, format="pcm_8000") for text in texts))
+    assert {speech.outcome for speech in speeches} == {"spoken"}
+    assert [request.text for request in vendor.asked] == texts
+    assert (account.most, account.refused) == (3, 0)
+    assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 3, "waiting": 0}
+
+
+async def test_the_state_tells_who_runs_and_who_waits(make_service: MakeService) -> None:
+    tts = make_service(Metered(Account(limit=2)))
+    await tts.synthesize("Learn the limit", format="pcm_8000")
+    crowd = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(5)]
+    await asyncio.sleep(0.5)
+    assert tts.get_error_state()["concurrency"] == {"in_use": 2, "limit": 2, "waiting": 3}
+    await asyncio.gather(*crowd)
+
+
+async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeService) -> None:
+    account = Account(limit=2, at_once=2)
+    tts = make_service(Metered(account, "warm"), Metered(account, "cold"))
+    voices = [tts.synthesize("Hello", format="pcm_8000") for _ in range(6)]
+    await asyncio.gather(*voices)
+    states = tts.get_error_state()["providers"]
+    assert states["warm"]["concurrency"] == states["cold"]["concurrency"]
+    assert (account.most, account.refused) == (2, 0)
+
+
+async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: MakeService) -> None:
+    account = Account(limit=1, at_once=1)
+    tts = make_service(
+        Metered(account), Scripted(name="next"), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
+    )
+    speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
+    assert [speech.provider for speech in speeches] == ["metered", "metered", "next", "next"]
+    given_up = speeches[3].attempts[0]
+    assert given_up.refused, "nothing was sent"
+    assert given_up.error is not None
+    assert given_up.error.kind.value == "concurrency"
+    assert "no turn within 1.5 s: 1 requests run, 1 wait" in str(given_up.error)
+    state = tts.get_error_state()
+    assert state["totals"]["failures"] == 0
+    assert account.refused == 0
+    before = loop_clock()
+    speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
+    assert [speech.provider for speech in speeches] == ["metered", "next", "next", "next"], "as was to be expected now"
+    assert loop_clock() - before < 1.5
+
+
+async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service: MakeService) -> None:
+    tts = make_service(
+        Metered(Account(limit=1, at_once=1)), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
+    )
+    speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
+    assert {speech.outcome for speech in speeches} == {"spoken"}
+
+
+async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService) -> None:
+    tts = make_service(Metered(Account(limit=1, at_once=1)), timeouts=TimeoutConfig(total_timeout=3.5))
+    speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(6)))
+    assert [speech.outcome for speech in speeches] == ["spoken"] * 3 + ["muted"] * 3
+
+
+async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: MakeService) -> None:
+    account = Account(limit=2)
+    tts = make_service(Metered(account), Scripted(name="next"))
+    await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
+    assert account.refused > 0, "nobody knew the limit"
+    assert tts.get_error_state()["circuit_state"] == "closed"
+    assert tts.get_error_state()["totals"]["failures"] == 0
+    refused = account.refused
+    await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
+    assert account.refused == refused, "now everybody does"
+
+
+async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:
+    vendor = Metered(Account(limit=2, at_once=2))
+    vendor.down = True
+    tts = make_service(vendor, Scripted(name="next"))
+    await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(10)))
+    assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 2, "waiting": 0}
+
+
+async def test_who_stops_listening_gives_the_place_back(make_service: MakeService) -> None:
+    tts = make_service(Metered(Account(limit=1, at_once=1)))
+    async with tts.stream("Hello", format="pcm_8000", on_midstream="error") as stream:
+        await anext(stream)
+        assert tts.get_error_state()["concurrency"]["in_use"] == 1
+    assert tts.get_error_state()["concurrency"]["in_use"] == 0
+
+
+async def test_ten_thousand_callers_who_leave_when_they_like_leave_no_place_taken() -> None:
+    rng = Random(6)
+    gate = Gate(at_once=4)
+    turnstile = Turnstile(gate, loop_clock)
+    most = 0
+
+    async def caller() -> None:
+        nonlocal most
+        await asyncio.sleep(rng.uniform(0.0, 100.0))
+        async with turnstile.turn("vendor", rng.choice([0.05, 1.0, 60.0]), Patience(60.0)) as turn:
+            most = max(most, gate.running)
+            await asyncio.sleep(rng.choice([0.0, 0.01, 0.1]))
+            if rng.random() < 0.3:
+                turn.accepted(Accepted(concurrency_limit=4))
+            if rng.random() < 0.05:
+                raise TTSConcurrencyError("HTTP 429")
+
+    callers = [asyncio.create_task(caller()) for _ in range(10_000)]
+    loop = asyncio.get_running_loop()
+    for task in callers:
+        if rng.random() < 0.6:
+            loop.call_later(rng.choice([rng.uniform(0.0, 100.0), round(rng.uniform(0.0, 100.0), 1)]), task.cancel)
+    ended = await asyncio.gather(*callers, return_exceptions=True)
+    assert sum(isinstance(end, asyncio.CancelledError) for end in ended) > 1000
+    assert most == 4
+    assert (gate.running, gate.waiting) == (0, 0)
+    assert not turnstile._calls
+    async with turnstile.turn("vendor", 0.0):
+        assert gate.running == 1, "it still lets people through"
+
+
+async def test_a_caller_cancelled_in_the_instant_of_its_turn_passes_the_turn_on() -> None:
+    turnstile = Turnstile(Gate(at_once=1), loop_clock)
+
+    async def caller() -> str:
+        async with turnstile.turn("vendor", 60.0):
+            return "ran"
+
+    async with turnstile.turn("vendor", 60.0):
+        second, third = asyncio.create_task(caller()), asyncio.create_task(caller())
+        await asyncio.sleep(1.0)
+    second.cancel()  # its turn has come, but it has not run yet
+    assert await third == "ran"
+    assert second.cancelled()
+    assert turnstile.gate.running == 0
