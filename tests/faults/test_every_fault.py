@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from steadyvoice import TTSError
+from steadyvoice.service.bills import Charge
 from steadyvoice.simulator.acts import ACTS, Door, Gzip, OddSplits, SlowAccept, SlowFirstByte, name_of
 from steadyvoice.speech.taxonomy import TABLE
 
@@ -60,6 +61,32 @@ def test_the_circuit_counts_what_the_taxonomy_says(fate: Fate) -> None:
 @every_fate
 def test_no_character_is_billed_twice(fate: Fate) -> None:
     assert fate.charged <= len(TEXT)
+
+
+@every_fate
+def test_our_books_agree_with_the_vendors_to_the_character(fate: Fate) -> None:
+    charged = {entry.request_id: entry.charged for entry in fate.ledger}
+    for attempt in fate.attempts:
+        match attempt.bill.charge:
+            case Charge.BILLED:
+                assert charged.pop(attempt.request_id) == attempt.bill.characters
+            case Charge.REFUSED:
+                assert charged.pop(attempt.request_id, 0) == 0
+    may_be = [attempt.bill.characters for attempt in fate.attempts if attempt.bill.charge is Charge.UNKNOWN]
+    if fate.account:
+        assert sum(charged.values()) in (0, *may_be), "what is left is what we do not know"
+    assert fate.bills["billed"] <= fate.charged <= fate.bills["billed"] + fate.bills["unknown"]
+
+
+@every_fate
+def test_what_was_paid_and_not_heard_is_counted_by_its_cause(fate: Fate) -> None:
+    bills = fate.bills
+    assert bills["wasted"] == sum(bills["wasted_by"].values()) <= bills["billed"] + bills["unknown"]
+    assert set(bills["wasted_by"]) <= {error.kind.value for error in fate.failures}
+    if fate.account and fate.account.outcome == "spoken":
+        assert bills["wasted"] == 0
+    if fate.account and fate.account.outcome in ("substituted", "muted"):
+        assert bills["wasted"] == bills["billed"] + bills["unknown"]
 
 
 @every_fate

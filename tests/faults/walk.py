@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from steadyvoice import (
     AsyncTTSService,
@@ -25,6 +25,7 @@ from steadyvoice.service.spoken import Account, Attempt
 from steadyvoice.service.timeouts import LOCAL_GRACE
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.acts import TlsFailure, WrongLength
+from steadyvoice.simulator.ledger import Entry
 
 from .bad_days import BadDay
 
@@ -57,6 +58,8 @@ class Fate:
     requests: int  # that reached the vendor
     charged: int  # characters, by the vendor's own ledger
     attempts: tuple[Attempt, ...]  # at the vendor
+    ledger: tuple[Entry, ...]  # the vendor's own, of these
+    bills: dict[str, Any]  # the service's own
 
     @property
     def failures(self) -> list[TTSError]:
@@ -105,7 +108,7 @@ async def live_through(day: BadDay, door: Door, local: Provider) -> Fate:
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
         await sim.idle()
-        asked = [entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech")]
+        asked = tuple(entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech"))
         attempts = account.attempts if account else ()
         return Fate(
             day=day,
@@ -118,6 +121,8 @@ async def live_through(day: BadDay, door: Door, local: Provider) -> Fate:
             requests=len(asked),
             charged=sum(entry.charged for entry in asked),
             attempts=tuple(attempt for attempt in attempts if attempt.provider == VENDOR),
+            ledger=asked,
+            bills=tts.get_error_state()["bills"],
         )
 
 

@@ -17,6 +17,7 @@ from steadyvoice import (
     CircuitBreakerConfig,
     CircuitOpenError,
     CircuitState,
+    Credit,
     ElevenLabs,
     Espeak,
     OpenAICompatible,
@@ -56,6 +57,8 @@ def aloud() -> None:
         assert_type(tts.synthesize("Hello", voice="narrator", format="mp3_44100_128", deadline=2.5), Speech)
         assert_type(tts.synthesize("Hello", format=AudioFormat.parse("wav")), Speech)
         assert_type(tts.stream("Hello", speed=1.2, language="de"), SpeechStream)
+        assert_type(tts.check_credit(), dict[str, Credit])
+        assert_type(tts.synthesize("Hello").wasted, float)
         for chunk in tts.stream("A long story..."):
             assert_type(chunk, bytes)
         with tts.stream("A long story...") as stream:
