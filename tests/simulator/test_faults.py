@@ -132,6 +132,12 @@ def test_the_first_fault_that_is_due_wins() -> None:
     assert [fault.name for fault in chosen if fault] == ["stall", "hang", "stall"]
 
 
+def test_each_fault_counts_all_calls_that_fit_it() -> None:
+    made = faults(Fault(Hang(), nth=2), Fault(Stall(), nth=3), Fault(Restart(), times=9))
+    chosen = [made.choose(CALL) for _ in range(4)]
+    assert [fault and fault.name for fault in chosen] == [None, "hang", "stall", None]
+
+
 def test_luck_repeats_with_its_seed() -> None:
     first, again, other = (strikes(faults(Fault(Hang(), probability=0.5), seed=seed), 64) for seed in (1, 1, 2))
     assert first == again != other

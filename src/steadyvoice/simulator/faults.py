@@ -120,9 +120,10 @@ class Faults:
         changed()
 
     def choose(self, call: Call) -> Fault | None:
-        """Decide what befalls a call; None is nothing."""
+        """Decide what befalls a call; None is nothing. Every fault counts it that it fits, whichever happens."""
         now = self._now()
-        return next((rule.fault for rule in self._rules if rule.strikes(call, now, self._rng)), None)
+        due = [rule.fault for rule in self._rules if rule.strikes(call, now, self._rng)]
+        return due[0] if due else None
 
     def upcoming(self, call: Call) -> Fault | None:
         """Tell what would befall such a call if it came now. Nothing is counted, and luck is asked once."""
