@@ -63,6 +63,13 @@ def test_a_schedule_is_walked_back_as_backoff_is(clock: VirtualClock) -> None:
     assert cooldown(breaker) == 5
 
 
+def test_a_schedule_that_became_shorter_goes_on_with_its_last(clock: VirtualClock) -> None:
+    breaker = flaky(clock, cooldown_schedule=(5, 10, 20, 40))
+    cooldowns(breaker, clock, 4)
+    breaker.update(replace(breaker.config, cooldown_schedule=(5, 7)))
+    assert cooldown(breaker) == 7
+
+
 def test_a_schedule_and_backoff_contradict_each_other() -> None:
     contradictions: list[dict[str, Any]] = [{"cooldown_backoff": 2}, {"max_cooldown": 60}]
     for settings in contradictions:

@@ -121,22 +121,39 @@ def test_an_own_rule_that_cannot_work_is_refused(field: str, settings: dict[str,
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("field", "make"),
     [
-        lambda: FailureRate(0, 4),
-        lambda: FailureRate(0.5, 0),
-        lambda: FailureRate(None, 4),  # type: ignore[arg-type]
-        lambda: SlowCallRate(1.5, 4),
-        lambda: SlowCallRate(0.5, True),
-        lambda: ConsecutiveFailures(0),
-        lambda: UnlikelyFailures(0),
-        lambda: UnlikelyFailures(1),
-        lambda: UnlikelyFailures(None),  # type: ignore[arg-type]
+        ("threshold", lambda: FailureRate(0, 4)),
+        ("threshold", lambda: FailureRate(None, 4)),  # type: ignore[arg-type]
+        ("minimum_calls", lambda: FailureRate(0.5, 0)),
+        ("threshold", lambda: SlowCallRate(1.5, 4)),
+        ("minimum_calls", lambda: SlowCallRate(0.5, True)),
+        ("count", lambda: ConsecutiveFailures(0)),
+        ("count", lambda: ConsecutiveFailures(None)),  # type: ignore[arg-type]
+        ("significance", lambda: UnlikelyFailures(0)),
+        ("significance", lambda: UnlikelyFailures(1)),
+        ("significance", lambda: UnlikelyFailures(None)),  # type: ignore[arg-type]
     ],
 )
-def test_a_simple_rule_that_cannot_work_is_refused(make: Any) -> None:
-    with pytest.raises(CircuitConfigError):
+def test_a_simple_rule_that_cannot_work_is_refused_by_name(field: str, make: Any) -> None:
+    with pytest.raises(CircuitConfigError) as refusal:
         make()
+    assert refusal.value.field == field
+
+
+def test_where_rules_stand_before_and_after_there_is_anything_to_see() -> None:
+    nothing, enough = Evidence(0, 0.0, 0, 0.0, 0.05), Evidence(6, 3.0, 3, 1.0, 0.05)
+    for rule in (FailureRate(0.5, 4), SlowCallRate(0.5, 4)):
+        assert (rule.standing(nothing).value, rule.standing(nothing).needs) == (0, 4)
+        assert (rule.standing(enough).value, rule.standing(enough).needs) == (0.5, 0)
+
+
+def test_the_second_of_two_rules_is_not_asked_where_the_first_holds() -> None:
+    class NeverAsked(ConsecutiveFailures):
+        def broken(self, seen: Evidence) -> Any:
+            raise AssertionError
+
+    assert (FailureRate(1.0, 1) & NeverAsked(1)).broken(Evidence(2, 1.0, 0, 1.0, 0.05)) is None
 
 
 # ---- what is normal

@@ -116,7 +116,7 @@ class CircuitBreakerConfig:
             failure_threshold=0.6,
             window_seconds=30,
             minimum_calls=20,
-            significance=1e-8,
+            significance=1e-9,
             hung_after=2,
             hung_factor=1.5,
             cooldown_period=2,
