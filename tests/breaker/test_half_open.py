@@ -107,6 +107,8 @@ def test_four_of_six_are_admitted_each_time(clock: VirtualClock) -> None:
             assert refusal.value.state == "half_open"
             assert refusal.value.reason == "4 of 4 probes in flight"
             assert refusal.value.retry_after is None
+            assert refusal.value.last_error is not None
+            assert refusal.value.last_error.kind == "failure"
         probes[0].failure()
         assert breaker.state == "open"
         clock.advance(60)
