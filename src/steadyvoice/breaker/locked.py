@@ -2,6 +2,9 @@
 
 The lock is held for the bookkeeping only: never across the protected call, a listener, a predicate or an await. While
 the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`).
+
+The collector may close a forgotten stream at any line, one of the locked section included: what such a call has to
+say waits for the next section (`_postponed`).
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeVar
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
@@ -30,7 +33,7 @@ _SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 class LockedMachine:
     """What the doors of a breaker lead to."""
 
-    __slots__ = ("_clock", "_dropped", "_era", "_history", "_lock", "_machine", "_outbox", "_wall")
+    __slots__ = ("_busy", "_clock", "_era", "_history", "_later", "_lock", "_machine", "_outbox", "_wall")
 
     def __init__(
         self,
@@ -43,10 +46,11 @@ class LockedMachine:
     ) -> None:
         self._clock = clock
         self._wall = wall
-        self._lock = Lock()
+        self._lock = RLock()
+        self._busy = False  # inside the locked section; who has the lock and sees this came in by the collector
         self._machine = Machine(name, config, clock(), luck)
         self._era = self._machine.era
-        self._dropped: deque[Flight] | None = None  # settled by nobody; made with the first permit
+        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None  # made with the first permit
         self._history = History()
         self._outbox = Outbox(tuple(listeners))
 
@@ -55,7 +59,7 @@ class LockedMachine:
     def _admit(self) -> Flight:
         """Leave to make one call. Raises CircuitOpenError."""
         era = self._era
-        if (shut := era.shut) and not self._dropped and (now := self._clock()) < shut.until:
+        if (shut := era.shut) and not self._later and (now := self._clock()) < shut.until:
             era.tick()
             if era.shut is None:
                 self._reconcile(era)
@@ -121,39 +125,69 @@ class LockedMachine:
         self._locked(self._machine.reconcile, era)
 
     def _expect_drops(self) -> None:
-        if self._dropped is None:
-            self._dropped = deque()
+        if self._later is None:
+            self._later = deque()
 
     def _drop(self, flight: Flight) -> None:
         """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
-        if self._dropped is not None:
-            self._dropped.append(flight)
+        if self._later is not None:
+            self._later.append((self._machine.drop, (flight,)))
 
     # ---------------------------------------------------------------- a locked section
 
     def _locked(self, verb: Callable[..., T], *about: Any) -> T:
         """Let the machine act at this moment, and tell what came of it."""
         with self._lock:
-            now = self._clock()
-            if self._era.quiet or self._era.shut:
-                self._take_in_ticks(now)
-            if self._dropped:
-                self._bury(self._dropped, now)
+            if self._busy:
+                postponed: T = self._postponed(verb, about)
+                return postponed
             try:
-                answer = verb(now, *about)
+                self._busy = True
+                now = self._clock()
+                if self._era.quiet or self._era.shut:
+                    self._take_in_ticks(now)
+                if self._later:
+                    self._catch_up(self._later, now)
+                try:
+                    answer = verb(now, *about)
+                finally:
+                    self._settle_down(now)
             finally:
-                self._settle_down(now)
+                self._busy = False
         if self._outbox.pending:
             self._outbox.deliver()
         return answer
 
+    def _catch_up(self, later: deque[tuple[Callable[..., None], tuple[Any, ...]]], now: float) -> None:
+        while later:
+            verb, about = later.popleft()
+            verb(now, *about)
+
+    def _postponed(self, verb: Callable[..., Any], about: tuple[Any, ...]) -> Any:
+        """A call began or ended in the middle of this thread's own section, where nothing else may move."""
+        if verb == self._machine.admit:
+            return Flight(Era(CircuitState.DISABLED), self._clock())  # let through, and not counted
+        if not about or not isinstance(about[0], Flight | Era):
+            name = self._machine.name
+            raise RuntimeError(f"circuit {name!r} was in the middle of its bookkeeping: not from a finaliser or signal")
+        if self._later is None:
+            self._later = deque()
+        self._later.append((verb, about))
+        return None
+
     def _look(self, view: Callable[..., T]) -> T:
         """Show the machine as it is at this moment. Nothing but what was ticked is taken in, and nobody is told."""
         with self._lock:
-            now = self._clock()
-            self._take_in_ticks(now)
-            seen = view(self._machine, self._history, now, self._wall())
-            self._settle_down(now)
+            if self._busy:
+                return view(self._machine, self._history, self._clock(), self._wall())
+            try:
+                self._busy = True
+                now = self._clock()
+                self._take_in_ticks(now)
+                seen = view(self._machine, self._history, now, self._wall())
+                self._settle_down(now)
+            finally:
+                self._busy = False
         return seen
 
     def _take_in_ticks(self, now: float) -> None:
@@ -161,10 +195,6 @@ class LockedMachine:
         if era.quiet or era.shut:
             era.quiet, era.shut = False, None
             self._machine.reconcile(now, era)
-
-    def _bury(self, dropped: deque[Flight], now: float) -> None:
-        while dropped:
-            self._machine.drop(now, dropped.popleft())
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine

@@ -1,0 +1,90 @@
+"""The collector may come at any line, one under the breaker's lock included: it deadlocks nobody and moves nothing."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState
+from steadyvoice.breaker.testing import VirtualClock
+
+
+class Interrupted:
+    """A breaker in the middle of whose locked section something happens: the machine asks for luck there."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.happens: Callable[[], object] = lambda: None
+        config = CircuitBreakerConfig(window_size=1, cooldown_jitter=0.5, success_threshold=1)
+        self.breaker = CircuitBreaker("voice", config, clock=clock, luck=self._luck)
+
+    def _luck(self) -> float:
+        self.happens()
+        return 0.0
+
+    def open_while(self, something: Callable[[], object]) -> None:
+        self.happens = something
+        self.breaker.acquire().failure()
+        self.happens = lambda: None
+
+
+@pytest.fixture
+def interrupted(clock: VirtualClock) -> Interrupted:
+    return Interrupted(clock)
+
+
+def test_a_forgotten_stream_closed_by_the_collector_deadlocks_nobody(interrupted: Interrupted) -> None:
+    breaker = interrupted.breaker
+
+    @breaker
+    def stream() -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    forgotten: list[object] = [stream()]
+    assert next(forgotten[0]) == "a"  # type: ignore[call-overload]
+    forgotten.append(forgotten)
+    del forgotten
+    interrupted.open_while(gc.collect)
+    assert breaker.state is CircuitState.OPEN
+    breaker.force_open()
+    totals = breaker.snapshot().totals
+    assert (totals.failures, totals.late) == (1, 1)
+
+
+def test_what_ends_inside_waits_for_the_next_section(interrupted: Interrupted, clock: VirtualClock) -> None:
+    breaker = interrupted.breaker
+    first, second = breaker.acquire(), breaker.acquire()
+
+    def both_end() -> None:
+        first.success()
+        second.failure("said by a finaliser")
+
+    interrupted.open_while(both_end)
+    clock.advance(60)
+    breaker.acquire().success()
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures, totals.late) == (1, 1, 2)
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_a_call_made_inside_is_let_through_and_not_counted(interrupted: Interrupted) -> None:
+    breaker, answers = interrupted.breaker, list[int]()
+    interrupted.open_while(lambda: answers.append(breaker.call(lambda: 7)))
+    totals = breaker.snapshot().totals
+    assert answers == [7]
+    assert (totals.calls, totals.failures) == (1, 1)
+
+
+def test_a_look_from_inside_sees_what_there_is_and_a_hand_is_told_to_wait(interrupted: Interrupted) -> None:
+    breaker, seen = interrupted.breaker, list[object]()
+
+    def look_and_touch() -> None:
+        seen.append(breaker.snapshot().name)
+        with pytest.raises(RuntimeError, match="'voice' was in the middle of its bookkeeping"):
+            breaker.reset()
+
+    interrupted.open_while(look_and_touch)
+    assert seen == ["voice"]
+    assert breaker.state is CircuitState.OPEN
