@@ -65,6 +65,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     *[(field, value) for field in COUNTS for value in [0, -1, 2.5, *NOT_A_NUMBER]],
     *[(field, value) for field in DURATIONS for value in [0, -1, *NOT_A_NUMBER]],
     *[(field, value) for field in RATES for value in [0, -0.1, 1.01, *NOT_A_NUMBER]],
+    *[(field, 10**400) for field in [*DURATIONS, *RATES, "cooldown_backoff"]],
     *[("cooldown_backoff", value) for value in [0.99, 0, None, *NOT_A_NUMBER]],
     *[("hung_factor", value) for value in [0.99, 0, *NOT_A_NUMBER]],
     *[("cooldown_jitter", value) for value in [-0.1, 1.1, None, *NOT_A_NUMBER]],

@@ -167,7 +167,7 @@ def test_from_one_manual_state_to_another(breaker: CircuitBreaker) -> None:
         assert breaker.state == "monitoring"
 
 
-@pytest.mark.parametrize("duration", [-1, float("nan")])
+@pytest.mark.parametrize("duration", [-1, float("nan"), float("inf"), 10**400, True, "5"])
 def test_an_impossible_duration_is_refused(breaker: CircuitBreaker, duration: float) -> None:
     with pytest.raises(ValueError, match="duration"):
         breaker.force_open(duration=duration)

@@ -106,6 +106,38 @@ def test_a_predicates_impossible_weight_weighs_one(clock: VirtualClock, weight: 
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == FAILURE
 
 
+class Array:
+    """As numpy has them: the comparison worked, but what it says is neither true nor false."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ignore": lambda error: Array()},
+        {"failure_on": lambda error: Array()},
+        {"failure_weight": lambda error: None},
+        {"failure_weight": lambda error: "half"},
+        {"open_for": lambda error: 10**400},
+        {"open_for": lambda error: "soon"},
+    ],
+    ids=str,
+)
+def test_a_predicates_senseless_answer_leaves_the_callers_error_alone(
+    clock: VirtualClock, settings: dict[str, Any]
+) -> None:
+    assert outcomes(clock, OtherError(), **settings) == FAILURE
+
+
+def test_a_result_predicates_senseless_answer_leaves_the_callers_result_alone(clock: VirtualClock) -> None:
+    compare: Any = lambda value: Array()  # noqa: E731
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_result=compare), clock=clock)
+    assert breaker.call(lambda: "spoken") == "spoken"
+    assert breaker.snapshot().totals.successes == 1
+
+
 def test_another_circuits_refusal_is_no_evidence(clock: VirtualClock) -> None:
     inner = CircuitBreaker("inner", CircuitBreakerConfig(window_size=1), clock=clock)
     outer = CircuitBreaker("outer", CircuitBreakerConfig(window_size=1), clock=clock)

@@ -122,6 +122,7 @@ def test_coming_back_is_an_event(breaker: CircuitBreaker) -> None:
         {"state": "ajar"},
         {"remaining": -1},
         {"remaining": "soon"},
+        {"level": 10**400},
         {"remaining": float("nan")},
         {"window": [[1, 2, 2, 0, 0]]},
         {"window": [[1, 0, 0]]},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from typing import TypeGuard
 
 from steadyvoice.breaker.errors import CircuitConfigError
 
@@ -55,7 +57,14 @@ def count(field: str, value: object, *, least: int = 1) -> None:
 def within(field: str, value: object, low: float, high: float, reason: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CircuitConfigError(field, value, f"{reason}; not a {type(value).__name__}")
-    if not math.isfinite(value):
+    if not is_finite(value):
         raise CircuitConfigError(field, value, f"{reason}; not {value}")
     if not low <= value <= high:
         raise CircuitConfigError(field, value, reason)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold; a whole number may be too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max

@@ -5,13 +5,13 @@ Everything that runs somebody else's code (predicates, `str(error)`) is here, an
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.errors import CircuitOpenError
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure |
         return None
     if config.failure_weight is None and config.open_for is None:
         return Failure(type(error).__name__, _message(error)[:MESSAGE_LENGTH])
-    weight = _sane_weight(_ask(config.failure_weight, error, 1.0))
-    cooldown = _sane_seconds(_ask(config.open_for, error, None))
+    weight = _ask(config.failure_weight, error, 1.0, _sane_weight)
+    cooldown = _ask(config.open_for, error, None, _sane_seconds)
     return failure_of(error, weight=weight, cooldown=cooldown, trip=cooldown is not None)
 
 
 def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
     """The failure that a returned value is, or None when it is a success."""
-    if not _ask(config.failure_result, result, False):
+    if not _ask(config.failure_result, result, False, bool):
         return None
     return Failure("result", f"a {type(result).__name__} that counts as a failure")
 
@@ -117,15 +117,18 @@ def _counts(config: CircuitBreakerConfig, error: BaseException) -> bool:
 def _matches(errors: Errors, error: BaseException, *, otherwise: bool) -> bool:
     if isinstance(errors, type | tuple):
         return isinstance(error, errors)
-    return bool(_ask(errors, error, otherwise))
+    return _ask(errors, error, otherwise, bool)
 
 
-def _ask(question: Callable[..., T] | None, about: object, otherwise: T) -> T:
-    """Ask a predicate; one that raises is logged and answered for, so the caller's result stays its own."""
+def _ask(question: Callable[..., object] | None, about: object, otherwise: T, read: Callable[[Any], T]) -> T:
+    """Ask a predicate; one that raises is logged and answered for, so the caller's result stays its own.
+
+    So is one whose answer cannot be read: an array has no truth, and None no weight.
+    """
     if question is None:
         return otherwise
     try:
-        return question(about)
+        return read(question(about))
     except Exception:
         logger().exception("a circuit breaker's predicate %r raised", question)
         return otherwise
@@ -137,9 +140,7 @@ def _sane_weight(weight: float) -> float:
 
 def _sane_seconds(seconds: float | None) -> float | None:
     """A time somebody else named, if it is one."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return None
-    return max(0.0, seconds)
+    return max(0.0, seconds) if checks.is_finite(seconds) else None
 
 
 def _message(error: BaseException) -> str:

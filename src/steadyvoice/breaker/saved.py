@@ -6,10 +6,10 @@ process, so a half-open circuit comes back open with its cooldown over: the next
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.window import Run, window_for
@@ -67,6 +67,6 @@ def _seconds(value: object) -> float | None:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not checks.is_finite(value):
         raise ValueError(f"{value!r} is not a number")
     return value
