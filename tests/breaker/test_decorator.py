@@ -95,6 +95,14 @@ async def test_partials_and_methods_are_guarded_too(breaker: CircuitBreaker, fn:
     assert breaker.snapshot().totals.successes == 5
 
 
+@pytest.mark.parametrize("fn", KINDS, ids=lambda fn: fn.__name__)
+def test_a_guarded_partial_asks_for_what_the_partial_leaves_open(breaker: CircuitBreaker, fn: Any) -> None:
+    half_said = partial(fn, "hello")
+    guarded: Any = breaker(half_said)
+    assert inspect.signature(guarded) == inspect.signature(half_said)
+    assert guarded.__name__ == fn.__name__
+
+
 async def test_callable_objects_are_guarded_by_their_kind(breaker: CircuitBreaker) -> None:
     assert breaker(Speaker(plain))("hello") == "anna: hello"
     assert await breaker(AsyncSpeaker())("hello") == "anna: hello"
@@ -108,6 +116,15 @@ def test_call_refuses_a_coroutine_function_instead_of_counting_it(breaker: Circu
             _ = breaker.call(coroutine, "hello")
     snapshot = breaker.snapshot()
     assert (snapshot.totals.successes, snapshot.in_flight) == (0, 0)
+
+
+def test_a_plain_function_that_answers_with_a_coroutine_is_refused_too(breaker: CircuitBreaker) -> None:
+    guarded: Any = breaker(lambda text: coroutine(text))
+    for config in (CircuitBreakerConfig(), CircuitBreakerConfig.adaptive()):
+        breaker.update(config)
+        with pytest.raises(TypeError, match=r"coroutine is a coroutine: .*decorate the `async def` itself"):
+            guarded("hello")
+    assert breaker.snapshot().totals.successes == 0
 
 
 def test_it_says_what_it_is(breaker: CircuitBreaker) -> None:

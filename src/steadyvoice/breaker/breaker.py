@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.decorator import guard
+from steadyvoice.breaker.decorator import guard, refuse_coroutine
 from steadyvoice.breaker.events import Listener
 from steadyvoice.breaker.explain import Explanation, explain
 from steadyvoice.breaker.locked import LockedMachine
@@ -73,7 +74,7 @@ class CircuitBreaker(LockedMachine):
             self._ended_quietly(era, error)
             raise
         if result.__class__ is CoroutineType:
-            _refuse_coroutine(result)
+            refuse_coroutine(result)
         era.tick()
         if not era.quiet:
             self._reconcile(era)
@@ -227,7 +228,7 @@ class CircuitBreaker(LockedMachine):
             raise
         if result.__class__ is CoroutineType:
             self._ignore(flight)
-            _refuse_coroutine(result)
+            refuse_coroutine(result)
         self._returned(flight, result)
         return result
 
@@ -247,7 +248,7 @@ class CircuitBreaker(LockedMachine):
         self._force(state, "from the beginning", None)
 
     def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
-        if duration is not None and not duration >= 0:
+        if duration is not None and not (checks.is_finite(duration) and duration >= 0):
             raise ValueError(f"duration={duration!r}: seconds, 0 or more; None for good")
         self._locked(self._machine.force, state, reason, duration)
 
@@ -277,11 +278,6 @@ def _without(breaker: CircuitBreaker, stack: tuple[Permit, Any] | None) -> tuple
         return permit, rest
     found, rest = _without(breaker, rest)
     return found, (permit, rest)
-
-
-def _refuse_coroutine(coroutine: Any) -> None:
-    coroutine.close()
-    raise TypeError("call() was given a coroutine function: await call_async() instead")
 
 
 def _luck() -> float:

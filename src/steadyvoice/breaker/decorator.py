@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from steadyvoice.breaker.stream import guard_stream, guard_stream_async, wrapping
 
@@ -46,6 +47,8 @@ def _guard_function(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
         except BaseException as error:
             breaker._ended_quietly(era, error)
             raise
+        if result.__class__ is CoroutineType:
+            refuse_coroutine(result)
         era.tick()
         if not era.quiet:
             breaker._reconcile(era)
@@ -71,3 +74,10 @@ def _guard_coroutine(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
         return result
 
     return guarded
+
+
+def refuse_coroutine(coroutine: Any) -> NoReturn:
+    """A plain call that answers with a coroutine has not been made yet: nothing can be said of it."""
+    coroutine.close()
+    name = coroutine.__qualname__
+    raise TypeError(f"{name} is a coroutine: await call_async() instead of call(), or decorate the `async def` itself")

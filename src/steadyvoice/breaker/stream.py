@@ -84,8 +84,14 @@ def guard_stream_async(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
 
 
 def wrapping(fn: Any) -> Callable[[Any], Any]:
-    """`functools.wraps`, for partials too."""
-    return wraps(fn.func if isinstance(fn, partial) else fn)
+    """`functools.wraps`, for partials too: the name is that of the function, the signature that of the partial."""
+
+    def wrap(guarded: Any) -> Any:
+        wraps(fn.func if isinstance(fn, partial) else fn)(guarded)
+        guarded.__wrapped__ = fn
+        return guarded
+
+    return wrap
 
 
 def _settle(permit: Permit, error: BaseException, thrown: BaseException | None) -> None:
