@@ -65,6 +65,14 @@ def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: 
     said.append(breaker.explain().next)
     breaker.monitor()
     said.append(breaker.explain().next)
+    breaker.monitor(duration=30)
+    said.append(breaker.explain().next)
+    breaker.disable(duration=20)
+    said.append(breaker.explain().next)
+    assert breaker.explain().changes_in == 20
+    breaker.disable()
+    said.append(breaker.explain().next)
+    assert breaker.explain().changes_in is None
     assert said == [
         "opens when a rule is broken",
         "the first caller in 60 s or later is a probe",
@@ -73,6 +81,9 @@ def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: 
         "the first caller in 5 s or later is a probe",
         "stays so until close() or reset()",
         "reports when it would open; refuses nobody until close() or reset()",
+        "reports when it would open, refuses nobody; closed from the first caller in 30 s or later",
+        "closed from the first caller in 20 s or later",
+        "stays so until close() or reset()",
     ]
 
 

@@ -45,14 +45,15 @@ def explain(machine: Machine, history: History, now: float, wall: float) -> Expl
     """Put into words what the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
     snapshot, config = snapshot_of(machine, history, now, wall), machine.config
     seen, rule = _evidence(snapshot), config.rule
+    left = None if machine.until is None else max(0.0, machine.until - now)
     return Explanation(
         name=snapshot.name,
         state=snapshot.state,
         why=snapshot.reason,
         rules=tuple(part.standing(seen) for part in rule.parts()),
         failures=tuple(failure.record(now, wall) for failure in machine.evidence or ()),
-        next=_next(snapshot, config),
-        changes_in=snapshot.retry_after,
+        next=_next(snapshot, config, left),
+        changes_in=left,
         told=tuple(each.told(seen) for each in _alternatives(rule)),
     )
 
@@ -71,20 +72,22 @@ def _alternatives(rule: Rule) -> Iterator[Rule]:
         yield rule
 
 
-def _next(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
+def _next(snapshot: Snapshot, config: CircuitBreakerConfig, left: float | None) -> str:
     match snapshot.state:
         case CircuitState.CLOSED if snapshot.admitted_share < 1:
             return f"admits {snapshot.admitted_share:.0%} of the calls, soon all; opens when a rule is broken"
         case CircuitState.CLOSED:
             return "opens when a rule is broken"
-        case CircuitState.OPEN if not snapshot.retry_after:
+        case CircuitState.OPEN if not left:
             return "the next caller is a probe"
-        case CircuitState.OPEN:
-            return f"the first caller in {snapshot.retry_after:.3g} s or later is a probe"
         case CircuitState.HALF_OPEN:
             return _next_of_probes(snapshot, config)
-        case CircuitState.FORCED_OPEN if snapshot.retry_after is not None:
-            return f"the first caller in {snapshot.retry_after:.3g} s or later is a probe"
+        case CircuitState.OPEN | CircuitState.FORCED_OPEN if left is not None:
+            return f"the first caller in {left:.3g} s or later is a probe"
+        case CircuitState.MONITORING if left is not None:
+            return f"reports when it would open, refuses nobody; closed from the first caller in {left:.3g} s or later"
+        case CircuitState.DISABLED if left is not None:
+            return f"closed from the first caller in {left:.3g} s or later"
         case CircuitState.MONITORING:
             return "reports when it would open; refuses nobody until close() or reset()"
         case _:
