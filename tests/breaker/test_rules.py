@@ -226,3 +226,12 @@ def test_what_is_normal_comes_close_to_the_truth_and_forgets(failures: int, succ
         baseline.learn(failures, successes)
     truth = failures / (failures + successes)
     assert baseline.rate == pytest.approx(truth, abs=4 / MEMORY)
+
+
+def test_a_snapshot_waits_for_as_many_calls_as_the_rule_does(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(opens_when=FailureRate(0.5, 8)), clock=clock)
+    for _ in range(7):
+        breaker.acquire().success()
+    assert (breaker.snapshot().minimum_calls, breaker.snapshot().enough_calls) == (8, False)
+    breaker.acquire().success()
+    assert breaker.snapshot().enough_calls

@@ -132,6 +132,8 @@ class CircuitBreakerConfig:
         """The results the window must hold before a rate is judged."""
         if self.minimum_calls is not None:
             return self.minimum_calls
+        if self.opens_when is not None:
+            return minimums(self.opens_when)[0]
         return 5 if self.window_seconds is not None else (self.window_size + 1) // 2
 
     @property
@@ -158,7 +160,7 @@ def _check_rules(config: CircuitBreakerConfig) -> None:
     checks.multiple("hung_factor", config.hung_factor)
     checks.duration("slow_call_duration", config.slow_call_duration)
     checks.rate("slow_call_threshold", config.slow_call_threshold)
-    if config.window_seconds is None and config.minimum > config.window_size:
+    if config.opens_when is None and config.window_seconds is None and config.minimum > config.window_size:
         reason = f"never reached: the window holds only {config.window_size} (window_size)"
         raise CircuitConfigError("minimum_calls", config.minimum_calls, reason)
     if config.slow_call_threshold is not None and config.slow_call_duration is None:
