@@ -89,6 +89,16 @@ def test_who_unsubscribed_hears_nothing_more(breaker: CircuitBreaker) -> None:
     assert events == []
 
 
+def test_who_unsubscribes_twice_turns_nobody_else_away(breaker: CircuitBreaker) -> None:
+    events: list[Event] = []
+    stop = breaker.subscribe(events.append)
+    breaker.subscribe(events.append)
+    stop()
+    stop()
+    breaker.reset()
+    assert len(events) == 1
+
+
 def test_a_listener_that_raises_is_logged_and_disturbs_nobody(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -36,10 +36,15 @@ class Outbox:
         if calls:
             self._of_calls = (*self._of_calls, listener)
 
+        subscribed = True
+
         def unsubscribe() -> None:
-            self._listeners = _less(self._listeners, listener)
-            if calls:
-                self._of_calls = _less(self._of_calls, listener)
+            nonlocal subscribed
+            if subscribed:
+                self._listeners = _less(self._listeners, listener)
+                if calls:
+                    self._of_calls = _less(self._of_calls, listener)
+            subscribed = False
 
         return unsubscribe
 
@@ -73,6 +78,5 @@ def _tell(listener: Listener, event: Event) -> None:
 
 def _less(listeners: tuple[Listener, ...], gone: Listener) -> tuple[Listener, ...]:
     kept = list(listeners)
-    if gone in kept:
-        kept.remove(gone)
+    kept.remove(gone)
     return tuple(kept)
