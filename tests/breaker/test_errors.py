@@ -31,3 +31,8 @@ def test_errors_survive_a_pickle() -> None:
 def test_a_half_open_refusal_says_so() -> None:
     refusal = CircuitOpenError(name="voice", state=CircuitState.HALF_OPEN, reason="1 of 1 probes in flight")
     assert "half open (1 of 1 probes in flight): its probes are out" in str(refusal)
+
+
+def test_a_refusal_in_a_list_of_errors_says_which_circuit_refused() -> None:
+    refusal = CircuitOpenError(name="voice", reason="why", retry_after=5.0)
+    assert repr(refusal) == """CircuitOpenError("circuit 'voice' is open (why): try again in 5 s")"""

@@ -65,6 +65,9 @@ class CircuitOpenError(Exception):
     def __str__(self) -> str:
         return super().__str__() if self.args else self._sentence()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def _sentence(self) -> str:
         state = self.state.value.replace("_", " ")
         why = f" ({self.reason})" if self.reason else ""
