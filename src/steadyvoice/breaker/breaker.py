@@ -1,7 +1,8 @@
 """The breaker that is used: the doors to a machine behind a clock and a lock.
 
 Threads and event loops share one object. The lock is held for the bookkeeping only: never across the protected
-call, a listener, a predicate or an await. While the circuit is healthy a call does not take it at all (see `Era`).
+call, a listener, a predicate or an await. While the circuit is healthy, and its settings ask for no clock, a plain
+call does not take it at all (see `Era`).
 """
 
 from __future__ import annotations
