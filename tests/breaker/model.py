@@ -46,6 +46,7 @@ class Call:
     useful: float | None = None
     held: bool = False
     hung: bool = False
+    excused: bool = False  # it hung already when the last success came
     settled: bool = False
 
     def duration(self, now: float) -> float | None:
@@ -119,6 +120,8 @@ class Model:
             if self.learns:
                 self.past += [*self.run, 0.0]
             self.streak, self.run = 0.0, []
+            for other in self.out:
+                other.excused = other.hung
             self._add(now, 0.0, slow)
             self._judge(now)
 
@@ -183,7 +186,7 @@ class Model:
     def _live(self, call: Call, now: float, held: bool) -> None:
         if self.watching and not call.settled and call.era is self.era:
             self.out = [*(c for c in self.out if c is not call), call]
-            call.since, call.held, call.hung = now, held, False
+            call.since, call.held, call.hung, call.excused = now, held, False, False
 
     def _counts(self, call: Call, outcome: Outcome, duration: float | None, error: str | None, now: float) -> bool:
         if call.settled:
@@ -217,6 +220,10 @@ class Model:
     @property
     def hung(self) -> int:
         return sum(c.hung for c in self.out)
+
+    @property
+    def in_a_row(self) -> float:
+        return self.streak + sum(c.hung and not c.excused for c in self.out)
 
     @property
     def watching(self) -> bool:
@@ -284,9 +291,9 @@ class Model:
                 return self._broken(rule.one, now) or self._broken(rule.other, now)
             case AllOf():
                 return self._broken(rule.one, now) if self._broken(rule.other, now) else None
-            case ConsecutiveFailures() if self.streak + self.hung >= rule.count:
+            case ConsecutiveFailures() if self.in_a_row >= rule.count:
                 return Cause.CONSECUTIVE_FAILURES
-            case UnlikelyFailures() if self.normal() ** (self.streak + self.hung) <= rule.significance:
+            case UnlikelyFailures() if self.normal() ** self.in_a_row <= rule.significance:
                 return Cause.UNLIKELY_FAILURES
             case FailureRate() if calls >= rule.minimum_calls and failures / calls >= rule.threshold:
                 return Cause.FAILURE_RATE
@@ -410,6 +417,7 @@ class Model:
         for call in self.out:
             patience = inf if config.hung_after is None else config.hung_after
             call.hung = not call.held and call.since + patience <= now
+            call.excused = call.excused and call.hung
         if self.state is OPEN and self.opened_at is not None:
             self.until = self.opened_at + self._cooldown()
         elif self.state in (CLOSED, MONITORING):

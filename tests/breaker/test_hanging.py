@@ -193,6 +193,37 @@ def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
     assert len(permits) == 2
 
 
+def test_a_success_ends_a_streak_for_calls_that_hang_already(clock: VirtualClock) -> None:
+    breaker = hanging(clock, failure_threshold=None, consecutive_failures=3, minimum_calls=None)
+    stuck = []
+    for _ in range(5):
+        stuck.append(breaker.acquire())
+        clock.advance(5)
+        breaker.acquire().success()
+    assert breaker.state == "closed"
+    assert breaker.snapshot().hung_calls == 5
+    assert breaker.explain().rules[0].value == 0
+    stuck += [breaker.acquire() for _ in range(3)]
+    breaker.update(replace(breaker.config, cooldown_period=7))  # who was excused stays so
+    assert breaker.state == "closed"
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError, match="3 failures in a row"):
+        breaker.acquire()
+
+
+def test_a_call_that_hung_long_ago_counts_again_where_it_fails(clock: VirtualClock) -> None:
+    breaker = hanging(clock, failure_threshold=None, consecutive_failures=2, minimum_calls=None)
+    stuck = []
+    for _ in range(2):
+        stuck.append(breaker.acquire())
+        clock.advance(5)
+        breaker.acquire().success()
+    stuck[1].failure()
+    assert breaker.state == "closed"
+    stuck[0].failure()
+    assert breaker.state == "open"
+
+
 def test_a_hanging_call_is_judged_with_what_the_window_holds_by_then(clock: VirtualClock) -> None:
     breaker = hanging(clock, window_seconds=10, hung_after=15, minimum_calls=3)
     for _ in range(2):

@@ -44,7 +44,7 @@ class Explanation:
 def explain(machine: Machine, history: History, now: float, wall: float) -> Explanation:
     """Put into words what the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
     snapshot, config = snapshot_of(machine, history, now, wall), machine.config
-    seen, rule = _evidence(snapshot), config.rule
+    seen, rule = _evidence(snapshot, machine.in_a_row), config.rule
     left = None if machine.until is None else max(0.0, machine.until - now)
     return Explanation(
         name=snapshot.name,
@@ -58,8 +58,7 @@ def explain(machine: Machine, history: History, now: float, wall: float) -> Expl
     )
 
 
-def _evidence(snapshot: Snapshot) -> Evidence:
-    in_a_row = snapshot.consecutive_failures + snapshot.hung_calls
+def _evidence(snapshot: Snapshot, in_a_row: float) -> Evidence:
     normal = snapshot.normal_failure_rate
     return Evidence(snapshot.calls, snapshot.failures, snapshot.slow_calls, in_a_row, normal)
 

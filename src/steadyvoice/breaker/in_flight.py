@@ -13,11 +13,12 @@ from steadyvoice.breaker.era import Flight
 class InFlight:
     """Requires external locking, as the machine does whose calls these are."""
 
-    __slots__ = ("held", "running", "silent")
+    __slots__ = ("held", "in_a_row", "running", "silent")
 
     def __init__(self) -> None:
         self.running: dict[Flight, None] = {}
         self.silent: dict[Flight, None] = {}
+        self.in_a_row: dict[Flight, None] = {}  # those of the silent that no success came after
         self.held: dict[Flight, None] = {}  # their consumers have the word: no clock runs
 
     def __len__(self) -> int:
@@ -34,20 +35,24 @@ class InFlight:
             del self.running[flight]
         else:
             self.silent.pop(flight, None)
+            self.in_a_row.pop(flight, None)
             self.held.pop(flight, None)
 
     def fall_silent(self, flight: Flight) -> None:
         """It has been running without a sign of life for too long."""
         del self.running[flight]
-        self.silent[flight] = None
+        self.silent[flight] = self.in_a_row[flight] = None
 
     def sort_anew(self, now: float, patience: float | None) -> None:
         """Who is silent by another patience? None: nobody."""
+        excused = [flight for flight in self.silent if flight not in self.in_a_row]
         self.held = {flight: None for flight in self.held if not flight.settled}
         self.running = {flight: None for flight in (*self.silent, *self.running) if not flight.settled}
-        self.silent = {}
+        self.silent, self.in_a_row = {}, {}
         for flight in [f for f in self.running if patience is not None and f.since + patience <= now]:
             self.fall_silent(flight)
+        for flight in excused:
+            self.in_a_row.pop(flight, None)
 
     def ends_of_probes(self, lease: float, probe_after: float) -> Iterator[tuple[float, Flight]]:
         """When each probe is decided without a further word, the first one first."""

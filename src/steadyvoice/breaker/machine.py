@@ -327,6 +327,8 @@ class Machine:
         if self._learns:
             self.baseline.learn(self.streak, successes)
         self.streak = 0
+        if self.flights.in_a_row:
+            self.flights.in_a_row.clear()
 
     def _probe_succeeded(self, now: float, slow: bool) -> None:
         config = self.config
@@ -401,7 +403,7 @@ class Machine:
             return None
         calls, failures = window.calls + hung, window.failures + hung
         normal = self.baseline.rate if self._learns else UNKNOWN
-        return self._rule.broken(Evidence(calls, failures, slow, self.streak + hung, normal))
+        return self._rule.broken(Evidence(calls, failures, slow, self.in_a_row, normal))
 
     def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
         self.window.expire(now)
@@ -639,6 +641,11 @@ class Machine:
     def failure_sum(self) -> float:
         """Their failures, by weight."""
         return self.window.failures + len(self.flights.silent)
+
+    @property
+    def in_a_row(self) -> float:
+        """The present run of failures: since the last success, those that hang since then included."""
+        return self.streak + len(self.flights.in_a_row)
 
     @property
     def failure_rate(self) -> float:

@@ -17,8 +17,8 @@ from steadyvoice.breaker.states import Cause
 class Evidence(NamedTuple):
     """What was seen lately. Calls that hang are in it, as failures.
 
-    `calls`, `failures` (a sum of weights) and `slow` are the window's; `in_a_row` is the present run of failures;
-    `normal` is the failure rate before that run.
+    `calls`, `failures` (a sum of weights) and `slow` are the window's; `in_a_row` is the present run of failures: a
+    success ends it, for calls that hang already, too; `normal` is the failure rate before that run.
     """
 
     calls: int
