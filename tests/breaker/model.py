@@ -76,7 +76,8 @@ class Model:
         self.totals = dict.fromkeys([*Outcome, "refused"], 0)
         self.out: list[Call] = []
         self.probes: list[bool] = []
-        self.failed_probes = 0
+        self.failed_probes: list[Cause] = []
+        self.warned = False
         self._begin_era(CLOSED)
 
     # ---- one call
@@ -117,6 +118,7 @@ class Model:
             self.probes.append(slow)
             self._judge_probes(now)
         else:
+            self.warned = self.warned and self._broken_rule(now) is not None
             if self.learns:
                 self.past += [*self.run, 0.0]
             self.streak, self.run = 0.0, []
@@ -141,10 +143,13 @@ class Model:
             return
         self.last_error = error, now, duration
         if self.state is HALF_OPEN:
-            self.failed_probes += 1
-            if trip or self.failed_probes > self.config.half_open_failures:
+            self.failed_probes.append(Cause.PROBE_FAILED)
+            if trip:
                 self._open(now, Cause.PROBE_FAILED, cooldown)
+            else:
+                self._judge_probes(now, cooldown)
             return
+        self.warned = self.warned and self._broken_rule(now) is not None
         limit = self.config.slow_call_duration
         self.streak += weight
         self.run.append(weight)
@@ -334,11 +339,13 @@ class Model:
             self.warned = True
             self.told.append(("would have opened", cause, *self.seen(now), now))
 
-    def _judge_probes(self, now: float) -> None:
-        c = self.config
-        slow = sum(self.probes)
-        if self.probes and self.probes[-1] and slow / c.success_threshold >= (c.slow_call_threshold or 1.0):
-            self._open(now, Cause.PROBES_SLOW, None)
+    def _judge_probes(self, now: float, cooldown: float | None = None) -> None:
+        c, slow = self.config, sum(self.probes)
+        shares = [part.threshold for part in self.rule.parts() if isinstance(part, SlowCallRate)]
+        if len(self.failed_probes) > c.half_open_failures:
+            self._open(now, self.failed_probes[-1], cooldown)
+        elif slow and shares and slow / c.success_threshold >= min(shares):
+            self._open(now, Cause.PROBES_SLOW, cooldown)
         elif len(self.probes) >= c.success_threshold:
             self._close(now, Cause.PROBES_SUCCEEDED)
 
@@ -361,15 +368,17 @@ class Model:
     def _is_due(self, due: float, call: Call) -> None:
         if self.state is not HALF_OPEN:
             call.hung = True
+            silent = [c for c in self.out if c.hung]
             self._judge(due)
+            if self.era is not call.era:
+                self.last_error = "hanging", due, silent[-1].duration(due)
         elif call.held:
             self._succeed(call, due, call.duration(due))
         else:
             self._counts(call, Outcome.FAILURE, call.duration(due), Cause.PROBE_EXPIRED, due)
             self.last_error = Cause.PROBE_EXPIRED, due, call.duration(due)
-            self.failed_probes += 1
-            if self.failed_probes > self.config.half_open_failures:
-                self._open(due, Cause.PROBE_EXPIRED, None)
+            self.failed_probes.append(Cause.PROBE_EXPIRED)
+            self._judge_probes(due)
 
     def _time_is_up(self, now: float) -> None:
         if self.state is CLOSED:
@@ -411,8 +420,7 @@ class Model:
                 self._add(r.at if was_timed else now, r.weight, r.slow)
         self.told.append(("updated", now))
         if self.state is HALF_OPEN:
-            if len(self.probes) >= config.success_threshold:
-                self._close(now, Cause.PROBES_SUCCEEDED)
+            self._judge_probes(now)
             return
         for call in self.out:
             patience = inf if config.hung_after is None else config.hung_after
@@ -496,7 +504,7 @@ class Model:
 
     def _begin_era(self, state: CircuitState) -> None:
         self.state, self.era = state, object()
-        self.out, self.probes, self.failed_probes, self.warned, self.credit = [], [], 0, False, 0.0
+        self.out, self.probes, self.failed_probes, self.warned, self.credit = [], [], [], False, 1.0
 
     # ---- what is to be seen
 

@@ -92,3 +92,24 @@ def test_only_the_last_failures_are_remembered(breaker: CircuitBreaker) -> None:
     for number in range(30):
         breaker.acquire().failure(str(number))
     assert [failure.message for failure in breaker.explain().failures] == [str(n) for n in range(20, 30)]
+
+
+def test_calls_that_hang_are_named_when_they_opened_it(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(failure_threshold=None, consecutive_failures=3, hung_after=5)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    hanging = []
+    for _ in range(3):
+        hanging.append(breaker.acquire())
+        clock.advance(1)
+    clock.advance(5)
+    hanging[0].ignore()
+    explanation = breaker.explain()
+    assert explanation.why == "3 failures in a row, 3 of them still silent"
+    assert [(f.kind, f.message) for f in explanation.failures] == [
+        ("hanging", "no sign of life for 7 s"),
+        ("hanging", "no sign of life for 6 s"),
+        ("hanging", "no sign of life for 5 s"),
+    ]
+    last_error = breaker.snapshot().last_error
+    assert last_error is not None
+    assert last_error.kind == "hanging"

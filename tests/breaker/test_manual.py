@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -266,3 +268,21 @@ def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: Circu
 def test_a_circuit_comes_to_open_and_half_open_by_itself(state: CircuitState) -> None:
     with pytest.raises(ValueError, match="begin it as forced_open"):
         CircuitBreaker("voice", state=state)
+
+
+def test_what_time_has_mended_is_news_when_it_breaks_again(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=60, minimum_calls=1), clock=clock)
+    told: list[object] = []
+    breaker.monitor()
+    breaker.subscribe(told.append)
+    breaker.acquire().failure()
+    breaker.acquire().failure()
+    clock.advance(3600)
+    breaker.acquire().failure()
+    assert [type(event) for event in told] == [WouldHaveOpened] * 2
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_circuit_has_no_twin(twin: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled: export\(\) and restore\(\) carry its state"):
+        twin(CircuitBreaker("voice"))

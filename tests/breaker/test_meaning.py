@@ -8,6 +8,7 @@ import pytest
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker.doors import finish
 
 
 class BaseTroubleError(Exception):
@@ -167,3 +168,25 @@ def test_long_messages_are_cut(clock: VirtualClock) -> None:
     last = breaker.snapshot().last_error
     assert last is not None
     assert len(last.message) == 200
+
+
+@pytest.mark.parametrize("settings", [{}, {"hung_after": 5}])
+def test_awaiting_what_is_no_coroutine_says_nothing_about_the_provider(
+    clock: VirtualClock, settings: dict[str, Any]
+) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)
+
+    def speak() -> str:
+        return "spoken"
+
+    with pytest.raises(TypeError, match="await"):
+        finish(breaker.call_async(speak))  # type: ignore[arg-type]
+    totals = breaker.snapshot().totals
+    assert (totals.failures, totals.ignored) == (0, 1)
+
+    async def clumsy() -> None:
+        raise TypeError("its own mistake")
+
+    with pytest.raises(TypeError):
+        finish(breaker.call_async(clumsy))
+    assert breaker.snapshot().totals.failures == 1

@@ -160,7 +160,7 @@ class Lives(RuleBasedStateMachine):
     def outage(self, probes: int) -> None:
         """Random lives rarely come to half-open by themselves."""
         self.acquire(times=1)
-        if self.model.state is CircuitState.CLOSED:
+        if self.model.state is CircuitState.CLOSED and self.permits:  # while it ramps up, some are refused
             self.failure(which=0, took=None, weight=1.0, cooldown=None, trip=True)
         self.clock.advance(self.model.retry_after(self.clock()) or 0.0)
         self.acquire(times=probes)
@@ -290,7 +290,7 @@ class Lives(RuleBasedStateMachine):
             assert snapshot.normal_failure_rate == pytest.approx(model.normal())
         assert snapshot.admitted_share == model.admitted_share(now)
         assert snapshot.probe_successes == len(model.probes)
-        assert snapshot.probe_failures == model.failed_probes
+        assert snapshot.probe_failures == len(model.failed_probes)
         assert snapshot.retry_after == model.retry_after(now)
         assert snapshot.opened_at == (None if model.shown_at is None else datetime.fromtimestamp(model.shown_at, UTC))
         assert _plain_error(snapshot.last_error) == model.last_error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -201,3 +203,15 @@ def test_a_call_may_know_its_duration_better(clock: VirtualClock) -> None:
     assert breaker.state == "closed"
     breaker.acquire().success(duration=2.0)
     assert breaker.state == "open"
+
+
+@pytest.mark.parametrize("duration", [-1.0, float("nan"), float("inf"), "x", True])
+def test_a_duration_that_is_no_time_is_refused_and_the_permit_lives_on(clock: VirtualClock, duration: Any) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(slow_call_duration=2), clock=clock)
+    permit = breaker.acquire()
+    for settle in (permit.success, partial(permit.failure, "503")):
+        with pytest.raises(ValueError, match="seconds, 0 or more"):
+            settle(duration=duration)
+    assert breaker.snapshot().totals.calls == 0
+    permit.success(0.0)
+    assert breaker.snapshot().totals.successes == 1

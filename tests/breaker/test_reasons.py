@@ -48,7 +48,7 @@ def test_a_run_of_failures_includes_the_calls_that_hang(clock: VirtualClock) -> 
     hanging = breaker.acquire()
     clock.advance(5)
     hanging.progress()
-    assert why(breaker) == (Cause.CONSECUTIVE_FAILURES, "3 failures in a row")
+    assert why(breaker) == (Cause.CONSECUTIVE_FAILURES, "3 failures in a row, 1 of them still silent")
 
 
 def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> None:

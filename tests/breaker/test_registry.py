@@ -54,3 +54,14 @@ def test_clock_and_listeners_are_shared(clock: VirtualClock) -> None:
         registry.circuit(name).force_open()
     assert [event.name for event in events] == ["one", "two"]
     assert {event.at for event in events} == {1000.0}
+
+
+def test_shared_settings_may_change_for_all_that_have_none_of_their_own() -> None:
+    special = CircuitBreakerConfig(window_size=3)
+    registry = CircuitRegistry(overrides={"special": special})
+    usual, own = registry.circuit("usual"), registry.circuit("special")
+    usual.acquire().failure()
+    registry.update(CircuitBreakerConfig(window_size=7))
+    assert (usual.config.window_size, usual.snapshot().failures) == (7, 1)
+    assert own.config is special
+    assert registry.circuit("later").config.window_size == 7

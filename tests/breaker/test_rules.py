@@ -88,15 +88,13 @@ def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> No
     assert told == "(failure rate 0.5 of 0.5) and ((failures in a row 0 of 9) or (failures in a row 0 of 7))"
 
 
-def test_a_rule_may_be_written_anew() -> None:
-    class AnyFailure(Rule):
-        def broken(self, seen: Evidence) -> Any:
-            return ConsecutiveFailures(1).broken(seen) and FailureRate(0.01, 1).broken(seen)
+def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
+    class AnyFailure(ConsecutiveFailures):
+        """One that might raise, or be broken by a success, under the circuit's lock."""
 
-        def standing(self, seen: Evidence) -> Any:
-            return ConsecutiveFailures(1).standing(seen)
-
-    assert_opens_after(config(AnyFailure()), "SSF")
+    for rule in (Rule(), AnyFailure(1), ConsecutiveFailures(3) | AnyFailure(1)):
+        with pytest.raises(CircuitConfigError, match="must be put together from the rules that there are"):
+            config(rule)
 
 
 @pytest.mark.parametrize(
@@ -235,3 +233,20 @@ def test_a_snapshot_waits_for_as_many_calls_as_the_rule_does(clock: VirtualClock
     assert (breaker.snapshot().minimum_calls, breaker.snapshot().enough_calls) == (8, False)
     breaker.acquire().success()
     assert breaker.snapshot().enough_calls
+
+
+def test_slow_probes_matter_only_where_the_rule_asks_about_slow_calls(clock: VirtualClock) -> None:
+    def after_slow_probes(rule: Rule) -> str:
+        settings = config(rule, success_threshold=3, cooldown_period=60)
+        breaker = CircuitBreaker("voice", settings, clock=clock)
+        breaker.acquire().failure(trip=True)
+        clock.advance(60)
+        for duration in (5.0, 1.0, 1.0):
+            breaker.acquire().success(duration)
+            if breaker.state == "open":
+                break
+        return breaker.state
+
+    assert after_slow_probes(ConsecutiveFailures(5)) == "closed"
+    assert after_slow_probes(SlowCallRate(0.2, 5)) == "open"
+    assert after_slow_probes(ConsecutiveFailures(5) | SlowCallRate(0.5, 5) & SlowCallRate(0.4, 5)) == "closed"

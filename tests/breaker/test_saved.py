@@ -158,3 +158,15 @@ def test_a_restart_does_not_hurry_the_backoff_back(breaker: CircuitBreaker, cloc
     later.advance(200)  # less than the last cooldown, of 240 s
     again.acquire().failure(trip=True)
     assert again.snapshot().retry_after == 480
+
+
+@pytest.mark.parametrize(("field", "value"), [("version", True), ("streak", -1), ("version", 2)])
+def test_what_no_export_has_is_refused(breaker: CircuitBreaker, field: str, value: object) -> None:
+    with pytest.raises(ValueError, match="not an exported circuit"):
+        breaker.restore({**breaker.export(), field: value})
+
+
+def test_a_foreign_crowd_of_failures_takes_no_time(breaker: CircuitBreaker) -> None:
+    crowd = 10**12  # one by one, this would take a day
+    breaker.restore({**breaker.export(), "window": [[crowd, crowd, crowd, 0, 0.0]]})
+    assert (breaker.snapshot().calls, breaker.snapshot().failures) == (4, 4)

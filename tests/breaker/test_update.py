@@ -218,3 +218,15 @@ def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> N
     breaker.update(CircuitBreakerConfig(minimum_calls=2, failure_result=lambda value: value == "bad"))
     speak()
     assert breaker.state == "open"
+
+
+def test_probes_that_failed_are_judged_by_the_new_settings_too(clock: VirtualClock) -> None:
+    settings = CircuitBreakerConfig(window_size=1, success_threshold=3, half_open_failures=3)
+    breaker = CircuitBreaker("voice", settings, clock=clock)
+    breaker.acquire().failure()
+    clock.advance(60)
+    for _ in range(2):
+        breaker.acquire().failure("503")
+    assert breaker.state == "half_open"
+    breaker.update(replace(settings, half_open_failures=1))
+    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe failed: failure, the last of 2 that failed")

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from types import CoroutineType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from steadyvoice.breaker import checks
 from steadyvoice.breaker.config import CircuitBreakerConfig
@@ -86,10 +86,12 @@ class CircuitBreaker(LockedMachine):
         era = self._era
         if not era.quiet:
             return await self._call_async(fn, args, kwargs)
+        awaitable = None
         try:
-            result = await fn(*args, **kwargs)
+            awaitable = fn(*args, **kwargs)
+            result = await awaitable
         except BaseException as error:
-            self._ended_quietly(era, error)
+            self._ended_quietly(era, _callers_own(error, awaitable))
             raise
         era.tick()
         if not era.quiet:
@@ -165,6 +167,9 @@ class CircuitBreaker(LockedMachine):
         """Why the circuit is in its state, which calls made it so, what will change it and when."""
         return self._look(explain)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"circuit {self.name!r} cannot be copied or pickled: export() and restore() carry its state")
+
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state.value}>"
 
@@ -235,10 +240,12 @@ class CircuitBreaker(LockedMachine):
 
     async def _call_async(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         flight = self._admit()
+        awaitable = None
         try:
-            result = await fn(*args, **kwargs)
+            awaitable = fn(*args, **kwargs)
+            result = await awaitable
         except BaseException as error:
-            self._ended(flight, error)
+            self._ended(flight, _callers_own(error, awaitable))
             raise
         self._returned(flight, result)
         return result
@@ -279,6 +286,13 @@ def _without(breaker: CircuitBreaker, stack: tuple[Permit, Any] | None) -> tuple
         return permit, rest
     found, rest = _without(breaker, rest)
     return found, (permit, rest)
+
+
+def _callers_own(error: BaseException, awaitable: object) -> BaseException:
+    """What was no coroutine function could not be awaited: that says nothing about the provider, as leaving does."""
+    if type(error) is TypeError and awaitable is not None and not hasattr(awaitable, "__await__"):
+        return GeneratorExit()
+    return error
 
 
 def _luck() -> float:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from steadyvoice.breaker import checks
 from steadyvoice.breaker.errors import CircuitConfigError
 from steadyvoice.breaker.rules import (
+    SIMPLE_RULES,
     ConsecutiveFailures,
     FailureRate,
     Rule,
@@ -183,6 +184,9 @@ def _check_own_rule(config: CircuitBreakerConfig) -> None:
         if (value := getattr(config, field)) is not None:
             raise CircuitConfigError(field, value, "says nothing beside opens_when: make it part of that rule")
     for part in config.opens_when.parts():
+        if type(part) not in SIMPLE_RULES:
+            reason = "must be put together from the rules that there are: the circuit relies on how they behave"
+            raise CircuitConfigError("opens_when", config.opens_when, reason)
         if isinstance(part, SlowCallRate) and config.slow_call_duration is None:
             reason = "needs slow_call_duration: from when on is a call slow?"
             raise CircuitConfigError("opens_when", config.opens_when, reason)

@@ -32,7 +32,8 @@ from steadyvoice.breaker.events import (
 from steadyvoice.breaker.failure import Failure, Remembered
 from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.patience import Patience
-from steadyvoice.breaker.rules import Evidence, UnlikelyFailures, Verdict, minimums
+from steadyvoice.breaker.probes import Probes
+from steadyvoice.breaker.rules import Evidence, UnlikelyFailures, Verdict, minimums, slow_share
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.window import Window, window_for
 
@@ -96,6 +97,7 @@ class Machine:
         "_minimums",
         "_ramp_credit",
         "_rule",
+        "_slow_share",
         "_warned",
         "baseline",
         "config",
@@ -113,9 +115,7 @@ class Machine:
         "outage_at",
         "patience",
         "plain",
-        "probe_failures",
-        "probe_slow",
-        "probe_successes",
+        "probes",
         "reason",
         "recovered_last",
         "recovered_seconds",
@@ -292,8 +292,11 @@ class Machine:
             self._record(Outcome.SUCCESS, duration, None, now)
         slow = self._is_slow(duration)
         if not self._counting:
-            self._probe_succeeded(now, slow)
+            self.probes.succeed(slow)
+            self._judge_probes(now)
             return
+        if self._warned:
+            self._relent(now)
         window = self.window
         window.add(now, 0.0, slow)
         self._end_streak(1)
@@ -308,6 +311,8 @@ class Machine:
         if not self._counting:
             self._probe_failed(now, failure)
             return
+        if self._warned:
+            self._relent(now)
         slow = self._is_slow(duration)
         self.window.add(now, failure.weight, slow)
         self.streak += failure.weight
@@ -330,23 +335,22 @@ class Machine:
         if self.flights.in_a_row:
             self.flights.in_a_row.clear()
 
-    def _probe_succeeded(self, now: float, slow: bool) -> None:
-        config = self.config
-        self.probe_successes += 1
-        self.probe_slow += slow
-        if slow and self.probe_slow / config.success_threshold >= (config.slow_call_threshold or 1.0):
-            reason = f"{self.probe_slow} of {config.success_threshold} probes were slow"
-            self._open(now, Verdict(Cause.PROBES_SLOW, reason))
+    def _judge_probes(self, now: float, named: float | None = None) -> None:
+        verdict = self.probes.verdict(self.config, self._slow_share)
+        if verdict is None:
+            return
+        if verdict.cause is Cause.PROBES_SUCCEEDED:
+            self._close(now, verdict)
         else:
-            self._judge_probes(now)
+            self._open(now, verdict, named)
 
     def _probe_failed(self, now: float, failure: Failure) -> None:
-        self.probe_failures += 1
-        if failure.trip or self.probe_failures > self.config.half_open_failures:
-            reason = f"a probe failed: {failure.kind}"
-            if self.probe_failures > 1:
-                reason = f"{self.probe_failures} probes failed, the last one with {failure.kind}"
-            self._open(now, Verdict(Cause.PROBE_FAILED, reason), failure.cooldown)
+        why = Verdict(Cause.PROBE_FAILED, f"a probe failed: {failure.kind}")
+        self.probes.fail(why)
+        if failure.trip:
+            self._open(now, why, failure.cooldown)
+        else:
+            self._judge_probes(now, failure.cooldown)
 
     def _is_slow(self, duration: float | None) -> bool:
         limit = self.config.slow_call_duration
@@ -393,6 +397,10 @@ class Machine:
         else:
             self._condemn(now, verdict, named)
 
+    def _relent(self, now: float) -> None:
+        """Time alone may have mended what was warned of: what comes now is news again."""
+        self._warned = self._verdict(now) is not None
+
     def _verdict(self, now: float) -> Verdict | None:
         """The rule that is broken now. A call that hangs is a failure until it ends."""
         window = self.window
@@ -403,7 +411,10 @@ class Machine:
             return None
         calls, failures = window.calls + hung, window.failures + hung
         normal = self.baseline.rate if self._learns else UNKNOWN
-        return self._rule.broken(Evidence(calls, failures, slow, self.in_a_row, normal))
+        verdict = self._rule.broken(Evidence(calls, failures, slow, self.in_a_row, normal))
+        if verdict is None or not hung:
+            return verdict
+        return Verdict(verdict.cause, f"{verdict.reason}, {hung} of them still silent")
 
     def _condemn(self, now: float, verdict: Verdict, named: float | None = None) -> None:
         self.window.expire(now)
@@ -423,13 +434,6 @@ class Machine:
                 )
             )
 
-    def _judge_probes(self, now: float) -> None:
-        if self.probe_successes >= self.config.success_threshold:
-            reason = f"{self.probe_successes} probes in a row succeeded"
-            if self.probe_failures:
-                reason = f"{self.probe_successes} of {self.probe_successes + self.probe_failures} probes succeeded"
-            self._close(now, Verdict(Cause.PROBES_SUCCEEDED, reason))
-
     # ---------------------------------------------------------------- what time does
 
     def advance(self, now: float) -> None:
@@ -445,8 +449,15 @@ class Machine:
             if due > now:
                 return
             self.flights.fall_silent(oldest)
+            silent = list(self.flights.silent)
             self._judge(due)
+            if oldest.era is not self.era:  # they opened it
+                self._remember_silent(silent, due)
         self._due = NEVER
+
+    def _remember_silent(self, flights: list[Flight], now: float) -> None:
+        for flight in flights:
+            self._remember("hanging", f"no sign of life for {now - flight.since:.3g} s", now, flight.latency(now))
 
     def _end_leases(self, now: float) -> None:
         """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
@@ -465,11 +476,10 @@ class Machine:
     def _probe_expired(self, due: float, flight: Flight, lease: float) -> None:
         reason = f"a probe gave no sign of life for {lease:g} s"
         self.failures += 1
-        self.probe_failures += 1
         self._remember(Cause.PROBE_EXPIRED.value, reason, due, flight.latency(due))
         self._record(Outcome.FAILURE, flight.latency(due), Cause.PROBE_EXPIRED, due)
-        if self.probe_failures > self.config.half_open_failures:
-            self._open(due, Verdict(Cause.PROBE_EXPIRED, reason))
+        self.probes.fail(Verdict(Cause.PROBE_EXPIRED, reason))
+        self._judge_probes(due)
 
     def _time_is_up(self, now: float) -> None:
         match self.state:
@@ -537,6 +547,7 @@ class Machine:
         self.plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
         self._rule = config.rule
         self._minimums = minimums(self._rule)
+        self._slow_share = slow_share(self._rule)
         self._learns = any(isinstance(part, UnlikelyFailures) for part in self._rule.parts())
 
     def reinstate(self, now: float, state: CircuitState, reason: str, until: float | None) -> None:
@@ -612,8 +623,8 @@ class Machine:
         self._counting = self.state in (CLOSED, MONITORING)
         self.tracking = self.state is HALF_OPEN or (self._counting and self.config.hung_after is not None)
         self._due = ALWAYS if self.state is HALF_OPEN else NEVER  # the earliest that `advance` can have work
-        self.probe_successes = self.probe_failures = self.probe_slow = 0
-        self._ramp_credit = 0.0
+        self.probes = Probes()
+        self._ramp_credit = 1.0  # the first one is not to wait
         self._warned = False
 
     def _restart(self, flight: Flight, now: float, held: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.failure import failure_of
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ class Permit:
         return self._flight.settled
 
     def success(self, duration: float | None = None) -> None:
-        """The call did what it was asked to. `duration` in seconds, measured by the breaker when absent."""
-        self._breaker._succeed(self._flight, duration)
+        """The call did what it was asked to. `duration` in seconds, measured by the breaker when absent.
+
+        Raises ValueError for a duration that is no number of seconds.
+        """
+        self._breaker._succeed(self._flight, _checked(duration))
 
     def failure(
         self,
@@ -47,12 +51,12 @@ class Permit:
         `weight` in (0, 1] is what it adds to the failures; `cooldown` is the time in seconds, named by the provider,
         that the circuit stays open if this failure opens it; `trip` opens it at once.
 
-        Raises ValueError for a weight outside (0, 1].
+        Raises ValueError for a weight outside (0, 1], or a duration that is no number of seconds.
         """
         if not 0 < weight <= 1:
             raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
         failure = failure_of(error, weight=weight, cooldown=cooldown, trip=trip)
-        self._breaker._fail(self._flight, failure, duration)
+        self._breaker._fail(self._flight, failure, _checked(duration))
 
     def ignore(self) -> None:
         """The call says nothing about the provider: cancelled, or the caller's own mistake."""
@@ -100,3 +104,9 @@ class Permit:
     def __del__(self) -> None:
         if not self._flight.settled:
             self._breaker._drop(self._flight)
+
+
+def _checked(duration: float | None) -> float | None:
+    if duration is not None and not (checks.is_finite(duration) and duration >= 0):
+        raise ValueError(f"duration={duration!r}: seconds, 0 or more; None lets the breaker measure it")
+    return duration

@@ -24,11 +24,13 @@ class CircuitRegistry:
         overrides: Mapping[str, CircuitBreakerConfig] | None = None,
         listeners: Iterable[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config or CircuitBreakerConfig()
         self._overrides = dict(overrides or {})
         self._listeners = tuple(listeners)
         self._clock = clock
+        self._wall = wall
         self._lock = Lock()
         self._circuits: dict[str, CircuitBreaker] = {}
         self._tags: dict[str, dict[str, str]] = {}
@@ -60,6 +62,14 @@ class CircuitRegistry:
         if circuit is not None:
             circuit.update(config)
 
+    def update(self, config: CircuitBreakerConfig) -> None:
+        """The shared settings, from now on; existing circuits without settings of their own keep their evidence."""
+        with self._lock:
+            self._config = config
+            circuits = [circuit for name, circuit in self._circuits.items() if name not in self._overrides]
+        for circuit in circuits:
+            circuit.update(config)
+
     def __contains__(self, name: object) -> bool:
         return name in self._circuits
 
@@ -72,4 +82,4 @@ class CircuitRegistry:
 
     def _make(self, name: str) -> CircuitBreaker:
         config = self._overrides.get(name, self._config)
-        return CircuitBreaker(name, config, clock=self._clock, listeners=self._listeners)
+        return CircuitBreaker(name, config, clock=self._clock, wall=self._wall, listeners=self._listeners)

@@ -55,6 +55,11 @@ def minimums(rule: Rule) -> tuple[int, ...]:
     return tuple(sorted(counts)) or (1,)
 
 
+def slow_share(rule: Rule) -> float | None:
+    """The smallest share of slow calls that a rule asks about, None where none does."""
+    return min((part.threshold for part in rule.parts() if isinstance(part, SlowCallRate)), default=None)
+
+
 class Rule:
     """What opens a circuit. `one & other` opens when both are broken, `one | other` when either is."""
 
@@ -223,3 +228,6 @@ class AnyOf(Rule):
     def told(self, seen: Evidence) -> str:
         """With brackets: it may stand inside another."""
         return f"({self.one.told(seen)}) or ({self.other.told(seen)})"
+
+
+SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures)

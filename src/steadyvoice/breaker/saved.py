@@ -34,12 +34,12 @@ def saved(now: float, machine: Machine) -> dict[str, Any]:
 def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
     """Go on from there. Raises ValueError for values that no export has; the machine is untouched then."""
     try:
-        if state["version"] != VERSION:
+        if _number(state["version"]) != VERSION:
             raise ValueError(f"version {state['version']!r}, not {VERSION}")
         to = CircuitState(state["state"])
         remaining = _seconds(state["remaining"])
         runs = [_run(*run) for run in state["window"]]
-        streak, level = _number(state["streak"]), int(_number(state["level"]))
+        streak, level = _at_least_zero(state["streak"]), int(_number(state["level"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an exported circuit: {error!r}") from error
     if to in (CircuitState.OPEN, CircuitState.HALF_OPEN):
@@ -60,10 +60,14 @@ def _run(calls: object, failed: object, failures: object, slow: object, age: obj
 def _seconds(value: object) -> float | None:
     if value is None:
         return None
-    seconds = _number(value)
-    if seconds < 0:
-        raise ValueError(f"{seconds} seconds remaining")
-    return seconds
+    return _at_least_zero(value)
+
+
+def _at_least_zero(value: object) -> float:
+    number = _number(value)
+    if number < 0:
+        raise ValueError(f"{number} is less than nothing")
+    return number
 
 
 def _number(value: object) -> float:

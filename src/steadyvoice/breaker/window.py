@@ -106,7 +106,7 @@ class CountWindow:
         """Take a run in, its successes first; its failures share their weight evenly."""
         plain = run.calls - max(run.failed, run.slow)
         self.add_successes(now, plain)
-        for position in range(run.calls - plain):
+        for position in range(max(0, run.calls - plain - self.size), run.calls - plain):
             weight = run.failures / run.failed if position < run.failed else 0.0
             self.add(now, weight, position < run.slow)
 
