@@ -128,6 +128,19 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
 
 
 @pytest.mark.looptime
+async def test_when_what_should_have_fitted_is_refused_it_looks_at_once(make_service: MakeService) -> None:
+    account = Account(20, resets_at=NEW_YEAR + timedelta(days=20))
+    async with make_service(Prepaid(account), Scripted(name="other")) as tts:
+        assert await said(tts, LONG) == "other"
+        await asyncio.sleep(120)
+        account.remaining = 3  # somebody else has spent it
+        assert await said(tts, SHORT) == "other"
+        await asyncio.sleep(1)
+        assert account.questions == 2
+        assert tts.get_error_state()["holds"][0]["room"] == 3
+
+
+@pytest.mark.looptime
 async def test_who_cannot_tell_is_asked_for_speech_again_after_a_quarter_of_an_hour(make_service: MakeService) -> None:
     account = Account(10)
     account.silent = TTSInvalidKeyError("HTTP 401 missing_permissions", status=401)
@@ -245,6 +258,16 @@ def test_what_others_spend_of_it_counts_towards_the_rate() -> None:
     assert forecast
     assert forecast.remaining == 9_000
     assert forecast.per_hour > 1000
+
+
+def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again() -> None:
+    meter = Meter()
+    meter.spent(800, 800, None, 0.0)  # about one a second
+    told = []
+    for remaining in (23 * 3600, 25 * 3600, 23 * 3600, 10_000_000, 9_000_000):
+        meter.told(Credit(remaining), 0.0, NEW_YEAR)
+        told.append(bool(meter.warning(0.0)))
+    assert told == [True, False, False, False, True]
 
 
 def test_a_text_costs_what_the_models_last_one_did() -> None:

@@ -86,6 +86,28 @@ def test_somebody_else_on_the_account_halves_it_again_and_it_grows_back_one_at_a
     assert {4, 5, 6, 7, 8} <= set(seen), "one at a time"
 
 
+def test_what_was_let_through_before_a_refusal_does_not_soften_it() -> None:
+    gate = Gate()
+    places = crowd(gate, 8)
+    gate.refused(places[7])
+    for place in places[:7]:
+        gate.accepted(place, None, 0.0)
+    assert gate.limit == 4
+
+
+def test_who_has_grown_back_to_the_vendors_limit_is_bound_by_that_alone() -> None:
+    gate = Gate(at_once=2)
+    places = crowd(gate, 2)
+    gate.refused(places[1])
+    for place in places:
+        gate.leave(place, 0.0)
+    assert gate.limit == 1
+    gate.accepted(gate.ask(0.0), 2, 0.0)
+    assert gate.limit == 2
+    gate.accepted(gate.ask(0.0), 20, 0.0)
+    assert gate.limit == 20, "a larger plan"
+
+
 def test_what_is_not_used_does_not_grow() -> None:
     gate = Gate()
     places = crowd(gate, 8)

@@ -23,8 +23,9 @@ pytestmark = pytest.mark.looptime
 class Account:
     """A vendor's count of what runs on one key: it refuses whoever is too many."""
 
-    def __init__(self, limit: int, at_once: int | None = None) -> None:
-        self.limit, self.running, self.most, self.refused = limit, 0, 0, 0
+    def __init__(self, limit: int, at_once: int | None = None, *, tells: bool = True) -> None:
+        self.limit, self.tells = limit, tells
+        self.running, self.most, self.refused = 0, 0, 0
         self.credential = Credential(f"account {id(self)}", at_once)
 
 
@@ -51,7 +52,7 @@ class Metered(Scripted):
             if account.running > account.limit:
                 account.refused += 1
                 raise TTSConcurrencyError("HTTP 429", status=429)
-            yield Accepted(concurrency_limit=account.limit)
+            yield Accepted(concurrency_limit=account.limit if account.tells else None)
             await asyncio.sleep(0.9)
             yield Audio(pcm(len(request.text) * 0.06))
         finally:
@@ -135,6 +136,19 @@ async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: Make
     refused = account.refused
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
     assert account.refused == refused, "now everybody does"
+
+
+async def test_a_vendor_that_never_tells_its_limit_is_felt_out(make_service: MakeService) -> None:
+    account = Account(limit=3, tells=False)
+    tts = make_service(Metered(account), Scripted(name="next"))
+    refused = []
+    for _ in range(4):
+        before = account.refused
+        await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(12)))
+        refused.append(account.refused - before)
+    assert refused[0] > refused[1] > 0, "from any number to half of the first twelve"
+    assert max(refused[2:]) <= 1, "now and then one more is tried"
+    assert tts.get_error_state()["totals"]["failures"] == 0
 
 
 async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:

@@ -34,7 +34,7 @@ class Turnstile:
             async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
                 await called
         except TimeoutError:
-            return place.running  # in the same instant
+            return False
         finally:
             del self._calls[place]
         return True
