@@ -120,6 +120,15 @@ async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service:
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
+async def test_who_has_nowhere_else_to_go_waits_however_long_it_used_to_take(make_service: MakeService) -> None:
+    account = Account(limit=1, at_once=1)
+    tts = make_service(Metered(account))
+    gate = tts.handler("metered").allowance.turnstile.gate
+    gate.leave(gate.ask(loop_clock()), loop_clock() + 1000.0)  # it hung for a quarter of an hour
+    speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
+    assert {speech.outcome for speech in speeches} == {"spoken"}
+
+
 async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService) -> None:
     tts = make_service(Metered(Account(limit=1, at_once=1)), timeouts=TimeoutConfig(total_timeout=3.5))
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(6)))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 _HALF = 0.5
-_WEIGHT = 0.2  # of the latest request in how long one usually runs
+_SLOWER, _FASTER = 0.2, 0.5
+"""Weight of the latest request in how long one usually runs: a vendor that hung for a while is soon forgiven."""
 
 
 class Stage(Enum):
@@ -119,4 +120,5 @@ class Gate:
         return admitted
 
     def _learn(self, seconds: float) -> None:
-        self._usual = seconds if self._usual is None else self._usual + _WEIGHT * (seconds - self._usual)
+        usual = seconds if self._usual is None else self._usual
+        self._usual = usual + (_SLOWER if seconds > usual else _FASTER) * (seconds - usual)

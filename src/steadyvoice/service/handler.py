@@ -132,9 +132,9 @@ class TTSErrorHandler:
             permit.success()
             self._consecutive_failures = self._unheard = 0
 
-    def turn(self, limit: float, *spent: Patience) -> Turn:
+    def turn(self, limit: float, *spent: Patience, hopeful: bool) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
-        return self.allowance.turnstile.turn(self.name, limit, *spent)
+        return self.allowance.turnstile.turn(self.name, limit, *spent, hopeful=hopeful)
 
     def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: Offer) -> None:
         """The vendor took a request, and told what it costs and how many more it would take."""

@@ -143,7 +143,7 @@ class Utterance:
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
         last = step.allowance >= self._patience.left
         queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
-        turn = handler.turn(queue, patience, self._patience)
+        turn = handler.turn(queue, patience, self._patience, hopeful=last)
         call = Call(
             part.speaker.provider,
             piece,
