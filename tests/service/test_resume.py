@@ -98,6 +98,13 @@ async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeSe
 VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
 
 
+async def test_an_end_just_before_a_short_last_word_is_none(make_service: MakeService) -> None:
+    text = "42 we I rain 42 I"
+    first, second = Tonal([Fault("truncate", 0.8754)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(text, format="wav_8000")
+    check(stream, await heard(stream), text)
+
+
 async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_service: MakeService) -> None:
     first, second = Tonal([Fault("cut", 0.5)], name="first"), Tonal(name="second")
     stream = make_service(first, second).stream(TEXT, format="pcm_8000", voice_substitution="never")

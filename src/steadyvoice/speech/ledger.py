@@ -15,6 +15,7 @@ from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
 
 _JITTER = 0.05  # seconds by which times may go back without being nonsense
+_SHORTEST = 0.1  # seconds: no word is shorter
 _LEAST = 0.5  # of the usual length: less cannot hold the characters that were given no times
 
 
@@ -77,10 +78,11 @@ class Ledger:
     def shortfall(self, seconds: float, *, speed: float = 1.0) -> float:
         """Tell how many seconds are missing when the audio is over; none if it is 0 or less.
 
-        Characters without times are allowed half of what they usually take.
+        Characters without times need half of what they usually take, and a tenth of a second at least.
         """
         rest = speakable(self._text[self._place :])
-        return self._end + _LEAST * rest * SECONDS_PER_CHARACTER / speed - seconds
+        needed = max(_SHORTEST, _LEAST * rest * SECONDS_PER_CHARACTER / speed) if rest else 0.0
+        return self._end + needed - seconds
 
     @property
     def complete(self) -> bool:
