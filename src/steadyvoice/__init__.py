@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steadyvoice.providers.openai import OpenAICompatible
     from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer, Provider
     from steadyvoice.providers.tone import Tone
+    from steadyvoice.service.cache import CacheConfig
     from steadyvoice.service.error_state import TTSErrorState
     from steadyvoice.service.errors import TTSCircuitOpenError
     from steadyvoice.service.handler import TTSErrorHandler
@@ -47,6 +48,7 @@ _HOMES = {
     "providers.openai": ("OpenAICompatible",),
     "providers.provider": ("Accepted", "Audio", "Credential", "Credit", "Offer", "Provider"),
     "providers.tone": ("Tone",),
+    "service.cache": ("CacheConfig",),
     "service.error_state": ("TTSErrorState",),
     "service.errors": ("TTSCircuitOpenError",),
     "service.handler": ("TTSErrorHandler",),
@@ -75,6 +77,7 @@ __all__ = [
     "Attempt",
     "Audio",
     "AudioFormat",
+    "CacheConfig",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitOpenError",

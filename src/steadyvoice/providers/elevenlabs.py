@@ -95,6 +95,7 @@ class ElevenLabs:
             model=model,
             max_characters=model_facts(model).max_characters,
             knows_voice=knows_voice,
+            source=self.base_url,
             timed=self._knows_times and (self._timestamps or request.times),
         )
 

@@ -88,6 +88,7 @@ class OpenAICompatible:
             model=model,
             max_characters=self.max_characters,
             knows_voice=knows_voice,
+            source=self.base_url,
         )
 
     async def speak(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ class Offer:
     max_characters: int | None = None  # in one request; longer texts come in pieces
     knows_voice: bool = True  # False: it stands in with its default voice
     timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
+    source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What the service says of itself, through `logging`, with the facts as fields of each record.
 
-Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances) and
-`steadyvoice.credit` (credit that comes to its end). Texts are not logged.
+Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances),
+`steadyvoice.credit` (credit that comes to its end), and `steadyvoice.cache` (what is wrong with it). Texts are not
+logged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 circuits = logging.getLogger("steadyvoice.circuit")
 calls = logging.getLogger("steadyvoice.calls")
 credits = logging.getLogger("steadyvoice.credit")
+caches = logging.getLogger("steadyvoice.cache")
 
 
 def log_circuit(event: Event) -> None:
@@ -116,4 +118,11 @@ def log_spoken(spoken: Spoken) -> None:
             "duration": spoken.duration,
             "attempts": len(spoken.attempts),
         },
+    )
+
+
+def log_cache(path: object, trouble: str) -> None:
+    """Log what is wrong with the cache."""
+    caches.warning(
+        "cache %s: %s; the voice goes on without it", path, trouble, extra={"path": str(path), "trouble": trouble}
     )

@@ -15,11 +15,13 @@ from weakref import WeakSet
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.providers.provider import Credit, HasCredential, Provider, TellsCredit
 from steadyvoice.service.allowance import Allowance
+from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.log import log_spoken
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
+from steadyvoice.service.recall import Memory, Recalled
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.terms import Terms
@@ -51,6 +53,8 @@ class AsyncTTSService:
         self._live: WeakSet[AsyncSpeechStream] = WeakSet()
         self._allowances: dict[str, Allowance] = {}  # by credential
         self._speakers = {provider.name: self._guarded(provider) for provider in providers}
+        cache = checked_cache(settings.get("cache"))
+        self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -90,7 +94,8 @@ class AsyncTTSService:
         """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
         states = {name: speaker.handler.get_error_state() for name, speaker in self._speakers.items()}
         first = next(iter(states.values()))
-        return {**first, "is_muted": self._is_muted, "providers": states}
+        cache = self._memory.state() if self._memory else None
+        return {**first, "is_muted": self._is_muted, "cache": cache, "providers": states}
 
     def reset_circuit_breaker(self, name: str | None = None) -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
@@ -127,6 +132,8 @@ class AsyncTTSService:
             await stream._interrupt()
         for allowance in self._allowances.values():
             await allowance.aclose()
+        if self._memory:
+            await self._memory.aclose()
         closed = await asyncio.gather(
             *(speaker.provider.aclose() for speaker in self._speakers.values()), return_exceptions=True
         )
@@ -164,7 +171,7 @@ class AsyncTTSService:
             self._allowances[key] = Allowance(provider.name, credential, ask, clock=self._clock, wall=self._wall)
         return self._allowances[key]
 
-    def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance:
+    def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance | Recalled:
         check_wishes(wishes)
         terms = Terms(
             timeouts=self._timeouts,
@@ -175,7 +182,7 @@ class AsyncTTSService:
             deadline=check_deadline(wishes.get("deadline")),
             hold=hold,
         )
-        return Utterance(
+        utterance = Utterance(
             _request(text, wishes),
             list(self._speakers.values()),
             terms,
@@ -184,6 +191,9 @@ class AsyncTTSService:
             wall=self._wall,
             tell_muted=self._tell_muted,
         )
+        if self._memory and utterance.request.text and wishes.get("cache", True):
+            return Recalled(utterance, self._memory)
+        return utterance
 
     def _tell_muted(self, muted: bool) -> None:
         self._is_muted = muted

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
+from steadyvoice.service.cache import CacheConfig
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
@@ -59,13 +60,6 @@ class Fallback(Table):
     muted: StrictBool = True
 
 
-class Cache(Table):
-    """Where finished speech is kept."""
-
-    path: str = "~/.cache/steadyvoice"
-    max_megabytes: Annotated[int, Field(ge=0)] = 1024
-
-
 class ConfigFile(Table):
     """The whole file. Tables whose fields belong to another class are checked by that class."""
 
@@ -74,7 +68,7 @@ class ConfigFile(Table):
     retry: dict[str, Any] = {}
     circuit: dict[str, Any] = {}
     fallback: Fallback = Fallback()
-    cache: Cache = Cache()
+    cache: dict[str, Any] | None = None  # no table, no cache
     providers: list[dict[str, Any]] = []
 
 
@@ -117,6 +111,7 @@ def plan_of(config: ConfigFile) -> Plan:
         muted=config.fallback.muted,
         on_midstream=config.fallback.on_midstream,
         voice_substitution=config.fallback.voice_substitution,
+        cache=None if config.cache is None else _built(CacheConfig, config.cache, "cache"),
     )
 
 

@@ -54,6 +54,7 @@ class Spoken:
     spans: list[Span] = field(default_factory=list)
     alignments: list[tuple[float, Alignment]] = field(default_factory=list)
     error: Exception | None = None  # that ended it
+    cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
 
     @property
     def duration(self) -> float:
@@ -67,7 +68,10 @@ class Spoken:
 
     @property
     def outcome(self) -> Outcome:
-        """The most honest word for the whole: a part in silence is muted, a change of provider resumed."""
+        """The most honest word for the whole: a part in silence is muted, a change of provider resumed.
+
+        Another voice than the first choice's is substituted, whether it was kept or is speaking now.
+        """
         if self.error:
             return "failed"
         speakers = {span.provider for span in self.spans}
@@ -75,7 +79,9 @@ class Spoken:
             return "muted"
         if len(speakers) > 1:
             return "resumed"
-        return "spoken" if speakers <= {self.first_choice} else "substituted"
+        if not speakers <= {self.first_choice}:
+            return "substituted"
+        return "cached" if self.cached else "spoken"
 
     @property
     def alignment(self) -> Alignment:
@@ -99,6 +105,10 @@ class Spoken:
         start = self.duration
         self.alignments.append((start + shift, alignment))
         self.spans.append(Span(provider, begin, end, start, start + seconds))
+
+    def overhear(self, other: Spoken) -> None:
+        """Keep the same account from here on, but of what was heard only: the asking was the other's."""
+        self.spans, self.alignments, self.cached = other.spans, other.alignments, True
 
 
 class Account:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from steadyvoice.providers.provider import Offer, Provider
 from steadyvoice.service.ahead import Ahead
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.bills import FREE, Bill, bill_of
+from steadyvoice.service.cache import Recording
 from steadyvoice.service.casting import Part, Speaker, cast, next_piece
 from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
@@ -36,6 +38,8 @@ from steadyvoice.speech.errors import (
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 
+_SLICE = 65_536  # bytes of a recording that are handed out at once
+
 
 class Utterance:
     """Speaks one request through the first speaker that can, and the next when it cannot.
@@ -56,6 +60,7 @@ class Utterance:
     ) -> None:
         self._resumes = terms.on_midstream == "resume"
         request = replace(request, times=self._resumes and not terms.hold)
+        self.request, self.terms = request, terms
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
@@ -70,6 +75,18 @@ class Utterance:
         self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.spoken = Spoken(first.name)
         self.format = request.format
+        self.recordings: Mapping[str, Recording] = {}
+        """What each speaker has said of exactly this before, by its name: better than another's voice, or silence."""
+
+    @property
+    def offers(self) -> list[tuple[Provider, Offer]]:
+        """Who may speak, in order of preference, and as what."""
+        return [(part.speaker.provider, part.offer) for part in self._parts]
+
+    @property
+    def usual(self) -> float:
+        """Seconds that the first voice would take for all of it, as far as it is known."""
+        return self._pace.seconds(self._voice, self._request.text, speed=self._request.speed)
 
     @property
     def finished(self) -> bool:
@@ -93,8 +110,13 @@ class Utterance:
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         while self._begin < len(self._request.text):
-            match self._next_step():
-                case Try(index) as step:
+            step = self._next_step()
+            if remembered := self._remembered(step):
+                async for data in self.play(*remembered):
+                    yield data
+                return
+            match step:
+                case Try(index):
                     async with aclosing(self._ask(self._parts[index], step)) as said:
                         async for data in said:
                             yield data
@@ -113,14 +135,46 @@ class Utterance:
         if last := await self._output.run(self._output.finish):
             yield last
 
+    async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
+        """Give out what this speaker has said of the whole before."""
+        self._tell_muted(False)
+        self.spoken.cached = True
+        for begin in range(0, len(recording.audio), _SLICE):
+            yield recording.audio[begin : begin + _SLICE]
+        self._patience.delivered += recording.seconds
+        self._said(name, Said(len(self._request.text), recording.seconds, recording.alignment))
+
+    def _remembered(self, step: Try | Wait | GiveUp) -> tuple[str, Recording] | None:
+        """A recording that is better than what comes next: a fresh one of whoever would be asked, or one of any age
+        of a voice that comes before and cannot speak. Before silence, anybody's.
+        """
+        if self._begin or self._output.anything:
+            return None
+        match step:
+            case Try(index):
+                reached = self._parts[: index + 1]
+            case Wait():
+                reached = self._parts[:1]
+            case GiveUp():
+                reached = self._parts
+        for part in reached:
+            recording = self.recordings.get(part.name)
+            if recording and (recording.fresh or part.course.error or isinstance(step, GiveUp)):
+                return part.name, recording
+        return None
+
     def _next_step(self) -> Try | Wait | GiveUp:
         self._pass_over_the_refused()
-        return next_step(
+        step = next_step(
             [_standing(part, self._begin, len(self._request.text)) for part in self._parts],
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
         )
+        if isinstance(step, Try) and step.first_audio is None and self._parts[step.index].name in self.recordings:
+            # A recording stands ready, as another provider does behind a probe: nobody waits long for a newer one.
+            return replace(step, first_audio=self._parts[step.index].speaker.handler.promptness.allowance)
+        return step
 
     def _pass_over_the_refused(self) -> None:
         """Let the circuits of those whose turn it would be say no, so that they count it and can be quoted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from random import Random
@@ -9,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
+from steadyvoice.service.cache import CacheConfig, checked_cache
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -32,6 +34,7 @@ class Wishes(TypedDict, total=False):
     deadline: float | None  # seconds for all of it, when shorter than `total_timeout`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
+    cache: bool  # False: neither look in the cache nor keep this there
 
 
 class Settings(TypedDict, total=False):
@@ -44,6 +47,7 @@ class Settings(TypedDict, total=False):
     muted: bool  # True: silence when nobody can speak. False: an error
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
+    cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
     clock: Callable[[], float]  # seconds that never go back
     wall: Callable[[], float]  # the time of day, in seconds since 1970
     rng: Random
@@ -63,6 +67,7 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
         value = settings.get(key)
         if value is not None and not isinstance(value, kind):
             raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
+    checked_cache(settings.get("cache"))
     _check_policies(settings)
     names = [provider.name for provider in providers]
     if not names:
@@ -80,6 +85,8 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
 def check_wishes(wishes: Wishes) -> None:
     """Refuse what nobody could mean. Raises TypeError, TTSConfigurationError."""
     _refuse_unknown(wishes, Wishes, "call")
+    if not isinstance(wishes.get("cache", True), bool):
+        raise TTSConfigurationError(f"cache: must be True or False in a call, got {wishes['cache']!r}")
     _check_policies(wishes)
 
 

@@ -1,0 +1,84 @@
+"""One stream of audio for all who ask for the same: it is fetched once, and everybody hears it from the beginning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+
+class Flight:
+    """Runs a source in a task of its own, as fast as whoever has heard the most asks for more.
+
+    Nothing runs before the first listener asks. When the last one leaves, the source ends at once. What has come is
+    held for those who join, up to `most` bytes: then `landed` is called, as it is at the end, and who joins too late
+    must be given another.
+    """
+
+    def __init__(self, source: AsyncGenerator[bytes, None], most: int, landed: Callable[[], None]) -> None:
+        self._source, self._most, self._landed = source, most, landed
+        self._chunks: list[bytes] = []
+        self._gone = 0  # chunks that everybody has heard, and nobody can join to hear any more
+        self._size = 0
+        self._places: dict[object, int] = {}  # how many chunks each listener has heard
+        self._task: asyncio.Task[None] | None = None
+        self._hunger = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def listen(self) -> AsyncGenerator[bytes, None]:
+        """Yield all of it, and raise what the source raises."""
+        me = object()
+        self._places[me] = 0
+        self._task = task = self._task or self._take_off()
+        try:
+            while True:
+                while self._places[me] < self._gone + len(self._chunks):
+                    yield self._heard(me)
+                if task.done():
+                    break
+                self._hunger.set()
+                await self._news.wait()
+            await task
+        finally:
+            del self._places[me]
+            if not self._places and not task.done():
+                self._landed()
+                task.cancel()
+                await asyncio.wait([task])
+            if task.done() and not task.cancelled():
+                task.exception()  # somebody has seen it, even if the listener left before it was raised
+
+    def _take_off(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._fly())
+        task.add_done_callback(lambda _: self._news.set())
+        return task
+
+    async def _fly(self) -> None:
+        try:
+            async with aclosing(self._source) as source:
+                async for data in source:
+                    self._take(data)
+                    await self._hunger.wait()
+        finally:
+            self._landed()
+
+    def _take(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > self._most:
+            self._landed()
+            self._forget()
+        self._hunger.clear()
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _heard(self, listener: object) -> bytes:
+        data = self._chunks[self._places[listener] - self._gone]
+        self._places[listener] += 1
+        return data
+
+    def _forget(self) -> None:
+        """Nobody joins any more: what all have heard can go."""
+        all_heard = min(self._places.values()) - self._gone
+        del self._chunks[:all_heard]
+        self._gone += all_heard

@@ -1,0 +1,148 @@
+"""The cache at work: who asks for what is kept hears it at once, and who asks for what is being said joins in.
+
+Whatever is wrong with the disk, the voice goes on: nothing in here raises because of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from steadyvoice.service.cache import CacheConfig, Recording, key_of, may_be_whole, recorded, whole_voice
+from steadyvoice.service.flight import Flight
+from steadyvoice.service.log import log_cache
+from steadyvoice.service.store import Entry, Store
+from steadyvoice.service.utterance import Utterance
+
+T = TypeVar("T")
+
+REST = 60.0
+"""Seconds for which a cache that fails is left alone."""
+
+
+class Memory:
+    """One service's cache: the recordings on disk, and what is being said right now."""
+
+    def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._config, self._clock, self._wall = config, clock, wall
+        self._store = Store(config.folder, config.max_bytes)
+        self._flights: dict[Hashable, tuple[Flight, Utterance]] = {}
+        self._rests_until: float | None = None
+        self._told: set[str] = set()
+        self._counts = {"hits": 0, "misses": 0, "joined": 0, "kept": 0}
+        self.trouble: str | None = None
+
+    def state(self) -> dict[str, Any]:
+        """How it is doing, ready for JSON."""
+        return {"path": str(self._config.folder), **self._counts, "trouble": self.trouble}
+
+    def board(self, utterance: Utterance) -> tuple[Flight, Utterance]:
+        """Find who is saying the same to somebody in the same way, or have it said by this utterance."""
+        keys = {provider.name: key_of(utterance.request, provider, offer) for provider, offer in utterance.offers}
+        named = {name: key for name, key in keys.items() if key}
+        # A loop's flights are no good to another loop, such as a forked child's.
+        same: Hashable = (asyncio.get_running_loop(), tuple(named.items()), utterance.terms)
+        if aboard := self._flights.get(same):
+            self._counts["joined"] += 1
+            return aboard
+        flight = Flight(self._said(utterance, named), self._store.largest, lambda: self._land(same, flight))
+        if named:
+            self._flights[same] = flight, utterance
+        return flight, utterance
+
+    async def aclose(self) -> None:
+        """Let go of the file."""
+        await self._try(self._store.close, otherwise=None)
+
+    def _land(self, same: Hashable, flight: Flight) -> None:
+        if same in self._flights and self._flights[same][0] is flight:
+            del self._flights[same]
+
+    async def _said(self, utterance: Utterance, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """Play what is kept of the first voice while that is fresh; otherwise speak, and keep what was said."""
+        found = await self._found(keys)
+        utterance.recordings = found
+        first = next(iter(keys), "")
+        fresh = first in found and found[first].fresh
+        whole: list[bytes] = []
+        size = 0
+        async with aclosing(utterance.play(first, found[first]) if fresh else utterance.chunks()) as chunks:
+            async for data in chunks:
+                size += len(data)
+                if size <= self._store.largest:
+                    whole.append(data)
+                yield data
+        self._counts["hits" if utterance.spoken.cached else "misses"] += 1
+        if size <= self._store.largest:
+            await self._keep(utterance, keys, b"".join(whole))
+
+    async def _found(self, keys: Mapping[str, str]) -> dict[str, Recording]:
+        entries: dict[str, Entry] = await self._try(self._store.get, list(keys.values()), otherwise={})
+        found = {}
+        for name, key in keys.items():
+            if entry := entries.get(key):
+                fresh = self._config.fresh(entry.made, self._wall())
+                with suppress(ValueError, KeyError, TypeError):  # it means something else to another version
+                    found[name] = Recording.unpacked(entry.audio, entry.account, fresh=fresh)
+        return found
+
+    async def _keep(self, utterance: Utterance, keys: Mapping[str, str], audio: bytes) -> None:
+        spoken = utterance.spoken
+        voice = whole_voice(spoken, hold=utterance.terms.hold)
+        if voice is None or voice not in keys:
+            return
+        if not may_be_whole(utterance.request.text, spoken.duration, utterance.usual):
+            return
+        recording = recorded(audio, utterance.format, spoken)
+        entry = Entry(keys[voice], self._wall(), recording.packed(), recording.audio)
+        if await self._try(self._store.put, entry, otherwise=False):
+            self._counts["kept"] += 1
+
+    async def _try(self, work: Callable[..., T], *given: Any, otherwise: T) -> T:
+        """Do something with the disk, in a thread. What goes wrong is said once, and the disk is left alone a while."""
+        if self._rests_until is not None and self._clock() < self._rests_until:
+            return otherwise
+        try:
+            done = await asyncio.to_thread(work, *given)
+        except (OSError, sqlite3.Error) as error:
+            self._note(error)
+            return otherwise
+        self.trouble = self._rests_until = None
+        return done
+
+    def _note(self, error: OSError | sqlite3.Error) -> None:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return  # another process writes: there will be a next time
+        self.trouble = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self._rests_until = self._clock() + REST
+        if self.trouble not in self._told:
+            self._told.add(self.trouble)
+            log_cache(self._store.path, self.trouble)
+
+
+class Recalled:
+    """One caller's utterance, by way of the cache. It looks to its caller as an Utterance does."""
+
+    def __init__(self, utterance: Utterance, memory: Memory) -> None:
+        self.spoken, self.format = utterance.spoken, utterance.format
+        self.finished = False
+        self._utterance, self._memory = utterance, memory
+
+    @property
+    def delivered(self) -> float:
+        """Seconds of audio that came so far."""
+        return self._utterance.delivered
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Give the audio, once, as an Utterance does."""
+        flight, pilot = self._memory.board(self._utterance)
+        if pilot is not self._utterance:
+            self._utterance = pilot
+            self.spoken.overhear(pilot.spoken)
+        async with aclosing(flight.listen()) as chunks:
+            async for data in chunks:
+                yield data
+        self.finished = True
