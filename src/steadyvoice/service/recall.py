@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from steadyvoice.service.cache import CacheConfig, Recording, key_of, may_be_whole, recorded, whole_voice
 from steadyvoice.service.flight import Flight
 from steadyvoice.service.log import log_cache
 from steadyvoice.service.store import Entry, Store
-from steadyvoice.service.utterance import Utterance
+from steadyvoice.service.utterance import Terms, Utterance
+from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ class Memory:
     def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self._config, self._clock, self._wall = config, clock, wall
         self._store = Store(config.folder, config.max_bytes)
-        self._flights: dict[Hashable, tuple[Flight, Utterance]] = {}
+        self._flights: dict[Hashable, Recalled] = {}
         self._rests_until: float | None = None
         self._told: set[str] = set()
         self._counts = {"hits": 0, "misses": 0, "joined": 0, "kept": 0}
@@ -39,32 +41,35 @@ class Memory:
         """How it is doing, ready for JSON."""
         return {"path": str(self._config.folder), **self._counts, "trouble": self.trouble}
 
-    def board(self, utterance: Utterance) -> tuple[Flight, Utterance]:
-        """Find who is saying the same to somebody in the same way, or have it said by this utterance."""
-        keys = {provider.name: key_of(utterance.request, provider, offer) for provider, offer in utterance.offers}
+    def board(self, caller: Recalled) -> Recalled:
+        """Find who is saying the same to somebody in the same way, or have it said for this caller."""
+        utterance, request = caller.utterance, caller.request
+        keys = {provider.name: key_of(request, provider, offer) for provider, offer in utterance.offers}
         named = {name: key for name, key in keys.items() if key}
         # A loop's flights are no good to another loop, such as a forked child's.
-        same: Hashable = (asyncio.get_running_loop(), tuple(named.items()), utterance.terms)
-        if aboard := self._flights.get(same):
-            self._counts["joined"] += 1
-            return aboard
-        flight = Flight(self._said(utterance, named), self._store.largest, lambda: self._land(same, flight))
+        words = (asyncio.get_running_loop(), tuple(named.items()))
+        for terms in _ways(caller.terms):
+            if pilot := self._flights.get((words, terms)):
+                self._counts["joined"] += 1
+                return pilot
+        same = (words, caller.terms)
+        caller.flight = Flight(self._said(caller, named), self._store.largest, lambda: self._land(same, caller))
         if named:
-            self._flights[same] = flight, utterance
-        return flight, utterance
+            self._flights[same] = caller
+        return caller
 
     async def aclose(self) -> None:
         """Let go of the file."""
         await self._try(self._store.close, otherwise=None)
 
-    def _land(self, same: Hashable, flight: Flight) -> None:
-        if same in self._flights and self._flights[same][0] is flight:
+    def _land(self, same: Hashable, pilot: Recalled) -> None:
+        if self._flights.get(same) is pilot:
             del self._flights[same]
 
-    async def _said(self, utterance: Utterance, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    async def _said(self, caller: Recalled, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Play what is kept of the first voice while that is fresh; otherwise speak, and keep what was said."""
-        found = await self._found(keys)
-        utterance.recordings = found
+        utterance = caller.utterance
+        utterance.recordings = found = await self._found(keys)
         first = next(iter(keys), "")
         fresh = first in found and found[first].fresh
         whole: list[bytes] = []
@@ -77,7 +82,7 @@ class Memory:
                 yield data
         self._counts["hits" if utterance.spoken.cached else "misses"] += 1
         if size <= self._store.largest:
-            await self._keep(utterance, keys, b"".join(whole))
+            await self._keep(caller, keys, b"".join(whole))
 
     async def _found(self, keys: Mapping[str, str]) -> dict[str, Recording]:
         entries: dict[str, Entry] = await self._try(self._store.get, list(keys.values()), otherwise={})
@@ -89,14 +94,14 @@ class Memory:
                     found[name] = Recording.unpacked(entry.audio, entry.account, fresh=fresh)
         return found
 
-    async def _keep(self, utterance: Utterance, keys: Mapping[str, str], audio: bytes) -> None:
-        spoken = utterance.spoken
-        voice = whole_voice(spoken, hold=utterance.terms.hold)
+    async def _keep(self, caller: Recalled, keys: Mapping[str, str], audio: bytes) -> None:
+        spoken = caller.spoken
+        voice = whole_voice(spoken, hold=caller.terms.hold)
         if voice is None or voice not in keys:
             return
-        if not may_be_whole(utterance.request.text, spoken.duration, utterance.usual):
+        if not may_be_whole(caller.request.text, spoken.duration, caller.utterance.usual(voice)):
             return
-        recording = recorded(audio, utterance.format, spoken)
+        recording = recorded(audio, caller.format, spoken)
         entry = Entry(keys[voice], self._wall(), recording.packed(), recording.audio)
         if await self._try(self._store.put, entry, otherwise=False):
             self._counts["kept"] += 1
@@ -126,23 +131,35 @@ class Memory:
 class Recalled:
     """One caller's utterance, by way of the cache. It looks to its caller as an Utterance does."""
 
-    def __init__(self, utterance: Utterance, memory: Memory) -> None:
+    flight: Flight
+
+    def __init__(self, utterance: Utterance, request: SpeechRequest, terms: Terms, memory: Memory) -> None:
+        self.utterance, self.request, self.terms = utterance, request, terms
         self.spoken, self.format = utterance.spoken, utterance.format
         self.finished = False
-        self._utterance, self._memory = utterance, memory
+        self._memory = memory
+        self._pilot = self
 
     @property
     def delivered(self) -> float:
         """Seconds of audio that came so far."""
-        return self._utterance.delivered
+        return self._pilot.utterance.delivered
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the audio, once, as an Utterance does."""
-        flight, pilot = self._memory.board(self._utterance)
-        if pilot is not self._utterance:
-            self._utterance = pilot
+        self._pilot = pilot = self._memory.board(self)
+        if pilot is not self:
             self.spoken.overhear(pilot.spoken)
-        async with aclosing(flight.listen()) as chunks:
+        async with aclosing(pilot.flight.listen()) as chunks:
             async for data in chunks:
                 yield data
         self.finished = True
+
+
+def _ways(terms: Terms) -> Iterator[Terms]:
+    """As what a caller may join in. Who waits for the whole can hear a stream out, if that survives its provider;
+    who wants a stream is not made to wait for the whole.
+    """
+    yield terms
+    if terms.hold and terms.on_midstream == "resume":
+        yield replace(terms, hold=False)

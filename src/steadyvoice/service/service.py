@@ -182,8 +182,9 @@ class AsyncTTSService:
             deadline=check_deadline(wishes.get("deadline")),
             hold=hold,
         )
+        request = _request(text, wishes)
         utterance = Utterance(
-            _request(text, wishes),
+            request,
             list(self._speakers.values()),
             terms,
             pace=self._pace,
@@ -191,8 +192,8 @@ class AsyncTTSService:
             wall=self._wall,
             tell_muted=self._tell_muted,
         )
-        if self._memory and utterance.request.text and wishes.get("cache", True):
-            return Recalled(utterance, self._memory)
+        if self._memory and request.text and wishes.get("cache", True):
+            return Recalled(utterance, request, terms, self._memory)
         return utterance
 
     def _tell_muted(self, muted: bool) -> None:

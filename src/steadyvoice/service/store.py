@@ -46,7 +46,7 @@ class Entry:
     @property
     def seal(self) -> int:
         """Tells whether all of it is as it was: against accidents, not against forgers, whom the file keeps out."""
-        return crc32(self.audio, crc32(self.account, crc32(f"{self.key} {self.made!r}".encode())))
+        return crc32(self.audio, crc32(self.account, crc32(f"{self.key} {float(self.made)!r}".encode())))
 
 
 class Store:
@@ -122,8 +122,12 @@ class Store:
             db = self._connected()
         return db
 
+    def connect(self) -> sqlite3.Connection:
+        """Make a mere connection."""
+        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+
     def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        db = self.connect()
         try:
             if _pragma(db, "application_id") != _APPLICATION:
                 _create(db)
@@ -252,13 +256,15 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    if _pragma(db, "page_count"):
+    """Lay the tables out, unless somebody else was faster. Whoever is killed meanwhile leaves none, and no mark."""
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and _pragma(db, "application_id") != _APPLICATION:
         raise PermissionError("it is another program's")
     db.execute(f"PRAGMA page_size = {_PAGE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     with _transaction(db):
-        if _pragma(db, "application_id") != _APPLICATION:  # nobody else was faster
+        if _pragma(db, "application_id") != _APPLICATION:
             for table in _TABLES:
                 db.execute(table)
             db.execute(f"PRAGMA user_version = {_LAYOUT}")

@@ -60,7 +60,6 @@ class Utterance:
     ) -> None:
         self._resumes = terms.on_midstream == "resume"
         request = replace(request, times=self._resumes and not terms.hold)
-        self.request, self.terms = request, terms
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
@@ -83,10 +82,10 @@ class Utterance:
         """Who may speak, in order of preference, and as what."""
         return [(part.speaker.provider, part.offer) for part in self._parts]
 
-    @property
-    def usual(self) -> float:
-        """Seconds that the first voice would take for all of it, as far as it is known."""
-        return self._pace.seconds(self._voice, self._request.text, speed=self._request.speed)
+    def usual(self, name: str) -> float:
+        """Seconds that this speaker would take for all of it, as far as is known."""
+        voice = next(part.voice for part in self._parts if part.name == name)
+        return self._pace.seconds(voice, self._request.text, speed=self._request.speed)
 
     @property
     def finished(self) -> bool:
