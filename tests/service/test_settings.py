@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice import CircuitBreakerConfig, TTSConfigurationError, TTSService
+from steadyvoice import CacheConfig, CircuitBreakerConfig, TTSConfigurationError, TTSService
 from steadyvoice.service.settings import from_environment, parse_file, read_file
 
 KEY = "sk-not-for-anyones-eyes"
@@ -69,6 +69,15 @@ def test_a_whole_file_says_everything(tmp_path: Path) -> None:
     assert parse_file(write(tmp_path, WHOLE), ENVIRON).server.api_keys == ["gate"]
 
 
+def test_a_cache_is_where_a_table_says_and_nowhere_without_one(tmp_path: Path) -> None:
+    tone = '[[providers]]\nkind = "tone"'
+    assert read_file(write(tmp_path, tone), {})["cache"] is None
+    usual = read_file(write(tmp_path, f"[cache]\n{tone}"), {})["cache"]
+    assert usual == CacheConfig("~/.cache/steadyvoice", max_megabytes=1024)
+    with TTSService.from_config(write(tmp_path, f"[cache]\nmax_megabytes = 0\n{tone}")) as off:
+        assert off.get_error_state()["cache"] is None
+
+
 @pytest.mark.parametrize(
     ("circuit", "expected"),
     [
@@ -101,6 +110,8 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ("[server]\nport = 99999", "server.port:"),
         ("[sever]\nport = 1", "sever: unknown key"),
         ("[cache]\nmax_megabytes = -1", "cache.max_megabytes:"),
+        ("[cache]\nmax_age_days = 0", "cache.max_age_days: must be"),
+        ("[cache]\nfolder = 3", "cache.folder: unknown key"),
         ('[[providers]]\nname = "x"', "providers.0.kind:"),
         ('[[providers]]\nkind = "gramophone"', "providers.0.kind:"),
         ('[[providers]]\nkind = "tone"\nvolume = 3', "providers.0.volume: unknown key"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, assert_never, assert_type
 
 from steadyvoice import (
@@ -13,6 +14,7 @@ from steadyvoice import (
     AsyncTTSService,
     Attempt,
     AudioFormat,
+    CacheConfig,
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
@@ -51,6 +53,7 @@ def aloud() -> None:
         muted=False,
         on_midstream="restart",
         voice_substitution="never",
+        cache=CacheConfig(Path("kept"), max_megabytes=100, max_age_days=7),
     ) as tts:
         assert_type(tts, TTSService)
         assert_type(tts.synthesize("Hello"), Speech)
@@ -59,6 +62,7 @@ def aloud() -> None:
         assert_type(tts.stream("Hello", speed=1.2, language="de"), SpeechStream)
         assert_type(tts.check_credit(), dict[str, Credit])
         assert_type(tts.synthesize("Hello").wasted, float)
+        assert_type(tts.stream("Your code is 1 2 3", cache=False), SpeechStream)
         for chunk in tts.stream("A long story..."):
             assert_type(chunk, bytes)
         with tts.stream("A long story...") as stream:
@@ -74,7 +78,7 @@ def aloud() -> None:
 
 
 async def aloud_on_a_loop() -> None:
-    async with AsyncTTSService(providers=[Tone()]) as tts:
+    async with AsyncTTSService(providers=[Tone()], cache="~/.cache/steadyvoice") as tts:
         assert_type(tts, AsyncTTSService)
         assert_type(await tts.synthesize("Hello", voice="narrator"), Speech)
         assert_type(tts.stream("Hello"), AsyncSpeechStream)
@@ -157,6 +161,7 @@ def wrong_arguments(tts: TTSService) -> None:
     tts.synthesize("Hello", voise="narrator")  # type: ignore[call-arg]
     tts.synthesize("Hello", speed="fast")  # type: ignore[arg-type]
     tts.stream("Hello", on_midstream="truncate")  # type: ignore[arg-type]
+    TTSService(providers, cache=True)  # type: ignore[arg-type]
     TTSService(providers, mutd=True)  # type: ignore[call-arg]
     TTSService([object()])  # type: ignore[list-item]
     TimeoutConfig(read_timeout="10 s")  # type: ignore[arg-type]

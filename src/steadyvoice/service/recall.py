@@ -16,7 +16,8 @@ from steadyvoice.service.cache import CacheConfig, Recording, key_of, may_be_who
 from steadyvoice.service.flight import Flight
 from steadyvoice.service.log import log_cache
 from steadyvoice.service.store import Entry, Store
-from steadyvoice.service.utterance import Terms, Utterance
+from steadyvoice.service.terms import Terms
+from steadyvoice.service.utterance import Utterance
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
