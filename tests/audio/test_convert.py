@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import Converter, convert, wav_bytes
 from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.tones import tones, words_in
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
@@ -128,6 +129,16 @@ def test_audio_flows_while_more_is_still_to_come(target: str) -> None:
     seconds = len(samples_of(early, target)) / 8000
     assert seconds == pytest.approx(1.0, abs=0.3)
     assert late
+
+
+@pytest.mark.parametrize("name", ["mp3_22050_32", "mp3_44100_128", "aac_44100_128", "opus_48000_64"])
+def test_haste_is_heard_by_nobody(name: str) -> None:
+    plain, target = AudioFormat.parse("pcm_44100"), AudioFormat.parse(name)
+    samples, _ = tones("We are in a hurry.", sample_rate=44_100)
+    hasty = Converter(plain, target, quick=True)
+    audio = hasty.feed(samples) + hasty.finish()
+    assert audio != convert(samples, plain, target)
+    assert words_in(audio, name) == ["We", "are", "in", "a", "hurry."]
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

@@ -79,6 +79,12 @@ async def test_the_same_order_is_the_same_audio(client: Client) -> None:
     assert len({first.body, *(other.body for other in others)}) == 4
 
 
+async def test_another_simulator_says_the_same(client: Client) -> None:
+    path = STREAM.replace("pcm_8000", "mp3_44100_128")
+    async with Simulator(voice="tones") as other:
+        assert (await Client(other.url).speak(path)).body == (await client.speak(path)).body
+
+
 async def test_streamed_or_whole_it_is_the_same_audio(client: Client) -> None:
     assert (await client.speak(WHOLE)).body == (await client.speak(STREAM)).body
 

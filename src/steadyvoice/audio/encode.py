@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 from weakref import finalize
@@ -28,8 +28,8 @@ class Encoder(Protocol):
         """Give the last bytes."""
 
 
-def encoder_of(format: AudioFormat, *, after: bytes = b"") -> Encoder:
-    """Make an encoder for one stream of this format.
+def encoder_of(format: AudioFormat, *, after: bytes = b"", quick: bool = False) -> Encoder:
+    """Make an encoder for one stream of this format. A `quick` one searches less for what would sound best.
 
     For a stream that another encoder began, `after` holds the samples of its last frames, so that this one's first
     frame fits behind them: what a decoder makes of a frame depends on the one before.
@@ -40,7 +40,8 @@ def encoder_of(format: AudioFormat, *, after: bytes = b"") -> Encoder:
         case Codec.WAV:
             return _Plain(wav_header(format.sample_rate))
         case _:
-            return _Encoded(format, _RECIPES[format.codec], after)
+            recipe = _RECIPES[format.codec]
+            return _Encoded(format, recipe.quick() if quick else recipe, after)
 
 
 class _Plain:
@@ -75,17 +76,29 @@ class _Recipe:
     priming: int = 0  # samples
     codec_options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
+    haste: dict[str, str] = field(default_factory=dict)  # codec options of who is in a hurry
+
+    def quick(self) -> _Recipe:
+        return replace(self, codec_options={**self.codec_options, **self.haste})
 
 
 _RECIPES = {
     # 576 samples of LAME's and 529 of the decoder's. Without a reservoir each frame stands alone, so that
     # a stream may be cut, and another joined on, at any frame.
     Codec.MP3: _Recipe(
-        "libmp3lame", "mp3", "s16p", 1105, {"reservoir": "0"}, {"write_xing": "0", "id3v2_version": "0"}
+        "libmp3lame",
+        "mp3",
+        "s16p",
+        1105,
+        {"reservoir": "0"},
+        {"write_xing": "0", "id3v2_version": "0"},
+        haste={"compression_level": "7"},
     ),
-    Codec.AAC: _Recipe("aac", "adts", "fltp", 1024),
+    Codec.AAC: _Recipe("aac", "adts", "fltp", 1024, haste={"aac_coder": "fast"}),
     # Pages of 100 ms, for the usual second would be waited for.
-    Codec.OPUS: _Recipe("libopus", "ogg", container_options={"page_duration": "100000"}),
+    Codec.OPUS: _Recipe(
+        "libopus", "ogg", container_options={"page_duration": "100000"}, haste={"compression_level": "0"}
+    ),
     Codec.FLAC: _Recipe("flac", "flac", container_options={"metadata_header_padding": "0"}),
     Codec.ULAW: _Recipe("pcm_mulaw", "mulaw"),
     Codec.ALAW: _Recipe("pcm_alaw", "alaw"),

@@ -118,10 +118,15 @@ def _chord(chord: Chord, count: int, rate: int, seed: int, pitch: float) -> byte
 @lru_cache(maxsize=2048)  # all voices share these
 def _wave(hertz: float, level: float, phase: int, count: int, rate: int) -> array[int]:
     """Draw one tone of `count` samples with soft edges, so that nothing clicks."""
+    start = phase / _PHASES
+    turns = (hertz * i / rate + start for i in range(count))
+    drawn = zip(_envelope(count, rate), map(math.sin, [2 * math.pi * turn for turn in turns]), strict=True)
+    return array("h", [round(level * loudness * height) for loudness, height in drawn])
+
+
+@lru_cache(maxsize=64)  # a chord has one of two lengths at each rate
+def _envelope(count: int, rate: int) -> tuple[float, ...]:
+    """How loud each sample is, from 0 to 1."""
     edge = _EDGE_MS * rate / 1000
-    samples = array("h", bytes(2 * count))
-    for i in range(count):
-        nearest = min(i + 0.5, count - i - 0.5, edge)
-        envelope = math.sin(math.pi / 2 * nearest / edge) ** 2
-        samples[i] = round(level * envelope * math.sin(2 * math.pi * (hertz * i / rate + phase / _PHASES)))
-    return samples
+    nearest = (min(i + 0.5, count - i - 0.5, edge) for i in range(count))
+    return tuple(math.sin(math.pi / 2 * distance / edge) ** 2 for distance in nearest)

@@ -22,7 +22,7 @@ from steadyvoice.simulator.line import wait
 from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.socket_line import HungUp, SocketLine
-from steadyvoice.simulator.speaking import Piece, speak
+from steadyvoice.simulator.speaking import Piece
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
@@ -214,7 +214,7 @@ class Conversation:
                 return False  # the multi-context websocket just says that it is done
             self._entry.characters += len(text)
             self._vendor.ledger.charge(self._entry, len(text))
-            async with aclosing(speak(self._vendor.engine, self._order(context, text), self._act)) as pieces:
+            async with aclosing(self._vendor.voice.speak(self._order(context, text), self._act)) as pieces:
                 await self._send(context, pieces)
         return True
 

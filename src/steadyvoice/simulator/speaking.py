@@ -36,7 +36,7 @@ async def speak(engine: Provider, order: Order, act: Act | None = None) -> Async
         return
     request = _request(order, target)
     source = engine.offer(request).format
-    converter = Converter(source, target)
+    converter = Converter(source, target, quick=True)
     held: list[Alignment] = []
     heard = 0.0
     async for audio in _grouped(_sound(engine, request, act), source.sample_rate):

@@ -10,6 +10,7 @@ from steadyvoice.simulator.account import Credit, Gate
 from steadyvoice.simulator.elevenlabs import ElevenLabsDialect
 from steadyvoice.simulator.faults import Faults
 from steadyvoice.simulator.ledger import Ledger
+from steadyvoice.simulator.memory import Memory
 from steadyvoice.simulator.openai import OpenAIDialect
 from steadyvoice.simulator.settings import Settings
 
@@ -19,7 +20,7 @@ class Vendor:
     """Both vendors behind one port, with one voice, one ledger and one set of faults."""
 
     settings: Settings
-    engine: Provider
+    voice: Memory
     faults: Faults
     ledger: Ledger
     credit: Credit
@@ -33,7 +34,7 @@ class Vendor:
         """Open for business."""
         return cls(
             settings,
-            engine,
+            Memory(engine),
             faults,
             ledger,
             Credit(settings.character_count, settings.character_limit, settings.character_reset or None),

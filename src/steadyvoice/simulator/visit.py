@@ -18,7 +18,6 @@ from steadyvoice.simulator.line import Line
 from steadyvoice.simulator.misbehave import deliver
 from steadyvoice.simulator.order import Order
 from steadyvoice.simulator.refusal import Refusal, RefusedError
-from steadyvoice.simulator.speaking import speak
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.simulator.wrapping import wrapped
 
@@ -100,7 +99,7 @@ class Visit:
 
     async def spoken(self, order: Order, headers: Mapping[str, str]) -> Answer:
         """Speak, with the fault in the sound if that is where it is."""
-        pieces = speak(self._vendor.engine, order, self._act)
+        pieces = self._vendor.voice.speak(order, self._act)
         self._stack.push_async_callback(pieces.aclose)
         answer = await wrapped(pieces, order)
         return replace(answer, headers={**headers, **answer.headers})
