@@ -227,12 +227,68 @@ async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as
     assert stream.outcome == "spoken"
 
 
-async def test_who_wants_the_whole_pays_nothing(make_service: MakeService) -> None:
-    vendor = Tonal(timed=False)
+@pytest.mark.parametrize("timed", [True, False])
+async def test_who_wants_the_whole_pays_nothing(make_service: MakeService, timed: bool) -> None:
+    vendor = Tonal(timed=timed, every=0.05)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
     assert [request.text for request in vendor.asked] == [TALE]
-    assert not vendor.asked[0].times
     assert speech.attempts[0].held_back == 0.0
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "mp3_44100_128", "opus"])
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.97])
+async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService, name: str, share: float) -> None:
+    """However late an answer is ended before its end, and however properly."""
+    first, second = Tonal([Fault("truncate", share)], name="first"), Tonal(name="second")
+    speech = await make_service(first, second).synthesize(TEXT, format=name)
+    assert words_in(speech.audio, speech.format) == TEXT.split()
+    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [("second", 0, len(TEXT))]
+    assert speech.alignment.exact
+    assert speech.attempts[0].error
+    assert speech.attempts[0].error.kind in (Kind.TOO_SHORT, Kind.CUT)  # a frame that ends in its middle tells as well
+
+
+@pytest.mark.parametrize("on_midstream", ["resume", "restart"])
+async def test_it_asks_for_times_to_know_that(make_service: MakeService, on_midstream: OnMidstream) -> None:
+    vendor = Tonal()
+    await make_service(vendor).synthesize(TEXT, format="pcm_8000", on_midstream=on_midstream)
+    assert vendor.asked[0].times
+
+
+async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None:
+    vendor = Tonal()
+    speech = await make_service(vendor).synthesize(TEXT, format="pcm_8000", on_midstream="error")
+    assert not vendor.asked[0].times
+    assert not speech.alignment.exact
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac_16000", "aac"])
+@pytest.mark.parametrize("share", [0.3, 0.4713])
+async def test_a_restart_is_heard_behind_what_was_heard_before(
+    make_service: MakeService, name: str, share: float
+) -> None:
+    """Wherever it broke off: in half a sample, in a frame, in a container of which there is one to a file."""
+    first, second = Tonal([Fault("cut", share)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format=name, on_midstream="restart")
+    audio = await heard(stream)
+    words, again = heard_in(audio, stream.format), len(TEXT.split())
+    assert [word.text for word in words[-again:]] == TEXT.split()
+    assert len(words) > again
+    broken, whole = stream.spoken.spans
+    assert (broken.provider, broken.begin, broken.end, broken.start) == ("first", 0, 0, 0.0)
+    assert (whole.provider, whole.begin, whole.end, whole.start) == ("second", 0, len(TEXT), broken.stop)
+    assert stream.alignment.words()[0].start == pytest.approx(words[-again].start, abs=0.04)
+    assert stream.outcome == "resumed"
+
+
+async def test_a_restart_that_nobody_makes_is_an_interruption(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first"), Scripted([DOWN], name="second")
+    tts = make_service(first, second, retry=RetryConfig(max_attempts=1), muted=False)
+    stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
+    parts: list[bytes] = []
+    with pytest.raises(TTSStreamInterruptedError) as caught:
+        await listen(stream, parts)
+    assert caught.value.delivered == pytest.approx(len(b"".join(parts)) / 16000, abs=0.01)
 
 
 @pytest.mark.parametrize("on_midstream", ["error", "restart"])

@@ -23,6 +23,11 @@ class Reel(Protocol):
         """Seconds of audio that came, whether still held or out already."""
         ...
 
+    @property
+    def gone(self) -> int:
+        """Samples that are out."""
+        ...
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
 
@@ -37,7 +42,7 @@ class Bytes:
     """Any format, as it came. It goes out as a whole."""
 
     untouched = True
-    here = 0.0  # nobody asks: bytes are not looked into
+    here, gone = 0.0, 0  # nobody asks: bytes are not looked into
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
@@ -116,11 +121,16 @@ class SampleReel:
         self._rate = rate
         self._converter = Converter(source, samples)
         self._held = bytearray()
-        self._gone = 0  # samples
+        self._gone = 0
 
     @property
     def here(self) -> float:
         return (self._gone + len(self._held) // 2) / self._rate
+
+    @property
+    def gone(self) -> int:
+        """Samples that are out."""
+        return self._gone
 
     @property
     def held(self) -> bytes:

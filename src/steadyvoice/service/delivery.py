@@ -49,7 +49,7 @@ class Delivery:
     """Hands out one call's audio. Iterate `chunks()` once; if that fails, ask `break_off()` what can be saved.
 
     `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
-    the piece is the whole utterance. `usual` is how many seconds such a text takes, where an end that comes early must
+    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many seconds such a text takes, where an end that comes early must
     be told from the true one.
     """
 
@@ -60,6 +60,7 @@ class Delivery:
         manner: Manner,
         *,
         sole: bool,
+        breakable: bool = False,
         voice: str | None = None,
         usual: float | None = None,
     ) -> None:
@@ -71,15 +72,15 @@ class Delivery:
         self.rest = b""
         """What is ready when all has come and is believed: for whoever asks after the call is settled."""
         self._call, self._output = call, output
-        self._sole, self._voice, self._usual = sole, voice, usual
+        self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
         self._ledger = Ledger(call.request.text)
         self._taken = 0  # alignments
+        self._vain = 0.0  # seconds that were heard, and have to be said again
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield what may go out; empty while something is held back. Raises TTSError."""
         output, call = self._output, self._call
-        by_word = self.manner is Manner.BY_WORD
-        pending = output.begin(call.offer.format, sole=self._sole, by_word=by_word, voice=self._voice)
+        pending = output.begin(call.offer.format, sole=self._sole, breakable=self._breakable, voice=self._voice)
         async with aclosing(call.chunks()) as chunks:
             async for data in chunks:
                 ready = pending + await output.run(self._take, data)
@@ -97,6 +98,7 @@ class Delivery:
         self._learn_times()
         mark = self._ledger.upto(self._output.here)
         if not mark.character or self.manner is not Manner.BY_WORD:
+            self._vain = self._output.gone
             self._output.drop()
             return b""
         data = await asyncio.to_thread(self._output.break_off, mark)
@@ -105,10 +107,10 @@ class Delivery:
 
     @property
     def saved(self) -> Said | None:
-        """What was said before it broke off, if it was anything."""
+        """What was said before it broke off, if it was anything. What has to be said again are no characters."""
         mark = self._ledger.upto(0.0)
         if not mark.character or self.manner is not Manner.BY_WORD:
-            return None
+            return Said(0, self._vain, Alignment()) if self._vain else None
         times = self._ledger.times(mark.character)
         return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
 

@@ -63,23 +63,28 @@ class Output:
         return await asyncio.to_thread(work, *args, **kwargs)
 
     def begin(
-        self, source: AudioFormat, *, sole: bool = False, by_word: bool = False, voice: str | None = None
+        self, source: AudioFormat, *, sole: bool = False, breakable: bool = False, voice: str | None = None
     ) -> bytes:
         """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out.
 
-        With `by_word` it can be given out in parts, and broken off. A `voice` other than the one before is made
+        When it is `breakable` it can be given out in parts, and broken off. A `voice` other than the one before is made
         as loud; without a name it is taken as it is.
         """
         self._fed, self._fresh, self.shift, self._voice = False, True, 0.0, voice
         if voice is not None and not self.anything:
             self._gains = {voice: 1.0}
-        self._reel = self._reel_for(source, sole, by_word)
+        self._reel = self._reel_for(source, sole, breakable)
         return self._flush() if self._reel.untouched else b""
 
     @property
     def here(self) -> float:
-        """Seconds that came of a piece that goes out by words."""
+        """Seconds that came of a piece that may break off."""
         return self._reel.here if self._reel else 0.0
+
+    @property
+    def gone(self) -> float:
+        """Seconds that went out of a piece that may break off, and has not yet."""
+        return self._reel.gone / self._rate if self._reel else 0.0
 
     def feed(self, data: bytes) -> None:
         """Take some of the piece."""
@@ -162,12 +167,12 @@ class Output:
     def _must_join(self) -> bool:
         return self._pause is not None or (self._voice is not None and self._gains.get(self._voice) != 1.0)
 
-    def _reel_for(self, source: AudioFormat, sole: bool, by_word: bool) -> Reel:
+    def _reel_for(self, source: AudioFormat, sole: bool, breakable: bool) -> Reel:
         same = source == self.target
-        encoding = by_word and self._encoder is not None
+        encoding = breakable and self._encoder is not None
         if self._must_join or encoding:
             return SampleReel(source, self._rate)
-        if by_word:
+        if breakable:
             return Mp3Reel(source) if same and source.codec is Codec.MP3 else SampleReel(source, self._rate)
         untouched = same and (source.joinable or (sole and not self.anything))
         return Bytes() if untouched else SampleReel(source, self._rate)

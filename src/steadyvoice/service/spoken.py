@@ -36,7 +36,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Who said which characters, and where that lies in the audio (seconds). No provider: silence."""
+    """Who said which characters, and where that lies in the audio (seconds). No provider: silence.
+
+    Where `begin` is `end`, a voice broke off, and what it had said was said again from the start.
+    """
 
     provider: str | None
     begin: int

@@ -59,7 +59,8 @@ class Utterance:
         tell_muted: Callable[[bool], None],
     ) -> None:
         self._resumes = terms.on_midstream == "resume"
-        request = replace(request, times=self._resumes and not terms.hold)
+        # Times tell where to go on, and to who waits for the whole that it is the whole.
+        request = replace(request, times=self._resumes or (terms.hold and terms.on_midstream != "error"))
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
@@ -211,7 +212,8 @@ class Utterance:
         )
         sole, voice = piece.text == self._request.text, part.voice if self._resumes else None
         usual = self._pace.seconds(part.voice, piece.text, speed=piece.speed) if piece.times else None
-        delivery = Delivery(call, self._output, manner, sole=sole, voice=voice, usual=usual)
+        breakable = self._terms.on_midstream != "error" and manner is not Manner.WHOLE
+        delivery = Delivery(call, self._output, manner, sole=sole, breakable=breakable, voice=voice, usual=usual)
         at = self._now()
         try:
             try:
@@ -274,7 +276,8 @@ class Utterance:
         if saved := delivery.saved:
             self._said(part.name, saved)
             self._ids.clear()
-            self._begin_anew()
+            if saved.characters:
+                self._begin_anew()
         part.course.failed(failure)
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
@@ -301,7 +304,7 @@ class Utterance:
                 at=at,
                 waited=call.waited if call else 0.0,
                 first_audio=call.first_audio if call else None,
-                held_back=delivery.held_back if delivery else 0.0,
+                held_back=delivery.held_back if delivery and not self._terms.hold else 0.0,
                 audio=call.seconds if call else 0.0,
                 error=error,
                 refused=not (call and call.sent),
