@@ -34,12 +34,14 @@ This page is written by `python -m tests.faults.page`, and a test lives through 
 """
 
 AFTERWORD = """\
-Where the vendor tells when each word is heard, as a stream asks it to, somebody else goes on behind the last whole word
-([how](resume.md)); `synthesize` has nobody listening yet, so its text is said again from the start.
+The vendor is asked when each word is heard, and an answer that ends before its last word does is no success, however
+properly it was ended. Behind the last whole word somebody else goes on ([how](resume.md)); `synthesize` has nobody
+listening yet, so its text is said again from the start.
 
 Raw samples do not say their rate, so a wrong one in PCM or μ-law is believed, and plays at the wrong pitch, unless
-it contradicts those times (a WAV is asked of ElevenLabs as samples, too; Opus has but one rate). And without
-times, an answer that ends properly after more than half of the usual length is taken for the whole.
+it contradicts those times (a WAV is asked of ElevenLabs as samples, too; Opus has but one rate). With
+`on_midstream="error"` no times are asked for: an answer that ends properly after more than half of the usual length
+is taken for the whole then.
 """
 
 _HEARD = {

@@ -113,7 +113,7 @@ async def test_a_drip_is_no_stream_to_listen_to(make_service: MakeService) -> No
 
 @pytest.mark.looptime
 async def test_who_waits_for_the_whole_does_not_mind_the_pace(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(seconds=14.0, pieces=28, every=1.0)], name="vendor"))
+    tts = make_service(Scripted([Say(seconds=17.0, pieces=34, every=1.0)], name="vendor"))
     assert (await tts.synthesize(TALE, format="pcm_8000")).outcome == "spoken"
 
 

@@ -186,6 +186,23 @@ async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: Make
     assert told == pytest.approx([word.start for word in broken], abs=0.006)
 
 
+async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) -> None:
+    text = 'Now we wait <break time="1.5s" /> and go <emphasis level="strong">on</emphasis> again.'
+    for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        first, second = Tonal([Fault("cut", share)], name="first"), Tonal(name="second")
+        stream = make_service(first, second).stream(text, format="pcm_8000")
+        check(stream, await heard(stream), text)
+        said = second.asked[0].previous_text or ""
+        assert said.count("<") == said.count(">")
+
+
+async def test_times_that_take_no_time_are_not_believed(make_service: MakeService) -> None:
+    first, second = Tonal([Fault("cut", 0.5)], name="first", times="zero"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format="pcm_8000")
+    check(stream, await heard(stream), TEXT)
+    assert stream.provider == "second"
+
+
 async def test_words_go_out_as_soon_as_they_are_whole(make_service: MakeService) -> None:
     """And a listener can tell from the account what that cost: a word and the pause behind it."""
     stream = make_service(Tonal(every=0.13)).stream(TEXT, format="pcm_8000")
@@ -262,7 +279,7 @@ async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None
     assert not speech.alignment.exact
 
 
-@pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac_16000", "aac"])
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac", "aac"])
 @pytest.mark.parametrize("share", [0.3, 0.4713])
 async def test_a_restart_is_heard_behind_what_was_heard_before(
     make_service: MakeService, name: str, share: float
@@ -338,6 +355,19 @@ async def test_a_listener_who_stops_reading_stops_the_vendor(make_service: MakeS
     await heard(stream)
     assert stream.outcome == "spoken"
     assert tts.get_error_state()["totals"]["failures"] == 0
+
+
+@pytest.mark.parametrize(("rest", "counted"), [(600.0, 0), (5.0, 1)])
+async def test_a_vendor_may_hang_up_on_who_does_not_read(make_service: MakeService, rest: float, counted: int) -> None:
+    first, second = Tonal([Fault("cut", 0.9)], name="first"), Tonal(name="second")
+    tts = make_service(first, second)
+    stream = tts.stream(TALE, format="pcm_8000")
+    parts = [await anext(stream)]
+    await asyncio.sleep(rest)
+    await listen(stream, parts)
+    check(stream, b"".join(parts), TALE)
+    assert stream.outcome == "resumed"
+    assert tts.get_error_state()["totals"]["failures"] == counted
 
 
 @pytest.mark.parametrize("timed", [True, False])

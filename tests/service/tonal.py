@@ -16,7 +16,7 @@ from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
 
 Manner = Literal["cut", "stall", "drip", "truncate"]
-Times = Literal["with", "before", "after", "late", "never", "nonsense"]
+Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ class Tonal:
             said = _between(alignment, told, until) if alignment else None
             if self.times == "nonsense" and said and at > len(data) * 0.4:
                 said = Alignment(tuple("x" * len(said.characters)), said.starts, said.ends)
+            if self.times == "zero" and said:
+                never = (0.0,) * len(said.characters)
+                said = Alignment(said.characters, never, never)
             told = max(told, until)
             if self.times == "after":
                 yield Audio(data[at:end])

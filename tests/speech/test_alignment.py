@@ -69,6 +69,12 @@ def test_a_piece_without_characters_has_nothing_to_guess() -> None:
     assert Alignment.joined([(0.0, exact), (1.0, Alignment.spread("", 0.5))]).exact
 
 
+@pytest.mark.parametrize("time", [float("nan"), float("inf")])
+def test_times_that_are_no_numbers_are_refused(time: float) -> None:
+    with pytest.raises(ValueError, match="no finite number"):
+        Alignment(("a",), (0.0,), (time,))
+
+
 def test_times_that_do_not_match_the_characters_are_refused() -> None:
     with pytest.raises(ValueError, match="got 2 characters, 1 starts and 2 ends"):
         Alignment(("a", "b"), (0.0,), (0.5, 1.0))

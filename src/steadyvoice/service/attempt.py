@@ -12,9 +12,11 @@ from steadyvoice.service.listener import Listener
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
+    TTSCutError,
     TTSDeadlineError,
     TTSError,
     TTSReadTimeoutError,
+    TTSStaleConnectionError,
     TTSStalledError,
     TTSTooSlowError,
     TTSTotalTimeoutError,
@@ -32,6 +34,10 @@ NOT_IN_A_HURRY = 0.5
 
 SILENT = "silent"
 """The `code` of a deadline that passed without a sound, though it was no unreasonable one."""
+
+
+LEFT_ALONE = 30.0
+"""Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""
 
 
 class Call:
@@ -66,6 +72,7 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._silence = 0.0  # seconds waited since the last audio
+        self._unread = 0.0  # seconds at most that the listener took for what came
         self._listener = Listener(pace)
 
     @property
@@ -96,7 +103,9 @@ class Call:
                 if event.alignment:
                     self._alignments.append((0.0, event.alignment))
                 if event.data and (believed := await self._hear(event.data)):
+                    since = self._clock()
                     yield believed
+                    self._unread = max(self._unread, self._clock() - since)
                 self._refuse_slowness()
         if rest := await self._hearing.end():
             yield rest
@@ -112,6 +121,11 @@ class Call:
             if timer.expired() and not isinstance(error, TTSError):
                 raise too_late from None
             raise
+        except TTSCutError as error:
+            if self._unread < LEFT_ALONE:
+                raise
+            told = f"hung up behind {self.seconds:.1f} s of audio, when nobody had read on for {self._unread:.0f} s"
+            raise self._said(TTSStaleConnectionError, told) from error
         finally:
             self._spend(self._clock() - before)
 

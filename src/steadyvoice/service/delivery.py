@@ -49,8 +49,8 @@ class Delivery:
     """Hands out one call's audio. Iterate `chunks()` once; if that fails, ask `break_off()` what can be saved.
 
     `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
-    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many seconds such a text takes, where an end that comes early must
-    be told from the true one.
+    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many
+    seconds such a text takes, where an end that comes early must be told from the true one.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import Literal
 from unicodedata import east_asian_width
 
@@ -40,6 +41,8 @@ class Alignment:
                 f"an alignment has one start and one end per character, got "
                 f"{len(self.characters)} characters, {len(self.starts)} starts and {len(self.ends)} ends"
             )
+        if not (all(map(isfinite, self.starts)) and all(map(isfinite, self.ends))):
+            raise ValueError("an alignment has times in seconds, got one that is no finite number")
 
     @classmethod
     def spread(cls, text: str, duration: float) -> Alignment:

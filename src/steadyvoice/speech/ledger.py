@@ -16,6 +16,7 @@ from steadyvoice.speech.words import word_begins
 
 _JITTER = 0.05  # seconds by which times may go back without being nonsense
 _SHORTEST = 0.1  # seconds: no word is shorter
+_FASTEST = 0.008  # seconds a letter: a fifth of what the fastest talkers need; less is no time of a voice
 _LEAST = 0.5  # of the usual length: less cannot hold the characters that were given no times
 
 
@@ -43,7 +44,7 @@ class Ledger:
     """Follows the times of one text, as they come.
 
     Times are believed as long as they rise and spell the text. Several characters may come as one, blanks may be left
-    out or added, and one mark may stand for another.
+    out or added, and one mark may stand for another. Words that take next to no time are no words that were heard.
     """
 
     def __init__(self, text: str) -> None:
@@ -53,6 +54,7 @@ class Ledger:
         self._passed = Mark()
         self._entries: list[_Entry] = []
         self._place = 0  # characters that have times
+        self._letters = 0  # of these, and digits
         self._end = 0.0  # of the last word so far
         self._word_start = 0.0
         self.believed = True
@@ -116,6 +118,7 @@ class Ledger:
         self._pass_blanks_without_times(before, upto, characters, start)
         self._entries.append(_Entry(upto, characters, start, end))
         self._place = upto
+        self._letters += speakable(self._text[before:upto])
         if not blank:
             self._end = max(self._end, end)
         self._mark(upto, end)
@@ -152,5 +155,8 @@ class Ledger:
         if self._begins and self._begins[0] == place:
             self._begins.popleft()
             start = max(start, self._end)
+            if start < _FASTEST * self._letters:
+                self.believed = False
+                return
             self._marks.append(Mark(place, self._end, start))
             self._word_start = start

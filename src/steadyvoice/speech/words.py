@@ -16,12 +16,23 @@ _BEGIN = re.compile(
     rf"|(?<=[{_KANA}])(?<![おご])(?=[{_KANJI}])"
 )
 
+# Some models take tags such as <break time="1.5s"/>. Half of one would be read aloud.
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
 
 def word_begins(text: str) -> Iterator[int]:
     """Give the offset of each word but the first.
 
     >>> list(word_begins("Well, it rains."))
     [6, 9]
+    >>> list(word_begins('Well, <break time="1s"/> it rains.'))
+    [6, 25, 28]
     """
     first = len(text) - len(text.lstrip())
-    return (found.start() for found in _BEGIN.finditer(text) if found.start() > first)
+    tags = (range(tag.start() + 1, tag.end()) for tag in _TAG.finditer(text))
+    tag = next(tags, None)
+    for found in _BEGIN.finditer(text):
+        while tag and tag.stop <= found.start():
+            tag = next(tags, None)
+        if found.start() > first and not (tag and found.start() in tag):
+            yield found.start()
