@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(600)
 HERE = Path(__file__).parent / "livekit"
 TEXT = "Good evening, this is the news. It is read to you by somebody."
 WORDS = TEXT.split()
-HARMLESS = ("absolute-times", "big-frame")
+HARMLESS = ("absolute-times", "big-frame", "other-spelling;style=mixed")
 FATAL = ("refuse;code=invalid_api_key", "restart", "final-without-audio")
 
 Told = dict[str, dict[str, Any]]

@@ -96,6 +96,7 @@ def test_the_models_are_read_completely(sim: Background, openai_client: openai.O
     models = [completely(Model, model) for model in listed["data"]]
     assert list(openai_client.models.list()) == models
     assert {model.id for model in models} == set(MODELS)
+    assert [openai_client.models.retrieve(model.id) for model in models] == models
 
 
 async def test_the_client_that_awaits_hears_and_reads_the_same(async_openai_client: openai.AsyncOpenAI) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from steadyvoice.simulator import Ending, Fault, Simulator, acts
+from steadyvoice.simulator.notation import parse_fault
 
 from .client import STREAM, TEXT, Client
 
@@ -75,6 +76,33 @@ async def test_a_header_with_a_mistake_is_told_so(sim: Simulator, client: Client
     assert seen.status == 400
     assert said in seen.json["error"]
     assert (sim.ledger[-1].ending, sim.ledger[-1].charged) == (Ending.REFUSED, 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/voices", "/v1/models", "/v1/user"])
+@pytest.mark.parametrize("fault", ["silent", "too-short", "header-only", "wrong-rate"])
+async def test_no_sound_goes_wrong_where_none_was_asked_for(
+    sim: Simulator, client: Client, path: str, fault: str
+) -> None:
+    seen = await client.ask("GET", path, fault=fault)
+    assert (seen.status, seen.json["error"].partition(" happens")[0]) == (400, f"x-sim-fault: {fault}")
+    assert sim.ledger[-1].fault is None
+    sim.faults.set(parse_fault(fault))
+    assert (await client.get(path)).status == 200
+    assert sim.ledger[-1].fault is None
+
+
+async def test_two_headers_are_one_too_many(sim: Simulator) -> None:
+    twice = Client(sim.url, {"xi-api-key": "any", "x-sim-fault": "hang", "X-Sim-Fault": "cut"})
+    seen = await twice.speak()
+    assert seen.status == 400
+    assert "one request has one fault, not 2" in seen.json["error"]
+
+
+async def test_what_happens_to_one_door_is_ordered_by_its_name(sim: Simulator, client: Client) -> None:
+    for name, path in (("voices", "/v2/voices"), ("user/subscription", "/v1/user/subscription")):
+        sim.faults.set(Fault(acts.Refuse(status=503), endpoint=name))
+        assert (await client.get(path)).status == 503
+        assert sim.ledger[-1].endpoint == name
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/sim"), ("GET", "/sim/legder"), ("DELETE", "/sim/ledger")])

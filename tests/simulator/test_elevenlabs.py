@@ -9,6 +9,7 @@ import pytest
 
 from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.simulator.elevenlabs import WRAPPINGS
+from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire.complaint import read_complaint
 from steadyvoice.wire.elevenlabs import Form, speech_path
@@ -132,7 +133,13 @@ async def test_a_format_that_the_door_has_not_is_a_422_list(client: Client, orde
         (STREAM, TEXT, {"model_id": "eleven_v0"}, 400, "model_not_found"),
         (STREAM, "a" * 10_001, {}, 400, "max_character_limit_exceeded"),
         (STREAM, TEXT, {"model_id": "eleven_v3", "previous_text": "So."}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"model_id": "eleven_v3", "previous_request_ids": ["r"]}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"model_id": "eleven_v3", "next_request_ids": ["r"]}, 400, "invalid_parameters"),
         (STREAM, TEXT, {"language_code": "de"}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"voice_settings": {"clone_strength": 2}}, 400, "invalid_voice_settings"),
+        (STREAM, TEXT, {"audio_effects": {"filter_preset_id": "kazoo"}}, 404, "audio_effect_not_found"),
+        (STREAM, TEXT, {"audio_effects": {"environment_id": "hall", "send_level": 0.5}}, 400, "invalid_parameters"),
+        (STREAM, TEXT, {"audio_effects": {"pan": -0.5}}, 400, "invalid_parameters"),
         (STREAM, TEXT, {"voice_settings": {"speed": 2}}, 400, "invalid_voice_settings"),
         (STREAM, TEXT, {"voice_settings": {"stability": "high"}}, 400, "invalid_voice_settings"),
     ],
@@ -143,6 +150,54 @@ async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
     seen = await client.speak(path, text, **more)
     assert (seen.status, seen.json["detail"]["code"]) == (status, code)
     assert (sim.ledger[-1].charged, sim.ledger[-1].status) == (0, status)
+
+
+async def test_an_effect_that_nobody_knows_is_named_by_its_field(client: Client) -> None:
+    refused = await client.speak(audio_effects={"filter_preset_id": "phone", "environment_id": "moon"})
+    assert refused.json["detail"]["param"] == "audio_effects.environment_id"
+    assert error_class(404, read_complaint(refused.body)) is TTSBadRequestError, "no voice is unknown"
+
+
+async def test_effects_that_are_known_and_fit_the_format_are_taken(client: Client) -> None:
+    stereo = {"environment_id": "hall", "send_level": 0.5, "pan": 1}
+    assert (await client.speak(STREAM.replace("pcm_8000", "mp3_22050_32"), audio_effects=stereo)).status == 200
+    mono = {"background_noise_id": "cafe", "environment_id": "hall", "send_level": 0, "pan": 0}
+    assert (await client.speak(STREAM, audio_effects=mono)).status == 200
+
+
+@pytest.mark.parametrize("model", ["eleven_v4", "eleven_v4_turbo"])
+async def test_the_models_of_tomorrow_are_known(client: Client, model: str) -> None:
+    assert (await client.speak(model_id=model)).status == 200
+
+
+async def test_a_bearer_token_will_do(sim: Simulator) -> None:
+    client = Client(sim.url, {"authorization": "bearer any"})
+    assert (await client.speak(STREAM)).status == 200
+    assert (await client.get("/v1/user")).status == 200
+    assert (await client.get("/v1/models")).json["object"] == "list", "with a Bearer token this is OpenAI's"
+
+
+async def test_a_bearer_token_must_be_a_good_key() -> None:
+    async with Simulator(voice="tones", keys=("right",)) as sim:
+        codes = []
+        for told in ("Bearer", "Basic right", "Bearer wrong", "Bearer right"):
+            seen = await Client(sim.url, {"authorization": told}).get("/v1/user")
+            codes.append(seen.json["detail"]["code"] if seen.status == 401 else seen.status)
+        assert codes == ["needs_authorization", "needs_authorization", "invalid_api_key", 200]
+
+
+async def test_a_body_that_is_no_json_is_told_where_it_ends_to_be(client: Client) -> None:
+    seen = await client.ask("POST", STREAM, b'{"text": "Hi",}')
+    (issue,) = seen.json["detail"]
+    assert (seen.status, issue["type"], issue["loc"], issue["input"]) == (422, "json_invalid", ["body", 14], {})
+    assert issue["ctx"].keys() == {"error"}
+    assert issue["ctx"]["error"]
+
+
+async def test_a_missing_field_is_shown_what_came_instead(client: Client) -> None:
+    seen = await client.ask("POST", STREAM, b'{"txt": "Hi"}')
+    wanted = {"type": "missing", "loc": ["body", "text"], "msg": "Field required", "input": {"txt": "Hi"}}
+    assert seen.json == {"detail": [wanted]}
 
 
 async def test_a_hint_that_the_model_takes_is_taken(client: Client) -> None:
@@ -165,6 +220,7 @@ async def test_a_bare_status_means_what_it_usually_means(client: Client, status:
     seen = await client.speak(fault=f"refuse;status={status}")
     assert seen.status == status
     assert error_class(status, read_complaint(seen.body)) is by_status(status)
+    assert (seen.json["detail"]["type"] == "internal_error") == (status >= 500)
 
 
 async def test_fastapis_own_shapes(client: Client) -> None:

@@ -17,12 +17,14 @@ from steadyvoice.simulator.acts import (
     CutTerminated,
     Door,
     Drip,
+    ErrorLine,
     FaultError,
     Hang,
     OddSplits,
     Refuse,
     RefuseConnection,
     Restart,
+    Silent,
     SlowAccept,
     SlowFirstByte,
     Stall,
@@ -31,7 +33,7 @@ from steadyvoice.simulator.acts import (
     WrongLength,
     WrongRate,
 )
-from steadyvoice.simulator.faults import Call, Fault, Faults
+from steadyvoice.simulator.faults import ENDPOINTS, Call, Fault, Faults
 
 from .clock import Clock
 
@@ -110,6 +112,18 @@ def test_a_fault_waits_for_its_voice_its_door_and_its_length() -> None:
     assert not Fault(Hang(), longer_than=100).fits(CALL, 0)
 
 
+def test_a_fault_of_the_sound_waits_for_a_call_that_asks_for_sound() -> None:
+    silent = Fault(Silent(), nth=1)
+    made = Faults(lambda: 0.0, Random(0))
+    made.set(silent)
+    assert [made.choose(call) for call in (Call("voices", speech=False), CALL)] == [None, silent]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_door_can_be_named(endpoint: str) -> None:
+    assert Fault(Hang(), endpoint=endpoint).endpoint == endpoint
+
+
 def test_a_span_counts_from_when_the_fault_was_set() -> None:
     time = Clock(1000.0)
     made = faults(Fault(Hang(), start=10, end=20), time=time)
@@ -172,6 +186,9 @@ IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
     (Refuse, {"status": 200}, "status"),
     (Refuse, {"status": 600}, "status"),
     (Refuse, {"code": "nobody_knows"}, "code"),
+    (ErrorLine, {"code": "nobody_knows"}, "code"),
+    (Fault, {"endpoint": "nobodyhome"}, "endpoint"),
+    (Fault, {"endpoint": "speech*"}, "endpoint"),
     (Refuse, {"form": "verse"}, "form"),
     (Refuse, {"retry_after": -1.0}, "retry_after"),
     (SlowFirstByte, {"seconds": -1.0}, "seconds"),

@@ -114,6 +114,19 @@ async def test_a_key_must_be_a_bearer_and_the_right_one() -> None:
             assert (await client.speak(OPENAI)).status == status
 
 
+async def test_one_model_can_be_asked_for(sim: Simulator, client: Client) -> None:
+    listed = (await client.get("/v1/models")).json["data"]
+    assert (await client.get("/v1/models/tts-1")).json in listed
+    unknown = await client.get("/v1/models/tts-9")
+    assert (unknown.status, unknown.json["error"]["code"]) == (404, "model_not_found")
+    assert [entry.endpoint for entry in sim.ledger] == ["models"] * 3
+
+
+async def test_elevenlabs_tells_of_no_single_model(sim: Simulator) -> None:
+    seen = await Client(sim.url, {"xi-api-key": "any"}).get("/v1/models/eleven_v3")
+    assert (seen.status, seen.json) == (404, {"detail": "Not Found"})
+
+
 async def test_whoever_brings_a_bearer_gets_openais_models(client: Client) -> None:
     models = (await client.get("/v1/models")).json
     assert models["object"] == "list"

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.simulator import Fault, ScriptError, Settings, acts, load_script, profiles, read_script
+from steadyvoice.simulator import (
+    Fault,
+    Script,
+    ScriptError,
+    Settings,
+    Simulator,
+    acts,
+    load_script,
+    profiles,
+    read_script,
+)
+from steadyvoice.simulator.acts import FaultError, TlsFailure
 from steadyvoice.simulator.faults import Call
 
 SCRIPT = """\
@@ -70,6 +81,8 @@ def test_an_empty_script_is_fair_weather() -> None:
         ('[[faults]]\nfault = "half-open"\nafter = 1', 3, "unknown field of half-open"),
         ("tls = 1", 1, "tls: true or false"),
         ('seed = 1\nkeys = [\n  "a",\n  "",\n]', 2, "keys: an empty key"),
+        ('[[faults]]\nfault = "cut"\nendpoint = "nobodyhome"', 3, "'nobodyhome' is none of text-to-speech, "),
+        ('[[faults]]\nfault = "error-line"\ncode = "zzz"', 3, "code: 'zzz' is no code we know"),
         ('[[faults]]\nfault = "cut"\nperiod = 5', 3, "period: needs an end"),
         ('[[faults]]\nfault = "cut"\nnth = 5\ntimes = 2', 3, "nth: never comes"),
         ('[[faults]]\nfault = "slow-accept"\nvoice = "x"', 3, "voice: a connection has none yet"),
@@ -82,6 +95,23 @@ def test_what_cannot_be_played_is_refused_with_its_line(source: str, line: int, 
         read_script(source, "day.toml")
     assert str(refused.value).startswith(f"day.toml, line {line}: ")
     assert said in str(refused.value)
+
+
+TLS_LATER = '[[faults]]\nfault = "hang"\n\n[[faults]]\nnth = 2\nfault = "tls-failure"\n'
+
+
+def test_a_fault_of_tls_without_tls_is_refused_with_its_line() -> None:
+    with pytest.raises(ScriptError, match=r"^day\.toml, line 6: tls-failure: there is no TLS here"):
+        Simulator(read_script(TLS_LATER, "day.toml"))
+
+
+def test_the_command_may_bring_the_tls_that_a_script_needs() -> None:
+    assert Simulator(read_script(TLS_LATER), tls=True).settings.tls
+
+
+def test_a_script_made_by_hand_has_no_lines_to_name() -> None:
+    with pytest.raises(FaultError, match=r"^tls-failure: there is no TLS here"):
+        Simulator(Script(faults=(Fault(TlsFailure()),)))
 
 
 def test_what_is_no_toml_is_refused_with_its_line() -> None:

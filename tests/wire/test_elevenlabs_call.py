@@ -134,8 +134,9 @@ def test_hints_that_a_model_refuses_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("query", "body", "where"),
     [
-        ({}, b"not json", ("body",)),
-        ({}, b"[" * 60_000, ("body",)),
+        ({}, b"not json", ("body", 0)),
+        ({}, b'{"text": "Hi",}', ("body", 14)),
+        ({}, b"[" * 60_000, ("body", 0)),
         ({}, b"[]", ("body",)),
         ({}, b"{}", ("body", "text")),
         ({}, b'{"text": 5}', ("body", "text")),
@@ -145,6 +146,14 @@ def test_hints_that_a_model_refuses_are_left_out() -> None:
         ({}, b'{"text": "Hi", "seed": -1}', ("body", "seed")),
         ({}, b'{"text": "Hi", "seed": true}', ("body", "seed")),
         ({}, b'{"text": "Hi", "voice_settings": "loud"}', ("body", "voice_settings")),
+        ({}, b'{"text": "Hi", "audio_effects": ["hall"]}', ("body", "audio_effects")),
+        ({}, b'{"text": "Hi", "use_pvc_as_ivc": "maybe"}', ("body", "use_pvc_as_ivc")),
+        ({}, b'{"text": "Hi", "apply_language_text_normalization": 2}', ("body", "apply_language_text_normalization")),
+        (
+            {},
+            b'{"text": "Hi", "voice_settings": {"use_speaker_boost": "maybe"}}',
+            ("body", "voice_settings", "use_speaker_boost"),
+        ),
         ({}, b'{"text": "Hi", "apply_text_normalization": "maybe"}', ("body", "apply_text_normalization")),
         ({}, b'{"text": "Hi", "apply_text_normalization": []}', ("body", "apply_text_normalization")),
         ({}, b'{"text": "Hi", "previous_request_ids": ["a", "b", "c", "d"]}', ("body", "previous_request_ids")),
@@ -160,18 +169,22 @@ def test_hints_that_a_model_refuses_are_left_out() -> None:
         ({"optimize_streaming_latency": "5"}, b'{"text": "Hi"}', ("query", "optimize_streaming_latency")),
     ],
 )
-def test_a_request_that_makes_no_sense_says_where(query: dict[str, str], body: bytes, where: tuple[str, ...]) -> None:
+def test_a_request_that_makes_no_sense_says_where(
+    query: dict[str, str], body: bytes, where: tuple[str | int, ...]
+) -> None:
     with pytest.raises(UnreadableRequestError) as refused:
         read_call(query, body)
 
     assert [issue.loc for issue in refused.value.issues] == [where]
-    assert where[-1] in str(refused.value)
+    assert str(where[-1]) in str(refused.value)
 
 
 def test_what_stands_beside_the_text_may_be_there() -> None:
     hints: dict[str, Any] = {
         "apply_text_normalization": "off",
         "previous_request_ids": ["a", "b", "c"],
+        "use_pvc_as_ivc": "Yes",
+        "voice_settings": {"use_speaker_boost": 1},
         "next_request_ids": None,
         "pronunciation_dictionary_locators": [{"pronunciation_dictionary_id": "p", "version_id": "v"}],
         "a_field_of_tomorrow": {},

@@ -83,6 +83,7 @@ __all__ = [
     "Silent",
     "SlowAccept",
     "SlowFirstByte",
+    "Sound",
     "Stall",
     "TlsFailure",
     "TooShort",
@@ -98,6 +99,10 @@ Act = (
     | RefuseConnection | SlowAccept | TlsFailure
     | HalfOpen | IdleTimeout | FinalWithoutAudio | Restart | OtherSpelling | AbsoluteTimes | BigFrame
 )  # fmt: skip
+
+
+Sound = Silent | TooShort | HeaderOnly | WrongRate
+"""What is wrong with how an answer sounds: where no audio was asked for, it cannot be."""
 
 
 def name_of(act: Act | type[Act]) -> str:

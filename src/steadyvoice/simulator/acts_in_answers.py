@@ -37,9 +37,7 @@ class Refuse:
     def __post_init__(self) -> None:
         if self.status is not None and not 400 <= self.status <= 599:
             raise FaultError(f"status: an error's lies between 400 and 599, got {self.status}", "status")
-        if self.status is None and not (
-            self.code is None or self.code in ELEVENLABS_CODES or self.code in OPENAI_CODES
-        ):
+        if self.status is None and self.code is not None and not _known(self.code):
             raise FaultError(f"code: {self.code!r} is no code we know, so it needs a `status` with it", "code")
         if self.form is not None and self.form not in get_args(ErrorForm):
             raise FaultError(f"form: one of {', '.join(get_args(ErrorForm))}, got {self.form!r}", "form")
@@ -236,6 +234,8 @@ class ErrorLine:
 
     def __post_init__(self) -> None:
         check_seconds(self, "after")
+        if not _known(self.code):
+            raise FaultError(f"code: {self.code!r} is no code we know, of ElevenLabs or OpenAI", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,3 +257,7 @@ class Gzip:
 
     doors: ClassVar[Doors] = HTTP
     told: bool = True
+
+
+def _known(code: str) -> bool:
+    return code in ELEVENLABS_CODES or code in OPENAI_CODES

@@ -55,6 +55,7 @@ class Doors:
             *lists,
             web.post(openai_wire.SPEECH_PATH, self._speak_openai),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
+            _get(f"{elevenlabs_wire.MODELS_PATH}/{{model}}", self._model),
             web.route("*", "/{path:.*}", self._nobody),
         ]
 
@@ -86,7 +87,7 @@ class Doors:
 
     async def _list(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def answer(visit: Visit) -> Answer:
-            visit.befall(Call(endpoint))
+            visit.befall(Call(endpoint, speech=False))
             return json_answer(document(request), headers=elevenlabs.every_answer(visit.request_id))
 
         return await Visit(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(answer)
@@ -96,10 +97,25 @@ class Doors:
         if not _brings_bearer(request):
             return await self._list("models", self._elevenlabs_models, request)
 
+        names = (*openai_wire.MODELS, *self._vendor.settings.models)
+        return await self._told_by_openai(request, lambda: openai_wire.models_body(names))
+
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        """One model: OpenAI's only."""
+        if not _brings_bearer(request):
+            return await self._nobody(request)
+        model = request.match_info["model"]
+
+        def document() -> dict[str, Any]:
+            self._vendor.openai.check_model(model)
+            return openai_wire.model_body(model)
+
+        return await self._told_by_openai(request, document)
+
+    async def _told_by_openai(self, request: web.Request, document: Callable[[], Any]) -> web.StreamResponse:
         async def answer(visit: Visit) -> Answer:
-            visit.befall(Call("models"))
-            names = (*openai_wire.MODELS, *self._vendor.settings.models)
-            return json_answer(openai_wire.models_body(names), headers=self._vendor.openai.headers(visit.request_id))
+            visit.befall(Call("models", speech=False))
+            return json_answer(document(), headers=self._vendor.openai.headers(visit.request_id))
 
         return await Visit(self._vendor, request, self._vendor.openai, "models").serve(answer)
 
@@ -108,7 +124,7 @@ class Doors:
         openais = _brings_bearer(request) or request.path.startswith("/v1/audio/")
         dialect = self._vendor.openai if openais else self._vendor.elevenlabs
         visit = Visit(self._vendor, request, dialect, request.path.removeprefix("/v1/")[:_LONGEST_ENDPOINT])
-        return await visit.serve_nobody(await _methods_of(request))
+        return await visit.serve_nobody(await _methods_of(request) - {request.method})
 
     @property
     def _subscription(self) -> elevenlabs_account.Subscription:

@@ -11,7 +11,14 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire import elevenlabs, elevenlabs_errors, elevenlabs_models, elevenlabs_socket, openai_errors
+from steadyvoice.wire import (
+    elevenlabs,
+    elevenlabs_effects,
+    elevenlabs_errors,
+    elevenlabs_models,
+    elevenlabs_socket,
+    openai_errors,
+)
 from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import Form, SpeechCall
 from steadyvoice.wire.elevenlabs_errors import CODES, Generation
@@ -36,7 +43,7 @@ class ElevenLabsDialect:
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Let any key pass, unless they are named."""
-        key = header(headers, elevenlabs.KEY_HEADER)
+        key = header(headers, elevenlabs.KEY_HEADER) or _bearer(headers)
         if not key:
             message = "Neither authorization header nor xi-api-key received, please provide one."
             raise RefusedError(Refusal("needs_authorization", message))
@@ -55,6 +62,7 @@ class ElevenLabsDialect:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
         self._check_voice(voice)
         self._check_model(call)
+        _check_effects(call)
         speed = checked_voice_settings(call.settings.get("voice_settings") or {})
         format = AudioFormat.parse(call.output_format)
         seed = call.settings.get("seed") or 0
@@ -121,10 +129,9 @@ class ElevenLabsDialect:
         if len(call.text) > facts.max_characters:
             message = f"The model {model} takes at most {facts.max_characters} characters, got {len(call.text)}."
             raise RefusedError(Refusal("max_character_limit_exceeded", message, param="text"))
-        hints = [] if facts.takes_context else ["previous_text", "next_text"]
-        hints += [] if facts.takes_language else ["language_code"]
-        for hint in hints:
-            if model not in self._settings.models and call.settings.get(hint) is not None:
+        hints = [] if facts.takes_context else _STITCHING
+        for hint in (*hints, *([] if facts.takes_language else ["language_code"])):
+            if model not in self._settings.models and call.settings.get(hint) not in (None, []):
                 message = f"The model {model} does not support {hint}."
                 raise RefusedError(Refusal("invalid_parameters", message, param=hint))
 
@@ -153,6 +160,26 @@ class ElevenLabsDialect:
 def endpoint(form: Form) -> str:
     """How faults and the ledger call a synthesis."""
     return f"text-to-speech{form.value}"
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    """Take the key from an Authorization header, which will do as well."""
+    scheme, _, key = (header(headers, "authorization") or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+_STITCHING = ("previous_text", "next_text", "previous_request_ids", "next_request_ids")
+
+
+def _check_effects(call: SpeechCall) -> None:
+    effects = call.settings.get("audio_effects") or {}
+    if unknown := elevenlabs_effects.unknown_effect(effects):
+        field, id = unknown
+        message = f"There is no audio effect {id!r}: {field} knows {', '.join(elevenlabs_effects.EFFECTS[field])} here."
+        raise RefusedError(Refusal("audio_effect_not_found", message, status=404, param=f"audio_effects.{field}"))
+    if elevenlabs_effects.too_wide(effects, call.output_format):
+        message = f"These audio effects are stereo, and {call.output_format} is not."
+        raise RefusedError(Refusal("invalid_parameters", message, param="audio_effects"))
 
 
 def unknown_voice(voice: str) -> Refusal:
@@ -190,7 +217,7 @@ def _own_code(refusal: Refusal) -> str:
 
 def checked_voice_settings(told: Mapping[str, Any]) -> float:
     """Check the ranges, and give the pace. Raises RefusedError. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
-    ranges = dict.fromkeys(("stability", "similarity_boost", "style"), (0.0, 1.0))
+    ranges = dict.fromkeys(("stability", "similarity_boost", "style", "clone_strength"), (0.0, 1.0))
     ranges["speed"] = (elevenlabs.SLOWEST, elevenlabs.FASTEST)
     for name, (lowest, highest) in ranges.items():
         value = told.get(name)

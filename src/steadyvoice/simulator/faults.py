@@ -9,7 +9,20 @@ from fnmatch import fnmatchcase
 from random import Random
 
 from steadyvoice.simulator.act import CONNECTION
-from steadyvoice.simulator.acts import Act, Door, FaultError, name_of
+from steadyvoice.simulator.acts import Act, Door, FaultError, Sound, name_of
+from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs_socket import SocketForm
+
+ENDPOINTS = (
+    *(f"text-to-speech{form.value}" for form in (*Form, *SocketForm)),
+    "audio/speech",
+    "voices",
+    "models",
+    "user",
+    "user/subscription",
+    "connection",
+)
+"""All doors by the names that faults and the ledger have for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +33,7 @@ class Call:
     voice: str | None = None  # the vendor's id
     characters: int = 0  # of the text
     door: Door = Door.HTTP
+    speech: bool = True  # whether audio is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,8 @@ class Fault:
             raise FaultError(f"voice: a connection has none yet when {self.name} happens", "voice")
         if self.longer_than is not None and Door.HTTP not in self.act.doors:
             raise FaultError(f"longer_than: a connection has no text yet when {self.name} is chosen", "longer_than")
+        if self.endpoint is not None and not any(fnmatchcase(each, self.endpoint) for each in ENDPOINTS):
+            raise FaultError(f"endpoint: {self.endpoint!r} is none of {', '.join(ENDPOINTS)}", "endpoint")
 
     @property
     def name(self) -> str:
@@ -80,6 +96,7 @@ class Fault:
         moment = elapsed % self.period if self.period else elapsed
         return (
             call.door in self.act.doors
+            and (call.speech or not isinstance(self.act, Sound))
             and self.start <= moment < self.end
             and self.voice in (None, call.voice)
             and (self.endpoint is None or fnmatchcase(call.endpoint, self.endpoint))

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from steadyvoice.providers.provider import Provider
-from steadyvoice.simulator.acts import Act, HeaderOnly, Silent, TooShort, WrongRate
+from steadyvoice.simulator.acts import Act, Sound
 from steadyvoice.simulator.order import Order
 from steadyvoice.simulator.speaking import Piece, speak
 
@@ -52,7 +52,7 @@ class Memory:
 
 def _sound_of(order: Order, act: Act | None) -> Any:
     """Everything that can be heard of an order."""
-    heard = act if isinstance(act, HeaderOnly | Silent | TooShort | WrongRate) else None
+    heard = act if isinstance(act, Sound) else None
     return order.text, order.voice, order.seed, order.speed, order.format, heard
 
 

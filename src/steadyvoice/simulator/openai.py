@@ -41,9 +41,7 @@ class OpenAIDialect:
             call = openai.read_call(body)
         except UnreadableRequestError as error:
             raise RefusedError(Refusal(status=400, issues=error.issues)) from error
-        if call.model not in self._models:
-            message = f"The model `{call.model}` does not exist or you do not have access to it."
-            raise RefusedError(Refusal("model_not_found", message, param="model"))
+        self.check_model(call.model)
         if call.voice not in self._voices:
             message = f"Unknown voice {call.voice!r}: use one of {', '.join(openai.VOICES)}."
             raise RefusedError(Refusal("invalid_value", message, status=400, param="voice"))
@@ -58,6 +56,12 @@ class OpenAIDialect:
             )
         wrapping = Wrapping.EVENTS if call.sse else Wrapping.STREAM
         return Order(ENDPOINT, call.text, call.voice, call.model, call.format, wrapping, speed=call.speed)
+
+    def check_model(self, model: str) -> None:
+        """Raise RefusedError for a model that there is not."""
+        if model not in self._models:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            raise RefusedError(Refusal("model_not_found", message, param="model"))
 
     def headers(self, request_id: str) -> dict[str, str]:
         """What comes with every answer."""

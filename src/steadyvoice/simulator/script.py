@@ -27,11 +27,22 @@ from steadyvoice.simulator.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Settings, the faults from the start, and what its first comment says about it."""
+    """Settings, the faults from the start, and what its first comment says about it. `source` is the text it was read
+    from, and `name` that of its file.
+    """
 
     settings: Settings = field(default_factory=Settings)
     faults: tuple[Fault, ...] = ()
     about: str = ""
+    name: str = field(default="script", compare=False)
+    source: str = field(default="", compare=False, repr=False)
+
+    def mistake(self, fault: int, error: FaultError) -> ScriptError | FaultError:
+        """Say of an error that is seen only later where the script has it: in the fault of this number, from 0."""
+        if not self.source:
+            return error
+        own = [error.key] if error.key else []
+        return _placed(_MistakeError(str(error), "faults", fault, *own), self)
 
 
 class ScriptError(ValueError):
@@ -54,10 +65,9 @@ def read_script(source: str, name: str = "script") -> Script:
     except tomllib.TOMLDecodeError as error:
         raise ScriptError(f"{name}: {error}") from error  # its message has the line
     try:
-        return Script(_settings(document), _faults(document), _about(source))
+        return Script(_settings(document), _faults(document), _about(source), name, source)
     except _MistakeError as mistake:
-        line = _line_of(mistake.path, source)
-        raise ScriptError(f"{name}, line {line}: {mistake}") from mistake.__cause__
+        raise _placed(mistake, Script(name=name, source=source)) from mistake.__cause__
 
 
 class _MistakeError(Exception):
@@ -108,6 +118,10 @@ def _fault(table: Mapping[str, Any], index: int) -> Fault:
     except FaultError as error:
         own = [error.key] if error.key and error.key in table else []
         raise _MistakeError(str(error), "faults", index, *own) from error
+
+
+def _placed(mistake: _MistakeError, script: Script) -> ScriptError:
+    return ScriptError(f"{script.name}, line {_line_of(mistake.path, script.source)}: {mistake}")
 
 
 def _line_of(path: tuple[str | int, ...], source: str) -> int:

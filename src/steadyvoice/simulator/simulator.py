@@ -40,8 +40,9 @@ class Simulator:
     `settings` are fields of Settings, laid over the script's. `clock` gives the seconds that the ledger and the
     faults' times count; it is the event loop's unless told otherwise. Delays are always the event loop's.
 
-    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings or faults; entering
-    it, ValueError when `tls` is asked for and cannot be had.
+    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings or faults, and
+    ScriptError for a fault of the script that can never happen with these settings; entering it, ValueError when `tls`
+    is asked for and cannot be had.
     """
 
     def __init__(
@@ -63,8 +64,7 @@ class Simulator:
         self._visits: dict[asyncio.Task[Any], web.RequestHandler] = {}  # and on which connection
         self._closing = False
         self.faults = Faults(self._now, Random(self.settings.seed), self._check)
-        for fault in self.script.faults:
-            self._check(fault)
+        self._check_script()
         self.ledger = Ledger(self._now)
 
     @property
@@ -156,6 +156,13 @@ class Simulator:
         for connection in self._runner.server.connections if self._runner.server else []:
             if connection not in self._visits.values():
                 connection.force_close()
+
+    def _check_script(self) -> None:
+        for number, fault in enumerate(self.script.faults):
+            try:
+                self._check(fault)
+            except FaultError as error:
+                raise self.script.mistake(number, error) from None
 
     def _check(self, fault: Fault) -> None:
         if isinstance(fault.act, TlsFailure) and not self.settings.tls:

@@ -76,7 +76,7 @@ class SocketDoors:
     def _act(self, request: web.Request, entry: Entry) -> Act | None:
         """The fault that befalls this connection. Raises FaultError."""
         call = Call(entry.endpoint, entry.voice, door=Door.WEBSOCKET)
-        fault = ordered(request.headers, Door.WEBSOCKET) or self._vendor.faults.choose(call)
+        fault = ordered(request.headers, call) or self._vendor.faults.choose(call)
         if fault is None:
             return None
         entry.fault = fault.name

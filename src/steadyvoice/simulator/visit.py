@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from steadyvoice.simulator.acts import Act, Door, FaultError, Refuse
+from steadyvoice.simulator.acts import Act, FaultError, Refuse
 from steadyvoice.simulator.answer import Answer, json_answer
 from steadyvoice.simulator.faults import Call
 from steadyvoice.simulator.header import FAULT_HEADER, ordered
@@ -76,7 +76,7 @@ class Visit:
 
     def befall(self, call: Call) -> None:
         """Let the fault happen that this call is due, if any. Raises RefusedError when it is a refusal."""
-        fault = ordered(self.request.headers, Door.HTTP) or self._vendor.faults.choose(call)
+        fault = ordered(self.request.headers, call) or self._vendor.faults.choose(call)
         if fault is None:
             return
         self._entry.fault = fault.name

@@ -106,10 +106,11 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
 def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
     document = read_document(body)
+    issues = issues_of_text("text", document)
     text = document.pop("text", None)
     model_id = document.pop("model_id", None)
     output_format = query.get("output_format", DEFAULT_FORMAT)
-    issues = [*issues_of_text("text", text), *issues_of_hints({**document, "model_id": model_id}, query)]
+    issues += issues_of_hints({**document, "model_id": model_id}, query)
     if output_format not in form.formats:
         expected = ", ".join(form.formats)
         issues.append(Issue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format))

@@ -41,6 +41,9 @@ CODES: Mapping[str, Code] = {
     "text_too_long": Code(400, speech.TTSTextTooLongError),
     "invalid_output_format": Code(400, speech.TTSUnsupportedFormatError),
     "voice_not_found": Code(404, speech.TTSVoiceUnknownError),
+    "voice_limit_reached": Code(
+        400, speech.TTSPlanRequiredError
+    ),  # of custom voices: the plan has no room for one more
     "voice_not_fine_tuned": Code(400, speech.TTSVoiceUnknownError),
     "model_not_found": Code(400, speech.TTSModelUnknownError),
     "model_can_not_do_text_to_speech": Code(400, speech.TTSModelUnknownError),
@@ -68,7 +71,10 @@ _TYPES = {
     402: "payment_required",
     403: "authorization_error",
     404: "not_found",
+    408: "request_timeout",
+    409: "conflict",
     422: "validation_error",
+    425: "too_early",
     429: "rate_limit_error",
 }
 
@@ -99,7 +105,8 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     if code.startswith("only_for_"):
         return speech.TTSPlanRequiredError
     if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
-        return speech.TTSVoiceUnknownError
+        about_voice = complaint.param in (None, "voice_id")
+        return speech.TTSVoiceUnknownError if about_voice else speech.TTSBadRequestError
     return by_status(status)
 
 
@@ -116,7 +123,11 @@ def error_body(
     if generation is Generation.LEGACY:
         return {"detail": {"status": code, "message": message}}
     answered = status or (CODES[code].status if code in CODES else 500)
-    detail: dict[str, Any] = {"type": _TYPES.get(answered, "internal_error"), "code": code, "message": message}
+    detail: dict[str, Any] = {
+        "type": _TYPES.get(answered, "internal_error" if answered >= 500 else "validation_error"),
+        "code": code,
+        "message": message,
+    }
     detail |= {"status": code}
     if request_id is not None:
         detail["request_id"] = request_id
@@ -129,6 +140,8 @@ def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
     """Build the 422 body, a list as FastAPI writes it."""
     return {
         "detail": [
-            {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input} for issue in issues
+            {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input}
+            | ({} if issue.ctx is None else {"ctx": dict(issue.ctx)})
+            for issue in issues
         ]
     }

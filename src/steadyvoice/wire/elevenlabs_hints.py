@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from steadyvoice.wire.issues import Issue, string_expected
+from steadyvoice.wire.issues import Issue, flag_expected, string_expected
 
 MOST_IDS = 3
 """Of the requests before this one, of those behind it, and of pronunciation dictionaries."""
@@ -18,14 +18,15 @@ _STRINGS = ("model_id", "language_code", "previous_text", "next_text")
 _IDS = ("previous_request_ids", "next_request_ids")
 _DICTIONARIES = "pronunciation_dictionary_locators"
 _NORMALIZATION = ("auto", "on", "off")
-_FLAGS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n")  # what FastAPI takes for one
+_FLAGS = ("use_pvc_as_ivc", "apply_language_text_normalization")
+_OBJECTS = ("voice_settings", "audio_effects")
 _LATENCIES = ("0", "1", "2", "3", "4")
 
 
 def issues_of_hints(document: Mapping[str, Any], query: Mapping[str, str]) -> list[Issue]:
     """Check the fields of the body, and what the query has beside the format. Null is as good as absent."""
     given = {name: value for name, value in document.items() if value is not None}
-    return [*_in_body(given), *_in_lists(given), *_in_query(query)]
+    return [*_in_body(given), *_in_flags(given), *_in_lists(given), *_in_query(query)]
 
 
 def _in_body(given: Mapping[str, Any]) -> Iterator[Issue]:
@@ -33,14 +34,23 @@ def _in_body(given: Mapping[str, Any]) -> Iterator[Issue]:
     seed = given.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         yield Issue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed)
-    settings = given.get("voice_settings", {})
-    if not isinstance(settings, dict):
-        yield Issue("dict_type", ("body", "voice_settings"), "Input should be an object", settings)
+    for name in _OBJECTS:
+        if not isinstance(given.get(name, {}), dict):
+            yield Issue("dict_type", ("body", name), "Input should be an object", given[name])
     normalization = given.get("apply_text_normalization", "auto")
     if normalization not in _NORMALIZATION:
         yield Issue(
             "enum", ("body", "apply_text_normalization"), "Input should be 'auto', 'on' or 'off'", normalization
         )
+
+
+def _in_flags(given: Mapping[str, Any]) -> Iterator[Issue]:
+    settings = given.get("voice_settings")
+    boost = settings.get("use_speaker_boost") if isinstance(settings, dict) else None
+    told = {("body", name): given.get(name) for name in _FLAGS} | {
+        ("body", "voice_settings", "use_speaker_boost"): boost
+    }
+    yield from filter(None, (flag_expected(loc, value) for loc, value in told.items() if value is not None))
 
 
 def _in_lists(given: Mapping[str, Any]) -> Iterator[Issue]:
@@ -56,9 +66,8 @@ def _in_lists(given: Mapping[str, Any]) -> Iterator[Issue]:
 
 def _in_query(query: Mapping[str, str]) -> Iterator[Issue]:
     logging, latency = query.get("enable_logging", "true"), query.get("optimize_streaming_latency", "0")
-    if logging.lower() not in _FLAGS:
-        said = "Input should be a valid boolean, unable to interpret input"
-        yield Issue("bool_parsing", ("query", "enable_logging"), said, logging)
+    if issue := flag_expected(("query", "enable_logging"), logging):
+        yield issue
     if latency not in _LATENCIES:
         said = "Input should be an integer from 0 to 4"
         yield Issue("int_parsing", ("query", "optimize_streaming_latency"), said, latency)

@@ -24,6 +24,9 @@ MODELS: Mapping[str, Model] = {
     model.model_id: model
     for model in (
         Model("eleven_v3", 3_000, takes_context=False),
+        # Named by the SDK since 2.78, and documented nowhere yet: what they take is a guess, that they are like v3.
+        Model("eleven_v4", 3_000, takes_context=False),
+        Model("eleven_v4_turbo", 3_000, takes_context=False),
         Model("eleven_multilingual_v2", 10_000),
         Model("eleven_flash_v2", 30_000),
         Model("eleven_turbo_v2", 30_000),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+FLAGS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,16 +15,17 @@ class Issue:
     """One field that could not be accepted."""
 
     type: str  # such as "missing" or "string_type"
-    loc: tuple[str, ...]  # such as ("body", "text")
+    loc: tuple[str | int, ...]  # such as ("body", "text"); a number is a place in the bytes
     msg: str
     input: Any = None
+    ctx: Mapping[str, Any] | None = None  # more about it, where there is more
 
 
 class UnreadableRequestError(ValueError):
     """A request whose shape is wrong; each dialect has its `validation_body(issues)` to answer with."""
 
     def __init__(self, issues: Sequence[Issue]) -> None:
-        super().__init__("; ".join(f"{'.'.join(issue.loc)}: {issue.msg}" for issue in issues))
+        super().__init__("; ".join(f"{'.'.join(map(str, issue.loc))}: {issue.msg}" for issue in issues))
         self.issues = tuple(issues)
 
 
@@ -32,22 +35,40 @@ def read_document(body: bytes) -> dict[str, Any]:
         raise UnreadableRequestError([Issue("missing", ("body",), "Field required")])
     try:
         document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise UnreadableRequestError([Issue("json_invalid", ("body",), "JSON decode error")]) from None
+    except (ValueError, RecursionError) as error:
+        raise UnreadableRequestError([_no_json(error)]) from None
     if not isinstance(document, dict):
-        raise UnreadableRequestError([Issue("model_attributes_type", ("body",), "Input should be an object")])
+        expected = "Input should be a valid dictionary or object to extract fields from"
+        raise UnreadableRequestError([Issue("model_attributes_type", ("body",), expected, document)])
     return document
 
 
-def issues_of_text(name: str, text: Any) -> list[Issue]:
-    """Check the text to be spoken: there, a string, and not blank."""
-    if text is None:
-        return [Issue("missing", ("body", name), "Field required")]
+def issues_of_text(name: str, document: Mapping[str, Any]) -> list[Issue]:
+    """Check the text to be spoken, a field of the document: there, a string, and not blank."""
+    if name not in document:
+        return [Issue("missing", ("body", name), "Field required", dict(document))]
+    text = document[name]
     if not isinstance(text, str):
         return [string_expected(name, text)]
     if not text.strip():
         return [Issue("string_too_short", ("body", name), "String should have at least 1 character", text)]
     return []
+
+
+def flag_expected(loc: tuple[str | int, ...], value: Any) -> Issue | None:
+    """Say what is wrong with a flag, if anything: these are the ones that pydantic takes, and its words."""
+    if isinstance(value, str | int):
+        if str(value).lower() in FLAGS:
+            return None
+        return Issue("bool_parsing", loc, "Input should be a valid boolean, unable to interpret input", value)
+    return None if value in (0.0, 1.0) else Issue("bool_type", loc, "Input should be a valid boolean", value)
+
+
+def _no_json(error: Exception) -> Issue:
+    """Say it as FastAPI does: where, and why."""
+    place = error.pos if isinstance(error, json.JSONDecodeError) else 0
+    why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return Issue("json_invalid", ("body", place), "JSON decode error", {}, {"error": why})
 
 
 def string_expected(name: str, value: Any) -> Issue:

@@ -80,12 +80,13 @@ def call_for(request: SpeechRequest, *, model: str, voice: str, response_format:
 def read_call(body: bytes) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 400."""
     document = read_document(body)
+    issues = issues_of_text("input", document)
     text, model = document.pop("input", None), document.pop("model", None)
     voice = _voice_in(document.pop("voice", None))
     chosen = document.pop("response_format", None)
     response_format = DEFAULT_RESPONSE_FORMAT if chosen is None else chosen
     speed = document.pop("speed", None)
-    issues = [*issues_of_text("input", text), *_issues_of_choices(response_format, document), *_issues_of_speed(speed)]
+    issues += [*_issues_of_choices(response_format, document), *_issues_of_speed(speed)]
     issues += [
         string_expected(name, value) for name, value in (("model", model), ("voice", voice)) if not _named(value)
     ]
@@ -103,8 +104,12 @@ def request_from(call: SpeechCall) -> SpeechRequest:
 
 def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dict[str, Any]:
     """Answer `GET /v1/models`."""
-    listed = [{"id": model, "object": "model", "created": 0, "owned_by": owner} for model in models]
-    return {"object": "list", "data": listed}
+    return {"object": "list", "data": [model_body(model, owner=owner) for model in models]}
+
+
+def model_body(model: str, *, owner: str = "openai") -> dict[str, Any]:
+    """Answer `GET /v1/models/{model}`."""
+    return {"id": model, "object": "model", "created": 0, "owned_by": owner}
 
 
 def _voice_in(told: Any) -> str | None:

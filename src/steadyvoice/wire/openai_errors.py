@@ -82,6 +82,6 @@ def error_body(message: str, *, type: str, code: str | None = None, param: str |
 def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
     """Build the body of a 400: OpenAI names the first field that is wrong."""
     first = issues[0]
-    param = first.loc[-1] if len(first.loc) > 1 else None
+    param = next((step for step in first.loc[1:] if isinstance(step, str)), None)
     message = f"{param or 'body'}: {first.msg}"
     return error_body(message, type="invalid_request_error", code=first.type, param=param)

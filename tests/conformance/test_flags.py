@@ -1,0 +1,28 @@
+"""ElevenLabs' server reads its flags with pydantic: whatever that takes is taken, and nothing else, in its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from steadyvoice.wire.issues import FLAGS, flag_expected
+
+SPELLINGS = st.sampled_from(FLAGS).flatmap(lambda flag: st.sampled_from([flag, flag.upper(), flag.title(), f" {flag}"]))
+NUMBERS = st.integers(-2, 2) | st.sampled_from([0.0, 0.5, 1.0, -0.0, float("nan")])
+VALUES: st.SearchStrategy[Any] = SPELLINGS | NUMBERS | st.booleans() | st.text() | st.lists(st.booleans()) | st.just({})
+
+
+@given(VALUES)
+def test_a_flag_is_what_pydantic_takes_for_one(value: Any) -> None:
+    issue = flag_expected(("body", "flag"), value)
+    try:
+        TypeAdapter(bool).validate_python(value)
+    except ValidationError as refused:
+        (theirs,) = refused.errors()
+        assert issue is not None
+        assert (issue.type, issue.msg) == (theirs["type"], theirs["msg"])
+    else:
+        assert issue is None
