@@ -1,5 +1,7 @@
 """A general circuit breaker: standard library only, for threads and event loops alike; it knows nothing of speech."""
 
+from typing import TYPE_CHECKING, Any
+
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitConfigError, CircuitOpenError
@@ -14,7 +16,6 @@ from steadyvoice.breaker.events import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.explain import Explanation
 from steadyvoice.breaker.failure import FailureRecord
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.registry import CircuitRegistry
@@ -28,8 +29,11 @@ from steadyvoice.breaker.rules import (
     UnlikelyFailures,
     Verdict,
 )
-from steadyvoice.breaker.snapshot import Recoveries, Snapshot, Totals
 from steadyvoice.breaker.states import Cause, CircuitState
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.explain import Explanation
+    from steadyvoice.breaker.snapshot import Recoveries, Snapshot, Totals
 
 __all__ = [
     "CallRecorded",
@@ -63,3 +67,14 @@ __all__ = [
     "Verdict",
     "WouldHaveOpened",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
+
+    def __getattr__(name: str) -> Any:
+        """What is only for looking is imported when somebody looks."""
+        if name not in ("Explanation", "Recoveries", "Snapshot", "Totals"):
+            raise AttributeError(f"module 'steadyvoice.breaker' has no attribute {name!r}")
+        from steadyvoice.breaker import explain, snapshot
+
+        return getattr(explain if name == "Explanation" else snapshot, name)

@@ -11,20 +11,22 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from types import CoroutineType, TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from steadyvoice.breaker import checks
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard, refuse_coroutine
 from steadyvoice.breaker.events import Listener
-from steadyvoice.breaker.explain import Explanation, explain
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
-from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.stream import guard_stream, guard_stream_async
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.explain import Explanation
+    from steadyvoice.breaker.snapshot import Snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,10 +163,14 @@ class CircuitBreaker(LockedMachine):
 
     def snapshot(self) -> Snapshot:
         """Everything there is to know, at one moment; taking it changes nothing."""
+        from steadyvoice.breaker.snapshot import snapshot_of  # with `explain` a tenth of the package's import
+
         return self._look(snapshot_of)
 
     def explain(self) -> Explanation:
         """Why the circuit is in its state, which calls made it so, what will change it and when."""
+        from steadyvoice.breaker.explain import explain
+
         return self._look(explain)
 
     def __reduce__(self) -> NoReturn:
