@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from steadyvoice.audio.convert import Converter
 from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.acts import Act, Silent, Stall, TooShort
@@ -42,6 +43,16 @@ async def test_what_was_said_is_said_again_without_being_made_again() -> None:
     first = await said(memory)
     assert await said(memory, replace(ORDER, wrapping=Wrapping.WHOLE), Stall()) == first != []
     assert engine.spoke == 1
+
+
+async def test_what_has_to_be_encoded_is_encoded_in_haste() -> None:
+    plain, mp3 = AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128")
+    samples, audio = [
+        b"".join(piece.data for piece in await said(Memory(Tone()), replace(ORDER, format=format)))
+        for format in (plain, mp3)
+    ]
+    hasty = Converter(plain, mp3, quick=True)
+    assert audio == hasty.feed(samples) + hasty.finish()
 
 
 @pytest.mark.parametrize(
