@@ -203,6 +203,16 @@ async def test_times_that_take_no_time_are_not_believed(make_service: MakeServic
     assert stream.provider == "second"
 
 
+async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make_service: MakeService) -> None:
+    """Thai has no blanks, and times tell of letters only."""
+    text = "สวัสดีครับผมชื่อ" * 60
+    vendor = Tonal()
+    stream = make_service(vendor).stream(text, format="pcm_8000")
+    await heard(stream)
+    assert "".join(request.text for request in vendor.asked) == text
+    assert max(len(request.text) for request in vendor.asked) <= 400
+
+
 async def test_words_go_out_as_soon_as_they_are_whole(make_service: MakeService) -> None:
     """And a listener can tell from the account what that cost: a word and the pause behind it."""
     stream = make_service(Tonal(every=0.13)).stream(TEXT, format="pcm_8000")

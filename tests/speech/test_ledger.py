@@ -139,3 +139,28 @@ def test_characters_without_times_need_half_of_their_usual_time() -> None:
     assert ledger.shortfall(2.6, speed=2.0) == pytest.approx(0.0), "no word takes less"
     assert ledger.forgivable == 0.0
     assert ledger_of("...").shortfall(0.0) == 0.0
+
+
+def test_each_word_without_times_needs_some() -> None:
+    text = "It is a b c d"
+    ledger = ledger_of(text, part(Alignment.spread(text, 1.3), 0, 5))
+    assert ledger.shortfall(0.5) == pytest.approx(0.4)
+
+
+def test_words_that_take_no_time_are_not_believed() -> None:
+    never = (0.0,) * len(TEXT)
+    ledger = ledger_of(TEXT, Alignment(tuple(TEXT), never, never))
+    assert not ledger.believed
+    assert ledger.upto(100.0) == Mark()
+
+
+def test_captions_show_all_of_the_text_whatever_times_came() -> None:
+    """Blanks that were left out are put in, and what has no times shares what is left of the audio."""
+    some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
+    filled = ledger_of(TEXT, *some).filled(5.0)
+    assert filled.text == TEXT
+    assert not filled.exact
+    assert (filled.starts[3], filled.ends[-1]) == pytest.approx((0.3, 5.0))
+    assert ledger_of(TEXT, EVEN).filled(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
+    assert ledger_of(TEXT).filled(5.0) == Alignment.spread(TEXT, 5.0)
+    assert ledger_of(TEXT, part(EVEN, 0, -1)).filled(3.3).exact, "a full stop is not heard"

@@ -80,10 +80,9 @@ class Call:
         """Seconds of audio so far."""
         return self._hearing.seconds
 
-    @property
-    def times(self) -> Sequence[Alignment]:
-        """The vendor's own times so far, as they came."""
-        return [times for _, times in self._alignments]
+    def times(self, after: int = 0) -> Sequence[Alignment]:
+        """Give the vendor's own times so far, as they came, without the first so many."""
+        return [times for _, times in self._alignments[after:]]
 
     @property
     def alignment(self) -> Alignment | None:

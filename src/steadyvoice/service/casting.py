@@ -21,7 +21,8 @@ from steadyvoice.speech.text import first_piece, first_sentences
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
 _SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
-_BREATH = 400  # characters: a longer sentence is said in parts. It is held back, so it bounds memory, too
+BREATH = 400
+"""Characters: a longer sentence is said in parts. It is held back, so it bounds memory, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def next_piece(
 def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
     limit = most or len(rest)
     if by_sentence:
-        return first_sentences(rest, min(limit, _BREATH), at_least=_SENTENCE)
+        return first_sentences(rest, min(limit, BREATH), at_least=_SENTENCE)
     return first_piece(rest, limit)
 
 

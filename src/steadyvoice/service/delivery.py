@@ -130,9 +130,9 @@ class Delivery:
     @property
     def said(self) -> Said:
         """What was said when all went well."""
+        self._learn_times()
         text, seconds = self._call.request.text, self._call.seconds
-        alignment = self._call.alignment or Alignment.spread(text, seconds)
-        return Said(len(text), self._output.shift + seconds, alignment, self._output.shift)
+        return Said(len(text), self._output.shift + seconds, self._ledger.filled(seconds), self._output.shift)
 
     def _take(self, data: bytes) -> bytes:
         self._output.feed(data)
@@ -154,7 +154,7 @@ class Delivery:
         return self._output.out(self._ledger.upto(self._output.here).end)
 
     def _learn_times(self) -> None:
-        for alignment in self._call.times[self._taken :]:
+        for alignment in self._call.times(self._taken):
             self._ledger.take(alignment)
             self._taken += 1
 

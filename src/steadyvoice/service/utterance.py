@@ -13,7 +13,7 @@ from steadyvoice.service.ahead import Ahead
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.bills import FREE, Bill, bill_of
 from steadyvoice.service.cache import Recording
-from steadyvoice.service.casting import Part, Speaker, cast, next_piece
+from steadyvoice.service.casting import BREATH, Part, Speaker, cast, next_piece
 from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.listener import DRIP, REAL_TIME
@@ -37,6 +37,7 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.words import longest_word
 
 _SLICE = 65_536  # bytes of a recording that are handed out at once
 
@@ -64,6 +65,7 @@ class Utterance:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
+        self._short_words = longest_word(request.text) <= BREATH  # what is longer would be held back for too long
         self._output = Output(request.format)
         self._begin = 0  # of what is still to be said
         self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
@@ -261,7 +263,7 @@ class Utterance:
             return Manner.WHOLE
         if not self._resumes:
             return Manner.AS_IT_COMES
-        return Manner.BY_WORD if part.timed else Manner.WHOLE
+        return Manner.BY_WORD if part.timed and self._short_words else Manner.WHOLE
 
     def _least_pace(self, step: Try) -> float:
         """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak."""

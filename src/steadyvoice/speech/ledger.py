@@ -8,7 +8,7 @@ never hands out half a word, or a word whose end is not known.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
@@ -80,10 +80,11 @@ class Ledger:
     def shortfall(self, seconds: float, *, speed: float = 1.0) -> float:
         """Tell how many seconds are missing when the audio is over; none if it is 0 or less.
 
-        Characters without times need half of what they usually take, and a tenth of a second at least.
+        Characters without times need half of what they usually take, and a tenth of a second a word at least.
         """
-        rest = speakable(self._text[self._place :])
-        needed = max(_SHORTEST, _LEAST * rest * SECONDS_PER_CHARACTER / speed) if rest else 0.0
+        rest = self._text[self._place :]
+        words = sum(speakable(word) > 0 for word in rest.split())
+        needed = max(_SHORTEST * words, _LEAST * speakable(rest) * SECONDS_PER_CHARACTER / speed)
         return self._end + needed - seconds
 
     @property
@@ -105,6 +106,14 @@ class Ledger:
             tuple(entry.start for entry in kept),
             tuple(entry.end for entry in kept),
         )
+
+    def filled(self, seconds: float) -> Alignment:
+        """Give times for all of the text: those believed, and the rest spread over what is left of so much audio."""
+        rest, end = self._text[self._place :], min(self._end, seconds)
+        if not rest.strip():
+            return self.times()
+        guess = replace(Alignment.spread(rest, seconds - end), exact=not speakable(rest))
+        return Alignment.joined([(0.0, self.times()), (end, guess)])
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place

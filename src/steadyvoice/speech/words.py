@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 # Chinese and Japanese write no blanks. There a word surely begins behind a mark, and, in Japanese, where kanji follow
 # kana: "私は|東京に|行く". An honorific belongs to what follows it: "お|金" is one word.
@@ -18,6 +19,15 @@ _BEGIN = re.compile(
 
 # Some models take tags such as <break time="1.5s"/>. Half of one would be read aloud.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+
+def longest_word(text: str) -> int:
+    """Count the characters of the longest word, blanks behind it included. Thai has no blanks: it may be all of it.
+
+    >>> longest_word("Well, it rains.")
+    6
+    """
+    return max(end - begin for begin, end in pairwise((0, *word_begins(text), len(text))))
 
 
 def word_begins(text: str) -> Iterator[int]:
