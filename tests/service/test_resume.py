@@ -318,14 +318,21 @@ async def test_a_restart_that_nobody_makes_is_an_interruption(make_service: Make
     assert caught.value.delivered == pytest.approx(len(b"".join(parts)) / 16000, abs=0.01)
 
 
-@pytest.mark.parametrize("on_midstream", ["error", "restart"])
-async def test_who_wants_no_resumption_is_asked_for_no_times(
-    make_service: MakeService, on_midstream: OnMidstream
-) -> None:
+async def test_where_bytes_shall_pass_nobody_is_asked_for_times(make_service: MakeService) -> None:
     vendor = Tonal()
-    stream = make_service(vendor).stream(TEXT, format="pcm_8000", on_midstream=on_midstream)
+    stream = make_service(vendor).stream(TEXT, format="pcm_8000", on_midstream="error")
     await heard(stream)
     assert [request.times for request in vendor.asked] == [False]
+    assert stream.attempts[0].held_back == 0.0
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32", "opus"])
+async def test_an_end_that_comes_too_early_is_worth_a_restart(make_service: MakeService, name: str) -> None:
+    first, second = Tonal([Fault("truncate", 0.8)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(TEXT, format=name, on_midstream="restart")
+    words = words_in(await heard(stream), stream.format)
+    assert words[-len(TEXT.split()) :] == TEXT.split()
+    assert [span.provider for span in stream.spoken.spans] == ["first", "second"]
     assert stream.attempts[0].held_back == 0.0
 
 

@@ -60,8 +60,8 @@ class Utterance:
         tell_muted: Callable[[bool], None],
     ) -> None:
         self._resumes = terms.on_midstream == "resume"
-        # Times tell where to go on, and to who waits for the whole that it is the whole.
-        request = replace(request, times=self._resumes or (terms.hold and terms.on_midstream != "error"))
+        # Times tell where to go on, and at the end that this was all of it.
+        request = replace(request, times=terms.on_midstream != "error")
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._wall, self._tell_muted = clock, wall, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
