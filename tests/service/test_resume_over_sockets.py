@@ -83,11 +83,12 @@ async def test_without_times_no_word_is_lost_or_said_twice(sim: Simulator, form:
 
 async def test_times_are_asked_for_only_where_they_are_needed(sim: Simulator) -> None:
     async with AsyncTTSService([elevenlabs(sim)]) as tts:
-        await tts.synthesize(TEXT)
+        await tts.synthesize(TEXT, on_midstream="error")
         assert [chunk async for chunk in tts.stream(TEXT, on_midstream="error")]
+        await tts.synthesize(TEXT)
         assert [chunk async for chunk in tts.stream(TEXT)]
-    ways = [entry.endpoint for entry in sim.ledger]
-    assert ways == ["text-to-speech/stream", "text-to-speech/stream", "text-to-speech/stream/with-timestamps"]
+    plain, timed = "text-to-speech/stream", "text-to-speech/stream/with-timestamps"
+    assert [entry.endpoint for entry in sim.ledger] == [plain, plain, timed, timed]
 
 
 async def spoken(form: str, *providers: Provider) -> bytes:

@@ -125,9 +125,9 @@ class ElevenLabs:
         async with self._post(Form.TIMED_STREAM, request, offer, connection_timeout) as reply:
             yield _accepted(reply)
             if (header(reply.headers, "content-type") or "").startswith("audio/"):
-                self._knows_times = False
                 while data := await reply.read():
                     yield Audio(data)
+                self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
                 return
             lines, timeline = Lines(), Timeline()
             while data := await reply.read():

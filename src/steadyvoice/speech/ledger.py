@@ -110,7 +110,7 @@ class Ledger:
     def filled(self, seconds: float) -> Alignment:
         """Give times for all of the text: those believed, and the rest spread over what is left of so much audio."""
         rest, end = self._text[self._place :], min(self._end, seconds)
-        if not rest.strip():
+        if not rest:
             return self.times()
         guess = replace(Alignment.spread(rest, seconds - end), exact=not speakable(rest))
         return Alignment.joined([(0.0, self.times()), (end, guess)])
