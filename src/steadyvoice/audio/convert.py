@@ -19,7 +19,7 @@ class Converter:
 
     The bytes may be cut anywhere; the cuts do not change the result. What comes out is as long as what went
     in, to within one frame of the codec (26 ms for `mp3_44100_*`). When both formats are the same, nothing is
-    touched. `quick` is for who needs many and is no connoisseur: it costs a half to two thirds of the time.
+    touched. `quick` is for who needs many and is no connoisseur: it takes about two thirds of the time.
 
     `feed` and `finish` raise TTSNotAudioError when there is nothing to decode.
     """
