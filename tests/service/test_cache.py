@@ -18,6 +18,7 @@ import pytest
 from steadyvoice import (
     AsyncSpeechStream,
     AsyncTTSService,
+    AudioFormat,
     CacheConfig,
     ElevenLabs,
     OpenAICompatible,
@@ -26,13 +27,14 @@ from steadyvoice import (
     TTSService,
     TTSStreamInterruptedError,
 )
+from steadyvoice.audio.convert import Converter
 from steadyvoice.service.cache import DAY
 from steadyvoice.service.store import FILE
 from steadyvoice.simulator import Simulator
 from steadyvoice.speech.errors import TTSCutError, TTSServerError
 
 from .conftest import BRIEF, MakeService, loop_clock
-from .scripted import Act, Hang, Say, Scripted
+from .scripted import Act, Hang, Say, Scripted, Send, pcm
 
 TEXT = "Good morning, dear listeners, wherever you are."
 DOWN = TTSServerError("HTTP 503")
@@ -233,6 +235,23 @@ async def test_the_first_voices_old_recording_beats_another_voice(tmp_path: Path
 
 
 @pytest.mark.looptime
+@pytest.mark.parametrize("format", ["pcm_8000", "wav_8000", "mp3_22050_32"])
+async def test_what_is_begun_again_is_begun_in_the_right_voice(tmp_path: Path, format: str) -> None:
+    wall, second = Sundial(), Scripted(name="second")
+    vendor = Scripted([WHOLE, Say(2.0, every=0.1, then=TTSCutError("cut"))])
+    async with service(tmp_path, vendor, second, wall=wall, on_midstream="restart") as tts:
+        before = await tts.synthesize(TEXT, format=format)
+        wall.time += 31 * DAY
+        stream = tts.stream(TEXT, format=format)
+        audio = b"".join([chunk async for chunk in stream])
+    assert (stream.outcome, second.asked) == ("cached", [])
+    samples = AudioFormat.parse("pcm_8000")
+    converter = Converter(before.format, samples)
+    heard = len(converter.feed(audio) + converter.finish()) / 16000
+    assert heard == pytest.approx(2.0 + before.duration, abs=0.2)
+
+
+@pytest.mark.looptime
 async def test_it_beats_silence_and_an_error_too(tmp_path: Path) -> None:
     wall = Sundial()
     async with service(tmp_path, Scripted([WHOLE]), wall=wall) as tts:
@@ -313,7 +332,8 @@ async def test_what_was_not_one_voice_from_end_to_end_is_not_kept(
 @pytest.mark.looptime
 async def test_an_answer_much_shorter_than_usual_is_heard_and_not_kept(tmp_path: Path) -> None:
     text = f"{TEXT} It rains."
-    async with service(tmp_path, Scripted([WHOLE, Say(0.6 * len(text) * 0.06)])) as tts:
+    short = pcm(0.66 * len(text) * 0.06 - 0.2) + bytes(3200)  # it ends in a pause, as a sentence does
+    async with service(tmp_path, Scripted([WHOLE, Send(short)])) as tts:
         await tts.synthesize(text.replace("morning", "evening"), format="pcm_8000")
         assert (await tts.synthesize(text, format="pcm_8000", on_midstream="error")).outcome == "spoken"
         assert tts.get_error_state()["cache"]["kept"] == 1
@@ -433,6 +453,24 @@ def test_a_forked_child_shares_what_its_parent_kept(tmp_path: Path) -> None:
         child.join(20)
         assert answers.get(timeout=5) == "cached"
         assert tts.synthesize(TEXT, format="pcm_8000").outcome == "cached"
+
+
+def test_a_forked_child_does_not_wait_for_what_its_parent_is_saying(tmp_path: Path) -> None:
+    with TTSService([Scripted([Say(first_after=0.0)])], cache=tmp_path, on_midstream="error") as tts:
+        stream = tts.stream(TEXT, format="pcm_8000")
+        next(stream)
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+
+        def speak() -> None:
+            mine = tts.stream(TEXT, format="pcm_8000")
+            answers.put((sum(map(len, mine)), mine.outcome))
+
+        child = context.Process(target=speak, daemon=True)
+        child.start()
+        assert answers.get(timeout=20) == (round(len(TEXT) * 0.06 * 8000) * 2, "spoken")
+        child.join(20)
+        stream.close()
 
 
 @pytest.mark.parametrize(

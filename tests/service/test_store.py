@@ -132,7 +132,11 @@ def test_two_processes_may_keep_the_same_at_once(tmp_path: Path) -> None:
     assert [child.exitcode for child in children] == [0, 0]
 
 
-@given(sizes=st.lists(st.integers(0, 260_000), max_size=60), most=st.sampled_from([1_000_000, MOST, 5_000_000]))
+ANY = st.lists(st.integers(0, 260_000), max_size=60)
+MANY = st.lists(st.integers(60_000, 120_000), min_size=25, max_size=40)
+
+
+@given(sizes=ANY | MANY, most=st.sampled_from([1_000_000, MOST, 5_000_000]))
 @settings(max_examples=25)
 def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -138,19 +138,28 @@ class Utterance:
             yield last
 
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
-        """Give out what this speaker has said of the whole before."""
+        """Give out what this speaker has said of the whole before: from the start, whoever has begun and broken off."""
         self._tell_muted(False)
         self.spoken.cached = True
-        for begin in range(0, len(recording.audio), _SLICE):
-            yield recording.audio[begin : begin + _SLICE]
+        audio = recording.audio
+        if self._output.anything:
+            audio = await self._output.run(self._appended, audio)
+        for begin in range(0, len(audio), _SLICE):
+            yield audio[begin : begin + _SLICE]
         self._patience.delivered += recording.seconds
         self._said(name, Said(len(self._request.text), recording.seconds, recording.alignment))
+
+    def _appended(self, audio: bytes) -> bytes:
+        """The same, as the rest of a stream that has begun."""
+        pending = self._output.begin(self._request.format)
+        self._output.feed(audio)
+        return pending + self._output.end() + self._output.finish()
 
     def _remembered(self, step: Try | Wait | GiveUp) -> tuple[str, Recording] | None:
         """A recording that is better than what comes next: a fresh one of whoever would be asked, or one of any age
         of a voice that comes before and cannot speak. Before silence, anybody's.
         """
-        if self._begin or self._output.anything:
+        if self._begin:
             return None
         match step:
             case Try(index):
