@@ -89,8 +89,8 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureRate(Rule):
-    """The failure rate over the window reaches `threshold`, with at least `minimum_calls` results."""
+class _Rate(Rule):
+    """A share of the calls in the window reaches `threshold`, with at least `minimum_calls` results."""
 
     threshold: float
     minimum_calls: int
@@ -99,42 +99,48 @@ class FailureRate(Rule):
         checks.present("threshold", checks.rate, self.threshold)
         checks.present("minimum_calls", checks.count, self.minimum_calls)
 
-    def broken(self, seen: Evidence) -> Verdict | None:
+    def _reached(self, of: float, seen: Evidence) -> bool:
         """`>=`: a threshold of a half opens on exactly half."""
-        if seen.calls < self.minimum_calls or seen.failures / seen.calls < self.threshold:
+        return seen.calls >= self.minimum_calls and of / seen.calls >= self.threshold
+
+    def _standing(self, name: str, of: float, seen: Evidence) -> Standing:
+        rate = of / seen.calls if seen.calls else 0.0
+        return Standing(name, rate, self.threshold, max(0, self.minimum_calls - seen.calls))
+
+
+class FailureRate(_Rate):
+    """The failure rate over the window reaches `threshold`, with at least `minimum_calls` results."""
+
+    __slots__ = ()
+
+    def broken(self, seen: Evidence) -> Verdict | None:
+        """Failures may weigh less than a call; calls count as one."""
+        if not self._reached(seen.failures, seen):
             return None
         return Verdict(Cause.FAILURE_RATE, f"{seen.failures:g} of the last {seen.calls} calls failed")
 
     def standing(self, seen: Evidence) -> Standing:
         """As failures per call."""
-        rate = seen.failures / seen.calls if seen.calls else 0.0
-        return Standing("failure rate", rate, self.threshold, max(0, self.minimum_calls - seen.calls))
+        return self._standing("failure rate", seen.failures, seen)
 
 
-@dataclass(frozen=True, slots=True)
-class SlowCallRate(Rule):
+class SlowCallRate(_Rate):
     """The share of slow calls in the window reaches `threshold`, with at least `minimum_calls` results.
 
     Which calls are slow, `slow_call_duration` says.
     """
 
-    threshold: float
-    minimum_calls: int
-
-    def __post_init__(self) -> None:
-        checks.present("threshold", checks.rate, self.threshold)
-        checks.present("minimum_calls", checks.count, self.minimum_calls)
+    __slots__ = ()
 
     def broken(self, seen: Evidence) -> Verdict | None:
-        """`>=`, as with failures."""
-        if seen.calls < self.minimum_calls or seen.slow / seen.calls < self.threshold:
+        """Slow calls count, whether or not they failed."""
+        if not self._reached(seen.slow, seen):
             return None
         return Verdict(Cause.SLOW_CALL_RATE, f"{seen.slow} of the last {seen.calls} calls were slow")
 
     def standing(self, seen: Evidence) -> Standing:
         """As slow calls per call."""
-        rate = seen.slow / seen.calls if seen.calls else 0.0
-        return Standing("slow call rate", rate, self.threshold, max(0, self.minimum_calls - seen.calls))
+        return self._standing("slow call rate", seen.slow, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +193,21 @@ class UnlikelyFailures(Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class AllOf(Rule):
-    """Opens when both are broken."""
+class _Pair(Rule):
+    """Two rules together, each of which may be a pair."""
 
     one: Rule
     other: Rule
+
+    def parts(self) -> tuple[Rule, ...]:
+        """Left to right."""
+        return self.one.parts() + self.other.parts()
+
+
+class AllOf(_Pair):
+    """Opens when both are broken."""
+
+    __slots__ = ()
 
     def broken(self, seen: Evidence) -> Verdict | None:
         """For both reasons; the word is the first one's."""
@@ -201,29 +217,19 @@ class AllOf(Rule):
             return None
         return Verdict(one.cause, f"{one.reason} and {other.reason}")
 
-    def parts(self) -> tuple[Rule, ...]:
-        """Left to right."""
-        return self.one.parts() + self.other.parts()
-
     def told(self, seen: Evidence) -> str:
         """With brackets: it may stand inside another."""
         return f"({self.one.told(seen)}) and ({self.other.told(seen)})"
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf(Rule):
+class AnyOf(_Pair):
     """Opens when either is broken; asked in this order."""
 
-    one: Rule
-    other: Rule
+    __slots__ = ()
 
     def broken(self, seen: Evidence) -> Verdict | None:
         """For the first reason there is."""
         return self.one.broken(seen) or self.other.broken(seen)
-
-    def parts(self) -> tuple[Rule, ...]:
-        """Left to right."""
-        return self.one.parts() + self.other.parts()
 
     def told(self, seen: Evidence) -> str:
         """With brackets: it may stand inside another."""
