@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from steadyvoice.breaker.machine import TRANSITIONS
-from steadyvoice.breaker.states import CircuitState
+from steadyvoice.breaker.states import TRANSITIONS, CircuitState
 
 PAGE = Path(__file__).with_name("breaker.md")
 BEGIN, END = "<!-- drawn by draw_states.py -->\n", "<!-- end of the drawing -->\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steadyvoice.breaker import CircuitState
-from steadyvoice.breaker.machine import TRANSITIONS
+from steadyvoice.breaker.states import TRANSITIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

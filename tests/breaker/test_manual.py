@@ -17,9 +17,9 @@ from steadyvoice.breaker import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, TRANSITIONS, Machine
+from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, Machine
 from steadyvoice.breaker.rules import Verdict
-from steadyvoice.breaker.states import Cause, CircuitState
+from steadyvoice.breaker.states import TRANSITIONS, Cause, CircuitState
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.conftest import Tell
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import NamedTuple
 
 from steadyvoice.breaker.baseline import UNKNOWN, Baseline
@@ -34,42 +33,12 @@ from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.patience import Patience
 from steadyvoice.breaker.probes import Probes
 from steadyvoice.breaker.rules import Evidence, UnlikelyFailures, Verdict, minimums, slow_share
-from steadyvoice.breaker.states import Cause, CircuitState
+from steadyvoice.breaker.states import TRANSITIONS, Cause, CircuitState
 from steadyvoice.breaker.window import Window, window_for
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED = CircuitState.FORCED_OPEN, CircuitState.DISABLED
 MONITORING = CircuitState.MONITORING
-
-_BY_HAND = {FORCED_OPEN: "force_open()", DISABLED: "disable()", MONITORING: "monitor()"}
-
-TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyType(
-    {
-        CLOSED: {OPEN: "a rule is broken", **_BY_HAND},
-        OPEN: {HALF_OPEN: "the cooldown is over and a caller comes", CLOSED: "close(), reset()", **_BY_HAND},
-        HALF_OPEN: {
-            CLOSED: "enough probes in a row succeed, close(), reset()",
-            OPEN: "a probe fails",
-            **_BY_HAND,
-        },
-        FORCED_OPEN: {
-            CLOSED: "close(), reset()",
-            HALF_OPEN: "its duration is over and a caller comes",
-            DISABLED: "disable()",
-            MONITORING: "monitor()",
-        },
-        DISABLED: {
-            CLOSED: "its duration is over and a caller comes, close(), reset()",
-            FORCED_OPEN: "force_open()",
-            MONITORING: "monitor()",
-        },
-        MONITORING: {
-            CLOSED: "its duration is over and a caller comes, close(), reset()",
-            FORCED_OPEN: "force_open()",
-            DISABLED: "disable()",
-        },
-    }
-)
 
 REMEMBERED_FAILURES = 10
 RAMP_FROM = 0.1  # of the calls, right after a recovery

@@ -1,8 +1,10 @@
-"""The six states a circuit can be in, and the causes that move it between them."""
+"""The six states a circuit can be in, the ways between them, and the causes that move it along."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class CircuitState(StrEnum):
@@ -14,6 +16,45 @@ class CircuitState(StrEnum):
     FORCED_OPEN = "forced_open"
     DISABLED = "disabled"
     MONITORING = "monitoring"
+
+
+_BY_HAND = {
+    CircuitState.FORCED_OPEN: "force_open()",
+    CircuitState.DISABLED: "disable()",
+    CircuitState.MONITORING: "monitor()",
+}
+
+TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyType(
+    {
+        CircuitState.CLOSED: {CircuitState.OPEN: "a rule is broken", **_BY_HAND},
+        CircuitState.OPEN: {
+            CircuitState.HALF_OPEN: "the cooldown is over and a caller comes",
+            CircuitState.CLOSED: "close(), reset()",
+            **_BY_HAND,
+        },
+        CircuitState.HALF_OPEN: {
+            CircuitState.CLOSED: "enough probes in a row succeed, close(), reset()",
+            CircuitState.OPEN: "a probe fails",
+            **_BY_HAND,
+        },
+        CircuitState.FORCED_OPEN: {
+            CircuitState.CLOSED: "close(), reset()",
+            CircuitState.HALF_OPEN: "its duration is over and a caller comes",
+            CircuitState.DISABLED: "disable()",
+            CircuitState.MONITORING: "monitor()",
+        },
+        CircuitState.DISABLED: {
+            CircuitState.CLOSED: "its duration is over and a caller comes, close(), reset()",
+            CircuitState.FORCED_OPEN: "force_open()",
+            CircuitState.MONITORING: "monitor()",
+        },
+        CircuitState.MONITORING: {
+            CircuitState.CLOSED: "its duration is over and a caller comes, close(), reset()",
+            CircuitState.FORCED_OPEN: "force_open()",
+            CircuitState.DISABLED: "disable()",
+        },
+    }
+)
 
 
 class Cause(StrEnum):
