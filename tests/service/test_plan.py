@@ -38,6 +38,12 @@ def test_a_server_error_is_retried_once_after_its_pause_although_another_provide
     assert step(failed(Kind.SERVER_ERROR, tries=2), Standing()) == Try(1, 32.0)
 
 
+@pytest.mark.parametrize("rest", [0.0, 5e-17, 1e-6, 0.001])
+def test_a_pause_of_less_than_a_clocks_grain_is_over(rest: float) -> None:
+    # Sleeping for 5e-17 s ends at once, and the clock is where it was: whoever waits for that waits for ever.
+    assert step(failed(Kind.SERVER_ERROR, ready_at=rest), Standing()) == Try(0, 32.0)
+
+
 def test_the_last_one_gets_all_its_attempts() -> None:
     assert step(failed(Kind.SERVER_ERROR, tries=2)) == Try(0, 40.0)
     assert step(failed(Kind.SERVER_ERROR, tries=2), Standing(refused=True)) == Try(0, 40.0)

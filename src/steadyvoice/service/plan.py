@@ -12,6 +12,10 @@ IMPATIENCE = 1.0
 """Seconds a caller waits for the better provider while another one stands ready."""
 
 
+GRAIN = 0.001
+"""Seconds of a pause that are not worth a wait: a sleep of less than the clock's own grain may end before it began."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How one provider stands for the words that are still to be spoken."""
@@ -63,7 +67,7 @@ def next_step(standings: Sequence[Standing], *, now: float, left: float, max_att
     pauses = {i: standings[i].ready_at - now for i in field}
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
-    if pauses[chosen] <= 0:
+    if pauses[chosen] <= GRAIN:
         others = len(usable) > 1
         allowance = _allowance(standings[chosen], left, others=others)
         return Try(chosen, allowance, standings[chosen].probe if others else None)
