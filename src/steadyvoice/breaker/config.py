@@ -108,10 +108,9 @@ class CircuitBreakerConfig:
     def adaptive(cls) -> CircuitBreakerConfig:
         """What we recommend: know what is normal, notice hanging calls, probe soon and gently.
 
-        Four failures in a row open the circuit of a provider that was nearly perfect until then. An outage is
-        overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 % independent
-        errors it stays closed: it takes ten in a row there, or eight when there were fewer errors lately, and one
-        of them comes about once in hundreds of hours.
+        Four or five failures in a row open the circuit of a provider that was nearly perfect until then. An outage
+        is overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 % independent
+        errors it stays closed: it takes eleven or twelve in a row there, nine when errors were fewer lately.
         """
         return cls(
             failure_threshold=0.6,

@@ -1,8 +1,8 @@
 """The circuit breaker: a state machine that reads no clock, takes no lock and does no I/O.
 
-Everything that moves a circuit from one state to another is in this file. Time comes in as `now`, luck as a
-function, results as calls to `succeed`, `fail` and `ignore`; what happened goes out as `events`. Whoever drives
-the machine holds a lock around each call and delivers the events afterwards.
+Everything that moves a circuit from one state to another is in this file; the ways it may go are in `states.py`.
+Time comes in as `now`, luck as a function, results as calls to `succeed`, `fail` and `ignore`; what happened goes
+out as `events`. Whoever drives the machine holds a lock around each call and delivers the events afterwards.
 
 Time alone moves nothing until somebody comes by; but then what time did is done as of when it was due (`advance`).
 """
