@@ -234,6 +234,15 @@ class TestOffer:
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
+    @pytest.mark.parametrize(
+        ("dialect", "voice", "knows"),
+        [("elevenlabs", "stranger", False), ("openai", VOICES["George"], False), (None, "stranger", True)],
+    )
+    def test_a_voice_is_passed_in_its_own_dialect_only(self, dialect: str | None, voice: str, knows: bool) -> None:
+        offer = self.provider().offer(say(voice="stranger", foreign_voice="pass", dialect=dialect))
+
+        assert (offer.voice, offer.knows_voice) == (voice, knows)
+
     @pytest.mark.parametrize("voice", ["", ".", "..", "a\r\nx: y", "a" * 201, " "])
     def test_a_voice_that_cannot_be_one_is_not_passed(self, voice: str) -> None:
         with pytest.raises(speech.TTSBadRequestError, match="voice"):

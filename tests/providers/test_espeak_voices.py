@@ -32,6 +32,7 @@ def espeak() -> Espeak:
         ({"voice": "rachel", "foreign_voice": "default"}, "en-us", True),
         ({"voice": "rachel", "foreign_voice": "pass"}, "en-us", False),
         ({"voice": "fr", "foreign_voice": "pass"}, "fr", True),
+        ({"voice": "fr", "foreign_voice": "pass", "dialect": "openai"}, "en-us", False),
         ({"voice": "chr", "foreign_voice": "pass"}, "chr", True),  # the id of a voice that no language tag names
         ({"voice": "fr", "foreign_voice": "refuse"}, "en-us", False),
         ({"voice": "../../etc/passwd", "foreign_voice": "pass"}, "en-us", False),

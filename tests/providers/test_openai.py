@@ -136,6 +136,11 @@ class TestOffer:
         assert provider.offer(say(voice="nova", foreign_voice="pass")).voice == "nova"
         assert not provider.offer(say(voice="nova")).knows_voice
 
+    def test_a_voice_is_passed_in_its_own_dialect_only(self) -> None:
+        at_the_door = {"voice": "nova", "foreign_voice": "pass"}
+        assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="openai")).voice == "nova"
+        assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="elevenlabs")).voice == "alloy"
+
     def test_a_text_may_have_4096_characters(self) -> None:
         assert OpenAICompatible(KEY).offer(say()).max_characters == 4096
         assert OpenAICompatible(KEY, max_characters=500).offer(say()).max_characters == 500

@@ -47,11 +47,23 @@ def test_what_changes_the_sound_changes_the_key(other: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "same",
-    [{"voice": "also"}, {"speed": 1}, {"times": True}, {"previous_request_ids": ("x",)}, {"foreign_voice": "pass"}],
+    [
+        {"voice": "also"},
+        {"speed": 1},
+        {"times": True},
+        {"previous_request_ids": ("x",)},
+        {"foreign_voice": "pass"},
+        {"dialect": "openai"},  # when there is nothing said in it
+    ],
     ids=lambda same: next(iter(same)),
 )
 def test_what_does_not_change_the_sound_does_not_change_the_key(same: dict[str, Any]) -> None:
     assert key(replace(REQUEST, **same)) == key()
+
+
+def test_options_in_another_vendors_dialect_are_another_sound() -> None:
+    asked = replace(REQUEST, options={"brand": "new"})
+    assert key(replace(asked, dialect="openai")) != key(asked)
 
 
 def test_the_same_names_at_another_server_are_another_sound() -> None:

@@ -45,6 +45,7 @@ def test_no_other_pace_is_taken(speed: float) -> None:
         ("previous_text", 5, "previous_text: must be a string or None, got int"),
         ("next_text", 5, "next_text: must be a string or None, got int"),
         ("options", [], "options: must be a mapping, got list"),
+        ("dialect", 5, "dialect: must be a string or None, got int"),
         ("foreign_voice", "maybe", "foreign_voice: must be refuse, pass or default, got 'maybe'"),
     ],
 )

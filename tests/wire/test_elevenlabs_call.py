@@ -116,6 +116,15 @@ def test_options_never_replace_what_was_asked_for() -> None:
     assert sent.params() == {"output_format": "pcm_24000"}
 
 
+def test_in_its_own_dialect_all_options_travel_and_in_another_none_do() -> None:
+    options = {"brand": "new", "voice_settings": {"style": 0.2}}
+    ours = SpeechRequest("Hi", PCM, options=options, dialect="elevenlabs")
+    theirs = SpeechRequest("Hi", PCM, options=options, dialect="openai")
+
+    assert call(ours).settings == options
+    assert call(theirs).settings == {}
+
+
 def test_options_of_another_vendor_stay_at_home_and_new_ones_travel() -> None:
     sent = call(SpeechRequest("Hi", PCM, options={"instructions": "whisper", "audio_effects": ["hall"], "brand": 1}))
 
@@ -226,6 +235,8 @@ def test_what_a_client_leaves_out_is_the_vendors_default() -> None:
         voice="v",
         model="eleven_multilingual_v2",
         options={"enable_logging": "false"},
+        foreign_voice="pass",
+        dialect="elevenlabs",
     )
 
 

@@ -45,7 +45,14 @@ def body(**changes: Any) -> bytes:
 )
 def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: float) -> None:
     asked = SpeechRequest(
-        text, RESPONSE_FORMATS[response_format], voice="nova", model="tts-1", speed=speed, options={"instructions": "x"}
+        text,
+        RESPONSE_FORMATS[response_format],
+        voice="nova",
+        model="tts-1",
+        speed=speed,
+        options={"instructions": "x"},
+        foreign_voice="pass",
+        dialect="openai",
     )
 
     sent = call_for(asked, model="tts-1", voice="nova", response_format=response_format)
@@ -63,6 +70,12 @@ def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home
     sent = call_for(asked, model="tts-1", voice="nova", response_format="pcm").body()
 
     assert sent == {"input": "Hi", "model": "tts-1", "voice": "nova", "response_format": "pcm", "lang_code": "d"}
+
+
+def test_in_another_dialect_no_option_travels() -> None:
+    asked = SpeechRequest("Hi", PCM, options={"brand": "new", "instructions": "whisper"}, dialect="elevenlabs")
+
+    assert call_for(asked, model="tts-1", voice="nova", response_format="pcm").settings == {}
 
 
 def test_a_voice_may_be_an_object_with_an_id() -> None:

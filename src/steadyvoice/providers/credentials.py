@@ -69,17 +69,18 @@ def checked_voices(voices: Mapping[str, str] | None, default: str, *, provider: 
     return named
 
 
-def chosen_voice(request: SpeechRequest, voices: Mapping[str, str], *, provider: str) -> tuple[str, bool]:
+def chosen_voice(request: SpeechRequest, voices: Mapping[str, str], dialect: str, *, provider: str) -> tuple[str, bool]:
     """The provider's own id for the voice asked for, and whether it is that voice or one that stands in for it.
 
-    Raises TTSBadRequestError when a voice to be passed on as it is cannot be one.
+    A voice that is passed on in the vendor's own dialect is none that anybody here has a name for: as long as another
+    provider has, it is not the first choice. Raises TTSBadRequestError when it cannot be a voice at all.
     """
     if request.voice in voices:
         return voices[request.voice], True
-    if request.foreign_voice == "pass":
+    if request.foreign_voice == "pass" and request.dialect in (None, dialect):
         if not _sound_voice(request.voice):
             raise TTSBadRequestError(f"voice: not a voice id: {request.voice[:100]!r}", provider=provider)
-        return request.voice, True
+        return request.voice, request.dialect is None
     return voices[DEFAULT_VOICE], request.foreign_voice == "default"
 
 

@@ -23,6 +23,7 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import (
     BASE_URL,
+    DIALECT,
     KEY_HEADER,
     SUBSCRIPTION_PATH,
     Form,
@@ -85,7 +86,7 @@ class ElevenLabs:
 
     def offer(self, request: SpeechRequest) -> Offer:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
-        voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
+        voice, knows_voice = chosen_voice(request, self.voices, DIALECT, provider=self.name)
         asked = request.format
         native = asked.name in Form.STREAM.formats
         model = request.model if request.model and request.model in MODELS else self.model

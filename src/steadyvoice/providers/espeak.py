@@ -70,7 +70,7 @@ class Espeak:
             return _offer(default)
         if asked in self._voices:
             return _offer(self._voices[asked])
-        if request.foreign_voice == "pass" and (own := self._known.find(asked)):
+        if request.foreign_voice == "pass" and request.dialect is None and (own := self._known.find(asked)):
             return _offer(own)
         return _offer(default, knows_voice=request.foreign_voice == "default")
 

@@ -21,7 +21,7 @@ from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupp
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.complaint import header, one_line
-from steadyvoice.wire.openai import BASE_URL, MAX_CHARACTERS, MODELS, RESPONSE_FORMATS, SPEECH_PATH, call_for
+from steadyvoice.wire.openai import BASE_URL, DIALECT, MAX_CHARACTERS, MODELS, RESPONSE_FORMATS, SPEECH_PATH, call_for
 from steadyvoice.wire.openai_errors import parse_error
 
 # Only what can be promised to the sample: nobody documents the rates behind "mp3", "opus" and "aac", and a
@@ -79,7 +79,7 @@ class OpenAICompatible:
 
     def offer(self, request: SpeechRequest) -> Offer:
         """Say how it would speak this: in the format asked for if it surely has it, else in the best it has."""
-        voice, knows_voice = chosen_voice(request, self.voices, provider=self.name)
+        voice, knows_voice = chosen_voice(request, self.voices, DIALECT, provider=self.name)
         had = self._formats.values()
         model = request.model if request.model in self._models else self.model
         return Offer(

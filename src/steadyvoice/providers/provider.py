@@ -22,7 +22,7 @@ class Offer:
     voice: str  # its own id for the voice
     model: str | None = None
     max_characters: int | None = None  # in one request; longer texts come in pieces
-    knows_voice: bool = True  # False: it stands in with its default voice
+    knows_voice: bool = True  # False: another stands in, or the name is passed on as it is and may mean nothing
     timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
     source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
 

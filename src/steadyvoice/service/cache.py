@@ -100,6 +100,7 @@ def key_of(request: SpeechRequest, provider: Provider, offer: Offer) -> str | No
         [offer.model, offer.voice, offer.format.name],
         [request.format.name, request.text, request.language, float(request.speed), request.seed],
         [request.previous_text, request.next_text, dict(request.options)],
+        [request.dialect if request.options else None],
     ]
     try:
         written = json.dumps(sound, sort_keys=True, allow_nan=False)

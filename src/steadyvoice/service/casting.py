@@ -79,6 +79,9 @@ def cast(
 ) -> tuple[list[Part], list[TTSError]]:
     """Find those who can speak the request, who knows its voice first, and why the others cannot.
 
+    At a vendor's door every client names one of that vendor's voices. Who speaks when nobody here has such a name is up
+    to the order of the providers; but where no other voice is wanted, who takes the vendor's own name comes first.
+
     Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice, and
     the first provider's own TTSRequestError when none of them can speak it at all.
     """
@@ -96,11 +99,13 @@ def cast(
             parts.append(Part(speaker, offer, course))
     if not parts:
         raise refusals[0]
-    if not any(part.offer.knows_voice for part in parts):
+    at_a_door = request.dialect is not None and request.foreign_voice == "pass"
+    if not at_a_door and not any(part.offer.knows_voice for part in parts):
         names = ", ".join(part.name for part in parts)
         raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice!r} (asked: {names})")
     parts.sort(key=lambda part: not part.offer.knows_voice)
     if substitution == "never":
+        parts.sort(key=lambda part: not (part.offer.knows_voice or part.offer.voice == request.voice))
         parts = [part for part in parts if _same_voice(part, parts[0])]
     return parts, refusals
 

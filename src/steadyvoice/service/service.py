@@ -283,4 +283,5 @@ def _request(text: str, wishes: Wishes) -> SpeechRequest:
         next_text=wishes.get("next_text"),
         options=wishes.get("options", {}),
         foreign_voice=wishes.get("foreign_voice", "refuse"),
+        dialect=wishes.get("dialect"),
     )

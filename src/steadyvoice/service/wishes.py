@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from random import Random
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict, cast
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
@@ -15,7 +15,7 @@ from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
+from steadyvoice.speech.request import ForeignVoice, OnMidstream, SpeechRequest, VoiceSubstitution
 
 
 class Wishes(TypedDict, total=False):
@@ -30,7 +30,8 @@ class Wishes(TypedDict, total=False):
     previous_text: str | None
     next_text: str | None
     options: Mapping[str, Any]  # a vendor's own fields, passed on as they are
-    foreign_voice: Literal["refuse", "pass", "default"]
+    foreign_voice: ForeignVoice  # what becomes of a voice that a provider's map does not know; "refuse" unless said
+    dialect: str | None  # whose words voice and options are: "elevenlabs", "openai"
     deadline: float | None  # seconds for all of it, when shorter than `total_timeout`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
@@ -57,6 +58,11 @@ class Plan(Settings):
     """Everything a service is made of, as a configuration file says it."""
 
     providers: Sequence[Provider]
+
+
+def wishes_of(request: SpeechRequest) -> Wishes:
+    """Take apart what somebody else's door has made a request of: `tts.stream(request.text, **wishes_of(request))`."""
+    return cast(Wishes, {name: getattr(request, name) for name in Wishes.__annotations__ if hasattr(request, name)})
 
 
 def check_settings(providers: Sequence[Provider], settings: Settings) -> None:

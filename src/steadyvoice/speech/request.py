@@ -12,6 +12,7 @@ from steadyvoice.speech.format import AudioFormat
 
 OnMidstream = Literal["resume", "restart", "error"]
 VoiceSubstitution = Literal["any", "never"]
+ForeignVoice = Literal["refuse", "pass", "default"]
 
 DEFAULT_VOICE = "default"
 
@@ -33,7 +34,8 @@ class SpeechRequest:
     previous_text: str | None = None  # said just before, for the prosody
     next_text: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on as they are
-    foreign_voice: Literal["refuse", "pass", "default"] = "refuse"  # what becomes of a voice no map knows
+    foreign_voice: ForeignVoice = "refuse"  # what becomes of a voice that a provider's map does not know
+    dialect: str | None = None  # whose words voice and options are, such as "elevenlabs": no other provider gets them
     times: bool = False  # wanted with the audio: each character's own, as far as the provider has them
     previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
 
@@ -62,4 +64,5 @@ _MUST_BE: Mapping[str, tuple[type | UnionType, str]] = {
     "previous_text": _TEXT_OR_NONE,
     "next_text": _TEXT_OR_NONE,
     "options": (Mapping, "a mapping"),
+    "dialect": _TEXT_OR_NONE,
 }

@@ -21,6 +21,7 @@ from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
 from steadyvoice.wire.fields import ELEVENLABS_QUERY, OPENAI_BODY, own_options
 from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document
 
+DIALECT = "elevenlabs"
 BASE_URL = "https://api.elevenlabs.io"
 KEY_HEADER = "xi-api-key"
 DEFAULT_FORMAT = "mp3_44100_128"
@@ -93,7 +94,7 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
     A pace beyond its limits becomes the nearest one it has: heard a little slower beats not heard. Hints that
     the model would answer with an error are left out. `request.options` are added as they are, and win over hints.
     """
-    options = own_options(request.options, OPENAI_BODY)
+    options = own_options(request, DIALECT, OPENAI_BODY)
     query = {name: _flag(options.pop(name)) for name in sorted(ELEVENLABS_QUERY & options.keys())}
     settings: dict[str, Any] = {**_hints(request, model_id), **options}
     if request.speed != 1.0:
@@ -135,6 +136,8 @@ def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
         model=call.model_id,
         speed=1.0 if speed is None else speed,
         options={name: value for name, value in rest.items() if value is not None},
+        foreign_voice="pass",
+        dialect=DIALECT,
         **hints,
     )
 

@@ -5,8 +5,10 @@ Fields that are on neither list are passed on: vendors add new ones faster than 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any
+
+from steadyvoice.speech.request import SpeechRequest
 
 # https://elevenlabs.io/docs/api-reference/text-to-speech/stream
 ELEVENLABS_QUERY = frozenset({"enable_logging", "optimize_streaming_latency"})
@@ -32,6 +34,11 @@ OPENAI_BODY = frozenset({"instructions", "stream_format"})
 _DECIDED = frozenset({"text", "input", "voice", "voice_id", "model", "model_id", "output_format", "response_format"})
 
 
-def own_options(options: Mapping[str, Any], foreign: Set[str]) -> dict[str, Any]:
-    """Keep the options that are not another vendor's, and never one that the request itself decides."""
-    return {name: value for name, value in options.items() if name not in foreign and name not in _DECIDED}
+def own_options(request: SpeechRequest, dialect: str, foreign: Set[str]) -> dict[str, Any]:
+    """Keep the options that are not another vendor's, and never one that the request itself decides.
+
+    Where the request says whose they all are, another vendor gets none.
+    """
+    if request.dialect not in (None, dialect):
+        return {}
+    return {name: value for name, value in request.options.items() if name not in foreign and name not in _DECIDED}

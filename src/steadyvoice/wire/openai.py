@@ -14,6 +14,7 @@ from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.wire.fields import ELEVENLABS_BODY, ELEVENLABS_QUERY, own_options
 from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document, string_expected
 
+DIALECT = "openai"
 BASE_URL = "https://api.openai.com"
 SPEECH_PATH = "/v1/audio/speech"
 MODELS_PATH = "/v1/models"
@@ -73,7 +74,7 @@ class SpeechCall:
 
 def call_for(request: SpeechRequest, *, model: str, voice: str, response_format: str) -> SpeechCall:
     """Put a request in OpenAI's words. It has none for language, seed or context; `request.options` are added."""
-    settings = own_options(request.options, ELEVENLABS_BODY | ELEVENLABS_QUERY | {"stream_format"})
+    settings = own_options(request, DIALECT, ELEVENLABS_BODY | ELEVENLABS_QUERY | {"stream_format"})
     return SpeechCall(request.text, model, voice, response_format, request.speed, settings)
 
 
@@ -99,7 +100,16 @@ def request_from(call: SpeechCall) -> SpeechRequest:
     """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible."""
     options = {name: value for name, value in call.settings.items() if name != "stream_format" and value is not None}
     voice = call.voice or DEFAULT_VOICE
-    return SpeechRequest(call.text, call.format, voice=voice, model=call.model, speed=call.speed, options=options)
+    return SpeechRequest(
+        call.text,
+        call.format,
+        voice=voice,
+        model=call.model,
+        speed=call.speed,
+        options=options,
+        foreign_voice="pass",
+        dialect=DIALECT,
+    )
 
 
 def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""A request that came in a vendor's own words: whose voice is heard, and who gets to see which word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from steadyvoice import AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone
+from steadyvoice.providers.provider import Provider
+from steadyvoice.service.casting import Part, Speaker, cast
+from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.wishes import check_wishes, wishes_of
+from steadyvoice.speech.errors import TTSVoiceUnknownError
+from steadyvoice.speech.request import VoiceSubstitution
+from steadyvoice.wire import elevenlabs, openai
+from tests.service.conftest import MakeService
+
+GEORGE, BRIAN = "JBFqnCBsd6RMkjVDRZzb", "nPczCjzI2devNBz1zQrb"
+AT_OPENAIS = openai.request_from(openai.SpeechCall("Hi", "tts-1", "nova", "pcm", settings={"instructions": "x"}))
+AT_ELEVENLABS = elevenlabs.request_from(elevenlabs.SpeechCall("Hi", settings={"brand": "new"}), BRIAN)
+
+
+def ours(**voices: str) -> ElevenLabs:
+    return ElevenLabs("sk_test", voices=voices)
+
+
+def theirs(**voices: str) -> OpenAICompatible:
+    return OpenAICompatible("sk_test", voices=voices)
+
+
+def parts(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[Part]:
+    speakers = [Speaker(provider, TTSErrorHandler(provider.name)) for provider in providers]
+    return cast(request, speakers, substitution)[0]
+
+
+def voices(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[str]:
+    return [part.voice for part in parts(request, *providers, substitution=substitution)]
+
+
+def test_the_order_of_the_providers_stands_for_voices_that_nobody_here_has_a_name_for() -> None:
+    """Every client of such a door must name some voice: that is no reason to pass over the first provider."""
+    assert voices(AT_OPENAIS, ours(), theirs(), Tone()) == [f"elevenlabs/{GEORGE}", "openai/nova", "tone/tone"]
+    assert voices(AT_ELEVENLABS, theirs(), ours()) == ["openai/alloy", f"elevenlabs/{BRIAN}"]
+
+
+def test_who_has_a_name_for_the_voice_speaks_first() -> None:
+    assert voices(AT_OPENAIS, theirs(), ours(nova=BRIAN)) == [f"elevenlabs/{BRIAN}", "openai/nova"]
+    assert voices(AT_OPENAIS, ours(), theirs(nova="shimmer")) == ["openai/shimmer", f"elevenlabs/{GEORGE}"]
+
+
+def test_never_another_voice_means_the_one_that_was_named_as_long_as_anybody_has_it() -> None:
+    assert voices(AT_OPENAIS, ours(), theirs(), Tone(), substitution="never") == ["openai/nova"]
+    assert voices(AT_OPENAIS, ours(), Tone(), substitution="never") == [f"elevenlabs/{GEORGE}"]
+    assert voices(AT_OPENAIS, theirs(), ours(nova=BRIAN), substitution="never") == [f"elevenlabs/{BRIAN}"]
+
+
+def test_a_vendors_voice_is_spoken_by_whoever_is_there() -> None:
+    assert voices(AT_ELEVENLABS, Tone()) == ["tone/tone"]
+    with pytest.raises(TTSVoiceUnknownError):
+        parts(replace(AT_ELEVENLABS, foreign_voice="refuse"), Tone())
+
+
+async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_service: MakeService) -> None:
+    pcm = AudioFormat.parse("pcm_8000")
+    asked = replace(AT_ELEVENLABS, format=pcm, language="de", seed=5, previous_text="So.", next_text="Then.", speed=1.1)
+    wishes = wishes_of(asked)
+    check_wishes(wishes)
+    assert SpeechRequest(asked.text, **wishes) == asked  # type: ignore[misc, arg-type]
+
+    heard: list[SpeechRequest] = []
+
+    class Listening(Tone):
+        def offer(self, request: SpeechRequest) -> Any:
+            heard.append(request)
+            return super().offer(request)
+
+    await make_service(Listening()).synthesize(asked.text, **wishes)
+    assert (heard[0].voice, heard[0].dialect, heard[0].options) == (BRIAN, "elevenlabs", {"brand": "new"})
