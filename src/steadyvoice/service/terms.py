@@ -21,3 +21,18 @@ class Terms:
     max_attempts: int
     deadline: float | None = None
     hold: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether somebody goes on where a voice breaks off."""
+        return self.on_midstream == "resume"
+
+    @property
+    def own_deadline(self) -> bool:
+        """Whether the caller gives less time than the configuration allows."""
+        return self.deadline is not None and self.deadline < self.timeouts.total_timeout
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return min(self.timeouts.total_timeout, self.deadline or self.timeouts.total_timeout)

@@ -1,0 +1,98 @@
+"""Keeps the account of one utterance while it is spoken: how far it has come, who said what, what each attempt cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from steadyvoice.service.attempt import Call
+from steadyvoice.service.bills import FREE, Bill, bill_of
+from steadyvoice.service.casting import Part
+from steadyvoice.service.delivery import Delivery, Said
+from steadyvoice.service.spoken import Attempt, Spoken
+from steadyvoice.service.terms import Terms
+from steadyvoice.speech.errors import TTSCancelledError, TTSError
+
+
+class Books:
+    """Of a text and its terms. `wall` is the time of day, in seconds since 1970."""
+
+    def __init__(self, text: str, terms: Terms, first_choice: str, *, wall: Callable[[], float]) -> None:
+        self.spoken = Spoken(first_choice)
+        self.begin = 0  # of what is still to be said
+        self._text, self._terms, self._wall = text, terms, wall
+        self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
+
+    @property
+    def rest(self) -> str:
+        """What is still to be said."""
+        return self._text[self.begin :]
+
+    @property
+    def last_provider(self) -> str | None:
+        """Who spoke last."""
+        return self.spoken.spans[-1].provider if self.spoken.spans else None
+
+    def ids(self, provider: str) -> Sequence[str]:
+        """This provider's own, of the requests that said what comes just before."""
+        return self._ids if self.last_provider == provider else ()
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return datetime.fromtimestamp(self._wall(), UTC)
+
+    def refused(self, part: Part, error: TTSError) -> None:
+        """Nothing was sent to this one, because of its circuit or a hold."""
+        self._note(part, Attempt(part.name, self.begin, len(self._text), self.now(), error=error, refused=True))
+
+    def asked(self, part: Part, call: Call, delivery: Delivery, at: datetime, error: TTSError | None) -> None:
+        """A call is over. `error` is what ended it early."""
+        attempt = Attempt(
+            provider=part.name,
+            begin=self.begin,
+            end=self.begin + len(call.request.text),
+            at=at,
+            waited=call.waited,
+            first_audio=call.first_audio,
+            held_back=0.0 if self._terms.hold else delivery.held_back,
+            audio=call.seconds,
+            error=error,
+            refused=not call.sent,
+            request_id=call.accepted.request_id or (error.request_id if error else None),
+            characters_billed=call.accepted.characters_billed,
+            bill=self._bill(part, call, delivery, error),
+        )
+        self._note(part, attempt)
+
+    def said(self, provider: str | None, said: Said) -> None:
+        """So much was said by this one, or nobody, and lies behind us."""
+        end = self.begin + said.characters
+        self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift)
+        self.begin = end
+
+    def spoke(self, provider: str, said: Said, request_id: str | None) -> None:
+        """A piece was said to its end."""
+        if self.last_provider != provider:
+            self._ids.clear()
+        if request_id:
+            self._ids.append(request_id)
+        self.said(provider, said)
+
+    def broke_off(self, provider: str, said: Said) -> None:
+        """Of a piece only so much was said, so that its request is no context for what follows."""
+        self._ids.clear()
+        self.said(provider, said)
+
+    def _note(self, part: Part, attempt: Attempt) -> None:
+        part.speaker.handler.bills.add(attempt.bill, attempt.error)
+        self.spoken.attempts.append(attempt)
+
+    def _bill(self, part: Part, call: Call, delivery: Delivery, error: TTSError | None) -> Bill:
+        if part.speaker.provider.local or not call.sent:
+            return FREE
+        characters = len(call.request.text)
+        heard = delivery.characters_heard if error else characters
+        if self._terms.on_midstream == "restart" and not isinstance(error, TTSCancelledError | None):
+            heard = 0  # what was heard of it is said once more
+        billed = call.accepted.characters_billed
+        return bill_of(accepted=call.taken, billed=billed, characters=characters, heard=heard, error=error)
