@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from steadyvoice.providers.espeak import Espeak, installed
+from steadyvoice.providers.espeak_scripts import reads
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.speech.format import AudioFormat
 from tests.providers.speaking import asking, listen
@@ -64,6 +65,76 @@ def test_an_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice:
 )
 def test_the_default_voice_speaks_the_language_of_the_request(espeak: Espeak, language: str, voice: str) -> None:
     assert espeak.offer(asking("Hello", language=language)).voice == voice
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "voice"),
+    [
+        ("Сегодня идет дождь", None, "ru"),
+        ("Сегодня идет дождь", "bg", "bg"),
+        ("Сегодня идет дождь", "en", "ru"),  # whoever says so always, whatever the text
+        ("今天下雨", None, "cmn"),
+        ("きょうはあめです", None, "ja"),
+        ("วันนี้ฝนตก", None, "th"),
+        ("आज बारिश", None, "en-us"),  # espeak itself lets its Hindi voice say it
+        ("Hello", "ja", "en-us"),
+        ("ᏣᎳᎩ", None, "en-us"),  # nobody can; the service sees that
+    ],
+)
+def test_the_default_voice_reads_the_text_if_one_can(
+    espeak: Espeak, text: str, language: str | None, voice: str
+) -> None:
+    assert espeak.offer(asking(text, language=language)).voice == voice
+
+
+SAMPLES = {
+    "Arabic": "اليوم تمطر ونحن نمشي",
+    "Armenian": "Այսօր անձրևում է և",
+    "Bengali": "আজ বৃষ্টি হচ্ছে আর",
+    "Cyrillic": "Сегодня идет дождь и мы",
+    "Devanagari": "आज बारिश हो रही है",
+    "Ethiopic": "ዛሬ እየዘነበ ነው",
+    "Georgian": "დღეს წვიმს და ჩვენ",
+    "Greek": "Σήμερα βρέχει και εμείς",
+    "Gujarati": "આજે વરસાદ પડી રહ્યો",
+    "Gurmukhi": "ਅੱਜ ਮੀਂਹ ਪੈ ਰਿਹਾ",
+    "Hangul": "오늘은 비가 와요",
+    "Hebrew": "היום יורד גשם ואנחנו",
+    "Hiragana": "きょうはあめです",
+    "Kannada": "ಇಂದು ಮಳೆ ಬರುತ್ತಿದೆ",
+    "Khmer": "ថ្ងៃនេះភ្លៀង",
+    "Lao": "ມື້ນີ້ຝົນຕົກ",
+    "Latin": "This is a sentence",
+    "Malayalam": "ഇന്ന് മഴ പെയ്യുന്നു",
+    "Myanmar": "ဒီနေ့မိုးရွာနေတယ်",
+    "Oriya": "ଆଜି ବର୍ଷା ହେଉଛି",
+    "Sinhala": "අද වැස්ස වැටෙනවා",
+    "Tamil": "இன்று மழை பெய்கிறது",
+    "Telugu": "ఈరోజు వర్షం పడుతోంది",
+    "Thai": "วันนี้ฝนตกและเรา",
+}
+READ = 0.16  # seconds a letter; a name such as "Chinese letter" takes much longer
+
+
+async def test_it_reads_what_it_says_it_reads() -> None:
+    voices = ("am", "ar", "de", "el", "en-us", "he", "ja", "ka", "ky", "my", "sr", "te", "th")
+    espeak = Espeak(voices={voice: voice for voice in voices})
+    pairs = [(voice, script) for voice in voices for script in SAMPLES]
+    heard = await asyncio.gather(*(listen(espeak, SAMPLES[script], voice=voice) for voice, script in pairs))
+    await espeak.aclose()
+
+    really = {pair for pair, one in zip(pairs, heard, strict=True) if one.seconds / len(SAMPLES[pair[1]]) < READ}
+    assert {pair for pair in pairs if pair[1] in (reads(pair[0]) or ())} == really
+
+
+async def test_it_reads_chinese_and_its_japanese_voice_does_not() -> None:
+    espeak = Espeak(voices={"cmn": "cmn", "ja": "ja"})
+    read, spelt = [await listen(espeak, "今天下雨我们回家", voice=voice) for voice in ("cmn", "ja")]
+    await espeak.aclose()
+
+    assert spelt.seconds > 2 * read.seconds
+    assert "Han" in (reads("cmn") or ())
+    assert "Han" not in (reads("ja") or ())
 
 
 def test_the_timbre_stays_when_the_language_changes() -> None:

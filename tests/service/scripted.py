@@ -64,6 +64,7 @@ class Scripted:
     asked: list[SpeechRequest] = field(default_factory=list)
     cut_short: int = 0
     closed: int = 0
+    scripts: frozenset[str] | None = None
     refuse: Callable[[SpeechRequest], TTSError] | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class Scripted:
             voice=f"{self.name}-voice",
             max_characters=self.max_characters,
             knows_voice=request.voice in self.voices,
+            scripts=self.scripts,
         )
 
     async def speak(

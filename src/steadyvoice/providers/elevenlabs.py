@@ -90,11 +90,13 @@ class ElevenLabs:
         asked = request.format
         native = asked.name in Form.STREAM.formats
         model = request.model if request.model and request.model in MODELS else self.model
+        facts = model_facts(model)
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
             voice=voice,
             model=model,
-            max_characters=model_facts(model).max_characters,
+            max_characters=facts.max_characters,
+            scripts=facts.scripts,
             knows_voice=knows_voice,
             source=self.base_url,
             timed=self._knows_times and (self._timestamps or request.times),

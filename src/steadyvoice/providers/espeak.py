@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from steadyvoice.providers.espeak_process import EspeakProcess, Passage, start, worker_command
+from steadyvoice.providers.espeak_scripts import reads
 from steadyvoice.providers.espeak_times import chunks
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.providers.espeak_worker import SAMPLE_RATE
@@ -14,6 +15,7 @@ from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.speech.scripts import scripts_in, unreadable, usual_language
 from steadyvoice.speech.text import first_piece
 
 _CHARACTERS_A_TURN = 500  # half a minute of speech, computed in some 25 ms
@@ -24,7 +26,8 @@ class Espeak:
 
     Needs the extra `steadyvoice[local]` (GPL-3.0-or-later, therefore never loaded into this process), or `files` of
     an eSpeak NG installed otherwise. `voices` gives espeak's voices (`en-us`, `de`, `fr+f3`) names of your own;
-    "default" speaks when nobody asks for another, in the request's language if there is a voice for it. The pace is
+    "default" speaks when nobody asks for another, in the request's language if there is a voice for it, or in one that
+    reads the text's letters if it does not. The pace is
     in words a minute, 80 to 450, and `pitch` goes from 0 to 99, 50 being usual; a request's speed multiplies the
     pace, but nothing is spoken slower than 80. Model, seed and options mean nothing to it.
 
@@ -65,7 +68,7 @@ class Espeak:
 
         A name that the map does not know, passed on as it is, may still be one of espeak's own.
         """
-        asked, default = request.voice, self._default_voice(request.language)
+        asked, default = request.voice, self._default_voice(request)
         if asked == DEFAULT_VOICE:
             return _offer(default)
         if asked in self._voices:
@@ -96,9 +99,12 @@ class Espeak:
         process, self._process = self._process, self._new_process()
         await process.aclose()
 
-    def _default_voice(self, language: str | None) -> str:
-        default = self._voices[DEFAULT_VOICE]
-        return self._known.for_language(language, otherwise=default) if language else default
+    def _default_voice(self, request: SpeechRequest) -> str:
+        """In the request's language, unless that voice cannot read the text and another can."""
+        default, found = self._voices[DEFAULT_VOICE], scripts_in(request.text)
+        languages = [request.language, None, *map(usual_language, found)]
+        voices = [self._known.for_language(each, otherwise=default) if each else default for each in languages]
+        return next((voice for voice in voices if not unreadable(found, reads(voice))), voices[0])
 
     def _new_process(self) -> EspeakProcess:
         return EspeakProcess(partial(start, worker_command(self._files)), name=self.name)
@@ -120,7 +126,8 @@ def _turns(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _offer(voice: str, *, knows_voice: bool = True) -> Offer:
-    return Offer(AudioFormat(Codec.PCM, SAMPLE_RATE), voice, knows_voice=knows_voice, timed=True)
+    form = AudioFormat(Codec.PCM, SAMPLE_RATE)
+    return Offer(form, voice, knows_voice=knows_voice, timed=True, scripts=reads(voice))
 
 
 def _present(files: EspeakFiles | None, name: str) -> EspeakFiles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from steadyvoice.providers.provider import Accepted, Audio, Credential, Offer
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.scripts import scripts_of
 from steadyvoice.wire.complaint import header, one_line
 from steadyvoice.wire.openai import BASE_URL, DIALECT, MAX_CHARACTERS, MODELS, RESPONSE_FORMATS, SPEECH_PATH, call_for
 from steadyvoice.wire.openai_errors import parse_error
@@ -36,8 +37,9 @@ class OpenAICompatible:
 
     Without `api_key`, OPENAI_API_KEY of the environment is taken; at a `base_url` other than OpenAI's there may be
     none. `base_url` may end in /v1 or not. `formats` says what the server really sends for each response_format,
-    such as {"pcm": "pcm_22050"}; formats not in it are converted from the best one that is. Language and speaking
-    instructions go into a request's options, where a server knows them.
+    such as {"pcm": "pcm_22050"}; formats not in it are converted from the best one that is. `languages` are those that
+    the model speaks, such as ["en", "ja"]: texts in letters of others go to another provider; without, it is tried.
+    Language and speaking instructions go into a request's options, where a server knows them.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -54,6 +56,7 @@ class OpenAICompatible:
         voices: Mapping[str, str] | None = None,
         formats: Mapping[str, str] | None = None,
         max_characters: int = MAX_CHARACTERS,
+        languages: Sequence[str] | None = None,
         proxy: str | None = None,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -69,6 +72,7 @@ class OpenAICompatible:
         self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
         genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if genuine else ())}
+        self._scripts = None if languages is None else scripts_of(_checked_languages(languages, name))
         self._wall_clock = wall_clock
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
@@ -87,6 +91,7 @@ class OpenAICompatible:
             voice=voice,
             model=model,
             max_characters=self.max_characters,
+            scripts=self._scripts,
             knows_voice=knows_voice,
             source=self.base_url,
         )
@@ -112,6 +117,12 @@ class OpenAICompatible:
 
     def __repr__(self) -> str:
         return f"OpenAICompatible(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def _checked_languages(languages: Sequence[str], provider: str) -> Sequence[str]:
+    if isinstance(languages, str) or not languages or not all(isinstance(tag, str) and tag for tag in languages):
+        raise TTSConfigurationError(f'{provider}.languages: must be tags such as ["en", "ja"], got {languages!r}')
+    return languages
 
 
 def _checked_formats(formats: Mapping[str, str], provider: str) -> dict[str, AudioFormat]:

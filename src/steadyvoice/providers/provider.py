@@ -24,6 +24,7 @@ class Offer:
     max_characters: int | None = None  # in one request; longer texts come in pieces
     knows_voice: bool = True  # False: another stands in, or the name is passed on as it is and may mean nothing
     timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
+    scripts: frozenset[str] | None = None  # that it reads, by their Unicode names; None: not known. None of them: tones
     source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
 
 

@@ -30,7 +30,8 @@ class Tone:
     def offer(self, request: SpeechRequest) -> Offer:
         """Take any voice, in bare samples at the asked rate."""
         knows = request.voice in (VOICE, DEFAULT_VOICE) or request.foreign_voice == "default"
-        return Offer(AudioFormat(Codec.PCM, request.format.sample_rate), VOICE, knows_voice=knows, timed=True)
+        form = AudioFormat(Codec.PCM, request.format.sample_rate)
+        return Offer(form, VOICE, knows_voice=knows, timed=True, scripts=frozenset())
 
     async def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float

@@ -12,10 +12,12 @@ from steadyvoice.speech.errors import (
     TTSError,
     TTSReadTimeoutError,
     TTSRequestError,
+    TTSUnsupportedScriptError,
     TTSVoiceUnknownError,
 )
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
+from steadyvoice.speech.scripts import scripts_in, unreadable
 from steadyvoice.speech.taxonomy import Billed
 from steadyvoice.speech.text import first_piece, first_sentences
 
@@ -33,7 +35,7 @@ class Speaker:
     handler: TTSErrorHandler
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Part:
     """A speaker in one utterance: what it offers, and how it has fared so far."""
 
@@ -51,6 +53,11 @@ class Part:
     def voice(self) -> str:
         """Whose voice this is, by provider."""
         return f"{self.name}/{self.offer.voice}"
+
+    @property
+    def reader(self) -> str:
+        """What decides which letters it reads: its model, or else its voice."""
+        return self.offer.model or self.offer.voice
 
     @property
     def timed(self) -> bool:
@@ -82,8 +89,9 @@ def cast(
     At a vendor's door every client names one of that vendor's voices. Who speaks when nobody here has such a name is up
     to the order of the providers; but where no other voice is wanted, who takes the vendor's own name comes first.
 
-    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice, and
-    the first provider's own TTSRequestError when none of them can speak it at all.
+    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice,
+    TTSUnsupportedScriptError when nobody reads the text's letters, and the first provider's own TTSRequestError when
+    none of them can speak it at all.
     """
     if not speakers:
         raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
@@ -107,7 +115,27 @@ def cast(
     if substitution == "never":
         parts.sort(key=lambda part: not (part.offer.knows_voice or part.offer.voice == request.voice))
         parts = [part for part in parts if _same_voice(part, parts[0])]
-    return parts, refusals
+    strangers = _strangers(request.text, parts)
+    return [part for part in parts if part.name not in strangers], [*refusals, *strangers.values()]
+
+
+def _strangers(text: str, parts: Sequence[Part]) -> dict[str, TTSError]:
+    """Who cannot read the text, by name, and why. Raises TTSUnsupportedScriptError when that is everybody.
+
+    Whoever says no words at all stands in for those who do when they fail; not for their reading.
+    """
+    found = scripts_in(text)
+    readers = [part for part in parts if part.offer.scripts != frozenset()]
+    lacking = {part: script for part in readers if (script := unreadable(found, part.offer.scripts))}
+    if readers and len(lacking) == len(readers):
+        told = ", ".join(f"{part.name} ({part.reader})" for part in readers)
+        raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and none of these reads it: {told}")
+    return {part.name: _cannot_read(part, script) for part, script in lacking.items()}
+
+
+def _cannot_read(part: Part, script: str) -> TTSError:
+    told = f"{part.reader} does not read {script}, in which the text is"
+    return TTSUnsupportedScriptError(told, provider=part.name)
 
 
 def next_piece(

@@ -5,7 +5,8 @@ Raise the leaves. A family raised as itself (`TTSTimeoutError("...")`) is taken 
 TTSError
 ├── TTSRequestError          the caller's to mend
 │   ├── TTSBadRequestError  TTSTextTooLongError  TTSUnsupportedFormatError
-│   ├── TTSVoiceUnknownError  TTSModelUnknownError  TTSDeadlineError  TTSCancelledError
+│   ├── TTSUnsupportedScriptError  TTSVoiceUnknownError  TTSModelUnknownError
+│   ├── TTSDeadlineError  TTSCancelledError
 │   └── TTSConfigurationError
 ├── TTSCredentialError       the account's
 │   ├── TTSInvalidKeyError  TTSQuotaExceededError
@@ -115,6 +116,12 @@ class TTSUnsupportedFormatError(TTSRequestError, ValueError):
     """Nobody here knows this audio format."""
 
     kind = Kind.UNSUPPORTED_FORMAT
+
+
+class TTSUnsupportedScriptError(TTSRequestError, ValueError):
+    """The text is in letters that the voice cannot read."""
+
+    kind = Kind.UNSUPPORTED_SCRIPT
 
 
 class TTSVoiceUnknownError(TTSRequestError):

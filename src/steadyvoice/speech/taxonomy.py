@@ -17,6 +17,7 @@ class Kind(Enum):
     BAD_REQUEST = "bad_request"
     TEXT_TOO_LONG = "text_too_long"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    UNSUPPORTED_SCRIPT = "unsupported_script"
     VOICE_UNKNOWN = "voice_unknown"
     PLAN_REQUIRED = "plan_required"
     MODEL_UNKNOWN = "model_unknown"
@@ -125,6 +126,7 @@ def _table() -> dict[Kind, Meaning]:
         k.BAD_REQUEST:         (caller,     no,    0.0, request, False, unbilled, None,         "correct the request"),
         k.TEXT_TOO_LONG:       (caller,     no,    0.0, request, True,  unbilled, None,         "split the text at sentences"),
         k.UNSUPPORTED_FORMAT:  (caller,     no,    0.0, request, True,  unbilled, None,         "ask for another audio format"),
+        k.UNSUPPORTED_SCRIPT:  (caller,     no,    0.0, request, True,  unbilled, None,         "name the `language`, choose a voice or model that reads it, or add a provider that does"),
         k.VOICE_UNKNOWN:       (caller,     no,    0.0, voice,   True,  unbilled, 10 * _MINUTE, "check the voice id in the provider's `voices`"),
         k.PLAN_REQUIRED:       (credential, no,    0.0, voice,   True,  unbilled, _HOUR,        "choose a voice or format that the plan includes, or upgrade the plan"),
         k.MODEL_UNKNOWN:       (caller,     no,    0.0, model,   True,  unbilled, _HOUR,        "set the provider's `model` to one it still serves"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steadyvoice.speech.scripts import scripts_of
 from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 
@@ -17,9 +18,24 @@ class Model:
     max_characters: int
     takes_context: bool = True  # previous_text and next_text; an error where it does not
     takes_language: bool = False  # language_code; an error where it does not
+    languages: tuple[str, ...] | None = None  # None: more than anybody has listed
+
+    @property
+    def scripts(self) -> frozenset[str] | None:
+        """Of its languages; None: any."""
+        return None if self.languages is None else scripts_of(self.languages)
 
 
-# Limits: https://elevenlabs.io/docs/overview/models. language_code: the v2.5 models only, as pipecat found.
+_ENGLISH = ("en",)
+_29 = (
+    *("en", "ja", "zh", "de", "hi", "fr", "ko", "pt", "it", "es", "id", "nl", "tr", "fil", "pl"),
+    *("sv", "bg", "ro", "ar", "cs", "el", "fi", "hr", "ms", "sk", "da", "ta", "uk", "ru"),
+)
+_32 = (*_29, "hu", "no", "vi")
+
+
+# Limits and languages: https://elevenlabs.io/docs/overview/models.
+# language_code: the v2.5 models only, as pipecat found.
 MODELS: Mapping[str, Model] = {
     model.model_id: model
     for model in (
@@ -27,11 +43,11 @@ MODELS: Mapping[str, Model] = {
         # Named by the SDK since 2.78, and documented nowhere yet: what they take is a guess, that they are like v3.
         Model("eleven_v4", 3_000, takes_context=False),
         Model("eleven_v4_turbo", 3_000, takes_context=False),
-        Model("eleven_multilingual_v2", 10_000),
-        Model("eleven_flash_v2", 30_000),
-        Model("eleven_turbo_v2", 30_000),
-        Model("eleven_flash_v2_5", 40_000, takes_language=True),
-        Model("eleven_turbo_v2_5", 40_000, takes_language=True),
+        Model("eleven_multilingual_v2", 10_000, languages=_29),
+        Model("eleven_flash_v2", 30_000, languages=_ENGLISH),
+        Model("eleven_turbo_v2", 30_000, languages=_ENGLISH),
+        Model("eleven_flash_v2_5", 40_000, takes_language=True, languages=_32),
+        Model("eleven_turbo_v2_5", 40_000, takes_language=True, languages=_32),
     )
 }
 
