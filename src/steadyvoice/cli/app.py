@@ -121,6 +121,44 @@ def demo(
 
 
 @app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="A configuration file, instead of the environment.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen: 127.0.0.1 unless said.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="8040 unless said; 0 takes any.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """The gateway: point a client's base_url here, and it keeps speaking.
+
+    It answers as ElevenLabs and as OpenAI do, and speaks through whoever
+    can. Without --config the providers are those whose keys are in the
+    environment, and a local voice; or those of the file that
+    STEADYVOICE_CONFIG names. It listens on this machine only, unless the
+    file says otherwise and names the keys of those who may call. Ctrl-C
+    ends it, when what is being spoken is over.
+
+      steadyvoice serve
+      steadyvoice serve --config steadyvoice.toml --port 8040
+
+    [bold]Point a client at it[/bold]:
+
+      ElevenLabs(base_url="http://127.0.0.1:8040", api_key="any")
+      OpenAI(base_url="http://127.0.0.1:8040/v1", api_key="any")
+    """
+    from steadyvoice.cli.complaint import reported
+
+    with reported(debug):
+        from steadyvoice.cli.serve import serve as run
+
+        raise typer.Exit(run(config, host, port))
+
+
+@app.command()
 def sim(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes any that is free.")] = 8041,
     script: Annotated[

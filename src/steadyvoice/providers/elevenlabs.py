@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
@@ -148,6 +149,10 @@ class ElevenLabs:
             return Credit(subscription.remaining, datetime.fromtimestamp(reset, UTC) if reset else None)
         except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
             raise TTSNotAudioError(f"{SUBSCRIPTION_PATH}: not as we know it: {error}", provider=self.name) from error
+
+    async def ask(self, target: str) -> Any:
+        """Ask something that is free, by its path and query: voices, models, the account. Raises TTSError."""
+        return await self._http.document(target, connection_timeout=_ASKED_WITHIN)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

@@ -36,6 +36,7 @@ Refusal = Callable[[int, Mapping[str, str], bytes], TTSError]
 """What an answer that is no audio means: status, headers and the beginning of the body, as an error."""
 
 ERROR_BODY_READ = 64 * 1024
+DOCUMENT_READ = 8 * 1024 * 1024  # an account may have hundreds of voices
 READ_BUFFER = 64 * 1024
 """Bytes. A slow listener stops the vendor's stream after about twice this, instead of filling memory."""
 
@@ -99,7 +100,7 @@ class HttpClient:
         """Ask for something in JSON. Raises TTSError. How long it may take is for whoever asks to say."""
         response = await self._answer("GET", path, None, None, connection_timeout)
         try:
-            body = await self._beginning(response)
+            body = await self._beginning(response, DOCUMENT_READ)
         finally:
             response.close()
         if not 200 <= response.status < 300:
@@ -179,18 +180,18 @@ class HttpClient:
             trace_configs=[watch],
         )
 
-    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
-        """As much of an error's body as comes soon: the status alone says enough to go on."""
+    async def _beginning(self, response: aiohttp.ClientResponse, most: int = ERROR_BODY_READ) -> bytes:
+        """As much of a body as comes soon. Of an error, the status alone says enough to go on."""
         import aiohttp
 
         body = b""
         try:
             async with asyncio.timeout(self._error_patience):
-                while len(body) < ERROR_BODY_READ and (data := await response.content.readany()):
+                while len(body) < most and (data := await response.content.readany()):
                     body += data
         except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
             pass
-        return body[:ERROR_BODY_READ]
+        return body[:most]
 
 
 class Reply:

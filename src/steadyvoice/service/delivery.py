@@ -115,6 +115,19 @@ class Delivery:
         return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
 
     @property
+    def times_so_far(self) -> tuple[float, Alignment]:
+        """When each character is heard of those that are wholly out, and how much later the piece's own time begins."""
+        match self.manner:
+            case Manner.WHOLE:
+                return 0.0, Alignment()
+            case Manner.BY_WORD:
+                mark = self._ledger.upto(0.0)
+            case Manner.AS_IT_COMES:
+                self._learn_times()
+                mark = self._ledger.upto(self._call.seconds)
+        return self._output.shift, self._ledger.times(mark.character)
+
+    @property
     def characters_heard(self) -> int:
         """How many characters were handed out when it ended early; without times, as many as the audio has room for."""
         match self.manner:

@@ -119,6 +119,11 @@ class AsyncTTSService:
         return self._speakers[name].handler
 
     @property
+    def providers(self) -> list[Provider]:
+        """Who speaks, in order of preference."""
+        return [speaker.provider for speaker in self._speakers.values()]
+
+    @property
     def circuits(self) -> dict[str, CircuitBreaker]:
         """Every circuit, by its provider's name."""
         return {name: speaker.handler.circuit for name, speaker in self._speakers.items()}
@@ -284,4 +289,5 @@ def _request(text: str, wishes: Wishes) -> SpeechRequest:
         options=wishes.get("options", {}),
         foreign_voice=wishes.get("foreign_voice", "refuse"),
         dialect=wishes.get("dialect"),
+        times=wishes.get("times", False),
     )

@@ -6,15 +6,16 @@ TOML in, checked whole: unknown keys and impossible values are refused with the 
 from __future__ import annotations
 
 import inspect
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model, model_validator
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
@@ -42,14 +43,48 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Secret = Annotated[str, Field(min_length=1, pattern=r"^[\x21-\x7e]+$")]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+
+
 class Server(Table):
-    """How the gateway listens."""
+    """How the gateway listens, whom it lets in, and how much it takes at once."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8040
-    api_keys: list[str] = []
-    admin_token: str | None = None
-    allowed_origins: list[str] = []
+    api_keys: Annotated[list[Secret], Field(repr=False)] = []
+    admin_token: Annotated[Secret | None, Field(repr=False)] = None
+    allowed_origins: list[str] = []  # of web pages that may call the speech doors
+    allowed_hosts: list[str] = []  # names by which it is known besides its addresses
+    max_body_bytes: Count = 1024 * 1024
+    max_text_characters: Count = 100_000
+    body_timeout: Seconds = 10.0
+    header_timeout: Seconds = 10.0
+    max_connections: Count = 8192
+    shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
+    state_file: str | None = None  # circuits survive a restart in it
+    access_log: StrictBool = True
+    log_texts: StrictBool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens to this machine only."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _keyed_when_open(self) -> Self:
+        if not self.is_local and not self.api_keys:
+            raise ValueError(
+                f"api_keys: are needed to listen on {self.host}, where others can reach it and would speak at your "
+                "expense; name some, or listen on 127.0.0.1"
+            )
+        return self
 
 
 class Fallback(Table):

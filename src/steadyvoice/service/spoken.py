@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -49,6 +49,22 @@ class Span:
 
 
 @dataclass(slots=True)
+class Now:
+    """Who is heard at this moment, from the first byte on, when no span tells yet."""
+
+    provider: str | None = None
+    request_id: str | None = None  # the vendor's own, of what was heard first
+    silent: bool = False  # nobody, since nobody could
+    times: Callable[[], tuple[float, Alignment]] | None = None  # of the piece at hand, and how much later they begin
+
+    def heard(self, provider: str, request_id: str | None = None) -> None:
+        """Some of this speaker's audio goes out."""
+        if self.provider is None:
+            self.request_id = request_id
+        self.provider = provider
+
+
+@dataclass(slots=True)
 class Spoken:
     """The account of one utterance, kept while it is spoken."""
 
@@ -57,6 +73,7 @@ class Spoken:
     spans: list[Span] = field(default_factory=list)
     alignments: list[tuple[float, Alignment]] = field(default_factory=list)
     error: Exception | None = None  # that ended it
+    now: Now = field(default_factory=lambda: Now())
     cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
 
     @property
@@ -67,7 +84,7 @@ class Spoken:
     @property
     def provider(self) -> str | None:
         """Who spoke, or spoke first."""
-        return next((span.provider for span in self.spans if span.provider), None)
+        return next((span.provider for span in self.spans if span.provider), self.now.provider)
 
     @property
     def outcome(self) -> Outcome:
@@ -78,7 +95,9 @@ class Spoken:
         if self.error:
             return "failed"
         speakers = {span.provider for span in self.spans}
-        if None in speakers:
+        if self.now.provider:
+            speakers.add(self.now.provider)
+        if self.now.silent or None in speakers:
             return "muted"
         if len(speakers) > 1:
             return "resumed"
@@ -90,6 +109,14 @@ class Spoken:
     def alignment(self) -> Alignment:
         """When each character is heard."""
         return Alignment.joined(self.alignments)
+
+    @property
+    def current(self) -> tuple[float, Alignment] | None:
+        """The same of the piece at hand, as far as it was handed out, and the second at which it begins."""
+        if self.now.times is None:
+            return None
+        shift, times = self.now.times()
+        return self.duration + shift, times
 
     @property
     def billed(self) -> float:
@@ -105,13 +132,13 @@ class Spoken:
         self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment, shift: float = 0.0
     ) -> None:
         """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
-        start = self.duration
+        start, self.now.times = self.duration, None
         self.alignments.append((start + shift, alignment))
         self.spans.append(Span(provider, begin, end, start, start + seconds))
 
     def overhear(self, other: Spoken) -> None:
         """Keep the same account from here on, but of what was heard only: the asking was the other's."""
-        self.spans, self.alignments, self.cached = other.spans, other.alignments, True
+        self.spans, self.alignments, self.now, self.cached = other.spans, other.alignments, other.now, True
 
 
 class Account:

@@ -56,7 +56,7 @@ class Utterance:
         tell_muted: Callable[[bool], None],
     ) -> None:
         # Times tell where to go on, and at the end that this was all of it.
-        request = replace(request, times=terms.on_midstream != "error")
+        request = replace(request, times=request.times or terms.on_midstream != "error")
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._tell_muted = clock, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
@@ -128,6 +128,7 @@ class Utterance:
                     if refusal:
                         raise refusal
                     self._tell_muted(True)
+                    self.spoken.now.silent = True
                     async for data in self._keep_silent():
                         yield data
         if last := await self._output.run(self._output.finish):
@@ -137,6 +138,7 @@ class Utterance:
         """Give out what this speaker has said of the whole before, from the start."""
         self._tell_muted(False)
         self.spoken.cached = True
+        self.spoken.now.heard(name)
         async for data in replay(self._output, recording.audio):
             yield data
         self._patience.delivered += recording.seconds
@@ -169,11 +171,12 @@ class Utterance:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
         asking = self._asker.asking(part, step)
         call, delivery, at = asking.call, asking.delivery, self._books.now()
+        self.spoken.now.times = lambda: delivery.times_so_far
         try:
             try:
                 async with aclosing(asking.chunks()) as chunks:
                     async for data in chunks:
-                        self._tell_muted(False)
+                        self._heard(part, call)
                         yield data
             except Exception as error:
                 failure: Exception | None = error
@@ -187,7 +190,7 @@ class Utterance:
         told = classified(failure, part.name) if failure else None
         self._books.asked(part, call, delivery, at, told)
         if rest:
-            self._tell_muted(False)
+            self._heard(part, call)
             yield rest
         part.learn(call.first_audio, failure, probed=step.first_audio is not None)
         if failure and told:
@@ -195,6 +198,11 @@ class Utterance:
             self._failed(part, failure, delivery)
         else:
             self._spoke(part, call, delivery.said)
+
+    def _heard(self, part: Part, call: Call) -> None:
+        """Somebody is heard, from now on if not before."""
+        self._tell_muted(False)
+        self.spoken.now.heard(part.name, call.accepted.request_id)
 
     def _owe(self, part: Part, call: Call, error: TTSError) -> None:
         """An account that two providers share would be charged for the same words once more by the other."""

@@ -32,6 +32,7 @@ class Wishes(TypedDict, total=False):
     options: Mapping[str, Any]  # a vendor's own fields, passed on as they are
     foreign_voice: ForeignVoice  # what becomes of a voice that a provider's map does not know; "refuse" unless said
     dialect: str | None  # whose words voice and options are: "elevenlabs", "openai"
+    times: bool  # each character's own are wanted, even where going on elsewhere does not need them
     deadline: float | None  # seconds for all of it, when shorter than `total_timeout`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution

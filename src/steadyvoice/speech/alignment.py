@@ -66,6 +66,10 @@ class Alignment:
             exact=all(piece.exact for _, piece in pieces if piece.characters),
         )
 
+    def since(self, count: int) -> Alignment:
+        """Leave out the first so many characters."""
+        return Alignment(self.characters[count:], self.starts[count:], self.ends[count:], self.exact)
+
     def words(self) -> list[Word]:
         """Split at white space. A word lasts from its first character's start to its last one's end."""
         blanks = [-1, *(i for i, character in enumerate(self.characters) if character.isspace())]

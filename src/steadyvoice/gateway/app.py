@@ -1,0 +1,41 @@
+"""The gateway put together: routes, rooms, and the front door around them. An ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.routing import Route, Router
+
+from steadyvoice.gateway.catalogue import Catalogue
+from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
+from steadyvoice.gateway.front import Front, NobodyHome
+from steadyvoice.gateway.house import House
+from steadyvoice.gateway.lists import list_routes
+from steadyvoice.gateway.openai import OpenAIDialect
+from steadyvoice.gateway.own import Health, Readiness
+from steadyvoice.gateway.speech import SpeechDoor
+from steadyvoice.wire import elevenlabs, openai
+from steadyvoice.wire.elevenlabs import Form
+
+
+def application(house: House) -> Front:
+    """Build the gateway. Whoever builds it opens the service before and closes it after."""
+    routes = [
+        *_speech_routes(house),
+        *list_routes(Catalogue(house)),
+        *_own_routes(house),
+    ]
+    return Front(house, Router(routes, redirect_slashes=False, default=NobodyHome()))
+
+
+def _speech_routes(house: House) -> list[Route]:
+    doors: dict[str, Any] = {openai.SPEECH_PATH: SpeechDoor(house, OpenAIDialect())}
+    for form in Form:
+        path = f"{elevenlabs.SPEECH_PATH}/{{voice_id}}{form.value}"
+        doors[path] = SpeechDoor(house, ElevenLabsDialect(form))
+    return [Route(path, door, methods=["POST"]) for path, door in doors.items()]
+
+
+def _own_routes(house: House) -> list[Route]:
+    doors: dict[str, Any] = {"/healthz": Health(), "/readyz": Readiness(house)}
+    return [Route(path, door, methods=["GET"]) for path, door in doors.items()]

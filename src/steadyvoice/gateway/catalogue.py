@@ -1,0 +1,103 @@
+"""What there is to choose from: voices, models, and what the account may still spend.
+
+The vendor is asked, which is free, as long as its circuit is closed, and what it said is kept for a while. When it
+cannot say, the answer is what is known here: a client that lists voices before it speaks must not fail on that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from steadyvoice.breaker import CircuitState
+from steadyvoice.gateway.house import House
+from steadyvoice.providers.elevenlabs import ElevenLabs
+from steadyvoice.providers.openai import OpenAICompatible
+from steadyvoice.providers.provider import Provider
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire import elevenlabs, openai
+from steadyvoice.wire.elevenlabs_account import Subscription, read_subscription
+from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts, models_body
+
+_FRESH = 60.0  # seconds for which an answer of the vendor's is as good as a new one
+_PATIENCE = 3.0  # seconds that a vendor is waited for, when there is an answer of our own
+_MOST_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    at: float
+    document: Any
+
+
+class Catalogue:
+    """Answers of the vendor's, kept; and our own in its stead."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._told: OrderedDict[str, _Told] = OrderedDict()
+
+    async def asked(self, path: str, query: dict[str, str]) -> Any | None:
+        """What ElevenLabs says to this, now or lately; None when it does not."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        kept = self._told.get(target)
+        if kept and self._house.clock() - kept.at < _FRESH:
+            return kept.document
+        for provider in self._healthy():
+            with contextlib.suppress(TTSError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    document = await provider.ask(target)
+                self._keep(target, document)
+                return document
+        return kept.document if kept else None
+
+    async def subscription(self) -> Subscription:
+        """The account's. Who has none with a vendor that meters is not limited."""
+        document = await self.asked(elevenlabs.SUBSCRIPTION_PATH, {})
+        try:
+            return read_subscription(document or {})
+        except ValueError:
+            return Subscription(0, 0, unlimited=True)
+
+    @property
+    def voices(self) -> dict[str, str]:
+        """Names and ids that are known here: the configured ones, and the vendor's stock if one is configured."""
+        named: dict[str, str] = {}
+        for provider in self._providers:
+            ours: Any = getattr(provider, "voices", {})
+            for name in ours:
+                named.setdefault(name, ours[name] if isinstance(ours[name], str) else name)
+        stock = VOICES if any(isinstance(each, ElevenLabs) for each in self._providers) else {}
+        return {**named, **{name: id for name, id in stock.items() if id not in named.values()}}
+
+    @property
+    def elevenlabs_models(self) -> list[dict[str, Any]]:
+        """The models that are known here, the configured ones first."""
+        ours = [each.model for each in self._providers if isinstance(each, ElevenLabs)]
+        return models_body([model_facts(name) for name in dict.fromkeys([*ours, *MODELS])])
+
+    @property
+    def openai_models(self) -> list[str]:
+        """The models that can be asked for at OpenAI's door. Any other name is taken for the provider's own."""
+        ours = [each.model for each in self._providers if isinstance(each, OpenAICompatible)]
+        return list(dict.fromkeys([*ours, *openai.MODELS]))
+
+    def _healthy(self) -> list[ElevenLabs]:
+        """Those whose circuit is closed: nobody is asked out of curiosity while it is in trouble."""
+        circuits = self._house.service.circuits
+        asked = [each for each in self._providers if isinstance(each, ElevenLabs)]
+        return [each for each in asked if circuits[each.name].state in (CircuitState.CLOSED, CircuitState.MONITORING)]
+
+    @property
+    def _providers(self) -> list[Provider]:
+        return self._house.service.providers
+
+    def _keep(self, target: str, document: Any) -> None:
+        self._told[target] = _Told(self._house.clock(), document)
+        self._told.move_to_end(target)
+        while len(self._told) > _MOST_KEPT:
+            self._told.popitem(last=False)

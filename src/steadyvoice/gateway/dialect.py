@@ -1,0 +1,45 @@
+"""What every dialect can do: read an order, and put an answer that is not audio in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.reply import Reply
+from steadyvoice.gateway.trouble import Trouble
+from steadyvoice.service.spoken import Account
+from steadyvoice.wire.issues import Issue
+
+
+class Words(Protocol):
+    """In which to turn somebody away."""
+
+    def denied(self, denial: Denial, request_id: str) -> Reply:
+        """Answer that the caller may not come in, or that nobody is at home at this path."""
+        ...
+
+
+class Dialect(Words, Protocol):
+    """One vendor's way of asking and answering."""
+
+    name: str
+
+    def order(
+        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
+    ) -> Order:
+        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+        ...
+
+    def audio_headers(self, account: Account) -> dict[str, str]:
+        """What goes before audio, besides its type: as much as is known by then."""
+        ...
+
+    def trouble(self, trouble: Trouble, request_id: str) -> Reply:
+        """Answer that it could not be spoken."""
+        ...
+
+    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+        """Answer that the request makes no sense."""
+        ...

@@ -1,0 +1,91 @@
+"""ElevenLabs' dialect: `POST /v1/text-to-speech/{voice_id}` and its three sisters, answered as the vendor does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.order import Order, Wrapping, own_wishes
+from steadyvoice.gateway.reply import Reply, json_reply
+from steadyvoice.gateway.trouble import Trouble, retry_after_header
+from steadyvoice.service.spoken import Account
+from steadyvoice.service.wishes import wishes_of
+from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.text import cleaned
+from steadyvoice.wire import elevenlabs
+from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
+
+
+class ElevenLabsDialect:
+    """Reads orders and writes refusals as ElevenLabs does."""
+
+    name = elevenlabs.DIALECT
+
+    def __init__(self, form: Form = Form.WHOLE) -> None:
+        self._form = form
+
+    def order(
+        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
+    ) -> Order:
+        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+        call = elevenlabs.read_call(query, body, self._form)
+        text = cleaned(call.text)
+        if not text.strip():
+            raise UnreadableRequestError([_blank(call.text)])
+        request = elevenlabs.request_from(replace(call, text=text), path["voice_id"])
+        wishes = wishes_of(request) | own_wishes(headers)
+        if self._form.timed:
+            wishes["times"] = True
+        wrapping = Wrapping.TIMED if self._form.timed else Wrapping.BARE
+        return Order(text, request.format, wishes, wrapping, whole=not self._form.streams)
+
+    def audio_headers(self, account: Account) -> dict[str, str]:
+        """The vendor's own id of the request, by which a client asks for the same prosody in the next."""
+        told = account.spoken.now.request_id
+        return {"request-id": told} if told else {}
+
+    def trouble(self, trouble: Trouble, request_id: str) -> Reply:
+        """Answer in the vendor's own words, where it has one for this."""
+        code = (_CODES.get(trouble.kind) if trouble.kind else None) or trouble.code
+        param = {"voice": "voice_id", "model": "model_id"}.get(trouble.param or "", trouble.param)
+        return _complaint(trouble.status, code, trouble.message, request_id, param, trouble.retry_after)
+
+    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+        """Answer as FastAPI does."""
+        return json_reply(validation_body(issues), status=422, headers={"request-id": request_id})
+
+    def denied(self, denial: Denial, request_id: str) -> Reply:
+        """Answer who may not come in."""
+        return _complaint(denial.status, denial.code, denial.message, request_id)
+
+
+_CODES: Mapping[Kind, str] = {
+    Kind.BAD_REQUEST: "invalid_parameters",
+    Kind.TEXT_TOO_LONG: "max_character_limit_exceeded",
+    Kind.UNSUPPORTED_FORMAT: "invalid_output_format",
+    Kind.VOICE_UNKNOWN: "voice_not_found",
+    Kind.MODEL_UNKNOWN: "model_not_found",
+    Kind.CONCURRENCY: "too_many_concurrent_requests",
+    Kind.BUSY: "system_busy",
+}
+
+
+def _complaint(
+    status: int,
+    code: str,
+    message: str,
+    request_id: str,
+    param: str | None = None,
+    retry_after: float | None = None,
+) -> Reply:
+    body = error_body(code, message, request_id=request_id, param=param, status=status)
+    headers = {"request-id": request_id, **retry_after_header(retry_after)}
+    return json_reply(body, status=status, headers=headers)
+
+
+def _blank(text: str) -> Issue:
+    """A text of nothing that can be spoken."""
+    return Issue("string_too_short", ("body", "text"), "String should have at least 1 character", text)

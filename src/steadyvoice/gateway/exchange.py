@@ -1,0 +1,56 @@
+"""One request and its answer, as far as they have come: what is logged, counted and shown of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from steadyvoice.gateway.reply import Message, Scope, Send
+
+_SOUND_ID = re.compile(rb"[\x21-\x7e]{1,100}")
+
+
+class Exchange:
+    """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
+
+    __slots__ = ("_extra", "_send", "at", "bytes_sent", "complete", "headers", "request_id", "scope", "status")
+
+    def __init__(self, scope: Scope, send: Send, *, at: float) -> None:
+        self.scope, self.at = scope, at
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.request_id = _id_of(self.headers.get(b"x-request-id"))
+        self.status: int | None = None
+        self.bytes_sent = 0
+        self.complete = False  # the answer was sent to its end
+        self._send = send
+        self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Add these to the answer, whoever gives it."""
+        self._extra += [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._extra]
+        else:
+            self.bytes_sent += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+        await self._send(message)
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that a request belongs to."""
+    found: Any = scope["state"]["exchange"]
+    assert isinstance(found, Exchange)  # noqa: S101 - the front door has put it there
+    return found
+
+
+def _id_of(said: bytes | None) -> str:
+    """The caller's own, when it is fit for a log; else a new one."""
+    if said and _SOUND_ID.fullmatch(said):
+        return said.decode("ascii")
+    return secrets.token_hex(8)

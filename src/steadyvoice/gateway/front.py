@@ -1,0 +1,115 @@
+"""The front door: everybody is asked who they are, gets a number, and is shown to the right room."""
+
+from __future__ import annotations
+
+from starlette.routing import Router
+
+from steadyvoice.gateway.dialect import Words
+from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.guard import Denial, Head, Room, allowed_origin, denial
+from steadyvoice.gateway.house import House
+from steadyvoice.gateway.openai import OpenAIDialect
+from steadyvoice.gateway.own import OwnWords
+from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
+
+_PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+_SHOWN_TO_PAGES = "x-request-id, x-steadyvoice-outcome, x-steadyvoice-provider, request-id, retry-after"
+
+
+class Front:
+    """The ASGI application of a gateway, around its routes."""
+
+    def __init__(self, house: House, routes: Router) -> None:
+        self._house, self._routes = house, routes
+        self._rules = house.rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "websocket":  # there is none yet
+                await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
+            case "lifespan":
+                await _live(receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, send, at=self._house.clock())
+        scope.setdefault("state", {})["exchange"] = exchange
+        room = room_of(scope["path"])
+        client = scope.get("client")
+        head = Head(scope["method"], scope["scheme"], room, exchange.headers, client[0] if client else None)
+        if _is_preflight(head) and allowed_origin(head, self._rules):
+            await _preflight(exchange)(scope, receive, exchange.send)
+        elif refused := denial(head, self._rules):
+            words = words_for(scope["path"], exchange)
+            await words.denied(refused, exchange.request_id)(scope, receive, exchange.send)
+        else:
+            if origin := allowed_origin(head, self._rules):
+                exchange.add_headers(_cors(origin))
+            await self._routes(scope, receive, exchange.send)
+        for watcher in self._house.watchers:
+            watcher.answered(exchange)
+
+
+def room_of(path: str) -> Room:
+    """What a path leads to, whether or not anybody is at home there."""
+    if path.startswith("/admin"):
+        return Room.ADMIN
+    if path in _PUBLIC:
+        return Room.PUBLIC
+    return Room.SPEECH if path.startswith(("/v1/", "/v2/")) else Room.PAGE
+
+
+def words_for(path: str, exchange: Exchange) -> Words:
+    """In whose words to refuse: by the path, and where it is both vendors', by what the caller brings."""
+    if room_of(path) is not Room.SPEECH:
+        return OwnWords()
+    bearer = exchange.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
+    return OpenAIDialect() if path.startswith("/v1/audio/") or bearer else ElevenLabsDialect()
+
+
+class NobodyHome:
+    """Answers for a path that leads nowhere, in the words of whoever seems to be asked."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = scope["state"]["exchange"]
+        told = Denial(404, "not_found", f"nobody answers {scope['method']} {scope['path'][:200]} here")
+        await words_for(scope["path"], exchange).denied(told, exchange.request_id)(scope, receive, send)
+
+
+def _is_preflight(head: Head) -> bool:
+    return head.method == "OPTIONS" and b"access-control-request-method" in head.headers
+
+
+def _preflight(exchange: Exchange) -> Reply:
+    origin = exchange.headers[b"origin"].decode("latin-1")
+    wanted = exchange.headers.get(b"access-control-request-headers", b"").decode("latin-1")
+    return Reply(
+        204,
+        headers={
+            **_cors(origin),
+            "access-control-allow-methods": "GET, POST",
+            "access-control-allow-headers": wanted,
+            "access-control-max-age": "600",
+        },
+    )
+
+
+def _cors(origin: str) -> dict[str, str]:
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-expose-headers": _SHOWN_TO_PAGES,
+        "vary": "origin",
+    }
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """A server tells when it starts and stops; whoever made the gateway opens and closes what it needs."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

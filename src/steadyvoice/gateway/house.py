@@ -1,0 +1,62 @@
+"""What all the doors share: the service, the rules of the house, and whoever is told what happens."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.guard import Rules, normal_origins
+from steadyvoice.gateway.order import Order
+from steadyvoice.service.service import AsyncTTSService
+from steadyvoice.service.settings import Server
+from steadyvoice.service.spoken import Account
+
+log = logging.getLogger("steadyvoice.gateway")
+
+
+class Watcher(Protocol):
+    """Somebody who is told what became of every request: metrics, the log, the list of recent calls."""
+
+    def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
+        """An utterance is over, well or not."""
+        ...
+
+    def answered(self, exchange: Exchange) -> None:
+        """A request of any kind is over."""
+        ...
+
+
+@dataclass
+class House:
+    """One gateway's own. `clock` gives seconds that never go back."""
+
+    service: AsyncTTSService
+    server: Server = field(default_factory=Server)
+    clock: Callable[[], float] = time.monotonic
+    watchers: list[Watcher] = field(default_factory=list)
+    closing: bool = False  # nobody new is let in
+
+    def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
+        """Tell everybody that an utterance is over."""
+        for watcher in self.watchers:
+            watcher.spoken(exchange, door, order, account)
+
+    def broken(self, exchange: Exchange, error: Exception) -> None:
+        """Something of ours went wrong: the log gets all of it, the caller only that it did."""
+        log.error("request %s: %s", exchange.request_id, error, exc_info=error)
+
+    @property
+    def rules(self) -> Rules:
+        """Who may come in."""
+        server = self.server
+        return Rules(
+            api_keys=tuple(key.encode() for key in server.api_keys),
+            admin_token=server.admin_token.encode() if server.admin_token else None,
+            allowed_origins=normal_origins(server.allowed_origins),
+            allowed_hosts=frozenset(host.lower() for host in (*server.allowed_hosts, server.host)),
+            open_to_all=not server.is_local,
+        )

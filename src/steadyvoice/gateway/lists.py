@@ -1,0 +1,105 @@
+"""The vendors' doors at which nothing is spoken: voices, models, user, subscription."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from starlette.routing import Route
+
+from steadyvoice.gateway.catalogue import Catalogue
+from steadyvoice.gateway.exchange import exchange_of
+from steadyvoice.gateway.front import words_for
+from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, query_of
+from steadyvoice.wire import elevenlabs, openai
+from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
+from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
+from steadyvoice.wire.elevenlabs_models import found_voices_body, read_voice_search, voice_body, voices_body
+from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.wire.openai_errors import error_body as openai_error
+
+Answer = Callable[[Catalogue, Scope], Awaitable[Reply]]
+
+
+def list_routes(catalogue: Catalogue) -> list[Route]:
+    """All of them."""
+    answers: dict[str, Answer] = {
+        elevenlabs.VOICES_PATH: _voices,
+        f"{elevenlabs.VOICES_PATH}/{{voice_id}}": _voice,
+        elevenlabs.VOICES_V2_PATH: _voices_found,
+        elevenlabs.MODELS_PATH: _models,
+        f"{openai.MODELS_PATH}/{{model}}": _model,
+        elevenlabs.USER_PATH: _user,
+        elevenlabs.SUBSCRIPTION_PATH: _subscription,
+    }
+    return [Route(path, _Door(catalogue, answer), methods=["GET"]) for path, answer in answers.items()]
+
+
+class _Door:
+    """An ASGI application around one of the answers below."""
+
+    def __init__(self, catalogue: Catalogue, answer: Answer) -> None:
+        self._catalogue, self._answer = catalogue, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            reply = await self._answer(self._catalogue, scope)
+        except UnreadableRequestError as error:
+            reply = json_reply(validation_body(error.issues), status=422)
+        exchange = exchange_of(scope)
+        await replace(reply, headers={"request-id": exchange.request_id, **reply.headers})(scope, receive, send)
+
+
+async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
+    told = await catalogue.asked(elevenlabs.VOICES_PATH, query_of(scope))
+    return json_reply(told or voices_body(catalogue.voices))
+
+
+async def _voice(catalogue: Catalogue, scope: Scope) -> Reply:
+    wanted = scope["path_params"]["voice_id"]
+    for name, id in catalogue.voices.items():
+        if wanted in (id, name):
+            return json_reply(voice_body(name, id))
+    told = f"A voice with voice_id {wanted} was not found."
+    return json_reply(error_body("voice_not_found", told, param="voice_id"), status=404)
+
+
+async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
+    query = query_of(scope)
+    wanted = read_voice_search(list(query.items()))
+    told = await catalogue.asked(elevenlabs.VOICES_V2_PATH, query)
+    return json_reply(told or found_voices_body(wanted, catalogue.voices))
+
+
+async def _models(catalogue: Catalogue, scope: Scope) -> Reply:
+    """One path, two vendors: who comes with a Bearer token means OpenAI's."""
+    if _brings_bearer(scope):
+        return json_reply(openai.models_body(catalogue.openai_models))
+    told = await catalogue.asked(elevenlabs.MODELS_PATH, {})
+    return json_reply(told or catalogue.elevenlabs_models)
+
+
+async def _model(catalogue: Catalogue, scope: Scope) -> Reply:
+    wanted = scope["path_params"]["model"]
+    if not _brings_bearer(scope):
+        exchange = exchange_of(scope)
+        return words_for(scope["path"], exchange).denied(Denial(404, "not_found", "Not Found"), exchange.request_id)
+    if wanted in catalogue.openai_models:
+        return json_reply(openai.model_body(wanted))
+    told = f"The model `{wanted}` does not exist or you do not have access to it."
+    body = openai_error(told, type="invalid_request_error", code="model_not_found", param="model")
+    return json_reply(body, status=404)
+
+
+async def _user(catalogue: Catalogue, scope: Scope) -> Reply:
+    """Nothing of whoever owns the account at the vendor: only what it may spend."""
+    return json_reply(user_body("steadyvoice", await catalogue.subscription()))
+
+
+async def _subscription(catalogue: Catalogue, scope: Scope) -> Reply:
+    return json_reply(subscription_body(await catalogue.subscription()))
+
+
+def _brings_bearer(scope: Scope) -> bool:
+    return exchange_of(scope).headers.get(b"authorization", b"").lower().startswith(b"bearer ")

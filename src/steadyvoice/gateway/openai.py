@@ -1,0 +1,73 @@
+"""OpenAI's dialect: `POST /v1/audio/speech`, answered as the vendor does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.order import Order, Wrapping, own_wishes
+from steadyvoice.gateway.reply import Reply, json_reply
+from steadyvoice.gateway.trouble import Trouble, retry_after_header
+from steadyvoice.service.spoken import Account
+from steadyvoice.service.wishes import wishes_of
+from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.text import cleaned
+from steadyvoice.wire import openai
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.openai_errors import error_body, validation_body
+
+
+class OpenAIDialect:
+    """Reads orders and writes refusals as OpenAI does."""
+
+    name = openai.DIALECT
+
+    def order(
+        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
+    ) -> Order:
+        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+        call = openai.read_call(body)
+        text = cleaned(call.text)
+        if not text.strip():
+            issue = Issue("string_too_short", ("body", "input"), "String should have at least 1 character", call.text)
+            raise UnreadableRequestError([issue])
+        request = openai.request_from(replace(call, text=text))
+        wishes = wishes_of(request) | own_wishes(headers)
+        return Order(text, request.format, wishes, Wrapping.EVENTS if call.sse else Wrapping.BARE)
+
+    def audio_headers(self, account: Account) -> dict[str, str]:
+        """Nothing that is not on every answer already."""
+        return {}
+
+    def trouble(self, trouble: Trouble, request_id: str) -> Reply:
+        """Answer in the vendor's own words, where it has one for this."""
+        code = (_CODES.get(trouble.kind) if trouble.kind else None) or trouble.code
+        status = 400 if trouble.kind is Kind.VOICE_UNKNOWN else trouble.status
+        param = "input" if trouble.param == "text" else trouble.param
+        body = error_body(trouble.message, type=_type(status), code=code, param=param)
+        return json_reply(body, status=status, headers=retry_after_header(trouble.retry_after))
+
+    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+        """Answer with the first thing that is wrong."""
+        return json_reply(validation_body(issues), status=400)
+
+    def denied(self, denial: Denial, request_id: str) -> Reply:
+        """Answer who may not come in."""
+        body = error_body(denial.message, type=_type(denial.status), code=denial.code)
+        return json_reply(body, status=denial.status)
+
+
+_CODES: Mapping[Kind, str] = {
+    Kind.TEXT_TOO_LONG: "string_above_max_length",
+    Kind.VOICE_UNKNOWN: "voice_not_found",
+    Kind.MODEL_UNKNOWN: "model_not_found",
+    Kind.BUSY: "rate_limit_exceeded",
+    Kind.CONCURRENCY: "rate_limit_exceeded",
+}
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "requests"
+    return "invalid_request_error" if status < 500 else "server_error"

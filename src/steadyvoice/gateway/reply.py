@@ -1,0 +1,96 @@
+"""A whole answer, and the parts of HTTP that every door needs: JSON, a query, a body with limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_MOST_PARAMETERS = 50
+
+
+class ClientGoneError(Exception):
+    """Whoever asked has hung up: there is nobody left to answer."""
+
+
+class TooMuchError(Exception):
+    """A body beyond its limit. It is not read to its end."""
+
+
+class TooSlowError(Exception):
+    """A body that did not come in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is there as a whole."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it: a reply is an ASGI application of its own."""
+        told = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(told)})
+        body = b"" if scope["method"] == "HEAD" else self.body
+        await send({"type": "http.response.body", "body": body})
+
+
+def json_reply(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """Answer with JSON."""
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Reply(status, data, headers=headers or {})
+
+
+def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them. What HTTP cannot carry becomes a question mark."""
+    return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """The query's parameters; of one that comes twice, the last. Raises ValueError for too many."""
+    raw = scope["query_string"].decode("latin-1")
+    return dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)) if raw else {}
+
+
+async def read_body(receive: Receive, *, most: int, within: float) -> bytes:
+    """Read a request's body of at most so many bytes, within so many seconds.
+
+    Raises TooMuchError, TooSlowError, ClientGoneError.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await _soon(receive, deadline - clock())
+        parts.append(_part(message, most - sum(map(len, parts))))
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _soon(receive: Receive, seconds: float) -> Message:
+    try:
+        async with asyncio.timeout(seconds):
+            return await receive()
+    except TimeoutError:
+        raise TooSlowError from None
+
+
+def _part(message: Message, most: int) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    data = message.get("body", b"")
+    if len(data) > most:
+        raise TooMuchError
+    return bytes(data)

@@ -1,0 +1,112 @@
+"""A speech door: an order in whichever dialect comes in, audio goes out. One caller, one utterance."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from steadyvoice.gateway.answering import gateway_headers, wrapped, wrapped_whole
+from steadyvoice.gateway.dialect import Dialect
+from steadyvoice.gateway.exchange import Exchange, exchange_of
+from steadyvoice.gateway.hangup import UntilHangup
+from steadyvoice.gateway.house import House
+from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.reply import (
+    ClientGoneError,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    TooMuchError,
+    TooSlowError,
+    query_of,
+    raw_headers,
+    read_body,
+)
+from steadyvoice.gateway.trouble import Trouble, trouble_of
+from steadyvoice.service.service import AsyncSpeechStream
+from steadyvoice.service.spoken import Account
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.issues import UnreadableRequestError
+
+
+class SpeechDoor:
+    """An ASGI application that speaks. After the first byte of audio there is no clean end but the true one."""
+
+    def __init__(self, house: House, dialect: Dialect) -> None:
+        self._house, self._dialect = house, dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        order: Order | None = None
+        try:
+            order = await self._order(scope, receive, exchange)
+            await self._speak(order, exchange, receive)
+        except ClientGoneError:
+            pass
+        except Exception as error:
+            if exchange.status is None:
+                await self._refusal(error, exchange)(scope, receive, exchange.send)
+            elif not isinstance(error, TTSError):
+                raise
+            # What has begun and cannot go on ends here, without its end: the server breaks the connection off.
+
+    async def _order(self, scope: Scope, receive: Receive, exchange: Exchange) -> Order:
+        limits = self._house.server
+        body = await read_body(receive, most=limits.max_body_bytes, within=limits.body_timeout)
+        order = self._dialect.order(scope["path_params"], query_of(scope), exchange.headers, body)
+        if len(order.text) > limits.max_text_characters:
+            raise TooMuchError
+        return order
+
+    async def _speak(self, order: Order, exchange: Exchange, receive: Receive) -> None:
+        stream = AsyncSpeechStream(self._house.service, order.text, order.wishes, hold=order.whole)
+        try:
+            async with UntilHangup(receive), stream:
+                if order.whole:
+                    last = wrapped_whole(b"".join([data async for data in stream]), stream, order)
+                    await self._begin(exchange, order, stream, length=len(last))
+                else:
+                    await self._stream(order, stream, exchange)
+                    last = b""
+            await exchange.send({"type": "http.response.body", "body": last})
+        finally:
+            self._house.spoken(exchange, self._dialect.name, order, stream)
+
+    async def _stream(self, order: Order, stream: AsyncSpeechStream, exchange: Exchange) -> None:
+        async with aclosing(wrapped(stream, order)) as chunks:
+            async for data in chunks:
+                if exchange.status is None:
+                    await self._begin(exchange, order, stream)
+                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+        if exchange.status is None:  # there was nothing to be heard
+            await self._begin(exchange, order, stream)
+
+    async def _begin(self, exchange: Exchange, order: Order, account: Account, *, length: int | None = None) -> None:
+        headers = {
+            "content-type": order.content_type,
+            **gateway_headers(account),
+            **self._dialect.audio_headers(account),
+            **({} if length is None else {"content-length": str(length)}),
+        }
+        await exchange.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
+
+    def _refusal(self, error: Exception, exchange: Exchange) -> Reply:
+        id = exchange.request_id
+        limits = self._house.server
+        match error:
+            case UnreadableRequestError():
+                return self._dialect.unreadable(error.issues, id)
+            case TooMuchError():
+                told = (
+                    f"at most {limits.max_text_characters} characters of text are taken at once, in at most "
+                    f"{limits.max_body_bytes} bytes; split the text at sentences"
+                )
+                return self._dialect.trouble(Trouble(413, "text_too_long", told, param="text"), id)
+            case TooSlowError():
+                told = f"the request did not come within {limits.body_timeout:g} s"
+                return self._dialect.trouble(Trouble(408, "request_timeout", told), id)
+            case TTSError():
+                return self._dialect.trouble(trouble_of(error), id)
+            case _:
+                self._house.broken(exchange, error)
+                return self._dialect.trouble(trouble_of(error), id)

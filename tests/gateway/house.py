@@ -1,0 +1,89 @@
+"""A gateway for a story: the simulator as its vendors, and a client at its doors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.service.spoken import Account
+from steadyvoice.simulator import Simulator
+
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+ELEVENLABS = f"/v1/text-to-speech/{GEORGE}"
+OPENAI = "/v1/audio/speech"
+TEXT = "Good morning, this is a test of many words."
+CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=30, success_threshold=2)
+
+
+class Witness:
+    """Sees every call that is over."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[tuple[Exchange, Account]] = asyncio.Queue()
+
+    def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
+        self.calls.put_nowait((exchange, account))
+
+    def answered(self, exchange: Exchange) -> None: ...
+
+
+@dataclass
+class Visit:
+    """All that a story needs."""
+
+    sim: Simulator
+    service: AsyncTTSService
+    gateway: Gateway
+    client: aiohttp.ClientSession
+    witness: Witness
+
+    async def next_call(self) -> tuple[Exchange, Account]:
+        """Wait until a call is over, on our side."""
+        return await self.witness.calls.get()
+
+    def post(self, path: str, document: Any, **options: Any) -> Any:
+        """Knock, with a document."""
+        return self.client.post(self.gateway.url + path, json=document, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        """Knock."""
+        return self.client.get(self.gateway.url + path, **options)
+
+
+@asynccontextmanager
+async def visiting(*others: Any, server: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Visit]:
+    """A gateway before two simulated vendors and a voice of its own. `settings` are the service's."""
+    settings = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), **settings}
+    async with Simulator(voice="tones") as sim:
+        providers = others or (
+            ElevenLabs("sk_test", base_url=sim.url),
+            OpenAICompatible("sk_test", base_url=f"{sim.url}/v1"),
+            Tone(),
+        )
+        async with (
+            AsyncTTSService(providers, **settings) as service,
+            Gateway(service, Server(**{"port": 0, **(server or {})})) as gateway,
+            aiohttp.ClientSession() as client,
+        ):
+            gateway.house.watchers.append(witness := Witness())
+            yield Visit(sim, service, gateway, client, witness)
+
+
+def spoken(text: str = TEXT, **fields: Any) -> dict[str, Any]:
+    """What an ElevenLabs client posts."""
+    return {"text": text, **fields}
+
+
+def asked(text: str = TEXT, **fields: Any) -> dict[str, Any]:
+    """What an OpenAI client posts."""
+    return {"input": text, "model": "tts-1", "voice": "alloy", **fields}

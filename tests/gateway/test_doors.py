@@ -1,0 +1,250 @@
+"""The vendors' doors: audio goes out in every form and format, and what cannot be is refused in the caller's words."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone
+from steadyvoice.audio.listening import words_in
+from steadyvoice.simulator import Fault, acts
+from steadyvoice.wire.openai import RESPONSE_FORMATS
+
+from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, asked, spoken, visiting
+
+WORDS = TEXT.split()
+
+
+async def test_an_elevenlabs_client_hears_elevenlabs() -> None:
+    async with visiting() as at:
+        for form in ("", "/stream"):
+            answer = await at.post(f"{ELEVENLABS}{form}?output_format=pcm_16000", spoken())
+            assert (answer.status, answer.content_type) == (200, "audio/pcm")
+            assert words_in(await answer.read(), "pcm_16000") == WORDS
+            assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+            assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+            assert answer.headers["request-id"] in {entry.request_id for entry in at.sim.ledger}
+            assert answer.headers["x-request-id"]
+        assert [entry.charged for entry in at.sim.ledger] == [len(TEXT), len(TEXT)]
+
+
+async def test_what_is_whole_tells_its_length_and_what_streams_does_not() -> None:
+    async with visiting() as at:
+        whole = await at.post(ELEVENLABS, spoken())
+        assert int(whole.headers["content-length"]) == len(await whole.read())
+        streamed = await at.post(f"{ELEVENLABS}/stream", spoken())
+        assert streamed.headers["transfer-encoding"] == "chunked"
+        assert await streamed.read()
+
+
+async def test_times_come_in_one_object_or_line_by_line() -> None:
+    async with visiting() as at:
+        whole = await at.post(f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000", spoken())
+        document = await whole.json()
+        assert words_in(base64.b64decode(document["audio_base64"]), "pcm_16000") == WORDS
+        assert "".join(document["alignment"]["characters"]) == TEXT
+
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", spoken())
+        lines = [json.loads(line) async for line in streamed.content]
+        audio = b"".join(base64.b64decode(line["audio_base64"]) for line in lines)
+        assert words_in(audio, "pcm_16000") == WORDS
+        told = [line["alignment"] for line in lines if line["alignment"]]
+        assert len(told) > 1, "not only at the end"
+        assert "".join("".join(each["characters"]) for each in told) == TEXT
+        starts = [start for each in told for start in each["character_start_times_seconds"]]
+        assert starts == sorted(starts)
+
+
+async def test_times_come_untouched_too() -> None:
+    async with visiting(on_midstream="error") as at:
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", spoken())
+        lines = [json.loads(line) async for line in streamed.content]
+        told = "".join("".join(line["alignment"]["characters"]) for line in lines if line["alignment"])
+        assert told == TEXT
+        assert [entry.endpoint for entry in at.sim.ledger] == ["text-to-speech/stream/with-timestamps"]
+
+
+@pytest.mark.parametrize("name", RESPONSE_FORMATS)
+async def test_an_openai_client_hears_openai_in_each_format(name: str) -> None:
+    async with visiting(OpenAICompatible("sk", base_url="http://127.0.0.1:9"), Tone()) as at:
+        answer = await at.post(OPENAI, asked(response_format=name))
+        audio = await answer.read()
+        assert answer.status == 200
+        assert answer.content_type == RESPONSE_FORMATS[name].mime_type
+        assert words_in(audio, RESPONSE_FORMATS[name]) == WORDS
+        assert answer.headers["x-steadyvoice-outcome"] == "substituted"
+
+
+async def test_an_openai_client_is_sent_events_when_it_asks_for_them() -> None:
+    async with visiting() as at:
+        answer = await at.post(OPENAI, asked(model="gpt-4o-mini-tts", response_format="pcm", stream_format="sse"))
+        assert answer.content_type == "text/event-stream"
+        events = [json.loads(line[6:]) async for line in answer.content if line.startswith(b"data: ")]
+        audio = b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "speech.audio.delta")
+        assert words_in(audio, "pcm_24000") == WORDS
+        assert events[-1]["type"] == "speech.audio.done"
+
+
+async def test_each_vendors_client_is_served_by_the_other() -> None:
+    async with visiting() as at:
+        answer = await at.post(OPENAI, asked(response_format="wav"))
+        assert words_in(await answer.read(), "wav_24000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", spoken())
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "openai"
+
+
+async def test_a_vendors_own_fields_reach_that_vendor_only() -> None:
+    async with visiting() as at:
+        document = spoken(voice_settings={"stability": 7}, some_new_field=True)
+        answer = await at.post(ELEVENLABS, document)
+        assert answer.status == 200, "the vendor refused its own field, and the next one never saw it"
+        assert answer.headers["x-steadyvoice-outcome"] == "substituted"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u0000\u0007"])
+async def test_an_empty_text_is_refused_in_the_dialect(text: str) -> None:
+    async with visiting() as at:
+        theirs = await at.post(ELEVENLABS, spoken(text))
+        assert theirs.status == 422
+        assert (await theirs.json())["detail"][0]["loc"] == ["body", "text"]
+        ours = await at.post(OPENAI, asked(text))
+        assert ours.status == 400
+        assert (await ours.json())["error"]["param"] == "input"
+        assert not at.sim.ledger.requests
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b"{" * 10_000, b'{"text": 7}', b"\xff\xfe"])
+async def test_nonsense_is_refused_in_the_dialect(body: bytes) -> None:
+    async with visiting() as at:
+        theirs = await at.client.post(at.gateway.url + ELEVENLABS, data=body)
+        assert theirs.status == 422
+        assert (await theirs.json())["detail"]
+        ours = await at.client.post(at.gateway.url + OPENAI, data=body)
+        assert ours.status == 400
+        assert (await ours.json())["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_provider_in_trouble_is_told_in_the_dialect_with_when_to_come_again() -> None:
+    async with visiting(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+        for _ in range(3):
+            answer = await at.post(ELEVENLABS, spoken())
+            assert answer.status in (502, 503)
+        detail = (await answer.json())["detail"]
+        assert answer.status == 503
+        assert detail["code"] == "circuit_open"
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        openais = await at.post(OPENAI, asked())
+        assert openais.status == 503
+        assert (await openais.json())["error"]["code"] == "circuit_open"
+
+
+async def test_when_nobody_can_speak_the_answer_is_silence_and_says_so() -> None:
+    async with visiting(ElevenLabs("sk", base_url="http://127.0.0.1:9")) as at:
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", spoken())
+        assert answer.status == 200
+        assert answer.headers["x-steadyvoice-outcome"] == "muted"
+        audio = await answer.read()
+        assert len(audio) > 16_000
+        assert not any(audio)
+
+
+async def test_a_stream_that_dies_goes_on_and_every_word_is_heard_once() -> None:
+    async with visiting() as at:
+        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+
+
+async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean_end() -> None:
+    async with visiting(on_midstream="error") as at:
+        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
+    patient = TimeoutConfig(read_timeout=60, total_timeout=60)
+    async with visiting(timeouts=patient) as at:
+        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
+        await answer.content.readany()
+        answer.close()
+        await at.sim.idle()  # the vendor was hung up on as well
+        exchange, account = await at.next_call()
+        assert not exchange.complete
+        assert account.spoken.error is None
+        totals = at.service.get_error_state()["totals"]
+        assert (totals["calls"], totals["failures"]) == (1, 0)
+
+
+async def test_a_call_may_bring_wishes_in_headers() -> None:
+    async with visiting() as at:
+        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
+        answer = await at.post(path, spoken(), headers={"x-steadyvoice-on-midstream": "error"})
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        for name in ("on-midstream", "voice-substitution", "deadline", "cache"):
+            wrong = await at.post(path, spoken(), headers={f"x-steadyvoice-{name}": "perhaps"})
+            assert wrong.status == 400
+            assert name in (await wrong.json())["detail"]["message"]
+
+
+async def test_a_text_beyond_the_limit_is_refused_before_anything_is_spent() -> None:
+    async with visiting(server={"max_text_characters": 10, "max_body_bytes": 1000}) as at:
+        for text in ("eleven char", "x" * 2000):
+            answer = await at.post(ELEVENLABS, spoken(text))
+            assert answer.status == 413
+            assert "10 characters" in (await answer.json())["detail"]["message"]
+        assert not at.sim.ledger.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/voices", "/v2/voices", "/v1/models", "/v1/user", "/v1/user/subscription"])
+async def test_lists_are_the_vendors_while_it_can_be_asked_and_ours_when_not(path: str) -> None:
+    async with visiting() as at:
+        told = await (await at.get(path)).json()
+        theirs = await (await at.client.get(at.sim.url + path, headers={"xi-api-key": "k"})).json()
+        assert _shape(told) == _shape(theirs)
+    async with visiting(ElevenLabs("sk", base_url="http://127.0.0.1:9", voices={"narrator": GEORGE})) as at:
+        answer = await at.get(path)
+        assert answer.status == 200
+        assert _shape(await answer.json()) == _shape(theirs)
+
+
+def _shape(document: Any) -> Any:
+    """The names of its fields."""
+    if isinstance(document, list):
+        return _shape(document[0])
+    if isinstance(document, dict):
+        return {name: _shape(value) if name in ("voices", "subscription") else None for name, value in document.items()}
+    return None
+
+
+async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:
+    async with visiting() as at:
+        bearer = {"Authorization": "Bearer k"}
+        models = await (await at.get("/v1/models", headers=bearer)).json()
+        assert models["object"] == "list"
+        assert "gpt-4o-mini-tts" in {model["id"] for model in models["data"]}
+        assert (await (await at.get("/v1/models/tts-1", headers=bearer)).json())["id"] == "tts-1"
+        unknown = await at.get("/v1/models/gpt-99", headers=bearer)
+        assert (unknown.status, (await unknown.json())["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_nobody_at_home_is_said_in_the_dialect() -> None:
+    async with visiting() as at:
+        assert "detail" in await (await at.get("/v1/nowhere")).json()
+        assert "error" in await (await at.get("/v1/audio/nowhere")).json()
+        for path, status in (("/admin/nowhere", 404), ("/nowhere", 404), (ELEVENLABS, 405)):
+            async with at.get(path) as answer:
+                assert answer.status == status
+                assert await answer.read()
