@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from steadyvoice.speech.format import AudioFormat
     from steadyvoice.speech.request import SpeechRequest
+    from steadyvoice.speech.voice import Voice
 
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitBreakerConfig", "CircuitOpenError", "CircuitState"),
@@ -66,6 +67,7 @@ _HOMES = {
     ),
     "speech.format": ("AudioFormat",),
     "speech.request": ("SpeechRequest",),
+    "speech.voice": ("Voice",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -104,6 +106,7 @@ __all__ = [
     "TTSStreamInterruptedError",
     "TimeoutConfig",
     "Tone",
+    "Voice",
     "__version__",
 ]
 

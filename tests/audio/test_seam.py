@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -43,9 +44,20 @@ def test_a_newcomer_is_made_as_loud_within_six_decibels(heard: float | None, new
 
 
 @given(sounds, st.floats(0.5, 2.0))
-def test_scaling_keeps_every_sample_within_its_bits(samples: array[int], factor: float) -> None:
-    expected = [min(max(round(sample * factor), -32768), 32767) for sample in samples]
-    assert list(seam.scaled(samples, factor)) == expected
+def test_scaling_multiplies_every_sample_that_there_is_room_for(samples: array[int], factor: float) -> None:
+    for sample, product in zip(samples, seam.scaled(samples, factor), strict=True):
+        if abs(sample * factor) <= 26_000 or factor <= 1:
+            assert product == pytest.approx(sample * factor, abs=0.5)
+
+
+@given(st.floats(0.5, 2.0))
+def test_what_becomes_too_loud_is_rounded_off_and_never_wraps_around(factor: float) -> None:
+    ramp = array("h", range(-32768, 32768, 7))
+    louder = seam.scaled(ramp, factor)
+    steps = [b - a for a, b in pairwise(louder)]
+    assert min(steps) >= 0, "what was louder still is"
+    assert max(steps) <= 7 * factor + 1
+    assert max(abs(b - a) for a, b in pairwise(steps)) <= 2, "without a corner, which one would hear as a crackle"
 
 
 @given(st.integers(100, 400), st.integers(100, 400))

@@ -346,7 +346,7 @@ async def test_the_data_may_lie_under_a_path_longer_than_the_library_can_hold(tm
     [
         ({"voices": {"narrator": "nobody"}}, "espeak.voices.narrator: espeak has no voice 'nobody'"),
         ({"voices": {"default": "en-us+nobody"}}, "espeak.voices.default: espeak has no voice"),
-        ({"voices": {"default": 3}}, "espeak.voices.default: espeak has no voice 3"),
+        ({"voices": {"default": 3}}, "espeak.voices.default: not a voice id: 3"),
         ({"words_per_minute": 20}, "espeak.words_per_minute: must be a whole number between 80 and 450, got 20"),
         ({"pitch": 100}, "espeak.pitch: must be a whole number between 0 and 99"),
         ({"pitch": "high"}, "espeak.pitch: must be a whole number"),

@@ -11,6 +11,7 @@ from steadyvoice.providers.espeak import Espeak, installed
 from steadyvoice.providers.espeak_scripts import reads
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.voice import Voice
 from tests.providers.speaking import asking, listen
 from tests.tools import require_tool
 
@@ -135,6 +136,53 @@ async def test_it_reads_chinese_and_its_japanese_voice_does_not() -> None:
     assert spelt.seconds > 2 * read.seconds
     assert "Han" in (reads("cmn") or ())
     assert "Han" not in (reads("ja") or ())
+
+
+@pytest.mark.parametrize(
+    ("like", "language", "voice"),
+    [
+        (Voice("x", "de", "female"), None, "de+f3"),
+        (Voice("x", "de-AT", "male"), None, "de"),
+        (Voice("x", gender="female"), None, "en-us+f3"),
+        (Voice("x", gender="neutral"), None, "en-us"),
+        (Voice("x", "en-GB", "female"), None, "en+f3"),
+        (Voice("x", "en", "female"), "fr", "fr+f3"),
+        (Voice("x", "tlh", "female"), None, "en-us+f3"),
+        (Voice("x"), None, "en-us"),
+        (Voice("x"), "de@@", "en-us"),
+    ],
+)
+def test_who_stands_in_speaks_the_language_and_as_a_man_or_a_woman(
+    like: Voice, language: str | None, voice: str
+) -> None:
+    offer = Espeak().offer(asking("Hello", voice="rachel", like=like, language=language))
+
+    assert (offer.voice, offer.knows_voice) == (voice, False)
+
+
+def test_a_voice_that_was_named_is_not_passed_over_for_one_that_is_as_good() -> None:
+    anna = {"id": "de+f4", "rate": 160, "loudness": -20}
+    espeak = Espeak(voices={"anna": anna, "again": "de+f1"}, words_per_minute=160)
+    like = Voice("x", "de", "female", 160, -17.0)
+
+    offer = espeak.offer(asking("Guten Tag", voice="rachel", like=like))
+    assert (offer.voice, offer.speed, round(offer.gain, 3)) == ("de+f4", None, 1.413)
+    assert offer.declared == Voice("de+f4", "de", "female", 160, -20)
+
+
+def test_it_knows_its_own_pace() -> None:
+    like = Voice("x", "en", "male", 150)
+
+    assert Espeak(words_per_minute=200).offer(asking("Hi", voice="rachel", like=like)).speed == 0.75
+    assert Espeak(words_per_minute=100).offer(asking("Hi", voice="rachel", like=like, speed=4.0)).speed == 4.0
+    assert Espeak().offer(asking("Hi", voice="rachel")).speed is None
+
+
+def test_a_variant_with_a_name_of_its_own_is_neither() -> None:
+    assert Espeak(voices={"a": "en-us+Alicia"}).voices["a"].gender is None
+    alicia = Espeak(voices={"default": "en-us+Alicia"})
+    assert alicia.offer(asking("Hi", voice="rachel", like=Voice("x", gender="male"))).voice == "en-us+Alicia"
+    assert Espeak(voices={"m": "de+m2"}).voices["m"].gender == "male"
 
 
 def test_the_timbre_stays_when_the_language_changes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import Alignment, AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone
+from steadyvoice import Alignment, AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone, Voice
 from steadyvoice.service.cache import CacheConfig, Recording, key_of
 
 VOICES = {"default": "JBFqnCBsd6RMkjVDRZzb", "also": "JBFqnCBsd6RMkjVDRZzb", "other": "nPczCjzI2devNBz1zQrb"}
@@ -71,6 +71,16 @@ def test_the_same_names_at_another_server_are_another_sound() -> None:
     assert key(provider=here) != key(provider=there)
     assert key(provider=elevenlabs(model="eleven_v3")) != key()
     assert key(provider=Tone()) != key(provider=Tone(name="other"))
+
+
+def test_a_voice_that_is_matched_to_another_is_another_sound() -> None:
+    asked = replace(REQUEST, voice="other", like=Voice("x", rate=150, loudness=-18.0))
+    plain = {"default": "d", "other": Voice("x")}
+    faster = {"default": "d", "other": Voice("x", rate=160)}
+    louder = {"default": "d", "other": Voice("x", loudness=-17.0)}
+    keys = {key(asked, elevenlabs(voices=voices)) for voices in (plain, faster, louder)}
+    assert len(keys) == 3
+    assert key(replace(asked, like=None), elevenlabs(voices=louder)) == key(asked, elevenlabs(voices=plain))
 
 
 def test_two_accounts_of_one_vendor_have_the_same_voices() -> None:

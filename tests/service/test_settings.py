@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice import CacheConfig, CircuitBreakerConfig, TTSConfigurationError, TTSService
+from steadyvoice import (
+    CacheConfig,
+    CircuitBreakerConfig,
+    OpenAICompatible,
+    TTSConfigurationError,
+    TTSService,
+    Voice,
+)
 from steadyvoice.service.settings import from_environment, parse_file, read_file
 
+NARRATOR = '[[providers]]\nkind = "openai"\nbase_url = "http://here"\nvoices = {{ narrator = {} }}'
 KEY = "sk-not-for-anyones-eyes"
 WHOLE = """
 [server]
@@ -78,6 +86,14 @@ def test_a_cache_is_where_a_table_says_and_nowhere_without_one(tmp_path: Path) -
         assert off.get_error_state()["cache"] is None
 
 
+def test_a_voice_is_an_id_or_a_table_that_describes_it(tmp_path: Path) -> None:
+    table = '{ id = "n", language = "en", gender = "female", rate = 150, loudness = -18.5 }'
+    for value, voice in (('"n"', Voice("n")), (table, Voice("n", "en", "female", 150, -18.5))):
+        provider = read_file(write(tmp_path, NARRATOR.format(value)), {})["providers"][0]
+        assert isinstance(provider, OpenAICompatible)
+        assert provider.voices == {"default": Voice("alloy"), "narrator": voice}
+
+
 @pytest.mark.parametrize(
     ("circuit", "expected"),
     [
@@ -118,6 +134,11 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "k"\nmodel = 3', "providers.0.model:"),
         ('[[providers]]\nkind = "tone"\n[providers.circuit]\nwindow_size = 0', "providers.0.circuit.window_size"),
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOWHERE"', "providers.0.api_key: .*NOWHERE is not set"),
+        ('[[providers]]\nkind = "openai"\nbase_url = "http://x"\nvoices = 3', "providers.0.voices: must be a table"),
+        (NARRATOR.format(5), "providers.0.voices.narrator: not a voice id: 5"),
+        (NARRATOR.format('{ language = "en" }'), "providers.0.voices.narrator.id: missing"),
+        (NARRATOR.format('{ id = "n", sex = "f" }'), "providers.0.voices.narrator.sex: unknown key"),
+        (NARRATOR.format('{ id = "n", rate = "150" }'), "providers.0.voices.narrator.rate: must be from 20 to 1000"),
         ("", "providers: at least one"),
         ("[[[", "not valid TOML"),
     ],

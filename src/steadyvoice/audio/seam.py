@@ -22,6 +22,8 @@ _QUIET = 0.1  # of it: no sound that anybody would miss, -20 dB
 _LAST = 0.01  # seconds at the end that tell whether something is cut off
 _RUN_UP = 0.02  # seconds before the first sound that belong to it
 _FADE = 0.015  # seconds of cross-fade
+_FULL = (1 << 15) - 1  # the highest amplitude
+_KNEE = 0.8 * _FULL  # -2 dBFS: what is made louder than that is rounded off
 MOST = 2.0
 """How much louder or softer a voice is made at most: 6 dB."""
 
@@ -54,7 +56,7 @@ def gain(heard: float | None, newcomer: float | None) -> float:
 
 
 def scaled(samples: array[int], factor: float) -> array[int]:
-    """Multiply, and stay within 16 bits."""
+    """Multiply, and stay within 16 bits: what becomes too loud is rounded off, for cut off it would crackle."""
     return samples if factor == 1.0 else array("h", map(_table(factor).__getitem__, samples))
 
 
@@ -115,14 +117,17 @@ def _energies(samples: array[int], width: int) -> list[float]:
     return [sum(map(mul, block, block)) / width for block in blocks]
 
 
-@lru_cache(maxsize=4)
-def _table(factor: float) -> list[int]:
+@lru_cache(maxsize=32)  # of 128 kB each: a declared voice has one factor, and what was measured at a seam another
+def _table(factor: float) -> array[int]:
     """Every sample's product; a negative one finds its own from the end, as Python counts."""
-    return [_product(i, factor) for i in range(1 << 15)] + [_product(i, factor) for i in range(-(1 << 15), 0)]
+    return array("h", (_product(i, factor) for i in (*range(1 << 15), *range(-(1 << 15), 0))))
 
 
 def _product(sample: int, factor: float) -> int:
-    return min(max(round(sample * factor), -(1 << 15)), (1 << 15) - 1)
+    loud = abs(sample * factor)
+    if factor > 1 and loud > _KNEE:
+        loud = _KNEE + (_FULL - _KNEE) * math.tanh((loud - _KNEE) / (_FULL - _KNEE))
+    return round(math.copysign(loud, sample))
 
 
 def _mixed(out: array[int], into: array[int]) -> array[int]:

@@ -70,7 +70,7 @@ class Catalogue:
         for provider in self._providers:
             ours: Any = getattr(provider, "voices", {})
             for name in ours:
-                named.setdefault(name, ours[name] if isinstance(ours[name], str) else name)
+                named.setdefault(name, ours[name].id if isinstance(provider, ElevenLabs) else name)
         stock = VOICES if any(isinstance(each, ElevenLabs) for each in self._providers) else {}
         return {**named, **{name: id for name, id in stock.items() if id not in named.values()}}
 

@@ -1,15 +1,13 @@
-"""What a vendor's provider is given, checked before anything is spent: key, address, voices."""
+"""What a vendor's provider is given, checked before anything is spent: key and addresses."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
-from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError
-from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.speech.errors import TTSConfigurationError
 
 
 def found_key(given: str | None, variable: str, *, provider: str) -> str | None:
@@ -60,30 +58,6 @@ def checked_proxy(proxy: str | None, *, provider: str) -> str | None:
     return proxy
 
 
-def checked_voices(voices: Mapping[str, str] | None, default: str, *, provider: str) -> dict[str, str]:
-    """The voices by the caller's names, with a `default` among them. Raises TTSConfigurationError."""
-    named = {DEFAULT_VOICE: default, **(voices or {})}
-    for name, voice in named.items():
-        if not _sound_voice(voice):
-            raise TTSConfigurationError(f"{provider}.voices.{name}: not a voice id: {voice!r}")
-    return named
-
-
-def chosen_voice(request: SpeechRequest, voices: Mapping[str, str], dialect: str, *, provider: str) -> tuple[str, bool]:
-    """The provider's own id for the voice asked for, and whether it is that voice or one that stands in for it.
-
-    A voice that is passed on in the vendor's own dialect is none that anybody here has a name for: as long as another
-    provider has, it is not the first choice. Raises TTSBadRequestError when it cannot be a voice at all.
-    """
-    if request.voice in voices:
-        return voices[request.voice], True
-    if request.foreign_voice == "pass" and request.dialect in (None, dialect):
-        if not _sound_voice(request.voice):
-            raise TTSBadRequestError(f"voice: not a voice id: {request.voice[:100]!r}", provider=provider)
-        return request.voice, request.dialect is None
-    return voices[DEFAULT_VOICE], request.foreign_voice == "default"
-
-
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -91,8 +65,3 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return there and parts.scheme in ("http", "https") and not re.search(r"[\s\x00-\x1f\x7f]", url)
-
-
-def _sound_voice(voice: object) -> bool:
-    """Dots alone would walk up the path of a URL, and control characters have no business in one."""
-    return isinstance(voice, str) and bool(re.fullmatch(r"[^\x00-\x1f\x7f]{1,200}", voice)) and voice.strip(". ") != ""

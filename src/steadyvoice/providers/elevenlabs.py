@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 from steadyvoice.providers.credentials import (
     checked_proxy,
     checked_url,
-    checked_voices,
-    chosen_voice,
     credential_id,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer
+from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -25,7 +24,9 @@ from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import (
     BASE_URL,
     DIALECT,
+    FASTEST,
     KEY_HEADER,
+    SLOWEST,
     SUBSCRIPTION_PATH,
     Form,
     call_for,
@@ -47,11 +48,11 @@ _ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
 class ElevenLabs:
     """Speaks with ElevenLabs' voices.
 
-    Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids;
-    its `default` is George unless it says otherwise. With `timestamps` the vendor always sends each character's times,
-    for exact captions, at the price of a third more bytes; without, it does when a request wants them. `base_url` may
-    be a residency host, such as https://api.eu.residency.elevenlabs.io. `proxy` is the URL of an HTTP proxy; the
-    environment's is not used.
+    Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids,
+    or to a `Voice` that tells more of them; its `default` is George unless it says otherwise. With `timestamps` the
+    vendor always sends each character's times, for exact captions, at the price of a third more bytes; without, it
+    does when a request wants them. `base_url` may be a residency host, such as https://api.eu.residency.elevenlabs.io.
+    `proxy` is the URL of an HTTP proxy; the environment's is not used.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -65,7 +66,7 @@ class ElevenLabs:
         name: str = "elevenlabs",
         base_url: str = BASE_URL,
         model: str = "eleven_flash_v2_5",
-        voices: Mapping[str, str] | None = None,
+        voices: VoiceMap | None = None,
         timestamps: bool = False,
         proxy: str | None = None,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -87,18 +88,22 @@ class ElevenLabs:
 
     def offer(self, request: SpeechRequest) -> Offer:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
-        voice, knows_voice = chosen_voice(request, self.voices, DIALECT, provider=self.name)
         asked = request.format
         native = asked.name in Form.STREAM.formats
         model = request.model if request.model and request.model in MODELS else self.model
         facts = model_facts(model)
+        speeds = (SLOWEST, FASTEST) if facts.takes_speed else None
+        choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
-            voice=voice,
+            voice=choice.voice.id,
             model=model,
             max_characters=facts.max_characters,
             scripts=facts.scripts,
-            knows_voice=knows_voice,
+            knows_voice=choice.known,
+            declared=choice.voice,
+            speed=choice.speed,
+            gain=choice.gain,
             source=self.base_url,
             timed=self._knows_times and (self._timestamps or request.times),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from typing import ClassVar
 
@@ -12,12 +12,17 @@ from steadyvoice.providers.espeak_times import chunks
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.providers.espeak_worker import SAMPLE_RATE
 from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.voices import VoiceMap, checked_voices, matched_gain, matched_speed, wanted
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.speech.scripts import scripts_in, unreadable, usual_language
 from steadyvoice.speech.text import first_piece
+from steadyvoice.speech.voice import Gender, Voice, is_language, most_like
 
+_SLOWEST, _FASTEST = 80, 450  # words a minute
+_VARIANTS = {"female": "+f3", "male": ""}
+_GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of f3 and the like; others have names
 _CHARACTERS_A_TURN = 500  # half a minute of speech, computed in some 25 ms
 
 
@@ -27,9 +32,10 @@ class Espeak:
     Needs the extra `steadyvoice[local]` (GPL-3.0-or-later, therefore never loaded into this process), or `files` of
     an eSpeak NG installed otherwise. `voices` gives espeak's voices (`en-us`, `de`, `fr+f3`) names of your own;
     "default" speaks when nobody asks for another, in the request's language if there is a voice for it, or in one that
-    reads the text's letters if it does not. The pace is
-    in words a minute, 80 to 450, and `pitch` goes from 0 to 99, 50 being usual; a request's speed multiplies the
-    pace, but nothing is spoken slower than 80. Model, seed and options mean nothing to it.
+    reads the text's letters if it does not. Who stands in for a voice that is declared to be a woman's or of another
+    language is one like it. The pace is in words a minute, 80 to 450, and `pitch` goes from 0 to 99, 50 being usual; a
+    request's speed multiplies the pace, but nothing is spoken slower than 80. Model, seed and options mean nothing to
+    it.
 
     One child serves all callers, a few sentences each in turn, so that no one waits for another's long text or
     slow connection. Text without anything to say, such as "...", becomes a few milliseconds of silence. Digits,
@@ -44,7 +50,7 @@ class Espeak:
         self,
         *,
         name: str = "espeak",
-        voices: Mapping[str, str] | None = None,
+        voices: VoiceMap | None = None,
         words_per_minute: int = 175,
         pitch: int = 50,
         files: EspeakFiles | None = None,
@@ -52,9 +58,11 @@ class Espeak:
         self.name = name
         self._files = _present(files or EspeakFiles.bundled(), name)
         self._known = EspeakVoices.read(self._files.data)
-        wanted = {DEFAULT_VOICE: "en-us", **(voices or {})}
-        self._voices = {own: _voice(self._known, voice, f"{name}.voices.{own}") for own, voice in wanted.items()}
-        self._pace = _within(80, words_per_minute, 450, f"{name}.words_per_minute")
+        self._pace = _within(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
+        self.voices = {
+            own: self._described(voice, f"{name}.voices.{own}")
+            for own, voice in checked_voices(voices, "en-us", provider=name).items()
+        }
         self._pitch = _within(0, pitch, 99, f"{name}.pitch")
         self._process = self._new_process()
 
@@ -68,14 +76,19 @@ class Espeak:
 
         A name that the map does not know, passed on as it is, may still be one of espeak's own.
         """
-        asked, default = request.voice, self._default_voice(request)
-        if asked == DEFAULT_VOICE:
-            return _offer(default)
-        if asked in self._voices:
-            return _offer(self._voices[asked])
-        if request.foreign_voice == "pass" and request.dialect is None and (own := self._known.find(asked)):
-            return _offer(own)
-        return _offer(default, knows_voice=request.foreign_voice == "default")
+        voice, known = self._who(request)
+        speeds = (_SLOWEST / self._pace, _FASTEST / self._pace)
+        return Offer(
+            AudioFormat(Codec.PCM, SAMPLE_RATE),
+            voice.id,
+            knows_voice=known,
+            declared=voice,
+            speed=matched_speed(voice, request, speeds),
+            gain=matched_gain(voice, request),
+            timbre=f"pitch {self._pitch}",
+            timed=True,
+            scripts=reads(voice.id),
+        )
 
     async def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
@@ -99,12 +112,42 @@ class Espeak:
         process, self._process = self._process, self._new_process()
         await process.aclose()
 
-    def _default_voice(self, request: SpeechRequest) -> str:
-        """In the request's language, unless that voice cannot read the text and another can."""
-        default, found = self._voices[DEFAULT_VOICE], scripts_in(request.text)
-        languages = [request.language, None, *map(usual_language, found)]
-        voices = [self._known.for_language(each, otherwise=default) if each else default for each in languages]
-        return next((voice for voice in voices if not unreadable(found, reads(voice))), voices[0])
+    def _who(self, request: SpeechRequest) -> tuple[Voice, bool]:
+        """Choose who speaks, and tell whether it is the voice asked for."""
+        asked = request.voice
+        if asked in self.voices and asked != DEFAULT_VOICE:
+            return self.voices[asked], True
+        if request.foreign_voice == "pass" and request.dialect is None and (own := self._known.find(asked)):
+            return self._described(Voice(own), "voice"), True
+        if asked == DEFAULT_VOICE or request.foreign_voice == "default":
+            return self._adapted(request.text, request.language), True
+        like = wanted(request)
+        candidates = [*self.voices.values(), self._adapted(request.text, like.language, like.gender)]
+        readers = [voice for voice in candidates if not unreadable(scripts_in(request.text), reads(voice.id))]
+        return most_like(like, readers or candidates), False
+
+    def _adapted(self, text: str, language: str | None, gender: Gender | None = None) -> Voice:
+        """The default voice in that language, unless that cannot read the text and another can, as a man or a woman."""
+        default, found = self.voices[DEFAULT_VOICE], scripts_in(text)
+        languages = [language, None, *map(usual_language, found)]
+        voices = [self._known.for_language(each, otherwise=default.id) if each else default.id for each in languages]
+        choices = list(zip(voices, languages, strict=True))
+        voice, spoken = next((each for each in choices if not unreadable(found, reads(each[0]))), choices[0])
+        spoken = spoken if voice != default.id and is_language(spoken) else None
+        if default.gender and gender in _VARIANTS and gender != default.gender:
+            voice = voice.partition("+")[0] + _VARIANTS[gender]
+        return default if voice == default.id else self._described(Voice(voice, spoken), "voice")
+
+    def _described(self, voice: Voice, path: str) -> Voice:
+        """Fill in what its name tells of a voice, and the pace that it is given. Raises TTSConfigurationError."""
+        found = self._known.find(voice.id)
+        if found is None:
+            raise TTSConfigurationError(
+                f"{path}: espeak has no voice {voice.id!r}; it has en-us, de, fr+f3 and the like"
+            )
+        language, _, variant = found.partition("+")
+        gender = voice.gender or _GENDERS.get(variant[:1] if variant[1:].isdigit() else variant)
+        return Voice(found, voice.language or language, gender, voice.rate or float(self._pace), voice.loudness)
 
     def _new_process(self) -> EspeakProcess:
         return EspeakProcess(partial(start, worker_command(self._files)), name=self.name)
@@ -125,24 +168,12 @@ def _turns(text: str) -> Iterator[tuple[str, bool]]:
         yield piece, begin >= len(text)
 
 
-def _offer(voice: str, *, knows_voice: bool = True) -> Offer:
-    form = AudioFormat(Codec.PCM, SAMPLE_RATE)
-    return Offer(form, voice, knows_voice=knows_voice, timed=True, scripts=reads(voice))
-
-
 def _present(files: EspeakFiles | None, name: str) -> EspeakFiles:
     if files is None:
         raise TTSConfigurationError(f'{name}: eSpeak NG is not installed: pip install "steadyvoice[local]"')
     if not (files.library.is_file() and (files.data / "voices").is_dir()):
         raise TTSConfigurationError(f"{name}.files: no eSpeak NG at {files.library} and {files.data}")
     return files
-
-
-def _voice(known: EspeakVoices, voice: str, path: str) -> str:
-    found = known.find(voice) if isinstance(voice, str) else None
-    if found is None:
-        raise TTSConfigurationError(f"{path}: espeak has no voice {voice!r}; it has en-us, de, fr+f3 and the like")
-    return found
 
 
 def _within(lowest: int, value: int, highest: int, path: str) -> int:

@@ -9,20 +9,30 @@ from urllib.parse import urlsplit
 from steadyvoice.providers.credentials import (
     checked_proxy,
     checked_url,
-    checked_voices,
-    chosen_voice,
     credential_id,
     found_key,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient
 from steadyvoice.providers.provider import Accepted, Audio, Credential, Offer
+from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.scripts import scripts_of
 from steadyvoice.wire.complaint import header, one_line
-from steadyvoice.wire.openai import BASE_URL, DIALECT, MAX_CHARACTERS, MODELS, RESPONSE_FORMATS, SPEECH_PATH, call_for
+from steadyvoice.wire.openai import (
+    BASE_URL,
+    DIALECT,
+    FASTEST,
+    MAX_CHARACTERS,
+    MODELS,
+    RESPONSE_FORMATS,
+    SLOWEST,
+    SPEECH_PATH,
+    UNHURRIED_MODELS,
+    call_for,
+)
 from steadyvoice.wire.openai_errors import parse_error
 
 # Only what can be promised to the sample: nobody documents the rates behind "mp3", "opus" and "aac", and a
@@ -36,10 +46,11 @@ class OpenAICompatible:
     """Speaks through OpenAI's speech endpoint, or a server that has the same.
 
     Without `api_key`, OPENAI_API_KEY of the environment is taken; at a `base_url` other than OpenAI's there may be
-    none. `base_url` may end in /v1 or not. `formats` says what the server really sends for each response_format,
-    such as {"pcm": "pcm_22050"}; formats not in it are converted from the best one that is. `languages` are those that
-    the model speaks, such as ["en", "ja"]: texts in letters of others go to another provider; without, it is tried.
-    Language and speaking instructions go into a request's options, where a server knows them.
+    none. `base_url` may end in /v1 or not. `voices` maps the callers' names to the server's, or to a `Voice` that tells
+    more of them. `formats` says what the server really sends for each response_format, such as {"pcm": "pcm_22050"};
+    formats not in it are converted from the best one that is. `languages` are those that the model speaks, such as
+    ["en", "ja"]: texts in letters of others go to another provider; without, it is tried. Language and speaking
+    instructions go into a request's options, where a server knows them.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -53,7 +64,7 @@ class OpenAICompatible:
         name: str = "openai",
         base_url: str = BASE_URL,
         model: str = "gpt-4o-mini-tts",
-        voices: Mapping[str, str] | None = None,
+        voices: VoiceMap | None = None,
         formats: Mapping[str, str] | None = None,
         max_characters: int = MAX_CHARACTERS,
         languages: Sequence[str] | None = None,
@@ -70,7 +81,7 @@ class OpenAICompatible:
         self.voices = checked_voices(voices, "alloy", provider=name)
         self.base_url = checked_url(base_url, provider=name).removesuffix("/v1")
         self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
-        genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
+        self._genuine = genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if genuine else ())}
         self._scripts = None if languages is None else scripts_of(_checked_languages(languages, name))
         self._wall_clock = wall_clock
@@ -83,16 +94,22 @@ class OpenAICompatible:
 
     def offer(self, request: SpeechRequest) -> Offer:
         """Say how it would speak this: in the format asked for if it surely has it, else in the best it has."""
-        voice, knows_voice = chosen_voice(request, self.voices, DIALECT, provider=self.name)
         had = self._formats.values()
         model = request.model if request.model in self._models else self.model
+        speeds = None if str(model).startswith(UNHURRIED_MODELS) else (SLOWEST, FASTEST)
+        choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return Offer(
             format=request.format if request.format in had else max(had, key=_worth),
-            voice=voice,
+            voice=choice.voice.id,
             model=model,
             max_characters=self.max_characters,
             scripts=self._scripts,
-            knows_voice=knows_voice,
+            knows_voice=choice.known,
+            declared=choice.voice,
+            speed=choice.speed,
+            gain=choice.gain,
+            # Many servers call voices by OpenAI's names; two that run the same model have the same ones.
+            timbre=BASE_URL if self._genuine else str(model),
             source=self.base_url,
         )
 

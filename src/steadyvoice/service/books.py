@@ -15,11 +15,12 @@ from steadyvoice.speech.errors import TTSCancelledError, TTSError
 
 
 class Books:
-    """Of a text and its terms. `wall` is the time of day, in seconds since 1970."""
+    """Of a text, its terms, and who may speak it. `wall` is the time of day, in seconds since 1970."""
 
-    def __init__(self, text: str, terms: Terms, first_choice: str, *, wall: Callable[[], float]) -> None:
-        self.spoken = Spoken(first_choice)
+    def __init__(self, text: str, terms: Terms, parts: Sequence[Part], *, wall: Callable[[], float]) -> None:
+        self.spoken = Spoken(parts[0].name)
         self.begin = 0  # of what is still to be said
+        self._voices: dict[str | None, str] = {part.name: part.offer.voice for part in parts}
         self._text, self._terms, self._wall = text, terms, wall
         self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
 
@@ -43,7 +44,9 @@ class Books:
 
     def refused(self, part: Part, error: TTSError) -> None:
         """Nothing was sent to this one, because of its circuit or a hold."""
-        self._note(part, Attempt(part.name, self.begin, len(self._text), self.now(), error=error, refused=True))
+        voice = part.offer.voice
+        attempt = Attempt(part.name, self.begin, len(self._text), self.now(), error=error, refused=True, voice=voice)
+        self._note(part, attempt)
 
     def asked(self, part: Part, call: Call, delivery: Delivery, at: datetime, error: TTSError | None) -> None:
         """A call is over. `error` is what ended it early."""
@@ -61,13 +64,17 @@ class Books:
             request_id=call.accepted.request_id or (error.request_id if error else None),
             characters_billed=call.accepted.characters_billed,
             bill=self._bill(part, call, delivery, error),
+            voice=call.offer.voice,
         )
+        if error is None:
+            part.speaker.handler.voice = call.offer.voice
         self._note(part, attempt)
 
     def said(self, provider: str | None, said: Said) -> None:
         """So much was said by this one, or nobody, and lies behind us."""
         end = self.begin + said.characters
-        self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift)
+        voice = self._voices.get(provider)
+        self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift, voice)
         self.begin = end
 
     def spoke(self, provider: str, said: Said, request_id: str | None) -> None:

@@ -98,9 +98,9 @@ def key_of(request: SpeechRequest, provider: Provider, offer: Offer) -> str | No
         [VERSION, NORMALISER],
         [f"{kind.__module__}.{kind.__qualname__}", offer.source or provider.name],
         [offer.model, offer.voice, offer.format.name],
-        [request.format.name, request.text, request.language, float(request.speed), request.seed],
+        [request.format.name, request.text, request.language, float(offer.speed or request.speed), request.seed],
         [request.previous_text, request.next_text, dict(request.options)],
-        [request.dialect if request.options else None],
+        [request.dialect if request.options else None, float(offer.gain)],
     ]
     try:
         written = json.dumps(sound, sort_keys=True, allow_nan=False)

@@ -20,6 +20,7 @@ from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
 from steadyvoice.speech.scripts import scripts_in, unreadable
 from steadyvoice.speech.taxonomy import Billed
 from steadyvoice.speech.text import first_piece, first_sentences
+from steadyvoice.speech.voice import Voice
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
 _SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
@@ -42,6 +43,7 @@ class Part:
     speaker: Speaker
     offer: Offer
     course: Course
+    like: Voice | None = None  # whom it is made to sound like
     believed: bool = True  # False: it promised times and sent none
     paid_to: int = 0  # the characters before this may be on its bill, whoever says them in the end
 
@@ -114,6 +116,8 @@ def cast(
     parts.sort(key=lambda part: not part.offer.knows_voice)
     if substitution == "never":
         parts.sort(key=lambda part: not (part.offer.knows_voice or part.offer.voice == request.voice))
+    _match(parts, request)
+    if substitution == "never":
         parts = [part for part in parts if _same_voice(part, parts[0])]
     strangers = _strangers(request.text, parts)
     return [part for part in parts if part.name not in strangers], [*refusals, *strangers.values()]
@@ -149,7 +153,7 @@ def next_piece(
     text = _next_text(request.text[begin:], part.offer.max_characters, by_sentence)
     end = begin + len(text)
     if text == request.text:
-        return request, part.offer
+        return _at_its_pace(request, part.offer), part.offer
     wanted = request.format
     piece = replace(
         request,
@@ -158,8 +162,25 @@ def next_piece(
         previous_text=request.text[max(0, begin - _CONTEXT) : begin] or request.previous_text,
         next_text=request.text[end : end + _CONTEXT] or request.next_text,
         previous_request_ids=tuple(ids),
+        like=part.like,
     )
-    return piece, part.speaker.provider.offer(piece)
+    offer = part.speaker.provider.offer(piece)
+    return _at_its_pace(piece, offer), offer
+
+
+def _match(parts: Sequence[Part], request: SpeechRequest) -> None:
+    """Have those who come later asked once more: for a voice like the first one's, as fast and as loud."""
+    like = parts[0].offer.declared
+    if like is None:
+        return
+    for part in parts[1:]:
+        if like.described or not part.offer.knows_voice:
+            part.like = like
+            part.offer = part.speaker.provider.offer(replace(request, like=like))
+
+
+def _at_its_pace(request: SpeechRequest, offer: Offer) -> SpeechRequest:
+    return request if offer.speed is None else replace(request, speed=offer.speed)
 
 
 def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
@@ -170,4 +191,9 @@ def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
 
 
 def _same_voice(one: Part, other: Part) -> bool:
-    return type(one.speaker.provider) is type(other.speaker.provider) and one.offer.voice == other.offer.voice
+    """Whether nobody could tell them apart. Two accounts of one vendor have the same voices; a name that the operator
+    gave to the voices of two vendors does not make one of them.
+    """
+    if type(one.speaker.provider) is not type(other.speaker.provider):
+        return False
+    return (one.offer.voice, one.offer.timbre) == (other.offer.voice, other.offer.timbre)

@@ -80,7 +80,9 @@ class Delivery:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield what may go out; empty while something is held back. Raises TTSError."""
         output, call = self._output, self._call
-        pending = output.begin(call.offer.format, sole=self._sole, breakable=self._breakable, voice=self._voice)
+        pending = output.begin(
+            call.offer.format, sole=self._sole, breakable=self._breakable, voice=self._voice, gain=call.offer.gain
+        )
         async with aclosing(call.chunks()) as chunks:
             async for data in chunks:
                 ready = pending + await output.run(self._take, data)

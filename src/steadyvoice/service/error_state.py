@@ -70,6 +70,7 @@ class TTSErrorState:
     concurrency: Concurrency = Concurrency()
     credit: CreditState | None = None  # as soon as the vendor has told
     bills: dict[str, Any] = field(default_factory=dict)  # see Bills.as_dict
+    voice: str | None = None  # that it spoke in last, by its own id
 
     @property
     def circuit_state(self) -> CircuitState:
@@ -128,6 +129,7 @@ class TTSErrorState:
                 for hold in self.holds
             ],
             "bills": self.bills,
+            "voice": self.voice,
             "concurrency": asdict(self.concurrency),
             "credit": self.credit
             and {

@@ -62,6 +62,7 @@ class TTSErrorHandler:
         self.holds = Holds(name, self.allowance.holds)
         self.promptness = Promptness()
         self.bills = Bills()
+        self.voice: str | None = None
         self.clock = clock
         self._wall = wall
         self._rng = rng or Random()
@@ -199,6 +200,7 @@ class TTSErrorHandler:
             concurrency=self._concurrency,
             credit=shown_forecast(self.allowance.meter.forecast(now), wall),
             bills=self.bills.as_dict(),
+            voice=self.voice,
         )
 
     def get_error_state(self) -> dict[str, Any]:

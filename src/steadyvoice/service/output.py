@@ -52,6 +52,7 @@ class Output:
         self._fresh = True  # nothing of this piece is out
         self._torn = False  # what is out ends in half a sample
         self._voice: str | None = None
+        self._gain = 1.0  # as declared
         self._gains: dict[str, float] = {}  # of the voices that were heard
         self._echo = Echo()
         self._pause: _Pause | None = None
@@ -63,16 +64,22 @@ class Output:
         return await asyncio.to_thread(work, *args, **kwargs)
 
     def begin(
-        self, source: AudioFormat, *, sole: bool = False, breakable: bool = False, voice: str | None = None
+        self,
+        source: AudioFormat,
+        *,
+        sole: bool = False,
+        breakable: bool = False,
+        voice: str | None = None,
+        gain: float = 1.0,
     ) -> bytes:
         """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out.
 
         When it is `breakable` it can be given out in parts, and broken off. A `voice` other than the one before is made
-        as loud; without a name it is taken as it is.
+        as loud; the first to be heard, or one without a name, is multiplied by `gain`.
         """
-        self._fed, self._fresh, self.shift, self._voice = False, True, 0.0, voice
+        self._fed, self._fresh, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
         if voice is not None and not self.anything:
-            self._gains = {voice: 1.0}
+            self._gains = {voice: gain}
         self._reel = self._reel_for(source, sole, breakable)
         return self._flush() if self._reel.untouched else b""
 
@@ -165,7 +172,12 @@ class Output:
 
     @property
     def _must_join(self) -> bool:
-        return self._pause is not None or (self._voice is not None and self._gains.get(self._voice) != 1.0)
+        return self._pause is not None or self._known_gain != 1.0
+
+    @property
+    def _known_gain(self) -> float | None:
+        """None: it is to be measured."""
+        return self._gain if self._voice is None else self._gains.get(self._voice)
 
     def _reel_for(self, source: AudioFormat, sole: bool, breakable: bool) -> Reel:
         same = source == self.target
@@ -189,7 +201,7 @@ class Output:
 
     def _gain_of(self, samples: array[int]) -> float:
         if self._voice is None:
-            return 1.0
+            return self._gain
         if self._voice not in self._gains:
             heard = _samples_of(self._echo.samples(self._rate))
             gain = seam.gain(seam.level(heard, self._rate), seam.level(self._first_sounds(samples), self._rate))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache import CacheConfig
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
@@ -28,6 +29,9 @@ from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 
 T = TypeVar("T")
+
+_UNCHECKED = (inspect.Parameter.empty, VoiceMap, VoiceMap | None)
+"""What a provider's constructor takes and nobody could check here, or not as well as it does."""
 
 _PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
     "adaptive": CircuitBreakerConfig.adaptive,
@@ -200,7 +204,7 @@ def _as_declared(factory: Callable[..., Provider], fields: dict[str, Any], path:
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     declared: dict[str, Any] = {
         parameter.name: (
-            Any if parameter.annotation is parameter.empty else parameter.annotation,
+            Any if parameter.annotation in _UNCHECKED else parameter.annotation,
             ... if parameter.default is parameter.empty else None,
         )
         for parameter in parameters

@@ -32,11 +32,13 @@ class Attempt:
     request_id: str | None = None
     characters_billed: float | None = None
     bill: Bill = FREE  # what that, or an answer that never came, means for the purse
+    voice: str | None = None  # the provider's own id for it
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Who said which characters, and where that lies in the audio (seconds). No provider: silence.
+    """Who said which characters, in which voice (the provider's own id), and where that lies in the audio (seconds).
+    No provider: silence.
 
     Where `begin` is `end`, a voice broke off, and what it had said was said again from the start.
     """
@@ -46,6 +48,7 @@ class Span:
     end: int
     start: float
     stop: float
+    voice: str | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +88,11 @@ class Spoken:
     def provider(self) -> str | None:
         """Who spoke, or spoke first."""
         return next((span.provider for span in self.spans if span.provider), self.now.provider)
+
+    @property
+    def voice(self) -> str | None:
+        """The voice that spoke, or spoke first, by its provider's own id."""
+        return next((span.voice for span in self.spans if span.provider), None)
 
     @property
     def outcome(self) -> Outcome:
@@ -129,12 +137,19 @@ class Spoken:
         return sum(attempt.bill.wasted for attempt in self.attempts)
 
     def add(
-        self, provider: str | None, begin: int, end: int, seconds: float, alignment: Alignment, shift: float = 0.0
+        self,
+        provider: str | None,
+        begin: int,
+        end: int,
+        seconds: float,
+        alignment: Alignment,
+        shift: float = 0.0,
+        voice: str | None = None,
     ) -> None:
         """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
         start, self.now.times = self.duration, None
         self.alignments.append((start + shift, alignment))
-        self.spans.append(Span(provider, begin, end, start, start + seconds))
+        self.spans.append(Span(provider, begin, end, start, start + seconds, voice))
 
     def overhear(self, other: Spoken) -> None:
         """Keep the same account from here on, but of what was heard only: the asking was the other's."""
@@ -155,6 +170,11 @@ class Account:
     def provider(self) -> str | None:
         """Who spoke first. None before the first piece is over, and for silence."""
         return self.spoken.provider
+
+    @property
+    def voice(self) -> str | None:
+        """In which voice, by that provider's own id. The `spans` of `spoken` tell it of each piece."""
+        return self.spoken.voice
 
     @property
     def attempts(self) -> Sequence[Attempt]:

@@ -64,7 +64,7 @@ class Utterance:
         self._patience = Patience(terms.total)
         first = self._parts[0]
         self._voice = first.voice
-        self._books = Books(request.text, terms, first.name, wall=wall)
+        self._books = Books(request.text, terms, self._parts, wall=wall)
         self._asker = Asker(request, terms, self._books, self._output, self._patience, pace=pace, clock=clock)
         self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.format = request.format
@@ -83,8 +83,8 @@ class Utterance:
 
     def usual(self, name: str) -> float:
         """Seconds that this speaker would take for all of it, as far as is known."""
-        voice = next(part.voice for part in self._parts if part.name == name)
-        return self._pace.seconds(voice, self._request.text, speed=self._request.speed)
+        part = next(part for part in self._parts if part.name == name)
+        return self._pace.seconds(part.voice, self._request.text, speed=part.offer.speed or self._request.speed)
 
     @property
     def finished(self) -> bool:

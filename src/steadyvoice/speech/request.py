@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.voice import Voice
 
 OnMidstream = Literal["resume", "restart", "error"]
 VoiceSubstitution = Literal["any", "never"]
 ForeignVoice = Literal["refuse", "pass", "default"]
 
 DEFAULT_VOICE = "default"
+SLOWEST, FASTEST = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class SpeechRequest:
     options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on as they are
     foreign_voice: ForeignVoice = "refuse"  # what becomes of a voice that a provider's map does not know
     dialect: str | None = None  # whose words voice and options are, such as "elevenlabs": no other provider gets them
+    like: Voice | None = None  # how the voice asked for is declared, for whoever stands in for it
     times: bool = False  # wanted with the audio: each character's own, as far as the provider has them
     previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
 
@@ -45,7 +48,7 @@ class SpeechRequest:
             # True is an int to Python, and to nobody else.
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise TTSBadRequestError(f"{name}: must be {said}, got {type(value).__name__}")
-        if not 0.25 <= self.speed <= 4.0:
+        if not SLOWEST <= self.speed <= FASTEST:
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
         if self.foreign_voice not in ("refuse", "pass", "default"):
             raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")

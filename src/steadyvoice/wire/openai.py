@@ -22,6 +22,11 @@ MODELS_PATH = "/v1/models"
 MAX_CHARACTERS = 4096
 SLOWEST, FASTEST = 0.25, 4.0
 
+UNHURRIED_MODELS = ("gpt-4o-mini-tts",)
+"""Models, by how their names begin, that "speed" does not work with:
+https://github.com/openai/openai-python/blob/main/src/openai/types/audio/speech_create_params.py
+"""
+
 MODELS = ("gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1", "tts-1-hd")
 VOICES = (
     *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),

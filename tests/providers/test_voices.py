@@ -1,0 +1,147 @@
+"""A provider's map of voices: how it is written down, and who speaks when the voice asked for is not in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice import ElevenLabs, OpenAICompatible, Voice
+from steadyvoice.providers.voices import checked_voices, chosen, matched_gain, matched_speed
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.elevenlabs_models import VOICES
+
+NARRATOR = Voice("n", "en-GB", "female", 150, -18.0)
+ANNA, BERT = Voice("a", "en", "female", 200, -24.0), Voice("b", "en", "male", 150, -18.0)
+OTHERS = {"default": BERT, "anna": ANNA}
+
+
+def say(**wishes: Any) -> SpeechRequest:
+    return SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **{"voice": "narrator", "like": NARRATOR, **wishes})
+
+
+def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
+    table = {"id": "n", "language": "en-GB", "gender": "female", "rate": 150, "loudness": -18.0}
+
+    voices = checked_voices({"plain": "p", "narrator": table, "anna": ANNA}, "d", provider="main")
+
+    assert voices == {"default": Voice("d"), "plain": Voice("p"), "narrator": NARRATOR, "anna": ANNA}
+
+
+@pytest.mark.parametrize(
+    ("voice", "complaint"),
+    [
+        ("", "main.voices.narrator: not a voice id: ''"),
+        (5, "main.voices.narrator: not a voice id: 5"),
+        ({}, "main.voices.narrator.id: missing: the provider's own name for the voice"),
+        ({"id": ""}, "main.voices.narrator.id: not a voice id: ''"),
+        (
+            {"id": "n", "sex": "f"},
+            "main.voices.narrator.sex: unknown key; there is id, language, gender, rate, loudness",
+        ),
+        ({"id": "n", "gender": "f"}, "main.voices.narrator.gender: must be one of female, male, neutral, got 'f'"),
+        ({"id": "n", "rate": 2}, "main.voices.narrator.rate: must be from 20 to 1000 words a minute, got 2"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused_by_its_path(voice: Any, complaint: str) -> None:
+    with pytest.raises(TTSConfigurationError) as refused:
+        checked_voices({"narrator": voice}, "d", provider="main")
+    assert refused.value.message == complaint
+
+
+@pytest.mark.parametrize(
+    ("wishes", "speaker", "known"),
+    [
+        ({}, ANNA, False),
+        ({"like": None}, BERT, False),  # nothing is known of the one asked for
+        ({"like": replace(NARRATOR, gender="male")}, BERT, False),
+        ({"voice": "anna"}, ANNA, True),
+        ({"voice": "default"}, BERT, True),
+        ({"voice": "a", "like": None, "foreign_voice": "pass"}, ANNA, True),
+        ({"voice": "z", "foreign_voice": "pass"}, Voice("z"), True),
+        ({"voice": "z", "foreign_voice": "pass", "dialect": "here"}, Voice("z"), False),
+        ({"voice": "z", "like": None, "foreign_voice": "pass", "dialect": "there"}, BERT, False),
+        ({"foreign_voice": "default"}, BERT, True),
+    ],
+)
+def test_who_speaks(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
+    choice = chosen(say(**wishes), OTHERS, "here", provider="main")
+
+    assert (choice.voice, choice.known) == (speaker, known)
+
+
+@pytest.mark.parametrize(
+    ("language", "speaker"),
+    [("de", "h"), ("de-AT", "h"), ("en", "a"), (None, "a"), ("tlh", "a"), ("", "a"), ("?", "a")],
+)
+def test_the_language_asked_for_counts_for_more_than_the_voices_own(language: str | None, speaker: str) -> None:
+    voices = {**OTHERS, "hans": Voice("h", "de", "male")}
+
+    assert chosen(say(language=language), voices, "here", provider="main").voice.id == speaker
+
+
+@given(st.floats(0.25, 4.0), st.floats(20, 1000), st.floats(20, 1000))
+def test_the_pace_is_matched_within_what_the_provider_can(speed: float, wanted: float, has: float) -> None:
+    request = say(speed=speed, like=replace(NARRATOR, rate=wanted))
+
+    matched = matched_speed(Voice("x", rate=has), request, (0.7, 1.2))
+
+    if wanted == has:
+        assert matched is None
+    else:
+        assert matched is not None
+        assert 0.7 <= matched <= 1.2
+        if 0.7 < matched < 1.2:
+            assert matched * has == pytest.approx(speed * wanted)
+
+
+@given(st.floats(-70, 0), st.floats(-70, 0))
+def test_the_loudness_is_matched_within_six_decibels(wanted: float, has: float) -> None:
+    gain = matched_gain(Voice("x", loudness=has), say(like=replace(NARRATOR, loudness=wanted)))
+
+    assert 0.5 <= gain <= 2.0
+    if abs(wanted - has) <= 6:
+        assert gain == pytest.approx(10 ** ((wanted - has) / 20))
+
+
+@pytest.mark.parametrize(
+    ("like", "voice"), [(None, ANNA), (Voice("x"), ANNA), (NARRATOR, Voice("x")), (NARRATOR, replace(NARRATOR, id="x"))]
+)
+def test_what_nobody_declared_or_is_as_wanted_is_left_as_it_is(like: Voice | None, voice: Voice) -> None:
+    assert matched_speed(voice, say(like=like), (0.5, 2.0)) is None
+    assert matched_gain(voice, say(like=like)) == 1.0
+
+
+def test_who_cannot_be_asked_for_a_pace_keeps_its_own() -> None:
+    assert matched_speed(ANNA, say(), None) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "speed"),
+    [("eleven_flash_v2_5", 0.75), ("eleven_multilingual_v2", 0.75), ("eleven_v3", None), ("new", None)],
+)
+def test_elevenlabs_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: float | None) -> None:
+    offer = ElevenLabs("sk_test", model=model, voices={"anna": ANNA}).offer(say())
+
+    assert (offer.voice, offer.speed) == ("a", speed)
+    assert offer.gain == pytest.approx(10 ** (6 / 20))
+    assert offer.declared == ANNA
+
+
+@pytest.mark.parametrize(("model", "speed"), [("tts-1", 0.75), ("kokoro", 0.75), ("gpt-4o-mini-tts-2025-12-15", None)])
+def test_openai_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: float | None) -> None:
+    offer = OpenAICompatible("sk_test", model=model, voices={"anna": ANNA}).offer(say())
+
+    assert (offer.voice, offer.speed) == ("a", speed)
+    assert offer.gain == pytest.approx(10 ** (6 / 20))
+
+
+def test_who_has_nothing_declared_stands_in_with_the_default() -> None:
+    offer = ElevenLabs("sk_test", voices={"other": "o"}).offer(say())
+
+    assert (offer.voice, offer.knows_voice, offer.speed, offer.gain) == (VOICES["George"], False, None, 1.0)

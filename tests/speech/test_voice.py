@@ -1,0 +1,116 @@
+"""Which voice is most like another, by what is declared of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.voice import Voice, most_like, unlikeness
+
+languages = st.sampled_from([None, "en", "en-GB", "en_us", "EN-us", "de", "de-AT", "cmn"])
+genders = st.sampled_from([None, "female", "male", "neutral"])
+rates = st.none() | st.floats(20, 1000)
+loudnesses = st.none() | st.floats(-70, 0)
+voices = st.builds(Voice, st.sampled_from("abcdef"), languages, genders, rates, loudnesses)
+
+WANTED = Voice("wanted", "en-GB", "female", 160, -20.0)
+
+
+def as_wanted(**changes: Any) -> Voice:
+    return replace(WANTED, id="other", **changes)
+
+
+@given(voices, st.lists(voices, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_choice_does_not_depend_on_luck_or_on_the_order_of_those_that_differ(
+    wanted: Voice, candidates: list[Voice], rng: Any
+) -> None:
+    chosen = most_like(wanted, candidates)
+    shuffled = rng.sample(candidates, len(candidates))
+
+    assert chosen in candidates
+    assert most_like(wanted, candidates) == chosen
+    again = most_like(wanted, shuffled)
+    assert (again.id == wanted.id, unlikeness(again, wanted)) == (chosen.id == wanted.id, unlikeness(chosen, wanted))
+
+
+@given(voices, st.lists(voices, min_size=1, max_size=6))
+def test_among_equals_the_first_is_chosen(wanted: Voice, candidates: list[Voice]) -> None:
+    chosen = most_like(wanted, candidates)
+    before = candidates[: candidates.index(chosen)]
+
+    assert all((each.id != wanted.id, unlikeness(each, wanted)) > (False, (0, 0, 0, 0)) for each in before)
+
+
+@given(voices, voices)
+def test_a_voice_is_like_itself_and_nothing_is_unlike_what_nobody_described(one: Voice, other: Voice) -> None:
+    assert unlikeness(one, one) == (0, 0, 0, 0)
+    assert unlikeness(one, Voice("plain")) == (0, 0, 0, 0)
+    assert min(unlikeness(one, other)) >= 0
+
+
+@given(languages, genders, rates, loudnesses)
+def test_another_language_is_worse_than_all_the_rest_together(
+    language: str | None, gender: Any, rate: float | None, loudness: float | None
+) -> None:
+    unlike = replace(as_wanted(gender=gender, rate=rate, loudness=loudness), language="en")
+    stranger = as_wanted(language="de")
+
+    assert unlikeness(unlike, WANTED) < unlikeness(stranger, WANTED)
+
+
+@pytest.mark.parametrize(
+    "from_best_to_worst",
+    [
+        [as_wanted(), as_wanted(language="en"), as_wanted(language=None), as_wanted(language="de")],
+        [as_wanted(), as_wanted(gender=None), as_wanted(gender="male")],
+        [as_wanted(), as_wanted(gender=None), as_wanted(gender="neutral")],
+        [as_wanted(), as_wanted(rate=170), as_wanted(rate=None), as_wanted(rate=210)],
+        [as_wanted(), as_wanted(rate=150), as_wanted(rate=None), as_wanted(rate=100)],
+        [as_wanted(), as_wanted(loudness=-17.0), as_wanted(loudness=None), as_wanted(loudness=-30.0)],
+        [as_wanted(rate=100, loudness=-40.0), as_wanted(gender="male"), as_wanted(language="de")],
+        [as_wanted(loudness=-40.0), as_wanted(rate=100), as_wanted(gender="male", rate=None)],
+    ],
+)
+def test_as_declared_is_better_than_unknown_and_unknown_better_than_something_else(
+    from_best_to_worst: list[Voice],
+) -> None:
+    for better, worse in pairwise(from_best_to_worst):
+        assert unlikeness(better, WANTED) < unlikeness(worse, WANTED)
+        assert most_like(WANTED, [worse, better]) == better
+
+
+def test_the_very_same_voice_is_like_no_other() -> None:
+    assert most_like(WANTED, [as_wanted(), Voice("wanted", "de", "male")]).language == "de"
+
+
+def test_tags_of_one_language_are_one_however_they_are_spelt() -> None:
+    assert unlikeness(Voice("x", "en_gb"), WANTED)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"id": ""}, "id: not a voice id: ''"),
+        ({"id": ".."}, "id: not a voice id: '..'"),
+        ({"id": 3}, "id: not a voice id: 3"),
+        ({"language": "English, please"}, "language: must be a tag such as 'en' or 'de-AT', got 'English, please'"),
+        ({"language": ""}, "language: must be a tag such as 'en' or 'de-AT', got ''"),
+        ({"gender": "woman"}, "gender: must be one of female, male, neutral, got 'woman'"),
+        ({"gender": ["male"]}, "gender: must be one of female, male, neutral, got ['male']"),
+        ({"rate": 3}, "rate: must be from 20 to 1000 words a minute, got 3"),
+        ({"rate": True}, "rate: must be from 20 to 1000 words a minute, got True"),
+        ({"rate": float("nan")}, "rate: must be from 20 to 1000 words a minute, got nan"),
+        ({"rate": "fast"}, "rate: must be from 20 to 1000 words a minute, got 'fast'"),
+        ({"loudness": 16.0}, "loudness: must be from -70 to 0 LUFS, got 16.0"),
+    ],
+)
+def test_what_a_voice_cannot_be_is_refused(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TTSConfigurationError) as refused:
+        Voice(**{"id": "x", **settings})
+    assert refused.value.message == complaint
