@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,15 @@ ELEVENLABS = f"/v1/text-to-speech/{GEORGE}"
 OPENAI = "/v1/audio/speech"
 TEXT = "Good morning, this is a test of many words."
 CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=30, success_threshold=2)
+
+
+class Clock:
+    """The machine's, which can be moved ahead."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 class Witness:

@@ -11,6 +11,7 @@ from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.front import Front, NobodyHome
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.lists import list_routes
+from steadyvoice.gateway.metrics import Metrics
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import Health, Readiness
 from steadyvoice.gateway.speech import SpeechDoor
@@ -37,5 +38,7 @@ def _speech_routes(house: House) -> list[Route]:
 
 
 def _own_routes(house: House) -> list[Route]:
-    doors: dict[str, Any] = {"/healthz": Health(), "/readyz": Readiness(house)}
+    metrics = Metrics(house)
+    house.watchers.append(metrics)
+    doors: dict[str, Any] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
     return [Route(path, door, methods=["GET"]) for path, door in doors.items()]

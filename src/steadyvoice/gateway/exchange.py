@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from steadyvoice.gateway.reply import Message, Scope, Send
@@ -15,10 +15,14 @@ _SOUND_ID = re.compile(rb"[\x21-\x7e]{1,100}")
 class Exchange:
     """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
 
-    __slots__ = ("_extra", "_send", "at", "bytes_sent", "complete", "headers", "request_id", "scope", "status")
+    __slots__ = (
+        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id",
+        "scope", "status",
+    )  # fmt: skip
 
-    def __init__(self, scope: Scope, send: Send, *, at: float) -> None:
-        self.scope, self.at = scope, at
+    def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
+        self.scope, self._clock, self.at = scope, clock, clock()
+        self.began_at: float | None = None  # when the answer's first byte was there
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.request_id = _id_of(self.headers.get(b"x-request-id"))
         self.status: int | None = None
@@ -34,7 +38,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status, self.began_at = message["status"], self._clock()
             message["headers"] = [*message.get("headers", ()), *self._extra]
         else:
             self.bytes_sent += len(message.get("body", b""))

@@ -34,7 +34,7 @@ class Front:
                 await _live(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, send, at=self._house.clock())
+        exchange = Exchange(scope, send, clock=self._house.clock)
         scope.setdefault("state", {})["exchange"] = exchange
         room = room_of(scope["path"])
         client = scope.get("client")

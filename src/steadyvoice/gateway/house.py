@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.guard import Rules, normal_origins
@@ -30,6 +30,13 @@ class Watcher(Protocol):
         ...
 
 
+class Traffic(NamedTuple):
+    """What is open now."""
+
+    connections: int = 0
+    requests: int = 0
+
+
 @dataclass
 class House:
     """One gateway's own. `clock` gives seconds that never go back."""
@@ -38,6 +45,8 @@ class House:
     server: Server = field(default_factory=Server)
     clock: Callable[[], float] = time.monotonic
     watchers: list[Watcher] = field(default_factory=list)
+    leaving: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
+    traffic: Callable[[], Traffic] = Traffic
     closing: bool = False  # nobody new is let in
 
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
@@ -48,6 +57,11 @@ class House:
     def broken(self, exchange: Exchange, error: Exception) -> None:
         """Something of ours went wrong: the log gets all of it, the caller only that it did."""
         log.error("request %s: %s", exchange.request_id, error, exc_info=error)
+
+    def leave(self) -> None:
+        """The gateway has stopped: let go of the service, which may live on."""
+        while self.leaving:
+            self.leaving.pop()()
 
     @property
     def rules(self) -> Rules:

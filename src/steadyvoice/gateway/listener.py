@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from steadyvoice.gateway.house import Traffic
 from steadyvoice.service.settings import Server
 
 _BACKLOG = 4096
@@ -41,6 +42,11 @@ class Listener:
         self._config.load()
         self._server: asyncio.Server | None = None
         self._clock: asyncio.TimerHandle | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """What is open now."""
+        return Traffic(len(self._state.connections), len(self._state.tasks))
 
     async def open(self, bound: socket.socket) -> None:
         """Begin to accept."""

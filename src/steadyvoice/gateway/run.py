@@ -25,6 +25,7 @@ class Gateway:
         self.server = server or Server()
         self.house = House(service, self.server)
         self._listener = Listener(application(self.house), self.server)
+        self.house.traffic = lambda: self._listener.traffic
 
     @property
     def url(self) -> str:
@@ -42,7 +43,9 @@ class Gateway:
     async def stop(self) -> int:
         """Stop, and tell how many answers had to be cut."""
         self.house.closing = True
-        return await self._listener.close(self.server.shutdown_timeout)
+        cut = await self._listener.close(self.server.shutdown_timeout)
+        self.house.leave()
+        return cut
 
 
 async def serve(

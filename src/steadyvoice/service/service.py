@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakSet
 
-from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.breaker import CircuitBreaker, Listener
 from steadyvoice.providers.provider import Credit, HasCredential, Provider, TellsCredit
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.cache import checked_cache
@@ -127,6 +127,21 @@ class AsyncTTSService:
     def circuits(self) -> dict[str, CircuitBreaker]:
         """Every circuit, by its provider's name."""
         return {name: speaker.handler.circuit for name, speaker in self._speakers.items()}
+
+    @property
+    def streams(self) -> list[AsyncSpeechStream]:
+        """What is being spoken now."""
+        return list(self._live)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event of every circuit; call what is returned to stop."""
+        ends = [circuit.subscribe(listener) for circuit in self.circuits.values()]
+
+        def unsubscribe() -> None:
+            while ends:
+                ends.pop()()
+
+        return unsubscribe
 
     async def aclose(self) -> None:
         """Let go of connections and child processes.
