@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.service.gate import Gate, Place
+from steadyvoice.service.gate import FAVOUR, Gate, Place
 
 
 def crowd(gate: Gate, size: int) -> list[Place]:
@@ -19,7 +19,7 @@ def running(places: list[Place]) -> list[bool]:
 def test_who_says_no_limit_has_none() -> None:
     gate = Gate()
     assert all(running(crowd(gate, 100)))
-    assert (gate.limit, gate.running, gate.waiting, gate.expected_wait) == (None, 100, 0, 0.0)
+    assert (gate.limit, gate.running, gate.waiting, gate.expected_wait()) == (None, 100, 0, 0.0)
 
 
 def test_a_guess_holds_until_the_vendor_has_told() -> None:
@@ -53,6 +53,96 @@ def test_first_come_first_served_and_nobody_overtakes() -> None:
     assert gate.leave(first, 0.0) == [third]
     assert gate.leave(first, 0.0) == [], "leaving twice changes nothing"
     assert gate.leave(third, 0.0) == [newcomer]
+
+
+def served(gate: Gate, running: Place) -> list[Place]:
+    """Let everybody have their turn, one after the other."""
+    order = []
+    while following := gate.leave(running, 0.0):
+        (running,) = following
+        order.append(running)
+    return order
+
+
+def test_who_is_being_heard_goes_first_and_newcomers_get_one_turn_in_four() -> None:
+    gate = Gate(at_once=1)
+    first, *newcomers = crowd(gate, 4)
+    speaking = [gate.ask(0.0, goes_on=True) for _ in range(7)]
+    expected = [*speaking[:3], newcomers[0], *speaking[3:6], newcomers[1], speaking[6], newcomers[2]]
+    assert served(gate, first) == expected
+
+
+def test_who_goes_on_with_nobody_behind_owes_nobody_a_turn() -> None:
+    gate = Gate(at_once=1)
+    (first,) = crowd(gate, 1)
+    for _ in range(10):
+        following = gate.ask(0.0, goes_on=True)
+        assert gate.leave(first, 0.0) == [following]
+        first = following
+    newcomer, speaking = gate.ask(0.0), gate.ask(0.0, goes_on=True)
+    assert served(gate, first) == [speaking, newcomer]
+
+
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 3), st.integers(0, 9))
+def test_nobody_starves_and_each_kind_is_served_in_order(kinds: list[bool], at_once: int, leavers: int) -> None:
+    gate = Gate(at_once)
+    places = [gate.ask(0.0, goes_on=goes_on) for goes_on in kinds]
+    running = [place for place in places if place.running]
+    waiting = [place for place in places if not place.running]
+    for place in waiting[:leavers]:
+        gate.leave(place, 0.0)
+    waiting = waiting[leavers:]
+    order = []
+    while running:
+        following = gate.leave(running.pop(0), 0.0)
+        order += following
+        running += following
+    assert sorted(order, key=waiting.index) == waiting, "everybody had a turn"
+    for kind in (True, False):
+        assert [place for place in order if place.goes_on is kind] == [each for each in waiting if each.goes_on is kind]
+    for at, place in enumerate(order):
+        before = order[max(0, at - FAVOUR) : at]
+        assert (
+            place.goes_on is False
+            or at < FAVOUR
+            or not all(each.goes_on for each in before)
+            or not any(not each.goes_on for each in order[at:])
+        ), "the fourth in a row, while a newcomer waits"
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 3))
+def test_how_long_who_goes_on_would_wait_is_known_to_the_turn(speaking: int, newcomers: int, favoured: int) -> None:
+    gate = Gate(at_once=1)
+    gate.leave(gate.ask(0.0), 1.0)  # a request runs for a second
+    running = gate.ask(1.0)
+    crowd(gate, newcomers)
+    for now in range(2, favoured + 2):
+        following = gate.ask(now, goes_on=True)
+        gate.leave(running, now)
+        running = following
+    for _ in range(speaking):
+        gate.ask(5.0, goes_on=True)
+    wait = gate.expected_wait(goes_on=True)
+    last = gate.ask(5.0, goes_on=True)
+    assert served(gate, running).index(last) + 1 == wait
+
+
+def test_a_limit_of_the_users_own_is_never_exceeded_whatever_the_vendor_says() -> None:
+    gate = Gate(at_once=5, most=5)
+    places = crowd(gate, 9)
+    assert sum(running(places)) == 5
+    gate.accepted(places[0], 20, 0.0)
+    assert (gate.limit, gate.running) == (5, 5)
+    gate.accepted(places[0], 3, 0.0)
+    assert gate.limit == 3
+    assert Gate(most=4).limit == 4
+
+
+def test_of_several_such_limits_the_least_holds() -> None:
+    gate = Gate(at_once=5, most=5)
+    for most, limit in ((None, 5), (2, 2), (3, 2), (None, 2)):
+        gate.bound(most)
+        assert gate.limit == limit
 
 
 def test_a_refusal_halves_what_runs_and_a_burst_of_them_halves_it_once() -> None:
@@ -133,13 +223,13 @@ def test_the_last_place_is_never_taken_away() -> None:
 def test_how_long_one_more_would_wait_goes_by_how_long_the_others_ran() -> None:
     gate = Gate(at_once=2)
     first, _second = crowd(gate, 2)
-    assert gate.expected_wait == 0.0, "nobody knows yet"
+    assert gate.expected_wait() == 0.0, "nobody knows yet"
     gate.leave(first, 4.0)
-    assert gate.expected_wait == 0.0, "there is room"
+    assert gate.expected_wait() == 0.0, "there is room"
     gate.ask(4.0)
-    assert gate.expected_wait == 2.0, "one of two places every four seconds"
+    assert gate.expected_wait() == 2.0, "one of two places every four seconds"
     gate.ask(4.0)
-    assert gate.expected_wait == 4.0
+    assert gate.expected_wait() == 4.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(1, 6)), max_size=200), st.integers(1, 4))
@@ -152,7 +242,7 @@ def test_whatever_happens_no_more_are_let_through_than_may_and_no_place_is_lost(
         before = {place for place in there if place.running}
         match deed:
             case 0 | 1:
-                there.append(gate.ask(now))
+                there.append(gate.ask(now, goes_on=deed == 1))
             case 2 | 3 if there:
                 gate.leave(there.pop(which % len(there)), now)
             case 4 if there and there[which % len(there)].running:

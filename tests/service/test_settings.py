@@ -135,6 +135,7 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ('[[providers]]\nkind = "tone"\n[providers.circuit]\nwindow_size = 0', "providers.0.circuit.window_size"),
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOWHERE"', "providers.0.api_key: .*NOWHERE is not set"),
         ('[[providers]]\nkind = "openai"\nbase_url = "http://x"\nvoices = 3', "providers.0.voices: must be a table"),
+        (NARRATOR.format('"n"') + "\nmax_concurrency = 0", "providers.0.max_concurrency: must be a whole number"),
         (NARRATOR.format(5), "providers.0.voices.narrator: not a voice id: 5"),
         (NARRATOR.format('{ language = "en" }'), "providers.0.voices.narrator.id: missing"),
         (NARRATOR.format('{ id = "n", sex = "f" }'), "providers.0.voices.narrator.sex: unknown key"),

@@ -8,7 +8,17 @@ from random import Random
 
 import pytest
 
-from steadyvoice import Accepted, Audio, Credential, Offer, SpeechRequest, TimeoutConfig
+from steadyvoice import (
+    Accepted,
+    Audio,
+    Credential,
+    ElevenLabs,
+    Offer,
+    OpenAICompatible,
+    SpeechRequest,
+    TimeoutConfig,
+    TTSConfigurationError,
+)
 from steadyvoice.service.gate import Gate
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turnstile
@@ -78,6 +88,47 @@ async def test_the_state_tells_who_runs_and_who_waits(make_service: MakeService)
     await asyncio.sleep(0.5)
     assert tts.get_error_state()["concurrency"] == {"in_use": 2, "limit": 2, "waiting": 3}
     await asyncio.gather(*crowd)
+
+
+async def test_a_limit_of_the_users_own_holds_for_all_who_use_the_key(make_service: MakeService) -> None:
+    account = Account(limit=10)
+    warm, cold = Metered(account, "warm"), Metered(account, "cold")
+    warm.credential, cold.credential = Credential("one key"), Credential("one key", most=3)
+    tts = make_service(warm, cold)
+    await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(9)))
+    assert (account.most, account.refused) == (3, 0)
+    assert tts.get_error_state()["concurrency"]["limit"] == 3
+
+
+def test_it_is_a_setting_of_the_provider() -> None:
+    assert ElevenLabs("sk_test").credential.at_once == 2
+    own = ElevenLabs("sk_test", max_concurrency=5).credential
+    assert (own.at_once, own.most) == (5, 5), "whoever names it knows the account's plan"
+    assert OpenAICompatible("sk_test", max_concurrency=5).credential.most == 5
+    for senseless in (0, -1, 2.5, True, "5"):
+        with pytest.raises(
+            TTSConfigurationError, match=r"elevenlabs\.max_concurrency: must be a whole number, 1 or more"
+        ):
+            ElevenLabs("sk_test", max_concurrency=senseless)  # type: ignore[arg-type]
+
+
+async def test_who_is_being_heard_is_not_kept_waiting_by_newcomers(make_service: MakeService) -> None:
+    vendor = Metered(Account(limit=1, at_once=1))
+    vendor.max_characters = 20
+    tts = make_service(vendor, timeouts=TimeoutConfig(first_audio_timeout=30.0))
+    tale = "The rain has stopped. We walk home now. Nobody says a word."
+
+    async def crowd() -> None:
+        await asyncio.sleep(0.5)
+        await asyncio.gather(*(tts.synthesize(f"Number {number}", format="pcm_8000") for number in range(4)))
+
+    newcomers = asyncio.create_task(crowd())
+    async with tts.stream(tale, format="pcm_8000") as stream:
+        async for _ in stream:
+            pass
+    await newcomers
+    order = [request.text in tale for request in vendor.asked]
+    assert order == [True, False] * 4, "it waits for whoever runs, and for nobody else"
 
 
 async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeService) -> None:

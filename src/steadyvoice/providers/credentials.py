@@ -25,6 +25,13 @@ def found_key(given: str | None, variable: str, *, provider: str) -> str | None:
 _SALT = os.urandom(16)
 
 
+def checked_concurrency(most: int | None, *, provider: str) -> int | None:
+    """A limit of the user's own to how many requests run at once. Raises TTSConfigurationError."""
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise TTSConfigurationError(f"{provider}.max_concurrency: must be a whole number, 1 or more, got {most!r}")
+    return most
+
+
 def credential_id(key: str | None, place: str) -> str:
     """Name the account of a key at a place, so that equal ones are known as equal within this process and nowhere else.
 

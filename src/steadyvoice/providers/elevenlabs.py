@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
+    checked_concurrency,
     checked_proxy,
     checked_url,
     credential_id,
@@ -52,7 +53,8 @@ class ElevenLabs:
     or to a `Voice` that tells more of them; its `default` is George unless it says otherwise. With `timestamps` the
     vendor always sends each character's times, for exact captions, at the price of a third more bytes; without, it
     does when a request wants them. `base_url` may be a residency host, such as https://api.eu.residency.elevenlabs.io.
-    `proxy` is the URL of an HTTP proxy; the environment's is not used.
+    No more than `max_concurrency` requests run at once on this key, whatever its plan allows. `proxy` is the URL of an
+    HTTP proxy; the environment's is not used.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -68,6 +70,7 @@ class ElevenLabs:
         model: str = "eleven_flash_v2_5",
         voices: VoiceMap | None = None,
         timestamps: bool = False,
+        max_concurrency: int | None = None,
         proxy: str | None = None,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -81,7 +84,8 @@ class ElevenLabs:
         self._knows_times = True  # until a server shows that it does not: many imitate the rest only
         self._wall_clock = wall_clock
         self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
-        self.credential = Credential(credential_id(self._key, _account_place(self.base_url)), AT_ONCE)
+        most = checked_concurrency(max_concurrency, provider=name)
+        self.credential = Credential(credential_id(self._key, _account_place(self.base_url)), most or AT_ONCE, most)
         headers = {KEY_HEADER: self._key}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
+    checked_concurrency,
     checked_proxy,
     checked_url,
     credential_id,
@@ -49,8 +50,9 @@ class OpenAICompatible:
     none. `base_url` may end in /v1 or not. `voices` maps the callers' names to the server's, or to a `Voice` that tells
     more of them. `formats` says what the server really sends for each response_format, such as {"pcm": "pcm_22050"};
     formats not in it are converted from the best one that is. `languages` are those that the model speaks, such as
-    ["en", "ja"]: texts in letters of others go to another provider; without, it is tried. Language and speaking
-    instructions go into a request's options, where a server knows them.
+    ["en", "ja"]: texts in letters of others go to another provider; without, it is tried. No more than
+    `max_concurrency` requests run at once. Language and speaking instructions go into a request's options, where a
+    server knows them.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -68,6 +70,7 @@ class OpenAICompatible:
         formats: Mapping[str, str] | None = None,
         max_characters: int = MAX_CHARACTERS,
         languages: Sequence[str] | None = None,
+        max_concurrency: int | None = None,
         proxy: str | None = None,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -87,7 +90,8 @@ class OpenAICompatible:
         self._wall_clock = wall_clock
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
-        self.credential = Credential(credential_id(self._key, urlsplit(self.base_url).netloc))
+        most = checked_concurrency(max_concurrency, provider=name)
+        self.credential = Credential(credential_id(self._key, urlsplit(self.base_url).netloc), most=most)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)

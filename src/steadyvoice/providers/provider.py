@@ -58,11 +58,13 @@ class Audio:
 class Credential:
     """Whose account is used. Providers with the same `id` share its limits and its holds; an id tells no secret.
 
-    `at_once` requests may surely run together before the vendor has told its limit. None: any number.
+    `at_once` requests may surely run together before the vendor has told its limit; never more than `most`, whatever it
+    tells. None: any number.
     """
 
     id: str
     at_once: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ class Allowance:
         wall: Callable[[], float],
     ) -> None:
         self.name = name  # of the provider that it was first met with
-        self.turnstile = Turnstile(Gate(credential.at_once if credential else None), clock)
+        credential = credential or Credential(f"only {name}")
+        self.turnstile = Turnstile(Gate(credential.at_once, credential.most), clock)
         self.meter = Meter()
         self.holds: Shared = {}
         self._ask, self._clock, self._wall = ask, clock, wall

@@ -75,7 +75,8 @@ class Asker:
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
         last = step.allowance >= self._patience.left
         queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
-        turn = handler.turn(queue, patience, self._patience, hopeful=last)
+        heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
+        turn = handler.turn(queue, patience, self._patience, hopeful=last, goes_on=heard)
         call = Call(
             part.speaker.provider,
             piece,

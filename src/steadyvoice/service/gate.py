@@ -1,7 +1,8 @@
 """How many requests may run at once on one credential, and whose turn it is. It reads no clock and awaits nothing.
 
-The vendor's own word is the ceiling. Below it the gate feels its way, as TCP does: a refusal for being too many halves
-what is let through, and every request taken while all of that is in use adds its share of one more.
+The vendor's own word is the ceiling, and a limit of the user's own is another. Below them the gate feels its way, as
+TCP does: a refusal for being too many halves what is let through, and every request taken while all of that is in use adds
+its share of one more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
+
+FAVOUR = 3
+"""Pieces of what is being heard that go before a newcomer who waits, before one of those has its turn."""
 
 _HALF = 0.5
 _SLOWER, _FASTER = 0.2, 0.5
@@ -25,8 +29,12 @@ class Stage(Enum):
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """One request's place, in the queue or past it. It remembers the era in which it was let through."""
+    """One request's place, in the queue or past it. It remembers the era in which it was let through.
 
+    Behind one that `goes_on` somebody listens already.
+    """
+
+    goes_on: bool = False
     stage: Stage = Stage.WAITING
     era: int = 0
     since: float = 0.0
@@ -37,25 +45,35 @@ class Place:
 
 
 class Gate:
-    """First come, first served. `at_once` is what surely may run before the vendor has said how many; None: any number.
+    """First come, first served; but who has begun to speak goes before who has not, three to one at most.
+
+    `at_once` is what surely may run before the vendor has said how many, `most` what may never be exceeded, whatever
+    the vendor says; None: any number.
 
     What changes how many may run gives back the places whose turn it is now, and whoever holds the gate tells them.
     """
 
-    def __init__(self, at_once: int | None = None) -> None:
-        self._ceiling = at_once
+    def __init__(self, at_once: int | None = None, most: int | None = None) -> None:
+        self._ceiling, self._most = at_once, most
         self._told = False  # by the vendor
         self._window: float | None = None  # what refusals have left of the ceiling
         self._era = 0
         self._running = 0
-        self._queue: OrderedDict[Place, None] = OrderedDict()
+        self._going_on: OrderedDict[Place, None] = OrderedDict()
+        self._newcomers: OrderedDict[Place, None] = OrderedDict()
+        self._favoured = 0  # since a newcomer had its turn
         self._usual: float | None = None  # seconds that a request runs
 
     @property
     def limit(self) -> int | None:
         """How many may run at once, None for any number."""
-        known = [bound for bound in (self._ceiling, self._window) if bound is not None]
+        known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
         return max(1, int(min(known))) if known else None
+
+    def bound(self, most: int | None) -> None:
+        """Somebody else who uses it wants no more at once than so many: the least of such limits holds."""
+        bounds = [bound for bound in (self._most, most) if bound is not None]
+        self._most = min(bounds, default=None)
 
     @property
     def running(self) -> int:
@@ -65,19 +83,21 @@ class Gate:
     @property
     def waiting(self) -> int:
         """How many would."""
-        return len(self._queue)
+        return len(self._going_on) + len(self._newcomers)
 
-    @property
-    def expected_wait(self) -> float:
+    def expected_wait(self, *, goes_on: bool = False) -> float:
         """Seconds that one more would wait, going by how long requests have run."""
-        if self.limit is None or (self._free and not self._queue):
+        if self.limit is None or (self._free and not self.waiting):
             return 0.0
-        return (len(self._queue) + 1) * (self._usual or 0.0) / self.limit
+        ahead = self.waiting
+        if goes_on:
+            ahead = len(self._going_on) + min(len(self._newcomers), (len(self._going_on) + self._favoured) // FAVOUR)
+        return (ahead + 1) * (self._usual or 0.0) / self.limit
 
-    def ask(self, now: float) -> Place:
-        """One more wants to run: it runs at once, or waits behind all who came before."""
-        place = Place()
-        self._queue[place] = None
+    def ask(self, now: float, *, goes_on: bool = False) -> Place:
+        """One more wants to run: it runs at once, or waits behind all of its kind who came before."""
+        place = Place(goes_on)
+        self._queue_of(place)[place] = None
         self._admit(now)
         return place
 
@@ -86,7 +106,7 @@ class Gate:
         if place.stage is Stage.RUNNING:
             self._running -= 1
             self._learn(now - place.since)
-        self._queue.pop(place, None)
+        self._queue_of(place).pop(place, None)
         place.stage = Stage.GONE
         return self._admit(now)
 
@@ -112,12 +132,21 @@ class Gate:
 
     def _admit(self, now: float) -> list[Place]:
         admitted = []
-        while self._queue and self._free:
-            place, _ = self._queue.popitem(last=False)
+        while self.waiting and self._free:
+            place = self._next()
             place.stage, place.era, place.since = Stage.RUNNING, self._era, now
             self._running += 1
             admitted.append(place)
         return admitted
+
+    def _next(self) -> Place:
+        favoured = bool(self._going_on) and (self._favoured < FAVOUR or not self._newcomers)
+        place, _ = (self._going_on if favoured else self._newcomers).popitem(last=False)
+        self._favoured = self._favoured + 1 if favoured and self._newcomers else 0
+        return place
+
+    def _queue_of(self, place: Place) -> OrderedDict[Place, None]:
+        return self._going_on if place.goes_on else self._newcomers
 
     def _learn(self, seconds: float) -> None:
         usual = seconds if self._usual is None else self._usual

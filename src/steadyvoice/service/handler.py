@@ -133,9 +133,9 @@ class TTSErrorHandler:
             permit.success()
             self._consecutive_failures = self._unheard = 0
 
-    def turn(self, limit: float, *spent: Patience, hopeful: bool) -> Turn:
+    def turn(self, limit: float, *spent: Patience, hopeful: bool, goes_on: bool = False) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
-        return self.allowance.turnstile.turn(self.name, limit, *spent, hopeful=hopeful)
+        return self.allowance.turnstile.turn(self.name, limit, *spent, hopeful=hopeful, goes_on=goes_on)
 
     def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: Offer) -> None:
         """The vendor took a request, and told what it costs and how many more it would take."""

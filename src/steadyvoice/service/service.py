@@ -189,6 +189,8 @@ class AsyncTTSService:
         if key not in self._allowances:
             ask = provider.credit if isinstance(provider, TellsCredit) else None
             self._allowances[key] = Allowance(provider.name, credential, ask, clock=self._clock, wall=self._wall)
+        elif credential:
+            self._allowances[key].turnstile.gate.bound(credential.most)
         return self._allowances[key]
 
     def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance | Recalled:

@@ -21,12 +21,13 @@ class Turnstile:
         self.clock = clock
         self._calls: dict[Place, asyncio.Future[None]] = {}
 
-    def turn(self, provider: str, limit: float, *spent: Patience, hopeful: bool = False) -> Turn:
+    def turn(self, provider: str, limit: float, *spent: Patience, hopeful: bool = False, goes_on: bool = False) -> Turn:
         """Somebody's turn: enter it to wait, for `limit` seconds at most, and to run. The wait is `spent` of these.
 
-        Who is `hopeful` waits even if it will probably take longer, for there is nowhere else to go.
+        Who is `hopeful` waits even if it will probably take longer, for there is nowhere else to go. Who `goes_on` is
+        being heard already.
         """
-        return Turn(self, provider, limit, spent, hopeful)
+        return Turn(self, provider, limit, spent, hopeful, goes_on)
 
     async def wait(self, place: Place, seconds: float) -> bool:
         """Whether its turn came within so many seconds."""
@@ -54,19 +55,25 @@ class Turn:
     """One request's way through the turnstile. However it ends, its place is given back."""
 
     def __init__(
-        self, turnstile: Turnstile, provider: str, limit: float, spent: tuple[Patience, ...], hopeful: bool
+        self,
+        turnstile: Turnstile,
+        provider: str,
+        limit: float,
+        spent: tuple[Patience, ...],
+        hopeful: bool,
+        goes_on: bool,
     ) -> None:
         self._turnstile, self._provider, self._limit, self._spent = turnstile, provider, limit, spent
-        self._hopeful = hopeful
+        self._hopeful, self._goes_on = hopeful, goes_on
         self._place: Place | None = None
 
     async def __aenter__(self) -> Turn:
         """Wait. Raises TTSConcurrencyError when it takes too long, or plainly would."""
         turnstile = self._turnstile
-        if turnstile.gate.expected_wait > self._limit and not self._hopeful:
+        if turnstile.gate.expected_wait(goes_on=self._goes_on) > self._limit and not self._hopeful:
             raise self._too_many()
         began = turnstile.clock()
-        self._place = turnstile.gate.ask(began)
+        self._place = turnstile.gate.ask(began, goes_on=self._goes_on)
         try:
             in_time = await turnstile.wait(self._place, self._limit)
         except BaseException:
