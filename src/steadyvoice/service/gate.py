@@ -1,8 +1,8 @@
 """How many requests may run at once on one credential, and whose turn it is. It reads no clock and awaits nothing.
 
 The vendor's own word is the ceiling, and a limit of the user's own is another. Below them the gate feels its way, as
-TCP does: a refusal for being too many halves what is let through, and every request taken while all of that is in use adds
-its share of one more.
+TCP does: a refusal for being too many halves what is let through, and every request taken while all of that is in use
+adds its share of one more.
 """
 
 from __future__ import annotations
