@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, Tone
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Entry, Fault, Simulator
-from steadyvoice.simulator.acts import Act
+from steadyvoice.simulator.acts import Act, Refuse
 
 KEY = "any-key"
 
@@ -24,10 +27,7 @@ class Background:
 
     simulator: Simulator
     loop: asyncio.AbstractEventLoop
-
-    @property
-    def url(self) -> str:
-        return self.simulator.url
+    url: str
 
     def will(self, *faults: Fault | Act) -> None:
         """Put these faults in place of all others."""
@@ -53,15 +53,18 @@ class Background:
             return json.load(answer)
 
 
+Gate = Callable[[Simulator], AbstractAsyncContextManager[str]]
+
+
 @contextmanager
-def in_the_background(**settings: Any) -> Iterator[Background]:
-    """Run a simulator that speaks in tones until the block is left."""
+def in_the_background(gate: Gate | None = None, **settings: Any) -> Iterator[Background]:
+    """Run a simulator that speaks in tones until the block is left. A gate before it gives the address to knock at."""
     ready: Future[Background] = Future()
     enough = asyncio.Event()
 
     async def serve() -> None:
-        async with Simulator(**{"voice": "tones", **settings}) as simulator:
-            ready.set_result(Background(simulator, asyncio.get_running_loop()))
+        async with Simulator(**{"voice": "tones", **settings}) as simulator, (gate or itself)(simulator) as url:
+            ready.set_result(Background(simulator, asyncio.get_running_loop(), url))
             await enough.wait()
 
     thread = Thread(target=_reporting_to(ready, serve), name="simulator")
@@ -72,6 +75,48 @@ def in_the_background(**settings: Any) -> Iterator[Background]:
     finally:
         background.loop.call_soon_threadsafe(enough.set)
         thread.join(timeout=30)
+
+
+@asynccontextmanager
+async def itself(simulator: Simulator) -> AsyncIterator[str]:
+    """Nobody stands before it."""
+    yield simulator.url
+
+
+@asynccontextmanager
+async def elevenlabs_gateway(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before ElevenLabs."""
+    async with _gateway(ElevenLabs(KEY, base_url=simulator.url)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def openai_gateway(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before OpenAI."""
+    async with _gateway(OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def whole_gateway(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before both, and has a voice of its own."""
+    openai = OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")
+    async with _gateway(ElevenLabs(KEY, base_url=simulator.url), openai, Tone()) as url:
+        yield url
+
+
+@asynccontextmanager
+async def gateway_in_an_outage(simulator: Simulator) -> AsyncIterator[str]:
+    """Neither vendor speaks, and neither answers a question."""
+    async with whole_gateway(simulator) as url:
+        simulator.faults.set(Fault(Refuse(status=503)))
+        yield url
+
+
+@asynccontextmanager
+async def _gateway(*providers: Provider) -> AsyncIterator[str]:
+    async with AsyncTTSService(providers, muted=False) as service, Gateway(service, Server(port=0)) as opened:
+        yield opened.url
 
 
 def _reporting_to(ready: Future[Background], serve: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

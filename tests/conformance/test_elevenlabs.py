@@ -30,12 +30,19 @@ from steadyvoice.simulator import Ending, words_in
 from steadyvoice.wire.elevenlabs import Form
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
 
-from .background import Background
+from .background import Background, elevenlabs_gateway, in_the_background, itself
 from .strictly import completely
 
 GEORGE = VOICES["George"]
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
+
+
+@pytest.fixture(params=[itself, elevenlabs_gateway], ids=["vendor", "gateway"])
+def sim(request: pytest.FixtureRequest) -> Iterator[Background]:
+    """The vendor itself, or our gateway before it: nobody can tell."""
+    with in_the_background(request.param) as background:
+        yield background
 
 
 def _names(annotation: Any) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.providers.provider import Provider
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.request import DEFAULT_VOICE
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs_account import Subscription, read_subscription
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts, models_body
@@ -41,7 +43,7 @@ class Catalogue:
         self._house = house
         self._told: OrderedDict[str, _Told] = OrderedDict()
 
-    async def asked(self, path: str, query: dict[str, str]) -> Any | None:
+    async def asked(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any | None:
         """What ElevenLabs says to this, now or lately; None when it does not."""
         target = f"{path}?{urlencode(query)}" if query else path
         kept = self._told.get(target)
@@ -57,7 +59,7 @@ class Catalogue:
 
     async def subscription(self) -> Subscription:
         """The account's. Who has none with a vendor that meters is not limited."""
-        document = await self.asked(elevenlabs.SUBSCRIPTION_PATH, {})
+        document = await self.asked(elevenlabs.SUBSCRIPTION_PATH)
         try:
             return read_subscription(document or {})
         except ValueError:
@@ -65,14 +67,12 @@ class Catalogue:
 
     @property
     def voices(self) -> dict[str, str]:
-        """Names and ids that are known here: the configured ones, and the vendor's stock if one is configured."""
-        named: dict[str, str] = {}
-        for provider in self._providers:
-            ours: Any = getattr(provider, "voices", {})
-            for name in ours:
-                named.setdefault(name, ours[name].id if isinstance(provider, ElevenLabs) else name)
-        stock = VOICES if any(isinstance(each, ElevenLabs) for each in self._providers) else {}
-        return {**named, **{name: id for name, id in stock.items() if id not in named.values()}}
+        """Names and ids that are known here: the configured ones, and the vendor's stock if it is configured."""
+        eleven = [each for each in self._providers if isinstance(each, ElevenLabs)]
+        named = {name: voice.id for each in eleven for name, voice in each.voices.items() if name != DEFAULT_VOICE}
+        own = {name: name for each in self._providers for name in getattr(each, "voices", {}) if each not in eleven}
+        stock = {name: id for name, id in VOICES.items() if eleven and id not in named.values()}
+        return {**own, **stock, **named}
 
     @property
     def elevenlabs_models(self) -> list[dict[str, Any]]:

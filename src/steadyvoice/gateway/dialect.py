@@ -32,7 +32,7 @@ class Dialect(Words, Protocol):
         """Read what is asked for. Raises UnreadableRequestError and TTSError."""
         ...
 
-    def audio_headers(self, account: Account) -> dict[str, str]:
+    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
         """What goes before audio, besides its type: as much as is known by then."""
         ...
 

@@ -42,10 +42,18 @@ class ElevenLabsDialect:
         wrapping = Wrapping.TIMED if self._form.timed else Wrapping.BARE
         return Order(text, request.format, wishes, wrapping, whole=not self._form.streams)
 
-    def audio_headers(self, account: Account) -> dict[str, str]:
-        """The vendor's own id of the request, by which a client asks for the same prosody in the next."""
-        told = account.spoken.now.request_id
-        return {"request-id": told} if told else {}
+    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
+        """The vendor's own receipt. By the request's id, a client asks for the same prosody in the next."""
+        now = account.spoken.now
+        if now.first is None:
+            return {}
+        all_of_it = now.characters == len(order.text)
+        return elevenlabs.Receipt(
+            now.first.request_id,
+            now.first.characters_billed if all_of_it else None,
+            now.first.concurrent_requests,
+            now.first.concurrency_limit,
+        ).headers()
 
     def trouble(self, trouble: Trouble, request_id: str) -> Reply:
         """Answer in the vendor's own words, where it has one for this."""

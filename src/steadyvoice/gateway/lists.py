@@ -11,7 +11,7 @@ from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.exchange import exchange_of
 from steadyvoice.gateway.front import words_for
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, query_of
+from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
 from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
@@ -52,7 +52,7 @@ class _Door:
 
 
 async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
-    told = await catalogue.asked(elevenlabs.VOICES_PATH, query_of(scope))
+    told = await catalogue.asked(elevenlabs.VOICES_PATH, parameters_of(scope))
     return json_reply(told or voices_body(catalogue.voices))
 
 
@@ -66,8 +66,8 @@ async def _voice(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
-    query = query_of(scope)
-    wanted = read_voice_search(list(query.items()))
+    query = parameters_of(scope)
+    wanted = read_voice_search(query)
     told = await catalogue.asked(elevenlabs.VOICES_V2_PATH, query)
     return json_reply(told or found_voices_body(wanted, catalogue.voices))
 
@@ -76,7 +76,7 @@ async def _models(catalogue: Catalogue, scope: Scope) -> Reply:
     """One path, two vendors: who comes with a Bearer token means OpenAI's."""
     if _brings_bearer(scope):
         return json_reply(openai.models_body(catalogue.openai_models))
-    told = await catalogue.asked(elevenlabs.MODELS_PATH, {})
+    told = await catalogue.asked(elevenlabs.MODELS_PATH)
     return json_reply(told or catalogue.elevenlabs_models)
 
 

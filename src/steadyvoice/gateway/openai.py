@@ -36,7 +36,7 @@ class OpenAIDialect:
         wishes = wishes_of(request) | own_wishes(headers)
         return Order(text, request.format, wishes, Wrapping.EVENTS if call.sse else Wrapping.BARE)
 
-    def audio_headers(self, account: Account) -> dict[str, str]:
+    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
         """Nothing that is not on every answer already."""
         return {}
 

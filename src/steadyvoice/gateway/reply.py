@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
+
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -57,10 +59,19 @@ def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
-def query_of(scope: Scope) -> dict[str, str]:
-    """The query's parameters; of one that comes twice, the last. Raises ValueError for too many."""
+def parameters_of(scope: Scope) -> list[tuple[str, str]]:
+    """The query's parameters, one by one. Raises UnreadableRequestError for too many."""
     raw = scope["query_string"].decode("latin-1")
-    return dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)) if raw else {}
+    try:
+        return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS) if raw else []
+    except ValueError:
+        told = f"at most {_MOST_PARAMETERS} parameters are read"
+        raise UnreadableRequestError([Issue("too_long", ("query",), told)]) from None
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """The query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError for too many."""
+    return dict(parameters_of(scope))
 
 
 async def read_body(receive: Receive, *, most: int, within: float) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from steadyvoice.providers.provider import Accepted
 from steadyvoice.service.bills import FREE, Bill, Charge
 from steadyvoice.speech.alignment import Alignment, captions
 from steadyvoice.speech.errors import TTSError
@@ -56,14 +57,15 @@ class Now:
     """Who is heard at this moment, from the first byte on, when no span tells yet."""
 
     provider: str | None = None
-    request_id: str | None = None  # the vendor's own, of what was heard first
+    first: Accepted | None = None  # what the vendor told of the request that was heard first
+    characters: int = 0  # of that request
     silent: bool = False  # nobody, since nobody could
     times: Callable[[], tuple[float, Alignment]] | None = None  # of the piece at hand, and how much later they begin
 
-    def heard(self, provider: str, request_id: str | None = None) -> None:
+    def heard(self, provider: str, accepted: Accepted | None = None, characters: int = 0) -> None:
         """Some of this speaker's audio goes out."""
         if self.provider is None:
-            self.request_id = request_id
+            self.first, self.characters = accepted, characters
         self.provider = provider
 
 

@@ -202,7 +202,7 @@ class Utterance:
     def _heard(self, part: Part, call: Call) -> None:
         """Somebody is heard, from now on if not before."""
         self._tell_muted(False)
-        self.spoken.now.heard(part.name, call.accepted.request_id)
+        self.spoken.now.heard(part.name, call.accepted, len(call.request.text))
 
     def _owe(self, part: Part, call: Call, error: TTSError) -> None:
         """An account that two providers share would be charged for the same words once more by the other."""
