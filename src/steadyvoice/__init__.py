@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.error_state import TTSErrorState
     from steadyvoice.service.errors import TTSCircuitOpenError
     from steadyvoice.service.handler import TTSErrorHandler
+    from steadyvoice.service.hedge import HedgeConfig
     from steadyvoice.service.retry import RetryConfig
     from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
     from steadyvoice.service.spoken import Attempt, Span, Speech
@@ -53,6 +54,7 @@ _HOMES = {
     "service.error_state": ("TTSErrorState",),
     "service.errors": ("TTSCircuitOpenError",),
     "service.handler": ("TTSErrorHandler",),
+    "service.hedge": ("HedgeConfig",),
     "service.retry": ("RetryConfig",),
     "service.service": ("AsyncSpeechStream", "AsyncTTSService"),
     "service.spoken": ("Attempt", "Span", "Speech"),
@@ -88,6 +90,7 @@ __all__ = [
     "Credit",
     "ElevenLabs",
     "Espeak",
+    "HedgeConfig",
     "Offer",
     "OpenAICompatible",
     "Provider",

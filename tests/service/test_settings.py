@@ -9,6 +9,7 @@ import pytest
 from steadyvoice import (
     CacheConfig,
     CircuitBreakerConfig,
+    HedgeConfig,
     OpenAICompatible,
     TTSConfigurationError,
     TTSService,
@@ -92,6 +93,22 @@ def test_a_voice_is_an_id_or_a_table_that_describes_it(tmp_path: Path) -> None:
         provider = read_file(write(tmp_path, NARRATOR.format(value)), {})["providers"][0]
         assert isinstance(provider, OpenAICompatible)
         assert provider.voices == {"default": Voice("alloy"), "narrator": voice}
+
+
+def test_there_are_hedges_where_a_table_asks_for_them_and_nowhere_else(tmp_path: Path) -> None:
+    tone = '[[providers]]\nkind = "tone"'
+    assert read_file(write(tmp_path, tone), {})["hedging"] is None
+    assert read_file(write(tmp_path, f"[hedge]\n{tone}"), {})["hedging"] == HedgeConfig()
+    own = "percentile = 0.9\nbudget = 0.1\nminimum_samples = 50\nwindow_seconds = 600"
+    assert read_file(write(tmp_path, f"[hedge]\n{own}\n{tone}"), {})["hedging"] == HedgeConfig(0.9, 0.1, 50, 600)
+    with pytest.raises(
+        TTSConfigurationError, match=r"hedge\.budget: must be a share, more than 0 and at most 1, got 5"
+    ):
+        read_file(write(tmp_path, f"[hedge]\nbudget = 5\n{tone}"), {})
+    with pytest.raises(TTSConfigurationError, match=r"hedge\.delay: unknown key"):
+        read_file(write(tmp_path, f"[hedge]\ndelay = 0.5\n{tone}"), {})
+    with TTSService.from_config(write(tmp_path, f"[hedge]\n{tone}")) as tts:
+        assert tts.get_error_state()["hedging"]["started"] == 0
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from steadyvoice import (
     Credit,
     ElevenLabs,
     Espeak,
+    HedgeConfig,
     OpenAICompatible,
     Provider,
     RetryConfig,
@@ -54,6 +55,7 @@ def aloud() -> None:
         on_midstream="restart",
         voice_substitution="never",
         cache=CacheConfig(Path("kept"), max_megabytes=100, max_age_days=7),
+        hedging=HedgeConfig(percentile=0.95, budget=0.05, minimum_samples=20, window_seconds=3600),
     ) as tts:
         assert_type(tts, TTSService)
         assert_type(tts.synthesize("Hello"), Speech)
@@ -63,6 +65,7 @@ def aloud() -> None:
         assert_type(tts.check_credit(), dict[str, Credit])
         assert_type(tts.synthesize("Hello").wasted, float)
         assert_type(tts.stream("Your code is 1 2 3", cache=False), SpeechStream)
+        assert_type(tts.synthesize("Hello", hedging=False).attempts[0].hedge, bool)
         for chunk in tts.stream("A long story..."):
             assert_type(chunk, bytes)
         with tts.stream("A long story...") as stream:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from datetime import datetime
 
+from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.books import Books
 from steadyvoice.service.casting import BREATH, Part, next_piece
@@ -21,26 +23,73 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.words import longest_word
 
 
-@dataclass(frozen=True, slots=True)
 class Asking:
-    """A request that is ready to be made, and what becomes of its answer."""
+    """A request that is ready to be made, and what becomes of its answer.
 
-    part: Part
-    call: Call
-    turn: Turn
-    delivery: Delivery
+    Iterate `chunks()` once; `open()` it before if others are asked meanwhile. `whole` is the utterance's time as it
+    is spent here, `output` where the audio goes, `at` the time of day.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        call: Call,
+        turn: Turn,
+        delivery: Delivery,
+        *,
+        output: Output,
+        whole: Patience,
+        at: datetime,
+        probe: bool,
+        hedge: bool,
+    ) -> None:
+        self.part, self.call, self.delivery, self.output = part, call, delivery, output
+        self.whole, self.at, self.probe, self.hedge = whole, at, probe, hedge
+        self._turn = turn
+        self._permit: Permit | None = None
+        self._withdrawn = False
+        self._head = b""
+        self._source = self._answer()
+
+    async def open(self) -> None:
+        """Make it, and wait until there is something to hear, if only it were not held back. Raises TTSError."""
+        self._head = await anext(self._source, b"")
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Make it in its turn, under a permit, and yield what may be heard. Raises TTSError."""
+        """Make it, and yield what may be heard. Raises TTSError."""
+        async with aclosing(self._source) as answer:
+            if self._head:
+                yield self._head
+            async for data in answer:
+                if data:
+                    yield data
+
+    def withdraw(self) -> None:
+        """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""
+        self._withdrawn = True
+        if self._permit:
+            self._permit.ignore()
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await self._source.aclose()
+
+    async def _answer(self) -> AsyncGenerator[bytes, None]:
+        """Have it in its turn, and under a permit; empty while something is held back."""
         handler, characters, retry = self.part.speaker.handler, len(self.call.request.text), self.part.course.tries > 0
-        async with self.turn:
+        async with self._turn:
             with handler.attempt(offer=self.call.offer, characters=characters, retry=retry) as permit:
-                async with aclosing(self.delivery.chunks()) as delivered:
-                    async for data in delivered:
-                        permit.pause()  # while the listener has it, nobody waits for the provider
-                        if data:
+                self._permit = permit
+                try:
+                    async with aclosing(self.delivery.chunks()) as delivered:
+                        async for data in delivered:
+                            permit.pause()  # while the listener has it, nobody waits for the provider
                             yield data
-                        permit.resume()
+                            permit.resume()
+                except Exception as error:
+                    if self._withdrawn:  # what breaks while we hang up is no failure of anybody's
+                        raise asyncio.CancelledError from error
+                    raise
 
 
 class Asker:
@@ -51,39 +100,51 @@ class Asker:
         request: SpeechRequest,
         terms: Terms,
         books: Books,
-        output: Output,
-        patience: Patience,
         *,
         pace: Pace,
         clock: Callable[[], float],
     ) -> None:
-        self._request, self._terms, self._books, self._output = request, terms, books, output
-        self._patience, self._pace, self._clock = patience, pace, clock
+        self._request, self._terms, self._books = request, terms, books
+        self._pace, self._clock = pace, clock
         self._short_words = longest_word(request.text) <= BREATH  # what is longer would be held back for too long
 
-    def asking(self, part: Part, step: Try) -> Asking:
-        """Prepare to ask this speaker for the next piece."""
-        call, turn = self._call(part, step)
-        return Asking(part, call, turn, self._delivery(part, call))
+    def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:
+        """Prepare to ask this speaker for the next piece; for a `hedge` at once or not at all.
 
-    def _call(self, part: Part, step: Try) -> tuple[Call, Turn]:
+        `whole` is the utterance's time, and is spent as time goes by.
+        """
+        call, turn = self._call(part, step, whole, queues=not hedge)
+        return Asking(
+            part,
+            call,
+            turn,
+            self._delivery(part, call, output),
+            output=output,
+            whole=whole,
+            at=self._books.now(),
+            probe=step.first_audio is not None,
+            hedge=hedge,
+        )
+
+    def _call(self, part: Part, step: Try, whole: Patience, *, queues: bool) -> tuple[Call, Turn]:
         by_sentence = self._manner(part) is Manner.WHOLE and not self._terms.hold
         ids = self._books.ids(part.name)
         piece, offer = next_piece(part, self._request, self._books.begin, by_sentence=by_sentence, ids=ids)
         handler, patience = part.speaker.handler, Patience(step.allowance)
         timeouts = self._terms.timeouts.hurried(step.first_audio)
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
-        last = step.allowance >= self._patience.left
+        last = step.allowance >= whole.left
         queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
         heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
-        turn = handler.turn(queue, patience, self._patience, hopeful=last, goes_on=heard)
+        limit = queue if queues else 0.0
+        turn = handler.turn(limit, patience, whole, hopeful=last and queues, goes_on=heard)
         call = Call(
             part.speaker.provider,
             piece,
             offer,
             timeouts=timeouts,
             patience=patience,
-            whole=self._patience,
+            whole=whole,
             own_deadline=self._terms.own_deadline,
             pace=self._least_pace(step),
             clock=self._clock,
@@ -91,11 +152,11 @@ class Asker:
         )
         return call, turn
 
-    def _delivery(self, part: Part, call: Call) -> Delivery:
+    def _delivery(self, part: Part, call: Call, output: Output) -> Delivery:
         manner, piece = self._manner(part), call.request
         return Delivery(
             call,
-            self._output,
+            output,
             manner,
             sole=piece.text == self._request.text,
             breakable=self._terms.on_midstream != "error" and manner is not Manner.WHOLE,

@@ -66,7 +66,10 @@ class Call:
         self.accepted = Accepted()
         self.sent = self.taken = False  # to the vendor; by the vendor: from there on it may be billed
         self.first_audio: float | None = None
-        self.waited = 0.0
+        self.sounded: float | None = None
+        """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
+        self._waited = 0.0
+        self._waits_since: float | None = None
         self._timeouts, self._clock, self._tell = timeouts, clock, tell
         self._patience, self._whole, self._own_deadline = patience, whole, own_deadline
         self._hearing = Hearing(request, offer.format, self._said)
@@ -74,6 +77,11 @@ class Call:
         self._silence = 0.0  # seconds waited since the last audio
         self._unread = 0.0  # seconds at most that the listener took for what came
         self._listener = Listener(pace)
+
+    @property
+    def waited(self) -> float:
+        """Seconds of waiting for the provider so far."""
+        return self._waited + (0.0 if self._waits_since is None else self._clock() - self._waits_since)
 
     @property
     def seconds(self) -> float:
@@ -103,16 +111,16 @@ class Call:
                     self._alignments.append((0.0, event.alignment))
                 if event.data and (believed := await self._hear(event.data)):
                     since = self._clock()
-                    yield believed
+                    yield self._sound(believed)
                     self._unread = max(self._unread, self._clock() - since)
                 self._refuse_slowness()
         if rest := await self._hearing.end():
-            yield rest
+            yield self._sound(rest)
 
     async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
         """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
         limit, too_late = self._shortest()
-        before = self._clock()
+        self._waits_since = before = self._clock()
         try:
             async with asyncio.timeout(limit) as timer:
                 return await anext(source, None)
@@ -154,7 +162,8 @@ class Call:
         return silent(f"no audio for {HANGING:g} s and more when the call's deadline came", provider=name)
 
     def _spend(self, waited: float) -> None:
-        self.waited += waited
+        self._waits_since = None
+        self._waited += waited
         self._silence += waited
         self._patience.spent += waited
         self._whole.spent += waited
@@ -170,6 +179,11 @@ class Call:
         if self.first_audio is None and self._hearing.begun:
             self.first_audio = self.waited
         self._silence = 0.0
+        return believed
+
+    def _sound(self, believed: bytes) -> bytes:
+        if self.sounded is None:
+            self.sounded = self.waited
         return believed
 
     def _refuse_slowness(self) -> None:

@@ -48,7 +48,16 @@ class Books:
         attempt = Attempt(part.name, self.begin, len(self._text), self.now(), error=error, refused=True, voice=voice)
         self._note(part, attempt)
 
-    def asked(self, part: Part, call: Call, delivery: Delivery, at: datetime, error: TTSError | None) -> None:
+    def asked(
+        self,
+        part: Part,
+        call: Call,
+        delivery: Delivery,
+        at: datetime,
+        error: TTSError | None,
+        *,
+        hedge: bool = False,
+    ) -> None:
         """A call is over. `error` is what ended it early."""
         attempt = Attempt(
             provider=part.name,
@@ -65,6 +74,7 @@ class Books:
             characters_billed=call.accepted.characters_billed,
             bill=self._bill(part, call, delivery, error),
             voice=call.offer.voice,
+            hedge=hedge,
         )
         if error is None:
             part.speaker.handler.voice = call.offer.voice

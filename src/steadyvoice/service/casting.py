@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from steadyvoice.providers.provider import Offer, Provider
 from steadyvoice.service.handler import Course, TTSErrorHandler
+from steadyvoice.service.plan import Standing
 from steadyvoice.speech.errors import (
     TTSConfigurationError,
     TTSError,
@@ -65,6 +66,13 @@ class Part:
     def timed(self) -> bool:
         """Whether it tells when each word is heard."""
         return self.offer.timed and self.believed
+
+    def standing(self, begin: int, end: int) -> Standing:
+        """How it stands for the words from `begin` to `end`, in characters."""
+        handler = self.speaker.handler
+        # A busy vendor's own hold is no refusal to who is waiting for it to end.
+        refused = handler.circuit_refuses() if self.course.tries else handler.refuses(self.offer, end - begin)
+        return self.course.standing(refused=refused, billed=self.paid_to > begin)
 
     def owe(self, end: int, error: TTSError, *, taken: bool) -> None:
         """Remember that it failed a piece that ends there, and may charge for it all the same.

@@ -85,9 +85,14 @@ class Gate:
         """How many would."""
         return len(self._going_on) + len(self._newcomers)
 
+    @property
+    def open(self) -> bool:
+        """Whether one more would run at once."""
+        return self._free and not self.waiting
+
     def expected_wait(self, *, goes_on: bool = False) -> float:
         """Seconds that one more would wait, going by how long requests have run."""
-        if self.limit is None or (self._free and not self.waiting):
+        if self.limit is None or self.open:
             return 0.0
         ahead = self.waiting
         if goes_on:

@@ -79,6 +79,27 @@ def log_hold(provider: str, hold: Hold) -> None:
     )
 
 
+def log_hedge(late: str, after: float, asked: str) -> None:
+    """Log that a second provider is asked because the first is late."""
+    calls.info(
+        "%s is late: no sound for %.2f s; %s is asked as well",
+        late,
+        after,
+        asked,
+        extra={"provider": late, "after": after, "hedge": asked},
+    )
+
+
+def log_overtaken(provider: str, waited: float) -> None:
+    """Log that one is hung up on because another was heard first."""
+    calls.info(
+        "%s is hung up on after %.2f s: another was heard first",
+        provider,
+        waited,
+        extra={"provider": provider, "waited": waited, "kind": "hedged"},
+    )
+
+
 def log_credit(provider: str, forecast: Forecast) -> None:
     """Log that the credit will not last."""
     hours = (forecast.ends_in or 0.0) / 3600

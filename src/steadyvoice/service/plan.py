@@ -85,9 +85,12 @@ def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> b
 
 
 def _turn(standing: Standing) -> int:
-    """First who was not asked yet or is worth one retry, then further retries, last whoever may have been paid."""
+    """First who was not asked yet or is worth one retry, then further retries, last whoever may have been paid.
+
+    Of those last, first who did not fail: it was only not waited for, or shares an account.
+    """
     if standing.billed:
-        return 2
+        return 2 if standing.failure is None else 3
     if standing.failure is None:
         return 0
     return 0 if standing.tries < 2 and standing.failure.retry is not Retry.LAST else 1

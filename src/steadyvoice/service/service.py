@@ -18,6 +18,7 @@ from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.log import log_spoken
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
@@ -53,6 +54,8 @@ class AsyncTTSService:
         self._live: WeakSet[AsyncSpeechStream] = WeakSet()
         self._allowances: dict[str, Allowance] = {}  # by credential
         self._speakers = {provider.name: self._guarded(provider) for provider in providers}
+        hedging = settings.get("hedging")
+        self._hedging = Hedging(hedging, self._clock) if hedging else None
         cache = checked_cache(settings.get("cache"))
         self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
 
@@ -95,7 +98,8 @@ class AsyncTTSService:
         states = {name: speaker.handler.get_error_state() for name, speaker in self._speakers.items()}
         first = next(iter(states.values()))
         cache = self._memory.state() if self._memory else None
-        return {**first, "is_muted": self._is_muted, "cache": cache, "providers": states}
+        hedging = self._hedging.as_dict() if self._hedging else None
+        return {**first, "is_muted": self._is_muted, "cache": cache, "hedging": hedging, "providers": states}
 
     def reset_circuit_breaker(self, name: str | None = None) -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
@@ -213,6 +217,7 @@ class AsyncTTSService:
             clock=self._clock,
             wall=self._wall,
             tell_muted=self._tell_muted,
+            hedging=self._hedging if wishes.get("hedging", True) else None,
         )
         if self._memory and request.text and wishes.get("cache", True):
             return Recalled(utterance, request, terms, self._memory)

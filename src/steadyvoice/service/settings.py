@@ -22,6 +22,7 @@ from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache import CacheConfig
+from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
@@ -108,6 +109,7 @@ class ConfigFile(Table):
     circuit: dict[str, Any] = {}
     fallback: Fallback = Fallback()
     cache: dict[str, Any] | None = None  # no table, no cache
+    hedge: dict[str, Any] | None = None  # no table, no hedges
     providers: list[dict[str, Any]] = []
 
 
@@ -151,6 +153,7 @@ def plan_of(config: ConfigFile) -> Plan:
         on_midstream=config.fallback.on_midstream,
         voice_substitution=config.fallback.voice_substitution,
         cache=None if config.cache is None else _built(CacheConfig, config.cache, "cache"),
+        hedging=None if config.hedge is None else _built(HedgeConfig, config.hedge, "hedge"),
     )
 
 

@@ -34,6 +34,7 @@ class Attempt:
     characters_billed: float | None = None
     bill: Bill = FREE  # what that, or an answer that never came, means for the purse
     voice: str | None = None  # the provider's own id for it
+    hedge: bool = False  # it was asked as well, for another was late: whoever lost has a TTSHedgedError
 
 
 @dataclass(frozen=True, slots=True)

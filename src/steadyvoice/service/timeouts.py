@@ -71,6 +71,12 @@ class Patience:
     def left(self) -> float:
         return self.given + self.delivered - self.spent
 
+    def later(self, seconds: float) -> Patience:
+        """The same, when so many more seconds are spent."""
+        other = Patience(self.given)
+        other.spent, other.delivered = self.spent + seconds, self.delivered
+        return other
+
 
 def check_deadline(deadline: float | None) -> float | None:
     """Refuse a deadline that is no time at all."""

@@ -9,16 +9,19 @@ from dataclasses import replace
 
 from steadyvoice.providers.provider import Offer, Provider
 from steadyvoice.service.ahead import Ahead
-from steadyvoice.service.asking import Asker
+from steadyvoice.service.asking import Asker, Asking
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.books import Books
 from steadyvoice.service.cache import Recording
 from steadyvoice.service.casting import Part, Speaker, cast
 from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
+from steadyvoice.service.hedger import Hedger
+from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
-from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
+from steadyvoice.service.race import Race
 from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.spoken import Spoken
@@ -54,6 +57,7 @@ class Utterance:
         clock: Callable[[], float],
         wall: Callable[[], float],
         tell_muted: Callable[[bool], None],
+        hedging: Hedging | None = None,
     ) -> None:
         # Times tell where to go on, and at the end that this was all of it.
         request = replace(request, times=request.times or terms.on_midstream != "error")
@@ -65,7 +69,8 @@ class Utterance:
         first = self._parts[0]
         self._voice = first.voice
         self._books = Books(request.text, terms, self._parts, wall=wall)
-        self._asker = Asker(request, terms, self._books, self._output, self._patience, pace=pace, clock=clock)
+        self._asker = Asker(request, terms, self._books, pace=pace, clock=clock)
+        self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
         self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.format = request.format
         self.recordings: Mapping[str, Recording] = {}
@@ -147,7 +152,7 @@ class Utterance:
     def _next_step(self) -> Try | Wait | GiveUp:
         self._pass_over_the_refused()
         step = next_step(
-            [_standing(part, self._books.begin, len(self._request.text)) for part in self._parts],
+            [part.standing(self._books.begin, len(self._request.text)) for part in self._parts],
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
@@ -169,8 +174,25 @@ class Utterance:
 
     async def _ask(self, part: Part, step: Try) -> AsyncGenerator[bytes, None]:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
-        asking = self._asker.asking(part, step)
-        call, delivery, at = asking.call, asking.delivery, self._books.now()
+        asking = self._asker.asking(part, step, self._output, self._patience)
+        async with self._race(asking) as race:
+            if winner := await race.winner():
+                async with aclosing(self._hear(winner)) as heard:
+                    async for data in heard:
+                        yield data
+
+    def _race(self, asking: Asking) -> Race:
+        """Of this asking alone, unless somebody may be asked as well when it is late."""
+        begin, anything = self._books.begin, self._output.anything
+        rival = self._hedger.rival(asking, begin=begin, anything=anything) if self._hedger else None
+        return Race(asking, rival, failed=self._failed_unheard, withdrawn=self._note)
+
+    async def _hear(self, asking: Asking) -> AsyncGenerator[bytes, None]:
+        """Hand out what comes, and see what is to be learnt from how it ends."""
+        self._output, self._patience = asking.output, asking.whole
+        if self._hedger:
+            self._hedger.heard(asking)
+        part, call, delivery = asking.part, asking.call, asking.delivery
         self.spoken.now.times = lambda: delivery.times_so_far
         try:
             try:
@@ -184,17 +206,14 @@ class Utterance:
             else:
                 failure, rest = None, delivery.rest
         except BaseException:  # what it cost is on the books all the same
-            left = TTSCancelledError("nobody listens any more", provider=part.name)
-            self._books.asked(part, call, delivery, at, left)
+            self._note(asking, TTSCancelledError("nobody listens any more", provider=part.name))
             raise
-        told = classified(failure, part.name) if failure else None
-        self._books.asked(part, call, delivery, at, told)
+        self._note(asking, classified(failure, part.name) if failure else None)
         if rest:
             self._heard(part, call)
             yield rest
-        part.learn(call.first_audio, failure, probed=step.first_audio is not None)
-        if failure and told:
-            self._owe(part, call, told)
+        part.learn(call.first_audio, failure, probed=asking.probe)
+        if failure:
             self._failed(part, failure, delivery)
         else:
             self._spoke(part, call, delivery.said)
@@ -203,6 +222,26 @@ class Utterance:
         """Somebody is heard, from now on if not before."""
         self._tell_muted(False)
         self.spoken.now.heard(part.name, call.accepted, len(call.request.text))
+
+    def _note(self, asking: Asking, error: TTSError | None) -> None:
+        """It is over. What it cost is on the books, and on its account until the words are said."""
+        part, call = asking.part, asking.call
+        self._books.asked(part, call, asking.delivery, asking.at, error, hedge=asking.hedge)
+        if self._hedger:
+            self._hedger.over(asking, error)
+        if error and call.sent:
+            self._owe(part, call, error)
+
+    def _failed_unheard(self, asking: Asking, failure: Exception) -> None:
+        """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
+        self._patience = asking.whole  # whoever fails last has seen the most of it go by
+        self._note(asking, classified(failure, asking.part.name))
+        asking.part.learn(asking.call.first_audio, failure)
+        try:
+            self._failed(asking.part, failure, asking.delivery)
+        except TTSError:
+            if not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
+                raise
 
     def _owe(self, part: Part, call: Call, error: TTSError) -> None:
         """An account that two providers share would be charged for the same words once more by the other."""
@@ -269,10 +308,3 @@ class Utterance:
             yield data
         shift = self._output.shift
         self._books.said(None, Said(len(text), shift + seconds, Alignment.spread(text, seconds), shift))
-
-
-def _standing(part: Part, begin: int, end: int) -> Standing:
-    handler = part.speaker.handler
-    # A busy vendor's own hold is no refusal to who is waiting for it to end.
-    refused = handler.circuit_refuses() if part.course.tries else handler.refuses(part.offer, end - begin)
-    return part.course.standing(refused=refused, billed=part.paid_to > begin)

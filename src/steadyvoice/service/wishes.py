@@ -11,6 +11,7 @@ from typing import Any, TypedDict, cast
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.cache import CacheConfig, checked_cache
+from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -37,6 +38,7 @@ class Wishes(TypedDict, total=False):
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
     cache: bool  # False: neither look in the cache nor keep this there
+    hedging: bool  # False: nobody else is asked while the first provider is only late
 
 
 class Settings(TypedDict, total=False):
@@ -50,6 +52,7 @@ class Settings(TypedDict, total=False):
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
     cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
+    hedging: HedgeConfig | None  # ask the next provider as well when the first is late; None: never
     clock: Callable[[], float]  # seconds that never go back
     wall: Callable[[], float]  # the time of day, in seconds since 1970
     rng: Random
@@ -69,7 +72,13 @@ def wishes_of(request: SpeechRequest) -> Wishes:
 def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
     """Refuse what is unknown, of the wrong kind, or contradicts itself. Raises TypeError, TTSConfigurationError."""
     _refuse_unknown(settings, Settings, "service")
-    kinds = {"circuit": CircuitBreakerConfig, "timeouts": TimeoutConfig, "retry": RetryConfig, "muted": bool}
+    kinds = {
+        "circuit": CircuitBreakerConfig,
+        "timeouts": TimeoutConfig,
+        "retry": RetryConfig,
+        "hedging": HedgeConfig,
+        "muted": bool,
+    }
     for key, kind in kinds.items():
         value = settings.get(key)
         if value is not None and not isinstance(value, kind):
@@ -92,8 +101,9 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
 def check_wishes(wishes: Wishes) -> None:
     """Refuse what nobody could mean. Raises TypeError, TTSConfigurationError."""
     _refuse_unknown(wishes, Wishes, "call")
-    if not isinstance(wishes.get("cache", True), bool):
-        raise TTSConfigurationError(f"cache: must be True or False in a call, got {wishes['cache']!r}")
+    for key in ("cache", "hedging"):
+        if not isinstance(wishes.get(key, True), bool):
+            raise TTSConfigurationError(f"{key}: must be True or False in a call, got {wishes.get(key)!r}")
     _check_policies(wishes)
 
 

@@ -27,6 +27,7 @@ TTSError
 │   │   └── TTSSocketRestartedError  TTSSocketDroppedError
 │   └── TTSLocalCrashError  TTSUnexpectedError
 ├── TTSHoldError             a credential, voice or model is set aside until a time
+├── TTSHedgedError           two were asked, and the other one was heard first
 ├── TTSStreamInterruptedError  some was heard, the rest was not
 ├── TTSAllProvidersFailedError
 └── TTSCircuitOpenError      (in the service, for it is a CircuitOpenError too)
@@ -354,6 +355,12 @@ class TTSHoldError(TTSError):
     """A credential, voice or model is set aside until a time."""
 
     kind = Kind.ON_HOLD
+
+
+class TTSHedgedError(TTSError):
+    """Two were asked for the same words, and the other one was heard first."""
+
+    kind = Kind.HEDGED
 
 
 class TTSAllProvidersFailedError(TTSError):

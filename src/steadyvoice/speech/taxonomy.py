@@ -13,6 +13,7 @@ class Kind(Enum):
     """What went wrong."""
 
     CANCELLED = "cancelled"
+    HEDGED = "hedged"
     DEADLINE = "deadline"
     BAD_REQUEST = "bad_request"
     TEXT_TOO_LONG = "text_too_long"
@@ -122,6 +123,7 @@ def _table() -> dict[Kind, Meaning]:
     rows = {
         #                       blame       retry  counts scope    fail over  billed  hold, s       what to do next
         k.CANCELLED:           (caller,     no,    0.0, request, False, unknown,  None,         "nothing: the caller went away"),
+        k.HEDGED:              (us,         no,    0.0, request, True,  unknown,  None,         "nothing: another provider was sooner"),
         k.DEADLINE:            (caller,     no,    0.0, request, True,  unknown,  None,         "allow more time: the deadline of this call was shorter than the provider needed"),
         k.BAD_REQUEST:         (caller,     no,    0.0, request, False, unbilled, None,         "correct the request"),
         k.TEXT_TOO_LONG:       (caller,     no,    0.0, request, True,  unbilled, None,         "split the text at sentences"),
