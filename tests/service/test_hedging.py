@@ -23,6 +23,7 @@ from steadyvoice import (
     TimeoutConfig,
     TTSConfigurationError,
     TTSError,
+    TTSStreamInterruptedError,
 )
 from steadyvoice.audio.listening import words_in
 from steadyvoice.service.bills import Charge
@@ -131,9 +132,12 @@ async def test_a_first_that_speaks_after_all_is_heard_and_the_hedge_pays(make_se
 async def test_when_both_speak_in_the_same_instant_the_first_is_heard(make_service: MakeService) -> None:
     first, second = late(Say(first_after=0.201)), Scripted([Say(first_after=0.1)], name="second")
     tts = await warmed(make_service(first, second, hedging=READY))
-    speech = await tts.synthesize(TEXT, format="pcm_8000")
-    assert speech.provider == "first"
-    assert tts.get_error_state()["providers"]["second"]["totals"]["successes"] == 0
+    stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
+    assert [chunk async for chunk in stream]
+    assert stream.provider == "first"
+    state = tts.get_error_state()["providers"]["second"]
+    assert (state["totals"]["successes"], state["totals"]["ignored"]) == (0, 1)
+    assert state["bills"]["wasted_by"] == {"hedged": len(TEXT)}, "it spoke to nobody"
     assert quiet(tts)
 
 
@@ -430,6 +434,21 @@ async def test_who_takes_long_to_hang_up_keeps_nobody_waiting(make_service: Make
     assert tts.get_error_state()["concurrency"]["in_use"] == 1, "its place is its own until it is gone"
     assert [chunk async for chunk in stream]
     assert quiet(tts)
+
+
+async def test_a_service_that_is_closed_in_the_middle_of_it_hangs_up_on_both(make_service: MakeService) -> None:
+    tts = await warmed(make_service(late(Hang()), Scripted([Hang()], name="second"), hedging=READY))
+    stream = tts.stream(TEXT, format="pcm_8000")
+    listening = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(1.0)
+    assert [state["concurrency"]["in_use"] for state in tts.get_error_state()["providers"].values()] == [1, 1]
+    await tts.aclose()
+    with pytest.raises(TTSStreamInterruptedError):
+        await listening
+    assert quiet(tts)
+    assert [attempt.error.kind.value for attempt in stream.attempts if attempt.error] == ["cancelled", "cancelled"]
+    assert stream.wasted == 2 * len(TEXT)
+    assert hedges(tts) == (1, 0, 1)
 
 
 async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circuit_opens(

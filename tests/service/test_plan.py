@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
+from steadyvoice.service.plan import GRAIN, GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.speech.taxonomy import TABLE, Billed, Kind, Meaning, Retry
 
 
@@ -78,6 +78,11 @@ def test_a_bill_for_words_that_others_began_to_say_is_not_forgotten_either() -> 
     assert step(Standing(billed=True), Standing(refused=True)) == Try(0, 40.0)
 
 
+def test_of_those_who_were_paid_whoever_has_not_failed_is_asked_first() -> None:
+    assert step(failed(Kind.CUT), Standing(billed=True)) == Try(1, 32.0)
+    assert step(failed(Kind.CUT, ready_at=0.3), Standing(billed=True, refused=True)) == Wait(0.3)
+
+
 def test_when_we_are_too_many_somebody_else_speaks_although_it_costs_nothing() -> None:
     assert step(failed(Kind.CONCURRENCY), Standing()) == Try(1, 32.0)
     assert step(failed(Kind.CONCURRENCY)) == Try(0, 40.0)
@@ -133,7 +138,7 @@ def test_whoever_is_asked_may_be_asked(standings: list[Standing], now: float, le
             chosen = standings[index]
             assert not chosen.refused
             assert chosen.tries < most
-            assert chosen.ready_at <= now
+            assert chosen.ready_at - now <= GRAIN
             assert allowance > 0
             assert chosen.failure is None or _may_again(chosen.failure)
         case Wait(seconds):

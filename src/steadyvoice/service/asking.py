@@ -66,7 +66,7 @@ class Asking:
 
     def withdraw(self) -> None:
         """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""
-        self._withdrawn = True
+        self._withdrawn = self.delivery.discarded = True
         if self._permit:
             self._permit.ignore()
 

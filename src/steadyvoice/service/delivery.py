@@ -71,6 +71,8 @@ class Delivery:
         """Whether the provider promised times, and sent none that lead anywhere."""
         self.rest = b""
         """What is ready when all has come and is believed: for whoever asks after the call is settled."""
+        self.discarded = False
+        """Whether nobody listens to what it hands out."""
         self._call, self._output = call, output
         self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
         self._ledger = Ledger(call.request.text)
@@ -132,6 +134,8 @@ class Delivery:
     @property
     def characters_heard(self) -> int:
         """How many characters were handed out when it ended early; without times, as many as the audio has room for."""
+        if self.discarded:
+            return 0
         match self.manner:
             case Manner.WHOLE:
                 return 0

@@ -98,9 +98,10 @@ class Hedger:
 
     def _candidate(self, part: Part) -> Candidate:
         handler = part.speaker.handler
+        circuit = handler.circuit.snapshot()
         return Candidate(
             part.standing(0, len(self._request.text)),
-            closed=handler.circuit.state is CircuitState.CLOSED,
+            closed=circuit.state is CircuitState.CLOSED and circuit.admitted_share == 1,
             free=handler.allowance.turnstile.gate.open,
             account=handler.allowance,
         )

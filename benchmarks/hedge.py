@@ -1,0 +1,204 @@
+"""What does a hedge buy, and what does it cost? Seconds to the first sound and characters paid, with and without.
+
+Two vendors speak in seeded worlds; each world is lived through once for every policy, and every text meets the same
+fate in all of them. It is the service itself, in virtual time. Run: `make bench`, or `python benchmarks/hedge.py` where
+steadyvoice is installed. About two minutes; the same numbers each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from math import exp, inf
+from random import Random
+from time import perf_counter
+from typing import NamedTuple
+
+from lab.leap import run
+
+from steadyvoice import Accepted, AsyncTTSService, Audio, AudioFormat, CircuitState, HedgeConfig, Offer, SpeechRequest
+from steadyvoice.breaker import Event, StateChanged
+
+TEXTS = 4_000
+A_SECOND = 5.0
+SOUND = b"\x00\x10\x00\xf0" * 400  # 0.1 s, at 8 kHz
+
+Draw = Callable[[Random], float]
+
+
+def lognormal(rng: Random) -> float:
+    """Half within 0.25 s, one in a hundred after more than 2.6 s."""
+    return 0.25 * exp(rng.gauss(0.0, 1.0))
+
+
+def pareto(rng: Random) -> float:
+    """Half within 0.32 s, one in a hundred after more than 4.3 s."""
+    return 0.2 * rng.paretovariate(1.5)
+
+
+def stalls(rng: Random) -> float:
+    """A narrow 0.25 s, but two in a hundred after 3 to 10 s."""
+    return rng.uniform(3.0, 10.0) if rng.random() < 0.02 else 0.25 * exp(rng.gauss(0.0, 0.2))
+
+
+def slower(rng: Random) -> float:
+    """As lognormal, but twice as slow."""
+    return 2 * lognormal(rng)
+
+
+class World(NamedTuple):
+    """How soon the first vendor speaks, and the second; from and until when the first hangs."""
+
+    first: Draw
+    second: Draw
+    hangs: tuple[float, float] = (inf, inf)
+
+
+WORLDS = {
+    "lognormal, σ = 1": World(lognormal, lognormal),
+    "Pareto, α = 1.5": World(pareto, pareto),
+    "2 % stall for 3 to 10 s": World(stalls, stalls),
+    "lognormal, the second twice as slow": World(lognormal, slower),
+}
+OUTAGE = World(lognormal, lognormal, (400.0, 600.0))
+
+POLICIES: dict[str, HedgeConfig | None] = {
+    "none": None,
+    "95 %, budget 5 %": HedgeConfig(),
+    "95 %, budget 10 %": HedgeConfig(budget=0.1),
+    "90 %, budget 10 %": HedgeConfig(percentile=0.9, budget=0.1),
+}
+
+
+class Vendor:
+    """Charges for what it takes, and speaks after as long as the text's fate says."""
+
+    local = False
+
+    def __init__(self, name: str, draw: Draw, hangs: tuple[float, float] = (inf, inf)) -> None:
+        self.name, self._draw, self._hangs = name, draw, hangs
+        self.charged = 0
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return Offer(AudioFormat.parse("pcm_8000"), voice=self.name)
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.charged += len(request.text)
+        yield Accepted(characters_billed=len(request.text))
+        begin, end = self._hangs
+        if begin <= asyncio.get_running_loop().time() < end:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self._draw(Random(f"{self.name} {request.text}")))
+        yield Audio(SOUND)
+        yield Audio(SOUND * (len(request.text) // 2))
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Result(NamedTuple):
+    """Of one history: seconds to the first sound and when each was asked for, characters, and how the hedges went."""
+
+    waits: list[tuple[float, float]]
+    asked: int
+    charged: int
+    hedges: dict[str, int] | None
+    opened_after: float | None
+
+    def percentile(self, share: float, begin: float = 0.0, end: float = inf) -> float:
+        waits = sorted(wait for at, wait in self.waits if begin <= at < end)
+        return waits[min(len(waits) - 1, int(share * len(waits)))]
+
+    @property
+    def extra(self) -> float:
+        """Characters paid for more than once, as a share."""
+        return self.charged / self.asked - 1
+
+
+def live(world: World, hedging: HedgeConfig | None) -> Result:
+    return run(_live(world, hedging))
+
+
+async def _live(world: World, hedging: HedgeConfig | None) -> Result:
+    clock = asyncio.get_running_loop().time
+    first, second = Vendor("first", world.first, world.hangs), Vendor("second", world.second)
+    rng = Random(11)
+    waits: list[tuple[float, float]] = []
+    opened: list[float] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.to_state is CircuitState.OPEN:
+            opened.append(clock())
+
+    texts = [f"{number}. " + "x" * rng.randint(20, 120) for number in range(TEXTS)]
+
+    async def caller(text: str) -> None:
+        began = clock()
+        stream = tts.stream(text, format="pcm_8000", on_midstream="error")
+        await anext(stream)
+        waits.append((began, clock() - began))
+        async for _ in stream:
+            pass
+
+    async with AsyncTTSService([first, second], hedging=hedging, clock=clock, wall=clock, rng=Random(12)) as tts:
+        tts.circuits["first"].subscribe(watch)
+        async with asyncio.TaskGroup() as group:
+            for text in texts:
+                group.create_task(caller(text))
+                await asyncio.sleep(rng.expovariate(A_SECOND))
+        state = tts.get_error_state()["hedging"]
+    hung = [at - world.hangs[0] for at in opened if at >= world.hangs[0]]
+    return Result(waits, sum(map(len, texts)), first.charged + second.charged, state, min(hung, default=None))
+
+
+def main() -> None:
+    begin = perf_counter()
+    print(f"{TEXTS:,} texts of 20 to 120 characters, {A_SECOND:g} a second; seconds to the first sound\n")
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = [(name, policy) for name in WORLDS for policy in POLICIES]
+        results = pool.map(live, [WORLDS[name] for name, _ in jobs], [POLICIES[policy] for _, policy in jobs])
+        lived = dict(zip(jobs, results, strict=True))
+        for world in WORLDS:
+            _print(world, {policy: lived[world, policy] for policy in POLICIES})
+        _outage(dict(zip(POLICIES, pool.map(live, [OUTAGE] * len(POLICIES), POLICIES.values()), strict=True)))
+    print(f"\n{perf_counter() - begin:.0f} s")
+
+
+def _print(world: str, results: dict[str, Result]) -> None:
+    print(f"| {world} | p50 | p95 | p99 | p99, ratio | extra characters | hedges | won | refused for budget |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    bare = results["none"].percentile(0.99)
+    for policy, result in results.items():
+        late = result.percentile(0.99)
+        hedges = result.hedges or {"started": 0, "won": 0, "refused_for_budget": 0}
+        print(
+            f"| {policy} | {result.percentile(0.5):.2f} | {result.percentile(0.95):.2f}"
+            f" | {late:.2f} | {late / bare:.2f}"
+            f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['won']} | {hedges['refused_for_budget']} |"
+        )
+    print()
+
+
+def _outage(results: dict[str, Result]) -> None:
+    begin, end = OUTAGE.hangs
+    print(
+        f"| the first hangs for {end - begin:g} s | circuit opens after | p50 meanwhile | p90 | p99 | extra characters"
+        " | hedges | refused for budget |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for policy, result in results.items():
+        meanwhile = [result.percentile(share, begin, end) for share in (0.5, 0.9, 0.99)]
+        hedges = result.hedges or {"started": 0, "refused_for_budget": 0}
+        print(
+            f"| {policy} | {result.opened_after or inf:.1f} s | "
+            + " | ".join(f"{wait:.2f}" for wait in meanwhile)
+            + f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['refused_for_budget']} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
