@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import AudioFormat, HedgeConfig, Offer, SpeechRequest, TTSConfigurationError
-from steadyvoice.service.hedge import Budget, Candidate, second
+from steadyvoice.service.hedge import RUN, Budget, Candidate, Suspicion, second
 from steadyvoice.service.lateness import Lateness, alike
 from steadyvoice.service.plan import Standing, Try
 from steadyvoice.speech.taxonomy import TABLE, Kind
@@ -102,6 +102,16 @@ def test_what_was_asked_for_twice_is_remembered_longer_than_what_was_asked_for()
     budget.asked(40, 62.0)
     assert budget.counted(62.0) == (40, 50)
     assert not budget.spend(1, 62.0), "in the last minute more was asked for twice than half of what was asked for"
+
+
+def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circuit() -> None:
+    suspicion = Suspicion()
+    for _ in range(RUN):
+        assert suspicion.spares()
+        suspicion.overtaken()
+    assert [suspicion.spares() for _ in range(6)] == [False, True] * 3
+    suspicion.heard()
+    assert [suspicion.spares() for _ in range(6)] == [True] * 6
 
 
 MOMENTS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 400), st.booleans()), min_size=1, max_size=60)

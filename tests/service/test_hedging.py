@@ -481,12 +481,24 @@ async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circu
     state = tts.get_error_state()["hedging"]
     assert state["hedged_characters"] <= 0.05 * state["characters"]
     assert 15 <= state["started"] <= 45
-    assert state["refused_for_budget"] > 50
+    assert state["refused_for_budget"] > 10
+    assert state["left_to_the_circuit"] > 10
     assert tts.circuits["first"].state.value == "open"
     before = hedges(tts)
     await everybody(10)
     assert hedges(tts) == before
     assert quiet(tts)
+
+
+async def test_an_outage_is_not_hidden_from_the_circuit_by_those_who_are_hedged(make_service: MakeService) -> None:
+    tts = make_service(late(Hang()), Scripted(name="second"), hedging=READY, timeouts=HASTY, retry=ONCE)
+    await warmed(tts)
+    providers = []
+    while tts.circuits["first"].state.value == "closed":
+        speech = await tts.synthesize(TEXT, format="pcm_8000")
+        providers.append((speech.provider, len(speech.attempts), speech.attempts[-1].hedge))
+    assert providers == [("second", 2, hedge) for hedge in (True, True, True, False, True, False)]
+    assert tts.get_error_state()["hedging"]["left_to_the_circuit"] == 2
 
 
 async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(make_service: MakeService) -> None:

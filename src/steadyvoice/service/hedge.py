@@ -75,6 +75,36 @@ def _willing(candidate: Candidate) -> bool:
     return untouched and candidate.closed and candidate.free and standing.probe is None and not standing.local
 
 
+RUN = 3
+"""So many hedged in a row are no exception any more."""
+
+
+class Suspicion:
+    """Whether a provider that is late is the exception, or out of order.
+
+    A call that is hung up on tells its circuit nothing. When several in a row were, and none was heard in between,
+    every second one is therefore left to wait: that is what the circuit opens by.
+    """
+
+    def __init__(self) -> None:
+        self._run = self._due = 0
+
+    def heard(self) -> None:
+        """It speaks."""
+        self._run = self._due = 0
+
+    def overtaken(self) -> None:
+        """It was late, and hung up on because another was heard."""
+        self._run += 1
+
+    def spares(self) -> bool:
+        """Whether the caller is spared the wait, now that it is late again."""
+        if self._run < RUN:
+            return True
+        self._due += 1
+        return self._due % 2 == 0
+
+
 _GRAINS = 60  # in which the window is counted
 
 

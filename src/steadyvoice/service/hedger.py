@@ -69,7 +69,7 @@ class Hedger:
             log_overtaken(asking.part.name, asking.call.waited)
         if asking.hedge and asking is not self._heard:
             self._hedging.over(won=False)
-        self._hedging.learn(asking.call, withdrawn=overtaken)
+        self._hedging.learn(asking.call, overtaken=overtaken)
 
     def _count(self, first: Asking, begin: int) -> None:
         """Each character of the text is asked for once: after a failure, the next provider is asked for the same."""
@@ -79,6 +79,8 @@ class Hedger:
             self._counted = end
 
     def _second(self, first: Asking, after: float, whole: Patience) -> Asking | None:
+        if not self._hedging.spares(first.call):
+            return None
         names = [part.name for part in self._parts]
         step = second(
             [self._candidate(part) for part in self._parts],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 from steadyvoice.service.attempt import Call
-from steadyvoice.service.hedge import Budget, HedgeConfig
+from steadyvoice.service.hedge import Budget, HedgeConfig, Suspicion
 from steadyvoice.service.lateness import Lateness, alike
 
 
@@ -17,7 +18,9 @@ class Hedging:
         self._clock = clock
         self._budget = Budget(config.budget, config.window_seconds)
         self._lateness = Lateness(config.percentile, config.minimum_samples)
-        self._counts = {"started": 0, "won": 0, "lost": 0, "refused_for_budget": 0, "nobody_free": 0}
+        self._suspicions: defaultdict[str, Suspicion] = defaultdict(Suspicion)  # by provider
+        counts = ("started", "won", "lost", "refused_for_budget", "nobody_free", "left_to_the_circuit")
+        self._counts = dict.fromkeys(counts, 0)
 
     def patience(self, call: Call) -> float | None:
         """Seconds that this call may be silent before another provider is asked as well. None: not known yet."""
@@ -26,6 +29,12 @@ class Hedging:
     def asked(self, characters: int) -> None:
         """So many are asked for, for the first time."""
         self._budget.asked(characters, self._clock())
+
+    def spares(self, call: Call) -> bool:
+        """Whether this call, which is late, may be overtaken: its provider is not plainly out of order."""
+        spared = self._suspicions[call.provider.name].spares()
+        self._counts["left_to_the_circuit"] += not spared
+        return spared
 
     def affords(self, call: Call) -> bool:
         """Whether a call may be made as a hedge. It is counted as made."""
@@ -41,12 +50,13 @@ class Hedging:
         """A hedge was heard, or it was not: the first spoke after all, or it failed, or the listener left."""
         self._counts["won" if won else "lost"] += 1
 
-    def learn(self, call: Call, *, withdrawn: bool = False) -> None:
+    def learn(self, call: Call, *, overtaken: bool = False) -> None:
         """Remember when its first sound came, or that it did not as long as it was waited for."""
         if call.sounded is not None:
             self._lateness.spoke(_kind(call), call.sounded)
-        elif withdrawn:
-            self._lateness.withdrawn(_kind(call), call.waited)
+            self._suspicions[call.provider.name].heard()
+        elif overtaken and self._lateness.withdrawn(_kind(call), call.waited):
+            self._suspicions[call.provider.name].overtaken()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: hedges by how they went, and characters of the last while."""

@@ -38,15 +38,17 @@ class Lateness:
         if len(self._seen) > _KINDS:
             self._seen.popitem(last=False)
 
-    def withdrawn(self, kind: Hashable, after: float) -> None:
-        """It was hung up on after so many seconds, and would have taken longer.
+    def withdrawn(self, kind: Hashable, after: float) -> bool:
+        """It was hung up on after so many seconds, and would have taken longer. Tells whether it was late.
 
         Those that were late already are counted as that. If they were left out, the rest would look quicker and
         quicker, and more and more of them late; of the others nothing is known.
         """
         limit = self.limit(kind)
-        if limit is not None and after >= limit:
+        late = limit is not None and after >= limit
+        if late:
             self.spoke(kind, after)
+        return late
 
     def limit(self, kind: Hashable) -> float | None:
         """Seconds of silence after which such a request is late. None: not known yet."""
