@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
+from steadyvoice.audio.seam import level
 from steadyvoice.providers.espeak import Espeak, installed
 from steadyvoice.providers.espeak_scripts import reads
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
@@ -171,11 +173,23 @@ def test_a_voice_that_was_named_is_not_passed_over_for_one_that_is_as_good() -> 
 
 
 def test_it_knows_its_own_pace() -> None:
-    like = Voice("x", "en", "male", 150)
+    like = Voice("x", "en", "male", 180)
 
-    assert Espeak(words_per_minute=200).offer(asking("Hi", voice="rachel", like=like)).speed == 0.75
+    assert Espeak(words_per_minute=200).offer(asking("Hi", voice="rachel", like=like)).speed == pytest.approx(0.75)
     assert Espeak(words_per_minute=100).offer(asking("Hi", voice="rachel", like=like, speed=4.0)).speed == 4.0
     assert Espeak().offer(asking("Hi", voice="rachel")).speed is None
+
+
+async def test_its_pace_and_loudness_are_what_it_says_they_are() -> None:
+    espeak = Espeak()
+    text = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
+    offer, heard = espeak.offer(asking(text)), await listen(espeak, text)
+    await espeak.aclose()
+
+    assert offer.declared is not None
+    assert offer.declared.rate == pytest.approx(len(text.split()) * 60 / heard.seconds, rel=0.1)
+    amplitude = level(heard.samples, 22_050) or 1.0
+    assert offer.declared.loudness == pytest.approx(20 * math.log10(amplitude / 32_768), abs=4), "as far as that tells"
 
 
 def test_a_variant_with_a_name_of_its_own_is_neither() -> None:

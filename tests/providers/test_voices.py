@@ -133,6 +133,12 @@ def test_elevenlabs_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: fl
     assert offer.declared == ANNA
 
 
+@pytest.mark.parametrize(("dialect", "speed"), [("elevenlabs", None), ("openai", 0.75), (None, None)])
+def test_a_pace_in_elevenlabs_own_words_is_left_alone(dialect: str | None, speed: float | None) -> None:
+    asked = say(options={"voice_settings": {"speed": 1.1}}, dialect=dialect)
+    assert ElevenLabs("sk_test", voices={"anna": ANNA}).offer(asked).speed == speed
+
+
 @pytest.mark.parametrize(("model", "speed"), [("tts-1", 0.75), ("kokoro", 0.75), ("gpt-4o-mini-tts-2025-12-15", None)])
 def test_openai_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: float | None) -> None:
     offer = OpenAICompatible("sk_test", model=model, voices={"anna": ANNA}).offer(say())

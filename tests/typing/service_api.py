@@ -38,10 +38,18 @@ from steadyvoice import (
     TTSErrorState,
     TTSService,
     TTSStreamInterruptedError,
+    Voice,
 )
 from steadyvoice.speech.taxonomy import Kind, Meaning
 
-providers: list[Provider] = [ElevenLabs(api_key="k"), OpenAICompatible(api_key="k"), Espeak(), Tone()]
+named: dict[str, str] = {"narrator": "JBFqnCBsd6RMkjVDRZzb"}
+described: dict[str, Voice] = {"narrator": Voice("onyx", language="en", gender="male", rate=165, loudness=-22.0)}
+providers: list[Provider] = [
+    ElevenLabs(api_key="k", voices=named, max_concurrency=5),
+    OpenAICompatible(api_key="k", voices=described, max_concurrency=5),
+    Espeak(voices={"narrator": "en-us", "other": {"id": "de", "rate": 150}, "third": Voice("fr")}),
+    Tone(),
+]
 
 
 def aloud() -> None:
@@ -99,6 +107,7 @@ def the_account(speech: Speech) -> None:
     assert_type(speech.format, AudioFormat)
     assert_type(speech.duration, float)
     assert_type(speech.provider, str | None)
+    assert_type(speech.voice, str | None)
     assert_type(speech.attempts, Sequence[Attempt])
     assert_type(speech.spoken.spans, list[Span])
     assert_type(speech.alignment, Alignment)

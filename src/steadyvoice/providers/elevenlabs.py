@@ -31,6 +31,7 @@ from steadyvoice.wire.elevenlabs import (
     SUBSCRIPTION_PATH,
     Form,
     call_for,
+    names_pace,
     read_receipt,
     speech_path,
 )
@@ -96,7 +97,7 @@ class ElevenLabs:
         native = asked.name in Form.STREAM.formats
         model = request.model if request.model and request.model in MODELS else self.model
         facts = model_facts(model)
-        speeds = (SLOWEST, FASTEST) if facts.takes_speed else None
+        speeds = (SLOWEST, FASTEST) if facts.takes_speed and not names_pace(request) else None
         choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),

@@ -104,6 +104,12 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
     return SpeechCall(request.text, model_id, output_format, settings, query)
 
 
+def names_pace(request: SpeechRequest) -> bool:
+    """Whether it asks for a pace in ElevenLabs' own words, which no other is put in the place of."""
+    settings = own_options(request, DIALECT, OPENAI_BODY).get("voice_settings")
+    return isinstance(settings, Mapping) and "speed" in settings
+
+
 def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
     document = read_document(body)
