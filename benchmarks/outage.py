@@ -1,0 +1,260 @@
+"""Two hundred callers at the gateway while its vendor dies and comes back: who waits, who is cut short, who notices?
+
+Run: `python benchmarks/outage.py` where steadyvoice is installed; `--callers 30 --dies 2 --before 3` for a short one. A
+minute or two.
+
+The vendor is the simulator in a process of its own, and it dies as processes do: stopped in the middle of whatever it
+says (SIGSTOP), so that streams fall silent and connections are taken that nobody serves; later it goes on (SIGCONT).
+Every caller speaks again and again, one in ten hangs up somewhere in the middle, and every answer is read back word for
+word. It ends with 1 if anything that must hold did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from typing import Any
+
+import aiohttp
+
+from steadyvoice import AsyncTTSService, CircuitState, ElevenLabs, Provider, Tone
+from steadyvoice.audio.listening import words_in
+from steadyvoice.breaker import Event, StateChanged
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+
+TEXT = "The rain has stopped, at last. We walk home now, slowly, and nobody says a word."
+WORDS = TEXT.split()
+PATH = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format=pcm_8000"
+DEADLINE = 6.0  # seconds that each caller gives its call
+SLACK = 0.5  # seconds that a busy machine may add
+VENDOR = 'voice = "tones"\nconcurrency = 2000\nreal_time_factor = 0.25\n'
+
+
+@dataclass
+class Call:
+    """One answer, as its caller saw it. Times in seconds of the monotonic clock."""
+
+    begun: float
+    hangs_up: bool
+    first: float | None = None
+    over: float = 0.0
+    outcome: str = ""
+    audio: bytes = b""
+    broken: str = ""
+
+
+@dataclass
+class Watch:
+    """What happened at the circuit, and how the vendor was doing."""
+
+    changes: list[StateChanged] = field(default_factory=list)
+    died: float = 0.0
+    returned: float = 0.0
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, StateChanged):
+            self.changes.append(event)
+
+
+def main() -> None:
+    options = _options()
+    with _vendor() as (url, process):
+        calls, watch, failures, asked = asyncio.run(_lived_through(options, url, process))
+    _tell(options, calls, watch)
+    verdicts = [
+        _nobody_waits(calls),
+        _nobody_is_cut_short(calls),
+        _hanging_up_blames_nobody(failures),
+        _only_probes(watch, asked),
+        _it_is_over(calls, watch),
+    ]
+    for holds, told in verdicts:
+        print(f"{'holds ' if holds else 'BROKEN'}  {told}")
+    sys.exit(0 if all(holds for holds, _ in verdicts) else 1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--callers", type=int, default=200)
+    parser.add_argument("--before", type=float, default=5.0, help="seconds of a calm day")
+    parser.add_argument("--dies", type=float, default=20.0, help="seconds for which the vendor is dead")
+    parser.add_argument("--after", type=float, default=10.0, help="seconds after its return")
+    parser.add_argument("--pause", type=float, default=5.0, help="seconds between a caller's calls, on average")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+@contextmanager
+def _vendor() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The simulator, in a process that can be stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "vendor.toml")
+        script.write_text(VENDOR)
+        command = [sys.executable, "-m", "steadyvoice", "sim", "--port", "0", "--script", str(script)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        url = next(line.split()[-1] for line in process.stdout if "ElevenLabs" in line)
+        try:
+            yield url, process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            process.communicate()
+
+
+async def _lived_through(
+    options: argparse.Namespace, url: str, process: subprocess.Popen[str]
+) -> tuple[list[Call], Watch, int, list[float]]:
+    watch, calls = Watch(), list[Call]()
+    providers: list[Provider] = [ElevenLabs("sk_test", base_url=url), Tone()]
+    no_limit = aiohttp.TCPConnector(limit=0)
+    async with (
+        AsyncTTSService(providers) as service,
+        Gateway(service, Server(port=0, access_log=False)) as gateway,
+        aiohttp.ClientSession(connector=no_limit) as client,
+    ):
+        service.circuits["elevenlabs"].subscribe(watch.tell)
+        offset = await _offset(client, url)
+        rng = Random(options.seed)
+        callers = [
+            asyncio.create_task(_caller(client, gateway.url + PATH, calls, Random(rng.random()), options.pause))
+            for _ in range(options.callers)
+        ]
+        await asyncio.sleep(options.before)
+        failures = service.get_error_state()["totals"]["failures"]
+        watch.died = time.monotonic()
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(options.dies)
+        watch.returned = time.monotonic()
+        process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(options.after)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        asked = [each["received"] + offset for each in await _ledger(client, url) if "text-to" in each["endpoint"]]
+        return calls, watch, failures, asked
+
+
+async def _caller(client: aiohttp.ClientSession, url: str, calls: list[Call], rng: Random, pause: float) -> None:
+    await asyncio.sleep(rng.uniform(0, pause))
+    while True:
+        call = Call(time.monotonic(), hangs_up=rng.random() < 0.1)
+        await _heard(client, url, call, rng)
+        calls.append(call)
+        await asyncio.sleep(rng.uniform(0, 2 * pause))
+
+
+async def _heard(client: aiohttp.ClientSession, url: str, call: Call, rng: Random) -> None:
+    headers = {"x-steadyvoice-deadline": str(DEADLINE)}
+    patience = rng.randrange(1, 40_000)  # bytes after which who hangs up has had enough
+    try:
+        async with client.post(url, json={"text": TEXT}, headers=headers) as answer:
+            call.outcome = answer.headers.get("x-steadyvoice-outcome", f"HTTP {answer.status}")
+            async for data in answer.content.iter_any():
+                call.first = call.first or time.monotonic()
+                call.audio += data
+                if call.hangs_up and len(call.audio) > patience:
+                    break
+    except aiohttp.ClientError as error:
+        call.broken = type(error).__name__
+    call.over = time.monotonic()
+
+
+async def _offset(client: aiohttp.ClientSession, url: str) -> float:
+    """What must be added to the ledger's seconds to have ours."""
+    before = time.monotonic()
+    async with client.get(f"{url}/v1/voices", headers={"xi-api-key": "any"}) as answer:
+        await answer.read()
+    return float(before - (await _ledger(client, url))[-1]["received"])
+
+
+async def _ledger(client: aiohttp.ClientSession, url: str) -> list[dict[str, Any]]:
+    async with client.get(f"{url}/sim/ledger") as answer:
+        entries: list[dict[str, Any]] = (await answer.json())["requests"]
+        return entries
+
+
+def _tell(options: argparse.Namespace, calls: list[Call], watch: Watch) -> None:
+    print(f"{options.callers} callers, {len(calls)} calls; the vendor was dead for {options.dies:g} s\n")
+    print("| when | calls | outcomes | first sound, median / p99 / worst, s |")
+    print("|---|---|---|---|")
+    for name, begin, end in (
+        ("before", 0.0, watch.died),
+        ("dead", watch.died, watch.returned),
+        ("after", watch.returned, float("inf")),
+    ):
+        then = [call for call in calls if begin <= call.begun < end]
+        outcomes = ", ".join(f"{count} {word}" for word, count in Counter(_told(call) for call in then).most_common())
+        waits = sorted(call.first - call.begun for call in then if call.first)
+        p99 = quantiles(waits, n=100, method="inclusive")[-1] if len(waits) > 1 else 0.0
+        print(f"| {name} | {len(then)} | {outcomes} | {median(waits):.2f} / {p99:.2f} / {waits[-1]:.2f} |")
+    print("\nThe circuit, in seconds since the vendor died:")
+    for change in watch.changes:
+        print(f"  {change.at - watch.died:6.2f}  {change.from_state.value} -> {change.to_state.value}: {change.reason}")
+    print()
+
+
+def _told(call: Call) -> str:
+    if call.hangs_up:
+        return "hung up"
+    return f"broken ({call.broken})" if call.broken else call.outcome
+
+
+def _nobody_waits(calls: list[Call]) -> tuple[bool, str]:
+    waits = [(call.first or call.over) - call.begun for call in calls]
+    return max(
+        waits
+    ) <= DEADLINE + SLACK, f"nobody waited beyond the deadline of {DEADLINE:g} s: {max(waits):.2f} s at most"
+
+
+def _nobody_is_cut_short(calls: list[Call]) -> tuple[bool, str]:
+    whole = [call for call in calls if not call.hangs_up and not call.broken]
+    short = [call for call in whole if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
+    told = f"of {len(whole)} answers that ended well, {len(short)} were not every word once and in order"
+    return not short, told
+
+
+def _hanging_up_blames_nobody(failures: int) -> tuple[bool, str]:
+    return failures == 0, f"on the calm day, {failures} failures were counted against the vendor, whoever hung up"
+
+
+def _only_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
+    """While the circuit refused, the vendor may have been asked only as often as it probed."""
+    refusing = [
+        (before.at, after.at)
+        for before, after in pairwise(watch.changes)
+        if before.to_state is CircuitState.OPEN and before.at > watch.died
+    ]
+    # A stopped process notes what waited for it only when it goes on.
+    known = [at for at in asked if not watch.died < at < watch.returned]
+    inside = sum(begin + 0.05 < at < end - 0.05 for at in known for begin, end in refusing)
+    return inside == 0, f"while its circuit was open the vendor was asked {inside} times besides the probes"
+
+
+def _it_is_over(calls: list[Call], watch: Watch) -> tuple[bool, str]:
+    closed = [change.at for change in watch.changes if change.to_state is CircuitState.CLOSED]
+    spoken = [call.begun for call in calls if call.outcome == "spoken" and call.begun > watch.returned]
+    if not (closed and spoken):
+        return False, "the vendor came back, and its circuit stayed open"
+    told = f"{closed[-1] - watch.returned:.2f} s after its return the circuit was closed"
+    return True, f"{told}; {closed[-1] - watch.died:.2f} s after its death"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

@@ -1,0 +1,16 @@
+"""Many callers at the gateway while its vendor dies and comes back, as `benchmarks/outage.py` tells it, in short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+STORY = Path(__file__).parents[2] / "benchmarks" / "outage.py"
+SHORT = ["--callers", "25", "--before", "2", "--dies", "6", "--after", "7", "--pause", "1.5"]
+
+
+def test_nobody_waits_too_long_is_cut_short_or_blamed_and_the_vendor_is_left_alone_until_it_is_back() -> None:
+    done = subprocess.run([sys.executable, str(STORY), *SHORT], capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("holds ") == 5
