@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone
+from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, acts
 from steadyvoice.wire.openai import RESPONSE_FORMATS
@@ -227,6 +227,16 @@ def _shape(document: Any) -> Any:
     if isinstance(document, dict):
         return {name: _shape(value) if name in ("voices", "subscription") else None for name, value in document.items()}
     return None
+
+
+async def test_voices_that_are_known_here_are_listed_by_the_name_that_speaks_with_them() -> None:
+    down = "http://127.0.0.1:9"
+    first = ElevenLabs("sk", base_url=down, voices={"narrator": Voice(GEORGE, language="en")})
+    spare = OpenAICompatible("sk", base_url=down, voices={"narrator": "onyx", "anna": Voice("nova", gender="female")})
+    async with visiting(first, spare) as at:
+        voices = (await (await at.get("/v1/voices")).json())["voices"]
+    ids = {voice["name"]: voice["voice_id"] for voice in voices}
+    assert (ids["narrator"], ids["anna"]) == (GEORGE, "anna"), "nova is no voice of ElevenLabs'"
 
 
 async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:

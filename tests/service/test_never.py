@@ -17,6 +17,7 @@ from steadyvoice import (
     Credential,
     ElevenLabs,
     Espeak,
+    HedgeConfig,
     Offer,
     OpenAICompatible,
     Provider,
@@ -76,7 +77,8 @@ class Stage:
         self.house = [same, *self.others]
         providers: list[Provider] = [self.first, *([self.twin] if twin else []), *self.house, Tone()]
         timeouts = TimeoutConfig(read_timeout=3.0, first_audio_timeout=2.0)
-        self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts)
+        hedging = HedgeConfig(minimum_samples=4, budget=1.0)
+        self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts, hedging=hedging)
 
     async def say(self, **wishes: Any) -> Account:
         return await self.tts.synthesize(
@@ -139,6 +141,13 @@ async def too_many_at_once(stage: Stage) -> list[Account]:
     return list(await asyncio.gather(*(stage.say(cache=False) for _ in range(4))))
 
 
+async def late(stage: Stage) -> list[Account]:
+    for _ in range(4):
+        await stage.say(cache=False)
+    stage.first.pause = 1.5  # not so late that anybody would give up
+    return [await stage.say(cache=False), await stage.stream(cache=False)]
+
+
 async def kept_recordings_of_others(stage: Stage) -> list[Account]:
     stage.first.error = stage.twin.error = DOWN
     kept = await stage.say(voice_substitution="any")
@@ -162,6 +171,7 @@ PATHS = [
     probed,
     cut_in_midstream,
     too_many_at_once,
+    late,
     kept_recordings_of_others,
     nobody_at_all,
 ]

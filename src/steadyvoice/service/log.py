@@ -136,6 +136,7 @@ def log_spoken(spoken: Spoken) -> None:
         extra={
             "outcome": spoken.outcome,
             "provider": spoken.provider,
+            "voice": spoken.voice,
             "duration": spoken.duration,
             "attempts": len(spoken.attempts),
         },
