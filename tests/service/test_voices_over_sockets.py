@@ -1,0 +1,84 @@
+"""Who stands in is asked on the wire for the right voice at the right pace, and a real voice is as fast and as loud."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, ElevenLabs, Espeak, OpenAICompatible, Provider, RetryConfig, Voice
+from steadyvoice.audio.seam import level
+from steadyvoice.audio.tones import tones
+from steadyvoice.providers.espeak import installed
+from tests.providers.vendor import Vendor, audio, refusal, vendor_on_a_socket
+from tests.tools import require_tool
+
+TEXT = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
+SPEECH = tones(TEXT, sample_rate=24_000)[0]
+DOWN = refusal(503, {"detail": "down"})
+RACHEL = Voice("21m00Tcm4TlvDq8ikWAM", "en-US", "female", rate=150, loudness=-18.0)
+NOVA, ONYX = Voice("nova", "en", "female", rate=180, loudness=-21.0), Voice("onyx", "en", "male", rate=150)
+QUICK = RetryConfig(max_attempts=1)
+
+
+@pytest.fixture
+async def vendors() -> AsyncIterator[list[Vendor]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(vendor_on_a_socket()) for _ in range(2)]
+
+
+def elevenlabs(vendor: Vendor, **voices: Voice) -> ElevenLabs:
+    return ElevenLabs("sk_test", base_url=vendor.url, voices=voices)
+
+
+def openai(vendor: Vendor, **voices: Voice) -> OpenAICompatible:
+    return OpenAICompatible("sk_test", base_url=vendor.url, model="tts-1", voices=voices)
+
+
+async def test_an_openai_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> None:
+    first, spare = vendors
+    first.will(DOWN)
+    spare.will(audio(SPEECH, content_type="audio/pcm"))
+    providers: list[Provider] = [elevenlabs(first, narrator=RACHEL), openai(spare, default=ONYX, reader=NOVA)]
+    async with AsyncTTSService(providers, retry=QUICK) as tts:
+        speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", speed=1.5)
+    assert (speech.outcome, speech.voice) == ("substituted", "nova")
+    assert spare.seen[0].json["voice"] == "nova"
+    assert spare.seen[0].json["speed"] == pytest.approx(1.5 * 150 / 180)
+    assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (3 / 20), rel=0.05)
+
+
+async def test_an_elevenlabs_voice_for_one_of_openai(vendors: list[Vendor]) -> None:
+    first, spare = vendors
+    first.will(DOWN)
+    spare.will(audio(SPEECH, content_type="audio/pcm"))
+    providers: list[Provider] = [
+        openai(first, narrator=NOVA),
+        elevenlabs(spare, default=Voice("x", "de"), reader=RACHEL),
+    ]
+    async with AsyncTTSService(providers, retry=QUICK) as tts:
+        speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", on_midstream="error")
+    assert (speech.outcome, speech.voice) == ("substituted", RACHEL.id)
+    assert spare.seen[0].target.startswith(f"/v1/text-to-speech/{RACHEL.id}/stream")
+    assert spare.seen[0].json["voice_settings"] == {"speed": 1.2}
+    assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (-3 / 20), rel=0.05)
+
+
+async def test_an_espeak_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> None:
+    require_tool(installed(), "espeakng-loader")
+    heard: dict[str, Any] = {}
+    for name, like in (("as it is", Voice("x", "en-US", "female")), ("matched", RACHEL)):
+        vendors[0].will(DOWN)
+        async with AsyncTTSService([elevenlabs(vendors[0], narrator=like), Espeak()], retry=QUICK) as tts:
+            heard[name] = await tts.synthesize(TEXT, voice="narrator", format="pcm_22050")
+    plain, matched = heard["as it is"], heard["matched"]
+    assert (plain.voice, matched.voice) == ("en-us+f3", "en-us+f3")
+    assert len(TEXT.split()) * 60 / matched.duration == pytest.approx(150, rel=0.1)
+    assert loudness(matched.audio, 22_050) == pytest.approx(loudness(plain.audio, 22_050) * 10 ** (2.5 / 20), rel=0.05)
+
+
+def loudness(pcm: bytes, rate: int = 24_000) -> float:
+    return level(array("h", pcm), rate) or 0.0
