@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 STORY = Path(__file__).parents[2] / "benchmarks" / "outage.py"
-SHORT = ["--callers", "25", "--before", "2", "--dies", "6", "--after", "7", "--pause", "1.5"]
+SHORT = ["--callers", "60", "--before", "4", "--dies", "6", "--after", "8", "--pause", "2", "--slack", "5"]
 
 
+@pytest.mark.timeout(180)  # it is lived through in real time
 def test_nobody_waits_too_long_is_cut_short_or_blamed_and_the_vendor_is_left_alone_until_it_is_back() -> None:
-    done = subprocess.run([sys.executable, str(STORY), *SHORT], capture_output=True, text=True, timeout=55, check=False)
+    done = subprocess.run(
+        [sys.executable, str(STORY), *SHORT], capture_output=True, text=True, timeout=170, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("holds ") == 5
