@@ -61,6 +61,12 @@ class Visit:
         """Wait until a call is over, on our side."""
         return await self.witness.calls.get()
 
+    async def whole(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
+        """Knock, and wait for all of the answer."""
+        answer = await self.client.request(method, self.gateway.url + path, **options)
+        await answer.read()
+        return answer
+
     def post(self, path: str, document: Any, **options: Any) -> Any:
         """Knock, with a document."""
         return self.client.post(self.gateway.url + path, json=document, **options)

@@ -24,7 +24,7 @@ QUICK = CircuitBreakerConfig(
 
 async def scraped(at: Visit) -> dict[str, dict[tuple[str, ...], float]]:
     """Every sample by its metric, and by its labels' values in the order of their names."""
-    answer = await at.get("/metrics")
+    answer = await at.whole("GET", "/metrics")
     assert answer.status == 200
     assert answer.content_type == "text/plain"
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -37,10 +37,10 @@ async def scraped(at: Visit) -> dict[str, dict[tuple[str, ...], float]]:
 
 async def test_what_callers_got_is_counted_by_door_and_provider() -> None:
     async with visiting() as at:
-        await (await at.post(ELEVENLABS, spoken())).read()
-        await (await at.post(f"{ELEVENLABS}/stream", spoken())).read()
-        await (await at.post(OPENAI, asked())).read()
-        await (await at.post(OPENAI, asked(""))).read()
+        await at.whole("POST", ELEVENLABS, json=spoken())
+        await at.whole("POST", f"{ELEVENLABS}/stream", json=spoken())
+        await at.whole("POST", OPENAI, json=asked())
+        await at.whole("POST", OPENAI, json=asked(""))
         found = await scraped(at)
         requests = found["steadyvoice_requests_total"]
         assert requests == {("elevenlabs", "spoken", "elevenlabs"): 2, ("openai", "spoken", "elevenlabs"): 1}
@@ -59,7 +59,7 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
     async with visiting(clock=clock, circuit=QUICK) as at:
         at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(2):
-            await (await at.post(ELEVENLABS, spoken())).read()
+            await at.whole("POST", ELEVENLABS, json=spoken())
         found = await scraped(at)
         assert found["steadyvoice_circuit_state"]["elevenlabs", "open"] == 1
         assert found["steadyvoice_circuit_state"]["elevenlabs", "closed"] == 0
@@ -70,7 +70,7 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
 
         at.sim.faults.clear()
         clock.ahead += 40
-        await (await at.post(ELEVENLABS, spoken())).read()
+        await at.whole("POST", ELEVENLABS, json=spoken())
         found = await scraped(at)
         moved = found["steadyvoice_circuit_transitions_total"]
         assert moved["closed", "elevenlabs", "failure_rate", "open"] == 1
@@ -95,17 +95,15 @@ async def test_nothing_that_callers_make_up_becomes_a_label(who: str) -> None:
     async with visiting(*_sorts[who]) as at:
         before = await _series(at)
         for n in range(40):
-            for answer in (
-                await at.post(f"/v1/text-to-speech/voice-{n}", spoken(model_id=f"model-{n}")),
-                await at.post(OPENAI, asked(voice=f"voice-{n}", model=f"model-{n}")),
-                await at.get(f"/somewhere/{n}", headers={"x-request-id": f"id-{n}", "authorization": f"Bearer {n}"}),
-                await at.client.request(("PURGE", "PATCH")[n % 2], f"{at.gateway.url}/admin/{n}"),
-            ):
-                await answer.read()
+            await at.whole("POST", f"/v1/text-to-speech/voice-{n}", json=spoken(model_id=f"model-{n}"))
+            await at.whole("POST", OPENAI, json=asked(voice=f"voice-{n}", model=f"model-{n}"))
+            made_up = {"x-request-id": f"id-{n}", "authorization": f"Bearer {n}"}
+            await at.whole("GET", f"/somewhere/{n}", headers=made_up)
+            await at.whole(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
             if n == 2:
                 first = await _series(at)
         assert before < first == await _series(at)
-        text = await (await at.get("/metrics")).text()
+        text = await (await at.whole("GET", "/metrics")).text()
         assert not re.search(r"(voice|model|id)-\d|VERB|somewhere", text)
 
 
@@ -128,7 +126,7 @@ async def test_two_gateways_in_one_process_count_apart() -> None:
 
 async def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
     async with visiting(Tone()) as at:
-        answer = await at.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+        answer = await at.whole("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
         assert answer.content_type == "application/openmetrics-text"
         assert (await answer.text()).endswith("# EOF\n")
 
@@ -140,7 +138,7 @@ def test_the_page_tells_every_metric_and_no_other() -> None:
 
 async def test_every_metric_of_the_page_is_exported_and_no_other(tmp_path: Path) -> None:
     async with visiting(cache=tmp_path) as at:
-        text = await (await at.get("/metrics")).text()
+        text = await (await at.whole("GET", "/metrics")).text()
         exported = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
         assert sorted(exported) == sorted((family.name, family.kind) for family in FAMILIES)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.routing import Route, Router
 
+from steadyvoice.gateway.admin import admin_doors
 from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.front import Front, NobodyHome
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.lists import list_routes
+from steadyvoice.gateway.methods import Door, Methods
 from steadyvoice.gateway.metrics import Metrics
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import Health, Readiness
+from steadyvoice.gateway.reporter import Reporter
 from steadyvoice.gateway.speech import SpeechDoor
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs import Form
@@ -30,15 +31,16 @@ def application(house: House) -> Front:
 
 
 def _speech_routes(house: House) -> list[Route]:
-    doors: dict[str, Any] = {openai.SPEECH_PATH: SpeechDoor(house, OpenAIDialect())}
+    doors: dict[str, Door] = {openai.SPEECH_PATH: SpeechDoor(house, OpenAIDialect())}
     for form in Form:
         path = f"{elevenlabs.SPEECH_PATH}/{{voice_id}}{form.value}"
         doors[path] = SpeechDoor(house, ElevenLabsDialect(form))
-    return [Route(path, door, methods=["POST"]) for path, door in doors.items()]
+    return [Route(path, Methods({"POST": door})) for path, door in doors.items()]
 
 
 def _own_routes(house: House) -> list[Route]:
-    metrics = Metrics(house)
-    house.watchers.append(metrics)
-    doors: dict[str, Any] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
-    return [Route(path, door, methods=["GET"]) for path, door in doors.items()]
+    metrics, reporter = Metrics(house), Reporter(house)
+    house.watchers += [metrics, reporter]
+    open_doors: dict[str, Door] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
+    doors = {path: Methods({"GET": door}) for path, door in open_doors.items()} | admin_doors(house, reporter.calls)
+    return [Route(path, door) for path, door in doors.items()]

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.guard import Rules, normal_origins
+from steadyvoice.gateway.journal import Journal
 from steadyvoice.gateway.order import Order
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.settings import Server
@@ -39,15 +40,21 @@ class Traffic(NamedTuple):
 
 @dataclass
 class House:
-    """One gateway's own. `clock` gives seconds that never go back."""
+    """One gateway's own. `clock` gives seconds that never go back; `wall` is the time of day, since 1970."""
 
     service: AsyncTTSService
     server: Server = field(default_factory=Server)
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     watchers: list[Watcher] = field(default_factory=list)
+    stopping: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
     leaving: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
     traffic: Callable[[], Traffic] = Traffic
     closing: bool = False  # nobody new is let in
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.wall)
 
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
         """Tell everybody that an utterance is over."""
@@ -57,6 +64,13 @@ class House:
     def broken(self, exchange: Exchange, error: Exception) -> None:
         """Something of ours went wrong: the log gets all of it, the caller only that it did."""
         log.error("request %s: %s", exchange.request_id, error, exc_info=error)
+
+    def stop(self) -> None:
+        """The gateway is about to stop: nobody new is let in, and whoever waits for news has heard all."""
+        self.closing = True
+        while self.stopping:
+            self.stopping.pop()()
+        self.journal.close()
 
     def leave(self) -> None:
         """The gateway has stopped: let go of the service, which may live on."""

@@ -11,6 +11,7 @@ from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.exchange import exchange_of
 from steadyvoice.gateway.front import words_for
 from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.methods import Methods
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
@@ -33,7 +34,7 @@ def list_routes(catalogue: Catalogue) -> list[Route]:
         elevenlabs.USER_PATH: _user,
         elevenlabs.SUBSCRIPTION_PATH: _subscription,
     }
-    return [Route(path, _Door(catalogue, answer), methods=["GET"]) for path, answer in answers.items()]
+    return [Route(path, Methods({"GET": _Door(catalogue, answer)})) for path, answer in answers.items()]
 
 
 class _Door:

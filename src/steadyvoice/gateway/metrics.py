@@ -15,6 +15,7 @@ from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitState, Event, StateChanged, WouldHaveOpened
 from steadyvoice.breaker.states import Cause
 from steadyvoice.gateway import families
+from steadyvoice.gateway.calls import first_audio
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.families import Family
 from steadyvoice.gateway.front import room_of
@@ -49,8 +50,8 @@ class Metrics:
         spoken = account.spoken
         self._requests.add((door, spoken.provider or _NOBODY, ending(exchange, account)))
         self._duration.add((door,), self._house.clock() - exchange.at)
-        if exchange.began_at is not None and exchange.status == 200:
-            self._first_audio.add((door,), exchange.began_at - exchange.at)
+        if (soon := first_audio(exchange)) is not None:
+            self._first_audio.add((door,), soon)
         self._count(spoken)
 
     def answered(self, exchange: Exchange) -> None:
@@ -78,8 +79,6 @@ class Metrics:
         for span in spoken.spans:
             self._characters.add((span.provider or _NOBODY,), span.end - span.begin)
             self._audio.add((span.provider or _NOBODY,), span.stop - span.start)
-        if spoken.cached:
-            return  # its attempts, if any, were made for somebody else
         for attempt in spoken.attempts:
             self._attempts.add((attempt.provider, _result(attempt)))
             if attempt.first_audio is not None:

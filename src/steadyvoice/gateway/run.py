@@ -42,7 +42,7 @@ class Gateway:
 
     async def stop(self) -> int:
         """Stop, and tell how many answers had to be cut."""
-        self.house.closing = True
+        self.house.stop()
         cut = await self._listener.close(self.server.shutdown_timeout)
         self.house.leave()
         return cut

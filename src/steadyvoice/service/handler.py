@@ -207,11 +207,11 @@ class TTSErrorHandler:
         """The same, ready for JSON."""
         return self.state.as_dict()
 
-    def reset_circuit_breaker(self) -> None:
+    def reset_circuit_breaker(self, reason: str = "reset") -> None:
         """Close the circuit by hand, forget its window, and release every hold."""
         self.holds.release()
         self._consecutive_failures = 0
-        self.circuit.reset()
+        self.circuit.reset(reason)
 
     @property
     def _concurrency(self) -> Concurrency:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 from weakref import WeakSet
 
 from steadyvoice.breaker import CircuitBreaker, Listener
@@ -101,10 +101,10 @@ class AsyncTTSService:
         hedging = self._hedging.as_dict() if self._hedging else None
         return {**first, "is_muted": self._is_muted, "cache": cache, "hedging": hedging, "providers": states}
 
-    def reset_circuit_breaker(self, name: str | None = None) -> None:
+    def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
         for handler in [self.handler(name)] if name else [s.handler for s in self._speakers.values()]:
-            handler.reset_circuit_breaker()
+            handler.reset_circuit_breaker(reason)
         self._is_muted = False
 
     async def check_credit(self) -> dict[str, Credit]:
@@ -121,6 +121,20 @@ class AsyncTTSService:
         if name not in self._speakers:
             raise KeyError(f"no provider {name!r}: there is {', '.join(self._speakers)}")
         return self._speakers[name].handler
+
+    @property
+    def settings(self) -> Settings:
+        """How it behaves, with what goes without saying."""
+        usual: Settings = {
+            "timeouts": self._timeouts,
+            "retry": self._retry,
+            "muted": True,
+            "on_midstream": "resume",
+            "voice_substitution": "any",
+            "cache": None,
+        }
+        said = {name: value for name, value in self._settings.items() if value is not None}
+        return cast(Settings, {**usual, **said})
 
     @property
     def providers(self) -> list[Provider]:

@@ -34,7 +34,7 @@ T = TypeVar("T")
 _UNCHECKED = (inspect.Parameter.empty, VoiceMap, VoiceMap | None)
 """What a provider's constructor takes and nobody could check here, or not as well as it does."""
 
-_PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
+PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
     "adaptive": CircuitBreakerConfig.adaptive,
     "default": CircuitBreakerConfig,
     "production": CircuitBreakerConfig.production,
@@ -163,9 +163,9 @@ def circuit_of(table: Any, path: str) -> CircuitBreakerConfig:
         raise TTSConfigurationError(f"{path}: must be a table")
     fields = dict(table)
     preset = fields.pop("preset", "default" if fields else "adaptive")
-    if preset not in _PRESETS:
-        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(_PRESETS)}, got {preset!r}")
-    return _built(partial(replace, _PRESETS[preset]()), fields, path)
+    if preset not in PRESETS:
+        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(PRESETS)}, got {preset!r}")
+    return _built(partial(replace, PRESETS[preset]()), fields, path)
 
 
 def from_environment(environ: Mapping[str, str]) -> Plan:

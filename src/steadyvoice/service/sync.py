@@ -61,9 +61,9 @@ class TTSService:
         """Ask every vendor that can tell what its account may still spend: see AsyncTTSService.check_credit."""
         return self._run(self._service.check_credit)
 
-    def reset_circuit_breaker(self, name: str | None = None) -> None:
+    def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
-        self._service.reset_circuit_breaker(name)
+        self._service.reset_circuit_breaker(name, reason=reason)
 
     @property
     def circuits(self) -> dict[str, CircuitBreaker]:

@@ -1,0 +1,53 @@
+"""The configuration in force, as it may be shown: of secrets only that they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from steadyvoice.gateway.circuits import shown_config
+from steadyvoice.gateway.house import House
+from steadyvoice.gateway.plain import plain
+from steadyvoice.providers.provider import HasCredential, Provider
+from steadyvoice.service.settings import Server
+
+_IN_CODE = frozenset({"circuit", "circuits", "clock", "wall", "rng"})  # the circuits are told one by one
+
+
+def shown_house(house: House) -> dict[str, Any]:
+    """All of it, in the order of the file."""
+    service = house.service
+    settings: Mapping[str, Any] = service.settings
+    return {
+        "server": shown_server(house.server),
+        **{name: plain(value) for name, value in settings.items() if name not in _IN_CODE},
+        "providers": [shown_provider(each) for each in service.providers],
+        "circuits": {name: shown_config(circuit.config) for name, circuit in service.circuits.items()},
+    }
+
+
+def shown_server(server: Server) -> dict[str, Any]:
+    """How many keys there are, and whether there is a token; not which."""
+    told: dict[str, Any] = plain(server.model_dump())
+    return told | {"api_keys": len(server.api_keys), "admin_token": server.admin_token is not None}
+
+
+def shown_provider(provider: Provider) -> dict[str, Any]:
+    """What is known of a provider. Providers of one `credential` share an account; it says nothing about the key."""
+    told: dict[str, Any] = {"name": provider.name, "kind": type(provider).__name__, "local": provider.local}
+    if url := getattr(provider, "base_url", None):
+        told["base_url"] = _without_secrets(str(url))
+    if model := getattr(provider, "model", None):
+        told["model"] = str(model)
+    if isinstance(voices := getattr(provider, "voices", None), Mapping):
+        told["voices"] = plain(voices)
+    if isinstance(provider, HasCredential):
+        told["credential"] = provider.credential.id
+    return told
+
+
+def _without_secrets(url: str) -> str:
+    """An address, without the places where people put keys."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

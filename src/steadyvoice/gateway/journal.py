@@ -1,0 +1,77 @@
+"""What happened lately, numbered, for as many readers as there are.
+
+The journal holds a bounded number of entries, and readers hold only a number: who reads too slowly misses some, and is
+told how many. Calls have pages of their own, so that a busy minute does not push out why a circuit opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from steadyvoice.gateway.author import acting
+from steadyvoice.gateway.plain import plain
+from steadyvoice.service.error_state import iso
+
+CALLS_KEPT = 500
+REST_KEPT = 500
+_OF_CALLS = frozenset({"call", "calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened; `data` is JSON."""
+
+    number: int
+    kind: str
+    data: str
+
+
+class Journal:
+    """One gateway's. `wall` is the time of day, in seconds since 1970."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self.edition = secrets.token_hex(4)  # numbers of another process mean nothing here
+        self.last = 0
+        self.closed = False
+        self._wall = wall
+        self._calls: deque[Entry] = deque(maxlen=CALLS_KEPT)
+        self._rest: deque[Entry] = deque(maxlen=REST_KEPT)
+        self._news = asyncio.Event()
+
+    def note(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Write down what has happened, when, and whose doing it was."""
+        author = acting()
+        told = {"at": iso(datetime.fromtimestamp(self._wall(), UTC)), **facts}
+        if author:
+            told["by"] = author
+        self.last += 1
+        entry = Entry(self.last, kind, json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")))
+        (self._calls if kind in _OF_CALLS else self._rest).append(entry)
+        self._wake()
+
+    def since(self, number: int) -> tuple[list[Entry], int]:
+        """All that came after, in order, and how many of them are not here any more."""
+        found = [entry for page in (self._calls, self._rest) for entry in page if entry.number > number]
+        found.sort(key=lambda entry: entry.number)
+        return found, self.last - number - len(found)
+
+    async def news(self, number: int) -> None:
+        """Wait until something came after that, or nothing will any more."""
+        while self.last <= number and not self.closed:
+            await self._news.wait()
+
+    def close(self) -> None:
+        """There will be no more."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

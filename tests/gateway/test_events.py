@@ -1,0 +1,150 @@
+"""What happens, told as it happens: to who reads along, and to who comes back after a while."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from steadyvoice import CircuitBreakerConfig, Tone
+from steadyvoice.gateway import sse
+from steadyvoice.gateway.journal import REST_KEPT
+from steadyvoice.gateway.pulse import SHOWN
+from steadyvoice.simulator import Fault, acts
+
+from .house import ELEVENLABS, OPENAI, Clock, asked, spoken, visiting
+from .reader import Reader, reading
+
+ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, success_threshold=1)
+
+
+async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
+    clock = Clock()
+    async with visiting(circuit=ONE_STRIKE, clock=clock) as at, reading(at) as reader:
+        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        await at.whole("POST", ELEVENLABS, json=spoken(), headers={"x-request-id": "call-1"})
+        opened = await reader.next()
+        assert (opened.kind, opened.data["from"], opened.data["to"]) == ("transition", "closed", "open")
+        assert opened.data["provider"] == "elevenlabs"
+        assert opened.data["cause"] == "consecutive_failures"
+        assert opened.data["reason"]
+        assert opened.data["retry_after"] == pytest.approx(30)
+        assert opened.data["at"].endswith("Z")
+        assert "by" not in opened.data, "it did so by itself"
+
+        call = await reader.next()
+        assert (call.kind, call.data["request_id"], call.data["outcome"]) == ("call", "call-1", "substituted")
+        assert [each["provider"] for each in call.data["attempts"]] == ["elevenlabs", "openai"]
+        second = await reader.next()
+        assert (second.kind, second.data["calls"], second.data["shown"]) == ("calls", 1, 1)
+        assert second.data["outcomes"] == {"substituted": 1}
+
+        at.sim.faults.clear()
+        clock.ahead += 31
+        await at.whole("POST", ELEVENLABS, json=spoken())
+        moves = [(await reader.next("transition")).data["to"] for _ in range(2)]
+        assert moves == ["half_open", "closed"]
+
+
+async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> None:
+    async with visiting(Tone()) as at:
+        async with reading(at) as reader:
+            at.service.circuits["tone"].force_open("first")
+            first = await reader.next("transition")
+        at.service.circuits["tone"].close("second")
+        at.service.circuits["tone"].force_open("third")
+        async with reading(at, first.id) as again:
+            assert [(await again.next()).data["reason"] for _ in range(2)] == ["second", "third"]
+        async with reading(at, "0") as curious:
+            assert [(await curious.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
+
+
+async def test_who_was_away_too_long_is_told_how_much_is_missing() -> None:
+    async with visiting(Tone()) as at:
+        async with reading(at) as reader:
+            at.gateway.house.journal.note("action", {"n": 0})
+            first = await reader.next()
+        for n in range(REST_KEPT + 7):
+            at.gateway.house.journal.note("action", {"n": n})
+        async with reading(at, first.id) as again:
+            lost, oldest = await again.next(), await again.next()
+            assert (lost.kind, lost.data["entries"]) == ("lost", 7)
+            assert (oldest.kind, oldest.data["n"]) == ("action", 7)
+
+
+@pytest.mark.parametrize("last_id", ["abcd1234-5", "nonsense", "-", "99", "\u0661-1".encode().decode("latin-1")])
+async def test_a_reader_from_before_a_restart_is_told_that_there_was_one(last_id: str) -> None:
+    async with visiting(Tone()) as at:
+        at.service.circuits["tone"].force_open("since")
+        async with reading(at, last_id) as reader:
+            lost, moved = await reader.next(), await reader.next()
+            assert (lost.kind, lost.data["why"]) == ("lost", "the gateway was restarted")
+            assert moved.data["reason"] == "since"
+
+
+async def test_of_a_thousand_calls_a_few_are_shown_and_all_are_counted() -> None:
+    async with visiting(Tone(), muted=False) as at, reading(at) as reader:
+        for _ in range(SHOWN + 5):
+            await at.whole("POST", OPENAI, json=asked("Hi.", response_format="pcm"))
+        at.service.circuits["tone"].force_open()
+        await at.whole("POST", OPENAI, json=asked("Hi.", response_format="pcm"))
+        shown: list[str] = []
+        counted = 0
+        while counted < SHOWN + 6:
+            seen = await reader.next("call", "calls")
+            if seen.kind == "call":
+                shown.append(seen.data["outcome"])
+            else:
+                counted += seen.data["calls"]
+        assert "failed" in shown, "what went wrong is seen among many that went well"
+
+
+async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
+    async with visiting(Tone()) as at:
+        at.service.circuits["tone"].force_open("long ago")
+        for n in range(5_000):
+            at.gateway.house.journal.note("call", {"n": n})
+        async with reading(at, "0") as reader:
+            lost, moved = await reader.next(), await reader.next()
+            assert lost.data["entries"] == 4_500
+            assert moved.data["reason"] == "long ago"
+
+
+async def test_a_quiet_line_is_known_to_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.01)
+    async with visiting(Tone()) as at, reading(at) as reader:
+        assert (await reader.next()).kind == "comment"
+
+
+async def test_readers_are_sent_home_when_the_gateway_stops_and_nothing_is_cut() -> None:
+    async with visiting(Tone()) as at, reading(at) as reader:
+        cut = await at.gateway.stop()
+        assert cut == 0
+        assert [seen.kind for seen in await reader.rest()] == ["closing"]
+
+
+async def test_there_is_room_for_many_readers_and_not_for_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MOST_READERS", 2)
+    async with visiting(Tone()) as at:
+        async with reading(at), reading(at):
+            refused = await at.whole("GET", "/admin/events")
+            assert refused.status == 503
+            assert (await refused.json())["error"]["code"] == "too_many_readers"
+        while (await at.whole("HEAD", "/admin/events")).status == 503:
+            pass  # until the places are given back
+
+
+async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_PATIENCE", 0.05)
+    async with visiting(Tone()) as at, reading(at) as reader:
+        journal = at.gateway.house.journal
+        for _ in range(400):
+            journal.note("action", {"reason": "x" * 50_000})
+        while at.gateway.house.traffic().requests:
+            await at.whole("GET", "/healthz")
+        with pytest.raises((aiohttp.ClientError, EOFError)):
+            await _read(reader, 400)
+
+
+async def _read(reader: Reader, many: int) -> None:
+    for _ in range(many):
+        await reader.next()
