@@ -227,6 +227,13 @@ async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
             assert (await refusal(await at.whole("GET", f"/admin/calls?limit={wrong}"), 422))["field"] == "limit"
 
 
+async def test_a_query_without_end_is_refused() -> None:
+    async with visiting(Tone()) as at:
+        endless = "&".join(f"p{n}=1" for n in range(200))
+        await refusal(await at.whole("GET", f"/admin/calls?{endless}"), 400)
+        await refusal(await at.whole("GET", f"/admin/events?{endless}"), 400)
+
+
 async def test_texts_are_shown_only_when_the_configuration_asks_for_them() -> None:
     async with visiting(Tone(), server={"log_texts": True}) as at:
         await at.whole("POST", ELEVENLABS, json=spoken())

@@ -12,6 +12,7 @@ from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.refusal import RefusedError
 from steadyvoice.gateway.reply import Receive, Scope, TooMuchError, TooSlowError, query_of, read_body
+from steadyvoice.wire.issues import UnreadableRequestError
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -98,5 +99,5 @@ class Ask:
     def _query(self) -> dict[str, str]:
         try:
             return query_of(self.scope)
-        except ValueError:
+        except UnreadableRequestError:
             raise RefusedError(400, "invalid_query", "the query has too many parameters") from None
