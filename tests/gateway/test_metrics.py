@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from steadyvoice import CircuitBreakerConfig, ElevenLabs, Tone
+from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
 from steadyvoice.gateway.families import FAMILIES
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault, Simulator, acts
 
 from .house import ELEVENLABS, OPENAI, TEXT, Clock, Visit, asked, spoken, visiting
 
@@ -129,6 +129,20 @@ async def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
         answer = await at.whole("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
         assert answer.content_type == "application/openmetrics-text"
         assert (await answer.text()).endswith("# EOF\n")
+
+
+async def test_hedges_are_counted_by_what_came_of_them() -> None:
+    hedging = HedgeConfig(minimum_samples=1, budget=1.0)
+    async with Simulator(voice="tones") as one, Simulator(voice="tones") as other:
+        vendors = [ElevenLabs("sk", name=name, base_url=sim.url) for name, sim in (("first", one), ("second", other))]
+        async with visiting(*vendors, hedging=hedging) as at:
+            await (await at.post(ELEVENLABS, spoken())).read()
+            one.faults.set(acts.HangAfterHeaders())
+            await (await at.post(ELEVENLABS, spoken())).read()
+            found = await scraped(at)
+    assert {word: count for (word,), count in found["steadyvoice_hedges_total"].items() if count} == {"won": 1}
+    assert found["steadyvoice_provider_attempts_total"]["first", "hedged"] == 1
+    assert found["steadyvoice_provider_wasted_characters_total"]["hedged", "first"] == len(TEXT)
 
 
 def test_the_page_tells_every_metric_and_no_other() -> None:

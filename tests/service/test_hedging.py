@@ -275,6 +275,18 @@ async def test_a_probe_is_not_taken_for_a_hedge(make_service: MakeService) -> No
     assert not second.asked
 
 
+async def test_a_probe_has_its_own_hurry_and_is_not_overtaken(make_service: MakeService) -> None:
+    first, second = late(Hang()), Scripted(name="second")
+    tts = await warmed(make_service(first, second, hedging=READY))
+    for _ in range(2):
+        tts.circuits["first"].acquire().failure(DOWN)
+    await asyncio.sleep(61.0)
+    assert tts.handler("first").probes
+    speech = await tts.synthesize(TEXT, format="pcm_8000")
+    assert [(a.provider, a.hedge) for a in speech.attempts] == [("first", False), ("second", False)]
+    assert isinstance(speech.attempts[0].error, TTSReadTimeoutError)
+
+
 async def test_what_is_on_hold_is_not_asked_as_well(make_service: MakeService) -> None:
     from steadyvoice.speech.errors import TTSInvalidKeyError
 
@@ -291,6 +303,17 @@ async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
     tts = await warmed(make_service(first, second, hedging=READY))
     async with tts.handler("second").turn(1.0, hopeful=False):
         await not_hedged(tts)
+
+
+async def test_of_two_hedges_for_one_place_the_second_does_not_stand_in_line_either(make_service: MakeService) -> None:
+    first, second = late(Say(first_after=3.0)), Scripted(name="second")
+    second.speak = Slow(second, 1.0).speak  # type: ignore[method-assign]
+    second.credential = Credential("theirs", at_once=1)  # type: ignore[attr-defined]
+    tts = await warmed(make_service(first, second, hedging=READY))
+    speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(2)))
+    assert [speech.provider for speech in speeches] == ["second", "first"]
+    assert [attempt.refused for attempt in speeches[1].attempts if attempt.hedge] == [True], "at once"
+    assert len(second.asked) == 1
 
 
 async def test_the_same_account_is_not_asked_twice_at_once(make_service: MakeService) -> None:

@@ -84,10 +84,11 @@ CREDIT_ENDS = Family(
 )
 HOLDS = Family("steadyvoice_provider_holds", "gauge", ("provider", "kind"), "Keys, voices and models set aside")
 
-# The cache, and the gateway itself.
+# The cache, hedges, and the gateway itself.
 CACHE = Family("steadyvoice_cache_requests_total", "counter", ("result",), "hit, miss, or joined to what is being said")
 CACHE_KEPT = Family("steadyvoice_cache_kept_total", "counter", (), "Recordings that were kept")
 CACHE_FAILING = Family("steadyvoice_cache_failing", "gauge", (), "1 while its disk is in trouble")
+HEDGES = Family("steadyvoice_hedges_total", "counter", ("result",), "A provider was late: what came of asking another")
 BUILD = Family("steadyvoice_build_info", "gauge", ("version", "python"), "Always 1")
 
 FAMILIES: tuple[Family, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Family))

@@ -120,8 +120,11 @@ def _of_state(state: dict[str, Any]) -> Iterator[Metric]:
     yield filled(families.HOLDS, _holds(states))
     yield filled(families.MUTED, {(): float(state["is_muted"])})
     yield from _of_cache(state["cache"] or {})
+    hedging = state["hedging"] or {}
+    yield filled(families.HEDGES, {(word,): hedging[word] for word in _HEDGES if word in hedging})
 
 
+_HEDGES = ("won", "lost", "refused_for_budget", "nobody_free", "left_to_the_circuit")
 _RESULTS = {"successes": "success", "failures": "failure", "ignored": "ignored"}
 
 _EACH: dict[Family, tuple[str, ...]] = {

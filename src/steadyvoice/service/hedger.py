@@ -47,7 +47,7 @@ class Hedger:
         self._count(first, begin)
         delay = self._hedging.patience(first.call)
         # A probe has its own hurry, and somebody else behind it.
-        if delay is None or begin or anything or first.probe or len(self._parts) == 1:
+        if delay is None or anything or first.probe or len(self._parts) == 1:
             return None
         since, whole = self._clock(), first.whole.later(0.0)
 
