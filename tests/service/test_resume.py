@@ -5,20 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from array import array
-from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from steadyvoice import (
-    AsyncTTSService,
     AudioFormat,
-    CircuitBreakerConfig,
-    Provider,
     RetryConfig,
-    TimeoutConfig,
-    Tone,
     TTSStreamInterruptedError,
 )
 from steadyvoice.audio.convert import convert
@@ -31,37 +23,15 @@ from steadyvoice.speech.errors import TTSServerError
 from steadyvoice.speech.request import OnMidstream
 from steadyvoice.speech.taxonomy import Kind
 
-from .conftest import MakeService, loop_clock
+from .conftest import MakeService
 from .scripted import Say, Scripted
-from .tonal import Fault, Tonal
+from .tonal import PATIENT, TIMES, Fault, Tonal, check, heard, listen
 
 pytestmark = pytest.mark.looptime
 
 DOWN = TTSServerError("HTTP 503", status=503)
 TALE = " ".join(f"This is sentence number {i}, and it is not the last one of them all." for i in range(12))
 TEXT = "The rain has stopped. We walk home now, slowly, and nobody says a word."
-PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=50, minimum_calls=50)
-TIMES = TimeoutConfig(read_timeout=3.0)
-
-
-async def listen(stream: AsyncSpeechStream, parts: list[bytes]) -> None:
-    async for chunk in stream:
-        parts.append(chunk)  # noqa: PERF401 - what comes before an error counts
-
-
-async def heard(stream: AsyncSpeechStream) -> bytes:
-    return b"".join([chunk async for chunk in stream])
-
-
-def check(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
-    """Every word once, in order, and an account that fits what is heard."""
-    assert words_in(audio, stream.format) == text.split()
-    spans = stream.spoken.spans
-    assert (spans[0].begin, spans[-1].end) == (0, len(text))
-    assert all(a.end == b.begin and a.stop == b.start for a, b in pairwise(spans))
-    rate = stream.format.bytes_per_second
-    if rate:
-        assert stream.duration == pytest.approx(len(audio) / rate, abs=0.05)
 
 
 async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_not(make_service: MakeService) -> None:
@@ -93,9 +63,6 @@ async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeSe
     assert second.asked[0].text == TEXT[two.begin :]
     assert second.asked[0].previous_text == TEXT[: two.begin]
     assert [attempt.error is None for attempt in stream.attempts] == [False, True]
-
-
-VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
 
 
 async def test_an_end_just_before_a_short_last_word_is_none(make_service: MakeService) -> None:
@@ -434,60 +401,6 @@ async def test_behind_what_was_not_heard_to_its_end_there_are_no_ids(make_servic
         ("tonal-3",),
     ]
     assert vendor.asked[2].previous_text
-
-
-WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=12)
-MANNERS = st.sampled_from(["cut", "stall", "drip", "truncate"])
-FAULT = st.builds(Fault, MANNERS, st.floats(0.0, 0.999))
-FORMATS = st.sampled_from(["pcm_8000", "wav_8000", "mp3_22050_32"])
-
-
-@settings(max_examples=150)
-@given(
-    WORDS.map(" ".join),
-    st.lists(FAULT, max_size=4),
-    st.lists(FAULT, max_size=3),
-    FORMATS,
-    st.sampled_from(["with", "before", "after", "late"]),
-    st.floats(0.03, 0.5),
-)
-async def test_with_times_every_word_is_heard_once_in_order(
-    text: str, faults: list[Fault], more: list[Fault], name: str, times: str, chunk: float
-) -> None:
-    if times == "late":  # an end that comes before the times that would tell of it is none that can be noticed
-        faults = [fault for fault in faults if fault.manner != "truncate"]
-    first = Tonal(faults, name="first", times=times, chunk=chunk)  # type: ignore[arg-type]
-    second = Tonal(more, name="second", format=AudioFormat.parse("pcm_16000"), pitch=1.5)
-    stream = service(first, second, Tone()).stream(text, format=name)
-    check(stream, await heard(stream), text)
-
-
-def service(*providers: Provider) -> AsyncTTSService:
-    return AsyncTTSService(list(providers), clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
-
-
-CUT = st.builds(Fault, st.sampled_from(["cut", "stall", "drip"]), st.floats(0.0, 0.999))
-
-
-@settings(max_examples=60)
-@given(WORDS.map(" ".join), st.lists(CUT, max_size=3), st.lists(CUT, max_size=3), FORMATS, st.booleans())
-async def test_without_times_no_word_is_lost_and_none_repeated(
-    text: str, faults: list[Fault], more: list[Fault], name: str, timed: bool
-) -> None:
-    first = Tonal(faults, name="first", timed=False)
-    second = Tonal(more, name="second", timed=timed, format=AudioFormat.parse("mp3_24000_48"), pitch=0.7)
-    stream = service(first, second, Tone()).stream(text, format=name)
-    check(stream, await heard(stream), text)
-
-
-@settings(max_examples=40)
-@given(WORDS.map(" ".join), st.lists(CUT, max_size=3), FORMATS, st.sampled_from(["never", "nonsense"]))
-async def test_times_that_never_come_or_make_no_sense_cost_no_word(
-    text: str, faults: list[Fault], name: str, times: str
-) -> None:
-    first = Tonal(faults, name="first", times=times)  # type: ignore[arg-type]
-    stream = service(first, Tone()).stream(text, format=name)
-    check(stream, await heard(stream), text)
 
 
 def frame_bytes(mp3: bytes, count: int) -> bytes:

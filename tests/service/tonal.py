@@ -1,4 +1,6 @@
-"""A provider whose words can be read back from its audio, and which breaks off wherever a test wants."""
+"""A provider whose words can be read back from its audio, and which breaks off wherever a test wants; and what must be
+heard of it all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,25 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
-from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest
+import pytest
+
+from steadyvoice import (
+    Accepted,
+    Alignment,
+    AsyncSpeechStream,
+    Audio,
+    AudioFormat,
+    CircuitBreakerConfig,
+    Offer,
+    SpeechRequest,
+    TimeoutConfig,
+)
 from steadyvoice.audio.convert import convert
+from steadyvoice.audio.listening import words_in
 from steadyvoice.audio.seam import scaled
 from steadyvoice.audio.tones import tones
 from steadyvoice.speech.errors import TTSCutError
@@ -17,6 +34,10 @@ from steadyvoice.speech.format import Codec
 
 Manner = Literal["cut", "stall", "drip", "truncate"]
 Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero"]
+
+
+PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=50, minimum_calls=50)
+TIMES = TimeoutConfig(read_timeout=3.0)
 
 
 @dataclass(frozen=True)
@@ -60,9 +81,7 @@ class Tonal:
         self.asked.append(request)
         fault = self.faults.pop(0) if self.faults else None
         yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
-        pcm, alignment = tones(request.text, sample_rate=offer.format.sample_rate, seed=self.seed, pitch=self.pitch)
-        pcm = scaled(array("h", pcm), self.level).tobytes()
-        data = convert(pcm, AudioFormat(Codec.PCM, offer.format.sample_rate), offer.format)
+        data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
         upto = len(data) if fault is None else int(len(data) * fault.share)
         try:
             for chunk in self._chunks(data, upto, alignment if offer.timed else None):
@@ -107,9 +126,36 @@ class Tonal:
                 yield Audio(data[at:end], said)
 
 
+@lru_cache(maxsize=1000)
+def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: float) -> tuple[bytes, Alignment]:
+    pcm, alignment = tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
+    pcm = scaled(array("h", pcm), level).tobytes()
+    return convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format), alignment
+
+
 def _between(alignment: Alignment, start: float, end: float) -> Alignment | None:
     kept = [i for i, begin in enumerate(alignment.starts) if start <= begin < end]
     if not kept:
         return None
     begin, upto = kept[0], kept[-1] + 1
     return Alignment(alignment.characters[begin:upto], alignment.starts[begin:upto], alignment.ends[begin:upto])
+
+
+async def listen(stream: AsyncSpeechStream, parts: list[bytes]) -> None:
+    async for chunk in stream:
+        parts.append(chunk)  # noqa: PERF401 - what comes before an error counts
+
+
+async def heard(stream: AsyncSpeechStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+def check(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
+    """Every word once, in order, and an account that fits what is heard."""
+    assert words_in(audio, stream.format) == text.split()
+    spans = stream.spoken.spans
+    assert (spans[0].begin, spans[-1].end) == (0, len(text))
+    assert all(a.end == b.begin and a.stop == b.start for a, b in pairwise(spans))
+    rate = stream.format.bytes_per_second
+    if rate:
+        assert stream.duration == pytest.approx(len(audio) / rate, abs=0.05)

@@ -117,10 +117,21 @@ def _energies(samples: array[int], width: int) -> list[float]:
     return [sum(map(mul, block, block)) / width for block in blocks]
 
 
-@lru_cache(maxsize=32)  # of 128 kB each: a declared voice has one factor, and what was measured at a seam another
-def _table(factor: float) -> array[int]:
-    """Every sample's product; a negative one finds its own from the end, as Python counts."""
-    return array("h", (_product(i, factor) for i in (*range(1 << 15), *range(-(1 << 15), 0))))
+@lru_cache(maxsize=8)  # a declared voice has one factor, and what was measured at a seam another
+def _table(factor: float) -> _Products:
+    return _Products(factor)
+
+
+class _Products(dict[int, int]):
+    """The samples that were met, multiplied once each: a voice has some thousand different ones."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self._factor = factor
+
+    def __missing__(self, sample: int) -> int:
+        self[sample] = product = _product(sample, self._factor)
+        return product
 
 
 def _product(sample: int, factor: float) -> int:
