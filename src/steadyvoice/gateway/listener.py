@@ -1,23 +1,23 @@
-"""The socket: uvicorn's HTTP protocol on connections that we accept, count, and know how to end."""
+"""The socket: who comes is given a connection, and all of them are looked after and in the end shown out."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
+from steadyvoice.gateway.crowd import Crowd
 from steadyvoice.gateway.house import Traffic
+from steadyvoice.gateway.limits import Limits
+from steadyvoice.gateway.protocol import Connection
 from steadyvoice.service.settings import Server
 
 _BACKLOG = 4096
-_KEPT_ALIVE = 75  # seconds that an idle connection is kept: longer than clients keep theirs
-_TICK = 1.0
+_LAST_WORDS = 1.0  # seconds that shown-out connections have for what is written to them
 
 
 class Listener:
@@ -25,11 +25,11 @@ class Listener:
 
     def __init__(self, app: Callable[..., Any], server: Server) -> None:
         self.port = server.port
-        self._state = ServerState()
+        self._crowd = Crowd(Limits.of(server))
         self._config = uvicorn.Config(
             app,
             loop="none",  # it runs in the loop of whoever opens it
-            http=HttpToolsProtocol,
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -37,7 +37,6 @@ class Listener:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # an address that a header names could be anybody's
-            timeout_keep_alive=_KEPT_ALIVE,
         )
         self._config.load()
         self._server: asyncio.Server | None = None
@@ -46,41 +45,66 @@ class Listener:
     @property
     def traffic(self) -> Traffic:
         """What is open now."""
-        return Traffic(len(self._state.connections), len(self._state.tasks))
+        return Traffic(len(self._crowd.state.connections), len(self._crowd.state.tasks))
 
     async def open(self, bound: socket.socket) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
-        self._tell_time()
-        self._server = await loop.create_server(self._protocol, sock=bound, backlog=_BACKLOG)
+        self._look_around()
+        self._server = await loop.create_server(
+            lambda: Connection(self._config, self._crowd), sock=bound, backlog=_BACKLOG
+        )
         self.port = bound.getsockname()[1]
 
-    async def close(self, within: float) -> int:
-        """Accept nobody any more, give answers so many seconds to come to their end, and count those that did not."""
+    async def close(self, within: float, hurry: asyncio.Event | None = None) -> int:
+        """Accept nobody any more, and give answers so many seconds to come to their end, or until they must hurry.
+
+        Tells how many did not.
+        """
         if self._server is None:
             return 0
         server, self._server = self._server, None
         server.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()  # idle ones at once, the others behind their answer
-        tasks = set(self._state.tasks)
-        late: set[asyncio.Task[None]] = set()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=within)
+        self._crowd.closing = True
+        for guest in self._crowd.guests:
+            guest.shutdown()
+        await _first_of(self.empty(), (hurry or asyncio.Event()).wait(), within=within)
+        cut = sum(guest.busy for guest in self._crowd.guests)
+        await self._cut()
+        await _first_of(self.empty(), within=_LAST_WORDS)
+        for guest in self._crowd.guests:
+            guest.reset()
+        if self._clock:
+            self._clock.cancel()
+        return cut
+
+    async def empty(self) -> None:
+        """Wait until nobody is here."""
+        while self._crowd.guests:
+            self._crowd.gone.clear()
+            await self._crowd.gone.wait()
+
+    async def _cut(self) -> None:
+        """Break off what is still being answered."""
+        late = set(self._crowd.state.tasks)
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late)
-        for connection in list(self._state.connections):
-            connection.transport.close()
-        if self._clock:
-            self._clock.cancel()
-        return len(late)
 
-    def _protocol(self) -> asyncio.Protocol:
-        return HttpToolsProtocol(config=self._config, server_state=self._state, app_state={})
+    def _look_around(self) -> None:
+        """Tell everybody the time, for the Date header of answers, and end what has lasted too long."""
+        loop = asyncio.get_running_loop()
+        self._crowd.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        for guest in self._crowd.guests:
+            guest.look_after(loop.time())
+        self._clock = loop.call_later(self._crowd.limits.tick, self._look_around)
 
-    def _tell_time(self) -> None:
-        """The Date header of every answer, made once a second."""
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        self._clock = asyncio.get_running_loop().call_later(_TICK, self._tell_time)
+
+async def _first_of(*waits: Coroutine[Any, Any, Any], within: float) -> None:
+    """Wait for one of them, at most so many seconds."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

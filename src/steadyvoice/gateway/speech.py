@@ -52,7 +52,8 @@ class SpeechDoor:
 
     async def _order(self, scope: Scope, receive: Receive, exchange: Exchange) -> Order:
         limits = self._house.server
-        body = await read_body(receive, most=limits.max_body_bytes, within=limits.body_timeout)
+        declared = exchange.headers.get(b"content-length")
+        body = await read_body(receive, most=limits.max_body_bytes, within=limits.body_timeout, declared=declared)
         order = self._dialect.order(scope["path_params"], query_of(scope), exchange.headers, body)
         if len(order.text) > limits.max_text_characters:
             raise TooMuchError

@@ -66,6 +66,8 @@ class Server(Table):
     max_text_characters: Count = 100_000
     body_timeout: Seconds = 10.0
     header_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 75.0  # between two requests of one connection
+    write_timeout: Seconds = 60.0  # in which a listener takes nothing
     max_connections: Count = 8192
     shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
     state_file: str | None = None  # circuits survive a restart in it

@@ -1,0 +1,269 @@
+"""One client's connection: uvicorn's HTTP protocol, with limits to what comes in and clocks for what does not.
+
+What goes wrong at this level is answered short and plain, in no vendor's dialect, and the connection ends. It ends such
+that the client can read the answer: a socket closed upon unread bytes is reset, and that takes our last words along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from steadyvoice.gateway.crowd import Crowd
+from steadyvoice.gateway.limits import Outflow, Refusal, Wait, refused_head, too_much_head
+from steadyvoice.gateway.unframed import Unframed
+
+log = logging.getLogger("steadyvoice.gateway")
+
+_BY_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is forgotten, and the other side is told that it is
+
+
+class Connection(HttpToolsProtocol):
+    """Reads requests, has them answered one by one, and knows what it waits for meanwhile."""
+
+    def __init__(self, config: Config, crowd: Crowd) -> None:
+        super().__init__(config=config, server_state=crowd.state, app_state={})
+        self._crowd, self._limits = crowd, crowd.limits
+        self._wait, self._since = Wait.HEAD, 0.0
+        self._in_head = False  # a request has begun, and its head is not complete
+        self._bytes = 0  # of the request that is coming in, in whole reads
+        self._refusal: Refusal | None = None
+        self._outflow = Outflow()
+        self._line: Any = None
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let somebody in, or turn them away."""
+        super().connection_made(transport)
+        self._line = _Line(transport, self._hang_up)
+        self._begin(Wait.HEAD)
+        if self._crowd.is_packed():
+            self.reset()
+        elif self._crowd.is_full() and not self._crowd.make_room(self):
+            self._refuse(Refusal(503, "there are too many connections here; come again in a moment"))
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        if self._wait is Wait.LEAVE:
+            return
+        if self._wait is Wait.IDLE:
+            self._begin(Wait.HEAD)
+        self._bytes += len(data)
+        self._parse(data)
+        if self._in_head and self._bytes > self._limits.head_bytes:
+            self._refuse(too_much_head(self._limits))
+        elif self._bytes > self._limits.request_bytes:
+            self.reset()  # what comes in is no text any more
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            self._stay(data[stopped.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or Refusal(400, "this is no HTTP request"))
+
+    def _stay(self, rest: bytes) -> None:
+        """Go on in HTTP where another protocol was wished for: the parser would leave the body behind unread."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            return self._refuse(Refusal(405, "there is no way through here"))
+        kept = [b"%s: %s" % header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
+        self.parser = httptools.HttpRequestParser(self)
+        return self._parse(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self.url), *kept, b"", rest]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """They are gone."""
+        self._crowd.waiting.pop(self, None)
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        self._crowd.gone.set()
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer behind a body: those would pass by whoever checks headers on our behalf."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A request's head is there."""
+        if self.parser.should_upgrade():
+            return  # once more without that
+        self._in_head = False
+        if refusal := self._refused():
+            self._refusal = refusal
+            raise ValueError(refusal.told)  # which stops the parser
+        super().on_headers_complete()
+        self.cycle.transport = self._line
+
+    def _refused(self) -> Refusal | None:
+        """Look closely at what is suspect only: all others came in few bytes and few headers, one by one."""
+        version, most = self.parser.get_http_version(), self._limits
+        if len(self.pipeline) >= most.pipelined:
+            return Refusal(429, "wait for an answer before you ask again")
+        pipelined = self._wait is Wait.ANSWER
+        if pipelined or version != "1.1" or self._bytes > most.url_bytes or len(self.headers) > most.headers:
+            return refused_head(self.url, self.headers, version, most)
+        return None
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        if self._in_head:
+            return
+        super().on_message_complete()
+        self._bytes = 0
+        if self._wait is Wait.REST:
+            self._begin(Wait.IDLE)
+
+    # What the answers tell.
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._begin(Wait.ANSWER)
+        task = self.loop.create_task(self._answer(cycle, app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, cycle: Any, app: Any) -> None:
+        send = cycle.send if cycle.scope["http_version"] == "1.1" else Unframed(cycle)
+        try:
+            await app(cycle.scope, cycle.receive, send)
+        except Exception as error:
+            log.error("an answer broke off: %s", error, exc_info=error)
+        finally:
+            if not (cycle.response_complete or cycle.disconnected):
+                self._break_off(cycle)
+            cycle.on_response = _nothing  # it would hold this connection
+
+    def _break_off(self, cycle: Any) -> None:
+        """End an answer without its end, and one that has not begun with saying so."""
+        if cycle.response_started:
+            self._hang_up()
+        else:
+            self._wait = Wait.HEAD
+            self._refuse(Refusal(503 if self._crowd.closing else 500, "it broke off; there is no answer"))
+
+    def on_response_complete(self) -> None:
+        """An answer is there as a whole: go on to the next request."""
+        self.server_state.total_requests += 1
+        if self._wait is Wait.LEAVE or self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self.cycle.more_body:
+            self._begin(Wait.HEAD if self._in_head else Wait.IDLE)
+        elif _is_short(self.cycle.scope["headers"], self._limits.body_bytes):
+            self._begin(Wait.REST)
+        else:
+            self._linger()
+
+    # How it ends.
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is not yet over, or not yet read."""
+        return self._wait is Wait.ANSWER or self.transport.get_write_buffer_size() > 0
+
+    def look_after(self, now: float) -> None:
+        """End what has lasted too long."""
+        left = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
+        if self._outflow.stuck(left, now) > self._limits.write:
+            self.reset()
+        elif left or now - self._since <= self._limits.patience(self._wait):
+            pass
+        elif self._wait is Wait.HEAD and self._in_head:
+            self._refuse(Refusal(408, f"the request's head did not come within {self._limits.head:g} s"))
+        else:
+            self.leave()
+
+    def shutdown(self) -> None:
+        """End it at once when it is idle, else behind its answer."""
+        if self._wait is Wait.ANSWER:
+            self.cycle.keep_alive = False
+        elif self._wait is not Wait.LEAVE:
+            self.leave()
+
+    def leave(self) -> None:
+        """End it, without a word."""
+        self._begin(Wait.LEAVE)
+        self.transport.close()
+
+    def reset(self) -> None:
+        """End it now, and let the other side notice."""
+        self._begin(Wait.LEAVE)
+        with contextlib.suppress(OSError):  # it is gone already
+            line: socket.socket = self.transport.get_extra_info("socket")
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _BY_RESET)
+        self.transport.abort()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what is no request. Beside another answer it would be taken for that, or for a part of it."""
+        if self._wait is Wait.ANSWER:
+            if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
+                return self.reset()
+            self.cycle.disconnected = True  # its body is what makes no sense: nobody is to answer it but us
+            self.cycle.message_event.set()
+        body = f"{refusal.told}\n".encode()
+        head = [
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+            "content-type: text/plain; charset=utf-8",
+            f"content-length: {len(body)}",
+            "connection: close",
+        ]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        return self._linger()
+
+    def _hang_up(self) -> None:
+        """Close behind an answer, or in the midst of one."""
+        if self.cycle.more_body and self.cycle.response_complete:
+            self._linger()
+        else:
+            self.leave()
+
+    def _linger(self) -> None:
+        """Say no more, and let the client read what was said: what it still sends goes nowhere."""
+        self._begin(Wait.LEAVE)
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+
+    def _begin(self, wait: Wait) -> None:
+        self._wait, self._since = wait, self.loop.time()
+        self._crowd.waiting.pop(self, None)
+        if wait in (Wait.HEAD, Wait.IDLE):
+            self._crowd.waiting[self] = None
+
+
+class _Line:
+    """What an answer sees of its connection: it says that it is done, and the connection decides how to end."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
+
+
+def _is_short(headers: Iterable[tuple[bytes, bytes]], most: int) -> bool:
+    """Whether the rest of a body is worth waiting for: it will come, and soon be over."""
+    said = dict(headers)
+    return b"expect" not in said and int(said.get(b"content-length", most + 1)) <= most
+
+
+def _nothing() -> None: ...

@@ -1,0 +1,194 @@
+"""Requests of all shapes: long bodies, several at once, old versions, and wishes that nobody grants here."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, TooMuchError, read_body
+
+from .conftest import Run
+from .wire import GET, curt, echo, endless, head, listening
+
+POST = b"POST / HTTP/1.1"
+
+
+def test_the_rest_of_a_short_body_is_let_pass_and_a_long_one_is_not(run: Run) -> None:
+    async def story() -> None:
+        async with listening(curt, max_body_bytes=100, body_timeout=0.2) as line:
+            short = await line.call(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
+            assert (await short.answer())[0] == 401
+            await short.say(b"0123456789" + GET)
+            assert (await short.answer())[0] == 401, "and the next request is read as one"
+            for said in (
+                b"content-length: 101",
+                b"transfer-encoding: chunked",
+                b"content-length: 9\r\nexpect: 100-continue",
+            ):
+                long = await line.call(head(said, line=b"POST / HTTP/1.1"))
+                assert (await long.answer())[0] == 401
+                assert await long.end() == b""
+            late = await line.call(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
+            assert (await late.answer())[0] == 401
+            assert await late.end() == b""
+
+    run(story())
+
+
+def test_a_body_comes_in_chunks_however_small_and_its_trailers_are_no_headers(run: Run) -> None:
+    async def story() -> None:
+        async with listening(told_headers) as line:
+            client = await line.call(head(b"transfer-encoding: chunked", b"x-key: honest", line=POST))
+            await client.say(b"1\r\nx\r\n" * 5000)
+            await client.say(b"0\r\nx-key: smuggled\r\n\r\n")
+            assert (await client.answer())[2] == b"5000 honest"
+            await client.say(head(b"transfer-encoding: chunked", line=POST) + b"0\r\nx-key: smuggled\r\n\r\n")
+            assert (await client.answer())[2] == b"0 none"
+
+    run(story())
+
+
+def test_chunks_and_trailers_without_end_are_cut_off(run: Run) -> None:
+    async def story() -> None:
+        async with listening(told_headers, max_body_bytes=1000) as line:
+            for endless in (b"1\r\nx\r\n", b"0\r\nx: ", b"1" + b"0" * 500):
+                client = await line.call(head(b"transfer-encoding: chunked", line=POST) + endless)
+                with suppress(ConnectionError):
+                    for _ in range(100):
+                        await client.say(b"1\r\nx\r\n" * 1000)
+                await line.listener.empty()
+
+    run(story())
+
+
+def test_what_says_that_it_is_too_long_is_not_waited_for(run: Run) -> None:
+    async def story() -> None:
+        async with listening(strict) as line:
+            client = await line.call(head(b"content-length: 100000000", b"expect: 100-continue", line=POST))
+            assert (await client.answer())[0] == 413
+            client = await line.call(head(b"content-length: 100000000", line=POST))
+            await client.say(bytes(3_000_000))
+            assert (await client.answer())[0] == 413, "and it is heard by who is still sending"
+
+    run(story())
+
+
+def test_who_asks_whether_to_go_on_is_told(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(head(b"content-length: 2", b"expect: 100-continue", line=POST))
+            assert await client.hear(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await client.say(b"ok")
+            assert (await client.answer())[2] == b"POST / ok"
+
+    run(story())
+
+
+def test_requests_that_come_at_once_are_answered_one_by_one_and_too_many_are_not(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(b"".join(head(line=b"GET /%d HTTP/1.1" % each) for each in range(5)))
+            assert [(await client.answer())[2] for _ in range(5)] == [b"GET /%d " % each for each in range(5)]
+            flood = await line.call(GET * 3000)
+            with suppress(ConnectionResetError):
+                await flood.end()
+            await client.say(GET)
+            assert (await client.answer())[0] == 200
+
+    run(story())
+
+
+def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run) -> None:
+    async def story() -> None:
+        async with listening(endless) as line:
+            for said in (GET + b"nonsense\r\n\r\n", GET + head(b"x: " + b"y" * 40_000)):
+                client = await line.call(said)
+                with pytest.raises(ConnectionResetError):
+                    await client.end()
+
+    run(story())
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "PROPFIND"])
+def test_every_method_reaches_the_application(run: Run, method: str) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(head(line=f"{method} /path HTTP/1.1".encode()))
+            status, headers = await client.head()
+            assert (status, headers["content-length"]) == (200, str(len(f"{method} /path ")))
+            if method != "HEAD":
+                assert await client.hear(b"/path ") == f"{method} /path ".encode()
+            await client.say(GET)
+            assert (await client.answer())[2] == b"GET / "
+
+    run(story())
+
+
+def test_targets_are_paths_and_whole_urls_but_no_tunnels(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            whole = await line.call(head(line=b"GET http://elsewhere.example/p%61th?q HTTP/1.1"))
+            assert (await whole.answer())[2] == b"GET /path "
+            everything = await line.call(head(line=b"OPTIONS * HTTP/1.1"))
+            assert (await everything.answer())[2] == b"OPTIONS * "
+            for target, status in ((b"CONNECT localhost:443", 405), (b"CONNECT /", 405), (b"GET http://", 400)):
+                client = await line.call(head(line=target + b" HTTP/1.1") + b"\x16\x03\x01")
+                assert (await client.answer())[0] == status
+                assert await client.end() == b""
+
+    run(story())
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.0"])
+def test_a_wish_for_another_protocol_is_passed_over_and_its_body_is_read(run: Run, protocol: str) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            wish = (b"connection: upgrade", b"upgrade: " + protocol.encode())
+            for said, told in (
+                (head(*wish), b"GET / "),
+                (head(*wish, b"content-length: 2", line=POST) + b"ok", b"POST / ok"),
+            ):
+                client = await line.call(said)
+                status, headers, body = await client.answer()
+                assert (status, body) == (200, told)
+                assert "upgrade" not in headers
+                await client.say(GET)
+                assert (await client.answer())[2] == b"GET / ", "and the connection goes on as before"
+
+    run(story())
+
+
+def test_an_application_that_breaks_says_so_or_breaks_the_transfer_off(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with listening(broken) as line:
+            before = await line.call(head(line=b"GET /before HTTP/1.1"))
+            assert (await before.answer())[0] == 500
+            amid = await line.call(head(line=b"GET /amid HTTP/1.1"))
+            assert not (await amid.end()).endswith(b"0\r\n\r\n")
+
+    run(story())
+    assert [record.message for record in caplog.records] == ["an answer broke off: mishap"] * 2
+
+
+async def told_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    body = await read_body(receive, most=2**20, within=10)
+    said = dict(scope["headers"]).get(b"x-key", b"none")
+    await Reply(body=b"%d %s" % (len(body), said))(scope, receive, send)
+
+
+async def strict(scope: Scope, receive: Receive, send: Send) -> None:
+    declared = dict(scope["headers"]).get(b"content-length")
+    try:
+        await read_body(receive, most=1000, within=10, declared=declared)
+    except TooMuchError:
+        await Reply(413)(scope, receive, send)
+
+
+async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/amid":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half of it", "more_body": True})
+    raise RuntimeError("mishap")

@@ -1,0 +1,126 @@
+"""A listener with a small application behind it, and a client that says whatever bytes it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from steadyvoice.gateway.listener import Listener
+from steadyvoice.gateway.reply import ClientGoneError, Receive, Reply, Scope, Send, read_body
+from steadyvoice.service.settings import Server
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Story = Callable[[], Coroutine[Any, Any, None]]
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def head(*headers: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
+    """Bring a request's head into shape."""
+    return b"\r\n".join([line, b"host: localhost", *headers, b"", b""])
+
+
+class Client:
+    """Says bytes, and hears bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.port: int = writer.get_extra_info("sockname")[1]
+
+    async def say(self, data: bytes) -> None:
+        """Send it. That nobody listens any more is no mishap."""
+        with suppress(OSError):
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def hear(self, until: bytes) -> bytes:
+        return await self._reader.readuntil(until)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one answer that tells its length."""
+        status, headers = await self.head()
+        return status, headers, await self._reader.readexactly(int(headers["content-length"]))
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Read the head of an answer."""
+        line, *rest = (await self.hear(b"\r\n\r\n")).decode().strip().split("\r\n")
+        return int(line.split()[1]), {name: value for name, _, value in (each.partition(": ") for each in rest)}
+
+    async def end(self) -> bytes:
+        """Read whatever comes until the other side is done. Raises ConnectionResetError when it breaks off."""
+        return await self._reader.read()
+
+    def hang_up(self) -> None:
+        self._writer.close()
+
+    def half_close(self) -> None:
+        self._writer.write_eof()
+
+
+class Line:
+    """Where the listener listens."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._clients: list[Client] = []
+
+    async def call(self, said: bytes = b"", *, small_window: bool = False) -> Client:
+        """Connect, and say something."""
+        ours = socket.socket()
+        ours.setblocking(False)
+        if small_window:  # what is not read soon shows on the other side
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", self.listener.port))
+        client = Client(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
+        self._clients.append(client)
+        if said:
+            await client.say(said)
+        return client
+
+    def hang_up(self) -> None:
+        for client in self._clients:
+            client.hang_up()
+
+
+@asynccontextmanager
+async def listening(app: Application, **server: Any) -> AsyncIterator[Line]:
+    """Serve an application on a free port."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    bound.setblocking(False)
+    listener = Listener(app, Server(**{"shutdown_timeout": 5, **server}))
+    await listener.open(bound)
+    line = Line(listener)
+    try:
+        yield line
+    finally:
+        line.hang_up()
+        await listener.close(5)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what was asked: the method, the path, the body."""
+    with suppress(ClientGoneError):
+        body = await read_body(receive, most=2**20, within=10)
+        told = f"{scope['method']} {scope['path']} ".encode() + body
+        await Reply(body=told, content_type="text/plain")(scope, receive, send)
+
+
+async def curt(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse without reading."""
+    await Reply(401, b"no", content_type="text/plain")(scope, receive, send)
+
+
+async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    """Speak until nobody is there."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    gone = asyncio.ensure_future(_gone(receive))
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"x" * 16384, "more_body": True})
+        await asyncio.sleep(0)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
