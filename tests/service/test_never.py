@@ -228,7 +228,9 @@ def test_servers_that_imitate_openai_have_other_voices_under_its_names() -> None
         openai("spare", base_url="http://kokoro-2:8880", model="kokoro"),
         openai("piper", base_url="http://piper:8000", model="piper"),
     )
-    assert first_voices(genuine, kokoro, spare, piper) == ["genuine/alloy"]
+    alias = openai("alias", base_url="http://kokoro-1:8880")  # which takes its models for OpenAI's, too
+    assert alias.model == genuine.model
+    assert first_voices(genuine, alias, kokoro, spare, piper) == ["genuine/alloy"]
     assert first_voices(kokoro, genuine, spare, piper) == ["kokoro/alloy", "spare/alloy"]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from steadyvoice import AudioFormat, Voice
+from steadyvoice import Accepted, Audio, AudioFormat, Offer, SpeechRequest, Voice
 from steadyvoice.audio.convert import convert
 from steadyvoice.audio.seam import level, scaled
 from steadyvoice.audio.tones import tones
@@ -19,7 +20,7 @@ from steadyvoice.speech.format import Codec
 from .conftest import MakeService
 from .declared import Declared, OtherVendor
 from .scripted import Scripted
-from .tonal import Fault
+from .tonal import Fault, Tonal
 
 pytestmark = pytest.mark.looptime
 
@@ -136,3 +137,37 @@ async def test_a_recording_of_a_voice_that_was_matched_is_not_taken_for_that_voi
     assert [matched.outcome, asked_for.outcome, again.outcome] == ["substituted", "spoken", "cached"]
     assert len(other.asked) == 2
     assert loudness(asked_for.audio) < loudness(matched.audio)
+
+
+async def test_a_voice_that_is_hurried_is_not_taken_for_one_that_ends_too_early(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    slow = OtherVendor(name="slow", voices={"default": Voice("s", rate=75)})
+    tts = make_service(down(), slow, cache=tmp_path)
+    await tts.synthesize(TEXT, voice="narrator", format="pcm_8000")
+    await tts.aclose()
+    assert slow.asked[0].speed == 2.0
+    assert tts.get_error_state()["cache"]["kept"] == 1
+
+
+class ByLetters(Tonal):
+    """Reads texts with a question mark in another voice."""
+
+    voices: ClassVar[list[str]] = []
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return replace(super().offer(request), voice="curious" if "?" in request.text else "calm")
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.voices.append(offer.voice)
+        async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+            yield event
+
+
+async def test_one_voice_says_the_whole_whatever_the_letters_of_a_piece(make_service: MakeService) -> None:
+    provider = ByLetters(max_characters=30)
+    speech = await make_service(provider).synthesize("It rains today. Do we walk home now? We do.", format="pcm_8000")
+    assert len(provider.asked) > 1
+    assert set(provider.voices) == {speech.voice} == {"curious"}

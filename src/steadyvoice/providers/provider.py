@@ -24,13 +24,13 @@ class Offer:
     model: str | None = None
     max_characters: int | None = None  # in one request; longer texts come in pieces
     knows_voice: bool = True  # False: another stands in, or the name is passed on as it is and may mean nothing
+    timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
+    scripts: frozenset[str] | None = None  # that it reads, by their Unicode names; None: not known. None of them: tones
+    source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
     declared: Voice | None = None  # what is said of that voice: whoever stands in for it is made like it
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
     gain: float = 1.0  # the factor that makes it as loud as `request.like`
     timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
-    timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
-    scripts: frozenset[str] | None = None  # that it reads, by their Unicode names; None: not known. None of them: tones
-    source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,9 @@ def next_piece(
         previous_request_ids=tuple(ids),
         like=part.like,
     )
-    offer = part.speaker.provider.offer(piece)
+    offer, settled = part.speaker.provider.offer(piece), part.offer
+    # Whoever goes by the letters might read a part of the text in another voice than the whole.
+    offer = replace(offer, voice=settled.voice, speed=settled.speed, gain=settled.gain)
     return _at_its_pace(piece, offer), offer
 
 
