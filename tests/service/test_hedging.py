@@ -212,6 +212,19 @@ async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_
     assert stream._utterance._patience.spent == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
 
 
+async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service: MakeService) -> None:
+    first, third = late(Hang()), Scripted([Say(2.0)])
+    second = Scripted([Say(2.0, pieces=2, every=0.7, then=TTSServerError("broke off"))], name="second")
+    tts = await warmed(make_service(first, second, third, hedging=READY))
+    began = loop_clock()
+    stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
+    assert [chunk async for chunk in stream]
+    assert [attempt.provider for attempt in stream.attempts] == ["first", "second", "scripted"]
+    patience = stream._utterance._patience  # type: ignore[union-attr]
+    assert patience.spent == pytest.approx(loop_clock() - began) == pytest.approx(1.0, abs=0.01)
+    assert (patience.delivered, stream._utterance.delivered) == (4.0, 4.0)
+
+
 async def test_the_deadline_is_the_same_for_both(make_service: MakeService) -> None:
     first, second = late(Hang()), Scripted([Hang()], name="second")
     tts = await warmed(make_service(first, second, hedging=READY, retry=ONCE))
@@ -247,6 +260,22 @@ async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: M
     assert (state["started"], state["refused_for_budget"]) == (0, 1), "one of five is more than a twentieth"
 
 
+async def test_words_that_are_asked_for_again_after_a_failure_are_no_more_words(make_service: MakeService) -> None:
+    text = "The rain has stopped at last, after all these days. We walk home now, slowly, and nobody says a word."
+    broken, by_sentence = Tonal([Fault("cut", 0.5)], name="broken"), Tonal(name="by sentence", timed=False)
+    tts = make_service(broken, by_sentence, hedging=HedgeConfig())
+    assert [chunk async for chunk in tts.stream(text, format="pcm_8000", on_midstream="restart")]
+    assert [chunk async for chunk in tts.stream(text, format="pcm_8000")]
+    assert tts.get_error_state()["hedging"]["characters"] == 2 * len(text)
+
+
+async def test_what_a_local_voice_says_costs_nothing_and_pays_for_no_hedge(make_service: MakeService) -> None:
+    tts = await warmed(make_service(late(Say(first_after=1.0), local=True), Scripted(name="second"), hedging=READY))
+    assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "first"
+    state = tts.get_error_state()["hedging"]
+    assert (state["characters"], state["refused_for_budget"]) == (0, 1)
+
+
 HASTY = TimeoutConfig(read_timeout=2.0)
 
 
@@ -273,6 +302,17 @@ async def test_a_probe_is_not_taken_for_a_hedge(make_service: MakeService) -> No
     assert tts.handler("second").probes
     await not_hedged(tts)
     assert not second.asked
+
+
+async def test_who_has_just_come_back_is_not_asked_for_favours(make_service: MakeService) -> None:
+    gently = CircuitBreakerConfig(window_size=2, cooldown_period=10, success_threshold=1, ramp_up=600.0)
+    first, second = late(Say(first_after=1.0)), Scripted(name="second")
+    tts = await warmed(make_service(first, second, hedging=READY, circuits={"second": gently}))
+    tts.circuits["second"].acquire().failure(DOWN)
+    await asyncio.sleep(11.0)
+    tts.circuits["second"].acquire().success()
+    assert tts.circuits["second"].state.value == "closed"
+    await not_hedged(tts)
 
 
 async def test_a_probe_has_its_own_hurry_and_is_not_overtaken(make_service: MakeService) -> None:
@@ -456,6 +496,9 @@ async def test_who_takes_long_to_hang_up_keeps_nobody_waiting(make_service: Make
     assert loop_clock() - began == pytest.approx(0.2, abs=0.01)
     assert tts.get_error_state()["concurrency"]["in_use"] == 1, "its place is its own until it is gone"
     assert [chunk async for chunk in stream]
+    assert loop_clock() - began < 10.0, "nor does its end"
+    assert not quiet(tts)
+    await tts.aclose()
     assert quiet(tts)
 
 
@@ -567,6 +610,8 @@ async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(
     started, won, lost = hedges(tts)
     assert started > 100
     assert started == won + lost
+    state = tts.get_error_state()["hedging"]
+    assert state["hedged_characters"] <= 0.5 * state["characters"] <= 0.5 * 1_500 * len(TEXT)
     assert quiet(tts)
     assert {circuit.snapshot().in_flight for circuit in tts.circuits.values()} == {0}
     attempts = [attempt for account in accounts for attempt in account.attempts]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from steadyvoice import CircuitState, TTSError, TTSService
+from steadyvoice import CircuitState, HedgeConfig, TTSError, TTSService
 from steadyvoice.speech.errors import TTSServerError
 
 from .conftest import BRIEF
@@ -88,3 +88,10 @@ def test_closing_ends_the_loop_and_the_providers(vendor: Scripted) -> None:
 def test_a_deadline_ends_a_hanging_vendor() -> None:
     with TTSService([Scripted([Hang()])], circuit=BRIEF) as tts:
         assert tts.synthesize("Hello", format="pcm_8000", deadline=0.05).outcome == "muted"
+
+
+def test_it_asks_another_while_the_first_is_late() -> None:
+    first, second = Scripted([SAY, SAY, Hang()], name="first"), Scripted([SAY], name="second")
+    with TTSService([first, second], hedging=HedgeConfig(minimum_samples=2, budget=1.0)) as tts:
+        providers = [tts.synthesize("Good morning", format="pcm_8000").provider for _ in range(3)]
+        assert (providers[-1], tts.get_error_state()["hedging"]["won"]) == ("second", 1)

@@ -54,7 +54,7 @@ class Hedger:
         def ask() -> Asking | None:
             return self._second(first, delay, whole.later(self._clock() - since))
 
-        return Rival(delay, ask)
+        return Rival(delay, ask, self._hedging.leaving)
 
     def heard(self, asking: Asking) -> None:
         """It is this one that is heard."""

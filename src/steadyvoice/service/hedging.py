@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ class Hedging:
         self._suspicions: defaultdict[str, Suspicion] = defaultdict(Suspicion)  # by provider
         counts = ("started", "won", "lost", "refused_for_budget", "nobody_free", "left_to_the_circuit")
         self._counts = dict.fromkeys(counts, 0)
+        self.leaving: set[asyncio.Task[None]] = set()
+        """Those who are being hung up on. A provider that takes long for that keeps no listener waiting."""
 
     def patience(self, call: Call) -> float | None:
         """Seconds that this call may be silent before another provider is asked as well. None: not known yet."""
@@ -57,6 +60,11 @@ class Hedging:
             self._suspicions[call.provider.name].heard()
         elif overtaken and self._lateness.withdrawn(_kind(call), call.waited):
             self._suspicions[call.provider.name].overtaken()
+
+    async def aclose(self) -> None:
+        """Wait until everybody who was hung up on is gone."""
+        if self.leaving:
+            await asyncio.wait(self.leaving)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: hedges by how they went, and characters of the last while."""

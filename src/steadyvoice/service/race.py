@@ -16,14 +16,18 @@ from steadyvoice.speech.errors import TTSCancelledError, TTSError, TTSHedgedErro
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Who may be asked as well: `ask` is called after `delay` seconds of silence, and may think better of it."""
+    """Who may be asked as well: `ask` is called after `delay` seconds of silence, and may think better of it.
+
+    Whoever was not heard is among `leaving` until nothing is left of it, for that may take longer than the race.
+    """
 
     delay: float
     ask: Callable[[], Asking | None]
+    leaving: set[asyncio.Task[None]]
 
 
 class Race:
-    """Use it as `async with`, and in there `winner()`: however that ends, nobody else is still asked afterwards.
+    """Use it as `async with`, and in there `winner()`: however that ends, all others have been hung up on.
 
     `failed` hears of an asking that ended in an error of its own, and may raise to end it all; `withdrawn` of one that
     was hung up on, and why. Without a rival, the first has won.
@@ -39,7 +43,7 @@ class Race:
     ) -> None:
         self._first, self._rival, self._failed, self._withdrawn = first, rival, failed, withdrawn
         self._running: dict[Asking, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._leaving = rival.leaving if rival else set()
 
     async def winner(self) -> Asking | None:
         """Give the one that is to be heard, the other withdrawn; None when none of them is."""
@@ -61,9 +65,9 @@ class Race:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._withdraw_all(lambda name: TTSCancelledError("nobody listens any more", provider=name))
-        if self._ending:
-            await asyncio.wait(self._ending)
+        leaving = self._withdraw_all(lambda name: TTSCancelledError("nobody listens any more", provider=name))
+        if leaving:
+            await asyncio.wait(leaving)
 
     def _begin(self, asking: Asking) -> None:
         self._running[asking] = asyncio.create_task(asking.open())
@@ -89,16 +93,22 @@ class Race:
                 return asking
         return None
 
-    def _withdraw_all(self, why: Callable[[str], TTSError]) -> None:
+    def _withdraw_all(self, why: Callable[[str], TTSError]) -> set[asyncio.Task[None]]:
+        """Hang up on all who are still asked. Gives the tasks that see them off."""
+        leaving = set()
         for asking, task in self._running.items():
             asking.withdraw()
             task.cancel()
             self._withdrawn(asking, why(asking.part.name))
-            self._ending.add(asyncio.create_task(_end(asking, task)))
+            leaving.add(asyncio.create_task(_see_off(asking, task)))
         self._running.clear()
+        self._leaving |= leaving
+        for each in leaving:
+            each.add_done_callback(self._leaving.discard)
+        return leaving
 
 
-async def _end(asking: Asking, task: asyncio.Task[None]) -> None:
+async def _see_off(asking: Asking, task: asyncio.Task[None]) -> None:
     """See it through that nothing of it is left. How a provider takes being hung up on is its own affair."""
     await asyncio.wait([task])
     if not task.cancelled():

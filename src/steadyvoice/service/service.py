@@ -168,6 +168,8 @@ class AsyncTTSService:
         """
         for stream in list(self._live):
             await stream._interrupt()
+        if self._hedging:
+            await self._hedging.aclose()
         for allowance in self._allowances.values():
             await allowance.aclose()
         if self._memory:
