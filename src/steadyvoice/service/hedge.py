@@ -141,7 +141,7 @@ class Budget:
     def _latest(self, now: float) -> list[float]:
         grain = now // self._grain
         if not self._counts or self._counts[-1][0] < grain:
-            self._counts.append([grain, 0.0, 0.0])
+            self._counts.append([grain, 0, 0])
         while self._counts[0][0] < grain - _GRAINS:
             self._counts.popleft()
         return self._counts[-1]
