@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from array import array
+from itertools import pairwise
 
 import pytest
 
 from steadyvoice import (
     AudioFormat,
     RetryConfig,
+    Tone,
     TTSStreamInterruptedError,
 )
 from steadyvoice.audio.convert import convert
@@ -273,6 +275,61 @@ async def test_a_restart_is_heard_behind_what_was_heard_before(
     assert (whole.provider, whole.begin, whole.end, whole.start) == ("second", 0, len(TEXT), broken.stop)
     assert stream.alignment.words()[0].start == pytest.approx(words[-again].start, abs=0.04)
     assert stream.outcome == "resumed"
+
+
+async def test_who_has_heard_two_beginnings_hears_whole_sentences_from_then_on(make_service: MakeService) -> None:
+    """However many more break off: late, at everybody's."""
+    late = [Fault("cut", 0.9)] * 9
+    first, second = Tonal(late[:], name="first"), Tonal(late[:], name="second")
+    tts = make_service(first, second, Tone(), circuit=PATIENT)
+    stream = tts.stream(TALE, format="pcm_8000", on_midstream="restart")
+    words, again = words_in(await heard(stream), stream.format), len(TALE.split())
+    assert words[-again:] == TALE.split()
+    beginnings = [span for span in stream.spoken.spans if span.begin == span.end]
+    assert len(beginnings) == 2
+    assert len(words) < 3 * again
+    spans = stream.spoken.spans[2:]
+    assert (spans[0].begin, spans[-1].end) == (0, len(TALE))
+    assert all(a.end == b.begin for a, b in pairwise(spans))
+
+
+async def test_a_voice_that_hurries_and_stops_short_is_not_heard_again(make_service: MakeService) -> None:
+    """Held back, it would be asked once more. It is out, and to hear all of it twice is worse than to trust it."""
+    vendor = Scripted([Say(seconds=0.8 * 0.06 * len(TALE))])  # a square wave to its very end
+    stream = make_service(vendor).stream(TALE, format="pcm_8000", on_midstream="restart")
+    await heard(stream)
+    assert (stream.outcome, len(vendor.asked)) == ("spoken", 1)
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32", "opus"])
+async def test_who_breaks_off_for_good_is_named_with_what_was_heard(make_service: MakeService, name: str) -> None:
+    vendor = Tonal([Fault("cut", 0.5)], format=AudioFormat.parse("pcm_16000"))
+    stream = make_service(vendor).stream(TALE, format=name, on_midstream="error")
+    with pytest.raises(TTSStreamInterruptedError):
+        await heard(stream)
+    (span,) = stream.spoken.spans
+    assert (span.provider, span.begin, span.exact) == ("tonal", 0, False)
+    assert span.stop == pytest.approx(0.5 * len(tones(TALE, sample_rate=8000)[0]) / 16000, rel=0.02)
+    assert 0.2 < span.end / len(TALE) < 0.9
+    assert TALE[span.end - 1] == " "
+    assert not stream.alignment.exact
+
+
+@pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
+async def test_who_leaves_finds_in_the_account_what_was_heard(
+    make_service: MakeService, on_midstream: OnMidstream
+) -> None:
+    vendor = Tonal(every=0.13)
+    stream = make_service(vendor).stream(TALE, format="pcm_8000", on_midstream=on_midstream)
+    audio = b"".join([await anext(stream) for _ in range(20)])
+    await stream.aclose()
+    (span,) = stream.spoken.spans
+    assert (span.provider, span.begin, stream.outcome) == ("tonal", 0, "spoken")
+    assert span.stop == pytest.approx(len(audio) / 16000, abs=0.7)
+    words = words_in(audio, "pcm_8000")
+    if on_midstream != "error":
+        assert span.exact
+        assert len(words) <= len(TALE[: span.end].split()) <= len(words) + 2
 
 
 async def test_a_restart_that_nobody_makes_is_an_interruption(make_service: MakeService) -> None:

@@ -22,6 +22,11 @@ from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.words import longest_word
 
+TWICE = 2
+"""Beginnings that broke off, after which a listener is given nothing more that may: it is a bad day at everybody's, and
+whoever speaks next is heard a sentence at a time, each when it is known to be whole.
+"""
+
 
 class Asking:
     """A request that is ready to be made, and what becomes of its answer.
@@ -169,7 +174,7 @@ class Asker:
         if self._terms.hold:
             return Manner.WHOLE
         if not self._terms.resumes:
-            return Manner.AS_IT_COMES
+            return Manner.AS_IT_COMES if self._books.in_vain < TWICE else Manner.WHOLE
         return Manner.BY_WORD if part.timed and self._short_words else Manner.WHOLE
 
     def _least_pace(self, step: Try) -> float:

@@ -20,6 +20,7 @@ class Books:
     def __init__(self, text: str, terms: Terms, parts: Sequence[Part], *, wall: Callable[[], float]) -> None:
         self.spoken = Spoken(parts[0].name)
         self.begin = 0  # of what is still to be said
+        self.in_vain = 0  # times that somebody was heard saying just this, and broke off
         self._voices: dict[str | None, str] = {part.name: part.offer.voice for part in parts}
         self._text, self._terms, self._wall = text, terms, wall
         self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
@@ -81,10 +82,11 @@ class Books:
         self._note(part, attempt)
 
     def said(self, provider: str | None, said: Said) -> None:
-        """So much was said by this one, or nobody, and lies behind us."""
+        """So much was said by this one, or nobody, and lies behind us: nothing, if it has to be said again."""
+        self.in_vain = 0 if said.characters else self.in_vain + 1
         end = self.begin + said.characters
         voice = self._voices.get(provider)
-        self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift, voice)
+        self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift, voice, exact=said.exact)
         self.begin = end
 
     def spoke(self, provider: str, said: Said, request_id: str | None) -> None:

@@ -14,6 +14,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSNotAudioError, TTSTooShortError
 from steadyvoice.speech.ledger import Ledger
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
+from steadyvoice.speech.words import word_begins
 
 UNTIMED = 30.0
 """Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
@@ -43,6 +44,7 @@ class Said:
     seconds: float
     alignment: Alignment
     shift: float = 0.0
+    exact: bool = True  # False: how many characters is a guess
 
 
 class Delivery:
@@ -119,6 +121,19 @@ class Delivery:
         return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
 
     @property
+    def overheard(self) -> Said | None:
+        """What a listener had heard of it when nobody goes on; without times, the words that the audio has room for."""
+        if self.manner is not Manner.AS_IT_COMES or not self.heard:
+            return self.saved
+        self._learn_times()
+        text, seconds = self._call.request.text, self._call.seconds
+        if told := self._ledger.upto(seconds).character:
+            return Said(told, seconds, self._ledger.times(told))
+        begins = [begin for begin in word_begins(text) if begin <= self.characters_heard]
+        guess = text[: begins[-1]] if begins else ""
+        return Said(len(guess), seconds, Alignment.spread(guess, seconds), exact=False)
+
+    @property
     def times_so_far(self) -> tuple[float, Alignment]:
         """When each character is heard of those that are wholly out, and how much later the piece's own time begins."""
         match self.manner:
@@ -186,11 +201,15 @@ class Delivery:
             self._check_length(usual)
 
     def _check_length(self, usual: float) -> None:
-        """Where nothing tells of the words, by its length. Short texts take as long as they like."""
+        """Where nothing tells of the words, by its length. Short texts take as long as they like.
+
+        What is out already would be heard twice by a mistake of ours: a voice that hurries, and stops short, is
+        believed.
+        """
         seconds = self._call.seconds
         if seconds < _NEVER * usual:
             raise self._too_short(f"{seconds:.1f} s of audio, where {usual:.1f} s are usual")
-        if seconds < _EARLY * usual and not self._output.ends_quietly():
+        if self.manner is Manner.WHOLE and seconds < _EARLY * usual and not self._output.ends_quietly():
             raise self._too_short(f"the audio ends after {seconds:.1f} s, in the middle of a sound")
 
     def _check_times(self) -> None:

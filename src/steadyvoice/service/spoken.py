@@ -51,6 +51,7 @@ class Span:
     start: float
     stop: float
     voice: str | None = None
+    exact: bool = True  # False: it was left before its end, without times, so that `end` is a guess
 
 
 @dataclass(slots=True)
@@ -148,11 +149,13 @@ class Spoken:
         alignment: Alignment,
         shift: float = 0.0,
         voice: str | None = None,
+        *,
+        exact: bool = True,
     ) -> None:
         """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
         start, self.now.times = self.duration, None
         self.alignments.append((start + shift, alignment))
-        self.spans.append(Span(provider, begin, end, start, start + seconds, voice))
+        self.spans.append(Span(provider, begin, end, start, start + seconds, voice, exact))
 
     def overhear(self, other: Spoken) -> None:
         """Keep the same account from here on, but of what was heard only: the asking was the other's."""

@@ -205,8 +205,10 @@ class Utterance:
                 rest = await delivery.break_off()
             else:
                 failure, rest = None, delivery.rest
-        except BaseException:  # what it cost is on the books all the same
+        except BaseException:  # what it cost is on the books all the same, and what was heard
             self._note(asking, TTSCancelledError("nobody listens any more", provider=part.name))
+            if heard := delivery.overheard:
+                self._books.broke_off(part.name, heard)
             raise
         self._note(asking, classified(failure, part.name) if failure else None)
         if rest:
@@ -254,16 +256,16 @@ class Utterance:
         """Keep what was said, and see who may go on. Raises TTSError when nobody may."""
         if delivery.disappointed:
             part.believed = False
-        if saved := delivery.saved:
+        # Where the voice broke off is not known for sure, so going on would lose words or repeat them.
+        lost = self._terms.on_midstream == "error" and delivery.heard and delivery.manner is Manner.AS_IT_COMES
+        if saved := delivery.overheard if lost else delivery.saved:
             self._books.broke_off(part.name, saved)
             if saved.characters:
                 self._begin_anew()
         part.course.failed(failure)
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
-        lost = delivery.heard and delivery.manner is Manner.AS_IT_COMES
-        if lost and self._terms.on_midstream == "error":
-            # Where the voice broke off is not known, so going on would lose words or repeat them.
+        if lost:
             raise TTSStreamInterruptedError([error], delivered=self._patience.delivered) from error
         # One vendor's own fields are no mistake to the others, who never see them.
         foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
