@@ -172,6 +172,23 @@ async def test_times_that_take_no_time_are_not_believed(make_service: MakeServic
     assert stream.provider == "second"
 
 
+@pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32"])
+async def test_times_that_end_long_before_the_audio_does_are_no_captions(make_service: MakeService, name: str) -> None:
+    stream = make_service(Tonal(times="half")).stream(TALE, format=name)
+    assert words_in(await heard(stream), stream.format) == TALE.split()
+    assert not stream.alignment.exact
+    assert stream.alignment.ends[-1] == pytest.approx(stream.duration)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+async def test_times_that_lie_cost_a_few_words_and_not_half_of_them(make_service: MakeService, share: float) -> None:
+    """They are believed until the audio has run two seconds ahead of them."""
+    first, second = Tonal([Fault("cut", share)], name="first", times="half"), Tonal(name="second")
+    stream = make_service(first, second, circuit=PATIENT).stream(TALE, format="pcm_8000")
+    lost = len(TALE.split()) - len(words_in(await heard(stream), "pcm_8000"))
+    assert 0 < lost <= 8
+
+
 async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make_service: MakeService) -> None:
     """Thai has no blanks, and times tell of letters only."""
     text = "สวัสดีครับผมชื่อ" * 60

@@ -33,7 +33,7 @@ from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
 
 Manner = Literal["cut", "stall", "drip", "truncate"]
-Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero"]
+Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
 
 
 PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=50, minimum_calls=50)
@@ -118,6 +118,9 @@ class Tonal:
             if self.times == "zero" and said:
                 never = (0.0,) * len(said.characters)
                 said = Alignment(said.characters, never, never)
+            if self.times == "half" and said:
+                starts, ends = (tuple(time / 2 for time in times) for times in (said.starts, said.ends))
+                said = Alignment(said.characters, starts, ends)
             told = max(told, until)
             if self.times == "after":
                 yield Audio(data[at:end])

@@ -12,16 +12,22 @@ from steadyvoice.service.attempt import Call
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSNotAudioError, TTSTooShortError
-from steadyvoice.speech.ledger import Ledger
+from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
 
 UNTIMED = 30.0
 """Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
 
+AHEAD_OF_TIMES = 2.0
+"""Seconds of audio behind the last word that has a time, before its times are doubted, for true ones come with their
+audio. No further word goes out until they catch up or all has come. In a long pause there is none anyway.
+"""
+
 _EXACT = 0.02  # seconds by which times may be longer than the audio
 _NEVER = 0.6  # of the usual length: nobody speaks so fast
 _EARLY = 0.9  # of it: an end in the middle of a sound is no end before that
+_TAIL = 0.25  # of the audio: nobody is silent for so long at the end
 _SHORT_TEXT = 40  # speakable characters
 
 
@@ -102,7 +108,7 @@ class Delivery:
     async def break_off(self) -> bytes:
         """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
         self._learn_times()
-        mark = self._ledger.upto(self._output.here)
+        mark = self._mark()
         if not mark.character or self.manner is not Manner.BY_WORD:
             self._vain = self._output.gone
             self._output.drop()
@@ -166,7 +172,9 @@ class Delivery:
         """What was said when all went well."""
         self._learn_times()
         text, seconds = self._call.request.text, self._call.seconds
-        return Said(len(text), self._output.shift + seconds, self._ledger.filled(seconds), self._output.shift)
+        lies = self._ledger.complete and seconds - self._ledger.timed > max(AHEAD_OF_TIMES, _TAIL * seconds)
+        times = Alignment.spread(text, seconds) if lies else self._ledger.filled(seconds)
+        return Said(len(text), self._output.shift + seconds, times, self._output.shift)
 
     def _take(self, data: bytes) -> bytes:
         self._output.feed(data)
@@ -185,7 +193,12 @@ class Delivery:
             self.disappointed = True
             message = f"{UNTIMED:g} s of audio came without the times that were asked for"
             raise TTSNotAudioError(message, provider=self._call.provider.name)
-        return self._output.out(self._ledger.upto(self._output.here).end)
+        return self._output.out(self._mark().end)
+
+    def _mark(self) -> Mark:
+        """The last place between two words that surely are wholly here."""
+        here = self._output.here
+        return self._ledger.upto(here if here - self._ledger.timed <= AHEAD_OF_TIMES else 0.0)
 
     def _learn_times(self) -> None:
         for alignment in self._call.times(self._taken):
