@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from typing import ClassVar
@@ -121,16 +122,19 @@ class Espeak:
             return self.voices[asked], True
         if request.foreign_voice == "pass" and request.dialect is None and (own := self._known.find(asked)):
             return self._described(Voice(own), "voice"), True
+        found = scripts_in(request.text)
         if asked == DEFAULT_VOICE or request.foreign_voice == "default":
-            return self._adapted(request.text, request.language), True
+            return self._adapted(found, request.language), True
         like = wanted(request)
-        candidates = [*self.voices.values(), self._adapted(request.text, like.language, like.gender)]
-        readers = [voice for voice in candidates if not unreadable(scripts_in(request.text), reads(voice.id))]
+        candidates = [*self.voices.values(), self._adapted(found, like.language, like.gender)]
+        readers = [voice for voice in candidates if not unreadable(found, reads(voice.id))]
         return most_like(like, readers or candidates), False
 
-    def _adapted(self, text: str, language: str | None, gender: Gender | None = None) -> Voice:
-        """The default voice in that language, unless that cannot read the text and another can, as a man or a woman."""
-        default, found = self.voices[DEFAULT_VOICE], scripts_in(text)
+    def _adapted(self, found: Counter[str], language: str | None, gender: Gender | None = None) -> Voice:
+        """The default voice as a man or a woman, and in that language, unless that cannot read the scripts that were
+        `found` in the text and another can.
+        """
+        default = self.voices[DEFAULT_VOICE]
         languages = [language, None, *map(usual_language, found)]
         voices = [self._known.for_language(each, otherwise=default.id) if each else default.id for each in languages]
         choices = list(zip(voices, languages, strict=True))
