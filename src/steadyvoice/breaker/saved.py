@@ -50,6 +50,17 @@ def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
     machine.reinstate(now, to, str(state.get("reason", "")), None if remaining is None else now + remaining)
 
 
+def aged(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """An export as it is after so many seconds in which nobody ran. Raises ValueError for what is none."""
+    try:
+        remaining = state["remaining"]
+        window = [[*run[:-1], run[-1] + seconds] for run in state["window"]]
+        left = None if remaining is None else max(0.0, remaining - seconds)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"not an exported circuit: {error!r}") from error
+    return {**state, "remaining": left, "window": window}
+
+
 def _run(calls: object, failed: object, failures: object, slow: object, age: object) -> Run:
     run = Run(int(_number(calls)), int(_number(failed)), _number(failures), int(_number(slow)), _number(age))
     if min(run) < 0 or max(run.failed, run.slow) > run.calls or run.failures > run.failed:

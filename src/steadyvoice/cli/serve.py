@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from steadyvoice.cli.complaint import Status, UsageProblem
+from steadyvoice.gateway.descriptors import raised_to
+from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.gateway.run import serve as serve_gateway
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.settings import ConfigFile, Server, from_environment, parse_file, plan_of
-from steadyvoice.speech.errors import TTSConfigurationError
+
+log = logging.getLogger("steadyvoice.gateway")
 
 
 def serve(config: Path | None, host: str | None, port: int | None) -> Status:
     """Serve until Ctrl-C. Raises UsageProblem, and TTSConfigurationError for a file that makes no sense."""
     path = config or _named_by_environment()
     file = parse_file(path, os.environ) if path else ConfigFile()
-    server = _with(file.server, host, port)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    server = file.server.laid_over(**given)
     plan = plan_of(file) if path else from_environment(os.environ)
+    _log_in_lines()
     try:
-        _run(serve_gateway(AsyncTTSService(**plan), server, show=partial(print, flush=True)))
+        _run(serve_gateway(AsyncTTSService(**plan), _fitting(server), show=partial(print, flush=True)))
     except OSError as error:
         if error.filename:
             raise
@@ -33,6 +38,30 @@ def serve(config: Path | None, host: str | None, port: int | None) -> Status:
             f"{server.host}, port {server.port}, cannot be had: {error.strerror}; name another with --port"
         ) from None
     return Status.SPOKEN
+
+
+def _log_in_lines() -> None:
+    """Write what the gateway and the library say to standard error, as JSON, unless `--debug` shows all of it anyway.
+
+    Every utterance has its line in the access log; the library's own line would tell the same once more.
+    """
+    if logging.root.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    ours = logging.getLogger("steadyvoice")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    logging.getLogger("steadyvoice.calls").setLevel(logging.WARNING)
+
+
+def _fitting(server: Server) -> Server:
+    """With no more connections than this process may have files open."""
+    fitting = raised_to(server.max_connections)
+    if fitting == server.max_connections:
+        return server
+    log.warning("only %d connections fit into the limit of open files, not %d", fitting, server.max_connections)
+    return server.laid_over(max_connections=fitting)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -50,13 +79,3 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _named_by_environment() -> Path | None:
     return Path(path) if (path := os.environ.get("STEADYVOICE_CONFIG")) else None
-
-
-def _with(server: Server, host: str | None, port: int | None) -> Server:
-    """The file's table, with what the command line says laid over it, checked anew."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    try:
-        return Server.model_validate({**server.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise TTSConfigurationError(f"server: {first['msg']}") from None

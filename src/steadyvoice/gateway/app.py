@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route, Router
 
+from steadyvoice.gateway.access import AccessLog
 from steadyvoice.gateway.admin import admin_doors
 from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
@@ -40,7 +41,7 @@ def _speech_routes(house: House) -> list[Route]:
 
 def _own_routes(house: House) -> list[Route]:
     metrics, reporter = Metrics(house), Reporter(house)
-    house.watchers += [metrics, reporter]
+    house.watchers += [metrics, reporter, *([AccessLog(house)] if house.server.access_log else [])]
     open_doors: dict[str, Door] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
     doors = {path: Methods({"GET": door}) for path, door in open_doors.items()} | admin_doors(house, reporter.calls)
     return [Route(path, door) for path, door in doors.items()]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from steadyvoice.gateway.reply import Message, Scope, Send
+
+current_request: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
+"""The id of the request that is being answered here, for the log."""
 
 _SOUND_ID = re.compile(rb"[\x21-\x7e]{1,100}")
 
@@ -16,8 +20,8 @@ class Exchange:
     """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
 
     __slots__ = (
-        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id",
-        "scope", "status",
+        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id", "scope",
+        "status", "told",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
@@ -28,6 +32,7 @@ class Exchange:
         self.status: int | None = None
         self.bytes_sent = 0
         self.complete = False  # the answer was sent to its end
+        self.told: dict[str, Any] = {}  # what the access log will say of it besides
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 

@@ -6,8 +6,8 @@ from starlette.routing import Router
 
 from steadyvoice.gateway.dialect import Words
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
-from steadyvoice.gateway.exchange import Exchange
-from steadyvoice.gateway.guard import Denial, Head, Room, allowed_origin, denial
+from steadyvoice.gateway.exchange import Exchange, current_request
+from steadyvoice.gateway.guard import Denial, Head, Room, allowed_origin, ambiguous, denial
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import OwnWords
@@ -36,20 +36,28 @@ class Front:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, send, clock=self._house.clock)
         scope.setdefault("state", {})["exchange"] = exchange
+        current_request.set(exchange.request_id)
+        try:
+            await self._answer(scope, receive, exchange)
+        finally:
+            for watcher in self._house.watchers:
+                watcher.answered(exchange)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         room = room_of(scope["path"])
         client = scope.get("client")
         head = Head(scope["method"], scope["scheme"], room, exchange.headers, client[0] if client else None)
-        if _is_preflight(head) and allowed_origin(head, self._rules):
+        origin = allowed_origin(head, self._rules)
+        if origin and _is_preflight(head):
             await _preflight(exchange)(scope, receive, exchange.send)
-        elif refused := denial(head, self._rules):
+            return
+        if origin:
+            exchange.add_headers(_cors(origin))
+        if refused := ambiguous(scope["headers"]) or denial(head, self._rules):
             words = words_for(scope["path"], exchange)
             await words.denied(refused, exchange.request_id)(scope, receive, exchange.send)
         else:
-            if origin := allowed_origin(head, self._rules):
-                exchange.add_headers(_cors(origin))
             await self._routes(scope, receive, exchange.send)
-        for watcher in self._house.watchers:
-            watcher.answered(exchange)
 
 
 def room_of(path: str) -> Room:

@@ -54,6 +54,19 @@ class Head:
     client: str | None  # its address
 
 
+def ambiguous(headers: Collection[tuple[bytes, bytes]]) -> Denial | None:
+    """Refuse a request that says twice what decides whether it may come in: two readers could read two things."""
+    names = [name for name, _ in headers]
+    if len(names) == len(set(names)) or not any(names.count(name) > 1 for name in _DECISIVE):
+        return None
+    return Denial(400, "ambiguous_headers", "a header that may come only once came twice")
+
+
+_DECISIVE = (
+    b"host", b"origin", b"authorization", b"xi-api-key", b"sec-fetch-site", b"content-length", b"content-type",
+)  # fmt: skip
+
+
 def denial(head: Head, rules: Rules) -> Denial | None:
     """Say why this request is not let in; None if it is."""
     return _of_host(head, rules) or _of_origin(head, rules) or _of_key(head, rules)
@@ -124,10 +137,17 @@ def _of_origin(head: Head, rules: Rules) -> Denial | None:
     origin = _text(head, b"origin")
     if origin is None:
         return _of_fetch(head)
-    if origin.lower() == f"{head.scheme}://{_text(head, b'host')}".lower() or allowed_origin(head, rules):
+    if _is_own(origin.lower(), head) or allowed_origin(head, rules):
         return None
     where = "; name it in server.allowed_origins" if head.room is Room.SPEECH else ""
     return Denial(403, "foreign_origin", f"pages of {_shown(origin)} may not call this{where}")
+
+
+def _is_own(origin: str, head: Head) -> bool:
+    """A page of ours. Where a proxy takes TLS off, the schemes differ, and the browser's own word counts for it."""
+    scheme, _, host = origin.partition("://")
+    same = scheme == head.scheme or _text(head, b"sec-fetch-site") == "same-origin"
+    return same and scheme in ("http", "https") and host == (_text(head, b"host") or "").lower()
 
 
 def _of_fetch(head: Head) -> Denial | None:
@@ -159,7 +179,7 @@ def _of_api_key(head: Head, rules: Rules) -> Denial | None:
 
 def _of_admin(head: Head, rules: Rules) -> Denial | None:
     if rules.admin_token is None:
-        forwarded = any(name in head.headers for name in (b"forwarded", b"x-forwarded-for"))
+        forwarded = any(name in head.headers for name in _OF_PROXIES)
         if is_loopback(head.client) and not forwarded:
             return None
         told = "without server.admin_token, /admin answers this machine only, and nobody whom a proxy sends"
@@ -169,6 +189,9 @@ def _of_admin(head: Head, rules: Rules) -> Denial | None:
         return Denial(401, "needs_authorization", "no admin token: send it as Authorization: Bearer")
     right = _one_of(token.strip(), (rules.admin_token,))
     return None if right else Denial(401, "invalid_admin_token", "this is not the admin token")
+
+
+_OF_PROXIES = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 
 
 def _one_of(key: bytes, known: Sequence[bytes]) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from steadyvoice.gateway.app import application
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.listener import Listener
+from steadyvoice.gateway.statefile import StateFile
+from steadyvoice.gateway.systemd import tell_systemd
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.settings import Server
 
@@ -26,6 +30,13 @@ class Gateway:
         self.house = House(service, self.server)
         self._listener = Listener(application(self.house), self.server)
         self.house.traffic = lambda: self._listener.traffic
+        if self.server.state_file:
+            self._remember(StateFile(Path(self.server.state_file), service))
+
+    def _remember(self, file: StateFile) -> None:
+        """Take up the circuits' states from a file, and leave them there at the end."""
+        file.open()
+        self.house.leaving.append(file.close)
 
     @property
     def url(self) -> str:
@@ -40,10 +51,19 @@ class Gateway:
     async def __aexit__(self, *error: object) -> None:
         await self.stop()
 
-    async def stop(self) -> int:
-        """Stop, and tell how many answers had to be cut."""
+    async def stop(self, hurry: asyncio.Event | None = None) -> int:
+        """Stop, sooner if there is hurry, and tell how many answers had to be cut.
+
+        First `/readyz` says no, for `shutdown_delay` seconds; then the door is closed.
+        """
+        if self.house.closing:
+            return 0
+        hurry = hurry or asyncio.Event()
+        self.house.closing = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), self.server.shutdown_delay)
         self.house.stop()
-        cut = await self._listener.close(self.server.shutdown_timeout)
+        cut = await self._listener.close(self.server.shutdown_timeout, hurry)
         self.house.leave()
         return cut
 
@@ -53,17 +73,25 @@ async def serve(
     server: Server,
     *,
     until: asyncio.Event | None = None,
+    hurry: asyncio.Event | None = None,
     show: Callable[[str], None] = print,
 ) -> None:
-    """Serve until the event is set, or SIGTERM or Ctrl-C comes. Raises OSError when the port cannot be had."""
-    until = until or _signalled()
+    """Serve until the event is set, or SIGTERM or Ctrl-C comes; the second of these is an event of `hurry`.
+
+    Raises OSError when the port cannot be had.
+    """
+    hurry = hurry or asyncio.Event()
+    if until is None:
+        _on_signals(until := asyncio.Event(), hurry)
     gateway = Gateway(service, server)
     async with service, gateway:
+        tell_systemd("READY=1")
         for line in greeting(gateway):
             show(line)
         await until.wait()
+        tell_systemd("STOPPING=1")
         show("Stopping: nobody new is let in; what is being spoken is spoken to its end. Once more to cut it short.")
-        cut = await gateway.stop()
+        cut = await gateway.stop(hurry)
         show(f"Stopped. {cut} answers were cut." if cut else "Stopped. Everybody heard their answer to its end.")
 
 
@@ -91,9 +119,13 @@ def _bound(server: Server) -> socket.socket:
     return listener
 
 
-def _signalled() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _on_signals(*events: asyncio.Event) -> None:
+    """Set one more of these with every signal."""
+    loop, left = asyncio.get_running_loop(), iter(events)
+
+    def told() -> None:
+        if event := next(left, None):
+            event.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+        loop.add_signal_handler(number, told)

@@ -30,6 +30,7 @@ class Hold:
 
 
 CREDENTIAL = "credential"
+_MOST = 200  # of one provider
 
 Shared = dict[str, Hold]
 """The hold on a credential, for all providers that use it."""
@@ -54,7 +55,14 @@ class Holds:
             self._shared[CREDENTIAL] = hold
         else:
             self._own[hold.key] = hold
+            self._forget_some()
         return hold
+
+    def _forget_some(self) -> None:
+        """Callers make up voices and models: of too many holds, those that end first are given up."""
+        while len(self._own) > _MOST:
+            made_up = (hold for hold in self._own.values() if hold.key != self._provider)
+            del self._own[min(made_up, key=lambda hold: hold.until).key]
 
     def find(self, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
         """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""

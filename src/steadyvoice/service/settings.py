@@ -69,6 +69,7 @@ class Server(Table):
     idle_timeout: Seconds = 75.0  # between two requests of one connection
     write_timeout: Seconds = 60.0  # in which a listener takes nothing
     max_connections: Count = 8192
+    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # from /readyz's no to the closed door
     shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
     state_file: str | None = None  # circuits survive a restart in it
     access_log: StrictBool = True
@@ -84,8 +85,16 @@ class Server(Table):
         except ValueError:
             return False
 
+    def laid_over(self, **given: Any) -> Server:
+        """The same with other values, checked anew. Raises TTSConfigurationError."""
+        return _checked("server", lambda: Server.model_validate({**self.model_dump(), **given}))
+
     @model_validator(mode="after")
     def _keyed_when_open(self) -> Self:
+        if self.admin_token in self.api_keys:
+            raise ValueError(
+                "admin_token: is one of api_keys; give it a value of its own: who may speak may not manage"
+            )
         if not self.is_local and not self.api_keys:
             raise ValueError(
                 f"api_keys: are needed to listen on {self.host}, where others can reach it and would speak at your "
@@ -235,10 +244,7 @@ def _checked(path: str, build: Callable[[], T]) -> T:
     try:
         return build()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        told = "unknown key" if first["type"] in ("extra_forbidden", "unexpected_keyword_argument") else first["msg"]
-        raise TTSConfigurationError(f"{prefix}{where}: {told}") from None
+        raise TTSConfigurationError(f"{prefix}{_first_of(error)}") from None
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{prefix}{error.message}") from None
     except TypeError as error:
@@ -247,6 +253,17 @@ def _checked(path: str, build: Callable[[], T]) -> T:
         raise TTSConfigurationError(f"{path}: {error}") from None
     except ValueError as error:
         raise TTSConfigurationError(f"{prefix}{error}") from None
+
+
+def _first_of(error: ValidationError) -> str:
+    """What is wrong first, behind its key's path. What a table says of itself begins with the key that it is about."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(step) for step in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key"
+    if first["type"] == "value_error":
+        return f"{where}." * bool(where) + str(first["ctx"]["error"])
+    return f"{where}: {first['msg']}"
 
 
 def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:

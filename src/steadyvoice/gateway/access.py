@@ -1,0 +1,72 @@
+"""The access log: one line of JSON for every request, once it is over, to the logger `steadyvoice.access`.
+
+It holds no query, no header and no text, unless `log_texts` asks for the texts: what people have spoken is theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.house import House
+from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.outcome import ending
+from steadyvoice.service.error_state import iso
+from steadyvoice.service.spoken import Account
+
+ACCESS = "steadyvoice.access"
+log = logging.getLogger(ACCESS)
+
+_MOST_PATH = 300
+_MOST_TEXT = 2_000
+
+
+class AccessLog:
+    """Writes down every request."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
+        """An utterance is over; its request is soon."""
+        if log.isEnabledFor(logging.INFO):
+            exchange.told |= _of_speech(exchange, door, order, account)
+            if self._house.server.log_texts:
+                exchange.told["text"] = order.text[:_MOST_TEXT]
+
+    def answered(self, exchange: Exchange) -> None:
+        """A request is over."""
+        if log.isEnabledFor(logging.INFO):
+            facts = {"at": iso(datetime.fromtimestamp(self._house.wall(), UTC)), **self._of_request(exchange)}
+            log.info("%s", json.dumps(facts | exchange.told, separators=(",", ":")))
+
+    def _of_request(self, exchange: Exchange) -> dict[str, Any]:
+        """`status` is null when nobody was there to be answered; `complete`, whether all of the answer was sent."""
+        client = exchange.scope.get("client")
+        now = self._house.clock()
+        return {
+            "request_id": exchange.request_id,
+            "client": client[0] if client else None,
+            "method": exchange.scope["method"],
+            "path": exchange.scope["path"][:_MOST_PATH],
+            "status": exchange.status,
+            "bytes": exchange.bytes_sent,
+            "seconds": round(now - exchange.at, 4),
+            "first_byte": None if exchange.began_at is None else round(exchange.began_at - exchange.at, 4),
+            "complete": exchange.complete,
+        }
+
+
+def _of_speech(exchange: Exchange, door: str, order: Order, account: Account) -> dict[str, Any]:
+    """`outcome` is the service's, or `abandoned` when the caller hung up."""
+    return {
+        "door": door,
+        "outcome": ending(exchange, account),
+        "provider": account.provider,
+        "attempts": len(account.spoken.attempts),
+        "characters": len(order.text),
+        "audio_seconds": round(account.duration, 3),
+    }
