@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -95,6 +96,23 @@ def test_requests_that_come_at_once_are_answered_one_by_one_and_too_many_are_not
                 await flood.end()
             await client.say(GET)
             assert (await client.answer())[0] == 200
+
+    run(story())
+
+
+def test_who_hangs_up_is_noticed_though_more_of_their_requests_wait(run: Run) -> None:
+    async def story() -> None:
+        gone = asyncio.Event()
+
+        async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+
+        async with listening(patient) as line:
+            client = await line.call(GET * 3)
+            client.hang_up()
+            await gone.wait()
 
     run(story())
 

@@ -38,6 +38,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False  # a request has begun, and its head is not complete
         self._bytes = 0  # of the request that is coming in, in whole reads
         self._refusal: Refusal | None = None
+        self._answered: Any = None  # the request that is being answered; others may be behind it
         self._outflow = Outflow()
         self._line: Any = None
 
@@ -88,6 +89,9 @@ class Connection(HttpToolsProtocol):
         self._crowd.waiting.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
+        if self._answered:  # uvicorn tells the last in line only
+            self._answered.disconnected = not self._answered.response_complete
+            self._answered.message_event.set()
         self._crowd.gone.set()
 
     # What the parser tells.
@@ -136,6 +140,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._begin(Wait.ANSWER)
+        self._answered = cycle
         task = self.loop.create_task(self._answer(cycle, app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -150,6 +155,8 @@ class Connection(HttpToolsProtocol):
             if not (cycle.response_complete or cycle.disconnected):
                 self._break_off(cycle)
             cycle.on_response = _nothing  # it would hold this connection
+            if self._answered is cycle:
+                self._answered = None
 
     def _break_off(self, cycle: Any) -> None:
         """End an answer without its end, and one that has not begun with saying so."""
@@ -254,10 +261,15 @@ class Connection(HttpToolsProtocol):
 class _Line:
     """What an answer sees of its connection: it says that it is done, and the connection decides how to end."""
 
-    __slots__ = ("close", "is_closing", "write")
+    __slots__ = ("_write", "close", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
+        self._write, self.is_closing, self.close = transport.write, transport.is_closing, close
+
+    def write(self, data: bytes) -> None:
+        """Send it; when that is over, which the answer hears of a moment later, send nothing: uvloop would raise."""
+        if not self.is_closing():
+            self._write(data)
 
 
 def _is_short(headers: Iterable[tuple[bytes, bytes]], most: int) -> bool:
