@@ -75,7 +75,7 @@ def test_closing_from_another_thread_ends_a_hanging_call_at_once() -> None:
     thread = threading.Thread(target=speak)
     thread.start()
     asked.wait(5)
-    while not tts._service._live:
+    while not tts._service.streams:
         threading.Event().wait(0.001)
     tts.close()
     thread.join(5)

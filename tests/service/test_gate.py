@@ -139,10 +139,17 @@ def test_a_limit_of_the_users_own_is_never_exceeded_whatever_the_vendor_says() -
 
 
 def test_of_several_such_limits_the_least_holds() -> None:
-    gate = Gate(at_once=5, most=5)
-    for most, limit in ((None, 5), (2, 2), (3, 2), (None, 2)):
-        gate.bound(most)
+    gate = Gate(at_once=5)
+    for mosts, limit in (([None, 3], 3), ([2, 3, None], 2), ([], 5)):
+        gate.bound(mosts, 0.0)
         assert gate.limit == limit
+
+
+def test_when_more_may_run_at_once_those_who_wait_are_let_through() -> None:
+    gate = Gate(most=1)
+    places = crowd(gate, 3)
+    assert gate.bound([2], 0.0) == [places[1]]
+    assert (gate.running, gate.waiting) == (2, 1)
 
 
 def test_a_refusal_halves_what_runs_and_a_burst_of_them_halves_it_once() -> None:

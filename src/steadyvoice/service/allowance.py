@@ -6,11 +6,11 @@ Providers that use the same credential share this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from steadyvoice.providers.provider import Accepted, Credential, Credit
+from steadyvoice.providers.provider import Accepted, Credential, Credit, HasCredential, Provider, TellsCredit
 from steadyvoice.service.classify import classified
 from steadyvoice.service.credit import Meter
 from steadyvoice.service.gate import Gate
@@ -52,6 +52,12 @@ class Allowance:
         self._ask, self._clock, self._wall = ask, clock, wall
         self._asked: float | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def adopt(self, users: Sequence[Provider]) -> None:
+        """These use it from now on: the strictest limit among them holds, and the first of them puts the question."""
+        self._ask = users[0].credit if isinstance(users[0], TellsCredit) else None
+        mosts = [user.credential.most if isinstance(user, HasCredential) else None for user in users]
+        self.turnstile.call(self.turnstile.gate.bound(mosts, self._clock()))
 
     def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
         """A request was taken, and perhaps billed."""

@@ -8,6 +8,7 @@ adds its share of one more.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -70,10 +71,10 @@ class Gate:
         known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
         return max(1, int(min(known))) if known else None
 
-    def bound(self, most: int | None) -> None:
-        """Somebody else who uses it wants no more at once than so many: the least of such limits holds."""
-        bounds = [bound for bound in (self._most, most) if bound is not None]
-        self._most = min(bounds, default=None)
+    def bound(self, mosts: Iterable[int | None], now: float) -> list[Place]:
+        """Those who use it want no more at once than so many each: the least of such limits holds."""
+        self._most = min((most for most in mosts if most is not None), default=None)
+        return self._admit(now)
 
     @property
     def running(self) -> int:

@@ -54,6 +54,7 @@ class TTSErrorHandler:
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         allowance: Allowance | None = None,
+        circuit: CircuitBreaker | None = None,
     ) -> None:
         self.name = name
         self.retry = retry_config or RetryConfig()
@@ -70,7 +71,7 @@ class TTSErrorHandler:
         self._last_error: LastError | None = None
         self._consecutive_failures = 0
         self._unheard = 0  # callers in a row whose own deadline passed in silence
-        self.circuit = CircuitBreaker(
+        self.circuit = circuit or CircuitBreaker(
             name,
             circuit_config or CircuitBreakerConfig.adaptive(),
             clock=clock,
@@ -78,6 +79,21 @@ class TTSErrorHandler:
             luck=self._rng.random,
             listeners=[log_circuit],
         )
+
+    def successor(self, retry: RetryConfig, allowance: Allowance) -> TTSErrorHandler:
+        """The guard of whoever comes after, under the same name: the circuit and the books go on.
+
+        With another credential, what was on hold is tried anew.
+        """
+        heir = TTSErrorHandler(
+            self.name, None, retry, clock=self.clock, wall=self._wall, rng=self._rng, sleep=self._sleep,
+            allowance=allowance, circuit=self.circuit,
+        )  # fmt: skip
+        heir.promptness, heir.bills = self.promptness, self.bills
+        heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
+        if allowance is self.allowance:
+            heir.holds = self.holds
+        return heir
 
     async def execute_with_retry(self, operation: Callable[[], Awaitable[T]], *, deadline: float = 45.0) -> T:
         """Call `operation` until it succeeds, is not worth another try, or the circuit says no.

@@ -59,6 +59,10 @@ class Memory:
             self._flights[same] = caller
         return caller
 
+    def part(self) -> None:
+        """From now on others speak: nobody joins in what is being said."""
+        self._flights.clear()
+
     async def aclose(self) -> None:
         """Let go of the file."""
         await self._try(self._store.close, otherwise=None)

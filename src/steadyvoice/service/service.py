@@ -5,30 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
-from weakref import WeakSet
 
-from steadyvoice.breaker import CircuitBreaker, Listener
-from steadyvoice.providers.provider import Credit, HasCredential, Provider, TellsCredit
-from steadyvoice.service.allowance import Allowance
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
+from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.cache import checked_cache
-from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.log import log_spoken
+from steadyvoice.service.open_streams import OpenStreams
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.recall import Memory, Recalled
+from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
+from steadyvoice.service.roster import Circuits, Closable, Roster
 from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
 from steadyvoice.service.utterance import Utterance
-from steadyvoice.service.wishes import Settings, Wishes, check_settings, check_wishes
+from steadyvoice.service.wishes import (
+    Changes,
+    Policies,
+    Settings,
+    Wishes,
+    changed_settings,
+    check_settings,
+    check_wishes,
+)
 from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -43,21 +51,17 @@ class AsyncTTSService:
 
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
         check_settings(providers, settings)
-        self._settings = settings
-        self._timeouts = settings.get("timeouts") or TimeoutConfig()
-        self._retry = settings.get("retry") or RetryConfig()
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
         self._wall: Callable[[], float] = settings.get("wall", time.time)
-        self._rng = settings.get("rng") or Random()
         self._pace = Pace()
         self._is_muted = False
-        self._live: WeakSet[AsyncSpeechStream] = WeakSet()
-        self._allowances: dict[str, Allowance] = {}  # by credential
-        self._speakers = {provider.name: self._guarded(provider) for provider in providers}
-        hedging = settings.get("hedging")
-        self._hedging = Hedging(hedging, self._clock) if hedging else None
-        cache = checked_cache(settings.get("cache"))
-        self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
+        self._open = OpenStreams[AsyncSpeechStream]()
+        self._retired = Retired()
+        self._roster = Roster(clock=self._clock, wall=self._wall, rng=settings.get("rng") or Random())
+        self._hedging: Hedging | None = None
+        self._memory: Memory | None = None
+        self._settings: Settings = {}
+        self._settle(settings, providers, dict.fromkeys(Policies.__annotations__))
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -95,7 +99,7 @@ class AsyncTTSService:
 
     def get_error_state(self) -> dict[str, Any]:
         """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
-        states = {name: speaker.handler.get_error_state() for name, speaker in self._speakers.items()}
+        states = {name: speaker.handler.get_error_state() for name, speaker in self._roster.speakers.items()}
         first = next(iter(states.values()))
         cache = self._memory.state() if self._memory else None
         hedging = self._hedging.as_dict() if self._hedging else None
@@ -103,7 +107,7 @@ class AsyncTTSService:
 
     def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
-        for handler in [self.handler(name)] if name else [s.handler for s in self._speakers.values()]:
+        for handler in [self.handler(name)] if name else [s.handler for s in self._roster.speakers.values()]:
             handler.reset_circuit_breaker(reason)
         self._is_muted = False
 
@@ -113,14 +117,14 @@ class AsyncTTSService:
         From then on `get_error_state()` forecasts when that ends. The service asks by itself, too: every quarter of an
         hour while credit is spent, or exhausted. Raises TTSError.
         """
-        told = {name: await speaker.handler.allowance.check() for name, speaker in self._speakers.items()}
+        told = {name: await speaker.handler.allowance.check() for name, speaker in self._roster.speakers.items()}
         return {name: credit for name, credit in told.items() if credit}
 
     def handler(self, name: str) -> TTSErrorHandler:
         """A provider's guard. Raises KeyError."""
-        if name not in self._speakers:
-            raise KeyError(f"no provider {name!r}: there is {', '.join(self._speakers)}")
-        return self._speakers[name].handler
+        if name not in self._roster.speakers:
+            raise KeyError(f"no provider {name!r}: there is {', '.join(self._roster.speakers)}")
+        return self._roster.speakers[name].handler
 
     @property
     def settings(self) -> Settings:
@@ -139,43 +143,55 @@ class AsyncTTSService:
     @property
     def providers(self) -> list[Provider]:
         """Who speaks, in order of preference."""
-        return [speaker.provider for speaker in self._speakers.values()]
+        return [speaker.provider for speaker in self._roster.speakers.values()]
 
     @property
     def circuits(self) -> dict[str, CircuitBreaker]:
         """Every circuit, by its provider's name."""
-        return {name: speaker.handler.circuit for name, speaker in self._speakers.items()}
+        return {name: speaker.handler.circuit for name, speaker in self._roster.speakers.items()}
 
     @property
     def streams(self) -> list[AsyncSpeechStream]:
         """What is being spoken now."""
-        return list(self._live)
+        return [stream for stream in self._open.all() if stream.begun]
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with every event of every circuit; call what is returned to stop."""
-        ends = [circuit.subscribe(listener) for circuit in self.circuits.values()]
+        """Call `listener` with every event of every circuit, of those to come as well.
 
-        def unsubscribe() -> None:
-            while ends:
-                ends.pop()()
+        Call what is returned to stop. See CircuitBreaker.subscribe for how listeners are called.
+        """
+        return self._roster.subscribe(listener)
 
-        return unsubscribe
+    async def reconfigure(self, **changes: Unpack[Changes]) -> None:
+        """Change settings or providers while it runs, all of what is named or nothing; what is not named stays.
+
+        It holds from the next utterance on: what is being spoken is left alone. A provider whose name stays keeps its
+        circuit, with all its evidence. Who is not in `providers` any more is closed when the last utterance is over
+        that may need it. `clock`, `wall` and `rng` are for good. Raises TypeError and TTSConfigurationError.
+        """
+        providers = changes.get("providers", self.providers)
+        settings = changed_settings(self._settings, providers, changes)
+        changed = {name for name in changes if changes.get(name) != self._settings.get(name)} | _of_circuits(changes)
+        former = self._settle(settings, providers, changed)
+        if former and self._memory:
+            self._memory.part()
+        self._retired.add(former, self._open.all())
+        await self._retired.settled()
 
     async def aclose(self) -> None:
         """Let go of connections and child processes.
 
         What is still being spoken ends with TTSStreamInterruptedError, and counts against nobody.
         """
-        for stream in list(self._live):
+        for stream in self._open.all():
             await stream._interrupt()
         if self._hedging:
             await self._hedging.aclose()
-        for allowance in self._allowances.values():
-            await allowance.aclose()
+        await self._retired.aclose()
         if self._memory:
             await self._memory.aclose()
         closed = await asyncio.gather(
-            *(speaker.provider.aclose() for speaker in self._speakers.values()), return_exceptions=True
+            *(closable.aclose() for closable in self._roster.closables), return_exceptions=True
         )
         for error in closed:
             if isinstance(error, BaseException):
@@ -189,29 +205,32 @@ class AsyncTTSService:
     ) -> None:
         await self.aclose()
 
-    def _guarded(self, provider: Provider) -> Speaker:
-        own = self._settings.get("circuits", {}).get(provider.name)
-        handler = TTSErrorHandler(
-            provider.name,
-            own or self._settings.get("circuit"),
-            self._retry,
-            clock=self._clock,
-            wall=self._wall,
-            rng=self._rng,
-            allowance=self._allowance(provider),
+    def _settle(self, settings: Settings, providers: Sequence[Provider], changed: Collection[str]) -> list[Closable]:
+        """Make these settings, which are sound, the ones in force; and tell what nobody new will need."""
+        self._settings = settings
+        self._timeouts = settings.get("timeouts") or TimeoutConfig()
+        self._retry = settings.get("retry") or RetryConfig()
+        former = self._roster.adopt(
+            providers, self._retry, self._circuits(said="circuit" in changed or "circuits" in changed)
         )
-        return Speaker(provider, handler)
+        if "hedging" in changed:
+            hedging = settings.get("hedging")
+            former += [self._hedging] if self._hedging else []
+            self._hedging = Hedging(hedging, self._clock) if hedging else None
+        if "cache" in changed:
+            cache = checked_cache(settings.get("cache"))
+            former += [self._memory] if self._memory else []
+            self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
+        return former
 
-    def _allowance(self, provider: Provider) -> Allowance:
-        """Its credential's own, which providers of the same credential share."""
-        credential = provider.credential if isinstance(provider, HasCredential) else None
-        key = credential.id if credential else f"only {provider.name}"
-        if key not in self._allowances:
-            ask = provider.credit if isinstance(provider, TellsCredit) else None
-            self._allowances[key] = Allowance(provider.name, credential, ask, clock=self._clock, wall=self._wall)
-        elif credential:
-            self._allowances[key].turnstile.gate.bound(credential.most)
-        return self._allowances[key]
+    def _circuits(self, *, said: bool) -> Circuits:
+        """What each provider's circuit is to be; where nothing is said, those that there are stay as they are."""
+        own, usual = (
+            self._settings.get("circuits", {}),
+            self._settings.get("circuit") or CircuitBreakerConfig.adaptive(),
+        )
+        known = self._roster.speakers.keys()
+        return lambda name: None if name in known and not said else own.get(name, usual)
 
     def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance | Recalled:
         check_wishes(wishes)
@@ -227,7 +246,7 @@ class AsyncTTSService:
         request = _request(text, wishes)
         utterance = Utterance(
             request,
-            list(self._speakers.values()),
+            list(self._roster.speakers.values()),
             terms,
             pace=self._pace,
             clock=self._clock,
@@ -256,6 +275,8 @@ class AsyncSpeechStream(Account):
         self._task: asyncio.Task[Any] | None = None  # that waits for the next chunk
         self._resting = asyncio.Event()  # nobody does
         self._interruption: TTSStreamInterruptedError | None = None
+        self.begun = False  # somebody has asked for a first chunk
+        service._open.add(self)
 
     def __aiter__(self) -> Self:
         return self
@@ -263,13 +284,14 @@ class AsyncSpeechStream(Account):
     async def __anext__(self) -> bytes:
         if self._interruption:
             raise self._interruption
-        self._service._live.add(self)
+        self.begun = True
         self._task = task = asyncio.current_task()
         self._resting.clear()
         before = task.cancelling() if task else 0
         try:
             return await anext(self._chunks)
         except StopAsyncIteration:
+            self._over()
             log_spoken(self.spoken)
             raise
         except asyncio.CancelledError:
@@ -279,6 +301,7 @@ class AsyncSpeechStream(Account):
             raise
         except Exception as error:
             self.spoken.error = error
+            self._over()
             log_spoken(self.spoken)
             raise
         finally:
@@ -287,14 +310,21 @@ class AsyncSpeechStream(Account):
 
     async def aclose(self) -> None:
         """Stop speaking. Nothing is counted against the provider."""
-        self._service._live.discard(self)
         await self._chunks.aclose()
+        self._over()
+
+    def _over(self) -> None:
+        """Nothing of it will be heard any more."""
+        if self._service._open.discard(self):
+            self._service._retired.left(self)
 
     async def _interrupt(self) -> None:
         """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
-        self._service._live.discard(self)
-        if self.spoken.error or self._utterance.finished:
-            return
+        if self.begun and not (self.spoken.error or self._utterance.finished):
+            await self._break_off()
+        self._over()
+
+    async def _break_off(self) -> None:
         closed = TTSCancelledError("the service was closed while it spoke")
         self._interruption = TTSStreamInterruptedError([closed], delivered=self._utterance.delivered)
         self.spoken.error = self._interruption
@@ -310,6 +340,11 @@ class AsyncSpeechStream(Account):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _of_circuits(changes: Changes) -> set[str]:
+    """Circuits are told anew even when the settings say what they said before: somebody may have changed one since."""
+    return {name for name in ("circuit", "circuits") if name in changes}
 
 
 def _request(text: str, wishes: Wishes) -> SpeechRequest:

@@ -14,7 +14,7 @@ from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.spoken import Account, Speech
-from steadyvoice.service.wishes import Settings, Wishes
+from steadyvoice.service.wishes import Changes, Settings, Wishes
 
 T = TypeVar("T")
 
@@ -64,6 +64,10 @@ class TTSService:
     def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
         self._service.reset_circuit_breaker(name, reason=reason)
+
+    def reconfigure(self, **changes: Unpack[Changes]) -> None:
+        """Change settings or providers while it runs: see AsyncTTSService.reconfigure."""
+        self._run(lambda: self._service.reconfigure(**changes))
 
     @property
     def circuits(self) -> dict[str, CircuitBreaker]:

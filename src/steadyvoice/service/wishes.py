@@ -41,8 +41,8 @@ class Wishes(TypedDict, total=False):
     hedging: bool  # False: nobody else is asked while the first provider is only late
 
 
-class Settings(TypedDict, total=False):
-    """How a service behaves."""
+class Policies(TypedDict, total=False):
+    """How a service behaves, until it is told otherwise."""
 
     circuit: CircuitBreakerConfig | None  # for every provider; adaptive when None
     circuits: Mapping[str, CircuitBreakerConfig]  # for single providers, by name; wins over `circuit`
@@ -53,13 +53,24 @@ class Settings(TypedDict, total=False):
     voice_substitution: VoiceSubstitution
     cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
     hedging: HedgeConfig | None  # ask the next provider as well when the first is late; None: never
+
+
+class Settings(Policies, total=False):
+    """The same, and what is for good."""
+
     clock: Callable[[], float]  # seconds that never go back
     wall: Callable[[], float]  # the time of day, in seconds since 1970
     rng: Random
 
 
-class Plan(Settings):
+class Plan(Policies):
     """Everything a service is made of, as a configuration file says it."""
+
+    providers: Sequence[Provider]
+
+
+class Changes(Policies, total=False):
+    """What may be changed while it runs. What is not named stays."""
 
     providers: Sequence[Provider]
 
@@ -96,6 +107,19 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
     for name in settings.get("circuits", {}):
         if name not in names:
             raise TTSConfigurationError(f"circuits.{name}: there is no provider of this name")
+
+
+def changed_settings(settings: Settings, providers: Sequence[Provider], changes: Changes) -> Settings:
+    """The settings with these in their stead, for these providers. Raises TypeError, TTSConfigurationError."""
+    _refuse_unknown(changes, Changes, "reconfiguration")
+    said = {name: value for name, value in changes.items() if name != "providers"}
+    if "circuits" not in changes:  # of who is not there any more, nothing is said
+        names = {provider.name for provider in providers}
+        kept = settings.get("circuits", {})
+        said["circuits"] = {name: config for name, config in kept.items() if name in names}
+    changed = cast(Settings, {**settings, **said})
+    check_settings(providers, changed)
+    return changed
 
 
 def check_wishes(wishes: Wishes) -> None:

@@ -1,0 +1,121 @@
+"""Who speaks, in order of preference, each behind a guard. They may be others from one utterance to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Protocol
+
+from steadyvoice.breaker import CircuitBreakerConfig, Listener
+from steadyvoice.providers.provider import Credential, HasCredential, Provider
+from steadyvoice.service.allowance import Allowance
+from steadyvoice.service.casting import Speaker
+from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.retry import RetryConfig
+
+Circuits = Callable[[str], CircuitBreakerConfig | None]
+"""A provider's circuit settings, by its name. None: whatever it has; adaptive, if it is new."""
+
+
+class Closable(Protocol):
+    """What must be let go of at its end."""
+
+    async def aclose(self) -> None: ...
+
+
+class Roster:
+    """One service's. `clock` gives seconds that never go back; `wall` is the time of day."""
+
+    def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float], rng: Random) -> None:
+        self.speakers: dict[str, Speaker] = {}
+        self._allowances: dict[str, Allowance] = {}  # by credential
+        self._clock, self._wall, self._rng = clock, wall, rng
+        self._listening: list[_Listening] = []
+
+    def adopt(self, providers: Sequence[Provider], retry: RetryConfig, circuits: Circuits) -> list[Closable]:
+        """Let these speak from now on, and tell what of the former ones nobody new will need.
+
+        A provider of the same name goes on with the circuit, and the books, of the one before it.
+        """
+        before, allowances = self.speakers, self._allowances
+        self._allowances = self._allowances_of(providers)
+        self.speakers = {each.name: self._speaker(each, before.get(each.name), retry, circuits) for each in providers}
+        for listening in self._listening:
+            listening.follow(before, self.speakers)
+        staying = {id(each) for each in [*providers, *self._allowances.values()]}
+        former: list[Closable] = [*(speaker.provider for speaker in before.values()), *allowances.values()]
+        return [each for each in former if id(each) not in staying]
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event of every circuit, of those to come as well."""
+        listening = _Listening(listener)
+        listening.follow({}, self.speakers)
+        self._listening.append(listening)
+
+        def unsubscribe() -> None:
+            if listening in self._listening:
+                self._listening.remove(listening)
+                listening.follow(self.speakers, {})
+
+        return unsubscribe
+
+    @property
+    def closables(self) -> list[Closable]:
+        """All that must be let go of at the end: accounts first, for they ask providers."""
+        return [*self._allowances.values(), *(speaker.provider for speaker in self.speakers.values())]
+
+    def _speaker(self, provider: Provider, former: Speaker | None, retry: RetryConfig, circuits: Circuits) -> Speaker:
+        allowance, settings = self._allowances[_account(provider)], circuits(provider.name)
+        if former is None:
+            handler = TTSErrorHandler(
+                provider.name,
+                settings,
+                retry,
+                clock=self._clock,
+                wall=self._wall,
+                rng=self._rng,
+                allowance=allowance,
+            )
+            return Speaker(provider, handler)
+        guard = former.handler
+        if settings is not None and settings != guard.circuit.config:
+            guard.circuit.update(settings)
+        if provider is former.provider and retry == guard.retry:
+            return former
+        return Speaker(provider, guard.successor(retry, allowance))
+
+    def _allowances_of(self, providers: Sequence[Provider]) -> dict[str, Allowance]:
+        """Each credential's own, which providers of the same credential share."""
+        users: dict[str, list[Provider]] = {}
+        for provider in providers:
+            users.setdefault(_account(provider), []).append(provider)
+        found = {key: self._allowances.get(key) or self._allowance(of[0]) for key, of in users.items()}
+        for key, allowance in found.items():
+            allowance.adopt(users[key])
+        return found
+
+    def _allowance(self, provider: Provider) -> Allowance:
+        return Allowance(provider.name, _credential(provider), None, clock=self._clock, wall=self._wall)
+
+
+class _Listening:
+    """One listener at all circuits."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._ends: dict[str, Callable[[], None]] = {}
+
+    def follow(self, before: dict[str, Speaker], after: dict[str, Speaker]) -> None:
+        for name in before.keys() - after.keys():
+            self._ends.pop(name)()
+        for name in after.keys() - before.keys():
+            self._ends[name] = after[name].handler.circuit.subscribe(self._listener)
+
+
+def _credential(provider: Provider) -> Credential | None:
+    return provider.credential if isinstance(provider, HasCredential) else None
+
+
+def _account(provider: Provider) -> str:
+    credential = _credential(provider)
+    return credential.id if credential else f"only {provider.name}"
