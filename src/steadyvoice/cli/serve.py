@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from steadyvoice.gateway.descriptors import raised_to
 from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.gateway.run import serve as serve_gateway
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.settings import ConfigFile, Server, from_environment, parse_file, plan_of
+from steadyvoice.service.settings import Loaded, Server, from_environment, load
 
 log = logging.getLogger("steadyvoice.gateway")
 
@@ -24,13 +25,13 @@ log = logging.getLogger("steadyvoice.gateway")
 def serve(config: Path | None, host: str | None, port: int | None) -> Status:
     """Serve until Ctrl-C. Raises UsageProblem, and TTSConfigurationError for a file that makes no sense."""
     path = config or _named_by_environment()
-    file = parse_file(path, os.environ) if path else ConfigFile()
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    server = file.server.laid_over(**given)
-    plan = plan_of(file) if path else from_environment(os.environ)
+    source = partial(_read, path, host, port) if path else None
+    loaded = source(None) if source else None
+    server = loaded.server if loaded else _given(Server(), host, port)
+    service = AsyncTTSService(**(loaded.plan if loaded else from_environment(os.environ)))
     _log_in_lines()
     try:
-        _run(serve_gateway(AsyncTTSService(**plan), _fitting(server), show=partial(print, flush=True)))
+        _run(serve_gateway(service, server, source=source, loaded=loaded, show=partial(print, flush=True)))
     except OSError as error:
         if error.filename:
             raise
@@ -79,3 +80,14 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _named_by_environment() -> Path | None:
     return Path(path) if (path := os.environ.get("STEADYVOICE_CONFIG")) else None
+
+
+def _read(path: Path, host: str | None, port: int | None, former: Loaded | None) -> Loaded:
+    """The file, for the first time or again, and what the command line says over it."""
+    loaded = load(path, os.environ, former)
+    return replace(loaded, server=_given(loaded.server, host, port))
+
+
+def _given(server: Server, host: str | None, port: int | None) -> Server:
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return _fitting(server.laid_over(**given))

@@ -17,6 +17,7 @@ from steadyvoice.gateway.house import House, log
 from steadyvoice.gateway.methods import Door, Methods
 from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.refusal import RefusedError
+from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import ClientGoneError, Receive, Reply, Scope, Send, json_reply
 from steadyvoice.gateway.sse import EventsDoor
 from steadyvoice.service.settings import Seconds, Table
@@ -39,13 +40,14 @@ class Lasting(Reasoned):
     duration: Seconds | None = None
 
 
-def admin_doors(house: House, calls: RecentCalls) -> dict[str, Door]:
+def admin_doors(house: House, calls: RecentCalls, reloader: Reloader) -> dict[str, Door]:
     """All of them, by path."""
-    desk = _Desk(house, calls)
+    desk = _Desk(house, calls, reloader)
     circuit = "/admin/circuits/{name}"
     doors: dict[str, dict[str, Answer]] = {
         "/admin/state": {"GET": desk.state},
         "/admin/config": {"GET": desk.config},
+        "/admin/reload": {"POST": desk.reload},
         "/admin/calls": {"GET": desk.calls},
         "/admin/circuits": {"GET": desk.circuits},
         circuit: {"GET": desk.circuit, "PATCH": desk.change},
@@ -84,8 +86,8 @@ class _Door:
 class _Desk:
     """Answers."""
 
-    def __init__(self, house: House, calls: RecentCalls) -> None:
-        self._house, self._calls = house, calls
+    def __init__(self, house: House, calls: RecentCalls, reloader: Reloader) -> None:
+        self._house, self._calls, self._reloader = house, calls, reloader
 
     async def state(self, ask: Ask) -> Reply:
         """Exactly what the library says."""
@@ -93,6 +95,12 @@ class _Desk:
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))
+
+    async def reload(self, ask: Ask) -> Reply:
+        """The file once more."""
+        await ask.form(Table)
+        with by(ask.author):
+            return json_reply(await self._reloader.reload())
 
     async def calls(self, ask: Ask) -> Reply:
         most = ask.number("limit", _SHOWN, CALLS_KEPT)

@@ -15,18 +15,19 @@ from steadyvoice.gateway.methods import Door, Methods
 from steadyvoice.gateway.metrics import Metrics
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import Health, Readiness
+from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reporter import Reporter
 from steadyvoice.gateway.speech import SpeechDoor
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs import Form
 
 
-def application(house: House) -> Front:
+def application(house: House, reloader: Reloader | None = None) -> Front:
     """Build the gateway. Whoever builds it opens the service before and closes it after."""
     routes = [
         *_speech_routes(house),
         *list_routes(Catalogue(house)),
-        *_own_routes(house),
+        *_own_routes(house, reloader or Reloader(house)),
     ]
     return Front(house, Router(routes, redirect_slashes=False, default=NobodyHome()))
 
@@ -39,9 +40,11 @@ def _speech_routes(house: House) -> list[Route]:
     return [Route(path, Methods({"POST": door})) for path, door in doors.items()]
 
 
-def _own_routes(house: House) -> list[Route]:
+def _own_routes(house: House, reloader: Reloader) -> list[Route]:
     metrics, reporter = Metrics(house), Reporter(house)
     house.watchers += [metrics, reporter, *([AccessLog(house)] if house.server.access_log else [])]
     open_doors: dict[str, Door] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
-    doors = {path: Methods({"GET": door}) for path, door in open_doors.items()} | admin_doors(house, reporter.calls)
+    doors = {path: Methods({"GET": door}) for path, door in open_doors.items()} | admin_doors(
+        house, reporter.calls, reloader
+    )
     return [Route(path, door) for path, door in doors.items()]

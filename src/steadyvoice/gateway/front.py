@@ -22,7 +22,6 @@ class Front:
 
     def __init__(self, house: House, routes: Router) -> None:
         self._house, self._routes = house, routes
-        self._rules = house.rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -47,13 +46,13 @@ class Front:
         room = room_of(scope["path"])
         client = scope.get("client")
         head = Head(scope["method"], scope["scheme"], room, exchange.headers, client[0] if client else None)
-        origin = allowed_origin(head, self._rules)
+        origin = allowed_origin(head, self._house.rules)
         if origin and _is_preflight(head):
             await _preflight(exchange)(scope, receive, exchange.send)
             return
         if origin:
             exchange.add_headers(_cors(origin))
-        if refused := ambiguous(scope["headers"]) or denial(head, self._rules):
+        if refused := ambiguous(scope["headers"]) or denial(head, self._house.rules):
             words = words_for(scope["path"], exchange)
             await words.denied(refused, exchange.request_id)(scope, receive, exchange.send)
         else:

@@ -47,14 +47,23 @@ class House:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     watchers: list[Watcher] = field(default_factory=list)
+    adopting: list[Callable[[Server], None]] = field(default_factory=list)  # to be told of other rules
     stopping: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
     leaving: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
     traffic: Callable[[], Traffic] = Traffic
     closing: bool = False  # nobody new is let in
     journal: Journal = field(init=False)
+    rules: Rules = field(init=False)  # who may come in
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.wall)
+        self.rules = _rules_of(self.server)
+
+    def adopt(self, server: Server) -> None:
+        """These are the rules of the house from the next request on."""
+        self.server, self.rules = server, _rules_of(server)
+        for told in self.adopting:
+            told(server)
 
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
         """Tell everybody that an utterance is over."""
@@ -77,14 +86,12 @@ class House:
         while self.leaving:
             self.leaving.pop()()
 
-    @property
-    def rules(self) -> Rules:
-        """Who may come in."""
-        server = self.server
-        return Rules(
-            api_keys=tuple(key.encode() for key in server.api_keys),
-            admin_token=server.admin_token.encode() if server.admin_token else None,
-            allowed_origins=normal_origins(server.allowed_origins),
-            allowed_hosts=frozenset(host.lower() for host in (*server.allowed_hosts, server.host)),
-            open_to_all=not server.is_local,
-        )
+
+def _rules_of(server: Server) -> Rules:
+    return Rules(
+        api_keys=tuple(key.encode() for key in server.api_keys),
+        admin_token=server.admin_token.encode() if server.admin_token else None,
+        allowed_origins=normal_origins(server.allowed_origins),
+        allowed_hosts=frozenset(host.lower() for host in (*server.allowed_hosts, server.host)),
+        open_to_all=not server.is_local,
+    )

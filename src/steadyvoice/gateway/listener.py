@@ -47,6 +47,10 @@ class Listener:
         """What is open now."""
         return Traffic(len(self._crowd.state.connections), len(self._crowd.state.tasks))
 
+    def adopt(self, server: Server) -> None:
+        """These limits are for whoever comes from now on."""
+        self._crowd.limits = Limits.of(server)
+
     async def open(self, bound: socket.socket) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()

@@ -12,24 +12,34 @@ from pathlib import Path
 from steadyvoice.gateway.app import application
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.listener import Listener
+from steadyvoice.gateway.reload import Reloader, Source
 from steadyvoice.gateway.statefile import StateFile
 from steadyvoice.gateway.systemd import tell_systemd
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.settings import Server
+from steadyvoice.service.settings import Loaded, Server
 
 
 class Gateway:
     """One gateway on one port: `async with Gateway(service, server) as gateway`, and `gateway.url`.
 
     Leaving it stops it: nobody new is let in, and what is being spoken is spoken to its end, for at most
-    `shutdown_timeout` seconds. The service stays open. Raises OSError when the port cannot be had.
+    `shutdown_timeout` seconds. The service stays open. `source` reads the file again that `loaded` was read from.
+    Raises OSError when the port cannot be had.
     """
 
-    def __init__(self, service: AsyncTTSService, server: Server | None = None) -> None:
-        self.server = server or Server()
-        self.house = House(service, self.server)
-        self._listener = Listener(application(self.house), self.server)
+    def __init__(
+        self,
+        service: AsyncTTSService,
+        server: Server | None = None,
+        *,
+        source: Source | None = None,
+        loaded: Loaded | None = None,
+    ) -> None:
+        self.house = House(service, server or Server())
+        self.reloader = Reloader(self.house, source, loaded)
+        self._listener = Listener(application(self.house, self.reloader), self.server)
         self.house.traffic = lambda: self._listener.traffic
+        self.house.adopting.append(self._listener.adopt)
         if self.server.state_file:
             self._remember(StateFile(Path(self.server.state_file), service))
 
@@ -37,6 +47,11 @@ class Gateway:
         """Take up the circuits' states from a file, and leave them there at the end."""
         file.open()
         self.house.leaving.append(file.close)
+
+    @property
+    def server(self) -> Server:
+        """The settings in force."""
+        return self.house.server
 
     @property
     def url(self) -> str:
@@ -72,19 +87,21 @@ async def serve(
     service: AsyncTTSService,
     server: Server,
     *,
+    source: Source | None = None,
+    loaded: Loaded | None = None,
     until: asyncio.Event | None = None,
     hurry: asyncio.Event | None = None,
     show: Callable[[str], None] = print,
 ) -> None:
     """Serve until the event is set, or SIGTERM or Ctrl-C comes; the second of these is an event of `hurry`.
 
-    Raises OSError when the port cannot be had.
+    SIGHUP has the configuration file read again. Raises OSError when the port cannot be had.
     """
     hurry = hurry or asyncio.Event()
     if until is None:
         _on_signals(until := asyncio.Event(), hurry)
-    gateway = Gateway(service, server)
-    async with service, gateway:
+    gateway = Gateway(service, server, source=source, loaded=loaded)
+    async with service, gateway, gateway.reloader.at_signal():
         tell_systemd("READY=1")
         for line in greeting(gateway):
             show(line)

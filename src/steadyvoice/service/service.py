@@ -210,9 +210,8 @@ class AsyncTTSService:
         self._settings = settings
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
-        former = self._roster.adopt(
-            providers, self._retry, self._circuits(said="circuit" in changed or "circuits" in changed)
-        )
+        circuits = self._circuits(said=bool({"circuit", "circuits"} & set(changed)))
+        former = self._roster.adopt(providers, self._retry, circuits)
         if "hedging" in changed:
             hedging = settings.get("hedging")
             former += [self._hedging] if self._hedging else []
@@ -225,11 +224,8 @@ class AsyncTTSService:
 
     def _circuits(self, *, said: bool) -> Circuits:
         """What each provider's circuit is to be; where nothing is said, those that there are stay as they are."""
-        own, usual = (
-            self._settings.get("circuits", {}),
-            self._settings.get("circuit") or CircuitBreakerConfig.adaptive(),
-        )
-        known = self._roster.speakers.keys()
+        own, known = self._settings.get("circuits", {}), self._roster.speakers.keys()
+        usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
         return lambda name: None if name in known and not said else own.get(name, usual)
 
     def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance | Recalled:

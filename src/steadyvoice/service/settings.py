@@ -10,7 +10,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -124,6 +124,24 @@ class ConfigFile(Table):
     providers: list[dict[str, Any]] = []
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration file that was read: what it says, and what was built of it."""
+
+    file: ConfigFile
+    server: Server
+    plan: Plan
+
+
+def load(path: Path, environ: Mapping[str, str], former: Loaded | None = None) -> Loaded:
+    """Read a configuration file, perhaps once more: providers of which it says the same are the same objects.
+
+    Raises TTSConfigurationError.
+    """
+    file = parse_file(path, environ)
+    return Loaded(file, file.server, plan_of(file, former))
+
+
 def read_file(path: Path, environ: Mapping[str, str]) -> Plan:
     """Read a configuration file. Raises TTSConfigurationError."""
     return plan_of(parse_file(path, environ))
@@ -141,16 +159,20 @@ def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
     return _checked("", lambda: ConfigFile.model_validate(document))
 
 
-def plan_of(config: ConfigFile) -> Plan:
-    """Build what the file describes. Raises TTSConfigurationError."""
+def plan_of(config: ConfigFile, former: Loaded | None = None) -> Plan:
+    """Build what the file describes; a provider that was described in the same words is not built again.
+
+    Raises TTSConfigurationError.
+    """
+    built = list(zip(former.file.providers, former.plan["providers"], strict=True)) if former else []
     if not config.providers:
         raise TTSConfigurationError("providers: at least one [[providers]] table is needed")
     circuits = {}
     providers = []
     for index, table in enumerate(config.providers):
-        fields = dict(table)
-        own = fields.pop("circuit", None)
-        provider = _provider(fields, f"providers.{index}")
+        fields, own = _without_circuit(table), table.get("circuit")
+        known = next((each for said, each in built if _without_circuit(said) == fields), None)
+        provider = known or _provider(fields, f"providers.{index}")
         providers.append(provider)
         if own is not None:
             circuits[provider.name] = circuit_of(own, f"providers.{index}.circuit")
@@ -190,6 +212,10 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
         providers.append(plugins.load("openai")(api_key=key))
     providers.append(plugins.load("espeak" if espeak.installed() else "tone")())
     return Plan(providers=providers)
+
+
+def _without_circuit(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "circuit"}
 
 
 def _provider(fields: dict[str, Any], path: str) -> Provider:

@@ -1,0 +1,206 @@
+"""A service is told other settings while it speaks: they hold from the next utterance on, and evidence is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice import (
+    AsyncTTSService,
+    CircuitBreakerConfig,
+    RetryConfig,
+    TimeoutConfig,
+    TTSConfigurationError,
+    TTSService,
+)
+from steadyvoice.breaker import Event
+from steadyvoice.speech.errors import TTSServerError
+
+from .scripted import Hang, Say, Scripted
+
+pytestmark = pytest.mark.looptime
+
+CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=30)
+ONCE = RetryConfig(max_attempts=1)
+TEXT = "Good morning"
+PCM = "pcm_8000"
+
+
+async def settled() -> None:
+    """Let everything that has begun come to its end."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_settings_hold_from_the_next_utterance_on() -> None:
+    async with AsyncTTSService([Scripted([Hang()])], retry=ONCE, muted=False) as tts:
+        clock = asyncio.get_running_loop().time
+        first = asyncio.create_task(tts.synthesize(TEXT, format=PCM))
+        await asyncio.sleep(1)
+        await tts.reconfigure(timeouts=TimeoutConfig(total_timeout=2, read_timeout=2), muted=True)
+        began = clock()
+        assert (await tts.synthesize(TEXT, format=PCM)).outcome == "muted"
+        assert clock() - began <= 2.01
+        with pytest.raises(Exception, match="30 s"):
+            await first  # the one that was being spoken is not hurried, nor muted
+
+
+async def test_who_stays_is_left_alone_and_what_is_not_named_stays() -> None:
+    one, other = Scripted(name="one"), Scripted(name="other")
+    async with AsyncTTSService([one], circuit=CIRCUIT, on_midstream="restart") as tts:
+        circuit, guard = tts.circuits["one"], tts.handler("one")
+        await tts.reconfigure(providers=[other, one])
+        assert tts.providers == [other, one]
+        assert (tts.circuits["one"], tts.handler("one")) == (circuit, guard)
+        assert tts.circuits["other"].config == CIRCUIT
+        assert tts.settings["on_midstream"] == "restart"
+        assert one.closed == other.closed == 0
+
+
+async def test_circuits_get_their_settings_and_keep_their_evidence() -> None:
+    failing = Scripted([TTSServerError("no"), Say()])
+    async with AsyncTTSService([failing], circuit=CIRCUIT, retry=ONCE) as tts:
+        await tts.synthesize(TEXT, format=PCM)
+        await tts.reconfigure(circuit=CircuitBreakerConfig(consecutive_failures=9, window_size=50))
+        snapshot = tts.circuits["scripted"].snapshot()
+        assert (snapshot.calls, snapshot.failures, snapshot.window_size) == (1, 1, 50)
+        own = CircuitBreakerConfig(consecutive_failures=3)
+        await tts.reconfigure(circuits={"scripted": own})
+        assert tts.circuits["scripted"].config == own
+
+
+async def test_what_somebody_changed_at_a_circuit_stays_unless_circuits_are_named() -> None:
+    async with AsyncTTSService([Scripted()], circuit=CIRCUIT) as tts:
+        by_hand = CircuitBreakerConfig(consecutive_failures=3)
+        tts.circuits["scripted"].update(by_hand)
+        await tts.reconfigure(muted=False)
+        assert tts.circuits["scripted"].config == by_hand
+        await tts.reconfigure(circuit=CIRCUIT)
+        assert tts.circuits["scripted"].config == CIRCUIT
+
+
+async def test_another_provider_of_the_same_name_goes_on_with_circuit_and_books() -> None:
+    old, new = Scripted([TTSServerError("no")]), Scripted()
+    async with AsyncTTSService([old], circuit=CIRCUIT, retry=ONCE) as tts:
+        await tts.synthesize(TEXT, format=PCM)
+        circuit, before = tts.circuits["scripted"], tts.get_error_state()
+        await tts.reconfigure(providers=[new])
+        assert old.closed == 1
+        after = tts.get_error_state()
+        assert tts.circuits["scripted"] is circuit
+        assert after["last_error"] == before["last_error"]
+        assert after["bills"] == before["bills"]
+        assert after["consecutive_failures"] == 1
+        assert (await tts.synthesize(TEXT, format=PCM)).outcome == "spoken"
+        assert (len(old.asked), len(new.asked)) == (1, 1)
+
+
+async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() -> None:
+    old, new = Scripted([Say(seconds=4, pieces=8, first_after=1, every=0.1)], name="old"), Scripted(name="new")
+    async with AsyncTTSService([old], on_midstream="error") as tts:
+        one, other = tts.stream(TEXT, format=PCM), tts.stream(TEXT, format=PCM)
+        await anext(one)
+        await tts.reconfigure(providers=[new])
+        assert old.closed == 0
+        assert [chunk async for chunk in one]
+        assert one.outcome == "spoken"
+        await settled()
+        assert old.closed == 0, "the other has not even begun, and was promised this voice"
+        assert [chunk async for chunk in other]
+        await settled()
+        assert old.closed == 1
+        assert (await tts.synthesize(TEXT, format=PCM)).provider == "new"
+
+
+async def test_who_leaves_or_is_forgotten_needs_nobody() -> None:
+    old, new = Scripted(name="old"), Scripted(name="new")
+    async with AsyncTTSService([old]) as tts:
+        left, forgotten = tts.stream(TEXT, format=PCM), tts.stream(TEXT, format=PCM)
+        await anext(left)
+        await tts.reconfigure(providers=[new])
+        del forgotten
+        gc.collect()
+        await left.aclose()
+        await settled()
+        assert old.closed == 1
+
+
+async def test_closing_the_service_closes_who_is_gone_as_well() -> None:
+    old = Scripted(name="old")
+    tts = AsyncTTSService([old])
+    waiting = tts.stream(TEXT, format=PCM)
+    await tts.reconfigure(providers=[Scripted(name="new")])
+    await tts.aclose()
+    assert old.closed == 1
+    assert waiting.outcome == "spoken"
+
+
+async def test_listeners_hear_the_circuits_to_come_and_no_longer_those_that_are_gone() -> None:
+    heard: list[Event] = []
+    async with AsyncTTSService([Scripted(name="one")]) as tts:
+        unsubscribe = tts.subscribe(heard.append)
+        gone = tts.circuits["one"]
+        await tts.reconfigure(providers=[Scripted(name="two")])
+        gone.force_open()
+        tts.circuits["two"].force_open()
+        assert [event.name for event in heard] == ["two"]
+        unsubscribe()
+        unsubscribe()
+        tts.circuits["two"].close()
+        assert len(heard) == 1
+
+
+async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
+    scripted = Scripted()
+    async with AsyncTTSService([scripted], cache=tmp_path / "one") as tts:
+        await tts.synthesize(TEXT, format=PCM)
+        await tts.reconfigure(cache=tmp_path / "two")
+        assert (await tts.synthesize(TEXT, format=PCM)).outcome == "spoken"
+        await tts.reconfigure(cache=tmp_path / "one")
+        assert (await tts.synthesize(TEXT, format=PCM)).outcome == "cached"
+        await tts.reconfigure(cache=None)
+        assert tts.get_error_state()["cache"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"providers": []}, "at least one"),
+        ({"providers": [Scripted(name="x"), Scripted(name="x")]}, "used twice"),
+        ({"timeouts": 7}, "timeouts"),
+        ({"on_midstream": "shout"}, "on_midstream"),
+        ({"circuits": {"nobody": CIRCUIT}}, "no provider of this name"),
+        ({"clock": None}, "clock"),
+        ({"mutted": True}, "muted"),
+    ],
+)
+async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said: str) -> None:
+    scripted = Scripted()
+    async with AsyncTTSService([scripted], circuits={"scripted": CIRCUIT}) as tts:
+        before = tts.settings
+        with pytest.raises((TTSConfigurationError, TypeError), match=said):
+            await tts.reconfigure(**{"muted": False, **changes})
+        assert tts.settings == before
+        assert tts.providers == [scripted]
+        assert tts.settings["muted"]
+
+
+async def test_settings_of_who_is_gone_are_forgotten_with_them() -> None:
+    async with AsyncTTSService([Scripted(name="one")], circuits={"one": CIRCUIT}) as tts:
+        await tts.reconfigure(providers=[Scripted(name="two")])
+        assert tts.settings["circuits"] == {}
+
+
+def test_without_an_event_loop_it_is_the_same() -> None:
+    old, new = Scripted(name="old"), Scripted(name="new")
+    with TTSService([old]) as tts:
+        assert tts.synthesize(TEXT, format=PCM).provider == "old"
+        tts.reconfigure(providers=[new], muted=False)
+        assert tts.synthesize(TEXT, format=PCM).provider == "new"
+        assert list(tts.circuits) == ["new"]
+        assert old.closed == 1
+    assert new.closed == 1
