@@ -10,15 +10,19 @@ from pydantic import Field
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.gateway.ask import Ask
 from steadyvoice.gateway.author import by
+from steadyvoice.gateway.board import board
 from steadyvoice.gateway.calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.circuits import changed, changes, preset_of, shown_circuit, shown_config
 from steadyvoice.gateway.config import shown_house
+from steadyvoice.gateway.hour import Hour
 from steadyvoice.gateway.house import House, log
 from steadyvoice.gateway.methods import Door, Methods
 from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.refusal import RefusedError
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import ClientGoneError, Receive, Reply, Scope, Send, json_reply
+from steadyvoice.gateway.say import SayDialect
+from steadyvoice.gateway.speech import SpeechDoor
 from steadyvoice.gateway.sse import EventsDoor
 from steadyvoice.service.settings import Seconds, Table
 from steadyvoice.wire.complaint import one_line
@@ -26,6 +30,7 @@ from steadyvoice.wire.complaint import one_line
 Answer = Callable[[Ask], Awaitable[Reply]]
 
 _SHOWN = 100  # calls, unless said otherwise
+_FAR = 999_999_999  # no step has such a number before the year 2400
 
 
 class Reasoned(Table):
@@ -40,12 +45,13 @@ class Lasting(Reasoned):
     duration: Seconds | None = None
 
 
-def admin_doors(house: House, calls: RecentCalls, reloader: Reloader) -> dict[str, Door]:
+def admin_doors(house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> dict[str, Door]:
     """All of them, by path."""
-    desk = _Desk(house, calls, reloader)
+    desk = _Desk(house, calls, hour, reloader)
     circuit = "/admin/circuits/{name}"
     doors: dict[str, dict[str, Answer]] = {
         "/admin/state": {"GET": desk.state},
+        "/admin/board": {"GET": desk.board},
         "/admin/config": {"GET": desk.config},
         "/admin/reload": {"POST": desk.reload},
         "/admin/calls": {"GET": desk.calls},
@@ -57,7 +63,10 @@ def admin_doors(house: House, calls: RecentCalls, reloader: Reloader) -> dict[st
         f"{circuit}/disable": {"POST": desk.disable},
         f"{circuit}/monitor": {"POST": desk.monitor},
     }
-    own: dict[str, Door] = {"/admin/events": Methods({"GET": EventsDoor(house)})}
+    own: dict[str, Door] = {
+        "/admin/events": Methods({"GET": EventsDoor(house)}),
+        "/admin/say": Methods({"POST": SpeechDoor(house, SayDialect())}),
+    }
     for path, answers in doors.items():
         own[path] = Methods({method: _Door(house, answer) for method, answer in answers.items()})
     return own
@@ -86,12 +95,16 @@ class _Door:
 class _Desk:
     """Answers."""
 
-    def __init__(self, house: House, calls: RecentCalls, reloader: Reloader) -> None:
-        self._house, self._calls, self._reloader = house, calls, reloader
+    def __init__(self, house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> None:
+        self._house, self._calls, self._hour, self._reloader = house, calls, hour, reloader
 
     async def state(self, ask: Ask) -> Reply:
         """Exactly what the library says."""
         return json_reply(plain(self._house.service.get_error_state()))
+
+    async def board(self, ask: Ask) -> Reply:
+        """What the dashboard shows."""
+        return json_reply(board(self._house, self._hour, ask.number("since", 1, _FAR)))
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))
@@ -113,15 +126,16 @@ class _Desk:
         return json_reply(shown_circuit(self._circuit(ask)))
 
     async def change(self, ask: Ask) -> Reply:
-        """New settings, all of them or none."""
+        """New settings, all of them or none; with `?dry_run=yes`, only what they would change."""
         wanted = await ask.document()
         circuit = self._circuit(ask)
         before = circuit.config
         after = changed(before, wanted)
         was, now = changes(before, after)
-        with by(ask.author):
-            circuit.update(after)
-        log.info("%s: settings changed by %s: %s -> %s", circuit.name, ask.author, was, now)
+        if not ask.flag("dry_run"):
+            with by(ask.author):
+                circuit.update(after)
+            log.info("%s: settings changed by %s: %s -> %s", circuit.name, ask.author, was, now)
         told = {"name": circuit.name, "changed": list(now), "preset": preset_of(after)}
         return json_reply({**told, "before": shown_config(before), "after": shown_config(after)})
 

@@ -15,6 +15,7 @@ from steadyvoice.gateway.methods import Door, Methods
 from steadyvoice.gateway.metrics import Metrics
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import Health, Readiness
+from steadyvoice.gateway.pages import page_doors
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reporter import Reporter
 from steadyvoice.gateway.speech import SpeechDoor
@@ -44,7 +45,7 @@ def _own_routes(house: House, reloader: Reloader) -> list[Route]:
     metrics, reporter = Metrics(house), Reporter(house)
     house.watchers += [metrics, reporter, *([AccessLog(house)] if house.server.access_log else [])]
     open_doors: dict[str, Door] = {"/healthz": Health(), "/readyz": Readiness(house), "/metrics": metrics}
-    doors = {path: Methods({"GET": door}) for path, door in open_doors.items()} | admin_doors(
-        house, reporter.calls, reloader
-    )
+    open_doors |= page_doors()
+    doors: dict[str, Door] = {path: Methods({"GET": door}) for path, door in open_doors.items()}
+    doors |= admin_doors(house, reporter.calls, reporter.hour, reloader)
     return [Route(path, door) for path, door in doors.items()]

@@ -56,6 +56,13 @@ class Ask:
         """A word of the query."""
         return self._query().get(name)
 
+    def flag(self, name: str) -> bool:
+        """A yes or no of the query; without it, no. Raises RefusedError."""
+        said = self._query().get(name, "no")
+        if said not in ("yes", "no"):
+            raise RefusedError(422, "invalid_parameter", f"{name}: must be yes or no", field=name)
+        return said == "yes"
+
     async def document(self) -> dict[str, Any]:
         """The body, a JSON object; no body is an empty one. Raises RefusedError and ClientGoneError."""
         body = await self._body()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steadyvoice.gateway.calls import Call
+from steadyvoice.gateway.hour import percentiles
 from steadyvoice.gateway.journal import Journal
 
 SHOWN = 20
@@ -59,15 +60,5 @@ def summary(calls: Sequence[Call]) -> dict[str, Any]:
         "calls": len(calls),
         "outcomes": Counter(call.outcome for call in calls),
         "providers": providers,
-        "first_audio": _percentiles([call.first_audio for call in calls if call.first_audio is not None]),
+        "first_audio": percentiles(call.first_audio for call in calls if call.first_audio is not None),
     }
-
-
-def _percentiles(values: list[float]) -> dict[str, float] | None:
-    if not values:
-        return None
-    values.sort()
-    return {name: values[min(len(values) - 1, int(len(values) * share))] for name, share in _SHARES.items()}
-
-
-_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

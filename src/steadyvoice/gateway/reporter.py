@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitReset, ConfigChanged, Event, StateChanged, WouldHaveOpened
+from steadyvoice.breaker.states import Cause
 from steadyvoice.gateway.calls import RecentCalls
 from steadyvoice.gateway.circuits import changes
 from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.hour import Hour
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.pulse import Pulse
@@ -18,6 +20,7 @@ class Reporter:
     def __init__(self, house: House) -> None:
         self._house = house
         self.calls = RecentCalls()
+        self.hour = Hour(house.wall)
         self._pulse = Pulse(house.journal)
         house.stopping.append(self._pulse.stop)
         house.leaving.append(house.service.subscribe(self._moved))
@@ -26,7 +29,9 @@ class Reporter:
         """An utterance is over."""
         house = self._house
         now, wall, text = house.clock(), house.wall(), house.server.log_texts
-        self._pulse.beat(self.calls.add(exchange, door, order, account, now=now, wall=wall, text=text))
+        call = self.calls.add(exchange, door, order, account, now=now, wall=wall, text=text)
+        self.hour.call(call)
+        self._pulse.beat(call)
 
     def answered(self, exchange: Exchange) -> None:
         """Nothing that was not said is told."""
@@ -36,12 +41,20 @@ class Reporter:
         match event:
             case StateChanged():
                 note("transition", {"from": event.from_state, "to": event.to_state, **_why(event)})
+                self._remember(event)
             case WouldHaveOpened():
                 note("would_have_opened", _why(event))
             case CircuitReset():
                 note("reset", {"provider": event.name, "reason": event.reason})
             case ConfigChanged():
                 note("config", {"provider": event.name, **_difference(event.before, event.after)})
+
+    def _remember(self, event: StateChanged) -> None:
+        self.hour.moved(event.name, event.from_state, event.to_state, event.reason)
+        if event.cause is Cause.PROBES_SUCCEEDED:
+            took = self._house.service.circuits[event.name].snapshot().recoveries.last_seconds
+            if took is not None:
+                self.hour.recovered(event.name, took)
 
 
 def _why(event: StateChanged | WouldHaveOpened) -> dict[str, object]:

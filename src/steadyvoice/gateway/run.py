@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,8 +35,10 @@ class Gateway:
         *,
         source: Source | None = None,
         loaded: Loaded | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self.house = House(service, server or Server())
+        self.house = House(service, server or Server(), clock, wall)
         self.reloader = Reloader(self.house, source, loaded)
         self._listener = Listener(application(self.house, self.reloader), self.server)
         self.house.traffic = lambda: self._listener.traffic
@@ -119,6 +122,7 @@ def greeting(gateway: Gateway) -> list[str]:
         f"Speaking through {names}.",
         f"  ElevenLabs  {gateway.url}",
         f"  OpenAI      {gateway.url}/v1",
+        f"  dashboard   {gateway.url}/",
         f"  health      {gateway.url}/healthz, {gateway.url}/readyz",
         "Ctrl-C ends it.",
     ]

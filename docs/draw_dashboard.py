@@ -1,0 +1,162 @@
+"""Takes the pictures of the dashboard: a calm hour, an outage, and the same on a telephone.
+
+python docs/draw_dashboard.py    # needs Debian's chromium; the type is Inter where fonts-inter is installed
+
+A gateway before the simulator, which lives through an hour of calls in half a minute: nothing on the pictures is drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import aiohttp
+from playwright.async_api import Browser, Page, async_playwright
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.simulator import Fault, Simulator, acts
+
+HERE = Path(__file__).parent
+CHROMIUM = os.environ.get("STEADYVOICE_CHROMIUM", "/usr/bin/chromium")
+STEPS, STEP = 240, 15.0
+CIRCUIT = CircuitBreakerConfig(
+    failure_threshold=0.5,
+    window_size=20,
+    minimum_calls=6,
+    cooldown_period=45,
+    cooldown_backoff=1.2,
+    success_threshold=3,
+)
+TEXTS = (
+    "Your table is booked for eight o'clock tonight.",
+    "The rain has stopped at last. We walk home now, slowly.",
+    "Turn left at the next crossing, then keep right.",
+    "There are three new messages for you.",
+)
+SPEECH = "text-to-speech*"
+
+
+@dataclass
+class Clock:
+    """Runs with the machine's, and is moved ahead an hour in steps."""
+
+    ahead: float = 0.0
+    begun: float = field(default_factory=time.time)
+
+    def now(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic() + self.ahead
+
+    def wall(self) -> float:
+        """The time of day: an hour ago, at first."""
+        return time.time() - STEPS * STEP + self.ahead
+
+
+@dataclass
+class Stage:
+    """A gateway, its simulated vendors, and the hour that passes."""
+
+    sim: Simulator
+    gateway: Gateway
+    client: aiohttp.ClientSession
+    clock: Clock
+    rng: Random = field(default_factory=lambda: Random(8))
+
+    async def live(self, steps: int, *faults: Fault) -> None:
+        """Let so many steps pass, with these faults."""
+        slow = Fault(acts.SlowFirstByte(seconds=0.09), probability=0.2)
+        self.sim.faults.set(*faults, slow)
+        for _ in range(steps):
+            many = 3 + self.rng.randrange(7)
+            await asyncio.gather(*(self.call() for _ in range(many)))
+            self.clock.ahead += STEP
+
+    async def go_on(self, until: asyncio.Event) -> None:
+        """Now time passes as it does."""
+        while not until.is_set():
+            await self.call()
+            await asyncio.sleep(self.rng.expovariate(0.5))
+
+    async def call(self) -> None:
+        """One caller."""
+        document = {"text": self.rng.choice(TEXTS)}
+        path = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format=pcm_16000"
+        async with self.client.post(self.gateway.url + path, json=document) as answer:
+            await answer.read()
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    """Three providers, a cache that remembers a little, and a vendor with an account."""
+    clock = Clock()
+    async with Simulator(voice="tones", character_limit=500_000, character_count=388_000, concurrency=10) as sim:
+        providers = [
+            ElevenLabs("any", base_url=sim.url),
+            OpenAICompatible("any", base_url=f"{sim.url}/v1"),
+            Tone(),
+        ]
+        async with (
+            AsyncTTSService(
+                providers, circuit=CIRCUIT, retry=RetryConfig(max_attempts=1), clock=clock.now, wall=clock.wall
+            ) as service,
+            Gateway(service, Server(port=0, log_texts=True), clock=clock.now, wall=clock.wall) as gateway,
+            aiohttp.ClientSession() as client,
+        ):
+            await service.check_credit()
+            yield Stage(sim, gateway, client, clock)
+
+
+async def calm(at: Stage) -> None:
+    """An hour in which one short outage is long over."""
+    await at.live(60)
+    await at.live(10, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await at.live(110, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.02))
+    await at.live(60)
+
+
+async def outage(at: Stage) -> None:
+    """And then it goes on: in midstream at first, and another vendor stumbles."""
+    stumble = Fault(acts.Refuse(status=500), endpoint="audio/speech", probability=0.2)
+    await at.live(50, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.01))
+    await at.live(9, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await at.live(150)
+    await at.live(3, Fault(acts.Cut(after=0.5), endpoint=SPEECH, probability=0.5))
+    await at.live(28, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
+
+
+async def shoot(browser: Browser, at: Stage, name: str, *, width: int, height: int, dark: bool = False) -> None:
+    """One picture."""
+    scheme = "dark" if dark else "light"
+    page: Page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    await page.goto(at.gateway.url)
+    await page.wait_for_selector(".card")
+    await asyncio.sleep(1.5)
+    await page.screenshot(path=HERE / f"dashboard-{name}.png")
+    await page.close()
+
+
+async def main() -> None:
+    """All three."""
+    async with async_playwright() as playwright:
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        async with stage() as at:
+            await calm(at)
+            await shoot(browser, at, "calm", width=1440, height=1000)
+        async with stage() as at:
+            await outage(at)
+            await shoot(browser, at, "outage", width=1440, height=1000, dark=False)
+            await shoot(browser, at, "narrow", width=360, height=1200, dark=True)
+        await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

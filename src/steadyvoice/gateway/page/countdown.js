@@ -1,0 +1,67 @@
+// A clock that runs down to the next probe. The gateway says how long is left; between its words the page counts itself.
+
+import { h, s, set, tell } from "./dom.js";
+
+const running = new Set();
+setInterval(() => {
+  for (const countdown of running) countdown.tick();
+}, 200);
+
+const SLACK = 700; // milliseconds by which the gateway's word may differ before it is taken: a clock must not jump
+
+export class Countdown {
+  constructor() {
+    this.bar = s("rect", { class: "left", height: 4, rx: 2 });
+    this.text = h("span", { class: "digits" });
+    this.element = h("span", { class: "countdown", role: "timer", hidden: true }, this.text,
+      s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" },
+        s("rect", { class: "track", width: 100, height: 4, rx: 2 }), this.bar));
+  }
+
+  show({ state, circuit }) {
+    const left = state.retry_after ?? circuit.changes_in;
+    set(this.element, { hidden: left === null });
+    if (left === null) {
+      this.ends = null;
+      running.delete(this);
+      return;
+    }
+    const ends = performance.now() + left * 1000;
+    const moved = state.last_transition?.at;
+    if (moved !== this.moved || !this.ends) {
+      Object.assign(this, { moved, whole: 0 });
+      this.ends = ends;
+    } else if (Math.abs(ends - this.ends) > SLACK) this.ends = ends;
+    this.whole = Math.max(this.whole, left);
+    this.what = WHAT[state.circuit_state] ?? "until its hold ends";
+    running.add(this);
+    this.tick();
+  }
+
+  tick() {
+    if (!this.element.isConnected && this.was) {
+      running.delete(this);
+      return;
+    }
+    this.was = this.element.isConnected;
+    const left = Math.max(0, (this.ends - performance.now()) / 1000);
+    tell(this.text, left > 0 ? `${digits(left)} ${this.what}` : OVER[this.what] ?? "any moment now");
+    set(this.bar, { width: (100 * left) / (this.whole || 1) });
+  }
+}
+
+const NEXT = "until the next probe";
+const WHAT = {
+  open: NEXT,
+  forced_open: "until it may be probed",
+  disabled: "until it is guarded again",
+  monitoring: "until it is guarded again",
+};
+const OVER = { [NEXT]: "the next caller is the probe", [WHAT.forced_open]: "the next caller is the probe" };
+
+function digits(left) {
+  const whole = Math.ceil(left);
+  const two = (n) => String(n).padStart(2, "0");
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}

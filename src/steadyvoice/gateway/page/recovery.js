@@ -1,0 +1,43 @@
+// How long outages took, from opening to closing, of those that ended by themselves: how often, by length.
+
+import { h, s, set, tell } from "./dom.js";
+import { many, span } from "./words.js";
+
+const BOUNDS = [1, 3, 10, 30, 60, 180, 600, 1800, Infinity];
+
+export class Recovery {
+  constructor(parent) {
+    this.told = h("p", { class: "told" });
+    this.rows = BOUNDS.map((bound, at) => bin(at ? BOUNDS[at - 1] : 0, bound));
+    this.table = h("table", { class: "bins" }, h("caption", { class: "unseen" }, "Outages by length"),
+      h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "length"), h("th", { scope: "col" }, "how many"))),
+      h("tbody", {}, ...this.rows.map((row) => row.element)));
+    parent.append(this.told, this.table);
+  }
+
+  show(recoveries) {
+    const took = recoveries.map(([, , seconds]) => seconds).sort((a, b) => a - b);
+    const counts = BOUNDS.map((bound, at) => took.filter((t) => t <= bound && t > (at ? BOUNDS[at - 1] : -1)).length);
+    const most = Math.max(1, ...counts);
+    this.rows.forEach((row, at) => row.show(counts[at], most));
+    const text = took.length
+      ? `${many(took.length, "outage")}: half were over within ${span(took[Math.floor((took.length - 1) / 2)])}, the longest took ${span(took.at(-1))}.`
+      : "No circuit has had to recover yet.";
+    tell(this.told, text);
+  }
+}
+
+function bin(from, to) {
+  const fill = s("rect", { class: "fill spoken", height: 10 });
+  const number = h("span");
+  const word = to === Infinity ? `over ${span(from)}` : `up to ${span(to)}`;
+  const element = h("tr", {}, h("th", { scope: "row" }, word), h("td", {},
+    s("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, fill), number));
+  return {
+    element,
+    show(n, most) {
+      set(fill, { width: (100 * n) / most });
+      tell(number, n ? String(n) : "");
+    },
+  };
+}

@@ -1,0 +1,74 @@
+// The last hour of one provider as a strip: its circuit above, who spoke upward and who failed downward below.
+
+import { h, s, set, tell } from "./dom.js";
+import { many, span } from "./words.js";
+
+const STEPS = 240;
+const HEIGHT = { closed: 1.5, monitoring: 3, disabled: 3, half_open: 5, open: 8, forced_open: 8 };
+const TOP = 8; // of the drawing: the circuit's lane
+const AXIS = 26;
+const ROOM = 14; // above the axis; below it are 8
+
+export class Strip {
+  constructor() {
+    this.states = Object.fromEntries(Object.keys(HEIGHT).map((name) => [name, s("path", { class: `fill ${name}` })]));
+    this.spoke = s("path", { class: "fill spoken" });
+    this.failed = s("path", { class: "fill failed" });
+    this.refused = s("path", { class: "fill refused" });
+    this.drawing = s("svg", { class: "strip", viewBox: `0 0 ${STEPS} 36`, preserveAspectRatio: "none", role: "img" },
+      ...Object.values(this.states), s("path", { class: "axis", d: `M0 ${AXIS}H${STEPS}` }),
+      this.refused, this.spoke, this.failed);
+    this.ends = h("p", { class: "ends", "aria-hidden": "true" }, h("span", {}, "an hour ago"), h("span", {}, "now"));
+    this.element = h("div", {}, this.drawing, this.ends);
+  }
+
+  show({ done, states }, current, now, step) {
+    const first = now - STEPS + 1;
+    const paths = { closed: "", monitoring: "", disabled: "", half_open: "", open: "", forced_open: "" };
+    let open = 0;
+    let openings = 0;
+    for (const [from, to, state] of lane(states, current, first, now)) {
+      paths[state] += `M${from - first} ${TOP - HEIGHT[state]}h${to - from}v${HEIGHT[state]}h${from - to}z`;
+      if (HEIGHT[state] === 8) {
+        open += (to - from) * step;
+        openings += 1;
+      }
+    }
+    for (const [name, path] of Object.entries(paths)) set(this.states[name], { d: path });
+    const most = Math.max(1, ...done.map(([, spoke, failed]) => Math.max(spoke, failed)));
+    let [spoke, failed, refused, failures] = ["", "", "", 0];
+    for (const [n, well, badly, , turned] of done) {
+      const x = n - first;
+      if (x < 0) continue;
+      if (well) spoke += bar(x, AXIS - lifted(well, most, ROOM), lifted(well, most, ROOM));
+      if (badly) failed += bar(x, AXIS, lifted(badly, most, 8));
+      if (turned && !well && !badly) refused += bar(x, AXIS - 1, 2);
+      failures += badly;
+    }
+    set(this.spoke, { d: spoke });
+    set(this.failed, { d: failed });
+    set(this.refused, { d: refused });
+    const told = openings ? `open for ${span(open)} in ${many(openings, "stretch", "stretches")}` : "never open";
+    set(this.drawing, { "aria-label": `The last hour: ${told}, ${many(failures, "failure")}.` });
+  }
+}
+
+/** Where it was in which state: [from, to, state], in steps. */
+export function* lane(states, current, first, now) {
+  let state = states.length && states[0][0] > first ? "closed" : current;
+  let from = first;
+  for (const [n, worst, after] of states) {
+    if (n < first) {
+      state = after;
+      continue;
+    }
+    if (n > from) yield [from, n, state];
+    yield [n, n + 1, worst];
+    [from, state] = [n + 1, after];
+  }
+  if (from <= now) yield [from, now + 1, current];
+}
+
+/** By the square root: one failure among a hundred words is still to be seen. */
+const lifted = (n, most, room) => Math.max(1.5, Math.sqrt(n / most) * room);
+const bar = (x, y, height) => `M${x + 0.08} ${y.toFixed(1)}h.84v${height.toFixed(1)}h-.84z`;

@@ -1,0 +1,76 @@
+// A call drawn over time: each attempt a line, waiting for its first audio, then speaking; a cross where it broke off.
+
+import { h, s } from "./dom.js";
+import { many, seconds } from "./words.js";
+
+const LINE = 7;
+
+/** The small drawing of a row. */
+export function waterfall(call) {
+  const attempts = call.attempts.slice(0, 4);
+  const whole = length(call);
+  const high = Math.max(1, attempts.length) * LINE;
+  const lines = attempts.flatMap((attempt, at) => drawn(attempt, whole, at * LINE));
+  return s("svg", { class: "waterfall", viewBox: `0 0 200 ${high}`, height: high, preserveAspectRatio: "none", "aria-hidden": "true" }, ...lines);
+}
+
+/** All that is known of a call. */
+export function account(call) {
+  const whole = length(call);
+  return h("div", { class: "account" },
+    h("p", {}, told(call)),
+    call.text ? h("blockquote", {}, call.text) : null,
+    call.attempts.length ? h("ol", { class: "attempts" }, ...call.attempts.map((attempt) => line(attempt, whole))) : null,
+    call.spans.length ? seams(call) : null,
+    call.error ? h("p", { class: "error" }, `${call.error.kind}: ${call.error.message}`) : null,
+    h("p", { class: "aside" }, `request ${call.request_id}`));
+}
+
+function told(call) {
+  const who = call.provider ? `, ${call.provider} spoke first` : "";
+  const first = call.first_audio === null ? "" : ` First audio after ${seconds(call.first_audio)}.`;
+  return `${call.outcome}${who}: ${many(call.characters, "character")} as ${call.format} at the door of ${call.door}, in ${seconds(call.seconds)}.${first}`;
+}
+
+function line(attempt, whole) {
+  const drawing = s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" },
+    ...drawn(attempt, whole, 0));
+  return h("li", {}, h("span", { class: "who" }, attempt.provider), drawing, h("span", { class: "came" }, became(attempt)));
+}
+
+function became(attempt) {
+  if (attempt.refused) return `not asked: ${attempt.error?.message ?? "refused"}`;
+  const after = attempt.began > 0.005 ? `after ${seconds(attempt.began)}: ` : "";
+  const first = attempt.first_audio === null ? "no audio" : `first audio in ${seconds(attempt.first_audio)}`;
+  const held = attempt.held_back > 0.005 ? `, held back ${seconds(attempt.held_back)} until its first words were whole` : "";
+  const audio = attempt.audio ? `, ${seconds(attempt.audio)} of audio` : "";
+  const billed = attempt.bill?.characters ? `, ${Math.round(attempt.bill.characters)} characters ${attempt.bill.charge ?? "billed"}` : "";
+  const failed = attempt.error ? `; then ${attempt.error.kind}: ${attempt.error.message}` : "";
+  return `${after}${first}${held}, ${seconds(attempt.waited)} in all${audio}${billed}${failed}`;
+}
+
+/** What was heard, by whom, and where the voices meet. */
+function seams(call) {
+  const whole = call.spans.at(-1).stop || 1;
+  const parts = call.spans.map((span, at) =>
+    s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${at % 2}`, x: (200 * span.start) / whole, width: Math.max(0.5, (200 * (span.stop - span.start)) / whole), height: LINE }));
+  const meet = call.spans.slice(1).map((span) => s("path", { class: "seam", d: `M${(200 * span.start) / whole} 0v${LINE}` }));
+  const said = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
+  return h("div", { class: "spans" }, h("span", { class: "who" }, "heard"),
+    s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...meet),
+    h("span", { class: "came" }, said));
+}
+
+function drawn(attempt, whole, y) {
+  const at = (time) => Math.min(200, (200 * time) / whole);
+  const [begin, end] = [at(attempt.began), at(attempt.began + attempt.waited)];
+  if (attempt.refused) return [s("path", { class: "fill refused", d: `M${begin} ${y + 1}h2v5h-2z` })];
+  const first = attempt.first_audio === null ? end : at(attempt.began + attempt.first_audio);
+  const parts = [s("rect", { class: "waiting", x: begin, y: y + 2, width: Math.max(0.8, first - begin), height: 3 })];
+  if (end > first) parts.push(s("rect", { class: "speaking", x: first, y: y + 1, width: end - first, height: 5 }));
+  if (attempt.error) parts.push(s("rect", { class: "fill failed", x: Math.min(198, end), y, width: 2, height: LINE }));
+  return parts;
+}
+
+const length = (call) =>
+  Math.max(call.seconds, ...call.attempts.map((attempt) => attempt.began + attempt.waited), 0.001);

@@ -1,0 +1,75 @@
+// Numbers, times and states as people say them.
+
+export const STATES = {
+  closed: "closed",
+  open: "open",
+  half_open: "half open",
+  forced_open: "forced open",
+  disabled: "disabled",
+  monitoring: "monitoring",
+};
+
+/** From the best to the worst; charts stack them in this order. */
+export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "muted", "failed", "abandoned"];
+
+export const MEANT = {
+  spoken: "by the voice that was asked for",
+  cached: "from a recording of it",
+  resumed: "begun by one voice, finished by another",
+  substituted: "by another voice",
+  muted: "silence with captions",
+  failed: "an error",
+  abandoned: "the caller hung up",
+};
+
+const WELL = new Set(["spoken", "cached", "abandoned"]);
+export const wentWell = (outcome) => WELL.has(outcome);
+
+export function seconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value < 0.0095) return `${(value * 1000).toFixed(1)} ms`;
+  if (value < 0.995) return `${Math.round(value * 1000)} ms`;
+  if (value < 9.95) return `${value.toFixed(1)} s`;
+  return span(value);
+}
+
+/** A length of time, in the two largest units. */
+export function span(value) {
+  const whole = Math.round(value);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h${pad(Math.floor((whole % 3600) / 60), " min")}`;
+  return `${Math.floor(whole / 86400)} d${pad(Math.floor((whole % 86400) / 3600), " h")}`;
+}
+
+/** In the largest unit alone. */
+export const roughly = (value) => span(value).split(" ").slice(0, 2).join(" ");
+
+export function clock(iso) {
+  return new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+}
+
+export function percent(share) {
+  if (share > 0 && share < 0.005) return "<1 %";
+  return `${share < 1 ? Math.min(99, Math.round(share * 100)) : 100} %`;
+}
+
+export function count(value) {
+  if (value < 10_000) return String(Math.round(value));
+  return value < 1e6 ? `${Math.round(value / 1000)}k` : `${(value / 1e6).toFixed(1)}M`;
+}
+
+export function rate(value) {
+  return `${value < 9.95 ? value.toFixed(1) : count(value)}/s`;
+}
+
+export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export function listed(words) {
+  if (words.length < 2) return words.join("");
+  return `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+const pad = (n, unit) => (n ? ` ${n}${unit}` : "");

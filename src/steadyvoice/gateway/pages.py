@@ -1,0 +1,73 @@
+"""`GET /`: the dashboard, a page without any data of its own. What it shows it asks for at /admin, like anybody."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from steadyvoice.gateway.exchange import exchange_of
+from steadyvoice.gateway.methods import Door
+from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
+
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "connect-src": "'self'",
+    "img-src": "'self'",
+    "media-src": "blob:",  # what "say something" has fetched, with the token that an address must not hold
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""What the page may do: https://www.w3.org/TR/CSP3/. Nothing from elsewhere, nothing inline, and nobody frames it."""
+
+_HEADERS = {
+    "content-security-policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",  # kept, and asked for anew: 304, until another version is installed
+}
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One file of the page, as it is sent."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {**_HEADERS, "etag": self.etag}
+        known = exchange_of(scope).headers.get(b"if-none-match", b"").decode("latin-1")
+        if self.etag in (each.strip().removeprefix("W/") for each in known.split(",")):
+            await Reply(304, b"", self.content_type, headers)(scope, receive, send)
+            return
+        await Reply(200, self.body, self.content_type, headers)(scope, receive, send)
+
+
+def page_doors() -> dict[str, Door]:
+    """The page and its parts, by path. They are read once; nothing else can be asked for."""
+    folder = files("steadyvoice.gateway") / "page"
+    parts: dict[str, Door] = {f"/page/{each.name}": _read(each) for each in folder.iterdir() if _type(each.name)}
+    return {"/": parts.pop("/page/index.html"), **parts}
+
+
+def _type(name: str) -> str | None:
+    return _TYPES.get(name.rpartition(".")[2])
+
+
+def _read(file: Traversable) -> Page:
+    body = file.read_bytes()
+    return Page(body, _type(file.name) or "", f'"{hashlib.sha256(body).hexdigest()[:16]}"')

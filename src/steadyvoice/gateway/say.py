@@ -1,0 +1,74 @@
+"""`POST /admin/say`: whoever is on call hears for themselves what callers hear. It is a call like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from steadyvoice.gateway.guard import Denial
+from steadyvoice.gateway.order import Order, own_wishes
+from steadyvoice.gateway.own import error_reply
+from steadyvoice.gateway.reply import Reply
+from steadyvoice.gateway.trouble import Trouble, retry_after_header
+from steadyvoice.service.settings import Table
+from steadyvoice.service.spoken import Account
+from steadyvoice.service.wishes import Wishes
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.text import cleaned
+from steadyvoice.wire.issues import Issue, UnreadableRequestError, read_document
+
+
+class Say(Table):
+    """What to say, in which voice and format."""
+
+    text: str
+    voice: str = "default"
+    format: str = "mp3_44100_128"
+
+
+class SayDialect:
+    """Reads such an order, and refuses in the gateway's own words."""
+
+    name = "say"
+
+    def order(
+        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
+    ) -> Order:
+        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+        said = _read(headers, body)
+        text = cleaned(said.text)
+        if not text.strip():
+            raise UnreadableRequestError([Issue("too_short", ("text",), "there is nothing to say")])
+        form = AudioFormat.parse(said.format)
+        return Order(text, form, Wishes(voice=said.voice, format=form) | own_wishes(headers))
+
+    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
+        """Nothing that is not on every answer already."""
+        return {"cache-control": "no-store"}
+
+    def trouble(self, trouble: Trouble, request_id: str) -> Reply:
+        """Answer that it could not be spoken."""
+        headers = retry_after_header(trouble.retry_after)
+        return error_reply(trouble.status, trouble.code, trouble.message, field=trouble.param, headers=headers)
+
+    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+        """Answer with the first thing that is wrong."""
+        first = issues[0]
+        field = ".".join(map(str, first.loc))[:100]
+        return error_reply(422, "invalid_field", f"{field}: {first.msg}", field=field)
+
+    def denied(self, denial: Denial, request_id: str) -> Reply:
+        """Answer who may not come in."""
+        return error_reply(denial.status, denial.code, denial.message)
+
+
+def _read(headers: Mapping[bytes, bytes], body: bytes) -> Say:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise UnreadableRequestError([Issue("not_json", ("body",), "must be JSON: Content-Type: application/json")])
+    try:
+        return Say.model_validate(read_document(body))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise UnreadableRequestError([Issue(first["type"], first["loc"], first["msg"])]) from None
