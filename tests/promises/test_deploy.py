@@ -1,0 +1,118 @@
+"""What lies in deploy/ fits together, and fits the project: nobody finds out at night that it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.service.settings import Server, parse_file, plan_of
+from tests.tools import require_tool
+
+from .house import ROOT
+
+DEPLOY = ROOT / "deploy"
+NAMES = ("STEADYVOICE_API_KEY", "STEADYVOICE_ADMIN_TOKEN", "ELEVENLABS_API_KEY", "OPENAI_API_KEY")
+ENVIRON = {name: f"a-secret-{number}" for number, name in enumerate(NAMES)}
+
+
+@pytest.fixture
+def server() -> Server:
+    return parse_file(DEPLOY / "steadyvoice.toml", ENVIRON).server
+
+
+@pytest.fixture
+def unit() -> RawConfigParser:
+    """The unit; of a key that comes more than once, the last."""
+    parser = RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOY / "steadyvoice.service")
+    return parser
+
+
+@pytest.fixture
+def container() -> list[tuple[str, str]]:
+    """The container file's instructions, with continued lines joined."""
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    found = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in found if line.strip()]
+
+
+def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(server: Server) -> None:
+    assert [provider.name for provider in plan_of(parse_file(DEPLOY / "steadyvoice.toml", ENVIRON))["providers"]] == [
+        "elevenlabs", "openai", "espeak",
+    ]  # fmt: skip
+    assert server.is_local
+    assert server.laid_over(host="0.0.0.0").api_keys
+    assert not set(ENVIRON.values()) & set((DEPLOY / "steadyvoice.toml").read_text().split('"'))
+
+
+def test_the_unit_gives_the_gateway_what_it_needs_and_time_to_end(unit: RawConfigParser, server: Server) -> None:
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"].endswith("/bin/steadyvoice serve --config /etc/steadyvoice/steadyvoice.toml")
+    assert int(service["TimeoutStopSec"]) > server.shutdown_delay + server.shutdown_timeout
+    assert int(service["LimitNOFILE"]) >= 2 * server.max_connections + 256
+    assert server.state_file
+    assert Path(server.state_file).parent == Path("/var/lib") / service["StateDirectory"]
+    cache = tomllib.loads((DEPLOY / "steadyvoice.toml").read_text())["cache"]["path"]
+    assert Path(cache) == Path("/var/cache") / service["CacheDirectory"]
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    require_tool(shutil.which("systemd-analyze") is not None, "systemd-analyze")
+    unit = tmp_path / "steadyvoice.service"
+    text = (DEPLOY / "steadyvoice.service").read_text()
+    unit.write_text(text.replace("/opt/steadyvoice/bin/steadyvoice", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "steadyvoice" in line]) == (0, [])
+
+
+def test_the_container_copies_what_is_there_and_runs_as_nobody(container: list[tuple[str, str]]) -> None:
+    copied = [what.split()[:-1] for name, what in container if name == "COPY" and not what.startswith("--from=build")]
+    assert len(copied) == 3
+    assert all((ROOT / each).exists() for names in copied for each in names)
+    (user,) = [what for name, what in container if name == "USER"]
+    assert int(user) > 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name, what in container:
+        if name == "FROM" and (version := re.search(r"python:(3\.\d+)-slim", what)):
+            assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
+    needed = {"README.md", "LICENSE", "NOTICE", "src", "pyproject.toml", "constraints.txt"}
+    assert needed <= {each for names in copied for each in names}, "what the wheel is made of"
+
+
+def test_the_containers_command_is_one_of_ours_at_the_port_that_is_watched(
+    container: list[tuple[str, str]], server: Server
+) -> None:
+    said = dict(container)
+    assert json.loads(said["ENTRYPOINT"])[0].endswith("/bin/steadyvoice")
+    command = json.loads(said["CMD"])
+    assert command[:3] == ["serve", "--config", "/etc/steadyvoice/steadyvoice.toml"]
+    assert said["EXPOSE"] == str(server.port)
+    assert f":{server.port}/healthz" in said["HEALTHCHECK"]
+    assert json.loads(said["VOLUME"]) == ["/var/lib/steadyvoice", "/var/cache/steadyvoice"]
+    told = subprocess.run(
+        [sys.executable, "-m", "steadyvoice", *command[:2], str(DEPLOY / "steadyvoice.toml"), *command[3:]],
+        capture_output=True, text=True, check=False, env={**os.environ, "STEADYVOICE_API_KEY": ""},
+    )  # fmt: skip
+    assert told.returncode == 2
+    assert "server.api_keys.0: the environment variable STEADYVOICE_API_KEY is not set" in told.stderr
+
+
+def test_the_pins_are_versions_of_all_that_is_needed() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    kept = [re.sub(r" *\\$", "", line) for line in lines if "--hash=" not in line]
+    assert all(re.fullmatch(r"[\w.\[\]-]+==\S+( ;.*)?", line) for line in kept if line and not line.startswith("#"))
+    names = {line.partition("==")[0].lower() for line in kept}
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.split(r"[><=;\[]", each)[0].strip().lower() for each in needed} <= names
