@@ -261,12 +261,13 @@ async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: M
 
 
 async def test_words_that_are_asked_for_again_after_a_failure_are_no_more_words(make_service: MakeService) -> None:
-    text = "The rain has stopped at last, after all these days. We walk home now, slowly, and nobody says a word."
-    broken, by_sentence = Tonal([Fault("cut", 0.5)], name="broken"), Tonal(name="by sentence", timed=False)
+    text = "The rain has stopped at last, after all these long and cold and windy days. We walk home now, slowly."
+    broken, by_sentence = Tonal([Fault("cut", 0.0)], name="broken"), Tonal(name="by sentence", timed=False)
     tts = make_service(broken, by_sentence, hedging=HedgeConfig())
-    assert [chunk async for chunk in tts.stream(text, format="pcm_8000", on_midstream="restart")]
-    assert [chunk async for chunk in tts.stream(text, format="pcm_8000")]
-    assert tts.get_error_state()["hedging"]["characters"] == 2 * len(text)
+    stream = tts.stream(text, format="pcm_8000")
+    assert [chunk async for chunk in stream]
+    assert [(attempt.begin, attempt.end) for attempt in stream.attempts] == [(0, 101), (0, 76), (76, 101)]
+    assert tts.get_error_state()["hedging"]["characters"] == len(text)
 
 
 async def test_what_a_local_voice_says_costs_nothing_and_pays_for_no_hedge(make_service: MakeService) -> None:
