@@ -503,6 +503,18 @@ async def test_who_takes_long_to_hang_up_keeps_nobody_waiting(make_service: Make
     assert quiet(tts)
 
 
+async def test_a_caller_who_leaves_in_the_middle_of_it_has_hung_up_on_both(make_service: MakeService) -> None:
+    first, second = late(Hang()), Scripted([Hang()], name="second")
+    tts = await warmed(make_service(first, second, hedging=READY))
+    waiting = asyncio.create_task(tts.synthesize(TEXT, format="pcm_8000"))
+    await asyncio.sleep(1.0)
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    assert (first.cut_short, second.cut_short) == (1, 1)
+    assert quiet(tts)
+
+
 async def test_a_service_that_is_closed_in_the_middle_of_it_hangs_up_on_both(make_service: MakeService) -> None:
     tts = await warmed(make_service(late(Hang()), Scripted([Hang()], name="second"), hedging=READY))
     stream = tts.stream(TEXT, format="pcm_8000")
@@ -568,6 +580,7 @@ async def test_an_outage_is_not_hidden_from_the_circuit_by_those_who_are_hedged(
     assert tts.get_error_state()["hedging"]["left_to_the_circuit"] == 2
 
 
+@pytest.mark.timeout(180)
 async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(make_service: MakeService) -> None:
     rng = Random(19)
 
@@ -600,23 +613,25 @@ async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(
                     if rng.random() < 0.1:
                         return
 
-    callers = [asyncio.create_task(caller()) for _ in range(1_500)]
+    callers = [asyncio.create_task(caller()) for _ in range(1_000)]
     loop = asyncio.get_running_loop()
     for task in callers:
         if rng.random() < 0.7:
             loop.call_later(rng.choice([rng.uniform(0.0, 62.0), round(rng.uniform(0.0, 62.0), 1)]), task.cancel)
     ended = await asyncio.gather(*callers, return_exceptions=True)
-    assert sum(isinstance(end, asyncio.CancelledError) for end in ended) > 500
+    assert sum(isinstance(end, asyncio.CancelledError) for end in ended) > 300
     assert not [end for end in ended if isinstance(end, Exception)]
     started, won, lost = hedges(tts)
-    assert started > 100
+    assert started > 50
     assert started == won + lost
     state = tts.get_error_state()["hedging"]
-    assert state["hedged_characters"] <= 0.5 * state["characters"] <= 0.5 * 1_500 * len(TEXT)
+    assert state["hedged_characters"] <= 0.5 * state["characters"] <= 0.5 * 1_000 * len(TEXT)
     assert quiet(tts)
+    assert tts._hedging is not None
+    assert not tts._hedging.leaving
     assert {circuit.snapshot().in_flight for circuit in tts.circuits.values()} == {0}
     attempts = [attempt for account in accounts for attempt in account.attempts]
     asked = sum(len(vendor.asked) for vendor in vendors)
     assert sum(not attempt.refused for attempt in attempts) == asked
     assert sum(attempt.hedge for attempt in attempts) == started
-    assert sum(isinstance(attempt.error, TTSHedgedError) for attempt in attempts) > 50
+    assert sum(isinstance(attempt.error, TTSHedgedError) for attempt in attempts) > 30
