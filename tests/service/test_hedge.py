@@ -114,6 +114,17 @@ def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circui
     assert [suspicion.spares() for _ in range(6)] == [True] * 6
 
 
+def test_the_window_errs_on_the_side_of_the_purse() -> None:
+    budget = Budget(1.0, 60.0)
+    budget.asked(10, 0.5)
+    budget.asked(100, 2.0)
+    assert budget.spend(50, 2.0)
+    assert budget.counted(60.7) == (100, 50), "what was asked for 60.2 s ago is not counted"
+    assert budget.counted(61.9) == (100, 50), "what was asked for twice 59.9 s ago is"
+    assert budget.counted(62.5) == (0, 50), "and for some time more"
+    assert budget.counted(63.0) == (0, 0)
+
+
 MOMENTS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 400), st.booleans()), min_size=1, max_size=60)
 
 
