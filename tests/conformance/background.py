@@ -52,6 +52,12 @@ class Background:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.load(answer)
 
+    def post(self, path: str) -> None:
+        """Ask for something to be done."""
+        asked = urllib.request.Request(self.url + path, data=b"", method="POST")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            answer.read()
+
 
 Gate = Callable[[Simulator], AbstractAsyncContextManager[str]]
 

@@ -193,3 +193,28 @@ def sim(
         from steadyvoice.cli.sim import sim as serve
 
         raise typer.Exit(serve(port, script, profile, tls=tls))
+
+
+@app.command()
+def status(
+    url: Annotated[str, typer.Option(help="Where the gateway is.")] = "http://127.0.0.1:8040",
+    json: Annotated[bool, typer.Option("--json", help="Once, as JSON, for scripts.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Who is down, since when and why, and when it is tried again.
+
+    In a terminal it is live, until Ctrl-C; into a pipe it is told once.
+    With an admin token the gateway lets only those look who have it in
+    STEADYVOICE_ADMIN_TOKEN.
+
+      steadyvoice status
+      steadyvoice status --json | jq .providers.elevenlabs.circuit_state
+
+    [bold]Exit status[/bold]: 0 all circuits closed; 1 something is open or on hold; 2 asked wrongly; 4 nobody answers.
+    """
+    from steadyvoice.cli.complaint import reported
+
+    with reported(debug):
+        from steadyvoice.cli.status.command import status as show
+
+        raise typer.Exit(show(url, as_json=json))

@@ -1,0 +1,1 @@
+"""`steadyvoice status`: a gateway's circuits in a terminal."""

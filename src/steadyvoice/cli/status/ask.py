@@ -1,0 +1,64 @@
+"""Asks a gateway how it is doing."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from steadyvoice.cli.complaint import MachineProblem, UsageProblem
+
+_PATIENCE = 5.0
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a token is for nobody in between
+
+
+class NobodyAnswersError(MachineProblem):
+    """There is no gateway, or it does not say what a gateway says."""
+
+
+def asked(url: str, path: str, token: str | None) -> Any:
+    """What it answers. Raises UsageProblem for what only the caller can mend, NobodyAnswersError otherwise."""
+    request = urllib.request.Request(_checked(url) + path)  # noqa: S310 - of http and https only
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with _DIRECTLY.open(request, timeout=_PATIENCE) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise _refused(url, error) from None
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", None) or error
+        told = f"no gateway answers at {url}: {why}; start one with `steadyvoice serve`, or name another with --url"
+        raise NobodyAnswersError(told) from None
+    except ValueError:
+        raise NobodyAnswersError(f"what answers at {url} is no gateway: it does not speak JSON") from None
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise UsageProblem(f"--url: must be like http://127.0.0.1:8040, got {url!r}")
+    return url.rstrip("/")
+
+
+def _refused(url: str, error: urllib.error.HTTPError) -> Exception:
+    if error.code in (401, 403):
+        return UsageProblem(
+            f"the gateway at {url} lets only who has its admin token look ({_reason(error)}): "
+            "put it in STEADYVOICE_ADMIN_TOKEN"
+        )
+    return NobodyAnswersError(f"what answers at {url} is no gateway: HTTP {error.code}")
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"])[:200]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}"

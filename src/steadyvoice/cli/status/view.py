@@ -1,0 +1,144 @@
+"""The board of a gateway as text: who is down, since when and why, and when it is tried again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# A shape, a word and a colour: any one of them is enough.
+_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "closed": ("●", "closed", "green"),
+    "open": ("✖", "open", "bold red"),
+    "half_open": ("◐", "half-open", "yellow"),
+    "forced_open": ("■", "forced open", "bold magenta"),
+    "disabled": ("○", "disabled", "blue"),
+    "monitoring": ("◌", "monitoring", "cyan"),
+}
+REFUSING = frozenset({"open", "half_open", "forced_open"})
+_DOTS = "·▁▂▃▄▅▆▇█"
+
+
+def anything_open(states: Mapping[str, Any]) -> bool:
+    """Whether any provider's circuit is not simply closed to trouble, or its credential is on hold."""
+    return any(each["circuit_state"] in REFUSING or each["is_muted"] for each in states["providers"].values())
+
+
+def view(board: Mapping[str, Any]) -> RenderableType:
+    """All of it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+    for name in ("provider", "circuit", "failures", "window", "calls/s", "first audio", "at once", "credit"):
+        table.add_column(name, no_wrap=name != "provider")
+    for name, provider in board["providers"].items():
+        table.add_row(*_row(name, provider))
+    reasons = [_reason(name, each) for name, each in board["providers"].items() if _is_news(each)]
+    return Group(_headline(board), table, *reasons)
+
+
+def _headline(board: Mapping[str, Any]) -> Text:
+    down = [name for name, each in board["providers"].items() if _is_down(each)]
+    if board["is_muted"]:
+        return Text("Callers hear silence: nobody can speak.", style="bold red")
+    if down:
+        return Text(f"Down: {', '.join(down)}. Others speak.", style="bold yellow")
+    return Text("Everybody speaks.", style="bold green")
+
+
+def _row(name: str, provider: Mapping[str, Any]) -> Sequence[RenderableType]:
+    state, circuit = provider["state"], provider["circuit"]
+    return (
+        Text(name, style="bold"),
+        _circuit(state),
+        _failures(state, circuit),
+        _dots(circuit["dots"]),
+        _rate(provider),
+        _first_audio(provider),
+        _at_once(state["concurrency"]),
+        _credit(state["credit"]),
+    )
+
+
+def _circuit(state: Mapping[str, Any]) -> Text:
+    shape, word, colour = _LOOKS.get(state["circuit_state"], ("?", state["circuit_state"], "white"))
+    wait = state["retry_after"]
+    again = f", tried in {duration(wait)}" if wait and state["circuit_state"] in REFUSING else ""
+    return Text(f"{shape} {word}{again}", style=colour)
+
+
+def _failures(state: Mapping[str, Any], circuit: Mapping[str, Any]) -> Text:
+    rate, threshold = state["failure_rate"], circuit["threshold"]
+    if rate is None:
+        return Text("–", style="dim")
+    limit = "" if threshold is None else f" of {threshold:.0%}"
+    style = "red" if threshold is not None and rate >= threshold else ""
+    return Text(f"{rate:.0%}{limit}", style=style)
+
+
+def _dots(dots: Sequence[Sequence[float]]) -> Text:
+    """The window, oldest first: how many of the calls in each part of it failed."""
+    told = Text()
+    for calls, failures in dots[-30:]:
+        share = failures / calls if calls else 0.0
+        mark = _DOTS[min(len(_DOTS) - 1, round(share * (len(_DOTS) - 1)))] if calls else " "
+        told.append(mark, style="red" if share else "green")
+    return told
+
+
+def _rate(provider: Mapping[str, Any]) -> str:
+    return f"{provider['rate']:.1f}"
+
+
+def _first_audio(provider: Mapping[str, Any]) -> str:
+    told = provider.get("first_audio") or {}
+    if told.get("p50") is None:
+        return "–"
+    return f"{1000 * told['p50']:.0f} / {1000 * told['p95']:.0f} ms"
+
+
+def _at_once(concurrency: Mapping[str, Any]) -> str:
+    limit = "∞" if concurrency["limit"] is None else concurrency["limit"]
+    waiting = f" +{concurrency['waiting']}" if concurrency["waiting"] else ""
+    return f"{concurrency['in_use']}/{limit}{waiting}"
+
+
+def _credit(credit: Mapping[str, Any] | None) -> str:
+    if not credit or credit["remaining"] is None:
+        return "–"
+    ends = f", {duration(credit['ends_in'])} left" if credit["ends_in"] is not None else ""
+    return f"{credit['remaining']:,.0f}{ends}"
+
+
+def _is_down(provider: Mapping[str, Any]) -> bool:
+    state = provider["state"]
+    return bool(state["circuit_state"] in REFUSING or state["is_muted"])
+
+
+def _is_news(provider: Mapping[str, Any]) -> bool:
+    return _is_down(provider) or provider["state"]["circuit_state"] != "closed" or bool(provider["state"]["holds"])
+
+
+def _reason(name: str, provider: Mapping[str, Any]) -> Text:
+    """Since when and why, in a sentence."""
+    state, told = provider["state"], Text()
+    told.append(f"{name}: ", style="bold")
+    told.append(provider["circuit"]["why"])
+    if (opened := state["circuit_opened_at"]) and state["circuit_state"] in REFUSING:
+        told.append(f", since {opened[11:19]} UTC")
+    if following := provider["circuit"]["next"]:
+        told.append(f"; {following}")
+    for hold in state["holds"]:
+        told.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['because']}", style="yellow")
+    return told
+
+
+def duration(seconds: float) -> str:
+    """So long, in the largest unit that tells enough."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 100 * 3600 else f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,154 @@
+"""`steadyvoice status`: the truth about a gateway, for people and for scripts."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from steadyvoice.cli.status.view import anything_open, duration, view
+from tests.conformance.background import Background, in_the_background, whole_gateway
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Background]:
+    with in_the_background(whole_gateway) as background:
+        yield background
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "steadyvoice", "status", *arguments]
+    env = {"PATH": "/usr/bin:/bin", "COLUMNS": "160", **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=env)
+
+
+def act(gateway: Background, *steps: str) -> None:
+    for step in steps:
+        gateway.post(f"/admin/circuits/elevenlabs/{step}")
+
+
+def test_all_is_well(gateway: Background) -> None:
+    act(gateway, "reset")
+    told = run("--url", gateway.url, "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["providers"]["elevenlabs"]["circuit_state"] == "closed"
+    shown = run("--url", gateway.url)
+    assert shown.returncode == 0
+    assert "● closed" in shown.stdout
+
+
+def test_something_is_open_and_the_reason_is_told(gateway: Background) -> None:
+    act(gateway, "open")
+    try:
+        told = run("--url", gateway.url, "--json")
+        assert told.returncode == 1
+        assert json.loads(told.stdout)["circuit_state"] == "forced_open"
+        shown = run("--url", gateway.url)
+        assert shown.returncode == 1
+        assert "■ forced open" in shown.stdout
+        assert "elevenlabs: " in shown.stdout
+    finally:
+        act(gateway, "reset")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "told"),
+    [
+        ("http://127.0.0.1:9", 4, "no gateway answers at http://127.0.0.1:9"),
+        ("nonsense", 2, "--url: must be like"),
+        ("http://[", 2, "--url: must be like"),
+    ],
+)
+def test_where_nobody_answers_it_says_so(url: str, status: int, told: str) -> None:
+    done = run("--url", url, "--json")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
+
+
+def test_what_is_no_gateway_is_told_from_one(gateway: Background) -> None:
+    done = run("--url", gateway.simulator.url)
+    assert done.returncode == 4
+    assert "is no gateway" in done.stderr
+
+
+def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "circuit_state": state,
+        "circuit_opened_at": None if state == "closed" else "2026-11-03T10:20:30.000Z",
+        "failure_rate": 0.25,
+        "retry_after": None if state == "closed" else 42.0,
+        "is_muted": state != "closed",
+        "holds": [],
+        "concurrency": {"in_use": 3, "limit": 10, "waiting": 2},
+        "credit": {"remaining": 12_345.0, "ends_in": 7200.0},
+        **fields,
+    }
+    circuit = {
+        "threshold": 0.5,
+        "dots": [(4, 0.0), (0, 0.0), (4, 4.0)],
+        "why": "5 failures in a row",
+        "next": "a probe",
+    }
+    return {"state": about, "circuit": circuit, "rate": 2.5, "first_audio": {"p50": 0.2, "p95": 0.9}}
+
+
+def shown(*providers: dict[str, Any], is_muted: bool = False) -> str:
+    board = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
+    console = Console(file=io.StringIO(), width=160)
+    console.print(view(board))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_one_look_tells_who_is_down_since_when_why_and_when_it_is_tried_again() -> None:
+    told = shown(provider("open"), provider())
+    assert "Down: p0. Others speak." in told
+    assert "✖ open, tried in 42 s" in told
+    assert "p0: 5 failures in a row, since 10:20:30 UTC; a probe" in told
+    assert "p1: " not in told, "where all is well there is nothing to tell"
+
+
+def test_numbers_stand_beside_their_limits() -> None:
+    told = shown(provider())
+    for each in ("25% of 50%", "3/10 +2", "12,345, 2 h left", "200 / 900 ms", "2.5", "Everybody speaks."):
+        assert each in told
+    assert "· █" in told, "the window: a part that went well, one without calls, one that failed"
+
+
+def test_silence_is_said_first() -> None:
+    assert shown(provider("open"), is_muted=True).startswith("Callers hear silence")
+
+
+def test_a_hold_is_told_with_its_end() -> None:
+    hold = {"key": "p0/credential", "kind": "invalid_key", "until": "2026-11-03T10:30:00.000Z", "because": "HTTP 401"}
+    told = shown(provider(holds=[hold], is_muted=True))
+    assert "on hold until 10:30:00 UTC: p0/credential: HTTP 401" in told
+
+
+@pytest.mark.parametrize(
+    ("state", "muted", "open_"),
+    [
+        ("closed", False, False),
+        ("open", True, True),
+        ("half_open", False, True),
+        ("forced_open", True, True),
+        ("disabled", False, False),
+        ("monitoring", False, False),
+        ("closed", True, True),
+    ],
+)
+def test_its_exit_status_says_whether_something_is_open(state: str, muted: bool, open_: bool) -> None:
+    assert anything_open({"providers": {"a": {"circuit_state": state, "is_muted": muted}}}) is open_
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.2, "0 s"), (99, "99 s"), (600, "10 min"), (36_000, "10 h"), (864_000, "10 d")]
+)
+def test_how_long_is_told_in_the_unit_that_tells_enough(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
