@@ -1,0 +1,233 @@
+"""Writes steadyvoice.json, the dashboard for those who have Grafana. Run: `python deploy/grafana/draw.py`.
+
+Import the file in Grafana and choose the Prometheus that scrapes the gateway. Every query is a line below.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SOURCE = {"type": "prometheus", "uid": "${source}"}
+SOME = 'instance=~"$instance"'
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: its kind, its title, its queries with their legends, its unit, and its width of 24."""
+
+    kind: str
+    title: str
+    queries: dict[str, str]
+    unit: str = "short"
+    width: int = 8
+    about: str = ""
+    stacked: bool = False
+
+
+def _rate(metric: str, by: str, more: str = "") -> str:
+    return f"sum by ({by}) (rate({metric}{{{SOME}{more}}}[$__rate_interval]))"
+
+
+def _quantile(share: float, metric: str, by: str) -> str:
+    return f"histogram_quantile({share}, {_rate(f'{metric}_bucket', f'{by}, le')})"
+
+
+PANELS = [
+    Panel(
+        "stat",
+        "What callers hear",
+        {"{{provider}}": f"max by (provider) (steadyvoice_provider_muted{{{SOME}}})"},
+        width=6,
+        about="1: nothing is heard from it. Its circuit refuses, or its key is on hold.",
+    ),
+    Panel(
+        "state-timeline",
+        "Circuits",
+        {"{{provider}}: {{state}}": f"max by (provider, state) (steadyvoice_circuit_state{{{SOME}}}) == 1"},
+        width=18,
+        about="Which state each circuit was in.",
+    ),
+    Panel(
+        "timeseries",
+        "How calls ended",
+        {"{{outcome}}": _rate("steadyvoice_requests_total", "outcome")},
+        "reqps",
+        12,
+        "Spoken, substituted, resumed, cached: heard. Muted, failed: not.",
+        stacked=True,
+    ),
+    Panel(
+        "timeseries",
+        "Callers who heard nothing",
+        {
+            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},outcome=~'muted|failed'}}[$__rate_interval]))"
+            f" / sum(rate(steadyvoice_requests_total{{{SOME}}}[$__rate_interval]))"
+        },
+        "percentunit",
+        12,
+    ),
+    Panel(
+        "timeseries",
+        "First audio, for callers",
+        {
+            "median": _quantile(0.5, "steadyvoice_first_audio_seconds", "job"),
+            "p95": _quantile(0.95, "steadyvoice_first_audio_seconds", "job"),
+            "p99": _quantile(0.99, "steadyvoice_first_audio_seconds", "job"),
+        },
+        "s",
+        about="From the request to the first byte that can be heard, whoever speaks.",
+    ),
+    Panel(
+        "timeseries",
+        "First audio, by provider (p95)",
+        {"{{provider}}": _quantile(0.95, "steadyvoice_provider_first_audio_seconds", "provider")},
+        "s",
+    ),
+    Panel(
+        "timeseries",
+        "Failure rate in the window",
+        {"{{provider}}": f"max by (provider) (steadyvoice_circuit_failure_rate{{{SOME}}})"},
+        "percentunit",
+    ),
+    Panel(
+        "timeseries",
+        "What attempts came to",
+        {"{{provider}}: {{result}}": _rate("steadyvoice_provider_attempts_total", "provider, result")},
+        "reqps",
+        about="ok, or the kind of error. A circuit's refusals are not attempts.",
+    ),
+    Panel(
+        "timeseries",
+        "Changes of state",
+        {
+            "{{provider}} {{from}} to {{to}}: {{reason}}": "sum by (provider, from, to, reason) "
+            f"(increase(steadyvoice_circuit_transitions_total{{{SOME}}}[$__rate_interval]))"
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Recovery, from opening to closing",
+        {
+            "median": _quantile(0.5, "steadyvoice_circuit_recovery_seconds", "job"),
+            "p95": _quantile(0.95, "steadyvoice_circuit_recovery_seconds", "job"),
+        },
+        "s",
+    ),
+    Panel(
+        "timeseries",
+        "Characters billed, and what nobody heard",
+        {
+            "{{provider}}": _rate("steadyvoice_provider_characters_total", "provider"),
+            "{{provider}} wasted: {{cause}}": _rate("steadyvoice_provider_wasted_characters_total", "provider, cause"),
+        },
+        about="Characters a second, as the vendors count them.",
+    ),
+    Panel(
+        "timeseries",
+        "Credit left",
+        {"{{provider}}": f"min by (provider) (steadyvoice_provider_credit_characters{{{SOME}}})"},
+    ),
+    Panel(
+        "timeseries",
+        "Credit lasts",
+        {"{{provider}}": f"min by (provider) (steadyvoice_provider_credit_ends_in_seconds{{{SOME}}})"},
+        "s",
+    ),
+    Panel(
+        "timeseries",
+        "Requests at once, and their limit",
+        {
+            "{{provider}}": f"sum by (provider) (steadyvoice_provider_requests_in_flight{{{SOME}}})",
+            "{{provider}} limit": f"min by (provider) (steadyvoice_provider_concurrency_limit{{{SOME}}})",
+            "{{provider}} waiting": f"sum by (provider) (steadyvoice_provider_queue_waiting{{{SOME}}})",
+        },
+    ),
+    Panel(
+        "timeseries",
+        "The gateway itself",
+        {
+            "streams": f"sum(steadyvoice_streams_in_flight{{{SOME}}})",
+            "connections": f"sum(steadyvoice_connections{{{SOME}}})",
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Cache and hedges",
+        {
+            "cache {{result}}": _rate("steadyvoice_cache_requests_total", "result"),
+            "hedge {{result}}": _rate("steadyvoice_hedges_total", "result"),
+        },
+        "reqps",
+    ),
+]
+
+
+def drawn() -> dict[str, Any]:
+    """The whole dashboard."""
+    return {
+        "title": "steadyvoice",
+        "uid": "steadyvoice",
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "browser",
+        "tags": ["text-to-speech"],
+        "templating": {"list": [_source(), _instances()]},
+        "panels": _placed(),
+    }
+
+
+def _source() -> dict[str, Any]:
+    return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
+
+
+def _instances() -> dict[str, Any]:
+    return {
+        "name": "instance",
+        "label": "Gateway",
+        "type": "query",
+        "datasource": SOURCE,
+        "query": "label_values(steadyvoice_muted, instance)",
+        "refresh": 2,
+        "includeAll": True,
+        "multi": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+    }
+
+
+def _placed() -> list[dict[str, Any]]:
+    """Side by side, as many as fit in a row of 24."""
+    x = y = 0
+    placed = []
+    for number, panel in enumerate(PANELS, start=1):
+        if x + panel.width > 24:
+            x, y = 0, y + 8
+        placed.append(_panel(panel, number) | {"gridPos": {"x": x, "y": y, "w": panel.width, "h": 8}})
+        x += panel.width
+    return placed
+
+
+def _panel(panel: Panel, number: int) -> dict[str, Any]:
+    custom = {"stacking": {"mode": "normal"}, "fillOpacity": 40} if panel.stacked else {}
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": SOURCE,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "custom": custom}, "overrides": []},
+        "targets": [
+            {"refId": chr(ord("A") + index), "expr": query, "legendFormat": legend, "datasource": SOURCE}
+            for index, (legend, query) in enumerate(panel.queries.items())
+        ],
+    }
+
+
+if __name__ == "__main__":
+    (HERE / "steadyvoice.json").write_text(json.dumps(drawn(), indent=1) + "\n", encoding="utf-8")
