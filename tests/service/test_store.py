@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.service.store import FILE, Entry, Store
@@ -136,6 +136,7 @@ ANY = st.lists(st.integers(0, 260_000), max_size=60)
 MANY = st.lists(st.integers(60_000, 120_000), min_size=25, max_size=40)
 
 
+@example([29871, 70907, 21934, 117161, 1480, 76241, 79580, 124987, 64580, 124987, 107746], 1_000_000)
 @given(sizes=ANY | MANY, most=st.sampled_from([1_000_000, MOST, 5_000_000]))
 @settings(max_examples=25)
 def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) -> None:

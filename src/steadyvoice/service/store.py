@@ -29,6 +29,7 @@ _TABLES = (
 )
 _PAGE = 4096  # bytes
 _OVERHEAD = 4 * _PAGE  # of an entry: pages that are begun, and the index
+_LOG = 64 * 1024  # the log's index, and the heads of its pages
 _LARGEST = 32_000_000  # bytes of one entry: half an hour of MP3
 _PATIENCE = 0.25  # seconds that one process waits for another's writing
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -62,7 +63,7 @@ class Store:
         """Bytes of the largest entry that is taken."""
         self.damaged = 0
         """Entries that were not as they had been put, and files that were no database any more."""
-        self._most = most - 2 * self.largest  # SQLite's log has the rest
+        self._most = most - 2 * self.largest - _LOG  # SQLite's log has the rest
         self._reading, self._writing = _Line(self), _Line(self)
         self._asked: dict[str, None] = {}  # since the last writing, the latest last
         self._asking = threading.Lock()
