@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from steadyvoice.simulator import words_in
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
 from steadyvoice.wire.openai import MODELS as OPENAI_MODELS
 from steadyvoice.wire.openai import RESPONSE_FORMATS
-from tests.tools import require_tool
+from tests.npm import fetched
 
 from .background import in_the_background
 
@@ -35,26 +34,13 @@ Told = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def told(pytestconfig: pytest.Config) -> Told:
-    clients = installed(pytestconfig.cache.mkdir("javascript"))
+    clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with in_the_background() as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     seen: Told = json.loads(done.stdout)
     return seen
-
-
-def installed(folder: Path) -> Path:
-    """Have npm fetch what `js/package.json` pins, unless it is there already."""
-    require_tool(shutil.which("node") is not None and shutil.which("npm") is not None, "node with npm")
-    wanted, stamp = (HERE / "package.json").read_text("utf-8"), folder / "installed.json"
-    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
-        (folder / "package.json").write_text(wanted, "utf-8")
-        npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        done = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
-        require_tool(done.returncode == 0, f"what npm should fetch ({done.stderr.strip()[-300:]})")
-        stamp.write_text(wanted, "utf-8")
-    return folder
 
 
 def audio(of: dict[str, Any]) -> bytes:

@@ -15,9 +15,10 @@ from elevenlabs import ElevenLabs
 from steadyvoice.simulator import words_in
 from steadyvoice.wire.elevenlabs_models import VOICES
 from steadyvoice.wire.openai import RESPONSE_FORMATS
+from tests.npm import fetched
 
 from .background import Background, gateway_in_an_outage, in_the_background, whole_gateway
-from .test_javascript import HERE, LIBRARY, TEXT, WORDS, Told, audio, installed
+from .test_javascript import HERE, LIBRARY, TEXT, WORDS, Told, audio
 
 GEORGE = VOICES["George"]
 GATEWAYS = pytest.mark.parametrize("gate", [whole_gateway, gateway_in_an_outage], ids=["well", "in an outage"])
@@ -94,7 +95,7 @@ def test_the_javascript_clients_hear_every_word_and_read_every_list(pytestconfig
 
 
 def _told_by_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
-    clients = installed(pytestconfig.cache.mkdir("javascript"))
+    clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with in_the_background(gate) as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT, sim.simulator.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -10,9 +10,9 @@ export class Log {
   /** `undo(provider, before)` sends settings back. */
   constructor(parent, undo) {
     this.undo = undo;
-    this.list = h("ol", { class: "entries", role: "log", "aria-labelledby": "log-title", tabindex: "0" });
+    this.list = h("ol", { class: "entries" });
     this.none = h("p", { class: "aside" }, "Nothing yet: no circuit has moved, and nobody did anything by hand.");
-    parent.append(this.list, this.none);
+    parent.append(h("div", { class: "scroll", role: "log", "aria-labelledby": "log-title", tabindex: "0" }, this.list), this.none);
   }
 
   add(kind, data) {

@@ -1,0 +1,200 @@
+"""A browser before a live gateway: Debian's Chromium, and a gateway, with its vendors, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any, TypeVar
+
+import aiohttp
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.breaker import Event, StateChanged
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.simulator import Fault, Simulator, acts
+from tests.tools import require_tool
+
+from .house import ELEVENLABS, Clock, spoken
+
+T = TypeVar("T")
+
+CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=60, success_threshold=1)
+_VIOLATIONS = """
+  addEventListener("securitypolicyviolation", (e) => console.error("CSP", e.violatedDirective, e.blockedURI));
+"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser. Skips where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    require_tool(found is not None, "chromium")
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=[*sandbox, "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+class Stage:
+    """A gateway that a story can break, heal, restart and call, from a thread that is not its own."""
+
+    def __init__(self, *, server: dict[str, Any] | None = None) -> None:
+        self.clock = Clock()
+        self.moves: list[StateChanged] = []
+        self._server = {"port": 0, "log_texts": True, "access_log": False, **(server or {})}
+        self._ready: Future[None] = Future()
+        self._enough = asyncio.Event()
+        self._thread = Thread(target=self._run, name="gateway")
+
+    def __enter__(self) -> Stage:
+        self._thread.start()
+        self._ready.result(timeout=30)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.loop.call_soon_threadsafe(self._enough.set)
+        self._thread.join(timeout=30)
+
+    @property
+    def url(self) -> str:
+        return self.gateway.url
+
+    def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Have it done in the gateway's own loop."""
+        return asyncio.run_coroutine_threadsafe(work(), self.loop).result(timeout=30)
+
+    def break_down(self) -> None:
+        """From now on ElevenLabs refuses; four callers find out, and its circuit opens."""
+
+        async def work() -> None:
+            self.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+
+        self.do(work)
+        self.call(4)
+
+    def heal(self) -> None:
+        """And speaks again."""
+
+        async def work() -> None:
+            self.sim.faults.clear()
+            self.service.reset_circuit_breaker(reason="a new story")
+            for circuit in self.service.circuits.values():
+                circuit.update(CIRCUIT)
+
+        self.do(work)
+
+    def call(self, times: int = 1) -> None:
+        """So many callers, one after the other."""
+
+        async def work() -> None:
+            async with aiohttp.ClientSession() as client:
+                for _ in range(times):
+                    path = f"{self.url}{ELEVENLABS}?output_format=pcm_16000"
+                    async with client.post(path, json=spoken()) as answer:
+                        await answer.read()
+
+        self.do(work)
+
+    def stop(self) -> None:
+        """The gateway stops."""
+        self._server["port"] = int(self.url.rpartition(":")[2])
+        self.do(self.gateway.stop)
+
+    def start(self) -> None:
+        """Another one begins, at the same address."""
+
+        async def work() -> None:
+            self.gateway = await self._opened()
+
+        self.do(work)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        async with Simulator(voice="tones") as self.sim:
+            providers = ElevenLabs("any", base_url=self.sim.url), OpenAICompatible("any", base_url=self.sim.url + "/v1")
+            settings: Any = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), "clock": self.clock}
+            async with AsyncTTSService([*providers, Tone()], **settings) as self.service:
+                self.service.subscribe(self._note)
+                self.gateway = await self._opened()
+                self._ready.set_result(None)
+                await self._enough.wait()
+                await self.gateway.stop()
+
+    async def _opened(self) -> Gateway:
+        return await Gateway(self.service, Server(**self._server)).__aenter__()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, StateChanged):
+            self.moves.append(event)
+
+
+@dataclass
+class Visitor:
+    """Somebody who looks at the page; all they send, and everything that goes wrong."""
+
+    page: Page
+    requests: list[Request] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def hear(self, said: ConsoleMessage) -> None:
+        """Take note of what the browser complains of."""
+        if said.type == "error":
+            self.wrong.append(f"{said.text} {said.location}")
+
+    def forgive(self, *parts: str) -> None:
+        """Of what went wrong, this is part of the story."""
+        self.wrong = [each for each in self.wrong if not any(part in each for part in parts)]
+
+    def open(self, url: str) -> Page:
+        """Look at it, once it shows something."""
+        self.page.goto(url)
+        self.page.locator(".card").first.wait_for()
+        return self.page
+
+
+@contextmanager
+def visitor(browser: Browser, **options: Any) -> Iterator[Visitor]:
+    """A window of its own. When it is left, no error may have come up in it, and nothing that the policy forbids."""
+    context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context.set_default_timeout(10_000)
+    context.add_init_script(_VIOLATIONS)
+    seen = Visitor(context.new_page())
+    seen.page.on("request", lambda request: seen.requests.append(request))
+    seen.page.on("pageerror", lambda error: seen.wrong.append(str(error)))
+    seen.page.on("console", seen.hear)
+    try:
+        yield seen
+    finally:
+        context.close()
+    assert not seen.wrong, seen.wrong
+
+
+def card(page: Page, name: str = "elevenlabs") -> Any:
+    """A provider's card."""
+    return page.locator(f'[data-provider="{name}"]')
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait for something that no page shows."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, f"it never came: {what}"
+        time.sleep(0.02)
