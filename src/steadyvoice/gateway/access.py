@@ -25,23 +25,27 @@ _MOST_TEXT = 2_000
 
 
 class AccessLog:
-    """Writes down every request."""
+    """Writes down every request, as long as the settings want it."""
 
     def __init__(self, house: House) -> None:
         self._house = house
 
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
         """An utterance is over; its request is soon."""
-        if log.isEnabledFor(logging.INFO):
+        if self._wanted:
             exchange.told |= _of_speech(exchange, door, order, account)
             if self._house.server.log_texts:
                 exchange.told["text"] = order.text[:_MOST_TEXT]
 
     def answered(self, exchange: Exchange) -> None:
         """A request is over."""
-        if log.isEnabledFor(logging.INFO):
+        if self._wanted:
             facts = {"at": iso(datetime.fromtimestamp(self._house.wall(), UTC)), **self._of_request(exchange)}
             log.info("%s", json.dumps(facts | exchange.told, separators=(",", ":")))
+
+    @property
+    def _wanted(self) -> bool:
+        return self._house.server.access_log and log.isEnabledFor(logging.INFO)
 
     def _of_request(self, exchange: Exchange) -> dict[str, Any]:
         """`status` is null when nobody was there to be answered; `complete`, whether all of the answer was sent."""

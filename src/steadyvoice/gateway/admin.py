@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from steadyvoice.breaker import CircuitBreaker
-from steadyvoice.gateway.ask import Ask
+from steadyvoice.gateway.ask import FAR, Ask
 from steadyvoice.gateway.author import by
 from steadyvoice.gateway.board import board
 from steadyvoice.gateway.calls import CALLS_KEPT, RecentCalls
@@ -16,12 +16,12 @@ from steadyvoice.gateway.circuits import changed, changes, preset_of, shown_circ
 from steadyvoice.gateway.config import shown_house
 from steadyvoice.gateway.hour import Hour
 from steadyvoice.gateway.house import House, log
-from steadyvoice.gateway.methods import Door, Methods
+from steadyvoice.gateway.methods import Doors
 from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.refusal import RefusedError
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import ClientGoneError, Receive, Reply, Scope, Send, json_reply
-from steadyvoice.gateway.say import SayDialect
+from steadyvoice.gateway.say import Say, SayDialect
 from steadyvoice.gateway.speech import SpeechDoor
 from steadyvoice.gateway.sse import EventsDoor
 from steadyvoice.service.settings import Seconds, Table
@@ -30,7 +30,10 @@ from steadyvoice.wire.complaint import one_line
 Answer = Callable[[Ask], Awaitable[Reply]]
 
 _SHOWN = 100  # calls, unless said otherwise
-_FAR = 999_999_999  # no step has such a number before the year 2400
+
+
+class Nothing(Table):
+    """There is nothing to be said."""
 
 
 class Reasoned(Table):
@@ -45,7 +48,11 @@ class Lasting(Reasoned):
     duration: Seconds | None = None
 
 
-def admin_doors(house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> dict[str, Door]:
+BODIES = {model.__name__: model.model_json_schema() for model in (Nothing, Reasoned, Lasting, Say)}
+"""What actions take, as JSON Schema."""
+
+
+def admin_doors(house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> dict[str, Doors]:
     """All of them, by path."""
     desk = _Desk(house, calls, hour, reloader)
     circuit = "/admin/circuits/{name}"
@@ -63,12 +70,12 @@ def admin_doors(house: House, calls: RecentCalls, hour: Hour, reloader: Reloader
         f"{circuit}/disable": {"POST": desk.disable},
         f"{circuit}/monitor": {"POST": desk.monitor},
     }
-    own: dict[str, Door] = {
-        "/admin/events": Methods({"GET": EventsDoor(house)}),
-        "/admin/say": Methods({"POST": SpeechDoor(house, SayDialect())}),
+    own: dict[str, Doors] = {
+        "/admin/events": {"GET": EventsDoor(house)},
+        "/admin/say": {"POST": SpeechDoor(house, SayDialect())},
     }
     for path, answers in doors.items():
-        own[path] = Methods({method: _Door(house, answer) for method, answer in answers.items()})
+        own[path] = {method: _Door(house, answer) for method, answer in answers.items()}
     return own
 
 
@@ -104,14 +111,14 @@ class _Desk:
 
     async def board(self, ask: Ask) -> Reply:
         """What the dashboard shows."""
-        return json_reply(board(self._house, self._hour, ask.number("since", 1, _FAR)))
+        return json_reply(board(self._house, self._hour, ask.number("since", 1, FAR)))
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))
 
     async def reload(self, ask: Ask) -> Reply:
         """The file once more."""
-        await ask.form(Table)
+        await ask.form(Nothing)
         with by(ask.author):
             return json_reply(await self._reloader.reload())
 

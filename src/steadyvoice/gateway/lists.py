@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from starlette.routing import Route
-
 from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.exchange import exchange_of
 from steadyvoice.gateway.front import words_for
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.methods import Methods
+from steadyvoice.gateway.methods import Doors
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
@@ -23,7 +21,7 @@ from steadyvoice.wire.openai_errors import error_body as openai_error
 Answer = Callable[[Catalogue, Scope], Awaitable[Reply]]
 
 
-def list_routes(catalogue: Catalogue) -> list[Route]:
+def list_doors(catalogue: Catalogue) -> dict[str, Doors]:
     """All of them."""
     answers: dict[str, Answer] = {
         elevenlabs.VOICES_PATH: _voices,
@@ -34,7 +32,7 @@ def list_routes(catalogue: Catalogue) -> list[Route]:
         elevenlabs.USER_PATH: _user,
         elevenlabs.SUBSCRIPTION_PATH: _subscription,
     }
-    return [Route(path, Methods({"GET": _Door(catalogue, answer)})) for path, answer in answers.items()]
+    return {path: {"GET": _Door(catalogue, answer)} for path, answer in answers.items()}
 
 
 class _Door:

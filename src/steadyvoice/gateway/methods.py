@@ -10,12 +10,14 @@ from steadyvoice.gateway.guard import Denial
 from steadyvoice.gateway.reply import Receive, Scope, Send
 
 Door = Callable[[Scope, Receive, Send], Awaitable[None]]
+Doors = Mapping[str, Door]
+"""Those of one path, by method."""
 
 
 class Methods:
     """An ASGI application of others. Who answers GET answers HEAD."""
 
-    def __init__(self, doors: Mapping[str, Door]) -> None:
+    def __init__(self, doors: Doors) -> None:
         self._doors = dict(doors)
         if "GET" in doors:
             self._doors.setdefault("HEAD", doors["GET"])
