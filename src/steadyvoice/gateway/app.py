@@ -51,7 +51,7 @@ def _own_doors(house: House, reloader: Reloader) -> dict[str, Doors]:
         "/healthz": {"GET": Health()},
         "/readyz": {"GET": Readiness(house)},
         "/metrics": {"GET": metrics},
-        "/openapi.json": {"GET": json_reply(document(BODIES))},
+        "/openapi.json": {"GET": json_reply(document(BODIES, house.service.circuits))},
         **{path: {"GET": page} for path, page in page_doors().items()},
         **admin_doors(house, reporter.calls, reporter.hour, reloader),
     }

@@ -5,10 +5,12 @@ The vendors' doors are there by name only: what they take is described by whoeve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from steadyvoice._version import __version__
+from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.gateway.ask import FAR
 from steadyvoice.gateway.circuits import FIELDS
 from steadyvoice.gateway.schemas import ANSWERS, ERROR, Schema
@@ -21,8 +23,8 @@ _TEXT: Schema = {"type": "string"}
 _SOUND: Schema = {}  # bytes, of which JSON Schema knows nothing
 
 
-def document(bodies: Mapping[str, Schema]) -> dict[str, Any]:
-    """Describe all doors. `bodies` are the schemas of what actions take, by their names."""
+def document(bodies: Mapping[str, Schema], circuits: Iterable[str] = ()) -> dict[str, Any]:
+    """Describe all doors. `bodies` are the schemas of what actions take, by their names; `circuits` are examples."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -35,7 +37,7 @@ def document(bodies: Mapping[str, Schema]) -> dict[str, Any]:
         "components": {
             "schemas": {"Error": ERROR, "Change": _change(), **ANSWERS, **bodies},
             "responses": {"Refused": _answer("Why not, and which field was wrong", _named("Error"))},
-            "parameters": {"name": _name()},
+            "parameters": {"name": _name(circuits)},
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "xi-api-key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -81,7 +83,10 @@ def _admin_doors() -> dict[str, Any]:
         "/admin/circuits": {"get": _get("Every circuit", {"type": "object", "additionalProperties": circuit})},
         one: {
             "get": _get("Settings, numbers, and why it is in its state", circuit),
-            "patch": _post("Change settings, all of them or none", "Change", _named("Changed")),
+            "patch": {
+                **_post("Change settings, all of them or none", "Change", _named("Changed")),
+                "parameters": [{"name": "dry_run", "in": "query", "schema": {"enum": ["yes", "no"]}}],
+            },
         },
         f"{one}/open": {"post": _post("Refuse every call", lasting, circuit)},
         f"{one}/disable": {"post": _post("Admit every call and record nothing", lasting, circuit)},
@@ -156,13 +161,23 @@ def _named(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _name() -> dict[str, Any]:
+def _name(circuits: Iterable[str]) -> dict[str, Any]:
     told = "The circuit's: that of its provider"
-    return {"name": "name", "in": "path", "required": True, "description": told, "schema": {"type": "string"}}
+    schema = {"type": "string", "examples": list(circuits)}
+    return {"name": "name", "in": "path", "required": True, "description": told, "schema": schema}
 
 
 def _change() -> Schema:
-    """What each setting must be is for the circuit to say; the fields that there are can be said here."""
-    fields: dict[str, Schema] = {name: {} for name in FIELDS}
-    fields["preset"] = {"enum": [*PRESETS, None]}
-    return {"type": "object", "properties": fields, "additionalProperties": False}
+    """The settings that there are, and their types. Which values go together is for the circuit to say."""
+    found = {field.name: _TYPES[str(field.type)] for field in fields(CircuitBreakerConfig) if field.name in FIELDS}
+    presets: Schema = {"enum": [*PRESETS, None]}
+    return {"type": "object", "properties": {**found, "preset": presets}, "additionalProperties": False}
+
+
+_TYPES: Mapping[str, Schema] = {
+    "int": {"type": "integer"},
+    "int | None": {"type": ["integer", "null"]},
+    "float": {"type": "number"},
+    "float | None": {"type": ["number", "null"]},
+    "tuple[float, ...] | None": {"type": ["array", "null"], "items": {"type": "number"}},
+}
