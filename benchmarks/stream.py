@@ -4,6 +4,7 @@ Run: `make bench`, or `python benchmarks/stream.py` where steadyvoice is install
 
 The vendor is the simulator, in a process of its own, sending four times as fast as the audio plays. "error" lets bytes
 pass; "resume" asks for times where there are any, and hands out whole words, or whole sentences. CPU is this process's.
+Behind that, what `synthesize` costs in bytes: it waits for the whole, and asks for times to be sure of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, get_args
 
+from streams.scales import Scales, scales
 from streams.vendor import vendor
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider
@@ -47,19 +49,41 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     with vendor(real_time_factor=0.25) as url:
         asyncio.run(_measured(url))
+        print("\n| vendor | format | on_midstream | bytes over the wire | audio in them | share |")
+        print("|---|---|---|---|---|---|")
+        asyncio.run(_weighed(url))
 
 
-async def _measured(url: str) -> None:
-    vendors: dict[str, Callable[[], Provider]] = {
+def _vendors(url: str) -> dict[str, Callable[[], Provider]]:
+    return {
         "elevenlabs": lambda: ElevenLabs("sk_test", base_url=url),
         "openai": lambda: OpenAICompatible("sk_test", base_url=f"{url}/v1"),
     }
-    for name, make in vendors.items():
+
+
+async def _measured(url: str) -> None:
+    for name, make in _vendors(url).items():
         async with AsyncTTSService([make()]) as tts:
             for form in FORMATS:
                 rounds = [{way: await _heard(tts, form, way) for way in get_args(Way)} for _ in range(ROUNDS + 1)]
                 for way in get_args(Way):
                     _print(name, form, way, [each[way] for each in rounds[1:]])
+
+
+async def _weighed(url: str) -> None:
+    async with scales(url) as weighed:
+        for name, make in _vendors(weighed.url).items():
+            async with AsyncTTSService([make()]) as tts:
+                for form in FORMATS:
+                    for way in get_args(Way):
+                        await _weigh(tts, weighed, name, form, way)
+
+
+async def _weigh(tts: AsyncTTSService, weighed: Scales, name: str, form: str, way: Way) -> None:
+    before = weighed.bytes
+    speech = await tts.synthesize(TEXT, format=form, on_midstream=way)
+    came, audio = weighed.bytes - before, len(speech.audio)
+    print(f"| {name} | {form} | {way} | {came:,} | {audio:,} | {came / audio:.2f} |", flush=True)
 
 
 async def _heard(tts: AsyncTTSService, form: str, way: Way) -> Heard:

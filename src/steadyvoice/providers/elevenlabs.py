@@ -52,7 +52,7 @@ class ElevenLabs:
 
     Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids,
     or to a `Voice` that tells more of them; its `default` is George unless it says otherwise. With `timestamps` the
-    vendor always sends each character's times, for exact captions, at the price of a third more bytes; without, it
+    vendor always sends each character's times, for exact captions, for a third to a half more bytes; without, it
     does when a request wants them. `base_url` may be a residency host, such as https://api.eu.residency.elevenlabs.io.
     No more than `max_concurrency` requests run at once on this key, whatever its plan allows. `proxy` is the URL of an
     HTTP proxy; the environment's is not used.
