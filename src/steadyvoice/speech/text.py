@@ -22,11 +22,12 @@ def cleaned(text: str) -> str:
     """Drop what no voice can speak: control characters, lone surrogates, byte-order marks; trim the ends.
 
     Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. Nothing else is
-    changed.
+    changed, unless it is all invisible: zero-width spaces and the like are no reason to ask anybody.
     """
     breaks = _ODD_BREAKS.sub("\n", text)
     kept = (c for c in breaks if c in "\n\t" or (unicodedata.category(c) not in ("Cc", "Cs") and c != "\ufeff"))
-    return "".join(kept).strip()
+    clean = "".join(kept).strip()
+    return clean if any(unicodedata.category(c) != "Cf" and not c.isspace() for c in clean) else ""
 
 
 # Carriage returns, vertical tabs, form feeds, information separators, "next line": dropped, they would join two words.
