@@ -34,7 +34,7 @@ def faults(*manners: Manner, at_most: int = 3) -> st.SearchStrategy[list[Fault]]
     return st.lists(st.builds(Fault, st.sampled_from(manners), SHARES), max_size=at_most)
 
 
-ANY = faults("cut", "stall", "drip", "truncate")
+ANY = faults("cut", "stall", "drip", "truncate")  # "hush" has stories of its own: a word in silence is a pause
 NOTICED = faults("cut", "stall", "drip")  # an end that looks proper is none that can be noticed without times
 
 

@@ -189,6 +189,35 @@ async def test_times_that_lie_cost_a_few_words_and_not_half_of_them(make_service
     assert 0 < lost <= 8
 
 
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "mp3_22050_32", "mp3_44100_128", "ulaw_8000"])
+@pytest.mark.parametrize(("text", "share"), [(TALE, 0.3), (TALE, 0.95), (TEXT, 0.4)])
+async def test_a_voice_that_falls_silent_while_its_times_go_on_has_broken_off(
+    make_service: MakeService, name: str, text: str, share: float
+) -> None:
+    first, second = Tonal([Fault("hush", share)], name="first"), Tonal(name="second")
+    stream = make_service(first, second).stream(text, format=name)
+    check(stream, await heard(stream), text)
+    assert stream.attempts[0].error
+    assert stream.attempts[0].error.kind is Kind.SILENT_AUDIO
+    assert stream.outcome == "resumed"
+
+
+async def test_a_long_pause_whose_words_are_told_before_is_none_of_that(make_service: MakeService) -> None:
+    text = 'Now we wait <break time="3s"/> <break time="3s"/> and then we go on, as if nothing had happened at all.'
+    vendor = Tonal(times="before", pauses=True)
+    stream = make_service(vendor).stream(text, format="pcm_8000")
+    audio = await heard(stream)
+    assert "happened" in words_in(audio, "pcm_8000")
+    assert [attempt.error for attempt in stream.attempts] == [None]
+
+
+async def test_an_ellipsis_in_silence_is_none_of_that(make_service: MakeService) -> None:
+    stream = make_service(Tonal([Fault("hush", 0.15)])).stream("Wait" + " ." * 60, format="pcm_8000")
+    await heard(stream)
+    assert stream.outcome == "spoken"
+    assert [attempt.error for attempt in stream.attempts] == [None]
+
+
 async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make_service: MakeService) -> None:
     """Thai has no blanks, and times tell of letters only."""
     text = "สวัสดีครับผมชื่อ" * 60

@@ -5,6 +5,7 @@ heard of it all the same.
 from __future__ import annotations
 
 import asyncio
+import re
 from array import array
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from steadyvoice.audio.tones import tones
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
 
-Manner = Literal["cut", "stall", "drip", "truncate"]
+Manner = Literal["cut", "stall", "drip", "truncate", "hush"]
 Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
 
 
@@ -67,6 +68,7 @@ class Tonal:
     chunk: float = 0.13  # seconds of audio
     every: float = 0.0  # seconds between chunks
     max_characters: int | None = None
+    pauses: bool = False  # tags are three seconds of silence each
     asked: list[SpeechRequest] = field(default_factory=list)
     left: int = 0  # listeners who left in the middle
 
@@ -82,6 +84,10 @@ class Tonal:
         fault = self.faults.pop(0) if self.faults else None
         yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
         data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
+        if self.pauses:
+            data, alignment = _with_pauses(request.text, offer.format)
+        if fault and fault.manner == "hush":
+            data, fault = _hushed(data, offer.format, fault.share), None
         upto = len(data) if fault is None else int(len(data) * fault.share)
         try:
             for chunk in self._chunks(data, upto, alignment if offer.timed else None):
@@ -134,6 +140,28 @@ def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: floa
     pcm, alignment = tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
     pcm = scaled(array("h", pcm), level).tobytes()
     return convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format), alignment
+
+
+def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:
+    """Bare samples in which `<...>` is three seconds of silence."""
+    pieces = re.split("(<[^>]*>)", text)
+    audio, alignments, now = b"", [], 0.0
+    for piece in pieces:
+        pcm, times = tones(piece, sample_rate=format.sample_rate)
+        if piece.startswith("<"):
+            pcm, times = bytes(6 * format.sample_rate), Alignment.spread(piece, 3.0)
+        audio += pcm
+        alignments.append((now, times))
+        now += len(pcm) / 2 / format.sample_rate
+    return audio, Alignment.joined(alignments)
+
+
+def _hushed(audio: bytes, format: AudioFormat, share: float) -> bytes:
+    """The same, and silent after that share of it."""
+    samples = AudioFormat(Codec.PCM, format.sample_rate)
+    pcm = convert(audio, format, samples)
+    heard = int(len(pcm) * share) // 2 * 2
+    return convert(pcm[:heard] + bytes(len(pcm) - heard), samples, format)
 
 
 def _between(alignment: Alignment, start: float, end: float) -> Alignment | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from steadyvoice.audio.convert import convert
 from steadyvoice.audio.frames import Frame
@@ -16,6 +16,22 @@ QUIET = 32
 def sounds(frames: Iterable[Frame]) -> bool:
     """Whether something is surely to be heard in these. No decoding: False means that it has to be looked at."""
     return any(_sounds(frame) for frame in frames)
+
+
+def silent_end(frames: Sequence[Frame]) -> float | None:
+    """Seconds of silence at the end of these, as far as bytes tell without decoding; None when it is all of them."""
+    seconds = 0.0
+    for frame in reversed(frames):
+        if frame.coding.plain:
+            left = len(frame.data.rstrip(b"\0"))
+            seconds += (1 - left / len(frame.data)) * frame.samples / frame.coding.rate if frame.data else 0.0
+            if left:
+                return seconds
+        elif _sounds(frame):
+            return seconds
+        else:
+            seconds += frame.samples / frame.coding.rate
+    return None
 
 
 def loudest(audio: bytes, format: AudioFormat) -> int:

@@ -88,6 +88,11 @@ class Call:
         """Seconds of audio so far."""
         return self._hearing.seconds
 
+    @property
+    def last_sound(self) -> float:
+        """Seconds into the audio at which something was heard last, as far as its bytes tell."""
+        return self._hearing.last_sound
+
     def times(self, after: int = 0) -> Sequence[Alignment]:
         """Give the vendor's own times so far, as they came, without the first so many."""
         return [times for _, times in self._alignments[after:]]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from steadyvoice.service.attempt import Call
+from steadyvoice.service.hearing import HUSH
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSNotAudioError, TTSTooShortError
+from steadyvoice.speech.errors import TTSNotAudioError, TTSSilentAudioError, TTSTooShortError
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
@@ -27,6 +28,7 @@ audio. No further word goes out until they catch up or all has come. In a long p
 _EXACT = 0.02  # seconds by which times may be longer than the audio
 _NEVER = 0.6  # of the usual length: nobody speaks so fast
 _EARLY = 0.9  # of it: an end in the middle of a sound is no end before that
+_HUSHED = 24  # letters in silence: some words, and not just two tags that ask for a pause
 _TAIL = 0.25  # of the audio: nobody is silent for so long at the end
 _SHORT_TEXT = 40  # speakable characters
 
@@ -189,6 +191,7 @@ class Delivery:
     def _words(self) -> bytes:
         """What belongs to words that are wholly here."""
         self._learn_times()
+        self._refuse_hush(HUSH)
         if self._output.here - self._ledger.timed > UNTIMED:
             self.disappointed = True
             message = f"{UNTIMED:g} s of audio came without the times that were asked for"
@@ -197,8 +200,16 @@ class Delivery:
 
     def _mark(self) -> Mark:
         """The last place between two words that surely are wholly here."""
-        here = self._output.here
-        return self._ledger.upto(here if here - self._ledger.timed <= AHEAD_OF_TIMES else 0.0)
+        here, last_sound = self._output.here, self._call.last_sound
+        doubted = here - self._ledger.timed > AHEAD_OF_TIMES
+        return self._ledger.upto(0.0 if doubted else min(here, last_sound))  # in silence no word is heard
+
+    def _refuse_hush(self, longest: float) -> None:
+        """Raise if words should be heard where there has been nothing but silence for so long."""
+        since, now = self._call.last_sound, self._call.seconds
+        if now - since >= longest and self._ledger.letters_between(since, now) >= _HUSHED:
+            told = f"silent since {since:.1f} s, where by its own times words are to be heard"
+            raise TTSSilentAudioError(told, provider=self._call.provider.name)
 
     def _learn_times(self) -> None:
         for alignment in self._call.times(self._taken):
@@ -208,6 +219,7 @@ class Delivery:
     def _check_end(self, usual: float) -> None:
         """Raise if the audio ends before its words do, however properly it was ended."""
         self._learn_times()
+        self._refuse_hush(0.0)
         if self._ledger.timed:
             self._check_times()
         elif speakable(self._call.request.text) >= _SHORT_TEXT:

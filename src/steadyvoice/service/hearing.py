@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from steadyvoice.audio.accept import NeedMore, NotAudio, OtherAudio, ends_in_text, first_look, longest, plausible
-from steadyvoice.audio.ear import QUIET, loudest, sounds
+from steadyvoice.audio.ear import QUIET, loudest, silent_end, sounds
 from steadyvoice.audio.meter import Meter
 from steadyvoice.speech.errors import (
     TTSCutError,
@@ -45,6 +45,7 @@ class Hearing:
         self._head: bytes | None = b""  # until it is believed
         self._tail = b""
         self.begun = False
+        self.last_sound = 0.0  # seconds
 
     @property
     def seconds(self) -> float:
@@ -87,6 +88,8 @@ class Hearing:
     def _measure(self, data: bytes) -> None:
         self._meter.feed(data)
         self._audible = self._audible or sounds(self._meter.frames)
+        if (silence := silent_end(self._meter.frames)) is not None:
+            self.last_sound = self.seconds - silence
         self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")

@@ -87,6 +87,10 @@ class Ledger:
         needed = max(_SHORTEST * words, _LEAST * speakable(rest) * SECONDS_PER_CHARACTER / speed)
         return self._end + needed - seconds
 
+    def letters_between(self, start: float, end: float) -> int:
+        """Count the letters and digits whose times begin in there, in seconds."""
+        return sum(speakable(entry.characters) for entry in self._entries if start <= entry.start < end)
+
     @property
     def complete(self) -> bool:
         """Whether everything has its times, blanks at the end aside."""
