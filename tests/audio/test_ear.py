@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import convert
-from steadyvoice.audio.ear import QUIET, loudest, sounds
+from steadyvoice.audio.ear import QUIET, loudest, silent_end, sounds
 from steadyvoice.audio.frames import Coding, Frame
 from steadyvoice.audio.framing import framer_of
 from steadyvoice.audio.silence import silence
-from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
+from steadyvoice.audio.tones import tones
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
 from .sounds import ONE_OF_EACH, PCM, hum, in_format
 
@@ -70,3 +71,18 @@ def test_silence_ends_above_the_faintest_noise() -> None:
 def test_half_a_sample_is_none() -> None:
     assert not sounds([Frame(b"\x01\x00\x7f", 1, Coding("pcm_s16le", 8000))])
     assert loudest(b"", PCM) == 0
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "alaw_8000", "mp3_22050_32"])
+def test_where_the_last_sound_is_can_be_told_from_bytes(name: str) -> None:
+    form = AudioFormat.parse(name)
+    voice, _ = tones("We", sample_rate=form.sample_rate)
+    audio = convert(voice + bytes(2 * form.sample_rate), AudioFormat(Codec.PCM, form.sample_rate), form)
+    framer = framer_of(form)
+    quiet = silent_end(framer.feed(audio) + framer.finish())
+    assert quiet == pytest.approx(1.0, abs=0.1)
+
+
+def test_where_nothing_sounds_there_is_no_last_sound() -> None:
+    assert silent_end(framer_of(AudioFormat.parse("pcm_8000")).feed(bytes(1000))) is None
+    assert silent_end([]) is None

@@ -22,16 +22,19 @@ def silent_end(frames: Sequence[Frame]) -> float | None:
     """Seconds of silence at the end of these, as far as bytes tell without decoding; None when it is all of them."""
     seconds = 0.0
     for frame in reversed(frames):
-        if frame.coding.plain:
-            left = len(frame.data.rstrip(b"\0"))
-            seconds += (1 - left / len(frame.data)) * frame.samples / frame.coding.rate if frame.data else 0.0
-            if left:
-                return seconds
-        elif _sounds(frame):
+        left = _up_to_the_last_sound(frame)
+        seconds += (1 - left) * frame.samples / frame.coding.rate
+        if left:
             return seconds
-        else:
-            seconds += frame.samples / frame.coding.rate
     return None
+
+
+def _up_to_the_last_sound(frame: Frame) -> float:
+    """As a share of it: samples are looked at one by one, a codec's frame as a whole."""
+    quiet = b"\0" if frame.coding.plain else _QUIET_BYTES.get(frame.coding.codec)
+    if not quiet:
+        return float(_sounds(frame))
+    return len(frame.data.rstrip(quiet)) / max(1, len(frame.data))
 
 
 def loudest(audio: bytes, format: AudioFormat) -> int:
