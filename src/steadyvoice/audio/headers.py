@@ -6,6 +6,7 @@ and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,6 +45,13 @@ class Mp3Frames:
 
     def finish(self) -> list[Frame]:
         return self._heard(self._scanner.scan(b"", last=True))
+
+    def count(self, data: bytes) -> list[tuple[Header, int]] | None:
+        """Take the next bytes and count their frames by header, at a third of the cost of cutting them.
+
+        None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
+        """
+        return None if self._skip else self._scanner.stride(data, _TAGS)
 
     def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
         frames = []
@@ -129,6 +137,34 @@ class _Scanner:
             at = end
         del buffer[:at]
 
+    def stride(self, data: bytes, marks: tuple[bytes, ...]) -> list[tuple[Header, int]] | None:
+        """Count frames that follow each other closely; None if they do not, or one of these marks is about."""
+        whole = bytes(self._buffer) + data if self._buffer else data
+        if self._skip or not self._in_step or any(mark in whole for mark in marks):
+            return None
+        size, most = self._size, len(whole)
+        heads: list[bytes] = []
+        lengths: dict[bytes, int] = {}
+        at = 0
+        while at + size <= most:
+            head = whole[at : at + size]
+            length = lengths.get(head)
+            if length is None:
+                header = self._read(head)
+                if header is None:
+                    return None
+                length = lengths[head] = header.length
+            if at + length > most:
+                break
+            heads.append(head)
+            at += length
+        counted = [(header, n) for head, n in Counter(heads).items() if (header := self._read(head))]
+        if len({header.coding for header, _ in counted}) > 1:
+            return None
+        self._buffer[:] = whole[at:]
+        self.lost = 0 if heads else self.lost
+        return counted
+
     def _confirmed(self, follows: int, last: bool) -> bool | None:
         """Whether another header follows where this one says; None while that has not come.
 
@@ -152,6 +188,8 @@ def _id3_length(head: bytes) -> int:
         size = size << 7 | byte & 0x7F
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
+
+_TAGS = (b"Xing", b"Info", b"VBRI")
 
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from steadyvoice.audio.frames import Coding, Frame
 from steadyvoice.audio.framing import framer_of
+from steadyvoice.audio.headers import Mp3Frames
 from steadyvoice.speech.format import AudioFormat, Codec
 
 STRAY = 4096
@@ -25,6 +26,7 @@ class Meter:
         self._framer = framer_of(format)
         self._samples: dict[int, int] = {}  # by samples per second: joined streams may change theirs
         self._frames = 0
+        self._counted = 0.0  # seconds in whole frames
 
     def feed(self, data: bytes) -> float:
         """Take the next bytes; give the seconds of audio seen so far."""
@@ -34,12 +36,27 @@ class Meter:
             rate = frame.coding.rate
             self._samples[rate] = self._samples.get(rate, 0) + frame.samples
             self._frames += 1
+        self._count()
+        return self.seconds
+
+    def pass_over(self, data: bytes) -> float:
+        """Do the same when nobody will look at `frames`, which is cheaper: they may be none."""
+        counted = self._framer.count(data) if isinstance(self._framer, Mp3Frames) else None
+        if counted is None:
+            return self.feed(data)
+        self.frames = []
+        for header, count in counted:
+            self._coding = header.coding
+            rate = header.coding.rate
+            self._samples[rate] = self._samples.get(rate, 0) + header.samples * count
+            self._frames += count
+        self._count()
         return self.seconds
 
     @property
     def seconds(self) -> float:
         """Seconds of audio in the whole frames seen so far."""
-        return sum(count / rate for rate, count in self._samples.items()) + self._framer.begun
+        return self._counted + self._framer.begun
 
     @property
     def parses(self) -> bool:
@@ -66,3 +83,6 @@ class Meter:
     def torn(self) -> bool:
         """Whether it ends within a frame, as far as that can be told."""
         return self._framer.torn
+
+    def _count(self) -> None:
+        self._counted = sum(count / rate for rate, count in self._samples.items())

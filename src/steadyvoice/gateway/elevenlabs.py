@@ -35,7 +35,9 @@ class ElevenLabsDialect:
         text = cleaned(call.text)
         if not text.strip():
             raise UnreadableRequestError([_blank(call.text)])
-        request = elevenlabs.request_from(replace(call, text=text), path["voice_id"])
+        if text != call.text:
+            call = replace(call, text=text)
+        request = elevenlabs.request_from(call, path["voice_id"])
         wishes = wishes_of(request) | own_wishes(headers)
         if self._form.timed:
             wishes["times"] = True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.hearing import Hearing
 from steadyvoice.service.listener import Listener
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
@@ -77,6 +77,7 @@ class Call:
         self._silence = 0.0  # seconds waited since the last audio
         self._unread = 0.0  # seconds at most that the listener took for what came
         self._listener = Listener(pace)
+        self._alarm = Alarm()
 
     @property
     def waited(self) -> float:
@@ -106,7 +107,7 @@ class Call:
         """Yield audio from the moment that it is known to be audio. Raises TTSError."""
         self.sent = True
         source = self.provider.speak(self.request, self.offer, connection_timeout=self._timeouts.connection_timeout)
-        async with aclosing(source):
+        async with aclosing(source), self._alarm:
             while (event := await self._next(source)) is not None:
                 if isinstance(event, Accepted):
                     self.accepted, self.taken = event, True
@@ -124,14 +125,13 @@ class Call:
 
     async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
         """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
-        limit, too_late = self._shortest()
+        silence, left = self._silence_left, self._patience.left
         self._waits_since = before = self._clock()
         try:
-            async with asyncio.timeout(limit) as timer:
-                return await anext(source, None)
+            return await self._alarm.within(min(silence, left), anext(source, None))
         except TimeoutError as error:
-            if timer.expired() and not isinstance(error, TTSError):
-                raise too_late from None
+            if self._alarm.rang and not isinstance(error, TTSError):
+                raise (self._silent() if silence <= left else self._out_of_time()) from None
             raise
         except TTSCutError as error:
             if self._unread < LEFT_ALONE:
@@ -141,18 +141,19 @@ class Call:
         finally:
             self._spend(self._clock() - before)
 
-    def _shortest(self) -> tuple[float, TTSError]:
-        """The clock that runs out first, and what it means if it does."""
+    @property
+    def _silence_left(self) -> float:
+        """Seconds for which nothing may come from here on."""
+        if self.first_audio is None:
+            return self._timeouts.first_audio - self.waited
+        return self._timeouts.stall - self._silence
+
+    def _silent(self) -> TTSError:
         name = self.provider.name
         if self.first_audio is None:
-            limit = self._timeouts.first_audio
-            left = limit - self.waited
-            error: TTSError = TTSReadTimeoutError(f"no audio within {limit:g} s", provider=name)
-        else:
-            limit = self._timeouts.stall
-            left = limit - self._silence
-            error = TTSStalledError(f"nothing for {limit:g} s after {self.seconds:.1f} s of audio", provider=name)
-        return (left, error) if left <= self._patience.left else (self._patience.left, self._out_of_time())
+            return TTSReadTimeoutError(f"no audio within {self._timeouts.first_audio:g} s", provider=name)
+        told = f"nothing for {self._timeouts.stall:g} s after {self.seconds:.1f} s of audio"
+        return TTSStalledError(told, provider=name)
 
     def _out_of_time(self) -> TTSError:
         name, had = self.provider.name, self._patience.given

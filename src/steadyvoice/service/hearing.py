@@ -27,6 +27,7 @@ HUSH = 5.0
 then speaks to a listener who has heard nothing.
 """
 
+_LISTENED = 4096  # bytes that are listened to at once, until there is a sound
 _TAIL = 512  # bytes, in which an error's message ends
 
 Complain = Callable[[type[TTSError], str], TTSError]
@@ -86,10 +87,12 @@ class Hearing:
         return held
 
     def _measure(self, data: bytes) -> None:
-        self._meter.feed(data)
-        self._audible = self._audible or sounds(self._meter.frames)
-        if (silence := silent_end(self._meter.frames)) is not None:
-            self.last_sound = self.seconds - silence
+        at = 0
+        while not self._audible and at < len(data):
+            self._meter.feed(data[at : at + _LISTENED])
+            self._audible = sounds(self._meter.frames)
+            at += _LISTENED
+        self._meter.pass_over(data[at:])
         self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")

@@ -60,7 +60,8 @@ class Utterance:
         hedging: Hedging | None = None,
     ) -> None:
         # Times tell where to go on, and at the end that this was all of it.
-        request = replace(request, times=request.times or terms.on_midstream != "error")
+        if not request.times and terms.on_midstream != "error":
+            request = replace(request, times=True)
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._tell_muted = clock, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)

@@ -22,6 +22,9 @@ def scripts_in(text: str) -> Counter[str]:
     >>> scripts_in("Да, 42 times!")
     Counter({'Latin': 5, 'Cyrillic': 2})
     """
+    if text.isascii():
+        letters = len(text.encode().translate(None, _NO_LETTERS))
+        return Counter(Latin=letters) if letters else Counter()
     found: Counter[str] = Counter()
     for character, count in Counter(text).items():
         if script := _script(character):
@@ -38,7 +41,7 @@ def unreadable(found: Counter[str], scripts: frozenset[str] | None) -> str | Non
     'Cyrillic'
     >>> unreadable(scripts_in("Say 世界 to all of them!"), LATIN)
     """
-    if scripts is None:
+    if scripts is None or scripts >= found.keys():
         return None
     foreign = Counter({script: count for script, count in found.items() if script not in scripts})
     if foreign.total() <= _MOST_FOREIGN * found.total():
@@ -80,6 +83,7 @@ def _script(character: str) -> str | None:
     return _NAMED.get(first, first.capitalize()) or None
 
 
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _NAMED = {"CJK": "Han", "IDEOGRAPHIC": "Han", "MODIFIER": "", "FEMININE": "", "MASCULINE": ""}
 
 # The scripts of living languages by https://cldr.unicode.org, the most usual language of each first. A language that is

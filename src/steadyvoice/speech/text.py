@@ -24,6 +24,8 @@ def cleaned(text: str) -> str:
     Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. Nothing else is
     changed, unless it is all invisible: zero-width spaces and the like are no reason to ask anybody.
     """
+    if text.isprintable():
+        return text.strip()
     breaks = _ODD_BREAKS.sub("\n", text)
     kept = (c for c in breaks if c in "\n\t" or (unicodedata.category(c) not in ("Cc", "Cs") and c != "\ufeff"))
     clean = "".join(kept).strip()
@@ -40,7 +42,12 @@ def speakable(text: str) -> int:
     >>> speakable("Well, well!"), speakable("-----")
     (8, 0)
     """
+    if text.isascii():
+        return len(text.encode().translate(None, _NOT_SAID))
     return sum(character.isalnum() for character in text)
+
+
+_NOT_SAID = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 def sentences(text: str) -> list[str]:

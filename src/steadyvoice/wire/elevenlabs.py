@@ -37,6 +37,9 @@ SLOWEST, FASTEST = 0.7, 1.2
 """The limits of `voice_settings.speed`."""
 
 
+_STREAMED_FORMATS = tuple(name for name in ELEVENLABS_FORMAT_NAMES if not name.startswith("wav_"))
+
+
 class Form(Enum):
     """The four ways to ask for speech; the value is the end of the path."""
 
@@ -57,8 +60,7 @@ class Form(Enum):
     @property
     def formats(self) -> tuple[str, ...]:
         """The `output_format`s it takes. A WAV's header tells its size, so what streams has none."""
-        names = ELEVENLABS_FORMAT_NAMES
-        return tuple(name for name in names if not name.startswith("wav_")) if self.streams else names
+        return _STREAMED_FORMATS if self.streams else ELEVENLABS_FORMAT_NAMES
 
 
 def speech_path(voice_id: str, form: Form) -> str:

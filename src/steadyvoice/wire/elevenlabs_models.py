@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from steadyvoice.speech.scripts import scripts_of
@@ -24,8 +25,10 @@ class Model:
     @property
     def scripts(self) -> frozenset[str] | None:
         """Of its languages; None: any."""
-        return None if self.languages is None else scripts_of(self.languages)
+        return None if self.languages is None else _scripts_of(self.languages)
 
+
+_scripts_of = lru_cache(scripts_of)
 
 _ENGLISH = ("en",)
 _29 = (

@@ -1,0 +1,80 @@
+"""A time limit for many short waits, one after the other: a single timer, looked at when it fires and not before.
+
+`asyncio.timeout` sets a timer for each wait and takes it back. A stream waits for every few kilobytes, and hardly ever
+too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Alarm:
+    """Ends waits that take too long, as `asyncio.timeout` does: by a cancellation that is taken back."""
+
+    __slots__ = ("_at", "_due", "_handle", "_task", "rang")
+
+    def __init__(self) -> None:
+        self.rang = False
+        """Whether the last wait was cut short."""
+        self._due = math.inf  # of the wait at hand
+        self._at = math.inf  # when the timer fires, which may be sooner
+        self._handle: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None  # that waits now
+
+    async def within(self, seconds: float, awaited: Awaitable[T]) -> T:
+        """Wait for this, for so many seconds at most. Raises TimeoutError when they are over."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - coroutines run in tasks
+        before = task.cancelling()
+        self._begin(task, seconds)
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            if self.rang and task.uncancel() <= before:
+                raise TimeoutError from None
+            raise
+        except BaseException:
+            if self.rang:
+                task.uncancel()
+            raise
+        finally:
+            self._task = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._take_back()
+
+    def _take_back(self) -> None:
+        if self._handle:
+            self._handle.cancel()
+            self._handle = None
+
+    def _begin(self, task: asyncio.Task[Any], seconds: float) -> None:
+        loop = task.get_loop()
+        self._due = due = loop.time() + seconds
+        self._task, self.rang = task, False
+        if self._handle is None or due < self._at:
+            self._take_back()
+            self._set(loop, due)
+
+    def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if due < math.inf:
+            self._at, self._handle = due, loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._handle = None
+        if (task := self._task) is None:
+            return
+        if (loop := task.get_loop()).time() < self._due:
+            self._set(loop, self._due)
+        else:
+            self.rang = True
+            task.cancel()
