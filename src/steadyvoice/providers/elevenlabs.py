@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from steadyvoice.providers.credentials import (
     credential_id,
     needed_key,
 )
-from steadyvoice.providers.http import HttpClient, Reply
+from steadyvoice.providers.http import HttpClient, Posting, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
@@ -170,7 +170,7 @@ class ElevenLabs:
 
     def _post(
         self, form: Form, request: SpeechRequest, offer: Offer, connection_timeout: float
-    ) -> AbstractAsyncContextManager[Reply]:
+    ) -> Posting:
         call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
         path = speech_path(offer.voice, form)
         return self._http.post(

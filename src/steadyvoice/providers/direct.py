@@ -1,0 +1,110 @@
+"""The way to a vendor: requests over connections of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import cache
+from ssl import SSLContext, create_default_context
+from urllib.parse import urlsplit
+
+from steadyvoice.providers.line import GarbledError, Line
+from steadyvoice.providers.lines import Lines, Place
+from steadyvoice.speech.errors import (
+    TTSConnectError,
+    TTSConnectTimeoutError,
+    TTSNoAnswerError,
+    TTSNotAudioError,
+    TTSStaleConnectionError,
+)
+from steadyvoice.wire.complaint import one_line
+
+
+class Direct:
+    """Asks one host, in one event loop.
+
+    A request on a kept connection that breaks without a byte of an answer within `stale_within` seconds is told apart,
+    for the server had probably closed it while it lay idle; nothing is ever sent twice from here.
+    """
+
+    def __init__(self, provider: str, base_url: str, headers: Mapping[str, str], *, stale_within: float) -> None:
+        self._provider, self._stale_within = provider, stale_within
+        self._loop = asyncio.get_running_loop()
+        parts = urlsplit(base_url)
+        secure = parts.scheme == "https"
+        host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
+        self._host = f"{host}:{parts.port or (443 if secure else 80)}"
+        self._lines = Lines(Place(host, parts.port or (443 if secure else 80), _tls if secure else None), self._loop)
+        self._path = parts.path
+        named = f"[{host}]" if ":" in host else host
+        told = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+
+    async def ask(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> DirectAnswer:
+        """Send a request and wait for the head of its answer. Raises TTSError."""
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+        head = f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}{length}\r\n".encode("latin-1")
+        line = self._lines.kept()
+        reused, begun = line is not None, self._loop.time()
+        if line is None:
+            line = await self._opened(connection_timeout)
+        try:
+            await line.ask(head + body if body else head)
+        except GarbledError as error:
+            told = f"what answers is not HTTP as we know it: {reason_of(error)}"
+            raise TTSNotAudioError(told, provider=self._provider) from error
+        except OSError as error:
+            if reused and not line.received and self._loop.time() - begun <= self._stale_within:
+                told = f"a kept connection broke without an answer: {reason_of(error)}"
+                raise TTSStaleConnectionError(told, provider=self._provider) from error
+            raise TTSNoAnswerError(f"hung up without an answer: {reason_of(error)}", provider=self._provider) from error
+        except BaseException:
+            line.hang_up()
+            raise
+        return DirectAnswer(line, self._lines)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._lines.close()
+        await asyncio.sleep(0)  # in which they are told
+
+    async def _opened(self, within: float) -> Line:
+        try:
+            async with asyncio.timeout(within):
+                return await self._lines.opened()
+        except TimeoutError as error:
+            raise TTSConnectTimeoutError(f"no connection within {within:g} s", provider=self._provider) from error
+        except OSError as error:
+            told = f"no connection to {self._host}: {one_line(str(error)) or type(error).__name__}"
+            raise TTSConnectError(told, provider=self._provider) from error
+
+
+class DirectAnswer:
+    """An answer whose head has come."""
+
+    __slots__ = ("_line", "_lines", "headers", "status")
+
+    def __init__(self, line: Line, lines: Lines) -> None:
+        self.status, self.headers = line.status, line.headers
+        self._line, self._lines = line, lines
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. Raises OSError."""
+        try:
+            return await self._line.read()
+        except GarbledError as error:
+            raise ConnectionError(str(error)) from error
+
+    def close(self) -> None:
+        """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
+        self._lines.give_back(self._line)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in a line."""
+    return one_line(str(error), 120) or type(error).__name__
+
+
+@cache
+def _tls() -> SSLContext:
+    return create_default_context()

@@ -1,0 +1,111 @@
+"""The connections to one host in one event loop: kept for the next request, and opened when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steadyvoice.providers.line import Line
+
+if TYPE_CHECKING:
+    from aiohappyeyeballs import AddrInfoType
+
+KEPT_ALIVE = 30.0
+"""Seconds an idle connection is kept: a turn of conversation, so that the next sentence needs no handshake."""
+
+_HAPPY_EYEBALLS = 0.25  # seconds before the next address of a host is tried, too (RFC 8305)
+
+_KNOWN_FOR = 10.0  # seconds for which a name's addresses are not looked up again
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a host is. `tls` makes the context, when a connection needs one."""
+
+    host: str
+    port: int
+    tls: Callable[[], ssl.SSLContext] | None = None
+
+
+class Lines:
+    """Kept connections, the last used first. Their number has no limit: the service gates how much runs at once."""
+
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        self._place, self._loop = place, loop
+        self._idle: list[Line] = []  # in the order of their last use
+        self._all: set[Line] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._found: list[AddrInfoType] = []
+        self._found_at = 0.0
+
+    def kept(self) -> Line | None:
+        """One that lies idle, if any does."""
+        while self._idle:
+            line = self._idle.pop()
+            if line.usable and self._loop.time() - line.idle_since < KEPT_ALIVE:
+                return line
+            line.hang_up()
+        return None
+
+    async def opened(self) -> Line:
+        """A new one. Raises OSError."""
+        import aiohappyeyeballs
+
+        place, loop = self._place, self._loop
+        found = await self._addresses()
+        sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_HAPPY_EYEBALLS, loop=loop)
+        tls = place.tls() if place.tls else None
+        try:
+            _, line = await loop.create_connection(
+                lambda: Line(loop, self._hung_up), sock=sock, ssl=tls, server_hostname=place.host if tls else None
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._all.add(line)
+        return line
+
+    def give_back(self, line: Line) -> None:
+        """Its answer is read, or nobody wants the rest of it."""
+        if not line.usable:
+            line.hang_up()
+            return
+        line.idle_since = self._loop.time()
+        self._idle.append(line)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(KEPT_ALIVE, self._hang_up_the_idle)
+
+    def close(self) -> None:
+        """Hang up on all of them."""
+        if self._sweep:
+            self._sweep.cancel()
+            self._sweep = None
+        for line in list(self._all):
+            line.hang_up()
+        self._idle.clear()
+
+    async def _addresses(self) -> list[AddrInfoType]:
+        now = self._loop.time()
+        if not self._found or now - self._found_at >= _KNOWN_FOR:
+            place, kind = self._place, socket.SOCK_STREAM
+            found = await self._loop.getaddrinfo(place.host, place.port, type=kind, proto=socket.IPPROTO_TCP)
+            self._found, self._found_at = [*found], now
+        return self._found.copy()
+
+    def _hung_up(self, line: Line) -> None:
+        self._all.discard(line)
+        if line in self._idle:
+            self._idle.remove(line)
+
+    def _hang_up_the_idle(self) -> None:
+        self._sweep = None
+        now = self._loop.time()
+        while self._idle and now - self._idle[0].idle_since >= KEPT_ALIVE:
+            self._idle.pop(0).hang_up()
+        if self._idle:
+            due = self._idle[0].idle_since + KEPT_ALIVE
+            self._sweep = self._loop.call_at(due, self._hang_up_the_idle)

@@ -1,0 +1,91 @@
+"""The way to a vendor through a proxy: aiohttp's client, which knows how to ask one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from steadyvoice.providers.line import READ_BUFFER
+from steadyvoice.providers.lines import KEPT_ALIVE
+from steadyvoice.speech.errors import (
+    TTSConnectError,
+    TTSConnectTimeoutError,
+    TTSError,
+    TTSNoAnswerError,
+    TTSNotAudioError,
+)
+from steadyvoice.wire.complaint import one_line
+
+
+class Proxied:
+    """Asks one host through one proxy, in one event loop."""
+
+    def __init__(self, provider: str, base_url: str, proxy: str, headers: Mapping[str, str]) -> None:
+        self._provider, self._base_url, self._proxy = provider, base_url, proxy
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_ALIVE),
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BUFFER,
+            trust_env=False,  # it would also let a .netrc replace the key
+        )
+
+    async def ask(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> ProxiedAnswer:
+        """Send a request and wait for the head of its answer. Raises TTSError."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=connection_timeout, ceil_threshold=float("inf"))
+        url = URL(self._base_url + target, encoded=True)
+        try:
+            response = await self._session.request(
+                method, url, data=body, timeout=timeout, proxy=self._proxy, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unanswered(error, connection_timeout) from error
+        return ProxiedAnswer(response)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    def _unanswered(self, error: Exception, connection_timeout: float) -> TTSError:
+        """Name what kept an answer away. Once connected, the request may have been worked on, and billed."""
+        provider = self._provider
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return TTSConnectTimeoutError(f"no connection within {connection_timeout:g} s", provider=provider)
+            case aiohttp.ClientHttpProxyError():
+                return TTSConnectError(f"the proxy refuses to connect: HTTP {error.status}", provider=provider)
+            case aiohttp.ClientConnectorError():
+                reason = one_line(str(error.os_error) or type(error.os_error).__name__)
+                return TTSConnectError(f"no connection to {error.host}:{error.port}: {reason}", provider=provider)
+            case aiohttp.ClientResponseError():
+                return TTSNotAudioError(f"what answers is not HTTP as we know it: {_reason(error)}", provider=provider)
+            case _:
+                return TTSNoAnswerError(f"hung up without an answer: {_reason(error)}", provider=provider)
+
+
+class ProxiedAnswer:
+    """An answer whose head has come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. Raises OSError."""
+        try:
+            return await self._response.content.readany()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(_reason(error)) from error
+
+    def close(self) -> None:
+        """Nobody wants the rest of it."""
+        self._response.close()  # unless it was read to its end, the connection with it
+
+
+def _reason(error: Exception) -> str:
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return one_line(said, 120) or type(error).__name__
+
