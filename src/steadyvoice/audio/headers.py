@@ -6,7 +6,6 @@ and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -51,7 +50,7 @@ class Mp3Frames:
 
         None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
         """
-        return None if self._skip else self._scanner.stride(data, _TAGS)
+        return None if self._skip else self._scanner.stride(data)
 
     def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
         frames = []
@@ -97,6 +96,7 @@ class _Scanner:
         self._read = read
         self._buffer = bytearray()
         self._skip = 0  # bytes of a tag still to come
+        self._known: dict[bytes, Header] = {}  # headers of the frames that were counted
         self._in_step = True
 
     @property
@@ -137,32 +137,31 @@ class _Scanner:
             at = end
         del buffer[:at]
 
-    def stride(self, data: bytes, marks: tuple[bytes, ...]) -> list[tuple[Header, int]] | None:
-        """Count frames that follow each other closely; None if they do not, or one of these marks is about."""
+    def stride(self, data: bytes) -> list[tuple[Header, int]] | None:
+        """Count frames that follow each other closely; None if they do not, or an encoder's tag may be about."""
         whole = bytes(self._buffer) + data if self._buffer else data
-        if self._skip or not self._in_step or any(mark in whole for mark in marks):
+        if self._skip or not self._in_step or b"Info" in whole or b"Xing" in whole or b"VBRI" in whole:
             return None
-        size, most = self._size, len(whole)
+        size, most, known = self._size, len(whole), self._known
         heads: list[bytes] = []
-        lengths: dict[bytes, int] = {}
         at = 0
         while at + size <= most:
             head = whole[at : at + size]
-            length = lengths.get(head)
-            if length is None:
-                header = self._read(head)
-                if header is None:
+            if (header := known.get(head)) is None:
+                if (header := self._read(head)) is None or len(known) >= _MOST_KNOWN:
                     return None
-                length = lengths[head] = header.length
-            if at + length > most:
+                known[head] = header
+            end = at + header[0]
+            if end > most:
                 break
             heads.append(head)
-            at += length
-        counted = [(header, n) for head, n in Counter(heads).items() if (header := self._read(head))]
-        if len({header.coding for header, _ in counted}) > 1:
+            at = end
+        counted = [(known[head], heads.count(head)) for head in dict.fromkeys(heads)]
+        if len(counted) > 1 and any(header.coding != counted[0][0].coding for header, _ in counted):
             return None
         self._buffer[:] = whole[at:]
-        self.lost = 0 if heads else self.lost
+        if heads:
+            self.lost = 0
         return counted
 
     def _confirmed(self, follows: int, last: bool) -> bool | None:
@@ -189,8 +188,7 @@ def _id3_length(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
-_TAGS = (b"Xing", b"Info", b"VBRI")
-
+_MOST_KNOWN = 64  # different headers in a stream that is worth counting
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)

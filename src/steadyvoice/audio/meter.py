@@ -50,7 +50,8 @@ class Meter:
             rate = header.coding.rate
             self._samples[rate] = self._samples.get(rate, 0) + header.samples * count
             self._frames += count
-        self._count()
+        if counted:
+            self._count()
         return self.seconds
 
     @property

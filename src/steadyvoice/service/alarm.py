@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -46,13 +46,8 @@ class Alarm:
         finally:
             self._task = None
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._take_back()
-
-    def _take_back(self) -> None:
+    def close(self) -> None:
+        """Nobody waits any more."""
         if self._handle:
             self._handle.cancel()
             self._handle = None
@@ -62,7 +57,7 @@ class Alarm:
         self._due = due = loop.time() + seconds
         self._task, self.rang = task, False
         if self._handle is None or due < self._at:
-            self._take_back()
+            self.close()
             self._set(loop, due)
 
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:

@@ -86,11 +86,14 @@ class Asking:
             with handler.attempt(offer=self.call.offer, characters=characters, retry=retry) as permit:
                 self._permit = permit
                 try:
-                    async with aclosing(self.delivery.chunks()) as delivered:
-                        async for data in delivered:
+                    self.delivery.begin()
+                    async with self.call as call:
+                        while (data := await call.next()) is not None:
+                            ready = await self.delivery.take(data)
                             permit.pause()  # while the listener has it, nobody waits for the provider
-                            yield data
+                            yield ready
                             permit.resume()
+                    await self.delivery.end()
                 except Exception as error:
                     if self._withdrawn:  # what breaks while we hang up is no failure of anybody's
                         raise asyncio.CancelledError from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from typing import Self
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.alarm import Alarm
@@ -41,7 +41,9 @@ LEFT_ALONE = 30.0
 
 
 class Call:
-    """One request to one provider. Iterate `chunks()` once; the rest can be read at any time.
+    """One request to one provider. Enter it once, and there ask for the `next()` until there is none.
+
+    The rest can be read at any time.
 
     `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
     gave less time than the configuration allows. `pace` is the least that will do, in seconds of audio a second.
@@ -75,7 +77,10 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._silence = 0.0  # seconds waited since the last audio
+        self._given: float | None = None  # when the listener was given what it still reads
         self._unread = 0.0  # seconds at most that the listener took for what came
+        self._over = False
+        self._source: AsyncGenerator[Accepted | Audio, None]
         self._listener = Listener(pace)
         self._alarm = Alarm()
 
@@ -103,25 +108,35 @@ class Call:
         """The vendor's own times, if it sent any."""
         return Alignment.joined(self._alignments) if self._alignments else None
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield audio from the moment that it is known to be audio. Raises TTSError."""
+    async def __aenter__(self) -> Self:
         self.sent = True
-        source = self.provider.speak(self.request, self.offer, connection_timeout=self._timeouts.connection_timeout)
-        async with aclosing(source), self._alarm:
-            while (event := await self._next(source)) is not None:
-                if isinstance(event, Accepted):
-                    self.accepted, self.taken = event, True
-                    self._tell(event)
-                    continue
-                if event.alignment:
-                    self._alignments.append((0.0, event.alignment))
-                if event.data and (believed := await self._hear(event.data)):
-                    since = self._clock()
-                    yield self._sound(believed)
-                    self._unread = max(self._unread, self._clock() - since)
-                self._refuse_slowness()
-        if rest := await self._hearing.end():
-            yield self._sound(rest)
+        limit = self._timeouts.connection_timeout
+        self._source = self.provider.speak(self.request, self.offer, connection_timeout=limit)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._alarm.close()
+        await self._source.aclose()
+
+    async def next(self) -> bytes | None:
+        """The next audio, from the moment that it is known to be audio; None at the end. Raises TTSError."""
+        self._note_reading()
+        self._refuse_slowness()
+        while (event := await self._next(self._source)) is not None:
+            if isinstance(event, Accepted):
+                self.accepted, self.taken = event, True
+                self._tell(event)
+                continue
+            if event.alignment:
+                self._alignments.append((0.0, event.alignment))
+            if event.data and (believed := await self._hear(event.data)):
+                return self._sound(believed)
+            self._refuse_slowness()
+        if self._over:
+            return None
+        self._over = True
+        rest = await self._hearing.end()
+        return self._sound(rest) if rest else None
 
     async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
         """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
@@ -175,9 +190,12 @@ class Call:
         self._whole.spent += waited
 
     async def _hear(self, data: bytes) -> bytes:
-        before = self.seconds
-        believed = await self._hearing.hear(data)
-        gained = self.seconds - before
+        hearing = self._hearing
+        before = hearing.seconds
+        believed = hearing.take(data)
+        if believed is None:
+            believed = await hearing.judge()
+        gained = hearing.seconds - before
         self._patience.delivered += gained
         self._whole.delivered += gained
         # Playing starts with the first audio, so the wait for that is not missed.
@@ -190,7 +208,13 @@ class Call:
     def _sound(self, believed: bytes) -> bytes:
         if self.sounded is None:
             self.sounded = self.waited
+        self._given = self._clock()
         return believed
+
+    def _note_reading(self) -> None:
+        if self._given is not None:
+            self._unread = max(self._unread, self._clock() - self._given)
+            self._given = None
 
     def _refuse_slowness(self) -> None:
         starved = self._listener.starved_for

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
@@ -56,7 +54,7 @@ class Said:
 
 
 class Delivery:
-    """Hands out one call's audio. Iterate `chunks()` once; if that fails, ask `break_off()` what can be saved.
+    """Hands out one call's audio: `begin`, `take` it, `end`; if that fails, ask `break_off()` what can be saved.
 
     `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
     the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many
@@ -86,24 +84,34 @@ class Delivery:
         self._call, self._output = call, output
         self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
         self._ledger = Ledger(call.request.text)
+        self._pending = b""  # of the piece before
         self._taken = 0  # alignments
         self._vain = 0.0  # seconds that were heard, and have to be said again
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield what may go out; empty while something is held back. Raises TTSError."""
-        output, call = self._output, self._call
-        pending = output.begin(
-            call.offer.format, sole=self._sole, breakable=self._breakable, voice=self._voice, gain=call.offer.gain
+    def begin(self) -> None:
+        """Make ready for what comes."""
+        self._pending = self._output.begin(
+            self._call.offer.format,
+            sole=self._sole,
+            breakable=self._breakable,
+            voice=self._voice,
+            gain=self._call.offer.gain,
         )
-        async with aclosing(call.chunks()) as chunks:
-            async for data in chunks:
-                ready = pending + await output.run(self._take, data)
-                pending = b""
-                self._note_heard(ready)
-                yield ready
+
+    async def take(self, data: bytes) -> bytes:
+        """Take what came, and give what may go out, perhaps nothing while it is held back. Raises TTSError."""
+        output = self._output
+        ready = self._take(data) if output.light else await output.run(self._take, data)
+        if self._pending:
+            ready, self._pending = self._pending + ready, b""
+        self._note_heard(ready)
+        return ready
+
+    async def end(self) -> None:
+        """All has come: see whether it is all of it. Raises TTSError."""
         if self._usual is not None:
             await asyncio.to_thread(self._check_end, self._usual)
-        self.rest = pending + await output.run(output.end)
+        self.rest = self._pending + await self._output.run(self._output.end)
         if self._usual is not None:
             self._note_heard(self.rest)
 

@@ -58,15 +58,25 @@ class Hearing:
 
         `begun` is set with the first audio that can be decoded.
         """
+        believed = self.take(data)
+        return await self.judge() if believed is None else believed
+
+    def take(self, data: bytes) -> bytes | None:
+        """The same, without waiting: None when the audio so far has to be judged first."""
         self._measure(data)
         if self._head is None:
             return data
         self._head += data
-        self.begun = self.begun or self._is_audio(self._head)
-        if not (self.begun and await self._is_audible(self._head)):
+        return None
+
+    async def judge(self) -> bytes:
+        """Give what came so far, if it is to be believed, or nothing yet. Raises TTSError."""
+        head = self._head or b""
+        self.begun = self.begun or self._is_audio(head)
+        if not (self.begun and await self._is_audible(head)):
             return b""
-        believed, self._head = self._head, None
-        return believed
+        self._head = None
+        return head
 
     async def end(self) -> bytes:
         """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
@@ -87,18 +97,22 @@ class Hearing:
         return held
 
     def _measure(self, data: bytes) -> None:
-        at = 0
-        while not self._audible and at < len(data):
-            self._meter.feed(data[at : at + _LISTENED])
-            self._audible = sounds(self._meter.frames)
-            at += _LISTENED
-        self._meter.pass_over(data[at:])
-        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        rest = data if self._audible else self._listened(data)
+        seconds = self._meter.pass_over(rest)
+        self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")
-        if self.seconds > self._longest:
+        if seconds > self._longest:
             told = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
             raise self._complain(TTSTooLongError, told)
+
+    def _listened(self, data: bytes) -> bytes:
+        """Listen for a sound, and give the rest when there was one."""
+        while data and not self._audible:
+            self._meter.feed(data[:_LISTENED])
+            self._audible = sounds(self._meter.frames)
+            data = data[_LISTENED:]
+        return data
 
     def _is_audio(self, head: bytes) -> bool:
         match first_look(head, None, self._format):

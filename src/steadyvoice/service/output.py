@@ -59,7 +59,7 @@ class Output:
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do some of the work below: in a thread when it is heavy, for others share the event loop."""
-        if self._light:
+        if self.light:
             return work(*args, **kwargs)
         return await asyncio.to_thread(work, *args, **kwargs)
 
@@ -162,7 +162,7 @@ class Output:
         return self._flush()
 
     @property
-    def _light(self) -> bool:
+    def light(self) -> bool:
         """Whether the work at hand is a matter of moving bytes."""
         reel = self._reel
         if reel is None:

@@ -269,7 +269,7 @@ class AsyncSpeechStream(Account):
         self._utterance = utterance
         self._chunks: AsyncGenerator[bytes, None] = utterance.chunks()
         self._task: asyncio.Task[Any] | None = None  # that waits for the next chunk
-        self._resting = asyncio.Event()  # nobody does
+        self._resting: asyncio.Future[None] | None = None  # who waits until nobody does
         self._interruption: TTSStreamInterruptedError | None = None
         self.begun = False  # somebody has asked for a first chunk
         service._open.add(self)
@@ -282,7 +282,6 @@ class AsyncSpeechStream(Account):
             raise self._interruption
         self.begun = True
         self._task = task = asyncio.current_task()
-        self._resting.clear()
         before = task.cancelling() if task else 0
         try:
             return await anext(self._chunks)
@@ -302,7 +301,8 @@ class AsyncSpeechStream(Account):
             raise
         finally:
             self._task = None
-            self._resting.set()
+            if self._resting:
+                self._resting.set_result(None)
 
     async def aclose(self) -> None:
         """Stop speaking. Nothing is counted against the provider."""
@@ -325,8 +325,10 @@ class AsyncSpeechStream(Account):
         self._interruption = TTSStreamInterruptedError([closed], delivered=self._utterance.delivered)
         self.spoken.error = self._interruption
         if self._task is not None:
+            self._resting = asyncio.get_running_loop().create_future()
             self._task.cancel()
-            await self._resting.wait()
+            await self._resting
+            self._resting = None
         await self._chunks.aclose()
 
     async def __aenter__(self) -> Self:
