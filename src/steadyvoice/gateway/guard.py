@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
@@ -86,6 +87,7 @@ def key_of(headers: Mapping[bytes, bytes]) -> bytes | None:
     return token.strip() or None if scheme.lower() == b"bearer" else None
 
 
+@lru_cache(256)
 def is_loopback(address: str | None) -> bool:
     """Whether that is this machine. A connection without an address came over a Unix socket: it is."""
     if address is None:
@@ -111,6 +113,7 @@ def _of_host(head: Head, rules: Rules) -> Denial | None:
     return Denial(403, "foreign_host", told)
 
 
+@lru_cache(256)
 def host_name(said: str) -> str | None:
     """The name in a Host header, without its port, in lower case; None if it makes no sense."""
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from steadyvoice.service.alarm import Alarm
 from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 Message = MutableMapping[str, Any]
@@ -82,23 +83,19 @@ async def read_body(receive: Receive, *, most: int, within: float, declared: byt
     """
     if declared is not None and int(declared) > most:
         raise TooMuchError
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + within
     body = bytearray()
     more = True
-    while more:
-        message = await _soon(receive, deadline - clock())
-        body += _part(message, most - len(body))
-        more = message.get("more_body", False)
-    return bytes(body)
-
-
-async def _soon(receive: Receive, seconds: float) -> Message:
+    alarm, end = Alarm(), asyncio.get_running_loop().time() + within
     try:
-        async with asyncio.timeout(seconds):
-            return await receive()
+        while more:
+            message = await alarm.within(end - asyncio.get_running_loop().time(), receive())
+            body += _part(message, most - len(body))
+            more = message.get("more_body", False)
     except TimeoutError:
         raise TooSlowError from None
+    finally:
+        alarm.close()
+    return bytes(body)
 
 
 def _part(message: Message, most: int) -> bytes:

@@ -168,9 +168,7 @@ class ElevenLabs:
         """Close the connections of this event loop."""
         await self._http.aclose()
 
-    def _post(
-        self, form: Form, request: SpeechRequest, offer: Offer, connection_timeout: float
-    ) -> Posting:
+    def _post(self, form: Form, request: SpeechRequest, offer: Offer, connection_timeout: float) -> Posting:
         call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
         path = speech_path(offer.voice, form)
         return self._http.post(

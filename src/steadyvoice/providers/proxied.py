@@ -88,4 +88,3 @@ class ProxiedAnswer:
 def _reason(error: Exception) -> str:
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return one_line(said, 120) or type(error).__name__
-

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_GRAIN = 0.001  # seconds by which it may ring late: event loops read their clock once a turn
+
 
 class Alarm:
     """Ends waits that take too long, as `asyncio.timeout` does: by a cancellation that is taken back."""
@@ -56,7 +58,7 @@ class Alarm:
         loop = task.get_loop()
         self._due = due = loop.time() + seconds
         self._task, self.rang = task, False
-        if self._handle is None or due < self._at:
+        if self._handle is None or due < self._at - _GRAIN:
             self.close()
             self._set(loop, due)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
+from functools import cached_property
 
 from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
@@ -114,7 +115,6 @@ class Asker:
     ) -> None:
         self._request, self._terms, self._books = request, terms, books
         self._pace, self._clock = pace, clock
-        self._short_words = longest_word(request.text) <= BREATH  # what is longer would be held back for too long
 
     def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:
         """Prepare to ask this speaker for the next piece; for a `hedge` at once or not at all.
@@ -179,6 +179,10 @@ class Asker:
         if not self._terms.resumes:
             return Manner.AS_IT_COMES if self._books.in_vain < TWICE else Manner.WHOLE
         return Manner.BY_WORD if part.timed and self._short_words else Manner.WHOLE
+
+    @cached_property
+    def _short_words(self) -> bool:
+        return longest_word(self._request.text) <= BREATH  # what is longer would be held back for too long
 
     def _least_pace(self, step: Try) -> float:
         """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak."""

@@ -66,6 +66,8 @@ class Holds:
 
     def find(self, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
         """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""
+        if not self._own and not self._shared:
+            return None
         keys = {self._key(scope, offer) for scope in Scope}
         standing = [hold for hold in self.current(now) if hold.key in keys and hold.stops(cost)]
         return max(standing, key=lambda hold: hold.until, default=None)

@@ -125,7 +125,11 @@ def log_credit_unknown(provider: str, error: TTSError) -> None:
 
 def log_spoken(spoken: Spoken) -> None:
     """Log how an utterance ended, without its text."""
+    if not calls.isEnabledFor(logging.WARNING):
+        return
     level = logging.WARNING if spoken.outcome in ("muted", "failed") else logging.INFO
+    if not calls.isEnabledFor(level):
+        return
     calls.log(
         level,
         "%s: %.2f s of audio by %s in %d attempts",

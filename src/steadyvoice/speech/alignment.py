@@ -45,11 +45,11 @@ class Alignment:
             raise ValueError("an alignment has times in seconds, got one that is no finite number")
 
     @classmethod
-    def spread(cls, text: str, duration: float) -> Alignment:
+    def spread(cls, text: str, duration: float, *, exact: bool = False) -> Alignment:
         """Share `duration` seconds evenly among the characters: the best guess without a vendor's times."""
         count = len(text)
         edges = [duration * index / count for index in range(count + 1)] if count else []
-        return cls(tuple(text), tuple(edges[:-1]), tuple(edges[1:]), exact=False)
+        return cls(tuple(text), tuple(edges[:-1]), tuple(edges[1:]), exact)
 
     @property
     def text(self) -> str:

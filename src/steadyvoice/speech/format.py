@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 
 from steadyvoice.speech.errors import TTSUnsupportedFormatError
@@ -31,6 +32,7 @@ class AudioFormat:
     bitrate: int | None = None
 
     @classmethod
+    @lru_cache(256)
     def parse(cls, name: str) -> AudioFormat:
         """Read a name such as `mp3_44100_128`, or a bare codec such as `mp3`, which means its usual form.
 

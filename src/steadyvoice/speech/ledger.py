@@ -116,6 +116,8 @@ class Ledger:
         rest, end = self._text[self._place :], min(self._end, seconds)
         if not rest:
             return self.times()
+        if not self._place:
+            return Alignment.spread(rest, seconds, exact=not speakable(rest))
         guess = replace(Alignment.spread(rest, seconds - end), exact=not speakable(rest))
         return Alignment.joined([(0.0, self.times()), (end, guess)])
 

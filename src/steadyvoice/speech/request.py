@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import UnionType
+from types import NoneType
 from typing import Any, Literal
 
 from steadyvoice.speech.errors import TTSBadRequestError
@@ -54,18 +54,18 @@ class SpeechRequest:
             raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")
 
 
-_TEXT = (str, "a string")
-_TEXT_OR_NONE = (str | None, "a string or None")
-_MUST_BE: Mapping[str, tuple[type | UnionType, str]] = {
+_TEXT = ((str,), "a string")
+_TEXT_OR_NONE = ((str, NoneType), "a string or None")
+_MUST_BE: Mapping[str, tuple[tuple[type, ...], str]] = {
     "text": _TEXT,
-    "format": (AudioFormat, "an AudioFormat"),
+    "format": ((AudioFormat,), "an AudioFormat"),
     "voice": _TEXT,
     "model": _TEXT_OR_NONE,
     "language": _TEXT_OR_NONE,
-    "speed": (int | float, "a number"),
-    "seed": (int | None, "a whole number or None"),
+    "speed": ((int, float), "a number"),
+    "seed": ((int, NoneType), "a whole number or None"),
     "previous_text": _TEXT_OR_NONE,
     "next_text": _TEXT_OR_NONE,
-    "options": (Mapping, "a mapping"),
+    "options": ((dict, Mapping), "a mapping"),
     "dialect": _TEXT_OR_NONE,
 }
