@@ -1,6 +1,7 @@
 """A vendor that is never the bottleneck: real MP3 in sixteen chunks of 2 KiB, without looking at what is asked.
 
-A request whose path ends in `?pace=0.1` gets a chunk every so many seconds; any other all at once.
+It answers all at once, or with `pace` as its second argument a chunk every so many seconds. In `mp3_22050_32` a chunk
+is half a second of audio, else an eighth; asked for times it gives JSON with them.
 """
 
 from __future__ import annotations
@@ -15,37 +16,65 @@ from typing import cast
 import uvloop
 
 from steadyvoice.audio.encode import encoder_of
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
 
 CHUNKS = 16
-SAMPLES = 78 * 1152  # as many as make thirty-two KiB
+SIZE = CHUNKS * 2048
+USUAL, SLIM = "mp3_44100_128", "mp3_22050_32"
 TEXT = "The rain has stopped, we walk home."
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.I)
-_PACE = re.compile(rb"[?&]pace=([0-9.]+)")
+
+
+def seconds(name: str) -> float:
+    """Of audio in all the chunks."""
+    return SIZE * 8 / ((AudioFormat.parse(name).bitrate or 0) * 1000)
 
 
 @cache
-def parts() -> list[bytes]:
-    """Two seconds of a tone, as MP3 of 128 kbit/s, in whole frames."""
-    encoder = encoder_of(AudioFormat.parse("mp3_44100_128"))
-    wave = b"".join(int(8000 * ((n // 50) % 2 * 2 - 1)).to_bytes(2, "little", signed=True) for n in range(SAMPLES))
+def parts(name: str = USUAL) -> list[bytes]:
+    """A tone, as MP3 in whole frames."""
+    format = AudioFormat.parse(name)
+    encoder = encoder_of(format)
+    count = round(seconds(name) * format.sample_rate)
+    wave = b"".join(int(8000 * ((n // 50) % 2 * 2 - 1)).to_bytes(2, "little", signed=True) for n in range(count))
     data = encoder.feed(wave) + encoder.finish()
     size = -(-len(data) // CHUNKS)
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _head() -> bytes:
-    fields = {"content-type": "audio/mpeg", "request-id": "r1", "character-cost": str(len(TEXT))}
+def _timed(name: str) -> list[bytes]:
+    """The same with times, a line a chunk."""
+    spread, pieces = Alignment.spread(TEXT, seconds(name)), parts(name)
+    cuts = [round(len(TEXT) * index / len(pieces)) for index in range(len(pieces) + 1)]
+    lines = []
+    for index, piece in enumerate(pieces):
+        begin, end = cuts[index], cuts[index + 1]
+        times = Alignment(spread.characters[begin:end], spread.starts[begin:end], spread.ends[begin:end])
+        lines.append(json.dumps(timed_body(TimedAudio(piece, times, times))).encode() + b"\n")
+    return lines
+
+
+def _answer(content_type: str, chunks: list[bytes]) -> tuple[bytes, list[bytes]]:
+    fields = {"content-type": content_type, "request-id": "r1", "character-cost": str(len(TEXT))}
     fields |= {"current-concurrent-requests": "1", "maximum-concurrent-requests": "100000"}
     told = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 200 OK\r\n{told}transfer-encoding: chunked\r\n\r\n".encode()
+    head = f"HTTP/1.1 200 OK\r\n{told}transfer-encoding: chunked\r\n\r\n".encode()
+    return head, [f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
+
+
+@cache
+def _said(slim: bool, timed: bool) -> tuple[bytes, list[bytes]]:
+    name = SLIM if slim else USUAL
+    return _answer("application/json", _timed(name)) if timed else _answer("audio/mpeg", parts(name))
 
 
 class Vendor(asyncio.Protocol):
     """One connection."""
 
-    head, parts, end = b"", [b""], b"0\r\n\r\n"
+    pace = 0.0
 
     def __init__(self) -> None:
         self._received = b""
@@ -64,33 +93,33 @@ class Vendor(asyncio.Protocol):
             self._answer(request[: request.find(b"\r\n")])
 
     def _answer(self, line: bytes) -> None:
-        if pace := _PACE.search(line) or _pace:
-            self._transport.write(self.head)
-            self._next(0, float(pace[1]))
-        else:
-            self._transport.write(b"".join([self.head, *self.parts, self.end]))
+        head, chunks = _said(SLIM.encode() in line, b"/with-timestamps" in line)
+        if not self.pace:
+            self._transport.write(b"".join([head, *chunks, b"0\r\n\r\n"]))
+            return
+        self._transport.write(head)
+        self._next(chunks, 0)
 
-    def _next(self, index: int, pace: float) -> None:
+    def _next(self, chunks: list[bytes], index: int) -> None:
         if self._transport.is_closing():
             return
-        if index == len(self.parts):
-            self._transport.write(self.end)
+        if index == len(chunks):
+            self._transport.write(b"0\r\n\r\n")
             return
-        self._transport.write(self.parts[index])
-        asyncio.get_running_loop().call_later(pace, self._next, index + 1, pace)
+        self._transport.write(chunks[index])
+        asyncio.get_running_loop().call_later(self.pace, self._next, chunks, index + 1)
 
 
-_pace: re.Match[bytes] | None = None
-
-
-async def _serve() -> None:
-    Vendor.head = _head()
-    Vendor.parts = [f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts()]
-    server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+async def _serve(port: int) -> None:
+    for slim in (False, True):
+        for timed in (False, True):
+            _said(slim, timed)
+    server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", port, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    _pace = _PACE.search(sys.argv[2].encode()) if len(sys.argv) > 2 else None
-    uvloop.run(_serve())
+    if len(sys.argv) > 2:
+        Vendor.pace = float(sys.argv[2])
+    uvloop.run(_serve(int(sys.argv[1])))

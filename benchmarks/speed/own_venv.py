@@ -11,16 +11,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / ".venv" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-NOTES = HOME / "not-installed.json"
 
 
 def move_in(script: str, distributions: Iterable[str]) -> dict[str, str]:
     """Run on inside the peers' environment, made at need; answers with what could not be installed, and why."""
     if Path(sys.prefix).resolve() != HOME.resolve():
-        _furnish(sorted(distributions))
+        furnish(HOME, distributions)
         python = str(HOME / "bin" / "python")
         os.execve(python, [python, script, *sys.argv[1:]], {**os.environ, "PYTHONPATH": _where_we_are()})
-    missing: dict[str, str] = json.loads(NOTES.read_text())
+    return _missing(HOME)
+
+
+def furnish(home: Path, distributions: Iterable[str]) -> dict[str, str]:
+    """Make an environment there at need; answers with what could not be installed, and why."""
+    wanted = sorted(distributions)
+    if _notes(home).exists():
+        wanted = sorted(_missing(home))
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    if wanted:
+        print(f"installing {', '.join(wanted)} ...", flush=True)
+    missing = {name: reason for name in wanted if (reason := _install(home, name))}
+    _notes(home).write_text(json.dumps(missing))
     return missing
 
 
@@ -31,20 +43,17 @@ def _where_we_are() -> str:
     return str(Path(spec.origin).parent.parent)
 
 
-def _furnish(distributions: list[str]) -> None:
-    wanted = distributions
-    if NOTES.exists():
-        wanted = sorted(json.loads(NOTES.read_text()))
-    else:
-        subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
-    if wanted:
-        print(f"installing {', '.join(wanted)} ...", flush=True)
-    missing = {name: reason for name in wanted if (reason := _install(name))}
-    NOTES.write_text(json.dumps(missing))
+def _notes(home: Path) -> Path:
+    return home / "not-installed.json"
 
 
-def _install(distribution: str) -> str:
+def _missing(home: Path) -> dict[str, str]:
+    missing: dict[str, str] = json.loads(_notes(home).read_text())
+    return missing
+
+
+def _install(home: Path, distribution: str) -> str:
     """An empty string, or why it could not be installed."""
-    command = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*command, distribution], capture_output=True, text=True)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip failed"])[-1]

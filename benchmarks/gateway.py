@@ -1,0 +1,307 @@
+"""What the gateway costs beside nginx, which only moves bytes, and LiteLLM's proxy.
+
+Run: `python benchmarks/gateway.py` as root on Linux with two processors and nothing else to do; ten minutes. `--quick`
+for a look. What is missing (nginx, wrk, LiteLLM) it installs, or says that it goes without.
+
+The gateways have one processor, the vendor and the callers the other. All take turns in every round, so that a busy
+minute is busy for all; what is told is the median. Everything is on this machine, over plain HTTP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from proxy import machine
+from proxy.gateways import OTHERS, Gateway, free_port, litellm, nginx, ours
+from proxy.vendor import CHUNKS, SLIM, USUAL, seconds
+from speed.own_venv import furnish
+
+CALLERS = 32  # at saturation
+PACED, FEW, MANY = 500, 50, 2000  # streams at once
+LITELLM = Path(__file__).resolve().parent / ".venv" / "litellm"
+PLAIN, RESUME, DOWN = "steadyvoice", "steadyvoice, resume", "steadyvoice, first down"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is to be reached."""
+
+    told: str
+    value: float | None
+    limit: float
+    at_least: bool = False
+    unit: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        return "reached" if (self.value >= self.limit if self.at_least else self.value <= self.limit) else "not reached"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="one round, fewer streams: to see that it works")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    missing = furnish(LITELLM, ["litellm[proxy]"])
+    for name, why in missing.items():
+        print(f"{name} cannot be installed, so it is not measured: {why}")
+    _install_tools()
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors")
+    print(f"busy with other things before it begins: {machine.busy():.0%}\n")
+    with tempfile.TemporaryDirectory() as home:
+        bars = _measure(Path(home), 1 if asked.quick else asked.rounds, asked.quick, with_litellm=not missing)
+    _table(["bar", "measured", "asked", ""], [[bar.told, *_shown(bar), bar.verdict] for bar in bars])
+    return 0
+
+
+def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> list[Bar]:
+    duration = 1.0 if quick else 4.0
+    paced, few, many = (40, 10, 100) if quick else (PACED, FEW, MANY)
+    with ExitStack() as stack:
+        at_once = stack.enter_context(_vendor(home, 0.0))
+        subjects = [nginx(_folder(home), at_once), ours(home, at_once, PLAIN)]
+        subjects += [ours(home, at_once, RESUME, resume=True), ours(home, at_once, DOWN, down=True)]
+        subjects += _litellm(home, at_once, with_litellm)
+        stack.callback(_end, subjects)
+        rates = _saturated(home, subjects, rounds, duration)
+    with ExitStack() as stack:
+        pace = stack.enter_context(_vendor(home, seconds(USUAL) / CHUNKS))
+        subjects = [nginx(_folder(home), pace), ours(home, pace, PLAIN), ours(home, pace, RESUME, resume=True)]
+        subjects += _litellm(home, pace, with_litellm)
+        stack.callback(_end, subjects)
+        streams = _paced(subjects, rounds, paced)
+        soon = _first_bytes(subjects, rounds, few)
+    with ExitStack() as stack:
+        slow = stack.enter_context(_vendor(home, seconds(SLIM) / CHUNKS))
+        subjects = [nginx(_folder(home), slow), ours(home, slow, PLAIN)]
+        stack.callback(_end, subjects)
+        held = _held(subjects, many)
+    whole, size, latest = held[PLAIN]
+    return [
+        Bar("requests a second, of nginx's", _of(rates, PLAIN, "nginx"), 0.5, at_least=True, unit="x"),
+        Bar("requests a second, of LiteLLM's", _of(rates, PLAIN, "LiteLLM"), 25.0, at_least=True, unit="x"),
+        Bar("the same with the first provider down, of healthy", _of(rates, DOWN, PLAIN), 0.9, at_least=True, unit="x"),
+        Bar(f"CPU a stream, {paced} at once, of nginx's", _of(streams, PLAIN, "nginx"), 3.5, unit="x"),
+        Bar(f"CPU a stream, {paced} at once, of LiteLLM's", _of(streams, PLAIN, "LiteLLM"), 1 / 15, unit="x"),
+        Bar(f"first byte over nginx, {few} at once", (soon[PLAIN] - soon["nginx"]) * 1000, 2.0, unit=" ms"),
+        Bar(f"of {many} slow streams held open, whole", float(whole), float(many), at_least=True),
+        Bar("memory with them", size / 1e6, 150.0, unit=" MB"),
+        Bar("their first byte, p99", latest, 1.0, unit=" s"),
+    ]
+
+
+def _saturated(home: Path, subjects: Sequence[Gateway], rounds: int, duration: float) -> dict[str, float]:
+    """Requests a second, with as many callers as keep it busy."""
+    rates: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            seen = _wrk(home, subject, duration)
+            rates[subject.name].append(seen[0])
+            costs[subject.name].append(seen[1])
+    rate, cost = _medians(rates), _medians(costs)
+    print(f"At saturation, {CALLERS} callers, all of the audio at once:")
+    _table(
+        ["", "requests/s", "of nginx's", "CPU µs a request", "of nginx's"],
+        [
+            [name, f"{rate[name]:.0f}", f"{rate[name] / rate['nginx']:.3f}", f"{cost[name] * 1e6:.0f}",
+             f"{cost[name] / cost['nginx']:.1f}"] for name in rate
+        ],
+    )  # fmt: skip
+    return rate
+
+
+def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
+    script = home / "post.lua"
+    headers = {"content-type": "application/json", "xi-api-key": "k", "authorization": "Bearer k"}
+    told = "".join(f'wrk.headers["{name}"]="{value}"\n' for name, value in headers.items())
+    script.write_text(f'wrk.method="POST"\nwrk.body=[==[{json.dumps(subject.body)}]==]\n{told}')
+    url = f"http://127.0.0.1:{subject.port}{subject.path}"
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CALLERS}",
+        f"-d{max(1, round(duration))}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(script),
+        url,
+    ]
+    pids = subject.pids
+    before, begun = machine.cpu(pids), time.monotonic()
+    said = machine.run(command, OTHERS)
+    used, took = machine.cpu(pids) - before, time.monotonic() - begun
+    if failed := re.search(r"Non-2xx.*", said):
+        raise RuntimeError(f"{subject.name}: {failed[0]}")
+    found = re.search(r"(\d+) requests in", said)
+    count = max(1, int(found[1]) if found else 0)
+    return count / min(took, max(1, round(duration)) + 0.1), used / count
+
+
+def _paced(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, float]:
+    """CPU a stream, in seconds, when so many are heard at once, at the pace of speech."""
+    costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    whole: dict[str, int] = {subject.name: 0 for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            pids = subject.pids
+            before = machine.cpu(pids)
+            heard = _calls(subject, subject.path, count, within=1.0)
+            costs[subject.name].append((machine.cpu(pids) - before) / count)
+            whole[subject.name] += heard["whole"]
+    cost = _medians(costs)
+    print(f"{count} streams at once, at the pace of speech ({CHUNKS} chunks in {seconds(USUAL):.1f} s):")
+    _table(
+        ["", "CPU µs a stream", "of nginx's", "whole"],
+        [
+            [name, f"{each * 1e6:.0f}", f"{each / cost['nginx']:.1f}", f"{whole[name]} of {count * rounds}"]
+            for name, each in cost.items()
+        ],
+    )
+    return cost
+
+
+def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, float]:
+    """Seconds to the first byte of audio with so many streams at once: the median."""
+    first: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            first[subject.name] += _calls(subject, subject.path, count, within=seconds(USUAL))["first"]
+    soon = _medians(first)
+    print(f"First byte of audio, {count} streams at once:")
+    _table(
+        ["", "median ms", "over nginx"],
+        [[name, f"{each * 1e3:.2f}", f"{(each - soon['nginx']) * 1e3:+.2f}"] for name, each in soon.items()],
+    )
+    return soon
+
+
+def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, float]]:
+    """How many of so many slow streams were whole, the most memory meanwhile (bytes), and the first byte's p99."""
+    seen: dict[str, tuple[int, int, float]] = {}
+    for subject in subjects:
+        with _watched(subject) as most:
+            heard = _calls(subject, subject.slim, count, within=4.0)
+        first = sorted(heard["first"])
+        seen[subject.name] = heard["whole"], most[0], first[int(len(first) * 0.99)] if first else float("inf")
+    print(f"{count} slow streams held open ({CHUNKS} chunks in {seconds(SLIM):.0f} s, all within four seconds):")
+    _table(
+        ["", "whole", "memory MB", "first byte p99 ms"],
+        [[name, f"{whole}", f"{size / 1e6:.0f}", f"{late * 1e3:.0f}"] for name, (whole, size, late) in seen.items()],
+    )
+    return seen
+
+
+@contextmanager
+def _watched(subject: Gateway) -> Iterator[list[int]]:
+    """The most memory that it holds meanwhile."""
+    most, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            most[0] = max(most[0], machine.memory(subject.pids))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _calls(subject: Gateway, path: str, count: int, within: float) -> Any:
+    asked = {"port": subject.port, "path": path, "body": subject.body, "count": count, "within": within}
+    here = str(Path(__file__).parent)
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-m", "proxy.callers", json.dumps(asked)]
+    return json.loads(machine.run(command, OTHERS, env={"PYTHONPATH": paths}))
+
+
+@contextmanager
+def _vendor(home: Path, pace: float) -> Iterator[int]:
+    """A vendor that gives a chunk every so many seconds, and its port."""
+    port = free_port()
+    script = str(Path(__file__).parent / "proxy" / "vendor.py")
+    command = [sys.executable, script, str(port), *([str(pace)] if pace else [])]
+    process = machine.begin(command, OTHERS, home / "vendor.out")
+    try:
+        _wait_for(lambda: b"port" in (home / "vendor.out").read_bytes())
+        yield port
+    finally:
+        machine.end(process)
+
+
+def _wait_for(so: Callable[[], bool], within: float = 60.0) -> None:
+    end = time.monotonic() + within
+    while not so():
+        if time.monotonic() > end:
+            raise RuntimeError("the vendor does not come up")
+        time.sleep(0.1)
+
+
+def _litellm(home: Path, vendor: int, wanted: bool) -> list[Gateway]:
+    return [litellm(home, vendor, LITELLM / "bin" / "litellm")] if wanted else []
+
+
+def _end(subjects: Sequence[Gateway]) -> None:
+    for subject in subjects:
+        machine.end(subject.process)
+
+
+def _folder(home: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=home))
+
+
+def _install_tools() -> None:
+    """By apt, as root. There is nothing to be told without them."""
+    wanted = [tool for tool in ("nginx", "wrk") if not shutil.which(tool)]
+    if not wanted:
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise SystemExit(f"{' and '.join(wanted)} must be installed for this; nothing was measured")
+    subprocess.run(["apt-get", "install", "-y", "-q", *wanted], check=True, stdout=subprocess.DEVNULL)
+
+
+def _medians(seen: dict[str, list[float]]) -> dict[str, float]:
+    return {name: median(each) for name, each in seen.items()}
+
+
+def _of(seen: dict[str, float], name: str, other: str) -> float | None:
+    return seen[name] / seen[other] if other in seen else None
+
+
+def _shown(bar: Bar) -> tuple[str, str]:
+    value = "" if bar.value is None else f"{bar.value:.3g}{bar.unit}"
+    return value, f"{'>=' if bar.at_least else '<='} {bar.limit:.3g}{bar.unit}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
