@@ -28,7 +28,7 @@ from statistics import median
 from typing import Any
 
 from proxy import machine
-from proxy.gateways import OTHERS, Gateway, free_port, litellm, nginx, ours
+from proxy.gateways import HALF_SECONDS, OTHERS, Gateway, free_port, litellm, nginx, ours
 from proxy.vendor import CHUNKS, SLIM, USUAL, seconds
 from speed.own_venv import furnish
 
@@ -91,7 +91,7 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         soon = _first_bytes(subjects, rounds, few)
     with ExitStack() as stack:
         slow = stack.enter_context(_vendor(home, seconds(SLIM) / CHUNKS))
-        subjects = [nginx(_folder(home), slow), ours(home, slow, PLAIN)]
+        subjects = [nginx(_folder(home), slow, HALF_SECONDS), ours(home, slow, PLAIN, path=HALF_SECONDS)]
         stack.callback(_end, subjects)
         held = _held(subjects, many)
     whole, size, latest = held[PLAIN]
@@ -165,7 +165,7 @@ def _paced(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, fl
         for subject in subjects:
             pids = subject.pids
             before = machine.cpu(pids)
-            heard = _calls(subject, subject.path, count, within=1.0)
+            heard = _calls(subject, count, within=1.0)
             costs[subject.name].append((machine.cpu(pids) - before) / count)
             whole[subject.name] += heard["whole"]
     cost = _medians(costs)
@@ -185,7 +185,7 @@ def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[s
     first: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
-            first[subject.name] += _calls(subject, subject.path, count, within=seconds(USUAL))["first"]
+            first[subject.name] += _calls(subject, count, within=seconds(USUAL))["first"]
     soon = _medians(first)
     print(f"First byte of audio, {count} streams at once:")
     _table(
@@ -200,7 +200,7 @@ def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, 
     seen: dict[str, tuple[int, int, float]] = {}
     for subject in subjects:
         with _watched(subject) as most:
-            heard = _calls(subject, subject.slim, count, within=4.0)
+            heard = _calls(subject, count, within=4.0)
         first = sorted(heard["first"])
         seen[subject.name] = heard["whole"], most[0], first[int(len(first) * 0.99)] if first else float("inf")
     print(f"{count} slow streams held open ({CHUNKS} chunks in {seconds(SLIM):.0f} s, all within four seconds):")
@@ -229,8 +229,8 @@ def _watched(subject: Gateway) -> Iterator[list[int]]:
         watcher.join()
 
 
-def _calls(subject: Gateway, path: str, count: int, within: float) -> Any:
-    asked = {"port": subject.port, "path": path, "body": subject.body, "count": count, "within": within}
+def _calls(subject: Gateway, count: int, within: float) -> Any:
+    asked = {"port": subject.port, "path": subject.path, "body": subject.body, "count": count, "within": within}
     here = str(Path(__file__).parent)
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-m", "proxy.callers", json.dumps(asked)]

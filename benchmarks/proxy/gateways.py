@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from proxy.vendor import SLIM, TEXT
 CORE, OTHERS = 0, 1
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
 ELEVENLABS = f"/v1/text-to-speech/{VOICE}/stream"
+HALF_SECONDS = f"{ELEVENLABS}?output_format={SLIM}"
+"""Asks for the audio whose chunks are half a second long."""
 KEY = "no-secret"
 
 
 @dataclass
 class Gateway:
-    """One that runs. `slim` asks for the audio whose chunks are half a second long."""
+    """One that runs, and how it is asked."""
 
     name: str
     port: int
@@ -37,10 +40,6 @@ class Gateway:
     def pids(self) -> list[int]:
         return machine.family(self.process.pid)
 
-    @property
-    def slim(self) -> str:
-        return f"{self.path}?output_format={SLIM}"
-
 
 def free_port() -> int:
     """One that nobody listens on."""
@@ -50,7 +49,7 @@ def free_port() -> int:
         return port
 
 
-def nginx(home: Path, vendor: int) -> Gateway:
+def nginx(home: Path, vendor: int, path: str = ELEVENLABS) -> Gateway:
     """As its documentation has it for streams: kept connections to the vendor, and no buffering."""
     port = free_port()
     folders = "".join(
@@ -64,7 +63,7 @@ def nginx(home: Path, vendor: int) -> Gateway:
         'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }\n'
     )
     command = [str(shutil.which("nginx")), "-c", str(home / "nginx.conf"), "-p", str(home), "-e", str(home / "e.log")]
-    return _ready(Gateway("nginx", port, machine.begin(command, CORE, home / "nginx.out")))
+    return _ready(Gateway("nginx", port, machine.begin(command, CORE, home / "nginx.out"), path))
 
 
 def litellm(home: Path, vendor: int, command: Path) -> Gateway:
@@ -80,7 +79,9 @@ def litellm(home: Path, vendor: int, command: Path) -> Gateway:
     return _ready(Gateway("LiteLLM", port, process, "/v1/audio/speech", body), within=120.0)
 
 
-def ours(home: Path, vendor: int, name: str = "steadyvoice", *, resume: bool = False, down: bool = False) -> Gateway:
+def ours(
+    home: Path, vendor: int, name: str, *, resume: bool = False, down: bool = False, path: str = ELEVENLABS
+) -> Gateway:
     """With the vendor as ElevenLabs; `down` behind another one, at whose address nobody answers."""
     port = free_port()
     urls = [f"http://127.0.0.1:{each}" for each in ([free_port()] if down else []) + [vendor]]
@@ -93,7 +94,7 @@ def ours(home: Path, vendor: int, name: str = "steadyvoice", *, resume: bool = F
     head = f'[server]\naccess_log = false\n[fallback]\nmuted = false\non_midstream = "{midstream}"\n'
     config.write_text(head + "".join(providers))
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(config), "--port", str(port)]
-    gateway = _ready(Gateway(name, port, machine.begin(command, CORE, home / f"{port}.out")))
+    gateway = _ready(Gateway(name, port, machine.begin(command, CORE, home / f"{port}.out"), path))
     if down:
         _until(lambda: _circuit(gateway, "vendor-0") == "open", lambda: _speak(gateway), 60.0)
     return gateway
@@ -120,7 +121,7 @@ def _speak(gateway: Gateway) -> int:
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return len(answer.read())
-    except OSError:
+    except (OSError, HTTPException):
         return 0
 
 

@@ -27,7 +27,7 @@ HUSH = 5.0
 then speaks to a listener who has heard nothing.
 """
 
-_LISTENED = 4096  # bytes that are listened to at once, until there is a sound
+_LISTENED = 1024  # bytes that are listened to at once, until there is a sound
 _TAIL = 512  # bytes, in which an error's message ends
 
 Complain = Callable[[type[TTSError], str], TTSError]
