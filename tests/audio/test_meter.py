@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import cache
+from itertools import cycle
 
 import av
 import pytest
@@ -44,6 +46,40 @@ def test_cuts_do_not_change_what_it_tells(name: str, size: int) -> None:
         meter.feed(audio[at : at + size])
 
     assert meter.seconds == metered(audio, name)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    name=st.sampled_from(["mp3_44100_128", "mp3_22050_32", "mp3_44100_192", "aac_24000_64", "pcm_16000"]),
+    sizes=st.lists(st.integers(1, 5000), min_size=1),
+    stray=st.binary(max_size=700),
+    where=st.floats(0, 1),
+    tagged=st.booleans(),
+)
+def test_passing_over_frames_tells_what_looking_at_them_does(
+    name: str, sizes: list[int], stray: bytes, where: float, tagged: bool
+) -> None:
+    format, audio = AudioFormat.parse(name), _one(name)
+    at = round(where * len(audio))
+    audio = (b"ID3\x04\0\0\0\0\0\x20" + bytes(32)) * tagged + audio[:at] + stray + audio[at:]
+    looked, passed = Meter(format), Meter(format)
+
+    begin = 0
+    for size in cycle(sizes):
+        piece, begin = audio[begin : begin + size], begin + size
+        assert passed.pass_over(piece) == pytest.approx(looked.feed(piece))
+        assert (passed.torn, passed.parses, passed.broken_promise) == (
+            looked.torn,
+            looked.parses,
+            looked.broken_promise,
+        )
+        if begin >= len(audio):
+            break
+
+
+@cache
+def _one(name: str) -> bytes:
+    return in_format(name)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

@@ -20,6 +20,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from steadyvoice.gateway.crowd import Crowd
+from steadyvoice.gateway.hangup import TOLD
 from steadyvoice.gateway.limits import Outflow, Refusal, Wait, refused_head, too_much_head
 from steadyvoice.gateway.unframed import Unframed
 
@@ -41,6 +42,7 @@ class Connection(HttpToolsProtocol):
         self._answered: Any = None  # the request that is being answered; others may be behind it
         self._outflow = Outflow()
         self._line: Any = None
+        self._told: Callable[[], None] | None = None  # when the client leaves
 
     # What the transport tells.
 
@@ -93,6 +95,16 @@ class Connection(HttpToolsProtocol):
             self._answered.disconnected = not self._answered.response_complete
             self._answered.message_event.set()
         self._crowd.gone.set()
+        if self._told:
+            self._told()
+
+    def _tell(self, told: Callable[[], None] | None) -> None:
+        """Whom to tell when the client leaves: only the request that is being answered asks."""
+        self._told = told
+        if told:
+            self.flow.resume_reading()  # or nobody would notice
+        if told and self.parser is None:  # it has left
+            told()
 
     # What the parser tells.
 
@@ -116,6 +128,8 @@ class Connection(HttpToolsProtocol):
             raise ValueError(refusal.told)  # which stops the parser
         super().on_headers_complete()
         self.cycle.transport = self._line
+        scope: Any = self.scope
+        scope[TOLD] = self._tell
 
     def _refused(self) -> Refusal | None:
         """Look closely at what is suspect only: all others came in few bytes and few headers, one by one."""

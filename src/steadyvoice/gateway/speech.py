@@ -40,7 +40,7 @@ class SpeechDoor:
         order: Order | None = None
         try:
             order = await self._order(scope, receive, exchange)
-            await self._speak(order, exchange, receive)
+            await self._speak(order, exchange, scope, receive)
         except ClientGoneError:
             pass
         except Exception as error:
@@ -59,10 +59,10 @@ class SpeechDoor:
             raise TooMuchError
         return order
 
-    async def _speak(self, order: Order, exchange: Exchange, receive: Receive) -> None:
+    async def _speak(self, order: Order, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         stream = AsyncSpeechStream(self._house.service, order.text, order.wishes, hold=order.whole)
         try:
-            async with UntilHangup(receive), stream:
+            async with UntilHangup(scope, receive), stream:
                 if order.whole:
                     last = wrapped_whole(b"".join([data async for data in stream]), stream, order)
                     await self._begin(exchange, order, stream, length=len(last))

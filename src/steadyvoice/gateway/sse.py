@@ -48,7 +48,7 @@ class EventsDoor:
             return
         self._readers += 1
         try:
-            async with UntilHangup(receive):
+            async with UntilHangup(scope, receive):
                 await self._read(ask.exchange, last_id, head_only=scope["method"] == "HEAD")
         except (ClientGoneError, TimeoutError):
             pass  # whoever does not take what comes is hung up on by the server, for there was no end

@@ -9,7 +9,7 @@ from ssl import SSLContext, create_default_context
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.line import GarbledError, Line
-from steadyvoice.providers.lines import Lines, Place
+from steadyvoice.providers.lines import KEPT_ALIVE, Lines, Place
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -24,17 +24,27 @@ class Direct:
     """Asks one host, in one event loop.
 
     A request on a kept connection that breaks without a byte of an answer within `stale_within` seconds is told apart,
-    for the server had probably closed it while it lay idle; nothing is ever sent twice from here.
+    for the server had probably closed it while it lay idle; nothing is ever sent twice from here. `kept_alive` is how
+    many seconds it may lie so.
     """
 
-    def __init__(self, provider: str, base_url: str, headers: Mapping[str, str], *, stale_within: float) -> None:
+    def __init__(
+        self,
+        provider: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        stale_within: float,
+        kept_alive: float = KEPT_ALIVE,
+    ) -> None:
         self._provider, self._stale_within = provider, stale_within
         self._loop = asyncio.get_running_loop()
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
         self._host = f"{host}:{parts.port or (443 if secure else 80)}"
-        self._lines = Lines(Place(host, parts.port or (443 if secure else 80), _tls if secure else None), self._loop)
+        place = Place(host, parts.port or (443 if secure else 80), _tls if secure else None)
+        self._lines = Lines(place, self._loop, kept_alive)
         self._path = parts.path
         named = f"[{host}]" if ":" in host else host
         told = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}

@@ -61,7 +61,7 @@ class Line(asyncio.Protocol):
         self._transport.write(request)
         while not self._answered and self._error is None:
             await self._change()
-        if self._error and (not self._answered or isinstance(self._error, GarbledError)):
+        if self._error and not (self._answered and (self.over or isinstance(self._error, OSError))):
             raise self._error
         if self.headers.get("content-encoding", "").lower() in _PACKED:
             self._unpacker = _Unpacker()

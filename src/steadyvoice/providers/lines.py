@@ -34,8 +34,8 @@ class Place:
 class Lines:
     """Kept connections, the last used first. Their number has no limit: the service gates how much runs at once."""
 
-    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
-        self._place, self._loop = place, loop
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop, kept_alive: float = KEPT_ALIVE) -> None:
+        self._place, self._loop, self._kept_alive = place, loop, kept_alive
         self._idle: list[Line] = []  # in the order of their last use
         self._all: set[Line] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -46,7 +46,7 @@ class Lines:
         """One that lies idle, if any does."""
         while self._idle:
             line = self._idle.pop()
-            if line.usable and self._loop.time() - line.idle_since < KEPT_ALIVE:
+            if line.usable and self._loop.time() - line.idle_since < self._kept_alive:
                 return line
             line.hang_up()
         return None
@@ -77,7 +77,7 @@ class Lines:
         line.idle_since = self._loop.time()
         self._idle.append(line)
         if self._sweep is None:
-            self._sweep = self._loop.call_later(KEPT_ALIVE, self._hang_up_the_idle)
+            self._sweep = self._loop.call_later(self._kept_alive, self._hang_up_the_idle)
 
     def close(self) -> None:
         """Hang up on all of them."""
@@ -104,8 +104,8 @@ class Lines:
     def _hang_up_the_idle(self) -> None:
         self._sweep = None
         now = self._loop.time()
-        while self._idle and now - self._idle[0].idle_since >= KEPT_ALIVE:
+        while self._idle and now - self._idle[0].idle_since >= self._kept_alive:
             self._idle.pop(0).hang_up()
         if self._idle:
-            due = self._idle[0].idle_since + KEPT_ALIVE
+            due = self._idle[0].idle_since + self._kept_alive
             self._sweep = self._loop.call_at(due, self._hang_up_the_idle)

@@ -1,0 +1,139 @@
+"""What comes over a connection besides plain answers, and what becomes of connections that nobody needs."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from steadyvoice.providers.direct import Direct
+from steadyvoice.providers.http import HttpClient
+from steadyvoice.speech import errors as speech
+from tests.providers.test_http import read, refused
+from tests.providers.vendor import Then, Vendor, audio, chunked, vendor_on_a_socket
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def client(vendor: Vendor) -> AsyncIterator[HttpClient]:
+    made = HttpClient("vendor", vendor.url, refused, headers={"x-key": "k"})
+    yield made
+    await made.aclose()
+
+
+async def test_what_a_request_says(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(audio())
+
+    async with client.post("/v1/say", {"text": "Hä?"}, {"a": "b c", "d": "é/"}, connection_timeout=5.0) as reply:
+        await reply.read()
+
+    seen = vendor.seen[0]
+    assert (seen.method, seen.target) == ("POST", "/v1/say?a=b+c&d=%C3%A9%2F")
+    assert seen.json == {"text": "Hä?"}
+    assert seen.headers["host"] == vendor.url.removeprefix("http://")
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["x-key"] == "k"
+
+
+async def test_a_path_in_the_address_comes_first(vendor: Vendor) -> None:
+    client = HttpClient("vendor", f"{vendor.url}/behind/a", refused, headers={})
+    vendor.will(audio())
+
+    await read(client)
+
+    assert vendor.seen[0].target == "/behind/a/speak"
+    await client.aclose()
+
+
+async def test_an_answer_that_is_announced_is_waited_for(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio(b"one"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    assert await read(client) == b"two"
+    assert vendor.connections == 1
+
+
+async def test_where_nothing_tells_how_long_it_is_the_end_of_the_connection_is_the_end(
+    vendor: Vendor, client: HttpClient
+) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.CLOSE)
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"speech"
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_an_old_server_that_is_reset_has_not_said_all_of_it(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.RESET)
+
+    with pytest.raises((speech.TTSCutError, speech.TTSNoAnswerError)):
+        await read(client)
+
+
+async def test_a_server_that_will_close_is_not_asked_again_on_that_connection(
+    vendor: Vendor, client: HttpClient
+) -> None:
+    vendor.will(audio(b"one", connection="close"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_what_nobody_asked_for_ends_the_connection(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(audio(b"one"), audio(b"a surplus"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    await asyncio.sleep(0.01)  # in which the surplus may come
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_what_is_packed_in_pieces_is_unpacked_in_pieces(vendor: Vendor, client: HttpClient) -> None:
+    packed = gzip.compress(bytes(range(256)) * 50)
+    vendor.will(chunked(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
+
+    assert await read(client) == bytes(range(256)) * 50
+
+
+async def test_what_is_packed_and_ends_too_early_was_cut(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(chunked(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
+
+    with pytest.raises(speech.TTSCutError, match="too early"):
+        await read(client)
+
+
+async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
+    carrier = Direct("vendor", vendor.url, {}, stale_within=1.0, kept_alive=0.05)
+    vendor.will(audio(b"one"))
+
+    answer = await carrier.ask("POST", "/", b"{}", 5.0)
+    while await answer.read():
+        pass
+    answer.close()
+
+    await vendor.client_left.wait()
+    await carrier.aclose()
+
+
+async def test_several_at_once_have_a_connection_each_and_share_them_afterwards(
+    vendor: Vendor, client: HttpClient
+) -> None:
+    for _ in range(6):
+        vendor.will(audio(b"one"))
+
+    await asyncio.gather(*(read(client) for _ in range(3)))
+    await asyncio.gather(*(read(client) for _ in range(3)))
+
+    assert vendor.connections == 3

@@ -1,0 +1,120 @@
+"""One timer for many waits: it rings when a wait is too long, whenever it was set."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from steadyvoice.service.alarm import Alarm
+
+pytestmark = pytest.mark.looptime
+
+
+async def quick() -> str:
+    return "done"
+
+
+async def test_who_is_quick_enough_is_let_be() -> None:
+    alarm = Alarm()
+
+    for _ in range(3):
+        assert await alarm.within(1.0, asyncio.sleep(0.9, "done")) == "done"
+
+    assert not alarm.rang
+    alarm.close()
+
+
+async def test_each_wait_has_the_whole_of_its_own_time() -> None:
+    alarm, clock = Alarm(), asyncio.get_running_loop().time
+    await alarm.within(10.0, asyncio.sleep(9.0))
+    before = clock()
+
+    with pytest.raises(TimeoutError):
+        await alarm.within(10.0, asyncio.sleep(60.0))
+
+    assert clock() - before == pytest.approx(10.0)
+    assert alarm.rang
+    alarm.close()
+
+
+async def test_a_shorter_wait_behind_a_longer_one_is_cut_as_soon() -> None:
+    alarm, clock = Alarm(), asyncio.get_running_loop().time
+    await alarm.within(100.0, quick())
+
+    before = clock()
+    with pytest.raises(TimeoutError):
+        await alarm.within(2.0, asyncio.sleep(60.0))
+
+    assert clock() - before == pytest.approx(2.0)
+    alarm.close()
+
+
+async def test_it_does_not_ring_between_two_waits() -> None:
+    alarm = Alarm()
+    await alarm.within(1.0, quick())
+
+    await asyncio.sleep(5.0)  # somebody reads what came
+
+    assert await alarm.within(1.0, asyncio.sleep(0.5, "done")) == "done"
+    alarm.close()
+
+
+async def test_who_was_cancelled_by_somebody_else_stays_cancelled() -> None:
+    alarm = Alarm()
+    waiting = asyncio.create_task(alarm.within(60.0, asyncio.sleep(30.0)))
+    await asyncio.sleep(1.0)
+
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not alarm.rang
+    alarm.close()
+
+
+async def test_who_is_cancelled_by_both_was_cancelled() -> None:
+    alarm = Alarm()
+    waiting = asyncio.create_task(alarm.within(5.0, asyncio.sleep(30.0)))
+    asyncio.get_running_loop().call_later(5.0, waiting.cancel)
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    alarm.close()
+
+
+async def test_its_cancellation_is_taken_back() -> None:
+    alarm, task = Alarm(), asyncio.current_task()
+    assert task
+
+    with pytest.raises(TimeoutError):
+        await alarm.within(1.0, asyncio.sleep(30.0))
+
+    assert task.cancelling() == 0
+    alarm.close()
+
+
+async def test_an_error_in_answer_to_the_alarm_is_told_as_it_is() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(30.0)
+        except asyncio.CancelledError:
+            raise ConnectionError("it broke meanwhile") from None
+
+    alarm, task = Alarm(), asyncio.current_task()
+    assert task
+
+    with pytest.raises(ConnectionError):
+        await alarm.within(1.0, stubborn())
+
+    assert alarm.rang
+    assert task.cancelling() == 0
+    alarm.close()
+
+
+async def test_for_ever_is_for_ever() -> None:
+    alarm = Alarm()
+
+    assert await alarm.within(float("inf"), asyncio.sleep(1e6, "done")) == "done"
+
+    alarm.close()
