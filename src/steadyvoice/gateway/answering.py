@@ -33,21 +33,22 @@ def wrapped_whole(audio: bytes, account: Account, order: Order) -> bytes:
     return _timed(audio, account.alignment) if order.wrapping is Wrapping.TIMED else audio
 
 
-async def wrapped(stream: AsyncSpeechStream, order: Order) -> AsyncGenerator[bytes, None]:
+def wrapped(stream: AsyncSpeechStream, order: Order) -> AsyncSpeechStream | AsyncGenerator[bytes, None]:
     """An utterance as it is made."""
     match order.wrapping:
         case Wrapping.BARE:
-            async for data in stream:
-                if data:
-                    yield data
+            return stream
         case Wrapping.TIMED:
-            async for data in _lines(stream):
-                yield data
+            return _lines(stream)
         case Wrapping.EVENTS:
-            async for data in stream:
-                if data:
-                    yield event_bytes(Delta(data))
-            yield event_bytes(_done(order, stream))
+            return _events(stream, order)
+
+
+async def _events(stream: AsyncSpeechStream, order: Order) -> AsyncGenerator[bytes, None]:
+    async for data in stream:
+        if data:
+            yield event_bytes(Delta(data))
+    yield event_bytes(_done(order, stream))
 
 
 async def _lines(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:

@@ -17,6 +17,7 @@ from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.openapi import document
 from steadyvoice.gateway.own import Health, Readiness
 from steadyvoice.gateway.pages import page_doors
+from steadyvoice.gateway.paths import SpeechPaths
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import json_reply
 from steadyvoice.gateway.reporter import Reporter
@@ -27,8 +28,9 @@ from steadyvoice.wire.elevenlabs import Form
 
 def application(house: House, reloader: Reloader | None = None) -> Front:
     """Build the gateway. Whoever builds it opens the service before and closes it after."""
-    routes = [Route(path, Methods(doors)) for path, doors in all_doors(house, reloader or Reloader(house)).items()]
-    return Front(house, Router(routes, redirect_slashes=False, default=NobodyHome()))
+    doors = all_doors(house, reloader or Reloader(house))
+    routes = [Route(path, Methods(each)) for path, each in doors.items()]
+    return Front(house, SpeechPaths(doors, Router(routes, redirect_slashes=False, default=NobodyHome())))
 
 
 def all_doors(house: House, reloader: Reloader) -> dict[str, Doors]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.routing import Router
+from collections.abc import Awaitable, Callable
 
 from steadyvoice.gateway.dialect import Words
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
@@ -20,7 +20,7 @@ _SHOWN_TO_PAGES = "x-request-id, x-steadyvoice-outcome, x-steadyvoice-provider, 
 class Front:
     """The ASGI application of a gateway, around its routes."""
 
-    def __init__(self, house: House, routes: Router) -> None:
+    def __init__(self, house: House, routes: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._house, self._routes = house, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

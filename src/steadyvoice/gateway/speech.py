@@ -76,6 +76,8 @@ class SpeechDoor:
     async def _stream(self, order: Order, stream: AsyncSpeechStream, exchange: Exchange) -> None:
         async with aclosing(wrapped(stream, order)) as chunks:
             async for data in chunks:
+                if not data:
+                    continue
                 if exchange.status is None:
                     await self._begin(exchange, order, stream)
                 await exchange.send({"type": "http.response.body", "body": data, "more_body": True})

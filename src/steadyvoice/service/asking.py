@@ -61,14 +61,15 @@ class Asking:
         """Make it, and wait until there is something to hear, if only it were not held back. Raises TTSError."""
         self._head = await anext(self._source, b"")
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Make it, and yield what may be heard. Raises TTSError."""
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Make it, and yield what may be heard; empty while something is held back. Raises TTSError."""
+        return self._opened() if self._head else self._source
+
+    async def _opened(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._source) as answer:
-            if self._head:
-                yield self._head
+            yield self._head
             async for data in answer:
-                if data:
-                    yield data
+                yield data
 
     def withdraw(self) -> None:
         """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""

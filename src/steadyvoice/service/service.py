@@ -301,7 +301,7 @@ class AsyncSpeechStream(Account):
             raise
         finally:
             self._task = None
-            if self._resting:
+            if self._resting and not self._resting.done():
                 self._resting.set_result(None)
 
     async def aclose(self) -> None:
@@ -325,7 +325,7 @@ class AsyncSpeechStream(Account):
         self._interruption = TTSStreamInterruptedError([closed], delivered=self._utterance.delivered)
         self.spoken.error = self._interruption
         if self._task is not None:
-            self._resting = asyncio.get_running_loop().create_future()
+            self._resting = self._resting or asyncio.get_running_loop().create_future()
             self._task.cancel()
             await self._resting
             self._resting = None

@@ -21,7 +21,7 @@ from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
-from steadyvoice.service.race import Race
+from steadyvoice.service.race import Race, Rival
 from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.spoken import Spoken
@@ -173,20 +173,20 @@ class Utterance:
                 part.course.failed(refusal)
                 self._books.refused(part, refusal)
 
-    async def _ask(self, part: Part, step: Try) -> AsyncGenerator[bytes, None]:
+    def _ask(self, part: Part, step: Try) -> AsyncGenerator[bytes, None]:
         """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
         asking = self._asker.asking(part, step, self._output, self._patience)
-        async with self._race(asking) as race:
+        begin, anything = self._books.begin, self._output.anything
+        rival = self._hedger.rival(asking, begin=begin, anything=anything) if self._hedger else None
+        return self._raced(asking, rival) if rival else self._hear(asking)
+
+    async def _raced(self, asking: Asking, rival: Rival) -> AsyncGenerator[bytes, None]:
+        """Ask somebody else as well when it is late."""
+        async with Race(asking, rival, failed=self._failed_unheard, withdrawn=self._note) as race:
             if winner := await race.winner():
                 async with aclosing(self._hear(winner)) as heard:
                     async for data in heard:
                         yield data
-
-    def _race(self, asking: Asking) -> Race:
-        """Of this asking alone, unless somebody may be asked as well when it is late."""
-        begin, anything = self._books.begin, self._output.anything
-        rival = self._hedger.rival(asking, begin=begin, anything=anything) if self._hedger else None
-        return Race(asking, rival, failed=self._failed_unheard, withdrawn=self._note)
 
     async def _hear(self, asking: Asking) -> AsyncGenerator[bytes, None]:
         """Hand out what comes, and see what is to be learnt from how it ends."""
@@ -199,8 +199,9 @@ class Utterance:
             try:
                 async with aclosing(asking.chunks()) as chunks:
                     async for data in chunks:
-                        self._heard(part, call)
-                        yield data
+                        if data:
+                            self._heard(part, call)
+                            yield data
             except Exception as error:
                 failure: Exception | None = error
                 rest = await delivery.break_off()
