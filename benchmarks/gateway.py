@@ -59,13 +59,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one round, fewer streams: to see that it works")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--ahead", action="store_true", help="let the gateways go before all else on their processor, where it is busy"
+    )
     asked = parser.parse_args()
+    machine.ahead = asked.ahead
     missing = furnish(LITELLM, ["litellm[proxy]"])
     for name, why in missing.items():
         print(f"{name} cannot be installed, so it is not measured: {why}")
     _install_tools()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors")
-    print(f"busy with other things before it begins: {machine.busy():.0%}\n")
+    first = "; the gateways go first on theirs (SCHED_FIFO)" if asked.ahead else ""
+    print(f"busy with other things before it begins: {machine.busy():.0%}{first}\n")
     with tempfile.TemporaryDirectory() as home:
         bars = _measure(Path(home), 1 if asked.quick else asked.rounds, asked.quick, with_litellm=not missing)
     _table(["bar", "measured", "asked", ""], [[bar.told, *_shown(bar), bar.verdict] for bar in bars])
@@ -77,22 +82,27 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
     paced, few, many = (40, 10, 100) if quick else (PACED, FEW, MANY)
     with ExitStack() as stack:
         at_once = stack.enter_context(_vendor(home, 0.0))
-        subjects = [nginx(_folder(home), at_once), ours(home, at_once, PLAIN)]
-        subjects += [ours(home, at_once, RESUME, resume=True), ours(home, at_once, DOWN, down=True)]
+        subjects = stack.enter_context(_gateways())
+        subjects += [nginx(_folder(home), at_once)]
+        subjects += [ours(home, at_once, PLAIN)]
+        subjects += [ours(home, at_once, RESUME, resume=True)]
+        subjects += [ours(home, at_once, DOWN, down=True)]
         subjects += _litellm(home, at_once, with_litellm)
-        stack.callback(_end, subjects)
         rates = _saturated(home, subjects, rounds, duration)
     with ExitStack() as stack:
         pace = stack.enter_context(_vendor(home, seconds(USUAL) / CHUNKS))
-        subjects = [nginx(_folder(home), pace), ours(home, pace, PLAIN), ours(home, pace, RESUME, resume=True)]
+        subjects = stack.enter_context(_gateways())
+        subjects += [nginx(_folder(home), pace)]
+        subjects += [ours(home, pace, PLAIN)]
+        subjects += [ours(home, pace, RESUME, resume=True)]
         subjects += _litellm(home, pace, with_litellm)
-        stack.callback(_end, subjects)
         streams = _paced(subjects, rounds, paced)
         soon = _first_bytes(subjects, rounds, few)
     with ExitStack() as stack:
         slow = stack.enter_context(_vendor(home, seconds(SLIM) / CHUNKS))
-        subjects = [nginx(_folder(home), slow, HALF_SECONDS), ours(home, slow, PLAIN, path=HALF_SECONDS)]
-        stack.callback(_end, subjects)
+        subjects = stack.enter_context(_gateways())
+        subjects += [nginx(_folder(home), slow, HALF_SECONDS)]
+        subjects += [ours(home, slow, PLAIN, path=HALF_SECONDS)]
         held = _held(subjects, many)
     whole, size, latest = held[PLAIN]
     return [
@@ -263,9 +273,15 @@ def _litellm(home: Path, vendor: int, wanted: bool) -> list[Gateway]:
     return [litellm(home, vendor, LITELLM / "bin" / "litellm")] if wanted else []
 
 
-def _end(subjects: Sequence[Gateway]) -> None:
-    for subject in subjects:
-        machine.end(subject.process)
+@contextmanager
+def _gateways() -> Iterator[list[Gateway]]:
+    """Those that run, which end with this."""
+    subjects: list[Gateway] = []
+    try:
+        yield subjects
+    finally:
+        for subject in subjects:
+            machine.end(subject.process)
 
 
 def _folder(home: Path) -> Path:

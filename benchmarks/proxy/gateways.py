@@ -76,7 +76,7 @@ def litellm(home: Path, vendor: int, command: Path) -> Gateway:
     quiet = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     process = machine.begin([str(command), *where], CORE, home / "litellm.out", env=quiet)
     body = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "mp3"}
-    return _ready(Gateway("LiteLLM", port, process, "/v1/audio/speech", body), within=120.0)
+    return _ready(Gateway("LiteLLM", port, process, "/v1/audio/speech", body), within=600.0)
 
 
 def ours(
@@ -101,7 +101,12 @@ def ours(
 
 
 def _ready(gateway: Gateway, within: float = 30.0) -> Gateway:
-    _until(lambda: _speak(gateway) > 30_000, lambda: time.sleep(0.2), within)
+    try:
+        _until(lambda: _speak(gateway) > 30_000, lambda: time.sleep(0.2), within)
+    except BaseException:
+        machine.end(gateway.process)
+        raise
+    machine.measured(gateway.pids)
     return gateway
 
 

@@ -9,6 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+ahead = False
+"""Whether what is measured goes before all else on its processor."""
+
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -21,6 +24,12 @@ def begin(
         return subprocess.Popen(
             command, stdout=said, stderr=said, env={**os.environ, **(env or {})}, preexec_fn=lambda: _settle(core)
         )
+
+
+def measured(pids: Sequence[int]) -> None:
+    """These are what is measured from now on."""
+    for pid in pids if ahead else ():
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(10))
 
 
 def run(command: Sequence[str], core: int, *, env: dict[str, str] | None = None) -> str:

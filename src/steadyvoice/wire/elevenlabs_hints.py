@@ -26,6 +26,8 @@ _LATENCIES = ("0", "1", "2", "3", "4")
 def issues_of_hints(document: Mapping[str, Any], query: Mapping[str, str]) -> list[Issue]:
     """Check the fields of the body, and what the query has beside the format. Null is as good as absent."""
     given = {name: value for name, value in document.items() if value is not None}
+    if not given and not query:  # as most requests are
+        return []
     return [*_in_body(given), *_in_flags(given), *_in_lists(given), *_in_query(query)]
 
 
