@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from hmac import compare_digest
@@ -37,8 +37,8 @@ class Denial:
 class Rules:
     """Who is let in. `open_to_all` tells that it listens beyond this machine."""
 
-    api_keys: tuple[bytes, ...] = ()
-    admin_token: bytes | None = None
+    api_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    admin_token: bytes | None = field(default=None, repr=False)
     allowed_origins: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] = frozenset()
     open_to_all: bool = False
