@@ -46,7 +46,8 @@ class Hearing:
         self._head: bytes | None = b""  # until it is believed
         self._tail = b""
         self.begun = False
-        self.last_sound = 0.0  # seconds
+        self.last_sound = 0.0  # seconds; of interest where there are times to compare it with
+        self._follows = request.times
 
     @property
     def seconds(self) -> float:
@@ -97,14 +98,24 @@ class Hearing:
         return held
 
     def _measure(self, data: bytes) -> None:
-        rest = data if self._audible else self._listened(data)
-        seconds = self._meter.pass_over(rest)
+        if self._follows:
+            seconds = self._followed(data)
+        else:
+            seconds = self._meter.pass_over(data if self._audible else self._listened(data))
         self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")
         if seconds > self._longest:
             told = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
             raise self._complain(TTSTooLongError, told)
+
+    def _followed(self, data: bytes) -> float:
+        """Listen to all of it, for where the last sound is."""
+        seconds = self._meter.feed(data)
+        self._audible = self._audible or sounds(self._meter.frames)
+        if (silence := silent_end(self._meter.frames)) is not None:
+            self.last_sound = seconds - silence
+        return seconds
 
     def _listened(self, data: bytes) -> bytes:
         """Listen for a sound, and give the rest when there was one."""
