@@ -197,6 +197,27 @@ async def test_what_needs_a_restart_is_told_and_stays_as_it_is(tmp_path: Path) -
         assert changes["after"] == {"server.api_keys": 1}
 
 
+async def test_limits_are_for_whoever_comes_from_then_on(tmp_path: Path) -> None:
+    async with served(tmp_path) as (at, file):
+        file.write(server="header_timeout = 0.2\nmax_text_characters = 3")
+        await reloaded(at)
+        assert (await at.whole("POST", ELEVENLABS, json=spoken())).status == 413
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost:")
+        assert b"within 0.2 s" in await reader.read()
+        writer.close()
+
+
+async def test_what_a_vendor_said_before_is_forgotten(tmp_path: Path) -> None:
+    path = "/v1/user/subscription"
+    async with served(tmp_path) as (at, _):
+        theirs = await (await at.whole("GET", path)).json()
+        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="*"))
+        assert await (await at.whole("GET", path)).json() == theirs, "it was asked just now"
+        await reloaded(at)
+        assert await (await at.whole("GET", path)).json() != theirs
+
+
 async def test_without_a_file_there_is_nothing_to_be_read_again() -> None:
     from .house import visiting
 

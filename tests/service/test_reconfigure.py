@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from steadyvoice import (
     TTSService,
 )
 from steadyvoice.breaker import Event
-from steadyvoice.speech.errors import TTSServerError
+from steadyvoice.providers.provider import Credential, Credit
+from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
 
 from .scripted import Hang, Say, Scripted
 
@@ -187,6 +189,53 @@ async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said
         assert tts.settings == before
         assert tts.providers == [scripted]
         assert tts.settings["muted"]
+
+
+async def test_nobody_joins_in_what_a_former_voice_is_saying(tmp_path: Path) -> None:
+    old, new = Scripted([Hang()]), Scripted()
+    async with AsyncTTSService([old], cache=tmp_path, retry=ONCE) as tts:
+        first = asyncio.create_task(tts.synthesize(TEXT, format=PCM))
+        await asyncio.sleep(1)
+        await tts.reconfigure(providers=[new])
+        assert (await tts.synthesize(TEXT, format=PCM)).outcome == "spoken"
+        assert len(new.asked) == 1
+        first.cancel()
+
+
+@dataclass
+class Metered(Scripted):
+    """Has an account, and knows how much is left there."""
+
+    credential: Credential = field(default_factory=lambda: Credential("the same"))
+    left: int = 100
+
+    async def credit(self) -> Credit:
+        return Credit(self.left)
+
+
+async def test_an_account_goes_on_with_the_limits_and_the_questions_of_who_uses_it_now() -> None:
+    old, new = Metered(credential=Credential("the same", most=5)), Metered(credential=Credential("the same", most=2))
+    new.left = 7
+    async with AsyncTTSService([old]) as tts:
+        assert tts.get_error_state()["concurrency"]["limit"] == 5
+        allowance = tts.handler("scripted").allowance
+        await tts.reconfigure(providers=[new])
+        assert tts.handler("scripted").allowance is allowance
+        assert tts.get_error_state()["concurrency"]["limit"] == 2
+        assert (await tts.check_credit())["scripted"] == Credit(7)
+        await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
+        assert tts.handler("scripted").allowance is not allowance
+
+
+async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_with_another() -> None:
+    old = Metered([TTSInvalidKeyError("no"), Say()])
+    async with AsyncTTSService([old], retry=ONCE) as tts:
+        await tts.synthesize(TEXT, format=PCM)
+        assert tts.get_error_state()["holds"]
+        await tts.reconfigure(providers=[Metered()], retry=RetryConfig(max_attempts=2))
+        assert tts.get_error_state()["holds"]
+        await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
+        assert not tts.get_error_state()["holds"]
 
 
 async def test_settings_of_who_is_gone_are_forgotten_with_them() -> None:

@@ -42,6 +42,7 @@ class Catalogue:
     def __init__(self, house: House) -> None:
         self._house = house
         self._told: OrderedDict[str, _Told] = OrderedDict()
+        house.adopting.append(lambda _: self._told.clear())  # others may be asked from now on
 
     async def asked(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any | None:
         """What ElevenLabs says to this, now or lately; None when it does not."""
