@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import aiohttp
 import pytest
 
-from steadyvoice import CircuitBreakerConfig, Tone
+from steadyvoice import AsyncTTSService, AudioFormat, CircuitBreakerConfig, Tone
 from steadyvoice.gateway import sse
+from steadyvoice.gateway.calls import RecentCalls
 from steadyvoice.gateway.journal import REST_KEPT
+from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.pulse import SHOWN
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.service.wishes import Wishes
 from steadyvoice.simulator import Fault, acts
 
 from .house import ELEVENLABS, OPENAI, Clock, asked, spoken, visiting
@@ -96,6 +104,9 @@ async def test_of_a_thousand_calls_a_few_are_shown_and_all_are_counted() -> None
             else:
                 counted += seen.data["calls"]
         assert "failed" in shown, "what went wrong is seen among many that went well"
+        at.service.circuits["tone"].close()
+        await at.whole("POST", OPENAI, json=asked("Hi.", response_format="pcm"))
+        assert (await reader.next("call")).data["outcome"] == "spoken", "another second has begun"
 
 
 async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
@@ -148,3 +159,28 @@ async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
 async def _read(reader: Reader, many: int) -> None:
     for _ in range(many):
         await reader.next()
+
+
+async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
+    async with AsyncTTSService([Tone()]) as service:
+        gateway = Gateway(service, Server(port=0))
+        house = ref(gateway.house)
+        async with gateway:
+            pass
+        del gateway
+        gc.collect()
+        assert house() is None
+
+
+async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
+    async with visiting(muted=False) as at:
+        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        await at.whole("POST", ELEVENLABS, json=spoken())
+        exchange, account = await at.next_call()
+        order = Order("text", AudioFormat.parse("mp3"), Wishes())
+        call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall=1.0, text=False)
+        attempt, mishap = call.attempts[0]
+        assert account.attempts[0].error is not None
+        assert attempt.error is None, "an error holds its traceback, and that all it went through"
+        assert mishap is not None
+        assert mishap.kind == "server_error"

@@ -20,7 +20,7 @@ from steadyvoice import (
 )
 from steadyvoice.breaker import Event
 from steadyvoice.providers.provider import Credential, Credit
-from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
+from steadyvoice.speech.errors import TTSServerError, TTSVoiceUnknownError
 
 from .scripted import Hang, Say, Scripted
 
@@ -49,6 +49,13 @@ async def test_settings_hold_from_the_next_utterance_on() -> None:
         assert clock() - began <= 2.01
         with pytest.raises(Exception, match="30 s"):
             await first  # the one that was being spoken is not hurried, nor muted
+
+
+async def test_retries_are_those_that_are_wanted_now() -> None:
+    async with AsyncTTSService([Scripted()], retry=ONCE) as tts:
+        patient = RetryConfig(max_attempts=5, base_delay=2)
+        await tts.reconfigure(retry=patient)
+        assert tts.handler("scripted").retry == tts.settings["retry"] == patient
 
 
 async def test_who_stays_is_left_alone_and_what_is_not_named_stays() -> None:
@@ -228,12 +235,14 @@ async def test_an_account_goes_on_with_the_limits_and_the_questions_of_who_uses_
 
 
 async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_with_another() -> None:
-    old = Metered([TTSInvalidKeyError("no"), Say()])
+    old = Metered([TTSVoiceUnknownError("no"), Say()])
     async with AsyncTTSService([old], retry=ONCE) as tts:
-        await tts.synthesize(TEXT, format=PCM)
-        assert tts.get_error_state()["holds"]
-        await tts.reconfigure(providers=[Metered()], retry=RetryConfig(max_attempts=2))
-        assert tts.get_error_state()["holds"]
+        with pytest.raises(TTSVoiceUnknownError):
+            await tts.synthesize(TEXT, format=PCM)
+        held = [hold["key"] for hold in tts.get_error_state()["holds"]]
+        assert held
+        await tts.reconfigure(providers=[Metered()])
+        assert [hold["key"] for hold in tts.get_error_state()["holds"]] == held
         await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
         assert not tts.get_error_state()["holds"]
 
