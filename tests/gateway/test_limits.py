@@ -75,6 +75,8 @@ def test_a_slow_head_runs_out_of_time(run: Run) -> None:
             assert (await again.answer())[0] == 200
             await again.say(b"\r\nGE")  # the clock runs from the first byte of the next one
             assert (await again.answer())[0] == 408
+            early = await line.call(GET + b"GE")  # or from the answer before it
+            assert [(await early.answer())[0] for _ in range(2)] == [200, 408]
 
     run(story())
 
@@ -107,6 +109,8 @@ def test_who_asks_for_nothing_makes_room_for_who_comes(run: Run) -> None:
 def test_when_all_are_busy_who_comes_is_told_so(run: Run) -> None:
     async def story() -> None:
         async with listening(endless, max_connections=2) as line:
+            (await line.call()).hang_up()  # who is gone makes no room
+            await line.one_left()
             busy = [await line.call(GET) for _ in range(2)]
             for client in busy:
                 await client.head()

@@ -30,6 +30,9 @@ def test_the_rest_of_a_short_body_is_let_pass_and_a_long_one_is_not(run: Run) ->
                 long = await line.call(head(said, line=b"POST / HTTP/1.1"))
                 assert (await long.answer())[0] == 401
                 assert await long.end() == b""
+            last = await line.call(head(b"content-length: 9999999", b"connection: close", line=POST))
+            await last.say(bytes(3_000_000))
+            assert (await last.answer())[0] == 401, "who is still sending can hear it"
             late = await line.call(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
             assert (await late.answer())[0] == 401
             assert await late.end() == b""
@@ -117,7 +120,21 @@ def test_who_hangs_up_is_noticed_though_more_of_their_requests_wait(run: Run) ->
     run(story())
 
 
-def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run) -> None:
+def test_a_body_that_makes_no_sense_is_answered_once(run: Run) -> None:
+    async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await Reply(200)(scope, receive, send)
+
+    async def story() -> None:
+        async with listening(hasty) as line:
+            client = await line.call(head(b"transfer-encoding: chunked", line=POST) + b"zz\r\n")
+            assert (await client.answer())[0] == 400
+            assert await client.end() == b""
+
+    run(story())
+
+
+def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with listening(endless) as line:
             for said in (GET + b"nonsense\r\n\r\n", GET + head(b"x: " + b"y" * 40_000)):
@@ -126,6 +143,7 @@ def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run) -> Non
                     await client.end()
 
     run(story())
+    assert not caplog.records, "nor is it a mishap of ours"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "PROPFIND"])

@@ -72,12 +72,22 @@ class Line:
         ours.setblocking(False)
         if small_window:  # what is not read soon shows on the other side
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", self.listener.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", self.listener.port))
+        except OSError:
+            ours.close()
+            raise
         client = Client(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
         self._clients.append(client)
         if said:
             await client.say(said)
         return client
+
+    async def one_left(self) -> None:
+        """Wait until somebody was here and nobody is any more."""
+        while not self.listener.traffic.connections:  # noqa: ASYNC110 - the listener tells who left, not who came
+            await asyncio.sleep(0)
+        await self.listener.empty()
 
     def hang_up(self) -> None:
         for client in self._clients:

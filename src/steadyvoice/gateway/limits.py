@@ -9,6 +9,7 @@ from enum import Enum
 from steadyvoice.service.settings import Server
 
 _NEVER = float("inf")
+_AT_ONCE = 512 * 1024
 
 
 class Wait(Enum):
@@ -60,8 +61,8 @@ class Limits:
 
     @property
     def request_bytes(self) -> int:
-        """On the wire, chunks and trailers and all."""
-        return self.head_bytes + 8 * self.body_bytes
+        """On the wire, chunks and trailers and all, and what comes in before anybody has looked at it."""
+        return self.head_bytes + 8 * self.body_bytes + _AT_ONCE
 
     def patience(self, wait: Wait) -> float:
         """For so long this may last."""
