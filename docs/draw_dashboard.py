@@ -36,7 +36,7 @@ CIRCUIT = CircuitBreakerConfig(
     success_threshold=3,
 )
 TEXTS = (
-    "Your table is booked for eight o'clock tonight.",
+    "Your table is booked for eight o'clock tonight. We keep it for a quarter of an hour.",
     "The rain has stopped at last. We walk home now, slowly.",
     "Turn left at the next crossing, then keep right.",
     "There are three new messages for you.",
@@ -97,7 +97,7 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     """Three providers, a cache that remembers a little, and a vendor with an account."""
     clock = Clock()
-    async with Simulator(voice="tones", character_limit=500_000, character_count=388_000, concurrency=10) as sim:
+    async with Simulator(voice="tones", character_limit=2_000_000, character_count=1_420_000, concurrency=10) as sim:
         providers = [
             ElevenLabs("any", base_url=sim.url),
             OpenAICompatible("any", base_url=f"{sim.url}/v1"),
@@ -118,7 +118,7 @@ async def calm(at: Stage) -> None:
     """An hour in which one short outage is long over."""
     await at.live(60)
     await at.live(10, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.live(110, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.02))
+    await at.live(110, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
     await at.live(60)
 
 
@@ -128,18 +128,22 @@ async def outage(at: Stage) -> None:
     await at.live(50, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.01))
     await at.live(9, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
     await at.live(150)
-    await at.live(3, Fault(acts.Cut(after=0.5), endpoint=SPEECH, probability=0.5))
-    await at.live(28, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
+    await at.live(4, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
+    await at.live(27, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
 
 
 async def shoot(browser: Browser, at: Stage, name: str, *, width: int, height: int, dark: bool = False) -> None:
-    """One picture."""
+    """One picture, while callers call on."""
     scheme = "dark" if dark else "light"
     page: Page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    until = asyncio.Event()
+    callers = asyncio.create_task(at.go_on(until))
     await page.goto(at.gateway.url)
     await page.wait_for_selector(".card")
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(6)
     await page.screenshot(path=HERE / f"dashboard-{name}.png")
+    until.set()
+    await callers
     await page.close()
 
 
@@ -150,11 +154,11 @@ async def main() -> None:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         async with stage() as at:
             await calm(at)
-            await shoot(browser, at, "calm", width=1440, height=1000)
+            await shoot(browser, at, "calm", width=1440, height=1080, dark=True)
         async with stage() as at:
             await outage(at)
-            await shoot(browser, at, "outage", width=1440, height=1000, dark=False)
-            await shoot(browser, at, "narrow", width=360, height=1200, dark=True)
+            await shoot(browser, at, "outage", width=1440, height=1080)
+            await shoot(browser, at, "narrow", width=360, height=1200)
         await browser.close()
 
 

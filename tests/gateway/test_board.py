@@ -155,6 +155,24 @@ async def test_the_board_tells_who_is_down_why_and_until_when() -> None:
         assert later["providers"]["elevenlabs"]["states"] == []
 
 
+async def test_the_board_is_written_down_once_for_all_who_look_until_a_circuit_moves() -> None:
+    async with visiting(Tone()) as at:
+
+        async def look() -> bytes:
+            return await (await at.whole("GET", "/admin/board")).read()
+
+        at.gateway.house.clock = lambda: 100.0
+        first = await look()
+        await at.whole("POST", ELEVENLABS, json=spoken())
+        assert await look() == first
+        at.service.circuits["tone"].force_open("now")
+        moved = await look()
+        assert b"forced_open" in moved
+        await at.whole("POST", ELEVENLABS, json=spoken())
+        at.gateway.house.clock = lambda: 101.0
+        assert await look() != moved
+
+
 async def test_a_change_of_settings_can_be_looked_at_before_it_is_made() -> None:
     path = "/admin/circuits/tone"
     async with visiting(Tone()) as at, reading(at) as reader:

@@ -15,7 +15,7 @@ from .house import visiting
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "steadyvoice" / "gateway" / "page"
-WEIGHT = 100_000  # bytes, all of it
+WEIGHT = 120_000  # bytes, all of it
 
 
 async def test_the_page_allows_nothing_from_elsewhere_and_nothing_inline() -> None:

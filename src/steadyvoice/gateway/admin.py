@@ -10,11 +10,10 @@ from pydantic import Field
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.gateway.ask import FAR, Ask
 from steadyvoice.gateway.author import by
-from steadyvoice.gateway.board import board
+from steadyvoice.gateway.board import Board
 from steadyvoice.gateway.calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.circuits import changed, changes, preset_of, shown_circuit, shown_config
 from steadyvoice.gateway.config import shown_house
-from steadyvoice.gateway.hour import Hour
 from steadyvoice.gateway.house import House, log
 from steadyvoice.gateway.methods import Doors
 from steadyvoice.gateway.plain import plain
@@ -52,9 +51,9 @@ BODIES = {model.__name__: model.model_json_schema() for model in (Nothing, Reaso
 """What actions take, as JSON Schema."""
 
 
-def admin_doors(house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> dict[str, Doors]:
+def admin_doors(house: House, calls: RecentCalls, board: Board, reloader: Reloader) -> dict[str, Doors]:
     """All of them, by path."""
-    desk = _Desk(house, calls, hour, reloader)
+    desk = _Desk(house, calls, board, reloader)
     circuit = "/admin/circuits/{name}"
     doors: dict[str, dict[str, Answer]] = {
         "/admin/state": {"GET": desk.state},
@@ -102,8 +101,8 @@ class _Door:
 class _Desk:
     """Answers."""
 
-    def __init__(self, house: House, calls: RecentCalls, hour: Hour, reloader: Reloader) -> None:
-        self._house, self._calls, self._hour, self._reloader = house, calls, hour, reloader
+    def __init__(self, house: House, calls: RecentCalls, board: Board, reloader: Reloader) -> None:
+        self._house, self._calls, self._board, self._reloader = house, calls, board, reloader
 
     async def state(self, ask: Ask) -> Reply:
         """Exactly what the library says."""
@@ -111,7 +110,7 @@ class _Desk:
 
     async def board(self, ask: Ask) -> Reply:
         """What the dashboard shows."""
-        return json_reply(board(self._house, self._hour, ask.number("since", 1, FAR)))
+        return self._board.told(ask.number("since", 1, FAR))
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))

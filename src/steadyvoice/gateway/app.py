@@ -55,5 +55,5 @@ def _own_doors(house: House, reloader: Reloader) -> dict[str, Doors]:
         "/metrics": {"GET": metrics},
         "/openapi.json": {"GET": json_reply(document(BODIES, house.service.circuits))},
         **{path: {"GET": page} for path, page in page_doors().items()},
-        **admin_doors(house, reporter.calls, reporter.hour, reloader),
+        **admin_doors(house, reporter.calls, reporter.board, reloader),
     }

@@ -12,9 +12,35 @@ from steadyvoice.gateway.circuits import preset_of
 from steadyvoice.gateway.hour import STEP, Hour
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.plain import plain
+from steadyvoice.gateway.reply import Reply, json_reply
 from steadyvoice.service.error_state import iso
 
 MOST_DOTS = 60
+_FRESH = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved
+_MOST_KEPT = 4
+
+
+class Board:
+    """One gateway's: written down once for all who look at the same time."""
+
+    def __init__(self, house: House, hour: Hour) -> None:
+        self._house, self._hour = house, hour
+        self._kept: dict[int, tuple[float, Reply]] = {}
+
+    def told(self, since: int) -> Reply:
+        """How everything stands, as JSON."""
+        now = self._house.clock()
+        at, reply = self._kept.get(since, (-_FRESH, None))
+        if reply is None or now - at >= _FRESH:
+            reply = json_reply(board(self._house, self._hour, since))
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[since] = now, reply
+        return reply
+
+    def moved(self) -> None:
+        """What was written down is not so any more."""
+        self._kept.clear()
 
 
 def board(house: House, hour: Hour, since: int = 0) -> dict[str, Any]:

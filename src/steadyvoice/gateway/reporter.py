@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitReset, ConfigChanged, Event, StateChanged, WouldHaveOpened
 from steadyvoice.breaker.states import Cause
+from steadyvoice.gateway.board import Board
 from steadyvoice.gateway.calls import RecentCalls
 from steadyvoice.gateway.circuits import changes
 from steadyvoice.gateway.exchange import Exchange
@@ -21,6 +22,7 @@ class Reporter:
         self._house = house
         self.calls = RecentCalls()
         self.hour = Hour(house.wall)
+        self.board = Board(house, self.hour)
         self._pulse = Pulse(house.journal)
         house.stopping.append(self._pulse.stop)
         house.leaving.append(house.service.subscribe(self._moved))
@@ -38,6 +40,7 @@ class Reporter:
 
     def _moved(self, event: Event) -> None:
         note = self._house.journal.note
+        self.board.moved()
         match event:
             case StateChanged():
                 note("transition", {"from": event.from_state, "to": event.to_state, **_why(event)})

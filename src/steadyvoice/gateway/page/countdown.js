@@ -5,7 +5,7 @@ import { h, s, set, tell } from "./dom.js";
 const running = new Set();
 setInterval(() => {
   for (const countdown of running) countdown.tick();
-}, 200);
+}, 250);
 
 const SLACK = 700; // milliseconds by which the gateway's word may differ before it is taken: a clock must not jump
 

@@ -19,7 +19,10 @@ export class Log {
     const said = told(kind, data);
     if (!said) return;
     this.none.remove();
-    this.list.prepend(this.entry(kind, data, said));
+    const item = this.entry(kind, data, said);
+    if (isFailedProbe(kind, data, this.last)) this.list.firstElementChild?.replaceWith(item);
+    else this.list.prepend(item);
+    this.last = data;
     while (this.list.children.length > KEPT) this.list.lastElementChild.remove();
   }
 
@@ -41,6 +44,10 @@ export class Log {
     return button;
   }
 }
+
+/** Of a probe that failed, that it began needs no entry of its own. */
+const isFailedProbe = (kind, data, last) =>
+  kind === "transition" && data.from === "half_open" && data.to === "open" && last?.to === "half_open" && last.provider === data.provider;
 
 /** A shape, what happened, and why; null for what is of no interest here. */
 function told(kind, data) {

@@ -20,11 +20,15 @@ export class Recovery {
     const counts = BOUNDS.map((bound, at) => took.filter((t) => t <= bound && t > (at ? BOUNDS[at - 1] : -1)).length);
     const most = Math.max(1, ...counts);
     this.rows.forEach((row, at) => row.show(counts[at], most));
-    const text = took.length
-      ? `${many(took.length, "outage")}: half were over within ${span(took[Math.floor((took.length - 1) / 2)])}, the longest took ${span(took.at(-1))}.`
-      : "No circuit has had to recover yet.";
-    tell(this.told, text);
+    tell(this.told, summed(took));
   }
+}
+
+function summed(took) {
+  if (!took.length) return "No circuit has had to recover yet.";
+  if (took.length === 1) return `One outage so far, of ${span(took[0])}.`;
+  const median = took[Math.floor((took.length - 1) / 2)];
+  return `${many(took.length, "outage")}: half were over within ${span(median)}, the longest took ${span(took.at(-1))}.`;
 }
 
 function bin(from, to) {

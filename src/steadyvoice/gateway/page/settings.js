@@ -21,10 +21,10 @@ export async function settings(name) {
   const preset = h("select", {}, h("option", { value: "" }, "none"), ...PRESETS.map((each) => h("option", { value: each }, each)));
   const preview = h("div", { class: "preview", role: "status" });
   const wanted = () => change(preset.value, inputs);
-  const fields = h("div", { class: "fields" }, ...inputs.map(([key, value, control]) => field(key, control, value === null ? "not set" : null)));
+  const fields = h("div", { class: "fields" }, ...inputs.map(([key, , control]) => field(key, control)));
   const form = dialog(`Settings of ${name}`, [
     h("p", { class: "aside" }, "In force now. A change holds from the next call on, keeps the evidence, and lasts until the configuration file is read again."),
-    field("Preset to start from", preset, now.preset ? `These are the preset “${now.preset}”.` : "These are no preset's."), fields, preview,
+    field("Preset to start from", preset, now.preset ? `In force is the preset “${now.preset}”.` : "In force is none of these."), fields, preview,
   ], "Apply", async () => apply(name, wanted()));
   const look = preview_of(name, wanted, preview, form);
   form.element.addEventListener("input", look);
@@ -84,7 +84,7 @@ function difference({ changed, before, after }) {
 }
 
 function input(value) {
-  const control = h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
+  const control = h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "not set" });
   control.value = value === null ? "" : shown(value);
   control.dataset.was = control.value;
   return control;
