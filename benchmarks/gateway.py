@@ -35,7 +35,9 @@ from speed.own_venv import furnish
 CALLERS = 32  # at saturation
 PACED, FEW, MANY = 500, 50, 2000  # streams at once
 LITELLM = Path(__file__).resolve().parent / ".venv" / "litellm"
-PLAIN, RESUME, DOWN = "steadyvoice", "steadyvoice, resume", "steadyvoice, first down"
+PLAIN, RESUME, TWO, DOWN = (
+    "steadyvoice", "steadyvoice, resume", "steadyvoice, two providers", "steadyvoice, the first down",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         subjects += [nginx(_folder(home), at_once)]
         subjects += [ours(home, at_once, PLAIN)]
         subjects += [ours(home, at_once, RESUME, resume=True)]
-        subjects += [ours(home, at_once, DOWN, down=True)]
+        subjects += [ours(home, at_once, TWO, behind=at_once)]
+        subjects += [ours(home, at_once, DOWN, behind=free_port())]
         subjects += _litellm(home, at_once, with_litellm)
         rates = _saturated(home, subjects, rounds, duration)
     with ExitStack() as stack:
@@ -108,7 +111,9 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
     return [
         Bar("requests a second, of nginx's", _of(rates, PLAIN, "nginx"), 0.5, at_least=True, unit="x"),
         Bar("requests a second, of LiteLLM's", _of(rates, PLAIN, "LiteLLM"), 25.0, at_least=True, unit="x"),
-        Bar("the same with the first provider down, of healthy", _of(rates, DOWN, PLAIN), 0.9, at_least=True, unit="x"),
+        Bar(
+            "the same of two providers, the first down, of healthy", _of(rates, DOWN, TWO), 0.9, at_least=True, unit="x"
+        ),
         Bar(f"CPU a stream, {paced} at once, of nginx's", _of(streams, PLAIN, "nginx"), 3.5, unit="x"),
         Bar(f"CPU a stream, {paced} at once, of LiteLLM's", _of(streams, PLAIN, "LiteLLM"), 1 / 15, unit="x"),
         Bar(f"first byte over nginx, {few} at once", (soon[PLAIN] - soon["nginx"]) * 1000, 2.0, unit=" ms"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -40,7 +41,7 @@ class Caller(asyncio.Protocol):
         self.over = asyncio.get_running_loop().create_future()
         self._request = request
         self._parser = httptools.HttpResponseParser(self)
-        self._clock = asyncio.get_running_loop().time
+        self._clock = time.perf_counter  # uvloop's own counts whole milliseconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

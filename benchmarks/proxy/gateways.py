@@ -81,11 +81,11 @@ def litellm(home: Path, vendor: int, command: Path) -> Gateway:
 
 
 def ours(
-    home: Path, vendor: int, name: str, *, resume: bool = False, down: bool = False, path: str = ELEVENLABS
+    home: Path, vendor: int, name: str, *, resume: bool = False, behind: int | None = None, path: str = ELEVENLABS
 ) -> Gateway:
-    """With the vendor as ElevenLabs; `down` behind another one, at whose address nobody answers."""
+    """With the vendor as ElevenLabs; `behind` another at that port: with an open circuit, if nobody is there."""
     port = free_port()
-    urls = [f"http://127.0.0.1:{each}" for each in ([free_port()] if down else []) + [vendor]]
+    urls = [f"http://127.0.0.1:{each}" for each in ([] if behind is None else [behind]) + [vendor]]
     providers = [
         f'[[providers]]\nname = "vendor-{index}"\nkind = "elevenlabs"\nbase_url = "{url}"\napi_key = "{KEY}-{index}"\n'
         for index, url in enumerate(urls)
@@ -96,7 +96,7 @@ def ours(
     config.write_text(head + "".join(providers))
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(config), "--port", str(port)]
     gateway = _ready(Gateway(name, port, machine.begin(command, CORE, home / f"{port}.out"), path))
-    if down:
+    if behind not in (None, vendor):
         _until(lambda: _circuit(gateway, "vendor-0") == "open", lambda: _speak(gateway), 60.0)
     return gateway
 
