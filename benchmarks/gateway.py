@@ -215,10 +215,10 @@ def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, 
     seen: dict[str, tuple[int, int, float]] = {}
     for subject in subjects:
         with _watched(subject) as most:
-            heard = _calls(subject, count, within=4.0)
+            heard = _calls(subject, count, within=6.0)
         first = sorted(heard["first"])
         seen[subject.name] = heard["whole"], most[0], first[int(len(first) * 0.99)] if first else float("inf")
-    print(f"{count} slow streams held open ({CHUNKS} chunks in {seconds(SLIM):.0f} s, all within four seconds):")
+    print(f"{count} slow streams held open ({CHUNKS} chunks in {seconds(SLIM):.0f} s, all within six seconds):")
     _table(
         ["", "whole", "memory MB", "first byte p99 ms"],
         [[name, f"{whole}", f"{size / 1e6:.0f}", f"{late * 1e3:.0f}"] for name, (whole, size, late) in seen.items()],

@@ -161,6 +161,12 @@ class CircuitBreaker(LockedMachine):
         """The state now; reading changes nothing."""
         return self._machine.state
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the next caller becomes a probe; None unless open, and where nobody can know."""
+        seconds: float | None = self._look(lambda machine, _history, now, _wall: machine.retry_after(now))
+        return seconds
+
     def snapshot(self) -> Snapshot:
         """Everything there is to know, at one moment; taking it changes nothing."""
         from steadyvoice.breaker.snapshot import snapshot_of  # with `explain` a tenth of the package's import

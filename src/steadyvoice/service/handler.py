@@ -178,7 +178,7 @@ class TTSErrorHandler:
         """Whether the circuit would refuse a call now, as far as one can tell without making it."""
         if self.circuit.state not in _REFUSING:
             return False
-        return self.circuit.snapshot().retry_after != 0  # None: for ever
+        return self.circuit.retry_after != 0  # None: for ever
 
     @property
     def probes(self) -> bool:

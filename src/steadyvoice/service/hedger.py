@@ -92,7 +92,13 @@ class Hedger:
         if step is None:
             self._hedging.nobody_free()
             return None
-        asking = self._asker.asking(self._parts[step.index], step, Output(self._request.format), whole, hedge=True)
+        asking = self._asker.asking(
+            self._parts[step.index],
+            step,
+            Output(self._request.format, remembers=self._request.times),
+            whole,
+            hedge=True,
+        )
         if not self._hedging.affords(asking.call):
             return None
         log_hedge(first.part.name, after, asking.part.name)

@@ -37,9 +37,12 @@ class _Pause:
 
 
 class Output:
-    """Bytes of any format in, bytes of one format out."""
+    """Bytes of any format in, bytes of one format out.
 
-    def __init__(self, target: AudioFormat) -> None:
+    It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it.
+    """
+
+    def __init__(self, target: AudioFormat, *, remembers: bool = True) -> None:
         self.target = target
         self.anything = False  # is out, of any piece
         self.shift = 0.0
@@ -55,6 +58,7 @@ class Output:
         self._gain = 1.0  # as declared
         self._gains: dict[str, float] = {}  # of the voices that were heard
         self._echo = Echo()
+        self._remembers = remembers
         self._pause: _Pause | None = None
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -237,7 +241,7 @@ class Output:
         self.anything = True
         self._fresh = False
         self._torn ^= format.codec is Codec.PCM and len(data) % 2 == 1
-        if format.joinable:
+        if self._remembers and format.joinable:
             self._echo.add(format, data)
 
     def _encode(self, samples: array[int]) -> bytes:

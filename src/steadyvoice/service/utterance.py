@@ -65,7 +65,7 @@ class Utterance:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._tell_muted = clock, tell_muted
         self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
-        self._output = Output(request.format)
+        self._output = Output(request.format, remembers=request.times)
         self._patience = Patience(terms.total)
         first = self._parts[0]
         self._voice = first.voice
