@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 STORY = Path(__file__).parents[2] / "benchmarks" / "outage.py"
-SHORT = ["--callers", "60", "--before", "4", "--dies", "6", "--after", "8", "--pause", "2", "--slack", "5"]
+SHORT = ["--callers", "60", "--before", "4", "--dies", "9", "--after", "12", "--pause", "2", "--slack", "5"]
 
 
 @pytest.mark.timeout(180)  # it is lived through in real time
