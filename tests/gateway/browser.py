@@ -105,6 +105,13 @@ class Stage:
 
         self.do(work)
 
+    async def cut_readers(self) -> None:
+        """Whoever reads events is hung up on, as a proxy does that thinks a line is idle."""
+        journal = self.gateway.house.journal
+        journal.close()
+        await asyncio.sleep(0.05)
+        journal.closed = False
+
     def stop(self) -> None:
         """The gateway stops."""
         self._server["port"] = int(self.url.rpartition(":")[2])

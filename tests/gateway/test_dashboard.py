@@ -22,6 +22,13 @@ _WHEN_IT_SHOWS = """
 """
 
 
+_WATCH_JUMPS = """() => {
+  window.jumped = 0;
+  const watch = new PerformanceObserver((list) => list.getEntries().forEach((each) => (window.jumped += each.value)));
+  watch.observe({ type: "layout-shift" });
+}"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
@@ -206,6 +213,30 @@ def test_the_page_says_when_the_gateway_is_gone_and_goes_on_with_the_next_one(at
     at.heal()
     expect(card(page)).to_have_attribute("data-state", "closed")
     who.forgive("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
+
+
+def test_who_was_cut_off_for_a_while_hears_everything_once(at: Stage, who: Visitor) -> None:
+    page = who.open(at.url)
+    at.do(at.cut_readers)
+    at.service.circuits["openai"].force_open("while nobody listened")
+    expect(page.locator("#log").get_by_text("while nobody listened", exact=True)).to_have_count(1)
+    at.service.circuits["openai"].close("and they were let in again")
+    expect(page.locator("#log").get_by_text("and they were let in again")).to_have_count(1)
+    expect(page.locator("#log").get_by_text("while nobody listened", exact=True)).to_have_count(1)
+    who.forgive("ERR_INCOMPLETE", "ERR_CONNECTION")
+
+
+def test_nothing_jumps_when_a_circuit_opens_and_calls_come(at: Stage, who: Visitor) -> None:
+    at.call(12)
+    page = who.open(at.url)
+    expect(page.locator("#calls li").nth(11)).to_be_visible()
+    page.evaluate(_WATCH_JUMPS)
+    at.break_down()
+    expect(card(page)).to_have_attribute("data-state", "open")
+    at.call(2)
+    at.heal()
+    expect(card(page)).to_have_attribute("data-state", "closed")
+    assert page.evaluate("window.jumped") < 0.005
 
 
 def test_a_flood_of_calls_does_not_fill_the_page(at: Stage, who: Visitor) -> None:

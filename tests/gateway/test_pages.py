@@ -26,7 +26,7 @@ async def test_the_page_allows_nothing_from_elsewhere_and_nothing_inline() -> No
         assert policy == {
             "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'",
             "img-src": "'self'", "media-src": "blob:", "base-uri": "'none'", "form-action": "'none'",
-            "frame-ancestors": "'none'",
+            "frame-ancestors": "'none'", "require-trusted-types-for": "'script'",
         }  # fmt: skip
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"

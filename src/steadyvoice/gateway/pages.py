@@ -21,6 +21,7 @@ POLICY = {
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
 }
 """What the page may do: https://www.w3.org/TR/CSP3/. Nothing from elsewhere, nothing inline, and nobody frames it."""
 

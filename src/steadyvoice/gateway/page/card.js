@@ -51,7 +51,9 @@ export class Card {
 
 function reason(state, circuit) {
   if (state.circuit_state === "closed" && !state.last_transition) return "It has not moved since the gateway began.";
-  return `${sentence(circuit.why)}.`;
+  const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
+  const said = failing && state.last_error ? ` It said: ${state.last_error.message.replace(/\.+$/, "")}.` : "";
+  return `${sentence(circuit.why)}.${said}`;
 }
 
 /** What will change it. What a clock decides, the countdown tells better. */

@@ -7,9 +7,10 @@ const SOONEST = 500; // milliseconds until the next try
 const LATEST = 4000;
 const SILENCE = 40_000; // the gateway says something every 15 seconds, if only that it lives
 
+let last = "0"; // the number of the last event: whoever is let in again does not hear everything twice
+
 /** Read for ever; come back after a break, and go on where it stopped. `told(kind, data)` for each event. */
 export async function follow(told, { lost, found }) {
-  let last = "0";
   let pause = SOONEST;
   for (;;) {
     try {

@@ -31,7 +31,7 @@ export class Log {
     const item = h("li", { class: kind }, h("time", { datetime: data.at ?? "" }, data.at ? clock(data.at) : ""), shape(mark),
       h("div", {}, h("p", {}, data.provider ? h("strong", {}, `${data.provider} `) : null, title),
         why ? h("p", { class: "why" }, why) : null, by));
-    if (kind === "config") item.querySelector("div").append(this.undoButton(data));
+    if (kind === "config" && data.provider) item.querySelector("div").append(this.undoButton(data));
     return item;
   }
 
@@ -55,8 +55,9 @@ function told(kind, data) {
     case "transition": return [data.to, `${STATES[data.from]} → ${STATES[data.to]}`, data.reason];
     case "would_have_opened": return ["monitoring", "would have opened", data.reason];
     case "reset": return ["closed", "was emptied", data.reason];
-    case "config": return ["monitoring", "settings changed", changes(data)];
-    case "action": return ["resumed", `${data.action} by hand${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
+    case "config": return ["monitoring", data.provider ? "settings changed" : "the configuration was read again", changes(data)];
+    case "action": if (data.error) return ["failed", `${data.action}: refused`, data.error];
+      return ["resumed", `${data.action} by hand${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
     case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing here` : "The gateway was restarted", data.why];
     case "closing": return ["muted", "The gateway shuts down", ""];
     default: return null;
@@ -66,4 +67,4 @@ function told(kind, data) {
 export const changes = ({ before, after }) =>
   Object.keys(after).map((name) => `${name} ${shown(before[name])} → ${shown(after[name])}`).join(", ");
 
-export const shown = (value) => (value === null || value === undefined ? "not set" : Array.isArray(value) ? value.join(", ") : String(value));
+export const shown = (value) => (value === null || value === undefined ? "not set" : Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));

@@ -61,10 +61,8 @@ export function since({ outage, state }) {
   return at ? clock(at) : "the gateway began";
 }
 
-function why({ outage, circuit, state }) {
-  const first = outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why;
-  const said = state.last_error && state.circuit_state !== "forced_open" ? ` It said: ${state.last_error.message.replace(/\.+$/, "")}.` : "";
-  return `${first}.${said}`;
+function why({ outage, circuit }) {
+  return `${outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why}.`;
 }
 
 function headline(board) {
