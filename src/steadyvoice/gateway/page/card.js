@@ -56,10 +56,11 @@ function reason(state, circuit) {
   return `${sentence(circuit.why)}.${said}`;
 }
 
-/** What will change it. What a clock decides, the countdown tells better. */
+/** What will change it: while it is closed, its rules. What a clock decides, the countdown tells better. */
 function next(state, circuit) {
   if (circuit.changes_in !== null && state.circuit_state !== "half_open") return "";
-  return state.circuit_state === "closed" ? "" : `${sentence(circuit.next)}.`;
+  if (state.circuit_state !== "closed") return `${sentence(circuit.next)}.`;
+  return `${circuit.rules.length > 1 ? "Rules" : "Rule"}: ${circuit.rules.join("; ")}.`;
 }
 
 function facts() {
