@@ -66,6 +66,8 @@ def test_nobody_is_shut_out(
         page = who.open(stage.url)
         page.locator("#calls summary").first.click()
         assert violations(page, axe) == []
+        if when == "outage":
+            return  # the dialogs are the same in it
         page.get_by_role("button", name="Act… tone").click()
         assert violations(page, axe) == []
         page.keyboard.press("Escape")
