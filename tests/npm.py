@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,13 @@ from tests.tools import require_tool
 def fetched(manifest: Path, folder: Path) -> Path:
     """Have npm fetch into a folder what a `package.json` pins, unless it is there already."""
     require_tool(shutil.which("node") is not None and shutil.which("npm") is not None, "node with npm")
+    with (folder / "lock").open("w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch(manifest, folder)
+    return folder
+
+
+def _fetch(manifest: Path, folder: Path) -> None:
     wanted, stamp = manifest.read_text("utf-8"), folder / "installed.json"
     if not stamp.exists() or stamp.read_text("utf-8") != wanted:
         (folder / "package.json").write_text(wanted, "utf-8")
@@ -19,4 +27,3 @@ def fetched(manifest: Path, folder: Path) -> Path:
         done = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
         require_tool(done.returncode == 0, f"what npm should fetch ({done.stderr.strip()[-300:]})")
         stamp.write_text(wanted, "utf-8")
-    return folder
