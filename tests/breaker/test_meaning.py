@@ -124,7 +124,7 @@ class Array:
         {"open_for": lambda error: 10**400},
         {"open_for": lambda error: "soon"},
     ],
-    ids=str,
+    ids=["ignore", "failure_on", "no weight", "a word for a weight", "open for ever and ever", "open for a word"],
 )
 def test_a_predicates_senseless_answer_leaves_the_callers_error_alone(
     clock: VirtualClock, settings: dict[str, Any]

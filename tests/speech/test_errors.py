@@ -54,7 +54,7 @@ def test_each_kind_of_failure_has_one_class_of_error() -> None:
     assert sorted(cls.kind.value for cls in LEAVES) == sorted(kind.value for kind in set(Kind) - without)
 
 
-@pytest.mark.parametrize("cls", set(ALL) - set(LEAVES), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [cls for cls in ALL if cls not in LEAVES], ids=lambda cls: cls.__name__)
 def test_a_family_raised_as_itself_is_taken_for_one_of_its_members(cls: type[TTSError]) -> None:
     assert cls("told too little").kind in [member.kind for member in family(cls) if member in LEAVES]
 
