@@ -11,7 +11,7 @@ import pytest
 
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.listening import words_in
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault, Simulator, acts
 from steadyvoice.wire.openai import RESPONSE_FORMATS
 
 from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, asked, spoken, visiting
@@ -169,6 +169,57 @@ async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
+
+
+@pytest.mark.parametrize("door", ["elevenlabs", "timed", "openai", "events"])
+async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(door: str) -> None:
+    """The header has said `spoken` by then: a clean end would make half an utterance a success."""
+    knock: dict[str, tuple[str, dict[str, Any]]] = {
+        "elevenlabs": (f"{ELEVENLABS}/stream", spoken()),
+        "timed": (f"{ELEVENLABS}/stream/with-timestamps", spoken()),
+        "openai": (OPENAI, asked()),
+        "events": (OPENAI, asked(model="gpt-4o-mini-tts", stream_format="sse")),
+    }
+    async with Simulator(voice="tones") as vendor, visiting(ElevenLabs("sk_test", base_url=vendor.url)) as at:
+        vendor.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(*knock[door])
+        assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        _, account = await at.next_call()
+        assert account.outcome == "failed"
+        at.service.circuits["elevenlabs"].force_open()
+        later = await at.post(*knock[door])
+        assert later.headers["x-steadyvoice-outcome"] == "muted", "silence from the start can still be told"
+        assert await later.read()
+
+
+async def test_a_whole_answer_tells_at_the_end_that_a_part_of_it_is_silence() -> None:
+    async with Simulator(voice="tones") as vendor, visiting(ElevenLabs("sk_test", base_url=vendor.url)) as at:
+        vendor.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", spoken())
+        assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "muted")
+        assert await answer.read()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
+async def test_a_deadline_that_cannot_be_is_the_callers_mistake(seconds: str) -> None:
+    async with visiting() as at:
+        for door, document in ((ELEVENLABS, spoken()), (OPENAI, asked())):
+            answer = await at.whole("POST", door, json=document, headers={"x-steadyvoice-deadline": seconds})
+            assert answer.status == 400
+            assert "x-steadyvoice-deadline" in await answer.text()
+        assert not at.sim.ledger.requests
+
+
+async def test_refusals_say_that_nobody_was_heard() -> None:
+    async with visiting(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+        for door, document in ((ELEVENLABS, spoken()), (OPENAI, asked()), (ELEVENLABS, spoken("")), (OPENAI, {})):
+            answer = await at.whole("POST", door, json=document)
+            assert answer.status >= 400
+            assert answer.headers["x-steadyvoice-outcome"] == "failed"
+            assert answer.headers["x-steadyvoice-provider"] == "none"
+            assert answer.headers["x-request-id"]
 
 
 async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:

@@ -169,6 +169,7 @@ async def test_the_file_has_the_last_word_over_what_was_changed_by_hand(tmp_path
     ("facts", "field"),
     [
         ({"total": "-1"}, "timeouts.total_timeout"),
+        ({"others": f"{TONE_TOO}[providers.circuit]\nwindow_size = -4"}, "providers.1.circuit.window_size"),
         ({"server": "alowed_hosts = []"}, "server.alowed_hosts"),
         ({"key": "two words"}, "providers.0.api_key"),
         ({"others": '[[providers]]\nname = "elevenlabs"\nkind = "tone"'}, "providers"),

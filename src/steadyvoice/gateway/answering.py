@@ -18,6 +18,10 @@ _SECONDS_A_TOKEN = 0.05
 _CHARACTERS_A_TOKEN = 4
 
 
+UNSPOKEN = {"x-steadyvoice-outcome": "failed", "x-steadyvoice-provider": "none"}
+"""What these headers say on an answer without audio: nobody was heard."""
+
+
 def gateway_headers(account: Account) -> dict[str, str]:
     """Who speaks, and how it came to that: as far as it is known when the answer begins."""
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 
 from steadyvoice.service.wishes import Wishes
 from steadyvoice.speech.errors import TTSBadRequestError
@@ -80,6 +81,9 @@ def _said(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
 
 def _seconds(said: str) -> float:
     try:
-        return float(said)
+        seconds = float(said)
     except ValueError:
-        raise TTSBadRequestError("x-steadyvoice-deadline: must be a number of seconds") from None
+        seconds = 0.0
+    if not (isfinite(seconds) and seconds > 0):
+        raise TTSBadRequestError("x-steadyvoice-deadline: must be a number of seconds, more than 0")
+    return seconds

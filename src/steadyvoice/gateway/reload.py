@@ -37,7 +37,7 @@ class Reloader:
             except TTSConfigurationError as error:
                 self._house.journal.note("action", {"action": "reload", "error": error.message})
                 log.warning("the configuration stays as it was: %s", error.message)
-                field = error.message.partition(": ")[0]
+                field = error.message.partition(": ")[0].partition("=")[0]
                 raise RefusedError(422, "invalid_configuration", error.message, field=field) from None
         self._house.journal.note("config", {"provider": None, **changes})
         log.info("the configuration was read again by %s: %s", acting() or "nobody", changes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import replace
 
-from steadyvoice.gateway.answering import gateway_headers, wrapped, wrapped_whole
+from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, wrapped, wrapped_whole
 from steadyvoice.gateway.dialect import Dialect
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.hangup import UntilHangup
@@ -45,7 +46,9 @@ class SpeechDoor:
             pass
         except Exception as error:
             if exchange.status is None:
-                await self._refusal(error, exchange)(scope, receive, exchange.send)
+                refusal = self._refusal(error, exchange)
+                refusal = replace(refusal, headers={**refusal.headers, **UNSPOKEN})
+                await refusal(scope, receive, exchange.send)
             elif not isinstance(error, TTSError):
                 raise
             # What has begun and cannot go on ends here, without its end: the server breaks the connection off.
@@ -60,7 +63,8 @@ class SpeechDoor:
         return order
 
     async def _speak(self, order: Order, exchange: Exchange, scope: Scope, receive: Receive) -> None:
-        stream = AsyncSpeechStream(self._house.service, order.text, order.wishes, hold=order.whole)
+        service = self._house.service
+        stream = AsyncSpeechStream(service, order.text, order.wishes, hold=order.whole, announced=True)
         try:
             async with UntilHangup(scope, receive), stream:
                 if order.whole:

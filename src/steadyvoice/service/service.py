@@ -228,7 +228,7 @@ class AsyncTTSService:
         usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
         return lambda name: None if name in known and not said else own.get(name, usual)
 
-    def _utterance(self, text: str, wishes: Wishes, *, hold: bool) -> Utterance | Recalled:
+    def _utterance(self, text: str, wishes: Wishes, *, hold: bool, announced: bool) -> Utterance | Recalled:
         check_wishes(wishes)
         terms = Terms(
             timeouts=self._timeouts,
@@ -238,6 +238,7 @@ class AsyncTTSService:
             max_attempts=self._retry.max_attempts,
             deadline=check_deadline(wishes.get("deadline")),
             hold=hold,
+            announced=announced,
         )
         request = _request(text, wishes)
         utterance = Utterance(
@@ -259,10 +260,15 @@ class AsyncTTSService:
 
 
 class AsyncSpeechStream(Account):
-    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile."""
+    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile.
 
-    def __init__(self, service: AsyncTTSService, text: str, wishes: Wishes, *, hold: bool) -> None:
-        utterance = service._utterance(text, wishes, hold=hold)
+    `announced`: its outcome is told with the first byte, for good. Then no silence comes after speech, but an error.
+    """
+
+    def __init__(
+        self, service: AsyncTTSService, text: str, wishes: Wishes, *, hold: bool, announced: bool = False
+    ) -> None:
+        utterance = service._utterance(text, wishes, hold=hold, announced=announced)
         self.spoken = utterance.spoken
         self.format = utterance.format
         self._service = service

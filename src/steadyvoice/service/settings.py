@@ -53,6 +53,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 
 
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+/?")
+
+
 class Server(Table):
     """How the gateway listens, whom it lets in, and how much it takes at once."""
 
@@ -88,6 +91,16 @@ class Server(Table):
     def laid_over(self, **given: Any) -> Server:
         """The same with other values, checked anew. Raises TTSConfigurationError."""
         return _checked("server", lambda: Server.model_validate({**self.model_dump(), **given}))
+
+    @model_validator(mode="after")
+    def _origins_that_can_be(self) -> Self:
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"allowed_origins: {origin!r} is no origin, which is like https://app.example, with a port if it "
+                    "has one, and without a path; name each, there is no wildcard"
+                )
+        return self
 
     @model_validator(mode="after")
     def _keyed_when_open(self) -> Self:

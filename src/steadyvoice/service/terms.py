@@ -11,7 +11,8 @@ from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 @dataclass(frozen=True, slots=True)
 class Terms:
     """`deadline` is the caller's own, in seconds; `hold` lets nothing be heard before its piece is whole, which costs
-    nothing to who wants the whole anyway.
+    nothing to who wants the whole anyway. `announced`: the outcome is told with the first byte, for good, so that
+    silence after speech would be taken for the whole.
     """
 
     timeouts: TimeoutConfig
@@ -21,6 +22,7 @@ class Terms:
     max_attempts: int
     deadline: float | None = None
     hold: bool = False
+    announced: bool = False
 
     @property
     def resumes(self) -> bool:

@@ -292,7 +292,8 @@ class Utterance:
         causes = [part.course.error or self._untried(part) for part in self._parts] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
-        if self._terms.muted:
+        spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
+        if self._terms.muted and not spoken_for:
             return None
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
