@@ -65,7 +65,7 @@ def test_it_speaks_writes_down_that_it_did_and_ends_when_told(gateway: Gateway, 
         length = len(answer.read())
     ended = stopped(process, told)
     assert ended.status == 0
-    assert b"Everybody heard their answer to its end" in ended.out
+    assert b"No answers were cut short by it" in ended.out
     line = json.loads(ended.err)
     assert (line["status"], line["outcome"], line["bytes"]) == (200, "spoken", length)
 
@@ -88,7 +88,7 @@ def test_what_is_being_spoken_is_waited_for_until_it_is_told_a_second_time(
         while is_open(url):  # the door closes a moment after that is told
             pass
         ended = stopped(process, signal.SIGTERM)
-        assert (ended.status, ended.out) == (0, b"Stopped. 1 answers were cut.\n")
+        assert (ended.status, ended.out) == (0, b"Stopped. 1 answer was cut short by it.\n")
         assert line.recv(100).startswith(b"HTTP/1.1 503 ")
 
 

@@ -77,15 +77,15 @@ class Visit:
 
 
 @asynccontextmanager
-async def visiting(*others: Any, server: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Visit]:
+async def visiting(
+    *others: Any, server: dict[str, Any] | None = None, only_elevenlabs: bool = False, **settings: Any
+) -> AsyncIterator[Visit]:
     """A gateway before two simulated vendors and a voice of its own. `settings` are the service's."""
     settings = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), **settings}
     async with Simulator(voice="tones") as sim:
-        providers = others or (
-            ElevenLabs("sk_test", base_url=sim.url),
-            OpenAICompatible("sk_test", base_url=f"{sim.url}/v1"),
-            Tone(),
-        )
+        eleven = ElevenLabs("sk_test", base_url=sim.url)
+        all_of_them = (eleven, OpenAICompatible("sk_test", base_url=f"{sim.url}/v1"), Tone())
+        providers = others or ((eleven,) if only_elevenlabs else all_of_them)
         async with (
             AsyncTTSService(providers, **settings) as service,
             Gateway(service, Server(**{"port": 0, **(server or {})})) as gateway,

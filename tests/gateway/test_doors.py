@@ -309,3 +309,25 @@ async def test_nobody_at_home_is_said_in_the_dialect() -> None:
             async with at.get(path) as answer:
                 assert answer.status == status
                 assert await answer.read()
+
+
+async def test_who_names_no_model_is_spoken_to_by_the_one_that_is_configured() -> None:
+    async with visiting() as at:
+        for document, model in ((spoken(), "eleven_flash_v2_5"), (spoken(model_id="eleven_v3"), "eleven_v3")):
+            answer = await at.post(ELEVENLABS, document)
+            assert await answer.read()
+            assert at.sim.ledger[-1].model == model
+
+
+@pytest.mark.parametrize(
+    ("code", "statuses"),
+    [("quota_exceeded", [503, 503]), ("invalid_api_key", [503, 503]), ("system_busy", [429, 429])],
+)
+async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(code: str, statuses: list[int]) -> None:
+    async with visiting(only_elevenlabs=True, muted=False) as at:
+        at.sim.faults.set(acts.Refuse(code, retry_after=7 if code == "system_busy" else None))
+        for status in statuses:
+            answer = await at.post(ELEVENLABS, spoken())
+            assert answer.status == status
+            assert int(answer.headers["retry-after"]) >= 5
+            assert await answer.json()

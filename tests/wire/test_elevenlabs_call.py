@@ -224,7 +224,7 @@ def test_a_wav_does_not_stream(form: Form) -> None:
         read_call({"output_format": "wav_8000"}, b'{"text": "Hi"}', form)
 
 
-def test_what_a_client_leaves_out_is_the_vendors_default() -> None:
+def test_what_a_client_leaves_out_is_the_vendors_default_but_a_model_is_ours_to_choose() -> None:
     read = read_call({"enable_logging": "false", "other": "x"}, b'{"text": "Hi", "seed": null, "voice_settings": null}')
 
     assert (read.model_id, read.output_format) == ("eleven_multilingual_v2", "mp3_44100_128")
@@ -233,7 +233,7 @@ def test_what_a_client_leaves_out_is_the_vendors_default() -> None:
         "Hi",
         AudioFormat.parse("mp3_44100_128"),
         voice="v",
-        model="eleven_multilingual_v2",
+        model=None,
         options={"enable_logging": "false"},
         foreign_voice="pass",
         dialect="elevenlabs",

@@ -70,6 +70,12 @@ class House:
         for watcher in self.watchers:
             watcher.spoken(exchange, door, order, account)
 
+    def soonest(self) -> float | None:
+        """Seconds until somebody may be asked again; None while somebody may be now, or if nobody knows."""
+        states = self.service.get_error_state()["providers"].values()
+        waits = [state["retry_after"] for state in states if state["retry_after"] is not None]
+        return min(waits) if all(state["is_muted"] for state in states) and waits else None
+
     def broken(self, exchange: Exchange, error: Exception) -> None:
         """Something of ours went wrong: the log gets all of it, the caller only that it did."""
         log.error("request %s: %s", exchange.request_id, error, exc_info=error)

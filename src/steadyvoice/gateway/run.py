@@ -112,7 +112,8 @@ async def serve(
         tell_systemd("STOPPING=1")
         show("Stopping: nobody new is let in; what is being spoken is spoken to its end. Once more to cut it short.")
         cut = await gateway.stop(hurry)
-        show(f"Stopped. {cut} answers were cut." if cut else "Stopped. Everybody heard their answer to its end.")
+        answers = "1 answer was" if cut == 1 else f"{cut or 'No'} answers were"
+        show(f"Stopped. {answers} cut short by it.")
 
 
 def greeting(gateway: Gateway) -> list[str]:

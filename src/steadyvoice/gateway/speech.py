@@ -64,7 +64,8 @@ class SpeechDoor:
 
     async def _speak(self, order: Order, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         service = self._house.service
-        stream = AsyncSpeechStream(service, order.text, order.wishes, hold=order.whole, announced=True)
+        hold = order.whole
+        stream = AsyncSpeechStream(service, order.text, order.wishes, hold=hold, announced=not hold)
         try:
             async with UntilHangup(scope, receive), stream:
                 if order.whole:
@@ -113,7 +114,10 @@ class SpeechDoor:
                 told = f"the request did not come within {limits.body_timeout:g} s"
                 return self._dialect.trouble(Trouble(408, "request_timeout", told), id)
             case TTSError():
-                return self._dialect.trouble(trouble_of(error), id)
+                trouble = trouble_of(error)
+                if trouble.status >= 500 and trouble.retry_after is None:  # it may just have closed the last door
+                    trouble = replace(trouble, retry_after=self._house.soonest())
+                return self._dialect.trouble(trouble, id)
             case _:
                 self._house.broken(exchange, error)
                 return self._dialect.trouble(trouble_of(error), id)

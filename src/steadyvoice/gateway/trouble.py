@@ -31,6 +31,8 @@ def trouble_of(error: Exception) -> Trouble:
     if not isinstance(error, TTSError):
         return Trouble(500, "internal_error", "something here went wrong; the gateway's log says what")
     status = _STATUSES.get(error.kind) or _by_blame(error.meaning.blame)
+    if error.kind is Kind.ON_HOLD and error.code in _BUSY:  # whoever comes while the vendor's own wait lasts
+        status = 429
     return Trouble(status, error.kind.value, str(error), error.kind, error.retry_after, param=_field(error))
 
 
@@ -40,6 +42,7 @@ def retry_after_header(seconds: float | None) -> dict[str, str]:
 
 
 _UNAVAILABLE, _TOO_LATE = 503, 504
+_BUSY = (Kind.BUSY.value, Kind.CONCURRENCY.value)
 
 # The gateway's own accounts are not the caller's: that a vendor does not take our key is no 401 to them.
 _STATUSES: Mapping[Kind, int] = {

@@ -166,6 +166,7 @@ class TTSErrorHandler:
             raise TTSHoldError(
                 f"{hold.key.removeprefix(self.name + '/')} on hold ({hold.kind.value}): {hold.because}",
                 provider=self.name,
+                code=hold.kind.value,
                 retry_after=hold.until - now,
             )
 

@@ -80,6 +80,7 @@ class SpeechCall:
     output_format: str = DEFAULT_FORMAT
     settings: Mapping[str, Any] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    names_model: bool = True  # False: the client left it to the server, and `model_id` is the vendor's usual one
 
     def body(self) -> dict[str, Any]:
         """The JSON body."""
@@ -126,7 +127,8 @@ def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) ->
     if issues:
         raise UnreadableRequestError(issues)
     others = {name: value for name, value in query.items() if name in ELEVENLABS_QUERY}
-    return SpeechCall(text, model_id or DEFAULT_MODEL, output_format, document, others)
+    named = model_id is not None
+    return SpeechCall(text, model_id or DEFAULT_MODEL, output_format, document, others, names_model=named)
 
 
 def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
@@ -141,7 +143,7 @@ def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
         call.text,
         AudioFormat.parse(call.output_format),
         voice=voice,
-        model=call.model_id,
+        model=call.model_id if call.names_model else None,
         speed=1.0 if speed is None else speed,
         options={name: value for name, value in rest.items() if value is not None},
         foreign_voice="pass",
