@@ -219,6 +219,9 @@ async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
         assert (first["provider"], first["error"]["kind"]) == ("elevenlabs", "server_error")
         assert (second["provider"], second["error"]) == ("openai", None)
         assert second["bill"]["charge"] == "sent and unknown"
+        assert first["answered"] is None, "it never said yes"
+        assert 0 < second["answered"] <= second["first_audio"]
+        assert not second["hedge"]
         assert first["began"] <= second["began"] <= older["seconds"]
         assert {span["provider"] for span in older["spans"]} == {"openai"}
         assert "text" not in newest

@@ -77,7 +77,8 @@ _AS_THEY_ARE = (
     "seconds", "first_audio", "audio_seconds", "left_out",
 )  # fmt: skip
 _OF_ATTEMPT = (
-    "provider", "begin", "end", "waited", "first_audio", "held_back", "audio", "refused", "request_id", "bill",
+    "provider", "begin", "end", "waited", "answered", "first_audio", "held_back", "audio", "refused", "request_id",
+    "bill", "hedge",
 )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ class Call:
         self.provider, self.request, self.offer = provider, request, offer
         self.accepted = Accepted()
         self.sent = self.taken = False  # to the vendor; by the vendor: from there on it may be billed
+        self.answered: float | None = None
         self.first_audio: float | None = None
         self.sounded: float | None = None
         """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
@@ -124,7 +125,7 @@ class Call:
         self._refuse_slowness()
         while (event := await self._next(self._source)) is not None:
             if isinstance(event, Accepted):
-                self.accepted, self.taken = event, True
+                self.accepted, self.taken, self.answered = event, True, self.waited
                 self._tell(event)
                 continue
             if event.alignment:

@@ -66,6 +66,7 @@ class Books:
             end=self.begin + len(call.request.text),
             at=at,
             waited=call.waited,
+            answered=call.answered,
             first_audio=call.first_audio,
             held_back=0.0 if self._terms.hold else delivery.held_back,
             audio=call.seconds,

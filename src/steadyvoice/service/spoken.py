@@ -25,6 +25,7 @@ class Attempt:
     end: int
     at: datetime  # UTC
     waited: float = 0.0  # for the provider, the listener's own time not included
+    answered: float | None = None  # until the provider took the request: connecting, and its yes
     first_audio: float | None = None  # from the request to the first decodable audio
     held_back: float = 0.0  # of the wait: for its first words to be whole, when they had begun to come
     audio: float = 0.0  # that came, whether or not it was used

@@ -1,4 +1,5 @@
-// A call drawn over time: each attempt a line, waiting for its first audio, then speaking; a cross where it broke off.
+// A call drawn over time: each attempt a line, until it is taken, until its first audio, then speaking; a cross where it
+// broke off.
 
 import { h, s } from "./dom.js";
 import { many, seconds } from "./words.js";
@@ -42,11 +43,13 @@ function became(attempt) {
   if (attempt.refused) return `not asked: ${attempt.error?.message ?? "refused"}`;
   const after = attempt.began > 0.005 ? `after ${seconds(attempt.began)}: ` : "";
   const first = attempt.first_audio === null ? "no audio" : `first audio in ${seconds(attempt.first_audio)}`;
+  const taken = attempt.answered === null ? "" : `, taken in ${seconds(attempt.answered)}`;
+  const hedge = attempt.hedge ? " (a hedge)" : "";
   const held = attempt.held_back > 0.005 ? `, held back ${seconds(attempt.held_back)} until its first words were whole` : "";
   const audio = attempt.audio ? `, ${seconds(attempt.audio)} of audio` : "";
   const billed = attempt.bill?.characters ? `, ${Math.round(attempt.bill.characters)} characters ${attempt.bill.charge ?? "billed"}` : "";
   const failed = attempt.error ? `; then ${attempt.error.kind}: ${attempt.error.message}` : "";
-  return `${after}${first}${held}, ${seconds(attempt.waited)} in all${audio}${billed}${failed}`;
+  return `${after}${first}${hedge}${taken}${held}, ${seconds(attempt.waited)} in all${audio}${billed}${failed}`;
 }
 
 /** What was heard, by whom, and where the voices meet. */
@@ -66,7 +69,11 @@ function drawn(attempt, whole, y) {
   const [begin, end] = [at(attempt.began), at(attempt.began + attempt.waited)];
   if (attempt.refused) return [s("path", { class: "fill refused", d: `M${begin} ${y + 1}h2v5h-2z` })];
   const first = attempt.first_audio === null ? end : at(attempt.began + attempt.first_audio);
-  const parts = [s("rect", { class: "waiting", x: begin, y: y + 2, width: Math.max(0.8, first - begin), height: 3 })];
+  const taken = Math.min(first, attempt.answered === null ? first : at(attempt.began + attempt.answered));
+  const parts = [
+    s("rect", { class: "connecting", x: begin, y: y + 3, width: Math.max(0.8, taken - begin), height: 1 }),
+    s("rect", { class: "waiting", x: taken, y: y + 2, width: Math.max(0, first - taken), height: 3 }),
+  ];
   if (end > first) parts.push(s("rect", { class: "speaking", x: first, y: y + 1, width: end - first, height: 5 }));
   if (attempt.error) parts.push(s("rect", { class: "fill failed", x: Math.min(198, end), y, width: 2, height: LINE }));
   return parts;
