@@ -62,6 +62,11 @@ class Served:
                 found[name] = found.get(name, 0.0) + float(value)
         return found
 
+    async def crowded(self, number: int) -> None:
+        """Wait until so many are let in: some may still stand before the door."""
+        while (await self.gauges())["steadyvoice_connections"] < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
     async def quiet(self) -> None:
         """Wait until nobody is there but us, and nothing is under way."""
         ours = {"steadyvoice_connections": 1, "steadyvoice_http_requests_in_flight": 1}
