@@ -98,10 +98,10 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
     return {"state": about, "circuit": circuit, "rate": 2.5, "first_audio": {"p50": 0.2, "p95": 0.9}}
 
 
-def shown(*providers: dict[str, Any], is_muted: bool = False) -> str:
+def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160) -> str:
     board = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
-    console = Console(file=io.StringIO(), width=160)
-    console.print(view(board))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(view(board, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -119,6 +119,15 @@ def test_numbers_stand_beside_their_limits() -> None:
     for each in ("25% of 50%", "3/10 +2", "12,345, 2 h left", "200 / 900 ms", "2.5", "Everybody speaks."):
         assert each in told
     assert "· █" in told, "the window: a part that went well, one without calls, one that failed"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140])
+def test_a_narrow_terminal_shows_fewer_numbers_but_nobody_is_left_out_or_cut_off(width: int) -> None:
+    told = shown(provider("half_open"), provider(), width=width)
+    assert "…" not in told
+    assert all(line == line[:width] for line in told.splitlines())
+    for each in ("p0", "p1", "◐ half-open, tried in 42 s", "● closed", "25% of 50%"):
+        assert each in told
 
 
 def test_silence_is_said_first() -> None:

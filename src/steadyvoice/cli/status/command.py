@@ -39,22 +39,22 @@ def status(url: str, *, as_json: bool) -> Standing:
     if console.is_terminal and sys.stdin.isatty():
         board = _watched(console, url, token, board)
     else:
-        console.print(view(board))
+        console.print(view(board, console.width))
     return _standing(_states(board))
 
 
 def _watched(console: Console, url: str, token: str | None, board: Any) -> Any:
     """Show it again and again, until Ctrl-C; what was known last is given back."""
-    with Live(view(board), console=console, auto_refresh=False) as live:
+    with Live(view(board, console.width), console=console, auto_refresh=False) as live:
         try:
             while True:
                 time.sleep(_EVERY)
                 try:
                     board = asked(url, BOARD, token)
                 except NobodyAnswersError as error:
-                    live.update(Group(Text(f"{error}", style="bold red"), view(board)), refresh=True)
+                    live.update(Group(Text(f"{error}", style="bold red"), view(board, console.width)), refresh=True)
                 else:
-                    live.update(view(board), refresh=True)
+                    live.update(view(board, console.width), refresh=True)
         except KeyboardInterrupt:
             return board
 

@@ -23,18 +23,32 @@ REFUSING = frozenset({"open", "half_open", "forced_open"})
 _DOTS = "·▁▂▃▄▅▆▇█"
 
 
+_COLUMNS = {  # and from which width of the terminal on they are shown
+    "provider": 0,
+    "circuit": 0,
+    "failures": 0,
+    "window": 140,
+    "calls/s": 80,
+    "first audio": 80,
+    "at once": 100,
+    "credit": 120,
+}
+
+
 def anything_open(states: Mapping[str, Any]) -> bool:
     """Whether any provider's circuit is not simply closed to trouble, or its credential is on hold."""
     return any(each["circuit_state"] in REFUSING or each["is_muted"] for each in states["providers"].values())
 
 
-def view(board: Mapping[str, Any]) -> RenderableType:
-    """All of it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-    for name in ("provider", "circuit", "failures", "window", "calls/s", "first audio", "at once", "credit"):
-        table.add_column(name, no_wrap=name != "provider")
+def view(board: Mapping[str, Any], width: int = 160) -> RenderableType:
+    """All of it that fits in so many columns: a narrow terminal shows who is down and why, and fewer numbers."""
+    shown = [name for name, needs in _COLUMNS.items() if width >= needs]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in shown:
+        table.add_column(name, no_wrap=name != "provider", overflow="fold" if name == "provider" else "ellipsis")
     for name, provider in board["providers"].items():
-        table.add_row(*_row(name, provider))
+        row = dict(zip(_COLUMNS, _row(name, provider), strict=True))
+        table.add_row(*(row[column] for column in shown))
     reasons = [_reason(name, each) for name, each in board["providers"].items() if _is_news(each)]
     return Group(_headline(board), table, *reasons)
 
