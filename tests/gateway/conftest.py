@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+from tests.tools import require_tool
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -14,7 +18,10 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
     """Live through a story on one loop, then on the other."""
-    factory = pytest.importorskip("uvloop").new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if request.param == "uvloop":
+        require_tool(find_spec("uvloop") is not None, "uvloop")
+        factory = import_module("uvloop").new_event_loop
 
     def through(story: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:

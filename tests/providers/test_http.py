@@ -7,34 +7,16 @@ import gc
 import gzip
 import socket
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import pytest
 
 from steadyvoice.providers.http import READ_BUFFER, HttpClient
 from steadyvoice.speech import errors as speech
-from steadyvoice.speech.errors import TTSError
-from steadyvoice.wire.elevenlabs_errors import error_body, parse_error
-from tests.providers.vendor import Then, Vendor, answer, audio, chunked, refusal, served, vendor_on_a_socket
-
-
-def refused(status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
-    return parse_error(status, headers, body, now=datetime.now(UTC), provider="vendor")
-
-
-@pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
-        yield listening
-
-
-@pytest.fixture
-async def client(vendor: Vendor) -> AsyncIterator[HttpClient]:
-    made = HttpClient("vendor", vendor.url, refused, headers={"x-key": "k"})
-    yield made
-    await made.aclose()
+from steadyvoice.wire.elevenlabs_errors import error_body
+from tests.providers.conftest import refused
+from tests.providers.vendor import Then, Vendor, answer, audio, chunked, refusal, served
 
 
 async def read(client: HttpClient, *, connection_timeout: float = 5.0) -> bytes:

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
 
 import pytest
 
 from steadyvoice.providers.direct import Direct
 from steadyvoice.providers.http import HttpClient
 from steadyvoice.speech import errors as speech
-from tests.providers.test_http import read, refused
-from tests.providers.vendor import Then, Vendor, audio, chunked, vendor_on_a_socket
-
-
-@pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
-        yield listening
-
-
-@pytest.fixture
-async def client(vendor: Vendor) -> AsyncIterator[HttpClient]:
-    made = HttpClient("vendor", vendor.url, refused, headers={"x-key": "k"})
-    yield made
-    await made.aclose()
+from tests.providers.conftest import refused
+from tests.providers.test_http import read
+from tests.providers.vendor import Then, Vendor, audio, chunked
 
 
 async def test_what_a_request_says(vendor: Vendor, client: HttpClient) -> None:

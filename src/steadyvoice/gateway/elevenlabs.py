@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order, Wrapping, own_wishes
+from steadyvoice.gateway.order import Order, Wrapping, own_wishes, spoken_text
 from steadyvoice.gateway.reply import Reply, json_reply
 from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.wishes import wishes_of
 from steadyvoice.speech.taxonomy import Kind
-from steadyvoice.speech.text import cleaned
 from steadyvoice.wire import elevenlabs
 from steadyvoice.wire.elevenlabs import Form
 from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
-from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.issues import Issue
 
 
 class ElevenLabsDialect:
@@ -32,9 +31,7 @@ class ElevenLabsDialect:
     ) -> Order:
         """Read what is asked for. Raises UnreadableRequestError and TTSError."""
         call = elevenlabs.read_call(query, body, self._form)
-        text = cleaned(call.text)
-        if not text.strip():
-            raise UnreadableRequestError([_blank(call.text)])
+        text = spoken_text(call.text, "text")
         if text != call.text:
             call = replace(call, text=text)
         request = elevenlabs.request_from(call, path["voice_id"])
@@ -94,8 +91,3 @@ def _complaint(
     body = error_body(code, message, request_id=request_id, param=param, status=status)
     headers = {"request-id": request_id, **retry_after_header(retry_after)}
     return json_reply(body, status=status, headers=headers)
-
-
-def _blank(text: str) -> Issue:
-    """A text of nothing that can be spoken."""
-    return Issue("string_too_short", ("body", "text"), "String should have at least 1 character", text)

@@ -36,6 +36,11 @@ class Exchange:
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 
+    @property
+    def brings_bearer(self) -> bool:
+        """Whether its client has a Bearer token, as OpenAI's have."""
+        return self.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
+
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add these to the answer, whoever gives it."""
         self._extra += [(name.encode(), value.encode()) for name, value in headers.items()]

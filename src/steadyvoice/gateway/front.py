@@ -72,8 +72,8 @@ def words_for(path: str, exchange: Exchange) -> Words:
     """In whose words to refuse: by the path, and where it is both vendors', by what the caller brings."""
     if room_of(path) is not Room.SPEECH:
         return OwnWords()
-    bearer = exchange.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
-    return OpenAIDialect() if path.startswith("/v1/audio/") or bearer else ElevenLabsDialect()
+    openais = path.startswith("/v1/audio/") or exchange.brings_bearer
+    return OpenAIDialect() if openais else ElevenLabsDialect()
 
 
 class NobodyHome:

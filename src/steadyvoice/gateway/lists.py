@@ -73,7 +73,7 @@ async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
 
 async def _models(catalogue: Catalogue, scope: Scope) -> Reply:
     """One path, two vendors: who comes with a Bearer token means OpenAI's."""
-    if _brings_bearer(scope):
+    if exchange_of(scope).brings_bearer:
         return json_reply(openai.models_body(catalogue.openai_models))
     told = await catalogue.asked(elevenlabs.MODELS_PATH)
     return json_reply(told or catalogue.elevenlabs_models)
@@ -81,8 +81,8 @@ async def _models(catalogue: Catalogue, scope: Scope) -> Reply:
 
 async def _model(catalogue: Catalogue, scope: Scope) -> Reply:
     wanted = scope["path_params"]["model"]
-    if not _brings_bearer(scope):
-        exchange = exchange_of(scope)
+    exchange = exchange_of(scope)
+    if not exchange.brings_bearer:
         return words_for(scope["path"], exchange).denied(Denial(404, "not_found", "Not Found"), exchange.request_id)
     if wanted in catalogue.openai_models:
         return json_reply(openai.model_body(wanted))
@@ -98,7 +98,3 @@ async def _user(catalogue: Catalogue, scope: Scope) -> Reply:
 
 async def _subscription(catalogue: Catalogue, scope: Scope) -> Reply:
     return json_reply(subscription_body(await catalogue.subscription()))
-
-
-def _brings_bearer(scope: Scope) -> bool:
-    return exchange_of(scope).headers.get(b"authorization", b"").lower().startswith(b"bearer ")

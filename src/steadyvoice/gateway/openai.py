@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order, Wrapping, own_wishes
+from steadyvoice.gateway.order import Order, Wrapping, own_wishes, spoken_text
 from steadyvoice.gateway.reply import Reply, json_reply
 from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.wishes import wishes_of
 from steadyvoice.speech.taxonomy import Kind
-from steadyvoice.speech.text import cleaned
 from steadyvoice.wire import openai
-from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.issues import Issue
 from steadyvoice.wire.openai_errors import error_body, validation_body
 
 
@@ -28,10 +27,7 @@ class OpenAIDialect:
     ) -> Order:
         """Read what is asked for. Raises UnreadableRequestError and TTSError."""
         call = openai.read_call(body)
-        text = cleaned(call.text)
-        if not text.strip():
-            issue = Issue("string_too_short", ("body", "input"), "String should have at least 1 character", call.text)
-            raise UnreadableRequestError([issue])
+        text = spoken_text(call.text, "input")
         request = openai.request_from(replace(call, text=text))
         wishes = wishes_of(request) | own_wishes(headers)
         return Order(text, request.format, wishes, Wrapping.EVENTS if call.sse else Wrapping.BARE)

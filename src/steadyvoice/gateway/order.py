@@ -10,6 +10,8 @@ from math import isfinite
 from steadyvoice.service.wishes import Wishes
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.text import cleaned
+from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 
 class Wrapping(Enum):
@@ -39,6 +41,16 @@ class Order:
                 return "application/json"
             case Wrapping.EVENTS:
                 return "text/event-stream; charset=utf-8"
+
+
+def spoken_text(text: str, field: str) -> str:
+    """The text as it will be spoken. Raises UnreadableRequestError, which names the field, when that is nothing."""
+    clean = cleaned(text)
+    if not clean.strip():
+        raise UnreadableRequestError(
+            [Issue("string_too_short", ("body", field), "String should have at least 1 character", text)]
+        )
+    return clean
 
 
 def own_wishes(headers: Mapping[bytes, bytes]) -> Wishes:

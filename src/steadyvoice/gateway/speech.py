@@ -38,7 +38,6 @@ class SpeechDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
-        order: Order | None = None
         try:
             order = await self._order(scope, receive, exchange)
             await self._speak(order, exchange, scope, receive)

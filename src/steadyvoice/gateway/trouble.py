@@ -21,10 +21,6 @@ class Trouble:
     retry_after: float | None = None  # seconds
     param: str | None = None
 
-    @property
-    def is_callers(self) -> bool:
-        return self.status < 500 and self.status != 429
-
 
 def trouble_of(error: Exception) -> Trouble:
     """Say what an error means to whoever asked."""

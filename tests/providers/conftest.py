@@ -1,0 +1,30 @@
+"""A vendor on a socket, and our own client before it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from steadyvoice.providers.http import HttpClient
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.elevenlabs_errors import parse_error
+from tests.providers.vendor import Vendor, vendor_on_a_socket
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def client(vendor: Vendor) -> AsyncIterator[HttpClient]:
+    made = HttpClient("vendor", vendor.url, refused, headers={"x-key": "k"})
+    yield made
+    await made.aclose()
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
+    return parse_error(status, headers, body, now=datetime.now(UTC), provider="vendor")
