@@ -8,9 +8,11 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
+from steadyvoice.breaker.ending import fail
 from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.failure import failure_of
 from steadyvoice.breaker.machine import Machine
+from steadyvoice.breaker.ticks import reconcile
 
 
 def machine_with(failures: int, config: CircuitBreakerConfig) -> Machine:
@@ -19,7 +21,7 @@ def machine_with(failures: int, config: CircuitBreakerConfig) -> Machine:
     assert machine.era.quiet
     machine.era.quiet = False
     for _ in range(failures):
-        machine.fail(0.0, Flight(machine.era, None), failure_of("down"))
+        fail(0.0, machine, Flight(machine.era, None), failure_of("down"))
     return machine
 
 
@@ -31,7 +33,7 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     before = machine.era
     for _ in range(4):
         before.tick()
-    machine.reconcile(7.0, before)
+    reconcile(7.0, machine, before)
     (opened,) = machine.take_events()
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
@@ -42,12 +44,12 @@ def test_what_is_late_adds_up() -> None:
     machine = machine_with(0, CircuitBreakerConfig())
     before = machine.era
     for _ in range(5):
-        machine.fail(0.0, Flight(before, None), failure_of("down"))
+        fail(0.0, machine, Flight(before, None), failure_of("down"))
     assert machine.state == "open"
     for ticks in (2, 3):
         for _ in range(ticks):
             before.tick()
-        machine.reconcile(1.0, before)
+        reconcile(1.0, machine, before)
     assert (machine.successes, machine.late) == (0, 5)
 
 
@@ -55,6 +57,6 @@ def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
     machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
     for _ in range(250):
         machine.era.tick()
-    machine.reconcile(1.0, machine.era)
-    machine.reconcile(1.0, machine.era)  # nothing is taken in twice
+    reconcile(1.0, machine, machine.era)
+    reconcile(1.0, machine, machine.era)  # nothing is taken in twice
     assert (machine.successes, machine.calls, machine.take_events()) == (250, 10, [])

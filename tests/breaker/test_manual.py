@@ -17,9 +17,10 @@ from steadyvoice.breaker import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.machine import CLOSED, HALF_OPEN, Machine
+from steadyvoice.breaker.machine import Machine
+from steadyvoice.breaker.moving import enter
 from steadyvoice.breaker.rules import Verdict
-from steadyvoice.breaker.states import TRANSITIONS, Cause, CircuitState
+from steadyvoice.breaker.states import CLOSED, HALF_OPEN, TRANSITIONS, Cause, CircuitState
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.conftest import Tell
 
@@ -228,7 +229,7 @@ def test_a_closed_circuit_cannot_go_half_open() -> None:
     machine = Machine("voice", CircuitBreakerConfig(), 0.0, lambda: 0.0)
     assert HALF_OPEN not in TRANSITIONS[CLOSED]
     with pytest.raises(RuntimeError, match="cannot go from closed to half_open"):
-        machine._enter(HALF_OPEN, 0.0, Verdict(Cause.MANUAL, "nonsense"))
+        enter(machine, HALF_OPEN, 0.0, Verdict(Cause.MANUAL, "nonsense"))
     assert machine.state is CLOSED
 
 

@@ -9,30 +9,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from contextvars import ContextVar
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
-from steadyvoice.breaker import checks
+from steadyvoice.breaker.by_hand import check_beginning, check_duration, close, force, reset
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.decorator import guard, refuse_coroutine
+from steadyvoice.breaker.decorator import guard
+from steadyvoice.breaker.entered import enter, leave
 from steadyvoice.breaker.events import Listener
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own, refuse_coroutine
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.stream import guard_stream, guard_stream_async
+from steadyvoice.breaker.updating import heed, update
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.explain import Explanation
+    from steadyvoice.breaker.machine import Machine
     from steadyvoice.breaker.snapshot import Snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-_entered: ContextVar[tuple[Permit, Any] | None] = ContextVar("steadyvoice_entered", default=None)
 
 
 class CircuitBreaker(LockedMachine):
@@ -58,7 +59,8 @@ class CircuitBreaker(LockedMachine):
     ) -> None:
         super().__init__(name, config or _DEFAULT, clock, wall, luck or _luck, listeners)
         if state is not CircuitState.CLOSED:
-            self._begin_as(state)
+            check_beginning(state)
+            self._force(state, "from the beginning", None)
 
     # ---------------------------------------------------------------- doors
 
@@ -70,7 +72,7 @@ class CircuitBreaker(LockedMachine):
         """
         era = self._era
         if not era.quiet:
-            return self._call(fn, args, kwargs)
+            return call_recorded(self, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -87,13 +89,13 @@ class CircuitBreaker(LockedMachine):
         """Await `fn(...)` if the circuit allows it. Raises as `call` does; a cancelled call counts for nothing."""
         era = self._era
         if not era.quiet:
-            return await self._call_async(fn, args, kwargs)
+            return await await_recorded(self, fn, args, kwargs)
         awaitable = None
         try:
             awaitable = fn(*args, **kwargs)
             result = await awaitable
         except BaseException as error:
-            self._ended_quietly(era, _callers_own(error, awaitable))
+            self._ended_quietly(era, callers_own(error, awaitable))
             raise
         era.tick()
         if not era.quiet:
@@ -127,14 +129,12 @@ class CircuitBreaker(LockedMachine):
         return Permit(self, self._admit())
 
     def __enter__(self) -> Permit:
-        permit = self.acquire()
-        _entered.set((permit, _entered.get()))
-        return permit
+        return enter(self.acquire())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave().settle(error)
+        leave(self).settle(error)
 
     async def __aenter__(self) -> Permit:
         return self.__enter__()
@@ -189,11 +189,11 @@ class CircuitBreaker(LockedMachine):
 
     def reset(self, reason: str = "reset") -> None:
         """Close from any state, as if new: empty window, first cooldown. The totals stay."""
-        self._locked(self._machine.reset, reason)
+        self._locked(reset, reason)
 
     def close(self, reason: str = "closed by hand") -> None:
         """Close from any state, a manual one included; the window is empty afterwards."""
-        self._locked(self._machine.close, Verdict(Cause.MANUAL, reason))
+        self._locked(close, Verdict(Cause.MANUAL, reason))
 
     def force_open(self, reason: str = "", duration: float | None = None) -> None:
         """Refuse every call until released, or for `duration` seconds; after that the next caller is a probe."""
@@ -212,18 +212,18 @@ class CircuitBreaker(LockedMachine):
 
     def update(self, config: CircuitBreakerConfig) -> None:
         """Change the settings at run time. The newest evidence that fits is kept, and judged at once."""
-        self._locked(self._machine.update, config)
+        self._locked(update, config)
 
     def export(self) -> dict[str, Any]:
         """The state as JSON-ready values, for `restore` after a restart; durations are what remains of them."""
-        return self._locked(saved, self._machine)
+        return self._locked(saved)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up an exported state: the window, the backoff, and what remained of the cooldown.
 
         Raises ValueError for values that no export has.
         """
-        self._locked(restore, self._machine, state)
+        self._locked(restore, state)
 
     def subscribe(self, listener: Listener, *, calls: bool = False) -> Callable[[], None]:
         """Call `listener` with every event from now on; call what is returned to stop.
@@ -237,74 +237,18 @@ class CircuitBreaker(LockedMachine):
 
     # ---------------------------------------------------------------- behind the doors
 
-    def _call(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        flight = self._admit()
-        try:
-            result = fn(*args, **kwargs)
-        except BaseException as error:
-            self._ended(flight, error)
-            raise
-        if result.__class__ is CoroutineType:
-            self._ignore(flight)
-            refuse_coroutine(result)
-        self._returned(flight, result)
-        return result
-
-    async def _call_async(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        flight = self._admit()
-        awaitable = None
-        try:
-            awaitable = fn(*args, **kwargs)
-            result = await awaitable
-        except BaseException as error:
-            self._ended(flight, _callers_own(error, awaitable))
-            raise
-        self._returned(flight, result)
-        return result
-
-    def _begin_as(self, state: CircuitState) -> None:
-        if state in (CircuitState.OPEN, CircuitState.HALF_OPEN):
-            raise ValueError(f"state={state.value!r}: a circuit comes to it by itself; begin it as forced_open instead")
-        self._force(state, "from the beginning", None)
-
     def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
-        if duration is not None and not (checks.is_finite(duration) and duration >= 0):
-            raise ValueError(f"duration={duration!r}: seconds, 0 or more; None for good")
-        self._locked(self._machine.force, state, reason, duration)
+        check_duration(duration)
+        self._locked(force, state, reason, duration)
 
-    def _listen(self, now: float, listener: Listener, calls: bool) -> Callable[[], None]:
+    def _listen(self, _now: float, machine: Machine, listener: Listener, calls: bool) -> Callable[[], None]:
         unsubscribe = self._outbox.subscribe(listener, calls)
-        self._machine.watch(self._outbox.wants_calls)
+        heed(machine, self._outbox.wants_calls)
         return unsubscribe
 
-    def _turn_away(self, now: float, unsubscribe: Callable[[], None]) -> None:
+    def _turn_away(self, _now: float, machine: Machine, unsubscribe: Callable[[], None]) -> None:
         unsubscribe()
-        self._machine.watch(self._outbox.wants_calls)
-
-    def _leave(self) -> Permit:
-        """The permit this task entered last with this breaker."""
-        permit, rest = _without(self, _entered.get())
-        _entered.set(rest)
-        return permit
-
-
-def _without(breaker: CircuitBreaker, stack: tuple[Permit, Any] | None) -> tuple[Permit, Any]:
-    if stack is None:
-        raise RuntimeError(
-            f"circuit {breaker.name!r} was not entered in this task; across tasks use `with breaker.acquire():`"
-        )
-    permit, rest = stack
-    if permit._breaker is breaker:
-        return permit, rest
-    found, rest = _without(breaker, rest)
-    return found, (permit, rest)
-
-
-def _callers_own(error: BaseException, awaitable: object) -> BaseException:
-    """What was no coroutine function could not be awaited: that says nothing about the provider, as leaving does."""
-    if type(error) is TypeError and awaitable is not None and not hasattr(awaitable, "__await__"):
-        return GeneratorExit()
-    return error
+        heed(machine, self._outbox.wants_calls)
 
 
 def _luck() -> float:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from steadyvoice.breaker.recorded import await_recorded, call_recorded, refuse_coroutine
 from steadyvoice.breaker.stream import guard_stream, guard_stream_async, wrapping
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _guard_function(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.quiet:
-            return breaker._call(fn, args, kwargs)
+            return call_recorded(breaker, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -62,7 +63,7 @@ def _guard_coroutine(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.quiet:
-            return await breaker._call_async(fn, args, kwargs)
+            return await await_recorded(breaker, fn, args, kwargs)
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
@@ -74,10 +75,3 @@ def _guard_coroutine(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
         return result
 
     return guarded
-
-
-def refuse_coroutine(coroutine: Any) -> NoReturn:
-    """A plain call that answers with a coroutine has not been made yet: nothing can be said of it."""
-    coroutine.close()
-    name = coroutine.__qualname__
-    raise TypeError(f"{name} is a coroutine: await call_async() instead of call(), or decorate the `async def` itself")

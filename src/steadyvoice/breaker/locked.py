@@ -15,15 +15,19 @@ from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import Any, TypeVar
 
+from steadyvoice.breaker.admission import Refusal, admit
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.ending import abandon, drop, fail, fail_quietly, ignore, succeed
 from steadyvoice.breaker.era import Era, Flight, Shut
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.events import Event, Listener
 from steadyvoice.breaker.failure import Failure, FailureRecord, Remembered, is_departure, judge_error, judge_result
 from steadyvoice.breaker.history import History
-from steadyvoice.breaker.machine import Machine, Refusal
+from steadyvoice.breaker.living import progress, resume
+from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.outbox import Outbox
 from steadyvoice.breaker.states import CircuitState
+from steadyvoice.breaker.ticks import reconcile, rest
 
 T = TypeVar("T")
 
@@ -66,7 +70,7 @@ class LockedMachine:
             left = shut.until - now
             retry_after = left if left < math.inf else None
             raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
-        answer = self._locked(self._machine.admit)
+        answer = self._locked(admit)
         if isinstance(answer, Refusal):
             last_error = self._shown(answer.last_error, answer.at)
             about = (self._machine.name, answer.state, answer.reason, answer.retry_after, last_error)
@@ -78,51 +82,51 @@ class LockedMachine:
         if self._machine.config.failure_result is not None:
             failure = judge_result(self._machine.config, result)
         if failure is None:
-            self._locked(self._machine.succeed, flight)
+            self._locked(succeed, flight)
         else:
-            self._locked(self._machine.fail, flight, failure)
+            self._locked(fail, flight, failure)
 
     def _ended(self, flight: Flight, error: BaseException) -> None:
         if is_departure(error):
-            self._locked(self._machine.abandon, flight)
+            self._locked(abandon, flight)
             return
         failure = judge_error(self._machine.config, error)
         if failure is None:
-            self._locked(self._machine.ignore, flight)
+            self._locked(ignore, flight)
         else:
-            self._locked(self._machine.fail, flight, failure)
+            self._locked(fail, flight, failure)
 
     def _ended_quietly(self, era: Era, error: BaseException) -> None:
         """A call without a flight ended: one is made only where something other than a failure must be said."""
         failure = None if is_departure(error) else judge_error(self._machine.config, error)
         if failure is None:
-            self._locked(self._machine.ignore, Flight(era, None))
+            self._locked(ignore, Flight(era, None))
         else:
-            self._locked(self._machine.fail_quietly, era, failure)
+            self._locked(fail_quietly, era, failure)
 
     def _succeed(self, flight: Flight, duration: float | None) -> None:
-        self._locked(self._machine.succeed, flight, duration)
+        self._locked(succeed, flight, duration)
 
     def _fail(self, flight: Flight, failure: Failure, duration: float | None) -> None:
-        self._locked(self._machine.fail, flight, failure, duration)
+        self._locked(fail, flight, failure, duration)
 
     def _ignore(self, flight: Flight) -> None:
-        self._locked(self._machine.ignore, flight)
+        self._locked(ignore, flight)
 
     def _abandon(self, flight: Flight) -> None:
-        self._locked(self._machine.abandon, flight)
+        self._locked(abandon, flight)
 
     def _progress(self, flight: Flight, *, held: bool) -> None:
         if flight.useful_at is None or self._machine.tracking:
-            self._locked(self._machine.progress, flight, held)
+            self._locked(progress, flight, held)
 
     def _resume(self, flight: Flight) -> None:
         if self._machine.tracking:
-            self._locked(self._machine.resume, flight)
+            self._locked(resume, flight)
 
     def _reconcile(self, era: Era) -> None:
         """A tick came too late for the fold that ended its era."""
-        self._locked(self._machine.reconcile, era)
+        self._locked(reconcile, era)
 
     def _expect_drops(self) -> None:
         if self._later is None:
@@ -131,7 +135,7 @@ class LockedMachine:
     def _drop(self, flight: Flight) -> None:
         """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
         if self._later is not None:
-            self._later.append((self._machine.drop, (flight,)))
+            self._later.append((drop, (flight,)))
 
     # ---------------------------------------------------------------- a locked section
 
@@ -149,7 +153,7 @@ class LockedMachine:
                 if self._later:
                     self._catch_up(self._later, now)
                 try:
-                    answer = verb(now, *about)
+                    answer = verb(now, self._machine, *about)
                 finally:
                     self._settle_down(now)
             finally:
@@ -161,11 +165,11 @@ class LockedMachine:
     def _catch_up(self, later: deque[tuple[Callable[..., None], tuple[Any, ...]]], now: float) -> None:
         while later:
             verb, about = later.popleft()
-            verb(now, *about)
+            verb(now, self._machine, *about)
 
     def _postponed(self, verb: Callable[..., Any], about: tuple[Any, ...]) -> Any:
         """A call began or ended in the middle of this thread's own section, where nothing else may move."""
-        if verb == self._machine.admit:
+        if verb is admit:
             return Flight(Era(CircuitState.DISABLED), self._clock())  # let through, and not counted
         if not about or not isinstance(about[0], Flight | Era):
             name = self._machine.name
@@ -194,14 +198,14 @@ class LockedMachine:
         era = self._era
         if era.quiet or era.shut:
             era.quiet, era.shut = False, None
-            self._machine.reconcile(now, era)
+            reconcile(now, self._machine, era)
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine
         if machine.events:
             self._publish(machine.take_events(), now)
         if machine.plain:
-            machine.rest()
+            rest(machine)
         self._era = era = machine.era
         if era.state in _SHUT and not machine.watched:
             until = math.inf if machine.until is None else machine.until

@@ -1,7 +1,7 @@
 """When a closed circuit opens: rules over what was seen lately, to be combined with `&` and `|`.
 
 A rule knows no state and keeps nothing: evidence in, verdict out. None can be broken by a success that comes after
-its minimum of calls: the machine relies on that (`Machine.rest`).
+its minimum of calls: the machine relies on that (`ticks.rest`).
 """
 
 from __future__ import annotations

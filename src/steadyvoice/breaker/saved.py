@@ -7,12 +7,16 @@ process, so a half-open circuit comes back open with its cooldown over: the next
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker import checks
-from steadyvoice.breaker.machine import Machine
-from steadyvoice.breaker.states import CircuitState
+from steadyvoice.breaker.moving import go
+from steadyvoice.breaker.rules import Verdict
+from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.window import Run, window_for
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.machine import Machine
 
 VERSION = 1
 
@@ -47,7 +51,9 @@ def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
     machine.window = window_for(machine.config, now, runs)
     machine.streak = streak
     machine.cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
-    machine.reinstate(now, to, str(state.get("reason", "")), None if remaining is None else now + remaining)
+    reason, until = str(state.get("reason", "")), None if remaining is None else now + remaining
+    go(machine, to, now, Verdict(Cause.RESTORED, reason), until)  # the table of ways does not apply to a new life
+    machine.opened_at = machine.outage_at = now if to is CircuitState.OPEN else None
 
 
 def aged(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:

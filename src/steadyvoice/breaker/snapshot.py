@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from steadyvoice.breaker.admission import admitted_share
 from steadyvoice.breaker.events import StateChanged
 from steadyvoice.breaker.failure import FailureRecord
 from steadyvoice.breaker.states import CircuitState
@@ -80,7 +81,7 @@ class Snapshot:
 
 def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> Snapshot:
     """What the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
-    config, hung = machine.config, machine.hung
+    config, hung = machine.config, len(machine.flights.silent)
     calls, failures, slow = machine.window.counts(now)
     calls, failures = calls + hung, failures + hung
     return Snapshot(
@@ -97,7 +98,7 @@ def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> 
         slow_calls=slow,
         hung_calls=hung,
         normal_failure_rate=machine.baseline.rate,
-        admitted_share=machine.admitted_share(now),
+        admitted_share=admitted_share(machine, now),
         in_flight=machine.in_flight,
         probe_successes=machine.probes.succeeded,
         probe_failures=machine.probes.failed,

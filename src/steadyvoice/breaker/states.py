@@ -18,6 +18,9 @@ class CircuitState(StrEnum):
     MONITORING = "monitoring"
 
 
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+FORCED_OPEN, DISABLED, MONITORING = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING
+
 _BY_HAND = {
     CircuitState.FORCED_OPEN: "force_open()",
     CircuitState.DISABLED: "disable()",

@@ -1,0 +1,55 @@
+"""Somebody wants another state: a manual one until it is released, or closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steadyvoice.breaker import checks, news
+from steadyvoice.breaker.moving import begin_era, close_circuit, empty, enter
+from steadyvoice.breaker.overdue import advance
+from steadyvoice.breaker.rules import Verdict
+from steadyvoice.breaker.states import CLOSED, HALF_OPEN, OPEN, Cause, CircuitState
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.machine import Machine
+
+
+def force(now: float, machine: Machine, state: CircuitState, reason: str, duration: float | None) -> None:
+    """Set a manual state: until released, or for a duration in seconds."""
+    advance(machine, now)
+    until = None if duration is None else now + duration
+    if machine.state is not state:
+        enter(machine, state, now, Verdict(Cause.MANUAL, reason), until)
+        machine.outage_at = None
+        empty(machine, now)
+    machine.reason, machine.until = reason, until
+
+
+def close(now: float, machine: Machine, verdict: Verdict) -> None:
+    """Close from any state; the window is empty afterwards."""
+    advance(machine, now)
+    if machine.state is not CLOSED:
+        close_circuit(machine, now, verdict)
+        return
+    begin_era(machine)
+    empty(machine, now)
+    machine.until = None
+    news.emptied(machine, verdict.reason, now)
+
+
+def reset(now: float, machine: Machine, reason: str) -> None:
+    """Close as if new: the backoff is forgotten, too."""
+    close(now, machine, Verdict(Cause.RESET, reason))
+    machine.cooldown.forget()
+
+
+def check_duration(seconds: float | None) -> None:
+    """Raise ValueError for what is no time that a manual state can last."""
+    if seconds is not None and not (checks.is_finite(seconds) and seconds >= 0):
+        raise ValueError(f"duration={seconds!r}: seconds, 0 or more; None for good")
+
+
+def check_beginning(state: CircuitState) -> None:
+    """Raise ValueError for a state that no circuit can begin in."""
+    if state in (OPEN, HALF_OPEN):
+        raise ValueError(f"state={state.value!r}: a circuit comes to it by itself; begin it as forced_open instead")

@@ -1,0 +1,57 @@
+"""A call on the record, with the clock and the lock: where the circuit is not healthy, or its settings ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.locked import LockedMachine
+
+T = TypeVar("T")
+
+
+def call_recorded(breaker: LockedMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    """Call `fn` if the circuit allows it, and tell the machine what came of it."""
+    flight = breaker._admit()
+    try:
+        result = fn(*args, **kwargs)
+    except BaseException as error:
+        breaker._ended(flight, error)
+        raise
+    if result.__class__ is CoroutineType:
+        breaker._ignore(flight)
+        refuse_coroutine(result)
+    breaker._returned(flight, result)
+    return result
+
+
+async def await_recorded(
+    breaker: LockedMachine, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
+    """The same, awaited."""
+    flight = breaker._admit()
+    awaitable = None
+    try:
+        awaitable = fn(*args, **kwargs)
+        result = await awaitable
+    except BaseException as error:
+        breaker._ended(flight, callers_own(error, awaitable))
+        raise
+    breaker._returned(flight, result)
+    return result
+
+
+def refuse_coroutine(coroutine: Any) -> NoReturn:
+    """A plain call that answers with a coroutine has not been made yet: nothing can be said of it."""
+    coroutine.close()
+    name = coroutine.__qualname__
+    raise TypeError(f"{name} is a coroutine: await call_async() instead of call(), or decorate the `async def` itself")
+
+
+def callers_own(error: BaseException, awaitable: object) -> BaseException:
+    """What was no coroutine function could not be awaited: that says nothing about the provider, as leaving does."""
+    if type(error) is TypeError and awaitable is not None and not hasattr(awaitable, "__await__"):
+        return GeneratorExit()
+    return error
