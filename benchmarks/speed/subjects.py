@@ -47,7 +47,7 @@ def limit(case: Case, usual: int = 5) -> int:
 
 class Ours:
     distribution = None
-    module = "steadyvoice.breaker"
+    module = "steadyvoice.breaker.breaker"  # the package alone loads nothing: names are looked up when they are used
 
     def __init__(self, name: str, preset: Callable[[Any], Any]) -> None:
         self.name = name

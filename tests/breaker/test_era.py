@@ -10,6 +10,7 @@ import pytest
 from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
 from steadyvoice.breaker.ending import fail
 from steadyvoice.breaker.era import Flight
+from steadyvoice.breaker.events import NEVER
 from steadyvoice.breaker.failure import failure_of
 from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.ticks import reconcile
@@ -34,7 +35,8 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     for _ in range(4):
         before.tick()
     reconcile(7.0, machine, before)
-    (opened,) = machine.take_events()
+    (news,) = machine.take_news()
+    opened = news.event(NEVER)
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
     assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
@@ -59,4 +61,4 @@ def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
         machine.era.tick()
     reconcile(1.0, machine, machine.era)
     reconcile(1.0, machine, machine.era)  # nothing is taken in twice
-    assert (machine.successes, machine.calls, machine.take_events()) == (250, 10, [])
+    assert (machine.successes, machine.calls, machine.take_news()) == (250, 10, [])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 
-from steadyvoice.breaker import CircuitConfigError, CircuitOpenError, CircuitState
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitConfigError, CircuitOpenError, CircuitState, FailureRecord
+from steadyvoice.breaker.testing import VirtualClock
 
 
 def test_a_refusal_may_be_another_kind_of_error_too() -> None:
@@ -26,6 +30,18 @@ def test_errors_survive_a_pickle() -> None:
     assert (str(again), again.name, again.state, again.retry_after) == (str(refusal), "voice", "forced_open", 5)
     config = pickle.loads(pickle.dumps(CircuitConfigError("window_size", 0, "must be 1 or more")))
     assert (config.field, config.value, config.reason) == ("window_size", 0, "must be 1 or more")
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_refusal_that_travels_takes_the_last_failure_along(watched: bool) -> None:
+    breaker = CircuitBreaker("voice", clock=VirtualClock(7.0), wall=VirtualClock(100.0))
+    breaker.subscribe(lambda event: None, calls=watched)
+    breaker.acquire().failure(ConnectionError("gone"), trip=True)
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.acquire()
+    record = FailureRecord("ConnectionError", "gone", datetime.fromtimestamp(100, UTC), 0.0)
+    assert refused.value.last_error == record
+    assert pickle.loads(pickle.dumps(refused.value)).last_error == record
 
 
 def test_a_half_open_refusal_says_so() -> None:

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import steadyvoice
+import steadyvoice.breaker
 
+FRONTS = (steadyvoice, steadyvoice.breaker)
 NAMES = [name for name in steadyvoice.__all__ if name != "__version__"]
 
 THIRD_PARTIES = ("aiohttp", "anyio", "av", "elevenlabs", "httpx", "httpx2", "openai", "pydantic", "rich", "typer")
 
 
-def shown_to_type_checkers() -> Iterator[tuple[str, str]]:
+def shown_to_type_checkers(front: ModuleType) -> Iterator[tuple[str, str]]:
     """Each name imported under `if TYPE_CHECKING`, and the module it is said to come from."""
-    source = Path(steadyvoice.__file__).read_text("utf-8")
+    source = Path(front.__file__ or "").read_text("utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for line in node.body:
@@ -55,24 +58,33 @@ def test_the_version_is_one_of_pythons_kind() -> None:
     assert all(part.isdigit() for part in steadyvoice.__version__.split(".")[:2])
 
 
-def test_dir_shows_the_public_names() -> None:
-    assert dir(steadyvoice) == sorted(steadyvoice.__all__)
+@pytest.mark.parametrize("front", FRONTS)
+def test_dir_shows_the_public_names(front: ModuleType) -> None:
+    assert dir(front) == sorted(front.__all__)
 
 
-def test_names_are_listed_once() -> None:
-    assert len(set(steadyvoice.__all__)) == len(steadyvoice.__all__)
+@pytest.mark.parametrize("front", FRONTS)
+def test_names_are_listed_once(front: ModuleType) -> None:
+    assert len(set(front.__all__)) == len(front.__all__)
 
 
-def test_type_checkers_and_the_interpreter_are_told_the_same_names_and_homes() -> None:
-    promised = dict(shown_to_type_checkers())
-    looked_up = {name: f"steadyvoice.{home}" for name, home in steadyvoice._HOME_OF.items()}
+@pytest.mark.parametrize("front", FRONTS)
+def test_type_checkers_and_the_interpreter_are_told_the_same_names_and_homes(front: ModuleType) -> None:
+    promised = dict(shown_to_type_checkers(front))
+    looked_up = {name: f"{front.__name__}.{home}" for name, home in front._HOME_OF.items()}
     assert promised == looked_up
-    assert set(promised) == set(NAMES)
+    assert set(promised) == set(front.__all__) - {"__version__"}
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'steadyvoice' has no attribute 'TTSServise'"):
-        _ = steadyvoice.TTSServise  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", steadyvoice.breaker.__all__)
+def test_every_name_of_the_breaker_is_there(name: str) -> None:
+    assert getattr(steadyvoice.breaker, name) is not None
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_name_that_is_not_there_is_an_attribute_error(front: ModuleType) -> None:
+    with pytest.raises(AttributeError, match=f"module '{front.__name__}' has no attribute 'TTSServise'"):
+        _ = front.TTSServise
 
 
 def test_importing_the_package_loads_nobody_elses() -> None:
@@ -82,12 +94,24 @@ def test_importing_the_package_loads_nobody_elses() -> None:
     assert {name for name in loaded if name.startswith("steadyvoice.")} == {"steadyvoice._version"}
 
 
-def test_importing_the_breaker_loads_neither_asyncio_nor_logging_nor_the_rest_of_the_house() -> None:
+def test_importing_the_breaker_loads_nothing_of_it_until_it_is_used() -> None:
     loaded = loaded_by("import steadyvoice.breaker")
+    ours = {name for name in loaded if name.startswith("steadyvoice.")}
+    assert ours == {"steadyvoice._version", "steadyvoice.breaker"}
+    assert loaded.isdisjoint({"asyncio", "dataclasses", "datetime", "logging", *THIRD_PARTIES})
+
+
+def test_a_breaker_that_nobody_looks_at_needs_no_more_than_it_must() -> None:
+    opened = "CircuitBreaker('voice').acquire().failure('down', trip=True)"
+    loaded = loaded_by(f"from steadyvoice.breaker import CircuitBreaker; {opened}")
     assert "steadyvoice.breaker.machine" in loaded
-    assert loaded.isdisjoint({"asyncio", "logging", *THIRD_PARTIES})
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("steadyvoice.")}
-    assert rooms == {"_version", "breaker"}
+    assert loaded.isdisjoint({"asyncio", "datetime", "logging", *THIRD_PARTIES})
+    assert loaded.isdisjoint({f"steadyvoice.breaker.{room}" for room in ("events", "explain", "record", "snapshot")})
+    assert {name.split(".")[1] for name in loaded if name.startswith("steadyvoice.")} == {"_version", "breaker"}
+
+
+def test_what_catches_its_errors_loads_no_breaker() -> None:
+    assert "steadyvoice.breaker.machine" not in loaded_by("from steadyvoice.breaker import CircuitOpenError")
 
 
 def test_what_an_import_loads_is_seen() -> None:

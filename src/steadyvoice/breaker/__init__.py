@@ -1,39 +1,76 @@
-"""A general circuit breaker: standard library only, for threads and event loops alike; it knows nothing of speech."""
+"""A general circuit breaker: standard library only, for threads and event loops alike; it knows nothing of speech.
 
+Names are looked up when they are first used, so that whoever only catches its errors need not load it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from steadyvoice.breaker.breaker import CircuitBreaker
-from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.errors import CircuitConfigError, CircuitOpenError
-from steadyvoice.breaker.events import (
-    CallRecorded,
-    CallRefused,
-    CircuitReset,
-    ConfigChanged,
-    Event,
-    Listener,
-    Outcome,
-    StateChanged,
-    WouldHaveOpened,
-)
-from steadyvoice.breaker.failure import FailureRecord
-from steadyvoice.breaker.permit import Permit
-from steadyvoice.breaker.registry import CircuitRegistry
-from steadyvoice.breaker.rules import (
-    ConsecutiveFailures,
-    Evidence,
-    FailureRate,
-    Rule,
-    SlowCallRate,
-    Standing,
-    UnlikelyFailures,
-    Verdict,
-)
-from steadyvoice.breaker.states import Cause, CircuitState
-
 if TYPE_CHECKING:
+    from steadyvoice.breaker.breaker import CircuitBreaker
+    from steadyvoice.breaker.config import CircuitBreakerConfig
+    from steadyvoice.breaker.errors import CircuitConfigError, CircuitOpenError
+    from steadyvoice.breaker.events import (
+        CallRecorded,
+        CallRefused,
+        CircuitReset,
+        ConfigChanged,
+        Event,
+        Listener,
+        StateChanged,
+        WouldHaveOpened,
+    )
     from steadyvoice.breaker.explain import Explanation
+    from steadyvoice.breaker.permit import Permit
+    from steadyvoice.breaker.record import FailureRecord
+    from steadyvoice.breaker.registry import CircuitRegistry
+    from steadyvoice.breaker.rules import (
+        ConsecutiveFailures,
+        Evidence,
+        FailureRate,
+        Rule,
+        SlowCallRate,
+        Standing,
+        UnlikelyFailures,
+        Verdict,
+    )
     from steadyvoice.breaker.snapshot import Recoveries, Snapshot, Totals
+    from steadyvoice.breaker.states import Cause, CircuitState, Outcome
+
+_HOMES = {
+    "breaker": ("CircuitBreaker",),
+    "config": ("CircuitBreakerConfig",),
+    "errors": ("CircuitConfigError", "CircuitOpenError"),
+    "events": (
+        "CallRecorded",
+        "CallRefused",
+        "CircuitReset",
+        "ConfigChanged",
+        "Event",
+        "Listener",
+        "StateChanged",
+        "WouldHaveOpened",
+    ),
+    "explain": ("Explanation",),
+    "permit": ("Permit",),
+    "record": ("FailureRecord",),
+    "registry": ("CircuitRegistry",),
+    "rules": (
+        "ConsecutiveFailures",
+        "Evidence",
+        "FailureRate",
+        "Rule",
+        "SlowCallRate",
+        "Standing",
+        "UnlikelyFailures",
+        "Verdict",
+    ),
+    "snapshot": ("Recoveries", "Snapshot", "Totals"),
+    "states": ("Cause", "CircuitState", "Outcome"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CallRecorded",
@@ -72,9 +109,12 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
 
     def __getattr__(name: str) -> Any:
-        """What is only for looking is imported when somebody looks."""
-        if name not in ("Explanation", "Recoveries", "Snapshot", "Totals"):
+        if name not in _HOME_OF:
             raise AttributeError(f"module 'steadyvoice.breaker' has no attribute {name!r}")
-        from steadyvoice.breaker import explain, snapshot
+        value = getattr(import_module(f"steadyvoice.breaker.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
-        return getattr(explain if name == "Explanation" else snapshot, name)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

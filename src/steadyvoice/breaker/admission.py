@@ -11,8 +11,8 @@ from steadyvoice.breaker.overdue import advance, time_is_up
 from steadyvoice.breaker.states import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, CircuitState
 
 if TYPE_CHECKING:
-    from steadyvoice.breaker.failure import Remembered
     from steadyvoice.breaker.machine import Machine
+    from steadyvoice.breaker.remembered import Remembered
 
 RAMP_FROM = 0.1  # of the calls, right after a recovery
 

@@ -16,7 +16,6 @@ from steadyvoice.breaker.by_hand import check_beginning, check_duration, close, 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard
 from steadyvoice.breaker.entered import enter, leave
-from steadyvoice.breaker.events import Listener
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own, refuse_coroutine
@@ -27,6 +26,7 @@ from steadyvoice.breaker.stream import guard_stream, guard_stream_async
 from steadyvoice.breaker.updating import heed, update
 
 if TYPE_CHECKING:
+    from steadyvoice.breaker.events import Listener
     from steadyvoice.breaker.explain import Explanation
     from steadyvoice.breaker.machine import Machine
     from steadyvoice.breaker.snapshot import Snapshot

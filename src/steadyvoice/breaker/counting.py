@@ -6,15 +6,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import news
-from steadyvoice.breaker.events import Outcome
-from steadyvoice.breaker.failure import Failure, Remembered
 from steadyvoice.breaker.judging import condemn, judge, judge_probes, relent
 from steadyvoice.breaker.moving import open_circuit
+from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.rules import Verdict
-from steadyvoice.breaker.states import DISABLED, Cause
+from steadyvoice.breaker.states import DISABLED, Cause, Outcome
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.era import Flight
+    from steadyvoice.breaker.failure import Failure
     from steadyvoice.breaker.machine import Machine
 
 REMEMBERED_FAILURES = 10

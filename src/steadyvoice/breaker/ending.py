@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import news
 from steadyvoice.breaker.counting import count_failure, count_late, count_success, land
-from steadyvoice.breaker.events import Outcome
 from steadyvoice.breaker.moving import ALWAYS
 from steadyvoice.breaker.overdue import advance
-from steadyvoice.breaker.states import DISABLED
+from steadyvoice.breaker.states import DISABLED, Outcome
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.era import Era, Flight

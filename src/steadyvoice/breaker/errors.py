@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from steadyvoice.breaker.remembered import Dated
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
-    from steadyvoice.breaker.failure import FailureRecord
+    from steadyvoice.breaker.record import FailureRecord
 
 
-About: TypeAlias = "tuple[str, CircuitState, str, float | None, FailureRecord | None]"
-
+About: TypeAlias = "tuple[str, CircuitState, str, float | None, FailureRecord | Dated | None]"
 
 _FIELDS = ("name", "state", "reason", "retry_after", "last_error")
 
@@ -59,7 +59,8 @@ class CircuitOpenError(Exception):
 
     def __getattr__(self, field: str) -> Any:
         if field in _FIELDS:
-            return self._about[_FIELDS.index(field)]
+            value = self._about[_FIELDS.index(field)]
+            return value.record() if isinstance(value, Dated) else value
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {field!r}")
 
     def __str__(self) -> str:

@@ -8,22 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TypeAlias
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.states import Cause, CircuitState
+from steadyvoice.breaker.states import Cause, CircuitState, Outcome
 
-NEVER = datetime.fromtimestamp(0, UTC)  # until the breaker stamps the event: the machine knows no time of day
-
-
-class Outcome(StrEnum):
-    """How a call ended, as far as the circuit is concerned."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    IGNORED = "ignored"
-    LATE = "late"
+NEVER = datetime.fromtimestamp(0, UTC)  # for events that somebody else makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.failure import FailureRecord
+from steadyvoice.breaker.record import FailureRecord
 from steadyvoice.breaker.rules import AnyOf, Evidence, Rule, Standing
 from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
 from steadyvoice.breaker.states import CircuitState
@@ -51,7 +51,7 @@ def explain(machine: Machine, history: History, now: float, wall: float) -> Expl
         state=snapshot.state,
         why=snapshot.reason,
         rules=tuple(part.standing(seen) for part in rule.parts()),
-        failures=tuple(failure.record(now, wall) for failure in machine.evidence or ()),
+        failures=tuple(failure.dated(now, wall).record() for failure in machine.evidence or ()),
         next=_next(snapshot, config, left),
         changes_in=left,
         told=tuple(each.told(seen) for each in _alternatives(rule)),

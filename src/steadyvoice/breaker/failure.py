@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from steadyvoice.breaker import checks
@@ -33,36 +31,6 @@ class Failure(NamedTuple):
     weight: float = 1.0
     cooldown: float | None = None
     trip: bool = False
-
-
-class Remembered(NamedTuple):
-    """One failure as the machine keeps it: no exception object, so no frames are kept alive.
-
-    `at` is on the breaker's own clock; `latency` is in seconds, None where no clock was running.
-    """
-
-    kind: str
-    message: str
-    at: float
-    latency: float | None
-
-    def record(self, now: float, wall: float) -> FailureRecord:
-        """The same as it is shown, when it is `wall` o'clock now, in seconds since 1970."""
-        at = datetime.fromtimestamp(wall - (now - self.at), UTC)
-        return FailureRecord(self.kind, self.message, at, self.latency)
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRecord:
-    """One failure as it is shown. `latency` is in seconds, None where no clock was running; `at` is wall time."""
-
-    kind: str
-    message: str
-    at: datetime
-    latency: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
 def failure_of(

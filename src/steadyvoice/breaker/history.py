@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.events import Event, StateChanged
+from steadyvoice.breaker.news import Move, News
 from steadyvoice.breaker.states import CircuitState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from steadyvoice.breaker.events import StateChanged
 
 
 class History:
     """The last transition, and when the circuit was opened."""
 
-    __slots__ = ("last_transition", "opened_at")
+    __slots__ = ("_last", "_opened")
 
     def __init__(self) -> None:
-        self.last_transition: StateChanged | None = None
-        self.opened_at: datetime | None = None
+        self._last: tuple[Move, float] | None = None
+        self._opened: float | None = None
 
-    def stamp(self, event: Event, wall: float) -> Event:
-        """The event with its time of day, in seconds since 1970; transitions are remembered."""
-        event = replace(event, wall=datetime.fromtimestamp(wall, UTC))
-        if isinstance(event, StateChanged):
-            self.last_transition = event
-            self._remember_opening(event)
-        return event
+    def take(self, news: News, wall: float) -> None:
+        """That happened at this time of day, in seconds since 1970; transitions are remembered."""
+        if isinstance(news, Move):
+            self._last = news, wall
+            self._remember_opening(news.to, wall)
 
-    def _remember_opening(self, event: StateChanged) -> None:
-        match event.to_state:
+    @property
+    def last_transition(self) -> StateChanged | None:
+        """As it was told."""
+        if self._last is None:
+            return None
+        move, wall = self._last
+        return move.event(time_of_day(wall))
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """The time of day, while the outage lasts."""
+        return None if self._opened is None else time_of_day(self._opened)
+
+    def _remember_opening(self, to: CircuitState, wall: float) -> None:
+        match to:
             case CircuitState.OPEN | CircuitState.FORCED_OPEN:
-                self.opened_at = event.wall
+                self._opened = wall
             case CircuitState.HALF_OPEN:
                 pass  # still the same outage
             case _:
-                self.opened_at = None
+                self._opened = None
+
+
+def time_of_day(wall: float) -> datetime:
+    """Seconds since 1970, for people."""
+    from datetime import UTC, datetime  # 3 ms of import, wanted only when somebody looks or listens
+
+    return datetime.fromtimestamp(wall, UTC)

@@ -13,21 +13,25 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from steadyvoice.breaker.admission import Refusal, admit
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.ending import abandon, drop, fail, fail_quietly, ignore, succeed
 from steadyvoice.breaker.era import Era, Flight, Shut
 from steadyvoice.breaker.errors import CircuitOpenError
-from steadyvoice.breaker.events import Event, Listener
-from steadyvoice.breaker.failure import Failure, FailureRecord, Remembered, is_departure, judge_error, judge_result
+from steadyvoice.breaker.failure import Failure, is_departure, judge_error, judge_result
 from steadyvoice.breaker.history import History
 from steadyvoice.breaker.living import progress, resume
 from steadyvoice.breaker.machine import Machine
+from steadyvoice.breaker.news import News
 from steadyvoice.breaker.outbox import Outbox
+from steadyvoice.breaker.remembered import Dated, Remembered
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.ticks import reconcile, rest
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.events import Listener
 
 T = TypeVar("T")
 
@@ -72,7 +76,7 @@ class LockedMachine:
             raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
         answer = self._locked(admit)
         if isinstance(answer, Refusal):
-            last_error = self._shown(answer.last_error, answer.at)
+            last_error = self._dated(answer.last_error, answer.at)
             about = (self._machine.name, answer.state, answer.reason, answer.retry_after, last_error)
             raise CircuitOpenError.quickly(about)
         return answer
@@ -202,20 +206,21 @@ class LockedMachine:
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine
-        if machine.events:
-            self._publish(machine.take_events(), now)
+        if machine.news:
+            self._publish(machine.take_news(), now)
         if machine.plain:
             rest(machine)
         self._era = era = machine.era
         if era.state in _SHUT and not machine.watched:
             until = math.inf if machine.until is None else machine.until
-            era.shut = Shut(machine.name, until, machine.reason, self._shown(machine.last_error, now))
+            era.shut = Shut(machine.name, until, machine.reason, self._dated(machine.last_error, now))
 
-    def _shown(self, error: Remembered | None, now: float) -> FailureRecord | None:
-        return None if error is None else error.record(now, self._wall())
+    def _dated(self, error: Remembered | None, now: float) -> Dated | None:
+        return None if error is None else error.dated(now, self._wall())
 
-    def _publish(self, events: list[Event], now: float) -> None:
+    def _publish(self, news: list[News], now: float) -> None:
         wall = self._wall()
-        for event in events:
-            stamped = self._history.stamp(event, wall - (now - event.at))
-            self._outbox.post(stamped)
+        for each in news:
+            happened = wall - (now - each.at)
+            self._history.take(each, happened)
+            self._outbox.post(each, happened)

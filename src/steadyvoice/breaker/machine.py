@@ -15,8 +15,8 @@ Here is what a circuit consists of. What is done to it are functions, a room for
     moving.py     from one state to another, by the ways in states.py
     news.py       what is told of all this
 
-Time comes in as `now`, luck as a function; what happened goes out as `events`. Whoever calls a function holds a lock
-around it, and delivers the events afterwards.
+Time comes in as `now`, luck as a function; what happened goes out as `news`. Whoever calls a function holds a lock
+around it, and delivers the news afterwards.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from steadyvoice.breaker.baseline import Baseline
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.cooldown import Cooldown
 from steadyvoice.breaker.era import Era
-from steadyvoice.breaker.events import Event
-from steadyvoice.breaker.failure import Remembered
 from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.moving import begin_era
+from steadyvoice.breaker.news import News
 from steadyvoice.breaker.patience import Patience
 from steadyvoice.breaker.probes import Probes
+from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.rules import Rule
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.ticks import rest
@@ -52,7 +52,6 @@ class Machine:
         "counting",
         "due",
         "era",
-        "events",
         "evidence",
         "failures",
         "flights",
@@ -62,6 +61,7 @@ class Machine:
         "learns",
         "minimums",
         "name",
+        "news",
         "opened_at",
         "outage_at",
         "patience",
@@ -105,7 +105,7 @@ class Machine:
     def __init__(self, name: str, config: CircuitBreakerConfig, now: float, luck: Callable[[], float]) -> None:
         self.name = name
         self.config = config
-        self.events: list[Event] = []
+        self.news: list[News] = []
         self.state = CircuitState.CLOSED
         self.reason = "new"
         self.window: Window = window_for(config, now)
@@ -160,7 +160,7 @@ class Machine:
             return None
         return max(0.0, self.until - now)
 
-    def take_events(self) -> list[Event]:
+    def take_news(self) -> list[News]:
         """What happened since the last time."""
-        events, self.events = self.events, []
-        return events
+        news, self.news = self.news, []
+        return news

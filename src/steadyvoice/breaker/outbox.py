@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.events import CallRecorded, CallRefused, Event, Listener
 from steadyvoice.breaker.failure import logger
+from steadyvoice.breaker.history import time_of_day
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.events import Event, Listener
+    from steadyvoice.breaker.news import News
 
 
 class Outbox:
@@ -23,7 +28,9 @@ class Outbox:
         self._listeners = listeners
         self._of_calls: tuple[Listener, ...] = ()
         self._delivering = Lock()
-        self.pending: deque[tuple[Event, tuple[Listener, ...]]] | None = None  # until the first: a deque is 760 bytes
+        self.pending: deque[tuple[News, float, tuple[Listener, ...]]] | None = (
+            None  # until the first: a deque is 760 bytes
+        )
 
     @property
     def wants_calls(self) -> bool:
@@ -48,21 +55,21 @@ class Outbox:
 
         return unsubscribe
 
-    def post(self, event: Event) -> None:
-        """Queue an event for those who listen now. Requires the breaker's lock."""
-        of_a_call = isinstance(event, CallRecorded | CallRefused)
-        listeners = self._of_calls if of_a_call else self._listeners
+    def post(self, news: News, wall: float) -> None:
+        """Queue what happened for those who listen now. Requires the breaker's lock."""
+        listeners = self._of_calls if news.of_a_call else self._listeners
         if listeners:
             if self.pending is None:
                 self.pending = deque()
-            self.pending.append((event, listeners))
+            self.pending.append((news, wall, listeners))
 
     def deliver(self) -> None:
         """Deliver what is pending, unless somebody already does. Must not be called under the breaker's lock."""
         while self.pending and self._delivering.acquire(blocking=False):
             try:
                 while self.pending:
-                    event, listeners = self.pending.popleft()
+                    news, wall, listeners = self.pending.popleft()
+                    event = news.event(time_of_day(wall))
                     for listener in listeners:
                         _tell(listener, event)
             finally:

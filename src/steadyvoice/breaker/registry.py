@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.events import Listener
+
+if TYPE_CHECKING:
+    from steadyvoice.breaker.events import Listener
 
 
 class CircuitRegistry:

@@ -1,4 +1,4 @@
-"""The six states a circuit can be in, the ways between them, and the causes that move it along."""
+"""The six states a circuit can be in, the ways between them, the causes that move it, and how calls end."""
 
 from __future__ import annotations
 
@@ -77,3 +77,12 @@ class Cause(StrEnum):
     DURATION_OVER = "duration_over"
     RESET = "reset"
     RESTORED = "restored"
+
+
+class Outcome(StrEnum):
+    """How a call ended, as far as the circuit is concerned."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+    LATE = "late"

@@ -1,0 +1,19 @@
+"""One failure as it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """One failure as it is shown. `latency` is in seconds, None where no clock was running; `at` is wall time."""
+
+    kind: str
+    message: str
+    at: datetime
+    latency: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}" if self.message else self.kind
