@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from steadyvoice.breaker import (
     CircuitBreakerConfig,
     CircuitOpenError,
     CircuitReset,
+    ConfigChanged,
     Event,
     StateChanged,
     WouldHaveOpened,
@@ -281,6 +283,31 @@ def test_what_time_has_mended_is_news_when_it_breaks_again(clock: VirtualClock) 
     clock.advance(3600)
     breaker.acquire().failure()
     assert [type(event) for event in told] == [WouldHaveOpened] * 2
+
+
+def test_what_time_has_mended_is_news_when_a_success_breaks_it_again(clock: VirtualClock) -> None:
+    slow = CircuitBreakerConfig(failure_threshold=None, window_seconds=60, minimum_calls=1, slow_call_duration=1)
+    breaker = CircuitBreaker("voice", slow, clock=clock)
+    told: list[object] = []
+    breaker.monitor()
+    breaker.subscribe(told.append)
+    for _ in range(2):
+        breaker.acquire().success(1.0)
+    clock.advance(3600)
+    breaker.acquire().success(1.0)
+    assert [type(event) for event in told] == [WouldHaveOpened] * 2
+
+
+def test_settings_that_excuse_what_was_seen_make_it_news_when_others_do_not(clock: VirtualClock) -> None:
+    strict = CircuitBreakerConfig(window_size=4, minimum_calls=1)
+    breaker = CircuitBreaker("voice", strict, clock=clock)
+    told: list[object] = []
+    breaker.monitor()
+    breaker.acquire().failure()
+    breaker.subscribe(told.append)
+    for settings in (strict, replace(strict, minimum_calls=2), strict):
+        breaker.update(settings)
+    assert [type(event) for event in told] == [ConfigChanged, ConfigChanged, ConfigChanged, WouldHaveOpened]
 
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -97,6 +97,8 @@ def test_it_is_seen_in_the_snapshot_and_told(recovered: CircuitBreaker, clock: V
     clock.advance(6)
     assert recovered.snapshot().admitted_share == 1
     assert recovered.explain().next == "opens when a rule is broken"
+    assert admitted(recovered) == 100
+    assert (recovered.explain().changes_in, recovered.export()["remaining"]) == (None, None)
 
 
 def test_the_setting_may_change_meanwhile(recovered: CircuitBreaker, clock: VirtualClock) -> None:

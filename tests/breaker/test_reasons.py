@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig
 from steadyvoice.breaker.testing import VirtualClock
 
@@ -59,7 +61,7 @@ def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> Non
     probe = breaker.acquire()
     assert why(breaker) == (Cause.COOLDOWN_OVER, "the cooldown is over")
     probe.failure(TimeoutError())
-    assert why(breaker) == (Cause.PROBE_FAILED, "a probe failed: TimeoutError")
+    assert why(breaker) == (Cause.PROBE_FAILED, "a probe failed with TimeoutError")
     clock.advance(60)
     silent = breaker.acquire()
     clock.advance(10)
@@ -69,6 +71,36 @@ def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> Non
     for _ in range(2):
         breaker.acquire().success()
     assert why(breaker) == (Cause.PROBES_SUCCEEDED, "2 probes in a row succeeded")
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (ConnectionError("nobody answers"), "a probe failed with ConnectionError: nobody answers"),
+        (ConnectionError(), "a probe failed with ConnectionError"),
+        ("503", "a probe failed: 503"),
+        (None, "a probe failed"),
+        (OSError("one\nline, \x1b[31m no\ttricks"), "a probe failed with OSError: one line, [31m no tricks"),
+        (OSError("n" * 80), "a probe failed with OSError: " + "n" * 80),
+        (OSError("n" * 81), "a probe failed with OSError: " + "n" * 79 + "…"),
+    ],
+)
+def test_a_failed_probe_says_what_happened_in_one_line(
+    clock: VirtualClock, failure: Exception | str | None, told: str
+) -> None:
+    breaker = circuit(clock)
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    breaker.acquire().failure(failure)
+    assert why(breaker) == (Cause.PROBE_FAILED, told)
+
+
+def test_a_probe_whose_answer_was_a_failure_says_so(clock: VirtualClock) -> None:
+    breaker = circuit(clock, failure_result=lambda answer: answer == {})
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    breaker.call(dict[str, str])
+    assert why(breaker) == (Cause.PROBE_FAILED, "a probe failed: a dict that counts as a failure")
 
 
 def test_slow_probes_are_no_proof(clock: VirtualClock) -> None:

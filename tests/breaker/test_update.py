@@ -229,4 +229,4 @@ def test_probes_that_failed_are_judged_by_the_new_settings_too(clock: VirtualClo
         breaker.acquire().failure("503")
     assert breaker.state == "half_open"
     breaker.update(replace(settings, half_open_failures=1))
-    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe failed: failure, the last of 2 that failed")
+    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe failed: 503, the last of 2 that failed")

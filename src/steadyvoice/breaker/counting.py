@@ -69,7 +69,7 @@ def count_failure(machine: Machine, now: float, failure: Failure, duration: floa
     remember(machine, failure.kind, failure.message, now, duration)
     news.ended(machine, Outcome.FAILURE, duration, failure.kind, now)
     if not machine.counting:
-        why = Verdict(Cause.PROBE_FAILED, f"a probe failed: {failure.kind}")
+        why = Verdict(Cause.PROBE_FAILED, failure.told_of("a probe failed"))
         _count_failed_probe(machine, now, why, failure)
         return
     if machine.warned:

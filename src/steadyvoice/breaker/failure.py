@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MESSAGE_LENGTH = 200
+SENTENCE_LENGTH = 80  # of a message, inside a sentence about something else
+FAILED, RESULT = UNNAMED = ("failure", "result")  # what is called a failure without being an error
 
 
 class Failure(NamedTuple):
@@ -32,6 +34,12 @@ class Failure(NamedTuple):
     cooldown: float | None = None
     trip: bool = False
 
+    def told_of(self, what: str) -> str:
+        """What failed, with which error if it was one, and what was said: in one line, for people."""
+        named = what if self.kind in UNNAMED else f"{what} with {self.kind}"
+        said = _in_short(self.message)
+        return f"{named}: {said}" if said else named
+
 
 def failure_of(
     error: BaseException | str | None,
@@ -44,7 +52,7 @@ def failure_of(
     if isinstance(error, BaseException):
         kind, message = type(error).__name__, _message(error)
     else:
-        kind, message = "failure", error or ""
+        kind, message = FAILED, error or ""
     return Failure(kind, message[:MESSAGE_LENGTH], weight, _sane_seconds(cooldown), trip)
 
 
@@ -63,7 +71,7 @@ def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None
     """The failure that a returned value is, or None when it is a success."""
     if not _ask(config.failure_result, result, False, bool):
         return None
-    return Failure("result", f"a {type(result).__name__} that counts as a failure")
+    return Failure(RESULT, f"a {type(result).__name__} that counts as a failure")
 
 
 def is_departure(error: BaseException) -> bool:
@@ -116,6 +124,12 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:
         return ""  # an error whose text cannot be had still has a type
+
+
+def _in_short(message: str) -> str:
+    """On one line, whatever somebody else wrote there."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
+    return line if len(line) <= SENTENCE_LENGTH else f"{line[: SENTENCE_LENGTH - 1]}…"
 
 
 def logger() -> logging.Logger:
