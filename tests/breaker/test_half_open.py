@@ -65,7 +65,8 @@ def test_one_failed_probe_too_many_decides_at_once(tell: Tell) -> None:
     story.clock.advance(60)
     assert story.play("SFF") == "half_open"
     assert story.play("F") == "open"
-    assert story.breaker.snapshot().reason == "a probe failed with ProviderDownError: no voice today, the last of 3 that failed"
+    told = "a probe failed with ProviderDownError: no voice today, the last of 3 that failed"
+    assert story.breaker.snapshot().reason == told
 
 
 def test_a_silent_probe_is_one_of_those_that_may_fail(clock: VirtualClock) -> None:
