@@ -196,6 +196,33 @@ async def test_an_error_between_audio_with_times_is_the_vendors_error(vendor: Ve
         await heard(timed, say())
 
 
+@pytest.mark.parametrize(
+    "body", ['{"detail": {"code": "odd", "message": "Hm."}}\n', '{\n "error": "Hm."\n}', '{"a": 1}', "[]"]
+)
+async def test_a_document_without_any_audio_means_the_same_with_times_and_without(
+    vendor: Vendor, timed: ElevenLabs, provider: ElevenLabs, body: str
+) -> None:
+    errors = []
+    for asked in (timed, provider):
+        vendor.will(answer(200, body.encode(), content_type="application/json"))
+        with pytest.raises(speech.TTSNotAudioError, match="HTTP 200") as caught:
+            await heard(asked, say())
+        errors.append(caught.value)
+
+    assert str(errors[0]) == str(errors[1])
+    assert str(errors[0].body).strip() == str(errors[1].body).strip() == body.strip()
+
+
+async def test_what_is_odd_after_some_audio_with_times_is_the_vendors_trouble(
+    vendor: Vendor, timed: ElevenLabs
+) -> None:
+    line = json.dumps(timed_body(TimedAudio(b"one"))).encode()
+    vendor.will(chunked(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json"))
+
+    with pytest.raises(speech.TTSServerError, match="in the middle of the answer"):
+        await heard(timed, say())
+
+
 async def test_a_page_is_not_audio_with_times(vendor: Vendor, timed: ElevenLabs) -> None:
     vendor.will(answer(200, b"<html>", content_type="text/html"))
 

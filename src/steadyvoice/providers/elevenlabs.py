@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -145,10 +145,11 @@ class ElevenLabs:
                 return
             lines, timeline = Lines(), Timeline()
             while data := await reply.read():
-                for line in lines.feed(data):
-                    yield self._timed_audio(line, timeline)
+                come = lines.feed(data)
+                for line in come:
+                    yield self._timed_audio(line, timeline, reply, [*come, lines.rest()])
             if rest := lines.rest():
-                yield self._timed_audio(rest, timeline)
+                yield self._timed_audio(rest, timeline, reply, [rest])
 
     async def credit(self) -> Credit:
         """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
@@ -175,8 +176,14 @@ class ElevenLabs:
             path, call.body(), call.params(), connection_timeout=connection_timeout, json_expected=form.timed
         )
 
-    def _timed_audio(self, line: bytes, timeline: Timeline) -> Audio:
-        timed = read_timed(line, api_key=self._key, provider=self.name)
+    def _timed_audio(self, line: bytes, timeline: Timeline, reply: Reply, come: Sequence[bytes]) -> Audio:
+        """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
+        try:
+            timed = read_timed(line, api_key=self._key, provider=self.name)
+        except TTSError:
+            if timeline.begun:
+                raise
+            raise self._refused(reply.status, reply.headers, b"\n".join(come)) from None
         return Audio(timed.audio, timeline.placed(timed.alignment))
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:

@@ -196,10 +196,10 @@ class Posting:
 class Reply:
     """The vendor's yes, and the audio that follows it."""
 
-    __slots__ = ("_answer", "_provider", "_received", "headers")
+    __slots__ = ("_answer", "_provider", "_received", "headers", "status")
 
     def __init__(self, provider: str, answer: Answer) -> None:
-        self.headers: Mapping[str, str] = answer.headers
+        self.status, self.headers = answer.status, answer.headers
         self._provider, self._answer = provider, answer
         self._received = 0
 
@@ -211,13 +211,13 @@ class Reply:
             raise self._error(TTSCutError, f"cut off after {self._received} bytes: {reason_of(error)}") from error
         self._received += len(data)
         if not self._received:
-            raise self._error(TTSEmptyAudioError, f"HTTP {self._answer.status} with an empty body")
+            raise self._error(TTSEmptyAudioError, f"HTTP {self.status} with an empty body")
         return data
 
     def _error(self, kind: type[TTSError], message: str) -> TTSError:
         request_id = header(self.headers, "request-id") or header(self.headers, "x-request-id")
         shown = one_line(request_id, 100) if request_id else None
-        return kind(message, provider=self._provider, status=self._answer.status, request_id=shown)
+        return kind(message, provider=self._provider, status=self.status, request_id=shown)
 
 
 def _promises_audio(answer: Answer, json_expected: bool) -> bool:

@@ -61,11 +61,13 @@ class Timeline:
     """
 
     def __init__(self) -> None:
+        self.begun = False  # whether there was an object already, with times or without
         self._offset = 0.0
         self._end = 0.0
 
     def placed(self, alignment: Alignment | None) -> Alignment | None:
         """The same, in seconds from the beginning of the answer."""
+        self.begun = True
         if alignment is None or not alignment.characters:
             return None
         if self._offset + alignment.starts[0] < self._end - _OVERLAP:
