@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, Simulator, acts
 from steadyvoice.wire.openai import RESPONSE_FORMATS
 
-from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, asked, spoken, visiting
+from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, Visit, asked, spoken, visiting
 
 WORDS = TEXT.split()
 
@@ -331,3 +333,72 @@ async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(co
             assert answer.status == status
             assert int(answer.headers["retry-after"]) >= 5
             assert await answer.json()
+
+
+NO_IDS = [
+    "x\x00\r\nX",
+    "x?a=b",
+    "a/b",
+    "a/stream",
+    "..%2f",
+    "#",
+    "a%b",
+    "a\\b",
+    " ",
+    ". .",
+    "\u202eevil",
+    "x" * 101,
+    " " + GEORGE,
+]
+
+
+@pytest.mark.parametrize("form", ["", "/stream", "/with-timestamps", "/stream/with-timestamps"])
+async def test_what_can_be_no_voice_of_elevenlabs_is_sent_nowhere_and_spoken_by_nobody(form: str) -> None:
+    async with visiting() as at:
+        for voice in NO_IDS:
+            async with by_voice(at, voice, form) as answer:
+                assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (404, "failed"), voice
+                told = (await answer.json())["detail"]
+                assert (told["code"], told["param"]) == ("voice_not_found", "voice_id")
+                assert repr(voice[:100]) in told["message"]
+        assert not at.sim.ledger
+
+
+@pytest.mark.parametrize("voice", ["x\x00\r\nX", " ", "..", "\ud800", "x" * 201])
+async def test_what_can_be_no_voice_of_openais_is_sent_nowhere_and_spoken_by_nobody(voice: str) -> None:
+    async with visiting() as at:
+        async with at.post(OPENAI, asked(voice=voice)) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"]["code"] == "voice_not_found"
+        assert not at.sim.ledger
+
+
+async def test_the_operators_own_names_for_voices_are_heard_whatever_they_are_made_of() -> None:
+    names = [name for name in NO_IDS if name.strip()] + [
+        "Erzähler 2",
+        "team/a/stream",
+        "a+b",
+        "ü/stream/with-timestamps",
+    ]
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk_test", base_url=sim.url, voices=dict.fromkeys(names, GEORGE))
+        async with visiting(eleven, Tone()) as at:
+            for name in names:
+                for answer in (await by_voice(at, name, "/stream"), await at.post(OPENAI, asked(voice=name))):
+                    assert (answer.status, await answer.read() != b"") == (200, True), name
+                    assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+        assert {entry.voice for entry in sim.ledger} == {GEORGE}
+
+
+async def test_an_odd_id_that_the_operator_wrote_down_is_one_all_the_same() -> None:
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk_test", base_url=sim.url, voices={"narrator": "group/one"})
+        async with visiting(eleven, Tone()) as at:
+            answer = await by_voice(at, "group/one")
+            assert answer.headers["x-steadyvoice-provider"] == "tone", "the vendor was asked for it, and knows it not"
+        assert [entry.status for entry in sim.ledger] == [404]
+
+
+def by_voice(at: Visit, voice: str, form: str = "") -> Any:
+    path = f"/v1/text-to-speech/{quote(voice, safe='')}{form}"
+    return at.client.post(URL(at.gateway.url + path, encoded=True), json=spoken())

@@ -83,13 +83,19 @@ def _who(request: SpeechRequest, voices: Mapping[str, Voice], dialect: str, prov
         return _passed(request.voice, voices, provider), request.dialect is None
     if request.foreign_voice == "default":
         return voices[DEFAULT_VOICE], True
+    if request.dialect == dialect and (own := _by_id(request.voice, voices)):
+        return own, True
     return most_like(wanted(request), voices.values()), False
 
 
 def _passed(voice: str, voices: Mapping[str, Voice], provider: str) -> Voice:
     if not sound_id(voice):
         raise TTSBadRequestError(f"voice: not a voice id: {voice[:100]!r}", provider=provider)
-    return next((known for known in voices.values() if known.id == voice), Voice(voice))
+    return _by_id(voice, voices) or Voice(voice)
+
+
+def _by_id(id: str, voices: Mapping[str, Voice]) -> Voice | None:
+    return next((known for known in voices.values() if known.id == id), None)
 
 
 def _declared(voice: object, path: str) -> Voice:

@@ -120,7 +120,7 @@ def cast(
     at_a_door = request.dialect is not None and request.foreign_voice == "pass"
     if not at_a_door and not any(part.offer.knows_voice for part in parts):
         names = ", ".join(part.name for part in parts)
-        raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice!r} (asked: {names})")
+        raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (asked: {names})")
     parts.sort(key=lambda part: not part.offer.knows_voice)
     if substitution == "never":
         parts.sort(key=lambda part: not (part.offer.knows_voice or part.offer.voice == request.voice))

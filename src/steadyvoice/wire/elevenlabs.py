@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.voice import sound_id
 from steadyvoice.wire.complaint import header, one_line
 from steadyvoice.wire.elevenlabs_hints import MOST_IDS, issues_of_hints
 from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
@@ -66,6 +67,19 @@ class Form(Enum):
 def speech_path(voice_id: str, form: Form) -> str:
     """Build the path of a synthesis. The voice's id is quoted: it stays one step of the path."""
     return f"{SPEECH_PATH}/{quote(voice_id, safe='')}{form.value}"
+
+
+def is_voice_id(voice: str) -> bool:
+    """Whether the vendor could have a voice of this id. They are plain tokens, as a rule 20 letters and digits; nothing
+    that would have to be quoted to stay one step of a path is one.
+    """
+    if len(voice) > _LONGEST_ID:
+        return False
+    return voice.isalnum() or (sound_id(voice) and voice == voice.strip() and not _QUOTED.search(voice))
+
+
+_LONGEST_ID = 100
+_QUOTED = re.compile(r"[/\\?#%]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +148,8 @@ def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) ->
 def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
     """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
 
-    The pace stands in `voice_settings` with them; it is taken out as `speed` too, for whoever steps in.
+    A voice that can be no id of the vendor's is only somebody's name for one, or nobody's. The pace stands in
+    `voice_settings` with them; it is taken out as `speed` too, for whoever steps in.
     """
     rest = {**call.settings, **call.query}
     speed = (call.settings.get("voice_settings") or {}).get("speed")
@@ -146,7 +161,7 @@ def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
         model=call.model_id if call.names_model else None,
         speed=1.0 if speed is None else speed,
         options={name: value for name, value in rest.items() if value is not None},
-        foreign_voice="pass",
+        foreign_voice="pass" if is_voice_id(voice) else "refuse",
         dialect=DIALECT,
         **hints,
     )

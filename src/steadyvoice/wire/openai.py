@@ -11,6 +11,7 @@ from typing import Any
 
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.speech.voice import sound_id
 from steadyvoice.wire.fields import ELEVENLABS_BODY, ELEVENLABS_QUERY, own_options
 from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document, string_expected
 
@@ -102,7 +103,11 @@ def read_call(body: bytes) -> SpeechCall:
 
 
 def request_from(call: SpeechCall) -> SpeechRequest:
-    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible."""
+    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
+
+    Servers like OpenAI's call voices what they want, paths of files among it; what no server could is only looked up in
+    the names that are known here.
+    """
     options = {name: value for name, value in call.settings.items() if name != "stream_format" and value is not None}
     voice = call.voice or DEFAULT_VOICE
     return SpeechRequest(
@@ -112,7 +117,7 @@ def request_from(call: SpeechCall) -> SpeechRequest:
         model=call.model,
         speed=call.speed,
         options=options,
-        foreign_voice="pass",
+        foreign_voice="pass" if sound_id(voice) else "refuse",
         dialect=DIALECT,
     )
 
