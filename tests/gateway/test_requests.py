@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, TooMuchError, read_body
 
 from .conftest import Run
@@ -161,6 +162,34 @@ def test_every_method_reaches_the_application(run: Run, method: str) -> None:
     run(story())
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://evil.example/p%61th?q", "/path", "evil.example"),
+        (b"HTTP://evil.example:80", "/", "evil.example:80"),
+        (b"https://evil.example?q", "/", "evil.example"),
+        (b"http://localhost@evil.example/", "/", "localhost@evil.example"),
+        (b"/http://evil.example/", "/http://evil.example/", "localhost"),
+    ],
+)
+def test_a_whole_url_says_whom_it_is_for_whatever_the_host_header_says(
+    run: Run, target: bytes, path: str, host: str
+) -> None:
+    async def hosts(scope: Scope, receive: Receive, send: Send) -> None:
+        said = [value.decode() for name, value in scope["headers"] if name == b"host"]
+        await Reply(body=f"{scope['path']} {said}".encode())(scope, receive, send)
+
+    async def story() -> None:
+        async with listening(hosts) as line:
+            for version in (b"1.1", b"1.0"):
+                client = await line.call(head(line=b"GET " + target + b" HTTP/" + version))
+                assert (await client.answer())[2].decode() == f"{path} {[host]}"
+            twice = await line.call(head(b"host: localhost", line=b"GET http://a.example/ HTTP/1.1"))
+            assert (await twice.answer())[2] == b"/ ['a.example', 'a.example']", "which the guard does not take"
+
+    run(story())
+
+
 def test_targets_are_paths_and_whole_urls_but_no_tunnels(run: Run) -> None:
     async def story() -> None:
         async with listening(echo) as line:
@@ -200,8 +229,9 @@ def test_an_application_that_breaks_says_so_or_breaks_the_transfer_off(
 ) -> None:
     async def story() -> None:
         async with listening(broken) as line:
-            before = await line.call(head(line=b"GET /before HTTP/1.1"))
-            assert (await before.answer())[0] == 500
+            before = await line.call(head(b"x-request-id: mine", line=b"GET /before HTTP/1.1"))
+            status, headers, _ = await before.answer()
+            assert (status, headers["x-request-id"]) == (500, "mine")
             amid = await line.call(head(line=b"GET /amid HTTP/1.1"))
             assert not (await amid.end()).endswith(b"0\r\n\r\n")
 
@@ -224,6 +254,7 @@ async def strict(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["state"]["exchange"] = Exchange(scope, send, clock=asyncio.get_running_loop().time)
     if scope["path"] == "/amid":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half of it", "more_body": True})

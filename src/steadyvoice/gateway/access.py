@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from steadyvoice.gateway.crowd import TurnedAway
 from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.order import Order
@@ -40,8 +42,29 @@ class AccessLog:
     def answered(self, exchange: Exchange) -> None:
         """A request is over."""
         if self._wanted:
-            facts = {"at": iso(datetime.fromtimestamp(self._house.wall(), UTC)), **self._of_request(exchange)}
-            log.info("%s", json.dumps(facts | exchange.told, separators=(",", ":")))
+            self._write(self._of_request(exchange) | exchange.told)
+
+    def turned_away(self, who: TurnedAway) -> None:
+        """Somebody did not get as far as the doors."""
+        if self._wanted:
+            self._write(
+                {
+                    "request_id": who.request_id,
+                    "client": who.client[0] if who.client else None,
+                    "method": None,
+                    "path": None,
+                    "status": who.refusal.status,
+                    "bytes": who.bytes,
+                    "seconds": round(who.seconds, 4),
+                    "first_byte": None,
+                    "complete": True,
+                    "refused": who.refusal.told,
+                }
+            )
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        at = iso(datetime.fromtimestamp(self._house.wall(), UTC))
+        log.info("%s", json.dumps({"at": at, **facts}, separators=(",", ":")))
 
     @property
     def _wanted(self) -> bool:

@@ -47,8 +47,9 @@ def _speech_doors(house: House) -> dict[str, Doors]:
 
 
 def _own_doors(house: House, reloader: Reloader) -> dict[str, Doors]:
-    metrics, reporter = Metrics(house), Reporter(house)
-    house.watchers += [metrics, reporter, AccessLog(house)]
+    metrics, reporter, access = Metrics(house), Reporter(house), AccessLog(house)
+    house.watchers += [metrics, reporter, access]
+    house.turned_away = access.turned_away
     return {
         "/healthz": {"GET": Health()},
         "/readyz": {"GET": Readiness(house)},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from uvicorn.server import ServerState
 
-from steadyvoice.gateway.limits import Limits
+from steadyvoice.gateway.limits import Limits, Refusal
 
 
 class Guest(Protocol):
@@ -36,6 +37,16 @@ class Guest(Protocol):
         ...
 
 
+class TurnedAway(NamedTuple):
+    """Somebody whose request did not get as far as the doors, and what they were told, in so many `bytes`."""
+
+    request_id: str
+    client: tuple[str, int] | None
+    refusal: Refusal
+    bytes: int
+    seconds: float  # since they began
+
+
 @dataclass
 class Crowd:
     """`waiting` has the longest waiting first. Who asks for nothing makes room for who comes."""
@@ -45,6 +56,7 @@ class Crowd:
     waiting: dict[Guest, None] = field(default_factory=dict)
     closing: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # somebody has left
+    turned_away: Callable[[TurnedAway], None] = lambda who: None  # whom to tell of it
 
     @property
     def guests(self) -> list[Guest]:

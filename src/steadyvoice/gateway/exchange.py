@@ -28,7 +28,7 @@ class Exchange:
         self.scope, self._clock, self.at = scope, clock, clock()
         self.began_at: float | None = None  # when the answer's first byte was there
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        self.request_id = _id_of(self.headers.get(b"x-request-id"))
+        self.request_id = id_of(self.headers.get(b"x-request-id"))
         self.status: int | None = None
         self.bytes_sent = 0
         self.complete = False  # the answer was sent to its end
@@ -63,8 +63,8 @@ def exchange_of(scope: Scope) -> Exchange:
     return found
 
 
-def _id_of(said: bytes | None) -> str:
-    """The caller's own, when it is fit for a log; else a new one."""
+def id_of(said: bytes | None) -> str:
+    """A request's id: the caller's own, when it is fit for a log; else a new one."""
     if said and _SOUND_ID.fullmatch(said):
         return said.decode("ascii")
     return secrets.token_hex(8)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from steadyvoice.gateway.crowd import TurnedAway
 from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.guard import Rules, normal_origins
 from steadyvoice.gateway.journal import Journal
@@ -51,6 +52,7 @@ class House:
     stopping: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
     leaving: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
     traffic: Callable[[], Traffic] = Traffic
+    turned_away: Callable[[TurnedAway], None] = lambda who: None  # to be told of whoever never got to the doors
     closing: bool = False  # nobody new is let in
     journal: Journal = field(init=False)
     rules: Rules = field(init=False)  # who may come in
@@ -100,4 +102,5 @@ def _rules_of(server: Server) -> Rules:
         allowed_origins=normal_origins(server.allowed_origins),
         allowed_hosts=frozenset(host.lower() for host in (*server.allowed_hosts, server.host)),
         open_to_all=not server.is_local,
+        metrics_for_admins=server.metrics == "admin",
     )

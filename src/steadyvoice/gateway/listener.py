@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from steadyvoice.gateway.crowd import Crowd
+from steadyvoice.gateway.crowd import Crowd, TurnedAway
 from steadyvoice.gateway.house import Traffic
 from steadyvoice.gateway.limits import Limits
 from steadyvoice.gateway.protocol import Connection
@@ -21,11 +21,13 @@ _LAST_WORDS = 1.0  # seconds that shown-out connections have for what is written
 
 
 class Listener:
-    """Serves an ASGI application on a bound socket."""
+    """Serves an ASGI application on a bound socket. `turned_away` is told of whoever does not get as far as that."""
 
-    def __init__(self, app: Callable[..., Any], server: Server) -> None:
+    def __init__(
+        self, app: Callable[..., Any], server: Server, turned_away: Callable[[TurnedAway], None] = lambda who: None
+    ) -> None:
         self.port = server.port
-        self._crowd = Crowd(Limits.of(server))
+        self._crowd = Crowd(Limits.of(server), turned_away=turned_away)
         self._config = uvicorn.Config(
             app,
             loop="none",  # it runs in the loop of whoever opens it

@@ -40,6 +40,6 @@ def _voice_and_form(path: str, raw: bytes) -> tuple[str, str]:
     """What is behind `_VOICE_PATH`. A slash that was quoted is one of the voice's name, which may be the operator's."""
     if b"%" in raw and raw.startswith(_RAW_VOICE_PATH):
         voice, slash, form = raw.decode("latin-1")[len(_VOICE_PATH) :].partition("/")
-        return unquote(voice), slash + form
+        return unquote(voice), unquote(slash + form)
     voice, slash, form = path[len(_VOICE_PATH) :].partition("/")
     return voice, slash + form

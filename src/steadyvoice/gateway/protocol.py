@@ -19,9 +19,11 @@ import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from steadyvoice.gateway.crowd import Crowd
+from steadyvoice.gateway.crowd import Crowd, TurnedAway
+from steadyvoice.gateway.exchange import id_of
 from steadyvoice.gateway.hangup import TOLD
 from steadyvoice.gateway.limits import Outflow, Refusal, Wait, refused_head, too_much_head
+from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
 
 log = logging.getLogger("steadyvoice.gateway")
@@ -126,6 +128,8 @@ class Connection(HttpToolsProtocol):
         if refusal := self._refused():
             self._refusal = refusal
             raise ValueError(refusal.told)  # which stops the parser
+        if self.url[:1] != b"/" and (target := whole(self.url)):
+            self.url, self.headers[:] = target.rest, target.headers(self.headers)
         super().on_headers_complete()
         self.cycle.transport = self._line
         scope: Any = self.scope
@@ -177,8 +181,8 @@ class Connection(HttpToolsProtocol):
         if cycle.response_started:
             self._hang_up()
         else:
-            self._wait = Wait.HEAD
-            self._refuse(Refusal(503 if self._crowd.closing else 500, "it broke off; there is no answer"))
+            told, request_id = b"it broke off; there is no answer\n", _number_of(cycle) or id_of(None)
+            self._last_words(503 if self._crowd.closing else 500, request_id, told)
 
     def on_response_complete(self) -> None:
         """An answer is there as a whole: go on to the next request."""
@@ -236,20 +240,32 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request. Beside another answer it would be taken for that, or for a part of it."""
+        request_id = None
         if self._wait is Wait.ANSWER:
             if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
                 return self.reset()
             self.cycle.disconnected = True  # its body is what makes no sense: nobody is to answer it but us
             self.cycle.message_event.set()
+            request_id = _number_of(self.cycle)
+        request_id = request_id or id_of(self._said(b"x-request-id"))
         body = f"{refusal.told}\n".encode()
+        self._crowd.turned_away(TurnedAway(request_id, self.client, refusal, len(body), self.loop.time() - self._since))
+        return self._last_words(refusal.status, request_id, body)
+
+    def _said(self, name: bytes) -> bytes | None:
+        """A header of the request that is refused, as far as it has come."""
+        return dict(self.headers).get(name) if self._in_head or self._refusal else None
+
+    def _last_words(self, status: int, request_id: str, body: bytes) -> None:
         head = [
-            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             "content-type: text/plain; charset=utf-8",
             f"content-length: {len(body)}",
+            f"x-request-id: {request_id}",
             "connection: close",
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
-        return self._linger()
+        self._linger()
 
     def _hang_up(self) -> None:
         """Close behind an answer, or in the midst of one."""
@@ -284,6 +300,12 @@ class _Line:
         """Send it; when that is over, which the answer hears of a moment later, send nothing: uvloop would raise."""
         if not self.is_closing():
             self._write(data)
+
+
+def _number_of(cycle: Any) -> str | None:
+    """The id of a request, if it has got to the front door."""
+    exchange = cycle.scope["state"].get("exchange")
+    return exchange.request_id if exchange else None
 
 
 def _is_short(headers: Iterable[tuple[bytes, bytes]], most: int) -> bool:

@@ -40,7 +40,7 @@ class Gateway:
     ) -> None:
         self.house = House(service, server or Server(), clock, wall)
         self.reloader = Reloader(self.house, source, loaded)
-        self._listener = Listener(application(self.house, self.reloader), self.server)
+        self._listener = Listener(application(self.house, self.reloader), self.server, self.house.turned_away)
         self.house.traffic = lambda: self._listener.traffic
         self.house.adopting.append(self._listener.adopt)
         if self.server.state_file:
