@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from steadyvoice import ElevenLabs
 from steadyvoice.gateway.access import ACCESS
@@ -16,7 +20,7 @@ from steadyvoice.gateway.exchange import current_request
 from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.simulator import Fault, acts
 
-from .house import ELEVENLABS, GEORGE, TEXT, spoken, visiting
+from .house import ELEVENLABS, GEORGE, TEXT, Clock, Visit, spoken, visiting
 
 STREAM = f"{ELEVENLABS}/stream?output_format=pcm_16000"
 
@@ -72,6 +76,101 @@ async def test_texts_are_logged_only_when_they_are_asked_for(log: pytest.LogCapt
     async with visiting(server={"log_texts": True}) as at:
         await at.whole("POST", STREAM, json=spoken())
         assert lines(log)[0]["text"] == TEXT
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 101 + b"x-request-id: mine-2\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nx-request-id: mine-2\r\na: " + b"x" * 40_000, 431),
+        (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nx-request-id: mine-2\r\n\r\n", 414),
+        (b"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n", 400),
+        (b"GET / HTTP/1.1\r\nx-request-id: mine-2\r\nhost:", 408),
+    ],
+)
+async def test_who_does_not_get_as_far_as_the_doors_has_a_line_and_a_number_too(
+    log: pytest.LogCaptureFixture, said: bytes, status: int
+) -> None:
+    async with visiting(server={"header_timeout": 0.2}) as at:
+        told = await _answer(at, said)
+        line = next(line for line in lines(log) if "refused" in line)
+        assert told.startswith(f"HTTP/1.1 {status} ".encode())
+        assert told.endswith(line["refused"].encode() + b"\n")
+        assert f"\r\nx-request-id: {line['request_id']}\r\n".encode() in told
+        assert (line["request_id"] == "mine-2") == (b"mine-2" in said)
+        assert (line["status"], line["client"], line["complete"]) == (status, "127.0.0.1", True)
+        assert (line["method"], line["path"]) == (None, None)
+
+
+async def test_one_too_many_has_a_line_and_a_number_too(log: pytest.LogCaptureFixture) -> None:
+    async with visiting(server={"max_connections": 1}) as at:
+        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        busy = await at.post(STREAM, spoken())
+        await busy.content.readany()
+        told = await _answer(at, b"")
+        busy.close()
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert f"\r\nx-request-id: {lines(log)[0]['request_id']}\r\n".encode() in told
+
+
+async def _answer(at: Visit, said: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(at.gateway.url).port)
+    writer.write(said)
+    told = await reader.read()
+    writer.close()
+    return told
+
+
+async def test_a_voice_that_nobody_knows_is_worth_one_warning_while_it_stays_so(log: pytest.LogCaptureFixture) -> None:
+    async with visiting(only_elevenlabs=True, clock=(clock := Clock())) as at:
+
+        async def statuses(*voices: str) -> list[int]:
+            paths = [f"/v1/text-to-speech/{voice}" for voice in voices]
+            return [(await at.whole("POST", path, json=spoken())).status for path in paths]
+
+        assert await statuses("nobody", "nobody") == [404, 404]
+        assert at.sim.ledger.requests == 1, "the vendor is not asked again for a while"
+        clock.ahead += 601.0
+        assert await statuses("nobody") == [404]
+        assert at.sim.ledger.requests == 2
+        assert warnings(log) == ["elevenlabs: elevenlabs/voice/nobody on hold"]
+
+        assert await statuses("another") == [404]
+        assert warnings(log)[1:] == ["elevenlabs: elevenlabs/voice/another on hold"]
+
+        at.sim.faults.set(acts.Refuse("voice_not_found"))
+        assert await statuses(GEORGE) == [404]
+        at.sim.faults.clear()
+        clock.ahead += 601.0
+        assert await statuses(GEORGE) == [200]
+        at.sim.faults.set(acts.Refuse("voice_not_found"))
+        assert await statuses(GEORGE) == [404]
+        assert warnings(log)[2:] == [f"elevenlabs: elevenlabs/voice/{GEORGE} on hold"] * 2, "it had spoken in between"
+
+
+def warnings(log: pytest.LogCaptureFixture) -> list[str]:
+    told = [record for record in log.records if record.levelno >= logging.WARNING and record.name != "asyncio"]
+    return [record.getMessage().partition(": voice_unknown")[0] for record in told]
+
+
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][^\"\s,]*")
+
+
+async def test_times_are_written_in_one_way_wherever_they_stand(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    async with visiting(server={"state_file": str(file)}) as at:
+        at.sim.faults.set(acts.Refuse("invalid_api_key"))
+        await at.whole("POST", STREAM, json=spoken())
+        at.service.circuits["elevenlabs"].force_open("for maintenance")
+        doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "board", "calls", "circuits")]
+        events = at.gateway.house.journal.since(0)[0]
+    written = [JsonLines().format(record) for record in log.records]
+    places = [*doors, *(event.data for event in events), file.read_text(), "\n".join(written)]
+    for place in places:
+        times = [each.rstrip(":") for each in TIME.findall(place)]
+        assert times
+        assert [each for each in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each)] == []
 
 
 async def test_it_can_be_turned_off(log: pytest.LogCaptureFixture) -> None:

@@ -147,6 +147,7 @@ class TTSErrorHandler:
             raise
         else:
             permit.success()
+            self.holds.spoke(offer)
             self._consecutive_failures = self._unheard = 0
 
     def turn(self, limit: float, *spent: Patience, hopeful: bool, goes_on: bool = False) -> Turn:
@@ -256,7 +257,7 @@ class TTSErrorHandler:
         if meaning.scope is not Scope.REQUEST:
             hold = self.holds.place(error, offer, self.clock(), self._cost(offer, characters))
             if hold:
-                log_hold(self.name, hold)
+                log_hold(self.name, hold, news=self.holds.news(hold))
         if error.kind is Kind.QUOTA_EXCEEDED:
             self.allowance.exhausted()
 

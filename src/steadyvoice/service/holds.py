@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from steadyvoice.providers.provider import Credit, Offer
-from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.errors import TTSError, TTSHoldError, TTSModelUnknownError, TTSVoiceUnknownError
 from steadyvoice.speech.taxonomy import Kind, Scope
 
 
@@ -40,9 +40,10 @@ class Holds:
     """One provider's holds, and that of its credential. No state machine: a fact with an end."""
 
     def __init__(self, provider: str, shared: Shared | None = None) -> None:
-        self._provider = provider
+        self.provider = provider
         self._own: dict[str, Hold] = {}
         self._shared: Shared = {} if shared is None else shared
+        self._told: dict[str, None] = {}  # the voices and models that the log has named, and that have not spoken since
 
     def place(self, error: TTSError, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
         """Set aside what the error says is sick, for as long as the vendor names or the table says."""
@@ -58,10 +59,38 @@ class Holds:
             self._forget_some()
         return hold
 
+    def take_up(self, hold: Hold) -> None:
+        """Set aside what another process did."""
+        if hold.key == self._key(Scope.CREDENTIAL, None):
+            self._shared[CREDENTIAL] = hold
+        else:
+            self._own[hold.key] = hold
+            self._forget_some()
+
+    def news(self, hold: Hold) -> bool:
+        """Whether the log should make something of it: of a voice or a model that is still as it was, it should not.
+
+        What concerns the provider or the credential is always news.
+        """
+        if hold.key in (self._key(Scope.PROVIDER, None), self._key(Scope.CREDENTIAL, None)):
+            return True
+        new = hold.key not in self._told
+        self._told.pop(hold.key, None)
+        self._told[hold.key] = None  # the last that will be forgotten
+        if len(self._told) > _MOST:
+            del self._told[next(iter(self._told))]
+        return new
+
+    def spoke(self, offer: Offer | None) -> None:
+        """These do speak: were they to stop, it would be news."""
+        if self._told:
+            self._told.pop(self._key(Scope.VOICE, offer), None)
+            self._told.pop(self._key(Scope.MODEL, offer), None)
+
     def _forget_some(self) -> None:
         """Callers make up voices and models: of too many holds, those that end first are given up."""
         while len(self._own) > _MOST:
-            made_up = (hold for hold in self._own.values() if hold.key != self._provider)
+            made_up = (hold for hold in self._own.values() if hold.key != self.provider)
             del self._own[min(made_up, key=lambda hold: hold.until).key]
 
     def find(self, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
@@ -93,13 +122,22 @@ class Holds:
     def _key(self, scope: Scope, offer: Offer | None) -> str:
         match scope:
             case Scope.CREDENTIAL:
-                return f"{self._provider}/{CREDENTIAL}"
+                return f"{self.provider}/{CREDENTIAL}"
             case Scope.VOICE if offer:
-                return f"{self._provider}/voice/{offer.voice}"
+                return f"{self.provider}/voice/{offer.voice}"
             case Scope.MODEL if offer:
-                return f"{self._provider}/model/{offer.model}"
+                return f"{self.provider}/model/{offer.model}"
             case _:
-                return self._provider
+                return self.provider
+
+
+def mistake_behind(error: TTSError) -> TTSError:
+    """What a hold stands for where that is the caller's to mend: no less so while the vendor is not asked again."""
+    mistake = _MISTAKES.get(error.code or "") if isinstance(error, TTSHoldError) else None
+    return mistake(error.message, provider=error.provider) if mistake else error
+
+
+_MISTAKES: dict[str, type[TTSError]] = {kind.kind.value: kind for kind in (TTSVoiceUnknownError, TTSModelUnknownError)}
 
 
 def reconsidered(hold: Hold, credit: Credit, resets_in: float | None, now: float) -> Hold | None:

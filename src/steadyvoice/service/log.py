@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import CircuitState, Event, StateChanged
 from steadyvoice.service.credit import Forecast
+from steadyvoice.service.error_state import iso
 from steadyvoice.service.holds import Hold
-from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSRequestError
 
 if TYPE_CHECKING:
     from steadyvoice.service.spoken import Spoken
@@ -35,14 +36,14 @@ def log_circuit(event: Event) -> None:
         event.name,
         event.from_state.value,
         event.to_state.value,
-        event.wall.isoformat(timespec="milliseconds"),
+        iso(event.wall),
         event.reason,
         extra={
             "circuit": event.name,
             "from_state": event.from_state.value,
             "to_state": event.to_state.value,
             "reason": event.reason,
-            "at": event.wall.isoformat(),
+            "at": iso(event.wall),
             "failure_rate": event.failure_rate,
             "calls": event.calls,
             "failures": event.failures,
@@ -67,9 +68,10 @@ def log_failure(provider: str, error: TTSError) -> None:
     )
 
 
-def log_hold(provider: str, hold: Hold) -> None:
-    """Log that something is set aside."""
-    calls.warning(
+def log_hold(provider: str, hold: Hold, *, news: bool) -> None:
+    """Log that something is set aside: as a warning unless that was told before."""
+    calls.log(
+        logging.WARNING if news else logging.INFO,
         "%s: %s on hold: %s: %s",
         provider,
         hold.key,
@@ -124,10 +126,11 @@ def log_credit_unknown(provider: str, error: TTSError) -> None:
 
 
 def log_spoken(spoken: Spoken) -> None:
-    """Log how an utterance ended, without its text."""
+    """Log how an utterance ended, without its text. What its caller did wrong is no reason to warn anybody."""
     if not calls.isEnabledFor(logging.WARNING):
         return
-    level = logging.WARNING if spoken.outcome in ("muted", "failed") else logging.INFO
+    theirs = isinstance(spoken.error, TTSRequestError) and not isinstance(spoken.error, TTSDeadlineError)
+    level = logging.WARNING if spoken.outcome in ("muted", "failed") and not theirs else logging.INFO
     if not calls.isEnabledFor(level):
         return
     calls.log(

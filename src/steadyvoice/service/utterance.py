@@ -18,6 +18,7 @@ from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
 from steadyvoice.service.hedging import Hedging
+from steadyvoice.service.holds import mistake_behind
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
@@ -289,7 +290,7 @@ class Utterance:
 
     def _why_not_muted(self) -> TTSError | None:
         """Why silence is no answer: it is to an outage, not to a caller's mistake."""
-        causes = [part.course.error or self._untried(part) for part in self._parts] + self._refusals
+        causes = [mistake_behind(part.course.error or self._untried(part)) for part in self._parts] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
