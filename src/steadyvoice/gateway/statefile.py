@@ -1,4 +1,4 @@
-"""The circuits' states in a file, so that a restart does not send everybody to a provider that is known to be down."""
+"""The circuits' states in a file, and what is on hold: a restart does not send everybody to who is known to be down."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.breaker.saved import aged
+from steadyvoice.gateway.scribe import Scribe
+from steadyvoice.providers.provider import Provider
+from steadyvoice.service.error_state import iso
+from steadyvoice.service.saved_holds import mark_of, restore, saved
 from steadyvoice.service.service import AsyncTTSService
 
 log = logging.getLogger("steadyvoice.gateway")
@@ -21,11 +25,14 @@ log = logging.getLogger("steadyvoice.gateway")
 class StateFile:
     """Written whenever a circuit changes its state, and at the end. Trouble with it is logged, and the voice goes on.
 
-    `wall` is the time of day in seconds: the only clock that goes on while nobody runs.
+    `wall` is the time of day in seconds: the only clock that goes on while nobody runs. Of a credential the file holds
+    a mark by which to know it again; from that nobody can tell the key.
     """
 
     def __init__(self, path: Path, service: AsyncTTSService, wall: Callable[[], float] = time.time) -> None:
         self._path, self._service, self._wall = path.expanduser(), service, wall
+        self._scribe = Scribe(self._path)
+        self._salt = os.urandom(16)
         self._unsubscribe: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -33,16 +40,45 @@ class StateFile:
         self._restore()
         self._unsubscribe = self._service.subscribe(self._moved)
 
+    def close(self) -> None:
+        """Write it for the last time."""
+        if self._unsubscribe:
+            self._unsubscribe()
+        self._scribe.write(self._content())
+
+    def _moved(self, event: Event) -> None:
+        if isinstance(event, StateChanged):
+            self._scribe.write_soon(self._content())
+
+    def _content(self) -> Callable[[], dict[str, Any]]:
+        """All of it, as it is now; what takes its time is left to whoever writes it."""
+        circuits = {name: circuit.export() for name, circuit in self._service.circuits.items()}
+        held = [(provider, self._holds_of(provider)) for provider in self._service.providers]
+        told = {"saved_at": iso(datetime.fromtimestamp(self._wall(), UTC)), "circuits": circuits}
+        return lambda: {**told, "holds": self._marked([(provider, holds) for provider, holds in held if holds])}
+
+    def _holds_of(self, provider: Provider) -> list[dict[str, Any]]:
+        handler = self._service.handler(provider.name)
+        return saved(handler.holds, handler.clock())
+
+    def _marked(self, held: list[tuple[Provider, list[dict[str, Any]]]]) -> dict[str, Any]:
+        providers = {each.name: {"credential": mark_of(each, self._salt), "holds": holds} for each, holds in held}
+        return {"salt": self._salt.hex(), "providers": providers}
+
     def _restore(self) -> None:
         try:
             document = json.loads(self._path.read_text(encoding="utf-8"))
-            passed = max(0.0, self._wall() - float(document["saved_at"]))
-            circuits: dict[str, Any] = dict(document["circuits"])
+            passed = max(0.0, self._wall() - datetime.fromisoformat(document["saved_at"]).timestamp())
+            circuits, holds = dict[str, Any](document["circuits"]), dict[str, Any](document["holds"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("state file %s: not read: %s; circuits begin closed", self._path, error)
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+            log.warning("state file %s: not read: %r; circuits begin closed, with nothing on hold", self._path, error)
             return
+        self._restore_circuits(circuits, passed)
+        self._restore_holds(holds, passed)
+
+    def _restore_circuits(self, circuits: dict[str, Any], passed: float) -> None:
         for name, circuit in self._service.circuits.items():
             if name in circuits:
                 try:
@@ -50,25 +86,16 @@ class StateFile:
                 except ValueError as error:
                     log.warning("state file %s: %s: %s; it begins closed", self._path, name, error)
 
-    def save(self) -> None:
-        """Write all of it, at once or not at all."""
-        circuits = {name: circuit.export() for name, circuit in self._service.circuits.items()}
-        document = json.dumps({"saved_at": self._wall(), "circuits": circuits}, indent=1)
-        part = self._path.with_name(f"{self._path.name}.part")
-        try:
-            part.write_text(document, encoding="utf-8")
-            os.replace(part, self._path)
-        except OSError as error:
-            log.warning("state file %s: not written: %s", self._path, error.strerror)
-            with suppress(OSError):
-                part.unlink()
+    def _restore_holds(self, told: dict[str, Any], passed: float) -> None:
+        for provider in self._service.providers:
+            try:
+                if state := told["providers"].get(provider.name):
+                    self._take_up(provider, state, bytes.fromhex(told["salt"]), passed)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                log.warning("state file %s: %s: %s; nothing is on hold", self._path, provider.name, error)
 
-    def close(self) -> None:
-        """Write it for the last time."""
-        if self._unsubscribe:
-            self._unsubscribe()
-        self.save()
-
-    def _moved(self, event: Event) -> None:
-        if isinstance(event, StateChanged):
-            self.save()
+    def _take_up(self, provider: Provider, state: dict[str, Any], salt: bytes, passed: float) -> None:
+        """With another credential, what was on hold is tried anew."""
+        if state["credential"] == mark_of(provider, salt):
+            handler = self._service.handler(provider.name)
+            restore(handler.holds, state["holds"], handler.clock(), passed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from hashlib import blake2b
+from functools import lru_cache
+from hashlib import blake2b, scrypt
 from urllib.parse import urlsplit
 
+from steadyvoice.providers.provider import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
 
 
@@ -38,6 +40,17 @@ def credential_id(key: str | None, place: str) -> str:
     Salted anew in every process, it can neither be looked up nor compared with one out of another log.
     """
     return blake2b(f"{place}\n{key or ''}".encode(), key=_SALT, digest_size=8).hexdigest()
+
+
+def credential_of(key: str | None, place: str, *, at_once: int | None = None, most: int | None = None) -> Credential:
+    """The account of a key at a place.
+
+    Its mark may be kept on disk: it takes its time, and it is short, so that it says little of a key that somebody
+    guesses, and nothing of any other.
+    """
+    secret = f"{place}\n{key or ''}".encode()
+    mark = lru_cache(2)(lambda salt: scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=4).hex())
+    return Credential(credential_id(key, place), at_once, most, mark)
 
 
 def needed_key(given: str | None, variable: str, *, provider: str) -> str:

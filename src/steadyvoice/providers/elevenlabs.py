@@ -12,11 +12,11 @@ from steadyvoice.providers.credentials import (
     checked_concurrency,
     checked_proxy,
     checked_url,
-    credential_id,
+    credential_of,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient, Posting, Reply
-from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer
+from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -86,7 +86,7 @@ class ElevenLabs:
         self._wall_clock = wall_clock
         self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
         most = checked_concurrency(max_concurrency, provider=name)
-        self.credential = Credential(credential_id(self._key, _account_place(self.base_url)), most or AT_ONCE, most)
+        self.credential = credential_of(self._key, _account_place(self.base_url), at_once=most or AT_ONCE, most=most)
         headers = {KEY_HEADER: self._key}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)

@@ -10,12 +10,12 @@ from steadyvoice.providers.credentials import (
     checked_concurrency,
     checked_proxy,
     checked_url,
-    credential_id,
+    credential_of,
     found_key,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient
-from steadyvoice.providers.provider import Accepted, Audio, Credential, Offer
+from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -91,7 +91,7 @@ class OpenAICompatible:
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
         most = checked_concurrency(max_concurrency, provider=name)
-        self.credential = Credential(credential_id(self._key, urlsplit(self.base_url).netloc), most=most)
+        self.credential = credential_of(self._key, urlsplit(self.base_url).netloc, most=most)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         proxy = checked_proxy(proxy, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)

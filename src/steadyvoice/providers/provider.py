@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -59,12 +59,13 @@ class Credential:
     """Whose account is used. Providers with the same `id` share its limits and its holds; an id tells no secret.
 
     `at_once` requests may surely run together before the vendor has told its limit; never more than `most`, whatever it
-    tells. None: any number.
+    tells. None: any number. `mark` tells it again in another process, to whoever brings the same salt.
     """
 
     id: str
     at_once: int | None = None
     most: int | None = None
+    mark: Callable[[bytes], str] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
