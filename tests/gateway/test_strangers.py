@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 
@@ -29,6 +30,47 @@ async def test_a_page_of_another_site_can_do_nothing() -> None:
         rebound = await at.whole("GET", "/admin/state", headers={"host": "evil.example"})
         assert rebound.status == 403
         assert not at.sim.ledger.requests
+
+
+async def test_a_page_that_says_null_of_itself_is_told_so_in_words() -> None:
+    async with visiting(server={"allowed_origins": [PAGE]}) as at:
+        answer = await at.post(ELEVENLABS, spoken(), headers={"origin": "null"})
+        told = (await answer.json())["detail"]["message"]
+        assert told == "a page that does not say which site it is of (its Origin is null) may not call this"
+
+
+async def test_a_whole_url_is_judged_by_the_host_in_it() -> None:
+    async with visiting() as at:
+        port = URL(at.gateway.url).port
+        for target, host, status in (
+            (f"http://evil.example{ELEVENLABS}", f"localhost:{port}", 403),
+            (f"http://localhost:{port}{ELEVENLABS}", "evil.example", 200),
+            (f"http://localhost@evil.example{ELEVENLABS}", f"localhost:{port}", 400),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            body = json.dumps(spoken()).encode()
+            said = f"POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(said.encode() + body)
+            assert (await reader.read()).startswith(f"HTTP/1.1 {status} ".encode())
+            writer.close()
+        assert at.sim.ledger.requests == 1
+
+
+async def test_metrics_are_for_everybody_unless_they_are_for_admins_only() -> None:
+    async with visiting(server=KEYED) as at:
+        assert (await at.whole("GET", "/metrics")).status == 200
+    async with visiting(server={**KEYED, "metrics": "admin"}) as at:
+        token = {"authorization": f"Bearer {TOKEN}"}
+        for method in ("GET", "HEAD"):
+            assert (await at.whole(method, "/metrics")).status == 401
+            assert (await at.whole(method, "/metrics", headers={"xi-api-key": KEY})).status == 401
+            assert (await at.whole(method, "/metrics", headers=token)).status == 200
+        assert (await at.whole("GET", "/healthz")).status == 200
+    async with visiting(server={"metrics": "admin"}) as at:
+        assert (await at.whole("GET", "/metrics")).status == 200, "it is this machine"
+        forwarded = await at.whole("GET", "/metrics", headers={"x-forwarded-for": "10.0.0.1"})
+        assert forwarded.status == 403
+        assert "/metrics are for this machine only" in await forwarded.text()
 
 
 async def test_a_page_that_is_allowed_may_speak_and_read_what_it_is_told() -> None:

@@ -13,7 +13,7 @@ from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import OwnWords
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
 
-_PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+_PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
 _SHOWN_TO_PAGES = "x-request-id, x-steadyvoice-outcome, x-steadyvoice-provider, request-id, retry-after"
 
 
@@ -65,6 +65,8 @@ def room_of(path: str) -> Room:
         return Room.ADMIN
     if path in _PUBLIC:
         return Room.PUBLIC
+    if path == "/metrics":
+        return Room.METRICS
     return Room.SPEECH if path.startswith(("/v1/", "/v2/")) else Room.PAGE
 
 

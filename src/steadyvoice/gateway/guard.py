@@ -20,7 +20,8 @@ class Room(Enum):
 
     SPEECH = "speech"  # callers with a key, and the pages of allowed origins
     ADMIN = "admin"  # who has the admin token; without one, this machine
-    PUBLIC = "public"  # health and metrics, for whoever watches
+    PUBLIC = "public"  # health, for whoever watches
+    METRICS = "metrics"  # the same, unless they are for admins only
     PAGE = "page"  # the dashboard itself, without any of its data
 
 
@@ -42,6 +43,7 @@ class Rules:
     allowed_origins: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] = frozenset()
     open_to_all: bool = False
+    metrics_for_admins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,9 @@ def _of_origin(head: Head, rules: Rules) -> Denial | None:
         return _of_fetch(head)
     if _is_own(origin.lower(), head) or allowed_origin(head, rules):
         return None
+    if origin.lower() == "null":  # of a sandbox, a file, a redirect: it could be anybody's
+        told = "a page that does not say which site it is of (its Origin is null) may not call this"
+        return Denial(403, "foreign_origin", told)
     where = "; name it in server.allowed_origins" if head.room is Room.SPEECH else ""
     return Denial(403, "foreign_origin", f"pages of {_shown(origin)} may not call this{where}")
 
@@ -167,6 +172,8 @@ def _of_key(head: Head, rules: Rules) -> Denial | None:
             return _of_api_key(head, rules)
         case Room.ADMIN:
             return _of_admin(head, rules)
+        case Room.METRICS if rules.metrics_for_admins:
+            return _of_admin(head, rules)
         case _:
             return None
 
@@ -185,7 +192,7 @@ def _of_admin(head: Head, rules: Rules) -> Denial | None:
         forwarded = any(name in head.headers for name in _OF_PROXIES)
         if is_loopback(head.client) and not forwarded:
             return None
-        told = "without server.admin_token, /admin answers this machine only, and nobody whom a proxy sends"
+        told = f"without server.admin_token, {_KEPT[head.room]} this machine only, and nobody whom a proxy sends"
         return Denial(403, "admin_is_local", told)
     scheme, _, token = head.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
@@ -194,6 +201,7 @@ def _of_admin(head: Head, rules: Rules) -> Denial | None:
     return None if right else Denial(401, "invalid_admin_token", "this is not the admin token")
 
 
+_KEPT = {Room.ADMIN: "/admin answers", Room.METRICS: "/metrics are for"}
 _OF_PROXIES = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 
 

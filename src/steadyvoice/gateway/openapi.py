@@ -48,12 +48,13 @@ def document(bodies: Mapping[str, Schema], circuits: Iterable[str] = ()) -> dict
 
 
 def _open_doors() -> dict[str, Any]:
+    metrics = _get("Metrics for Prometheus", _TEXT, content_type="text/plain")
     ready = _answer("Whether anybody could be heard now, and if not, why not", _named("Readiness"))
     return {
         "/": {"get": _get("The dashboard", _TEXT, content_type="text/html")},
         "/healthz": {"get": _get("The process lives", _named("Health"))},
         "/readyz": {"get": {**_get("Whether anybody could be heard", _named("Readiness")), **_both(ready)}},
-        "/metrics": {"get": _get("Metrics for Prometheus", _TEXT, content_type="text/plain")},
+        "/metrics": {"get": {**metrics, "security": [{}, {"admin": []}]}},  # the token where server.metrics says so
         "/openapi.json": {"get": _get("This document", {"type": "object"})},
     }
 

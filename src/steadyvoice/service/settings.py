@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model, model_validator
 
@@ -74,7 +74,8 @@ class Server(Table):
     max_connections: Count = 8192
     shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # from /readyz's no to the closed door
     shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
-    state_file: str | None = None  # circuits survive a restart in it
+    state_file: str | None = None  # circuits and holds survive a restart in it
+    metrics: Literal["open", "admin"] = "open"  # to whoever reaches the port, or as /admin
     access_log: StrictBool = True
     log_texts: StrictBool = False
 
