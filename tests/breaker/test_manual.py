@@ -310,6 +310,21 @@ def test_settings_that_excuse_what_was_seen_make_it_news_when_others_do_not(cloc
     assert [type(event) for event in told] == [ConfigChanged, ConfigChanged, ConfigChanged, WouldHaveOpened]
 
 
+def test_what_is_told_of_a_watched_circuit_is_what_its_window_holds_by_then(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=100, minimum_calls=50), clock=clock)
+    told: list[Event] = []
+    breaker.monitor()
+    breaker.subscribe(told.append)
+    breaker.acquire().failure()
+    clock.advance(99.5)
+    breaker.acquire().success()
+    clock.advance(0.75)  # the first has left, and nothing else has looked since
+    breaker.acquire().failure(trip=True)
+    (warning,) = told
+    assert isinstance(warning, WouldHaveOpened)
+    assert (warning.calls, warning.failures) == (2, 1)
+
+
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_circuit_has_no_twin(twin: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match=r"cannot be copied or pickled: export\(\) and restore\(\) carry its state"):

@@ -20,30 +20,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from steadyvoice.breaker import (
-    CallRecorded,
-    CallRefused,
     Cause,
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
-    CircuitReset,
     CircuitState,
-    ConfigChanged,
-    ConsecutiveFailures,
-    Event,
-    FailureRate,
-    FailureRecord,
     Outcome,
     Permit,
-    Rule,
-    SlowCallRate,
-    StateChanged,
-    UnlikelyFailures,
-    WouldHaveOpened,
 )
 from steadyvoice.breaker.testing import VirtualClock
+from tests.breaker import model_by_hand as by_hand
 from tests.breaker.doors import CallersMistakeError, ProviderDownError
-from tests.breaker.model import Call, Model
+from tests.breaker.model import Model
+from tests.breaker.model_call import Call
+from tests.breaker.model_rules import learns, normal
+from tests.breaker.model_settings import configs
+from tests.breaker.model_words import plain_error, plainly
 
 DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
 LUCK = (0.5, 0.0, 0.75)
@@ -60,60 +52,6 @@ pick = st.integers(0, 20)
 ends = st.sampled_from("SSFFXC")
 
 
-@st.composite
-def rules(draw: st.DrawFn, most: int, slow: bool) -> Rule:
-    """A rule of one's own, put together from up to four simple ones."""
-    minimum = st.integers(1, most)
-    simple: list[st.SearchStrategy[Rule]] = [
-        st.builds(FailureRate, st.sampled_from([0.25, 0.5, 1.0]), minimum),
-        st.builds(ConsecutiveFailures, st.integers(1, 4)),
-        st.builds(UnlikelyFailures, st.sampled_from([0.3, 0.02])),
-    ]
-    if slow:
-        simple.append(st.builds(SlowCallRate, st.sampled_from([0.5, 1.0]), minimum))
-    whole: Rule = draw(st.one_of(simple))
-    for other in draw(st.lists(st.one_of(simple), max_size=3)):
-        whole = draw(st.sampled_from([whole & other, whole | other, other & whole, other | whole]))
-    return whole
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
-    window_size = draw(st.integers(1, 6))
-    window_seconds = draw(st.sampled_from([None, None, 5.0, 20.0, 100.0]))
-    consecutive = draw(st.sampled_from([None, None, 2, 3]))
-    slow = draw(st.sampled_from([None, None, 2.0]))
-    significance = draw(st.sampled_from([None, None, 0.3, 0.02, 1e-4]))
-    no_rate = consecutive is not None or slow is not None or significance is not None
-    most = 6 if window_seconds else window_size
-    own = draw(st.sampled_from([False, False, True]))
-    schedule = draw(st.sampled_from([None, None, (1.0, 10.0, 2.0)]))
-    return CircuitBreakerConfig(
-        failure_threshold=draw(st.sampled_from([0.25, 0.5, 0.5, 0.75, 1.0, None] if no_rate else [0.25, 0.5, 1.0])),
-        window_size=window_size,
-        window_seconds=window_seconds,
-        minimum_calls=None if own else draw(st.none() | st.integers(1, most)),
-        consecutive_failures=None if own else consecutive,
-        significance=None if own else significance,
-        slow_call_duration=slow,
-        slow_call_threshold=draw(st.sampled_from([None, 0.5, 1.0])) if slow and not own else None,
-        opens_when=draw(rules(most, slow is not None)) if own else None,
-        hung_after=draw(st.sampled_from([None, None, 1.0, 5.0])),
-        cooldown_period=draw(st.sampled_from([1.0, 10.0])),
-        cooldown_backoff=1.0 if schedule else draw(st.sampled_from([1.0, 1.5, 2.0])),
-        cooldown_schedule=schedule,
-        cooldown_jitter=draw(st.sampled_from([0.0, 0.25, 1.0])),
-        max_cooldown=None if schedule else draw(st.sampled_from([None, 12.0, 60.0])),
-        ramp_up=draw(st.sampled_from([None, None, 5.0, 20.0])),
-        success_threshold=draw(st.integers(1, 3)),
-        half_open_max_calls=draw(st.integers(1, 3)),
-        half_open_failures=draw(st.sampled_from([0, 0, 1, 2])),
-        half_open_timeout=draw(st.sampled_from([2.0, 10.0])),
-        probe_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
-        ignore=CallersMistakeError,
-    )
-
-
 class Lives(RuleBasedStateMachine):
     """Every rule does the same to both; what listeners hear and what can be seen is compared all along."""
 
@@ -125,10 +63,10 @@ class Lives(RuleBasedStateMachine):
 
     def _be_born(self, config: CircuitBreakerConfig) -> None:
         self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=cycle(LUCK).__next__)
-        self.model.luck = cycle(LUCK).__next__
+        self.model.cooldown.luck = cycle(LUCK).__next__
         heard: list[tuple[object, ...]] = []
         self.heard = heard
-        self.breaker.subscribe(lambda event: heard.append(_plainly(event)), calls=self.model.watched)
+        self.breaker.subscribe(lambda event: heard.append(plainly(event)), calls=self.model.watched)
         self.permits: list[tuple[Permit, Call]] = []
         self.waiting: list[tuple[Coroutine[Any, Any, str], Call]] = []
 
@@ -165,7 +103,7 @@ class Lives(RuleBasedStateMachine):
         self.clock.advance(self.model.retry_after(self.clock()) or 0.0)
         self.acquire(times=probes)
 
-    @precondition(lambda self: self.model.state is CircuitState.CLOSED and self.model.learns)
+    @precondition(lambda self: self.model.state is CircuitState.CLOSED and learns(self.model.rule))
     @rule(times=st.sampled_from([40, 110]), failing=st.booleans())
     def calm(self, times: int, failing: bool) -> None:
         """Long enough for the breaker to learn what is normal."""
@@ -251,25 +189,25 @@ class Lives(RuleBasedStateMachine):
     @rule(state=st.sampled_from(list(BY_HAND)), duration=st.sampled_from([None, 0.0, 2.0, 10.0]))
     def force(self, state: CircuitState, duration: float | None) -> None:
         BY_HAND[state](self.breaker, duration=duration)
-        self.model.force(state, self.clock(), duration)
+        by_hand.force(self.model, state, self.clock(), duration)
 
     @rule(cause=st.sampled_from([Cause.MANUAL, Cause.RESET]))
     def close(self, cause: Cause) -> None:
         self.breaker.reset() if cause is Cause.RESET else self.breaker.close()
-        self.model.close(self.clock(), cause)
+        by_hand.close(self.model, self.clock(), cause)
 
     @rule(config=configs())
     def update(self, config: CircuitBreakerConfig) -> None:
         self.breaker.update(config)
-        self.model.update(config, self.clock())
+        by_hand.update(self.model, config, self.clock())
 
     @rule()
     def restart(self) -> None:
         state = self.breaker.export()
-        assert state["level"] == self.model.level
+        assert state["level"] == self.model.cooldown.level
         self._leave()
         self._be_born(self.breaker.config)
-        self.model.restart(self.clock())
+        by_hand.restart(self.model, self.clock())
         self.breaker.restore(json.loads(json.dumps(state)))
 
     # ---- what is to be seen
@@ -286,14 +224,14 @@ class Lives(RuleBasedStateMachine):
         assert snapshot.hung_calls == model.hung
         assert snapshot.in_flight == (len(model.out) if model.watching else None)
         assert snapshot.consecutive_failures == model.streak
-        if model.learns:
-            assert snapshot.normal_failure_rate == pytest.approx(model.normal())
+        if learns(model.rule):
+            assert snapshot.normal_failure_rate == pytest.approx(normal(model.past))
         assert snapshot.admitted_share == model.admitted_share(now)
         assert snapshot.probe_successes == len(model.probes)
         assert snapshot.probe_failures == len(model.failed_probes)
         assert snapshot.retry_after == model.retry_after(now)
         assert snapshot.opened_at == (None if model.shown_at is None else datetime.fromtimestamp(model.shown_at, UTC))
-        assert _plain_error(snapshot.last_error) == model.last_error
+        assert plain_error(snapshot.last_error) == model.last_error
         assert snapshot.totals.calls == sum(totals.values())
         assert snapshot.totals.successes == totals[Outcome.SUCCESS]
         assert snapshot.totals.failures == totals[Outcome.FAILURE]
@@ -327,7 +265,7 @@ class Lives(RuleBasedStateMachine):
         if refusal is not None:
             assert refusal.state is self.model.state
             assert refusal.retry_after == self.model.retry_after(self.clock())
-            assert _plain_error(refusal.last_error) == self.model.last_error
+            assert plain_error(refusal.last_error) == self.model.last_error
         return through
 
     def _leave(self) -> None:
@@ -378,32 +316,6 @@ def _caught(act: Callable[[], object]) -> None:
     """Let the call end as it ends; only a refusal is news."""
     with suppress(ProviderDownError, CallersMistakeError, asyncio.CancelledError, StopIteration):
         act()
-
-
-def _plain_error(error: FailureRecord | None) -> tuple[str, float, float | None] | None:
-    return None if error is None else (error.kind, error.at.timestamp(), error.latency)
-
-
-def _plainly(event: Event) -> tuple[object, ...]:
-    """The event in the model's words."""
-    assert event.name == "voice"
-    assert not hasattr(event, "reason") or isinstance(event.reason, str)
-    match event:
-        case StateChanged():
-            assert event.failure_rate == (event.failures / event.calls if event.calls else 0.0)
-            seen = (event.calls, event.failures, event.retry_after)
-            return ("moved", event.from_state, event.to_state, event.cause, *seen, event.at)
-        case WouldHaveOpened():
-            assert event.failure_rate == event.failures / event.calls
-            return ("would have opened", event.cause, event.calls, event.failures, event.at)
-        case CallRecorded():
-            return ("call", event.outcome, event.duration, event.error, event.at)
-        case CallRefused():
-            return ("refused", event.state, event.retry_after, event.at)
-        case CircuitReset():
-            return ("reset", event.at)
-        case ConfigChanged():
-            return ("updated", event.at)
 
 
 TestLives = pytest.mark.timeout(3600 if DEEP else 300)(Lives.TestCase)

@@ -230,3 +230,15 @@ def test_probes_that_failed_are_judged_by_the_new_settings_too(clock: VirtualClo
     assert breaker.state == "half_open"
     breaker.update(replace(settings, half_open_failures=1))
     assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe failed: 503, the last of 2 that failed")
+
+
+def test_a_run_of_failures_that_the_window_has_forgotten_opens_nothing(clock: VirtualClock) -> None:
+    settings = CircuitBreakerConfig(window_seconds=60, consecutive_failures=3)
+    breaker = CircuitBreaker("voice", settings, clock=clock)
+    for _ in range(2):
+        breaker.acquire().failure()
+    clock.advance(3600)
+    breaker.update(replace(settings, consecutive_failures=2))
+    assert (breaker.state, breaker.snapshot().consecutive_failures) == ("closed", 2)
+    breaker.acquire().failure()
+    assert breaker.state == "open"

@@ -1,0 +1,40 @@
+"""What the breaker tells, in the model's words."""
+
+from __future__ import annotations
+
+from steadyvoice.breaker import (
+    CallRecorded,
+    CallRefused,
+    CircuitReset,
+    ConfigChanged,
+    Event,
+    FailureRecord,
+    StateChanged,
+    WouldHaveOpened,
+)
+
+
+def plain_error(error: FailureRecord | None) -> tuple[str, float, float | None] | None:
+    return None if error is None else (error.kind, error.at.timestamp(), error.latency)
+
+
+def plainly(event: Event) -> tuple[object, ...]:
+    """The event in the model's words."""
+    assert event.name == "voice"
+    assert not hasattr(event, "reason") or isinstance(event.reason, str)
+    match event:
+        case StateChanged():
+            assert event.failure_rate == (event.failures / event.calls if event.calls else 0.0)
+            seen = (event.calls, event.failures, event.retry_after)
+            return ("moved", event.from_state, event.to_state, event.cause, *seen, event.at)
+        case WouldHaveOpened():
+            assert event.failure_rate == event.failures / event.calls
+            return ("would have opened", event.cause, event.calls, event.failures, event.at)
+        case CallRecorded():
+            return ("call", event.outcome, event.duration, event.error, event.at)
+        case CallRefused():
+            return ("refused", event.state, event.retry_after, event.at)
+        case CircuitReset():
+            return ("reset", event.at)
+        case ConfigChanged():
+            return ("updated", event.at)
