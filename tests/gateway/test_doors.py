@@ -335,6 +335,27 @@ async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(co
             assert await answer.json()
 
 
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '["\\ud800"]', "-1e-999"])
+@pytest.mark.parametrize("field", ["text", "input"])
+async def test_whatever_is_echoed_the_refusal_is_json(field: str, text: str) -> None:
+    async with visiting() as at:
+        path, status = (ELEVENLABS, 422) if field == "text" else (OPENAI, 400)
+        answer = await at.whole("POST", path, data=f'{{"{field}": {text}, "model": "m", "voice": "alloy"}}'.encode())
+        assert answer.status == status
+        strict = json.loads(await answer.text(), parse_constant=pytest.fail)
+        assert set(strict) == {"detail"} if field == "text" else {"error"}
+
+
+async def test_a_number_that_json_does_not_have_is_no_reason_for_another_voice() -> None:
+    async with visiting() as at:
+        for number in ("NaN", "1e999"):
+            body = f'{{"text": "Hello", "voice_settings": {{"stability": {number}}}}}'.encode()
+            answer = await at.whole("POST", ELEVENLABS, data=body)
+            assert answer.status == 422
+            assert number in await answer.text()
+        assert not at.sim.ledger.requests
+
+
 NO_IDS = [
     "x\x00\r\nX",
     "x?a=b",

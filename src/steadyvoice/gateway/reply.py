@@ -50,8 +50,8 @@ class Reply:
 
 
 def json_reply(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
-    """Answer with JSON."""
-    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    """Answer with JSON. Half a surrogate pair, which a caller may have sent, is written as its escape."""
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return Reply(status, data, headers=headers or {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 FLAGS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n")
@@ -34,13 +35,27 @@ def read_document(body: bytes) -> dict[str, Any]:
     if not body:
         raise UnreadableRequestError([Issue("missing", ("body",), "Field required")])
     try:
-        document = json.loads(body)
+        document = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise UnreadableRequestError([_no_json(error)]) from None
     if not isinstance(document, dict):
         expected = "Input should be a valid dictionary or object to extract fields from"
         raise UnreadableRequestError([Issue("model_attributes_type", ("body",), expected, document)])
     return document
+
+
+def _no_number(said: str) -> float:
+    raise ValueError(f"{said} is no number in JSON")
+
+
+def _number(said: str) -> float:
+    number = float(said)
+    return number if isfinite(number) else _no_number(said[:40])
+
+
+_JSON = json.JSONDecoder(
+    parse_constant=_no_number, parse_float=_number
+)  # Python's own reads NaN, and 1e999 as infinity
 
 
 def issues_of_text(name: str, document: Mapping[str, Any]) -> list[Issue]:

@@ -83,5 +83,6 @@ def validation_body(issues: Sequence[Issue]) -> dict[str, Any]:
     """Build the body of a 400: OpenAI names the first field that is wrong."""
     first = issues[0]
     param = next((step for step in first.loc[1:] if isinstance(step, str)), None)
-    message = f"{param or 'body'}: {first.msg}"
+    why = f": {first.ctx['error']}" if first.ctx and "error" in first.ctx else ""
+    message = f"{param or 'body'}: {first.msg}{why}"
     return error_body(message, type="invalid_request_error", code=first.type, param=param)
