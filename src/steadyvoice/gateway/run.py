@@ -49,6 +49,7 @@ class Gateway:
     def _remember(self, file: StateFile) -> None:
         """Take up the circuits' states from a file, and leave them there at the end."""
         file.open()
+        self.house.watchers.append(file)
         self.house.leaving.append(file.close)
 
     @property

@@ -13,17 +13,23 @@ from typing import Any
 
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.breaker.saved import aged
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.scribe import Scribe
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.saved_holds import mark_of, restore, saved
 from steadyvoice.service.service import AsyncTTSService
+from steadyvoice.service.spoken import Account
+from steadyvoice.speech.taxonomy import Scope
 
 log = logging.getLogger("steadyvoice.gateway")
 
 
 class StateFile:
-    """Written whenever a circuit changes its state, and at the end. Trouble with it is logged, and the voice goes on.
+    """Written whenever a circuit changes its state or a vendor refuses a credential, and at the end.
+
+    Trouble with it is logged, and the voice goes on.
 
     `wall` is the time of day in seconds: the only clock that goes on while nobody runs. Of a credential the file holds
     a mark by which to know it again; from that nobody can tell the key.
@@ -45,6 +51,15 @@ class StateFile:
         if self._unsubscribe:
             self._unsubscribe()
         self._scribe.write(self._content())
+
+    def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
+        """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
+        for attempt in account.spoken.attempts:
+            if attempt.error and attempt.error.meaning.scope is Scope.CREDENTIAL and not attempt.refused:
+                self._scribe.write_soon(self._content())
+
+    def answered(self, exchange: Exchange) -> None:
+        """Of no interest here."""
 
     def _moved(self, event: Event) -> None:
         if isinstance(event, StateChanged):
