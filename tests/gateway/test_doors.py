@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote
@@ -335,6 +336,24 @@ async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(co
             assert await answer.json()
 
 
+async def test_two_vendors_that_are_busy_are_busy_while_they_said_so() -> None:
+    async with Simulator(voice="tones") as sim:
+        both = ElevenLabs("sk_a", base_url=sim.url), OpenAICompatible("sk_b", base_url=f"{sim.url}/v1")
+        async with visiting(*both, muted=False) as at:
+            sim.faults.set(acts.Refuse("system_busy", retry_after=7))
+            for path, body in (ELEVENLABS, spoken()), (ELEVENLABS, spoken()), (OPENAI, asked()):
+                answer = await at.whole("POST", path, json=body)
+                assert (answer.status, int(answer.headers["retry-after"]) >= 5) == (429, True)
+
+
+async def test_a_body_that_is_compressed_is_told_what_is_wrong() -> None:
+    async with visiting() as at:
+        body, headers = gzip.compress(json.dumps(spoken()).encode()), {"content-encoding": "gzip"}
+        for path in (ELEVENLABS, OPENAI):
+            answer = await at.whole("POST", path, data=body, headers=headers)
+            assert (answer.status, "Content-Encoding" in await answer.text()) == (415, True)
+
+
 @pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '["\\ud800"]', "-1e-999"])
 @pytest.mark.parametrize("field", ["text", "input"])
 async def test_whatever_is_echoed_the_refusal_is_json(field: str, text: str) -> None:
@@ -343,7 +362,7 @@ async def test_whatever_is_echoed_the_refusal_is_json(field: str, text: str) -> 
         answer = await at.whole("POST", path, data=f'{{"{field}": {text}, "model": "m", "voice": "alloy"}}'.encode())
         assert answer.status == status
         strict = json.loads(await answer.text(), parse_constant=pytest.fail)
-        assert set(strict) == {"detail"} if field == "text" else {"error"}
+        assert set(strict) == {"detail" if field == "text" else "error"}
 
 
 async def test_a_number_that_json_does_not_have_is_no_reason_for_another_voice() -> None:

@@ -101,6 +101,9 @@ class SpeechDoor:
         id = exchange.request_id
         limits = self._house.server
         match error:
+            case UnreadableRequestError() if b"content-encoding" in exchange.headers:
+                told = "the body is taken for JSON as it comes: send it without Content-Encoding"
+                return self._dialect.trouble(Trouble(415, "unsupported_encoding", told), id)
             case UnreadableRequestError():
                 return self._dialect.unreadable(error.issues, id)
             case TooMuchError():

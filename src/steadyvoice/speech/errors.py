@@ -372,6 +372,7 @@ class TTSAllProvidersFailedError(TTSError):
         self.causes = tuple(causes)
         waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
         self.retry_after = min(waits, default=None)
+        self.code = causes[0].code if causes else None
 
     # The kind of a summary is that of its first cause: the provider the caller would rather have heard.
     @property

@@ -127,14 +127,15 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _told(complaint: Complaint, answer: Answer) -> str:
+    said = f": {complaint.message}" if complaint.message else ""
     if answer.status < 300:
         told = header(answer.headers, "content-type") or "something"
-        message = f" with {told} instead of audio: {complaint.message}"
+        message = f" with {told} instead of audio{said}"
     elif answer.status < 400:
         target = header(answer.headers, "location") or "nowhere"
         message = f": a redirect to {target}, not followed because the key would go along"
     else:
-        message = f": {complaint.message}" if complaint.message else ""
+        message = said
     code = f" {complaint.code}" if complaint.code else ""
     return one_line(redacted(f"HTTP {answer.status}{code}{message}", answer.secret))
 
