@@ -103,6 +103,19 @@ async def test_who_does_not_get_as_far_as_the_doors_has_a_line_and_a_number_too(
         assert (line["method"], line["path"]) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", "this is TLS, and plain HTTP is spoken here"),
+        (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", "this is no HTTP request: Invalid header token"),
+        (b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n", "this is no HTTP request"),
+    ],
+)
+async def test_what_cannot_be_read_is_told_why(said: bytes, told: str) -> None:
+    async with visiting() as at:
+        assert (await _answer(at, said)).endswith(f"\r\n{told}\n".encode())
+
+
 async def test_one_too_many_has_a_line_and_a_number_too(log: pytest.LogCaptureFixture) -> None:
     async with visiting(server={"max_connections": 1}) as at:
         at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))

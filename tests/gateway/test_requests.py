@@ -169,6 +169,8 @@ def test_every_method_reaches_the_application(run: Run, method: str) -> None:
         (b"HTTP://evil.example:80", "/", "evil.example:80"),
         (b"https://evil.example?q", "/", "evil.example"),
         (b"http://localhost@evil.example/", "/", "localhost@evil.example"),
+        (b"http://evil.example/path#part", "/path", "evil.example"),
+        (b"ftp://evil.example#part", "/", "evil.example"),
         (b"/http://evil.example/", "/http://evil.example/", "localhost"),
     ],
 )

@@ -97,6 +97,13 @@ def refused_head(url: bytes, headers: Sequence[tuple[bytes, bytes]], version: st
     return None
 
 
+def no_request(data: bytes, why: str = "") -> Refusal:
+    """What cannot be read, and why: in the parser's words, if it has some."""
+    if data.startswith(b"\x16\x03"):  # a TLS handshake: https:// at a door for http://
+        return Refusal(400, "this is TLS, and plain HTTP is spoken here")
+    return Refusal(400, f"this is no HTTP request{f': {why}' if why else ''}")
+
+
 def too_much_head(limits: Limits) -> Refusal:
     """The head of a request, before it is complete or after."""
     return Refusal(431, f"the head of a request has at most {limits.head_bytes} bytes here")

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from steadyvoice.gateway.crowd import Crowd, TurnedAway
 from steadyvoice.gateway.exchange import id_of
 from steadyvoice.gateway.hangup import TOLD
-from steadyvoice.gateway.limits import Outflow, Refusal, Wait, refused_head, too_much_head
+from steadyvoice.gateway.limits import Outflow, Refusal, Wait, no_request, refused_head, too_much_head
 from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
 
@@ -76,8 +76,9 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
             self._stay(data[stopped.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or Refusal(400, "this is no HTTP request"))
+        except httptools.HttpParserError as error:
+            why = "" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
+            self._refuse(self._refusal or no_request(data, why))
 
     def _stay(self, rest: bytes) -> None:
         """Go on in HTTP where another protocol was wished for: the parser would leave the body behind unread."""

@@ -22,7 +22,7 @@ class Whole(NamedTuple):
 
 def whole(target: bytes) -> Whole | None:
     """Take a target apart, if it is a whole URL: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2"""
-    found = _WHOLE.fullmatch(target)
+    found = _WHOLE.match(target)
     if found is None:
         return None
     authority, rest = found.groups()
