@@ -170,7 +170,7 @@ def test_every_method_reaches_the_application(run: Run, method: str) -> None:
         (b"https://evil.example?q", "/", "evil.example"),
         (b"http://localhost@evil.example/", "/", "localhost@evil.example"),
         (b"http://evil.example/path#part", "/path", "evil.example"),
-        (b"ftp://evil.example#part", "/", "evil.example"),
+        (b"ftp://evil.example/#part", "/", "evil.example"),
         (b"/http://evil.example/", "/http://evil.example/", "localhost"),
     ],
 )
