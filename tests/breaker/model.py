@@ -10,14 +10,14 @@ from collections.abc import Callable
 from math import inf
 
 from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState, Evidence, Outcome, Rule, SlowCallRate
-from steadyvoice.breaker.states import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, MONITORING, OPEN
-from tests.breaker.model_call import Call, Result
+from steadyvoice.breaker.states import CLOSED, FORCED_OPEN, HALF_OPEN, MONITORING, OPEN
 from tests.breaker.model_cooldown import Cooldown
-from tests.breaker.model_rules import broken, learns, most_it_waits_for, normal, rule_of
+from tests.breaker.model_records import Call, Result
+from tests.breaker.model_rules import broken, learns, normal, rule_of
 
 
 class Model:
-    """`told` is what listeners hear; `admit` answers with None for a refusal."""
+    """`told` is what listeners hear. What calls and hands do to it is in `model_calls.py` and `model_by_hand.py`."""
 
     def __init__(self, config: CircuitBreakerConfig, now: float, luck: Callable[[], float], watched: bool) -> None:
         self.config, self.watched = config, watched
@@ -40,37 +40,10 @@ class Model:
         self.warned = False
         self.begin_era(CLOSED)
 
-    # ---- one call
+    # ---- what an end counts for
 
-    def begin(self, now: float) -> Call | None:
-        """As `call` begins: without a clock, while a success could change nothing."""
-        c, window = self.config, self.window(now)
-        timed = c.hung_after or c.slow_call_duration or c.window_seconds or self.watched
-        judged = len(window) >= most_it_waits_for(self.rule) or not any(r.weight for r in window)
-        if self.state in (CLOSED, MONITORING) and self.until is None and judged and not timed:
-            return Call(self.era, False, None, 0.0)
-        return self.admit(now)
-
-    def admit(self, now: float) -> Call | None:
-        self.advance(now)
-        if self.until is not None and now >= self.until:
-            self._time_is_up(now)
-        full = self.state is HALF_OPEN and len(self.out) >= self.config.half_open_max_calls
-        if full or self.state in (OPEN, FORCED_OPEN) or self._is_held_back(now):
-            self.totals["refused"] += 1
-            self._tell_of_call("refused", self.state, self.retry_after(now), now)
-            return None
-        call = Call(self.era, self.state is DISABLED, now, now)
-        if self.watching:
-            self.out.append(call)
-        return call
-
-    def succeed(self, call: Call, now: float, duration: float | None = None) -> None:
-        self.advance(now)
-        self._succeed(call, now, call.duration(now) if duration is None else duration)
-
-    def _succeed(self, call: Call, now: float, duration: float | None) -> None:
-        if not self._counts(call, Outcome.SUCCESS, duration, None, now):
+    def count_success(self, call: Call, now: float, duration: float | None) -> None:
+        if not self.counts(call, Outcome.SUCCESS, duration, None, now):
             return
         limit = self.config.slow_call_duration
         slow = limit is not None and duration is not None and duration >= limit
@@ -78,7 +51,7 @@ class Model:
             self.probes.append(slow)
             self.judge_probes(now)
         else:
-            self.warned = self.warned and self._broken_rule(now) is not None
+            self.warned = self.warned and self.broken_rule(now) is not None
             if learns(self.rule):
                 self.past += [*self.run, 0.0]
             self.streak, self.run = 0.0, []
@@ -87,85 +60,19 @@ class Model:
             self.add(now, 0.0, slow)
             self.judge(now)
 
-    def fail(
-        self,
-        call: Call,
-        now: float,
-        error: str,
-        duration: float | None = None,
-        weight: float = 1.0,
-        cooldown: float | None = None,
-        trip: bool = False,
-    ) -> None:
-        self.advance(now)
-        duration = call.duration(now) if duration is None else duration
-        if not self._counts(call, Outcome.FAILURE, duration, error, now):
-            return
-        self.last_error = error, now, duration
-        if self.state is HALF_OPEN:
-            self.failed_probes.append(Cause.PROBE_FAILED)
-            if trip:
-                self._open(now, Cause.PROBE_FAILED, cooldown)
-            else:
-                self.judge_probes(now, cooldown)
-            return
-        self.warned = self.warned and self._broken_rule(now) is not None
-        limit = self.config.slow_call_duration
-        self.streak += weight
-        self.run.append(weight)
-        self.add(now, weight, limit is not None and duration is not None and duration >= limit)
-        if trip:
-            self._condemn(now, Cause.TRIPPED, cooldown)
-        else:
-            self.judge(now, cooldown)
-
-    def ignore(self, call: Call, now: float) -> None:
-        self.advance(now)
-        self.drop(call, now)
-
-    def drop(self, call: Call, now: float) -> None:
-        if not call.settled:
-            self._settle(call)
-            if not call.disabled:
-                self.totals[Outcome.IGNORED] += 1
-                self._tell_of_call("call", Outcome.IGNORED, call.duration(now), None, now)
-
-    def abandon(self, call: Call, now: float) -> None:
-        self.advance(now)
-        if call.useful is None or (call.hung and call in self.out):
-            self.ignore(call, now)
-        else:
-            self.succeed(call, now)
-
-    def progress(self, call: Call, now: float, held: bool = False) -> None:
-        self.advance(now)
-        call.useful = now if call.useful is None else call.useful
-        self._live(call, now, held)
-        if self.state is HALF_OPEN and now - call.useful >= self.config.probe_after:
-            self.succeed(call, now)
-
-    def resume(self, call: Call, now: float) -> None:
-        self.advance(now)
-        self._live(call, now, held=False)
-
-    def _live(self, call: Call, now: float, held: bool) -> None:
-        if self.watching and not call.settled and call.era is self.era:
-            self.out = [*(c for c in self.out if c is not call), call]
-            call.since, call.held, call.hung, call.excused = now, held, False, False
-
-    def _counts(self, call: Call, outcome: Outcome, duration: float | None, error: str | None, now: float) -> bool:
+    def counts(self, call: Call, outcome: Outcome, duration: float | None, error: str | None, now: float) -> bool:
         if call.settled:
             return False
-        self._settle(call)
+        self.settle(call)
         if call.disabled:
             return False
         if call.era is not self.era:
             outcome, duration, error = Outcome.LATE, call.duration(now), None
         self.totals[outcome] += 1
-        self._tell_of_call("call", outcome, duration, error, now)
+        self.tell_of_call("call", outcome, duration, error, now)
         return call.era is self.era
 
-    def _settle(self, call: Call) -> None:
+    def settle(self, call: Call) -> None:
         call.settled = True
         self.out = [c for c in self.out if c is not call]
 
@@ -205,7 +112,7 @@ class Model:
     def rule(self) -> Rule:
         return rule_of(self.config)
 
-    def _broken_rule(self, now: float) -> Cause | None:
+    def broken_rule(self, now: float) -> Cause | None:
         (calls, failures), slow = self.seen(now), sum(r.slow for r in self.window(now))
         slow = slow if self.config.slow_call_duration else 0
         if not failures and not slow:
@@ -223,7 +130,7 @@ class Model:
             return 1.0
         return 0.0 if self.state in (OPEN, HALF_OPEN, FORCED_OPEN) else self.share(now)
 
-    def _is_held_back(self, now: float) -> bool:
+    def is_held_back(self, now: float) -> bool:
         if self.state is not CLOSED or self.until is None:
             return False
         self.credit += self.share(now)
@@ -232,15 +139,15 @@ class Model:
         return not admitted
 
     def judge(self, now: float, cooldown: float | None = None) -> None:
-        cause = self._broken_rule(now)
+        cause = self.broken_rule(now)
         if cause is None:
             self.warned = False
         else:
-            self._condemn(now, cause, cooldown)
+            self.condemn(now, cause, cooldown)
 
-    def _condemn(self, now: float, cause: Cause, cooldown: float | None = None) -> None:
+    def condemn(self, now: float, cause: Cause, cooldown: float | None = None) -> None:
         if self.state is CLOSED:
-            self._open(now, cause, cooldown)
+            self.open(now, cause, cooldown)
         elif not self.warned:
             self.warned = True
             self.told.append(("would have opened", cause, *self.seen(now), now))
@@ -249,9 +156,9 @@ class Model:
         c, slow = self.config, sum(self.probes)
         shares = [part.threshold for part in self.rule.parts() if isinstance(part, SlowCallRate)]
         if len(self.failed_probes) > c.half_open_failures:
-            self._open(now, self.failed_probes[-1], cooldown)
+            self.open(now, self.failed_probes[-1], cooldown)
         elif slow and shares and slow / c.success_threshold >= min(shares):
-            self._open(now, Cause.PROBES_SLOW, cooldown)
+            self.open(now, Cause.PROBES_SLOW, cooldown)
         elif len(self.probes) >= c.success_threshold:
             self.close(now, Cause.PROBES_SUCCEEDED)
 
@@ -279,14 +186,14 @@ class Model:
             if self.era is not call.era:
                 self.last_error = "hanging", due, silent[-1].duration(due)
         elif call.held:
-            self._succeed(call, due, call.duration(due))
+            self.count_success(call, due, call.duration(due))
         else:
-            self._counts(call, Outcome.FAILURE, call.duration(due), Cause.PROBE_EXPIRED, due)
+            self.counts(call, Outcome.FAILURE, call.duration(due), Cause.PROBE_EXPIRED, due)
             self.last_error = Cause.PROBE_EXPIRED, due, call.duration(due)
             self.failed_probes.append(Cause.PROBE_EXPIRED)
             self.judge_probes(due)
 
-    def _time_is_up(self, now: float) -> None:
+    def time_is_up(self, now: float) -> None:
         if self.state is CLOSED:
             self.until = None
         elif self.state in (OPEN, FORCED_OPEN):
@@ -296,7 +203,7 @@ class Model:
 
     # ---- moving
 
-    def _open(self, now: float, cause: Cause, named: float | None) -> None:
+    def open(self, now: float, cause: Cause, named: float | None) -> None:
         healthy = 0.0 if self.state is HALF_OPEN else now - self.closed_at
         self.enter(OPEN, now, cause, now + self.cooldown.next(self.config, named, healthy))
         self.opened_at = now
@@ -333,6 +240,6 @@ class Model:
         open_until = self.until if self.state in (OPEN, FORCED_OPEN) else None
         return None if open_until is None else max(0.0, open_until - now)
 
-    def _tell_of_call(self, *event: object) -> None:
+    def tell_of_call(self, *event: object) -> None:
         if self.watched:
             self.told.append(event)

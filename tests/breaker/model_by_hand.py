@@ -7,7 +7,7 @@ from math import inf
 from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState
 from steadyvoice.breaker.states import CLOSED, HALF_OPEN, MONITORING, OPEN
 from tests.breaker.model import Model
-from tests.breaker.model_call import evened_out
+from tests.breaker.model_records import evened_out
 
 
 def force(model: Model, state: CircuitState, now: float, duration: float | None) -> None:

@@ -30,9 +30,10 @@ from steadyvoice.breaker import (
 )
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker import model_by_hand as by_hand
+from tests.breaker import model_calls as calls
 from tests.breaker.doors import CallersMistakeError, ProviderDownError
 from tests.breaker.model import Model
-from tests.breaker.model_call import Call
+from tests.breaker.model_records import Call
 from tests.breaker.model_rules import learns, normal
 from tests.breaker.model_settings import configs
 from tests.breaker.model_words import plain_error, plainly
@@ -75,7 +76,7 @@ class Lives(RuleBasedStateMachine):
     @rule(times=st.integers(1, 3))
     def acquire(self, times: int) -> None:
         for _ in range(times):
-            expected = self.model.admit(self.clock())
+            expected = calls.admit(self.model, self.clock())
             permit = self._admitted(self.breaker.acquire, expected is not None)
             if permit is not None and expected is not None:
                 self.permits.append((permit, expected))
@@ -83,7 +84,7 @@ class Lives(RuleBasedStateMachine):
     @rule(end=ends, times=st.integers(1, 8), takes=st.sampled_from([0.0, 0.0, 0.0, 1.75, 2.0, 6.0]))
     def call(self, end: str, times: int, takes: float) -> None:
         for _ in range(times):
-            expected = self.model.begin(self.clock())
+            expected = calls.begin(self.model, self.clock())
 
             def speak() -> str:
                 self.clock.advance(takes)
@@ -113,7 +114,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def begin_a_call_that_waits(self) -> None:
-        expected = self.model.begin(self.clock())
+        expected = calls.begin(self.model, self.clock())
 
         async def speak() -> str:
             return _end(await _Word())
@@ -135,7 +136,7 @@ class Lives(RuleBasedStateMachine):
     def success(self, which: int, took: float | None) -> None:
         permit, call = self._a_permit(which)
         permit.success(took)
-        self.model.succeed(call, self.clock(), took)
+        calls.succeed(self.model, call, self.clock(), took)
 
     @precondition(lambda self: self.permits)
     @rule(
@@ -148,7 +149,7 @@ class Lives(RuleBasedStateMachine):
     def failure(self, which: int, took: float | None, weight: float, cooldown: float | None, trip: bool) -> None:
         permit, call = self._a_permit(which)
         permit.failure("down", took, weight=weight, cooldown=cooldown, trip=trip)
-        self.model.fail(call, self.clock(), "failure", took, weight, cooldown, trip)
+        calls.fail(self.model, call, self.clock(), "failure", took, weight, cooldown, trip)
 
     @precondition(lambda self: self.permits)
     @rule(which=pick, how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "resume"]))
@@ -157,9 +158,9 @@ class Lives(RuleBasedStateMachine):
         getattr(permit, how)()
         match how:
             case "pause":
-                self.model.progress(call, self.clock(), held=True)
+                calls.progress(self.model, call, self.clock(), held=True)
             case _:
-                getattr(self.model, how)(call, self.clock())
+                getattr(calls, how)(self.model, call, self.clock())
 
     @precondition(lambda self: self.permits)
     @rule(which=pick, later=seconds)
@@ -169,7 +170,7 @@ class Lives(RuleBasedStateMachine):
         del permit
         assert self.breaker.snapshot() == before  # a finaliser takes no lock; the next operation finds it
         self.clock.advance(later)
-        self.model.drop(call, self.clock())
+        calls.drop(self.model, call, self.clock())
         self.breaker.subscribe(lambda event: None)()
 
     # ---- time
@@ -278,13 +279,13 @@ class Lives(RuleBasedStateMachine):
     def _model_ends(self, call: Call, end: str) -> None:
         match end:
             case "S":
-                self.model.succeed(call, self.clock())
+                calls.succeed(self.model, call, self.clock())
             case "F":
-                self.model.fail(call, self.clock(), ProviderDownError.__name__)
+                calls.fail(self.model, call, self.clock(), ProviderDownError.__name__)
             case "X":
-                self.model.ignore(call, self.clock())
+                calls.ignore(self.model, call, self.clock())
             case _:
-                self.model.abandon(call, self.clock())
+                calls.abandon(self.model, call, self.clock())
 
     def _dues(self) -> list[float]:
         """Moments at which something changes, the next ones first."""

@@ -113,6 +113,10 @@ def test_a_probe_that_expired_is_remembered_in_words(clock: VirtualClock) -> Non
     last_error = breaker.snapshot().last_error
     assert last_error is not None
     assert (last_error.kind, last_error.message) == ("probe_expired", "a probe gave no sign of life for 10 s")
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.acquire()
+    assert refused.value.last_error is not None
+    assert refused.value.last_error.message == last_error.message
 
 
 def test_the_share_of_calls_that_are_admitted_is_told_in_every_state(clock: VirtualClock) -> None:

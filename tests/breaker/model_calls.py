@@ -1,0 +1,112 @@
+"""What calls do to the model: they begin, they live, they end."""
+
+from __future__ import annotations
+
+from steadyvoice.breaker import Cause, Outcome
+from steadyvoice.breaker.states import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, MONITORING, OPEN
+from tests.breaker.model import Model
+from tests.breaker.model_records import Call
+from tests.breaker.model_rules import most_it_waits_for
+
+
+def begin(model: Model, now: float) -> Call | None:
+    """As `call` begins: without a clock, while a success could change nothing."""
+    c, window = model.config, model.window(now)
+    timed = c.hung_after or c.slow_call_duration or c.window_seconds or model.watched
+    judged = len(window) >= most_it_waits_for(model.rule) or not any(r.weight for r in window)
+    if model.state in (CLOSED, MONITORING) and model.until is None and judged and not timed:
+        return Call(model.era, False, None, 0.0)
+    return admit(model, now)
+
+
+def admit(model: Model, now: float) -> Call | None:
+    model.advance(now)
+    if model.until is not None and now >= model.until:
+        model.time_is_up(now)
+    full = model.state is HALF_OPEN and len(model.out) >= model.config.half_open_max_calls
+    if full or model.state in (OPEN, FORCED_OPEN) or model.is_held_back(now):
+        model.totals["refused"] += 1
+        model.tell_of_call("refused", model.state, model.retry_after(now), now)
+        return None
+    call = Call(model.era, model.state is DISABLED, now, now)
+    if model.watching:
+        model.out.append(call)
+    return call
+
+
+def succeed(model: Model, call: Call, now: float, duration: float | None = None) -> None:
+    model.advance(now)
+    model.count_success(call, now, call.duration(now) if duration is None else duration)
+
+
+def fail(
+    model: Model,
+    call: Call,
+    now: float,
+    error: str,
+    duration: float | None = None,
+    weight: float = 1.0,
+    cooldown: float | None = None,
+    trip: bool = False,
+) -> None:
+    model.advance(now)
+    duration = call.duration(now) if duration is None else duration
+    if not model.counts(call, Outcome.FAILURE, duration, error, now):
+        return
+    model.last_error = error, now, duration
+    if model.state is HALF_OPEN:
+        model.failed_probes.append(Cause.PROBE_FAILED)
+        if trip:
+            model.open(now, Cause.PROBE_FAILED, cooldown)
+        else:
+            model.judge_probes(now, cooldown)
+        return
+    model.warned = model.warned and model.broken_rule(now) is not None
+    limit = model.config.slow_call_duration
+    model.streak += weight
+    model.run.append(weight)
+    model.add(now, weight, limit is not None and duration is not None and duration >= limit)
+    if trip:
+        model.condemn(now, Cause.TRIPPED, cooldown)
+    else:
+        model.judge(now, cooldown)
+
+
+def ignore(model: Model, call: Call, now: float) -> None:
+    model.advance(now)
+    drop(model, call, now)
+
+
+def drop(model: Model, call: Call, now: float) -> None:
+    if not call.settled:
+        model.settle(call)
+        if not call.disabled:
+            model.totals[Outcome.IGNORED] += 1
+            model.tell_of_call("call", Outcome.IGNORED, call.duration(now), None, now)
+
+
+def abandon(model: Model, call: Call, now: float) -> None:
+    model.advance(now)
+    if call.useful is None or (call.hung and call in model.out):
+        ignore(model, call, now)
+    else:
+        succeed(model, call, now)
+
+
+def progress(model: Model, call: Call, now: float, held: bool = False) -> None:
+    model.advance(now)
+    call.useful = now if call.useful is None else call.useful
+    _live(model, call, now, held)
+    if model.state is HALF_OPEN and now - call.useful >= model.config.probe_after:
+        succeed(model, call, now)
+
+
+def resume(model: Model, call: Call, now: float) -> None:
+    model.advance(now)
+    _live(model, call, now, held=False)
+
+
+def _live(model: Model, call: Call, now: float, held: bool) -> None:
+    if model.watching and not call.settled and call.era is model.era:
+        model.out = [*(c for c in model.out if c is not call), call]
+        call.since, call.held, call.hung, call.excused = now, held, False, False
