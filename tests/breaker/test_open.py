@@ -18,7 +18,8 @@ def test_it_refuses_without_reaching_the_provider(tell: Tell) -> None:
     for _ in range(7):
         story.refused()
     assert story.reached == 1
-    assert story.breaker.snapshot().totals.refused == 7
+    totals = story.breaker.snapshot().totals
+    assert (totals.refused, totals.successes, totals.failures, totals.calls) == (7, 0, 1, 1)
 
 
 def test_it_refuses_until_the_cooldown_is_over_and_says_how_long(tell: Tell) -> None:
