@@ -116,6 +116,22 @@ async def test_what_cannot_be_read_is_told_why(said: bytes, told: str) -> None:
         assert (await _answer(at, said)).endswith(f"\r\n{told}\n".encode())
 
 
+async def test_a_request_whose_body_breaks_has_one_number_in_both_its_lines(log: pytest.LogCaptureFixture) -> None:
+    async with visiting() as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(at.gateway.url).port)
+        head = b"host: localhost\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"
+        writer.write(b"POST /v1/audio/speech HTTP/1.1\r\n" + head)
+        await reader.readuntil(b"100 Continue\r\n\r\n")
+        writer.write(b"no chunk\r\n")
+        told = await reader.read()
+        writer.close()
+        await at.whole("GET", "/healthz")
+        refused, begun, _ = lines(log)
+        assert (refused["status"], begun["status"], begun["path"]) == (400, None, "/v1/audio/speech")
+        assert refused["request_id"] == begun["request_id"]
+        assert refused["request_id"].encode() in told
+
+
 async def test_one_too_many_has_a_line_and_a_number_too(log: pytest.LogCaptureFixture) -> None:
     async with visiting(server={"max_connections": 1}) as at:
         at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))

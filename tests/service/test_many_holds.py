@@ -20,3 +20,16 @@ def test_of_a_thousand_made_up_voices_the_latest_are_remembered_and_the_provider
         found = holds.find(Offer(FORMAT, voice), 1.0)
         assert found
         assert found.kind.value == kind
+
+
+def test_of_a_thousand_made_up_voices_the_latest_are_no_news() -> None:
+    holds = Holds("main")
+
+    def news(number: int) -> bool:
+        hold = holds.place(TTSVoiceUnknownError("there is none"), Offer(FORMAT, f"voice-{number}"), 0.0)
+        assert hold
+        return holds.news(hold)
+
+    assert all(news(number) for number in range(1000))
+    assert not news(999)
+    assert news(0), "it was forgotten, for memory has an end"
