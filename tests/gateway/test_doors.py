@@ -304,10 +304,15 @@ async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:
         assert (unknown.status, (await unknown.json())["error"]["code"]) == (404, "model_not_found")
 
 
+WEBSOCKET = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "x"}
+
+
 async def test_nobody_at_home_is_said_in_the_dialect() -> None:
     async with visiting() as at:
         assert "detail" in await (await at.get("/v1/nowhere")).json()
         assert "error" in await (await at.get("/v1/audio/nowhere")).json()
+        socket = await at.get(f"{ELEVENLABS}/stream-input?model_id=eleven_v3", headers=WEBSOCKET)
+        assert (socket.status, "websockets are not served" in await socket.text()) == (404, True)
         for path, status in (("/admin/nowhere", 404), ("/nowhere", 404), (ELEVENLABS, 405)):
             async with at.get(path) as answer:
                 assert answer.status == status

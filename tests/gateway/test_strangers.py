@@ -99,6 +99,7 @@ async def test_without_a_key_nobody_speaks_and_is_told_in_the_dialect() -> None:
     async with visiting(server=KEYED) as at:
         theirs = await at.post(ELEVENLABS, spoken())
         assert (theirs.status, (await theirs.json())["detail"]["code"]) == (401, "needs_authorization")
+        assert theirs.headers["www-authenticate"] == "Bearer"
         ours = await at.post(OPENAI, asked(), headers={"authorization": f"Bearer {TOKEN}"})
         assert (ours.status, (await ours.json())["error"]["code"]) == (401, "invalid_api_key")
         assert (await at.whole("GET", "/v1/voices")).status == 401

@@ -54,6 +54,10 @@ class Front:
             exchange.add_headers(_cors(origin))
         if refused := ambiguous(scope["headers"]) or denial(head, self._house.rules):
             words = words_for(scope["path"], exchange)
+            if refused.status == 401:
+                exchange.add_headers(
+                    {"www-authenticate": "Bearer"}
+                )  # https://www.rfc-editor.org/rfc/rfc9110#status.401
             await words.denied(refused, exchange.request_id)(scope, receive, exchange.send)
         else:
             await self._routes(scope, receive, exchange.send)
@@ -85,8 +89,11 @@ class NobodyHome:
         if scope["type"] != "http":
             return
         exchange = scope["state"]["exchange"]
-        told = Denial(404, "not_found", f"nobody answers {scope['method']} {scope['path'][:200]} here")
-        await words_for(scope["path"], exchange).denied(told, exchange.request_id)(scope, receive, send)
+        told = f"nobody answers {scope['method']} {scope['path'][:200]} here"
+        if scope["path"].endswith("stream-input"):
+            told += ": websockets are not served, but POST /v1/text-to-speech/{voice_id}/stream is"
+        denied = words_for(scope["path"], exchange).denied(Denial(404, "not_found", told), exchange.request_id)
+        await denied(scope, receive, send)
 
 
 def _is_preflight(head: Head) -> bool:
