@@ -190,3 +190,17 @@ def test_awaiting_what_is_no_coroutine_says_nothing_about_the_provider(
     with pytest.raises(TypeError):
         finish(breaker.call_async(clumsy))
     assert breaker.snapshot().totals.failures == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"hung_after": 5}])
+def test_what_fails_before_there_is_anything_to_await_has_failed_as_itself(
+    clock: VirtualClock, settings: dict[str, Any]
+) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)
+
+    def speak() -> Any:
+        raise OtherError
+
+    with pytest.raises(OtherError):
+        finish(breaker.call_async(speak))
+    assert breaker.snapshot().totals.failures == 1
