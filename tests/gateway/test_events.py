@@ -8,7 +8,7 @@ from weakref import ref
 import aiohttp
 import pytest
 
-from steadyvoice import AsyncTTSService, AudioFormat, CircuitBreakerConfig, Tone
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
 from steadyvoice.gateway import sse
 from steadyvoice.gateway.calls import RecentCalls
 from steadyvoice.gateway.journal import REST_KEPT
@@ -16,7 +16,7 @@ from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.pulse import SHOWN
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
-from steadyvoice.service.wishes import Wishes
+from steadyvoice.service.style import Style
 from steadyvoice.simulator import Fault, acts
 
 from .house import ELEVENLABS, OPENAI, Clock, asked, spoken, visiting
@@ -177,7 +177,7 @@ async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
         at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=spoken())
         exchange, account = await at.next_call()
-        order = Order("text", AudioFormat.parse("mp3"), Wishes())
+        order = Order("text", Style.of({}))
         call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None

@@ -32,7 +32,7 @@ def theirs(**voices: str) -> OpenAICompatible:
 
 def parts(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[Part]:
     speakers = [Speaker(provider, TTSErrorHandler(provider.name)) for provider in providers]
-    return cast(request, speakers, substitution)[0]
+    return cast(request, speakers, substitution).speaking(request.text)[0]
 
 
 def voices(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[str]:

@@ -198,7 +198,7 @@ def first_voices(*providers: Provider, **wishes: Any) -> list[str]:
     """Who may speak when no other voice than the first one's is wanted."""
     request = SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **wishes)
     speakers = [Speaker(provider, TTSErrorHandler(provider.name)) for provider in providers]
-    return [part.voice for part in cast(request, speakers, "never")[0]]
+    return [part.voice for part in cast(request, speakers, "never").parts]
 
 
 def elevenlabs(name: str, **settings: Any) -> ElevenLabs:

@@ -106,6 +106,6 @@ class Ask:
 
     def _query(self) -> dict[str, str]:
         try:
-            return query_of(self.scope)
+            return query_of(self.scope["query_string"])
         except UnreadableRequestError:
             raise RefusedError(400, "invalid_query", "the query has too many parameters") from None

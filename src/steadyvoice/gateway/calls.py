@@ -94,7 +94,7 @@ class RecentCalls:
     ) -> Call:
         """Take note of a call that is over now."""
         self._number += 1
-        spoken, wishes, took = account.spoken, order.wishes, now - exchange.at
+        spoken, asked, took = account.spoken, order.style.request, now - exchange.at
         too_many = max(0, len(spoken.attempts) - _MOST_PARTS) + max(0, len(spoken.spans) - _MOST_PARTS)
         call = Call(
             number=self._number,
@@ -103,8 +103,8 @@ class RecentCalls:
             door=door,
             outcome=ending(exchange, account),
             provider=spoken.provider,
-            voice=_cut(wishes.get("voice")),
-            model=_cut(wishes.get("model")),
+            voice=_cut(asked.voice),
+            model=_cut(asked.model),
             format=order.format.name,
             characters=len(order.text),
             bytes_sent=exchange.bytes_sent,

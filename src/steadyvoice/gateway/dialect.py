@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.order import Asked, Order
 from steadyvoice.gateway.reply import Reply
 from steadyvoice.gateway.trouble import Trouble
 from steadyvoice.service.spoken import Account
@@ -26,10 +26,9 @@ class Dialect(Words, Protocol):
 
     name: str
 
-    def order(
-        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
-    ) -> Order:
-        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+    @property
+    def order(self) -> Callable[[Asked], Order]:
+        """Reads what is asked for. Raises UnreadableRequestError and TTSError."""
         ...
 
     def audio_headers(self, order: Order, account: Account) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order, Wrapping, own_wishes, spoken_text
-from steadyvoice.gateway.reply import Reply, json_reply
+from steadyvoice.gateway.order import Asked, Order, Orders, Wrapping, own_wishes, spoken_text
+from steadyvoice.gateway.reply import Reply, json_reply, query_of
 from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
+from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import wishes_of
 from steadyvoice.speech.taxonomy import Kind
 from steadyvoice.wire import elevenlabs
@@ -25,21 +26,17 @@ class ElevenLabsDialect:
 
     def __init__(self, form: Form = Form.WHOLE) -> None:
         self._form = form
+        self.order = Orders("text", self._order).order
 
-    def order(
-        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
-    ) -> Order:
-        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
-        call = elevenlabs.read_call(query, body, self._form)
+    def _order(self, asked: Asked, document: dict[str, Any]) -> Order:
+        call = elevenlabs.call_of(query_of(asked.query), document, self._form)
         text = spoken_text(call.text, "text")
-        if text != call.text:
-            call = replace(call, text=text)
-        request = elevenlabs.request_from(call, path["voice_id"])
-        wishes = wishes_of(request) | own_wishes(headers)
+        request = elevenlabs.request_from(call, asked.voice)
+        wishes = wishes_of(request) | own_wishes(asked.headers)
         if self._form.timed:
             wishes["times"] = True
         wrapping = Wrapping.TIMED if self._form.timed else Wrapping.BARE
-        return Order(text, request.format, wishes, wrapping, whole=not self._form.streams)
+        return Order(text, Style.of(wishes), wrapping, whole=not self._form.streams)
 
     def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
         """The vendor's own receipt. By the request's id, a client asks for the same prosody in the next."""

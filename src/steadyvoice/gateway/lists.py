@@ -51,7 +51,7 @@ class _Door:
 
 
 async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
-    told = await catalogue.asked(elevenlabs.VOICES_PATH, parameters_of(scope))
+    told = await catalogue.asked(elevenlabs.VOICES_PATH, parameters_of(scope["query_string"]))
     return json_reply(told or voices_body(catalogue.voices))
 
 
@@ -65,7 +65,7 @@ async def _voice(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
-    query = parameters_of(scope)
+    query = parameters_of(scope["query_string"])
     wanted = read_voice_search(query)
     told = await catalogue.asked(elevenlabs.VOICES_V2_PATH, query)
     return json_reply(told or found_voices_body(wanted, catalogue.voices))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order, Wrapping, own_wishes, spoken_text
+from steadyvoice.gateway.order import Asked, Order, Orders, Wrapping, own_wishes, spoken_text
 from steadyvoice.gateway.reply import Reply, json_reply
 from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
+from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import wishes_of
 from steadyvoice.speech.taxonomy import Kind
 from steadyvoice.wire import openai
@@ -22,15 +23,8 @@ class OpenAIDialect:
 
     name = openai.DIALECT
 
-    def order(
-        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
-    ) -> Order:
-        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
-        call = openai.read_call(body)
-        text = spoken_text(call.text, "input")
-        request = openai.request_from(replace(call, text=text))
-        wishes = wishes_of(request) | own_wishes(headers)
-        return Order(text, request.format, wishes, Wrapping.EVENTS if call.sse else Wrapping.BARE)
+    def __init__(self) -> None:
+        self.order = Orders("input", _order).order
 
     def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
         """Nothing that is not on every answer already."""
@@ -52,6 +46,13 @@ class OpenAIDialect:
         """Answer who may not come in."""
         body = error_body(denial.message, type=_type(denial.status), code=denial.code)
         return json_reply(body, status=denial.status)
+
+
+def _order(asked: Asked, document: dict[str, Any]) -> Order:
+    call = openai.call_of(document)
+    wishes = wishes_of(openai.request_from(call)) | own_wishes(asked.headers)
+    text = spoken_text(call.text, "input")
+    return Order(text, Style.of(wishes), Wrapping.EVENTS if call.sse else Wrapping.BARE)
 
 
 _CODES: Mapping[Kind, str] = {

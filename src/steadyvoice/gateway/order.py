@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
+from typing import Any, NamedTuple
 
+from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Wishes
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import cleaned
-from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.issues import Issue, UnreadableRequestError, read_document
+
+_OWN = tuple(b"x-steadyvoice-" + name for name in (b"deadline", b"on-midstream", b"voice-substitution", b"cache"))
+_REMEMBERED = 256  # orders
+_MOST_REMEMBERED = 1_000  # characters, of what is asked for besides the text
+
+
+class Asked(NamedTuple):
+    """What a door got: the voice in its path if there is one, and the rest as it came."""
+
+    voice: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
 
 
 class Wrapping(Enum):
@@ -24,13 +39,19 @@ class Wrapping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One utterance as it was ordered. `whole`: nobody hears it before it is complete."""
+    """One utterance as it was ordered: its text, and how it is to be said.
+
+    `whole`: nobody hears it before it is complete.
+    """
 
     text: str
-    format: AudioFormat
-    wishes: Wishes
+    style: Style
     wrapping: Wrapping = Wrapping.BARE
     whole: bool = False
+
+    @property
+    def format(self) -> AudioFormat:
+        return self.style.request.format
 
     @property
     def content_type(self) -> str:
@@ -41,6 +62,38 @@ class Order:
                 return "application/json"
             case Wrapping.EVENTS:
                 return "text/event-stream; charset=utf-8"
+
+
+class Orders:
+    """Reads orders, and remembers the last few but for their texts: most callers ask for the same again and again.
+
+    The text is in the `field` of a body; `read` makes an order of all that came, the body as a document.
+    """
+
+    def __init__(self, field: str, read: Callable[[Asked, dict[str, Any]], Order]) -> None:
+        self._field, self._read = field, read
+        self._known: dict[Hashable, tuple[Style, Wrapping, bool]] = {}
+
+    def order(self, asked: Asked) -> Order:
+        """Raises UnreadableRequestError and TTSError."""
+        document = read_document(asked.body)
+        has_text = self._field in document
+        text = document.pop(self._field, None)
+        key = (asked.voice, asked.query, *map(asked.headers.get, _OWN), repr(document))
+        if isinstance(text, str) and (known := self._known.get(key)):
+            return Order(spoken_text(text, self._field), *known)
+        if has_text:
+            document[self._field] = text
+        order = self._read(asked, document)
+        self._remember(key, order)
+        return order
+
+    def _remember(self, key: tuple[Any, ...], order: Order) -> None:
+        if len(key[-1]) > _MOST_REMEMBERED:
+            return
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (order.style, order.wrapping, order.whole)
 
 
 def spoken_text(text: str, field: str) -> str:
@@ -59,24 +112,25 @@ def own_wishes(headers: Mapping[bytes, bytes]) -> Wishes:
     `x-steadyvoice-deadline` (seconds), `-on-midstream`, `-voice-substitution` and `-cache` (`no`: neither look there
     nor keep it).
     """
+    deadline, midstream, substitution, cache = (_said(headers, name) for name in _OWN)
     wishes = Wishes()
-    if (deadline := _said(headers, b"deadline")) is not None:
+    if deadline is not None:
         wishes["deadline"] = _seconds(deadline)
-    match _said(headers, b"on-midstream"):
+    match midstream:
         case None:
             pass
         case "resume" | "restart" | "error" as what:
             wishes["on_midstream"] = what
         case _:
             raise TTSBadRequestError("x-steadyvoice-on-midstream: must be resume, restart or error")
-    match _said(headers, b"voice-substitution"):
+    match substitution:
         case None:
             pass
         case "any" | "never" as which:
             wishes["voice_substitution"] = which
         case _:
             raise TTSBadRequestError("x-steadyvoice-voice-substitution: must be any or never")
-    match _said(headers, b"cache"):
+    match cache:
         case None | "yes":
             pass
         case "no":
@@ -87,7 +141,7 @@ def own_wishes(headers: Mapping[bytes, bytes]) -> Wishes:
 
 
 def _said(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(b"x-steadyvoice-" + name)
+    value = headers.get(name)
     return None if value is None else value.decode("latin-1").strip()
 
 

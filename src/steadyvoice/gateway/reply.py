@@ -60,9 +60,9 @@ def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
-def parameters_of(scope: Scope) -> list[tuple[str, str]]:
-    """The query's parameters, one by one. Raises UnreadableRequestError for too many."""
-    raw = scope["query_string"].decode("latin-1")
+def parameters_of(query: bytes) -> list[tuple[str, str]]:
+    """The parameters of a query, one by one. Raises UnreadableRequestError for too many."""
+    raw = query.decode("latin-1")
     try:
         return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS) if raw else []
     except ValueError:
@@ -70,9 +70,9 @@ def parameters_of(scope: Scope) -> list[tuple[str, str]]:
         raise UnreadableRequestError([Issue("too_long", ("query",), told)]) from None
 
 
-def query_of(scope: Scope) -> dict[str, str]:
-    """The query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError for too many."""
-    return dict(parameters_of(scope))
+def query_of(query: bytes) -> dict[str, str]:
+    """A query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError for too many."""
+    return dict(parameters_of(query))
 
 
 async def read_body(receive: Receive, *, most: int, within: float, declared: bytes | None = None) -> bytes:

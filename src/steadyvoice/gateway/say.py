@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.order import Order, own_wishes
+from steadyvoice.gateway.order import Asked, Order, own_wishes
 from steadyvoice.gateway.own import error_reply
 from steadyvoice.gateway.reply import Reply
 from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.settings import Table
 from steadyvoice.service.spoken import Account
+from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Wishes
-from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import cleaned
 from steadyvoice.wire.issues import Issue, UnreadableRequestError, read_document
 
@@ -32,16 +32,13 @@ class SayDialect:
 
     name = "say"
 
-    def order(
-        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[bytes, bytes], body: bytes
-    ) -> Order:
+    def order(self, asked: Asked) -> Order:
         """Read what is asked for. Raises UnreadableRequestError and TTSError."""
-        said = _read(headers, body)
+        said = _read(asked.headers, asked.body)
         text = cleaned(said.text)
         if not text.strip():
             raise UnreadableRequestError([Issue("too_short", ("text",), "there is nothing to say")])
-        form = AudioFormat.parse(said.format)
-        return Order(text, form, Wishes(voice=said.voice, format=form) | own_wishes(headers))
+        return Order(text, Style.of(Wishes(voice=said.voice, format=said.format) | own_wishes(asked.headers)))
 
     def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
         """Nothing that is not on every answer already."""

@@ -10,7 +10,7 @@ from steadyvoice.gateway.dialect import Dialect
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.hangup import UntilHangup
 from steadyvoice.gateway.house import House
-from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.order import Asked, Order
 from steadyvoice.gateway.reply import (
     ClientGoneError,
     Receive,
@@ -19,7 +19,6 @@ from steadyvoice.gateway.reply import (
     Send,
     TooMuchError,
     TooSlowError,
-    query_of,
     raw_headers,
     read_body,
 )
@@ -56,7 +55,8 @@ class SpeechDoor:
         limits = self._house.server
         declared = exchange.headers.get(b"content-length")
         body = await read_body(receive, most=limits.max_body_bytes, within=limits.body_timeout, declared=declared)
-        order = self._dialect.order(scope["path_params"], query_of(scope), exchange.headers, body)
+        voice: str = scope["path_params"].get("voice_id", "")
+        order = self._dialect.order(Asked(voice, scope["query_string"], exchange.headers, body))
         if len(order.text) > limits.max_text_characters:
             raise TooMuchError
         return order
@@ -64,7 +64,7 @@ class SpeechDoor:
     async def _speak(self, order: Order, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         service = self._house.service
         hold = order.whole
-        stream = AsyncSpeechStream(service, order.text, order.wishes, hold=hold, announced=not hold)
+        stream = AsyncSpeechStream(service, order.text, order.style, hold=hold, announced=not hold)
         try:
             async with UntilHangup(scope, receive), stream:
                 if order.whole:

@@ -95,6 +95,7 @@ class ElevenLabs:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         asked = request.format
         native = asked.name in Form.STREAM.formats
+        wants_times = self._timestamps or request.times
         model = request.model if request.model and request.model in MODELS else self.model
         facts = model_facts(model)
         speeds = (SLOWEST, FASTEST) if facts.takes_speed and not names_pace(request) else None
@@ -110,7 +111,8 @@ class ElevenLabs:
             speed=choice.speed,
             gain=choice.gain,
             source=self.base_url,
-            timed=self._knows_times and (self._timestamps or request.times),
+            timed=self._knows_times and wants_times,
+            for_any_text=not wants_times,  # whether there are times is found out in use
         )
 
     async def speak(

@@ -91,6 +91,7 @@ class Espeak:
             timbre=f"pitch {self._pitch}",
             timed=True,
             scripts=reads(voice.id),
+            for_any_text=request.voice in self.voices and request.voice != DEFAULT_VOICE,  # others go by the letters
         )
 
     async def speak(

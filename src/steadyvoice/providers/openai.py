@@ -115,6 +115,7 @@ class OpenAICompatible:
             # Many servers call voices by OpenAI's names; two that run the same model have the same ones.
             timbre=BASE_URL if self._genuine else str(model),
             source=self.base_url,
+            for_any_text=True,
         )
 
     async def speak(

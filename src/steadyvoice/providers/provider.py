@@ -30,6 +30,7 @@ class Offer:
     declared: Voice | None = None  # what is said of that voice: whoever stands in for it is made like it
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
     gain: float = 1.0  # the factor that makes it as loud as `request.like`
+    for_any_text: bool = False  # it is the same whatever the text is: who asks often need not ask again
     timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
 
 

@@ -31,7 +31,7 @@ class Tone:
         """Take any voice, in bare samples at the asked rate."""
         knows = request.voice in (VOICE, DEFAULT_VOICE) or request.foreign_voice == "default"
         form = AudioFormat(Codec.PCM, request.format.sample_rate)
-        return Offer(form, VOICE, knows_voice=knows, timed=True, scripts=frozenset())
+        return Offer(form, VOICE, knows_voice=knows, timed=True, scripts=frozenset(), for_any_text=True)
 
     async def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float

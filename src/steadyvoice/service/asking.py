@@ -11,11 +11,12 @@ from functools import cached_property
 from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.books import Books
-from steadyvoice.service.casting import BREATH, Part, next_piece
+from steadyvoice.service.casting import Part
 from steadyvoice.service.delivery import Delivery, Manner
 from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
+from steadyvoice.service.pieces import BREATH, next_piece
 from steadyvoice.service.plan import Try
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience

@@ -16,17 +16,10 @@ from steadyvoice.speech.errors import (
     TTSUnsupportedScriptError,
     TTSVoiceUnknownError,
 )
-from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
-from steadyvoice.speech.scripts import scripts_in, unreadable
+from steadyvoice.speech.scripts import LATIN, scripts_in, unreadable
 from steadyvoice.speech.taxonomy import Billed
-from steadyvoice.speech.text import first_piece, first_sentences
 from steadyvoice.speech.voice import Voice
-
-_CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
-_SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
-BREATH = 400
-"""Characters: a longer sentence is said in parts. It is held back, so it bounds memory, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +60,10 @@ class Part:
         """Whether it tells when each word is heard."""
         return self.offer.timed and self.believed
 
+    def anew(self) -> Part:
+        """The same speaker, who has not been asked yet."""
+        return Part(self.speaker, self.offer, self.course.anew(), self.like)
+
     def standing(self, begin: int, end: int) -> Standing:
         """How it stands for the words from `begin` to `end`, in characters."""
         handler = self.speaker.handler
@@ -91,17 +88,40 @@ class Part:
             promptness.missed()
 
 
-def cast(
-    request: SpeechRequest, speakers: Sequence[Speaker], substitution: VoiceSubstitution
-) -> tuple[list[Part], list[TTSError]]:
-    """Find those who can speak the request, who knows its voice first, and why the others cannot.
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Those who could speak a request, who knows its voice first, and why the others cannot; the text aside."""
+
+    parts: Sequence[Part]
+    refusals: Sequence[TTSError] = ()
+
+    @property
+    def for_any_text(self) -> bool:
+        """Whether it is the same for every text."""
+        return not self.refusals and all(part.offer.for_any_text for part in self.parts)
+
+    def speaking(self, text: str) -> tuple[list[Part], list[TTSError]]:
+        """Give those who can read this text, none of whom has been asked yet, and why the others cannot.
+
+        Raises TTSUnsupportedScriptError when nobody can.
+        """
+        strangers = {} if self._read_latin and text.isascii() else _strangers(text, self.parts)
+        parts = [part.anew() for part in self.parts if part.name not in strangers]
+        return parts, [*self.refusals, *strangers.values()]
+
+    @property
+    def _read_latin(self) -> bool:
+        return all(not part.offer.scripts or part.offer.scripts >= LATIN for part in self.parts)
+
+
+def cast(request: SpeechRequest, speakers: Sequence[Speaker], substitution: VoiceSubstitution) -> Cast:
+    """Find those who can speak the request, and in which order they should be asked.
 
     At a vendor's door every client names one of that vendor's voices. Who speaks when nobody here has such a name is up
     to the order of the providers; but where no other voice is wanted, who takes the vendor's own name comes first.
 
-    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice,
-    TTSUnsupportedScriptError when nobody reads the text's letters, and the first provider's own TTSRequestError when
-    none of them can speak it at all.
+    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice, and the first
+    provider's own TTSRequestError when none of them can speak it at all.
     """
     if not speakers:
         raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
@@ -127,8 +147,7 @@ def cast(
     _match(parts, request)
     if substitution == "never":
         parts = [part for part in parts if _same_voice(part, parts[0])]
-    strangers = _strangers(request.text, parts)
-    return [part for part in parts if part.name not in strangers], [*refusals, *strangers.values()]
+    return Cast(parts, refusals)
 
 
 def _strangers(text: str, parts: Sequence[Part]) -> dict[str, TTSError]:
@@ -150,34 +169,6 @@ def _cannot_read(part: Part, script: str) -> TTSError:
     return TTSUnsupportedScriptError(told, provider=part.name)
 
 
-def next_piece(
-    part: Part, request: SpeechRequest, begin: int, *, by_sentence: bool = False, ids: Sequence[str] = ()
-) -> tuple[SpeechRequest, Offer]:
-    """Cut what this speaker says in one request from the text at `begin`, and how it would say it.
-
-    That is as much as it can, or with `by_sentence` only the next sentence. When a container format must be put
-    together from pieces, they are asked for as bare samples. `ids` are this provider's own for the pieces just before.
-    """
-    text = _next_text(request.text[begin:], part.offer.max_characters, by_sentence)
-    end = begin + len(text)
-    if text == request.text:
-        return _at_its_pace(request, part.offer), part.offer
-    wanted = request.format
-    piece = replace(
-        request,
-        text=text,
-        format=wanted if wanted.joinable else AudioFormat(Codec.PCM, wanted.sample_rate),
-        previous_text=request.text[max(0, begin - _CONTEXT) : begin] or request.previous_text,
-        next_text=request.text[end : end + _CONTEXT] or request.next_text,
-        previous_request_ids=tuple(ids),
-        like=part.like,
-    )
-    offer, settled = part.speaker.provider.offer(piece), part.offer
-    # Whoever goes by the letters might read a part of the text in another voice than the whole.
-    offer = replace(offer, voice=settled.voice, speed=settled.speed, gain=settled.gain)
-    return _at_its_pace(piece, offer), offer
-
-
 def _match(parts: Sequence[Part], request: SpeechRequest) -> None:
     """Have those who come later asked once more: for a voice like the first one's, as fast and as loud."""
     like = parts[0].offer.declared
@@ -187,17 +178,6 @@ def _match(parts: Sequence[Part], request: SpeechRequest) -> None:
         if like.described or not part.offer.knows_voice:
             part.like = like
             part.offer = part.speaker.provider.offer(replace(request, like=like))
-
-
-def _at_its_pace(request: SpeechRequest, offer: Offer) -> SpeechRequest:
-    return request if offer.speed is None else replace(request, speed=offer.speed)
-
-
-def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
-    limit = most or len(rest)
-    if by_sentence:
-        return first_sentences(rest, min(limit, BREATH), at_least=_SENTENCE)
-    return first_piece(rest, limit)
 
 
 def _same_voice(one: Part, other: Part) -> bool:

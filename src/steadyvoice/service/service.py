@@ -6,14 +6,17 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
+from typing import cast as typed
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.cache import checked_cache
+from steadyvoice.service.casting import Cast, cast
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.log import log_spoken
@@ -25,8 +28,9 @@ from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.roster import Circuits, Closable, Roster
 from steadyvoice.service.spoken import Account, Speech
+from steadyvoice.service.style import Staging, Style
 from steadyvoice.service.terms import Terms
-from steadyvoice.service.timeouts import TimeoutConfig, check_deadline
+from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.utterance import Utterance
 from steadyvoice.service.wishes import (
     Changes,
@@ -35,10 +39,9 @@ from steadyvoice.service.wishes import (
     Wishes,
     changed_settings,
     check_settings,
-    check_wishes,
 )
 from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
-from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
 
@@ -83,7 +86,7 @@ class AsyncTTSService:
         Nobody hears it before it is complete, so a provider that dies midway costs time but no words.
         Raises TTSError when it cannot be spoken and silence is not allowed, or the request is wrong.
         """
-        stream = AsyncSpeechStream(self, text, wishes, hold=True)
+        stream = AsyncSpeechStream(self, text, Style.of(wishes), hold=True)
         async with stream:
             audio = b"".join([chunk async for chunk in stream])
         if stream.format.codec is Codec.WAV:
@@ -95,7 +98,7 @@ class AsyncTTSService:
 
         The request is checked here; nothing is sent before the first chunk is asked for.
         """
-        return AsyncSpeechStream(self, text, wishes, hold=False)
+        return AsyncSpeechStream(self, text, Style.of(wishes), hold=False)
 
     def get_error_state(self) -> dict[str, Any]:
         """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
@@ -138,7 +141,7 @@ class AsyncTTSService:
             "cache": None,
         }
         said = {name: value for name, value in self._settings.items() if value is not None}
-        return cast(Settings, {**usual, **said})
+        return typed(Settings, {**usual, **said})
 
     @property
     def providers(self) -> list[Provider]:
@@ -228,32 +231,50 @@ class AsyncTTSService:
         usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
         return lambda name: None if name in known and not said else own.get(name, usual)
 
-    def _utterance(self, text: str, wishes: Wishes, *, hold: bool, announced: bool) -> Utterance | Recalled:
-        check_wishes(wishes)
-        terms = Terms(
-            timeouts=self._timeouts,
-            muted=self._settings.get("muted", True),
-            on_midstream=wishes.get("on_midstream", self._settings.get("on_midstream", "resume")),
-            voice_substitution=wishes.get("voice_substitution", self._settings.get("voice_substitution", "any")),
-            max_attempts=self._retry.max_attempts,
-            deadline=check_deadline(wishes.get("deadline")),
-            hold=hold,
-            announced=announced,
-        )
-        request = _request(text, wishes)
+    def _utterance(self, text: str, style: Style, *, hold: bool, announced: bool) -> Utterance | Recalled:
+        staging = self._staging(style, hold=hold, announced=announced)
+        request = staging.request.saying(cleaned(text) if isinstance(text, str) else text)
         utterance = Utterance(
             request,
-            list(self._roster.speakers.values()),
-            terms,
+            staging.cast or self._cast(request, staging.terms),
+            staging.terms,
             pace=self._pace,
             clock=self._clock,
             wall=self._wall,
             tell_muted=self._tell_muted,
-            hedging=self._hedging if wishes.get("hedging", True) else None,
+            hedging=self._hedging if style.hedging else None,
         )
-        if self._memory and request.text and wishes.get("cache", True):
-            return Recalled(utterance, request, terms, self._memory)
+        if self._memory and request.text and style.cache:
+            return Recalled(utterance, request, staging.terms, self._memory)
         return utterance
+
+    def _staging(self, style: Style, *, hold: bool, announced: bool) -> Staging:
+        """A style as it is to be used now. It is worked out once, until settings or providers change."""
+        if style.era is not self._settings:
+            style.era, style.staged = self._settings, {}
+        found = style.staged.get((hold, announced))
+        if found is None:
+            found = style.staged[hold, announced] = self._staged(style, hold=hold, announced=announced)
+        return found
+
+    def _staged(self, style: Style, *, hold: bool, announced: bool) -> Staging:
+        terms = Terms(
+            timeouts=self._timeouts,
+            muted=self._settings.get("muted", True),
+            on_midstream=style.on_midstream or self._settings.get("on_midstream", "resume"),
+            voice_substitution=style.voice_substitution or self._settings.get("voice_substitution", "any"),
+            max_attempts=self._retry.max_attempts,
+            deadline=style.deadline,
+            hold=hold,
+            announced=announced,
+        )
+        # Times tell where to go on, and at the end that this was all of it.
+        request = replace(style.request, times=style.request.times or terms.on_midstream != "error")
+        cast = self._cast(request, terms)
+        return Staging(request, terms, cast if cast.for_any_text else None)
+
+    def _cast(self, request: SpeechRequest, terms: Terms) -> Cast:
+        return cast(request, list(self._roster.speakers.values()), terms.voice_substitution)
 
     def _tell_muted(self, muted: bool) -> None:
         self._is_muted = muted
@@ -266,9 +287,9 @@ class AsyncSpeechStream(Account):
     """
 
     def __init__(
-        self, service: AsyncTTSService, text: str, wishes: Wishes, *, hold: bool, announced: bool = False
+        self, service: AsyncTTSService, text: str, style: Style, *, hold: bool, announced: bool = False
     ) -> None:
-        utterance = service._utterance(text, wishes, hold=hold, announced=announced)
+        utterance = service._utterance(text, style, hold=hold, announced=announced)
         self.spoken = utterance.spoken
         self.format = utterance.format
         self._service = service
@@ -349,22 +370,3 @@ class AsyncSpeechStream(Account):
 def _of_circuits(changes: Changes) -> set[str]:
     """Circuits are told anew even when the settings say what they said before: somebody may have changed one since."""
     return {name for name in ("circuit", "circuits") if name in changes}
-
-
-def _request(text: str, wishes: Wishes) -> SpeechRequest:
-    form = wishes.get("format", "mp3_44100_128")
-    return SpeechRequest(
-        text=cleaned(text) if isinstance(text, str) else text,
-        format=form if isinstance(form, AudioFormat) else AudioFormat.parse(form),
-        voice=wishes.get("voice", "default"),
-        model=wishes.get("model"),
-        language=wishes.get("language"),
-        speed=wishes.get("speed", 1.0),
-        seed=wishes.get("seed"),
-        previous_text=wishes.get("previous_text"),
-        next_text=wishes.get("next_text"),
-        options=wishes.get("options", {}),
-        foreign_voice=wishes.get("foreign_voice", "refuse"),
-        dialect=wishes.get("dialect"),
-        times=wishes.get("times", False),
-    )

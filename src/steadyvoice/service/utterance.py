@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from steadyvoice.service.asking import Asker, Asking
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.books import Books
 from steadyvoice.service.cache import Recording
-from steadyvoice.service.casting import Part, Speaker, cast
+from steadyvoice.service.casting import Cast, Part
 from steadyvoice.service.classify import classified
 from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
@@ -43,15 +43,15 @@ from steadyvoice.speech.request import SpeechRequest
 
 
 class Utterance:
-    """Speaks one request through the first speaker that can, and the next when it cannot.
+    """Speaks one request through the first speaker of a cast that can, and the next when it cannot.
 
-    Construction checks the request and spends nothing: it raises TTSRequestError when nobody could ever speak it.
+    Construction spends nothing: it raises TTSUnsupportedScriptError when nobody could ever speak it.
     """
 
     def __init__(
         self,
         request: SpeechRequest,
-        speakers: Sequence[Speaker],
+        cast: Cast,
         terms: Terms,
         *,
         pace: Pace,
@@ -60,12 +60,9 @@ class Utterance:
         tell_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
     ) -> None:
-        # Times tell where to go on, and at the end that this was all of it.
-        if not request.times and terms.on_midstream != "error":
-            request = replace(request, times=True)
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._tell_muted = clock, tell_muted
-        self._parts, self._refusals = cast(request, speakers, terms.voice_substitution)
+        self._parts, self._refusals = cast.speaking(request.text)
         self._output = Output(request.format, remembers=request.times)
         self._patience = Patience(terms.total)
         first = self._parts[0]

@@ -53,6 +53,16 @@ class SpeechRequest:
         if self.foreign_voice not in ("refuse", "pass", "default"):
             raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")
 
+    def saying(self, text: str) -> SpeechRequest:
+        """The same for another text. What has been checked is not checked again."""
+        if not isinstance(text, str):
+            raise TTSBadRequestError(f"text: must be a string, got {type(text).__name__}")
+        twin = object.__new__(SpeechRequest)
+        for name in SpeechRequest.__slots__:
+            object.__setattr__(twin, name, getattr(self, name))
+        object.__setattr__(twin, "text", text)
+        return twin
+
 
 _TEXT = ((str,), "a string")
 _TEXT_OR_NONE = ((str, NoneType), "a string or None")

@@ -129,7 +129,11 @@ def names_pace(request: SpeechRequest) -> bool:
 
 def read_call(query: Mapping[str, str], body: bytes, form: Form = Form.WHOLE) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 422."""
-    document = read_document(body)
+    return call_of(query, read_document(body), form)
+
+
+def call_of(query: Mapping[str, str], document: dict[str, Any], form: Form = Form.WHOLE) -> SpeechCall:
+    """Do the same with a body that is a document already, of which nobody else has a need any more."""
     issues = issues_of_text("text", document)
     text = document.pop("text", None)
     model_id = document.pop("model_id", None)

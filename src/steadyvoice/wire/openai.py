@@ -86,7 +86,11 @@ def call_for(request: SpeechRequest, *, model: str, voice: str, response_format:
 
 def read_call(body: bytes) -> SpeechCall:
     """Read a client's request. Raises UnreadableRequestError, which a server answers with a 400."""
-    document = read_document(body)
+    return call_of(read_document(body))
+
+
+def call_of(document: dict[str, Any]) -> SpeechCall:
+    """Do the same with a body that is a document already, of which nobody else has a need any more."""
     issues = issues_of_text("input", document)
     text, model = document.pop("input", None), document.pop("model", None)
     voice = _voice_in(document.pop("voice", None))
