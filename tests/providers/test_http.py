@@ -8,20 +8,25 @@ import gzip
 import socket
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from steadyvoice.providers.http import READ_BUFFER, HttpClient
+from steadyvoice.providers.http import READ_BUFFER, HttpClient, Ready
+from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from steadyvoice.wire.elevenlabs_errors import error_body
 from tests.providers.conftest import refused
 from tests.providers.vendor import Then, Vendor, answer, audio, chunked, refusal, served
 
 
+def ready(client: HttpClient) -> Ready:
+    return client.ready("/speak", {}, text="text", accepted=lambda _: Accepted())
+
+
 async def read(client: HttpClient, *, connection_timeout: float = 5.0) -> bytes:
     body = b""
-    async with client.post("/speak", {"text": "Hi"}, connection_timeout=connection_timeout) as reply:
+    with closing(await ready(client).ask("Hi", connection_timeout=connection_timeout)) as reply:
         while data := await reply.read():
             body += data
     return body
@@ -226,7 +231,7 @@ async def test_a_vendor_that_never_answers_is_left_when_the_caller_gives_up(vend
 
 async def test_a_caller_that_gives_up_in_the_middle_closes_the_connection(vendor: Vendor, client: HttpClient) -> None:
     vendor.will(chunked(b"one", end=False), Then.HANG)
-    async with client.post("/speak", {}, connection_timeout=5.0) as reply:
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         waiting = asyncio.create_task(reply.read())
         waiting.cancel()
@@ -243,7 +248,7 @@ async def test_a_slow_listener_stops_the_vendor_instead_of_filling_memory(vendor
             yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
     vendor.will(endless())
-    async with client.post("/speak", {}, connection_timeout=5.0) as reply:
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
         for _ in range(1_000):  # turns of the loop, in which the vendor could send 64 MB
             await asyncio.sleep(0)
         assert len(await reply.read()) <= 4 * READ_BUFFER

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from contextlib import closing
 
 import pytest
 
 from steadyvoice.providers.direct import Direct
 from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import refused
 from tests.providers.test_http import read
@@ -16,14 +18,18 @@ from tests.providers.vendor import Then, Vendor, audio, chunked
 
 
 async def test_what_a_request_says(vendor: Vendor, client: HttpClient) -> None:
-    vendor.will(audio())
+    vendor.will(audio(x_id="r1"))
 
-    async with client.post("/v1/say", {"text": "Hä?"}, {"a": "b c", "d": "é/"}, connection_timeout=5.0) as reply:
-        await reply.read()
+    params = {"a": "b c", "d": "é/"}
+    say = client.ready(
+        "/v1/say", {"model": "m"}, text="input", params=params, accepted=lambda found: Accepted(found["x-id"])
+    )
+    with closing(await say.ask("Hä?", connection_timeout=5.0)) as reply:
+        assert reply.accepted.request_id == "r1"
 
     seen = vendor.seen[0]
     assert (seen.method, seen.target) == ("POST", "/v1/say?a=b+c&d=%C3%A9%2F")
-    assert seen.json == {"text": "Hä?"}
+    assert seen.json == {"input": "Hä?", "model": "m"}
     assert seen.headers["host"] == vendor.url.removeprefix("http://")
     assert seen.headers["content-type"] == "application/json"
     assert seen.headers["x-key"] == "k"

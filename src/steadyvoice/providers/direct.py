@@ -105,6 +105,13 @@ class DirectAnswer:
         except GarbledError as error:
             raise ConnectionError(str(error)) from error
 
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
+        try:
+            return self._line.take()
+        except GarbledError as error:
+            raise ConnectionError(str(error)) from error
+
     def close(self) -> None:
         """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
         self._lines.give_back(self._line)

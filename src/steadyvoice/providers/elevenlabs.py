@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from steadyvoice.providers.credentials import (
     credential_of,
     needed_key,
 )
-from steadyvoice.providers.http import HttpClient, Posting, Reply
+from steadyvoice.providers.http import HttpClient, Ready, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
@@ -129,17 +129,23 @@ class ElevenLabs:
                 if not _no_such_door(error):
                     raise
                 self._knows_times = False
-        async with self._post(Form.STREAM, request, offer, connection_timeout) as reply:
-            yield _accepted(reply)
+        ready = self._ready(Form.STREAM, request, offer)
+        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+            yield reply.accepted
             while data := await reply.read():
                 yield Audio(data)
+
+    def ready(self, request: SpeechRequest, offer: Offer) -> Ready | None:
+        """Make a request ready whose audio comes without times. Raises TTSBadRequestError."""
+        return None if offer.timed else self._ready(Form.STREAM, request, offer)
 
     async def _timed(
         self, request: SpeechRequest, offer: Offer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | Audio, None]:
         """Speak with times, if there are any in the answer."""
-        async with self._post(Form.TIMED_STREAM, request, offer, connection_timeout) as reply:
-            yield _accepted(reply)
+        ready = self._ready(Form.TIMED_STREAM, request, offer)
+        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+            yield reply.accepted
             if (header(reply.headers, "content-type") or "").startswith("audio/"):
                 while data := await reply.read():
                     yield Audio(data)
@@ -171,11 +177,17 @@ class ElevenLabs:
         """Close the connections of this event loop."""
         await self._http.aclose()
 
-    def _post(self, form: Form, request: SpeechRequest, offer: Offer, connection_timeout: float) -> Posting:
+    def _ready(self, form: Form, request: SpeechRequest, offer: Offer) -> Ready:
         call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
-        path = speech_path(offer.voice, form)
-        return self._http.post(
-            path, call.body(), call.params(), connection_timeout=connection_timeout, json_expected=form.timed
+        document = call.body()
+        del document["text"]
+        return self._http.ready(
+            speech_path(offer.voice, form),
+            document,
+            text="text",
+            accepted=_accepted,
+            params=call.params(),
+            json_expected=form.timed,
         )
 
     def _timed_audio(self, line: bytes, timeline: Timeline, reply: Reply, come: Sequence[bytes]) -> Audio:
@@ -207,8 +219,8 @@ def _no_such_door(error: TTSError) -> bool:
     return error.status in (404, 405, 501) and error.code is None
 
 
-def _accepted(reply: Reply) -> Accepted:
-    receipt = read_receipt(reply.headers)
+def _accepted(headers: Mapping[str, str]) -> Accepted:
+    receipt = read_receipt(headers)
     return Accepted(
         request_id=receipt.request_id,
         characters_billed=receipt.character_cost,

@@ -17,8 +17,12 @@ from urllib.parse import urlencode
 from steadyvoice._version import __version__
 from steadyvoice.providers.direct import Direct, reason_of
 from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
+from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
-from steadyvoice.wire.complaint import header, one_line
+from steadyvoice.wire.complaint import one_line
+
+Accepting = Callable[[Mapping[str, str]], Accepted]
+"""What the headers of a success tell; their names in lower case."""
 
 Refusal = Callable[[int, Mapping[str, str], bytes], TTSError]
 """What an answer that is no audio means: status, headers and the beginning of the body, as an error."""
@@ -37,6 +41,10 @@ class Answer(Protocol):
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises OSError."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
         ...
 
     def close(self) -> None:
@@ -76,28 +84,29 @@ class HttpClient:
         stale_within: float = 1.0,
         error_patience: float = 2.0,
     ) -> None:
-        self._provider, self._base_url, self._refusal = provider, base_url, refusal
+        self.provider, self._base_url, self._refusal = provider, base_url, refusal
         self._headers = {"User-Agent": f"steadyvoice/{__version__}", "Content-Type": "application/json", **headers}
         self._proxy = proxy
         self._stale_within = stale_within
         self._error_patience = error_patience
         self._carriers: dict[asyncio.AbstractEventLoop, Carrier] = {}
 
-    def post(
+    def ready(
         self,
         path: str,
         document: Mapping[str, Any],
-        params: Mapping[str, str] | None = None,
         *,
-        connection_timeout: float,
+        text: str,
+        accepted: Accepting,
+        params: Mapping[str, str] | None = None,
         json_expected: bool = False,
-    ) -> Posting:
-        """Send a request; inside the context, the vendor has accepted it. Raises TTSError.
+    ) -> Ready:
+        """Make a request ready to be sent, for any text, which is to be the field `text` of its document.
 
-        `connection_timeout`, in seconds, bounds DNS, TCP and TLS together. `json_expected` lets JSON pass for audio.
+        `json_expected` lets JSON pass for audio. Raises TTSBadRequestError when it cannot be written down.
         """
         target = f"{path}?{urlencode(params)}" if params else path
-        return Posting(self, target, document, connection_timeout, json_expected)
+        return Ready(self, target, self._written(text), self._written(document), accepted, json_expected)
 
     async def document(self, path: str, *, connection_timeout: float) -> Any:
         """Ask for something in JSON. Raises TTSError. How long it may take is for whoever asks to say."""
@@ -112,7 +121,7 @@ class HttpClient:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             told = f"{path} is answered with something that is no JSON"
-            raise TTSNotAudioError(told, provider=self._provider) from error
+            raise TTSNotAudioError(told, provider=self.provider) from error
 
     async def aclose(self) -> None:
         """Close this event loop's connections. The next request opens new ones."""
@@ -120,10 +129,12 @@ class HttpClient:
         if carrier:
             await carrier.aclose()
 
-    async def _posted(
-        self, target: str, document: Mapping[str, Any], connection_timeout: float, json_expected: bool
-    ) -> Answer:
-        answer = await self._carrier().ask("POST", target, self._written(document), connection_timeout)
+    async def post(self, target: str, body: bytes, *, connection_timeout: float, json_expected: bool) -> Answer:
+        """Send a request, and wait until the vendor has accepted it. Raises TTSError.
+
+        `connection_timeout`, in seconds, bounds DNS, TCP and TLS together.
+        """
+        answer = await self._carrier().ask("POST", target, body, connection_timeout)
         if _promises_audio(answer, json_expected):
             return answer
         try:
@@ -131,12 +142,12 @@ class HttpClient:
         finally:
             answer.close()
 
-    def _written(self, document: Mapping[str, Any]) -> bytes:
+    def _written(self, document: Any) -> bytes:
         try:
             return json.dumps(document, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise TTSBadRequestError(
-                f"options: cannot be written as JSON: {one_line(str(error))}", provider=self._provider
+                f"options: cannot be written as JSON: {one_line(str(error))}", provider=self.provider
             ) from error
 
     def _carrier(self) -> Carrier:
@@ -150,10 +161,10 @@ class HttpClient:
 
     def _new_carrier(self) -> Carrier:
         if self._proxy is None:
-            return Direct(self._provider, self._base_url, self._headers, stale_within=self._stale_within)
+            return Direct(self.provider, self._base_url, self._headers, stale_within=self._stale_within)
         from steadyvoice.providers.proxied import Proxied  # aiohttp is for those who have a proxy
 
-        return Proxied(self._provider, self._base_url, self._proxy, self._headers)
+        return Proxied(self.provider, self._base_url, self._proxy, self._headers)
 
     async def _beginning(self, answer: Answer, most: int = ERROR_BODY_READ) -> bytes:
         """As much of a body as comes soon. Of an error, the status alone says enough to go on."""
@@ -167,38 +178,35 @@ class HttpClient:
         return body[:most]
 
 
-class Posting:
-    """A request to a vendor: entered, it has been accepted."""
+class Ready:
+    """A request that lacks nothing but its text."""
 
-    __slots__ = ("_about", "_answer", "_client")
+    __slots__ = ("_accepted", "_after", "_before", "_client", "_json_expected", "_target")
 
     def __init__(
-        self,
-        client: HttpClient,
-        target: str,
-        document: Mapping[str, Any],
-        connection_timeout: float,
-        json_expected: bool,
+        self, client: HttpClient, target: str, field: bytes, rest: bytes, accepted: Accepting, json_expected: bool
     ) -> None:
-        self._client = client
-        self._about = (target, document, connection_timeout, json_expected)
-        self._answer: Answer | None = None
+        self._client, self._target, self._accepted, self._json_expected = client, target, accepted, json_expected
+        self._before = b"{%s: " % field
+        self._after = b"}" if rest == b"{}" else b", " + rest[1:]
 
-    async def __aenter__(self) -> Reply:
-        self._answer = answer = await self._client._posted(*self._about)
-        return Reply(self._client._provider, answer)
-
-    async def __aexit__(self, *error: object) -> None:
-        if self._answer:
-            self._answer.close()
+    async def ask(self, text: str, *, connection_timeout: float) -> Reply:
+        """Send it; returns when the vendor has accepted it. Raises TTSError."""
+        body = self._before + json.dumps(text).encode() + self._after
+        client = self._client
+        answer = await client.post(
+            self._target, body, connection_timeout=connection_timeout, json_expected=self._json_expected
+        )
+        return Reply(client.provider, answer, self._accepted(answer.headers))
 
 
 class Reply:
     """The vendor's yes, and the audio that follows it."""
 
-    __slots__ = ("_answer", "_provider", "_received", "headers", "status")
+    __slots__ = ("_answer", "_provider", "_received", "accepted", "headers", "status")
 
-    def __init__(self, provider: str, answer: Answer) -> None:
+    def __init__(self, provider: str, answer: Answer, accepted: Accepted) -> None:
+        self.accepted = accepted
         self.status, self.headers = answer.status, answer.headers
         self._provider, self._answer = provider, answer
         self._received = 0
@@ -206,18 +214,33 @@ class Reply:
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises TTSCutError, and TTSEmptyAudioError for an end without any."""
         try:
-            data = await self._answer.read()
+            return self._counted(await self._answer.read())
         except OSError as error:
-            raise self._error(TTSCutError, f"cut off after {self._received} bytes: {reason_of(error)}") from error
+            raise self._cut(error) from error
+
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
+        try:
+            data = self._answer.take()
+        except OSError as error:
+            raise self._cut(error) from error
+        return None if data is None else self._counted(data)
+
+    def close(self) -> None:
+        """Nobody wants the rest of it."""
+        self._answer.close()
+
+    def _counted(self, data: bytes) -> bytes:
         self._received += len(data)
         if not self._received:
             raise self._error(TTSEmptyAudioError, f"HTTP {self.status} with an empty body")
         return data
 
+    def _cut(self, error: OSError) -> TTSError:
+        return self._error(TTSCutError, f"cut off after {self._received} bytes: {reason_of(error)}")
+
     def _error(self, kind: type[TTSError], message: str) -> TTSError:
-        request_id = header(self.headers, "request-id") or header(self.headers, "x-request-id")
-        shown = one_line(request_id, 100) if request_id else None
-        return kind(message, provider=self._provider, status=self.status, request_id=shown)
+        return kind(message, provider=self._provider, status=self.status, request_id=self.accepted.request_id)
 
 
 def _promises_audio(answer: Answer, json_expected: bool) -> bool:

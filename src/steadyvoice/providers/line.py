@@ -68,9 +68,13 @@ class Line(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """The next bytes of the body, b"" at its end."""
-        while True:
-            while not self._parts and not self.over and self._error is None:
-                await self._change()
+        while (data := self.take()) is None:
+            await self._change()
+        return data
+
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
+        while self._parts or self.over or self._error:
             data = self._taken()
             if not data and not self.over and self._error:
                 raise self._error
@@ -78,6 +82,7 @@ class Line(asyncio.Protocol):
                 return data
             if (plain := self._unpacker.feed(data)) or not data:
                 return plain
+        return None
 
     def hang_up(self) -> None:
         """Break the connection off."""

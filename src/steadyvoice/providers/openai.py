@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from steadyvoice.providers.credentials import (
     found_key,
     needed_key,
 )
-from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.http import HttpClient, Ready
 from steadyvoice.providers.provider import Accepted, Audio, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
@@ -122,13 +123,19 @@ class OpenAICompatible:
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | Audio, None]:
         """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
-        response_format = next(name for name, format_ in self._formats.items() if format_ == offer.format)
-        call = call_for(request, model=offer.model or self.model, voice=offer.voice, response_format=response_format)
-        async with self._http.post(SPEECH_PATH, call.body(), connection_timeout=connection_timeout) as reply:
-            request_id = header(reply.headers, "x-request-id")
-            yield Accepted(request_id=one_line(request_id, 100) if request_id else None)
+        ready = self.ready(request, offer)
+        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+            yield reply.accepted
             while data := await reply.read():
                 yield Audio(data)
+
+    def ready(self, request: SpeechRequest, offer: Offer) -> Ready:
+        """Make a request ready. Raises TTSBadRequestError."""
+        response_format = next(name for name, format_ in self._formats.items() if format_ == offer.format)
+        call = call_for(request, model=offer.model or self.model, voice=offer.voice, response_format=response_format)
+        document = call.body()
+        del document["input"]
+        return self._http.ready(SPEECH_PATH, document, text="input", accepted=_accepted)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -156,6 +163,11 @@ def _checked_formats(formats: Mapping[str, str], provider: str) -> dict[str, Aud
         return {name: AudioFormat.parse(full) for name, full in formats.items()}
     except TTSUnsupportedFormatError as error:
         raise TTSConfigurationError(f"{provider}.formats: {error.message}") from error
+
+
+def _accepted(headers: Mapping[str, str]) -> Accepted:
+    request_id = header(headers, "x-request-id")
+    return Accepted(request_id=one_line(request_id, 100) if request_id else None)
 
 
 def _worth(format_: AudioFormat) -> tuple[bool, bool, int, int]:

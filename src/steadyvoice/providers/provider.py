@@ -113,6 +113,44 @@ class Provider(Protocol):
         ...
 
 
+class Answering(Protocol):
+    """A vendor's yes, and the bytes that follow it. `read` and `take` raise TTSError."""
+
+    @property
+    def accepted(self) -> Accepted:
+        """What the vendor told of the request."""
+        ...
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
+        ...
+
+    def close(self) -> None:
+        """Nobody wants the rest of it."""
+        ...
+
+
+class Ready(Protocol):
+    """A request that lacks nothing but its text."""
+
+    async def ask(self, text: str, *, connection_timeout: float) -> Answering:
+        """Send it; returns when the vendor has accepted it. Raises TTSError."""
+        ...
+
+
+@runtime_checkable
+class MakesReady(Protocol):
+    """A provider whose audio may come as plain bytes, of which nothing has to be read but themselves."""
+
+    def ready(self, request: SpeechRequest, offer: Offer) -> Ready | None:
+        """Make a request ready, for any text; None when more than bytes will come. Raises TTSRequestError."""
+        ...
+
+
 @runtime_checkable
 class HasCredential(Protocol):
     """A provider that may say whose account it uses. One that does not has an account of its own."""

@@ -80,6 +80,10 @@ class ProxiedAnswer:
         except aiohttp.ClientError as error:
             raise ConnectionError(_reason(error)) from error
 
+    def take(self) -> bytes | None:
+        """The same, if it were known without a wait, which here it is not."""
+        return None
+
     def close(self) -> None:
         """Nobody wants the rest of it."""
         self._response.close()  # unless it was read to its end, the connection with it
