@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
 from steadyvoice.providers.provider import Accepted, Offer
 from steadyvoice.service.allowance import Allowance
-from steadyvoice.service.attempt import SILENT
 from steadyvoice.service.bills import Bills
 from steadyvoice.service.classify import classified
+from steadyvoice.service.clocks import SILENT
 from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorState, last_error, shown, shown_forecast
 from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
