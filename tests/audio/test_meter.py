@@ -77,6 +77,20 @@ def test_passing_over_frames_tells_what_looking_at_them_does(
             break
 
 
+@pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
+def test_an_encoders_tag_is_seen_among_frames_that_are_passed_over(name: str, tag: bytes, at: int) -> None:
+    """It looks like the frames around it, but no sound is in it: two files were laid end to end."""
+    audio, meter = in_format(name), Meter(AudioFormat.parse(name))
+    first = meter.feed(audio[:1000])
+    frame = audio[: audio.index(audio[:2], 2)]
+    tagged = frame[:at] + tag + frame[at + len(tag) :]
+
+    rest = meter.pass_over(audio[1000:] + tagged + audio)
+
+    assert first
+    assert rest == pytest.approx(2 * metered(audio, name))
+
+
 @cache
 def _one(name: str) -> bytes:
     return in_format(name)

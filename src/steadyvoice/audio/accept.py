@@ -77,9 +77,10 @@ def longest(text: str, *, speed: float = 1.0) -> float:
 
 def ends_in_text(tail: bytes) -> bool:
     """Whether the last bytes of an answer are a message, such as an error where more audio should have come."""
-    return _MESSAGE.search(tail) is not None
+    return tail[-1:] in _ENDS and _MESSAGE.search(tail) is not None
 
 
+_ENDS = (b"}", b">", b"\r", b"\n")
 _MESSAGE = re.compile(rb"[{<][\t\r\n -~]{20,}[}>][\r\n]*\Z")
 
 _REFUSED_TYPES = {

@@ -69,7 +69,10 @@ class Mp3Frames:
     def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
         frames = []
         for data, header in found:
-            if data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info") or data[36:40] == b"VBRI":
+            if (
+                data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info")
+                or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
+            ):
                 self._skip = _encoder_delay(data, header.tag_at)
                 continue
             skip = min(self._skip, header.samples) if self._skip else 0
@@ -151,9 +154,9 @@ class _Scanner:
         del buffer[:at]
 
     def stride(self, data: bytes, run_of: Callable[[bytes], Run | None]) -> list[tuple[Header, int]] | None:
-        """Count frames that follow each other closely; None if they do not, or an encoder's tag may be about."""
+        """Count frames that follow each other closely; None if they do not, or hold an encoder's tag."""
         whole = bytes(self._buffer) + data if self._buffer else data
-        if self._skip or not self._in_step or b"Info" in whole or b"Xing" in whole or b"VBRI" in whole:
+        if self._skip or not self._in_step:
             return None
         counted: list[tuple[Header, int]] = []
         at, size, most = 0, self._size, len(whole)
@@ -163,6 +166,8 @@ class _Scanner:
                 return None
             end = run.end(whole, at)
             if end == at:
+                if at + run.header.length <= most:  # the frame is here, and is not like the others
+                    return None
                 break
             counted.append((run.header, (end - at) // run.shortest))
             at = end
@@ -195,6 +200,7 @@ def _id3_length(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
+_VBRI_AT = 36  # bytes into a frame, whatever its kind
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -224,9 +230,19 @@ def _mp3_run(head: bytes) -> Run | None:
     padded = _mp3_header(twin)
     if header is None or padded is None:
         return None
-    frames = [re.escape(each) + b".{%d}" % (of.length - len(each)) for each, of in ((head, header), (twin, padded))]
+    frames = [_untagged(each, of) for each, of in ((head, header), (twin, padded))]
     pattern = re.compile(b"(?:" + b"|".join(frames) + b")*+", re.DOTALL)
     return Run(header, pattern, min(header.length, padded.length))
+
+
+def _untagged(head: bytes, header: Header) -> bytes:
+    """Write down the pattern of a frame with this head that is no encoder's tag."""
+    pattern, at = re.escape(head), len(head)
+    for place, tags in sorted([(header.tag_at, b"Xing|Info"), (_VBRI_AT, b"VBRI")]):
+        if place < header.length:
+            pattern += b".{%d}(?!%s)" % (place - at, tags)
+            at = place
+    return pattern + b".{%d}" % (header.length - at)
 
 
 def _encoder_delay(frame: bytes, tag_at: int) -> int:

@@ -12,10 +12,12 @@ from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.books import Books
 from steadyvoice.service.casting import Part
+from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.delivery import Delivery, Manner
 from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
+from steadyvoice.service.passing import PassingCall, PassingDelivery
 from steadyvoice.service.pieces import BREATH, next_piece
 from steadyvoice.service.plan import Try
 from steadyvoice.service.terms import Terms
@@ -148,23 +150,27 @@ class Asker:
         heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
         limit = queue if queues else 0.0
         turn = handler.turn(limit, patience, whole, hopeful=last and queues, goes_on=heard)
-        call = Call(
+        clocks = Clocks(timeouts, patience, whole, own_deadline=self._terms.own_deadline, pace=self._least_pace(step))
+        call = (PassingCall if self._passes(part, piece) else Call)(
             part.speaker.provider,
             piece,
             offer,
-            timeouts=timeouts,
-            patience=patience,
-            whole=whole,
-            own_deadline=self._terms.own_deadline,
-            pace=self._least_pace(step),
+            clocks,
+            connecting=timeouts.connection_timeout,
             clock=self._clock,
             tell=lambda told: handler.accepted(turn, told, piece, offer),
         )
+        if isinstance(call, PassingCall) and part.ready:
+            call.ready = part.ready
         return call, turn
+
+    def _passes(self, part: Part, piece: SpeechRequest) -> bool:
+        """Whether its bytes are just what the caller wants, and may go out as they come."""
+        return part.ready is not None and piece is self._request and self._books.in_vain < TWICE
 
     def _delivery(self, part: Part, call: Call, output: Output) -> Delivery:
         manner, piece = self._manner(part), call.request
-        return Delivery(
+        return (PassingDelivery if isinstance(call, PassingCall) else Delivery)(
             call,
             output,
             manner,

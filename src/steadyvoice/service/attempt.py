@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self, TypeVar
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.hearing import Hearing
-from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSCutError, TTSError, TTSStaleConnectionError
 from steadyvoice.speech.request import SpeechRequest
+
+T = TypeVar("T")
+
+_NOTHING = Accepted()
 
 LEFT_ALONE = 30.0
 """Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""
@@ -23,9 +26,7 @@ class Call:
 
     The rest can be read at any time.
 
-    `patience` is the attempt's own share of time, `whole` the utterance's; `own_deadline` tells that the caller
-    gave less time than the configuration allows. `pace` is the least that will do, in seconds of audio a second.
-    `tell` is called when the vendor has accepted.
+    `connecting` bounds that, in seconds; `tell` is called when the vendor has accepted.
     """
 
     def __init__(
@@ -33,30 +34,25 @@ class Call:
         provider: Provider,
         request: SpeechRequest,
         offer: Offer,
+        clocks: Clocks,
         *,
-        timeouts: TimeoutConfig,
-        patience: Patience,
-        whole: Patience,
-        own_deadline: bool,
-        pace: float,
+        connecting: float,
         clock: Callable[[], float],
-        tell: Callable[[Accepted], None] = lambda _: None,
+        tell: Callable[[Accepted], None],
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
-        self.accepted = Accepted()
+        self.accepted = _NOTHING
         self.sent = self.taken = False  # to the vendor; by the vendor: from there on it may be billed
         self.answered: float | None = None
         self.sounded: float | None = None
         """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
         self._waits_since: float | None = None
-        self._connecting, self._clock, self._tell = timeouts.connection_timeout, clock, tell
-        self._clocks = Clocks(timeouts, patience, whole, own_deadline=own_deadline, pace=pace)
+        self._clocks, self._connecting, self._clock, self._tell = clocks, connecting, clock, tell
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._given: float | None = None  # when the listener was given what it still reads
         self._unread = 0.0  # seconds at most that the listener took for what came
         self._over = False
-        self._source: AsyncGenerator[Accepted | Audio, None]
         self._alarm = Alarm()
 
     @property
@@ -90,25 +86,19 @@ class Call:
 
     async def __aenter__(self) -> Self:
         self.sent = True
-        self._source = self.provider.speak(self.request, self.offer, connection_timeout=self._connecting)
+        self._begin()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._alarm.close()
-        await self._source.aclose()
+        await self._hang_up()
 
     async def next(self) -> bytes | None:
         """The next audio, from the moment that it is known to be audio; None at the end. Raises TTSError."""
         self._note_reading()
         self._refuse_slowness()
-        while (event := await self._next(self._source)) is not None:
-            if isinstance(event, Accepted):
-                self.accepted, self.taken, self.answered = event, True, self.waited
-                self._tell(event)
-                continue
-            if event.alignment:
-                self._alignments.append((0.0, event.alignment))
-            if event.data and (believed := await self._hear(event.data)):
+        while (data := await self._more()) is not None:
+            if data and (believed := await self._hear(data)):
                 return self._sound(believed)
             self._refuse_slowness()
         if self._over:
@@ -117,23 +107,54 @@ class Call:
         rest = await self._hearing.end()
         return self._sound(rest) if rest else None
 
-    async def _next(self, source: AsyncGenerator[Accepted | Audio, None]) -> Accepted | Audio | None:
-        """Wait for what comes next, no longer than the shortest clock allows. None at the end."""
+    # ---------------------------------------------------------------- where it comes from
+
+    def _begin(self) -> None:
+        connecting = self._connecting
+        self._source = self.provider.speak(self.request, self.offer, connection_timeout=connecting)
+
+    async def _hang_up(self) -> None:
+        await self._source.aclose()
+
+    async def _more(self) -> bytes | None:
+        """Some bytes, or none but something else that was told; None at the end."""
+        event = await self._in_time(anext(self._source, None))
+        if isinstance(event, Audio):
+            if event.alignment:
+                self._alignments.append((0.0, event.alignment))
+            return event.data
+        if event is None:
+            return None
+        self._accept(event)
+        return b""
+
+    # ---------------------------------------------------------------- what is made of it
+
+    def _accept(self, told: Accepted) -> None:
+        self.accepted, self.taken, self.answered = told, True, self.waited
+        self._tell(told)
+
+    async def _in_time(self, awaited: Awaitable[T]) -> T:
+        """Wait for what comes next, no longer than the shortest clock allows."""
         self._waits_since = before = self._clock()
         try:
-            return await self._alarm.within(self._clocks.limit, anext(source, None))
+            return await self._alarm.within(self._clocks.limit, awaited)
         except TimeoutError as error:
             if self._alarm.rang and not isinstance(error, TTSError):
                 raise self._clocks.overdue(self.provider.name, self.seconds) from None
             raise
         except TTSCutError as error:
-            if self._unread < LEFT_ALONE:
-                raise
-            told = f"hung up behind {self.seconds:.1f} s of audio, when nobody had read on for {self._unread:.0f} s"
-            raise self._said(TTSStaleConnectionError, told) from error
+            raise self._cut(error) from error.__cause__
         finally:
             self._waits_since = None
             self._clocks.spend(self._clock() - before)
+
+    def _cut(self, error: TTSCutError) -> TTSError:
+        """It is no fault of the provider's when nobody had read on for long."""
+        if self._unread < LEFT_ALONE:
+            return error
+        told = f"hung up behind {self.seconds:.1f} s of audio, when nobody had read on for {self._unread:.0f} s"
+        return self._said(TTSStaleConnectionError, told)
 
     async def _hear(self, data: bytes) -> bytes:
         hearing = self._hearing

@@ -21,7 +21,7 @@ class Books:
         self.spoken = Spoken(parts[0].name)
         self.begin = 0  # of what is still to be said
         self.in_vain = 0  # times that somebody was heard saying just this, and broke off
-        self._voices: dict[str | None, str] = {part.name: part.offer.voice for part in parts}
+        self._parts = parts
         self._text, self._terms, self._wall = text, terms, wall
         self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
 
@@ -86,7 +86,7 @@ class Books:
         """So much was said by this one, or nobody, and lies behind us: nothing, if it has to be said again."""
         self.in_vain = 0 if said.characters else self.in_vain + 1
         end = self.begin + said.characters
-        voice = self._voices.get(provider)
+        voice = next((part.offer.voice for part in self._parts if part.name == provider), None)
         self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift, voice, exact=said.exact)
         self.begin = end
 

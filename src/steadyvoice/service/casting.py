@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steadyvoice.providers.provider import Offer, Provider
+from steadyvoice.providers.provider import Offer, Provider, Ready
 from steadyvoice.service.handler import Course, TTSErrorHandler
 from steadyvoice.service.plan import Standing
 from steadyvoice.speech.errors import (
@@ -38,6 +38,7 @@ class Part:
     offer: Offer
     course: Course
     like: Voice | None = None  # whom it is made to sound like
+    ready: Ready | None = None  # for the whole text, if its answer can be passed on as it comes
     believed: bool = True  # False: it promised times and sent none
     paid_to: int = 0  # the characters before this may be on its bill, whoever says them in the end
 
@@ -62,7 +63,7 @@ class Part:
 
     def anew(self) -> Part:
         """The same speaker, who has not been asked yet."""
-        return Part(self.speaker, self.offer, self.course.anew(), self.like)
+        return Part(self.speaker, self.offer, self.course.anew(), self.like, self.ready)
 
     def standing(self, begin: int, end: int) -> Standing:
         """How it stands for the words from `begin` to `end`, in characters."""

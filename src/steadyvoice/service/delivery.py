@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.hearing import HUSH
 from steadyvoice.service.output import Output
-from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.alignment import Alignment, Guess
 from steadyvoice.speech.errors import TTSNotAudioError, TTSSilentAudioError, TTSTooShortError
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
@@ -48,7 +49,7 @@ class Said:
 
     characters: int
     seconds: float
-    alignment: Alignment
+    alignment: Alignment | Guess
     shift: float = 0.0
     exact: bool = True  # False: how many characters is a guess
 
@@ -83,10 +84,13 @@ class Delivery:
         """Whether nobody listens to what it hands out."""
         self._call, self._output = call, output
         self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
-        self._ledger = Ledger(call.request.text)
         self._pending = b""  # of the piece before
         self._taken = 0  # alignments
         self._vain = 0.0  # seconds that were heard, and have to be said again
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._call.request.text)
 
     def begin(self) -> None:
         """Make ready for what comes."""

@@ -64,16 +64,14 @@ class Gate:
         self._newcomers: OrderedDict[Place, None] = OrderedDict()
         self._favoured = 0  # since a newcomer had its turn
         self._usual: float | None = None  # seconds that a request runs
-
-    @property
-    def limit(self) -> int | None:
+        self.limit: int | None
         """How many may run at once, None for any number."""
-        known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
-        return max(1, int(min(known))) if known else None
+        self._settle()
 
     def bound(self, mosts: Iterable[int | None], now: float) -> list[Place]:
         """Those who use it want no more at once than so many each: the least of such limits holds."""
         self._most = min((most for most in mosts if most is not None), default=None)
+        self._settle()
         return self._admit(now)
 
     @property
@@ -103,8 +101,11 @@ class Gate:
     def ask(self, now: float, *, goes_on: bool = False) -> Place:
         """One more wants to run: it runs at once, or waits behind all of its kind who came before."""
         place = Place(goes_on)
-        self._queue_of(place)[place] = None
-        self._admit(now)
+        if self.open:
+            self._start(place, now)
+        else:
+            self._queue_of(place)[place] = None
+            self._admit(now)
         return place
 
     def leave(self, place: Place, now: float) -> list[Place]:
@@ -112,7 +113,8 @@ class Gate:
         if place.stage is Stage.RUNNING:
             self._running -= 1
             self._learn(now - place.since)
-        self._queue_of(place).pop(place, None)
+        elif place.stage is Stage.WAITING:
+            self._queue_of(place).pop(place, None)
         place.stage = Stage.GONE
         return self._admit(now)
 
@@ -124,6 +126,7 @@ class Gate:
             self._window += 1 / self._window
         if self._window is not None and self._ceiling is not None and self._window >= self._ceiling:
             self._window = None
+        self._settle()
         return self._admit(now)
 
     def refused(self, place: Place) -> None:
@@ -131,19 +134,27 @@ class Gate:
         if place.era == self._era:
             self._era += 1
             self._window = max(1.0, self._running * _HALF)
+            self._settle()
+
+    def _settle(self) -> None:
+        known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
+        self.limit = max(1, int(min(known))) if known else None
 
     @property
     def _free(self) -> bool:
         return self.limit is None or self._running < self.limit
 
     def _admit(self, now: float) -> list[Place]:
-        admitted = []
-        while self.waiting and self._free:
+        admitted: list[Place] = []
+        while (self._newcomers or self._going_on) and self._free:
             place = self._next()
-            place.stage, place.era, place.since = Stage.RUNNING, self._era, now
-            self._running += 1
+            self._start(place, now)
             admitted.append(place)
         return admitted
+
+    def _start(self, place: Place, now: float) -> None:
+        place.stage, place.era, place.since = Stage.RUNNING, self._era, now
+        self._running += 1
 
     def _next(self) -> Place:
         favoured = bool(self._going_on) and (self._favoured < FAVOUR or not self._newcomers)

@@ -129,19 +129,20 @@ def log_spoken(spoken: Spoken) -> None:
     """Log how an utterance ended, without its text. What its caller did wrong is no reason to warn anybody."""
     if not calls.isEnabledFor(logging.WARNING):
         return
+    outcome = spoken.outcome
     theirs = isinstance(spoken.error, TTSRequestError) and not isinstance(spoken.error, TTSDeadlineError)
-    level = logging.WARNING if spoken.outcome in ("muted", "failed") and not theirs else logging.INFO
+    level = logging.WARNING if outcome in ("muted", "failed") and not theirs else logging.INFO
     if not calls.isEnabledFor(level):
         return
     calls.log(
         level,
         "%s: %.2f s of audio by %s in %d attempts",
-        spoken.outcome,
+        outcome,
         spoken.duration,
         spoken.provider or "nobody",
         len(spoken.attempts),
         extra={
-            "outcome": spoken.outcome,
+            "outcome": outcome,
             "provider": spoken.provider,
             "voice": spoken.voice,
             "duration": spoken.duration,

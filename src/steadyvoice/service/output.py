@@ -97,6 +97,11 @@ class Output:
         """Seconds that went out of a piece that may break off, and has not yet."""
         return self._reel.gone / self._rate if self._reel else 0.0
 
+    def passed(self, data: bytes) -> None:
+        """Some of a piece goes out as it came, and nobody will go on in the middle of it."""
+        self.anything = True
+        self._torn ^= self.target.codec is Codec.PCM and len(data) % 2 == 1
+
     def feed(self, data: bytes) -> None:
         """Take some of the piece."""
         assert self._reel is not None  # noqa: S101 - a piece has begun

@@ -23,6 +23,7 @@ from steadyvoice.service.log import log_spoken
 from steadyvoice.service.open_streams import OpenStreams
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
+from steadyvoice.service.passing import ready_for
 from steadyvoice.service.recall import Memory, Recalled
 from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
@@ -271,7 +272,12 @@ class AsyncTTSService:
         # Times tell where to go on, and at the end that this was all of it.
         request = replace(style.request, times=style.request.times or terms.on_midstream != "error")
         cast = self._cast(request, terms)
-        return Staging(request, terms, cast if cast.for_any_text else None)
+        if not cast.for_any_text:
+            return Staging(request, terms, None)
+        if terms.on_midstream == "error" and not terms.hold:
+            for part in cast.parts:
+                part.ready = ready_for(part.speaker.provider, request, part.offer)
+        return Staging(request, terms, cast)
 
     def _cast(self, request: SpeechRequest, terms: Terms) -> Cast:
         return cast(request, list(self._roster.speakers.values()), terms.voice_substitution)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.service.bills import FREE, Bill, Charge
-from steadyvoice.speech.alignment import Alignment, captions
+from steadyvoice.speech.alignment import Alignment, Guess, captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 
@@ -79,7 +79,7 @@ class Spoken:
     first_choice: str | None
     attempts: list[Attempt] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    alignments: list[tuple[float, Alignment]] = field(default_factory=list)
+    times: list[tuple[float, Alignment | Guess]] = field(default_factory=list)
     error: Exception | None = None  # that ended it
     now: Now = field(default_factory=lambda: Now())
     cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
@@ -92,7 +92,10 @@ class Spoken:
     @property
     def provider(self) -> str | None:
         """Who spoke, or spoke first."""
-        return next((span.provider for span in self.spans if span.provider), self.now.provider)
+        for span in self.spans:
+            if span.provider:
+                return span.provider
+        return self.now.provider
 
     @property
     def voice(self) -> str | None:
@@ -107,6 +110,8 @@ class Spoken:
         """
         if self.error:
             return "failed"
+        if self._as_usual:
+            return "cached" if self.cached else "spoken"
         speakers = {span.provider for span in self.spans}
         if self.now.provider:
             speakers.add(self.now.provider)
@@ -117,6 +122,17 @@ class Spoken:
         if not speakers <= {self.first_choice}:
             return "substituted"
         return "cached" if self.cached else "spoken"
+
+    @property
+    def _as_usual(self) -> bool:
+        """Whether the first choice has spoken, from beginning to end."""
+        alone, now = len(self.spans) == 1, self.now
+        return alone and self.first_choice is not None and self.spans[0].provider == self.first_choice == now.provider
+
+    @property
+    def alignments(self) -> list[tuple[float, Alignment]]:
+        """The times in each piece, and the second at which it begins."""
+        return [(start, each.times if isinstance(each, Guess) else each) for start, each in self.times]
 
     @property
     def alignment(self) -> Alignment:
@@ -147,7 +163,7 @@ class Spoken:
         begin: int,
         end: int,
         seconds: float,
-        alignment: Alignment,
+        times: Alignment | Guess,
         shift: float = 0.0,
         voice: str | None = None,
         *,
@@ -155,12 +171,12 @@ class Spoken:
     ) -> None:
         """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
         start, self.now.times = self.duration, None
-        self.alignments.append((start + shift, alignment))
+        self.times.append((start + shift, times))
         self.spans.append(Span(provider, begin, end, start, start + seconds, voice, exact))
 
     def overhear(self, other: Spoken) -> None:
         """Keep the same account from here on, but of what was heard only: the asking was the other's."""
-        self.spans, self.alignments, self.now, self.cached = other.spans, other.alignments, other.now, True
+        self.spans, self.times, self.now, self.cached = other.spans, other.times, other.now, True
 
 
 class Account:

@@ -74,6 +74,8 @@ class Turn:
             raise self._too_many()
         began = turnstile.clock()
         self._place = turnstile.gate.ask(began, goes_on=self._goes_on)
+        if self._place.running:
+            return self
         try:
             in_time = await turnstile.wait(self._place, self._limit)
         except BaseException:

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Literal
 from unicodedata import east_asian_width
 
-from steadyvoice.speech.text import split
+from steadyvoice.speech.text import speakable, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,18 @@ class Alignment:
         """Take the characters from `begin` up to `finish` (at least one) for a word."""
         text = "".join(self.characters[begin:finish])
         return Word(text, begin, finish, self.starts[begin], self.ends[finish - 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Times that nobody told: worked out when somebody wants them."""
+
+    text: str
+    seconds: float
+
+    @property
+    def times(self) -> Alignment:
+        return Alignment.spread(self.text, self.seconds, exact=not speakable(self.text))
 
 
 def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:

@@ -68,8 +68,7 @@ class AudioFormat:
     @property
     def name(self) -> str:
         """The name this format is asked for by."""
-        parts = (self.codec.value, self.sample_rate, self.bitrate)
-        return "_".join(str(part) for part in parts if part is not None)
+        return _name(self.codec, self.sample_rate, self.bitrate)
 
     @property
     def mime_type(self) -> str:
@@ -97,6 +96,11 @@ class AudioFormat:
 
     def __str__(self) -> str:
         return self.name
+
+
+@lru_cache(256)
+def _name(codec: Codec, sample_rate: int, bitrate: int | None) -> str:
+    return "_".join(str(part) for part in (codec.value, sample_rate, bitrate) if part is not None)
 
 
 # https://elevenlabs.io/docs/api-reference/text-to-speech/convert, `output_format`

@@ -123,7 +123,7 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     """Look a header up by its lower-case name, however the mapping spells it."""
     if name in headers:
         return headers[name]
-    return next((value for key, value in headers.items() if key.lower() == name), None)
+    return next((headers[key] for key in headers if key.lower() == name), None)
 
 
 def _told(complaint: Complaint, answer: Answer) -> str:
