@@ -86,4 +86,8 @@ class Meter:
         return self._framer.torn
 
     def _count(self) -> None:
-        self._counted = sum(count / rate for rate, count in self._samples.items())
+        if len(self._samples) == 1:
+            [(rate, count)] = self._samples.items()
+            self._counted = count / rate
+        else:
+            self._counted = sum(count / rate for rate, count in self._samples.items())

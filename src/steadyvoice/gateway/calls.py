@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from steadyvoice.gateway.exchange import Exchange
@@ -30,7 +30,7 @@ class Mishap:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One call that is over. Times in seconds; what callers made up is cut to a decent length."""
 
@@ -98,7 +98,7 @@ class RecentCalls:
         too_many = max(0, len(spoken.attempts) - _MOST_PARTS) + max(0, len(spoken.spans) - _MOST_PARTS)
         call = Call(
             number=self._number,
-            at=datetime.fromtimestamp(wall, UTC) - timedelta(seconds=took),
+            at=datetime.fromtimestamp(wall - took, UTC),
             request_id=exchange.request_id,
             door=door,
             outcome=ending(exchange, account),

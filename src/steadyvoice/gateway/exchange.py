@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from random import getrandbits
 from typing import Any
 
 from steadyvoice.gateway.reply import Message, Scope, Send
@@ -67,4 +67,4 @@ def id_of(said: bytes | None) -> str:
     """A request's id: the caller's own, when it is fit for a log; else a new one."""
     if said and _SOUND_ID.fullmatch(said):
         return said.decode("ascii")
-    return secrets.token_hex(8)
+    return f"{getrandbits(64):016x}"  # a name, not a secret

@@ -77,8 +77,9 @@ class Metrics:
 
     def _count(self, spoken: Spoken) -> None:
         for span in spoken.spans:
-            self._characters.add((span.provider or _NOBODY,), span.end - span.begin)
-            self._audio.add((span.provider or _NOBODY,), span.stop - span.start)
+            who = (span.provider or _NOBODY,)
+            self._characters.add(who, span.end - span.begin)
+            self._audio.add(who, span.stop - span.start)
         for attempt in spoken.attempts:
             self._attempts.add((attempt.provider, _result(attempt)))
             if attempt.first_audio is not None:

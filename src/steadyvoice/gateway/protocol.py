@@ -23,6 +23,7 @@ from steadyvoice.gateway.crowd import Crowd, TurnedAway
 from steadyvoice.gateway.exchange import id_of
 from steadyvoice.gateway.hangup import TOLD
 from steadyvoice.gateway.limits import Outflow, Refusal, Wait, no_request, refused_head, too_much_head
+from steadyvoice.gateway.reply import ARRIVED
 from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
 
@@ -135,6 +136,8 @@ class Connection(HttpToolsProtocol):
         self.cycle.transport = self._line
         scope: Any = self.scope
         scope[TOLD] = self._tell
+        cycle = self.cycle
+        scope[ARRIVED] = lambda: not cycle.more_body
 
     def _refused(self) -> Refusal | None:
         """Look closely at what is suspect only: all others came in few bytes and few headers, one by one."""

@@ -17,6 +17,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+ARRIVED = "steadyvoice.arrived"
+"""In a request's scope, of a server that can: what tells whether all of the body is here, to be received at once."""
+
 _MOST_PARAMETERS = 50
 
 
@@ -75,14 +78,18 @@ def query_of(query: bytes) -> dict[str, str]:
     return dict(parameters_of(query))
 
 
-async def read_body(receive: Receive, *, most: int, within: float, declared: bytes | None = None) -> bytes:
-    """Read a request's body of at most so many bytes, within so many seconds.
+async def read_body(
+    receive: Receive, *, most: int, within: float, declared: bytes | None = None, arrived: bool = False
+) -> bytes:
+    """Read a request's body of at most so many bytes, within so many seconds, unless all of it has `arrived`.
 
     `declared` is its Content-Length: what says that it is too long is not waited for.
     Raises TooMuchError, TooSlowError, ClientGoneError.
     """
     if declared is not None and int(declared) > most:
         raise TooMuchError
+    if arrived:
+        return _part(await receive(), most)
     body = bytearray()
     more = True
     alarm, end = Alarm(), asyncio.get_running_loop().time() + within

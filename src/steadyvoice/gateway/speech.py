@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from dataclasses import replace
 
 from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, wrapped, wrapped_whole
@@ -12,6 +11,7 @@ from steadyvoice.gateway.hangup import UntilHangup
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.order import Asked, Order
 from steadyvoice.gateway.reply import (
+    ARRIVED,
     ClientGoneError,
     Receive,
     Reply,
@@ -54,7 +54,13 @@ class SpeechDoor:
     async def _order(self, scope: Scope, receive: Receive, exchange: Exchange) -> Order:
         limits = self._house.server
         declared = exchange.headers.get(b"content-length")
-        body = await read_body(receive, most=limits.max_body_bytes, within=limits.body_timeout, declared=declared)
+        body = await read_body(
+            receive,
+            most=limits.max_body_bytes,
+            within=limits.body_timeout,
+            declared=declared,
+            arrived=ARRIVED in scope and scope[ARRIVED](),
+        )
         voice: str = scope["path_params"].get("voice_id", "")
         order = self._dialect.order(Asked(voice, scope["query_string"], exchange.headers, body))
         if len(order.text) > limits.max_text_characters:
@@ -78,13 +84,16 @@ class SpeechDoor:
             self._house.spoken(exchange, self._dialect.name, order, stream)
 
     async def _stream(self, order: Order, stream: AsyncSpeechStream, exchange: Exchange) -> None:
-        async with aclosing(wrapped(stream, order)) as chunks:
+        chunks = wrapped(stream, order)
+        try:
             async for data in chunks:
                 if not data:
                     continue
                 if exchange.status is None:
                     await self._begin(exchange, order, stream)
                 await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            await chunks.aclose()
         if exchange.status is None:  # there was nothing to be heard
             await self._begin(exchange, order, stream)
 

@@ -37,13 +37,16 @@ class Spread:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self._bounds = family.bounds
         self._seen: dict[Labels, tuple[list[int], list[float]]] = {}  # how many in each bucket; and their sum
 
     def add(self, labels: Labels, value: float) -> None:
         """One more."""
-        bounds = self.family.bounds
-        buckets, total = self._seen.setdefault(labels, ([0] * (len(bounds) + 1), [0.0]))
-        buckets[bisect_left(bounds, value)] += 1
+        seen = self._seen.get(labels)
+        if seen is None:
+            seen = self._seen[labels] = ([0] * (len(self._bounds) + 1), [0.0])
+        buckets, total = seen
+        buckets[bisect_left(self._bounds, value)] += 1
         total[0] += value
 
     def collected(self) -> Metric:

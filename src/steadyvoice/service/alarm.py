@@ -31,10 +31,11 @@ class Alarm:
 
     async def within(self, seconds: float, awaited: Awaitable[T]) -> T:
         """Wait for this, for so many seconds at most. Raises TimeoutError when they are over."""
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines run in tasks
         before = task.cancelling()
-        self._begin(task, seconds)
+        self._begin(task, loop, seconds)
         try:
             return await awaited
         except asyncio.CancelledError:
@@ -54,8 +55,7 @@ class Alarm:
             self._handle.cancel()
             self._handle = None
 
-    def _begin(self, task: asyncio.Task[Any], seconds: float) -> None:
-        loop = task.get_loop()
+    def _begin(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._due = due = loop.time() + seconds
         self._task, self.rang = task, False
         if self._handle is None or due < self._at - _GRAIN:

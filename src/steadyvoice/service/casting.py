@@ -95,6 +95,7 @@ class Cast:
 
     parts: Sequence[Part]
     refusals: Sequence[TTSError] = ()
+    read_latin: bool = False  # all of them do, or say no words at all
 
     @property
     def for_any_text(self) -> bool:
@@ -106,13 +107,9 @@ class Cast:
 
         Raises TTSUnsupportedScriptError when nobody can.
         """
-        strangers = {} if self._read_latin and text.isascii() else _strangers(text, self.parts)
+        strangers = {} if self.read_latin and text.isascii() else _strangers(text, self.parts)
         parts = [part.anew() for part in self.parts if part.name not in strangers]
         return parts, [*self.refusals, *strangers.values()]
-
-    @property
-    def _read_latin(self) -> bool:
-        return all(not part.offer.scripts or part.offer.scripts >= LATIN for part in self.parts)
 
 
 def cast(request: SpeechRequest, speakers: Sequence[Speaker], substitution: VoiceSubstitution) -> Cast:
@@ -148,7 +145,7 @@ def cast(request: SpeechRequest, speakers: Sequence[Speaker], substitution: Voic
     _match(parts, request)
     if substitution == "never":
         parts = [part for part in parts if _same_voice(part, parts[0])]
-    return Cast(parts, refusals)
+    return Cast(parts, refusals, all(not part.offer.scripts or part.offer.scripts >= LATIN for part in parts))
 
 
 def _strangers(text: str, parts: Sequence[Part]) -> dict[str, TTSError]:

@@ -51,7 +51,8 @@ class Clocks:
     @property
     def limit(self) -> float:
         """Seconds for which nothing may come from here on."""
-        return min(self._silence_left, self._patience.left)
+        silence, left = self._silence_left, self._patience.left
+        return silence if silence < left else left
 
     def spend(self, seconds: float) -> None:
         """So long it took until something came, or nothing."""

@@ -27,7 +27,7 @@ HUSH = 5.0
 then speaks to a listener who has heard nothing.
 """
 
-_LISTENED = 1024  # bytes that are listened to at once, until there is a sound
+_LISTENED = 512  # bytes that are listened to at once, until there is a sound
 _TAIL = 512  # bytes, in which an error's message ends
 
 Complain = Callable[[type[TTSError], str], TTSError]
@@ -46,13 +46,10 @@ class Hearing:
         self._head: bytes | None = b""  # until it is believed
         self._tail = b""
         self.begun = False
+        self.seconds = 0.0
+        """Seconds of audio so far, whether believed or not."""
         self.last_sound = 0.0  # seconds; of interest where there are times to compare it with
         self._follows = request.times
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of audio so far, whether believed or not."""
-        return self._meter.seconds
 
     async def hear(self, data: bytes) -> bytes:
         """Take what came, and give what may be handed on, perhaps nothing yet. Raises TTSError.
@@ -102,6 +99,7 @@ class Hearing:
             seconds = self._followed(data)
         else:
             seconds = self._meter.pass_over(data if self._audible else self._listened(data))
+        self.seconds = seconds
         self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")

@@ -36,7 +36,9 @@ class Listener:
     @property
     def starved_for(self) -> float:
         """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
-        return self._dry.lasted if self._dry and self._dry.gained < self._pace * self._dry.lasted else 0.0
+        if self._dry is None:
+            return 0.0
+        return self._dry.lasted if self._dry.gained < self._pace * self._dry.lasted else 0.0
 
 
 class _Drought:

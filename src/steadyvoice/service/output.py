@@ -10,6 +10,7 @@ import asyncio
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ParamSpec, TypeVar
 
 from steadyvoice.audio import seam
@@ -48,7 +49,6 @@ class Output:
         self.shift = 0.0
         """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
         self._rate = target.sample_rate
-        self._samples = AudioFormat(Codec.PCM, target.sample_rate)
         self._encoder: Encoder | None = None
         self._reel: Reel | None = None
         self._fed = False  # something came, of this piece
@@ -57,9 +57,16 @@ class Output:
         self._voice: str | None = None
         self._gain = 1.0  # as declared
         self._gains: dict[str, float] = {}  # of the voices that were heard
-        self._echo = Echo()
         self._remembers = remembers
         self._pause: _Pause | None = None
+
+    @cached_property
+    def _samples(self) -> AudioFormat:
+        return AudioFormat(Codec.PCM, self._rate)
+
+    @cached_property
+    def _echo(self) -> Echo:
+        return Echo()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do some of the work below: in a thread when it is heavy, for others share the event loop."""

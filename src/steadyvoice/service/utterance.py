@@ -193,13 +193,17 @@ class Utterance:
             self._hedger.heard(asking)
         part, call, delivery = asking.part, asking.call, asking.delivery
         self.spoken.now.times = lambda: delivery.times_so_far
+        begun = False
         try:
             try:
                 async with aclosing(asking.chunks()) as chunks:
                     async for data in chunks:
-                        if data:
+                        if not data:
+                            continue
+                        if not begun:
                             self._heard(part, call)
-                            yield data
+                            begun = True
+                        yield data
             except Exception as error:
                 failure: Exception | None = error
                 rest = await delivery.break_off()

@@ -94,6 +94,8 @@ def redacted(text: str, secret: str | None = None) -> str:
 
 def one_line(text: str, limit: int = 200) -> str:
     """Make it fit for a message: no control characters, no line breaks, at most `limit` characters."""
+    if text.isalnum() and len(text) <= limit:
+        return text
     line = " ".join(cleaned(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

@@ -232,8 +232,12 @@ def _plain(amount: float | None) -> str | None:
 
 
 def _amount(said: str | None) -> float | None:
-    return float(said) if said and re.fullmatch(r"\d{1,12}(\.\d{1,6})?", said, re.ASCII) else None
+    return float(said) if said and _AMOUNT.fullmatch(said) else None
 
 
 def _count(said: str | None) -> int | None:
-    return int(said) if said and re.fullmatch(r"\d{1,9}", said, re.ASCII) else None
+    return int(said) if said and _COUNT.fullmatch(said) else None
+
+
+_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
