@@ -183,6 +183,52 @@ def test_a_slow_listener_is_not_a_slow_provider(clock: VirtualClock) -> None:
         breaker.acquire()
 
 
+def test_a_stream_that_goes_on_hides_nobody_who_hangs_behind_it(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=9)
+    stream, stuck = breaker.acquire(), breaker.acquire()
+    stream.progress()
+    stuck.progress()
+    for _ in range(4):
+        clock.advance(1.5)
+        stream.progress()
+    breaker.acquire().success()
+    assert breaker.snapshot().hung_calls == 1
+    clock.advance(4)
+    stuck.success()
+    breaker.acquire().success()
+    assert breaker.snapshot().hung_calls == 0
+    clock.advance(1)
+    breaker.acquire().success()
+    assert breaker.snapshot().hung_calls == 1
+
+
+def test_a_stream_is_lent_to_its_listener_again_and_again(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=1, failure_threshold=0.2)
+    stream = breaker.acquire()
+    for _ in range(3):
+        stream.pause()
+        clock.advance(3600)
+        breaker.acquire().success()
+        assert breaker.snapshot().in_flight == 1
+        stream.resume()
+        clock.advance(1)
+    assert (breaker.state, breaker.snapshot().hung_calls) == ("closed", 0)
+    clock.advance(4)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
+def test_who_has_the_word_is_silent_by_no_patience(clock: VirtualClock) -> None:
+    breaker = hanging(clock)
+    stream = breaker.acquire()
+    stream.progress()
+    stream.pause()
+    clock.advance(3)
+    breaker.update(replace(breaker.config, hung_after=2))
+    breaker.acquire().success()
+    assert (breaker.snapshot().hung_calls, breaker.snapshot().in_flight) == (0, 1)
+
+
 def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
     breaker = hanging(clock, failure_threshold=None, consecutive_failures=3, minimum_calls=None)
     breaker.acquire().failure()

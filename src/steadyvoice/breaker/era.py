@@ -48,17 +48,17 @@ class Flight:
     """One admitted call: the era it began in, and its clocks.
 
     `started` is when it was admitted (None where no clock was read), `since` when it last showed life, `useful_at`
-    when it first delivered something.
+    when it first delivered something. While it is `lent`, its consumer has the word.
     """
 
-    __slots__ = ("era", "settled", "since", "started", "useful_at")
+    __slots__ = ("era", "lent", "settled", "since", "started", "useful_at")
 
     def __init__(self, era: Era, now: float | None) -> None:
         self.era = era
         self.started = now
         self.since = now or 0.0
         self.useful_at: float | None = None
-        self.settled = False
+        self.settled = self.lent = False
 
     def latency(self, now: float) -> float | None:
         """Seconds to the first useful thing, or to the end where nothing was said of one."""

@@ -1,6 +1,7 @@
 """The calls of one era that are out: which are running, which have been silent for too long, which are held.
 
-It is the order of the last sign of life that they are kept in, so the next to fall silent is always the first.
+It is the order of the last sign of life that they are kept in, so the next to fall silent is always the first. A sign
+of life that comes in time takes no lock: it is written on the call, and its place is found when somebody has to know.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ class InFlight:
             self.in_a_row.pop(flight, None)
             self.held.pop(flight, None)
 
+    def catch_up(self) -> None:
+        """Put those that have shown life since in their places."""
+        self.held |= {flight: None for flight in self.running if flight.lent}
+        running = sorted((flight for flight in self.running if not flight.lent), key=lambda flight: flight.since)
+        self.running = dict.fromkeys(running)
+
     def fall_silent(self, flight: Flight) -> None:
         """It has been running without a sign of life for too long."""
         del self.running[flight]
@@ -45,6 +52,7 @@ class InFlight:
 
     def sort_anew(self, now: float, patience: float | None) -> None:
         """Who is silent by another patience? None: nobody."""
+        self.catch_up()
         excused = [flight for flight in self.silent if flight not in self.in_a_row]
         self.held = {flight: None for flight in self.held if not flight.settled}
         self.running = {flight: None for flight in (*self.silent, *self.running) if not flight.settled}

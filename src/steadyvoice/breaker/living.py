@@ -44,7 +44,7 @@ def track(machine: Machine, flight: Flight) -> None:
 def _restart(machine: Machine, flight: Flight, now: float, held: bool) -> None:
     if machine.tracking and not flight.settled and flight.era is machine.era:
         machine.flights.remove(flight)
-        flight.since = now
+        flight.since, flight.lent = now, held
         if held:
             machine.flights.held[flight] = None
         else:

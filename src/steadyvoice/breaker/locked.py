@@ -121,12 +121,27 @@ class LockedMachine:
         self._locked(abandon, flight)
 
     def _progress(self, flight: Flight, *, held: bool) -> None:
-        if flight.useful_at is None or self._machine.tracking:
+        if self._showed_life(flight):
+            flight.lent = held
+        elif flight.useful_at is None or self._machine.tracking:
             self._locked(progress, flight, held)
 
     def _resume(self, flight: Flight) -> None:
-        if self._machine.tracking:
+        if self._showed_life(flight):
+            flight.lent = False
+        elif self._machine.tracking:
             self._locked(resume, flight)
+
+    def _showed_life(self, flight: Flight) -> bool:
+        """Note it on the call itself, where nothing else can come of it: it is said twice for each chunk."""
+        machine = self._machine
+        if flight.useful_at is None or not machine.counting or flight not in machine.flights.running:
+            return False
+        now = self._clock()
+        if now >= machine.due:  # somebody has hung meanwhile, perhaps this one
+            return False
+        flight.since = now
+        return True
 
     def _reconcile(self, era: Era) -> None:
         """A tick came too late for the fold that ended its era."""

@@ -40,6 +40,7 @@ def time_is_up(machine: Machine, now: float) -> None:
 
 
 def _suspect_the_silent(machine: Machine, now: float, patience: float) -> None:
+    machine.flights.catch_up()
     while (oldest := machine.flights.oldest) is not None:
         machine.due = due = oldest.since + patience
         if due > now:
