@@ -52,7 +52,6 @@ class InFlight:
 
     def sort_anew(self, now: float, patience: float | None) -> None:
         """Who is silent by another patience? None: nobody."""
-        self.catch_up()
         excused = [flight for flight in self.silent if flight not in self.in_a_row]
         self.held = {flight: None for flight in self.held if not flight.settled}
         self.running = {flight: None for flight in (*self.silent, *self.running) if not flight.settled}
