@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -31,7 +32,8 @@ def serve(config: Path | None, host: str | None, port: int | None) -> Status:
     service = AsyncTTSService(**(loaded.plan if loaded else from_environment(os.environ)))
     _log_in_lines()
     try:
-        _run(serve_gateway(service, server, source=source, loaded=loaded, show=partial(print, flush=True)))
+        show = partial(print, flush=True)
+        _run(serve_gateway(service, server, source=source, loaded=loaded, show=show, open=_keep_what_there_is))
     except OSError as error:
         if error.filename:
             raise
@@ -68,6 +70,12 @@ def _fitting(server: Server) -> Server:
 def _run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         runner.run(main)
+
+
+def _keep_what_there_is() -> None:
+    """What is there by now stays: the collector need not go through it again and again, which was a fifth of the work."""
+    gc.collect()
+    gc.freeze()
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -96,16 +96,18 @@ async def serve(
     until: asyncio.Event | None = None,
     hurry: asyncio.Event | None = None,
     show: Callable[[str], None] = print,
+    open: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until the event is set, or SIGTERM or Ctrl-C comes; the second of these is an event of `hurry`.
 
-    SIGHUP has the configuration file read again. Raises OSError when the port cannot be had.
+    `open` is called once it listens. SIGHUP has the configuration file read again. Raises OSError when the port cannot be had.
     """
     hurry = hurry or asyncio.Event()
     if until is None:
         _on_signals(until := asyncio.Event(), hurry)
     gateway = Gateway(service, server, source=source, loaded=loaded)
     async with service, gateway, gateway.reloader.at_signal():
+        open()
         tell_systemd("READY=1")
         for line in greeting(gateway):
             show(line)
