@@ -101,7 +101,7 @@ async def test_a_thousand_who_hang_up_at_any_moment_and_nobody_is_to_blame(tmp_p
             await asyncio.gather(*(leave_early(at, random.expovariate(20), random.random() < 0.2) for _ in range(50)))
         await at.quiet()
         await sim.idle()
-        assert at.open_files <= before + 10, "a few kept connections to the vendor"
+        assert at.open_files <= before + 50, "to the vendor, one for each who called at once is kept, and no more"
         state = json.loads(await (await at.client.get(f"{at.url}/admin/state")).read())
         vendor = state["providers"]["elevenlabs"]
         assert vendor["totals"]["failures"] == 0

@@ -73,7 +73,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _keep_what_there_is() -> None:
-    """What is there by now stays: the collector need not go through it again and again, which was a fifth of the work."""
+    """What is there by now stays. The collector went through it again and again: that was a fifth of the work."""
     gc.collect()
     gc.freeze()
 

@@ -100,7 +100,9 @@ async def serve(
 ) -> None:
     """Serve until the event is set, or SIGTERM or Ctrl-C comes; the second of these is an event of `hurry`.
 
-    `open` is called once it listens. SIGHUP has the configuration file read again. Raises OSError when the port cannot be had.
+    `open` is called once it listens. SIGHUP has the configuration file read again.
+
+    Raises OSError when the port cannot be had.
     """
     hurry = hurry or asyncio.Event()
     if until is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
+from types import TracebackType
+from typing import Self
 
 from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
@@ -35,7 +36,8 @@ whoever speaks next is heard a sentence at a time, each when it is known to be w
 class Asking:
     """A request that is ready to be made, and what becomes of its answer.
 
-    Iterate `chunks()` once; `open()` it before if others are asked meanwhile. `whole` is the utterance's time as it
+    Enter it once, and there ask for the `next()` until there is none; `open()` it before if others are asked meanwhile.
+    `whole` is the utterance's time as it
     is spent here, `output` where the audio goes, `at` the time of day.
     """
 
@@ -54,25 +56,63 @@ class Asking:
     ) -> None:
         self.part, self.call, self.delivery, self.output = part, call, delivery, output
         self.whole, self.at, self.probe, self.hedge = whole, at, probe, hedge
-        self._turn = turn
+        self._turn, self._handler = turn, part.speaker.handler
         self._permit: Permit | None = None
-        self._withdrawn = False
-        self._head = b""
-        self._source = self._answer()
+        self._withdrawn = self._lent = self._over = False
+        self._head: bytes | None = None
 
     async def open(self) -> None:
         """Make it, and wait until there is something to hear, if only it were not held back. Raises TTSError."""
-        self._head = await anext(self._source, b"")
+        await self.__aenter__()
+        try:
+            self._head = await self.next()
+        except BaseException as error:
+            await self._end(error)
+            raise
+        if self._over:
+            await self._end(None)
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Make it, and yield what may be heard; empty while something is held back. Raises TTSError."""
-        return self._opened() if self._head else self._source
+    async def __aenter__(self) -> Self:
+        """Have it in its turn, and under a permit."""
+        if self._permit or self._over:
+            return self
+        await self._turn.__aenter__()
+        try:
+            retry = self.part.course.tries > 0
+            self._permit = self._handler.admit(self.call.offer, len(self.call.request.text), retry=retry)
+            self.delivery.begin()
+            await self.call.__aenter__()
+        except BaseException as error:
+            await self._end(error)
+            raise
+        return self
 
-    async def _opened(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._source) as answer:
-            yield self._head
-            async for data in answer:
-                yield data
+    async def next(self) -> bytes | None:
+        """What may be heard, empty while something is held back; None at the end. Raises TTSError."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            return head
+        if self._over:
+            return None
+        permit = self._permit
+        assert permit is not None  # noqa: S101 - it has been entered
+        if self._lent:
+            self._lent = False
+            permit.resume()
+        if (data := await self.call.next()) is None:
+            self._over = True
+            await self.call.hang_up()
+            await self.delivery.end()
+            return None
+        ready = await self.delivery.take(data)
+        self._lent = True  # while the listener has it, nobody waits for the provider
+        permit.pause()
+        return ready
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end(error)
 
     def withdraw(self) -> None:
         """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""
@@ -82,27 +122,25 @@ class Asking:
 
     async def aclose(self) -> None:
         """Hang up."""
-        await self._source.aclose()
+        await self._end(asyncio.CancelledError())
 
-    async def _answer(self) -> AsyncGenerator[bytes, None]:
-        """Have it in its turn, and under a permit; empty while something is held back."""
-        handler, characters, retry = self.part.speaker.handler, len(self.call.request.text), self.part.course.tries > 0
-        async with self._turn:
-            with handler.attempt(offer=self.call.offer, characters=characters, retry=retry) as permit:
-                self._permit = permit
-                try:
-                    self.delivery.begin()
-                    async with self.call as call:
-                        while (data := await call.next()) is not None:
-                            ready = await self.delivery.take(data)
-                            permit.pause()  # while the listener has it, nobody waits for the provider
-                            yield ready
-                            permit.resume()
-                    await self.delivery.end()
-                except Exception as error:
-                    if self._withdrawn:  # what breaks while we hang up is no failure of anybody's
-                        raise asyncio.CancelledError from error
-                    raise
+    async def _end(self, error: BaseException | None) -> None:
+        """Let go of everything, once."""
+        permit, self._permit, self._over = self._permit, None, True
+        try:
+            if permit:
+                await self.call.hang_up()
+        except Exception as broken:
+            error = broken
+            raise
+        finally:
+            ours = self._withdrawn and isinstance(error, Exception)  # what breaks while we hang up is nobody's failure
+            if permit:
+                characters = len(self.call.request.text)
+                self._handler.settle(permit, asyncio.CancelledError() if ours else error, self.call.offer, characters)
+            self._turn.leave(error)
+        if ours:
+            raise asyncio.CancelledError from error
 
 
 class Asker:

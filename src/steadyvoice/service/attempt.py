@@ -90,6 +90,10 @@ class Call:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Nobody wants more of it. Hanging up twice changes nothing."""
         self._alarm.close()
         await self._hang_up()
 
@@ -114,7 +118,8 @@ class Call:
         self._source = self.provider.speak(self.request, self.offer, connection_timeout=connecting)
 
     async def _hang_up(self) -> None:
-        await self._source.aclose()
+        if self.sent:
+            await self._source.aclose()
 
     async def _more(self) -> bytes | None:
         """Some bytes, or none but something else that was told; None at the end."""

@@ -128,6 +128,16 @@ class TTSErrorHandler:
 
         Raises TTSCircuitOpenError or TTSHoldError instead of running it.
         """
+        permit = self.admit(offer, characters, retry=retry)
+        try:
+            yield permit
+        except BaseException as error:
+            self.settle(permit, error, offer, characters)
+            raise
+        self.settle(permit, None, offer, characters)
+
+    def admit(self, offer: Offer | None, characters: int | None, *, retry: bool) -> Permit:
+        """Leave to make one call, to be settled. Raises TTSCircuitOpenError or TTSHoldError."""
         self.check(offer, characters)
         try:
             permit = self.circuit.acquire()
@@ -137,18 +147,18 @@ class TTSErrorHandler:
             self.budget.spend()
         else:
             self.budget.earn()
-        try:
-            yield permit
-        except Exception as error:
-            self._record(permit, classified(error, self.name), offer, characters)
-            raise
-        except BaseException:  # the caller went away: nobody's fault
-            permit.abandon()
-            raise
-        else:
+        return permit
+
+    def settle(self, permit: Permit, error: BaseException | None, offer: Offer | None, characters: int | None) -> None:
+        """Record how a call ended."""
+        if error is None:
             permit.success()
             self.holds.spoke(offer)
             self._consecutive_failures = self._unheard = 0
+        elif isinstance(error, Exception):
+            self._record(permit, classified(error, self.name), offer, characters)
+        else:  # the caller went away: nobody's fault
+            permit.abandon()
 
     def turn(self, limit: float, *spent: Patience, hopeful: bool, goes_on: bool = False) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""

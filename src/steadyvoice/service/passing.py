@@ -26,12 +26,14 @@ class PassingCall(Call):
 
     ready: Ready
     _reply: Answering | None = None
+    _hung_up = False
 
     def _begin(self) -> None:
         """Nothing is asked before somebody wants to hear."""
 
     async def _hang_up(self) -> None:
-        if self._reply:
+        if self._reply and not self._hung_up:
+            self._hung_up = True
             self._reply.close()
 
     async def _more(self) -> bytes | None:

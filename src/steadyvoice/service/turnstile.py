@@ -92,6 +92,10 @@ class Turn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave(error)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """It is over, by this error if any. Leaving twice changes nothing."""
         if self._place and isinstance(error, TTSConcurrencyError):
             self._turnstile.gate.refused(self._place)
         self._leave()

@@ -196,8 +196,8 @@ class Utterance:
         begun = False
         try:
             try:
-                async with aclosing(asking.chunks()) as chunks:
-                    async for data in chunks:
+                async with asking:
+                    while (data := await asking.next()) is not None:
                         if not data:
                             continue
                         if not begun:
