@@ -82,15 +82,17 @@ def local_voice() -> Provider:
         return Tone(name=LOCAL)
 
 
-async def live_through(day: BadDay, door: Door, local: Provider) -> Fate:
+async def live_through(
+    day: BadDay, door: Door, local: Provider, *, by: type[ElevenLabs] = ElevenLabs, **settings: Any
+) -> Fate:
     """Have one text spoken on one bad day."""
     midway = hasattr(day.act, "after") or isinstance(day.act, WrongLength)
     async with Simulator(
         voice="tones", tls=isinstance(day.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
     ) as sim:
         sim.faults.set(day.act)
-        vendor = ElevenLabs("any", name=VENDOR, base_url=sim.url)
-        tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS)
+        vendor = by("any", name=VENDOR, base_url=sim.url)
+        tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
         began = asyncio.get_running_loop().time()
         audio, error = b"", None
         account: Account | None = None

@@ -164,6 +164,8 @@ class _Scanner:
             run = run_of(whole[at : at + size])
             if run is None or (counted and run.header.coding != counted[0][0].coding):
                 return None
+            if at + run.shortest > most:
+                break
             end = run.end(whole, at)
             if end == at:
                 if at + run.header.length <= most:  # the frame is here, and is not like the others

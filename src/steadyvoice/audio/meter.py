@@ -23,6 +23,7 @@ class Meter:
         self.format = format
         self.frames: list[Frame] = []
         self._coding: Coding | None = None
+        self._as_promised: Coding | None = None  # the last that was found to be
         self._framer = framer_of(format)
         self._samples: dict[int, int] = {}  # by samples per second: joined streams may change theirs
         self._frames = 0
@@ -70,7 +71,7 @@ class Meter:
         coding = self._coding
         if self._framer.lost > STRAY:
             return f"{self._framer.lost} bytes that are no {self.format}"
-        if coding is None:
+        if coding is None or coding is self._as_promised:
             return None
         # High-efficiency AAC is written with half the rate that it is heard with.
         rates = [coding.rate, 2 * coding.rate] if self.format.codec is Codec.AAC else [coding.rate]
@@ -78,6 +79,7 @@ class Meter:
             return f"audio of {coding.rate} Hz, where {self.format} was promised"
         if coding.channels != 1:
             return f"audio of {coding.channels} channels, where one was promised"
+        self._as_promised = coding
         return None
 
     @property

@@ -46,7 +46,7 @@ class Front:
         room = room_of(scope["path"])
         client = scope.get("client")
         head = Head(scope["method"], scope["scheme"], room, exchange.headers, client[0] if client else None)
-        origin = allowed_origin(head, self._house.rules)
+        origin = allowed_origin(head, self._house.rules) if b"origin" in exchange.headers else None
         if origin and _is_preflight(head):
             await _preflight(exchange)(scope, receive, exchange.send)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from steadyvoice.service.timeouts import LOCAL_GRACE, SHARE
 from steadyvoice.speech.taxonomy import Meaning, Retry
@@ -16,8 +17,7 @@ GRAIN = 0.001
 """Seconds of a pause that are not worth a wait: a sleep of less than the clock's own grain may end before it began."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How one provider stands for the words that are still to be spoken."""
 
     refused: bool = False  # by its circuit, by a hold, or because it cannot speak this at all
@@ -62,16 +62,21 @@ def next_step(standings: Sequence[Standing], *, now: float, left: float, max_att
     usable = [i for i, standing in enumerate(standings) if _usable(standing, now, left, max_attempts)]
     if not usable:
         return GiveUp()
+    if _is_fresh(standings[usable[0]], now):  # as nearly always: nobody's turn comes before its
+        return _try(standings, usable[0], left, others=len(usable) > 1)
     first = min(_turn(standings[i]) for i in usable)
     field = [i for i in usable if _turn(standings[i]) == first]
     pauses = {i: standings[i].ready_at - now for i in field}
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
     if pauses[chosen] <= GRAIN:
-        others = len(usable) > 1
-        allowance = _allowance(standings[chosen], left, others=others)
-        return Try(chosen, allowance, standings[chosen].probe if others else None)
+        return _try(standings, chosen, left, others=len(usable) > 1)
     return Wait(pauses[chosen])
+
+
+def _try(standings: Sequence[Standing], index: int, left: float, *, others: bool) -> Try:
+    standing = standings[index]
+    return Try(index, _allowance(standing, left, others=others), standing.probe if others else None)
 
 
 def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> bool:
@@ -82,6 +87,10 @@ def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> b
     if standing.failure is None:
         return True
     return standing.failure.retry is not Retry.NO and standing.affords_retry
+
+
+def _is_fresh(standing: Standing, now: float) -> bool:
+    return standing.failure is None and not standing.billed and standing.ready_at - now <= GRAIN
 
 
 def _turn(standing: Standing) -> int:
