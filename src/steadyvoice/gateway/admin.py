@@ -110,7 +110,7 @@ class _Desk:
 
     async def board(self, ask: Ask) -> Reply:
         """What the dashboard shows."""
-        return self._board.told(ask.number("since", 1, FAR))
+        return await self._board.told(ask.number("since", 1, FAR))
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))

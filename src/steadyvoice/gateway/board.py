@@ -1,23 +1,31 @@
-"""`GET /admin/board`: all that the dashboard shows at one moment, summed up here so that a page need not."""
+"""`GET /admin/board`: all that the dashboard shows at one moment, summed up here so that a page need not.
+
+It is written a few providers at a time, and speech goes on in between: nobody's voice waits for somebody's look.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from steadyvoice._version import __version__
-from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.breaker import CircuitBreaker, Snapshot
 from steadyvoice.gateway.circuits import preset_of
 from steadyvoice.gateway.hour import STEP, Hour
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.plain import plain
-from steadyvoice.gateway.reply import Reply, json_reply
+from steadyvoice.gateway.reply import Reply
 from steadyvoice.service.error_state import iso
+from steadyvoice.service.handler import TTSErrorHandler
 
 MOST_DOTS = 60
 _FRESH = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved
 _MOST_KEPT = 4
+_AT_ONCE = 4  # providers that are written down before whatever else there is to do has its turn
 
 
 class Board:
@@ -26,54 +34,83 @@ class Board:
     def __init__(self, house: House, hour: Hour) -> None:
         self._house, self._hour = house, hour
         self._kept: dict[int, tuple[float, Reply]] = {}
+        self._moves = 0
+        self._writing = asyncio.Lock()
 
-    def told(self, since: int) -> Reply:
-        """How everything stands, as JSON."""
-        now = self._house.clock()
-        at, reply = self._kept.get(since, (-_FRESH, None))
-        if reply is None or now - at >= _FRESH:
-            reply = json_reply(board(self._house, self._hour, since))
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            self._kept[since] = now, reply
-        return reply
+    async def told(self, since: int) -> Reply:
+        """How everything stands, as JSON; of the past hour, the steps from `since` on."""
+        async with self._writing:
+            now, moves = self._house.clock(), self._moves
+            at, reply = self._kept.get(since, (-_FRESH, None))
+            if reply is None or now - at >= _FRESH:
+                reply = Reply(body=b"".join([part async for part in written(self._house, self._hour, since)]))
+                if moves == self._moves:
+                    self._keep(since, now, reply)
+            return reply
 
     def moved(self) -> None:
-        """What was written down is not so any more."""
+        """What was written down is not so any more, nor is what is being written."""
+        self._moves += 1
         self._kept.clear()
 
-
-def board(house: House, hour: Hour, since: int = 0) -> dict[str, Any]:
-    """How everything stands now; of the past hour, the steps from `since` on."""
-    states = house.service.get_error_state()
-    circuits = house.service.circuits
-    told: dict[str, Any] = plain(
-        {
-            "at": iso(datetime.fromtimestamp(house.wall(), UTC)),
-            "version": __version__,
-            "edition": house.journal.edition,
-            "is_muted": states["is_muted"],
-            "step": STEP,
-            "lately": hour.lately(),
-            "heard": hour.heard(since),
-            "recoveries": hour.recoveries,
-            "providers": {
-                name: {
-                    "state": state,
-                    "circuit": _circuit(circuits[name]),
-                    "outage": hour.outage(name),
-                    **hour.pace(name),
-                    "done": hour.done(name, since),
-                    "states": hour.states(name, since),
-                }
-                for name, state in states["providers"].items()
-            },
-        }
-    )
-    return told
+    def _keep(self, since: int, now: float, reply: Reply) -> None:
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[since] = now, reply
 
 
-def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
+async def written(house: House, hour: Hour, since: int = 0) -> AsyncIterator[bytes]:
+    """How everything stands now, in pieces of one JSON object."""
+    service = house.service
+    handlers = [service.handler(name) for name in service.circuits]  # who leaves meanwhile is on it once more
+    yield _json(_whole(house, hour, since))[:-1] + b',"providers":{'
+    for number, handler in enumerate(handlers):
+        if number and number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        comma = b"," if number else b""
+        yield comma + _json(handler.name) + b":" + _json(_provider(handler, hour, since))
+    yield b"}}"
+
+
+def _whole(house: House, hour: Hour, since: int) -> dict[str, Any]:
+    return {
+        "at": iso(datetime.fromtimestamp(house.wall(), UTC)),
+        "version": __version__,
+        "edition": house.journal.edition,
+        "is_muted": house.service.is_muted,
+        "step": STEP,
+        "lately": hour.lately(),
+        "heard": hour.heard(since),
+        "recoveries": hour.recoveries,
+    }
+
+
+def _provider(handler: TTSErrorHandler, hour: Hour, since: int) -> dict[str, Any]:
+    name, state = handler.name, handler.state
+    outage = hour.outage(name)
+    return {
+        "state": state.as_dict(),
+        "circuit": _circuit(handler.circuit, state.circuit),
+        "outage": outage and asdict(outage),
+        **hour.pace(name),
+        "done": hour.done(name, since),
+        "states": hour.states(name, since),
+    }
+
+
+def _json(value: Any) -> bytes:
+    """As `plain` has it, which is slow, and here seldom needed: for what is endless, or cannot be written at all."""
+    try:
+        told = _COMPACT.encode(value)
+    except (TypeError, ValueError):
+        told = _COMPACT.encode(plain(value))
+    return told.encode("utf-8", "backslashreplace")
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _circuit(circuit: CircuitBreaker, seen: Snapshot) -> dict[str, Any]:
     """Why it is in its state, and what its window holds."""
     config, why = circuit.config, circuit.explain()
     return {
@@ -86,7 +123,7 @@ def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
         "minimum": config.minimum,
         "window_seconds": config.window_seconds,
         "probes": config.success_threshold,
-        "probe_successes": circuit.snapshot().probe_successes,
+        "probe_successes": seen.probe_successes,
         "dots": dots(circuit.export()["window"], config.window_seconds),
     }
 

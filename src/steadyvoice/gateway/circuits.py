@@ -15,6 +15,7 @@ from steadyvoice.service.settings import PRESETS
 _IN_CODE = frozenset({"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "open_for"})
 FIELDS = tuple(field.name for field in fields(CircuitBreakerConfig) if field.name not in _IN_CODE)
 """What a configuration can say, and so can be changed at run time."""
+_PRESETS = {name: preset() for name, preset in PRESETS.items()}
 
 
 def shown_config(config: CircuitBreakerConfig) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def shown_config(config: CircuitBreakerConfig) -> dict[str, Any]:
 
 def preset_of(config: CircuitBreakerConfig) -> str | None:
     """Which preset these settings are, if they are one."""
-    return next((name for name, preset in PRESETS.items() if preset() == config), None)
+    return next((name for name, preset in _PRESETS.items() if preset == config), None)
 
 
 def shown_circuit(circuit: CircuitBreaker) -> dict[str, Any]:
@@ -66,10 +67,10 @@ def changes(before: CircuitBreakerConfig, after: CircuitBreakerConfig) -> tuple[
 
 
 def _preset(name: object) -> CircuitBreakerConfig:
-    if not isinstance(name, str) or name not in PRESETS:
-        told = f"preset: must be one of {', '.join(PRESETS)}"
+    if not isinstance(name, str) or name not in _PRESETS:
+        told = f"preset: must be one of {', '.join(_PRESETS)}"
         raise RefusedError(422, "invalid_setting", told, field="preset")
-    return PRESETS[name]()
+    return _PRESETS[name]
 
 
 def _check_name(name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from steadyvoice.breaker import CircuitState
@@ -71,11 +72,9 @@ class Hour:
 
     def done(self, name: str, since: int = 0) -> list[list[int]]:
         """How a provider did: number of the step; attempts that spoke, failed, did neither, were refused."""
-        return [
-            [number, *step.providers[name]]
-            for number, step in self._steps.items()
-            if number >= since and name in step.providers
-        ]
+        newest_first = takewhile(lambda each: each[0] >= since, reversed(self._steps.items()))
+        told = [[number, *step.providers[name]] for number, step in newest_first if name in step.providers]
+        return told[::-1]
 
     def states(self, name: str, since: int = 0) -> list[list[Any]]:
         """Where a circuit moved: number of the step, the worst state in it, the state after it."""
@@ -177,7 +176,9 @@ class _Samples:
         self._values.append((now, value))
 
     def percentiles(self, now: float) -> dict[str, float] | None:
-        return percentiles(value for at, value in self._values if at > now - _LATELY)
+        while self._values and self._values[0][0] <= now - _LATELY:
+            self._values.popleft()
+        return percentiles(value for _, value in self._values)
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float] | None:

@@ -109,6 +109,11 @@ class AsyncTTSService:
         hedging = self._hedging.as_dict() if self._hedging else None
         return {**first, "is_muted": self._is_muted, "cache": cache, "hedging": hedging, "providers": states}
 
+    @property
+    def is_muted(self) -> bool:
+        """Whether the last utterance was silence, for nobody could speak."""
+        return self._is_muted
+
     def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
         """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
         for handler in [self.handler(name)] if name else [s.handler for s in self._roster.speakers.values()]:
