@@ -29,6 +29,7 @@ from steadyvoice.gateway.unframed import Unframed
 
 log = logging.getLogger("steadyvoice.gateway")
 
+_AT_ONCE = 64 * 1024  # bytes, which are not held for others to go along
 _BY_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is forgotten, and the other side is told that it is
 
 
@@ -52,7 +53,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let somebody in, or turn them away."""
         super().connection_made(transport)
-        self._line = _Line(transport, self._hang_up)
+        self._line = _Line(transport, self.loop, self._hang_up)
         self._begin(Wait.HEAD)
         if self._crowd.is_packed():
             self.reset()
@@ -232,6 +233,7 @@ class Connection(HttpToolsProtocol):
     def leave(self) -> None:
         """End it, without a word."""
         self._begin(Wait.LEAVE)
+        self._line.flush()
         self.transport.close()
 
     def reset(self) -> None:
@@ -268,7 +270,7 @@ class Connection(HttpToolsProtocol):
             f"x-request-id: {request_id}",
             "connection: close",
         ]
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self._line.write("\r\n".join([*head, "", ""]).encode() + body)
         self._linger()
 
     def _hang_up(self) -> None:
@@ -281,6 +283,7 @@ class Connection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Say no more, and let the client read what was said: what it still sends goes nowhere."""
         self._begin(Wait.LEAVE)
+        self._line.flush()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -293,17 +296,37 @@ class Connection(HttpToolsProtocol):
 
 
 class _Line:
-    """What an answer sees of its connection: it says that it is done, and the connection decides how to end."""
+    """What an answer sees of its connection: it says that it is done, and the connection decides how to end.
 
-    __slots__ = ("_write", "close", "is_closing")
+    What is written within one turn of the event loop goes out as one: a short answer in one packet, not in three.
+    """
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self._write, self.is_closing, self.close = transport.write, transport.is_closing, close
+    __slots__ = ("_loop", "_pending", "_size", "_transport", "close", "is_closing")
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
+    ) -> None:
+        self._transport, self._loop = transport, loop
+        self.is_closing, self.close = transport.is_closing, close
+        self._pending: list[bytes] = []
+        self._size = 0  # of these
 
     def write(self, data: bytes) -> None:
         """Send it; when that is over, which the answer hears of a moment later, send nothing: uvloop would raise."""
-        if not self.is_closing():
-            self._write(data)
+        if self.is_closing():
+            return
+        if not self._pending:
+            self._loop.call_soon(self.flush)
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size > _AT_ONCE:  # the transport must know, for it tells when to wait
+            self.flush()
+
+    def flush(self) -> None:
+        """Let it go."""
+        if self._pending and not self.is_closing():
+            self._transport.writelines(self._pending)
+        self._pending, self._size = [], 0
 
 
 def _number_of(cycle: Any) -> str | None:
