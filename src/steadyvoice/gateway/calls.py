@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from steadyvoice.gateway.outcome import Ending, ending
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.spoken import Account, Attempt, Span
+from steadyvoice.speech.copying import copier
 from steadyvoice.speech.errors import TTSError
 
 CALLS_KEPT = 500
@@ -135,7 +136,10 @@ def first_audio(exchange: Exchange) -> float | None:
 def _light(attempt: Attempt) -> tuple[Attempt, Mishap | None]:
     if attempt.error is None:
         return attempt, None
-    return replace(attempt, error=None), _mishap(attempt.error)
+    return _without_error(attempt, None), _mishap(attempt.error)
+
+
+_without_error = copier(Attempt, "error")
 
 
 def _mishap(error: Exception | None) -> Mishap | None:

@@ -67,6 +67,8 @@ class Part:
 
     def standing(self, begin: int, end: int) -> Standing:
         """How it stands for the words from `begin` to `end`, in characters."""
+        if self.course.refused:
+            return Standing(refused=True)
         handler = self.speaker.handler
         # A busy vendor's own hold is no refusal to who is waiting for it to end.
         refused = handler.circuit_refuses() if self.course.tries else handler.refuses(self.offer, end - begin)

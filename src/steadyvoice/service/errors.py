@@ -13,9 +13,6 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
     kind = Kind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
-        message = f"circuit {refusal.state.value.replace('_', '-')}: {refusal.reason}"
-        TTSError.__init__(self, message, provider=refusal.name, retry_after=refusal.retry_after)
-        self.name = refusal.name
-        self.state = refusal.state
-        self.reason = refusal.reason
-        self.last_error = refusal.last_error
+        self._about = refusal._about
+        message = f"circuit {self.state.value.replace('_', '-')}: {self.reason}"
+        TTSError.__init__(self, message, provider=self.name, retry_after=refusal.retry_after)
