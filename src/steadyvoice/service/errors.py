@@ -13,6 +13,6 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
     kind = Kind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
-        self._about = refusal._about
-        message = f"circuit {self.state.value.replace('_', '-')}: {self.reason}"
-        TTSError.__init__(self, message, provider=self.name, retry_after=refusal.retry_after)
+        message = f"circuit {refusal.state.value.replace('_', '-')}: {refusal.reason}"
+        TTSError.__init__(self, message, provider=refusal.name, retry_after=refusal.retry_after)
+        self._about = refusal._about  # which the other parent has just made its own

@@ -1,0 +1,60 @@
+"""How an answer goes over the wire: a short one in one packet, a long one as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from steadyvoice.gateway.protocol import _AT_ONCE, _Line
+
+
+class Wire:
+    """A transport that writes down what it is given at once."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.packets.append(b"".join(parts))
+
+
+def line_on(wire: Any) -> _Line:
+    return _Line(wire, asyncio.get_running_loop(), lambda: None)
+
+
+async def test_what_is_said_within_a_turn_is_one_packet() -> None:
+    wire = Wire()
+    line = line_on(wire)
+    for part in (b"head", b"body", b"end"):
+        line.write(part)
+    assert wire.packets == []
+    await asyncio.sleep(0)
+    assert wire.packets == [b"headbodyend"]
+    line.write(b"next")
+    await asyncio.sleep(0)
+    assert wire.packets == [b"headbodyend", b"next"]
+
+
+async def test_what_is_much_goes_at_once_for_the_transport_tells_when_to_wait() -> None:
+    wire = Wire()
+    line = line_on(wire)
+    line.write(bytes(_AT_ONCE))
+    line.write(b"more")
+    assert [len(packet) for packet in wire.packets] == [_AT_ONCE + 4]
+    await asyncio.sleep(0)
+    assert len(wire.packets) == 1
+
+
+async def test_whoever_has_gone_is_told_nothing() -> None:
+    wire = Wire()
+    line = line_on(wire)
+    line.write(b"last words")
+    wire.closing = True
+    await asyncio.sleep(0)
+    line.write(b"behind them")
+    line.flush()
+    assert wire.packets == []
