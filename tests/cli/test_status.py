@@ -98,10 +98,10 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
     return {"state": about, "circuit": circuit, "rate": 2.5, "first_audio": {"p50": 0.2, "p95": 0.9}}
 
 
-def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160) -> str:
+def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160, height: int | None = None) -> str:
     board = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
     console = Console(file=io.StringIO(), width=width)
-    console.print(view(board, width))
+    console.print(view(board, width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -116,7 +116,7 @@ def test_one_look_tells_who_is_down_since_when_why_and_when_it_is_tried_again() 
 
 def test_numbers_stand_beside_their_limits() -> None:
     told = shown(provider())
-    for each in ("25% of 50%", "3/10 +2", "12,345, 2 h left", "200 / 900 ms", "2.5", "Everybody speaks."):
+    for each in ("25%, opens at 50%", "3/10 +2", "12,345, 2 h left", "200 / 900 ms", "2.5", "Everybody speaks."):
         assert each in told
     assert "· █" in told, "the window: a part that went well, one without calls, one that failed"
 
@@ -126,8 +126,18 @@ def test_a_narrow_terminal_shows_fewer_numbers_but_nobody_is_left_out_or_cut_off
     told = shown(provider("half_open"), provider(), width=width)
     assert "…" not in told
     assert all(line == line[:width] for line in told.splitlines())
-    for each in ("p0", "p1", "◐ half-open, tried in 42 s", "● closed", "25% of 50%"):
+    for each in ("p0", "p1", "◐ half-open, tried in 42 s", "● closed", "25%, opens at 50%"):
         assert each in told
+
+
+@pytest.mark.parametrize("height", [8, 12, 24])
+def test_a_low_terminal_shows_why_first_and_counts_who_is_not_shown(height: int) -> None:
+    told = shown(provider("open"), *(provider() for _ in range(49)), height=height, width=80).splitlines()
+    assert len(told) <= height
+    assert told[0].startswith("Down: p0.")
+    assert told[1].startswith("p0: 5 failures in a row, since 10:20:30 UTC")
+    rows = [line for line in told if "closed" in line or "✖ open" in line]
+    assert told[-1] == f"and {50 - len(rows)} more, for which this terminal is too low"
 
 
 def test_silence_is_said_first() -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
+from types import FrameType
 from typing import Any
 
-from rich.console import Console, Group
+import typer
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from steadyvoice.cli.complaint import Status
 from steadyvoice.cli.status.ask import NobodyAnswersError, asked
 from steadyvoice.cli.status.view import anything_open, view
 
 STATE, BOARD = "/admin/state", "/admin/board"
-_EVERY = 1.0  # seconds
+_EVERY = 1.0  # seconds until it is asked again
+_TICK = 0.1  # and until it is seen that the terminal has another size
 
 
 class Standing(IntEnum):
@@ -36,27 +43,76 @@ def status(url: str, *, as_json: bool) -> Standing:
         return _standing(state)
     board = asked(url, BOARD, token)
     console = Console()
-    if console.is_terminal and sys.stdin.isatty():
-        board = _watched(console, url, token, board)
-    else:
-        console.print(view(board, console.width))
+    if console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty():
+        watch = _Watch(console, url, token, board)
+        watch.until_interrupted()
+        board, gone = watch.board, watch.gone
+        if gone:
+            raise gone
+    console.print(view(board, console.width))
     return _standing(_states(board))
 
 
-def _watched(console: Console, url: str, token: str | None, board: Any) -> Any:
-    """Show it again and again, until Ctrl-C; what was known last is given back."""
-    with Live(view(board, console.width), console=console, auto_refresh=False) as live:
-        try:
+class _Watch:
+    """Shows it again and again, on the terminal's other screen, which leaves what was on it as it was."""
+
+    def __init__(self, console: Console, url: str, token: str | None, board: Any) -> None:
+        self._console, self._url, self._token = console, url, token
+        self.board = board
+        self.gone: NobodyAnswersError | None = None  # why nobody answers now
+
+    def until_interrupted(self) -> None:
+        """Until Ctrl-C. Raises UsageProblem when the gateway does not let us look any more."""
+        with (
+            suppress(KeyboardInterrupt),
+            _ended_in_order(),
+            Live(self, console=self._console, auto_refresh=False, screen=True) as live,
+        ):
             while True:
-                time.sleep(_EVERY)
-                try:
-                    board = asked(url, BOARD, token)
-                except NobodyAnswersError as error:
-                    live.update(Group(Text(f"{error}", style="bold red"), view(board, console.width)), refresh=True)
-                else:
-                    live.update(view(board, console.width), refresh=True)
-        except KeyboardInterrupt:
-            return board
+                self._wait(live)
+                self._ask()
+                live.refresh()
+
+    def __rich__(self) -> RenderableType:
+        """What is known now, as it fits into the terminal now."""
+        width, height = self._console.size
+        shown = view(self.board, width, height - (_OF_TROUBLE if self.gone else 0))
+        if not self.gone:
+            return shown
+        told = f"{self.gone}\nTrying again. Below is how it was at {self.board['at'][11:19]} UTC."
+        return Group(Text(told, style="bold red"), shown)
+
+    def _wait(self, live: Live) -> None:
+        """A resized terminal is drawn anew at once."""
+        end, size = time.monotonic() + _EVERY, self._console.size
+        while time.monotonic() < end:
+            time.sleep(_TICK)
+            if size != self._console.size:
+                size = self._console.size
+                live.refresh()
+
+    def _ask(self) -> None:
+        try:
+            self.board, self.gone = asked(self._url, BOARD, self._token), None
+        except NobodyAnswersError as error:
+            self.gone = error
+
+
+_OF_TROUBLE = 4  # lines
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Who is told to end, or whose terminal is closed, puts it in order first."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise typer.Exit(Status.TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _states(board: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _DOTS = "·▁▂▃▄▅▆▇█"
 _COLUMNS = {  # and from which width of the terminal on they are shown
     "provider": 0,
     "circuit": 0,
-    "failures": 0,
+    "failure rate": 0,
     "window": 140,
     "calls/s": 80,
     "first audio": 80,
@@ -40,17 +40,37 @@ def anything_open(states: Mapping[str, Any]) -> bool:
     return any(each["circuit_state"] in REFUSING or each["is_muted"] for each in states["providers"].values())
 
 
-def view(board: Mapping[str, Any], width: int = 160) -> RenderableType:
-    """All of it that fits in so many columns: a narrow terminal shows who is down and why, and fewer numbers."""
+def view(board: Mapping[str, Any], width: int = 160, height: int | None = None) -> RenderableType:
+    """All of it that fits in so many columns: a narrow terminal shows who is down and why, and fewer numbers.
+
+    Of more providers than fit in so many lines, those at the end are only counted.
+    """
+    providers = board["providers"]
+    reasons = [_reason(name, each) for name, each in providers.items() if _is_news(each)]
+    room = len(providers) if height is None else max(1, height - _AROUND - sum(_lines(each, width) for each in reasons))
+    shown = dict(list(providers.items())[:room])
+    parts: list[RenderableType] = [_headline(board), *reasons, _table(shown, width)]
+    if left := len(providers) - len(shown):
+        parts.append(Text(f"and {left} more, for which this terminal is too low", style="dim"))
+    return Group(*parts)
+
+
+_AROUND = 6  # lines: the headline, the table's own, and how many do not fit
+
+
+def _lines(text: Text, width: int) -> int:
+    return sum(1 + len(line) // width for line in text.plain.splitlines())
+
+
+def _table(providers: Mapping[str, Any], width: int) -> Table:
     shown = [name for name, needs in _COLUMNS.items() if width >= needs]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in shown:
         table.add_column(name, no_wrap=name != "provider", overflow="fold" if name == "provider" else "ellipsis")
-    for name, provider in board["providers"].items():
+    for name, provider in providers.items():
         row = dict(zip(_COLUMNS, _row(name, provider), strict=True))
         table.add_row(*(row[column] for column in shown))
-    reasons = [_reason(name, each) for name, each in board["providers"].items() if _is_news(each)]
-    return Group(_headline(board), table, *reasons)
+    return table
 
 
 def _headline(board: Mapping[str, Any]) -> Text:
@@ -87,7 +107,7 @@ def _failures(state: Mapping[str, Any], circuit: Mapping[str, Any]) -> Text:
     rate, threshold = state["failure_rate"], circuit["threshold"]
     if rate is None:
         return Text("–", style="dim")
-    limit = "" if threshold is None else f" of {threshold:.0%}"
+    limit = "" if threshold is None else f", opens at {threshold:.0%}"
     style = "red" if threshold is not None and rate >= threshold else ""
     return Text(f"{rate:.0%}{limit}", style=style)
 
