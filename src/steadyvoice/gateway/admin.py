@@ -22,6 +22,7 @@ from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import ClientGoneError, Receive, Reply, Scope, Send, json_reply
 from steadyvoice.gateway.say import Say, SayDialect
 from steadyvoice.gateway.speech import SpeechDoor
+from steadyvoice.gateway.squeezed import squeezed
 from steadyvoice.gateway.sse import EventsDoor
 from steadyvoice.service.settings import Seconds, Table
 from steadyvoice.wire.complaint import one_line
@@ -106,11 +107,11 @@ class _Desk:
 
     async def state(self, ask: Ask) -> Reply:
         """Exactly what the library says."""
-        return json_reply(plain(self._house.service.get_error_state()))
+        return squeezed(json_reply(plain(self._house.service.get_error_state())), ask.exchange)
 
     async def board(self, ask: Ask) -> Reply:
         """What the dashboard shows."""
-        return await self._board.told(ask.number("since", 1, FAR))
+        return squeezed(await self._board.told(ask.number("since", 1, FAR)), ask.exchange)
 
     async def config(self, ask: Ask) -> Reply:
         return json_reply(shown_house(self._house))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -10,6 +11,7 @@ from importlib.resources.abc import Traversable
 from steadyvoice.gateway.exchange import exchange_of
 from steadyvoice.gateway.methods import Door
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
+from steadyvoice.gateway.squeezed import VARY, ZIPPED, packed, takes_gzip
 
 POLICY = {
     "default-src": "'none'",
@@ -42,20 +44,28 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One file of the page, as it is sent."""
+class Form:
+    """One way in which a file is sent, with a tag of its own: what a cache has of one is not the other."""
 
     body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One file of the page: as it is, and packed once for all who take gzip, where that makes it smaller."""
+
     content_type: str
-    etag: str
+    whole: Form
+    zipped: Form | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {**_HEADERS, "etag": self.etag}
-        known = exchange_of(scope).headers.get(b"if-none-match", b"").decode("latin-1")
-        if self.etag in (each.strip().removeprefix("W/") for each in known.split(",")):
-            await Reply(304, b"", self.content_type, headers)(scope, receive, send)
-            return
-        await Reply(200, self.body, self.content_type, headers)(scope, receive, send)
+        asked = exchange_of(scope).headers
+        form = self.zipped if self.zipped and takes_gzip(asked) else self.whole
+        known = asked.get(b"if-none-match", b"").decode("latin-1").split(",")
+        is_known = form.headers["etag"] in (each.strip().removeprefix("W/") for each in known)
+        reply = Reply(304 if is_known else 200, b"" if is_known else form.body, self.content_type, form.headers)
+        await reply(scope, receive, send)
 
 
 def page_doors() -> dict[str, Door]:
@@ -71,4 +81,7 @@ def _type(name: str) -> str | None:
 
 def _read(file: Traversable) -> Page:
     body = file.read_bytes()
-    return Page(body, _type(file.name) or "", f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+    mark, small = hashlib.sha256(body).hexdigest()[:16], packed(body)
+    whole = Form(body, {**_HEADERS, **VARY, "etag": f'"{mark}"'})
+    zipped = small and Form(small, {**_HEADERS, **ZIPPED, "etag": f'"{mark}-gzip"'})
+    return Page(_type(file.name) or "", whole, zipped or None)
