@@ -48,7 +48,7 @@ def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) ->
     assert (rate.value, rate.threshold, rate.needs) == (0.5, 0.5, 1)
     assert (streak.value, streak.threshold, streak.needs) == (0, 4, 0)
     assert (slow.value, slow.threshold, slow.needs) == (0.5, 0.5, 1)
-    assert str(streak) == "failures in a row 0 of 4"
+    assert str(streak) == "failures in a row 0, threshold 4"
 
 
 def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: VirtualClock) -> None:

@@ -74,18 +74,19 @@ def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> No
     breaker.acquire().success(1.0)
     explanation = breaker.explain()
     assert [str(standing) for standing in explanation.rules] == [
-        "failures in a row 0 of 9",
-        "failure rate 0.5 of 0.5",
-        "slow call rate 0.5 of 1, not enough calls: 2 to go",
+        "failures in a row 0, threshold 9",
+        "failure rate 0.5, threshold 0.5",
+        "slow call rate 0.5, threshold 1, not enough calls: 2 to go",
     ]
     assert explanation.told == (
-        "failures in a row 0 of 9",
-        "(failure rate 0.5 of 0.5) and (slow call rate 0.5 of 1, not enough calls: 2 to go)",
+        "failures in a row 0, threshold 9",
+        "(failure rate 0.5, threshold 0.5) and (slow call rate 0.5, threshold 1, not enough calls: 2 to go)",
     )
     nested = FailureRate(0.5, 2) & (ConsecutiveFailures(9) | ConsecutiveFailures(7))
     breaker.update(config(nested))
     (told,) = breaker.explain().told
-    assert told == "(failure rate 0.5 of 0.5) and ((failures in a row 0 of 9) or (failures in a row 0 of 7))"
+    either = "(failures in a row 0, threshold 9) or (failures in a row 0, threshold 7)"
+    assert told == f"(failure rate 0.5, threshold 0.5) and ({either})"
 
 
 def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
@@ -184,7 +185,7 @@ def test_the_reason_and_the_explanation_tell_what_was_normal(clock: VirtualClock
         breaker.acquire().success()
     for _ in range(3):
         breaker.acquire().failure()
-    assert breaker.explain().told == ("unlikely failures in a row 3 of 4",)
+    assert breaker.explain().told == ("unlikely failures in a row 3, threshold 4",)
     assert breaker.snapshot().normal_failure_rate == pytest.approx(1 / 102)
     breaker.acquire().failure()
     transition = breaker.snapshot().last_transition

@@ -100,6 +100,25 @@ def test_the_countdown_counts_down_to_the_next_probe(at: Stage, who: Visitor) ->
     expect(clock).to_be_hidden()
 
 
+def test_why_a_probe_failed_is_said_once_and_what_was_cut_off_ends_so(at: Stage, who: Visitor) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    why = card(page).locator(".why")
+    expect(why).to_have_text(re.compile(r"^\d of the last \d calls failed\. It said: HTTP 503 .*[.…]$"))
+    at.clock.ahead += 61
+    at.call()
+    expect(why).to_have_text(re.compile(r"^A probe failed with TTSServerError: elevenlabs: HTTP 503 [^.]*…$"))
+    expect(page.locator("#troubles .why")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
+
+
+def test_numbers_stand_beside_the_limits_at_which_it_opens(at: Stage, who: Visitor) -> None:
+    at.call()
+    told = card(who.open(at.url)).locator(".told")
+    expect(told).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls on")
+    at.break_down()
+    expect(told).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
+
+
 def test_a_reset_closes_it_and_the_log_says_who_did_it(at: Stage, who: Visitor) -> None:
     at.break_down()
     page = who.open(at.url)

@@ -45,7 +45,7 @@ class Standing:
     needs: int = 0
 
     def __str__(self) -> str:
-        text = f"{self.name} {self.value:.3g} of {self.threshold:.3g}"
+        text = f"{self.name} {self.value:.3g}, threshold {self.threshold:.3g}"
         return f"{text}, not enough calls: {self.needs} to go" if self.needs else text
 
 

@@ -6,7 +6,7 @@ import { Gauge } from "./gauge.js";
 import { StateBadge } from "./shapes.js";
 import { Strip } from "./strip.js";
 import { since } from "./verdict.js";
-import { clock, count, rate, roughly, seconds, sentence } from "./words.js";
+import { clock, count, ended, rate, roughly, seconds, sentence } from "./words.js";
 
 export class Card {
   /** `does` has what the buttons do: reset, act, settings; each takes the provider's name. */
@@ -49,11 +49,15 @@ export class Card {
   }
 }
 
+const AS_TOLD = 30; // characters, for a reason that is too long is cut off
+
 function reason(state, circuit) {
   if (state.circuit_state === "closed" && !state.last_transition) return "It has not moved since the gateway began.";
   const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
-  const said = failing && state.last_error ? ` It said: ${state.last_error.message.replace(/\.+$/, "")}.` : "";
-  return `${sentence(circuit.why)}.${said}`;
+  const message = state.last_error?.message ?? "";
+  const told = circuit.why.includes(message.slice(0, AS_TOLD)); // a probe's error is the reason itself
+  const said = failing && !told ? ` It said: ${ended(message)}` : "";
+  return `${ended(sentence(circuit.why))}${said}`;
 }
 
 /** What will change it: while it is closed, its rules. What a clock decides, the countdown tells better. */

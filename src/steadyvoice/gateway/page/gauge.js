@@ -21,7 +21,7 @@ export class Gauge {
     set(this.mark, { d: threshold === null ? "" : `M${100 * threshold} 0v10` });
     const of = long ? `the last ${span(long)}` : `the last ${many(window.calls, "call")}`;
     const some = window.calls ? `${percent(rate)} of ${of} failed` : "no call in its window";
-    const at = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? ` of ${minimum} or more` : ""}`;
+    const at = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? `, from ${many(minimum, "call")} on` : ""}`;
     tell(this.told, some + at);
     this.dots.show(circuit.dots, long);
   }

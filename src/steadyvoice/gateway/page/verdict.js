@@ -3,7 +3,7 @@
 import { arrange, h, set, tell } from "./dom.js";
 import { shape } from "./shapes.js";
 import { Countdown } from "./countdown.js";
-import { OUTCOMES, clock, listed, many, percent, rate, seconds, sentence } from "./words.js";
+import { OUTCOMES, clock, ended, listed, many, percent, rate, seconds, sentence } from "./words.js";
 
 const REFUSING = new Set(["open", "forced_open", "half_open"]);
 
@@ -50,7 +50,7 @@ class Trouble {
     const held = state.holds[0];
     const refuses = REFUSING.has(state.circuit_state);
     tell(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
-    tell(this.why, refuses ? why(provider) : `${held?.because ?? state.circuit_state}.`);
+    tell(this.why, refuses ? why(provider) : ended(held?.because ?? state.circuit_state));
     this.countdown.show(provider);
   }
 }
@@ -62,7 +62,7 @@ export function since({ outage, state }) {
 }
 
 function why({ outage, circuit }) {
-  return `${outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why}.`;
+  return ended(outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why);
 }
 
 function headline(board) {

@@ -67,6 +67,9 @@ export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one :
 
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** With a full stop, unless its end was cut off. */
+export const ended = (text) => (text.endsWith("…") ? text : `${text.replace(/\.+$/, "")}.`);
+
 export function listed(words) {
   if (words.length < 2) return words.join("");
   return `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
