@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from random import Random
 
 import aiohttp
 import pytest
 
 from steadyvoice import Tone
+from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.pages import page_doors
-from steadyvoice.gateway.squeezed import LEAST, packed, takes_gzip
+from steadyvoice.gateway.reply import Message, Reply
+from steadyvoice.gateway.squeezed import LEAST, packed, squeezed, takes_gzip
 
 from .house import ELEVENLABS, OPENAI, Visit, asked, spoken, visiting
 
@@ -25,6 +28,9 @@ async def sent(at: Visit, path: str, method: str = "GET", **headers: str) -> tup
         client.request(method, at.gateway.url + path, headers={"accept-encoding": "identity", **headers}) as answer,
     ):
         return answer, await answer.read()
+
+
+async def nobody(message: Message) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,11 @@ async def test_what_is_told_at_length_is_compressed_for_whoever_takes_it(path: s
 
 
 def test_what_fits_into_one_packet_or_would_not_be_smaller_is_left_as_it_is() -> None:
-    assert packed(b"x" * (LEAST - 1)) is None
+    small = Reply(body=b"x" * (LEAST - 1))
+    who = Exchange({"headers": [(b"accept-encoding", b"gzip")]}, nobody, clock=lambda: 0.0)
+    assert squeezed(small, who).body == small.body
+    assert squeezed(replace(small, body=b"x" * LEAST), who).headers["content-encoding"] == "gzip"
+    assert packed(small.body) is None
     assert packed(b"x" * LEAST) is not None
     assert packed(Random(1).randbytes(10_000)) is None
 
