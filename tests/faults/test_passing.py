@@ -9,6 +9,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.providers.provider import Offer
+from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.style import Style
 from steadyvoice.simulator import acts
 from steadyvoice.speech.request import SpeechRequest
@@ -83,6 +84,8 @@ def told_of(fate: Fate) -> dict[str, Any]:
 async def test_the_two_ways_are_two(by: type[ElevenLabs], passes: bool) -> None:
     """Or all of this would compare something with itself."""
     async with AsyncTTSService([by("any")], on_midstream="error") as tts:
-        cast = tts._staging(Style.of({}), hold=False, announced=False).cast
-        assert cast
-        assert (cast.parts[0].ready is not None) is passes
+        style = Style.of({})
+        AsyncSpeechStream(tts, "Hello", style, hold=False)
+        [staging] = style.staged.values()
+        assert staging.cast
+        assert (staging.cast.parts[0].ready is not None) is passes

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
+from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.speech.format import Codec
 
 RATE = 8000
@@ -15,6 +16,15 @@ RATE = 8000
 def pcm(seconds: float, level: int = 1000) -> bytes:
     """A square wave of so many seconds."""
     return level.to_bytes(2, "little", signed=True) * round(seconds * RATE)
+
+
+async def hear_some(stream: AsyncSpeechStream, chunks: int) -> None:
+    """Listen to so many chunks, and leave."""
+    async with stream:
+        async for _ in stream:
+            chunks -= 1
+            if not chunks:
+                return
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from steadyvoice.simulator import Fault, Simulator, acts
 from steadyvoice.simulator.ledger import Ending
 from steadyvoice.speech.errors import TTSHedgedError
 
+from .scripted import hear_some
+
 TEXT = "Good morning, is anybody there?"
 READY = HedgeConfig(minimum_samples=5, budget=1.0)
 
@@ -100,12 +102,7 @@ async def test_the_books_agree_with_both_vendors_whatever_befalls_and_whoever_le
         async def listen() -> None:
             stream = tts.stream(TEXT * rng.randint(1, 3), format="pcm_16000", deadline=2.0)
             accounts.append(stream)
-            patience = rng.choice([1, 5, 10_000])
-            async with stream:
-                async for _ in stream:
-                    patience -= 1
-                    if not patience:
-                        return
+            await hear_some(stream, rng.choice([1, 5, 10_000]))
 
         for sim in (first, second):
             sim.faults.set(*moods)

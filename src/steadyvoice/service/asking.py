@@ -81,7 +81,7 @@ class Asking:
             retry = self.part.course.tries > 0
             self._permit = self._handler.admit(self.call.offer, len(self.call.request.text), retry=retry)
             self.delivery.begin()
-            await self.call.__aenter__()
+            self.call.begin()
         except BaseException as error:
             await self._end(error)
             raise

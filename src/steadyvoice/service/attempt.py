@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.alarm import Alarm
@@ -22,7 +22,7 @@ LEFT_ALONE = 30.0
 
 
 class Call:
-    """One request to one provider. Enter it once, and there ask for the `next()` until there is none.
+    """One request to one provider. Begin it once, ask for the `next()` until there is none, and hang up.
 
     The rest can be read at any time.
 
@@ -84,13 +84,10 @@ class Call:
         """The vendor's own times, if it sent any."""
         return Alignment.joined(self._alignments) if self._alignments else None
 
-    async def __aenter__(self) -> Self:
+    def begin(self) -> None:
+        """Make it."""
         self.sent = True
         self._begin()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.hang_up()
 
     async def hang_up(self) -> None:
         """Nobody wants more of it. Hanging up twice changes nothing."""

@@ -242,7 +242,7 @@ class AsyncTTSService:
         request = staging.request.saying(cleaned(text) if isinstance(text, str) else text)
         utterance = Utterance(
             request,
-            staging.cast or self._cast(request, staging.terms),
+            staging.cast or self._cast(request, staging),
             staging.terms,
             pace=self._pace,
             clock=self._clock,
@@ -276,16 +276,18 @@ class AsyncTTSService:
         )
         # Times tell where to go on, and at the end that this was all of it.
         request = replace(style.request, times=style.request.times or terms.on_midstream != "error")
-        cast = self._cast(request, terms)
-        if not cast.for_any_text:
-            return Staging(request, terms, None)
-        if terms.on_midstream == "error" and not terms.hold:
-            for part in cast.parts:
-                part.ready = ready_for(part.speaker.provider, request, part.offer)
-        return Staging(request, terms, cast)
+        return Staging(request, terms)
 
-    def _cast(self, request: SpeechRequest, terms: Terms) -> Cast:
-        return cast(request, list(self._roster.speakers.values()), terms.voice_substitution)
+    def _cast(self, request: SpeechRequest, staging: Staging) -> Cast:
+        """Find who may speak this, and remember it for the next text if that makes no difference."""
+        terms = staging.terms
+        found = cast(request, list(self._roster.speakers.values()), terms.voice_substitution)
+        if found.for_any_text:
+            staging.cast = found
+            if terms.on_midstream == "error" and not terms.hold:
+                for part in found.parts:
+                    part.ready = ready_for(part.speaker.provider, request, part.offer)
+        return found
 
     def _tell_muted(self, muted: bool) -> None:
         self._is_muted = muted

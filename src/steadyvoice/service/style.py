@@ -12,13 +12,13 @@ from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, VoiceSubstitution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staging:
-    """A style in one service, as that is now: on which terms, and who may speak; None where that is up to the text."""
+    """A style in one service, as that is now: on which terms, and who may speak, once that is known for every text."""
 
     request: SpeechRequest  # without a text
     terms: Terms
-    cast: Cast | None
+    cast: Cast | None = None
 
 
 @dataclass(slots=True, eq=False)
