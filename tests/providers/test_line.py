@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 
 from steadyvoice.providers.direct import Direct
-from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.http import READ_BUFFER, HttpClient
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import refused
-from tests.providers.test_http import read
+from tests.providers.test_http import read, ready
 from tests.providers.vendor import Then, Vendor, audio, chunked
 
 
@@ -33,6 +33,17 @@ async def test_what_a_request_says(vendor: Vendor, client: HttpClient) -> None:
     assert seen.headers["host"] == vendor.url.removeprefix("http://")
     assert seen.headers["content-type"] == "application/json"
     assert seen.headers["x-key"] == "k"
+
+
+async def test_a_long_answer_that_nobody_read_keeps_no_later_one_away(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(audio(bytes(3 * READ_BUFFER // 2)))
+    vendor.will(audio(b"two"))
+
+    with closing(await ready(client).ask("one", connection_timeout=5.0)):
+        for _ in range(1_000):  # turns of the loop, in which all of it comes
+            await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        assert await read(client) == b"two"
 
 
 async def test_a_path_in_the_address_comes_first(vendor: Vendor) -> None:

@@ -170,6 +170,7 @@ class Line(asyncio.Protocol):
         self._unpacker = None
         self._parts.clear()
         self._size = 0
+        self._read_on()  # whoever left the answer before unread has left reading paused
         if self._gone:
             self._error = ConnectionError("the server closed the connection")
 
@@ -196,10 +197,13 @@ class Line(asyncio.Protocol):
             data = b"".join(parts)
             parts.clear()
         self._size = 0
+        self._read_on()
+        return data
+
+    def _read_on(self) -> None:
         if self._paused and not self._gone:
             self._paused = False
             self._transport.resume_reading()
-        return data
 
 
 class _Unpacker:
