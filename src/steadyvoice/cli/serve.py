@@ -72,10 +72,18 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
+_RARELY = (50_000, 20, 100)
+"""New objects until the collector comes, and its rounds until it takes in the older ones, and all."""
+
+
 def _keep_what_there_is() -> None:
-    """What is there by now stays. The collector went through it again and again: that was a fifth of the work."""
+    """What is there by now stays. The collector went through it again and again: that was a fifth of the work.
+
+    It also comes less often. Streams live for seconds, so it found next to nothing and went through hundreds of them.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_RARELY)
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
