@@ -7,6 +7,7 @@ call does not take it at all (see `Era`).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from types import CoroutineType, TracebackType
@@ -164,6 +165,8 @@ class CircuitBreaker(LockedMachine):
     @property
     def retry_after(self) -> float | None:
         """Seconds until the next caller becomes a probe; None unless open, and where nobody can know."""
+        if shut := self._era.shut:  # as a refusal, without the lock: who comes by often may ask first
+            return max(0.0, shut.until - self._clock()) if shut.until < math.inf else None
         seconds: float | None = self._look(lambda machine, _history, now, _wall: machine.retry_after(now))
         return seconds
 

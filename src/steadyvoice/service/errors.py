@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadyvoice.breaker import CircuitOpenError
+from steadyvoice.breaker import CircuitOpenError, CircuitState
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.taxonomy import Kind
 
@@ -13,6 +13,9 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
     kind = Kind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
-        message = f"circuit {refusal.state.value.replace('_', '-')}: {refusal.reason}"
-        TTSError.__init__(self, message, provider=refusal.name, retry_after=refusal.retry_after)
+        name, state, reason, retry_after, _ = refusal._about  # asking it for each would take as long as all the rest
+        TTSError.__init__(self, f"circuit {_WORDS[state]}: {reason}", provider=name, retry_after=retry_after)
         self._about = refusal._about  # which the other parent has just made its own
+
+
+_WORDS = {state: state.value.replace("_", "-") for state in CircuitState}

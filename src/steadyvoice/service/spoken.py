@@ -110,8 +110,8 @@ class Spoken:
         """
         if self.error:
             return "failed"
-        if self._as_usual:
-            return "cached" if self.cached else "spoken"
+        if only := self._only_speaker:
+            return self._as_one_speaks if only == self.first_choice else "substituted"
         speakers = {span.provider for span in self.spans}
         if self.now.provider:
             speakers.add(self.now.provider)
@@ -121,13 +121,17 @@ class Spoken:
             return "resumed"
         if not speakers <= {self.first_choice}:
             return "substituted"
+        return self._as_one_speaks
+
+    @property
+    def _as_one_speaks(self) -> Outcome:
         return "cached" if self.cached else "spoken"
 
     @property
-    def _as_usual(self) -> bool:
-        """Whether the first choice has spoken, from beginning to end."""
-        alone, now = len(self.spans) == 1, self.now
-        return alone and self.first_choice is not None and self.spans[0].provider == self.first_choice == now.provider
+    def _only_speaker(self) -> str | None:
+        """Who has said all of it in one piece, as is usual."""
+        now, spans = self.now, self.spans
+        return now.provider if len(spans) == 1 and spans[0].provider == now.provider and not now.silent else None
 
     @property
     def alignments(self) -> list[tuple[float, Alignment]]:
