@@ -54,6 +54,7 @@ class Fate:
     error: TTSError | None  # that the caller met with
     account: Account | None
     audio: bytes
+    poured: int  # bytes of it
     counted: float  # failures in the circuit's window
     requests: int  # that reached the vendor
     charged: int  # characters, by the vendor's own ledger
@@ -74,6 +75,27 @@ class Fate:
         return words_in(self.audio, self.day.format)
 
 
+class Bucket:
+    """An outlet that is closed every third time."""
+
+    def __init__(self) -> None:
+        self.held = 0  # bytes, in all
+        self._got, self._asked = b"", 0
+
+    def open(self) -> bool:
+        self._asked += 1
+        return self._asked % 3 > 0
+
+    def write(self, data: bytes) -> None:
+        self._got += data
+        self.held += len(data)
+
+    def emptied(self) -> bytes:
+        """What has been poured since."""
+        got, self._got = self._got, b""
+        return got
+
+
 def local_voice() -> Provider:
     """The best this machine has."""
     try:
@@ -83,9 +105,15 @@ def local_voice() -> Provider:
 
 
 async def live_through(
-    day: BadDay, door: Door, local: Provider, *, by: type[ElevenLabs] = ElevenLabs, **settings: Any
+    day: BadDay,
+    door: Door,
+    local: Provider,
+    *,
+    by: type[ElevenLabs] = ElevenLabs,
+    poured: bool = False,
+    **settings: Any,
 ) -> Fate:
-    """Have one text spoken on one bad day."""
+    """Have one text spoken on one bad day; what may be is `poured`, but for every third piece."""
     midway = hasattr(day.act, "after") or isinstance(day.act, WrongLength)
     async with Simulator(
         voice="tones", tls=isinstance(day.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
@@ -94,7 +122,7 @@ async def live_through(
         vendor = by("any", name=VENDOR, base_url=sim.url)
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
         began = asyncio.get_running_loop().time()
-        audio, error = b"", None
+        audio, error, bucket = b"", None, Bucket()
         account: Account | None = None
         try:
             if door == "synthesize":
@@ -103,9 +131,12 @@ async def live_through(
             else:
                 account = stream = tts.stream(TEXT, format=day.format)
                 async for chunk in stream:
-                    audio += chunk
+                    audio += bucket.emptied() + chunk
+                    if poured:
+                        stream.pour(bucket)
         except TTSError as failed:
             error = failed
+        audio += bucket.emptied()
         took = asyncio.get_running_loop().time() - began
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
@@ -119,6 +150,7 @@ async def live_through(
             error=error,
             account=account,
             audio=audio,
+            poured=bucket.held,
             counted=counted,
             requests=len(asked),
             charged=sum(entry.charged for entry in asked),

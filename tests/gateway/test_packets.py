@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from steadyvoice.gateway.protocol import _AT_ONCE, _Line
+from steadyvoice.gateway.outgoing import _AT_ONCE, Outgoing
 
 
 class Wire:
@@ -22,8 +22,8 @@ class Wire:
         self.packets.append(b"".join(parts))
 
 
-def line_on(wire: Any) -> _Line:
-    return _Line(wire, asyncio.get_running_loop(), lambda: None)
+def line_on(wire: Any) -> Outgoing:
+    return Outgoing(wire, asyncio.get_running_loop(), lambda: None)
 
 
 async def test_what_is_said_within_a_turn_is_one_packet() -> None:

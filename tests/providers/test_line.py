@@ -141,3 +141,73 @@ async def test_several_at_once_have_a_connection_each_and_share_them_afterwards(
     await asyncio.gather(*(read(client) for _ in range(3)))
 
     assert vendor.connections == 3
+
+
+async def test_what_comes_while_somebody_waits_is_poured(vendor: Vendor, client: HttpClient) -> None:
+    going_on, got = asyncio.Event(), list[bytes]()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+
+    def pour(data: bytes) -> bool:
+        got.append(data)
+        return True
+
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read(pour) == b"one"
+        going_on.set()
+        assert await reply.read(pour) == b""
+    assert b"".join(got) == b"two"
+
+
+async def test_what_is_not_taken_stays_in_its_place(vendor: Vendor, client: HttpClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        assert await reply.read(lambda _: False) == b"two"
+        assert await reply.read(lambda _: False) == b""
+
+
+async def test_what_goes_wrong_with_pouring_is_told_to_who_waits(vendor: Vendor, client: HttpClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.HANG)
+    vendor.will(audio(b"three"))
+
+    def pour(data: bytes) -> bool:
+        raise speech.TTSTooSlowError("too slow", provider="vendor")
+
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        with pytest.raises(speech.TTSTooSlowError):
+            await reply.read(pour)
+    assert await read(client) == b"three"
+
+
+async def test_a_cut_behind_what_was_poured_counts_it(vendor: Vendor, client: HttpClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.CLOSE)
+
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        with pytest.raises(speech.TTSCutError, match="after 6 bytes"):
+            await reply.read(lambda _: True)
+
+
+async def test_what_is_packed_is_not_poured(vendor: Vendor, client: HttpClient) -> None:
+    packed = gzip.compress(b"speech" * 100)
+    going_on = asyncio.Event()
+    rest = b"%x\r\n%s\r\n" % (len(packed) - 20, packed[20:])
+    vendor.will(chunked(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
+    body = b""
+
+    def pour(data: bytes) -> bool:
+        raise AssertionError("nobody can play this")
+
+    with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+        going_on.set()
+        while data := await reply.read(pour):
+            body += data
+    assert body == b"speech" * 100

@@ -27,7 +27,8 @@ class Then(Enum):
     RESET = "reset"  # hang up with a TCP reset
 
 
-Step = bytes | Then | Iterator[bytes]
+Step = bytes | Then | Iterator[bytes] | asyncio.Event
+"""Bytes, something else, bytes one after the other; or wait until a test says that it goes on."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class Vendor:
             if step is Then.HANG:
                 await reader.read()
                 return False
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+                continue
             for piece in [step] if isinstance(step, bytes) else step:
                 writer.write(piece)
                 await writer.drain()

@@ -118,3 +118,27 @@ async def test_for_ever_is_for_ever() -> None:
     assert await alarm.within(float("inf"), asyncio.sleep(1e6, "done")) == "done"
 
     alarm.close()
+
+
+async def test_a_wait_that_has_become_longer_is_let_be_until_that_is_over() -> None:
+    alarm, clock = Alarm(), asyncio.get_running_loop().time
+    before = clock()
+    more = [3.0, 4.0, 0.0]
+
+    with pytest.raises(TimeoutError):
+        await alarm.within(2.0, asyncio.sleep(60.0), lambda: more.pop(0))
+
+    assert clock() - before == pytest.approx(9.0)
+    alarm.close()
+
+
+async def test_what_is_left_of_a_wait_is_not_asked_of_the_next() -> None:
+    alarm, clock = Alarm(), asyncio.get_running_loop().time
+    await alarm.within(2.0, quick(), lambda: 100.0)
+    before = clock()
+
+    with pytest.raises(TimeoutError):
+        await alarm.within(2.0, asyncio.sleep(60.0))
+
+    assert clock() - before == pytest.approx(2.0)
+    alarm.close()

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from random import getrandbits
 from typing import Any
 
-from steadyvoice.gateway.reply import Message, Scope, Send
+from steadyvoice.gateway.reply import OUTLET, Message, Scope, Send
+from steadyvoice.service.outlet import Outlet
 
 current_request: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
 """The id of the request that is being answered here, for the log."""
@@ -45,6 +46,11 @@ class Exchange:
         """Add these to the answer, whoever gives it."""
         self._extra += [(name.encode(), value.encode()) for name, value in headers.items()]
 
+    def outlet(self) -> Outlet | None:
+        """Where the rest of an answer that has begun can be sent at once, if its server has such a thing."""
+        made: Outlet | None = self.scope[OUTLET]() if OUTLET in self.scope else None
+        return made and _Counted(self, made)
+
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
@@ -54,6 +60,20 @@ class Exchange:
             self.bytes_sent += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
         await self._send(message)
+
+
+class _Counted:
+    """An outlet of which an exchange knows."""
+
+    __slots__ = ("_exchange", "_write", "open")
+
+    def __init__(self, exchange: Exchange, outlet: Outlet) -> None:
+        self._exchange, self.open, self._write = exchange, outlet.open, outlet.write
+
+    def write(self, data: bytes) -> None:
+        """Send this on."""
+        self._exchange.bytes_sent += len(data)
+        self._write(data)
 
 
 def exchange_of(scope: Scope) -> Exchange:

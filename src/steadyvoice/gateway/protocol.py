@@ -23,13 +23,13 @@ from steadyvoice.gateway.crowd import Crowd, TurnedAway
 from steadyvoice.gateway.exchange import id_of
 from steadyvoice.gateway.hangup import TOLD
 from steadyvoice.gateway.limits import Outflow, Refusal, Wait, no_request, refused_head, too_much_head
-from steadyvoice.gateway.reply import ARRIVED
+from steadyvoice.gateway.outgoing import Outgoing, Pouring
+from steadyvoice.gateway.reply import ARRIVED, OUTLET
 from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
 
 log = logging.getLogger("steadyvoice.gateway")
 
-_AT_ONCE = 64 * 1024  # bytes, which are not held for others to go along
 _BY_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is forgotten, and the other side is told that it is
 
 
@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let somebody in, or turn them away."""
         super().connection_made(transport)
-        self._line = _Line(transport, self.loop, self._hang_up)
+        self._line = Outgoing(transport, self.loop, self._hang_up)
         self._begin(Wait.HEAD)
         if self._crowd.is_packed():
             self.reset()
@@ -139,6 +139,7 @@ class Connection(HttpToolsProtocol):
         scope[TOLD] = self._tell
         cycle = self.cycle
         scope[ARRIVED] = lambda: not cycle.more_body
+        scope[OUTLET] = lambda: Pouring(cycle, self._line) if cycle.chunked_encoding else None
 
     def _refused(self) -> Refusal | None:
         """Look closely at what is suspect only: all others came in few bytes and few headers, one by one."""
@@ -293,40 +294,6 @@ class Connection(HttpToolsProtocol):
         self._crowd.waiting.pop(self, None)
         if wait in (Wait.HEAD, Wait.IDLE):
             self._crowd.waiting[self] = None
-
-
-class _Line:
-    """What an answer sees of its connection: it says that it is done, and the connection decides how to end.
-
-    What is written within one turn of the event loop goes out as one: a short answer in one packet, not in three.
-    """
-
-    __slots__ = ("_loop", "_pending", "_size", "_transport", "close", "is_closing")
-
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
-    ) -> None:
-        self._transport, self._loop = transport, loop
-        self.is_closing, self.close = transport.is_closing, close
-        self._pending: list[bytes] = []
-        self._size = 0  # of these
-
-    def write(self, data: bytes) -> None:
-        """Send it; when that is over, which the answer hears of a moment later, send nothing: uvloop would raise."""
-        if self.is_closing():
-            return
-        if not self._pending:
-            self._loop.call_soon(self.flush)
-        self._pending.append(data)
-        self._size += len(data)
-        if self._size > _AT_ONCE:  # the transport must know, for it tells when to wait
-            self.flush()
-
-    def flush(self) -> None:
-        """Let it go."""
-        if self._pending and not self.is_closing():
-            self._transport.writelines(self._pending)
-        self._pending, self._size = [], 0
 
 
 def _number_of(cycle: Any) -> str | None:

@@ -20,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 ARRIVED = "steadyvoice.arrived"
 """In a request's scope, of a server that can: what tells whether all of the body is here, to be received at once."""
 
+OUTLET = "steadyvoice.outlet"
+"""In a request's scope, of a server that can: what makes an outlet for an answer that has begun; see there."""
+
 _MOST_PARAMETERS = 50
 
 

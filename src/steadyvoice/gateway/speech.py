@@ -9,7 +9,7 @@ from steadyvoice.gateway.dialect import Dialect
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.hangup import UntilHangup
 from steadyvoice.gateway.house import House
-from steadyvoice.gateway.order import Asked, Order
+from steadyvoice.gateway.order import Asked, Order, Wrapping
 from steadyvoice.gateway.reply import (
     ARRIVED,
     ClientGoneError,
@@ -89,9 +89,12 @@ class SpeechDoor:
             async for data in chunks:
                 if not data:
                     continue
-                if exchange.status is None:
+                begins = exchange.status is None
+                if begins:
                     await self._begin(exchange, order, stream)
                 await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+                if begins and order.wrapping is Wrapping.BARE and (outlet := exchange.outlet()):
+                    stream.pour(outlet)
         finally:
             await chunks.aclose()
         if exchange.status is None:  # there was nothing to be heard

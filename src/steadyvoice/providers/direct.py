@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from steadyvoice.providers.line import GarbledError, Line
 from steadyvoice.providers.lines import KEPT_ALIVE, Lines, Place
+from steadyvoice.providers.provider import Pour
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -98,10 +99,10 @@ class DirectAnswer:
         self.status, self.headers = line.status, line.headers
         self._line, self._lines = line, lines
 
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end. Raises OSError."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead. Raises OSError."""
         try:
-            return await self._line.read()
+            return await self._line.read(pour)
         except GarbledError as error:
             raise ConnectionError(str(error)) from error
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from steadyvoice._version import __version__
 from steadyvoice.providers.direct import Direct, reason_of
 from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.provider import Accepted, Pour
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
 from steadyvoice.wire.complaint import one_line
 
@@ -39,8 +39,8 @@ class Answer(Protocol):
     status: int
     headers: dict[str, str]
 
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end. Raises OSError."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead. Raises OSError."""
         ...
 
     def take(self) -> bytes | None:
@@ -211,10 +211,15 @@ class Reply:
         self._provider, self._answer = provider, answer
         self._received = 0
 
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end. Raises TTSCutError, and TTSEmptyAudioError for an end without any."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead.
+
+        Raises TTSCutError, and TTSEmptyAudioError for an end without any.
+        """
         try:
-            return self._counted(await self._answer.read())
+            return self._counted(await self._answer.read(pour and self._counting(pour)))
+        except TTSError:  # of whoever pours; some are an OSError, too
+            raise
         except OSError as error:
             raise self._cut(error) from error
 
@@ -229,6 +234,15 @@ class Reply:
     def close(self) -> None:
         """Nobody wants the rest of it."""
         self._answer.close()
+
+    def _counting(self, pour: Pour) -> Pour:
+        def counted(data: bytes) -> bool:
+            if not pour(data):
+                return False
+            self._received += len(data)
+            return True
+
+        return counted
 
     def _counted(self, data: bytes) -> bytes:
         self._received += len(data)

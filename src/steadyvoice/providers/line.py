@@ -14,6 +14,8 @@ from typing import cast
 
 import httptools
 
+from steadyvoice.providers.provider import Pour
+
 READ_BUFFER = 64 * 1024
 """Bytes. A slow listener stops the vendor's stream after about twice this, instead of filling memory."""
 
@@ -48,6 +50,8 @@ class Line(asyncio.Protocol):
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._unpacker: _Unpacker | None = None
+        self._pour: Pour | None = None  # of whoever waits
+        self._spilt: Exception | None = None  # what that has raised
         self._transport: asyncio.Transport
 
     @property
@@ -66,10 +70,19 @@ class Line(asyncio.Protocol):
         if self.headers.get("content-encoding", "").lower() in _PACKED:
             self._unpacker = _Unpacker()
 
-    async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes of the body, b"" at its end.
+
+        What comes meanwhile goes to `pour` as long as it takes it: nobody has to be woken for each piece of a stream.
+        """
         while (data := self.take()) is None:
-            await self._change()
+            self._pour = pour
+            try:
+                await self._change()
+            finally:
+                self._pour = None
+            if self._spilt:
+                raise self._spilt
         return data
 
     def take(self) -> bytes | None:
@@ -110,7 +123,8 @@ class Line(asyncio.Protocol):
         if self._size > READ_BUFFER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._pour is None or not self._poured(self._pour):
+            self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gone = True
@@ -167,7 +181,7 @@ class Line(asyncio.Protocol):
     def _begin(self) -> None:
         self.status, self.headers, self.received, self._head = 0, {}, 0, 0
         self.over = self._answered = False
-        self._unpacker = None
+        self._unpacker = self._spilt = None
         self._parts.clear()
         self._size = 0
         self._read_on()  # whoever left the answer before unread has left reading paused
@@ -180,6 +194,21 @@ class Line(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
+
+    def _poured(self, pour: Pour) -> bool:
+        """Whether all that came has gone where it belongs, and there is nothing else to be told."""
+        if self._unpacker or self._error:
+            return False
+        if not self._parts:
+            return not self.over
+        data = self._taken()
+        try:
+            if not pour(data):
+                self.on_body(data)  # back to where it was
+                return False
+        except Exception as error:
+            self._spilt = error
+        return not (self.over or self._spilt)
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():

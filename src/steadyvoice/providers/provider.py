@@ -113,6 +113,10 @@ class Provider(Protocol):
         ...
 
 
+Pour = Callable[[bytes], bool]
+"""Takes bytes at once, all of them, or tells that it does not. What it raises, whoever waits for them gets to hear."""
+
+
 class Answering(Protocol):
     """A vendor's yes, and the bytes that follow it. `read` and `take` raise TTSError."""
 
@@ -121,8 +125,8 @@ class Answering(Protocol):
         """What the vendor told of the request."""
         ...
 
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead, as long as it takes it."""
         ...
 
     def take(self) -> bytes | None:

@@ -9,6 +9,7 @@ from yarl import URL
 
 from steadyvoice.providers.line import READ_BUFFER
 from steadyvoice.providers.lines import KEPT_ALIVE
+from steadyvoice.providers.provider import Pour
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -73,8 +74,8 @@ class ProxiedAnswer:
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
 
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end. Raises OSError."""
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end; it pours nothing. Raises OSError."""
         try:
             return await self._response.content.readany()
         except aiohttp.ClientError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _GRAIN = 0.001  # seconds by which it may ring late: event loops read their cloc
 class Alarm:
     """Ends waits that take too long, as `asyncio.timeout` does: by a cancellation that is taken back."""
 
-    __slots__ = ("_at", "_due", "_handle", "_task", "rang")
+    __slots__ = ("_at", "_due", "_handle", "_left", "_task", "rang")
 
     def __init__(self) -> None:
         self.rang = False
@@ -28,13 +28,18 @@ class Alarm:
         self._at = math.inf  # when the timer fires, which may be sooner
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None  # that waits now
+        self._left: Callable[[], float] | None = None
 
-    async def within(self, seconds: float, awaited: Awaitable[T]) -> T:
-        """Wait for this, for so many seconds at most. Raises TimeoutError when they are over."""
+    async def within(self, seconds: float, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
+        """Wait for this, for so many seconds at most. Raises TimeoutError when they are over.
+
+        `left` is asked then whether there are any more by now: they may have become more, and never less.
+        """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines run in tasks
         before = task.cancelling()
+        self._left = left
         self._begin(task, loop, seconds)
         try:
             return await awaited
@@ -71,6 +76,9 @@ class Alarm:
         if (task := self._task) is None:
             return
         if (loop := task.get_loop()).time() < self._due:
+            self._set(loop, self._due)
+        elif self._left and (left := self._left()) > _GRAIN:
+            self._due = loop.time() + left
             self._set(loop, self._due)
         else:
             self.rang = True

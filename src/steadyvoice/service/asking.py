@@ -16,9 +16,10 @@ from steadyvoice.service.casting import Part
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.delivery import Delivery, Manner
 from steadyvoice.service.listener import DRIP, REAL_TIME
+from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
-from steadyvoice.service.passing import PassingCall, PassingDelivery
+from steadyvoice.service.passing import Passage, PassingCall, PassingDelivery
 from steadyvoice.service.pieces import BREATH, next_piece
 from steadyvoice.service.plan import Try
 from steadyvoice.service.terms import Terms
@@ -87,8 +88,11 @@ class Asking:
             raise
         return self
 
-    async def next(self) -> bytes | None:
-        """What may be heard, empty while something is held back; None at the end. Raises TTSError."""
+    async def next(self, outlet: Outlet | None = None) -> bytes | None:
+        """What may be heard, empty while something is held back; None at the end. Raises TTSError.
+
+        What comes meanwhile, and needs no looking at, may go to the `outlet` instead.
+        """
         if self._head is not None:
             head, self._head = self._head, None
             return head
@@ -99,7 +103,7 @@ class Asking:
         if self._lent:
             self._lent = False
             permit.resume()
-        if (data := await self.call.next()) is None:
+        if (data := await self.call.next(outlet and Passage(outlet, self.output, permit))) is None:
             self._over = True
             await self.call.hang_up()
             await self.delivery.end()

@@ -9,6 +9,7 @@ from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.hearing import Hearing
+from steadyvoice.service.outlet import Outlet
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSCutError, TTSError, TTSStaleConnectionError
 from steadyvoice.speech.request import SpeechRequest
@@ -94,11 +95,14 @@ class Call:
         self._alarm.close()
         await self._hang_up()
 
-    async def next(self) -> bytes | None:
-        """The next audio, from the moment that it is known to be audio; None at the end. Raises TTSError."""
+    async def next(self, outlet: Outlet | None = None) -> bytes | None:
+        """The next audio, from the moment that it is known to be audio; None at the end. Raises TTSError.
+
+        What comes meanwhile may go to the `outlet` instead, once some of it is believed.
+        """
         self._note_reading()
         self._refuse_slowness()
-        while (data := await self._more()) is not None:
+        while (data := await self._more(outlet)) is not None:
             if data and (believed := await self._hear(data)):
                 return self._sound(believed)
             self._refuse_slowness()
@@ -118,7 +122,7 @@ class Call:
         if self.sent:
             await self._source.aclose()
 
-    async def _more(self) -> bytes | None:
+    async def _more(self, outlet: Outlet | None) -> bytes | None:
         """Some bytes, or none but something else that was told; None at the end."""
         event = await self._in_time(anext(self._source, None))
         if isinstance(event, Audio):
@@ -136,11 +140,11 @@ class Call:
         self.accepted, self.taken, self.answered = told, True, self.waited
         self._tell(told)
 
-    async def _in_time(self, awaited: Awaitable[T]) -> T:
-        """Wait for what comes next, no longer than the shortest clock allows."""
-        self._waits_since = before = self._clock()
+    async def _in_time(self, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
+        """Wait for what comes next, no longer than the shortest clock allows, or has come to allow by then (`left`)."""
+        self._waits_since = self._clock()
         try:
-            return await self._alarm.within(self._clocks.limit, awaited)
+            return await self._alarm.within(self._clocks.limit, awaited, left)
         except TimeoutError as error:
             if self._alarm.rang and not isinstance(error, TTSError):
                 raise self._clocks.overdue(self.provider.name, self.seconds) from None
@@ -148,8 +152,14 @@ class Call:
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
         finally:
+            self._spend()
             self._waits_since = None
-            self._clocks.spend(self._clock() - before)
+
+    def _spend(self) -> None:
+        """Something has come, or it is over with waiting."""
+        before, self._waits_since = self._waits_since, self._clock()
+        if before is not None:
+            self._clocks.spend(self._waits_since - before)
 
     def _cut(self, error: TTSCutError) -> TTSError:
         """It is no fault of the provider's when nobody had read on for long."""

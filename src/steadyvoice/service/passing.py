@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from steadyvoice.breaker import Permit
 from steadyvoice.providers.provider import Answering, MakesReady, Offer, Provider, Ready
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.delivery import Delivery, Said
+from steadyvoice.service.outlet import Outlet
+from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Guess
 from steadyvoice.speech.errors import TTSCutError, TTSRequestError
 from steadyvoice.speech.request import SpeechRequest
@@ -27,6 +30,7 @@ class PassingCall(Call):
     ready: Ready
     _reply: Answering | None = None
     _hung_up = False
+    _outlet: Outlet | None = None
 
     def _begin(self) -> None:
         """Nothing is asked before somebody wants to hear."""
@@ -36,7 +40,7 @@ class PassingCall(Call):
             self._hung_up = True
             self._reply.close()
 
-    async def _more(self) -> bytes | None:
+    async def _more(self, outlet: Outlet | None) -> bytes | None:
         reply = self._reply
         if reply is None:
             asked = self.ready.ask(self.request.text, connection_timeout=self._connecting)
@@ -46,7 +50,47 @@ class PassingCall(Call):
             data = reply.take()
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
-        return (await self._in_time(reply.read()) if data is None else data) or None
+        if data is None:
+            self._outlet = outlet if self.sounded is not None else None
+            if self._outlet:
+                data = await self._in_time(reply.read(self._pour), self._left)
+            else:
+                data = await self._in_time(reply.read())
+        return data or None
+
+    def _pour(self, data: bytes) -> bool:
+        """What is believed goes out at once, and nobody is woken for it. Raises TTSError, to whoever waits."""
+        outlet, hearing = self._outlet, self._hearing
+        if outlet is None or self._alarm.rang or not outlet.open():
+            return False
+        self._spend()
+        before = hearing.seconds
+        hearing.take(data)
+        self._clocks.gain(hearing.seconds - before, begun=True)
+        outlet.write(data)
+        self._refuse_slowness()
+        return True
+
+    def _left(self) -> float:
+        """Seconds for which nothing may come from here on, now that some has been poured."""
+        waited = 0.0 if self._waits_since is None else self._clock() - self._waits_since
+        return self._clocks.limit - waited
+
+
+class Passage:
+    """To an outlet, with a word to everybody who keeps an eye on what goes there."""
+
+    __slots__ = ("_alive", "_passed", "_write", "open")
+
+    def __init__(self, outlet: Outlet, output: Output, permit: Permit) -> None:
+        self.open, self._write = outlet.open, outlet.write
+        self._passed, self._alive = output.passed, permit.progress
+
+    def write(self, data: bytes) -> None:
+        """Send this on."""
+        self._passed(data)
+        self._write(data)
+        self._alive()
 
 
 class PassingDelivery(Delivery):

@@ -14,13 +14,14 @@ from typing import Any, Self, Unpack
 from typing import cast as typed
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
-from steadyvoice.providers.provider import Credit, Provider
+from steadyvoice.providers.provider import Credit, Provider, Ready
 from steadyvoice.service.cache import checked_cache
-from steadyvoice.service.casting import Cast, cast
+from steadyvoice.service.casting import Cast, Part, cast
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.log import log_spoken
 from steadyvoice.service.open_streams import OpenStreams
+from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.passing import ready_for
@@ -282,12 +283,20 @@ class AsyncTTSService:
         """Find who may speak this, and remember it for the next text if that makes no difference."""
         terms = staging.terms
         found = cast(request, list(self._roster.speakers.values()), terms.voice_substitution)
+        if terms.on_midstream == "error" and not terms.hold:
+            for part in found.parts:
+                part.ready = self._ready(request, staging, part)
         if found.for_any_text:
             staging.cast = found
-            if terms.on_midstream == "error" and not terms.hold:
-                for part in found.parts:
-                    part.ready = ready_for(part.speaker.provider, request, part.offer)
         return found
+
+    def _ready(self, request: SpeechRequest, staging: Staging, part: Part) -> Ready | None:
+        """What this one is asked, for any text. Beside one that goes by the letters, it is found anew with each."""
+        known = staging.ready.get(part.name)
+        if known is None or known[0] != part.offer:
+            ready = ready_for(part.speaker.provider, request, part.offer)
+            known = staging.ready[part.name] = (part.offer, ready)
+        return known[1]
 
     def _tell_muted(self, muted: bool) -> None:
         self._is_muted = muted
@@ -343,6 +352,14 @@ class AsyncSpeechStream(Account):
             self._task = None
             if self._resting and not self._resting.done():
                 self._resting.set_result(None)
+
+    def pour(self, outlet: Outlet) -> None:
+        """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
+
+        That is for whoever moves bytes, and has got the first of them: it saves a turn of the event loop for each.
+        """
+        if isinstance(self._utterance, Utterance):  # what is remembered has to be seen
+            self._utterance.pour(outlet)
 
     async def aclose(self) -> None:
         """Stop speaking. Nothing is counted against the provider."""

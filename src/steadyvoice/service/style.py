@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from steadyvoice.providers.provider import Offer, Ready
 from steadyvoice.service.casting import Cast
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import check_deadline
@@ -19,6 +20,7 @@ class Staging:
     request: SpeechRequest  # without a text
     terms: Terms
     cast: Cast | None = None
+    ready: dict[str, tuple[Offer, Ready | None]] = field(default_factory=dict)  # by the provider's name
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,7 @@ from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.holds import mistake_behind
+from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
@@ -72,6 +73,7 @@ class Utterance:
         self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
         self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.format = request.format
+        self._outlet: Outlet | None = None
         self.recordings: Mapping[str, Recording] = {}
         """What each speaker has said of exactly this before, by its name: better than another's voice, or silence."""
 
@@ -103,6 +105,10 @@ class Utterance:
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the audio, once. It raises TTSError when it cannot be had, and never ends early without saying so."""
         return self._ahead.chunks() if self._ahead else self._speak()
+
+    def pour(self, outlet: Outlet) -> None:
+        """From here on, what goes out as it comes may go there; all else comes as before, and neither overtakes."""
+        self._outlet = outlet
 
     def _in_pieces(self, first: Part) -> bool:
         """Whether it is likely to take several requests, of which the next can be made while this one plays."""
@@ -197,7 +203,7 @@ class Utterance:
         try:
             try:
                 async with asking:
-                    while (data := await asking.next()) is not None:
+                    while (data := await asking.next(self._outlet)) is not None:
                         if not data:
                             continue
                         if not begun:
