@@ -8,7 +8,8 @@ from io import BytesIO
 
 import pytest
 
-from steadyvoice import TTSCircuitOpenError, TTSError
+from steadyvoice import Alignment, TTSCircuitOpenError, TTSError
+from steadyvoice.service.spoken import Spoken
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
 
 from .conftest import MakeService
@@ -88,6 +89,17 @@ async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: 
     ]
     assert speech.alignment.text == "First part. Second part."
     assert speech.audio.startswith(pcm(12 * 0.06))
+
+
+@pytest.mark.parametrize("who", ["first", "second"])
+async def test_the_outcome_is_muted_from_the_first_moment_of_silence(who: str) -> None:
+    spoken = Spoken("first")
+    spoken.now.heard(who)
+    spoken.add(who, 0, 12, 0.7, Alignment())
+
+    spoken.now.silent = True
+
+    assert spoken.outcome == "muted"
 
 
 async def test_empty_text_is_zero_seconds_and_asks_nobody(make_service: MakeService) -> None:
