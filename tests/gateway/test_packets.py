@@ -58,3 +58,15 @@ async def test_whoever_has_gone_is_told_nothing() -> None:
     line.write(b"behind them")
     line.flush()
     assert wire.packets == []
+
+
+async def test_what_is_poured_goes_at_once_behind_what_waits() -> None:
+    wire = Wire()
+    line = line_on(wire)
+    line.write(b"head")
+    line.write_at_once([b"3\r\n", b"one", b"\r\n"])
+    assert wire.packets == [b"head3\r\none\r\n"]
+    await asyncio.sleep(0)
+    wire.closing = True
+    line.write_at_once([b"two"])
+    assert wire.packets == [b"head3\r\none\r\n"]

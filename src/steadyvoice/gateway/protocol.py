@@ -179,6 +179,7 @@ class Connection(HttpToolsProtocol):
             if not (cycle.response_complete or cycle.disconnected):
                 self._break_off(cycle)
             cycle.on_response = _nothing  # it would hold this connection
+            _let_go(cycle.scope)
             if self._answered is cycle:
                 self._answered = None
 
@@ -294,6 +295,13 @@ class Connection(HttpToolsProtocol):
         self._crowd.waiting.pop(self, None)
         if wait in (Wait.HEAD, Wait.IDLE):
             self._crowd.waiting[self] = None
+
+
+def _let_go(scope: Any) -> None:
+    """Of what leads back to the answer: it would be the collector's to find that nobody needs it any more."""
+    for name in (TOLD, ARRIVED, OUTLET):
+        scope.pop(name, None)
+    scope["state"].clear()
 
 
 def _number_of(cycle: Any) -> str | None:

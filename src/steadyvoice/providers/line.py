@@ -81,8 +81,9 @@ class Line(asyncio.Protocol):
                 await self._change()
             finally:
                 self._pour = None
-            if self._spilt:
-                raise self._spilt
+            if error := self._spilt:
+                self._spilt = None
+                raise error
         return data
 
     def take(self) -> bytes | None:

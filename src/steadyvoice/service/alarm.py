@@ -52,7 +52,7 @@ class Alarm:
                 task.uncancel()
             raise
         finally:
-            self._task = None
+            self._task = self._left = None
 
     def close(self) -> None:
         """Nobody waits any more."""

@@ -49,6 +49,7 @@ class Call:
         """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
         self._waits_since: float | None = None
         self._clocks, self._connecting, self._clock, self._tell = clocks, connecting, clock, tell
+        self._said = Complaint(provider.name)
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._given: float | None = None  # when the listener was given what it still reads
@@ -138,6 +139,7 @@ class Call:
 
     def _accept(self, told: Accepted) -> None:
         self.accepted, self.taken, self.answered = told, True, self.waited
+        self._said.request_id = told.request_id
         self._tell(told)
 
     async def _in_time(self, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
@@ -193,5 +195,16 @@ class Call:
             slow.request_id = self.accepted.request_id
             raise slow
 
-    def _said(self, kind: type[TTSError], message: str) -> TTSError:
-        return kind(message, provider=self.provider.name, request_id=self.accepted.request_id)
+
+class Complaint:
+    """Makes errors of a provider's, about one request. It knows nothing of the call, which would never be let go of."""
+
+    __slots__ = ("_provider", "request_id")
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self.request_id: str | None = None
+
+    def __call__(self, kind: type[TTSError], message: str) -> TTSError:
+        """An error of this kind."""
+        return kind(message, provider=self._provider, request_id=self.request_id)
