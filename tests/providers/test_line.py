@@ -10,7 +10,8 @@ import pytest
 
 from steadyvoice.providers.direct import Direct
 from steadyvoice.providers.http import READ_BUFFER, HttpClient
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.line import Line
+from steadyvoice.providers.provider import Accepted, Pour
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import refused
 from tests.providers.test_http import read, ready
@@ -211,3 +212,60 @@ async def test_what_is_packed_is_not_poured(vendor: Vendor, client: HttpClient) 
         while data := await reply.read(pour):
             body += data
     assert body == b"speech" * 100
+
+
+class Socket(asyncio.Transport):
+    """Takes what is sent; what comes is for a test to say."""
+
+    def write(self, data: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def reading(pour: Pour) -> tuple[Line, asyncio.Task[bytes]]:
+    """A line that has answered, and somebody who waits for more of it."""
+    line = Line(asyncio.get_running_loop(), lambda _: None)
+    line.connection_made(Socket())
+    asked = asyncio.ensure_future(line.ask(b"GET / HTTP/1.1\r\n\r\n"))
+    await asyncio.sleep(0)
+    line.data_received(chunked(end=False))
+    await asked
+    waiting = asyncio.ensure_future(line.read(pour))
+    await asyncio.sleep(0)
+    return line, waiting
+
+
+async def test_behind_what_went_wrong_nothing_more_is_poured() -> None:
+    poured: list[bytes] = []
+
+    def pour(data: bytes) -> bool:
+        poured.append(data)
+        raise speech.TTSTooLongError("no end", provider="vendor")
+
+    line, waiting = await reading(pour)
+    for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n"):  # within one turn, before anybody can look
+        line.data_received(packet)
+
+    with pytest.raises(speech.TTSTooLongError):
+        await waiting
+    assert poured == [b"one"]
+
+
+async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> None:
+    poured: list[bytes] = []
+
+    def pour(data: bytes) -> bool:
+        poured.append(data)
+        return len(poured) > 1
+
+    line, waiting = await reading(pour)
+    for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"):
+        line.data_received(packet)
+
+    assert await waiting == b""
+    assert poured == [b"one", b"onetwo"]

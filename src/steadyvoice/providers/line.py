@@ -198,7 +198,7 @@ class Line(asyncio.Protocol):
 
     def _poured(self, pour: Pour) -> bool:
         """Whether all that came has gone where it belongs, and there is nothing else to be told."""
-        if self._unpacker or self._error:
+        if self._unpacker or self._error or self._spilt:
             return False
         if not self._parts:
             return not self.over
