@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from steadyvoice.gateway.outgoing import _AT_ONCE, Outgoing
+from steadyvoice.gateway.exchange import Exchange
+from steadyvoice.gateway.outgoing import _AT_ONCE, Outgoing, Pouring
+from steadyvoice.gateway.reply import OUTLET
 
 
 class Wire:
@@ -70,3 +73,31 @@ async def test_what_is_poured_goes_at_once_behind_what_waits() -> None:
     wire.closing = True
     line.write_at_once([b"two"])
     assert wire.packets == [b"head3\r\none\r\n"]
+
+
+def test_an_outlet_is_open_as_long_as_somebody_reads() -> None:
+    cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
+    wire = Wire()
+    outlet = Pouring(cycle, cast(Outgoing, SimpleNamespace(write_at_once=wire.writelines)))
+
+    assert outlet.open()
+    outlet.write(b"one")
+    assert wire.packets == [b"3\r\none\r\n"]
+    for where, what in ((cycle.flow, "write_paused"), (cycle, "disconnected"), (cycle, "response_complete")):
+        setattr(where, what, True)
+        assert not outlet.open()
+        setattr(where, what, False)
+
+
+def test_what_is_poured_is_counted() -> None:
+    cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
+    line = cast(Outgoing, SimpleNamespace(write_at_once=Wire().writelines))
+
+    async def send(message: Any) -> None: ...
+
+    exchange = Exchange({"headers": [], OUTLET: lambda: Pouring(cycle, line)}, send, clock=lambda: 0.0)
+    outlet = exchange.outlet()
+
+    assert outlet
+    outlet.write(b"three")
+    assert exchange.bytes_sent == 5

@@ -147,6 +147,7 @@ async def test_what_is_poured_shows_that_a_call_is_not_hanging(make_service: Mak
     calm = asyncio.ensure_future(listen(tts, TEXT, Bucket()))
 
     await asyncio.sleep(15.0)
+    tts.circuits["scripted"].acquire().ignore()  # somebody comes by, and sees who is silent
 
     assert tts.circuits["scripted"].snapshot().hung_calls == 0
     await calm
@@ -202,3 +203,13 @@ async def test_what_an_outlet_raises_reaches_who_waits(make_service: MakeService
 
     with pytest.raises((RuntimeError, TTSError), match="a pipe burst"):
         await listen(tts, TEXT, Broken())
+
+
+@BOTH_WAYS
+async def test_half_a_sample_at_the_end_is_made_whole(make_service: MakeService, poured: bool) -> None:
+    steps = [*pieces(3), (0.5, pcm(0.5)[:-1])]
+    tts = make_service(Tapped(steps=steps))
+
+    heard = await listen(tts, TEXT, bucket_if(poured))
+
+    assert heard.data == sound(steps) + b"\0"
