@@ -44,7 +44,7 @@ class Tap:
 
 @dataclass
 class Tapped(Scripted):
-    """Speaks by tap only, and hangs when there are no steps left but None."""
+    """Speaks by tap only, the same each time."""
 
     steps: Iterable[Step] = ()
 

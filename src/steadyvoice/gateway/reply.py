@@ -21,7 +21,7 @@ ARRIVED = "steadyvoice.arrived"
 """In a request's scope, of a server that can: what tells whether all of the body is here, to be received at once."""
 
 OUTLET = "steadyvoice.outlet"
-"""In a request's scope, of a server that can: what makes an outlet for an answer that has begun; see there."""
+"""In a request's scope, of a server that can: what makes an outlet for an answer that has begun, or None."""
 
 _MOST_PARAMETERS = 50
 

@@ -108,7 +108,8 @@ class Utterance:
 
     def pour(self, outlet: Outlet) -> None:
         """From here on, what goes out as it comes may go there; all else comes as before, and neither overtakes."""
-        self._outlet = outlet
+        if self._terms.on_midstream == "error":  # nothing else passes
+            self._outlet = outlet
 
     def _in_pieces(self, first: Part) -> bool:
         """Whether it is likely to take several requests, of which the next can be made while this one plays."""
