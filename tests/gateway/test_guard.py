@@ -175,6 +175,40 @@ def test_nobody_is_this_machine_because_a_header_says_so_nor_when_a_proxy_sends_
         assert code(head(**forwarded)) == "admin_is_local"
 
 
+PROXY_HEADERS = """
+    Forwarded Via X-Forwarded-Server X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-User X-Forwarded-Whatever
+    CF-Connecting-IP CF-Ray CDN-Loop True-Client-IP X-Client-IP X-Cluster-Client-IP Fastly-Client-IP
+    Fly-Client-IP X-Original-Forwarded-For X-Original-URL X-Original-Host X-Rewrite-URL
+    X-Envoy-External-Address X-Remote-IP X-Remote-Addr X-Real-Ip X-ProxyUser-Ip Proxy-Client-IP
+    WL-Proxy-Client-IP Proxy-Connection X-Azure-ClientIP X-Appengine-User-IP X-Amzn-Trace-Id X-Amz-Cf-Id
+    CloudFront-Viewer-Address X-ARR-SSL X-Vercel-Forwarded-For X-NF-Client-Connection-IP Tailscale-User-Login
+    Ngrok-Trace-Id X-Host X-HTTP-Host-Override X-Scheme X-Url-Scheme Front-End-Https X-Request-Start
+    X-Auth-Request-User Remote-User X-Bluecoat-Via X-Originating-IP Client-IP X-SSL-Client-Verify
+    Surrogate-Capability
+""".split()  # noqa: SIM905 - a list of this length is unreadable in a column
+
+
+@pytest.mark.parametrize("name", PROXY_HEADERS)
+def test_any_header_of_a_proxy_means_that_a_request_is_not_local(name: str) -> None:
+    assert code(head(Room.ADMIN, **{name.lower(): "127.0.0.1"})) == "admin_is_local"
+    assert code(head(Room.METRICS, **{name.lower(): "x"}), Rules(metrics_for_admins=True)) == "admin_is_local"
+    assert code(head(Room.METRICS, **{name.lower(): "x"})) is None
+
+
+LOCAL_HEADERS = """
+    user-agent accept accept-encoding accept-language connection content-type content-length cookie dnt
+    referer cache-control pragma if-none-match last-event-id sec-ch-ua sec-gpc te priority
+    upgrade-insecure-requests range authorization xi-api-key x-request-id x-steadyvoice-deadline traceparent
+    tracestate baggage expect from x-requested-with x-client-data openai-organization x-stainless-lang
+    x-fern-sdk-name idempotency-key
+""".split()  # noqa: SIM905 - a list of this length is unreadable in a column
+
+
+def test_headers_of_local_programs_are_not_a_proxys() -> None:
+    for name in LOCAL_HEADERS:
+        assert code(head(Room.ADMIN, **{name: "x"})) is None, name
+
+
 def test_health_is_for_everybody_who_knows_us() -> None:
     assert code(head(Room.PUBLIC, client="10.0.0.9"), OPEN) is None
     assert code(head(Room.PUBLIC, host="evil.example"), OPEN) == "foreign_host"

@@ -54,6 +54,26 @@ async def test_what_callers_got_is_counted_by_door_and_provider() -> None:
         assert found["steadyvoice_streams_in_flight"] == {(): 0}
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=abc",
+        "text/plain;version=abc",
+        "text/plain;version=1.x",
+        "application/openmetrics-text;version=",
+        "application/openmetrics-text;version==1.0.0;escaping=?",
+        f"text/plain;version={'9' * 5000}",
+        "application/openmetrics-text;version=1.0.0;escaping=values;q=x",
+        ";;;,,,=",
+        "\xff",
+    ],
+)
+async def test_an_accept_header_that_makes_no_sense_is_served_all_the_same(accept: str) -> None:
+    async with visiting(Tone()) as at:
+        answer = await at.whole("GET", "/metrics", headers={"accept": accept})
+        assert (answer.status, "steadyvoice_build_info" in await answer.text()) == (200, True)
+
+
 async def test_an_outage_and_its_end_can_be_read_off() -> None:
     clock = Clock()
     async with visiting(clock=clock, circuit=QUICK) as at:

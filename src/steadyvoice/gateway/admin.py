@@ -15,7 +15,7 @@ from steadyvoice.gateway.calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.circuits import changed, changes, preset_of, shown_circuit, shown_config
 from steadyvoice.gateway.config import shown_house
 from steadyvoice.gateway.house import House, log
-from steadyvoice.gateway.methods import Doors
+from steadyvoice.gateway.paths import Doors
 from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.refusal import RefusedError
 from steadyvoice.gateway.reload import Reloader

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from starlette.routing import Route, Router
+from collections.abc import Mapping
 
 from steadyvoice.gateway.access import AccessLog
 from steadyvoice.gateway.admin import BODIES, admin_doors
 from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
-from steadyvoice.gateway.front import Front, NobodyHome
+from steadyvoice.gateway.front import Front
+from steadyvoice.gateway.guard import Room
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.lists import list_doors
-from steadyvoice.gateway.methods import Doors, Methods
 from steadyvoice.gateway.metrics import Metrics
 from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.openapi import document
 from steadyvoice.gateway.own import Health, Readiness
 from steadyvoice.gateway.pages import page_doors
-from steadyvoice.gateway.paths import SpeechPaths
+from steadyvoice.gateway.paths import Doors, RouteTable
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import json_reply
 from steadyvoice.gateway.reporter import Reporter
@@ -28,14 +28,25 @@ from steadyvoice.wire.elevenlabs import Form
 
 def application(house: House, reloader: Reloader | None = None) -> Front:
     """Build the gateway. Whoever builds it opens the service before and closes it after."""
-    doors = all_doors(house, reloader or Reloader(house))
-    routes = [Route(path, Methods(each)) for path, each in doors.items()]
-    return Front(house, SpeechPaths(doors, Router(routes, redirect_slashes=False, default=NobodyHome())))
+    return Front(house, RouteTable(all_doors(house, reloader or Reloader(house))))
 
 
-def all_doors(house: House, reloader: Reloader) -> dict[str, Doors]:
-    """Every path, and who answers there to which method."""
-    return {**_speech_doors(house), **list_doors(Catalogue(house)), **_own_doors(house, reloader)}
+def all_doors(house: House, reloader: Reloader) -> dict[Room, Mapping[str, Doors]]:
+    """Return every endpoint by its path and method, in the room whose credential it needs."""
+    metrics, reporter, access = Metrics(house), Reporter(house), AccessLog(house)
+    house.watchers += [metrics, reporter, access]
+    house.turned_away = access.turned_away
+    return {
+        Room.SPEECH: {**_speech_doors(house), **list_doors(Catalogue(house))},
+        Room.ADMIN: admin_doors(house, reporter.calls, reporter.board, reloader),
+        Room.METRICS: {"/metrics": {"GET": metrics}},
+        Room.PUBLIC: {
+            "/healthz": {"GET": Health()},
+            "/readyz": {"GET": Readiness(house)},
+            "/openapi.json": {"GET": json_reply(document(BODIES, house.service.circuits))},
+        },
+        Room.PAGE: {path: {"GET": page} for path, page in page_doors().items()},
+    }
 
 
 def _speech_doors(house: House) -> dict[str, Doors]:
@@ -44,17 +55,3 @@ def _speech_doors(house: House) -> dict[str, Doors]:
         path = f"{elevenlabs.SPEECH_PATH}/{{voice_id}}{form.value}"
         doors[path] = {"POST": SpeechDoor(house, ElevenLabsDialect(form))}
     return doors
-
-
-def _own_doors(house: House, reloader: Reloader) -> dict[str, Doors]:
-    metrics, reporter, access = Metrics(house), Reporter(house), AccessLog(house)
-    house.watchers += [metrics, reporter, access]
-    house.turned_away = access.turned_away
-    return {
-        "/healthz": {"GET": Health()},
-        "/readyz": {"GET": Readiness(house)},
-        "/metrics": {"GET": metrics},
-        "/openapi.json": {"GET": json_reply(document(BODIES, house.service.circuits))},
-        **{path: {"GET": page} for path, page in page_doors().items()},
-        **admin_doors(house, reporter.calls, reporter.board, reloader),
-    }

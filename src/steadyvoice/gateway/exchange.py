@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from random import getrandbits
 from typing import Any
 
+from steadyvoice.gateway.guard import Room
 from steadyvoice.gateway.reply import OUTLET, Message, Scope, Send
 from steadyvoice.service.outlet import Outlet
 
@@ -21,8 +22,8 @@ class Exchange:
     """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
 
     __slots__ = (
-        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id", "scope",
-        "status", "told",
+        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id", "room",
+        "scope", "status", "told",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
@@ -30,6 +31,7 @@ class Exchange:
         self.began_at: float | None = None  # when the answer's first byte was there
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.request_id = id_of(self.headers.get(b"x-request-id"))
+        self.room = Room.PAGE  # until its route is found
         self.status: int | None = None
         self.bytes_sent = 0
         self.complete = False  # the answer was sent to its end

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from steadyvoice.gateway.catalogue import Catalogue
+from steadyvoice.gateway.error_dialect import refuse
 from steadyvoice.gateway.exchange import exchange_of
-from steadyvoice.gateway.front import words_for
 from steadyvoice.gateway.guard import Denial
-from steadyvoice.gateway.methods import Doors
+from steadyvoice.gateway.paths import Doors
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
 from steadyvoice.wire import elevenlabs, openai
 from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
@@ -83,7 +83,7 @@ async def _model(catalogue: Catalogue, scope: Scope) -> Reply:
     wanted = scope["path_params"]["model"]
     exchange = exchange_of(scope)
     if not exchange.brings_bearer:
-        return words_for(scope["path"], exchange).denied(Denial(404, "not_found", "Not Found"), exchange.request_id)
+        return refuse(Denial(404, "not_found", "Not Found"), exchange)
     if wanted in catalogue.openai_models:
         return json_reply(openai.model_body(wanted))
     told = f"The model `{wanted}` does not exist or you do not have access to it."

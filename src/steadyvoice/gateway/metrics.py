@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitState, Event, StateChanged, WouldHaveOpened
@@ -18,7 +18,6 @@ from steadyvoice.gateway import families
 from steadyvoice.gateway.calls import first_audio
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.families import Family
-from steadyvoice.gateway.front import room_of
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.outcome import ending
@@ -57,7 +56,7 @@ class Metrics:
     def answered(self, exchange: Exchange) -> None:
         """A request of any kind is over."""
         status = _NOBODY if exchange.status is None else f"{exchange.status // 100}xx"
-        self._http.add((room_of(exchange.scope["path"]).value, status))
+        self._http.add((exchange.room.value, status))
 
     def collect(self) -> Iterator[Metric]:
         """All of it, as prometheus-client wants it."""
@@ -72,8 +71,13 @@ class Metrics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `GET /metrics`, in the form that the caller accepts."""
-        encode, content_type = choose_encoder(exchange_of(scope).headers.get(b"accept", b"").decode("latin-1"))
-        await Reply(body=encode(self.registry), content_type=content_type)(scope, receive, send)
+        accepted = exchange_of(scope).headers.get(b"accept", b"").decode("latin-1")
+        try:
+            encode, content_type = choose_encoder(accepted)
+            body = encode(self.registry)
+        except (ValueError, TypeError, LookupError):  # prometheus-client compares whatever stands there as a version
+            body, content_type = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        await Reply(body=body, content_type=content_type)(scope, receive, send)
 
     def _count(self, spoken: Spoken) -> None:
         for span in spoken.spans:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from steadyvoice.gateway.exchange import exchange_of
-from steadyvoice.gateway.methods import Door
+from steadyvoice.gateway.paths import Door
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
 from steadyvoice.gateway.squeezed import VARY, ZIPPED, packed, takes_gzip
 

@@ -1,45 +1,101 @@
-"""The speech doors' paths: found before any other is looked at, for they are what nearly all requests ask for."""
+"""Route table: what a request's path leads to and who may ask for it, decided in one place after decoding.
+
+A route belongs to a room, and the room decides which credential is needed (`guard.py`). No other module compares paths
+to authorise: a router whose expressions end with `$` took `/metrics%0A` for `/metrics`, the check before it did not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from steadyvoice.gateway.methods import Door, Doors, Methods
+from steadyvoice.gateway.guard import Room
 from steadyvoice.gateway.reply import Receive, Scope, Send
-from steadyvoice.wire import elevenlabs, openai
-from steadyvoice.wire.elevenlabs import Form
 
-_VOICE_PATH = f"{elevenlabs.SPEECH_PATH}/"
-_RAW_VOICE_PATH = _VOICE_PATH.encode()
-
-
-class SpeechPaths:
-    """An ASGI application: of all doors by path the speech doors, and behind them `others` for everything else."""
-
-    def __init__(self, doors: Mapping[str, Doors], others: Door) -> None:
-        self._openai = Methods(doors[openai.SPEECH_PATH])
-        self._forms = {form.value: Methods(doors[f"{_VOICE_PATH}{{voice_id}}{form.value}"]) for form in Form}
-        self._others = others
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        door = self._others
-        if path.startswith(_VOICE_PATH):
-            voice, form = _voice_and_form(path, scope.get("raw_path", b""))
-            if voice and (found := self._forms.get(form)):
-                scope["path_params"] = {"voice_id": voice}
-                door = found
-        elif path == openai.SPEECH_PATH:
-            scope["path_params"] = {}
-            door = self._openai
-        await door(scope, receive, send)
+Door = Callable[[Scope, Receive, Send], Awaitable[None]]
+Doors = Mapping[str, Door]
+"""The ASGI applications of one path, by method."""
 
 
-def _voice_and_form(path: str, raw: bytes) -> tuple[str, str]:
-    """What is behind `_VOICE_PATH`. A slash that was quoted is one of the voice's name, which may be the operator's."""
-    if b"%" in raw and raw.startswith(_RAW_VOICE_PATH):
-        voice, slash, form = raw.decode("latin-1")[len(_VOICE_PATH) :].partition("/")
-        return unquote(voice), unquote(slash + form)
-    voice, slash, form = path[len(_VOICE_PATH) :].partition("/")
-    return voice, slash + form
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The endpoint behind a path. One without `doors` is unknown; `problem` names what cannot be read in the path."""
+
+    room: Room
+    doors: Doors = field(default_factory=dict)
+    problem: str | None = None
+
+    @staticmethod
+    def to(room: Room, doors: Doors) -> Route:
+        """Make a route for these methods; GET answers HEAD as well."""
+        head = {"HEAD": doors["GET"]} if "GET" in doors else {}
+        return Route(room, {**doors, **head})
+
+
+class RouteTable:
+    """Every route, by its path. A path has at most one parameter, written `{name}`, which is one step of it.
+
+    Paths match exactly as they are after percent-decoding: no other case, no slash more or less, no dot segments.
+    """
+
+    def __init__(self, rooms: Mapping[Room, Mapping[str, Doors]]) -> None:
+        self._fixed: dict[str, Route] = {}
+        self._named: dict[str, tuple[str, dict[str, Route]]] = {}  # by what precedes the parameter
+        for room, paths in rooms.items():
+            for path, doors in paths.items():
+                self._add(path, Route.to(room, doors))
+
+    def _add(self, path: str, route: Route) -> None:
+        prefix, brace, rest = path.partition("{")
+        if not brace:
+            self._fixed[path] = route
+            return
+        name, _, suffix = rest.partition("}")
+        self._named.setdefault(prefix, (name, {}))[1][suffix] = route
+
+    def find(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
+        """Return the route of a path, and its parameters. `path` is decoded; `raw` is how it came."""
+        if b"%" in raw:
+            return self._find_quoted(path, raw)
+        if route := self._fixed.get(path):
+            return route, {}
+        for prefix, (name, suffixes) in self._named.items():
+            if path.startswith(prefix):
+                value, slash, suffix = path[len(prefix) :].partition("/")
+                if value and (route := suffixes.get(slash + suffix)):
+                    return route, {name: value}
+        return _unknown(path), {}
+
+    def _find_quoted(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
+        """Do the same step by step: a quoted slash belongs to its step, which may be an operator's name for a voice."""
+        steps = [unquote(step, errors="surrogateescape") for step in raw.decode("latin-1").split("/")]
+        if not any("/" in step for step in steps) and (route := self._fixed.get("/".join(steps))):
+            return route, {}
+        for prefix, (name, suffixes) in self._named.items():
+            before = prefix.split("/")[:-1]
+            at = len(before)
+            if steps[:at] != before or not steps[at:] or not steps[at]:
+                continue
+            after = steps[at + 1 :]
+            if not any("/" in step for step in after) and (
+                route := suffixes.get("".join(f"/{each}" for each in after))
+            ):
+                if _is_text(steps[at]):
+                    return route, {name: steps[at]}
+                return Route(route.room, problem=f"{name}: must be UTF-8 behind its percent-encoding"), {}
+        return _unknown(path), {}
+
+
+def _is_text(step: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in step)
+
+
+def _unknown(path: str) -> Route:
+    """Choose the room of a path without a route. Nothing is served there; the room decides how it is refused."""
+    if path.startswith("/admin"):
+        return _UNKNOWN_ADMIN
+    return _UNKNOWN_SPEECH if path.startswith(("/v1/", "/v2/")) else _UNKNOWN
+
+
+_UNKNOWN_ADMIN, _UNKNOWN_SPEECH, _UNKNOWN = Route(Room.ADMIN), Route(Room.SPEECH), Route(Room.PAGE)
