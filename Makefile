@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench long clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
@@ -18,7 +18,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# What takes too long for every day, on a quiet machine; its table is in docs/soak.md.
+long: $(READY)
+	$(BIN)/python benchmarks/soak.py
 
 # The hashes are checked, and no index is named: pip asks whichever one the machine is set up for.
 $(READY): pyproject.toml constraints.txt

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ ahead = False
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 def begin(
@@ -53,8 +57,8 @@ def memory(pids: Sequence[int]) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that come of it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and all that come of it, whichever thread started them."""
+    children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     return [pid, *(each for child in children for each in family(int(child)))]
 
 
@@ -81,12 +85,20 @@ def _busy() -> float:
     return (user + nice + system + sum(rest)) / TICK
 
 
+def _children(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+        return []
+
+
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def _settle(core: int) -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # however the benchmark ends, nothing of it stays
     os.sched_setaffinity(0, {core})
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

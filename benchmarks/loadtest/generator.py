@@ -1,0 +1,256 @@
+"""Load generator, a process of its own: open-loop calls over HTTP, and what their callers got.
+
+Run: `python -m loadtest.generator '{"url": ..., "rate": 20, "seconds": 60, "seed": 1}'`; a report as JSON on stdout.
+
+Arrivals do not wait for answers, so that an overloaded gateway stays overloaded. Every caller names a deadline; one
+who has no complete answer `GRACE` seconds after it gives up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import aiohttp
+import uvloop
+from aiohttp.client_reqrep import ClientResponse
+
+from loadtest.numbers import percentile
+from loadtest.traffic import Call, Ending, arrivals, calls
+
+GRACE = 5.0
+SLACK = 0.5
+"""Seconds that a busy machine may add to a deadline before an answer counts as late."""
+
+_KEPT = 40  # exemplary calls that went wrong
+_SLOW_BUFFER = 8192  # bytes that the kernel holds for a slow reader
+_SLOW_READ = 4096
+
+HEARD = "heard"
+HUNG_UP = "hung up"
+REFUSED = "refused, 503 with Retry-After"
+BARE_REFUSAL = "refused without Retry-After"
+ERROR = "error before audio"
+BROKEN = "broken off"
+NO_ANSWER = "connection closed without an answer"
+GAVE_UP = "gave up"
+CATEGORIES = (HEARD, HUNG_UP, REFUSED, BARE_REFUSAL, ERROR, BROKEN, NO_ANSWER, GAVE_UP)
+
+
+@dataclass
+class Got:
+    """What one caller got. Times in seconds since the call began."""
+
+    call: Call
+    at: float  # since the load began
+    category: str = GAVE_UP
+    status: int = 0
+    outcome: str = ""
+    provider: str = ""
+    request_id: str = ""
+    first: float | None = None
+    over: float = 0.0
+    bytes: int = 0
+    error: str = ""
+
+    @property
+    def late(self) -> bool:
+        """Whether an answer, or its refusal, came after the deadline.
+
+        A stream has as much time more as it has brought seconds of audio; a slow reader takes its own time.
+        """
+        limit = self.call.deadline + SLACK
+        if self.category is GAVE_UP:
+            return False  # counted by itself
+        if self.first is not None and self.first > limit:
+            return True
+        if self.call.ending is not Ending.LISTEN:
+            return False
+        return self.over > limit + (self.bytes / self.call.bytes_per_second if self.call.endpoint.streams else 0.0)
+
+    def told(self) -> dict[str, Any]:
+        """JSON-ready, for whoever wants to look into it."""
+        call = self.call
+        seen = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "call"}
+        return {
+            "endpoint": call.endpoint.name,
+            "format": call.format.name,
+            "characters": len(call.text),
+            "deadline": call.deadline,
+            "ending": call.ending.value,
+            **seen,
+            "late": self.late,
+        }
+
+
+@dataclass
+class Report:
+    """All callers together. `minutes`: categories by the minute in which the call began."""
+
+    offered: int = 0
+    categories: Counter[str] = field(default_factory=Counter)
+    minutes: list[Counter[str]] = field(default_factory=list)
+    headers: Counter[str] = field(default_factory=Counter)  # x-steadyvoice-outcome, as far as known at the first byte
+    statuses: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    late_by_category: Counter[str] = field(default_factory=Counter)
+    answered_in_time: int = 0
+    first_audio: list[float] = field(default_factory=list)  # of streaming endpoints
+    most_in_flight: int = 0
+    own_lag_p99: float = 0.0
+    seconds: float = 0.0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, got: Got) -> None:
+        """Count one call."""
+        minute = int(got.at // 60)
+        while len(self.minutes) <= minute:
+            self.minutes.append(Counter())
+        self.minutes[minute][got.category] += 1
+        self.categories[got.category] += 1
+        self.headers[got.outcome or "-"] += 1
+        self.statuses[f"{got.status} {got.provider or '-'}"] += 1
+        if got.late:
+            self.late += 1
+            self.late_by_category[got.category] += 1
+        elif got.category in (HEARD, HUNG_UP):
+            self.answered_in_time += 1
+        if got.first is not None and got.status == 200 and got.call.endpoint.streams:
+            self.first_audio.append(got.first)
+        wrong = got.late or got.category not in (HEARD, HUNG_UP, REFUSED) or got.outcome == "muted"
+        if wrong and len(self.examples) < _KEPT:
+            self.examples.append(got.told())
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do: `rate` calls a second for so many seconds."""
+
+    url: str
+    rate: float
+    seconds: float
+    seed: int = 1
+
+
+async def load(order: Order) -> Report:
+    """Make the calls and wait for the last of them."""
+    report, begun = Report(), time.monotonic()
+    running: set[asyncio.Task[None]] = set()
+    lag = asyncio.create_task(_own_lag(own := list[float]()))
+    slow = aiohttp.TCPConnector(limit=0, socket_factory=_slow_socket)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as usual,
+        aiohttp.ClientSession(connector=slow, read_bufsize=_SLOW_READ) as slowly,
+    ):
+        for at, call in zip(arrivals(order.rate, order.seconds, order.seed), calls(order.seed), strict=False):
+            await asyncio.sleep(begun + at - time.monotonic())
+            session = slowly if call.ending is Ending.SLOW else usual
+            task = asyncio.create_task(_caller(session, order.url, Got(call, at), report))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            report.offered += 1
+            report.most_in_flight = max(report.most_in_flight, len(running))
+        if running:
+            await asyncio.wait(running)
+    lag.cancel()
+    report.own_lag_p99 = percentile(own, 0.99)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+async def _caller(session: aiohttp.ClientSession, url: str, got: Got, report: Report) -> None:
+    begun, call = time.monotonic(), got.call
+    own_pace = 2 * call.expected_seconds if call.ending is Ending.SLOW else 0.0
+    try:
+        async with asyncio.timeout(call.deadline + call.expected_seconds + own_pace + GRACE):
+            await _make(session, url, got, begun)
+    except TimeoutError:
+        got.category = GAVE_UP
+    except (aiohttp.ClientError, OSError) as error:
+        got.category = BROKEN if got.status else NO_ANSWER
+        got.error = f"{type(error).__name__}: {error}"[:200]
+    got.over = time.monotonic() - begun
+    report.add(got)
+
+
+async def _make(session: aiohttp.ClientSession, url: str, got: Got, begun: float) -> None:
+    call = got.call
+    headers = {"x-steadyvoice-deadline": f"{call.deadline:g}"}
+    asking = session.post(url + call.path, json=call.body, headers=headers)
+    if call.ending is Ending.LEAVE_BEFORE:
+        # The connection is closed while the gateway works on the answer, or just as the answer begins.
+        try:
+            async with asyncio.timeout(call.patience):
+                answer = await asking
+        except TimeoutError:
+            got.category = HUNG_UP
+            return
+        _note(got, answer)
+        answer.close()
+        got.category = HUNG_UP if answer.status == 200 else _refusal(answer)
+        return
+    async with asking as answer:
+        _note(got, answer)
+        if answer.status != 200:
+            got.error = (await answer.read())[:200].decode("utf-8", "replace")
+            got.category = _refusal(answer)
+            return
+        await _listen(answer, got, begun)
+        if call.ending is Ending.LEAVE_AFTER:
+            answer.close()
+
+
+async def _listen(answer: ClientResponse, got: Got, begun: float) -> None:
+    call = got.call
+    enough = call.patience * call.expected_seconds * call.bytes_per_second
+    while data := await (answer.content.read(_SLOW_READ) if call.ending is Ending.SLOW else answer.content.readany()):
+        if got.first is None:
+            got.first = time.monotonic() - begun
+        got.bytes += len(data)
+        if call.ending is Ending.LEAVE_DURING and got.bytes >= enough:
+            got.category = HUNG_UP
+            answer.close()
+            return
+        if call.ending is Ending.SLOW:
+            await asyncio.sleep(len(data) / call.bytes_per_second)
+    got.category = HEARD if got.bytes else BROKEN
+
+
+def _note(got: Got, answer: ClientResponse) -> None:
+    got.status = answer.status
+    got.outcome = answer.headers.get("x-steadyvoice-outcome", "")
+    got.provider = answer.headers.get("x-steadyvoice-provider", "")
+    got.request_id = answer.headers.get("x-request-id", "")
+
+
+def _refusal(answer: ClientResponse) -> str:
+    if answer.status == 503:
+        return REFUSED if "retry-after" in answer.headers else BARE_REFUSAL
+    return ERROR
+
+
+def _slow_socket(address: Any) -> socket.socket:
+    """Open a socket with a small receive buffer, so that the gateway notices how slowly it is read."""
+    family, kind, proto, *_ = address
+    opened = socket.socket(family, kind, proto)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER)
+    opened.setblocking(False)
+    return opened
+
+
+async def _own_lag(seen: list[float]) -> None:
+    """Record how late this process is, so that its own trouble is not taken for the gateway's."""
+    while True:
+        due = time.monotonic() + 0.1
+        await asyncio.sleep(0.1)
+        seen.append(time.monotonic() - due)
+
+
+if __name__ == "__main__":
+    print(json.dumps(vars(uvloop.run(load(Order(**json.loads(sys.argv[1])))))), flush=True)

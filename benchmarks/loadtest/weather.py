@@ -1,0 +1,47 @@
+"""The flapping profile for two vendors behind one simulator, and when each of them is down.
+
+The first vendor (ElevenLabs' endpoints) is down for the second half of every period, as in the simulator's profile
+`flapping`. The second (OpenAI's) is down for the middle half, so that a period has all four cases: both up, only the
+first up, both down (local voices speak), only the second up. Besides, a few answers are cut, end too early, pause or
+never come, at rates that must not open a circuit by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PERIOD = 20.0
+"""Seconds; the simulator's own profile has ten up and ten down."""
+
+FIRST, SECOND = "elevenlabs", "openai"
+ENDPOINTS: Mapping[str, str] = {FIRST: "text-to-speech*", SECOND: "audio/speech"}
+DOWN: Mapping[str, tuple[float, float]] = {FIRST: (0.5, 1.0), SECOND: (0.25, 0.75)}
+"""Begin and end of each vendor's outage, as shares of the period."""
+
+_RARE: tuple[Mapping[str, Any], ...] = (
+    {"fault": "cut", "after": 0.8, "probability": 0.03},
+    {"fault": "cut-terminated", "after": 0.8, "probability": 0.01},
+    {"fault": "stall", "after": 0.4, "seconds": 1.5, "probability": 0.01},
+    {"fault": "hang", "probability": 0.003},
+)
+
+
+def faults(period: float = PERIOD) -> list[dict[str, Any]]:
+    """Return the profile as the simulator's `/sim/faults` takes it; its clock starts when it is put there."""
+    told: list[dict[str, Any]] = []
+    for vendor, endpoint in ENDPOINTS.items():
+        begin, end = (share * period for share in DOWN[vendor])
+        outage = {"fault": "refuse", "status": 503, "start": begin, "end": end, "period": period}
+        told += [{**outage, "endpoint": endpoint}]
+        told += [{**fault, "endpoint": endpoint} for fault in _RARE]
+    return told
+
+
+def vendor_is_down(vendor: str, seconds: float, period: float = PERIOD, margin: float = 0.0) -> bool:
+    """Whether the vendor refuses everything at this time since the profile began, or did `margin` seconds before."""
+    if vendor not in DOWN:
+        return False
+    begin, end = (share * period for share in DOWN[vendor])
+    now = seconds % period
+    return seconds >= begin and (begin <= now < end + margin or now + period < end + margin)

@@ -1,0 +1,421 @@
+"""Soak test: memory, threads and answers of a gateway under a flapping vendor, at 60 % and 200 % of its capacity.
+
+Run: `python benchmarks/soak.py` where steadyvoice is installed, on Linux with two processors and nothing else to do;
+about 25 minutes. `--minutes 2 --step 8` for a short one; `--capacity 40` skips the search.
+
+`steadyvoice serve` has one core. The simulator, the load generator and this process share another. First the capacity
+is searched: the highest rate of arrivals at which callers are answered in time. Then a fresh gateway lives through
+`--minutes` of the same traffic at 0.6 times that rate, and another one at twice that rate. The traffic is open-loop:
+all speech endpoints, all formats, several deadlines; a fifth of the callers hang up, some read slowly. Both vendors
+flap (see `loadtest/weather.py`). It ends with 1 if a bar is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import aiohttp
+from loadtest import bars, generator, processes, weather
+from loadtest.bars import Bar, Held, Opening
+from loadtest.capacity import CapacitySearch, Limits, Step
+from loadtest.numbers import percentile
+from loadtest.processes import Metrics, Running, Sample
+from proxy import machine
+
+PHASES = (0.6, 2.0)
+"""Offered rate of each phase, of the capacity."""
+
+PROBE_EVERY = 0.1  # seconds
+_DRAINS_WITHIN = 40.0  # seconds
+_ANSWERED = (generator.HEARD, generator.HUNG_UP, generator.REFUSED)
+
+
+@dataclass
+class Observed:
+    """What was seen while a load ran: from outside, from the callers, from the system."""
+
+    report: dict[str, Any] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    lag: list[tuple[float, float]] = field(default_factory=list)  # when, and seconds
+    cpu: float = 0.0  # share of its core that the gateway used
+    load_cpu: float = 0.0
+
+    def lag_between(self, begin: float = 0.0, end: float = float("inf")) -> list[float]:
+        """Return the probes' round trips in this time."""
+        return [seconds for at, seconds in self.lag if begin <= at < end]
+
+
+@dataclass
+class Phase:
+    """One phase of the soak, and all that is told of it."""
+
+    name: str
+    rate: float
+    minutes: float
+    observed: Observed
+    before: Sample
+    after: Sample
+    metrics: Metrics
+    openings: list[Opening]
+    log_errors: list[str]
+    bars: list[Bar] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything runs."""
+
+    home: Path
+    core: int  # the gateway's
+    load_core: int
+    vendor: Running
+    options: argparse.Namespace
+
+    @contextmanager
+    def gateway(self) -> Iterator[Running]:
+        """Run a fresh gateway."""
+        local = tuple(self.options.local.split(","))
+        with processes.gateway(self.home, self.core, self.vendor.url, local, self.options.server) as running:
+            yield running
+
+    def begin_weather(self) -> float:
+        """Start the flapping profile anew; returns the wall-clock time."""
+        self.vendor.send("PUT", "/sim/faults", weather.faults(self.options.period))
+        return time.time()
+
+
+def main() -> int:
+    options = _options()
+    signal.signal(signal.SIGTERM, _terminated)
+    machine.ahead = options.ahead
+    cores = sorted(os.sched_getaffinity(0))
+    core, load_core = cores[0], cores[-1]
+    print(f"{platform.platform()}, Python {platform.python_version()}, {len(cores)} processors")
+    if core == load_core:
+        print("only one processor: simulator and load generator slow the gateway down")
+    ahead = "; the gateway goes first on its core (SCHED_FIFO)" if options.ahead else ""
+    print(f"busy with other things before it begins: {machine.busy():.0%}{ahead}\n")
+    os.sched_setaffinity(0, {load_core})
+    with tempfile.TemporaryDirectory() as folder, processes.vendor(Path(folder), load_core) as vendor:
+        bench = Bench(Path(folder), core, load_core, vendor, options)
+        steps: list[Step] = []
+        capacity = options.capacity or _find_capacity(bench, steps)
+        if not capacity:
+            print("no rate was sustained: nothing to soak")
+            return 1
+        phases = []
+        for factor in PHASES:
+            phases.append(_soak(bench, f"{factor:.0%} of capacity", capacity * factor))
+            _tell(phases[-1], options.period)
+            _write(options.json, capacity, steps, phases)
+    failed = [bar for phase in phases for bar in phase.bars if bar.holds is False]
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of each of the two phases")
+    parser.add_argument("--capacity", type=float, help="requests a second; without it, it is searched")
+    parser.add_argument("--step", type=float, default=weather.PERIOD, help="seconds of each step of the search")
+    parser.add_argument("--period", type=float, default=weather.PERIOD, help="seconds from one outage to the next")
+    parser.add_argument("--local", default="espeak,tone", help="local voices behind the vendors")
+    parser.add_argument("--server", default="", help="a further line of the [server] table, such as 'max_active = 64'")
+    parser.add_argument("--ahead", action="store_true", help="let the gateway go before all else on its core (root)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write all numbers to this file")
+    return parser.parse_args()
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)  # so that what was started is ended
+
+
+def _find_capacity(bench: Bench, steps: list[Step]) -> float:
+    """Search for the capacity, a fresh gateway for every step."""
+    limits, search = Limits(), CapacitySearch()
+    print(f"Capacity of one core, in steps of {bench.options.step:g} s of the flapping profile:")
+    _head("rate", "offered", "in time", "first audio p99", "lag p99", "gateway's core", "load's core", "")
+    while search.rate is not None:
+        step = _step(bench, search.rate)
+        steps.append(step)
+        reason = step.overloaded(limits)
+        search.record(bool(reason))
+        _row(
+            f"{step.rate:.1f}/s", f"{step.offered}", f"{step.answered / max(1, step.offered):.1%}",
+            f"{step.first_audio_p99:.2f} s", f"{step.lag_p99 * 1000:.0f} ms",
+            f"{step.cpu:.0%}", f"{step.load_cpu:.0%}", reason or "sustained",
+        )  # fmt: skip
+    print(f"\ncapacity: {search.capacity:.1f} requests a second (doubled until overloaded, then bisected)")
+    over = [step for step in steps if step.overloaded(limits)]
+    if over and all(step.cpu < 0.85 and step.load_cpu > 0.95 for step in over):
+        print("the load's core was full, the gateway's was not: its real capacity is higher")
+    print()
+    return search.capacity
+
+
+def _step(bench: Bench, rate: float) -> Step:
+    with bench.gateway() as gateway:
+        bench.begin_weather()
+        order = generator.Order(gateway.url, rate, bench.options.step, bench.options.seed)
+        seen = asyncio.run(_observe(bench, gateway, order))
+    report = seen.report
+    return Step(
+        rate,
+        report["offered"],
+        report["answered_in_time"],
+        percentile(report["first_audio"], 0.99),
+        percentile(seen.lag_between(), 0.99),
+        seen.cpu,
+        seen.load_cpu,
+    )
+
+
+def _soak(bench: Bench, name: str, rate: float) -> Phase:
+    minutes = bench.options.minutes
+    with bench.gateway() as gateway:
+        before_metrics = gateway.metrics()
+        before = gateway.sample(0.0)
+        began = bench.begin_weather()
+        order = generator.Order(gateway.url, rate, minutes * 60, bench.options.seed)
+        seen = asyncio.run(_observe(bench, gateway, order))
+        _drain(gateway)
+        after = gateway.sample(time.time() - began)
+        metrics = _difference(gateway.metrics(), before_metrics)
+        opened = bars.openings(gateway.events(), began)
+        errors = _log_errors(gateway.log)
+    phase = Phase(name, rate, minutes, seen, before, after, metrics, opened, errors)
+    phase.bars = _judge(phase, bench.options.period)
+    return phase
+
+
+async def _observe(bench: Bench, gateway: Running, order: generator.Order) -> Observed:
+    """Run the load generator and watch the gateway meanwhile."""
+    seen, begun = Observed(), time.monotonic()
+    log = bench.home / "load.json"
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-m", "loadtest.generator", json.dumps(asdict(order))]
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+    before, load_before = gateway.cpu(), bench.vendor.cpu()
+    load = machine.begin(command, bench.load_core, log, env={"PYTHONPATH": paths})
+    probing = asyncio.create_task(_probe(gateway.url, seen, begun))
+    try:
+        used = 0.0
+        while load.poll() is None:
+            now = time.monotonic() - begun
+            seen.samples.append(gateway.sample(now))
+            used = max(used, machine.cpu([load.pid]))
+            if now <= order.seconds:  # while calls still come
+                seen.cpu = (gateway.cpu() - before) / max(now, 1.0)
+                seen.load_cpu = (bench.vendor.cpu() - load_before + used) / max(now, 1.0)
+            await asyncio.sleep(1.0 - (time.monotonic() - begun) % 1.0)
+    finally:
+        machine.end(load)
+        probing.cancel()
+        await asyncio.wait([probing])
+    said = log.read_text(errors="replace").strip()
+    if load.returncode:
+        raise RuntimeError(f"the load generator failed: {said[-2000:]}")
+    seen.report = json.loads(said.splitlines()[-1])
+    return seen
+
+
+async def _probe(url: str, seen: Observed, begun: float) -> None:
+    """Ask `/healthz` every tenth of a second, whether or not the last one was answered: the round trip is the lag."""
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def once(client: aiohttp.ClientSession) -> None:
+        at = time.monotonic()
+        try:
+            async with client.get(f"{url}/healthz", timeout=aiohttp.ClientTimeout(60)) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            pass  # told by how long it took
+        seen.lag.append((at - begun, time.monotonic() - at))
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+        try:
+            while True:
+                task = asyncio.create_task(once(client))
+                waiting.add(task)
+                task.add_done_callback(waiting.discard)
+                await asyncio.sleep(PROBE_EVERY)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+def _drain(gateway: Running) -> None:
+    """Wait until nothing is spoken any more, and a few seconds for what is closed after that."""
+    end = time.monotonic() + _DRAINS_WITHIN
+    while time.monotonic() < end and _sum(gateway.metrics(), "steadyvoice_streams_in_flight"):
+        time.sleep(0.5)
+    time.sleep(5)
+
+
+def _difference(now: Metrics, before: Metrics) -> Metrics:
+    return {
+        name: {labels: value - before.get(name, {}).get(labels, 0.0) for labels, value in values.items()}
+        for name, values in now.items()
+    }
+
+
+def _sum(metrics: Metrics, name: str, **labels: str) -> float:
+    return sum(
+        value
+        for found, value in metrics.get(name, {}).items()
+        if all((label, wanted) in found for label, wanted in labels.items())
+    )
+
+
+def _by(metrics: Metrics, name: str, *labels: str) -> dict[str, int]:
+    """Sum a counter by these labels, the largest first."""
+    counted: Counter[str] = Counter()
+    for found, value in metrics.get(name, {}).items():
+        said = dict(found)
+        counted[" ".join(said[label] for label in labels)] += int(value)
+    return {name: count for name, count in counted.most_common() if count}
+
+
+def _log_errors(log: Path) -> list[str]:
+    """Return the lines of the gateway's log that tell of an error of its own."""
+    lines = log.read_text(errors="replace").splitlines()
+    return [line[:400] for line in lines if "Traceback" in line or '"level":"error"' in line.replace(" ", "").lower()]
+
+
+def _judge(phase: Phase, period: float) -> list[Bar]:
+    seen = phase.observed
+    ends = phase.minutes * 60
+    during = [sample for sample in seen.samples if sample.at <= ends]
+    held = Held(
+        [sample.at for sample in during],
+        [sample.memory_mb for sample in during],
+        [sample.threads for sample in during],
+        phase.before.descriptors,
+        phase.after.descriptors,
+    )
+    categories = seen.report["categories"]
+    return [
+        bars.flat_memory(held),
+        bars.most_memory(held),
+        bars.flat_threads(held),
+        bars.most_threads(held),
+        bars.descriptors_released(held),
+        bars.all_answered(categories, seen.report["offered"], _ANSWERED),
+        bars.in_time(seen.report["late"], categories.get(generator.GAVE_UP, 0)),
+        bars.nobody_muted(_sum(phase.metrics, "steadyvoice_requests_total", outcome="muted")),
+        bars.no_circuit_opened_by_us(phase.openings, period),
+    ]
+
+
+def _tell(phase: Phase, period: float) -> None:
+    seen, report = phase.observed, phase.observed.report
+    print(f"## {phase.name}: {phase.rate:.1f} requests a second for {phase.minutes:g} minutes\n")
+    _head("minute", "memory", "threads", "descriptors", "engines", "lag p50 / p99 / max", "callers")
+    _row("before", *_held(phase.before), "", "")
+    for index, minute in enumerate(report["minutes"]):
+        ends = min((index + 1) * 60.0, phase.minutes * 60)
+        sample = min(seen.samples, key=lambda each: abs(each.at - ends))
+        _row(f"{ends / 60:g}", *_held(sample), _lag(seen.lag_between(index * 60, ends)), _counts(minute))
+    _row("after", *_held(phase.after), "", "")
+    print()
+    _line("loop lag, p50 / p99 / max", _lag(seen.lag_between()))
+    _line("processor time", f"{seen.cpu:.0%} of the gateway's core, {seen.load_cpu:.0%} of the load's")
+    _line("first audio, streams, p50 / p99", _seconds(report["first_audio"]))
+    _line("most calls at once", f"{report['most_in_flight']}")
+    _line("callers", f"{report['offered']}: {_counts(report['categories'])}")
+    _line("late", f"{report['late']} ({_counts(report['late_by_category']) or 'none'})")
+    _line("outcomes, as the gateway counts", _counts(_by(phase.metrics, "steadyvoice_requests_total", "outcome")))
+    attempts = _by(phase.metrics, "steadyvoice_provider_attempts_total", "provider", "result")
+    _line("attempts, by provider and result", _counts(attempts))
+    opened = Counter(f"{each.provider} {each.from_state} {each.cause}" for each in phase.openings)
+    _line("circuits opened", _counts(opened) or "none")
+    _line("errors in the log", f"{len(phase.log_errors)}" + "".join(f"\n    {each}" for each in phase.log_errors[:3]))
+    if report["own_lag_p99"] > 0.1:
+        _line("note", f"the load generator itself was {report['own_lag_p99']:.2f} s late (p99): times are too long")
+    print()
+    for bar in phase.bars:
+        print(f"{bar.verdict:<13} {bar.name}: {bar.found}")
+    print(flush=True)
+
+
+def _write(path: Path | None, capacity: float, steps: Sequence[Step], phases: Sequence[Phase]) -> None:
+    """Write all numbers as JSON; metrics by name and labels as Prometheus writes them."""
+    if path is None:
+        return
+    told = [
+        {
+            "name": phase.name,
+            "rate": phase.rate,
+            "minutes": phase.minutes,
+            "before": asdict(phase.before),
+            "after": asdict(phase.after),
+            "samples": [asdict(sample) for sample in phase.observed.samples],
+            "lag": {f"p{share:g}": percentile(phase.observed.lag_between(), share / 100) for share in (50, 99, 100)},
+            "cpu": phase.observed.cpu,
+            "load_cpu": phase.observed.load_cpu,
+            "callers": {**phase.observed.report, "first_audio": _percentiles(phase.observed.report["first_audio"])},
+            "metrics": {
+                name: {",".join(f"{key}={value}" for key, value in labels): value for labels, value in values.items()}
+                for name, values in phase.metrics.items()
+                if not name.endswith("_bucket")
+            },
+            "openings": [asdict(opening) for opening in phase.openings],
+            "log_errors": phase.log_errors,
+            "bars": [asdict(bar) for bar in phase.bars],
+        }
+        for phase in phases
+    ]
+    document = {"capacity": capacity, "steps": [asdict(step) for step in steps], "phases": told}
+    path.write_text(json.dumps(document, indent=1))
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    return {f"p{share}": percentile(values, share / 100) for share in (50, 90, 99, 100)}
+
+
+def _held(sample: Sample) -> tuple[str, str, str, str]:
+    engines = f"{sample.children} ({sample.children_mb:.0f} MB)"
+    return f"{sample.memory_mb:.1f} MB", f"{sample.threads}", f"{sample.descriptors}", engines
+
+
+def _lag(seen: Sequence[float]) -> str:
+    return " / ".join(f"{percentile(seen, share) * 1000:.1f}" for share in (0.5, 0.99, 1.0)) + " ms" if seen else ""
+
+
+def _seconds(seen: Sequence[float]) -> str:
+    return " / ".join(f"{percentile(seen, share):.3f}" for share in (0.5, 0.99)) + " s" if seen else "none"
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counted.items(), key=lambda each: -each[1]))
+
+
+def _row(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _head(*cells: str) -> None:
+    _row(*cells)
+    _row(*("---" for _ in cells))
+
+
+def _line(name: str, value: str) -> None:
+    print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The gateway, knocked at over real sockets, with the simulator behind it."""
