@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -269,3 +270,76 @@ async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> No
 
     assert await waiting == b""
     assert poured == [b"one", b"onetwo"]
+
+
+ENDLESS = {
+    "a header value": (b"HTTP/1.1 200 OK\r\nx: ", b"a" * 1000),
+    "a header name": (b"HTTP/1.1 200 OK\r\n", b"a" * 1000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 100),
+    "a reason phrase": (b"HTTP/1.1 200 ", b"OK " * 300),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n" * 20),
+    "blank lines before the answer": (b"", b"\r\n" * 500),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_head_without_end_is_refused_before_it_fills_memory(
+    what: str, vendor: Vendor, client: HttpClient
+) -> None:
+    begin, more = ENDLESS[what]
+    sent = Sent(more)
+    vendor.will(begin, iter(sent))
+
+    with pytest.raises(speech.TTSNotAudioError, match=r"endless headers|not HTTP"):
+        await read(client)
+    await vendor.client_left.wait()
+    assert sent.size < 8_000_000  # what the kernel's buffers take
+
+
+AFTERWARDS = {
+    "a chunk extension": (b"6;x=", b"a" * 1000),
+    "trailers": (b"0\r\n", b"x: y\r\n" * 100),
+    "a trailer": (b"0\r\nx: ", b"a" * 1000),
+    "the digits of a chunk's size": (b"", b"0" * 1000),
+}
+
+
+@pytest.mark.parametrize("what", AFTERWARDS)
+async def test_body_that_goes_on_without_audio_is_cut_off(what: str, vendor: Vendor, client: HttpClient) -> None:
+    begin, more = AFTERWARDS[what]
+    sent = Sent(more)
+    vendor.will(chunked(b"speech", end=False) + begin, iter(sent))
+
+    with pytest.raises(speech.TTSCutError):
+        await read(client)
+    await vendor.client_left.wait()
+    assert sent.size < 8_000_000
+
+
+async def test_trailers_change_nothing_that_was_told_before(vendor: Vendor, client: HttpClient) -> None:
+    vendor.will(chunked(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
+
+    async with asyncio.timeout(5.0):
+        with closing(await ready(client).ask("Hi", connection_timeout=5.0)) as reply:
+            assert await reply.read() == b"speech"
+            assert await reply.read() == b""
+            assert reply.headers["x-id"] == "r1"
+
+
+async def test_head_and_a_long_body_may_come_at_once(vendor: Vendor, client: HttpClient) -> None:
+    body = bytes(range(256)) * 2_000
+    vendor.will(audio(body, x_long="a" * 20_000))
+
+    assert await read(client) == body
+
+
+class Sent:
+    """The same bytes again and again, and how many of them there were."""
+
+    def __init__(self, block: bytes) -> None:
+        self.block, self.size = block, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(100_000):
+            self.size += len(self.block)
+            yield self.block

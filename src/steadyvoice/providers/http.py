@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
+from steadyvoice.providers.content_coding import UnknownCodingError, UnpackedAnswer, unpacker_for
 from steadyvoice.providers.direct import Direct, reason_of
 from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
 from steadyvoice.providers.provider import Accepted, Pour
+from steadyvoice.providers.work_budget import WorkBudget
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
 from steadyvoice.wire.complaint import one_line
 
@@ -110,7 +112,7 @@ class HttpClient:
 
     async def document(self, path: str, *, connection_timeout: float) -> Any:
         """Ask for something in JSON. Raises TTSError. How long it may take is for whoever asks to say."""
-        answer = await self._carrier().ask("GET", path, None, connection_timeout)
+        answer = await self._ask("GET", path, None, connection_timeout)
         try:
             body = await self._beginning(answer, DOCUMENT_READ)
         finally:
@@ -134,13 +136,32 @@ class HttpClient:
 
         `connection_timeout`, in seconds, bounds DNS, TCP and TLS together.
         """
-        answer = await self._carrier().ask("POST", target, body, connection_timeout)
+        answer = await self._ask("POST", target, body, connection_timeout)
         if _promises_audio(answer, json_expected):
             return answer
         try:
             raise self._refusal(answer.status, answer.headers, await self._beginning(answer))
         finally:
             answer.close()
+
+    async def _ask(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> Answer:
+        """Send a request and wait for the head of its answer, whose body comes unpacked. Raises TTSError."""
+        answer = await self._carrier().ask(method, target, body, connection_timeout)
+        headers = answer.headers
+        if "content-encoding" not in headers and "transfer-encoding" not in headers:
+            return answer
+        try:
+            unpacker = unpacker_for(headers)
+        except UnknownCodingError as error:
+            answer.close()
+            if not 200 <= answer.status < 300:  # its status tells what is wrong, whatever its body says
+                raise self._refusal(answer.status, headers, b"") from error
+            told = (
+                f"answered in the content coding {str(error)!r}, which was not asked for and cannot be unpacked: "
+                "switch compression off at the provider, or at the proxy in between"
+            )
+            raise TTSNotAudioError(told, provider=self.provider, status=answer.status) from error
+        return UnpackedAnswer(answer, unpacker) if unpacker else answer
 
     def _written(self, document: Any) -> bytes:
         try:
@@ -168,14 +189,17 @@ class HttpClient:
 
     async def _beginning(self, answer: Answer, most: int = ERROR_BODY_READ) -> bytes:
         """As much of a body as comes soon. Of an error, the status alone says enough to go on."""
-        body = b""
+        body, budget = bytearray(), WorkBudget()
         try:
             async with asyncio.timeout(self._error_patience):
                 while len(body) < most and (data := await answer.read()):
                     body += data
+                    budget.spend(len(data))
+                    if budget.spent:
+                        await budget.turn()
         except OSError:  # a TimeoutError is one
             pass
-        return body[:most]
+        return bytes(body[:most])
 
 
 class Ready:
@@ -203,19 +227,22 @@ class Ready:
 class Reply:
     """The vendor's yes, and the audio that follows it."""
 
-    __slots__ = ("_answer", "_provider", "_received", "accepted", "headers", "status")
+    __slots__ = ("_answer", "_budget", "_provider", "_received", "accepted", "headers", "status")
 
     def __init__(self, provider: str, answer: Answer, accepted: Accepted) -> None:
         self.accepted = accepted
         self.status, self.headers = answer.status, answer.headers
         self._provider, self._answer = provider, answer
         self._received = 0
+        self._budget = WorkBudget()
 
     async def read(self, pour: Pour | None = None) -> bytes:
         """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead.
 
         Raises TTSCutError, and TTSEmptyAudioError for an end without any.
         """
+        if self._budget.spent:
+            await self._budget.turn()
         try:
             return self._counted(await self._answer.read(pour and self._counting(pour)))
         except TTSError:  # of whoever pours; some are an OSError, too
@@ -224,7 +251,12 @@ class Reply:
             raise self._cut(error) from error
 
     def take(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
+        """The same, if there is anything to be told without a wait; else None.
+
+        It is None, too, when the event loop has to turn first.
+        """
+        if self._budget.spent:
+            return None
         try:
             data = self._answer.take()
         except OSError as error:
@@ -246,6 +278,7 @@ class Reply:
 
     def _counted(self, data: bytes) -> bytes:
         self._received += len(data)
+        self._budget.spend(len(data))
         if not self._received:
             raise self._error(TTSEmptyAudioError, f"HTTP {self.status} with an empty body")
         return data

@@ -7,7 +7,6 @@ and whoever reads but httptools' parser.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -15,13 +14,19 @@ from typing import cast
 import httptools
 
 from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.work_budget import PIECE
 
 READ_BUFFER = 64 * 1024
 """Bytes. A slow listener stops the vendor's stream after about twice this, instead of filling memory."""
 
-_LONGEST_HEAD = 32 * 1024  # bytes; nobody's status line and headers are longer
+_LONGEST_HEAD = 32 * 1024
+"""Bytes. No server's status line and headers are longer, interim answers included; nor is what may come between two
+parts of a body, such as chunk extensions and trailers. The parser keeps a header's value until its end: without a limit
+on what it is fed, an endless one would fill memory.
+"""
 
-_PACKED = ("gzip", "x-gzip", "deflate")
+_LISTED = ("content-encoding", "transfer-encoding")
+"""Headers whose repetition adds to what they said before (RFC 9110, 5.3); of others the last one counts."""
 
 
 class GarbledError(Exception):
@@ -42,14 +47,14 @@ class Line(asyncio.Protocol):
         self.idle_since = 0.0
         self._loop, self._hung_up = loop, hung_up
         self._parser = httptools.HttpResponseParser(self)
-        self._parts: deque[bytes] = deque()
+        self._parts: deque[bytes | memoryview] = deque()
         self._size = 0  # of these
-        self._head = 0  # bytes of the head
+        self._head = 0  # bytes of the head, as they came
+        self._unproductive = 0  # bytes since the last ones of the body
         self._answered = self._interim = self._paused = self._gone = False
         self._kept = True
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._unpacker: _Unpacker | None = None
         self._pour: Pour | None = None  # of whoever waits
         self._spilt: Exception | None = None  # what that has raised
         self._transport: asyncio.Transport
@@ -67,8 +72,6 @@ class Line(asyncio.Protocol):
             await self._change()
         if self._error and not (self._answered and (self.over or isinstance(self._error, OSError))):
             raise self._error
-        if self.headers.get("content-encoding", "").lower() in _PACKED:
-            self._unpacker = _Unpacker()
 
     async def read(self, pour: Pour | None = None) -> bytes:
         """The next bytes of the body, b"" at its end.
@@ -87,15 +90,13 @@ class Line(asyncio.Protocol):
         return data
 
     def take(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
-        while self._parts or self.over or self._error:
-            data = self._taken()
-            if not data and not self.over and self._error:
-                raise self._error
-            if self._unpacker is None:
-                return data
-            if (plain := self._unpacker.feed(data)) or not data:
-                return plain
+        """The same, if there is anything to be told without a wait; else None. At most PIECE bytes."""
+        if self._parts:
+            return self._taken()
+        if self.over:
+            return b""
+        if self._error:
+            raise self._error
         return None
 
     def hang_up(self) -> None:
@@ -117,7 +118,7 @@ class Line(asyncio.Protocol):
             return
         self.received += len(data)
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             said = error.__context__ or error  # where a callback of ours complains
             self._fail(GarbledError(str(said) or "another protocol"))
@@ -143,12 +144,13 @@ class Line(asyncio.Protocol):
         if self.over:
             raise GarbledError("more than was asked for")
 
-    def on_status(self, said: bytes) -> None:
-        self._measure(len(said))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._measure(len(name) + len(value) + 4)
-        self.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
+        if self._answered:
+            return  # a trailer: what it says comes too late
+        key, told = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
+        if key in _LISTED and key in self.headers:
+            told = f"{self.headers[key]}, {told}"
+        self.headers[key] = told
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -161,6 +163,7 @@ class Line(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
+        self._unproductive = 0
 
     def on_message_complete(self) -> None:
         if not self._interim:
@@ -174,15 +177,26 @@ class Line(asyncio.Protocol):
         """Whether the connection's end is the body's: nothing else tells how long it is."""
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
 
-    def _measure(self, length: int) -> None:
-        self._head += length
-        if self._head > _LONGEST_HEAD:
-            raise GarbledError("endless headers")
+    def _feed(self, data: bytes) -> None:
+        """Have the parser read this, and refuse a head, or what is neither head nor body, that has no end."""
+        while data and not self._answered:
+            piece = data[: _LONGEST_HEAD - self._head]
+            self._head += len(piece)
+            self._parser.feed_data(piece)
+            if self._head >= _LONGEST_HEAD and not self._answered:
+                raise GarbledError("endless headers")
+            data = data[len(piece) :]
+        if data:
+            self._unproductive += len(data)
+            self._parser.feed_data(data)
+            if self._unproductive > _LONGEST_HEAD:
+                raise GarbledError("endless chunk extensions or trailers")
 
     def _begin(self) -> None:
-        self.status, self.headers, self.received, self._head = 0, {}, 0, 0
+        self.status, self.headers, self.received = 0, {}, 0
+        self._head = self._unproductive = 0
         self.over = self._answered = False
-        self._unpacker = self._spilt = None
+        self._spilt = None
         self._parts.clear()
         self._size = 0
         self._read_on()  # whoever left the answer before unread has left reading paused
@@ -198,14 +212,17 @@ class Line(asyncio.Protocol):
 
     def _poured(self, pour: Pour) -> bool:
         """Whether all that came has gone where it belongs, and there is nothing else to be told."""
-        if self._unpacker or self._error or self._spilt:
+        if self._error or self._spilt:
             return False
         if not self._parts:
             return not self.over
+        if self._size > PIECE:  # whoever waits takes it in pieces, between which the loop turns
+            return False
         data = self._taken()
         try:
             if not pour(data):
-                self.on_body(data)  # back to where it was
+                self._parts.append(data)  # back to where it was
+                self._size += len(data)
                 return False
         except Exception as error:
             self._spilt = error
@@ -220,35 +237,30 @@ class Line(asyncio.Protocol):
         self.hang_up()
 
     def _taken(self) -> bytes:
+        """Take the next bytes of the body, at most PIECE."""
         parts = self._parts
-        if len(parts) == 1:
-            data = parts.popleft()
-        else:
-            data = b"".join(parts)
+        if self._size <= PIECE:
+            data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             parts.clear()
-        self._size = 0
-        self._read_on()
+        else:
+            data = self._piece()
+        self._size -= len(data)
+        if self._size <= READ_BUFFER:
+            self._read_on()
         return data
+
+    def _piece(self) -> bytes:
+        parts, taken, left = self._parts, [], PIECE
+        while left and parts:
+            part = parts.popleft()
+            if len(part) > left:
+                parts.appendleft(memoryview(part)[left:])
+                part = memoryview(part)[:left]
+            taken.append(part)
+            left -= len(part)
+        return b"".join(taken)
 
     def _read_on(self) -> None:
         if self._paused and not self._gone:
             self._paused = False
             self._transport.resume_reading()
-
-
-class _Unpacker:
-    """Unpacks a body that came packed, though nobody asked for that. Raises ConnectionError when it cannot."""
-
-    def __init__(self) -> None:
-        self._unpacking = zlib.decompressobj(47)  # whichever of the two headers it has
-        self._fed = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, b"" at the end."""
-        if not data and self._fed and not self._unpacking.eof:
-            raise ConnectionError("what is packed ends too early")
-        self._fed = True
-        try:
-            return self._unpacking.decompress(data)
-        except zlib.error as error:
-            raise ConnectionError(f"what is packed cannot be unpacked: {error}") from error

@@ -10,6 +10,7 @@ from yarl import URL
 from steadyvoice.providers.line import READ_BUFFER
 from steadyvoice.providers.lines import KEPT_ALIVE
 from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.work_budget import PIECE
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -27,7 +28,8 @@ class Proxied:
         self._provider, self._base_url, self._proxy = provider, base_url, proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_ALIVE),
-            headers=headers,
+            headers={"Accept-Encoding": "identity", **headers},
+            auto_decompress=False,  # it would unpack without a bound, and what it cannot unpack is refused elsewhere
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
             trust_env=False,  # it would also let a .netrc replace the key
@@ -72,12 +74,17 @@ class ProxiedAnswer:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.headers |= {
+            name: ", ".join(response.headers.getall(name))
+            for name in ("content-encoding", "transfer-encoding")
+            if name in response.headers
+        }
         self._response = response
 
     async def read(self, pour: Pour | None = None) -> bytes:
         """The next bytes, b"" at the end; it pours nothing. Raises OSError."""
         try:
-            return await self._response.content.readany()
+            return await self._response.content.read(PIECE)
         except aiohttp.ClientError as error:
             raise ConnectionError(_reason(error)) from error
 

@@ -1,0 +1,183 @@
+"""Content codings of answers (RFC 9110, 8.4): packed bodies are unpacked in bounded steps, unknown codings refused.
+
+Requests ask for none (`Accept-Encoding: identity`); servers and proxies that pack all the same use gzip or deflate.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Protocol
+
+from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.work_budget import PIECE, WorkBudget
+from steadyvoice.wire.complaint import one_line
+
+# Packed bytes that zlib is given at once: few, for it copies those that it has not used after each step, and very few
+# at the beginning of a member, for members may be short.
+_FIRST_SLICE, _LARGEST_SLICE = 32, 4 * 1024
+
+_GZIP = ("gzip", "x-gzip")
+_PLAIN = ("", "identity")
+_UNPACKED_BY_HTTP = ("", "identity", "chunked")
+
+
+class UnknownCodingError(Exception):
+    """Raised for a body in a coding that was not asked for and cannot be unpacked."""
+
+
+class Answer(Protocol):
+    """An answer whose body is to be read."""
+
+    status: int
+    headers: dict[str, str]
+
+    async def read(self, pour: Pour | None = None) -> bytes: ...
+
+    def take(self) -> bytes | None: ...
+
+    def close(self) -> None: ...
+
+
+def unpacker_for(headers: Mapping[str, str]) -> Unpacker | None:
+    """Return what unpacks a body with these headers (lower-case names), None if it is not packed.
+
+    Raises UnknownCodingError. Several codings on top of each other are refused, too: no speech server sends them.
+    """
+    transfer = [each for each in _tokens(headers, "transfer-encoding") if each not in _UNPACKED_BY_HTTP]
+    codings = [each for each in _tokens(headers, "content-encoding") if each not in _PLAIN]
+    if transfer or len(codings) > 1:
+        raise UnknownCodingError(one_line(", ".join(codings + transfer), 60))
+    match codings:
+        case []:
+            return None
+        case [coding] if coding in _GZIP:
+            return Unpacker(gzip=True)
+        case ["deflate"]:
+            return Unpacker(gzip=False)
+        case [coding]:
+            raise UnknownCodingError(one_line(coding, 60))
+    raise AssertionError  # the cases above are all there are
+
+
+class Unpacker:
+    """Unpacks gzip, all members of it, or deflate, with zlib's wrapping (RFC 9110) or without it (as some send it).
+
+    `feed` it, `take` until nothing comes, and `end` it. What is cut off, damaged, or followed by something else raises
+    ConnectionError: a part of an answer must never pass for the whole.
+    """
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._data, self._at = b"", 0  # fed; and how much of it zlib has been given
+        self._member = zlib.decompressobj(31) if gzip else None
+        self._slice = _FIRST_SLICE
+        self._full = False  # zlib may hold more than it was allowed to give
+        self._begun = False
+
+    def feed(self, data: bytes) -> None:
+        """Add packed bytes. What was added before has to be taken first."""
+        self._data, self._at = (self._data[self._at :] + data if self._at < len(self._data) else data), 0
+
+    def take(self) -> bytes:
+        """Unpack at most PIECE bytes. b"": all that was fed is used up."""
+        try:
+            while (piece := self._next_input()) is not None:
+                if plain := self._unpacked(*piece):
+                    return plain
+        except zlib.error as error:
+            raise ConnectionError(f"the packed body cannot be unpacked: {error}") from error
+        return b""
+
+    def end(self) -> None:
+        """Check that the last member is whole."""
+        if (self._begun or self._data) and not (self._member and self._member.eof):
+            raise ConnectionError("the packed body ends too early")
+
+    def _next_input(self) -> tuple[zlib._Decompress, bytes] | None:
+        """Return zlib's object and the next bytes for it, or None when more have to be fed."""
+        member = self._member or self._deflate()
+        if member is None:
+            return None
+        if not member.eof and (member.unconsumed_tail or self._full):
+            return member, member.unconsumed_tail
+        piece = self._data[self._at : self._at + self._slice]
+        if not piece:
+            self._data, self._at = b"", 0
+            return None
+        if member.eof:
+            if not self._gzip:
+                raise ConnectionError("the packed body is followed by something else")
+            # Some servers end a member with each flush.
+            member = self._member = zlib.decompressobj(31)
+        self._at += len(piece)
+        self._slice = min(2 * self._slice, _LARGEST_SLICE)
+        return member, piece
+
+    def _unpacked(self, member: zlib._Decompress, piece: bytes) -> bytes:
+        self._begun = True
+        plain = member.decompress(piece, PIECE)
+        self._full = len(plain) == PIECE and not member.eof
+        if member.eof:
+            self._at -= len(member.unused_data)
+            self._slice = _FIRST_SLICE
+        return plain
+
+    def _deflate(self) -> zlib._Decompress | None:
+        """Tell by its first two bytes whether a deflate stream is wrapped (RFC 1950, 2.2)."""
+        if len(self._data) < 2:
+            return None
+        wrapped = self._data[0] & 0x0F == 8 and int.from_bytes(self._data[:2], "big") % 31 == 0
+        self._member = zlib.decompressobj(15 if wrapped else -15)
+        return self._member
+
+
+class UnpackedAnswer:
+    """An answer whose body is unpacked as it is read."""
+
+    __slots__ = ("_answer", "_budget", "_ended", "_unpacker", "headers", "status")
+
+    def __init__(self, answer: Answer, unpacker: Unpacker) -> None:
+        self.status, self.headers = answer.status, answer.headers
+        self._answer, self._unpacker = answer, unpacker
+        self._budget = WorkBudget()
+        self._ended = False
+
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """Return the next unpacked bytes, b"" at the end. Nothing goes to `pour`. Raises OSError."""
+        while (data := self.take()) is None:
+            if self._budget.spent:
+                await self._budget.turn()
+            else:
+                self._add(await self._answer.read())
+        return data
+
+    def take(self) -> bytes | None:
+        """Return the same if it takes no wait, else None."""
+        while not self._budget.spent:
+            if plain := self._unpacker.take():
+                self._budget.spend(len(plain))
+                return plain
+            if self._ended:
+                return b""
+            packed = self._answer.take()
+            if packed is None:
+                return None
+            self._add(packed)
+        return None
+
+    def close(self) -> None:
+        """Close the answer."""
+        self._answer.close()
+
+    def _add(self, packed: bytes) -> None:
+        self._budget.spend(len(packed))
+        if packed:
+            self._unpacker.feed(packed)
+        else:
+            self._unpacker.end()
+            self._ended = True
+
+
+def _tokens(headers: Mapping[str, str], name: str) -> list[str]:
+    return [token.strip().lower() for token in headers.get(name, "").split(",")]
