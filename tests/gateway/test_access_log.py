@@ -69,7 +69,7 @@ async def test_a_line_tells_who_was_cut_short_and_who_hung_up(log: pytest.LogCap
         await at.whole("GET", "/healthz")
         cut, left, _ = lines(log)
         assert (cut["status"], cut["complete"], cut["outcome"]) == (200, False, "failed")
-        assert (left["status"], left["complete"], left["outcome"]) == (200, False, "abandoned")
+        assert (left["status"], left["complete"], left["outcome"]) == (200, False, "interrupted")
 
 
 async def test_texts_are_logged_only_when_they_are_asked_for(log: pytest.LogCaptureFixture) -> None:

@@ -107,7 +107,7 @@ async def test_who_hangs_up_is_told_from_who_heard_all() -> None:
         assert (await scraped(at))["steadyvoice_streams_in_flight"] == {(): 1}
         answer.close()
         await at.next_call()
-        assert (await scraped(at))["steadyvoice_requests_total"] == {("elevenlabs", "abandoned", "elevenlabs"): 1}
+        assert (await scraped(at))["steadyvoice_requests_total"] == {("elevenlabs", "interrupted", "elevenlabs"): 1}
 
 
 @pytest.mark.parametrize("who", ["garbage", "silence"])

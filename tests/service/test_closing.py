@@ -39,7 +39,7 @@ async def test_a_service_that_closes_tells_its_listeners_and_blames_nobody(make_
         await waiting
     with pytest.raises(TTSStreamInterruptedError):
         await anext(stream)
-    assert stream.outcome == "failed"
+    assert stream.outcome == "interrupted"
     assert vendor.closed == vendor.cut_short == 1
     totals = tts.get_error_state()["totals"]
     assert (totals["calls"], totals["failures"]) == (1, 0)

@@ -96,7 +96,7 @@ async def test_who_leaves_finds_in_the_account_what_was_heard(
     audio = b"".join([await anext(stream) for _ in range(20)])
     await stream.aclose()
     (span,) = stream.spoken.spans
-    assert (span.provider, span.begin, stream.outcome) == ("tonal", 0, "spoken")
+    assert (span.provider, span.begin, stream.outcome) == ("tonal", 0, "interrupted")
     assert span.stop == pytest.approx(len(audio) / 16000, abs=0.7)
     words = words_in(audio, "pcm_8000")
     if on_midstream != "error":

@@ -88,7 +88,7 @@ class AccessLog:
 
 
 def _of_speech(exchange: Exchange, door: str, order: Order, account: Account) -> dict[str, Any]:
-    """`outcome` is the service's, or `abandoned` when the caller hung up."""
+    """Add the outcome; `interrupted` when the caller hung up."""
     return {
         "door": door,
         "outcome": ending(exchange, account),

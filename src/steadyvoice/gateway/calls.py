@@ -10,10 +10,10 @@ from typing import Any
 
 from steadyvoice.gateway.exchange import Exchange
 from steadyvoice.gateway.order import Order
-from steadyvoice.gateway.outcome import Ending, ending
+from steadyvoice.gateway.outcome import ending
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
-from steadyvoice.service.spoken import Account, Attempt, Span
+from steadyvoice.service.spoken import Account, Attempt, Outcome, Span
 from steadyvoice.speech.copying import copier
 from steadyvoice.speech.errors import TTSError
 
@@ -39,7 +39,7 @@ class Call:
     at: datetime  # when it came
     request_id: str
     door: str
-    outcome: Ending
+    outcome: Outcome
     provider: str | None
     voice: str | None
     model: str | None

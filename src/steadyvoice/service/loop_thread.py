@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,18 +24,51 @@ class LoopThread:
         self._thread.start()
         started.wait()
 
-    def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Await `function()` over there, and wait for it here. An interruption here cancels it there."""
+    def call(
+        self, function: Callable[[], Awaitable[T]], *, interrupted: Callable[[], Awaitable[object]] | None = None
+    ) -> T:
+        """Await `function()` over there, and wait for it here.
+
+        An exception that a signal handler raises here meanwhile cancels it there, and has `interrupted()` awaited
+        there, for its result may have been lost on the way. Raises RuntimeError when called from the loop's own
+        thread, which would wait for itself for ever.
+        """
+        self.refuse_own_thread("this")
 
         async def awaited() -> T:
             return await function()
 
-        future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        future: Future[T] | None = None
         try:
+            future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
             return future.result()
-        except BaseException:
-            future.cancel()
+        except BaseException as error:
+            if future is None or not _raised_there(future, error):
+                if future:
+                    future.cancel()
+                if interrupted:
+                    self._begin(interrupted)
             raise
+        finally:
+            future = None  # its exception's traceback keeps this frame, which must not keep the exception
+
+    def refuse_own_thread(self, what: str) -> None:
+        """Raise RuntimeError in the loop's own thread, where `what` would never return."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                f"TTSService: {what} was called from the service's own event loop, for instance by a circuit listener "
+                "or a provider; it would wait for itself: hand it to another thread and do not wait for that one"
+            )
+
+    def _begin(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Have this awaited over there, and wait for nothing."""
+
+        async def awaited() -> None:
+            with suppress(Exception):
+                await function()
+
+        with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
+            asyncio.run_coroutine_threadsafe(awaited(), self._loop)
 
     def stop(self) -> None:
         """Cancel what still runs, and end the loop and its thread."""
@@ -49,3 +84,8 @@ class LoopThread:
 
     async def _wait(self) -> None:
         await self._stopped.wait()
+
+
+def _raised_there(future: Future[T], error: BaseException) -> bool:
+    """Whether an error is the call's own, and not one that came up in this thread while it waited."""
+    return future.done() and (future.cancelled() or future.exception() is error)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, NoReturn, Self, Unpack
 from typing import cast as typed
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
@@ -42,7 +42,7 @@ from steadyvoice.service.wishes import (
     changed_settings,
     check_settings,
 )
-from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
+from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError, recorded
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
@@ -303,7 +303,13 @@ class AsyncTTSService:
 
 
 class AsyncSpeechStream(Account):
-    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile.
+    """Audio of one utterance as it is made: iterate it, once, from one task. The account of it grows meanwhile.
+
+    It ends in one of three ways: with its last chunk, with a TTSError, or early: closed by `aclose()` from any task of
+    its event loop, or by the cancellation of a read (`asyncio.wait_for(anext(stream), ...)` cancels when its time is
+    up). An early end stops the vendor at once, its outcome is `interrupted`, and whoever reads on gets
+    TTSStreamInterruptedError: half an utterance never looks like a whole one. To wait for a chunk without giving up
+    the stream, read in a task and use `asyncio.wait({task}, timeout=...)`.
 
     `announced`: its outcome is told with the first byte, for good. Then no silence comes after speech, but an error.
     """
@@ -317,9 +323,11 @@ class AsyncSpeechStream(Account):
         self._service = service
         self._utterance = utterance
         self._chunks: AsyncGenerator[bytes, None] = utterance.chunks()
-        self._task: asyncio.Task[Any] | None = None  # that waits for the next chunk
-        self._resting: asyncio.Future[None] | None = None  # who waits until nobody does
-        self._interruption: TTSStreamInterruptedError | None = None
+        self._reader: asyncio.Task[Any] | None = None  # that waits for the next chunk
+        self._reader_left: asyncio.Future[None] | None = None  # for whoever waits until it does not any more
+        self._closing: asyncio.Future[None] | None = None  # of several who close, the first one does it
+        self._is_over = False
+        self._ended_early: str | None = None  # why
         self.begun = False  # somebody has asked for a first chunk
         service._open.add(self)
 
@@ -327,10 +335,10 @@ class AsyncSpeechStream(Account):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._interruption:
-            raise self._interruption
+        if self._is_over or self._ended_early or self._reader:
+            self._refuse_read()
         self.begun = True
-        self._task = task = asyncio.current_task()
+        self._reader = task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
             return await anext(self._chunks)
@@ -339,19 +347,23 @@ class AsyncSpeechStream(Account):
             log_spoken(self.spoken)
             raise
         except asyncio.CancelledError:
+            closed = self._ended_early is not None
+            self._end_early("the task that read it was cancelled")
+            self._over()
             # As asyncio.timeout() does: a cancellation of our own making is taken back and told as what it is.
-            if self._interruption and task and task.uncancel() <= before:
-                raise self._interruption from None
+            if closed and task and task.uncancel() <= before:
+                raise self._interruption() from None
             raise
         except Exception as error:
-            self.spoken.error = error
+            self.spoken.error = recorded(error)
             self._over()
             log_spoken(self.spoken)
             raise
         finally:
-            self._task = None
-            if self._resting and not self._resting.done():
-                self._resting.set_result(None)
+            # A cancelled task keeps its CancelledError, whose traceback keeps this frame: no frame may keep the task.
+            self._reader = task = None
+            if self._reader_left and not self._reader_left.done():
+                self._reader_left.set_result(None)
 
     def pour(self, outlet: Outlet) -> None:
         """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
@@ -362,31 +374,66 @@ class AsyncSpeechStream(Account):
             self._utterance.pour(outlet)
 
     async def aclose(self) -> None:
-        """Stop speaking. Nothing is counted against the provider."""
-        await self._chunks.aclose()
-        self._over()
+        """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider.
+
+        A read that is pending in another task ends at once, with TTSStreamInterruptedError.
+        """
+        await self._close("it was closed")
+
+    def _refuse_read(self) -> NoReturn:
+        """Raise what a read meets that comes behind the end, or beside another read."""
+        if self._ended_early or (self._reader and self._reader.cancelling()):
+            raise self._interruption()
+        if self._reader:
+            raise RuntimeError("this stream is being read by another task: one at a time may read it")
+        if error := self.spoken.error:
+            raise recorded(error)
+        raise StopAsyncIteration
+
+    def _end_early(self, why: str) -> None:
+        """Nobody will have heard all of it."""
+        if self._ended_early or self._is_over or self._utterance.finished:
+            return
+        self._ended_early = why
+        self.spoken.interrupted = True
+
+    def _interruption(self) -> TTSStreamInterruptedError:
+        why = self._ended_early or "a read of it was cancelled"
+        cause = TTSCancelledError(f"{why} before its end")
+        return TTSStreamInterruptedError([cause], delivered=self._utterance.delivered)
+
+    async def _close(self, why: str) -> None:
+        self._end_early(why)
+        if self._closing:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            if self._reader and self._reader is not asyncio.current_task():
+                self._reader_left = asyncio.get_running_loop().create_future()
+                self._reader.cancel()
+                await self._reader_left
+            await self._chunks.aclose()
+        finally:
+            self._closing.set_result(None)
+            self._closing = self._reader_left = None
+            self._over()
 
     def _over(self) -> None:
         """Nothing of it will be heard any more."""
+        self._is_over = True
         if self._service._open.discard(self):
             self._service._retired.left(self)
 
     async def _interrupt(self) -> None:
         """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
-        if self.begun and not (self.spoken.error or self._utterance.finished):
-            await self._break_off()
-        self._over()
-
-    async def _break_off(self) -> None:
-        closed = TTSCancelledError("the service was closed while it spoke")
-        self._interruption = TTSStreamInterruptedError([closed], delivered=self._utterance.delivered)
-        self.spoken.error = self._interruption
-        if self._task is not None:
-            self._resting = self._resting or asyncio.get_running_loop().create_future()
-            self._task.cancel()
-            await self._resting
-            self._resting = None
-        await self._chunks.aclose()
+        if not self.begun:
+            self._over()
+            return
+        if not (self._is_over or self._utterance.finished):
+            self._end_early("the service was closed")
+            self.spoken.error = self._interruption()
+        await self._close("the service was closed")
 
     async def __aenter__(self) -> Self:
         return self

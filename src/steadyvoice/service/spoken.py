@@ -13,7 +13,7 @@ from steadyvoice.speech.alignment import Alignment, Guess, captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 
-Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted", "failed"]
+Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Spoken:
     attempts: list[Attempt] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     times: list[tuple[float, Alignment | Guess]] = field(default_factory=list)
-    error: Exception | None = None  # that ended it
+    error: Exception | None = None  # a copy, without its traceback, of what ended it
+    interrupted: bool = False  # its caller closed it, or gave it up, before its end
     now: Now = field(default_factory=lambda: Now())
     cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
 
@@ -106,8 +107,12 @@ class Spoken:
     def outcome(self) -> Outcome:
         """The most honest word for the whole: a part in silence is muted, a change of provider resumed.
 
+        `interrupted` when the caller ended it early: by closing it, by cancelling a read, or with its service.
+
         Another voice than the first choice's is substituted, whether it was kept or is speaking now.
         """
+        if self.interrupted:
+            return "interrupted"
         if self.error:
             return "failed"
         if only := self._only_speaker:

@@ -77,8 +77,11 @@ class TTSService:
     def close(self) -> None:
         """Let go of connections, child processes and the loop. The service may be used again afterwards.
 
-        What is still being spoken, by whatever thread, ends with TTSStreamInterruptedError.
+        What is still being spoken, by whatever thread, ends with TTSStreamInterruptedError. Raises RuntimeError when
+        called from the service's own event loop, as a circuit listener is: hand it to another thread.
         """
+        if self._loop and self._pid == os.getpid():
+            self._loop.refuse_own_thread("close()")
         with self._lock:
             loop, self._loop = self._loop, None
         if loop and self._pid == os.getpid():
@@ -95,14 +98,16 @@ class TTSService:
     ) -> None:
         self.close()
 
-    def _run(self, function: Callable[[], Awaitable[T]]) -> T:
+    def _run(
+        self, function: Callable[[], Awaitable[T]], *, interrupted: Callable[[], Awaitable[object]] | None = None
+    ) -> T:
         if self._pid != os.getpid():  # a forked child has none of its parent's threads
             self._begin()
         with self._lock:
             if self._loop is None:
                 self._loop = LoopThread()
             loop = self._loop
-        return loop.call(function)
+        return loop.call(function, interrupted=interrupted)
 
     def _begin(self) -> None:
         self._pid = os.getpid()
@@ -111,7 +116,12 @@ class TTSService:
 
 
 class SpeechStream(Account):
-    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile."""
+    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile.
+
+    `close()` may be called from any thread: a read that is pending in another one ends at once. Like every early end,
+    also by an exception that a signal handler raises in the middle of a read, it stops the vendor, its outcome is
+    `interrupted`, and reading on raises TTSStreamInterruptedError.
+    """
 
     def __init__(self, service: TTSService, stream: AsyncSpeechStream) -> None:
         self._service, self._stream = service, stream
@@ -121,7 +131,8 @@ class SpeechStream(Account):
         return self
 
     def __next__(self) -> bytes:
-        chunk = self._service._run(lambda: anext(self._stream, None))
+        # A chunk that came while a signal handler raised is lost, so there is no going on behind it.
+        chunk = self._service._run(lambda: anext(self._stream, None), interrupted=self._stream.aclose)
         if chunk is None:
             raise StopIteration
         return chunk

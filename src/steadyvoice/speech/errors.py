@@ -36,6 +36,7 @@ TTSError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from math import ceil, isfinite
 from typing import Any, ClassVar
 
@@ -391,6 +392,19 @@ class TTSStreamInterruptedError(TTSAllProvidersFailedError):
         self.delivered = delivered
         self.message = f"the voice broke off after {delivered:.1f} s of audio: {self.message}"
         self.args = (self.message,)
+
+
+def recorded(error: Exception) -> Exception:
+    """Copy an error for a record: the same class and facts, without traceback, cause and context.
+
+    A traceback holds the local variables of every frame that it names, and with them whatever the request had opened.
+    The error that is raised belongs to its caller; what an account keeps is this.
+    """
+    try:
+        copied = copy(error)
+    except Exception:  # a class of somebody else's, whose constructor wants more than its `args`
+        copied = TTSUnexpectedError(f"{type(error).__name__}: {error}")
+    return copied if isinstance(copied, Exception) else TTSUnexpectedError(f"{type(error).__name__}: {error}")
 
 
 _NOBODY = "there is none left to ask: name one that speaks without a network, such as Tone(), as the last"

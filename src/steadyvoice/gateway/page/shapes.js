@@ -16,12 +16,12 @@ const DRAWN = {
   resumed: ["path", { d: "M2 3l6 5-6 5zM8 3l6 5-6 5z" }],
   muted: ["path", { d: "M2.500 6.500h11v3h-11z" }],
   failed: ["path", { d: "M3.500 1.500L8 6l4.500-4.500 2 2L10 8l4.500 4.500-2 2L8 10l-4.500 4.500-2-2L6 8 1.500 3.500z" }],
-  abandoned: ["path", { d: "M7 3h2v10H7z" }],
+  interrupted: ["path", { d: "M7 3h2v10H7z" }],
 };
 
 /** A shape for a state or an outcome; decoration, for its word stands beside it. */
 export function shape(name) {
-  const [tag, attributes] = DRAWN[name] ?? DRAWN.abandoned;
+  const [tag, attributes] = DRAWN[name] ?? DRAWN.interrupted;
   return s("svg", { viewBox: "0 0 16 16", class: `shape ${name}`, "aria-hidden": "true" }, s(tag, attributes));
 }
 

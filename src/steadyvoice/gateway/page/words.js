@@ -10,7 +10,7 @@ export const STATES = {
 };
 
 /** From the best to the worst; charts stack them in this order. */
-export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "muted", "failed", "abandoned"];
+export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "muted", "failed", "interrupted"];
 
 export const MEANT = {
   spoken: "by the voice that was asked for",
@@ -19,10 +19,10 @@ export const MEANT = {
   substituted: "by another voice",
   muted: "silence with captions",
   failed: "an error",
-  abandoned: "the caller hung up",
+  interrupted: "the caller hung up",
 };
 
-const WELL = new Set(["spoken", "cached", "abandoned"]);
+const WELL = new Set(["spoken", "cached", "interrupted"]);
 export const wentWell = (outcome) => WELL.has(outcome);
 
 export function seconds(value) {
