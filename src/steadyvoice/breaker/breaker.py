@@ -45,7 +45,7 @@ class CircuitBreaker(LockedMachine):
     in the manual state that `state` names. Raises ValueError for a state that is not set by hand.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ()
 
     def __init__(
         self,

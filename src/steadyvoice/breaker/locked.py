@@ -21,7 +21,9 @@ from steadyvoice.breaker.ending import abandon, drop, fail, fail_quietly, ignore
 from steadyvoice.breaker.era import Era, Flight, Shut
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.failure import Failure, is_departure, judge_error, judge_result
+from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.breaker.history import History
+from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.living import progress, resume
 from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.news import News
@@ -41,7 +43,18 @@ _SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 class LockedMachine:
     """What the doors of a breaker lead to."""
 
-    __slots__ = ("_busy", "_clock", "_era", "_history", "_later", "_lock", "_machine", "_outbox", "_wall")
+    __slots__ = (
+        "__weakref__",
+        "_busy",
+        "_clock",
+        "_era",
+        "_history",
+        "_later",
+        "_lock",
+        "_machine",
+        "_outbox",
+        "_wall",
+    )
 
     def __init__(
         self,
@@ -61,6 +74,26 @@ class LockedMachine:
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None  # made with the first permit
         self._history = History()
         self._outbox = Outbox(tuple(listeners))
+        renew_after_fork(self)
+
+    @property
+    def fork_lock(self) -> RLock:
+        """Held while the process forks, so that no child gets a circuit in the middle of its bookkeeping."""
+        return self._lock
+
+    def after_fork(self) -> None:
+        """Free the lock in a forked child, and forget the calls in flight: their threads did not come along.
+
+        Left in place they would fill a half-open circuit for ever, and count as hanging. A call of the thread that
+        forked still counts when it ends, and a stream from its next sign of life on.
+        """
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lock, self._busy = RLock(), False
+        if not self._busy:
+            self._machine.flights = InFlight()
+        self._outbox.after_fork()
 
     # ---------------------------------------------------------------- a call
 

@@ -63,6 +63,13 @@ class Outbox:
                 self.pending = deque()
             self.pending.append((news, wall, listeners))
 
+    def after_fork(self) -> None:
+        """Free a forked child's outbox of a deliverer that did not come along."""
+        if self._delivering.acquire(blocking=False):
+            self._delivering.release()
+        else:
+            self._delivering = Lock()
+
     def deliver(self) -> None:
         """Deliver what is pending, unless somebody already does. Must not be called under the breaker's lock."""
         while self.pending and self._delivering.acquire(blocking=False):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.fork import renew_after_fork
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.events import Listener
@@ -37,6 +38,16 @@ class CircuitRegistry:
         self._lock = Lock()
         self._circuits: dict[str, CircuitBreaker] = {}
         self._tags: dict[str, dict[str, str]] = {}
+        renew_after_fork(self)
+
+    @property
+    def fork_lock(self) -> Lock:
+        """Held while circuits are made."""
+        return self._lock
+
+    def after_fork(self) -> None:
+        """Begin a forked child with a lock that no thread holds."""
+        self._lock = Lock()
 
     def circuit(self, name: str, **tags: str) -> CircuitBreaker:
         """The circuit of that name: the same object for everybody. Tags are added to those it has."""

@@ -79,6 +79,10 @@ class Direct:
         self._lines.close()
         await asyncio.sleep(0)  # in which they are told
 
+    def after_fork(self) -> None:
+        """Part from the connections in a forked child: they are the parent's."""
+        self._lines.after_fork()
+
     async def _opened(self, within: float) -> Line:
         try:
             async with asyncio.timeout(within):

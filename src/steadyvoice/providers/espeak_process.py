@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, cast
 
+from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.providers import espeak_worker as worker
 from steadyvoice.providers.espeak_voices import EspeakFiles
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
@@ -48,16 +49,35 @@ class Spoken:
 
 
 class EspeakProcess:
-    """One child and its queue. A child that died is replaced when the next passage is due."""
+    """One child and its queue. A child that died is replaced when the next passage is due.
+
+    After `os.fork()` the forked process starts an espeak child of its own; the parent's goes on answering the parent.
+    """
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]], *, name: str) -> None:
         self._start = start
         self._name = name
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._lock = threading.Lock()
-        self._turn: _Turn | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        self._lock = threading.Lock()
+        self.fork_lock = threading.Lock()
+        """Held while a child starts: a fork in the middle would inherit pipes that nothing knows of."""
+        self._turn: _Turn | None = None
         self._stopped: Future[str] | None = None
+
+    def after_fork(self) -> None:
+        """Leave the parent's child alone, and close our copies of its pipes: it ends when no process holds one."""
+        child, self._child = self._child, None
+        if child is not None:
+            for pipe in (child.stdin, child.stdout, child.stderr):
+                if pipe is not None:
+                    pipe.close()
+            child.returncode = 0  # so that its finaliser neither waits for it nor complains
+        self._begin()
 
     @property
     def process_id(self) -> int | None:
@@ -117,13 +137,13 @@ class EspeakProcess:
         if self._child and self._child.poll() is not None:
             self._stop()  # it died between two turns: nobody has lost anything
         if not self._child:
-            self._child = self._start()
+            with self.fork_lock:
+                self._child = self._start()
         return self._child
 
     def _exchange(self, child: subprocess.Popen[bytes], passage: Passage) -> Spoken:
         questions, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
-        questions.write(_request(passage))
-        questions.flush()
+        _write(questions, _request(passage))
         understood, words, size = worker.REPLY.unpack(_read(answers, worker.REPLY.size))
         entries = _read(answers, words * worker.WORD.size)
         samples = _read(answers, size)
@@ -134,7 +154,7 @@ class EspeakProcess:
 
     def _stop(self) -> str:
         """Close the child's stdin, see to it that it is gone, and say what it died of."""
-        child, self._child = self._child, None
+        child = self._child
         if child is None:
             return "not started"
         try:
@@ -142,6 +162,8 @@ class EspeakProcess:
         except subprocess.TimeoutExpired:
             child.kill()
             _, last_words = child.communicate()
+        finally:
+            self._child = None  # not sooner: a process forked meanwhile has to find the pipes
         lines = last_words.decode(errors="replace").strip().splitlines()
         return ": ".join([_cause(child.returncode), *lines[-1:]])
 
@@ -159,11 +181,21 @@ def _request(passage: Passage) -> bytes:
     return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
 
 
+def _write(pipe: IO[bytes], data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[pipe.write(rest) :]
+
+
 def _read(pipe: IO[bytes], size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError(f"{len(data)} bytes of {size}")
-    return data
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count: int = pipe.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError(f"{size - len(rest)} bytes of {size}")
+        rest = rest[count:]
+    return bytes(data)
 
 
 def _cause(status: int) -> str:
@@ -173,10 +205,12 @@ def _cause(status: int) -> str:
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a child with its three pipes. In a session of its own, Ctrl-C at the terminal does not reach it: it ends
     when its stdin does. Raises OSError.
+
+    The pipes are unbuffered: closing a buffered one in a forked process would write what the parent had in its buffer.
     """
     pipe = subprocess.PIPE
     return subprocess.Popen(  # noqa: S603 - the command is ours, no word of it the caller's
-        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     )
 
 

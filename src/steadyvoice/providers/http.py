@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
+from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.content_coding import UnknownCodingError, UnpackedAnswer, unpacker_for
 from steadyvoice.providers.direct import Direct, reason_of
 from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
@@ -65,6 +66,10 @@ class Carrier(Protocol):
         """Close the connections."""
         ...
 
+    def after_fork(self) -> None:
+        """Part from the connections in a forked child, without a word to the host: they are the parent's."""
+        ...
+
 
 class HttpClient:
     """Posts JSON to one host, and reads some. Used from several event loops, it has a pool of connections for each.
@@ -92,6 +97,16 @@ class HttpClient:
         self._stale_within = stale_within
         self._error_patience = error_patience
         self._carriers: dict[asyncio.AbstractEventLoop, Carrier] = {}
+        renew_after_fork(self)
+
+    fork_lock = None
+
+    def after_fork(self) -> None:
+        """Leave the parent its connections; this process opens its own."""
+        for carrier in self._carriers.values():
+            carrier.after_fork()
+        abandon(self._carriers)
+        self._carriers = {}
 
     def ready(
         self,

@@ -7,6 +7,7 @@ and whoever reads but httptools' parser.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -45,6 +46,7 @@ class Line(asyncio.Protocol):
         self.over = True  # nothing is asked, or the answer has come to its end
         self.received = 0  # bytes of the answer
         self.idle_since = 0.0
+        self.sock: socket.socket  # what it runs over
         self._loop, self._hung_up = loop, hung_up
         self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes | memoryview] = deque()

@@ -66,6 +66,7 @@ class Lines:
         except BaseException:
             sock.close()
             raise
+        line.sock = sock
         self._all.add(line)
         return line
 
@@ -86,6 +87,18 @@ class Lines:
             self._sweep = None
         for line in list(self._all):
             line.hang_up()
+        self._idle.clear()
+
+    def after_fork(self) -> None:
+        """Close this process's copies of the descriptors, in a forked child.
+
+        Nothing is sent, no TLS close_notify either. But the parent's hanging up reaches the host only when no process
+        holds a copy any more; and a transport that is closed later cannot take a closed descriptor out of the epoll set
+        that the two processes share.
+        """
+        for line in self._all:
+            line.sock.close()
+        self._all.clear()
         self._idle.clear()
 
     async def _addresses(self) -> list[AddrInfoType]:

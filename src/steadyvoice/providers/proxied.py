@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
+from steadyvoice.breaker.fork import abandon
 from steadyvoice.providers.line import READ_BUFFER
 from steadyvoice.providers.lines import KEPT_ALIVE
 from steadyvoice.providers.provider import Pour
@@ -50,6 +51,10 @@ class Proxied:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    def after_fork(self) -> None:
+        """Part from the connections in a forked child: aiohttp's finaliser would act on the parent's epoll set."""
+        abandon(self._session)
 
     def _unanswered(self, error: Exception, connection_timeout: float) -> TTSError:
         """Name what kept an answer away. Once connected, the request may have been worked on, and billed."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.providers.provider import Accepted, Credential, Credit, HasCredential, Provider, TellsCredit
 from steadyvoice.service.classify import classified
 from steadyvoice.service.credit import Meter
@@ -52,6 +53,14 @@ class Allowance:
         self._ask, self._clock, self._wall = ask, clock, wall
         self._asked: float | None = None
         self._task: asyncio.Task[None] | None = None
+        renew_after_fork(self)
+
+    fork_lock = None
+
+    def after_fork(self) -> None:
+        """Forget the parent's requests and its question for the credit: neither ends in this process."""
+        self.turnstile.forget()
+        self._task = None
 
     def adopt(self, users: Sequence[Provider]) -> None:
         """These use it from now on: the strictest limit among them holds, and the first of them puts the question."""

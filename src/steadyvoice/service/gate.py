@@ -136,6 +136,14 @@ class Gate:
             self._window = max(1.0, self._running * _HALF)
             self._settle()
 
+    def forget(self) -> None:
+        """Drop every place, running or waiting; what is known of the limit stays."""
+        for place in (*self._going_on, *self._newcomers):
+            place.stage = Stage.GONE
+        self._going_on.clear()
+        self._newcomers.clear()
+        self._running = self._favoured = 0
+
     def _settle(self) -> None:
         known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
         self.limit = max(1, int(min(known))) if known else None

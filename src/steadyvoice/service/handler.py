@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from random import Random
+from random import Random, SystemRandom
 from typing import Any, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
@@ -66,7 +66,7 @@ class TTSErrorHandler:
         self.voice: str | None = None
         self.clock = clock
         self._wall = wall
-        self._rng = rng or Random()
+        self._rng = rng or SystemRandom()
         self._sleep = sleep
         self._last_error: LastError | None = None
         self._consecutive_failures = 0

@@ -61,6 +61,10 @@ class Hedging:
         elif overtaken and self._lateness.withdrawn(_kind(call), call.waited):
             self._suspicions[call.provider.name].overtaken()
 
+    def forget(self) -> None:
+        """Wait for no call that is being withdrawn: its task did not come along into a forked child."""
+        self.leaving = set()
+
     async def aclose(self) -> None:
         """Wait until everybody who was hung up on is gone."""
         if self.leaving:

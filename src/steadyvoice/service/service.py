@@ -8,12 +8,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
+from random import SystemRandom
 from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 from typing import cast as typed
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
+from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider, Ready
 from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Cast, Part, cast
@@ -62,11 +63,25 @@ class AsyncTTSService:
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
         self._retired = Retired()
-        self._roster = Roster(clock=self._clock, wall=self._wall, rng=settings.get("rng") or Random())
+        # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
+        self._roster = Roster(clock=self._clock, wall=self._wall, rng=settings.get("rng") or SystemRandom())
         self._hedging: Hedging | None = None
         self._memory: Memory | None = None
         self._settings: Settings = {}
         self._settle(settings, providers, dict.fromkeys(Policies.__annotations__))
+        renew_after_fork(self)
+
+    fork_lock = None
+
+    def after_fork(self) -> None:
+        """Part from what the parent is speaking and closing: its event loop did not come along."""
+        for stream in self._open.all():
+            stream._part()
+        self._open = OpenStreams()
+        abandon(self._retired)
+        self._retired = Retired()
+        if self._hedging:
+            self._hedging.forget()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -435,6 +450,14 @@ class AsyncSpeechStream(Account):
             self.spoken.error = self._interruption()
         await self._close("the service was closed")
 
+    def _part(self) -> None:
+        """End a stream that the parent began, in a forked child: its connection is the parent's."""
+        if not self.begun:
+            return
+        self._end_early("this process was forked from the one that speaks it")
+        abandon((self._chunks, self._reader, self._reader_left, self._closing))
+        self._chunks, self._reader, self._reader_left, self._closing = _nothing(), None, None, None
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -442,6 +465,11 @@ class AsyncSpeechStream(Account):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield b""
 
 
 def _of_circuits(changes: Changes) -> set[str]:

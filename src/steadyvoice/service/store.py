@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakSet
 from zlib import crc32
+
+from steadyvoice.breaker.fork import abandon, renew_after_fork
 
 FILE = "speech-1.sqlite3"
 """Each layout has a file of its own, so that an older steadyvoice and a newer one can share a folder."""
@@ -67,7 +68,7 @@ class Store:
         self._reading, self._writing = _Line(self), _Line(self)
         self._asked: dict[str, None] = {}  # since the last writing, the latest last
         self._asking = threading.Lock()
-        _STORES.add(self)
+        renew_after_fork(self)
 
     def get(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Find what is kept under these keys, whole and as it was put."""
@@ -104,10 +105,13 @@ class Store:
         self._reading.close()
         self._writing.close()
 
-    def forked(self) -> None:
-        """In the child of a fork: use nothing of the parent's."""
-        self._reading.forsake()
-        self._writing.forsake()
+    @property
+    def fork_lock(self) -> threading.Lock:
+        """Held while the list of what was asked for changes."""
+        return self._asking
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds; the connections part for themselves."""
         self._asking = threading.Lock()
 
     def opened(self) -> sqlite3.Connection:
@@ -200,6 +204,18 @@ class _Line:
         self._db: sqlite3.Connection | None = None
         self._file = 0
         self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    @property
+    def fork_lock(self) -> threading.Lock:
+        """Held while SQLite works: a fork in the middle would copy the locks that SQLite holds itself."""
+        return self._lock
+
+    def after_fork(self) -> None:
+        """Use the parent's connection no more: SQLite forbids it, even to close it."""
+        if self._db is not None:
+            self._leave_behind()
+        self._lock = threading.Lock()
 
     @contextmanager
     def held(self) -> Iterator[sqlite3.Connection]:
@@ -217,27 +233,10 @@ class _Line:
             if db:
                 db.close()
 
-    def forsake(self) -> None:
-        self._leave_behind()
-        self._lock = threading.Lock()
-
     def _leave_behind(self) -> None:
         # Closing it would clean up beside a file that is another's by now.
-        _LEFT_BEHIND.append(self._db)
+        abandon(self._db)
         self._db = None
-
-
-_LEFT_BEHIND: list[sqlite3.Connection | None] = []
-_STORES: WeakSet[Store] = WeakSet()
-
-
-def _after_fork() -> None:
-    for store in _STORES:
-        store.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 _NEXT = "(SELECT coalesce(max(used), 0) + 1 FROM speech)"

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
@@ -29,7 +30,8 @@ class TTSService:
 
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
         self._service = AsyncTTSService(providers, **settings)
-        self._begin()
+        self.after_fork()
+        renew_after_fork(self)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -80,11 +82,11 @@ class TTSService:
         What is still being spoken, by whatever thread, ends with TTSStreamInterruptedError. Raises RuntimeError when
         called from the service's own event loop, as a circuit listener is: hand it to another thread.
         """
-        if self._loop and self._pid == os.getpid():
+        if self._loop:
             self._loop.refuse_own_thread("close()")
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop and self._pid == os.getpid():
+        if loop:
             try:
                 loop.call(self._service.aclose)
             finally:
@@ -101,16 +103,16 @@ class TTSService:
     def _run(
         self, function: Callable[[], Awaitable[T]], *, interrupted: Callable[[], Awaitable[object]] | None = None
     ) -> T:
-        if self._pid != os.getpid():  # a forked child has none of its parent's threads
-            self._begin()
         with self._lock:
             if self._loop is None:
                 self._loop = LoopThread()
             loop = self._loop
         return loop.call(function, interrupted=interrupted)
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
+    fork_lock = None
+
+    def after_fork(self) -> None:
+        """Start over: a forked child has neither the loop's thread nor that of whoever held the lock."""
         self._lock = threading.Lock()
         self._loop = None
 

@@ -43,6 +43,11 @@ class Turnstile:
             del self._calls[place]
         return True
 
+    def forget(self) -> None:
+        """Empty it without calling anyone: those who run or wait did not come along into a forked child."""
+        self.gate.forget()
+        self._calls = {}
+
     def call(self, places: list[Place]) -> None:
         """Tell those whose turn it is."""
         for place in places:
