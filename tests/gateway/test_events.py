@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 from weakref import ref
 
 import aiohttp
@@ -13,13 +14,15 @@ from steadyvoice.gateway import sse
 from steadyvoice.gateway.calls import RecentCalls
 from steadyvoice.gateway.journal import REST_KEPT
 from steadyvoice.gateway.order import Order
+from steadyvoice.gateway.outgoing import MOST_HELD
 from steadyvoice.gateway.pulse import SHOWN
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.service.style import Style
 from steadyvoice.simulator import Fault, acts
 
-from .house import ELEVENLABS, OPENAI, Clock, asked, spoken, visiting
+from .conftest import Run
+from .house import ELEVENLABS, OPENAI, Clock, Visit, asked, spoken, visiting
 from .reader import Reader, reading
 
 ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, success_threshold=1)
@@ -154,6 +157,26 @@ async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
             await at.whole("GET", "/healthz")
         with pytest.raises((aiohttp.ClientError, EOFError)):
             await _read(reader, 400)
+
+
+def test_of_a_reader_that_does_not_read_little_is_held(run: Run) -> None:
+    """One test for both event loops: on some versions of Python, `writelines()` of asyncio's never says to wait."""
+
+    async def story() -> None:
+        async with visiting(Tone()) as at, reading(at):
+            for _ in range(400):
+                at.gateway.house.journal.note("action", {"reason": "x" * 50_000})
+                assert held(at) <= MOST_HELD
+                await at.whole("GET", "/healthz")
+            assert held(at) <= MOST_HELD
+
+    run(story())
+
+
+def held(at: Visit) -> int:
+    """Bytes that wait in memory until somebody reads them."""
+    guests: list[Any] = list(at.gateway._listener._crowd.guests)
+    return max(int(guest.transport.get_write_buffer_size()) for guest in guests)
 
 
 async def _read(reader: Reader, many: int) -> None:

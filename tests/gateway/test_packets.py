@@ -7,22 +7,29 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from steadyvoice.gateway.exchange import Exchange
-from steadyvoice.gateway.outgoing import _AT_ONCE, Outgoing, Pouring
+from steadyvoice.gateway.outgoing import _AT_ONCE, MOST_HELD, Outgoing, Pouring
 from steadyvoice.gateway.reply import OUTLET
 
 
 class Wire:
-    """A transport that writes down what it is given at once."""
+    """A transport that writes down what it is given at once, and sends it unless it is told not to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends: bool = True) -> None:
         self.packets: list[bytes] = []
-        self.closing = False
+        self.closing, self.sends = False, sends
 
     def is_closing(self) -> bool:
         return self.closing
 
-    def writelines(self, parts: list[bytes]) -> None:
-        self.packets.append(b"".join(parts))
+    def write(self, data: bytes) -> None:
+        self.packets.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0 if self.sends else sum(map(len, self.packets))
+
+    def abort(self) -> None:
+        self.closing = True
+        self.packets.clear()
 
 
 def line_on(wire: Any) -> Outgoing:
@@ -52,6 +59,26 @@ async def test_what_is_much_goes_at_once_for_the_transport_tells_when_to_wait() 
     assert len(wire.packets) == 1
 
 
+async def test_a_client_that_does_not_read_is_dropped_though_its_transport_never_says_wait() -> None:
+    for poured in (False, True):
+        wire, most = Wire(sends=False), 0
+        line = line_on(wire)
+        for _ in range(1000):
+            line.write_at_once([bytes(10_000)]) if poured else line.write(bytes(10_000))
+            most = max(most, wire.get_write_buffer_size())
+            await asyncio.sleep(0)
+        assert wire.closing
+        assert most <= MOST_HELD + 10_000, "it holds no more than that, and one part"
+        assert not wire.packets
+
+
+async def test_a_long_part_is_no_reason_to_drop_anybody() -> None:
+    wire = Wire(sends=False)
+    line = line_on(wire)
+    line.write(bytes(5 * MOST_HELD))
+    assert (len(wire.packets), wire.closing) == (1, False)
+
+
 async def test_whoever_has_gone_is_told_nothing() -> None:
     wire = Wire()
     line = line_on(wire)
@@ -78,7 +105,7 @@ async def test_what_is_poured_goes_at_once_behind_what_waits() -> None:
 def test_an_outlet_is_open_as_long_as_somebody_reads() -> None:
     cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
     wire = Wire()
-    outlet = Pouring(cycle, cast(Outgoing, SimpleNamespace(write_at_once=wire.writelines)))
+    outlet = Pouring(cycle, cast(Outgoing, SimpleNamespace(write_at_once=lambda parts: wire.write(b"".join(parts)))))
 
     assert outlet.open()
     outlet.write(b"one")
@@ -91,7 +118,7 @@ def test_an_outlet_is_open_as_long_as_somebody_reads() -> None:
 
 def test_what_is_poured_is_counted() -> None:
     cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
-    line = cast(Outgoing, SimpleNamespace(write_at_once=Wire().writelines))
+    line = cast(Outgoing, SimpleNamespace(write_at_once=lambda parts: None))
 
     async def send(message: Any) -> None: ...
 

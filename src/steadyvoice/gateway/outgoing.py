@@ -8,6 +8,14 @@ from typing import Any
 
 _AT_ONCE = 64 * 1024  # bytes, which are not held for others to go along
 
+MOST_HELD = 1024 * 1024
+"""Bytes that a transport may hold unsent when more is written: beyond, the client is dropped.
+
+An answer waits when its transport says so, at 64 KiB, and one part of it may go beyond. This holds where a transport
+never says so, as asyncio's `writelines()` in 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 (CVE-2024-12254): a client that did
+not read filled the memory.
+"""
+
 
 class Outgoing:
     """What an answer sees of its connection: it says that it is done, and the connection decides how to end.
@@ -38,14 +46,16 @@ class Outgoing:
 
     def write_at_once(self, parts: Iterable[bytes]) -> None:
         """Send what is pending, and these behind it, without waiting for more."""
-        if not self.is_closing():
-            self._transport.writelines([*self._pending, *parts])
-        self._pending, self._size = [], 0
+        self._pending += parts
+        self.flush()
 
     def flush(self) -> None:
         """Let it go."""
         if self._pending and not self.is_closing():
-            self._transport.writelines(self._pending)
+            if self._transport.get_write_buffer_size() > MOST_HELD:
+                self._transport.abort()
+            else:
+                self._transport.write(b"".join(self._pending))  # `writelines()` does not always pause the writer
         self._pending, self._size = [], 0
 
 
