@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -21,6 +21,23 @@ from steadyvoice.service.store import FILE, Entry, Store
 
 MOST = 2_000_000
 FORK = multiprocessing.get_context("fork")
+
+
+_OPEN: list[Store] = []
+
+
+@pytest.fixture(autouse=True)
+def stores_are_closed() -> Iterator[None]:
+    """Close what a test has opened: a connection that is only forgotten is a warning in Python 3.13."""
+    yield
+    while _OPEN:
+        _OPEN.pop().close()
+
+
+def store_in(folder: Path, most: int) -> Store:
+    """Make a store that is closed when the test ends."""
+    _OPEN.append(store := Store(folder, most))
+    return store
 
 
 def entry(number: int, size: int = 10_000) -> Entry:
@@ -42,19 +59,19 @@ def in_a_child(work: Callable[[], None]) -> int:
 
 
 def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
-    store = Store(tmp_path / "new" / "folder", MOST)
+    store = store_in(tmp_path / "new" / "folder", MOST)
     assert store.get(["key-1"]) == {}
     assert not store.path.parent.exists(), "nobody has kept anything yet"
     store.put(entry(1))
     store.put(entry(2))
     store.close()
-    again = Store(tmp_path / "new" / "folder", MOST)
+    again = store_in(tmp_path / "new" / "folder", MOST)
     assert again.get(["key-1", "key-2", "key-3"]) == {"key-1": entry(1), "key-2": entry(2)}
     again.close()
 
 
 def test_only_its_owner_can_read_what_was_said(tmp_path: Path) -> None:
-    store = Store(tmp_path / "cache", MOST)
+    store = store_in(tmp_path / "cache", MOST)
     store.put(entry(1))
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "cache").iterdir()} == {0o600}
@@ -63,7 +80,7 @@ def test_only_its_owner_can_read_what_was_said(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
     os.chown(store.path, 12345, 12345)
@@ -101,7 +118,7 @@ def test_whoever_is_killed_while_keeping_leaves_whole_entries_only(steps: int, s
                 store.get([f"key-{number // 2}"])
 
         assert in_a_child(fill) in (0, -signal.SIGKILL)
-        store = Store(Path(folder), MOST)
+        store = store_in(Path(folder), MOST)
         found = store.get([f"key-{number}" for number in range(len(sizes))])
         assert all(found[key] == entry(int(key[4:]), sizes[int(key[4:])]) for key in found)
         assert store.damaged == 0
@@ -112,7 +129,7 @@ def test_whoever_is_killed_while_keeping_leaves_whole_entries_only(steps: int, s
 
 def test_two_processes_may_keep_the_same_at_once(tmp_path: Path) -> None:
     def fill(level: int) -> None:
-        store = Store(tmp_path, MOST)
+        store = store_in(tmp_path, MOST)
         for _ in range(40):
             try:
                 store.put(Entry("the same", level, b"{}", bytes([level]) * 100_000))
@@ -141,7 +158,7 @@ MANY = st.lists(st.integers(60_000, 120_000), min_size=25, max_size=40)
 @settings(max_examples=25)
 def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder), most)
+        store = store_in(Path(folder), most)
         for number, size in enumerate(sizes):
             kept = store.put(entry(number, size))
             assert kept == (size + 13 <= most // 8)
@@ -151,7 +168,7 @@ def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) ->
 
 
 def test_what_was_asked_for_last_is_kept_longest_whatever_the_clock_says(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(Entry("favourite", 1e12, b"{}", bytes(100_000)))
     for number in range(60):
         store.put(entry(number, 100_000))
@@ -161,11 +178,11 @@ def test_what_was_asked_for_last_is_kept_longest_whatever_the_clock_says(tmp_pat
 
 
 def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
-    store = Store(tmp_path, 20 * MOST)
+    store = store_in(tmp_path, 20 * MOST)
     for number in range(100):
         store.put(entry(number, 200_000))
     store.close()
-    smaller = Store(tmp_path, MOST)
+    smaller = store_in(tmp_path, MOST)
     smaller.put(entry(1000))
     assert smaller.get(["key-1000"])
     assert size_of(tmp_path) <= MOST
@@ -176,7 +193,7 @@ def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
 @settings(max_examples=60)
 def test_no_flipped_byte_and_no_cut_file_is_ever_heard(at: float, bits: int, cut: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder), MOST)
+        store = store_in(Path(folder), MOST)
         for number in range(5):
             store.put(entry(number, 20_000))
         store.close()
@@ -198,7 +215,7 @@ def damage(path: Path, at: float, bits: int, cut: bool) -> None:
 
 
 def test_a_file_that_is_no_database_any_more_is_begun_anew(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
     store.path.write_bytes(Random(1).randbytes(50_000))
@@ -215,14 +232,14 @@ def test_another_programs_database_of_the_same_name_is_left_alone(tmp_path: Path
         theirs.execute("CREATE TABLE recipes (name TEXT)")
     theirs.close()
     before = (tmp_path / FILE).read_bytes()
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     with pytest.raises(PermissionError, match="another program's"):
         store.put(entry(1))
     assert (tmp_path / FILE).read_bytes() == before
 
 
 def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
     with sqlite3.connect(store.path) as newer:
@@ -233,14 +250,14 @@ def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_emptied_meanwhile_is_begun_anew(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(entry(1))
     assert store.get(["key-1"])
     for file in tmp_path.iterdir():
         file.unlink()
     assert store.get(["key-1"]) == {}
     store.put(entry(2))
-    assert Store(tmp_path, MOST).get(["key-2"])
+    assert store_in(tmp_path, MOST).get(["key-2"])
     store.close()
 
 
@@ -263,7 +280,7 @@ print(*store.get(["small", "large"]))
 
 
 def test_a_forked_child_opens_its_own(tmp_path: Path) -> None:
-    store = Store(tmp_path, MOST)
+    store = store_in(tmp_path, MOST)
     store.put(entry(1))
 
     def child() -> None:

@@ -189,7 +189,8 @@ async def test_a_bearer_token_must_be_a_good_key() -> None:
 async def test_a_body_that_is_no_json_is_told_where_it_ends_to_be(client: Client) -> None:
     seen = await client.ask("POST", STREAM, b'{"text": "Hi",}')
     (issue,) = seen.json["detail"]
-    assert (seen.status, issue["type"], issue["loc"], issue["input"]) == (422, "json_invalid", ["body", 14], {})
+    assert (seen.status, issue["type"], issue["input"]) == (422, "json_invalid", {})
+    assert issue["loc"] in (["body", 13], ["body", 14]), "at the comma, or behind it: Python 3.13 says the former"
     assert issue["ctx"].keys() == {"error"}
     assert issue["ctx"]["error"]
 

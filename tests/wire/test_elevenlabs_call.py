@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -140,11 +141,14 @@ def test_hints_that_a_model_refuses_are_left_out() -> None:
     assert call(request, "eleven_v3").body() == {"text": "Hi", "model_id": "eleven_v3", "seed": 3}
 
 
+TRAILING_COMMA = 13 if sys.version_info >= (3, 13) else 14  # where Python's JSON decoder finds fault with it
+
+
 @pytest.mark.parametrize(
     ("query", "body", "where"),
     [
         ({}, b"not json", ("body", 0)),
-        ({}, b'{"text": "Hi",}', ("body", 14)),
+        ({}, b'{"text": "Hi",}', ("body", TRAILING_COMMA)),
         ({}, b"[" * 60_000, ("body", 0)),
         ({}, b"[]", ("body",)),
         ({}, b"{}", ("body", "text")),
