@@ -26,11 +26,11 @@ _OF_CALLS = frozenset({"call", "calls"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened; `data` is JSON."""
+    """One thing that happened; `data` is JSON in UTF-8, in one line."""
 
     number: int
     kind: str
-    data: str
+    data: bytes
 
 
 class Journal:
@@ -52,7 +52,9 @@ class Journal:
         if author:
             told["by"] = author
         self.last += 1
-        entry = Entry(self.last, kind, json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")))
+        # What cannot be encoded is escaped here, once: a reader that failed over it would fail at each reconnect again.
+        data = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        entry = Entry(self.last, kind, data)
         (self._calls if kind in _OF_CALLS else self._rest).append(entry)
         self._wake()
 

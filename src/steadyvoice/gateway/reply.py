@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from steadyvoice.service.alarm import Alarm
+from steadyvoice.speech.text import is_encodable
 from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 Message = MutableMapping[str, Any]
@@ -67,17 +68,24 @@ def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def parameters_of(query: bytes) -> list[tuple[str, str]]:
-    """The parameters of a query, one by one. Raises UnreadableRequestError for too many."""
+    """The parameters of a query, one by one. Raises UnreadableRequestError for too many, or one that is not UTF-8."""
+    if not query:
+        return []
     raw = query.decode("latin-1")
     try:
-        return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS) if raw else []
+        found = parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="surrogateescape")
     except ValueError:
         told = f"at most {_MOST_PARAMETERS} parameters are read"
         raise UnreadableRequestError([Issue("too_long", ("query",), told)]) from None
+    for name, value in found:
+        if not (is_encodable(name) and is_encodable(value)):
+            told = "must be UTF-8 behind its percent-encoding"
+            raise UnreadableRequestError([Issue("string_unicode", ("query", ascii(name)[1:-1][:100]), told)])
+    return found
 
 
 def query_of(query: bytes) -> dict[str, str]:
-    """A query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError for too many."""
+    """A query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError."""
     return dict(parameters_of(query))
 
 

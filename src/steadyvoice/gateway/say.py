@@ -52,7 +52,7 @@ class SayDialect:
     def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
         """Answer with the first thing that is wrong."""
         first = issues[0]
-        field = ".".join(map(str, first.loc))[:100]
+        field = ".".join(map(str, first.loc)).removeprefix("body.")[:100]
         return error_reply(422, "invalid_field", f"{field}: {first.msg}", field=field)
 
     def denied(self, denial: Denial, request_id: str) -> Reply:

@@ -102,6 +102,9 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
     for name in names:
         if not name:
             raise TTSConfigurationError("providers: a provider's name must not be empty")
+        if not name.isprintable():
+            told = "becomes a header, a label and a key of JSON; name it with characters that can be printed"
+            raise TTSConfigurationError(f"providers: the name {name!a:.100} {told}")
         if names.count(name) > 1:
             raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
     for name in settings.get("circuits", {}):

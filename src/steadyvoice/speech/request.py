@@ -10,6 +10,7 @@ from typing import Any, Literal
 from steadyvoice.speech.copying import copier
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.text import is_encodable
 from steadyvoice.speech.voice import Voice
 
 OnMidstream = Literal["resume", "restart", "error"]
@@ -49,10 +50,19 @@ class SpeechRequest:
             # True is an int to Python, and to nobody else.
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise TTSBadRequestError(f"{name}: must be {said}, got {type(value).__name__}")
+            if isinstance(value, str) and not value.isascii() and name != "text":  # of which it would be dropped
+                self._refuse_unencodable(name, value)
+        if self.options:
+            self._refuse_unencodable("options", self.options)
         if not SLOWEST <= self.speed <= FASTEST:
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
         if self.foreign_voice not in ("refuse", "pass", "default"):
             raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")
+
+    def _refuse_unencodable(self, name: str, value: Any) -> None:
+        if not _is_sound(value):
+            told = "half of a surrogate pair, which cannot be encoded"
+            raise TTSBadRequestError(f"{name}: must not have {told}, got {value!a:.100}")
 
     def saying(self, text: str) -> SpeechRequest:
         """The same for another text. What has been checked is not checked again."""
@@ -76,5 +86,19 @@ _MUST_BE: Mapping[str, tuple[tuple[type, ...], str]] = {
     "options": ((dict, Mapping), "a mapping"),
     "dialect": _TEXT_OR_NONE,
 }
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether all strings in a value have bytes in UTF-8."""
+    match value:
+        case str():
+            return is_encodable(value)
+        case Mapping():
+            return all(_is_sound(name) and _is_sound(each) for name, each in value.items())
+        case list() | tuple():
+            return all(map(_is_sound, value))
+        case _:
+            return True
+
 
 _saying = copier(SpeechRequest, "text")

@@ -32,6 +32,17 @@ def cleaned(text: str) -> str:
     return clean if any(unicodedata.category(c) != "Cf" and not c.isspace() for c in clean) else ""
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text has bytes in UTF-8. Half of a surrogate pair has none, though JSON can escape it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # Carriage returns, vertical tabs, form feeds, information separators, "next line": dropped, they would join two words.
 _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 

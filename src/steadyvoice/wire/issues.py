@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
+
+from steadyvoice.speech.text import is_encodable
 
 FLAGS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n")
 
@@ -34,14 +36,65 @@ def read_document(body: bytes) -> dict[str, Any]:
     """Read the JSON object that a request's body is. Raises UnreadableRequestError."""
     if not body:
         raise UnreadableRequestError([Issue("missing", ("body",), "Field required")])
+    plain = body[:1] == b"{" and body[1:2] != b"\0"  # which is how nearly all begin
     try:
-        document = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        document = _JSON.decode(body.decode("utf-8" if plain else json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise UnreadableRequestError([_no_json(error)]) from None
+    if issue := issue_of_content(body, document):
+        raise UnreadableRequestError([issue])
     if not isinstance(document, dict):
         expected = "Input should be a valid dictionary or object to extract fields from"
         raise UnreadableRequestError([Issue("model_attributes_type", ("body",), expected, document)])
     return document
+
+
+MOST_LEVELS = 64
+"""How deeply lists and objects may be nested in a request. What is passed on is written as JSON once more, and Python's
+limit of recursion depends on where it is called from.
+"""
+
+
+def issue_of_content(body: bytes, document: Any) -> Issue | None:
+    """Find what JSON allows and nothing behind it can encode: half of a surrogate pair; and too deep a nesting.
+
+    `body` is what the document was read from. Only one that looks suspicious is gone through.
+    """
+    if body.count(b"[") + body.count(b"{") > MOST_LEVELS and _is_too_deep(document):
+        told = f"Input should have at most {MOST_LEVELS} levels of lists and objects"
+        return Issue("too_deep", ("body",), told)
+    if (
+        b"\\ud" in body or b"\\uD" in body or b"\xed" in body or b"\0" in body
+    ):  # its escapes, in UTF-8, in UTF-16 and -32
+        half = next((where for where, text in _strings(document, ("body",)) if not is_encodable(text)), None)
+        if half:
+            told = "Input should be a valid string, unable to parse raw data as a unicode string"
+            return Issue("string_unicode", half, f"{told}: it has half of a surrogate pair")
+    return None
+
+
+def _is_too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(MOST_LEVELS):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _strings(value: Any, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every string and its place. The place of a key is that of its object: a key may be what cannot be told."""
+    match value:
+        case str():
+            yield where, value
+        case list():
+            for number, each in enumerate(value):
+                yield from _strings(each, (*where, number))
+        case dict():
+            for name, each in value.items():
+                yield where, name
+                yield from _strings(each, (*where, name))
 
 
 def _no_number(said: str) -> float:
@@ -83,6 +136,8 @@ def _no_json(error: Exception) -> Issue:
     """Say it as FastAPI does: where, and why."""
     place = error.pos if isinstance(error, json.JSONDecodeError) else 0
     why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    if isinstance(error, RecursionError):
+        why = f"nested too deeply: at most {MOST_LEVELS} levels of lists and objects are read"
     return Issue("json_invalid", ("body", place), "JSON decode error", {}, {"error": why})
 
 
