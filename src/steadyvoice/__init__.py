@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TTSAllProvidersFailedError,
         TTSConfigurationError,
         TTSError,
+        TTSOverloadedError,
         TTSStreamInterruptedError,
     )
     from steadyvoice.speech.format import AudioFormat
@@ -65,6 +66,7 @@ _HOMES = {
         "TTSAllProvidersFailedError",
         "TTSConfigurationError",
         "TTSError",
+        "TTSOverloadedError",
         "TTSStreamInterruptedError",
     ),
     "speech.format": ("AudioFormat",),
@@ -105,6 +107,7 @@ __all__ = [
     "TTSError",
     "TTSErrorHandler",
     "TTSErrorState",
+    "TTSOverloadedError",
     "TTSService",
     "TTSStreamInterruptedError",
     "TimeoutConfig",

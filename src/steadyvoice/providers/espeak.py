@@ -12,7 +12,7 @@ from steadyvoice.providers.espeak_scripts import reads
 from steadyvoice.providers.espeak_times import chunks
 from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.providers.espeak_worker import SAMPLE_RATE
-from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.provider import Accepted, Audio, Offer, Queued
 from steadyvoice.providers.voices import VoiceMap, checked_voices, matched_gain, matched_speed, wanted
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -106,7 +106,16 @@ class Espeak:
         offset = 0.0
         for text, last in _turns(request.text):
             passage = Passage(text, offer.voice, pace, self._pitch, pause_after=not last)
-            spoken = await self._process.speak(passage)
+            turn = self._process.enter(passage)
+            try:
+                if turn.waits:
+                    yield Queued(waits=True)
+                    await turn.begun()
+                    yield Queued(waits=False)
+                spoken = await turn.spoken()
+            except BaseException:
+                turn.abandon()
+                raise
             for audio in chunks(text, spoken, offset):
                 yield audio
             offset += spoken.duration

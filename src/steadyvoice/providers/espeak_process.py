@@ -66,7 +66,8 @@ class EspeakProcess:
         self._lock = threading.Lock()
         self.fork_lock = threading.Lock()
         """Held while a child starts: a fork in the middle would inherit pipes that nothing knows of."""
-        self._turn: _Turn | None = None
+        self._turn: Turn | None = None
+        self._unfinished = 0  # turns that were entered
         self._stopped: Future[str] | None = None
 
     def after_fork(self) -> None:
@@ -89,13 +90,24 @@ class EspeakProcess:
 
         Raises TTSLocalCrashError when the child dies over it, TTSVoiceUnknownError when it has no such voice.
         """
-        turn = _Turn(passage)
-        spoken = self._thread.submit(self._take, turn)
+        turn = self.enter(passage)
         try:
-            return await asyncio.wrap_future(spoken)
+            return await turn.spoken()
         except asyncio.CancelledError:
-            self._abandon(turn)
+            turn.abandon()
             raise
+
+    def enter(self, passage: Passage) -> Turn:
+        """Queue for a turn, which has to be awaited or abandoned."""
+        with self._lock:
+            turn = Turn(self, passage, waits=self._unfinished > 0)
+            self._unfinished += 1
+        try:
+            turn.done = self._thread.submit(self._take, turn)
+        except BaseException:
+            self._leave(turn)
+            raise
+        return turn
 
     async def aclose(self) -> None:
         """End the child and wait until it is gone. What is being spoken fails; this object is used up."""
@@ -106,7 +118,7 @@ class EspeakProcess:
             self._abandon(turn)
         await asyncio.wrap_future(self._stopped)
 
-    def _abandon(self, turn: _Turn) -> None:
+    def _abandon(self, turn: Turn) -> None:
         """Kill the child if it is busy with this: half an answer must not meet the next question.
 
         A stuck child is got rid of in the same way, for sooner or later somebody gives up waiting.
@@ -116,7 +128,20 @@ class EspeakProcess:
             if self._turn is turn and (child := self._child):
                 child.kill()
 
-    def _take(self, turn: _Turn) -> Spoken:
+    def _leave(self, turn: Turn) -> None:
+        """Count a turn as over, whether or not it began."""
+        with self._lock:
+            self._unfinished -= 1
+        if not turn.started.done():
+            turn.started.set_result(None)
+
+    def _take(self, turn: Turn) -> Spoken:
+        try:
+            return self._speak(turn)
+        finally:
+            self._leave(turn)
+
+    def _speak(self, turn: Turn) -> Spoken:
         try:
             child = self._running_child()
         except OSError as error:
@@ -125,6 +150,7 @@ class EspeakProcess:
             if turn.abandoned:
                 return Spoken(b"", ())  # nobody waits for it any more
             self._turn = turn
+        turn.started.set_result(None)
         try:
             return self._exchange(child, turn.passage)
         except (OSError, EOFError) as error:
@@ -168,10 +194,30 @@ class EspeakProcess:
         return ": ".join([_cause(child.returncode), *lines[-1:]])
 
 
-@dataclass(slots=True, eq=False)
-class _Turn:
-    passage: Passage
-    abandoned: bool = False
+class Turn:
+    """One passage in the queue of the child. It `waits` when others were there before."""
+
+    def __init__(self, process: EspeakProcess, passage: Passage, *, waits: bool) -> None:
+        self.passage, self.waits = passage, waits
+        self.abandoned = False
+        self.started: Future[None] = Future()
+        self.started.set_running_or_notify_cancel()  # so that nobody who waits for it can cancel it
+        self.done: Future[Spoken]
+        self._process = process
+
+    async def begun(self) -> None:
+        """Wait until the child is asked, or will not be."""
+        await asyncio.wrap_future(self.started)
+
+    async def spoken(self) -> Spoken:
+        """Wait for the audio. Raises TTSLocalCrashError and TTSVoiceUnknownError."""
+        return await asyncio.wrap_future(self.done)
+
+    def abandon(self) -> None:
+        """Leave the queue, or interrupt the child over it. Once it is over, this changes nothing."""
+        if self.done.cancel() and not self.abandoned:
+            self._process._leave(self)
+        self._process._abandon(self)
 
 
 def _request(passage: Passage) -> bytes:

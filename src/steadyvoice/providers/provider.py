@@ -77,6 +77,17 @@ class Credit:
     resets_at: datetime | None = None  # UTC; when there will be new credit
 
 
+@dataclass(frozen=True, slots=True)
+class Queued(Audio):
+    """No audio, but whether the request waits for its turn at an engine of ours that serves other callers as well.
+
+    While it does, the provider answers for none of the time; only the deadline of the utterance goes on.
+    """
+
+    data: bytes = b""
+    waits: bool = False
+
+
 class Provider(Protocol):
     """Something that turns text into audio."""
 
@@ -100,7 +111,7 @@ class Provider(Protocol):
     def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | Audio, None]:
-        """Speak: one `Accepted` first, then `Audio` until the end.
+        """Speak: one `Accepted` first, then `Audio` until the end; `Queued` as often as it begins and ends to wait.
 
         Raises TTSError of the fitting kind; a `connection_timeout` in seconds bounds connecting, all other
         clocks are the service's, which closes the generator when one runs out. The request's text fits the

@@ -15,18 +15,25 @@ T = TypeVar("T")
 
 _GRAIN = 0.001  # seconds by which it may ring late: event loops read their clock once a turn
 
+_LATE = 0.02  # seconds; a timer that is called later than this was kept waiting by the loop
+_TURNS = 3
+"""Turns of the loop that are waited for then: what is awaited may lie unread in the socket. A turn polls for I/O before
+or after it runs what is due (asyncio, uvloop), and who waits is woken one turn after the poll.
+"""
+
 
 class Alarm:
     """Ends waits that take too long, as `asyncio.timeout` does: by a cancellation that is taken back."""
 
-    __slots__ = ("_at", "_due", "_handle", "_left", "_task", "rang")
+    __slots__ = ("_at", "_due", "_handle", "_left", "_task", "_turns", "rang")
 
     def __init__(self) -> None:
         self.rang = False
         """Whether the last wait was cut short."""
         self._due = math.inf  # of the wait at hand
         self._at = math.inf  # when the timer fires, which may be sooner
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._turns = _TURNS  # that are left before a late ring is believed
         self._task: asyncio.Task[Any] | None = None  # that waits now
         self._left: Callable[[], float] | None = None
 
@@ -62,7 +69,7 @@ class Alarm:
 
     def _begin(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._due = due = loop.time() + seconds
-        self._task, self.rang = task, False
+        self._task, self.rang, self._turns = task, False, _TURNS
         if self._handle is None or due < self._at - _GRAIN:
             self.close()
             self._set(loop, due)
@@ -75,11 +82,17 @@ class Alarm:
         self._handle = None
         if (task := self._task) is None:
             return
-        if (loop := task.get_loop()).time() < self._due:
+        loop = task.get_loop()
+        late = loop.time() - self._due
+        if late < 0:
             self._set(loop, self._due)
         elif self._left and (left := self._left()) > _GRAIN:
             self._due = loop.time() + left
+            self._turns = _TURNS
             self._set(loop, self._due)
+        elif self._turns and (late > _LATE or self._turns < _TURNS):
+            self._turns -= 1
+            self._at, self._handle = -math.inf, loop.call_soon(self._ring)
         else:
             self.rang = True
             task.cancel()

@@ -16,6 +16,7 @@ from steadyvoice.service.casting import Part
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.delivery import Delivery, Manner
 from steadyvoice.service.listener import DRIP, REAL_TIME
+from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
@@ -38,8 +39,7 @@ class Asking:
     """A request that is ready to be made, and what becomes of its answer.
 
     Enter it once, and there ask for the `next()` until there is none; `open()` it before if others are asked meanwhile.
-    `whole` is the utterance's time as it
-    is spent here, `output` where the audio goes, `at` the time of day.
+    `whole` is the utterance's time, with what is delivered here, `output` where the audio goes, `at` the time of day.
     """
 
     def __init__(
@@ -158,14 +158,15 @@ class Asker:
         *,
         pace: Pace,
         clock: Callable[[], float],
+        lag: LoopLag,
     ) -> None:
         self._request, self._terms, self._books = request, terms, books
-        self._pace, self._clock = pace, clock
+        self._pace, self._clock, self._lag = pace, clock, lag
 
     def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:
         """Prepare to ask this speaker for the next piece; for a `hedge` at once or not at all.
 
-        `whole` is the utterance's time, and is spent as time goes by.
+        `whole` is the utterance's time.
         """
         call, turn = self._call(part, step, whole, queues=not hedge)
         return Asking(
@@ -184,15 +185,16 @@ class Asker:
         by_sentence = self._manner(part) is Manner.WHOLE and not self._terms.hold
         ids = self._books.ids(part.name)
         piece, offer = next_piece(part, self._request, self._books.begin, by_sentence=by_sentence, ids=ids)
-        handler, patience = part.speaker.handler, Patience(step.allowance)
+        handler, patience = part.speaker.handler, whole.share(step.allowance)
         timeouts = self._terms.timeouts.hurried(step.first_audio)
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
         last = step.allowance >= whole.left
         queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
         heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
         limit = queue if queues else 0.0
-        turn = handler.turn(limit, patience, whole, hopeful=last and queues, goes_on=heard)
-        clocks = Clocks(timeouts, patience, whole, own_deadline=self._terms.own_deadline, pace=self._least_pace(step))
+        turn = handler.turn(limit, hopeful=last and queues, goes_on=heard)
+        pace = self._least_pace(part, step)
+        clocks = Clocks(timeouts, patience, whole, own_deadline=self._terms.own_deadline, pace=pace)
         call = (PassingCall if self._passes(part, piece) else Call)(
             part.speaker.provider,
             piece,
@@ -200,6 +202,7 @@ class Asker:
             clocks,
             connecting=timeouts.connection_timeout,
             clock=self._clock,
+            lag=self._lag,
             tell=lambda told: handler.accepted(turn, told, piece, offer),
         )
         if isinstance(call, PassingCall) and part.ready:
@@ -234,8 +237,13 @@ class Asker:
     def _short_words(self) -> bool:
         return longest_word(self._request.text) <= BREATH  # what is longer would be held back for too long
 
-    def _least_pace(self, step: Try) -> float:
-        """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak."""
+    def _least_pace(self, part: Part, step: Try) -> float:
+        """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak.
+
+        A local voice has no pace but what this machine has to give: slowness is no failure of its own.
+        """
+        if part.speaker.provider.local:
+            return 0.0
         if not self._terms.hold:
             return REAL_TIME
         return DRIP if step.first_audio is not None else 0.0

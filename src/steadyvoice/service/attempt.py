@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider, Queued
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.hearing import Hearing
+from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSCutError, TTSError, TTSStaleConnectionError
+from steadyvoice.speech.errors import TTSConnectTimeoutError, TTSCutError, TTSError, TTSStaleConnectionError
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
 
 _NOTHING = Accepted()
+
+_NOTICEABLE = 0.1
+"""Share of a wait that was lost by the event loop, above which the rest of it is no measurement."""
 
 LEFT_ALONE = 30.0
 """Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""
@@ -28,6 +32,10 @@ class Call:
     The rest can be read at any time.
 
     `connecting` bounds that, in seconds; `tell` is called when the vendor has accepted.
+
+    Its clocks run from the moment that `next()` is called until it returns, whatever arrives meanwhile; only what the
+    event loop lost (`lag`) while it waited is not the provider's. So a provider whose bytes keep us busy answers for
+    the time that takes, and one whose bytes we had no time to read does not.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class Call:
         *,
         connecting: float,
         clock: Callable[[], float],
+        lag: LoopLag,
         tell: Callable[[Accepted], None],
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
@@ -47,8 +56,14 @@ class Call:
         self.answered: float | None = None
         self.sounded: float | None = None
         """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
-        self._waits_since: float | None = None
+        self.lost = 0.0
+        """Seconds that the event loop lost while this waited for the provider."""
+        self._since: float | None = None  # what came before is counted; None while the listener has what it wanted
+        self._lost: float | None = None  # by the event loop until then, while this waits for the provider
+        self._beat: tuple[float, float] | None = None  # of the event loop, when the last wait was over
+        self._moved = False  # the end of the wait at hand, for time was lost, or something came that woke nobody
         self._clocks, self._connecting, self._clock, self._tell = clocks, connecting, clock, tell
+        self._lag = lag
         self._said = Complaint(provider.name)
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
@@ -59,8 +74,17 @@ class Call:
 
     @property
     def waited(self) -> float:
-        """Seconds of waiting for the provider so far."""
-        return self._clocks.waited + (0.0 if self._waits_since is None else self._clock() - self._waits_since)
+        """Seconds that the provider took so far."""
+        waited, since = self._clocks.waited, self._since
+        if since is None:
+            return waited
+        now = self._clock()
+        return waited + now - since - (0.0 if self._lost is None else self._lag.lost_at(now) - self._lost)
+
+    @property
+    def lagged(self) -> bool:
+        """Whether so much time was lost here that how long the provider took is not known well enough to learn from."""
+        return self.lost > _NOTICEABLE * self._clocks.waited
 
     @property
     def first_audio(self) -> float | None:
@@ -89,6 +113,7 @@ class Call:
     def begin(self) -> None:
         """Make it."""
         self.sent = True
+        self._clocks.begin()
         self._begin()
 
     async def hang_up(self) -> None:
@@ -101,17 +126,26 @@ class Call:
 
         What comes meanwhile may go to the `outlet` instead, once some of it is believed.
         """
-        self._note_reading()
-        self._refuse_slowness()
-        while (data := await self._more(outlet)) is not None:
-            if data and (believed := await self._hear(data)):
-                return self._sound(believed)
-            self._refuse_slowness()
-        if self._over:
-            return None
-        self._over = True
-        rest = await self._hearing.end()
-        return self._sound(rest) if rest else None
+        self._since = now = self._clock()
+        self._note_reading(now)
+        try:
+            while True:
+                self._check(now)
+                data = await self._more(outlet)
+                if data is None:
+                    break
+                if data and (believed := await self._hear(data)):
+                    return self._sound(believed)
+                now = self._spend()
+            if self._over:
+                return None
+            self._over = True
+            rest = await self._hearing.end()
+            return self._sound(rest) if rest else None
+        finally:
+            if self._since is not None:
+                self._spend()
+                self._since = None
 
     # ---------------------------------------------------------------- where it comes from
 
@@ -129,6 +163,8 @@ class Call:
         if isinstance(event, Audio):
             if event.alignment:
                 self._alignments.append((0.0, event.alignment))
+            if isinstance(event, Queued):
+                self._clocks.queued = event.waits
             return event.data
         if event is None:
             return None
@@ -142,26 +178,63 @@ class Call:
         self._said.request_id = told.request_id
         self._tell(told)
 
-    async def _in_time(self, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
-        """Wait for what comes next, no longer than the shortest clock allows, or has come to allow by then (`left`)."""
-        self._waits_since = self._clock()
+    async def _in_time(self, awaited: Awaitable[T]) -> T:
+        """Wait for what comes next, no longer than the shortest clock allows, which is looked at again at the end."""
+        since = self._since
+        assert since is not None  # noqa: S101 - the clocks run while somebody waits
+        self._lost, self._moved = self._lag.lost_at(since), False
         try:
-            return await self._alarm.within(self._clocks.limit, awaited, left)
+            return await self._alarm.within(self._clocks.limit(since), awaited, self._left)
         except TimeoutError as error:
             if self._alarm.rang and not isinstance(error, TTSError):
-                raise self._clocks.overdue(self.provider.name, self.seconds) from None
+                raise self._overdue(self._clock()) from None
+            if isinstance(error, TTSConnectTimeoutError):  # its own timer rang, which knows nothing of any lag
+                error.starved = self._clocks.starved(self._spend())
             raise
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
         finally:
             self._spend()
-            self._waits_since = None
+            self._lost, self._beat = None, self._lag.beat
 
-    def _spend(self) -> None:
-        """Something has come, or it is over with waiting."""
-        before, self._waits_since = self._waits_since, self._clock()
-        if before is not None:
-            self._clocks.spend(self._waits_since - before)
+    def _spend(self) -> float:
+        """Count the time since this was called last. Gives the present time."""
+        now = self._clock()
+        since, self._since = self._since, now
+        if since is not None:
+            lost = self._lost_until(now)
+            if lost:
+                self.lost += lost
+                self._lost, self._moved = self._lag.lost_at(now), True
+            self._clocks.spend(now - since - lost)
+        return now
+
+    def _lost_until(self, now: float) -> float:
+        """Seconds that the event loop lost in the wait at hand.
+
+        If the loop has had no turn since the wait before, the provider has let it have none: it had everything ready.
+        """
+        return 0.0 if self._lost is None or self._lag.beat is self._beat else self._lag.lost_at(now) - self._lost
+
+    def _left(self) -> float:
+        """Seconds for which nothing may come from here on, when the wait at hand has taken as long as it might."""
+        self._beat = None  # a timer has rung, so the loop has had a turn
+        now = self._spend()
+        if not self._moved:  # that the loop's clock and this one may differ is no reason to wait on
+            return 0.0
+        self._moved = False
+        return self._clocks.limit(now)
+
+    def _check(self, now: float) -> None:
+        """Look at the clocks, and at how slow the provider is. Raises TTSError."""
+        if self._clocks.limit(now) <= 0:
+            raise self._overdue(now)
+        self._refuse_slowness()
+
+    def _overdue(self, now: float) -> TTSError:
+        error = self._clocks.overdue(self.provider.name, self.seconds, now)
+        error.request_id = self.accepted.request_id
+        return error
 
     def _cut(self, error: TTSCutError) -> TTSError:
         """It is no fault of the provider's when nobody had read on for long."""
@@ -180,14 +253,15 @@ class Call:
         return believed
 
     def _sound(self, believed: bytes) -> bytes:
+        self._given = self._spend()
+        self._since = None
         if self.sounded is None:
-            self.sounded = self.waited
-        self._given = self._clock()
+            self.sounded = self._clocks.waited
         return believed
 
-    def _note_reading(self) -> None:
+    def _note_reading(self, now: float) -> None:
         if self._given is not None:
-            self._unread = max(self._unread, self._clock() - self._given)
+            self._unread = max(self._unread, now - self._given)
             self._given = None
 
     def _refuse_slowness(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from steadyvoice.providers.provider import Offer, Provider, Ready
+from steadyvoice.service.attempt import Call
 from steadyvoice.service.handler import Course, TTSErrorHandler
 from steadyvoice.service.plan import Standing
 from steadyvoice.speech.errors import (
@@ -82,11 +83,13 @@ class Part:
         if not self.speaker.provider.local and (taken or error.meaning.billed is not Billed.NO):
             self.paid_to = max(self.paid_to, end)
 
-    def learn(self, first_audio: float | None, error: Exception | None = None, *, probed: bool = False) -> None:
+    def learn(self, call: Call, error: Exception | None = None, *, probed: bool = False) -> None:
         """Remember how soon its first audio came, or that a probe was given up waiting for it."""
+        if call.lagged:
+            return
         promptness = self.speaker.handler.promptness
-        if first_audio is not None:
-            promptness.spoke(first_audio)
+        if call.first_audio is not None:
+            promptness.spoke(call.first_audio)
         elif probed and isinstance(error, TTSReadTimeoutError):
             promptness.missed()
 

@@ -5,6 +5,8 @@ Decided from what it is told; it reads no clock of its own.
 
 from __future__ import annotations
 
+import math
+
 from steadyvoice.service.listener import Listener
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.errors import (
@@ -29,14 +31,24 @@ SILENT = "silent"
 """The `code` of a deadline that passed without a sound, though it was no unreasonable one."""
 
 
-class Clocks:
-    """Of one request. `patience` is its own share of time, `whole` the utterance's; both are spent as it waits.
+SUBSTANTIAL = 0.25
+"""Share of a call's time that our own lack of processor time may take before the call's deadline says nothing about the
+provider.
+"""
 
+
+class Clocks:
+    """Clocks of one request. `patience` is its own share of time, `whole` the utterance's; both go by the wall clock.
+
+    What the provider answers for, `waited` and `silence`, is told: without the time that our own event loop lost.
     `own_deadline` tells that the caller gave less time than the configuration allows. `pace` is the least that will
     do, in seconds of audio a second.
     """
 
-    __slots__ = ("_listener", "_own_deadline", "_patience", "_timeouts", "_whole", "first_audio", "silence", "waited")
+    __slots__ = (
+        "_began", "_gap", "_listener", "_own_deadline", "_patience", "_timeouts", "_whole",
+        "first_audio", "queued", "silence", "waited",
+    )  # fmt: skip
 
     def __init__(
         self, timeouts: TimeoutConfig, patience: Patience, whole: Patience, *, own_deadline: bool, pace: float
@@ -44,32 +56,46 @@ class Clocks:
         self._timeouts, self._patience, self._whole = timeouts, patience, whole
         self._own_deadline = own_deadline
         self._listener = Listener(pace)
+        self._began = 0.0  # seconds of patience that were spent before the request was made
+        self._gap = 0.0  # seconds since anything came
         self.waited = 0.0  # seconds, for the provider
         self.silence = 0.0  # since the last audio
         self.first_audio: float | None = None  # seconds until it came
+        self.queued = False
+        """Whether the request waits for its turn at an engine of ours: the provider answers for none of that."""
 
-    @property
-    def limit(self) -> float:
-        """Seconds for which nothing may come from here on."""
-        silence, left = self._silence_left, self._patience.left
+    def begin(self) -> None:
+        """Note that the request is made now."""
+        self._began = self._patience.spent
+
+    def limit(self, now: float) -> float:
+        """Seconds for which nothing may come from `now` on; 0.0 or less when a clock has run out."""
+        silence, left = self._silence_left, self._patience.left_at(now)
         return silence if silence < left else left
 
     def spend(self, seconds: float) -> None:
-        """So long it took until something came, or nothing."""
+        """Count seconds that the provider answers for."""
+        if self.queued:
+            return
         self.waited += seconds
         self.silence += seconds
-        self._patience.spent += seconds
-        self._whole.spent += seconds
+        self._gap += seconds
 
     def gain(self, seconds: float, *, begun: bool) -> None:
-        """What came has so many seconds of audio; `begun` once any of it can be decoded."""
+        """Count so many seconds of audio that came; `begun` once any of it can be decoded.
+
+        Bytes without any audio, such as tags, stop neither the clock of the first audio nor that of silence.
+        """
         self._patience.delivered += seconds
         self._whole.delivered += seconds
         # Playing starts with the first audio, so the wait for that is not missed.
-        self._listener.waited(self.silence if self.first_audio is not None else 0.0, gained=seconds)
+        self._listener.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
+        self._gap = 0.0
         if begun and self.first_audio is None:
             self.first_audio = self.waited
-        self.silence = 0.0
+            self.silence = 0.0
+        elif seconds > 0:
+            self.silence = 0.0
 
     def slow(self, provider: str, audio: float) -> TTSError | None:
         """What it means that audio comes slower than it is played, if it does for too long."""
@@ -79,10 +105,24 @@ class Clocks:
         told = f"slower than it is played for {starved:.1f} s, after {audio:.1f} s of audio"
         return TTSTooSlowError(told, provider=provider)
 
-    def overdue(self, provider: str, audio: float) -> TTSError:
-        """What it means that nothing came within the limit, after so many seconds of audio."""
-        if self._silence_left > self._patience.left:
-            return self._out_of_time(provider, audio)
+    def overdue(self, provider: str, audio: float, now: float) -> TTSError:
+        """Make the error of the clock that has run out by `now`, after so many seconds of audio.
+
+        It is marked as `starved` when a substantial part of the time was lost here, not at the provider.
+        """
+        error = self._overdue(provider, audio, now)
+        error.starved = self.starved(now)
+        return error
+
+    def starved(self, now: float) -> bool:
+        """Whether a substantial part of the time since the request was lost here, not at the provider."""
+        spent = self._patience.spent_at(now) - self._began
+        return spent > 0 and spent - self.waited >= SUBSTANTIAL * spent
+
+    def _overdue(self, provider: str, audio: float, now: float) -> TTSError:
+        left = self._patience.left_at(now)
+        if self._silence_left > left:
+            return self._out_of_time(provider, audio, left)
         if self.first_audio is None:
             return TTSReadTimeoutError(f"no audio within {self._timeouts.first_audio:g} s", provider=provider)
         told = f"nothing for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
@@ -90,16 +130,18 @@ class Clocks:
 
     @property
     def _silence_left(self) -> float:
+        if self.queued:
+            return math.inf
         if self.first_audio is None:
             return self._timeouts.first_audio - self.waited
         return self._timeouts.stall - self.silence
 
-    def _out_of_time(self, provider: str, audio: float) -> TTSError:
+    def _out_of_time(self, provider: str, audio: float, left: float) -> TTSError:
         had = self._patience.given
         about = f"within {had:g} s and the {audio:.1f} s of audio that came"
         if not self._own_deadline:
             return TTSTotalTimeoutError(f"not finished {about}", provider=provider)
-        if self.silence + self._patience.left < HANGING:
+        if self.silence + max(left, 0.0) < HANGING:
             unheard = self.first_audio is None and had >= NOT_IN_A_HURRY
             told = f"not finished {about}, all that this call's deadline left it"
             return TTSDeadlineError(told, provider=provider, code=SILENT if unheard else None)

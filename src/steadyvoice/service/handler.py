@@ -23,7 +23,6 @@ from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
-from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.request import SpeechRequest
@@ -41,6 +40,7 @@ class TTSErrorHandler:
 
     Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back; `wall` is
     the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if others share it.
+    `circuit_clock` is the circuit's own clock, if that is another.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class TTSErrorHandler:
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         allowance: Allowance | None = None,
         circuit: CircuitBreaker | None = None,
+        circuit_clock: Callable[[], float] | None = None,
     ) -> None:
         self.name = name
         self.retry = retry_config or RetryConfig()
@@ -74,7 +75,7 @@ class TTSErrorHandler:
         self.circuit = circuit or CircuitBreaker(
             name,
             circuit_config or CircuitBreakerConfig.adaptive(),
-            clock=clock,
+            clock=circuit_clock or clock,
             wall=wall,
             luck=self._rng.random,
             listeners=[log_circuit],
@@ -160,9 +161,9 @@ class TTSErrorHandler:
         else:  # the caller went away: nobody's fault
             permit.abandon()
 
-    def turn(self, limit: float, *spent: Patience, hopeful: bool, goes_on: bool = False) -> Turn:
+    def turn(self, limit: float, *, hopeful: bool, goes_on: bool = False) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
-        return self.allowance.turnstile.turn(self.name, limit, *spent, hopeful=hopeful, goes_on=goes_on)
+        return self.allowance.turnstile.turn(self.name, limit, hopeful=hopeful, goes_on=goes_on)
 
     def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: Offer) -> None:
         """The vendor took a request, and told what it costs and how many more it would take."""
@@ -256,6 +257,9 @@ class TTSErrorHandler:
         meaning = error.meaning
         self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
+        if error.starved:  # nothing is known of the provider
+            permit.ignore()
+            return
         weight = meaning.counts or self._weight_of_silence(error)
         if weight:
             self._consecutive_failures += 1

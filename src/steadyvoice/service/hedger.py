@@ -49,10 +49,10 @@ class Hedger:
         # A probe has its own hurry, and somebody else behind it.
         if delay is None or anything or first.probe or len(self._parts) == 1:
             return None
-        since, whole = self._clock(), first.whole.later(0.0)
+        whole = first.whole.copy()
 
         def ask() -> Asking | None:
-            return self._second(first, delay, whole.later(self._clock() - since))
+            return self._second(first, delay, whole)
 
         return Rival(delay, ask, self._hedging.leaving)
 

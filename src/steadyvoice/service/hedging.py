@@ -55,6 +55,8 @@ class Hedging:
 
     def learn(self, call: Call, *, overtaken: bool = False) -> None:
         """Remember when its first sound came, or that it did not as long as it was waited for."""
+        if call.lagged:
+            return
         if call.sounded is not None:
             self._lateness.spoke(_kind(call), call.sounded)
             self._suspicions[call.provider.name].heard()

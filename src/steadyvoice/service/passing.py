@@ -53,7 +53,7 @@ class PassingCall(Call):
         if data is None:
             self._outlet = outlet if self.sounded is not None else None
             if self._outlet:
-                data = await self._in_time(reply.read(self._pour), self._left)
+                data = await self._in_time(reply.read(self._pour))
             else:
                 data = await self._in_time(reply.read())
         return data or None
@@ -63,18 +63,14 @@ class PassingCall(Call):
         outlet, hearing = self._outlet, self._hearing
         if outlet is None or self._alarm.rang or not outlet.open():
             return False
-        self._spend()
+        now = self._spend()
         before = hearing.seconds
         hearing.take(data)
         self._clocks.gain(hearing.seconds - before, begun=True)
         outlet.write(data)
-        self._refuse_slowness()
+        self._moved = True
+        self._check(now)
         return True
-
-    def _left(self) -> float:
-        """Seconds for which nothing may come from here on, now that some has been poured."""
-        waited = 0.0 if self._waits_since is None else self._clock() - self._waits_since
-        return self._clocks.limit - waited
 
 
 class Passage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from steadyvoice.service.timeouts import LOCAL_GRACE, SHARE
@@ -82,7 +83,9 @@ def _try(standings: Sequence[Standing], index: int, left: float, *, others: bool
 def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> bool:
     if standing.refused or standing.tries >= max_attempts:
         return False
-    if max(0.0, standing.ready_at - now) >= left and not standing.local:
+    # A local voice is always tried, and then once more only within its grace.
+    grace = 0.0 if not standing.local else LOCAL_GRACE if standing.tries else inf
+    if max(0.0, standing.ready_at - now) >= left + grace:
         return False
     if standing.failure is None:
         return True
@@ -107,4 +110,6 @@ def _turn(standing: Standing) -> int:
 
 def _allowance(standing: Standing, left: float, *, others: bool) -> float:
     allowance = left * SHARE if others else left
-    return max(allowance, LOCAL_GRACE) if standing.local else allowance
+    if not standing.local:
+        return allowance
+    return max(allowance, LOCAL_GRACE + min(left, 0.0) if standing.tries else LOCAL_GRACE)

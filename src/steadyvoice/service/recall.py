@@ -74,6 +74,7 @@ class Memory:
     async def _said(self, caller: Recalled, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Play what is kept of the first voice while that is fresh; otherwise speak, and keep what was said."""
         utterance = caller.utterance
+        utterance.watch.start()
         utterance.recordings = found = await self._found(keys)
         first = next(iter(keys), "")
         fresh = first in found and found[first].fresh

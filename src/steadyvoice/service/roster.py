@@ -11,6 +11,7 @@ from steadyvoice.providers.provider import Credential, HasCredential, Provider
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.retry import RetryConfig
 
 Circuits = Callable[[str], CircuitBreakerConfig | None]
@@ -24,12 +25,16 @@ class Closable(Protocol):
 
 
 class Roster:
-    """One service's. `clock` gives seconds that never go back; `wall` is the time of day."""
+    """One service's. `clock` gives seconds that never go back; `wall` is the time of day.
 
-    def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float], rng: Random) -> None:
+    Circuits go by a clock that stands still while the event loop gets no turn (`lag`): a call is not hanging when
+    nobody had the time to read its answer.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float], rng: Random, lag: LoopLag) -> None:
         self.speakers: dict[str, Speaker] = {}
         self._allowances: dict[str, Allowance] = {}  # by credential
-        self._clock, self._wall, self._rng = clock, wall, rng
+        self._clock, self._wall, self._rng, self._lag = clock, wall, rng, lag
         self._listening: list[_Listening] = []
 
     def adopt(self, providers: Sequence[Provider], retry: RetryConfig, circuits: Circuits) -> list[Closable]:
@@ -75,6 +80,7 @@ class Roster:
                 wall=self._wall,
                 rng=self._rng,
                 allowance=allowance,
+                circuit_clock=self._lag.time,
             )
             return Speaker(provider, handler)
         guard = former.handler

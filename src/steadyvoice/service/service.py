@@ -21,6 +21,7 @@ from steadyvoice.service.casting import Cast, Part, cast
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.log import log_spoken
+from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.open_streams import OpenStreams
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import exactly_sized
@@ -63,8 +64,10 @@ class AsyncTTSService:
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
         self._retired = Retired()
+        self.lag = LoopLag(self._clock)
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
-        self._roster = Roster(clock=self._clock, wall=self._wall, rng=settings.get("rng") or SystemRandom())
+        rng = settings.get("rng") or SystemRandom()
+        self._roster = Roster(clock=self._clock, wall=self._wall, rng=rng, lag=self.lag)
         self._hedging: Hedging | None = None
         self._memory: Memory | None = None
         self._settings: Settings = {}
@@ -263,6 +266,7 @@ class AsyncTTSService:
             pace=self._pace,
             clock=self._clock,
             wall=self._wall,
+            lag=self.lag,
             tell_muted=self._tell_muted,
             hedging=self._hedging if style.hedging else None,
         )

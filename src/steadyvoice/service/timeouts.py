@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -57,24 +58,77 @@ class TimeoutConfig:
         return self.read_timeout if self.stall_timeout is None else self.stall_timeout
 
 
+class Stopwatch:
+    """Seconds of wall-clock time of one utterance, except those in which its consumer kept it waiting."""
+
+    __slots__ = ("_before", "_clock", "_since")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._before = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Count from here on. Starting twice changes nothing."""
+        if self._since is None:
+            self._since = self._clock()
+
+    def stop(self) -> None:
+        """Count no longer: the consumer has what it asked for. Stopping twice changes nothing."""
+        if self._since is not None:
+            self._before += self._clock() - self._since
+            self._since = None
+
+    def at(self, now: float) -> float:
+        """Seconds counted until `now`, a reading of the clock."""
+        return self._before if self._since is None else self._before + now - self._since
+
+    @property
+    def now(self) -> float:
+        """Seconds counted so far."""
+        return self.at(self._clock())
+
+
 class Patience:
-    """The time something has left: what it was given, and a second more for each second of audio it brought."""
+    """Time left of a share of an utterance's: what was given, and a second more for each second of audio delivered.
 
-    __slots__ = ("delivered", "given", "spent")
+    It is spent by the stopwatch, whatever happens meanwhile.
+    """
 
-    def __init__(self, given: float) -> None:
+    __slots__ = ("_began", "_watch", "delivered", "given")
+
+    def __init__(self, given: float, watch: Stopwatch) -> None:
         self.given = given
-        self.spent = 0.0
         self.delivered = 0.0
+        self._watch = watch
+        self._began = watch.now
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it was given."""
+        return self._watch.now - self._began
+
+    def spent_at(self, now: float) -> float:
+        """The same at `now`, a reading of the clock."""
+        return self._watch.at(now) - self._began
 
     @property
     def left(self) -> float:
+        """Seconds that remain."""
         return self.given + self.delivered - self.spent
 
-    def later(self, seconds: float) -> Patience:
-        """The same, when so many more seconds are spent."""
-        other = Patience(self.given)
-        other.spent, other.delivered = self.spent + seconds, self.delivered
+    def left_at(self, now: float) -> float:
+        """The same at `now`, a reading of the clock."""
+        return self.given + self.delivered - self.spent_at(now)
+
+    def share(self, given: float) -> Patience:
+        """Give away so many seconds of it, from now on."""
+        return Patience(given, self._watch)
+
+    def copy(self) -> Patience:
+        """Another one with as much left, for audio that is delivered elsewhere."""
+        other = Patience(self.given, self._watch)
+        other._began, other.delivered = self._began, self.delivered
         return other
 
 

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.service.gate import Gate, Place
-from steadyvoice.service.timeouts import Patience
 from steadyvoice.speech.errors import TTSConcurrencyError
 
 
@@ -21,13 +20,13 @@ class Turnstile:
         self.clock = clock
         self._calls: dict[Place, asyncio.Future[None]] = {}
 
-    def turn(self, provider: str, limit: float, *spent: Patience, hopeful: bool = False, goes_on: bool = False) -> Turn:
-        """Somebody's turn: enter it to wait, for `limit` seconds at most, and to run. The wait is `spent` of these.
+    def turn(self, provider: str, limit: float, *, hopeful: bool = False, goes_on: bool = False) -> Turn:
+        """Somebody's turn: enter it to wait, for `limit` seconds at most, and to run.
 
         Who is `hopeful` waits even if it will probably take longer, for there is nowhere else to go. Who `goes_on` is
         being heard already.
         """
-        return Turn(self, provider, limit, spent, hopeful, goes_on)
+        return Turn(self, provider, limit, hopeful, goes_on)
 
     async def wait(self, place: Place, seconds: float) -> bool:
         """Whether its turn came within so many seconds."""
@@ -64,11 +63,10 @@ class Turn:
         turnstile: Turnstile,
         provider: str,
         limit: float,
-        spent: tuple[Patience, ...],
         hopeful: bool,
         goes_on: bool,
     ) -> None:
-        self._turnstile, self._provider, self._limit, self._spent = turnstile, provider, limit, spent
+        self._turnstile, self._provider, self._limit = turnstile, provider, limit
         self._hopeful, self._goes_on = hopeful, goes_on
         self._place: Place | None = None
 
@@ -77,8 +75,7 @@ class Turn:
         turnstile = self._turnstile
         if turnstile.gate.expected_wait(goes_on=self._goes_on) > self._limit and not self._hopeful:
             raise self._too_many()
-        began = turnstile.clock()
-        self._place = turnstile.gate.ask(began, goes_on=self._goes_on)
+        self._place = turnstile.gate.ask(turnstile.clock(), goes_on=self._goes_on)
         if self._place.running:
             return self
         try:
@@ -86,9 +83,6 @@ class Turn:
         except BaseException:
             self._leave()
             raise
-        finally:
-            for patience in self._spent:
-                patience.spent += turnstile.clock() - began
         if not in_time:
             self._leave()
             raise self._too_many()

@@ -19,6 +19,7 @@ from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.holds import mistake_behind
+from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
@@ -28,7 +29,7 @@ from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.spoken import Spoken
 from steadyvoice.service.terms import Terms
-from steadyvoice.service.timeouts import Patience
+from steadyvoice.service.timeouts import Patience, Stopwatch
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
@@ -36,11 +37,15 @@ from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSDeadlineError,
     TTSError,
+    TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
     TTSTotalTimeoutError,
 )
 from steadyvoice.speech.request import SpeechRequest
+
+_SOON = 5.0
+"""Seconds after which a caller may come again who was not served in time for want of processor time."""
 
 
 class Utterance:
@@ -58,18 +63,21 @@ class Utterance:
         pace: Pace,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        lag: LoopLag,
         tell_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
     ) -> None:
         self._request, self._terms, self._pace = request, terms, pace
-        self._clock, self._tell_muted = clock, tell_muted
+        self._clock, self._lag, self._tell_muted = clock, lag, tell_muted
         self._parts, self._refusals = cast.speaking(request.text)
         self._output = Output(request.format, remembers=request.times)
-        self._patience = Patience(terms.total)
+        self.watch = Stopwatch(clock)
+        """Runs while somebody waits for audio of this."""
+        self._patience = Patience(terms.total, self.watch)
         first = self._parts[0]
         self._voice = first.voice
         self._books = Books(request.text, terms, self._parts, wall=wall)
-        self._asker = Asker(request, terms, self._books, pace=pace, clock=clock)
+        self._asker = Asker(request, terms, self._books, pace=pace, clock=clock, lag=lag)
         self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
         self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
         self.format = request.format
@@ -118,32 +126,36 @@ class Utterance:
         return self._terms.resumes or len(self._request.text) > (first.offer.max_characters or len(self._request.text))
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
-        while self._books.rest:
-            step = self._next_step()
-            if not self._books.begin and (recalled := remembered(step, self._parts, self.recordings)):
-                async for data in self.play(*recalled):
-                    yield data
-                return
-            match step:
-                case Try(index):
-                    async with aclosing(self._ask(self._parts[index], step)) as said:
-                        async for data in said:
-                            yield data
-                case Wait(seconds):
-                    self._patience.spent += seconds
-                    await asyncio.sleep(seconds)
-                case GiveUp():
-                    refusal = self._why_not_muted()
-                    if refusal and self._output.anything and (last := await self._output.run(self._output.finish)):
-                        yield last
-                    if refusal:
-                        raise refusal
-                    self._tell_muted(True)
-                    self.spoken.now.silent = True
-                    async for data in self._keep_silent():
+        self.watch.start()
+        self._lag.start()
+        try:
+            while self._books.rest:
+                step = self._next_step()
+                if not self._books.begin and (recalled := remembered(step, self._parts, self.recordings)):
+                    async for data in self.play(*recalled):
                         yield data
-        if last := await self._output.run(self._output.finish):
-            yield last
+                    return
+                match step:
+                    case Try(index):
+                        async with aclosing(self._ask(self._parts[index], step)) as said:
+                            async for data in said:
+                                yield data
+                    case Wait(seconds):
+                        await asyncio.sleep(seconds)
+                    case GiveUp():
+                        refusal = self._why_not_muted()
+                        if refusal and self._output.anything and (last := await self._output.run(self._output.finish)):
+                            yield last
+                        if refusal:
+                            raise refusal
+                        self._tell_muted(True)
+                        self.spoken.now.silent = True
+                        async for data in self._keep_silent():
+                            yield data
+            if last := await self._output.run(self._output.finish):
+                yield last
+        finally:
+            self._lag.stop()
 
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
         """Give out what this speaker has said of the whole before, from the start."""
@@ -210,7 +222,9 @@ class Utterance:
                         if not begun:
                             self._heard(part, call)
                             begun = True
+                        self.watch.stop()  # while the consumer has it
                         yield data
+                        self.watch.start()
             except Exception as error:
                 failure: Exception | None = error
                 rest = await delivery.break_off()
@@ -224,8 +238,10 @@ class Utterance:
         self._note(asking, classified(failure, part.name) if failure else None)
         if rest:
             self._heard(part, call)
+            self.watch.stop()
             yield rest
-        part.learn(call.first_audio, failure, probed=asking.probe)
+            self.watch.start()
+        part.learn(call, failure, probed=asking.probe)
         if failure:
             self._failed(part, failure, delivery)
         else:
@@ -247,9 +263,9 @@ class Utterance:
 
     def _failed_unheard(self, asking: Asking, failure: Exception) -> None:
         """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
-        self._patience = asking.whole  # whoever fails last has seen the most of it go by
+        self._patience = asking.whole
         self._note(asking, classified(failure, asking.part.name))
-        asking.part.learn(asking.call.first_audio, failure)
+        asking.part.learn(asking.call, failure)
         try:
             self._failed(asking.part, failure, asking.delivery)
         except TTSError:
@@ -301,12 +317,23 @@ class Utterance:
         causes = [mistake_behind(part.course.error or self._untried(part)) for part in self._parts] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
+        if any(cause.starved for cause in causes):
+            return self._overloaded(causes)
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
         if self._terms.muted and not spoken_for:
             return None
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
         return causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
+
+    def _overloaded(self, causes: list[TTSError]) -> TTSError:
+        """Why it was not spoken, though perhaps nothing is wrong with any provider. Silence would be no answer."""
+        told = f"this process had too little processor time to speak within {self._patience.given:g} s"
+        error = TTSOverloadedError(told, retry_after=_SOON)
+        error.__cause__ = next(cause for cause in causes if cause.starved)
+        if self.spoken.spans and not self._terms.hold:
+            return TTSStreamInterruptedError([error], delivered=self.spoken.duration)
+        return error
 
     def _untried(self, part: Part) -> TTSError:
         """Why nobody asked this one: there was no time."""

@@ -26,6 +26,7 @@ TTSError
 │   │   ├── TTSFinalWithoutAudioError  TTSSocketIdleError
 │   │   └── TTSSocketRestartedError  TTSSocketDroppedError
 │   └── TTSLocalCrashError  TTSUnexpectedError
+├── TTSOverloadedError       this process has more to do than it can
 ├── TTSHoldError             a credential, voice or model is set aside until a time
 ├── TTSHedgedError           two were asked, and the other one was heard first
 ├── TTSStreamInterruptedError  some was heard, the rest was not
@@ -52,6 +53,8 @@ class TTSError(Exception):
     """
 
     kind: ClassVar[Kind] = Kind.UNEXPECTED
+    starved: bool = False
+    """Whether our own lack of processor time is the likely reason, so that it counts against no provider."""
 
     def __init__(
         self,
@@ -350,6 +353,15 @@ class TTSUnexpectedError(TTSProviderError):
     """The call raised something that is not a TTSError; it is chained as the cause."""
 
     kind = Kind.UNEXPECTED
+
+
+class TTSOverloadedError(TTSError):
+    """This process has more to do than it can: the request was refused, or could not be served in time.
+
+    Nothing is wrong with any provider. `retry_after` tells in how many seconds it is worth another try.
+    """
+
+    kind = Kind.OVERLOADED
 
 
 class TTSHoldError(TTSError):

@@ -48,6 +48,7 @@ class Kind(Enum):
     SOCKET_RESTARTED = "socket_restarted"
     SOCKET_DROPPED = "socket_dropped"
     LOCAL_CRASH = "local_crash"
+    OVERLOADED = "overloaded"
     CIRCUIT_OPEN = "circuit_open"
     ON_HOLD = "on_hold"
     MISCONFIGURED = "misconfigured"
@@ -158,6 +159,7 @@ def _table() -> dict[Kind, Meaning]:
         k.SOCKET_RESTARTED:    (provider,   now,   0.0, whole,   True,  unknown,  5.0,          "nothing: the vendor restarts"),
         k.SOCKET_DROPPED:      (network,    now,   1.0, whole,   True,  unknown,  None,         "check the network"),
         k.LOCAL_CRASH:         (us,         now,   1.0, whole,   True,  unbilled, None,         "report this: the local voice died"),
+        k.OVERLOADED:          (us,         no,    0.0, request, False, unbilled, None,         "try again later, send fewer requests at once, or add processes (`workers`)"),
         k.CIRCUIT_OPEN:        (provider,   no,    0.0, whole,   True,  unbilled, None,         "wait until the circuit probes again"),
         k.ON_HOLD:             (credential, no,    0.0, key,     True,  unbilled, None,         "see the holds in the error state"),
         k.MISCONFIGURED:       (caller,     no,    0.0, request, False, unbilled, None,         "correct the configuration"),
