@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from random import Random
 
 import pytest
 
@@ -133,6 +134,37 @@ def test_a_body_that_makes_no_sense_is_answered_once(run: Run) -> None:
             assert await client.end() == b""
 
     run(story())
+
+
+GARBAGE = {
+    "one letter": b"A" * 40_000,
+    "zeros": bytes(50_000),
+    "blanks": b" " * 40_000,
+    "random": Random(1).randbytes(70_000),
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + Random(2).randbytes(40_000),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40_000),
+    "HTTP/0.9 and more": b"GET /\r\n" + b"A" * 40_000,
+    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n" + b"x" * 40_000,
+    "PROXY": b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + GET + b"x" * 40_000,
+    "a long method": b"GETGET" * 8000 + b" / HTTP/1.1\r\n\r\n",
+    "a long name": b"GET / HTTP/1.1\r\n" + b"A" * 40_000,
+    "a bad name": b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"\0" * 40_000,
+    "an answer": b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 40_000,
+    "a bad chunk": b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n" + b"F" * 40_000,
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_in_one_packet_is_refused_shortly(run: Run, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(GARBAGE[name])
+            status, _, body = await client.answer()
+            assert (status in (400, 431), len(body) < 200) == (True, True)
+            assert await client.end() == b""
+
+    run(story())
+    assert not caplog.records, "no traceback, and no warning"
 
 
 def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run, caplog: pytest.LogCaptureFixture) -> None:

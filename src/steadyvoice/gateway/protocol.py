@@ -68,6 +68,8 @@ class Connection(HttpToolsProtocol):
             self._begin(Wait.HEAD)
         self._bytes += len(data)
         self._parse(data)
+        if self._wait is Wait.LEAVE:  # it was refused, and what came behind its fault does not matter
+            return
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(too_much_head(self._limits))
         elif self._bytes > self._limits.request_bytes:
