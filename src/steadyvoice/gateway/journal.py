@@ -18,6 +18,7 @@ from typing import Any
 from steadyvoice.gateway.author import acting
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
+from steadyvoice.speech.text import is_encodable
 
 CALLS_KEPT = 500
 REST_KEPT = 500
@@ -26,11 +27,11 @@ _OF_CALLS = frozenset({"call", "calls"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened; `data` is JSON in UTF-8, in one line."""
+    """One thing that happened; `data` is JSON, in one line, that can be encoded."""
 
     number: int
     kind: str
-    data: bytes
+    data: str
 
 
 class Journal:
@@ -53,7 +54,9 @@ class Journal:
             told["by"] = author
         self.last += 1
         # What cannot be encoded is escaped here, once: a reader that failed over it would fail at each reconnect again.
-        data = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        data = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":"))
+        if not is_encodable(data):
+            data = data.encode("utf-8", "backslashreplace").decode()
         entry = Entry(self.last, kind, data)
         (self._calls if kind in _OF_CALLS else self._rest).append(entry)
         self._wake()

@@ -72,7 +72,7 @@ class EventsDoor:
             number = journal.last
             for batch in written(journal, entries, lost):
                 await _give(exchange, batch)
-        bye = b"" if head_only else _event("closing", b"{}")
+        bye = b"" if head_only else _event("closing", "{}")
         await exchange.send({"type": "http.response.body", "body": bye})
 
 
@@ -92,14 +92,14 @@ def beginning(journal: Journal, last_id: str | None) -> tuple[int, bytes]:
     if edition == journal.edition and number.isascii() and number.isdigit() and int(number[:18]) <= journal.last:
         return int(number), _hello(journal, int(number))
     # It is another process's, which may have told much that nobody here knows of.
-    return 0, _hello(journal, 0) + _event("lost", b'{"entries":null,"why":"the gateway was restarted"}')
+    return 0, _hello(journal, 0) + _event("lost", json.dumps({"entries": None, "why": "the gateway was restarted"}))
 
 
 def written(journal: Journal, entries: Iterable[Entry], lost: int) -> Iterator[bytes]:
     """Entries as they go over the wire, a batch at a time; first, that some are missing."""
     batch = bytearray()
     if lost:
-        batch += _event("lost", b'{"entries":%d,"why":"they are kept only for a while"}' % lost)
+        batch += _event("lost", json.dumps({"entries": lost, "why": "they are kept only for a while"}))
     for entry in entries:
         batch += _event(entry.kind, entry.data, f"{journal.edition}-{entry.number}")
         if len(batch) > _BATCH:
@@ -126,10 +126,10 @@ async def _give(exchange: Exchange, data: bytes) -> None:
 
 
 def _hello(journal: Journal, number: int) -> bytes:
-    told = json.dumps({"version": __version__, "edition": journal.edition}).encode()
-    return b"retry: %d\n" % _COME_BACK + _event("hello", told, f"{journal.edition}-{number}")
+    told = json.dumps({"version": __version__, "edition": journal.edition})
+    return f"retry: {_COME_BACK}\n".encode() + _event("hello", told, f"{journal.edition}-{number}")
 
 
-def _event(kind: str, data: bytes, id: str | None = None) -> bytes:
+def _event(kind: str, data: str, id: str | None = None) -> bytes:
     named = f"id: {id}\n" if id else ""
-    return f"{named}event: {kind}\n".encode() + b"data: " + data + b"\n\n"
+    return f"{named}event: {kind}\ndata: {data}\n\n".encode()
