@@ -41,6 +41,7 @@ PHASES = (0.6, 2.0)
 
 PROBE_EVERY = 0.1  # seconds
 _DRAINS_WITHIN = 40.0  # seconds
+_IDLE_CLOSES_WITHIN = 35.0
 _ANSWERED = (generator.HEARD, generator.HUNG_UP, generator.REFUSED)
 
 
@@ -192,7 +193,7 @@ def _soak(bench: Bench, name: str, rate: float) -> Phase:
         began = bench.begin_weather()
         order = generator.Order(gateway.url, rate, minutes * 60, bench.options.seed)
         seen = asyncio.run(_observe(bench, gateway, order))
-        _drain(gateway)
+        _drain(gateway, before)
         after = gateway.sample(time.time() - began)
         metrics = _difference(gateway.metrics(), before_metrics)
         opened = bars.openings(gateway.events(), began)
@@ -258,12 +259,15 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
                 task.cancel()
 
 
-def _drain(gateway: Running) -> None:
-    """Wait until nothing is spoken any more, and a few seconds for what is closed after that."""
+def _drain(gateway: Running, before: Sample) -> None:
+    """Wait until nothing is spoken any more and idle connections are closed, which vendors' are after 30 s."""
     end = time.monotonic() + _DRAINS_WITHIN
     while time.monotonic() < end and _sum(gateway.metrics(), "steadyvoice_streams_in_flight"):
         time.sleep(0.5)
     time.sleep(5)
+    end = time.monotonic() + _IDLE_CLOSES_WITHIN
+    while time.monotonic() < end and gateway.sample(0.0).descriptors > before.descriptors + bars.DESCRIPTOR_GROWTH:
+        time.sleep(1)
 
 
 def _difference(now: Metrics, before: Metrics) -> Metrics:

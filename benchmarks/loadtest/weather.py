@@ -22,7 +22,7 @@ DOWN: Mapping[str, tuple[float, float]] = {FIRST: (0.5, 1.0), SECOND: (0.25, 0.7
 _RARE: tuple[Mapping[str, Any], ...] = (
     {"fault": "cut", "after": 0.8, "probability": 0.03},
     {"fault": "cut-terminated", "after": 0.8, "probability": 0.01},
-    {"fault": "stall", "after": 0.4, "seconds": 1.5, "probability": 0.01},
+    {"fault": "stall", "after": 0.4, "seconds": 0.7, "probability": 0.01},
     {"fault": "hang", "probability": 0.003},
 )
 

@@ -1,1 +1,1 @@
-"""The gateway, knocked at over real sockets, with the simulator behind it."""
+"""Decisions of the benchmarks that can be tested without running them."""
