@@ -8,13 +8,14 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import IO, Any, cast
 
 import pytest
 
 from steadyvoice.providers import espeak_worker
-from steadyvoice.providers.espeak_process import EspeakProcess, Passage, start
+from steadyvoice.providers.espeak_process import EspeakProcess, Passage, Turn, start
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
 
 HELLO = Passage("hello", "en", 175, 50, pause_after=False)
@@ -141,6 +142,58 @@ async def test_giving_up_in_the_queue_disturbs_nobody(stage: Stage) -> None:
 
     assert (await slow).samples == b"hang"
     assert (await stage.process.speak(HELLO)).samples == b"hello"  # and not the death of DIE
+
+
+class SlowToDie(subprocess.Popen[bytes]):
+    """A child that still looks alive after it was killed, as any does for a moment, and that tells of its last word."""
+
+    def __init__(self, folder: Path, last_word: Callable[[], object]) -> None:
+        command = [sys.executable, "-c", CHILD, *(str(folder / name) for name in ("hanging", "release", "bye"))]
+        pipe = subprocess.PIPE
+        super().__init__(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        assert self.stdout
+        self.stdout = cast("IO[bytes]", Told(self.stdout, last_word))
+        self.killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+        super().kill()
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # so that the next question always comes too late
+
+    def poll(self) -> int | None:
+        return None if self.killed else super().poll()
+
+
+class Told:
+    """A pipe that tells when "hello" has come out of it."""
+
+    def __init__(self, pipe: IO[bytes], last_word: Callable[[], object]) -> None:
+        self._pipe, self._last_word = pipe, last_word
+
+    def readinto(self, buffer: memoryview) -> int:
+        count: int = self._pipe.readinto(buffer)  # type: ignore[attr-defined]
+        if bytes(buffer[:count]) == b"hello":
+            self._last_word()
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipe, name)
+
+
+async def test_giving_up_just_as_the_answer_ends_does_not_fail_the_next_passage(tmp_path: Path) -> None:
+    entered, given_up = threading.Event(), list[Turn]()
+
+    def give_up() -> None:
+        entered.wait()
+        if given_up:
+            given_up.pop().abandon()
+
+    process = EspeakProcess(lambda: SlowToDie(tmp_path, give_up), name="espeak")
+    given_up.append(process.enter(HELLO))
+    entered.set()
+
+    assert (await process.speak(HELLO)).samples == b"hello"
+    await process.aclose()
 
 
 async def test_giving_up_while_the_child_starts_leaves_it_to_the_next_passage(stage: Stage) -> None:

@@ -157,7 +157,9 @@ class EspeakProcess:
             raise TTSLocalCrashError(f"its process died ({self._stop()})", provider=self._name) from error
         finally:
             with self._lock:
-                self._turn = None
+                self._turn, killed = None, turn.abandoned
+            if killed:
+                self._stop()  # perhaps just as its answer ended: for a moment it still looks alive to the next turn
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child and self._child.poll() is not None:
