@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.wire.elevenlabs import Receipt
 from steadyvoice.wire.elevenlabs_errors import Generation, error_body, validation_body
 from steadyvoice.wire.elevenlabs_models import VOICES
@@ -392,3 +393,41 @@ async def test_audio_where_times_were_asked_for_is_audio_all_the_same(vendor: Ve
     vendor.will(chunked(b"one", b"two"))
     assert (await heard(timed, say())).data == b"onetwo"
     assert not timed.offer(say()).timed
+
+
+EMPTY_LINES = {
+    "audio of no bytes": b'{"audio_base64":""}\n',
+    "no audio": b'{"audio_base64":null,"alignment":null}\n',
+    "blank lines": b"\n",
+    "lines of blanks": b" \r\n",
+}
+
+
+@pytest.mark.parametrize("what", EMPTY_LINES)
+async def test_lines_without_audio_let_the_event_loop_turn_and_come_to_an_end(
+    what: str, vendor: Vendor, timed: ElevenLabs
+) -> None:
+    block = EMPTY_LINES[what] * (32_768 // len(EMPTY_LINES[what]))
+    vendor.will(chunked(*[block] * 100, content_type="application/json"))
+    turns, on = 0, True
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if on:
+            asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    with pytest.raises(TTSNotAudioError, match="without audio"):
+        async for _ in timed.speak(say(), timed.offer(say()), connection_timeout=5.0):
+            pass
+    on = False
+    assert turns >= 1024 * 1024 / 65_536
+
+
+async def test_line_without_an_end_is_refused(vendor: Vendor, timed: ElevenLabs) -> None:
+    begin = b'{"audio_base64":"'
+    vendor.will(chunked(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
+
+    with pytest.raises(TTSNotAudioError, match="a line of more than"):
+        await heard(timed, say())

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire import elevenlabs_errors, openai_errors
-from steadyvoice.wire.complaint import BODY_KEPT, LONGEST_WAIT, header, read_complaint, redacted, retry_after
+from steadyvoice.wire.complaint import (
+    BODY_KEPT,
+    LONGEST_WAIT,
+    header,
+    kept_body,
+    one_line,
+    read_complaint,
+    redacted,
+    retry_after,
+)
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 KEY = "sk_4f9aTheSecretOfThisAccount"
@@ -152,3 +161,45 @@ def test_a_header_is_found_however_it_is_spelt() -> None:
     assert header({"Request-ID": "a"}, "request-id") == "a"
     assert header({"request-id": "a"}, "request-id") == "a"
     assert header({}, "request-id") is None
+
+
+HIDDEN = {
+    "bidirectional overrides and isolates": "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c",
+    "zero width": "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e",
+    "tags": "\U000e0001\U000e0041\U000e007f",
+    "fillers": "\u3164\u115f\u1160\uffa0\u2800\u034f\ufe0f",
+    "interlinear annotations": "\ufff9\ufffa\ufffb",
+    "lone surrogates": "\ud800\udfff\udc80",
+    "control characters": "\x00\x07\x1b\x7f\x9b",
+    "private use": "\ue000\U000f0000",
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_nothing_invisible_of_a_vendor_stays_in_a_message(what: str) -> None:
+    hidden = HIDDEN[what]
+    text = f"quota{hidden} excee{hidden}ded"
+
+    assert one_line(text) == "quota exceeded"
+    assert one_line(hidden) == ""
+    body = json.dumps({"detail": {"message": text, "status": f"no{hidden}such"}}).encode()
+    readable = json.dumps({"detail": {"message": text}}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    headers = {"request-id": f"r{hidden}1", "content-type": "application/json"}
+    for parse in (elevenlabs_errors.parse_error, openai_errors.parse_error):
+        for told in (body, readable):
+            error = parse(400, headers, told, now=NOON, provider="vendor")
+            said = f"{error} {error.message} {error.code} {error.request_id} {error.body}"
+            assert not set(hidden) & set(said)
+            said.encode()
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_key_with_something_invisible_in_it_is_struck_out_all_the_same(what: str) -> None:
+    key = HIDDEN[what].join(["sk_4f9aTheSecret", "OfThisAccount"])
+    assert "Secret" not in one_line(redacted(f"bad key {key}", KEY))
+    assert "Secret" not in kept_body(f"bad key {key}".encode("utf-8", "surrogatepass"), KEY)
+
+
+def test_message_in_any_script_stays_as_it_is() -> None:
+    for said in ("配额已用完", "الحصة مستنفدة", "कोटा समाप्त", "квота исчерпана 👍", "Schlüssel ungültig: “x” — no"):
+        assert one_line(said) == said

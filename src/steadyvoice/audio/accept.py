@@ -42,23 +42,93 @@ _ENDLESS = 20.0  # times what is usual; sums and dates are long when read aloud
 _PAUSES = 10.0  # seconds; a short text may be drawn out
 _MARK = 12  # bytes: every container has shown its mark by then
 _SEARCH = 4096  # bytes in which a stream that was joined in its middle must come to a frame
+_LOOKED_AT = 16 * 1024  # bytes in which that frame must end, and the next one begin
+_READ = 512  # bytes by which text is told from audio
 
 
 def first_look(head: bytes, content_type: str | None, format: AudioFormat) -> Verdict:
-    """Judge an answer by its content type and its first bytes, all that have come so far.
+    """Judge an answer by its content type and its first bytes."""
+    return FirstLook(format, content_type).feed(head)
 
-    Ask again with more bytes as long as the verdict is NeedMore.
+
+class FirstLook:
+    """Judges an answer by its content type and its first bytes, which come split anywhere.
+
+    Each byte is looked at once, and no more of them than it takes: at most 16 KiB.
     """
-    media = (content_type or "").partition(";")[0].strip().lower()
-    if refused := _REFUSED_TYPES.get(media) or _REFUSED_TYPES.get(media.rpartition("+")[2]):
-        return NotAudio(f"{refused} (content type {media})")
-    if not head:
-        return NeedMore()
-    if head.startswith(_GZIP):
-        return NotAudio("compressed data that does not say so")
-    if format.codec in _BARE:
-        return _look_at_samples(head, media)
-    return _look_at_container(head, format)
+
+    def __init__(self, format: AudioFormat, content_type: str | None = None) -> None:
+        self.verdict: Verdict = NeedMore()
+        self._format = format
+        self._media = (content_type or "").partition(";")[0].strip().lower()
+        self._head = bytearray()  # the first that came
+        self._read = 0  # bytes of these that were found to be readable
+        self._framer = framer_of(format) if format.codec in _UNMARKED else None
+        self._framed = False
+
+    def feed(self, data: bytes) -> Verdict:
+        """Take the next bytes and judge. Nothing is taken any more once the verdict is another than NeedMore."""
+        if isinstance(self.verdict, NeedMore):
+            self._head += data[: max(0, _SEARCH - len(self._head))]
+            self.verdict = self._judged(data[:_LOOKED_AT])
+        return self.verdict
+
+    def _judged(self, new: bytes) -> Verdict:
+        media, head = self._media, self._head
+        if refused := _REFUSED_TYPES.get(media) or _REFUSED_TYPES.get(media.rpartition("+")[2]):
+            return NotAudio(f"{refused} (content type {media})")
+        if not head:
+            return NeedMore()
+        if head.startswith(_GZIP):
+            return NotAudio("compressed data that does not say so")
+        if self._format.codec in _BARE:
+            return self._as_samples()
+        return self._as_container(new)
+
+    def _as_samples(self) -> Verdict:
+        """Any bytes may be samples: only a container's mark is refused, and text under no audio content type."""
+        head = self._head
+        if _container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their marks are four letters
+            return OtherAudio(f"{_NAMES[_MARKS[bytes(head[:4])]]}, where bare samples were promised")
+        if self._media.startswith("audio/"):
+            return Audio()
+        return self._text_or(Audio())
+
+    def _as_container(self, new: bytes) -> Verdict:
+        head, format = self._head, self._format
+        if found := _container(head):
+            # AAC may begin with ID3, as MP3 does.
+            expected = found is format.codec or (head.startswith(b"ID3") and format.codec is Codec.AAC)
+            return Audio() if expected else OtherAudio(f"{_NAMES[found]}, where {format} was promised")
+        if head.startswith((b"\x1aE\xdf\xa3", b"FORM", b"caff")) or head.startswith(b"ftyp", 4):
+            return OtherAudio(f"another container, where {format} was promised")
+        return self._text_or(self._as_frames(new))
+
+    def _as_frames(self, new: bytes) -> Verdict:
+        if self._framer and self._framer.feed(new):
+            return Audio()
+        if len(self._head) < (_SEARCH if self._framer else _MARK):
+            return NeedMore()
+        return NotAudio(f"no {self._format}: it begins {self._head[:8].hex(' ')}")
+
+    def _text_or(self, otherwise: Verdict) -> Verdict:
+        """Say what kind of text this is, if it is one."""
+        head = self._head
+        upto = min(len(head), _READ)
+        while self._read < upto and head[self._read] in _PRINTABLE:
+            self._read += 1
+        if self._read < upto:
+            return otherwise
+        begin = bytes(head[:_READ]).lstrip(b"\xef\xbb\xbf \t\r\n")
+        if begin[:1] == b"<":
+            kind = "HTML"
+        elif begin[:1] in (b"{", b"["):
+            kind = "JSON"
+        else:
+            kind = "text"
+        if len(head) < _MARK and (kind == "text" or isinstance(otherwise, Audio)):
+            return NeedMore()
+        return NotAudio(f"{kind}: {head[:40].decode('ascii', 'replace')!r}")
 
 
 def plausible(text: str, seconds: float, *, speed: float = 1.0) -> bool:
@@ -98,6 +168,7 @@ _REFUSED_TYPES = {
 
 _GZIP = b"\x1f\x8b\x08"  # RFC 1952; as samples, these would be a loud noise out of nothing
 
+_UNMARKED = (Codec.MP3, Codec.AAC)  # whose frames may come without a container's mark
 _BARE = (Codec.PCM, Codec.ULAW, Codec.ALAW)
 
 _MARKS = {
@@ -109,35 +180,7 @@ _MARKS = {
 _NAMES = {Codec.WAV: "a WAV", Codec.OPUS: "Ogg", Codec.FLAC: "FLAC", Codec.MP3: "MP3", Codec.AAC: "AAC"}
 
 
-def _look_at_samples(head: bytes, media: str) -> Verdict:
-    """Any bytes may be samples: only a container's mark is refused, and readable text under no audio content type."""
-    if _container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their marks are four letters
-        return OtherAudio(f"{_NAMES[_MARKS[head[:4]]]}, where bare samples were promised")
-    if media.startswith("audio/"):
-        return Audio()
-    return _text_or(Audio(), head)
-
-
-def _look_at_container(head: bytes, format: AudioFormat) -> Verdict:
-    if found := _container(head):
-        # AAC may begin with ID3, as MP3 does.
-        expected = found is format.codec or (head.startswith(b"ID3") and format.codec is Codec.AAC)
-        return Audio() if expected else OtherAudio(f"{_NAMES[found]}, where {format} was promised")
-    if head[:4] in (b"\x1aE\xdf\xa3", b"FORM", b"caff") or head[4:8] == b"ftyp":
-        return OtherAudio(f"another container, where {format} was promised")
-    return _text_or(_look_for_frames(head, format), head)
-
-
-def _look_for_frames(head: bytes, format: AudioFormat) -> Verdict:
-    unmarked = format.codec in (Codec.MP3, Codec.AAC)
-    if unmarked and framer_of(format).feed(head):
-        return Audio()
-    if len(head) < (_SEARCH if unmarked else _MARK):
-        return NeedMore()
-    return NotAudio(f"no {format}: it begins {head[:8].hex(' ')}")
-
-
-def _container(head: bytes) -> Codec | None:
+def _container(head: bytearray) -> Codec | None:
     for mark, codec in _MARKS.items():
         if head.startswith(mark):
             return codec
@@ -146,21 +189,6 @@ def _container(head: bytes) -> Codec | None:
     if head[1] & 0xF6 == 0xF0:
         return Codec.AAC
     return Codec.MP3 if head[1] & 0xE0 == 0xE0 and head[1] & 6 == 2 else None
-
-
-def _text_or(otherwise: Verdict, head: bytes) -> Verdict:
-    """Say what kind of text this is, if it is one."""
-    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin[:1] == b"<":
-        kind = "HTML"
-    elif begin[:1] in (b"{", b"["):
-        kind = "JSON"
-    else:
-        kind = "text"
-    readable = all(byte in _PRINTABLE for byte in head[:512])
-    if readable and len(head) < _MARK and (kind == "text" or isinstance(otherwise, Audio)):
-        return NeedMore()
-    return NotAudio(f"{kind}: {head[:40].decode('ascii', 'replace')!r}") if readable else otherwise
 
 
 _PRINTABLE = frozenset(b"\t\r\n" + bytes(range(0x20, 0x7F)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
-from steadyvoice.audio.convert import convert
+from steadyvoice.audio.convert import Converter, convert
 from steadyvoice.audio.frames import Frame
 from steadyvoice.speech.format import AudioFormat, Codec
 
@@ -40,6 +40,29 @@ def _up_to_the_last_sound(frame: Frame) -> float:
 def loudest(audio: bytes, format: AudioFormat) -> int:
     """Decode a piece of audio for its loudest sample, from 0 to 32768. Raises TTSNotAudioError."""
     return _peak(convert(audio, format, AudioFormat(Codec.PCM, format.sample_rate)))
+
+
+def audible(audio: bytes, format: AudioFormat, *, within: float) -> bool:
+    """Decode a piece of audio until something is heard, or `within` so many seconds nothing is.
+
+    A few bytes may decode to minutes of silence: they are decoded a little at a time, and nothing is kept.
+    Raises TTSNotAudioError.
+    """
+    samples = AudioFormat(Codec.PCM, format.sample_rate)
+    converter = Converter(format, samples)
+    left = 2 * round(within * format.sample_rate)
+    for at in range(0, len(audio), _DECODED):
+        pcm = converter.feed(audio[at : at + _DECODED])
+        if _peak(pcm) > QUIET:
+            return True
+        left -= len(pcm)
+        if left <= 0:
+            return False
+    return _peak(converter.finish()) > QUIET
+
+
+_DECODED = 1024
+"""Bytes that are decoded at once. As silence in FLAC or Opus they may be a hundred seconds, some megabytes."""
 
 
 def _sounds(frame: Frame) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from steadyvoice.audio.frames import Coding, Frame
 
 _LONGEST_HEADER = 16  # bytes
+_STREAMINFO = 4 + 34  # bytes of the first metadata block, its own header included
+_SYNC = re.compile(rb"\xff(?:[\xf8\xf9]|\Z)")
+_LONGEST_FRAME = 1024 * 1024
+"""Bytes, twice what two channels of 32 bits take. What goes on for longer without a next header is no frame."""
 
 
 class _Header(NamedTuple):
@@ -22,15 +27,19 @@ class _Header(NamedTuple):
 
 
 class FlacFrames:
-    """Cuts a native FLAC stream."""
+    """Cuts a native FLAC stream.
 
-    lost = 0
+    Nothing is held but the frame at hand: metadata is passed over as it comes, and so is what belongs to no frame.
+    """
+
     torn = False
 
     def __init__(self) -> None:
+        self.lost = 0
         self._buffer = bytearray()
         self._coding: Coding | None = None
         self._in_metadata = False
+        self._skip = 0  # bytes of metadata still to come
         self._current: _Header | None = None  # of the frame that the buffer begins with
         self._searched = 0  # nothing starts before this place
 
@@ -39,6 +48,10 @@ class FlacFrames:
         return self._current.samples / self._coding.rate if self._current and self._coding else 0.0
 
     def feed(self, data: bytes) -> list[Frame]:
+        if self._skip:
+            step = min(self._skip, len(data))
+            self._skip -= step
+            data = data[step:]
         self._buffer += data
         if self._current is None and not self._frames_reached():
             return []
@@ -47,6 +60,9 @@ class FlacFrames:
             frames += self._take(at[0])
             self._current = at[1]
             self._searched = 2
+        if self._current is None or len(self._buffer) > _LONGEST_FRAME:
+            self._current = None
+            self._drop(self._searched)
         return frames
 
     def finish(self) -> list[Frame]:
@@ -56,11 +72,20 @@ class FlacFrames:
 
     def _take(self, end: int) -> list[Frame]:
         """Cut everything before `end` off: the frame that has just proved complete, or what is no frame."""
-        data = bytes(self._buffer[:end])
-        del self._buffer[:end]
         if self._current is None or self._coding is None:
+            self._drop(end)
             return []
+        with memoryview(self._buffer) as view:
+            data = bytes(view[:end])
+        del self._buffer[:end]
+        self.lost = 0
         return [Frame(data, self._current.samples, self._coding)]
+
+    def _drop(self, end: int) -> None:
+        """Pass over bytes that are no frame."""
+        self.lost += end
+        del self._buffer[:end]
+        self._searched = 0
 
     def _frames_reached(self) -> bool:
         """Read past the marker and the metadata blocks, as far as they have come."""
@@ -68,24 +93,32 @@ class FlacFrames:
         if self._coding is None and not self._in_metadata:
             start = buffer.find(b"fLaC")
             if start < 0:
-                del buffer[: max(0, len(buffer) - 3)]
+                self._drop(max(0, len(buffer) - 3))
                 return False
-            del buffer[: start + 4]
+            self._drop(start)
+            del buffer[:4]
             self._in_metadata = True
+        at = 0
         while self._in_metadata:
-            length = int.from_bytes(buffer[1:4], "big") + 4
-            if len(buffer) < 4 or len(buffer) < length:
-                return False
-            self._in_metadata = not buffer[0] & 0x80
-            if buffer[0] & 0x7F == 0 and length >= 38:
-                self._coding = _coding_of(bytes(buffer[4:38]))
-            del buffer[:length]
-        return self._coding is not None
+            if len(buffer) - at < 4:
+                break
+            kind, length = buffer[at] & 0x7F, int.from_bytes(buffer[at + 1 : at + 4], "big") + 4
+            if kind == 0 and length >= _STREAMINFO:
+                if len(buffer) - at < _STREAMINFO:
+                    break
+                self._coding = _coding_of(bytes(buffer[at + 4 : at + _STREAMINFO]))
+            self._in_metadata = not buffer[at] & 0x80
+            step = min(length, len(buffer) - at)
+            self._skip = length - step
+            at += step
+        del buffer[:at]
+        return self._coding is not None and not self._in_metadata and not self._skip
 
     def _next_header(self) -> tuple[int, _Header] | None:
         """Find where the next frame starts. Sound may look like a header, so it must also count on."""
         at = self._searched
-        while (at := self._buffer.find(b"\xff", at)) >= 0:
+        while found := _SYNC.search(self._buffer, at):
+            at = found.start()
             header = _header(bytes(self._buffer[at : at + _LONGEST_HEADER]))
             if header and (self._current is None or header.follows(self._current)):
                 return at, header
@@ -151,7 +184,14 @@ def _crc8(data: bytes) -> int:
     """Checksum of a header: x^8 + x^2 + x + 1."""
     crc = 0
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07) & 0xFF if crc & 0x80 else crc << 1
+        crc = _CRC8[crc ^ byte]
     return crc
+
+
+def _crc8_of(byte: int) -> int:
+    for _ in range(8):
+        byte = (byte << 1 ^ 0x07) & 0xFF if byte & 0x80 else byte << 1
+    return byte
+
+
+_CRC8 = bytes(map(_crc8_of, range(256)))

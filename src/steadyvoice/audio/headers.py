@@ -42,7 +42,7 @@ class Mp3Frames:
     begun = 0.0
 
     def __init__(self) -> None:
-        self._scanner = _Scanner(4, _mp3_header)
+        self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
         self._skip = 0
 
     @property
@@ -87,7 +87,7 @@ class AacFrames:
     begun = 0.0
 
     def __init__(self) -> None:
-        self._scanner = _Scanner(7, _adts_header)
+        self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)
 
     @property
     def lost(self) -> int:
@@ -104,14 +104,26 @@ class AacFrames:
         return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
 
 
-class _Scanner:
-    """Steps from header to header, over ID3 tags, and finds the way back after anything else."""
+# Where the way back may be found, in one pass over the bytes: at what may be a header, or a tag, or the beginning of
+# either at the very end.
+_MP3_CANDIDATE = re.compile(rb"\xff(?:[\xe2\xe3\xf2\xf3\xfa\xfb]|\Z)|I(?:D3|D?\Z)")
+_ADTS_CANDIDATE = re.compile(rb"\xff(?:[\xf0\xf1\xf8\xf9]|\Z)|I(?:D3|D?\Z)")
 
-    def __init__(self, size: int, read: Callable[[bytes], Header | None]) -> None:
+
+class _Scanner:
+    """Steps from header to header, over ID3 tags, and finds the way back after anything else.
+
+    Each byte is looked at, and copied, a fixed number of times, however the bytes are split and whatever they are; no
+    more is held than a frame. Tags are passed over without being held.
+    """
+
+    def __init__(self, size: int, read: Callable[[bytes], Header | None], candidate: re.Pattern[bytes]) -> None:
         self.lost = 0
         self._size = size  # bytes in a header
         self._read = read
+        self._candidate = candidate
         self._buffer = bytearray()
+        self._needed = 0  # bytes in the buffer without which nothing more can be told
         self._skip = 0  # bytes of a tag still to come
         self._in_step = True
 
@@ -122,13 +134,20 @@ class _Scanner:
         return self._in_step and len(head) == self._size and self._read(head) is not None
 
     def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, Header]]:
+        if self._skip:
+            step = min(self._skip, len(data))
+            self._skip -= step
+            data = data[step:]
         buffer = self._buffer
         buffer += data
-        at = 0
+        if len(buffer) < self._needed and not last:
+            return
+        at, needed = 0, 0
         while True:
-            step = min(self._skip, len(buffer) - at)
-            self._skip -= step
-            at += step
+            if self._skip:
+                step = min(self._skip, len(buffer) - at)
+                self._skip -= step
+                at += step
             if len(buffer) - at < (10 if buffer.startswith(b"ID3", at) else self._size):
                 break
             if buffer.startswith(b"ID3", at):
@@ -138,6 +157,7 @@ class _Scanner:
             if header is not None and not self._in_step:
                 confirmed = self._confirmed(at + header.length, last)
                 if confirmed is None:
+                    needed = header.length + self._size
                     break
                 header = header if confirmed else None
             if header is None:
@@ -146,34 +166,44 @@ class _Scanner:
                 continue
             end = at + header.length
             if end > len(buffer):
+                needed = header.length
                 break
             self._in_step = True
             self.lost = 0
-            yield bytes(buffer[at:end]), header
+            with memoryview(buffer) as view:
+                frame = bytes(view[at:end])
+            yield frame, header
             at = end
         del buffer[:at]
+        self._needed = needed
 
     def stride(self, data: bytes, run_of: Callable[[bytes], Run | None]) -> list[tuple[Header, int]] | None:
         """Count frames that follow each other closely; None if they do not, or hold an encoder's tag."""
-        whole = bytes(self._buffer) + data if self._buffer else data
         if self._skip or not self._in_step:
             return None
+        if len(self._buffer) + len(data) < self._needed:
+            self._buffer += data
+            return []
+        whole = bytes(self._buffer) + data if self._buffer else data
         counted: list[tuple[Header, int]] = []
-        at, size, most = 0, self._size, len(whole)
+        at, size, most, needed = 0, self._size, len(whole), 0
         while at + size <= most:
             run = run_of(whole[at : at + size])
             if run is None or (counted and run.header.coding != counted[0][0].coding):
                 return None
             if at + run.shortest > most:
+                needed = run.shortest
                 break
             end = run.end(whole, at)
             if end == at:
                 if at + run.header.length <= most:  # the frame is here, and is not like the others
                     return None
+                needed = run.header.length
                 break
             counted.append((run.header, (end - at) // run.shortest))
             at = end
         self._buffer[:] = whole[at:]
+        self._needed = needed
         if counted:
             self.lost = 0
         return counted
@@ -190,8 +220,8 @@ class _Scanner:
 
     def _next_candidate(self, start: int) -> int:
         self._in_step = False
-        found = [at for at in (self._buffer.find(b"\xff", start), self._buffer.find(b"ID3", start)) if at >= 0]
-        return min(found, default=max(start, len(self._buffer) - 2))
+        found = self._candidate.search(self._buffer, start)
+        return found.start() if found else len(self._buffer)
 
 
 def _id3_length(head: bytes) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 from steadyvoice.audio.frames import Coding, Frame
 
 _RATE = 48000  # Opus counts in this, whatever it was made from
+
+_LONGEST_PACKET = 128 * 1024
+"""Bytes of a packet that are held, twice what Opus allows. Of tags, which may hold pictures, the first few are read."""
 
 
 class OpusFrames:
@@ -20,6 +21,7 @@ class OpusFrames:
     def __init__(self) -> None:
         self.lost = 0
         self._buffer = bytearray()
+        self._needed = 0  # bytes in the buffer without which nothing more can be told
         self._stream = _OpusStream()
 
     @property
@@ -29,6 +31,8 @@ class OpusFrames:
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
         frames: list[Frame] = []
+        if len(self._buffer) < self._needed:
+            return frames
         while page := self._next_page():
             if page[5] & 2:  # the first page of a stream; a file may be several, end to end
                 self._stream = _OpusStream()
@@ -44,13 +48,17 @@ class OpusFrames:
         strange = start if start >= 0 else max(0, len(buffer) - 3)
         self.lost += strange
         del buffer[:strange]
-        if len(buffer) < 27 or len(buffer) < 27 + buffer[26]:
-            return None
-        length = 27 + buffer[26] + sum(buffer[27 : 27 + buffer[26]])
+        length = 27
+        if len(buffer) >= length:
+            length += buffer[26]
+        if 27 < length <= len(buffer):
+            length += sum(buffer[27:length])
         if len(buffer) < length:
+            self._needed = length if start >= 0 else 0
             return None
-        page = bytes(buffer[:length])
-        self.lost = 0
+        with memoryview(buffer) as view:
+            page = bytes(view[:length])
+        self.lost = self._needed = 0
         del buffer[:length]
         return page
 
@@ -64,7 +72,7 @@ class _OpusStream:
         self._tags_seen = False
         self._skip = 0  # samples still to be left out
         self._position: int | None = None  # the granule position after what was read
-        self._partial = b""  # a packet that goes on in the next page
+        self._partial = bytearray()  # a packet that goes on in the next page
 
     def read(self, page: bytes) -> list[Frame]:
         if self._serial and page[14:18] != self._serial:
@@ -77,16 +85,17 @@ class _OpusStream:
 
     def _packets(self, page: bytes) -> list[bytes]:
         """Join the page's segments: one shorter than 255 bytes ends a packet."""
-        packets = []
-        pending = self._partial if page[5] & 1 else b""
-        lengths = page[27 : 27 + page[26]]
-        ends = accumulate(lengths, initial=27 + page[26])
-        for begin, length in zip(ends, lengths, strict=False):
-            pending += page[begin : begin + length]
+        packets, partial = [], self._partial
+        if not page[5] & 1:
+            partial.clear()
+        begin = end = 27 + page[26]
+        for length in page[27:begin]:
+            end += length
             if length < 255:
-                packets.append(pending)
-                pending = b""
-        self._partial = pending
+                packets.append(bytes(partial) + page[begin:end] if partial else page[begin:end])
+                partial.clear()
+                begin = end
+        partial += page[begin : min(end, begin + _LONGEST_PACKET - len(partial))]
         return packets
 
     def _is_audio(self, packet: bytes) -> bool:
@@ -98,7 +107,7 @@ class _OpusStream:
             return False
         if not self._tags_seen:
             self._tags_seen = True
-            return not packet.startswith(b"OpusTags")
+            return bool(packet) and not packet.startswith(b"OpusTags")
         return bool(packet)
 
     def _frames(self, packets: list[bytes], coding: Coding, page: bytes) -> list[Frame]:

@@ -11,6 +11,8 @@ import struct
 from steadyvoice.audio.frames import Coding, Frame, Samples
 
 _UNKNOWN = 0xFFFFFFFF  # the size of what is still being made; FFmpeg writes the same
+_FORM_READ = 40  # bytes of a `fmt ` chunk that tell something, whatever size it claims
+_MOST_CHANNELS = 8
 _CODECS = {
     (1, 8): "pcm_u8",
     (1, 16): "pcm_s16le",
@@ -86,10 +88,10 @@ class WavFrames:
                 case b"data" if self._form:
                     self._begin_audio(size, *self._form)
                     return data[8:]
-                case b"fmt " if len(data) < 8 + size:
+                case b"fmt " if len(data) < 8 + min(size, _FORM_READ):
                     break
                 case b"fmt ":
-                    self._form = _form_of(data[8 : 8 + size])
+                    self._form = _form_of(data[8 : 8 + min(size, _FORM_READ)])
             self._skip = 8 + size + size % 2
         return data
 
@@ -107,6 +109,6 @@ def _form_of(chunk: bytes) -> tuple[Coding, int] | None:
     if tag == 0xFFFE and len(chunk) >= 26:
         tag = int.from_bytes(chunk[24:26], "little")
     codec = _CODECS.get((tag, bits))
-    if codec is None or width == 0 or rate == 0 or channels == 0 or width != channels * bits // 8:
+    if codec is None or rate == 0 or not 0 < channels <= _MOST_CHANNELS or width != channels * bits // 8:
         return None
     return Coding(codec, rate, channels), width

@@ -44,6 +44,8 @@ from steadyvoice.wire.lines import Lines
 AT_ONCE = 2
 """Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
 
+_BARREN_LINES = 1024 * 1024  # bytes of lines that bring no audio, one after the other
+
 _ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
 
 
@@ -151,11 +153,18 @@ class ElevenLabs:
                     yield Audio(data)
                 self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
                 return
-            lines, timeline = Lines(), Timeline()
+            lines, timeline, barren = Lines(), Timeline(), 0
             while data := await reply.read():
+                before = lines.held
                 come = lines.feed(data)
+                barren += before + len(data) - lines.held
                 for line in come:
-                    yield self._timed_audio(line, timeline, reply, [*come, lines.rest()])
+                    audio = self._timed_audio(line, timeline, reply, come if timeline.begun else [*come, lines.rest()])
+                    barren = 0 if audio.data else barren
+                    yield audio
+                if barren > _BARREN_LINES:
+                    told = f"{barren} bytes of lines without audio (limit: {_BARREN_LINES})"
+                    raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
             if rest := lines.rest():
                 yield self._timed_audio(rest, timeline, reply, [rest])
 

@@ -6,13 +6,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider, Queued
+from steadyvoice.providers.work_budget import PIECE, WorkBudget
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.hearing import Hearing
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSConnectTimeoutError, TTSCutError, TTSError, TTSStaleConnectionError
+from steadyvoice.speech.errors import (
+    TTSConnectTimeoutError,
+    TTSCutError,
+    TTSError,
+    TTSNotAudioError,
+    TTSStaleConnectionError,
+)
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
@@ -21,6 +28,9 @@ _NOTHING = Accepted()
 
 _NOTICEABLE = 0.1
 """Share of a wait that was lost by the event loop, above which the rest of it is no measurement."""
+
+# Times that are kept: some vendors give them anew with each piece, from the beginning of the text.
+_TIMES_A_CHARACTER, _MOST_TIMES = 20, 100_000
 
 LEFT_ALONE = 30.0
 """Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""
@@ -67,6 +77,9 @@ class Call:
         self._said = Complaint(provider.name)
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
+        self._timed = 0  # characters in these
+        self._budget = WorkBudget()
+        self._backlog = memoryview(b"")  # of what came at once, and is dealt with in pieces
         self._given: float | None = None  # when the listener was given what it still reads
         self._unread = 0.0  # seconds at most that the listener took for what came
         self._over = False
@@ -119,6 +132,7 @@ class Call:
     async def hang_up(self) -> None:
         """Nobody wants more of it. Hanging up twice changes nothing."""
         self._alarm.close()
+        self._backlog = memoryview(b"")
         await self._hang_up()
 
     async def next(self, outlet: Outlet | None = None) -> bytes | None:
@@ -131,7 +145,7 @@ class Call:
         try:
             while True:
                 self._check(now)
-                data = await self._more(outlet)
+                data = await self._next_piece(outlet)
                 if data is None:
                     break
                 if data and (believed := await self._hear(data)):
@@ -149,6 +163,20 @@ class Call:
 
     # ---------------------------------------------------------------- where it comes from
 
+    async def _next_piece(self, outlet: Outlet | None) -> bytes | None:
+        """What `_more` gives, in pieces between which the event loop turns: a provider may have everything ready."""
+        if self._budget.spent:
+            await self._in_time(self._budget.turn())
+        if self._backlog:
+            data: bytes | None = bytes(self._backlog[:PIECE])
+            self._backlog = self._backlog[PIECE:]
+        else:
+            data = await self._more(outlet)
+            if data and len(data) > PIECE:
+                data, self._backlog = data[:PIECE], memoryview(data)[PIECE:]
+        self._budget.spend(len(data) if data else 0)
+        return data
+
     def _begin(self) -> None:
         connecting = self._connecting
         self._source = self.provider.speak(self.request, self.offer, connection_timeout=connecting)
@@ -162,7 +190,7 @@ class Call:
         event = await self._in_time(anext(self._source, None))
         if isinstance(event, Audio):
             if event.alignment:
-                self._alignments.append((0.0, event.alignment))
+                self._note_times(event.alignment)
             if isinstance(event, Queued):
                 self._clocks.queued = event.waits
             return event.data
@@ -170,6 +198,15 @@ class Call:
             return None
         self._accept(event)
         return b""
+
+    def _note_times(self, times: Alignment) -> None:
+        """Keep the vendor's times, which without a bound could come for ever beside no audio."""
+        self._timed += len(times.characters)
+        text = self.request.text
+        if self._timed > _TIMES_A_CHARACTER * len(text) + _MOST_TIMES:
+            told = f"{self._timed} characters have been given times, where the text has {len(text)}"
+            raise self._said(TTSNotAudioError, told)
+        self._alignments.append((0.0, times))
 
     # ---------------------------------------------------------------- what is made of it
 

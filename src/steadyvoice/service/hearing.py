@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from steadyvoice.audio.accept import NeedMore, NotAudio, OtherAudio, ends_in_text, first_look, longest, plausible
-from steadyvoice.audio.ear import QUIET, loudest, silent_end, sounds
+from steadyvoice.audio.accept import FirstLook, NeedMore, NotAudio, OtherAudio, ends_in_text, longest, plausible
+from steadyvoice.audio.ear import audible, silent_end, sounds
 from steadyvoice.audio.meter import Meter
 from steadyvoice.speech.errors import (
     TTSCutError,
@@ -27,6 +27,13 @@ HUSH = 5.0
 then speaks to a listener who has heard nothing.
 """
 
+UNBELIEVED = 1024 * 1024
+"""Bytes of an answer that are taken before any of it is believed to be audio, and bytes without audio that are taken
+behind some. More than twice HUSH in the largest format; a picture in a tag may be as large.
+"""
+
+_DECODED = 60.0  # seconds of silence that are decoded at most, where bytes leave open whether it is any
+
 _LISTENED = 512  # bytes that are listened to at once, until there is a sound
 _TAIL = 512  # bytes, in which an error's message ends
 
@@ -43,7 +50,9 @@ class Hearing:
         self._meter = Meter(format)
         self._longest = longest(request.text, speed=request.speed)
         self._audible = not speakable(request.text)  # "..." may be silence
-        self._head: bytes | None = b""  # until it is believed
+        self._look = FirstLook(format)
+        self._head: bytes | bytearray | None = b""  # until it is believed
+        self._barren = 0  # bytes since the last that brought audio
         self._tail = b""
         self.begun = False
         self.seconds = 0.0
@@ -64,17 +73,27 @@ class Hearing:
         self._measure(data)
         if self._head is None:
             return data
-        self._head += data
+        if not self._head:
+            self._head = data
+        else:
+            if isinstance(self._head, bytes):
+                self._head = bytearray(self._head)
+            self._head += data
+        if not self.begun:
+            self._look.feed(data)
         return None
 
     async def judge(self) -> bytes:
         """Give what came so far, if it is to be believed, or nothing yet. Raises TTSError."""
         head = self._head or b""
-        self.begun = self.begun or self._is_audio(head)
-        if not (self.begun and await self._is_audible(head)):
-            return b""
-        self._head = None
-        return head
+        self.begun = self.begun or self._is_audio()
+        if self.begun and await self._is_audible(head):
+            self._head = None
+            return bytes(head)
+        if len(head) > UNBELIEVED:
+            told = f"answered with {len(head)} bytes that hold no {self._format} to be heard (limit: {UNBELIEVED})"
+            raise self._complain(TTSNotAudioError, told)
+        return b""
 
     async def end(self) -> bytes:
         """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
@@ -92,17 +111,21 @@ class Hearing:
         if not plausible(self._text, self.seconds, speed=self._speed):
             told = f"only {self.seconds:.1f} s of audio for {len(self._text)} characters"
             raise self._complain(TTSTooShortError, told)
-        return held
+        return bytes(held)
 
     def _measure(self, data: bytes) -> None:
         if self._follows:
             seconds = self._followed(data)
         else:
             seconds = self._meter.pass_over(data if self._audible else self._listened(data))
+        self._barren = 0 if seconds > self.seconds else self._barren + len(data)
         self.seconds = seconds
         self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         if broken := self._meter.broken_promise:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")
+        if self._barren > UNBELIEVED:
+            told = f"{self._barren} bytes in a row without audio, after {seconds:.1f} s of it (limit: {UNBELIEVED})"
+            raise self._complain(TTSNotAudioError, told)
         if seconds > self._longest:
             told = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
             raise self._complain(TTSTooLongError, told)
@@ -117,14 +140,15 @@ class Hearing:
 
     def _listened(self, data: bytes) -> bytes:
         """Listen for a sound, and give the rest when there was one."""
-        while data and not self._audible:
-            self._meter.feed(data[:_LISTENED])
+        at = 0
+        while at < len(data) and not self._audible:
+            self._meter.feed(data[at : at + _LISTENED])
             self._audible = sounds(self._meter.frames)
-            data = data[_LISTENED:]
-        return data
+            at += _LISTENED
+        return data[at:]
 
-    def _is_audio(self, head: bytes) -> bool:
-        match first_look(head, None, self._format):
+    def _is_audio(self) -> bool:
+        match self._look.verdict:
             case NotAudio(reason):
                 raise self._complain(TTSNotAudioError, f"answered with {reason} instead of {self._format}")
             case OtherAudio(reason):
@@ -134,13 +158,13 @@ class Hearing:
             case _:
                 return self.seconds > 0
 
-    async def _is_audible(self, head: bytes) -> bool:
+    async def _is_audible(self, head: bytes | bytearray) -> bool:
         if not self._audible and self.seconds >= HUSH:
             await self._refuse_silence(head)
         return self._audible
 
-    async def _refuse_silence(self, head: bytes) -> None:
+    async def _refuse_silence(self, head: bytes | bytearray) -> None:
         """Decode what its bytes left open. In a thread, for others share the event loop."""
-        if await asyncio.to_thread(loudest, head, self._format) <= QUIET:
+        if not await asyncio.to_thread(audible, bytes(head), self._format, within=_DECODED):
             raise self._complain(TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard")
         self._audible = True

@@ -145,11 +145,11 @@ class Ledger:
             return at + len(characters)
         if not characters.strip():
             return at + 1 if text[at : at + 1].isspace() else at
-        rest = text[at:].lstrip()
-        at = len(text) - len(rest)
-        if not rest or rest.startswith(characters):
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at == len(text) or text.startswith(characters, at):
             return min(at + len(characters), len(text))
-        alike = len(characters) == 1 and not characters.isalnum() and not rest[0].isalnum()
+        alike = len(characters) == 1 and not characters.isalnum() and not text[at].isalnum()
         return at + 1 if alike else None
 
     def _rises(self, start: float, end: float) -> bool:
