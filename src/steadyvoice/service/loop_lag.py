@@ -60,6 +60,11 @@ class LoopLag:
             self.beat = (self.lost_at(self._clock()), math.inf)
             self.recent = 0.0
 
+    def after_fork(self) -> None:
+        """Forget the parent's event loop, which did not come along."""
+        self._loop, self._handle, self._users = None, None, 0
+        self.beat, self.recent = (self.beat[0], math.inf), 0.0
+
     @property
     def lost(self) -> float:
         """Seconds lost so far, for good."""

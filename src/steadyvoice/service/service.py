@@ -16,6 +16,7 @@ from typing import cast as typed
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider, Ready
+from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, Admission
 from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Cast, Part, cast
 from steadyvoice.service.handler import TTSErrorHandler
@@ -65,6 +66,7 @@ class AsyncTTSService:
         self._open = OpenStreams[AsyncSpeechStream]()
         self._retired = Retired()
         self.lag = LoopLag(self._clock)
+        self.admission = Admission(self.lag, clock=self._clock)
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
         rng = settings.get("rng") or SystemRandom()
         self._roster = Roster(clock=self._clock, wall=self._wall, rng=rng, lag=self.lag)
@@ -81,6 +83,8 @@ class AsyncTTSService:
         for stream in self._open.all():
             stream._part()
         self._open = OpenStreams()
+        self.lag.after_fork()
+        self.admission.after_fork()
         abandon(self._retired)
         self._retired = Retired()
         if self._hedging:
@@ -126,7 +130,14 @@ class AsyncTTSService:
         first = next(iter(states.values()))
         cache = self._memory.state() if self._memory else None
         hedging = self._hedging.as_dict() if self._hedging else None
-        return {**first, "is_muted": self._is_muted, "cache": cache, "hedging": hedging, "providers": states}
+        return {
+            **first,
+            "is_muted": self._is_muted,
+            "cache": cache,
+            "hedging": hedging,
+            "overload": self.admission.as_dict(),
+            "providers": states,
+        }
 
     @property
     def is_muted(self) -> bool:
@@ -164,6 +175,9 @@ class AsyncTTSService:
             "on_midstream": "resume",
             "voice_substitution": "any",
             "cache": None,
+            "max_active": MAX_ACTIVE,
+            "max_queued": MAX_QUEUED,
+            "queue_timeout": QUEUE_TIMEOUT,
         }
         said = {name: value for name, value in self._settings.items() if value is not None}
         return typed(Settings, {**usual, **said})
@@ -238,6 +252,7 @@ class AsyncTTSService:
         self._settings = settings
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
+        self._admit(settings)
         circuits = self._circuits(said=bool({"circuit", "circuits"} & set(changed)))
         former = self._roster.adopt(providers, self._retry, circuits)
         if "hedging" in changed:
@@ -249,6 +264,14 @@ class AsyncTTSService:
             former += [self._memory] if self._memory else []
             self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
         return former
+
+    def _admit(self, settings: Settings) -> None:
+        active, queued, timeout = (settings.get(key) for key in ("max_active", "max_queued", "queue_timeout"))
+        self.admission.configure(
+            max_active=MAX_ACTIVE if active is None else active,
+            max_queued=MAX_QUEUED if queued is None else queued,
+            queue_timeout=QUEUE_TIMEOUT if timeout is None else timeout,
+        )
 
     def _circuits(self, *, said: bool) -> Circuits:
         """What each provider's circuit is to be; where nothing is said, those that there are stay as they are."""
@@ -267,6 +290,7 @@ class AsyncTTSService:
             clock=self._clock,
             wall=self._wall,
             lag=self.lag,
+            admission=self.admission,
             tell_muted=self._tell_muted,
             hedging=self._hedging if style.hedging else None,
         )

@@ -21,6 +21,7 @@ from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
+from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
 from steadyvoice.service.cache import CacheConfig
 from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
@@ -72,6 +73,9 @@ class Server(Table):
     idle_timeout: Seconds = 75.0  # between two requests of one connection
     write_timeout: Seconds = 60.0  # in which a listener takes nothing
     max_connections: Count = 8192
+    max_active: Count = MAX_ACTIVE  # utterances that are synthesised at once
+    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances that wait for that
+    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # in which one has its turn
     shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # from /readyz's no to the closed door
     shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
     state_file: str | None = None  # circuits and holds survive a restart in it
@@ -201,6 +205,9 @@ def plan_of(config: ConfigFile, former: Loaded | None = None) -> Plan:
         voice_substitution=config.fallback.voice_substitution,
         cache=None if config.cache is None else _built(CacheConfig, config.cache, "cache"),
         hedging=None if config.hedge is None else _built(HedgeConfig, config.hedge, "hedge"),
+        max_active=config.server.max_active,
+        max_queued=config.server.max_queued,
+        queue_timeout=config.server.queue_timeout,
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from steadyvoice.providers.provider import Offer, Provider
+from steadyvoice.service.admission import Admission
 from steadyvoice.service.ahead import Ahead
 from steadyvoice.service.asking import Asker, Asking
 from steadyvoice.service.attempt import Call
@@ -37,15 +38,11 @@ from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSDeadlineError,
     TTSError,
-    TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
     TTSTotalTimeoutError,
 )
 from steadyvoice.speech.request import SpeechRequest
-
-_SOON = 5.0
-"""Seconds after which a caller may come again who was not served in time for want of processor time."""
 
 
 class Utterance:
@@ -64,11 +61,12 @@ class Utterance:
         clock: Callable[[], float],
         wall: Callable[[], float],
         lag: LoopLag,
+        admission: Admission,
         tell_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
     ) -> None:
         self._request, self._terms, self._pace = request, terms, pace
-        self._clock, self._lag, self._tell_muted = clock, lag, tell_muted
+        self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
         self._parts, self._refusals = cast.speaking(request.text)
         self._output = Output(request.format, remembers=request.times)
         self.watch = Stopwatch(clock)
@@ -127,7 +125,7 @@ class Utterance:
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         self.watch.start()
-        self._lag.start()
+        admitted = False
         try:
             while self._books.rest:
                 step = self._next_step()
@@ -135,6 +133,12 @@ class Utterance:
                     async for data in self.play(*recalled):
                         yield data
                     return
+                if not admitted:
+                    if waits := not self._admission.admit():
+                        await self._admission.wait(self._patience.left)
+                    admitted = True
+                    if waits:  # who may speak now?
+                        continue
                 match step:
                     case Try(index):
                         async with aclosing(self._ask(self._parts[index], step)) as said:
@@ -155,7 +159,8 @@ class Utterance:
             if last := await self._output.run(self._output.finish):
                 yield last
         finally:
-            self._lag.stop()
+            if admitted:
+                self._admission.leave()
 
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
         """Give out what this speaker has said of the whole before, from the start."""
@@ -328,8 +333,7 @@ class Utterance:
 
     def _overloaded(self, causes: list[TTSError]) -> TTSError:
         """Why it was not spoken, though perhaps nothing is wrong with any provider. Silence would be no answer."""
-        told = f"this process had too little processor time to speak within {self._patience.given:g} s"
-        error = TTSOverloadedError(told, retry_after=_SOON)
+        error = self._admission.refusal("starved")
         error.__cause__ = next(cause for cause in causes if cause.starved)
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError([error], delivered=self.spoken.duration)

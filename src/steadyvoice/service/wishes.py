@@ -10,6 +10,7 @@ from typing import Any, TypedDict, cast
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
+from steadyvoice.service.admission import check_admission
 from steadyvoice.service.cache import CacheConfig, checked_cache
 from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
@@ -53,6 +54,9 @@ class Policies(TypedDict, total=False):
     voice_substitution: VoiceSubstitution
     cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
     hedging: HedgeConfig | None  # ask the next provider as well when the first is late; None: never
+    max_active: int | None  # utterances that are synthesised at once; 4096 when None
+    max_queued: int | None  # utterances that wait for that; 2048 when None, and 0: none
+    queue_timeout: float | None  # seconds that they wait, before TTSOverloadedError; 5.0 when None
 
 
 class Settings(Policies, total=False):
@@ -95,6 +99,7 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
         if value is not None and not isinstance(value, kind):
             raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
     checked_cache(settings.get("cache"))
+    check_admission(settings)
     _check_policies(settings)
     names = [provider.name for provider in providers]
     if not names:
