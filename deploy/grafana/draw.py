@@ -156,6 +156,22 @@ PANELS = [
     ),
     Panel(
         "timeseries",
+        "Load, and what is refused for overload",
+        {
+            "active": f"sum(steadyvoice_syntheses_active{{{SOME}}})",
+            "queued": f"sum(steadyvoice_syntheses_queued{{{SOME}}})",
+            "refused a second, {{cause}}": _rate("steadyvoice_overload_refused_total", "cause"),
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Event loop lag",
+        {"{{instance}}": f"max by (instance) (steadyvoice_loop_lag_seconds{{{SOME}}})"},
+        "s",
+        about="Above 0.25 s new requests queue, and are refused after a while.",
+    ),
+    Panel(
+        "timeseries",
         "Cache and hedges",
         {
             "cache {{result}}": _rate("steadyvoice_cache_requests_total", "result"),

@@ -37,6 +37,7 @@ class Diary:
                 "version": __version__,
                 "edition": house.journal.edition,
                 "is_muted": states["is_muted"],
+                "overload": states["overload"],
                 "step": STEP,
                 "lately": self._lately(now),
                 "heard": [

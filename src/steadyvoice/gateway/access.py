@@ -18,6 +18,7 @@ from steadyvoice.gateway.order import Order
 from steadyvoice.gateway.outcome import ending
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.spoken import Account
+from steadyvoice.speech.errors import TTSError
 
 ACCESS = "steadyvoice.access"
 log = logging.getLogger(ACCESS)
@@ -89,10 +90,12 @@ class AccessLog:
 
 def _of_speech(exchange: Exchange, door: str, order: Order, account: Account) -> dict[str, Any]:
     """Add the outcome; `interrupted` when the caller hung up."""
+    error = account.spoken.error
     return {
         "door": door,
         "outcome": ending(exchange, account),
         "provider": account.provider,
+        "error": error.kind.value if isinstance(error, TTSError) else None,
         "attempts": len(account.spoken.attempts),
         "characters": len(order.text),
         "audio_seconds": round(account.duration, 3),

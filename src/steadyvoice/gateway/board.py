@@ -78,6 +78,7 @@ def _whole(house: House, hour: Hour, since: int) -> dict[str, Any]:
         "version": __version__,
         "edition": house.journal.edition,
         "is_muted": house.service.is_muted,
+        "overload": house.service.admission.as_dict(),
         "step": STEP,
         "lately": hour.lately(),
         "heard": hour.heard(since),

@@ -19,9 +19,11 @@ def shown_house(house: House) -> dict[str, Any]:
     """All of it, in the order of the file."""
     service = house.service
     settings: Mapping[str, Any] = service.settings
+    # The file has these in its table of the server; the service has the last word on them.
+    admission = {name: settings[name] for name in ("max_active", "max_queued", "queue_timeout")}
     return {
-        "server": shown_server(house.server),
-        **{name: plain(value) for name, value in settings.items() if name not in _IN_CODE},
+        "server": shown_server(house.server) | admission,
+        **{name: plain(value) for name, value in settings.items() if name not in (*_IN_CODE, *admission)},
         "providers": [shown_provider(each) for each in service.providers],
         "circuits": {name: shown_config(circuit.config) for name, circuit in service.circuits.items()},
     }

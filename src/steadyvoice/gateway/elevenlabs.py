@@ -74,6 +74,7 @@ _CODES: Mapping[Kind, str] = {
     Kind.MODEL_UNKNOWN: "model_not_found",
     Kind.CONCURRENCY: "too_many_concurrent_requests",
     Kind.BUSY: "system_busy",
+    Kind.OVERLOADED: "system_busy",
 }
 
 

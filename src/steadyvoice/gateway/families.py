@@ -84,6 +84,15 @@ CREDIT_ENDS = Family(
 )
 HOLDS = Family("steadyvoice_provider_holds", "gauge", ("provider", "kind"), "Keys, voices and models set aside")
 
+# Overload.
+ACTIVE = Family("steadyvoice_syntheses_active", "gauge", (), "Utterances that are being synthesised")
+QUEUED = Family("steadyvoice_syntheses_queued", "gauge", (), "Utterances that wait for admission")
+OVERLOADED = Family("steadyvoice_overloaded", "gauge", (), "1 while new requests are queued or refused")
+NOT_ADMITTED = Family("steadyvoice_overload_refused_total", "counter", ("cause",), "Requests refused for overload")
+LOOP_LAG = Family("steadyvoice_loop_lag_seconds", "gauge", (), "How late the event loop runs, smoothed over a second")
+LOOP_LOST = Family("steadyvoice_loop_lost_seconds_total", "counter", (), "Time in which the event loop got no turn")
+WORKER_WAIT = Family("steadyvoice_worker_wait_seconds", "gauge", (), "How long work waits for an audio worker")
+
 # The cache, hedges, and the gateway itself.
 CACHE = Family("steadyvoice_cache_requests_total", "counter", ("result",), "hit, miss, or joined to what is being said")
 CACHE_KEPT = Family("steadyvoice_cache_kept_total", "counter", (), "Recordings that were kept")

@@ -124,6 +124,7 @@ def _of_state(state: dict[str, Any]) -> Iterator[Metric]:
     yield filled(families.WASTED, wasted)
     yield filled(families.HOLDS, _holds(states))
     yield filled(families.MUTED, {(): float(state["is_muted"])})
+    yield from _of_overload(state["overload"])
     yield from _of_cache(state["cache"] or {})
     hedging = state["hedging"] or {}
     yield filled(families.HEDGES, {(word,): hedging[word] for word in _HEDGES if word in hedging})
@@ -182,6 +183,16 @@ def _of_cache(cache: dict[str, Any]) -> Iterator[Metric]:
     yield filled(families.CACHE, {(word,): cache[field] for field, word in results.items() if field in cache})
     yield filled(families.CACHE_KEPT, {(): cache["kept"]} if cache else {})
     yield filled(families.CACHE_FAILING, {(): float(cache["trouble"] is not None)} if cache else {})
+
+
+def _of_overload(overload: dict[str, Any]) -> Iterator[Metric]:
+    yield filled(families.ACTIVE, {(): overload["active"]})
+    yield filled(families.QUEUED, {(): overload["queued"]})
+    yield filled(families.OVERLOADED, {(): float(overload["overloaded"])})
+    yield filled(families.NOT_ADMITTED, {(cause,): count for cause, count in overload["refused"].items()})
+    yield filled(families.LOOP_LAG, {(): overload["loop_lag"]})
+    yield filled(families.LOOP_LOST, {(): overload["loop_lost"]})
+    yield filled(families.WORKER_WAIT, {(): overload["worker_wait"]})
 
 
 def _of_house(house: House) -> Iterator[Metric]:

@@ -43,13 +43,19 @@ class Readiness:
 
 
 def readiness(house: House) -> Reply:
-    """Ready is who has a provider that may be asked; muted, a caller would hear silence."""
+    """Ready is who has a provider that may be asked; muted, a caller would hear silence.
+
+    Overload is told, and is no reason: what is taken out of rotation leaves its load to the others.
+    """
+    overloaded = not house.service.admission.open
     if house.closing:
-        return json_reply({"ready": False, "reasons": ["the gateway is shutting down"], "providers": {}}, status=503)
+        told = {"ready": False, "reasons": ["the gateway is shutting down"], "overloaded": overloaded, "providers": {}}
+        return json_reply(told, status=503)
     providers = {name: _standing(state) for name, state in house.service.get_error_state()["providers"].items()}
     reasons = [f"{name}: {each['reason']}" for name, each in providers.items() if each["reason"]]
     ready = any(each["ready"] for each in providers.values())
-    return json_reply({"ready": ready, "reasons": reasons, "providers": providers}, status=200 if ready else 503)
+    told = {"ready": ready, "reasons": reasons, "overloaded": overloaded, "providers": providers}
+    return json_reply(told, status=200 if ready else 503)
 
 
 def _standing(state: Mapping[str, Any]) -> dict[str, Any]:

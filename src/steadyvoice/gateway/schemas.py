@@ -63,11 +63,26 @@ _CALL: Schema = _object(
 )
 _STANDING: Schema = _object(ready=_YES_OR_NO, circuit_state=_STATE, reason=_MAYBE_TEXT)
 
+_OVERLOAD: Schema = _object(
+    overloaded=_YES_OR_NO,
+    active=_COUNT,
+    queued=_COUNT,
+    max_active=_COUNT,
+    max_queued=_COUNT,
+    queue_timeout=_NUMBER,
+    refused=_map(_COUNT),
+    loop_lag=_NUMBER,
+    loop_lost=_NUMBER,
+    worker_wait=_NUMBER,
+)
+
 ANSWERS: Mapping[str, Schema] = {
     "Health": _object(status=_TEXT),
-    "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), providers=_map(_STANDING)),
-    "State": {"allOf": [_PROVIDER, _object(providers=_map(_PROVIDER))]},
-    "Board": _object(at=_TEXT, edition=_TEXT, is_muted=_YES_OR_NO, step=_NUMBER, providers=_map(_ANYTHING)),
+    "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), overloaded=_YES_OR_NO, providers=_map(_STANDING)),
+    "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, providers=_map(_PROVIDER))]},
+    "Board": _object(
+        at=_TEXT, edition=_TEXT, is_muted=_YES_OR_NO, overload=_OVERLOAD, step=_NUMBER, providers=_map(_ANYTHING)
+    ),
     "Config": _object(server=_ANYTHING, timeouts=_ANYTHING, providers=_list(_ANYTHING), circuits=_map(_ANYTHING)),
     "Circuit": _object(
         name=_TEXT,

@@ -266,7 +266,8 @@ class AsyncTTSService:
         return former
 
     def _admit(self, settings: Settings) -> None:
-        active, queued, timeout = (settings.get(key) for key in ("max_active", "max_queued", "queue_timeout"))
+        active, queued = settings.get("max_active"), settings.get("max_queued")
+        timeout = settings.get("queue_timeout")
         self.admission.configure(
             max_active=MAX_ACTIVE if active is None else active,
             max_queued=MAX_QUEUED if queued is None else queued,

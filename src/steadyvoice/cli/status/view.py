@@ -77,6 +77,10 @@ def _headline(board: Mapping[str, Any]) -> Text:
     down = [name for name, each in board["providers"].items() if _is_down(each)]
     if board["is_muted"]:
         return Text("Callers hear silence: nobody can speak.", style="bold red")
+    overload = board.get("overload") or {}  # an older gateway does not tell
+    if overload.get("overloaded"):
+        told = f"{overload['active']} utterances are synthesised, {overload['queued']} wait"
+        return Text(f"Overloaded: {told}; new requests are queued or refused.", style="bold yellow")
     if down:
         return Text(f"Down: {', '.join(down)}. Others speak.", style="bold yellow")
     return Text("Everybody speaks.", style="bold green")

@@ -26,7 +26,7 @@ const calls = new Calls(byId("calls"), byId("only-trouble"));
 const log = new Log(byId("log"), undo);
 const heard = new Heard(byId("heard"));
 const recovery = new Recovery(byId("recovery"));
-const verdict = new Verdict(byId("verdict"), byId("meanwhile"), byId("troubles"));
+const verdict = new Verdict(byId("verdict"), byId("meanwhile"), byId("load"), byId("troubles"));
 new Say(byId("say"), calls);
 byId("sign-out").addEventListener("click", signOut);
 

@@ -12,8 +12,8 @@ export const troubled = (provider) =>
   REFUSING.has(provider.state.circuit_state) || provider.state.is_muted || provider.state.holds.length > 0;
 
 export class Verdict {
-  constructor(title, meanwhile, troubles) {
-    Object.assign(this, { title, meanwhile, list: troubles });
+  constructor(title, meanwhile, load, troubles) {
+    Object.assign(this, { title, meanwhile, load, list: troubles });
     this.text = h("span");
     this.troubles = new Map();
   }
@@ -27,6 +27,7 @@ export class Verdict {
     }
     tell(this.text, text);
     tell(this.meanwhile, heardNow(board.lately));
+    tell(this.load, loadNow(board.overload));
     const down = Object.entries(board.providers).filter(([, provider]) => troubled(provider));
     for (const name of this.troubles.keys()) if (!down.some(([other]) => other === name)) this.troubles.delete(name);
     for (const [name, provider] of down) {
@@ -89,6 +90,16 @@ function heardNow({ calls, outcomes, speakers, rate: pace, first_audio: soon }) 
   const voices = who.length ? `hear ${listed(who.slice(0, 3))}` : "hear nobody";
   const first = soon ? ` First audio after ${seconds(soon.p50)}, for one in twenty after ${seconds(soon.p95)} or later.` : "";
   return sentence(`callers ${voices}: ${parts.join(", ")}, at ${rate(pace)}.${first}`);
+}
+
+/** How busy the process is: what it refuses is no provider's failure. */
+function loadNow({ overloaded, active, queued, refused, loop_lag: lag }) {
+  const turned = Object.values(refused).reduce((sum, count) => sum + count, 0);
+  if (!overloaded && !active && !turned) return "";
+  const late = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
+  const away = turned ? ` ${many(turned, "request")} refused for overload since the start.` : "";
+  const busy = `${active} being synthesised, ${queued} queued${late}.${away}`;
+  return overloaded ? `Overloaded: ${busy} New requests are queued, and refused with 503 after a while.` : `Load: ${busy}`;
 }
 
 const few = (names) => (names.length > 4 ? many(names.length, "provider") : listed(names));
