@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Any, cast
@@ -16,7 +18,7 @@ import pytest
 
 from steadyvoice.providers import espeak_worker
 from steadyvoice.providers.espeak_process import EspeakProcess, Passage, Turn, start
-from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
+from steadyvoice.speech.errors import TTSError, TTSLocalCrashError, TTSVoiceUnknownError
 
 HELLO = Passage("hello", "en", 175, 50, pause_after=False)
 HANG = Passage("hang", "en", 175, 50, pause_after=False)
@@ -99,6 +101,39 @@ async def test_a_child_that_dies_over_a_passage_is_an_error_that_tells_its_last_
 async def test_half_an_answer_is_an_error_too(stage: Stage) -> None:
     with pytest.raises(TTSLocalCrashError, match="SIGKILL"):
         await stage.process.speak(DIE_HALFWAY)
+
+
+@pytest.mark.parametrize("passage", [DIE, DIE_HALFWAY, UNKNOWN])
+async def test_passage_that_failed_leaves_nothing_for_the_collector(stage: Stage, passage: Passage) -> None:
+    async def failed() -> weakref.ref[Turn]:
+        turn = stage.process.enter(passage)
+        try:
+            await turn.spoken()
+        except TTSError:
+            return weakref.ref(turn)
+        raise AssertionError("nothing failed")
+
+    gc.disable()
+    try:
+        turn = await failed()
+        await stage.process.speak(HELLO)  # the thread has let go of the turn before it takes the next
+        assert turn() is None
+    finally:
+        gc.enable()
+
+
+async def test_passage_that_was_given_up_leaves_nothing_for_the_collector(stage: Stage) -> None:
+    gc.disable()
+    try:
+        stuck = stage.process.enter(HANG)
+        await stage.somebody_hangs()
+        stuck.abandon()
+        turn = weakref.ref(stuck)
+        del stuck
+        await stage.process.speak(HELLO)
+        assert turn() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_next_passage_after_a_death_finds_a_new_child(stage: Stage) -> None:

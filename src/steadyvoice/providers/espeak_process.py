@@ -140,6 +140,7 @@ class EspeakProcess:
             return self._speak(turn)
         finally:
             self._leave(turn)
+            del turn  # which holds the error whose traceback holds this frame
 
     def _speak(self, turn: Turn) -> Spoken:
         try:
@@ -158,6 +159,7 @@ class EspeakProcess:
         finally:
             with self._lock:
                 self._turn, killed = None, turn.abandoned
+            del turn
             if killed:
                 self._stop()  # perhaps just as its answer ended: for a moment it still looks alive to the next turn
 
@@ -212,14 +214,24 @@ class Turn:
         await asyncio.wrap_future(self.started)
 
     async def spoken(self) -> Spoken:
-        """Wait for the audio. Raises TTSLocalCrashError and TTSVoiceUnknownError."""
-        return await asyncio.wrap_future(self.done)
+        """Wait for the audio, once. Raises TTSLocalCrashError and TTSVoiceUnknownError."""
+        done = asyncio.wrap_future(self.done)
+        try:
+            return await done
+        finally:
+            if not done.cancelled():
+                self.done = _OVER  # an error's traceback holds its readers, and they hold this turn
+            del done
 
     def abandon(self) -> None:
         """Leave the queue, or interrupt the child over it. Once it is over, this changes nothing."""
         if self.done.cancel() and not self.abandoned:
             self._process._leave(self)
         self._process._abandon(self)
+
+
+_OVER: Future[Spoken] = Future()
+_OVER.set_result(Spoken(b"", ()))
 
 
 def _request(passage: Passage) -> bytes:
