@@ -81,7 +81,33 @@ async def test_a_gateway_takes_it_up_and_leaves_it_behind(tmp_path: Path) -> Non
         "{}",
         '{"saved_at": null, "circuits": {}, "holds": {}}',
         '{"saved_at": "2026-11-25T00:00:00.000Z", "circuits": {"tone": {"version": 99}}, "holds": {}}',
+        "[" * 100_000,
+        '{"saved_at": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"saved_at": "2026-11-25T00:00:00.000Z", "circuits": {"tone": ' + "[" * 900 + "]" * 900 + '}, "holds": {}}',
+        '{"saved_at": "2026-11-25T00:00:00.000Z", "circuits": {"tone": 5}, "holds": []}',
+        '{"saved_at": "2026-11-25T00:00:00.000Z", "circuits": {"tone": []}, "holds": {"salt": 1, "providers": []}}',
+        '{"saved_at": "0001-01-01T00:00:00", "circuits": {"tone": null}, "holds": {}}',
+        '{"saved_at": ' + "9" * 5000 + "}",
+        "\ufeff{}",
+        "\0" * 1000,
+        " " * (17 * 1024 * 1024),
+        *(
+            '{"saved_at": "2026-11-25T00:00:00.000Z", "holds": {}, "circuits": {"tone": {"version": 1, '
+            f'"state": "open", "reason": "", "remaining": {remaining}, "level": {level}, "streak": {streak}, '
+            f'"window": {window}}}}}}}'
+            for remaining, level, streak, window in (
+                ("1e999", 0, 0, "[]"),
+                (f"{10**400}", 0, 0, "[]"),
+                (1, "NaN", 0, "[]"),
+                (1, 0, "1e999", "[]"),
+                (1, 0, 0, "[5]"),
+                (1, 0, 0, '["abcde"]'),
+                (1, 0, 0, f"[[{10**400}, 0, 0, 0, 0]]"),
+                (1, 0, 0, "[[1, 0, 0, 0, 1e999]]"),
+            )
+        ),
     ],
+    ids=lambda content: content[:12] + "..." + content[-60:-1],
 )
 def test_a_file_that_makes_no_sense_is_told_and_passed_over(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,12 @@
 
 def main() -> None:
     """Run `steadyvoice` with the arguments of the process."""
-    from steadyvoice.cli.app import app
+    from steadyvoice.cli.streams import open_closed_streams
 
-    app(prog_name="steadyvoice")
+    open_closed_streams()
+
+    from steadyvoice.cli.app import app
+    from steadyvoice.cli.complaint import flushed
+
+    with flushed():
+        app(prog_name="steadyvoice")

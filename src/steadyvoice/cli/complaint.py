@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from enum import IntEnum
 
 import typer
 
+from steadyvoice.cli.streams import flush_errors, silence, tell
 from steadyvoice.speech.errors import TTSError, TTSRequestError
 from steadyvoice.speech.taxonomy import Blame
 
@@ -46,7 +46,7 @@ def reported(debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except BrokenPipeError:
-        _write_no_more()
+        silence(1)
         raise typer.Exit(Status.READER_GONE) from None
     except KeyboardInterrupt:
         raise typer.Exit(Status.INTERRUPTED) from None
@@ -54,9 +54,28 @@ def reported(debug: bool) -> Iterator[None]:
         raise typer.Exit(Status.TERMINATED) from None
     except Exception as error:
         if debug:
-            traceback.print_exception(error)
-        print(paragraph(error), file=sys.stderr)
+            tell("".join(traceback.format_exception(error)))
+        tell(paragraph(error))
         raise typer.Exit(status_of(error)) from None
+
+
+@contextmanager
+def flushed() -> Iterator[None]:
+    """Write what is left for standard output while its failure can still be told, and not when the interpreter ends."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        silence(1)
+        sys.exit(Status.READER_GONE)
+    except OSError as error:  # such as a full disk
+        silence(1)
+        tell(f"error (this machine's): standard output: {error.strerror or error}; not all of it was written")
+        sys.exit(Status.FAILED)
+    finally:
+        flush_errors()
 
 
 def status_of(error: Exception) -> Status:
@@ -100,10 +119,3 @@ def _configure_logging(debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     else:
         logging.getLogger("steadyvoice").addHandler(logging.NullHandler())
-
-
-def _write_no_more() -> None:
-    """Let the interpreter's last flush go nowhere: https://docs.python.org/3/library/signal.html#note-on-sigpipe."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -16,6 +16,7 @@ from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.cli.player import PlayerSink, find_player, names
 from steadyvoice.cli.progress import Progress
 from steadyvoice.cli.sinks import FileSink, Sink, StreamSink, check_target, into
+from steadyvoice.cli.streams import MOST_TEXT, is_closed, read_text, tell
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Plan, Wishes
@@ -41,8 +42,11 @@ class Order:
 def say(order: Order) -> Status:
     """Speak. Whatever can be refused is refused before anything is spent: raises UsageProblem and TTSError."""
     text = _text(order.text)
-    if order.output and str(order.output) != STDOUT:
+    to_stdout = order.output is None and not order.play
+    if order.output and not (to_stdout := str(order.output) == STDOUT):
         check_target(order.output)
+    if to_stdout and is_closed(1):
+        raise UsageProblem("standard output is closed, so there is no place for the audio; write a file: -o speech.mp3")
     heard = order.play or _is_for_ears(order)
     format = _format(order, heard=heard)
     plan = chosen_plan(order.config, order.provider, os.environ)
@@ -62,7 +66,7 @@ async def _spoken(order: Order, text: str, format: AudioFormat, plan: Plan, *, h
                     progress.heard(chunk)
                     for sink in sinks:
                         await sink.write(chunk)
-    print(account(stream, order.output), file=sys.stderr)
+    tell(account(stream, order.output))
     return Status.MUTED if stream.outcome == "muted" else Status.SPOKEN
 
 
@@ -76,8 +80,12 @@ def _text(argument: str) -> str:
 
 def _read() -> str:
     if sys.stdin.isatty():
-        print("Type the text, and end it with Ctrl-D.", file=sys.stderr)
-    data = sys.stdin.buffer.read()
+        tell("Type the text, and end it with Ctrl-D.")
+    if is_closed(0):
+        raise UsageProblem("standard input is closed, so there is no text to read; give one on the command line")
+    data = read_text()
+    if len(data) > MOST_TEXT:
+        raise UsageProblem(f"standard input has more than {MOST_TEXT} bytes of text; split it into several files")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from steadyvoice.cli.complaint import Status, UsageProblem
+from steadyvoice.cli.streams import silence
 from steadyvoice.gateway.descriptors import raised_to
 from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.gateway.run import serve as serve_gateway
@@ -32,8 +33,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> Status:
     service = AsyncTTSService(**(loaded.plan if loaded else from_environment(os.environ)))
     _log_in_lines()
     try:
-        show = partial(print, flush=True)
-        _run(serve_gateway(service, server, source=source, loaded=loaded, show=show, open=_keep_what_there_is))
+        _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_keep_what_there_is))
     except OSError as error:
         if error.filename:
             raise
@@ -41,6 +41,14 @@ def serve(config: Path | None, host: str | None, port: int | None) -> Status:
             f"{server.host}, port {server.port}, cannot be had: {error.strerror}; name another with --port"
         ) from None
     return Status.SPOKEN
+
+
+def _show(line: str) -> None:
+    """Tell whoever started it. That nobody reads it, or the disk is full, is no reason not to serve."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        silence(1)
 
 
 def _log_in_lines() -> None:

@@ -62,13 +62,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
-        if self._wait is Wait.LEAVE:
+        if self._leaves:
             return
         if self._wait is Wait.IDLE:
             self._begin(Wait.HEAD)
         self._bytes += len(data)
         self._parse(data)
-        if self._wait is Wait.LEAVE:  # it was refused, and what came behind its fault does not matter
+        if self._leaves:  # it was refused, and what came behind its fault does not matter
             return
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(too_much_head(self._limits))
@@ -209,6 +209,11 @@ class Connection(HttpToolsProtocol):
             self._linger()
 
     # How it ends.
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether everything is said, and the client is only left time to read it."""
+        return self._wait is Wait.LEAVE
 
     @property
     def busy(self) -> bool:

@@ -68,6 +68,8 @@ class Reloader:
                 await self.reload()
             except RefusedError as refused:
                 log.warning("SIGHUP: %s", refused.message)
+            except Exception as error:
+                log.exception("SIGHUP: the configuration was not read again: %s", type(error).__name__)
 
     async def _reload(self) -> dict[str, Any]:
         if self._source is None:

@@ -22,8 +22,14 @@ from steadyvoice.service.saved_holds import mark_of, restore, saved
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.taxonomy import Scope
+from steadyvoice.wire.text_file import read_text_file
 
 log = logging.getLogger("steadyvoice.gateway")
+
+_MOST_BYTES = 16 * 1024 * 1024
+
+_NONSENSE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a file raises that somebody else has written. None of it is a reason not to start."""
 
 
 class StateFile:
@@ -82,13 +88,14 @@ class StateFile:
 
     def _restore(self) -> None:
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = json.loads(read_text_file(self._path, _MOST_BYTES))
             passed = max(0.0, self._wall() - datetime.fromisoformat(document["saved_at"]).timestamp())
             circuits, holds = dict[str, Any](document["circuits"]), dict[str, Any](document["holds"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
-            log.warning("state file %s: not read: %r; circuits begin closed, with nothing on hold", self._path, error)
+        except _NONSENSE as error:
+            told = "nested too deeply" if isinstance(error, RecursionError) else f"{error!r:.200}"
+            log.warning("state file %s: not read: %s; circuits begin closed, with nothing on hold", self._path, told)
             return
         self._restore_circuits(circuits, passed)
         self._restore_holds(holds, passed)
@@ -98,16 +105,16 @@ class StateFile:
             if name in circuits:
                 try:
                     circuit.restore(aged(circuits[name], passed))
-                except ValueError as error:
-                    log.warning("state file %s: %s: %s; it begins closed", self._path, name, error)
+                except _NONSENSE as error:
+                    log.warning("state file %s: %s: %.200s; it begins closed", self._path, name, error)
 
     def _restore_holds(self, told: dict[str, Any], passed: float) -> None:
         for provider in self._service.providers:
             try:
                 if state := told["providers"].get(provider.name):
                     self._take_up(provider, state, bytes.fromhex(told["salt"]), passed)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                log.warning("state file %s: %s: %s; nothing is on hold", self._path, provider.name, error)
+            except _NONSENSE as error:
+                log.warning("state file %s: %s: %.200s; nothing is on hold", self._path, provider.name, error)
 
     def _take_up(self, provider: Provider, state: dict[str, Any], salt: bytes, passed: float) -> None:
         """With another credential, what was on hold is tried anew."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
+from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
 
 T = TypeVar("T")
 
@@ -168,11 +168,11 @@ def read_file(path: Path, environ: Mapping[str, str]) -> Plan:
 def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
     """Read a configuration file and look up the secrets it names. Raises TTSConfigurationError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = parse_toml(read_text_file(path))
     except OSError as error:
         raise TTSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TTSConfigurationError(f"{path}: not valid TOML: {error}") from None
+    except UnreadableFileError as error:
+        raise TTSConfigurationError(f"{path}: {error}") from None
     document = _with_secrets(document, environ, "")
     return _checked("", lambda: ConfigFile.model_validate(document))
 

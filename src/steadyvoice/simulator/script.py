@@ -23,6 +23,7 @@ from steadyvoice.simulator.acts import FaultError
 from steadyvoice.simulator.faults import Fault
 from steadyvoice.simulator.notation import read_fault, read_value
 from steadyvoice.simulator.settings import Settings
+from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,18 @@ class ScriptError(ValueError):
 def load_script(path: Path) -> Script:
     """Read a file. Raises ScriptError, and OSError when it cannot be opened."""
     try:
-        source = path.read_text("utf-8-sig")  # some editors put a mark before it
-    except UnicodeDecodeError as error:
-        raise ScriptError(f"{path}: not UTF-8 text: {error}") from error
+        source = read_text_file(path)
+    except UnreadableFileError as error:
+        raise ScriptError(f"{path}: {error}") from error
     return read_script(source, str(path))
 
 
 def read_script(source: str, name: str = "script") -> Script:
     """Read TOML. Raises ScriptError."""
     try:
-        document = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        raise ScriptError(f"{name}: {error}") from error  # its message has the line
+        document = parse_toml(source)
+    except UnreadableFileError as error:
+        raise ScriptError(f"{name}: {error}") from error
     try:
         return Script(_settings(document), _faults(document), _about(source), name, source)
     except _MistakeError as mistake:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from steadyvoice.cli.complaint import MachineProblem, UsageProblem
 
-_PATIENCE = 5.0
+_PATIENCE = 5.0  # seconds
+_MOST = 32 * 1024 * 1024  # bytes
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a token is for nobody in between
 
 
@@ -26,15 +28,38 @@ def asked(url: str, path: str, token: str | None) -> Any:
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with _DIRECTLY.open(request, timeout=_PATIENCE) as answer:
-            return json.load(answer)
+            return json.loads(_whole(answer))
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from None
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", None) or error
         told = f"no gateway answers at {url}: {why}; start one with `steadyvoice serve`, or name another with --url"
         raise NobodyAnswersError(told) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NobodyAnswersError(f"what answers at {url} is no gateway: it does not speak JSON") from None
+
+
+def _whole(answer: IO[bytes]) -> bytes:
+    """Read an answer to its end, if that comes soon and it is no larger than a gateway's. Raises ValueError."""
+    data, end = bytearray(), time.monotonic() + _PATIENCE
+    while part := answer.read1(64 * 1024):  # type: ignore[attr-defined]  # http.client.HTTPResponse has it
+        data += part
+        if len(data) > _MOST or time.monotonic() > end:
+            raise ValueError("more than a gateway says")
+    return bytes(data)
+
+
+def printable(told: Any) -> Any:
+    """The same without what a terminal would obey or could not show, such as escape sequences and lone surrogates."""
+    match told:
+        case str():
+            return told if told.isprintable() else "".join(c if c.isprintable() else " " for c in told)
+        case dict():
+            return {printable(name): printable(each) for name, each in told.items()}
+        case list():
+            return [printable(each) for each in told]
+        case _:
+            return told
 
 
 def _checked(url: str) -> str:
@@ -59,6 +84,6 @@ def _refused(url: str, error: urllib.error.HTTPError) -> Exception:
 
 def _reason(error: urllib.error.HTTPError) -> str:
     try:
-        return str(json.load(error)["error"]["message"])[:200]
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(printable(str(json.loads(_whole(error))["error"]["message"])))[:200]
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError):
         return f"HTTP {error.code}"

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from steadyvoice.cli.complaint import Status
-from steadyvoice.cli.status.ask import NobodyAnswersError, asked
+from steadyvoice.cli.status.ask import NobodyAnswersError, asked, printable
 from steadyvoice.cli.status.view import anything_open, view
 
 STATE, BOARD = "/admin/state", "/admin/board"
@@ -36,12 +36,20 @@ class Standing(IntEnum):
 
 def status(url: str, *, as_json: bool) -> Standing:
     """Show how a gateway is doing. Raises UsageProblem and NobodyAnswersError."""
+    try:
+        return _shown(url, as_json=as_json)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):  # JSON, but of some other program
+        raise NobodyAnswersError(f"what answers at {url} is no gateway: it says something else") from None
+
+
+def _shown(url: str, *, as_json: bool) -> Standing:
     token = os.environ.get("STEADYVOICE_ADMIN_TOKEN")
     if as_json:
         state = asked(url, STATE, token)
-        print(json.dumps(state, indent=2, ensure_ascii=False))
-        return _standing(state)
-    board = asked(url, BOARD, token)
+        standing = _standing(state)
+        print(json.dumps(state, indent=2))  # in ASCII: there is no character in it that a terminal would obey
+        return standing
+    board = printable(asked(url, BOARD, token))
     console = Console()
     if console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty():
         watch = _Watch(console, url, token, board)
@@ -93,7 +101,7 @@ class _Watch:
 
     def _ask(self) -> None:
         try:
-            self.board, self.gone = asked(self._url, BOARD, self._token), None
+            self.board, self.gone = printable(asked(self._url, BOARD, self._token)), None
         except NobodyAnswersError as error:
             self.gone = error
 

@@ -1,0 +1,90 @@
+"""Text files written by people or other programs: configurations, scripts, saved state. Bounded in size and in time.
+
+A path may name anything: a directory, a pipe that nobody writes to, /dev/zero, a file of gigabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 4 * 1024 * 1024
+_PATIENCE = 5.0  # seconds, for what a pipe such as `<(...)` of a shell has to say
+
+
+class UnreadableFileError(ValueError):
+    """The content of a file that is no text of a reasonable size. The message says why, without the path."""
+
+
+def read_text_file(path: Path, most: int = MOST_BYTES) -> str:
+    """Read a file of at most `most` bytes of UTF-8, with a byte-order mark or without.
+
+    Raises OSError when it cannot be opened or read, UnreadableFileError for what is no such text.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except ValueError as error:  # a path with a NUL in it
+        raise UnreadableFileError(str(error)) from None
+    try:
+        data = _read(file, most)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(file)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise UnreadableFileError(f"not valid, for it is not UTF-8 text: {byte}") from None
+
+
+MOST_LEVELS = 32
+"""How deeply tables and lists of a TOML file may be nested. No setting needs more than a handful of levels."""
+
+# Python's parser takes quadratic time for a key of many parts: ten seconds for 60 KB of them.
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+\s*\.\s*){{{MOST_LEVELS}}}""")
+
+
+def parse_toml(source: str) -> dict[str, Any]:
+    """Read TOML of a reasonable shape. Raises UnreadableFileError, with the line if there is one."""
+    too_deep = f"nested too deeply: there may be at most {MOST_LEVELS} levels of tables and lists"
+    if _LONG_KEY.search(source):
+        raise UnreadableFileError(too_deep)
+    try:
+        document = tomllib.loads(source)
+    except RecursionError:
+        raise UnreadableFileError(too_deep) from None
+    except ValueError as error:  # TOMLDecodeError; for a number of more digits than Python converts, a plain one
+        raise UnreadableFileError(f"not valid TOML: {error}") from None
+    level: list[Any] = [document]
+    for _ in range(MOST_LEVELS):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if not level:
+            return document
+    raise UnreadableFileError(too_deep)
+
+
+def _read(file: int, most: int) -> bytes:
+    data, end = bytearray(), time.monotonic() + _PATIENCE
+    is_pipe = stat.S_ISFIFO(os.fstat(file).st_mode)
+    while len(data) <= most:
+        try:
+            part = os.read(file, 64 * 1024)
+        except BlockingIOError:  # a pipe or a terminal whose other side has said nothing yet
+            part = None
+        if part:
+            data += part
+        elif part is not None and (data or not is_pipe):
+            return bytes(data)
+        elif time.monotonic() > end:
+            raise UnreadableFileError(f"nothing more came from it within {_PATIENCE:g} s, and it is no regular file")
+        else:
+            time.sleep(0.01)
+    raise UnreadableFileError(f"larger than {most} bytes")
