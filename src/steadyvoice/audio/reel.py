@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
+from io import BytesIO
+from math import inf
 from typing import Protocol
 
 from steadyvoice.audio.convert import Converter
 from steadyvoice.audio.frames import Frame
 from steadyvoice.audio.headers import Mp3Frames
 from steadyvoice.speech.format import AudioFormat, Codec
+
+_DECODED = 2048
+"""Bytes that are decoded at once: a few of them may hold minutes of silence, in FLAC and in Opus."""
+
+
+class HeldTooMuchError(Exception):
+    """Raised by a reel that would have to hold more bytes than it may."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__(f"more than {most:.0f} bytes of audio")
+        self.most = most
 
 
 class Reel(Protocol):
@@ -39,27 +52,42 @@ class Reel(Protocol):
 
 
 class Bytes:
-    """Any format, as it came. It goes out as a whole."""
+    """Any format, as it came. It goes out as a whole, and is held once."""
 
     untouched = True
     here, gone = 0.0, 0  # nobody asks: bytes are not looked into
 
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
+    def __init__(self, format: AudioFormat, most: float = inf) -> None:
+        self._format, self._most = format, most
+        self._only = b""  # the first that came, until there is more
+        self._held = BytesIO()
 
-    @property
-    def held(self) -> bytes:
-        return b"".join(self._held)
+    def last(self, seconds: float) -> bytes:
+        """Give bytes that hold at least the last so many seconds. They begin anywhere, where the format lets them."""
+        held = self._only or self._held.getbuffer()
+        if not self._format.joinable:
+            return bytes(held)
+        size = 2 * round(seconds * (self._format.bytes_per_second or 125 * (self._format.bitrate or 320)))
+        begin = max(0, len(held) - size)
+        return bytes(held[begin - begin % 2 :])
 
     def feed(self, data: bytes) -> None:
-        self._held.append(data)
+        if len(self._only) + self._held.tell() + len(data) > self._most:
+            raise HeldTooMuchError(self._most)
+        if not self._only and not self._held.tell():
+            self._only = data
+            return
+        if self._only:
+            self._held.write(self._only)
+            self._only = b""
+        self._held.write(data)
 
     def finish(self) -> None:
         """Nothing was held back."""
 
     def out(self, seconds: float | None = None) -> bytes:
-        held, self._held = self._held, []
-        return held[0] if len(held) == 1 else b"".join(held)
+        only, held, self._only, self._held = self._only, self._held, b"", BytesIO()
+        return only or held.getvalue()
 
 
 class Mp3Reel:
@@ -67,9 +95,10 @@ class Mp3Reel:
 
     untouched = True
 
-    def __init__(self, format: AudioFormat) -> None:
-        self.rate = format.sample_rate
+    def __init__(self, format: AudioFormat, most: float = inf) -> None:
+        self.rate, self._most = format.sample_rate, most
         self._framer = Mp3Frames()
+        self._size = 0  # bytes held
         self._held: deque[Frame] = deque()
         self._came = 0  # samples
         self._gone = 0
@@ -94,6 +123,7 @@ class Mp3Reel:
         ready = []
         while self._held and self._gone + self._held[0].samples <= upto:
             frame = self._held.popleft()
+            self._size -= len(frame.data)
             self._gone += frame.samples
             ready.append(frame.data)
         return b"".join(ready)
@@ -103,10 +133,22 @@ class Mp3Reel:
         """The frames still held, and how many samples a decoder makes of them."""
         return b"".join(frame.data for frame in self._held), sum(frame.samples + frame.skip for frame in self._held)
 
+    def last(self, seconds: float) -> bytes:
+        """Give the frames that hold at least the last so many seconds, and are still held."""
+        frames, left = list[bytes](), 2 * seconds * self.rate
+        for frame in reversed(self._held):
+            frames.append(frame.data)
+            if (left := left - frame.samples) <= 0:
+                break
+        return b"".join(reversed(frames))
+
     def _take(self, frames: list[Frame]) -> None:
         for frame in frames:
             self._held.append(frame)
+            self._size += len(frame.data)
             self._came += frame.samples
+        if self._size > self._most:
+            raise HeldTooMuchError(self._most)
 
 
 class SampleReel:
@@ -114,11 +156,12 @@ class SampleReel:
 
     untouched = False
 
-    def __init__(self, source: AudioFormat, rate: int) -> None:
+    def __init__(self, source: AudioFormat, rate: int, most: float = inf) -> None:
         samples = AudioFormat(Codec.PCM, rate)
         self.plain = source == samples
         """Whether nothing has to be decoded."""
-        self._rate = rate
+        self._rate, self._most = rate, most
+        self._step = None if source.bytes_per_second else _DECODED
         self._converter = Converter(source, samples)
         self._held = bytearray()
         self._gone = 0
@@ -132,13 +175,21 @@ class SampleReel:
         """Samples that are out."""
         return self._gone
 
-    @property
-    def held(self) -> bytes:
-        """The samples still held. Half a sample may have come behind them."""
-        return bytes(self._held[: len(self._held) // 2 * 2])
+    def first(self, count: int) -> bytes:
+        """Give the first so many samples still held. Half a sample may have come behind them."""
+        return bytes(self._held[: 2 * max(0, min(count, len(self._held) // 2))])
+
+    def last(self, seconds: float) -> bytes:
+        """Give the samples of the last so many seconds, as far as they are still held."""
+        whole = len(self._held) // 2
+        return bytes(self._held[2 * max(0, whole - round(seconds * self._rate)) : 2 * whole])
 
     def feed(self, data: bytes) -> None:
-        self._held += self._converter.feed(data)
+        step = self._step or len(data) or 1
+        for at in range(0, len(data), step):
+            self._held += self._converter.feed(data[at : at + step])
+            if len(self._held) > self._most:
+                raise HeldTooMuchError(self._most)
 
     def finish(self) -> None:
         self._held += self._converter.finish()
@@ -146,7 +197,8 @@ class SampleReel:
     def out(self, seconds: float | None = None) -> bytes:
         whole = len(self._held) // 2
         count = whole if seconds is None else min(whole, max(0, round(seconds * self._rate) - self._gone))
-        ready = bytes(self._held[: 2 * count])
+        with memoryview(self._held) as view:
+            ready = bytes(view[: 2 * count])
         del self._held[: 2 * count]
         self._gone += count
         return ready
@@ -172,11 +224,24 @@ class Echo:
         while self._chunks and self._size - len(self._chunks[0]) >= most:
             self._size -= len(self._chunks.popleft())
 
-    def samples(self, rate: int, then: bytes = b"", format: AudioFormat | None = None) -> bytes:
-        """Decode it to samples of this rate, together with what came behind it, in this format, and is not out yet."""
+    def samples(
+        self, rate: int, then: bytes = b"", format: AudioFormat | None = None, *, last: float | None = None
+    ) -> bytes:
+        """Decode it to samples of this rate, together with what came behind it, in this format, and is not out yet.
+
+        With `last`, only that many seconds at the end are kept, and no more is held meanwhile.
+        """
         format = format or self._format
         out = self._chunks if format == self._format else ()
         if format is None or not (out or then):
             return b""
         converter = Converter(format, AudioFormat(Codec.PCM, rate))
-        return converter.feed(b"".join((*out, then))) + converter.finish()
+        if last is None:
+            return converter.feed(b"".join((*out, then))) + converter.finish()
+        end, most = bytearray(), 2 * round(last * rate)
+        for chunk in (*out, then):
+            for at in range(0, len(chunk), _DECODED):
+                end += converter.feed(chunk[at : at + _DECODED])
+                del end[: max(0, len(end) - most)]
+        end += converter.finish()
+        return bytes(end[max(0, len(end) - most) :])

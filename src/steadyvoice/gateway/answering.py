@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterator
+from itertools import chain
 
 from steadyvoice.gateway.order import Order, Wrapping
-from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.format import Codec
 from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
 from steadyvoice.wire.openai_events import Delta, Done, event_bytes
 
@@ -30,11 +30,14 @@ def gateway_headers(account: Account) -> dict[str, str]:
     }
 
 
-def wrapped_whole(audio: bytes, account: Account, order: Order) -> bytes:
-    """A finished utterance as one body."""
-    if order.format.codec is Codec.WAV:
-        audio = exactly_sized(audio)
-    return _timed(audio, account.alignment) if order.wrapping is Wrapping.TIMED else audio
+def whole_body(audio: bytes, account: Account, order: Order) -> tuple[int, Iterator[bytes]]:
+    """Return the length of a finished utterance's body, and the body in parts: none of it is held a second time."""
+    if order.wrapping is not Wrapping.TIMED:
+        return len(audio), _slices(audio, _PART)
+    begin, end = _DOCUMENT_BEGIN, _document_end(account.alignment)
+    length = len(begin) + 4 * ((len(audio) + 2) // 3) + len(end)
+    encoded = (b64encode(piece) for piece in _slices(audio, _ENCODED))
+    return length, chain([begin], encoded, _slices(end, _PART))
 
 
 def wrapped(stream: AsyncSpeechStream, order: Order) -> AsyncSpeechStream | AsyncGenerator[bytes, None]:
@@ -43,7 +46,7 @@ def wrapped(stream: AsyncSpeechStream, order: Order) -> AsyncSpeechStream | Asyn
         case Wrapping.BARE:
             return stream
         case Wrapping.TIMED:
-            return _lines(stream)
+            return _document(stream) if order.whole else _lines(stream)
         case Wrapping.EVENTS:
             return _events(stream, order)
 
@@ -53,6 +56,36 @@ async def _events(stream: AsyncSpeechStream, order: Order) -> AsyncGenerator[byt
         if data:
             yield event_bytes(Delta(data))
     yield event_bytes(_done(order, stream))
+
+
+async def _document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
+    """One object as it is made: the audio in pieces that base64 joins without a seam, and the times at the end."""
+    begin, rest = _DOCUMENT_BEGIN, b""  # nothing is sent before there is audio: until then it may become an error
+    async for data in stream:
+        data = rest + data
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        if whole:
+            yield begin + b64encode(memoryview(data)[:whole])
+            begin = b""
+    yield begin + b64encode(rest)
+    for part in _slices(_document_end(stream.alignment), _PART):
+        yield part
+
+
+_DOCUMENT_BEGIN = b'{"audio_base64":"'
+_PART = 64 * 1024  # bytes of a body that are sent at once
+_ENCODED = _PART // 4 * 3  # bytes of audio that become as many in base64
+
+
+def _document_end(times: Alignment | None) -> bytes:
+    known = times if times and times.characters else None
+    told = json.dumps(timed_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
+    return f'","alignment":{told},"normalized_alignment":{told}}}'.encode()
+
+
+def _slices(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
 
 
 async def _lines(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES
 from steadyvoice.service.settings import Server
 
 _NEVER = float("inf")
@@ -39,6 +40,7 @@ class Limits:
     headers: int = 100
     url_bytes: int = 8 * 1024
     body_bytes: int = 1024 * 1024  # as they are counted by who reads it; on the wire a chunk may have a byte
+    answer_bytes: int = MAX_AUDIO_BYTES  # that are held where they cannot be sent as they are made: HTTP/1.0
     pipelined: int = 8  # requests of one connection that wait behind another
     latecomers: int = 512  # connections beyond their limit, for as long as they are told so
     head: float = 10.0
@@ -53,6 +55,7 @@ class Limits:
         return Limits(
             connections=server.max_connections,
             body_bytes=server.max_body_bytes,
+            answer_bytes=server.max_answer_bytes,
             head=server.header_timeout,
             idle=server.idle_timeout,
             rest=server.body_timeout,

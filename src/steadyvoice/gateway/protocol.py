@@ -172,7 +172,8 @@ class Connection(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
 
     async def _answer(self, cycle: Any, app: Any) -> None:
-        send = cycle.send if cycle.scope["http_version"] == "1.1" else Unframed(cycle)
+        framed = cycle.scope["http_version"] == "1.1"
+        send = cycle.send if framed else Unframed(cycle, self._limits.answer_bytes)
         try:
             await app(cycle.scope, cycle.receive, send)
         except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, wrapped, wrapped_whole
+from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, whole_body, wrapped
 from steadyvoice.gateway.dialect import Dialect
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.hangup import UntilHangup
@@ -23,6 +23,7 @@ from steadyvoice.gateway.reply import (
     read_body,
 )
 from steadyvoice.gateway.trouble import Trouble, trouble_of
+from steadyvoice.service.audio_limit import collected, fits
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.errors import TTSError
@@ -69,13 +70,20 @@ class SpeechDoor:
 
     async def _speak(self, order: Order, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         service = self._house.service
-        hold = order.whole
+        request, most = order.style.request, service.max_audio_bytes
+        # What would be too large to be held goes out as it is made, with all that this means for its end and headers.
+        hold = order.whole and fits(order.text, request.format, request.speed, most)
         stream = AsyncSpeechStream(service, order.text, order.style, hold=hold, announced=not hold)
         try:
             async with UntilHangup(scope, receive), stream:
-                if order.whole:
-                    last = wrapped_whole(b"".join([data async for data in stream]), stream, order)
-                    await self._begin(exchange, order, stream, length=len(last))
+                if hold:
+                    audio = await collected(stream, order.format, most)
+                    length, parts = whole_body(audio, stream, order)
+                    await self._begin(exchange, order, stream, length=length)
+                    last = next(parts, b"")
+                    for part in parts:
+                        await exchange.send({"type": "http.response.body", "body": last, "more_body": True})
+                        last = part
                 else:
                     await self._stream(order, stream, exchange)
                     last = b""

@@ -2,23 +2,24 @@
 
 So that nobody takes half an utterance for the whole, it is held until it is complete, and its length told. To reset the
 connection would not do: aiohttp, for one, takes that for the end as well. Events go out as they come: the last one of
-them says that it is the last.
+them says that it is the last. An answer that is too large to be held is refused instead.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
-from steadyvoice.gateway.reply import Message
+from steadyvoice.gateway.reply import ClientGoneError, Message
 
 
 class Unframed:
-    """The `send` of an answer to HTTP/1.0."""
+    """The `send` of an answer to HTTP/1.0. At most `most` bytes are held; ClientGoneError ends what needs more."""
 
-    def __init__(self, cycle: Any) -> None:
-        self._cycle = cycle
+    def __init__(self, cycle: Any, most: int) -> None:
+        self._cycle, self._most = cycle, most
         self._start: Message | None = None  # of what is held
-        self._held = bytearray()
+        self._held = BytesIO()
         self._events = False
 
     async def __call__(self, message: Message) -> None:
@@ -28,7 +29,9 @@ class Unframed:
         elif self._start is None:
             await self._go_on(message)
         else:
-            self._held += message.get("body", b"")
+            self._held.write(message.get("body", b""))
+            if self._held.tell() > self._most:
+                await self._refuse(self._start)
             if not message.get("more_body", False):
                 await self._send_held(self._start)
 
@@ -49,6 +52,18 @@ class Unframed:
         await self._cycle.send(message)
 
     async def _send_held(self, start: Message) -> None:
-        length = (b"content-length", str(len(self._held)).encode())
+        length = (b"content-length", str(self._held.tell()).encode())
         await self._cycle.send({**start, "headers": [*start["headers"], length]})
-        await self._cycle.send({"type": "http.response.body", "body": bytes(self._held)})
+        await self._cycle.send({"type": "http.response.body", "body": self._held.getvalue()})
+
+    async def _refuse(self, start: Message) -> None:
+        self._held = BytesIO()
+        body = (
+            f"this answer has more than {self._most} bytes, which cannot be sent as they are made over HTTP/1.0: "
+            "use HTTP/1.1, a smaller format, or split the text\n"
+        ).encode()
+        ours = [(name, value) for name, value in start["headers"] if name.startswith(b"x-request-id")]
+        told = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *ours]
+        await self._cycle.send({**start, "status": 413, "headers": told})
+        await self._cycle.send({"type": "http.response.body", "body": body})
+        raise ClientGoneError

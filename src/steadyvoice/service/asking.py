@@ -11,6 +11,7 @@ from typing import Self
 
 from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
+from steadyvoice.service.audio_limit import characters_that_fit
 from steadyvoice.service.books import Books
 from steadyvoice.service.casting import Part
 from steadyvoice.service.clocks import Clocks
@@ -184,7 +185,9 @@ class Asker:
     def _call(self, part: Part, step: Try, whole: Patience, *, queues: bool) -> tuple[Call, Turn]:
         by_sentence = self._manner(part) is Manner.WHOLE and not self._terms.hold
         ids = self._books.ids(part.name)
-        piece, offer = next_piece(part, self._request, self._books.begin, by_sentence=by_sentence, ids=ids)
+        request, terms = self._request, self._terms
+        most = characters_that_fit(request.format, request.speed, terms.most_bytes) if terms.hold else None
+        piece, offer = next_piece(part, request, self._books.begin, by_sentence=by_sentence, ids=ids, most=most)
         handler, patience = part.speaker.handler, whole.share(step.allowance)
         timeouts = self._terms.timeouts.hurried(step.first_audio)
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from steadyvoice.audio.reel import HeldTooMuchError
 from steadyvoice.service.attempt import Call
+from steadyvoice.service.audio_limit import is_padded
 from steadyvoice.service.hearing import HUSH
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Alignment, Guess
-from steadyvoice.speech.errors import TTSNotAudioError, TTSSilentAudioError, TTSTooShortError
+from steadyvoice.speech.errors import (
+    TTSError,
+    TTSNotAudioError,
+    TTSSilentAudioError,
+    TTSTextTooLongError,
+    TTSTooLongError,
+    TTSTooShortError,
+)
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
@@ -191,7 +200,10 @@ class Delivery:
         return Said(len(text), self._output.shift + seconds, times, self._output.shift)
 
     def _take(self, data: bytes) -> bytes:
-        self._output.feed(data)
+        try:
+            self._output.feed(data)
+        except HeldTooMuchError as error:
+            raise self._too_large(error) from None
         match self.manner:
             case Manner.AS_IT_COMES:
                 return self._output.out()
@@ -256,6 +268,15 @@ class Delivery:
         if missing <= max(_EXACT, self._ledger.forgivable) and self._output.ends_quietly():
             return
         raise self._too_short(f"the audio ends {max(missing, 0.0):.2f} s before its last word does")
+
+    def _too_large(self, error: HeldTooMuchError) -> TTSError:
+        """Name whose fault it is that more audio came than may be held: the text may be long, or the voice lost."""
+        call = self._call
+        if is_padded(call.request.text, call.seconds, call.request.speed):
+            told = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, and no end"
+            return TTSTooLongError(told, provider=call.provider.name, request_id=call.accepted.request_id)
+        told = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
+        return TTSTextTooLongError(told)
 
     def _too_short(self, message: str) -> TTSTooShortError:
         call = self._call

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
+
 
 class Flight:
     """Runs a source in a task of its own, as fast as whoever has heard the most asks for more.
 
     Nothing runs before the first listener asks. When the last one leaves, the source ends at once. What has come is
     held for those who join, up to `most` bytes: then `landed` is called, as it is at the end, and who joins too late
-    must be given another.
+    must be given another. From then on, a listener who is so far behind the first is not waited for.
     """
 
     def __init__(self, source: AsyncGenerator[bytes, None], most: int, landed: Callable[[], None]) -> None:
@@ -20,6 +22,7 @@ class Flight:
         self._chunks: list[bytes] = []
         self._gone = 0  # chunks that everybody has heard, and nobody can join to hear any more
         self._size = 0
+        self._held = 0  # bytes of these chunks
         self._places: dict[object, int] = {}  # how many chunks each listener has heard
         self._task: asyncio.Task[None] | None = None
         self._hunger = asyncio.Event()
@@ -65,6 +68,7 @@ class Flight:
     def _take(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
+        self._held += len(data)
         if self._size > self._most:
             self._landed()
             self._forget()
@@ -73,12 +77,19 @@ class Flight:
         self._news = asyncio.Event()
 
     def _heard(self, listener: object) -> bytes:
+        if self._places[listener] < self._gone:
+            cause = TTSCancelledError(f"this listener was more than {self._most} bytes behind another one")
+            raise TTSStreamInterruptedError([cause], delivered=0.0)
         data = self._chunks[self._places[listener] - self._gone]
         self._places[listener] += 1
         return data
 
     def _forget(self) -> None:
-        """Nobody joins any more: what all have heard can go."""
-        all_heard = min(self._places.values()) - self._gone
-        del self._chunks[:all_heard]
-        self._gone += all_heard
+        """Nobody joins any more: what all have heard can go, and what is too much for the last of them."""
+        heard = max(0, min(self._places.values()) - self._gone)
+        self._held -= sum(map(len, self._chunks[:heard]))
+        while self._held > self._most and heard < len(self._chunks) - 1:
+            self._held -= len(self._chunks[heard])
+            heard += 1
+        del self._chunks[:heard]
+        self._gone += heard

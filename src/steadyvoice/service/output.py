@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from steadyvoice.audio import seam
 from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.reel import Bytes, Echo, Mp3Reel, Reel, SampleReel
-from steadyvoice.audio.wav import wav_header
+from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, true_header
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.ledger import Mark
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 _CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an encoder needs to take over
 _FIRST_SOUNDS = 2.0  # seconds in which a newcomer's loudness and first sound are looked for
 _LAST_SOUNDS = 3.0  # seconds that tell how loud the end is
+_AT_ONCE = 10.0  # seconds of samples that are made louder and encoded at once; more than _FIRST_SOUNDS
 _PLAIN = (Codec.PCM, Codec.WAV)
 
 
@@ -40,10 +41,11 @@ class _Pause:
 class Output:
     """Bytes of any format in, bytes of one format out.
 
-    It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it.
+    It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it. `most` bytes of
+    a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised.
     """
 
-    def __init__(self, target: AudioFormat, *, remembers: bool = True) -> None:
+    def __init__(self, target: AudioFormat, *, remembers: bool = True, most: int = MAX_AUDIO_BYTES) -> None:
         self.target = target
         self.anything = False  # is out, of any piece
         self.shift = 0.0
@@ -58,6 +60,7 @@ class Output:
         self._gain = 1.0  # as declared
         self._gains: dict[str, float] = {}  # of the voices that were heard
         self._remembers = remembers
+        self._most = most
         self._pause: _Pause | None = None
 
     @cached_property
@@ -130,22 +133,33 @@ class Output:
         """The piece is over, and all of it goes out."""
         if self._reel and self._fed:
             self._reel.finish()
-        data, self._reel = self.out(), None
+        data, self._reel = self._all_out(), None
         if self._torn:  # half a sample would shift all that follow
             data += b"\0"
             self._torn = False
         return data
 
+    def _all_out(self) -> bytes:
+        """Give out all that is here, samples a little at a time: each is copied several times on its way."""
+        reel = self._reel
+        if reel is None or reel.untouched:
+            return self.out()
+        pieces, gone = list[bytes](), -1
+        while gone != reel.gone:
+            gone = reel.gone
+            pieces.append(self.out(gone / self._rate + _AT_ONCE))
+        return b"".join(pieces)
+
     def ends_quietly(self) -> bool:
         """Whether what came of this piece ends in silence, not in the middle of a sound."""
         match self._reel:
-            case Bytes(held=held) | Mp3Reel(held=(held, _)):
-                heard = self._echo.samples(self._rate, held, self.target)
-            case SampleReel(held=held):
-                heard = self._echo.samples(self._rate, held, self._samples)
+            case Bytes() | Mp3Reel() as reel:
+                heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
+            case SampleReel() as reel:
+                heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
             case _:
                 heard = b""
-        return seam.ends_quietly(_samples_of(heard)[-round(_LAST_SOUNDS * self._rate) :], self._rate)
+        return seam.ends_quietly(_samples_of(heard), self._rate)
 
     def drop(self) -> None:
         """The piece broke off before a word of it was out: it is forgotten."""
@@ -163,7 +177,7 @@ class Output:
             word, left = self._taken_over(reel, round(mark.end * self._rate))
             data += self._encode(word)
         else:
-            left = _samples_of(reel.held if isinstance(reel, SampleReel) else b"")
+            left = _samples_of(reel.first(pause) if isinstance(reel, SampleReel) else b"")
         left = left[:pause]
         self._pause = _Pause(left[: seam.quietest(left, self._rate)], pause)
         return data
@@ -199,11 +213,12 @@ class Output:
         same = source == self.target
         encoding = breakable and self._encoder is not None
         if self._must_join or encoding:
-            return SampleReel(source, self._rate)
+            return SampleReel(source, self._rate, self._most)
         if breakable:
-            return Mp3Reel(source) if same and source.codec is Codec.MP3 else SampleReel(source, self._rate)
+            mp3 = same and source.codec is Codec.MP3
+            return Mp3Reel(source, self._most) if mp3 else SampleReel(source, self._rate, self._most)
         untouched = same and (source.joinable or (sole and not self.anything))
-        return Bytes() if untouched else SampleReel(source, self._rate)
+        return Bytes(source, self._most) if untouched else SampleReel(source, self._rate, self._most)
 
     def _voiced(self, samples: array[int]) -> bytes:
         """Samples as they are heard: as loud as what went before, and joined to it if they are the first."""
@@ -226,8 +241,10 @@ class Output:
 
     def _first_sounds(self, samples: array[int]) -> array[int]:
         """What is known of the newcomer, out or not."""
-        held = self._reel.held if isinstance(self._reel, SampleReel) else b""
-        return (samples + array("h", held))[: round(_FIRST_SOUNDS * self._rate)]
+        first = samples[: round(_FIRST_SOUNDS * self._rate)]
+        if isinstance(self._reel, SampleReel):
+            first += array("h", self._reel.first(round(_FIRST_SOUNDS * self._rate) - len(first)))
+        return first
 
     def _joined(self, pause: _Pause, samples: array[int], gain: float) -> array[int]:
         onset = min(seam.onset(self._first_sounds(samples), self._rate), len(samples))
@@ -272,6 +289,5 @@ def _samples_of(pcm: bytes) -> array[int]:
 
 def exactly_sized(wav: bytes) -> bytes:
     """Give a finished WAV its true length, if its header was written while that was unknown."""
-    if wav[:4] != b"RIFF" or wav[36:44] != b"data\xff\xff\xff\xff":
-        return wav
-    return wav_header(int.from_bytes(wav[24:28], "little"), len(wav) - 44) + wav[44:]
+    header = true_header(wav, len(wav))
+    return b"".join((header, memoryview(wav)[44:])) if header else wav

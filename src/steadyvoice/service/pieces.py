@@ -18,14 +18,25 @@ BREATH = 400
 
 
 def next_piece(
-    part: Part, request: SpeechRequest, begin: int, *, by_sentence: bool = False, ids: Sequence[str] = ()
+    part: Part,
+    request: SpeechRequest,
+    begin: int,
+    *,
+    by_sentence: bool = False,
+    ids: Sequence[str] = (),
+    most: int | None = None,
 ) -> tuple[SpeechRequest, Offer]:
     """Cut what this speaker says in one request from the text at `begin`, and how it would say it.
 
     That is as much as it can, or with `by_sentence` only the next sentence. When a container format must be put
     together from pieces, they are asked for as bare samples. `ids` are this provider's own for the pieces just before.
+    Where a piece is held as samples until it is whole, it has at most `most` characters.
     """
-    text = _next_text(request.text[begin:], part.offer.max_characters, by_sentence)
+    limit = part.offer.max_characters
+    untouched = part.offer.format == request.format
+    if most and not (untouched and (request.format.joinable or len(request.text) <= (limit or len(request.text)))):
+        limit = min(limit or most, most)
+    text = _next_text(request.text[begin:], limit, by_sentence)
     end = begin + len(text)
     if text == request.text:
         return _at_its_pace(request, part.offer), part.offer

@@ -54,7 +54,7 @@ class Memory:
                 self._counts["joined"] += 1
                 return pilot
         same = (words, caller.terms)
-        caller.flight = Flight(self._said(caller, named), self._store.largest, lambda: self._land(same, caller))
+        caller.flight = Flight(self._said(caller, named), self._most(caller), lambda: self._land(same, caller))
         if named:
             self._flights[same] = caller
         return caller
@@ -79,16 +79,24 @@ class Memory:
         first = next(iter(keys), "")
         fresh = first in found and found[first].fresh
         whole: list[bytes] = []
-        size = 0
+        size, most = 0, self._most(caller)
         async with aclosing(utterance.play(first, found[first]) if fresh else utterance.chunks()) as chunks:
             async for data in chunks:
                 size += len(data)
-                if size <= self._store.largest:
+                if size <= most:
                     whole.append(data)
+                else:
+                    whole.clear()
                 yield data
         self._counts["hits" if utterance.spoken.cached else "misses"] += 1
-        if size <= self._store.largest:
-            await self._keep(caller, keys, b"".join(whole))
+        if size <= most:
+            audio = b"".join(whole)
+            whole.clear()
+            await self._keep(caller, keys, audio)
+
+    def _most(self, caller: Recalled) -> int:
+        """Bytes that are held of what a caller hears, to be kept and for others to join in."""
+        return min(self._store.largest, caller.terms.most_bytes)
 
     async def _found(self, keys: Mapping[str, str]) -> dict[str, Recording]:
         entries: dict[str, Entry] = await self._try(self._store.get, list(keys.values()), otherwise={})

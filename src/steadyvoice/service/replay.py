@@ -34,14 +34,24 @@ def remembered(
 
 async def replay(output: Output, audio: bytes) -> AsyncGenerator[bytes, None]:
     """Yield a whole recording in the output's format, from the start, whoever has begun and broken off."""
-    if output.anything:
-        audio = await output.run(_appended, output, audio)
+    appended = output.anything
+    if appended and (pending := output.begin(output.target)):
+        yield pending
     for begin in range(0, len(audio), _SLICE):
-        yield audio[begin : begin + _SLICE]
+        data = audio[begin : begin + _SLICE]
+        if not appended:
+            yield data
+        elif ready := await output.run(_appended, output, data):
+            yield ready
+    if appended and (last := await output.run(_ended, output)):
+        yield last
 
 
-def _appended(output: Output, audio: bytes) -> bytes:
+def _appended(output: Output, data: bytes) -> bytes:
     """The same, as the rest of a stream that has begun."""
-    pending = output.begin(output.target)
-    output.feed(audio)
-    return pending + output.end() + output.finish()
+    output.feed(data)
+    return output.out()
+
+
+def _ended(output: Output) -> bytes:
+    return output.end() + output.finish()

@@ -17,6 +17,7 @@ from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider, Ready
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, Admission
+from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, collected, refuse_too_large
 from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Cast, Part, cast
 from steadyvoice.service.handler import TTSErrorHandler
@@ -25,7 +26,6 @@ from steadyvoice.service.log import log_spoken
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.open_streams import OpenStreams
 from steadyvoice.service.outlet import Outlet
-from steadyvoice.service.output import exactly_sized
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.passing import ready_for
 from steadyvoice.service.recall import Memory, Recalled
@@ -46,7 +46,6 @@ from steadyvoice.service.wishes import (
     check_settings,
 )
 from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError, recorded
-from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
 
@@ -108,13 +107,16 @@ class AsyncTTSService:
         """Speak a text and wait for the whole.
 
         Nobody hears it before it is complete, so a provider that dies midway costs time but no words.
-        Raises TTSError when it cannot be spoken and silence is not allowed, or the request is wrong.
+        Raises TTSError when it cannot be spoken and silence is not allowed, or the request is wrong; that includes
+        TTSTextTooLongError for audio of more than `max_audio_bytes`.
         """
-        stream = AsyncSpeechStream(self, text, Style.of(wishes), hold=True)
+        style = Style.of(wishes)
+        most = self.max_audio_bytes
+        if isinstance(text, str):
+            refuse_too_large(text, style.request.format, style.request.speed, most)
+        stream = AsyncSpeechStream(self, text, style, hold=True)
         async with stream:
-            audio = b"".join([chunk async for chunk in stream])
-        if stream.format.codec is Codec.WAV:
-            audio = exactly_sized(audio)
+            audio = await collected(stream, stream.format, most)
         return Speech(audio, stream.format, stream.spoken)
 
     def stream(self, text: str, **wishes: Unpack[Wishes]) -> AsyncSpeechStream:
@@ -138,6 +140,11 @@ class AsyncTTSService:
             "overload": self.admission.as_dict(),
             "providers": states,
         }
+
+    @property
+    def max_audio_bytes(self) -> int:
+        """How many bytes of audio one request may hold in memory."""
+        return self._settings.get("max_audio_bytes") or MAX_AUDIO_BYTES
 
     @property
     def is_muted(self) -> bool:
@@ -178,6 +185,7 @@ class AsyncTTSService:
             "max_active": MAX_ACTIVE,
             "max_queued": MAX_QUEUED,
             "queue_timeout": QUEUE_TIMEOUT,
+            "max_audio_bytes": MAX_AUDIO_BYTES,
         }
         said = {name: value for name, value in self._settings.items() if value is not None}
         return typed(Settings, {**usual, **said})
@@ -318,6 +326,7 @@ class AsyncTTSService:
             deadline=style.deadline,
             hold=hold,
             announced=announced,
+            most_bytes=self.max_audio_bytes,
         )
         # Times tell where to go on, and at the end that this was all of it.
         request = replace(style.request, times=style.request.times or terms.on_midstream != "error")

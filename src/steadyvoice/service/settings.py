@@ -21,6 +21,7 @@ from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
+from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES, MAX_AUDIO_BYTES
 from steadyvoice.service.cache import CacheConfig
 from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
@@ -68,6 +69,7 @@ class Server(Table):
     allowed_hosts: list[str] = []  # names by which it is known besides its addresses
     max_body_bytes: Count = 1024 * 1024
     max_text_characters: Count = 100_000
+    max_answer_bytes: Annotated[int, Field(ge=LEAST_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # of audio held for one request
     body_timeout: Seconds = 10.0
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0  # between two requests of one connection
@@ -204,6 +206,7 @@ def plan_of(config: ConfigFile, former: Loaded | None = None) -> Plan:
         on_midstream=config.fallback.on_midstream,
         voice_substitution=config.fallback.voice_substitution,
         cache=None if config.cache is None else _built(CacheConfig, config.cache, "cache"),
+        max_audio_bytes=config.server.max_answer_bytes,
         hedging=None if config.hedge is None else _built(HedgeConfig, config.hedge, "hedge"),
         max_active=config.server.max_active,
         max_queued=config.server.max_queued,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES
 from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 
@@ -12,7 +13,7 @@ from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 class Terms:
     """`deadline` is the caller's own, in seconds; `hold` lets nothing be heard before its piece is whole, which costs
     nothing to who wants the whole anyway. `announced`: the outcome is told with the first byte, for good, so that
-    silence after speech would be taken for the whole.
+    silence after speech would be taken for the whole. `most_bytes` of audio are held.
     """
 
     timeouts: TimeoutConfig
@@ -23,6 +24,7 @@ class Terms:
     deadline: float | None = None
     hold: bool = False
     announced: bool = False
+    most_bytes: int = MAX_AUDIO_BYTES
 
     @property
     def resumes(self) -> bool:

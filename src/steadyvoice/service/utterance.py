@@ -68,7 +68,7 @@ class Utterance:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
         self._parts, self._refusals = cast.speaking(request.text)
-        self._output = Output(request.format, remembers=request.times)
+        self._output = Output(request.format, remembers=request.times, most=terms.most_bytes)
         self.watch = Stopwatch(clock)
         """Runs while somebody waits for audio of this."""
         self._patience = Patience(terms.total, self.watch)

@@ -11,6 +11,7 @@ from typing import Any, TypedDict, cast
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.admission import check_admission
+from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES
 from steadyvoice.service.cache import CacheConfig, checked_cache
 from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
@@ -53,6 +54,7 @@ class Policies(TypedDict, total=False):
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
     cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
+    max_audio_bytes: int | None  # of audio that one request holds in memory; None: 64 MiB
     hedging: HedgeConfig | None  # ask the next provider as well when the first is late; None: never
     max_active: int | None  # utterances that are synthesised at once; 4096 when None
     max_queued: int | None  # utterances that wait for that; 2048 when None, and 0: none
@@ -101,6 +103,11 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
     checked_cache(settings.get("cache"))
     check_admission(settings)
     _check_policies(settings)
+    most = settings.get("max_audio_bytes")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < LEAST_AUDIO_BYTES):
+        raise TTSConfigurationError(
+            f"max_audio_bytes: must be a whole number of bytes, {LEAST_AUDIO_BYTES} or more, got {most!r}"
+        )
     names = [provider.name for provider in providers]
     if not names:
         raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
