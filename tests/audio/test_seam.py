@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from array import array
 from itertools import pairwise
 
@@ -48,6 +49,26 @@ def test_scaling_multiplies_every_sample_that_there_is_room_for(samples: array[i
     for sample, product in zip(samples, seam.scaled(samples, factor), strict=True):
         if abs(sample * factor) <= 26_000 or factor <= 1:
             assert product == pytest.approx(sample * factor, abs=0.5)
+
+
+@given(st.floats(0.5, 2.0))
+def test_scaling_is_the_same_for_either_sign(factor: float) -> None:
+    ramp = array("h", range(-32767, 32768))
+    scaled = seam.scaled(ramp, factor)
+    assert list(scaled) == [-sample for sample in reversed(scaled)]
+    assert seam.scaled(array("h", [-32768]), factor)[0] <= scaled[0]
+
+
+def test_scaling_by_many_factors_keeps_a_bounded_memory() -> None:
+    ramp = array("h", range(-32768, 32768))
+    tracemalloc.start()
+    try:
+        for step in range(30):
+            seam.scaled(ramp, 0.5 + step / 29 + 1e-6)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * 1024 * 1024
 
 
 @given(st.floats(0.5, 2.0))

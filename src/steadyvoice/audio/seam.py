@@ -118,20 +118,16 @@ def _energies(samples: array[int], width: int) -> list[float]:
 
 
 @lru_cache(maxsize=8)  # a declared voice has one factor, and what was measured at a seam another
-def _table(factor: float) -> _Products:
-    return _Products(factor)
+def _table(factor: float) -> array[int]:
+    """Return the product of every sample, at the sample as its index: negative ones count from the end.
 
-
-class _Products(dict[int, int]):
-    """The samples that were met, multiplied once each: a voice has some thousand different ones."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self._factor = factor
-
-    def __missing__(self, sample: int) -> int:
-        self[sample] = product = _product(sample, self._factor)
-        return product
+    128 KiB whatever was scaled. A dict of the samples that occurred grew to 9 MB for each factor.
+    """
+    most = _FULL + 2
+    quiet = most if factor <= 1 else int(_KNEE / factor) + 1  # samples that are only multiplied
+    products = [round(sample * factor) for sample in range(quiet)]
+    products += [_product(sample, factor) for sample in range(quiet, most)]
+    return array("h", products[:-1]) + array("h", [-product for product in reversed(products[1:])])
 
 
 def _product(sample: int, factor: float) -> int:
