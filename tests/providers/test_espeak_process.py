@@ -136,6 +136,33 @@ async def test_passage_that_was_given_up_leaves_nothing_for_the_collector(stage:
         gc.enable()
 
 
+async def test_queue_tells_who_waits_and_when_the_turn_begins(stage: Stage) -> None:
+    first = stage.process.enter(HANG)
+    await stage.somebody_hangs()
+    second, third = stage.process.enter(HELLO), stage.process.enter(HELLO)
+    assert (first.waits, second.waits, third.waits) == (False, True, True)
+    await first.begun()
+    assert stage.process.queue_wait > 0
+    assert not second.started.done()
+
+    third.abandon()
+    await stage.release()
+    await second.begun()
+    assert (await second.spoken()).samples == b"hello"
+    assert stage.process.queue_wait == 0
+    assert not stage.process.enter(HELLO).waits, "nobody is counted twice"
+
+
+async def test_turn_that_is_never_had_is_told_as_begun(stage: Stage) -> None:
+    stage.process.enter(HANG)
+    await stage.somebody_hangs()
+    waiting = stage.process.enter(HELLO)
+    waiting.abandon()
+    await waiting.begun()
+    assert stage.process.queue_wait == 0
+    await stage.release()
+
+
 async def test_the_next_passage_after_a_death_finds_a_new_child(stage: Stage) -> None:
     died, spoken = await asyncio.gather(stage.process.speak(DIE), stage.process.speak(HELLO), return_exceptions=True)
 

@@ -262,7 +262,7 @@ async def test_whoever_cannot_be_served_while_the_loop_is_late_is_refused_in_tim
 async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: MakeService) -> None:
     tts = make_service(Scripted([Say(first_after=3.0)]))
     wait = 0.5
-    tts.admission.worker_wait = lambda: wait
+    tts.admission.waits["workers"] = lambda: wait
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.2)
     newcomer = asyncio.create_task(told(tts))
@@ -272,6 +272,35 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
     await asyncio.sleep(0.2)
     assert overload(tts)["queued"] == 0
     await asyncio.gather(*crowd, newcomer)
+
+
+async def test_whoever_came_while_nothing_ran_does_not_begin_all_at_once() -> None:
+    clock = SkippingClock()
+    vendor = Scripted([Say(first_after=1.0)])
+    tts = lagged_service(clock, vendor, timeouts=TimeoutConfig(total_timeout=600.0))
+    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
+    await asyncio.sleep(0.5)
+    clock.skip(20.0)
+    crowd += [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4, 44)]
+    await asyncio.sleep(0)
+    assert overload(tts)["queued"] == 40
+    assert set(await asyncio.gather(*crowd)) == {"spoken"}, "one stall that is over refuses nobody"
+
+
+async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_late() -> None:
+    clock = SkippingClock()
+    local = Scripted([Say(first_after=1.0)], name="local", local=True)
+    tts = lagged_service(clock, Scripted([Hang()]), local)
+    busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
+    await asyncio.sleep(0.1)
+    hurried = asyncio.create_task(told(tts, "Hurried", deadline=4.0))
+    await asyncio.sleep(0.1)
+    await lagging(clock, 6.0, 1.0)
+    assert await hurried == "starved"
+    assert "Hurried" not in [request.text for request in local.asked]
+    for task in busy:
+        task.cancel()
+    await asyncio.wait(busy)
 
 
 async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
@@ -289,7 +318,7 @@ async def test_whoever_waits_is_let_in_few_at_a_time_when_the_loop_has_caught_up
     vendor = Scripted([Say(first_after=20.0)])
     tts = make_service(vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     wait = 0.5
-    tts.admission.worker_wait = lambda: wait
+    tts.admission.waits["workers"] = lambda: wait
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.2)
     crowd += [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4, 104)]
@@ -401,7 +430,7 @@ async def test_admission_keeps_its_limits_and_its_order(steps: list[tuple[str, A
     admission = Admission(lag, max_active=most, max_queued=4, queue_timeout=10.0, clock=clock)
     callers: list[Caller] = []
     behind = 0.0
-    admission.worker_wait = lambda: behind
+    admission.waits["workers"] = lambda: behind
     for step, value in steps:
         match step:
             case "come":

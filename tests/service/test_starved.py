@@ -65,7 +65,7 @@ async def test_what_the_loop_lost_is_counted_once_and_for_good() -> None:
     assert lag.lost == pytest.approx(3, abs=2 * BEAT), "before the beat that is overdue"
     await asyncio.sleep(1)
     assert lag.lost == pytest.approx(3, abs=2 * BEAT)
-    assert lag.recent > 0.5
+    assert lag.recent > 0.25
     await asyncio.sleep(10)
     assert lag.recent < 0.01
     lag.stop()

@@ -91,7 +91,7 @@ OVERLOADED = Family("steadyvoice_overloaded", "gauge", (), "1 while new requests
 NOT_ADMITTED = Family("steadyvoice_overload_refused_total", "counter", ("cause",), "Requests refused for overload")
 LOOP_LAG = Family("steadyvoice_loop_lag_seconds", "gauge", (), "How late the event loop runs, smoothed over a second")
 LOOP_LOST = Family("steadyvoice_loop_lost_seconds_total", "counter", (), "Time in which the event loop got no turn")
-WORKER_WAIT = Family("steadyvoice_worker_wait_seconds", "gauge", (), "How long work waits for an audio worker")
+QUEUE_WAIT = Family("steadyvoice_engine_wait_seconds", "gauge", ("engine",), "How long work has waited for it")
 
 # The cache, hedges, and the gateway itself.
 CACHE = Family("steadyvoice_cache_requests_total", "counter", ("result",), "hit, miss, or joined to what is being said")

@@ -192,7 +192,7 @@ def _of_overload(overload: dict[str, Any]) -> Iterator[Metric]:
     yield filled(families.NOT_ADMITTED, {(cause,): count for cause, count in overload["refused"].items()})
     yield filled(families.LOOP_LAG, {(): overload["loop_lag"]})
     yield filled(families.LOOP_LOST, {(): overload["loop_lost"]})
-    yield filled(families.WORKER_WAIT, {(): overload["worker_wait"]})
+    yield filled(families.QUEUE_WAIT, {(name,): wait for name, wait in overload["waits"].items()})
 
 
 def _of_house(house: House) -> Iterator[Metric]:

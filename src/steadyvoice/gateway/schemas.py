@@ -73,7 +73,7 @@ _OVERLOAD: Schema = _object(
     refused=_map(_COUNT),
     loop_lag=_NUMBER,
     loop_lost=_NUMBER,
-    worker_wait=_NUMBER,
+    waits=_map(_NUMBER),
 )
 
 ANSWERS: Mapping[str, Schema] = {

@@ -74,6 +74,11 @@ class Espeak:
         """Of the child, once it has been needed."""
         return self._process.process_id
 
+    @property
+    def queue_wait(self) -> float:
+        """Seconds for which whoever has the next turn at the child has waited; 0.0 when nobody waits."""
+        return self._process.queue_wait
+
     def offer(self, request: SpeechRequest) -> Offer:
         """Take any voice: those in the map as they are, others by the default voice.
 

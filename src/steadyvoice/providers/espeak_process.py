@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,6 +70,7 @@ class EspeakProcess:
         """Held while a child starts: a fork in the middle would inherit pipes that nothing knows of."""
         self._turn: Turn | None = None
         self._unfinished = 0  # turns that were entered
+        self._waiting: OrderedDict[Turn, float] = OrderedDict()  # those that have not begun, and since when
         self._stopped: Future[str] | None = None
 
     def after_fork(self) -> None:
@@ -84,6 +87,12 @@ class EspeakProcess:
     def process_id(self) -> int | None:
         """The child's, once there is one."""
         return child.pid if (child := self._child) else None
+
+    @property
+    def queue_wait(self) -> float:
+        """Seconds for which the turn that is next has waited; 0.0 when none waits."""
+        with self._lock:
+            return time.monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
     async def speak(self, passage: Passage) -> Spoken:
         """Wait for a turn and speak.
@@ -102,6 +111,7 @@ class EspeakProcess:
         with self._lock:
             turn = Turn(self, passage, waits=self._unfinished > 0)
             self._unfinished += 1
+            self._waiting[turn] = time.monotonic()
         try:
             turn.done = self._thread.submit(self._take, turn)
         except BaseException:
@@ -132,6 +142,7 @@ class EspeakProcess:
         """Count a turn as over, whether or not it began."""
         with self._lock:
             self._unfinished -= 1
+            self._waiting.pop(turn, None)
         if not turn.started.done():
             turn.started.set_result(None)
 
@@ -151,6 +162,7 @@ class EspeakProcess:
             if turn.abandoned:
                 return Spoken(b"", ())  # nobody waits for it any more
             self._turn = turn
+            self._waiting.pop(turn, None)
         turn.started.set_result(None)
         try:
             return self._exchange(child, turn.passage)

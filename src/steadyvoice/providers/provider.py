@@ -177,6 +177,16 @@ class HasCredential(Protocol):
 
 
 @runtime_checkable
+class HasQueue(Protocol):
+    """A provider with an engine on this machine, at which requests wait for their turn."""
+
+    @property
+    def queue_wait(self) -> float:
+        """Seconds for which the request that is next has waited; 0.0 when none waits."""
+        ...
+
+
+@runtime_checkable
 class TellsCredit(Protocol):
     """A provider that can be asked, free of charge, what its account may still spend."""
 

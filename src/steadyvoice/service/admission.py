@@ -22,7 +22,7 @@ QUEUE_TIMEOUT = 5.0
 """Seconds. Long enough to ride out a burst, and short enough for a caller to go elsewhere."""
 
 MOST_LAG = 0.25
-"""Seconds of smoothed lag of the event loop, or of waiting for an audio worker, above which newcomers queue.
+"""Seconds of smoothed lag of the event loop, or of waiting for a local engine or worker, above which newcomers queue.
 
 Players hold about as much audio in hand; beyond it, streams in progress begin to stutter.
 """
@@ -63,14 +63,16 @@ class Admission:
         self.active = 0
         """Utterances that are being synthesised."""
         self.pressed = False
-        """Whether the loop, or the audio workers, are too far behind for newcomers."""
-        self.worker_wait: Callable[[], float] = lambda: 0.0
-        """Gives the seconds for which work waits for an audio worker at present. Called once with each beat."""
+        """Whether the loop, a worker or an engine is too far behind for newcomers."""
+        self.waits: dict[str, Callable[[], float]] = {}
+        """By name of a resource of this process, such as audio workers or a local engine: gives the seconds for which
+        work has waited for it. Called once with each beat.
+        """
         self.refused = dict.fromkeys(CAUSES, 0)
         self._lag, self._clock = lag, clock
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._step = 1  # how many are let in with the next beat
-        self._behind = 0.0  # seconds, of the loop or the workers
+        self._behind = 0.0  # seconds, of whatever is furthest behind
         self._gap: float | None = None  # seconds between two places that became free, while others waited
         self._freed: float | None = None  # when that was last
         lag.on_beat = self._beat
@@ -88,6 +90,8 @@ class Admission:
     def admit(self) -> bool:
         """Take a place if there is one, and nobody else waits for it."""
         if self._queue or not self._may_grow:
+            return False
+        if self.active >= _LEAST and self._lag.overdue > MOST_LAG:  # all who came meanwhile come at once
             return False
         self.active += 1
         self._lag.start()
@@ -170,7 +174,7 @@ class Admission:
             "refused": dict(self.refused),
             "loop_lag": round(self._lag.recent, 4),
             "loop_lost": round(self._lag.lost, 3),
-            "worker_wait": round(self.worker_wait(), 4),
+            "waits": {name: round(wait(), 4) for name, wait in self.waits.items()},
         }
 
     @property
@@ -179,7 +183,7 @@ class Admission:
 
     def _beat(self) -> None:
         """Look how far behind the process is, and let in some of those who wait: at first few, then more and more."""
-        self._behind = max(self._lag.recent, self.worker_wait())
+        self._behind = max([self._lag.recent, *(wait() for wait in self.waits.values())])
         self.pressed = self._behind > MOST_LAG
         if self.pressed:
             self._step = 1

@@ -40,7 +40,8 @@ class Alarm:
     async def within(self, seconds: float, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
         """Wait for this, for so many seconds at most. Raises TimeoutError when they are over.
 
-        `left` is asked then whether there are any more by now: they may have become more, and never less.
+        `left` is asked then whether there are any more by now: they may have become more, and never less. A negative
+        number ends the wait at once, even if the loop was late.
         """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
@@ -86,11 +87,13 @@ class Alarm:
         late = loop.time() - self._due
         if late < 0:
             self._set(loop, self._due)
-        elif self._left and (left := self._left()) > _GRAIN:
+            return
+        left = self._left() if self._left else 0.0
+        if left > _GRAIN:
             self._due = loop.time() + left
             self._turns = _TURNS
             self._set(loop, self._due)
-        elif self._turns and (late > _LATE or self._turns < _TURNS):
+        elif left >= 0 and self._turns and (late > _LATE or self._turns < _TURNS):
             self._turns -= 1
             self._at, self._handle = -math.inf, loop.call_soon(self._ring)
         else:

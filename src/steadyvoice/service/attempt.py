@@ -254,13 +254,17 @@ class Call:
         return 0.0 if self._lost is None or self._lag.beat is self._beat else self._lag.lost_at(now) - self._lost
 
     def _left(self) -> float:
-        """Seconds for which nothing may come from here on, when the wait at hand has taken as long as it might."""
+        """Seconds for which nothing may come from here on, when the wait at hand has taken as long as it might.
+
+        Less than none when time is up, whatever lies in the socket.
+        """
         self._beat = None  # a timer has rung, so the loop has had a turn
         now = self._spend()
         if not self._moved:  # that the loop's clock and this one may differ is no reason to wait on
             return 0.0
         self._moved = False
-        return self._clocks.limit(now)
+        left = self._clocks.limit(now)
+        return left if left > 0 or self._clocks.out_of_time(now) else 0.0
 
     def _check(self, now: float) -> None:
         """Look at the clocks, and at how slow the provider is. Raises TTSError."""

@@ -73,6 +73,10 @@ class Clocks:
         silence, left = self._silence_left, self._patience.left_at(now)
         return silence if silence < left else left
 
+    def out_of_time(self, now: float) -> bool:
+        """Whether the share of time that was given is used up."""
+        return self._patience.left_at(now) <= 0
+
     def spend(self, seconds: float) -> None:
         """Count seconds that the provider answers for."""
         if self.queued:

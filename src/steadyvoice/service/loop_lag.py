@@ -15,6 +15,9 @@ BEAT = 0.05
 
 _JITTER = 0.005  # seconds by which timers are late on a machine at rest
 
+_WORST = 1.0
+"""Seconds that one beat adds to the recent lag at most: one long stall that is over says little about what comes."""
+
 _MEMORY = 1.0  # seconds after which a beat has lost most of its weight in the recent lag
 
 
@@ -66,6 +69,11 @@ class LoopLag:
         self.beat, self.recent = (self.beat[0], math.inf), 0.0
 
     @property
+    def overdue(self) -> float:
+        """Seconds for which the loop has had no turn just now, 0.0 if the next beat is not due yet."""
+        return max(0.0, self._clock() - self.beat[1])
+
+    @property
     def lost(self) -> float:
         """Seconds lost so far, for good."""
         return self.lost_at(self._clock())
@@ -89,7 +97,7 @@ class LoopLag:
         late = max(0.0, now - due)
         self.beat = (lost + late, now + BEAT + _JITTER)
         weight = 1.0 - math.exp((self._beaten - now) / _MEMORY)
-        self.recent += weight * (late - self.recent)
+        self.recent += weight * (min(late, _WORST) - self.recent)
         self._beaten = now
         assert self._loop is not None  # noqa: S101 - it beats on one
         self._handle = self._loop.call_later(BEAT, self._ring)

@@ -18,6 +18,10 @@ GRAIN = 0.001
 """Seconds of a pause that are not worth a wait: a sleep of less than the clock's own grain may end before it began."""
 
 
+_SHORT_GRACE = 1.0
+"""Seconds of a local voice's grace while another one could still speak after it."""
+
+
 class Standing(NamedTuple):
     """How one provider stands for the words that are still to be spoken."""
 
@@ -55,36 +59,41 @@ class GiveUp:
     """There is nobody left to ask."""
 
 
-def next_step(standings: Sequence[Standing], *, now: float, left: float, max_attempts: int) -> Try | Wait | GiveUp:
+def next_step(
+    standings: Sequence[Standing], *, now: float, left: float, max_attempts: int, grace: float = LOCAL_GRACE
+) -> Try | Wait | GiveUp:
     """Choose by order of preference: the first that may be asked, unless its pause outlasts a caller's patience.
 
-    `left` is what remains of the utterance's time, in seconds.
+    `left` is what remains of the utterance's time, `grace` what a local voice has when that is over, both in seconds.
     """
-    usable = [i for i, standing in enumerate(standings) if _usable(standing, now, left, max_attempts)]
+    usable = [i for i, standing in enumerate(standings) if _usable(standing, now, left, max_attempts, grace)]
     if not usable:
         return GiveUp()
     if _is_fresh(standings[usable[0]], now):  # as nearly always: nobody's turn comes before its
-        return _try(standings, usable[0], left, others=len(usable) > 1)
+        return _try(standings, usable[0], left, grace, others=len(usable) > 1)
     first = min(_turn(standings[i]) for i in usable)
     field = [i for i in usable if _turn(standings[i]) == first]
     pauses = {i: standings[i].ready_at - now for i in field}
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
     if pauses[chosen] <= GRAIN:
-        return _try(standings, chosen, left, others=len(usable) > 1)
+        return _try(standings, chosen, left, grace, others=len(usable) > 1)
     return Wait(pauses[chosen])
 
 
-def _try(standings: Sequence[Standing], index: int, left: float, *, others: bool) -> Try:
+def _try(standings: Sequence[Standing], index: int, left: float, grace: float, *, others: bool) -> Try:
     standing = standings[index]
-    return Try(index, _allowance(standing, left, others=others), standing.probe if others else None)
+    return Try(index, _allowance(standing, left, grace, others=others), standing.probe if others else None)
 
 
-def _usable(standing: Standing, now: float, left: float, max_attempts: int) -> bool:
+def _usable(standing: Standing, now: float, left: float, max_attempts: int, grace: float) -> bool:
     if standing.refused or standing.tries >= max_attempts:
         return False
     # A local voice is always tried, and then once more only within its grace.
-    grace = 0.0 if not standing.local else LOCAL_GRACE if standing.tries else inf
+    if not standing.local:
+        grace = 0.0
+    elif grace and not standing.tries:
+        grace = inf
     if max(0.0, standing.ready_at - now) >= left + grace:
         return False
     if standing.failure is None:
@@ -108,8 +117,10 @@ def _turn(standing: Standing) -> int:
     return 0 if standing.tries < 2 and standing.failure.retry is not Retry.LAST else 1
 
 
-def _allowance(standing: Standing, left: float, *, others: bool) -> float:
+def _allowance(standing: Standing, left: float, grace: float, *, others: bool) -> float:
     allowance = left * SHARE if others else left
     if not standing.local:
         return allowance
-    return max(allowance, LOCAL_GRACE + min(left, 0.0) if standing.tries else LOCAL_GRACE)
+    if others:  # somebody else is tried as well when the time is up
+        grace = min(grace, _SHORT_GRACE)
+    return max(allowance, grace + min(left, 0.0) if standing.tries else grace)

@@ -15,7 +15,7 @@ from typing import cast as typed
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
-from steadyvoice.providers.provider import Credit, Provider, Ready
+from steadyvoice.providers.provider import Credit, HasQueue, Provider, Ready
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, Admission
 from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, collected, refuse_too_large
 from steadyvoice.service.cache import checked_cache
@@ -260,7 +260,7 @@ class AsyncTTSService:
         self._settings = settings
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
-        self._admit(settings)
+        self._admit(settings, providers)
         circuits = self._circuits(said=bool({"circuit", "circuits"} & set(changed)))
         former = self._roster.adopt(providers, self._retry, circuits)
         if "hedging" in changed:
@@ -273,7 +273,8 @@ class AsyncTTSService:
             self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
         return former
 
-    def _admit(self, settings: Settings) -> None:
+    def _admit(self, settings: Settings, providers: Sequence[Provider]) -> None:
+        self.admission.waits = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
         active, queued = settings.get("max_active"), settings.get("max_queued")
         timeout = settings.get("queue_timeout")
         self.admission.configure(
@@ -508,6 +509,10 @@ class AsyncSpeechStream(Account):
 async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
+
+
+def _queue_wait(engine: HasQueue) -> Callable[[], float]:
+    return lambda: engine.queue_wait
 
 
 def _of_circuits(changes: Changes) -> set[str]:

@@ -30,7 +30,7 @@ from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.spoken import Spoken
 from steadyvoice.service.terms import Terms
-from steadyvoice.service.timeouts import Patience, Stopwatch
+from steadyvoice.service.timeouts import LOCAL_GRACE, Patience, Stopwatch
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
@@ -179,6 +179,8 @@ class Utterance:
             now=self._clock(),
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
+            # While this process is behind, whoever it cannot serve in time is refused in time.
+            grace=0.0 if self._admission.pressed else LOCAL_GRACE,
         )
         if isinstance(step, Try) and step.first_audio is None and self._parts[step.index].name in self.recordings:
             # A recording stands ready, as another provider does behind a probe: nobody waits long for a newer one.
@@ -322,7 +324,8 @@ class Utterance:
         causes = [mistake_behind(part.course.error or self._untried(part)) for part in self._parts] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
-        if any(cause.starved for cause in causes):
+        too_late = self._admission.pressed and self._patience.left <= 0
+        if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
         if self._terms.muted and not spoken_for:
@@ -334,7 +337,7 @@ class Utterance:
     def _overloaded(self, causes: list[TTSError]) -> TTSError:
         """Why it was not spoken, though perhaps nothing is wrong with any provider. Silence would be no answer."""
         error = self._admission.refusal("starved")
-        error.__cause__ = next(cause for cause in causes if cause.starved)
+        error.__cause__ = next((cause for cause in causes if cause.starved), causes[0])
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError([error], delivered=self.spoken.duration)
         return error
