@@ -26,8 +26,10 @@ T = TypeVar("T")
 
 _NOTHING = Accepted()
 
-_NOTICEABLE = 0.1
-"""Share of a wait that was lost by the event loop, above which the rest of it is no measurement."""
+_NOTICEABLE = 0.25
+"""Seconds lost by the event loop during a wait, and share of that wait, above which the rest of it is no measurement.
+Less than that has been subtracted, to within a beat of the loop's.
+"""
 
 # Times that are kept: some vendors give them anew with each piece, from the beginning of the text.
 _TIMES_A_CHARACTER, _MOST_TIMES = 20, 100_000
@@ -97,7 +99,7 @@ class Call:
     @property
     def lagged(self) -> bool:
         """Whether so much time was lost here that how long the provider took is not known well enough to learn from."""
-        return self.lost > _NOTICEABLE * self._clocks.waited
+        return self.lost > _NOTICEABLE * max(1.0, self._clocks.waited)
 
     @property
     def first_audio(self) -> float | None:
