@@ -119,7 +119,7 @@ def main() -> int:
             print("no rate was sustained: nothing to soak")
             return 1
         phases = []
-        for factor in PHASES:
+        for factor in options.load:
             phases.append(_soak(bench, f"{factor:.0%} of capacity", capacity * factor))
             _tell(phases[-1], options.period)
             _write(options.json, capacity, steps, phases)
@@ -129,7 +129,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of each of the two phases")
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of each phase")
+    parser.add_argument("--load", type=float, nargs="+", default=PHASES, help="a phase for each: times the capacity")
     parser.add_argument("--capacity", type=float, help="requests a second; without it, it is searched")
     parser.add_argument("--step", type=float, default=weather.PERIOD, help="seconds of each step of the search")
     parser.add_argument("--period", type=float, default=weather.PERIOD, help="seconds from one outage to the next")
@@ -336,7 +337,9 @@ def _tell(phase: Phase, period: float) -> None:
         _row(f"{ends / 60:g}", *_held(sample), _lag(seen.lag_between(index * 60, ends)), _counts(minute))
     _row("after", *_held(phase.after), "", "")
     print()
-    _line("loop lag, p50 / p99 / max", _lag(seen.lag_between()))
+    _line("loop lag, p50 / p99 / max", f"{_lag(seen.lag_between())} (round trip of /healthz)")
+    if refusals := _by(phase.metrics, "steadyvoice_overload_refused_total", "cause"):
+        _line("refused for overload", _counts(refusals))
     _line("processor time", f"{seen.cpu:.0%} of the gateway's core, {seen.load_cpu:.0%} of the load's")
     _line("first audio, streams, p50 / p99", _seconds(report["first_audio"]))
     _line("most calls at once", f"{report['most_in_flight']}")
