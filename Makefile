@@ -4,13 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench long clean
+# The core, over real sockets where it has any; no browser, no npm, and nothing that is marked slow.
+QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/gateway
+
+.PHONY: demo test quick lint types bench long clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+quick: $(READY)
+	$(BIN)/python -m pytest -n auto --dist loadfile -q -m "not slow" --hypothesis-profile=quick $(QUICK)
 
 lint: $(READY)
 	$(BIN)/ruff check .

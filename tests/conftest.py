@@ -9,6 +9,7 @@ from hypothesis import settings
 
 # No test asserts on time, and a busy machine is no failure.
 settings.register_profile("steadyvoice", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("steadyvoice")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -248,6 +249,35 @@ async def test_a_signal_does_the_same(tmp_path: Path) -> None:
                 async with client.get(f"{url}/admin/config") as answer:
                     total = (await answer.json())["timeouts"]["total_timeout"]
         assert total == 21.0
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+@pytest.mark.parametrize("content", ["x = " + "[" * 100_000, "x = '\0'", "providers = 5", "#" * 5_000_000])
+async def test_a_file_that_cannot_be_read_again_is_one_line_of_the_log(tmp_path: Path, content: str) -> None:
+    file = File(tmp_path / "steadyvoice.toml", "http://127.0.0.1:9")
+    file.write()
+    command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(file.path), "--port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    assert process.stderr
+    try:
+        while "ElevenLabs" not in (line := (await process.stdout.readline()).decode()):
+            assert line
+        url = line.split()[-1]
+        file.path.write_text(content)
+        process.send_signal(signal.SIGHUP)
+        told = json.loads(await process.stderr.readline())
+        assert told["message"].startswith("the configuration stays as it was: ")
+        assert "steadyvoice.toml" in told["message"] or "providers" in told["message"]
+        assert "traceback" not in told
+        async with aiohttp.ClientSession() as client, client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200, "and it serves on"
     finally:
         process.terminate()
         await process.communicate()
