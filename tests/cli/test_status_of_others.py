@@ -85,3 +85,19 @@ def test_nothing_that_a_terminal_would_obey_is_printed(shell: Shell) -> None:
         assert ended.out.isascii()
         assert b"\x1b" not in ended.out
         assert json.loads(ended.out)["providers"] == {odd: state}
+
+
+@pytest.mark.parametrize(
+    "url", [b"http://\xff", b"http://127.0.0.1:9/\xff", b"http://127.0.0.1:9/ /", b"http://a\x1b[2J"]
+)
+def test_an_address_that_is_none_is_a_usage_error(url: bytes, shell: Shell) -> None:
+    ended = shell.run("status", "--url", url)
+    assert (ended.status, "--url: must be like" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("token", ["a\n", "\udcff", "ü", "\x1b"])
+def test_a_token_that_is_none_is_a_usage_error(token: str, shell: Shell) -> None:
+    shell.environ["STEADYVOICE_ADMIN_TOKEN"] = token
+    ended = shell.run("status", "--url", "http://127.0.0.1:9")
+    assert (ended.status, "STEADYVOICE_ADMIN_TOKEN" in ended.err) == (2, True)
+    assert "ü" not in ended.err

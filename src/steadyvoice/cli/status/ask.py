@@ -25,6 +25,8 @@ def asked(url: str, path: str, token: str | None) -> Any:
     """What it answers. Raises UsageProblem for what only the caller can mend, NobodyAnswersError otherwise."""
     request = urllib.request.Request(_checked(url) + path)  # noqa: S310 - of http and https only
     if token:
+        if not (token.isascii() and token.isprintable()):
+            raise UsageProblem("STEADYVOICE_ADMIN_TOKEN: has characters that no header can carry")
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with _DIRECTLY.open(request, timeout=_PATIENCE) as answer:
@@ -65,7 +67,8 @@ def printable(told: Any) -> Any:
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        sound = url.isascii() and url.isprintable() and " " not in url
+        sound = sound and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound:
