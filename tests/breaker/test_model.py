@@ -38,6 +38,8 @@ from tests.breaker.model_rules import learns, normal
 from tests.breaker.model_settings import configs
 from tests.breaker.model_words import plain_error, plainly
 
+pytestmark = pytest.mark.slow
+
 DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
 LUCK = (0.5, 0.0, 0.75)
 BY_HAND = {

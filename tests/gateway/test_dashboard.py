@@ -12,7 +12,7 @@ from steadyvoice import CircuitState
 
 from .browser import Stage, Visitor, card, chromium, until, visitor
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 _WHEN_IT_SHOWS = """
   new MutationObserver(() => {

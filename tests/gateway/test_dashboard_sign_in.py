@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from .browser import Stage, card, chromium, visitor
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 TOKEN = "a-secret-that-nobody-sees"
 

@@ -18,6 +18,8 @@ from steadyvoice.simulator import Simulator
 from .house import ELEVENLABS, spoken
 from .process import Served, served
 
+pytestmark = pytest.mark.slow
+
 TONE = '[[providers]]\nkind = "tone"\n'
 PATIENT = f"[server]\nheader_timeout = 300\n{TONE}"  # they shall still be there when they are counted
 HASTY = f"[server]\nheader_timeout = 1\nbody_timeout = 1\nidle_timeout = 1\nwrite_timeout = 1\n{TONE}"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STORY = Path(__file__).parents[2] / "benchmarks" / "outage.py"
 SHORT = ["--callers", "60", "--before", "4", "--dies", "9", "--after", "12", "--pause", "2", "--slack", "5"]
 

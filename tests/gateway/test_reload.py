@@ -228,6 +228,7 @@ async def test_without_a_file_there_is_nothing_to_be_read_again() -> None:
         assert (answer.status, (await answer.json())["error"]["code"]) == (409, "no_file")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
 async def test_a_signal_does_the_same(tmp_path: Path) -> None:
     file = File(tmp_path / "steadyvoice.toml", "http://127.0.0.1:9")
@@ -255,6 +256,7 @@ async def test_a_signal_does_the_same(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
 @pytest.mark.parametrize("content", ["x = " + "[" * 100_000, "x = '\0'", "providers = 5", "#" * 5_000_000])
 async def test_a_file_that_cannot_be_read_again_is_one_line_of_the_log(tmp_path: Path, content: str) -> None:
