@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from steadyvoice.breaker import news
-from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.living import track
 from steadyvoice.breaker.overdue import advance, time_is_up
 from steadyvoice.breaker.states import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, CircuitState
 
 if TYPE_CHECKING:
+    from steadyvoice.breaker.era import Flight
     from steadyvoice.breaker.machine import Machine
     from steadyvoice.breaker.remembered import Remembered
 
@@ -27,8 +27,12 @@ class Refusal(NamedTuple):
     at: float
 
 
-def admit(now: float, machine: Machine) -> Flight | Refusal:
-    """Leave to make one call, or the reason why not."""
+def admit(now: float, machine: Machine, flight: Flight) -> Refusal | None:
+    """Admit a call, or tell why not.
+
+    The call is there already and has an owner that drops it: an exception on the way back from here, raised by a signal
+    handler, cannot lose a call that takes one of the few places of a half-open circuit.
+    """
     if now >= machine.due:
         advance(machine, now)
     if machine.until is not None:
@@ -38,10 +42,10 @@ def admit(now: float, machine: Machine) -> Flight | Refusal:
             return _refuse(machine, now)
     if not machine.counting and _is_full(machine):
         return _refuse(machine, now)
-    flight = Flight(machine.era, now)
+    flight.begin(machine.era, now)
     if machine.tracking:
         track(machine, flight)
-    return flight
+    return None
 
 
 def admitted_share(machine: Machine, now: float) -> float:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from steadyvoice.breaker.by_hand import check_beginning, check_duration, close, force, reset
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard
-from steadyvoice.breaker.entered import enter, leave
+from steadyvoice.breaker.entered import AsyncExit, Exit, enter
+from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own, refuse_coroutine
@@ -126,24 +127,30 @@ class CircuitBreaker(LockedMachine):
 
     def acquire(self) -> Permit:
         """Leave to make one call. Raises CircuitOpenError when refused."""
-        self._expect_drops()
-        return Permit(self, self._admit())
+        if shut := self._era.shut:
+            self._refuse_quickly(shut)
+        permit = Permit(self, flight := Flight())
+        self._admit(flight)
+        return permit
 
     def __enter__(self) -> Permit:
-        return enter(self.acquire())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        leave(self).settle(error)
+        return enter(self, self.acquire())
 
     async def __aenter__(self) -> Permit:
-        return self.__enter__()
+        return enter(self, self.acquire())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
+    if TYPE_CHECKING:
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None: ...
+
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None: ...
+
+    else:
+        __exit__, __aexit__ = Exit(), AsyncExit()
 
     # ---------------------------------------------------------------- to look at
 

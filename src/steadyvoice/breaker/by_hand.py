@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker import checks, news
-from steadyvoice.breaker.moving import begin_era, close_circuit, empty, enter
+from steadyvoice.breaker.moving import close_circuit, commit, enter, new_era, no_evidence
 from steadyvoice.breaker.overdue import advance
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.states import CLOSED, HALF_OPEN, OPEN, Cause, CircuitState
@@ -19,28 +19,25 @@ def force(now: float, machine: Machine, state: CircuitState, reason: str, durati
     advance(machine, now)
     until = None if duration is None else now + duration
     if machine.state is not state:
-        enter(machine, state, now, Verdict(Cause.MANUAL, reason), until)
-        machine.outage_at = None
-        empty(machine, now)
+        enter(machine, state, now, Verdict(Cause.MANUAL, reason), until, outage_at=None, **no_evidence(machine, now))
     machine.reason, machine.until = reason, until
 
 
-def close(now: float, machine: Machine, verdict: Verdict) -> None:
-    """Close from any state; the window is empty afterwards."""
+def close(now: float, machine: Machine, verdict: Verdict, **more: Any) -> None:
+    """Close from any state; the window is empty afterwards. `more` are fields that change with it."""
     advance(machine, now)
     if machine.state is not CLOSED:
-        close_circuit(machine, now, verdict)
+        close_circuit(machine, now, verdict, **more)
         return
-    begin_era(machine)
-    empty(machine, now)
-    machine.until = None
-    news.emptied(machine, verdict.reason, now)
+    fields = {**new_era(machine, CLOSED), **no_evidence(machine, now), "until": None, **more}
+    commit(machine, fields, news.emptied(machine, verdict.reason, now))
 
 
 def reset(now: float, machine: Machine, reason: str) -> None:
     """Close as if new: the backoff is forgotten, too."""
-    close(now, machine, Verdict(Cause.RESET, reason))
-    machine.cooldown.forget()
+    cooldown = machine.cooldown.copy()
+    cooldown.forget()
+    close(now, machine, Verdict(Cause.RESET, reason), cooldown=cooldown)
 
 
 def check_duration(seconds: float | None) -> None:

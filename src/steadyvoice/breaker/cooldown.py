@@ -20,6 +20,12 @@ class Cooldown:
         self._rest = 1.0
         self.named: float | None = None
 
+    def copy(self) -> Cooldown:
+        """Return one that remembers the same, to be put in its place when an opening is decided."""
+        copy = Cooldown(self._luck)
+        copy._level, copy._roll, copy._rest, copy.named = self._level, self._roll, self._rest, self.named
+        return copy
+
     @property
     def level(self) -> int:
         """How many times the backoff has been applied; -1 before the first opening."""

@@ -24,10 +24,10 @@ def land(machine: Machine, flight: Flight, now: float) -> bool:
     """Settle the flight; whether its result still counts."""
     if flight.settled:
         return False
-    flight.settled = True
     if machine.tracking:
-        machine.flights.remove(flight)
-    if flight.era.state is DISABLED:
+        machine.flights.remove(flight)  # first: an exception in between must not leave a settled call in its place
+    flight.settled = True
+    if flight.era is None or flight.era.state is DISABLED:
         return False
     if flight.era is not machine.era:  # the world moved on while this call was out
         count_late(machine, flight.latency(now), now)

@@ -55,7 +55,7 @@ def drop(now: float, machine: Machine, flight: Flight) -> None:
         return
     machine.flights.remove(flight)
     flight.settled = True
-    if flight.era.state is not DISABLED:
+    if flight.era is not None and flight.era.state is not DISABLED:
         machine.ignored += 1
         news.ended(machine, Outcome.IGNORED, flight.latency(now), None, now)
 

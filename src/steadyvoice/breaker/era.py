@@ -43,9 +43,13 @@ class Era:
         self._folded = ticks + 1  # reading the counter is a tick too
         return new
 
+    def unfold(self, ticks: int) -> None:
+        """Leave so many of them to the next fold."""
+        self._folded -= ticks
+
 
 class Flight:
-    """One admitted call: the era it began in, and its clocks.
+    """One call: the era it began in, and its clocks. It exists before it is admitted, and is settled until then.
 
     `started` is when it was admitted (None where no clock was read), `since` when it last showed life, `useful_at`
     when it first delivered something. While it is `lent`, its consumer has the word.
@@ -53,12 +57,18 @@ class Flight:
 
     __slots__ = ("era", "lent", "settled", "since", "started", "useful_at")
 
-    def __init__(self, era: Era, now: float | None) -> None:
+    def __init__(self, era: Era | None = None, now: float | None = None) -> None:
         self.era = era
         self.started = now
         self.since = now or 0.0
         self.useful_at: float | None = None
-        self.settled = self.lent = False
+        self.settled = era is None
+        self.lent = False
+
+    def begin(self, era: Era, now: float) -> None:
+        """Admit it. Whoever holds it has to settle it from here on."""
+        self.era, self.started, self.since = era, now, now
+        self.settled = False
 
     def latency(self, now: float) -> float | None:
         """Seconds to the first useful thing, or to the end where nothing was said of one."""

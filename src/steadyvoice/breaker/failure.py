@@ -105,7 +105,9 @@ def _ask(question: Callable[..., object] | None, about: object, otherwise: T, re
         return otherwise
     try:
         return read(question(about))
-    except Exception:
+    except Exception as error:
+        if raised_by_signal_handler(error):
+            raise
         logger().exception("a circuit breaker's predicate %r raised", question)
         return otherwise
 
@@ -122,8 +124,24 @@ def _sane_seconds(seconds: float | None) -> float | None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except Exception as another:
+        if raised_by_signal_handler(another):
+            raise
         return ""  # an error whose text cannot be had still has a type
+
+
+def raised_by_signal_handler(error: BaseException) -> bool:
+    """Whether a signal handler raised this: then it is meant for the caller, and not the fault of the code it met."""
+    import signal  # with its enumerations as much to import as a quarter of this package
+
+    handlers = (signal.getsignal(each) for each in signal.valid_signals())
+    codes = {getattr(getattr(each, "__func__", each), "__code__", None) for each in handlers} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _in_short(message: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from steadyvoice.breaker.news import Move, News
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from steadyvoice.breaker.events import StateChanged
+    from steadyvoice.breaker.news import News
 
 
 class History:
@@ -19,12 +19,12 @@ class History:
     __slots__ = ("_last", "_opened")
 
     def __init__(self) -> None:
-        self._last: tuple[Move, float] | None = None
+        self._last: tuple[News, float] | None = None
         self._opened: float | None = None
 
     def take(self, news: News, wall: float) -> None:
         """That happened at this time of day, in seconds since 1970; transitions are remembered."""
-        if isinstance(news, Move):
+        if news.to is not None:
             self._last = news, wall
             self._remember_opening(news.to, wall)
 
@@ -34,7 +34,7 @@ class History:
         if self._last is None:
             return None
         move, wall = self._last
-        return move.event(time_of_day(wall))
+        return cast("StateChanged", move.event(time_of_day(wall)))
 
     @property
     def opened_at(self) -> datetime | None:

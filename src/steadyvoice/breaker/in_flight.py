@@ -41,9 +41,10 @@ class InFlight:
 
     def catch_up(self) -> None:
         """Put those that have shown life since in their places."""
-        self.held |= {flight: None for flight in self.running if flight.lent}
+        held = {flight: None for flight in self.running if flight.lent}
         running = sorted((flight for flight in self.running if not flight.lent), key=lambda flight: flight.since)
-        self.running = dict.fromkeys(running)
+        self.running = dict.fromkeys(running)  # first: in neither, a call does no harm; in both, it would stay in one
+        self.held |= held
 
     def fall_silent(self, flight: Flight) -> None:
         """It has been running without a sign of life for too long."""

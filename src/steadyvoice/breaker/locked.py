@@ -4,18 +4,19 @@ The lock is held for the bookkeeping only: never across the protected call, a li
 the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`).
 
 The collector may close a forgotten stream at any line, one of the locked section included: what such a call has to
-say waits for the next section (`_postponed`).
+say waits for the next section (`_postponed`). A signal handler may raise at any line: the section is brought to an end
+(`_recover`), and the lock is free, for CPython looks for signals neither between taking a lock and entering its `with`
+nor between leaving the body and releasing the lock.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from steadyvoice.breaker.admission import Refusal, admit
+from steadyvoice.breaker.admission import admit
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.ending import abandon, drop, fail, fail_quietly, ignore, succeed
 from steadyvoice.breaker.era import Era, Flight, Shut
@@ -26,16 +27,21 @@ from steadyvoice.breaker.history import History
 from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.living import progress, resume
 from steadyvoice.breaker.machine import Machine
-from steadyvoice.breaker.news import News
 from steadyvoice.breaker.outbox import Outbox
 from steadyvoice.breaker.remembered import Dated, Remembered
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.ticks import reconcile, rest
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from steadyvoice.breaker.events import Listener
+    from steadyvoice.breaker.news import News
 
 T = TypeVar("T")
+
+Later: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]] | Flight
+"""What a locked section has to do first: a verb with what it is about, or a call whose permit was dropped."""
 
 _SHUT = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -71,7 +77,7 @@ class LockedMachine:
         self._busy = False  # inside the locked section; who has the lock and sees this came in by the collector
         self._machine = Machine(name, config, clock(), luck)
         self._era = self._machine.era
-        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None  # made with the first permit
+        self._later: list[Later] = []
         self._history = History()
         self._outbox = Outbox(tuple(listeners))
         renew_after_fork(self)
@@ -97,22 +103,27 @@ class LockedMachine:
 
     # ---------------------------------------------------------------- a call
 
-    def _admit(self) -> Flight:
-        """Leave to make one call. Raises CircuitOpenError."""
+    def _refuse_quickly(self, shut: Shut) -> None:
+        """Refuse a call without the lock. Raises CircuitOpenError, unless a caller is due as a probe."""
+        if self._later or (now := self._clock()) >= shut.until:
+            return
         era = self._era
-        if (shut := era.shut) and not self._later and (now := self._clock()) < shut.until:
-            era.tick()
-            if era.shut is None:
-                self._reconcile(era)
-            left = shut.until - now
-            retry_after = left if left < math.inf else None
-            raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
-        answer = self._locked(admit)
-        if isinstance(answer, Refusal):
-            last_error = self._dated(answer.last_error, answer.at)
-            about = (self._machine.name, answer.state, answer.reason, answer.retry_after, last_error)
+        if era.shut is not shut:
+            return
+        era.tick()
+        if era.shut is None:
+            self._reconcile(era)
+        left = shut.until - now
+        retry_after = left if left < math.inf else None
+        raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
+
+    def _admit(self, flight: Flight) -> None:
+        """Admit this call. Raises CircuitOpenError."""
+        refusal = self._locked(admit, flight)
+        if refusal is not None:
+            last_error = self._dated(refusal.last_error, refusal.at)
+            about = (self._machine.name, refusal.state, refusal.reason, refusal.retry_after, last_error)
             raise CircuitOpenError.quickly(about)
-        return answer
 
     def _returned(self, flight: Flight, result: object) -> None:
         failure = None
@@ -180,19 +191,18 @@ class LockedMachine:
         """A tick came too late for the fold that ended its era."""
         self._locked(reconcile, era)
 
-    def _expect_drops(self) -> None:
-        if self._later is None:
-            self._later = deque()
-
     def _drop(self, flight: Flight) -> None:
-        """Called by a finaliser, perhaps inside the locked section: no lock, no listener, only an append."""
-        if self._later is not None:
-            self._later.append((drop, (flight,)))
+        """Ignore a call that nobody has settled.
+
+        Called after exceptions, perhaps inside the locked section: no lock, no listener, only an append.
+        """
+        if not flight.settled:
+            self._later.append(flight)
 
     # ---------------------------------------------------------------- a locked section
 
     def _locked(self, verb: Callable[..., T], *about: Any) -> T:
-        """Let the machine act at this moment, and tell what came of it."""
+        """Let the machine act at this moment, and deliver what came of it."""
         with self._lock:
             if self._busy:
                 postponed: T = self._postponed(verb, about)
@@ -204,30 +214,51 @@ class LockedMachine:
                     self._take_in_ticks(now)
                 if self._later:
                     self._catch_up(self._later, now)
-                try:
-                    answer = verb(now, self._machine, *about)
-                finally:
-                    self._settle_down(now)
-            finally:
+                answer = verb(now, self._machine, *about)
+                self._settle_down(now)
                 self._busy = False
-        if self._outbox.pending:
-            self._outbox.deliver()
+            except BaseException:
+                self._recover()
+                raise
+        if pending := self._machine.news:
+            self._outbox.deliver(pending, self._lock)
+            if not pending and not self._machine.watched:
+                self._rest(now)
         return answer
 
-    def _catch_up(self, later: deque[tuple[Callable[..., None], tuple[Any, ...]]], now: float) -> None:
+    def _rest(self, now: float) -> None:
+        """Do without the lock from here on, where that is possible, now that all events are delivered."""
+        with self._lock:
+            if not self._busy:
+                self._settle_down(now)
+
+    def _recover(self) -> None:
+        """End a section in which an exception came up, perhaps one that a signal handler raised."""
+        try:
+            now = self._clock()
+            self._machine.repair(now)
+            self._settle_down(now)
+        finally:
+            self._busy = False
+
+    def _catch_up(self, later: list[Later], now: float) -> None:
         while later:
-            verb, about = later.popleft()
-            verb(now, self._machine, *about)
+            first = later[0]
+            if isinstance(first, Flight):
+                drop(now, self._machine, first)
+            else:
+                verb, about = first
+                verb(now, self._machine, *about)
+            del later[0]  # not before: an exception in between would leave a call in its place for ever
 
     def _postponed(self, verb: Callable[..., Any], about: tuple[Any, ...]) -> Any:
         """A call began or ended in the middle of this thread's own section, where nothing else may move."""
         if verb is admit:
-            return Flight(Era(CircuitState.DISABLED), self._clock())  # let through, and not counted
+            about[0].begin(Era(CircuitState.DISABLED), self._clock())  # let through, and not counted
+            return None
         if not about or not isinstance(about[0], Flight | Era):
             name = self._machine.name
             raise RuntimeError(f"circuit {name!r} was in the middle of its bookkeeping: not from a finaliser or signal")
-        if self._later is None:
-            self._later = deque()
         self._later.append((verb, about))
         return None
 
@@ -242,8 +273,10 @@ class LockedMachine:
                 self._take_in_ticks(now)
                 seen = view(self._machine, self._history, now, self._wall())
                 self._settle_down(now)
-            finally:
                 self._busy = False
+            except BaseException:
+                self._recover()
+                raise
         return seen
 
     def _take_in_ticks(self, now: float) -> None:
@@ -254,21 +287,28 @@ class LockedMachine:
 
     def _settle_down(self, now: float) -> None:
         machine = self._machine
+        self._era = era = machine.era
         if machine.news:
-            self._publish(machine.take_news(), now)
+            # Not without the lock before these are delivered: should an exception prevent it, the next call does it.
+            self._address(machine.news, now)
+            return
         if machine.plain:
             rest(machine)
-        self._era = era = machine.era
         if era.state in _SHUT and not machine.watched:
             until = math.inf if machine.until is None else machine.until
             era.shut = Shut(machine.name, until, machine.reason, self._dated(machine.last_error, now))
 
+    def _address(self, pending: deque[News], now: float) -> None:
+        wall = self._wall()
+        fresh: list[News] = []
+        for news in reversed(pending):  # a slow listener may have thousands before it
+            if news.ready:
+                break
+            fresh.append(news)
+        for news in reversed(fresh):
+            happened = wall - (now - news.at)
+            self._history.take(news, happened)
+            self._outbox.address(news, happened)
+
     def _dated(self, error: Remembered | None, now: float) -> Dated | None:
         return None if error is None else error.dated(now, self._wall())
-
-    def _publish(self, news: list[News], now: float) -> None:
-        wall = self._wall()
-        for each in news:
-            happened = wall - (now - each.at)
-            self._history.take(each, happened)
-            self._outbox.post(each, happened)

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from steadyvoice.breaker.baseline import Baseline
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.cooldown import Cooldown
 from steadyvoice.breaker.era import Era
 from steadyvoice.breaker.in_flight import InFlight
-from steadyvoice.breaker.moving import begin_era
+from steadyvoice.breaker.moving import commit, complete, new_era
 from steadyvoice.breaker.news import News
 from steadyvoice.breaker.patience import Patience
 from steadyvoice.breaker.probes import Probes
@@ -37,7 +38,7 @@ from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.rules import Rule
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.ticks import rest
-from steadyvoice.breaker.updating import heed
+from steadyvoice.breaker.updating import heed_hanging, heeded
 from steadyvoice.breaker.window import Window, window_for
 
 
@@ -50,6 +51,7 @@ class Machine:
         "config",
         "cooldown",
         "counting",
+        "decided",
         "due",
         "era",
         "evidence",
@@ -105,7 +107,8 @@ class Machine:
     def __init__(self, name: str, config: CircuitBreakerConfig, now: float, luck: Callable[[], float]) -> None:
         self.name = name
         self.config = config
-        self.news: list[News] = []
+        self.news: deque[News] | None = None  # until the first: a deque is 760 bytes
+        self.decided: tuple[dict[str, Any], News | None] | None = None  # a transition that is being carried out
         self.state = CircuitState.CLOSED
         self.reason = "new"
         self.window: Window = window_for(config, now)
@@ -124,8 +127,7 @@ class Machine:
         self.recovered_seconds = 0.0
         self.recovered_last: float | None = None
         self.era = Era(self.state)
-        begin_era(self)
-        heed(self, watched=False)
+        commit(self, {**new_era(self, self.state), **heeded(config, watched=False)}, None)
         if self.plain:
             rest(self)
 
@@ -160,7 +162,12 @@ class Machine:
             return None
         return max(0.0, self.until - now)
 
-    def take_news(self) -> list[News]:
-        """What happened since the last time."""
-        news, self.news = self.news, []
-        return news
+    def repair(self, now: float) -> None:
+        """Make it whole after an exception that came up in the middle of something.
+
+        Signal handlers raise between any two lines. What was decided is finished, and what can be counted again is; of
+        the call that was being recorded, some part may be lost.
+        """
+        complete(self)
+        self.window.recount()
+        heed_hanging(self, now)

@@ -1,4 +1,4 @@
-"""What a circuit tells of itself, taken from the machine as it is at that moment.
+"""What a circuit tells its listeners, taken from the machine as it is at that moment.
 
 A piece of news becomes an event when it is told to somebody. Until then nothing of `events.py` is needed, which takes
 as long to import as a third of everything else here.
@@ -6,62 +6,78 @@ as long to import as a third of everything else here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from steadyvoice.breaker.config import CircuitBreakerConfig
-    from steadyvoice.breaker.events import Event, StateChanged
+    from steadyvoice.breaker.events import Event, Listener
     from steadyvoice.breaker.machine import Machine
     from steadyvoice.breaker.rules import Verdict
-    from steadyvoice.breaker.states import Cause, CircuitState, Outcome
+    from steadyvoice.breaker.states import CircuitState, Outcome
 
 
-class Happening(NamedTuple):
-    """Something that happened at `at`, on the breaker's own clock; `event` takes the time of day."""
+class News:
+    """One event from the moment it happens until the last listener has been called.
 
-    at: float
-    event: Callable[[datetime], Event]
-    of_a_call: bool = False  # only for listeners that ask for calls
+    It stays in one queue meanwhile and is only filled in there, so an exception that a signal handler raises at any
+    line neither loses it nor doubles it. `at` is on the breaker's own clock; `event` takes the time of day; `to` is the
+    new state, for a transition. A locked section sets `listeners` and `wall` and then `ready`; the rest is the
+    outbox's.
+    """
+
+    __slots__ = ("at", "calls", "event", "listeners", "made", "of_a_call", "ready", "to", "turns", "wall")
+
+    def __init__(
+        self,
+        at: float,
+        event: Callable[[datetime], Event],
+        *,
+        to: CircuitState | None = None,
+        of_a_call: bool = False,
+    ) -> None:
+        self.at, self.event, self.to, self.of_a_call = at, event, to, of_a_call
+        self.ready = False
+        self.wall = 0.0
+        self.listeners: tuple[Listener, ...] = ()
+        self.made: Event | None = None
+        self.turns: Any = None  # iterator over the listeners; it stands behind the last one called
+        self.calls: Iterator[object] | None = None  # each step of it calls one
 
 
-class Move(NamedTuple):
-    """The circuit went to another state."""
-
-    at: float
-    event: Callable[[datetime], StateChanged]
-    to: CircuitState
-    of_a_call: bool = False
+def queue(machine: Machine, news: News) -> None:
+    """Put it behind what is not yet delivered."""
+    if machine.news is None:
+        machine.news = deque()
+    machine.news.append(news)
 
 
-News: TypeAlias = Happening | Move
-
-
-def moved(machine: Machine, before: CircuitState, cause: Cause, at: float) -> None:
-    """It is in another state than before."""
-    name, to, reason, left = machine.name, machine.state, machine.reason, machine.retry_after(at)
+def moved(machine: Machine, to: CircuitState, retry_after: float | None, verdict: Verdict, at: float) -> News:
+    """Describe a transition that is about to happen."""
+    name, before = machine.name, machine.state
     rate, calls, failures = machine.failure_rate, machine.calls, machine.failure_sum
 
-    def event(wall: datetime) -> StateChanged:
+    def event(wall: datetime) -> Event:
         from steadyvoice.breaker.events import StateChanged
 
         return StateChanged(
             name=name,
             from_state=before,
             to_state=to,
-            cause=cause,
-            reason=reason,
+            cause=verdict.cause,
+            reason=verdict.reason,
             failure_rate=rate,
             calls=calls,
             failures=failures,
-            retry_after=left,
+            retry_after=retry_after,
             at=at,
             wall=wall,
         )
 
-    machine.news.append(Move(at, event, to))
+    return News(at, event, to=to)
 
 
 def would_have_opened(machine: Machine, verdict: Verdict, at: float) -> None:
@@ -82,30 +98,30 @@ def would_have_opened(machine: Machine, verdict: Verdict, at: float) -> None:
             wall=wall,
         )
 
-    machine.news.append(Happening(at, event))
+    queue(machine, News(at, event))
 
 
-def emptied(machine: Machine, reason: str, at: float) -> None:
-    """It was closed by hand, and was closed before."""
+def emptied(machine: Machine, reason: str, at: float) -> News:
+    """Describe how a closed circuit is closed by hand."""
 
     def event(wall: datetime) -> Event:
         from steadyvoice.breaker.events import CircuitReset
 
         return CircuitReset(name=machine.name, reason=reason, at=at, wall=wall)
 
-    machine.news.append(Happening(at, event))
+    return News(at, event)
 
 
-def changed(machine: Machine, before: CircuitBreakerConfig, at: float) -> None:
-    """It has other settings than before."""
-    after = machine.config
+def changed(machine: Machine, after: CircuitBreakerConfig, at: float) -> News:
+    """Describe other settings that are about to hold."""
+    before = machine.config
 
     def event(wall: datetime) -> Event:
         from steadyvoice.breaker.events import ConfigChanged
 
         return ConfigChanged(name=machine.name, before=before, after=after, at=at, wall=wall)
 
-    machine.news.append(Happening(at, event))
+    return News(at, event)
 
 
 def ended(machine: Machine, outcome: Outcome, duration: float | None, error: str | None, at: float) -> None:
@@ -118,7 +134,7 @@ def ended(machine: Machine, outcome: Outcome, duration: float | None, error: str
 
         return CallRecorded(name=machine.name, outcome=outcome, duration=duration, error=error, at=at, wall=wall)
 
-    machine.news.append(Happening(at, event, of_a_call=True))
+    queue(machine, News(at, event, of_a_call=True))
 
 
 def refused(machine: Machine, reason: str, retry_after: float | None, at: float) -> None:
@@ -132,4 +148,4 @@ def refused(machine: Machine, reason: str, retry_after: float | None, at: float)
 
         return CallRefused(name=machine.name, state=state, reason=reason, retry_after=retry_after, at=at, wall=wall)
 
-    machine.news.append(Happening(at, event, of_a_call=True))
+    queue(machine, News(at, event, of_a_call=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,11 +21,16 @@ class Permit:
     As a context manager it settles itself. One that is dropped without a word counts as ignored.
     """
 
-    __slots__ = ("_breaker", "_flight")
+    # The finaliser is an object of each permit, written in C. An exception that a signal handler raises in a finaliser
+    # written in Python is lost, Ctrl-C included: the interpreter prints it and goes on.
+    __slots__ = ("__del__", "_breaker", "_flight")
+
+    __del__: Callable[[], None]
 
     def __init__(self, breaker: CircuitBreaker, flight: Flight) -> None:
         self._breaker = breaker
         self._flight = flight
+        self.__del__ = partial(breaker._later.append, flight)
 
     @property
     def settled(self) -> bool:
@@ -36,6 +43,7 @@ class Permit:
         Raises ValueError for a duration that is no number of seconds.
         """
         self._breaker._succeed(self._flight, _checked(duration))
+        self._disarm()
 
     def failure(
         self,
@@ -57,14 +65,17 @@ class Permit:
             raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
         failure = failure_of(error, weight=weight, cooldown=cooldown, trip=trip)
         self._breaker._fail(self._flight, failure, _checked(duration))
+        self._disarm()
 
     def ignore(self) -> None:
         """The call says nothing about the provider: cancelled, or the caller's own mistake."""
         self._breaker._ignore(self._flight)
+        self._disarm()
 
     def abandon(self) -> None:
         """The consumer left: a success if something useful had come, else ignored."""
         self._breaker._abandon(self._flight)
+        self._disarm()
 
     def progress(self) -> None:
         """Something useful arrived: the call is not hanging."""
@@ -84,6 +95,14 @@ class Permit:
             self.success()
         else:
             self._breaker._ended(self._flight, error)
+            self._disarm()
+
+    def _disarm(self) -> None:
+        """Spare the finaliser, which would only be told again that the call has ended."""
+        try:  # noqa: SIM105 - a context manager costs as much as all the rest, and this is done for each call
+            del self.__del__
+        except AttributeError:
+            pass
 
     def __enter__(self) -> Self:
         return self
@@ -100,10 +119,6 @@ class Permit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.settle(error)
-
-    def __del__(self) -> None:
-        if not self._flight.settled:
-            self._breaker._drop(self._flight)
 
 
 def _checked(duration: float | None) -> float | None:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from steadyvoice.breaker.era import Flight
+
 if TYPE_CHECKING:
     from steadyvoice.breaker.locked import LockedMachine
 
@@ -14,16 +16,23 @@ T = TypeVar("T")
 
 def call_recorded(breaker: LockedMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call `fn` if the circuit allows it, and tell the machine what came of it."""
-    flight = breaker._admit()
+    if shut := breaker._era.shut:
+        breaker._refuse_quickly(shut)
+    flight = Flight()
     try:
-        result = fn(*args, **kwargs)
-    except BaseException as error:
-        breaker._ended(flight, error)
+        breaker._admit(flight)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            breaker._ended(flight, error)
+            raise
+        if result.__class__ is CoroutineType:
+            breaker._ignore(flight)
+            refuse_coroutine(result)
+        breaker._returned(flight, result)
+    except BaseException:
+        breaker._drop(flight)  # unless settled: a signal handler raised before or behind the call
         raise
-    if result.__class__ is CoroutineType:
-        breaker._ignore(flight)
-        refuse_coroutine(result)
-    breaker._returned(flight, result)
     return result
 
 
@@ -31,15 +40,22 @@ async def await_recorded(
     breaker: LockedMachine, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
     """The same, awaited."""
-    flight = breaker._admit()
-    awaitable = None
+    if shut := breaker._era.shut:
+        breaker._refuse_quickly(shut)
+    flight = Flight()
     try:
-        awaitable = fn(*args, **kwargs)
-        result = await awaitable
-    except BaseException as error:
-        breaker._ended(flight, callers_own(error, awaitable))
+        breaker._admit(flight)
+        awaitable = None
+        try:
+            awaitable = fn(*args, **kwargs)
+            result = await awaitable
+        except BaseException as error:
+            breaker._ended(flight, callers_own(error, awaitable))
+            raise
+        breaker._returned(flight, result)
+    except BaseException:
+        breaker._drop(flight)
         raise
-    breaker._returned(flight, result)
     return result
 
 

@@ -52,10 +52,10 @@ class CircuitRegistry:
     def circuit(self, name: str, **tags: str) -> CircuitBreaker:
         """The circuit of that name: the same object for everybody. Tags are added to those it has."""
         with self._lock:
+            self._tags.setdefault(name, {}).update(tags)  # first: no circuit is ever without
             circuit = self._circuits.get(name)
             if circuit is None:
                 circuit = self._circuits[name] = self._make(name)
-            self._tags.setdefault(name, {}).update(tags)
         return circuit
 
     def tagged(self, **tags: str) -> list[CircuitBreaker]:
@@ -66,6 +66,7 @@ class CircuitRegistry:
     def tags(self, name: str) -> dict[str, str]:
         """What a circuit was tagged with. Raises KeyError for a name nobody asked for."""
         with self._lock:
+            self._circuits[name]  # KeyError
             return dict(self._tags[name])
 
     def configure(self, name: str, config: CircuitBreakerConfig) -> None:

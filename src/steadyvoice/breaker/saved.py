@@ -50,10 +50,13 @@ def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
         to, remaining = CircuitState.OPEN, remaining or 0.0
     machine.window = window_for(machine.config, now, runs)
     machine.streak = streak
-    machine.cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
+    cooldown = machine.cooldown.copy()
+    cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
     reason, until = str(state.get("reason", "")), None if remaining is None else now + remaining
-    go(machine, to, now, Verdict(Cause.RESTORED, reason), until)  # the table of ways does not apply to a new life
-    machine.opened_at = machine.outage_at = now if to is CircuitState.OPEN else None
+    opened_at = now if to is CircuitState.OPEN else None
+    fields = {"cooldown": cooldown, "opened_at": opened_at, "outage_at": opened_at}
+    verdict = Verdict(Cause.RESTORED, reason)
+    go(machine, to, now, verdict, until, **fields)  # the table of ways does not apply to a new life
 
 
 def aged(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -27,12 +27,16 @@ def reconcile(now: float, machine: Machine, era: Era) -> None:
     if era.state in (OPEN, FORCED_OPEN):
         machine.refused += new
         return
-    for minimum in machine.minimums:
-        missing = minimum - machine.window.calls
-        if era is machine.era and 0 < missing < new:  # one of them completed a minimum: judge at that very one
-            count_successes(machine, now, missing)
-            new -= missing
-    if era is machine.era:
-        count_successes(machine, now, new)
-    else:
-        machine.late += new
+    try:
+        for minimum in machine.minimums:
+            missing = minimum - machine.window.calls
+            if era is machine.era and 0 < missing < new:  # one of them completed a minimum: judge at that very one
+                count_successes(machine, now, missing)
+                new -= missing
+        if era is machine.era:
+            count_successes(machine, now, new)
+        else:
+            machine.late += new
+    except BaseException:
+        era.unfold(new)  # a signal handler raised: thousands of calls may be among them
+        raise

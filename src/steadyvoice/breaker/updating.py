@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker import news
 from steadyvoice.breaker.judging import judge, judge_probes
-from steadyvoice.breaker.moving import ALWAYS, NEVER, end_of_ramp
+from steadyvoice.breaker.moving import ALWAYS, NEVER, commit, end_of_ramp
 from steadyvoice.breaker.overdue import advance
 from steadyvoice.breaker.rules import UnlikelyFailures, minimums, slow_share
 from steadyvoice.breaker.states import CLOSED, HALF_OPEN, CircuitState
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 def update(now: float, machine: Machine, config: CircuitBreakerConfig) -> None:
     """Go by other settings from now on; a running cooldown and a gentle return are measured anew."""
     advance(machine, now)
-    before, machine.config = machine.config, config
+    before, fields = machine.config, {"config": config, **heeded(config, machine.watched)}
     if (before.window_size, before.window_seconds) != (config.window_size, config.window_seconds):
-        machine.window = window_for(config, now, machine.window.runs(now))
-    news.changed(machine, before, now)
-    heed(machine, machine.watched)
-    _heed_hanging(machine, now)
+        fields["window"] = window_for(config, now, machine.window.runs(now))
+    commit(machine, fields, news.changed(machine, config, now))
+    heed_hanging(machine, now)
     match machine.state:
         case CircuitState.OPEN if machine.opened_at is not None:
             machine.until = machine.opened_at + machine.cooldown.current(config)
@@ -42,17 +41,25 @@ def heed(machine: Machine, watched: bool) -> None:
 
     `watched` is whether anybody wants an event for each; if so, no success may go uncounted.
     """
-    config = machine.config
+    commit(machine, heeded(machine.config, watched), None)
+
+
+def heeded(config: CircuitBreakerConfig, watched: bool) -> dict[str, Any]:
+    """Return the machine's fields that follow from its settings."""
     timeless = config.hung_after is None and config.slow_call_duration is None
-    machine.watched = watched
-    machine.plain = timeless and config.window_seconds is None and config.failure_result is None and not watched
-    machine.rule = config.rule
-    machine.minimums = minimums(machine.rule)
-    machine.slow_share = slow_share(machine.rule)
-    machine.learns = any(isinstance(part, UnlikelyFailures) for part in machine.rule.parts())
+    rule = config.rule
+    return {
+        "watched": watched,
+        "plain": timeless and config.window_seconds is None and config.failure_result is None and not watched,
+        "rule": rule,
+        "minimums": minimums(rule),
+        "slow_share": slow_share(rule),
+        "learns": any(isinstance(part, UnlikelyFailures) for part in rule.parts()),
+    }
 
 
-def _heed_hanging(machine: Machine, now: float) -> None:
+def heed_hanging(machine: Machine, now: float) -> None:
+    """Take from the settings which calls hang. Doing so again changes nothing."""
     patience = machine.patience.seconds(machine.config)
     machine.tracking = machine.state is HALF_OPEN or (machine.counting and patience is not None)
     machine.due = ALWAYS if machine.tracking else NEVER

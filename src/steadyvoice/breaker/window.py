@@ -41,6 +41,7 @@ class Window(Protocol):
     def expire(self, now: float) -> None: ...
     def counts(self, now: float) -> tuple[int, float, int]: ...  # calls, failures, slow; asking changes nothing
     def runs(self, now: float) -> list[Run]: ...  # the same in detail, oldest first; nor does this
+    def recount(self) -> None: ...  # after an exception in the middle of a change
 
 
 def window_for(config: CircuitBreakerConfig, now: float, evidence: Iterable[Run] = ()) -> Window:
@@ -109,6 +110,16 @@ class CountWindow:
         for position in range(max(0, run.calls - plain - self.size), run.calls - plain):
             weight = run.failures / run.failed if position < run.failed else 0.0
             self.add(now, weight, position < run.slow)
+
+    def recount(self) -> None:
+        """Make the sums agree with the marks again."""
+        marks = self._marks or deque()
+        if marks and marks[-1][0] >= self._seen:
+            self._seen = marks[-1][0] + 1
+        self.calls = min(self._seen, self.size)
+        self._evict()
+        self.failures = sum((weight for _, weight, _ in marks), 0.0)
+        self.slow = sum(slow for _, _, slow in marks)
 
     def _evict(self) -> None:
         marks = self._marks
@@ -189,6 +200,16 @@ class TimeWindow:
         self._failed += run.failed
         self.failures += run.failures
         self.slow += run.slow
+
+    def recount(self) -> None:
+        """Make the sums agree with the buckets again."""
+        buckets = self._buckets
+        if self._newest.calls and (not buckets or buckets[-1] is not self._newest):
+            buckets.append(self._newest)
+        self.calls = sum(bucket.calls for bucket in buckets)
+        self.failures = sum((bucket.failures for bucket in buckets), 0.0)
+        self.slow = sum(bucket.slow for bucket in buckets)
+        self._failed = sum(bucket.failed for bucket in buckets)
 
     def _bucket(self, now: float) -> _Bucket:
         return self._begin_bucket(now) if now - self._newest.begin >= self._width else self._newest
