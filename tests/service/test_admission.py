@@ -188,6 +188,17 @@ async def test_kept_audio_is_never_refused(make_service: MakeService, tmp_path: 
     await tts.aclose()
 
 
+async def test_old_recording_stands_in_for_whoever_would_be_refused(make_service: MakeService, tmp_path: Any) -> None:
+    tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path, max_age_days=1 / 8640))
+    assert await told(tts, "Kept") == "spoken"
+    await asyncio.sleep(60)
+    busy = asyncio.create_task(told(tts, "Another"))
+    await asyncio.sleep(0.5)
+    assert await told(tts, "Kept") == "cached"
+    assert await busy == "spoken"
+    await tts.aclose()
+
+
 async def test_two_who_ask_for_the_same_take_one_place(make_service: MakeService, tmp_path: Any) -> None:
     tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
     both = [asyncio.create_task(told(tts, "The same")) for _ in range(2)]

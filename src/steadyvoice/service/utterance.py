@@ -38,6 +38,7 @@ from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSDeadlineError,
     TTSError,
+    TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
     TTSTotalTimeoutError,
@@ -133,12 +134,16 @@ class Utterance:
                     async for data in self.play(*recalled):
                         yield data
                     return
-                if not admitted:
-                    if waits := not self._admission.admit():
-                        await self._admission.wait(self._patience.left)
+                if not admitted and not (admitted := self._admission.admit()):
+                    overloaded = await self._refused_admission()
+                    if overloaded and not (name := self._recorded_by()):
+                        raise overloaded
+                    if overloaded:
+                        async for data in self.play(name, self.recordings[name]):
+                            yield data
+                        return
                     admitted = True
-                    if waits:  # who may speak now?
-                        continue
+                    continue  # who may speak now?
                 match step:
                     case Try(index):
                         async with aclosing(self._ask(self._parts[index], step)) as said:
@@ -161,6 +166,18 @@ class Utterance:
         finally:
             if admitted:
                 self._admission.leave()
+
+    async def _refused_admission(self) -> TTSOverloadedError | None:
+        """Queue for admission. Gives the refusal, if it is not had in time."""
+        try:
+            await self._admission.wait(self._patience.left)
+        except TTSOverloadedError as refusal:
+            return refusal
+        return None
+
+    def _recorded_by(self) -> str:
+        """Name of the first provider of which a recording stands ready, however old; empty if there is none."""
+        return next((part.name for part in self._parts if part.name in self.recordings), "")
 
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
         """Give out what this speaker has said of the whole before, from the start."""
