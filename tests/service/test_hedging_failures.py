@@ -56,6 +56,7 @@ async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_
     tts = await warmed(make_service(first, second, third, hedging=READY, timeouts=timeouts))
     began = loop_clock()
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
+    utterance = stream._utterance
     assert [chunk async for chunk in stream]
     assert [(a.provider, type(a.error)) for a in stream.attempts] == [
         ("first", TTSReadTimeoutError),
@@ -64,7 +65,7 @@ async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_
     ]
     assert [a.waited for a in stream.attempts] == pytest.approx([2.0, 2.0, 0.1])
     assert loop_clock() - began == pytest.approx(2.2, abs=0.01), "each has its own two seconds"
-    assert stream._utterance._patience.spent == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
+    assert utterance._patience.spent == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
 
 
 async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service: MakeService) -> None:
@@ -73,11 +74,12 @@ async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service:
     tts = await warmed(make_service(first, second, third, hedging=READY))
     began = loop_clock()
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
+    utterance = stream._utterance
     assert [chunk async for chunk in stream]
     assert [attempt.provider for attempt in stream.attempts] == ["first", "second", "scripted"]
-    patience = stream._utterance._patience  # type: ignore[union-attr]
+    patience = utterance._patience  # type: ignore[union-attr]
     assert patience.spent == pytest.approx(loop_clock() - began) == pytest.approx(1.0, abs=0.01)
-    assert (patience.delivered, stream._utterance.delivered) == (4.0, 4.0)
+    assert (patience.delivered, utterance.delivered) == (4.0, 4.0)  # type: ignore[union-attr]
 
 
 async def test_the_deadline_is_the_same_for_both(make_service: MakeService) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, RetryConfig, SpeechRequest, TTSError
 from steadyvoice.audio.convert import convert
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.providers.work_budget import PIECE
 from steadyvoice.service.hearing import HUSH, UNBELIEVED
 from steadyvoice.service.output import Output
@@ -204,7 +205,7 @@ async def test_silence_that_unpacks_to_hours_is_decoded_a_little_at_a_time(make_
 
 async def refused(make_service: MakeService, vendor: AlwaysReady, name: str, text: str = TEXT) -> tuple[TTSError, int]:
     """The error of a synthesis, and how many bytes were held at once meanwhile."""
-    Output(AudioFormat.parse(name))  # what is imported late is none of it
+    Output(AudioFormat.parse(name), AudioWorkers())  # what is imported late is none of it
     async with make_service(vendor, muted=False, retry=RetryConfig(max_attempts=1)) as tts:
         tracemalloc.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import chain
 
 from steadyvoice.audio.decode import Decoder, Pcm
@@ -38,24 +39,22 @@ class Converter:
 
     def finish(self) -> bytes:
         """Give the last bytes. No more can be fed."""
-        work = self._work
-        already, self._closed = self._closed, True
-        self.close()
-        return work.finish() if work and not already else b""
+        work, self._work = self._work, None
+        self._closed = True
+        return work.finish() if work else b""
 
     def close(self) -> None:
-        """Let go of everything at once, half-way or not. Dropping the converter does the same.
-
-        While it works, an MP3, Opus, AAC or FLAC target costs FFmpeg some idle threads, about one a processor.
-        """
+        """Let go of everything at once, half-way or not."""
         self._closed = True
-        self._work = None
+        work, self._work = self._work, None
+        if work:
+            work.close()
 
 
 def convert(audio: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
     """Convert a finished piece of audio. Raises TTSNotAudioError."""
-    converter = Converter(source, target)
-    return converter.feed(audio) + converter.finish()
+    with closing(Converter(source, target)) as converter:
+        return converter.feed(audio) + converter.finish()
 
 
 class _Work:
@@ -71,9 +70,15 @@ class _Work:
         return self._encoded(self._decoder.feed(data))
 
     def finish(self) -> bytes:
-        ready = self._encoded(self._decoder.finish())
-        rest = self._resampler.finish() if self._resampler else b""
-        return ready + self._encoder.feed(rest) + self._encoder.finish()
+        try:
+            ready = self._encoded(self._decoder.finish())
+            rest = self._resampler.finish() if self._resampler else b""
+            return ready + self._encoder.feed(rest) + self._encoder.finish()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._encoder.close()
 
     def _encoded(self, pieces: Iterable[Pcm]) -> bytes:
         resampled = chain.from_iterable(self._resampled(rate, pcm) for rate, pcm in pieces)

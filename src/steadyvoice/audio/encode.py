@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +28,10 @@ class Encoder(Protocol):
         """Take samples; give the bytes that are ready."""
 
     def finish(self) -> bytes:
-        """Give the last bytes."""
+        """Give the last bytes, and let go of everything."""
+
+    def close(self) -> None:
+        """Let go of everything at once: nothing more is fed or given. After `finish` it changes nothing."""
 
 
 def encoder_of(format: AudioFormat, *, after: bytes = b"", quick: bool = False) -> Encoder:
@@ -59,6 +65,9 @@ class _Plain:
     def finish(self) -> bytes:
         header, self._header = self._header, b""
         return header
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +128,10 @@ class _Encoded:
             format=recipe.container,
             container_options={"fflags": "+bitexact", **recipe.container_options},
         )
-        # A container and its streams hold on to each other; closing it is what lets their memory and threads go.
-        finalize(self, self._container.close).atexit = False
+        # A container and its streams hold on to each other, so only closing it frees their memory. Whoever has an
+        # encoder closes it; this is for one that is dropped half-way.
+        self._close = finalize(self, self._container.close)
+        self._close.atexit = False
         self._stream = _stream(self._container, format, recipe)
         self._stream.codec_context.open()
         frame = self._stream.codec_context.frame_size or self._rate // 50
@@ -129,6 +140,7 @@ class _Encoded:
         self._rest = bytearray(2 * (self._unheard * frame - recipe.priming)) + after
         self._unheard += len(after) // self._block
         self._position = 0  # samples encoded
+        self._started = False
 
     def feed(self, pcm: bytes) -> bytes:
         rest = self._rest
@@ -143,15 +155,23 @@ class _Encoded:
         if self._rest:
             self._encode(bytes(self._rest))
         self._mux(self._stream.encode(None))
-        self._container.close()
+        self.close()
         return self._sink.taken()
+
+    def close(self) -> None:
+        self._close()  # a finalizer runs once
 
     def _encode(self, pcm: bytes) -> None:
         frame = framed(pcm, self._rate)
         frame.pts = self._position
         frame.time_base = Fraction(1, self._rate)
         self._position += frame.samples
-        self._mux(self._stream.encode(frame))
+        if self._started:
+            self._mux(self._stream.encode(frame))
+        else:
+            self._started = True
+            with _on_one_processor():
+                self._mux(self._stream.encode(frame))
 
     def _mux(self, packets: Sequence[Packet[AudioStream]]) -> None:
         for packet in packets:
@@ -159,6 +179,27 @@ class _Encoded:
                 self._unheard -= 1
             else:
                 self._container.mux(packet)
+
+
+@contextmanager
+def _on_one_processor() -> Iterator[None]:
+    """Show FFmpeg a single processor while it starts.
+
+    PyAV passes the first frame to a filter graph, which starts one idle thread for each processor that the calling
+    thread may run on, for every encoder, and offers no setting for it. Where a thread's processors cannot be set
+    (Windows, macOS), an encoder costs these threads until it is closed.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, {next(iter(allowed))})
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
 
 
 class _Sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from io import BytesIO
 from math import inf
 from typing import Protocol
@@ -235,13 +236,13 @@ class Echo:
         out = self._chunks if format == self._format else ()
         if format is None or not (out or then):
             return b""
-        converter = Converter(format, AudioFormat(Codec.PCM, rate))
-        if last is None:
-            return converter.feed(b"".join((*out, then))) + converter.finish()
-        end, most = bytearray(), 2 * round(last * rate)
-        for chunk in (*out, then):
-            for at in range(0, len(chunk), _DECODED):
-                end += converter.feed(chunk[at : at + _DECODED])
-                del end[: max(0, len(end) - most)]
-        end += converter.finish()
-        return bytes(end[max(0, len(end) - most) :])
+        with closing(Converter(format, AudioFormat(Codec.PCM, rate))) as converter:
+            if last is None:
+                return converter.feed(b"".join((*out, then))) + converter.finish()
+            end, most = bytearray(), 2 * round(last * rate)
+            for chunk in (*out, then):
+                for at in range(0, len(chunk), _DECODED):
+                    end += converter.feed(chunk[at : at + _DECODED])
+                    del end[: max(0, len(end) - most)]
+            end += converter.finish()
+            return bytes(end[max(0, len(end) - most) :])

@@ -12,10 +12,13 @@ def silence(format: AudioFormat, seconds: float) -> Iterator[bytes]:
     """Yield one piece of audio, in chunks of about a second. No seconds give an empty one, headers included."""
     encoder = encoder_of(format)
     left = round(seconds * format.sample_rate)
-    while left > 0:
-        count = min(left, format.sample_rate)
-        left -= count
-        if chunk := encoder.feed(bytes(2 * count)):
+    try:
+        while left > 0:
+            count = min(left, format.sample_rate)
+            left -= count
+            if chunk := encoder.feed(bytes(2 * count)):
+                yield chunk
+        if chunk := encoder.finish():
             yield chunk
-    if chunk := encoder.finish():
-        yield chunk
+    finally:
+        encoder.close()

@@ -20,12 +20,12 @@ class Ahead:
     leaves ends the source at once.
     """
 
-    def __init__(self, source: AsyncGenerator[bytes, None], format: AudioFormat) -> None:
-        self._source = source
+    def __init__(self, format: AudioFormat) -> None:
         self._most = AHEAD * (format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000))
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._over = False
+        self._error: Exception | None = None  # in which the source ended
         self._changed = asyncio.Event()
 
     @property
@@ -33,9 +33,9 @@ class Ahead:
         """Whether nothing waits to be heard."""
         return not self._waiting
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Yield what the source does, and raise what it raises, once everything before that has been heard."""
-        task = asyncio.create_task(self._fetch())
+        task = asyncio.create_task(self._fetch(source))
         try:
             while self._waiting or not self._over:
                 if self._waiting:
@@ -43,21 +43,28 @@ class Ahead:
                 else:
                     await self._change()
             await task
+            if error := self._error:
+                self._error = None
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback keeps this frame, which must not keep it
         finally:
             task.cancel()
             await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # somebody has seen it, even if the listener left before it was raised
+            del task  # a cancelled one keeps the traceback of its end, which keeps this frame
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, source: AsyncGenerator[bytes, None]) -> None:
         try:
-            async with aclosing(self._source) as source:
+            async with aclosing(source):
                 async for data in source:
                     self._waiting.append(data)
                     self._size += len(data)
                     self._changed.set()
                     while self._size >= self._most:
                         await self._change()
+        except Exception as error:
+            self._error = error
         finally:
             self._over = True
             self._changed.set()

@@ -61,6 +61,7 @@ class Alarm:
             raise
         finally:
             self._task = self._left = None
+            del task  # a cancelled one keeps its CancelledError, whose traceback keeps this frame
 
     def close(self) -> None:
         """Nobody waits any more."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.breaker import Permit
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.audio_limit import characters_that_fit
@@ -61,6 +62,7 @@ class Asking:
         self._turn, self._handler = turn, part.speaker.handler
         self._permit: Permit | None = None
         self._withdrawn = self._lent = self._over = False
+        self.kept = False  # it is this one that is heard: its output is the utterance's
         self._head: bytes | None = None
 
     async def open(self) -> None:
@@ -144,6 +146,8 @@ class Asking:
                 characters = len(self.call.request.text)
                 self._handler.settle(permit, asyncio.CancelledError() if ours else error, self.call.offer, characters)
             self._turn.leave(error)
+            if not self.kept and (self.hedge or self._withdrawn):
+                self.output.close()
         if ours:
             raise asyncio.CancelledError from error
 
@@ -158,10 +162,11 @@ class Asker:
         books: Books,
         *,
         pace: Pace,
+        workers: AudioWorkers,
         clock: Callable[[], float],
         lag: LoopLag,
     ) -> None:
-        self._request, self._terms, self._books = request, terms, books
+        self._request, self._terms, self._books, self.workers = request, terms, books, workers
         self._pace, self._clock, self._lag = pace, clock, lag
 
     def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -123,7 +122,7 @@ class Delivery:
     async def end(self) -> None:
         """All has come: see whether it is all of it. Raises TTSError."""
         if self._usual is not None:
-            await asyncio.to_thread(self._check_end, self._usual)
+            await self._output.run_in_thread(self._check_end, self._usual)
         self.rest = self._pending + await self._output.run(self._output.end)
         if self._usual is not None:
             self._note_heard(self.rest)
@@ -136,7 +135,7 @@ class Delivery:
             self._vain = self._output.gone
             self._output.drop()
             return b""
-        data = await asyncio.to_thread(self._output.break_off, mark)
+        data = await self._output.run_in_thread(self._output.break_off, mark)
         self._note_heard(data)
         return data
 

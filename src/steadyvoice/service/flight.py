@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError
+from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError, error_record, without_traceback
 
 
 class Flight:
@@ -25,6 +25,7 @@ class Flight:
         self._held = 0  # bytes of these chunks
         self._places: dict[object, int] = {}  # how many chunks each listener has heard
         self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None  # in which the source ended
         self._hunger = asyncio.Event()
         self._news = asyncio.Event()
 
@@ -42,14 +43,15 @@ class Flight:
                 self._hunger.set()
                 await self._news.wait()
             await task
+            if self._error:  # each listener gets a copy: one exception has one traceback
+                raise error_record(self._error) from self._error.__cause__
         finally:
             del self._places[me]
             if not self._places and not task.done():
-                self._landed()
+                self._land()
                 task.cancel()
                 await asyncio.wait([task])
-            if task.done() and not task.cancelled():
-                task.exception()  # somebody has seen it, even if the listener left before it was raised
+            del task  # a cancelled one keeps the traceback of its end, which keeps this frame
 
     def _take_off(self) -> asyncio.Task[None]:
         task = asyncio.create_task(self._fly())
@@ -62,15 +64,22 @@ class Flight:
                 async for data in source:
                     self._take(data)
                     await self._hunger.wait()
+        except Exception as error:
+            self._error = without_traceback(error)
         finally:
-            self._landed()
+            self._land()
+
+    def _land(self) -> None:
+        """Tell once that nobody can join any more."""
+        landed, self._landed = self._landed, _nothing
+        landed()
 
     def _take(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
         self._held += len(data)
         if self._size > self._most:
-            self._landed()
+            self._land()
             self._forget()
         self._hunger.clear()
         self._news.set()
@@ -93,3 +102,6 @@ class Flight:
             heard += 1
         del self._chunks[:heard]
         self._gone += heard
+
+
+def _nothing() -> None: ...

@@ -119,7 +119,11 @@ class TTSErrorHandler:
                 case Wait(seconds):
                     await self._sleep(seconds)
                 case GiveUp():
-                    raise course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
+                    last = course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
+                    try:
+                        raise last
+                    finally:
+                        del last, course  # the traceback keeps this frame, which must not keep the error
 
     @contextmanager
     def attempt(

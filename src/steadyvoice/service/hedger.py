@@ -95,7 +95,9 @@ class Hedger:
         asking = self._asker.asking(
             self._parts[step.index],
             step,
-            Output(self._request.format, remembers=self._request.times, most=self._terms.most_bytes),
+            Output(
+                self._request.format, self._asker.workers, remembers=self._request.times, most=self._terms.most_bytes
+            ),
             whole,
             hedge=True,
         )

@@ -14,7 +14,7 @@ from steadyvoice.breaker import CircuitState, Event, StateChanged
 from steadyvoice.service.credit import Forecast
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.holds import Hold
-from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSRequestError
+from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSRequestError, TTSUnexpectedError
 
 if TYPE_CHECKING:
     from steadyvoice.service.spoken import Spoken
@@ -58,6 +58,7 @@ def log_failure(provider: str, error: TTSError) -> None:
         provider,
         error.kind.value,
         error.message,
+        exc_info=error.__cause__ if isinstance(error, TTSUnexpectedError) else None,  # the account keeps no traceback
         extra={
             "provider": provider,
             "kind": error.kind.value,

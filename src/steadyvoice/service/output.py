@@ -6,16 +6,17 @@ voice breaks off and another goes on, the two are joined as samples, and encoded
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ParamSpec, TypeVar
+from functools import cached_property, partial
+from threading import Lock
+from typing import ParamSpec, TypeVar, cast
 
 from steadyvoice.audio import seam
 from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.reel import Bytes, Echo, Mp3Reel, Reel, SampleReel
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, true_header
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.ledger import Mark
@@ -42,11 +43,18 @@ class Output:
     """Bytes of any format in, bytes of one format out.
 
     It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it. `most` bytes of
-    a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised.
+    a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised. Whoever makes one closes it:
+    it may hold an encoder. What takes its time is done by the `workers`.
     """
 
-    def __init__(self, target: AudioFormat, *, remembers: bool = True, most: int = MAX_AUDIO_BYTES) -> None:
+    def __init__(
+        self, target: AudioFormat, workers: AudioWorkers, *, remembers: bool = True, most: int = MAX_AUDIO_BYTES
+    ) -> None:
         self.target = target
+        self._workers = workers
+        self._lock = Lock()
+        self._given = self._done = 0  # pieces of work for a thread: counted here, and there
+        self._closed = False
         self.anything = False  # is out, of any piece
         self.shift = 0.0
         """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
@@ -75,7 +83,18 @@ class Output:
         """Do some of the work below: in a thread when it is heavy, for others share the event loop."""
         if self.light:
             return work(*args, **kwargs)
-        return await asyncio.to_thread(work, *args, **kwargs)
+        return await self.run_in_thread(work, *args, **kwargs)
+
+    async def run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do some of the work below in a thread, behind what one is still doing for a caller that was cancelled."""
+        self._given += 1
+        return await self._workers.run(self._alone, partial(work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Let go of everything, once the thread that works on it is through; nothing more can be asked of it."""
+        self._closed = True
+        if self._given == self._done:
+            self._let_go()
 
     def begin(
         self,
@@ -277,6 +296,22 @@ class Output:
         if self._encoder is None:
             self._encoder = encoder_of(self.target)
         return self._encoder.feed(samples.tobytes())
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        # An encoder that is closed, or fed, while another thread feeds it takes the process down.
+        with self._lock:
+            try:
+                # Closed, nobody waits for it any more; an exception would keep this frame, and all that it holds.
+                return cast(T, None) if self._closed else work()
+            finally:
+                self._done += 1
+                if self._closed and self._given == self._done:
+                    self._let_go()
+
+    def _let_go(self) -> None:
+        encoder, self._encoder, self._reel, self._pause = self._encoder, None, None, None
+        if encoder:
+            encoder.close()
 
     def _flush(self) -> bytes:
         encoder, self._encoder = self._encoder, None

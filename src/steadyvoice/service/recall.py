@@ -152,22 +152,30 @@ class Recalled:
         self.spoken, self.format = utterance.spoken, utterance.format
         self.finished = False
         self._memory = memory
-        self._pilot = self
+        self._pilot: Recalled | None = None  # whose flight it is, once that is known
 
     @property
     def delivered(self) -> float:
         """Seconds of audio that came so far."""
-        return self._pilot.utterance.delivered
+        return (self._pilot or self).utterance.delivered
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the audio, once, as an Utterance does."""
         self._pilot = pilot = self._memory.board(self)
         if pilot is not self:
             self.spoken.overhear(pilot.spoken)
-        async with aclosing(pilot.flight.listen()) as chunks:
-            async for data in chunks:
-                yield data
-        self.finished = True
+        try:
+            async with aclosing(pilot.flight.listen()) as chunks:
+                async for data in chunks:
+                    yield data
+            self.finished = True
+        finally:
+            if pilot is self:
+                self._pilot = None
+            del pilot
+
+    def close(self) -> None:
+        """Let go of what it holds. The flight ends with its last listener, and closes what it has opened."""
 
 
 def _ways(terms: Terms) -> Iterator[Terms]:

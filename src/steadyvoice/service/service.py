@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 from typing import cast as typed
 
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, HasQueue, Provider, Ready
@@ -45,7 +46,13 @@ from steadyvoice.service.wishes import (
     changed_settings,
     check_settings,
 )
-from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError, recorded
+from steadyvoice.speech.errors import (
+    TTSCancelledError,
+    TTSError,
+    TTSStreamInterruptedError,
+    error_record,
+    without_traceback,
+)
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
 
@@ -61,6 +68,7 @@ class AsyncTTSService:
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
         self._wall: Callable[[], float] = settings.get("wall", time.time)
         self._pace = Pace()
+        self._workers = AudioWorkers()
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
         self._retired = Retired()
@@ -240,6 +248,7 @@ class AsyncTTSService:
         await self._retired.aclose()
         if self._memory:
             await self._memory.aclose()
+        self._workers.close()
         closed = await asyncio.gather(
             *(closable.aclose() for closable in self._roster.closables), return_exceptions=True
         )
@@ -297,6 +306,7 @@ class AsyncTTSService:
             staging.cast or self._cast(request, staging),
             staging.terms,
             pace=self._pace,
+            workers=self._workers,
             clock=self._clock,
             wall=self._wall,
             lag=self.lag,
@@ -375,12 +385,12 @@ class AsyncSpeechStream(Account):
         self.spoken = utterance.spoken
         self.format = utterance.format
         self._service = service
-        self._utterance = utterance
-        self._chunks: AsyncGenerator[bytes, None] = utterance.chunks()
+        self._utterance: Utterance | Recalled | None = utterance  # until it is over
+        self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
+        self._delivered = 0.0  # seconds of audio, when it is over
         self._reader: asyncio.Task[Any] | None = None  # that waits for the next chunk
         self._reader_left: asyncio.Future[None] | None = None  # for whoever waits until it does not any more
         self._closing: asyncio.Future[None] | None = None  # of several who close, the first one does it
-        self._is_over = False
         self._ended_early: str | None = None  # why
         self.begun = False  # somebody has asked for a first chunk
         service._open.add(self)
@@ -389,13 +399,14 @@ class AsyncSpeechStream(Account):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._is_over or self._ended_early or self._reader:
+        chunks = self._chunks
+        if chunks is None or self._ended_early or self._reader:
             self._refuse_read()
         self.begun = True
         self._reader = task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
-            return await anext(self._chunks)
+            return await anext(chunks)
         except StopAsyncIteration:
             self._over()
             log_spoken(self.spoken)
@@ -408,16 +419,24 @@ class AsyncSpeechStream(Account):
             if closed and task and task.uncancel() <= before:
                 raise self._interruption() from None
             raise
-        except Exception as error:
-            self.spoken.error = recorded(error)
+        except TTSError as error:
+            failure = without_traceback(error)
+        except Exception as error:  # a mistake of ours, of which the traceback says where
+            self.spoken.error = error_record(error)
             self._over()
-            log_spoken(self.spoken)
             raise
         finally:
             # A cancelled task keeps its CancelledError, whose traceback keeps this frame: no frame may keep the task.
-            self._reader = task = None
+            self._reader = task = chunks = None
             if self._reader_left and not self._reader_left.done():
                 self._reader_left.set_result(None)
+        self.spoken.error = failure
+        self._over()
+        log_spoken(self.spoken)
+        try:
+            raise error_record(failure)  # the account keeps one, the caller gets the other, with a traceback of its own
+        finally:
+            del failure
 
     def pour(self, outlet: Outlet) -> None:
         """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
@@ -441,12 +460,12 @@ class AsyncSpeechStream(Account):
         if self._reader:
             raise RuntimeError("this stream is being read by another task: one at a time may read it")
         if error := self.spoken.error:
-            raise recorded(error)
+            raise error_record(error)
         raise StopAsyncIteration
 
     def _end_early(self, why: str) -> None:
         """Nobody will have heard all of it."""
-        if self._ended_early or self._is_over or self._utterance.finished:
+        if self._ended_early or self._utterance is None or self._utterance.finished:
             return
         self._ended_early = why
         self.spoken.interrupted = True
@@ -454,7 +473,8 @@ class AsyncSpeechStream(Account):
     def _interruption(self) -> TTSStreamInterruptedError:
         why = self._ended_early or "a read of it was cancelled"
         cause = TTSCancelledError(f"{why} before its end")
-        return TTSStreamInterruptedError([cause], delivered=self._utterance.delivered)
+        delivered = self._utterance.delivered if self._utterance else self._delivered
+        return TTSStreamInterruptedError([cause], delivered=delivered)
 
     async def _close(self, why: str) -> None:
         self._end_early(why)
@@ -467,7 +487,8 @@ class AsyncSpeechStream(Account):
                 self._reader_left = asyncio.get_running_loop().create_future()
                 self._reader.cancel()
                 await self._reader_left
-            await self._chunks.aclose()
+            if self._chunks:
+                await self._chunks.aclose()
         finally:
             self._closing.set_result(None)
             self._closing = self._reader_left = None
@@ -475,17 +496,23 @@ class AsyncSpeechStream(Account):
 
     def _over(self) -> None:
         """Nothing of it will be heard any more."""
-        self._is_over = True
+        if self._utterance:
+            self._delivered = self._utterance.delivered
+            self._utterance.close()
+            self._utterance = self._chunks = None
+        self._unregister()
+
+    def _unregister(self) -> None:
         if self._service._open.discard(self):
             self._service._retired.left(self)
 
     async def _interrupt(self) -> None:
         """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
-        if not self.begun:
-            self._over()
+        if not self.begun:  # it asks for nothing of this service yet, which may be used again
+            self._unregister()
             return
-        if not (self._is_over or self._utterance.finished):
-            self._end_early("the service was closed")
+        self._end_early("the service was closed")
+        if self._ended_early and not self.spoken.error:
             self.spoken.error = self._interruption()
         await self._close("the service was closed")
 

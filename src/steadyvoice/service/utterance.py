@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.providers.provider import Offer, Provider
 from steadyvoice.service.admission import Admission
 from steadyvoice.service.ahead import Ahead
@@ -42,6 +43,7 @@ from steadyvoice.speech.errors import (
     TTSRequestError,
     TTSStreamInterruptedError,
     TTSTotalTimeoutError,
+    without_traceback,
 )
 from steadyvoice.speech.request import SpeechRequest
 
@@ -59,6 +61,7 @@ class Utterance:
         terms: Terms,
         *,
         pace: Pace,
+        workers: AudioWorkers,
         clock: Callable[[], float],
         wall: Callable[[], float],
         lag: LoopLag,
@@ -69,16 +72,16 @@ class Utterance:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
         self._parts, self._refusals = cast.speaking(request.text)
-        self._output = Output(request.format, remembers=request.times, most=terms.most_bytes)
+        self._output = Output(request.format, workers, remembers=request.times, most=terms.most_bytes)
         self.watch = Stopwatch(clock)
         """Runs while somebody waits for audio of this."""
         self._patience = Patience(terms.total, self.watch)
         first = self._parts[0]
         self._voice = first.voice
         self._books = Books(request.text, terms, self._parts, wall=wall)
-        self._asker = Asker(request, terms, self._books, pace=pace, clock=clock, lag=lag)
+        self._asker = Asker(request, terms, self._books, pace=pace, workers=workers, clock=clock, lag=lag)
         self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
-        self._ahead = Ahead(self._speak(), request.format) if self._in_pieces(first) else None
+        self._ahead = Ahead(request.format) if self._in_pieces(first) else None
         self.format = request.format
         self._outlet: Outlet | None = None
         self.recordings: Mapping[str, Recording] = {}
@@ -111,7 +114,12 @@ class Utterance:
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the audio, once. It raises TTSError when it cannot be had, and never ends early without saying so."""
-        return self._ahead.chunks() if self._ahead else self._speak()
+        return self._ahead.chunks(self._speak()) if self._ahead else self._speak()
+
+    def close(self) -> None:
+        """Let go of what it holds, whichever way it has ended: its encoder, and what it would have gone on with."""
+        self.spoken.now.times = None
+        self._output.close()
 
     def pour(self, outlet: Outlet) -> None:
         """From here on, what goes out as it comes may go there; all else comes as before, and neither overtakes."""
@@ -166,6 +174,7 @@ class Utterance:
         finally:
             if admitted:
                 self._admission.leave()
+            self.close()
 
     async def _refused_admission(self) -> TTSOverloadedError | None:
         """Queue for admission. Gives the refusal, if it is not had in time."""
@@ -231,6 +240,7 @@ class Utterance:
 
     async def _hear(self, asking: Asking) -> AsyncGenerator[bytes, None]:
         """Hand out what comes, and see what is to be learnt from how it ends."""
+        asking.kept = True
         self._output, self._patience = asking.output, asking.whole
         if self._hedger:
             self._hedger.heard(asking)
@@ -250,7 +260,8 @@ class Utterance:
                         yield data
                         self.watch.start()
             except Exception as error:
-                failure: Exception | None = error
+                failure: TTSError | None = classified(error, part.name)
+                without_traceback(error)
                 rest = await delivery.break_off()
             else:
                 failure, rest = None, delivery.rest
@@ -259,7 +270,7 @@ class Utterance:
             if heard := delivery.overheard:
                 self._books.broke_off(part.name, heard)
             raise
-        self._note(asking, classified(failure, part.name) if failure else None)
+        self._note(asking, failure)
         if rest:
             self._heard(part, call)
             self.watch.stop()
@@ -267,7 +278,8 @@ class Utterance:
             self.watch.start()
         part.learn(call, failure, probed=asking.probe)
         if failure:
-            self._failed(part, failure, delivery)
+            if fatal := self._failed(part, failure, delivery):
+                raise fatal
         else:
             self._spoke(part, call, delivery.said)
 
@@ -288,13 +300,13 @@ class Utterance:
     def _failed_unheard(self, asking: Asking, failure: Exception) -> None:
         """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
         self._patience = asking.whole
-        self._note(asking, classified(failure, asking.part.name))
-        asking.part.learn(asking.call, failure)
-        try:
-            self._failed(asking.part, failure, asking.delivery)
-        except TTSError:
-            if not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
-                raise
+        error = classified(failure, asking.part.name)
+        without_traceback(error)
+        self._note(asking, error)
+        asking.part.learn(asking.call, error)
+        fatal = self._failed(asking.part, error, asking.delivery)
+        if fatal and not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
+            raise fatal
 
     def _owe(self, part: Part, call: Call, error: TTSError) -> None:
         """An account that two providers share would be charged for the same words once more by the other."""
@@ -303,8 +315,8 @@ class Utterance:
             if each.speaker.handler.allowance is part.speaker.handler.allowance:
                 each.owe(end, error, taken=call.taken)
 
-    def _failed(self, part: Part, failure: Exception, delivery: Delivery) -> None:
-        """Keep what was said, and see who may go on. Raises TTSError when nobody may."""
+    def _failed(self, part: Part, failure: TTSError, delivery: Delivery) -> TTSError | None:
+        """Keep what was said, and see who may go on. Return what to raise when nobody may."""
         if delivery.disappointed:
             part.believed = False
         # Where the voice broke off is not known for sure, so going on would lose words or repeat them.
@@ -317,11 +329,12 @@ class Utterance:
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
         if lost:
-            raise TTSStreamInterruptedError([error], delivered=self._patience.delivered) from error
+            broken = TTSStreamInterruptedError([error], delivered=self._patience.delivered)
+            broken.__cause__ = error
+            return broken
         # One vendor's own fields are no mistake to the others, who never see them.
         foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
-        if not (error.meaning.fail_over or foreign_fields):
-            raise error
+        return None if error.meaning.fail_over or foreign_fields else error
 
     def _spoke(self, part: Part, call: Call, said: Said) -> None:
         """A piece was said to its end: learn from it, and let the same voice say the next."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 
 from steadyvoice.audio.convert import Converter
@@ -36,20 +36,20 @@ async def speak(engine: Provider, order: Order, act: Act | None = None) -> Async
         return
     request = _request(order, target)
     source = engine.offer(request).format
-    converter = Converter(source, target, quick=True)
     held: list[Alignment] = []
     heard = 0.0
-    async for audio in _grouped(_sound(engine, request, act), source.sample_rate):
-        held += [audio.alignment] if audio.alignment else []
-        heard += len(audio.data) / 2 / source.sample_rate
-        if data := converter.feed(audio.data):
+    with closing(Converter(source, target, quick=True)) as converter:
+        async for audio in _grouped(_sound(engine, request, act), source.sample_rate):
+            held += [audio.alignment] if audio.alignment else []
+            heard += len(audio.data) / 2 / source.sample_rate
+            if data := converter.feed(audio.data):
+                yield Piece(data, _joined(held), heard)
+                held = []
+        if not heard:
+            yield _nothing(target)
+            return
+        if data := converter.finish():
             yield Piece(data, _joined(held), heard)
-            held = []
-    if not heard:
-        yield _nothing(target)
-        return
-    if data := converter.finish():
-        yield Piece(data, _joined(held), heard)
 
 
 def _nothing(target: AudioFormat) -> Piece:

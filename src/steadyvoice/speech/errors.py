@@ -39,9 +39,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from math import ceil, isfinite
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from steadyvoice.speech.taxonomy import Kind, Meaning, meaning_of
+
+E = TypeVar("E", bound=Exception)
 
 
 class TTSError(Exception):
@@ -406,17 +408,37 @@ class TTSStreamInterruptedError(TTSAllProvidersFailedError):
         self.args = (self.message,)
 
 
-def recorded(error: Exception) -> Exception:
-    """Copy an error for a record: the same class and facts, without traceback, cause and context.
+def error_record(error: E) -> E:
+    """Copy an error for a record: the same class, facts and cause, without its traceback.
 
     A traceback holds the local variables of every frame that it names, and with them whatever the request had opened.
-    The error that is raised belongs to its caller; what an account keeps is this.
+    The error that is raised belongs to its caller; what an account keeps is this. An exception of somebody else's that
+    cannot be copied is recorded as it is.
     """
     try:
         copied = copy(error)
-    except Exception:  # a class of somebody else's, whose constructor wants more than its `args`
-        copied = TTSUnexpectedError(f"{type(error).__name__}: {error}")
-    return copied if isinstance(copied, Exception) else TTSUnexpectedError(f"{type(error).__name__}: {error}")
+    except Exception:  # its constructor wants more than its `args`
+        return error
+    copied.__cause__ = error.__cause__
+    return copied
+
+
+def without_traceback(error: Exception) -> Exception:
+    """Drop the tracebacks of an error and of all that is chained to it, and return it.
+
+    For an error that outlives its request: the frames of a traceback keep everything alive that they ever touched.
+    """
+    chain: list[BaseException] = [error]
+    seen: set[int] = set()
+    while chain:
+        each = chain.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            chain += [other for other in (each.__cause__, each.__context__) if other is not None]
+            if isinstance(each, TTSAllProvidersFailedError):
+                chain += each.causes
+    return error
 
 
 _NOBODY = "there is none left to ask: name one that speaks without a network, such as Tone(), as the last"

@@ -1,0 +1,73 @@
+"""What a piece of work leaves behind for the garbage collector: found with the collector switched off."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import types
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SOURCE = f"{os.sep}src{os.sep}steadyvoice{os.sep}"
+_PACKAGES = ("steadyvoice", "av", "uvicorn", "zlib")
+
+_KEPT = ("steadyvoice.breaker.", "steadyvoice.speech.request.", "steadyvoice.speech.format.")
+# A circuit keeps its last events, a test's vendor what it was asked, a cache its keys.
+_OF_A_CALL = ("Permit", "Flight")
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Fail if the body leaves objects of ours that only the collector would find.
+
+    What is still reachable is not counted: it belongs to somebody. See `alive`.
+    """
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield
+        gc.collect()
+        found = Counter(name for each in gc.garbage if (name := _name_of_ours(each)))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not found, f"left for the collector: {dict(found)}"
+
+
+def alive() -> Counter[str]:
+    """Count what is alive of ours by its type: objects, frames, coroutines, tasks, encoders."""
+    found = Counter(name for each in gc.get_objects() if (name := _name_of_ours(each)))
+    for name in [name for name in found if name.startswith(_KEPT) and not name.endswith(_OF_A_CALL)]:
+        del found[name]
+    return found
+
+
+def foreign_threads() -> int:
+    """Count the threads of this process that Python has not started, such as FFmpeg's."""
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
+
+
+def _name_of_ours(each: Any) -> str | None:
+    match each:
+        case asyncio.Task() | asyncio.Future():
+            return type(each).__name__
+        case types.FrameType():
+            code = each.f_code
+        case types.CoroutineType():
+            code = each.cr_code
+        case types.AsyncGeneratorType():
+            code = each.ag_code
+        case types.GeneratorType():
+            code = each.gi_code
+        case type() | types.ModuleType() | types.FunctionType():
+            return None
+        case _:
+            module = type(each).__module__.partition(".")[0]
+            return f"{type(each).__module__}.{type(each).__qualname__}" if module in _PACKAGES else None
+    return f"{type(each).__name__} {code.co_qualname}" if _SOURCE in code.co_filename else None
