@@ -56,6 +56,18 @@ async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
         assert moves == ["half_open", "closed"]
 
 
+@pytest.mark.parametrize(
+    "said", ["{0}-" + "0" * 5000, "{0}-" + "9" * 5000, "{0}-x", "{0}-", "-", "\xb2", "{0}-\xb2", "x" * 900]
+)
+async def test_a_place_in_the_events_that_makes_no_sense_is_the_beginning(said: str) -> None:
+    async with visiting(Tone()) as at:
+        journal = at.gateway.house.journal
+        journal.note("action", {"provider": "tone"})
+        async with reading(at, said.format(journal.edition)) as reader:
+            assert (await reader.next()).kind == "lost"
+            assert (await reader.next()).kind == "action"
+
+
 async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> None:
     async with visiting(Tone()) as at:
         async with reading(at) as reader:

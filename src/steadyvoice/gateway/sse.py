@@ -89,8 +89,9 @@ def beginning(journal: Journal, last_id: str | None) -> tuple[int, bytes]:
     if last_id == "0":
         return 0, _hello(journal, 0)
     edition, _, number = last_id.partition("-")
-    if edition == journal.edition and number.isascii() and number.isdigit() and int(number[:18]) <= journal.last:
-        return int(number), _hello(journal, int(number))
+    last = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else None
+    if edition == journal.edition and last is not None and last <= journal.last:
+        return last, _hello(journal, last)
     # It is another process's, which may have told much that nobody here knows of.
     return 0, _hello(journal, 0) + _event("lost", json.dumps({"entries": None, "why": "the gateway was restarted"}))
 
