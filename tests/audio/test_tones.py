@@ -19,6 +19,8 @@ from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
 from .sounds import ONE_OF_EACH, hum
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The quick brown fox jumps over a naïve façade — 你好 世界 🎉 aaaa pppp 0 1."
 HARD_CASES = [(name, pitch) for name in ("ulaw_8000", "mp3_22050_32", "aac_24000_64") for pitch in (0.5, 1.5, 2.0)]
 SOME_RATES = st.sampled_from([8000, 24000])

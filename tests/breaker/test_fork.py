@@ -10,7 +10,7 @@ import pytest
 
 from tests.service.forks import run_script
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"), pytest.mark.slow]
 
 PRELUDE = """
 import json, os, sys, threading

@@ -18,7 +18,7 @@ from tests.tools import require_tool
 from .forks import run_script
 from .scripted import pcm
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"), pytest.mark.slow]
 
 PRELUDE = """
 import asyncio, json, logging, multiprocessing, os, sys, threading, time

@@ -18,6 +18,8 @@ from steadyvoice.speech.errors import TTSHedgedError
 
 from .scripted import hear_some
 
+pytestmark = pytest.mark.slow
+
 TEXT = "Good morning, is anybody there?"
 READY = HedgeConfig(minimum_samples=5, budget=1.0)
 

@@ -21,6 +21,8 @@ from steadyvoice.speech.taxonomy import Kind
 from .conftest import MakeService
 from .scripted import pcm
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The quick brown fox jumps over the lazy dog, and then it does so again."
 LONG_TEXT = "The quick brown fox jumps over the lazy dog. " * 40
 

@@ -19,7 +19,7 @@ from .conftest import loop_clock
 from .tonal import PATIENT, TIMES, Fault, Manner, Times, Tonal, check, heard
 
 DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
-pytestmark = [pytest.mark.looptime, pytest.mark.timeout(7200 if DEEP else 300)]
+pytestmark = [pytest.mark.looptime, pytest.mark.timeout(7200 if DEEP else 300), pytest.mark.slow]
 
 _VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
 _LUCK = Random(2026)

@@ -17,7 +17,7 @@ from .conftest import MakeService
 from .tales import TALE
 from .tonal import Fault, Tonal, check, heard, listen
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
 async def test_the_next_sentence_is_fetched_while_this_one_plays(make_service: MakeService) -> None:

@@ -11,7 +11,7 @@ from .conftest import MakeService
 from .tales import TALE, TEXT
 from .tonal import PATIENT, Fault, Tonal, check, heard
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
 async def test_times_that_take_no_time_are_not_believed(make_service: MakeService) -> None:

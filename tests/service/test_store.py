@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from steadyvoice.service.store import FILE, Entry, Store
 
+pytestmark = pytest.mark.slow
+
 MOST = 2_000_000
 FORK = multiprocessing.get_context("fork")
 
