@@ -203,3 +203,10 @@ def test_key_with_something_invisible_in_it_is_struck_out_all_the_same(what: str
 def test_message_in_any_script_stays_as_it_is() -> None:
     for said in ("配额已用完", "الحصة مستنفدة", "कोटा समाप्त", "квота исчерпана 👍", "Schlüssel ungültig: “x” — no"):
         assert one_line(said) == said
+
+
+@parsers
+def test_web_page_that_begins_again_and_again_is_read_once(parse: Callable[..., TTSError]) -> None:
+    page = b"<title" * 11_000  # as many beginnings, each with all the rest behind it, took a second
+    error = parse(502, {}, page, now=NOON, provider="vendor")
+    assert "a web page" in error.message

@@ -115,3 +115,17 @@ def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
 
     with pytest.raises(TTSNotAudioError):
         gathered.feed(b"1")
+
+
+def test_times_that_would_take_long_to_read_are_refused_unread() -> None:
+    times = b'"alignment":{"characters":[' + b'"a",' * 300_000
+    for line in (b'{"audio_base64":"AAAA",' + times, b"{" + times + b',"audio_base64":"AAAA"}', b"[" + b"1," * 600_000):
+        with pytest.raises(TTSNotAudioError, match="besides its audio"):
+            read_timed(line)
+
+
+def test_audio_of_a_line_may_be_larger_than_its_times() -> None:
+    timed = TimedAudio(bytes(1_500_000), lasting("abc", 0.0, 1.0))
+    document = timed_body(timed)
+    for line in (json.dumps(document), json.dumps(dict(reversed(document.items())), indent=1)):
+        assert read_timed(line.encode()) == timed

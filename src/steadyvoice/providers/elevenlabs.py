@@ -15,7 +15,7 @@ from steadyvoice.providers.credentials import (
     credential_of,
     needed_key,
 )
-from steadyvoice.providers.http import HttpClient, Ready, Reply
+from steadyvoice.providers.http import ERROR_BODY_READ, HttpClient, Ready, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
@@ -206,7 +206,7 @@ class ElevenLabs:
         except TTSError:
             if timeline.begun:
                 raise
-            raise self._refused(reply.status, reply.headers, b"\n".join(come)) from None
+            raise self._refused(reply.status, reply.headers, b"\n".join(come)[:ERROR_BODY_READ]) from None
         return Audio(timed.audio, timeline.placed(timed.alignment))
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:

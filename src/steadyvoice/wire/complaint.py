@@ -25,6 +25,7 @@ LONGEST_WAIT = 86_400.0
 """Seconds: a Retry-After beyond a day is taken for a day, for it would outlive whoever reads it."""
 
 _KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}")
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)  # bounded: a page may be all beginnings
 _SHORTEST_KEY = 4  # a shorter "key" is a test's, and would be struck out of every word
 
 
@@ -128,7 +129,7 @@ _BREAKS = "\u2028\u2029"  # of lines and paragraphs
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 """Characters that are seen as nothing though they are not format characters: fillers, joiners, variation selectors."""
 
-_READ_AT_MOST = 64 * 1024  # characters or bytes: no message is longer
+_READ_AT_MOST = 8 * 1024  # characters or bytes: what is kept of them is much shorter
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -195,7 +196,7 @@ def _about(told: Any, document: Mapping[str, Any]) -> Complaint:
 def _text_of(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     if "<" in text:  # a proxy's page: its title says most, its markup nothing
-        title = re.search(r"<title[^>]*>([^<]{1,200})", text, re.IGNORECASE)
+        title = _TITLE.search(text)
         return title.group(1) if title else "a web page"
     return text
 
