@@ -60,7 +60,8 @@ _TRIED: dict[type[Act], tuple[Act, ...]] = {
     acts.WrongLength: (acts.WrongLength(2.0), acts.WrongLength(0.5)),
     acts.Json: (acts.Json(), acts.Json(told=False)),
     acts.Html: (acts.Html(), acts.Html(told=False)),
-    acts.Gzip: (acts.Gzip(), acts.Gzip(told=False)),
+    acts.Gzip: (acts.Gzip(), acts.Gzip(members=3), acts.Gzip(told=False)),
+    acts.UnknownCoding: (acts.UnknownCoding(), acts.UnknownCoding("gzip, gzip")),
     acts.TlsFailure: (acts.TlsFailure(), acts.TlsFailure("name"), acts.TlsFailure("expired")),
     acts.Refuse: tuple(acts.Refuse(status=status) for status in (408, 422, 500, 502, 503, 504)),
 }

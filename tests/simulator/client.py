@@ -74,7 +74,7 @@ class Client:
     async def speak(
         self, path: str = STREAM, text: str = TEXT, *, fault: str | None = None, leave: bool = False, **more: Any
     ) -> Seen:
-        """Ask for speech. With `leave`, hang up on a server that has fallen silent."""
+        """Ask for speech. With `leave`, hang up on a server that has fallen silent, or has sent a megabyte."""
         if path == OPENAI:
             body = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": text, "response_format": "pcm", **more}
         else:
@@ -114,6 +114,8 @@ async def _all(reader: asyncio.StreamReader, leave: bool) -> tuple[bytes, End]:
         if not more:
             return bytes(data), End.CLOSED
         data += more
+        if leave and len(data) > 1_000_000:
+            return bytes(data), End.LEFT
 
 
 async def _read_impatiently(reader: asyncio.StreamReader) -> bytes:

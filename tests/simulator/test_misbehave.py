@@ -261,6 +261,24 @@ async def test_a_compressed_body_that_nobody_asked_for(client: Client, told: str
     assert gzip.decompress(seen.body) == (await healthy(client)).body
 
 
+async def test_compressed_body_of_several_members(client: Client) -> None:
+    seen = await client.speak(fault="gzip;members=3")
+    assert seen.body.count(b"\x1f\x8b\x08\x00") >= 3
+    assert gzip.decompress(seen.body) == (await healthy(client)).body
+
+
+async def test_bomb_is_small_and_unpacks_to_much(client: Client) -> None:
+    seen = await client.speak(fault="gzip-bomb;megabytes=3")
+    assert len(seen.body) < 10_000
+    assert gzip.decompress(seen.body) == bytes(3_000_000)
+
+
+async def test_coding_that_was_not_asked_for_is_only_said(client: Client) -> None:
+    seen = await client.speak(fault="unknown-coding;coding=zstd")
+    assert seen.headers["content-encoding"] == "zstd"
+    assert seen.body == (await healthy(client)).body
+
+
 async def test_a_compressed_body_can_be_read_as_it_comes(client: Client) -> None:
     seen = await client.speak(fault="gzip")
     first = zlib.decompressobj(31).decompress(seen.chunks[0])

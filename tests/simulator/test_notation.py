@@ -8,7 +8,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from steadyvoice.simulator.acts import ACTS, Door, Drip, FaultError, Gzip, Hang, Refuse, Stall
+from steadyvoice.simulator.acts import (
+    ACTS,
+    Door,
+    Drip,
+    FaultError,
+    Gzip,
+    GzipBomb,
+    Hang,
+    Refuse,
+    Stall,
+    UnknownCoding,
+)
 from steadyvoice.simulator.faults import Fault
 from steadyvoice.simulator.notation import parse_fault, read_fault, write_fault
 
@@ -45,6 +56,9 @@ def test_what_is_written_is_what_is_read(name: str, conditions: dict[str, Any]) 
         (" stall ; after = 1 ; seconds=2;", Fault(Stall(after=1.0, seconds=2.0))),
         ("drip;bytes=3;every=0", Fault(Drip(3, 0.0))),
         ("gzip;told=false", Fault(Gzip(told=False))),
+        ("gzip;members=3", Fault(Gzip(members=3))),
+        ("gzip-bomb;megabytes=5", Fault(GzipBomb(megabytes=5))),
+        ("unknown-coding;coding=zstd", Fault(UnknownCoding("zstd"))),
         ("refuse;code=quota_exceeded;longer_than=40", Fault(Refuse("quota_exceeded"), longer_than=40)),
         ("refuse;status=503;form=legacy;nth=2", Fault(Refuse(status=503, form="legacy"), nth=2)),
         ("hang;start=1;end=2;period=3", Fault(Hang(), start=1.0, end=2.0, period=3.0)),
@@ -67,6 +81,9 @@ def test_a_fault_on_one_line(written: str, fault: Fault) -> None:
         ("stall;after=nan", "after: not a number"),
         ("drip;bytes=1.5", "bytes: a whole number, got '1.5'"),
         ("gzip;told=perhaps", "told: true or false, got 'perhaps'"),
+        ("gzip;members=0", "members: at least 1, got 0"),
+        ("gzip-bomb;megabytes=0", "megabytes: from 1 to 10000, got 0"),
+        ("unknown-coding;coding=", "coding: names such as br, zstd or 'gzip, gzip', got ''"),
         ("refuse;form=verse", "unknown form 'verse': there are current, legacy, list, text"),
         ("stall;after=-1", "after: seconds, 0 or more, got -1.0"),
     ],

@@ -29,9 +29,12 @@ from steadyvoice.simulator.acts_in_answers import (
     CutTerminated,
     Drip,
     Empty,
+    EndlessHeader,
+    EndlessTag,
     ErrorForm,
     ErrorLine,
     Gzip,
+    GzipBomb,
     HalfLine,
     Hang,
     HangAfterHeaders,
@@ -45,6 +48,7 @@ from steadyvoice.simulator.acts_in_answers import (
     SlowFirstByte,
     Stall,
     TooShort,
+    UnknownCoding,
     WrongLength,
     WrongRate,
 )
@@ -61,11 +65,14 @@ __all__ = [
     "Door",
     "Drip",
     "Empty",
+    "EndlessHeader",
+    "EndlessTag",
     "ErrorForm",
     "ErrorLine",
     "FaultError",
     "FinalWithoutAudio",
     "Gzip",
+    "GzipBomb",
     "HalfLine",
     "HalfOpen",
     "Hang",
@@ -87,6 +94,7 @@ __all__ = [
     "Stall",
     "TlsFailure",
     "TooShort",
+    "UnknownCoding",
     "WrongLength",
     "WrongRate",
     "name_of",
@@ -95,7 +103,8 @@ __all__ = [
 Act = (
     Refuse | Hang | HangAfterHeaders | SlowFirstByte | Reset | Empty | Json | Html
     | Silent | TooShort | HeaderOnly | WrongRate
-    | Stall | Drip | Cut | CutTerminated | CutClose | WrongLength | HalfLine | ErrorLine | OddSplits | Gzip
+    | Stall | Drip | Cut | CutTerminated | CutClose | WrongLength | HalfLine | ErrorLine | OddSplits
+    | Gzip | GzipBomb | UnknownCoding | EndlessTag | EndlessHeader
     | RefuseConnection | SlowAccept | TlsFailure
     | HalfOpen | IdleTimeout | FinalWithoutAudio | Restart | OtherSpelling | AbsoluteTimes | BigFrame
 )  # fmt: skip

@@ -6,6 +6,7 @@ Most of it can befall a websocket's messages just as well.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -253,10 +254,53 @@ class OddSplits:
 
 @dataclass(frozen=True, slots=True)
 class Gzip:
-    """Compress the answer, asked or not; unless `told`, without a Content-Encoding header."""
+    """Compress the answer, asked or not, in so many members; unless `told`, without a Content-Encoding header."""
 
     doors: ClassVar[Doors] = HTTP
     told: bool = True
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise FaultError(f"members: at least 1, got {self.members}", "members")
+
+
+@dataclass(frozen=True, slots=True)
+class GzipBomb:
+    """Send a small compressed answer that unpacks to so many megabytes of zeros."""
+
+    doors: ClassVar[Doors] = HTTP
+    megabytes: int = 100
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.megabytes <= 10_000:
+            raise FaultError(f"megabytes: from 1 to 10000, got {self.megabytes}", "megabytes")
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCoding:
+    """Say that the answer is compressed in a way that was not asked for, such as Brotli."""
+
+    doors: ClassVar[Doors] = HTTP
+    coding: str = "br"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+(, ?[A-Za-z0-9_.-]+)*", self.coding):
+            raise FaultError(f"coding: names such as br, zstd or 'gzip, gzip', got {self.coding!r}", "coding")
+
+
+@dataclass(frozen=True, slots=True)
+class EndlessTag:
+    """Begin with an ID3 tag that claims 256 MB, send them as fast as they are taken, and never come to audio."""
+
+    doors: ClassVar[Doors] = HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class EndlessHeader:
+    """Send a header whose value has no end."""
+
+    doors: ClassVar[Doors] = HTTP
 
 
 def _known(code: str) -> bool:

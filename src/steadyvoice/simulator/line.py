@@ -65,6 +65,17 @@ class Line:
         """End the answer in the way its framing asks for."""
         await self.response.write_eof()
 
+    async def start_without_end(self) -> None:
+        """Send headers that never end, as fast as they are taken, until the client has left."""
+        transport = self._request.transport
+        self._entry.status = 200
+        data = b"HTTP/1.1 200 OK\r\nx-endless: "
+        while transport is not None and not transport.is_closing():
+            if transport.get_write_buffer_size() < 2**16:
+                transport.write(data)
+                data = bytes([*b"a"] * 4096)
+            await asyncio.sleep(0.001)
+
     async def wait(self, seconds: float | None) -> None:
         """Let time pass; None is until the client has had enough."""
         await wait(seconds)

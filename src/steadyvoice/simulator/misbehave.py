@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -57,6 +58,13 @@ async def deliver(line: Line, answer: Answer, act: Act | None, error_line: Calla
             return await _mismeasured(line, answer, factor)
         case acts.ErrorLine(code, after):
             return await _interrupted(line, answer, after, error_line(code))
+        case acts.EndlessTag():
+            await line.start(answer, framing=Framing.CHUNKED)
+            await _send(line, _endless_tag())
+            return _hung_up(line)
+        case acts.EndlessHeader():
+            await line.start_without_end()
+            return Ending.CUT
     return await _whole(line, altered(answer, act))
 
 
@@ -72,9 +80,13 @@ def altered(answer: Answer, act: Act | None) -> Answer:
             return plain_answer(WEB_PAGE, "text/html" if told else label, headers=answer.headers)
         case acts.OddSplits(count):
             return replace(answer, body=_split(answer.body, count))
-        case acts.Gzip(told):
+        case acts.Gzip(told, members):
             headers = {**answer.headers, **({"content-encoding": "gzip"} if told else {})}
-            return Answer(_gzipped(answer.body), answer.status, headers)
+            return Answer(_gzipped(answer.body, members), answer.status, headers)
+        case acts.GzipBomb(megabytes):
+            return Answer(_bomb(megabytes), answer.status, {**answer.headers, "content-encoding": "gzip"})
+        case acts.UnknownCoding(coding):
+            return replace(answer, headers={**answer.headers, "content-encoding": coding})
     return answer
 
 
@@ -178,10 +190,32 @@ async def _split(body: Body, size: int) -> Body:
         yield Part(rest, heard)
 
 
-async def _gzipped(body: Body) -> Body:
+async def _gzipped(body: Body, members: int = 1) -> Body:
+    """Compress a body, the first parts each in a member of its own, and the rest in the last member."""
     squeeze = zlib.compressobj(wbits=31)
     heard = 0.0
     async for part in body:
         heard = part.heard
-        yield Part(squeeze.compress(part.data) + squeeze.flush(zlib.Z_SYNC_FLUSH), heard)
+        data = squeeze.compress(part.data) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+        if members > 1:
+            members -= 1
+            data += squeeze.flush()
+            squeeze = zlib.compressobj(wbits=31)
+        yield Part(data, heard)
     yield Part(squeeze.flush(), heard)
+
+
+async def _bomb(megabytes: int) -> Body:
+    squeeze, block = zlib.compressobj(9, wbits=31), bytes(1_000_000)
+    for _ in range(megabytes):
+        yield Part(squeeze.compress(block))
+        await asyncio.sleep(0)
+    yield Part(squeeze.flush())
+
+
+async def _endless_tag() -> Body:
+    """Make the tag: its size is written in four bytes of seven bits (https://id3.org/id3v2.4.0-structure)."""
+    yield Part(b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f")
+    block = bytes(64 * 1024)
+    for _ in range(2**28 // len(block)):
+        yield Part(block)
