@@ -108,9 +108,10 @@ def main() -> int:
     print(f"{platform.platform()}, Python {platform.python_version()}, {len(cores)} processors")
     if core == load_core:
         print("only one processor: simulator and load generator slow the gateway down")
-    ahead = "; the gateway goes first on its core (SCHED_FIFO)" if options.ahead else ""
+    ahead = "; what is measured goes first (SCHED_FIFO)" if options.ahead else ""
     print(f"busy with other things before it begins: {machine.busy():.0%}{ahead}\n")
     os.sched_setaffinity(0, {load_core})
+    machine.measured([os.getpid()])  # whose probes measure the lag
     with tempfile.TemporaryDirectory() as folder, processes.vendor(Path(folder), load_core) as vendor:
         bench = Bench(Path(folder), core, load_core, vendor, options)
         steps: list[Step] = []
@@ -136,7 +137,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--period", type=float, default=weather.PERIOD, help="seconds from one outage to the next")
     parser.add_argument("--local", default="espeak,tone", help="local voices behind the vendors")
     parser.add_argument("--server", default="", help="a further line of the [server] table, such as 'max_active = 64'")
-    parser.add_argument("--ahead", action="store_true", help="let the gateway go before all else on its core (root)")
+    parser.add_argument("--ahead", action="store_true", help="let all of it go before other processes (root)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     return parser.parse_args()
@@ -213,6 +214,7 @@ async def _observe(bench: Bench, gateway: Running, order: generator.Order) -> Ob
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     before, load_before = gateway.cpu(), bench.vendor.cpu()
     load = machine.begin(command, bench.load_core, log, env={"PYTHONPATH": paths})
+    machine.measured([load.pid])
     probing = asyncio.create_task(_probe(gateway.url, seen, begun))
     try:
         used = 0.0

@@ -143,7 +143,6 @@ def gateway(home: Path, core: int, vendor_url: str, local: tuple[str, ...], serv
     config.write_text(GATEWAY.format(vendor=vendor_url, server=server) + voices)
     log = home / f"gateway-{time.monotonic_ns()}.log"
     with _run(["serve", "--config", str(config)], core, log, "ElevenLabs ") as running:
-        machine.measured([running.pid])
         yield running
 
 
@@ -151,6 +150,7 @@ def gateway(home: Path, core: int, vendor_url: str, local: tuple[str, ...], serv
 def _run(arguments: list[str], core: int, log: Path, sign: str) -> Iterator[Running]:
     process = machine.begin([sys.executable, "-m", "steadyvoice", *arguments], core, log)
     try:
+        machine.measured([process.pid])
         yield Running(_address(process, log, sign), process, log)
     finally:
         machine.end(process, within=35.0)
