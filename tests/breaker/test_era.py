@@ -35,7 +35,8 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     for _ in range(4):
         before.tick()
     reconcile(7.0, machine, before)
-    (news,) = machine.news or ()
+    assert machine.news is not None
+    (news,) = machine.news
     opened = news.event(NEVER)
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)

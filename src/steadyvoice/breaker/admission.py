@@ -42,7 +42,8 @@ def admit(now: float, machine: Machine, flight: Flight) -> Refusal | None:
             return _refuse(machine, now)
     if not machine.counting and _is_full(machine):
         return _refuse(machine, now)
-    flight.begin(machine.era, now)
+    flight.era, flight.started, flight.since = machine.era, now, now
+    flight.settled = False  # whoever holds it has to settle it from here on
     if machine.tracking:
         track(machine, flight)
     return None

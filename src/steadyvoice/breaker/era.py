@@ -65,11 +65,6 @@ class Flight:
         self.settled = era is None
         self.lent = False
 
-    def begin(self, era: Era, now: float) -> None:
-        """Admit it. Whoever holds it has to settle it from here on."""
-        self.era, self.started, self.since = era, now, now
-        self.settled = False
-
     def latency(self, now: float) -> float | None:
         """Seconds to the first useful thing, or to the end where nothing was said of one."""
         if self.started is None:

@@ -40,7 +40,7 @@ class ForkAware(Protocol):
 
 def renew_after_fork(owner: ForkAware) -> None:
     """Call `owner.after_fork()` in every child that is forked while `owner` is alive. Holds no strong reference."""
-    _owners.add(ref(owner, _owners.discard))
+    _owners.add(ref(owner, _forget))
 
 
 def abandon(inherited: object) -> None:
@@ -57,6 +57,7 @@ def abandon(inherited: object) -> None:
 
 
 _owners: set[ref[ForkAware]] = set()
+_forget = _owners.discard  # one object for all references
 _abandoned: list[object] = []
 _forking = RLock()  # two threads may fork at once
 _held: list[_AnyLock] = []
@@ -68,7 +69,7 @@ def _before() -> None:
     for each in _owners.copy():
         owner = each()
         lock = owner and owner.fork_lock
-        if lock and lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if lock and (lock.acquire(blocking=False) or lock.acquire(timeout=max(0.0, deadline - time.monotonic()))):
             _held.append(lock)
 
 

@@ -254,8 +254,9 @@ class LockedMachine:
     def _postponed(self, verb: Callable[..., Any], about: tuple[Any, ...]) -> Any:
         """A call began or ended in the middle of this thread's own section, where nothing else may move."""
         if verb is admit:
-            about[0].begin(Era(CircuitState.DISABLED), self._clock())  # let through, and not counted
-            return None
+            flight: Flight = about[0]
+            flight.era, flight.started, flight.settled = Era(CircuitState.DISABLED), self._clock(), False
+            return None  # let through, and not counted
         if not about or not isinstance(about[0], Flight | Era):
             name = self._machine.name
             raise RuntimeError(f"circuit {name!r} was in the middle of its bookkeeping: not from a finaliser or signal")
