@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -13,16 +14,24 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for other threads until it is stopped.
+    """Runs coroutines for other threads until it is stopped, or forgotten: a signal handler may raise in `__init__` or
+    on the way to `stop`, and leave a loop that nothing refers to.
 
-    The thread is a daemon, and nothing here has a finaliser: whoever forgets to stop it can still leave the program.
+    The thread is a daemon, and its end is waited for in `stop` alone: whoever forgets that can still leave the program.
     """
 
     def __init__(self) -> None:
+        self._ends = _Ends()
+        weakref.finalize(self, self._ends.meet).atexit = False
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), name="steadyvoice", daemon=True)
+        self._thread = threading.Thread(target=_run, args=(self._ends, started), name="steadyvoice", daemon=True)
         self._thread.start()
         started.wait()
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        assert self._ends.loop is not None  # noqa: S101 - it has started
+        return self._ends.loop
 
     def call(
         self, function: Callable[[], Awaitable[T]], *, interrupted: Callable[[], Awaitable[object]] | None = None
@@ -72,18 +81,36 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._ends.meet()
         self._thread.join()
 
-    def _run(self, started: threading.Event) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._stopped = asyncio.Event()
-            started.set()
-            runner.run(self._wait())
 
-    async def _wait(self) -> None:
-        await self._stopped.wait()
+class _Ends:
+    """What a thread and its owner share: how the one ends the other."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.stopped = asyncio.Event()
+        self.met = False
+
+    def meet(self) -> None:
+        """End the loop, which may not have begun yet."""
+        self.met = True
+        if self.loop:
+            with suppress(RuntimeError):  # it is closed
+                self.loop.call_soon_threadsafe(self.stopped.set)
+
+
+def _run(ends: _Ends, started: threading.Event) -> None:
+    with asyncio.Runner() as runner:
+        ends.loop = runner.get_loop()
+        started.set()
+        if not ends.met:
+            runner.run(_wait(ends.stopped))
+
+
+async def _wait(stopped: asyncio.Event) -> None:
+    await stopped.wait()
 
 
 def _raised_there(future: Future[T], error: BaseException) -> bool:

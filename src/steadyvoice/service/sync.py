@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
-from steadyvoice.breaker.fork import renew_after_fork
+from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
@@ -26,7 +26,7 @@ class TTSService:
     Use it as `with`, or call `close()`. Any number of threads may share it. Its loop starts with the first call.
     """
 
-    _loop: LoopThread | None
+    _loop: LoopThread | None = None
 
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
         self._service = AsyncTTSService(providers, **settings)
@@ -113,6 +113,8 @@ class TTSService:
 
     def after_fork(self) -> None:
         """Start over: a forked child has neither the loop's thread nor that of whoever held the lock."""
+        if self._loop:
+            abandon(self._loop)
         self._lock = threading.Lock()
         self._loop = None
 
