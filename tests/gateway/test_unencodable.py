@@ -112,6 +112,7 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
     for record in caplog.records:
         assert "\n" not in JsonLines().format(record)
         JsonLines().format(record).encode()
+        record.getMessage().encode()
     json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from steadyvoice.gateway.author import acting
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
-from steadyvoice.speech.text import is_encodable
+from steadyvoice.speech.text import escaped
 
 CALLS_KEPT = 500
 REST_KEPT = 500
@@ -54,9 +54,7 @@ class Journal:
             told["by"] = author
         self.last += 1
         # What cannot be encoded is escaped here, once: a reader that failed over it would fail at each reconnect again.
-        data = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":"))
-        if not is_encodable(data):
-            data = data.encode("utf-8", "backslashreplace").decode()
+        data = escaped(json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")))
         entry = Entry(self.last, kind, data)
         (self._calls if kind in _OF_CALLS else self._rest).append(entry)
         self._wake()

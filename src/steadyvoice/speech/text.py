@@ -43,6 +43,11 @@ def is_encodable(text: str) -> bool:
     return True
 
 
+def escaped(text: str) -> str:
+    """Return a text that can be encoded: half of a surrogate pair becomes its escape, anything else stays."""
+    return text if is_encodable(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
 # Carriage returns, vertical tabs, form feeds, information separators, "next line": dropped, they would join two words.
 _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
