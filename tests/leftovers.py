@@ -15,8 +15,18 @@ from typing import Any
 _SOURCE = f"{os.sep}src{os.sep}steadyvoice{os.sep}"
 _PACKAGES = ("steadyvoice", "av", "uvicorn", "zlib")
 
-_KEPT = ("steadyvoice.breaker.", "steadyvoice.speech.request.", "steadyvoice.speech.format.")
-# A circuit keeps its last events, a test's vendor what it was asked, a cache its keys.
+_KEPT = (
+    "steadyvoice.breaker.",  # a circuit's last events
+    "steadyvoice.speech.format.",  # the keys of caches
+    "steadyvoice.speech.request.",  # what a test's vendor was asked
+    "steadyvoice.simulator.",
+    "steadyvoice.gateway.hour.",
+    "steadyvoice.gateway.journal.",  # the last calls and events, a bounded number of them, with:
+    "steadyvoice.gateway.calls.",
+    "steadyvoice.service.spoken.Attempt",
+    "steadyvoice.service.spoken.Span",
+    "steadyvoice.service.bills.",
+)
 _OF_A_CALL = ("Permit", "Flight")
 
 
@@ -55,7 +65,7 @@ def foreign_threads() -> int:
 
 def _name_of_ours(each: Any) -> str | None:
     match each:
-        case asyncio.Task() | asyncio.Future():
+        case asyncio.Task():
             return type(each).__name__
         case types.FrameType():
             code = each.f_code

@@ -32,6 +32,8 @@ from .scripted import Hang, Scripted
 from .tales import DOWN, TEXT
 from .tonal import PATIENT, Fault, Tonal
 
+pytestmark = pytest.mark.slow
+
 FORMATS = [
     "mp3_44100_128", "mp3_22050_32", "pcm_24000", "wav_24000", "opus_48000_64", "aac_44100_128", "flac_24000",
     "ulaw_8000", "alaw_8000",

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steadyvoice.cli.allocator import return_memory_early
 from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.cli.streams import silence
 from steadyvoice.gateway.descriptors import raised_to
@@ -26,6 +27,7 @@ log = logging.getLogger("steadyvoice.gateway")
 
 def serve(config: Path | None, host: str | None, port: int | None) -> Status:
     """Serve until Ctrl-C. Raises UsageProblem, and TTSConfigurationError for a file that makes no sense."""
+    return_memory_early()
     path = config or _named_by_environment()
     source = partial(_read, path, host, port) if path else None
     loaded = source(None) if source else None

@@ -49,6 +49,10 @@ class Outgoing:
         self._pending += parts
         self.flush()
 
+    def disconnect(self) -> None:
+        """Forget the connection, which is lost: it holds this, and would be held by it."""
+        self.close = _nothing
+
     def flush(self) -> None:
         """Let it go."""
         if self._pending and not self.is_closing():
@@ -57,6 +61,9 @@ class Outgoing:
             else:
                 self._transport.write(b"".join(self._pending))  # `writelines()` does not always pause the writer
         self._pending, self._size = [], 0
+
+
+def _nothing() -> None: ...
 
 
 class Pouring:

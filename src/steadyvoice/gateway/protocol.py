@@ -104,6 +104,7 @@ class Connection(HttpToolsProtocol):
         self._crowd.gone.set()
         if self._told:
             self._told()
+        self._line.disconnect()
 
     def _tell(self, told: Callable[[], None] | None) -> None:
         """Whom to tell when the client leaves: only the request that is being answered asks."""

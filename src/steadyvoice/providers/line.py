@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from typing import cast
 
 import httptools
@@ -73,7 +74,7 @@ class Line(asyncio.Protocol):
         while not self._answered and self._error is None:
             await self._change()
         if self._error and not (self._answered and (self.over or isinstance(self._error, OSError))):
-            raise self._error
+            raise copy(self._error)
 
     async def read(self, pour: Pour | None = None) -> bytes:
         """The next bytes of the body, b"" at its end.
@@ -98,7 +99,7 @@ class Line(asyncio.Protocol):
         if self.over:
             return b""
         if self._error:
-            raise self._error
+            raise copy(self._error)  # the traceback of what is kept would keep the frames of every reader
         return None
 
     def hang_up(self) -> None:
@@ -139,6 +140,7 @@ class Line(asyncio.Protocol):
                 self._error = self._error or error or ConnectionError("the server closed the connection")
         self._wake()
         self._hung_up(self)
+        del self._parser  # it holds this connection's methods
 
     # ---------------------------------------------------------------- what the parser tells
 

@@ -283,7 +283,9 @@ class AsyncTTSService:
         return former
 
     def _admit(self, settings: Settings, providers: Sequence[Provider]) -> None:
-        self.admission.waits = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
+        queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
+        workers = self._workers
+        self.admission.waits = {"audio workers": lambda: workers.queue_wait, **queues}
         active, queued = settings.get("max_active"), settings.get("max_queued")
         timeout = settings.get("queue_timeout")
         self.admission.configure(
