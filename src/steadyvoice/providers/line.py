@@ -73,7 +73,8 @@ class Line(asyncio.Protocol):
         self._transport.write(request)
         while not self._answered and self._error is None:
             await self._change()
-        if self._error and not (self._answered and (self.over or isinstance(self._error, OSError))):
+        begun = self.over or self._parts or isinstance(self._error, OSError)  # what came is handed on first
+        if self._error and not (self._answered and begun):
             raise copy(self._error)
 
     async def read(self, pour: Pour | None = None) -> bytes:
