@@ -316,6 +316,26 @@ async def test_child_holds_no_pipe_of_the_parents_engine() -> None:
     assert told == [2, 0, None]  # it has put its stderr away
 
 
+async def test_child_encodes_though_the_parents_threads_did_not_come_along() -> None:
+    told = await run("""
+        tts = TTSService([Tone()])
+        text = "The quick brown fox jumps over the lazy dog. " * 3
+
+        def encoded():
+            return len(tts.synthesize(text, format="mp3_44100_128").audio)
+
+        before = encoded()
+        with ThreadPoolExecutor(2) as threads:
+            meanwhile = [threads.submit(encoded) for _ in range(2)]
+            children = [Child(lambda: [encoded(), tts.close()]) for _ in range(2)]
+            results = [child.result() for child in children]
+            spoken = {each.result() for each in meanwhile}
+        tts.close()
+        tell(spoken == {before}, [result == [before, None] for result in results])
+    """)
+    assert told == [True, [True] * 2]
+
+
 async def test_requests_that_run_in_the_parent_take_no_place_in_the_child() -> None:
     async with Simulator(voice="tones", concurrency=2, real_time_factor=0.05) as sim:
         told = await run(

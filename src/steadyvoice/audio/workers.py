@@ -11,6 +11,8 @@ from functools import partial
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
+from steadyvoice.breaker.fork import renew_after_fork
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,9 +32,9 @@ class AudioWorkers:
         self._clock = clock
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._pid = os.getpid()
         self._waiting: dict[int, float] = {}  # when each piece of work came that has not begun, the oldest first
         self._numbers = 0
+        renew_after_fork(self)
 
     @property
     def queue_wait(self) -> float:
@@ -42,8 +44,6 @@ class AudioWorkers:
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do this in a thread, and wait for it. It is done even when whoever waits is cancelled meanwhile."""
-        if self._pid != os.getpid():
-            self._begin_anew_after_fork()
         with self._lock:
             self._pool = pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="steadyvoice-audio")
             self._numbers = number = self._numbers + 1
@@ -53,17 +53,17 @@ class AudioWorkers:
 
     def close(self) -> None:
         """End the threads once they have done what they do, and wait for that; what has not begun is dropped."""
-        if self._pid != os.getpid():
-            self._begin_anew_after_fork()
         with self._lock:
             pool, self._pool = self._pool, None
             self._waiting = {}
         if pool:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin_anew_after_fork(self) -> None:
+    fork_lock = None
+
+    def after_fork(self) -> None:
         """Forget the parent's threads, which were not copied, and its lock, which one of them may have held."""
-        self._pool, self._pid, self._lock = None, os.getpid(), Lock()
+        self._pool, self._lock = None, Lock()
         self._waiting = {}
 
     def _begin(self, number: int, work: Callable[[], T]) -> T:
