@@ -104,10 +104,20 @@ class AacFrames:
         return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
 
 
-# Where the way back may be found, in one pass over the bytes: at what may be a header, or a tag, or the beginning of
-# either at the very end.
-_MP3_CANDIDATE = re.compile(rb"\xff(?:[\xe2\xe3\xf2\xf3\xfa\xfb]|\Z)|I(?:D3|D?\Z)")
-_ADTS_CANDIDATE = re.compile(rb"\xff(?:[\xf0\xf1\xf8\xf9]|\Z)|I(?:D3|D?\Z)")
+def _candidate(second: Callable[[int], bool], third: Callable[[int], bool]) -> re.Pattern[bytes]:
+    """Write down where the way back may be found, in one pass over the bytes.
+
+    That is at what may be a header, by what its second and third bytes can be, at a tag, or at the very end at what
+    may be the beginning of either.
+    """
+    seconds, thirds = (re.escape(bytes(byte for byte in range(256) if may_be(byte))) for may_be in (second, third))
+    return re.compile(b"\xff(?:[%b](?:[%b]|\\Z)|\\Z)|I(?:D3|D?\\Z)" % (seconds, thirds))
+
+
+_MP3_CANDIDATE = _candidate(
+    lambda byte: byte & 0xE6 == 0xE2 and byte & 0x18 != 0x08, lambda byte: byte >> 4 not in (0, 15) and byte & 12 != 12
+)
+_ADTS_CANDIDATE = _candidate(lambda byte: byte & 0xF6 == 0xF0, lambda byte: byte >> 2 & 15 < 13)
 
 
 class _Scanner:

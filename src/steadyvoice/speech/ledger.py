@@ -7,6 +7,7 @@ never hands out half a word, or a word whose end is not known.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -53,6 +54,7 @@ class Ledger:
         self._marks: deque[Mark] = deque()
         self._passed = Mark()
         self._entries: list[_Entry] = []
+        self._told = Alignment()  # the times of the first of these, as they were given last
         self._place = 0  # characters that have times
         self._letters = 0  # of these, and digits
         self._end = 0.0  # of the last word so far
@@ -104,12 +106,16 @@ class Ledger:
     def times(self, characters: int | None = None) -> Alignment:
         """Give the times believed so far, of the first so many characters of the text, or of all."""
         upto = len(self._text) if characters is None else characters
-        kept = [entry for entry in self._entries if entry.upto <= upto]
-        return Alignment(
-            tuple(entry.characters for entry in kept),
-            tuple(entry.start for entry in kept),
-            tuple(entry.end for entry in kept),
-        )
+        count = bisect_right(self._entries, upto, key=lambda entry: entry.upto)
+        # This is asked with each chunk of audio, and most of them bring no word to its end.
+        if count != len(self._told.characters):
+            kept = self._entries[:count]
+            self._told = Alignment(
+                tuple(entry.characters for entry in kept),
+                tuple(entry.start for entry in kept),
+                tuple(entry.end for entry in kept),
+            )
+        return self._told
 
     def filled(self, seconds: float) -> Alignment:
         """Give times for all of the text: those believed, and the rest spread over what is left of so much audio."""
