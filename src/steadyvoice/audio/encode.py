@@ -143,6 +143,8 @@ class _Encoded:
         self._started = False
 
     def feed(self, pcm: bytes) -> bytes:
+        if not self._close.alive:  # FFmpeg would take the process down
+            raise ValueError("this encoder is closed: make a new one for another stream")
         rest = self._rest
         rest += pcm
         whole = len(rest) // self._block * self._block
@@ -152,6 +154,8 @@ class _Encoded:
         return self._sink.taken()
 
     def finish(self) -> bytes:
+        if not self._close.alive:
+            raise ValueError("this encoder is closed: make a new one for another stream")
         if self._rest:
             self._encode(bytes(self._rest))
         self._mux(self._stream.encode(None))

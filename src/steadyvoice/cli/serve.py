@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,12 @@ def _fitting(server: Server) -> Server:
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+        # For disks and the rare look into audio: asyncio's own would grow to 32 threads on a large machine.
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="steadyvoice"))
         runner.run(main)
+
+
+_THREADS = 4
 
 
 _RARELY = (50_000, 20, 100)

@@ -1,0 +1,52 @@
+"""Encoders hold native memory and threads: what they cost while they work, and what is left when they are closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.audio.encode import encoder_of
+from steadyvoice.speech.format import AudioFormat
+
+from ..leftovers import alive, foreign_threads, no_garbage
+
+FORMATS = ["mp3_44100_128", "aac_44100_128", "opus_48000_64", "flac_24000", "ulaw_8000", "alaw_8000"]
+SECOND = bytes(2 * 48000)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_encoder_starts_no_threads(name: str) -> None:
+    before = foreign_threads()
+    encoders = [encoder_of(AudioFormat.parse(name)) for _ in range(10)]
+    for encoder in encoders:
+        encoder.feed(SECOND)
+    assert foreign_threads() == before
+    for encoder in encoders:
+        encoder.close()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("end", ["finish", "close"])
+def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end: str) -> None:
+    def encode() -> None:
+        encoder = encoder_of(AudioFormat.parse(name))
+        encoder.feed(SECOND)
+        getattr(encoder, end)()
+
+    encode()
+    before = alive()
+    with no_garbage():
+        encode()
+        left = alive() - before
+    assert not left
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_closed_encoder_refuses_more(name: str) -> None:
+    encoder = encoder_of(AudioFormat.parse(name))
+    encoder.feed(SECOND)
+    encoder.close()
+    encoder.close()
+    with pytest.raises(ValueError, match="closed"):
+        encoder.feed(SECOND)
+    with pytest.raises(ValueError, match="closed"):
+        encoder.finish()
