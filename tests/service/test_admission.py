@@ -314,6 +314,16 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
     await asyncio.wait(busy)
 
 
+async def test_wait_for_audio_threads_and_engines_is_looked_at(make_service: MakeService) -> None:
+    class Engine(Scripted):
+        queue_wait = 0.7
+
+    tts = make_service(Engine(name="engine", local=True), Scripted())
+    assert overload(tts)["waits"] == {"engine": 0.7, "audio workers": 0.0}
+    await tts.reconfigure(providers=[Scripted()])
+    assert overload(tts)["waits"] == {"audio workers": 0.0}
+
+
 async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
     clock = SkippingClock()
     tts = lagged_service(clock, Scripted([Say(first_after=1.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
