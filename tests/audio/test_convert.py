@@ -28,6 +28,8 @@ from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
 from .sounds import ONE_OF_EACH, PCM, SECONDS, frame_seconds, hum, in_format, level_at, samples_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_every_format_comes_out_as_ffmpeg_understands_it(name: str) -> None:

@@ -23,6 +23,8 @@ from steadyvoice.gateway.reporter import Reporter
 from .obvious import Diary
 from .test_board import NOON, Wall, call
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = (
     CircuitBreakerConfig.adaptive(),
     CircuitBreakerConfig.production(),

@@ -18,6 +18,8 @@ from steadyvoice.gateway.reload import Reloader
 
 from .house import ELEVENLABS, Visit, spoken, visiting
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("get", "post", "patch", "put", "delete")
 
 

@@ -15,7 +15,7 @@ from .racing import HASTY, ONCE, READY, TEXT, USUAL, hedges, late, quiet, warmed
 from .scripted import Hang, Say, Scripted, pcm
 from .tonal import Fault, Tonal
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
 async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: MakeService) -> None:

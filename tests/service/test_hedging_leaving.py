@@ -27,7 +27,7 @@ from .conftest import MakeService, loop_clock
 from .racing import DOWN, HASTY, READY, TEXT, USUAL, hedges, late, quiet, warmed
 from .scripted import Hang, Say, Scripted, pcm
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
 async def test_what_breaks_while_it_is_hung_up_on_is_no_failure(make_service: MakeService) -> None:

@@ -20,6 +20,8 @@ from steadyvoice import (
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, Simulator, acts
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The rain has stopped, at last. We walk home now, slowly, and nobody says a word. Good night!"
 HASTY = TimeoutConfig(connection_timeout=2.0, read_timeout=0.25, total_timeout=1.5)
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
