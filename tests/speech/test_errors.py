@@ -197,3 +197,11 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     drawn = errors.__doc__ or ""
     for cls in [*ALL, TTSAllProvidersFailedError, TTSStreamInterruptedError]:
         assert cls.__name__ in drawn
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\x1b[31m"[0], "\x9b", "\u3164"])
+def test_message_of_any_provider_holds_nothing_invisible(hidden: str) -> None:
+    error = TTSError(f"all{hidden} is well", code=f"c{hidden}", request_id=f"r{hidden}", provider="plug-in")
+    assert error.message == "all is well"
+    assert (error.code, error.request_id) == ("c", "r")
+    assert hidden not in str(error)

@@ -31,8 +31,8 @@ _NOTICEABLE = 0.25
 Less than that has been subtracted, to within a beat of the loop's.
 """
 
-# Times that are kept: some vendors give them anew with each piece, from the beginning of the text.
-_TIMES_A_CHARACTER, _MOST_TIMES = 20, 100_000
+# Characters with times that are kept: more than the text has, for vendors may spell it in another way.
+_TIMES_A_CHARACTER, _MOST_TIMES = 4, 20_000
 
 LEFT_ALONE = 30.0
 """Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""

@@ -42,7 +42,7 @@ from math import ceil, isfinite
 from typing import Any, ClassVar, TypeVar
 
 from steadyvoice.speech.taxonomy import Kind, Meaning, meaning_of
-from steadyvoice.speech.text import escaped
+from steadyvoice.speech.text import escaped, visible
 
 E = TypeVar("E", bound=Exception)
 
@@ -70,13 +70,15 @@ class TTSError(Exception):
         retry_after: float | None = None,
         body: str | None = None,
     ) -> None:
-        message = escaped(str(message))  # it goes into logs, events and answers, and a plug-in may have said anything
+        message = visible(
+            escaped(str(message))
+        )  # it goes into logs, events and answers, and a plug-in may have said anything
         super().__init__(message)
         self.message = message
         self.provider = provider
         self.status = status
-        self.code = code and escaped(code)
-        self.request_id = request_id and escaped(request_id)
+        self.code = code and visible(escaped(code))
+        self.request_id = request_id and visible(escaped(request_id))
         self.retry_after = retry_after
         self.body = body and escaped(body)
 

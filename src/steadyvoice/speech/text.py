@@ -52,6 +52,31 @@ def escaped(text: str) -> str:
 _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
 
+def visible(text: str) -> str:
+    """Drop what cannot be seen from a message: what would show the rest in another order, or as other words.
+
+    A text to be spoken may hold such characters (`cleaned` keeps them), for scripts and emoji need some. In a message
+    they are of use only to whoever wants it to read as something else (https://trojansource.codes/).
+
+    >>> visible("all is well \u202edaem fo dne\u202c")
+    'all is well daem fo dne'
+    """
+    if text.isprintable() and text.isascii():
+        return text
+    return "".join(" " if c in _SEPARATORS else c for c in text if c in "\n\t" or not _is_hidden(c))
+
+
+def _is_hidden(character: str) -> bool:
+    return character in _BLANK_LETTERS or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")
+
+
+_SEPARATORS = "\u2028\u2029"  # of lines and paragraphs
+_BLANK_LETTERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+)
+"""Characters that are seen as nothing though they are not format characters: fillers, joiners, variation selectors."""
+
+
 def speakable(text: str) -> int:
     """Count the letters and digits: what takes time to say.
 

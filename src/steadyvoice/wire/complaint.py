@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from unicodedata import category
 
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.text import cleaned
+from steadyvoice.speech.text import cleaned, visible
 
 BODY_KEPT = 500
 """How many characters of a vendor's body an error carries."""
@@ -89,7 +88,7 @@ def read_complaint(body: bytes) -> Complaint:
 
 def redacted(text: str, secret: str | None = None) -> str:
     """Strike out the secret, and whatever looks like an API key, once what is hidden in between is gone."""
-    text = _without_hidden(text)
+    text = visible(text)
     if secret and len(secret) >= _SHORTEST_KEY:
         text = text.replace(secret, "***")
     return _KEY_LIKE.sub("***", text)
@@ -99,35 +98,15 @@ def one_line(text: str, limit: int = 200) -> str:
     """Make it fit for a message: nothing invisible, no line breaks, at most `limit` characters."""
     if text.isascii() and text.isalnum() and len(text) <= limit:
         return text
-    line = " ".join(_shown(text[:_READ_AT_MOST]).split())
+    line = " ".join(cleaned(visible(text[:_READ_AT_MOST])).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def kept_body(body: bytes, secret: str | None = None) -> str:
     """Keep the beginning of a body, without secrets."""
     # Redacted first: a key across the cut would leave its beginning.
-    return redacted(_shown(body[:_READ_AT_MOST].decode("utf-8", "replace")), secret)[:BODY_KEPT]
+    return redacted(cleaned(visible(body[:_READ_AT_MOST].decode("utf-8", "replace"))), secret)[:BODY_KEPT]
 
-
-def _shown(text: str) -> str:
-    """Drop what cannot be seen: control characters, and what would show the rest in another order or as other words.
-
-    A text to be spoken may hold such characters (`speech.text.cleaned` keeps them), for scripts and emoji need some. In
-    a message they are of use only to whoever wants it to read as something else (https://trojansource.codes/).
-    """
-    return cleaned(_without_hidden(text))
-
-
-def _without_hidden(text: str) -> str:
-    if text.isascii():
-        return text
-    return "".join(" " if c in _BREAKS else c for c in text if c not in _BLANK and category(c) not in _HIDDEN)
-
-
-_HIDDEN = ("Cf", "Cs", "Co", "Cn")  # format characters, lone surrogates, private and unassigned ones
-_BREAKS = "\u2028\u2029"  # of lines and paragraphs
-_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
-"""Characters that are seen as nothing though they are not format characters: fillers, joiners, variation selectors."""
 
 _READ_AT_MOST = 8 * 1024  # characters or bytes: what is kept of them is much shorter
 
