@@ -147,9 +147,14 @@ class Call:
         try:
             while True:
                 self._check(now)
-                data = await self._next_piece(outlet)
+                if self._budget.spent:  # a provider may have everything ready, and never make anybody wait
+                    await self._in_time(self._budget.turn())
+                data = self._piece(self._backlog) if self._backlog else await self._more(outlet)
                 if data is None:
                     break
+                if len(data) > PIECE:
+                    data = self._piece(data)
+                self._budget.spend(len(data))
                 if data and (believed := await self._hear(data)):
                     return self._sound(believed)
                 now = self._spend()
@@ -165,19 +170,10 @@ class Call:
 
     # ---------------------------------------------------------------- where it comes from
 
-    async def _next_piece(self, outlet: Outlet | None) -> bytes | None:
-        """What `_more` gives, in pieces between which the event loop turns: a provider may have everything ready."""
-        if self._budget.spent:
-            await self._in_time(self._budget.turn())
-        if self._backlog:
-            data: bytes | None = bytes(self._backlog[:PIECE])
-            self._backlog = self._backlog[PIECE:]
-        else:
-            data = await self._more(outlet)
-            if data and len(data) > PIECE:
-                data, self._backlog = data[:PIECE], memoryview(data)[PIECE:]
-        self._budget.spend(len(data) if data else 0)
-        return data
+    def _piece(self, data: bytes | memoryview) -> bytes:
+        """Give the first piece of what came at once, and keep the rest for later: between two, the event loop turns."""
+        self._backlog = memoryview(data)[PIECE:]
+        return bytes(data[:PIECE])
 
     def _begin(self) -> None:
         connecting = self._connecting

@@ -70,9 +70,8 @@ class TTSError(Exception):
         retry_after: float | None = None,
         body: str | None = None,
     ) -> None:
-        message = visible(
-            escaped(str(message))
-        )  # it goes into logs, events and answers, and a plug-in may have said anything
+        # It goes into logs, events and answers, and a plug-in may have said anything.
+        message = visible(escaped(str(message)))
         super().__init__(message)
         self.message = message
         self.provider = provider
