@@ -32,6 +32,7 @@ class Interruption:
         self._before: dict[FrameType, int] = {}
 
     def __enter__(self) -> Interruption:
+        sys._getframe().f_trace_opcodes = True  # 3.12 asks at settrace() whether any frame wants them
         sys.settrace(self._enter_frame)
         return self
 

@@ -93,6 +93,10 @@ def by_hand(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.force_open("maintenance", duration=5)
     clock.advance(5)
     breaker.acquire().failure()
+
+
+def by_hand_again(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    breaker.force_open()
     state = breaker.export()
     breaker.reset()
     breaker.restore(state)
@@ -117,7 +121,7 @@ def watched(breaker: CircuitBreaker, clock: VirtualClock) -> None:
 @pytest.mark.parametrize(
     ("scenario", "config"),
     [
-        *((each, PLAIN) for each in (by_permit, by_call, by_with, by_stream, by_hand, watched)),
+        *((each, PLAIN) for each in (by_permit, by_call, by_with, by_stream, by_hand, by_hand_again, watched)),
         *((each, TIMED) for each in (by_permit, by_call)),
     ],
 )
