@@ -63,6 +63,7 @@ class Opening:
     from_state: str
     cause: str
     seconds: float
+    reason: str = ""
 
     def ours(self, period: float) -> bool:
         """Whether no vendor's outage explains it.
@@ -84,7 +85,8 @@ def openings(events: Iterable[Mapping[str, Any]], began: float) -> list[Opening]
             continue
         seconds = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp() - began
         if seconds >= 0:
-            found.append(Opening(event["provider"], event["from"], event["cause"], seconds))
+            opened = event["provider"], event["from"], event["cause"]
+            found.append(Opening(*opened, seconds, event.get("reason", "")))
     return found
 
 
@@ -146,7 +148,10 @@ def nobody_muted(muted: float) -> Bar:
 def no_circuit_opened_by_us(opened: Sequence[Opening], period: float) -> Bar:
     """Circuits open for their vendor's outages only."""
     ours = [opening for opening in opened if opening.ours(period)]
-    found = ", ".join(f"{each.provider} ({each.cause}) at {each.seconds:.0f} s" for each in ours[:5]) or "none"
+    found = (
+        ", ".join(f"{each.provider} at {each.seconds:.0f} s ({each.reason or each.cause})" for each in ours[:5])
+        or "none"
+    )
     more = f" and {len(ours) - 5} more" if len(ours) > 5 else ""
     return Bar("no circuit opened by us", not ours, f"{found}{more}, of {len(opened)} openings")
 
