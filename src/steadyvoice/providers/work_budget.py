@@ -20,21 +20,22 @@ STEP = 512
 class WorkBudget:
     """Bytes left to one answer until the event loop must turn."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("left",)
 
     def __init__(self) -> None:
-        self._left = PIECE
+        self.left = PIECE
+        """None or less: the loop must turn before more is done. Where every call counts, it is counted down here."""
 
     @property
     def spent(self) -> bool:
         """Whether the loop must turn before more is done."""
-        return self._left <= 0
+        return self.left <= 0
 
     def spend(self, size: int) -> None:
         """Note that so many bytes were dealt with in one step."""
-        self._left -= size + STEP
+        self.left -= size + STEP
 
     async def turn(self) -> None:
         """Let the event loop turn once, and start anew."""
-        self._left = PIECE
+        self.left = PIECE
         await asyncio.sleep(0)

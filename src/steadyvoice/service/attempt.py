@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider, Queued
-from steadyvoice.providers.work_budget import PIECE, WorkBudget
+from steadyvoice.providers.work_budget import PIECE, STEP, WorkBudget
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.hearing import Hearing
@@ -146,15 +146,18 @@ class Call:
         self._note_reading(now)
         try:
             while True:
-                self._check(now)
-                if self._budget.spent:  # a provider may have everything ready, and never make anybody wait
+                if self._clocks.limit(now) <= 0:
+                    raise self._overdue(now)
+                if self._clocks.behind:
+                    self._refuse_slowness()
+                if self._budget.left <= 0:  # a provider may have everything ready, and never make anybody wait
                     await self._in_time(self._budget.turn())
                 data = self._piece(self._backlog) if self._backlog else await self._more(outlet)
                 if data is None:
                     break
                 if len(data) > PIECE:
                     data = self._piece(data)
-                self._budget.spend(len(data))
+                self._budget.left -= len(data) + STEP
                 if data and (believed := await self._hear(data)):
                     return self._sound(believed)
                 now = self._spend()
@@ -217,7 +220,8 @@ class Call:
         """Wait for what comes next, no longer than the shortest clock allows, which is looked at again at the end."""
         since = self._since
         assert since is not None  # noqa: S101 - the clocks run while somebody waits
-        self._lost, self._moved = self._lag.lost_at(since), False
+        lost, due = self._lag.beat  # as LoopLag.lost_at() does: this is done for each chunk
+        self._lost, self._moved = lost if since <= due else lost + since - due, False
         try:
             return await self._alarm.within(self._clocks.limit(since), awaited, self._left)
         except TimeoutError as error:
@@ -237,19 +241,15 @@ class Call:
         now = self._clock()
         since, self._since = self._since, now
         if since is not None:
-            lost = self._lost_until(now)
+            lost = 0.0
+            # If the loop has had no turn since the wait before, the provider has let it have none: it had all ready.
+            if self._lost is not None and self._lag.beat is not self._beat:
+                lost = self._lag.lost_at(now) - self._lost
             if lost:
                 self.lost += lost
                 self._lost, self._moved = self._lag.lost_at(now), True
             self._clocks.spend(now - since - lost)
         return now
-
-    def _lost_until(self, now: float) -> float:
-        """Seconds that the event loop lost in the wait at hand.
-
-        If the loop has had no turn since the wait before, the provider has let it have none: it had everything ready.
-        """
-        return 0.0 if self._lost is None or self._lag.beat is self._beat else self._lag.lost_at(now) - self._lost
 
     def _left(self) -> float:
         """Seconds for which nothing may come from here on, when the wait at hand has taken as long as it might.
@@ -268,7 +268,8 @@ class Call:
         """Look at the clocks, and at how slow the provider is. Raises TTSError."""
         if self._clocks.limit(now) <= 0:
             raise self._overdue(now)
-        self._refuse_slowness()
+        if self._clocks.behind:
+            self._refuse_slowness()
 
     def _overdue(self, now: float) -> TTSError:
         error = self._clocks.overdue(self.provider.name, self.seconds, now)
@@ -292,8 +293,7 @@ class Call:
         return believed
 
     def _sound(self, believed: bytes) -> bytes:
-        self._given = self._spend()
-        self._since = None
+        self._given, self._since = self._since, None  # when it came; what was done with it since is no wait
         if self.sounded is None:
             self.sounded = self._clocks.waited
         return believed

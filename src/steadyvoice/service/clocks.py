@@ -46,8 +46,8 @@ class Clocks:
     """
 
     __slots__ = (
-        "_began", "_gap", "_listener", "_own_deadline", "_patience", "_timeouts", "_whole",
-        "first_audio", "queued", "silence", "waited",
+        "_began", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall", "_timeouts", "_whole",
+        "behind", "first_audio", "queued", "silence", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -55,9 +55,11 @@ class Clocks:
     ) -> None:
         self._timeouts, self._patience, self._whole = timeouts, patience, whole
         self._own_deadline = own_deadline
+        self._first_audio, self._stall = timeouts.first_audio, timeouts.stall
         self._listener = Listener(pace)
         self._began = 0.0  # seconds of patience that were spent before the request was made
         self._gap = 0.0  # seconds since anything came
+        self.behind = False  # whether whoever listens has nothing left to play: only then it may be too slow
         self.waited = 0.0  # seconds, for the provider
         self.silence = 0.0  # since the last audio
         self.first_audio: float | None = None  # seconds until it came
@@ -70,7 +72,10 @@ class Clocks:
 
     def limit(self, now: float) -> float:
         """Seconds for which nothing may come from `now` on; 0.0 or less when a clock has run out."""
-        silence, left = self._silence_left, self._patience.left_at(now)
+        left = self._patience.left_at(now)
+        if self.queued:
+            return left
+        silence = self._first_audio - self.waited if self.first_audio is None else self._stall - self.silence
         return silence if silence < left else left
 
     def out_of_time(self, now: float) -> bool:
@@ -93,7 +98,9 @@ class Clocks:
         self._patience.delivered += seconds
         self._whole.delivered += seconds
         # Playing starts with the first audio, so the wait for that is not missed.
-        self._listener.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
+        listener = self._listener
+        listener.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
+        self.behind = listener.dry is not None
         self._gap = 0.0
         if begun and self.first_audio is None:
             self.first_audio = self.waited
@@ -136,9 +143,7 @@ class Clocks:
     def _silence_left(self) -> float:
         if self.queued:
             return math.inf
-        if self.first_audio is None:
-            return self._timeouts.first_audio - self.waited
-        return self._timeouts.stall - self.silence
+        return self._first_audio - self.waited if self.first_audio is None else self._stall - self.silence
 
     def _out_of_time(self, provider: str, audio: float, left: float) -> TTSError:
         had = self._patience.given

@@ -21,24 +21,25 @@ class Listener:
     def __init__(self, pace: float = REAL_TIME) -> None:
         self._pace = pace
         self._ahead = 0.0  # seconds of audio in hand; what is missing when negative
-        self._dry: _Drought | None = None
+        self.dry: _Drought | None = None
+        """Since it ran out of audio; None while it has some in hand."""
 
     def waited(self, seconds: float, *, gained: float) -> None:
         """So much audio came after so long a wait."""
         self._ahead -= seconds
         if self._ahead < 0:
-            self._dry = self._dry or _Drought()
-            self._dry.add(min(seconds, -self._ahead), gained)
+            self.dry = self.dry or _Drought()
+            self.dry.add(min(seconds, -self._ahead), gained)
         self._ahead += gained
         if self._ahead >= 0:
-            self._dry = None  # it has caught up
+            self.dry = None  # it has caught up
 
     @property
     def starved_for(self) -> float:
         """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
-        if self._dry is None:
+        if self.dry is None:
             return 0.0
-        return self._dry.lasted if self._dry.gained < self._pace * self._dry.lasted else 0.0
+        return self.dry.lasted if self.dry.gained < self._pace * self.dry.lasted else 0.0
 
 
 class _Drought:

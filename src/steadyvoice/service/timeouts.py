@@ -61,27 +61,29 @@ class TimeoutConfig:
 class Stopwatch:
     """Seconds of wall-clock time of one utterance, except those in which its consumer kept it waiting."""
 
-    __slots__ = ("_before", "_clock", "_since")
+    __slots__ = ("_clock", "before", "since")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._before = 0.0
-        self._since: float | None = None
+        self.before = 0.0
+        """Seconds counted before it was started last."""
+        self.since: float | None = None
+        """When that was, by the clock. None: it stands still."""
 
     def start(self) -> None:
         """Count from here on. Starting twice changes nothing."""
-        if self._since is None:
-            self._since = self._clock()
+        if self.since is None:
+            self.since = self._clock()
 
     def stop(self) -> None:
         """Count no longer: the consumer has what it asked for. Stopping twice changes nothing."""
-        if self._since is not None:
-            self._before += self._clock() - self._since
-            self._since = None
+        if self.since is not None:
+            self.before += self._clock() - self.since
+            self.since = None
 
     def at(self, now: float) -> float:
         """Seconds counted until `now`, a reading of the clock."""
-        return self._before if self._since is None else self._before + now - self._since
+        return self.before if self.since is None else self.before + now - self.since
 
     @property
     def now(self) -> float:
@@ -119,7 +121,9 @@ class Patience:
 
     def left_at(self, now: float) -> float:
         """The same at `now`, a reading of the clock."""
-        return self.given + self.delivered - self.spent_at(now)
+        watch = self._watch  # read here, not asked: this is done for each chunk
+        spent = watch.before if watch.since is None else watch.before + now - watch.since
+        return self.given + self.delivered + self._began - spent
 
     def share(self, given: float) -> Patience:
         """Give away so many seconds of it, from now on."""
