@@ -95,7 +95,7 @@ function heardNow({ calls, outcomes, speakers, rate: pace, first_audio: soon }) 
 /** How busy the process is: what it refuses is no provider's failure. */
 function loadNow({ overloaded, active, queued, refused, loop_lag: lag }) {
   const turned = Object.values(refused).reduce((sum, count) => sum + count, 0);
-  if (!overloaded && !active && !turned) return "";
+  if (!overloaded && !active && !turned) return "Load: idle."; // never empty: what is below would jump
   const late = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
   const away = turned ? ` ${many(turned, "request")} refused for overload since the start.` : "";
   const busy = `${active} being synthesised, ${queued} queued${late}.${away}`;
