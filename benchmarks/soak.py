@@ -1,7 +1,7 @@
 """Soak test: memory, threads and answers of a gateway under a flapping vendor, at 60 % and 200 % of its capacity.
 
 Run: `python benchmarks/soak.py` where steadyvoice is installed, on Linux with two processors and nothing else to do;
-about 25 minutes. `--minutes 2 --step 8` for a short one; `--capacity 40` skips the search.
+about 25 minutes. `--minutes 2` for a short one; `--capacity 40` skips the search.
 
 `steadyvoice serve` has one core. The simulator, the load generator and this process share another. First the capacity
 is searched: the highest rate of arrivals at which callers are answered in time. Then a fresh gateway lives through
@@ -140,7 +140,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ahead", action="store_true", help="let all of it go before other processes (root)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.step < options.period:  # the dearest part of a period, with both vendors down, would be missed
+        parser.error(f"--step: at least one period of {options.period:g} s, got {options.step:g}")
+    return options
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

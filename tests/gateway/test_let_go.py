@@ -93,8 +93,10 @@ REQUESTS: list[tuple[Request, str]] = [
 ]
 
 
-@pytest.mark.parametrize("midstream", ["error", "resume"])
-@pytest.mark.parametrize(("request_of", "format"), REQUESTS, ids=lambda each: getattr(each, "__name__", each))
+CASES = [("error", streamed, "mp3_44100_128"), *(("resume", *each) for each in REQUESTS)]
+
+
+@pytest.mark.parametrize(("midstream", "request_of", "format"), CASES, ids=lambda each: getattr(each, "__name__", each))
 async def test_nothing_of_an_answer_is_left_behind(midstream: str, request_of: Request, format: str) -> None:
     async with visiting(only_elevenlabs=True, on_midstream=midstream, muted=False) as at:
         for ending in ENDINGS:

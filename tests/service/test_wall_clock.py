@@ -25,10 +25,11 @@ from steadyvoice.service.timeouts import LOCAL_GRACE
 from steadyvoice.speech.errors import TTSReadTimeoutError, TTSStreamInterruptedError
 from steadyvoice.speech.format import Codec
 
-from .conftest import BRIEF
+from .conftest import BRIEF, MakeService, loop_clock
 from .poured import Bucket
-from .scripted import RATE, Scripted, pcm
+from .scripted import RATE, Say, Scripted, pcm
 from .skipping import SkippingClock
+from .tales import TEXT
 
 pytestmark = pytest.mark.looptime
 
@@ -185,3 +186,34 @@ async def test_what_the_consumer_takes_is_no_time() -> None:
     async for _ in tts.stream("Good morning", format="pcm_8000"):
         clock.skipped += 100
     assert tts.get_error_state()["totals"]["successes"] == 1
+
+
+# ---------------------------------------------------------------- audio that nobody has heard gives no more time
+
+AT_THE_PACE_OF_SPEECH = Say(seconds=12.0, pieces=12, every=1.0)
+
+
+async def test_whole_answer_keeps_its_callers_deadline_however_healthy_it_comes(make_service: MakeService) -> None:
+    tts = make_service(Scripted([AT_THE_PACE_OF_SPEECH]), muted=False)
+    began = loop_clock()
+    with pytest.raises(TTSError):
+        await tts.synthesize(TEXT, format="pcm_8000", deadline=5.0)
+    assert loop_clock() - began == pytest.approx(5.0, abs=0.1)
+
+
+async def test_stream_that_is_held_back_keeps_its_callers_deadline(make_service: MakeService) -> None:
+    tts = make_service(Scripted([AT_THE_PACE_OF_SPEECH]), muted=False)
+    began = loop_clock()
+    with pytest.raises(TTSError):
+        await anext(tts.stream("one sentence without an end and without a pause " * 3, format="pcm_8000", deadline=5.0))
+    assert loop_clock() - began == pytest.approx(5.0, abs=0.1)
+
+
+async def test_long_whole_answer_is_not_cut_by_the_configured_total(make_service: MakeService) -> None:
+    tts = make_service(Scripted([AT_THE_PACE_OF_SPEECH]), timeouts=TimeoutConfig(total_timeout=5.0))
+    assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "spoken"
+
+
+async def test_stream_that_is_heard_goes_on_beyond_its_deadline(make_service: MakeService) -> None:
+    tts = make_service(Scripted([AT_THE_PACE_OF_SPEECH]), on_midstream="error")
+    assert len([chunk async for chunk in tts.stream(TEXT, format="pcm_8000", deadline=5.0)]) == 12

@@ -109,12 +109,14 @@ class Asking:
         if (data := await self.call.next(outlet and Passage(outlet, self.output, permit))) is None:
             self._over = True
             await self.call.hang_up()
+            permit.pause()
             await self.delivery.end()
             return None
-        ready = await self.delivery.take(data)
-        self._lent = True  # while the listener has it, nobody waits for the provider
+        # While it is converted here, or the listener has it, nobody waits for the provider: under load, a call that
+        # waited for our own threads was taken for hanging.
+        self._lent = True
         permit.pause()
-        return ready
+        return await self.delivery.take(data)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -61,7 +61,7 @@ class TimeoutConfig:
 class Stopwatch:
     """Seconds of wall-clock time of one utterance, except those in which its consumer kept it waiting."""
 
-    __slots__ = ("_clock", "before", "since")
+    __slots__ = ("_clock", "before", "extends", "since")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -69,6 +69,8 @@ class Stopwatch:
         """Seconds counted before it was started last."""
         self.since: float | None = None
         """When that was, by the clock. None: it stands still."""
+        self.extends = True
+        """Whether audio that came gives more time: not while a caller who has heard nothing waits for a deadline."""
 
     def start(self) -> None:
         """Count from here on. Starting twice changes nothing."""
@@ -117,13 +119,13 @@ class Patience:
     @property
     def left(self) -> float:
         """Seconds that remain."""
-        return self.given + self.delivered - self.spent
+        return self.given + (self.delivered if self._watch.extends else 0.0) - self.spent
 
     def left_at(self, now: float) -> float:
         """The same at `now`, a reading of the clock."""
         watch = self._watch  # read here, not asked: this is done for each chunk
         spent = watch.before if watch.since is None else watch.before + now - watch.since
-        return self.given + self.delivered + self._began - spent
+        return self.given + (self.delivered if watch.extends else 0.0) + self._began - spent
 
     def share(self, given: float) -> Patience:
         """Give away so many seconds of it, from now on."""

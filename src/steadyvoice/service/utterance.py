@@ -75,6 +75,8 @@ class Utterance:
         self._output = Output(request.format, workers, remembers=request.times, most=terms.most_bytes)
         self.watch = Stopwatch(clock)
         """Runs while somebody waits for audio of this."""
+        # A whole answer that comes faster than it is played is healthy, however long; but a deadline is a deadline.
+        self.watch.extends = terms.hold and not terms.own_deadline
         self._patience = Patience(terms.total, self.watch)
         first = self._parts[0]
         self._voice = first.voice
@@ -256,6 +258,7 @@ class Utterance:
                         if not begun:
                             self._heard(part, call)
                             begun = True
+                            self.watch.extends |= not self._terms.hold
                         self.watch.stop()  # while the consumer has it
                         yield data
                         self.watch.start()
