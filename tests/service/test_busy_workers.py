@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from steadyvoice import CircuitBreakerConfig, CircuitState
+from steadyvoice import Accepted, Audio, CircuitBreakerConfig, CircuitState, Offer, SpeechRequest
+from steadyvoice.providers.provider import Queued
 
 from .conftest import MakeService
-from .scripted import Say, Scripted
+from .scripted import Say, Scripted, pcm
 from .tales import TEXT
 
 QUICK_TO_JUDGE = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, minimum_calls=1, hung_after=0.2)
@@ -34,3 +36,28 @@ async def test_call_whose_audio_waits_to_be_converted_does_not_hang(make_service
     await asyncio.gather(*busy)
     assert [speech.outcome for speech in await asyncio.gather(*calls)] == ["spoken"] * 3
     await tts.aclose()
+
+
+class QueuedEngine(Scripted):
+    """A local engine whose turns come late."""
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        yield Accepted()
+        yield Queued(waits=True)
+        await asyncio.sleep(10.0)
+        yield Queued(waits=False)
+        yield Audio(pcm(len(request.text) * 0.06))
+
+
+@pytest.mark.looptime
+async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_service: MakeService) -> None:
+    tts = make_service(QueuedEngine(), circuit=QUICK_TO_JUDGE)
+    call = asyncio.create_task(tts.synthesize(TEXT, format="pcm_8000"))
+    await asyncio.sleep(5.0)
+    circuit = tts.circuits["scripted"]
+    circuit.acquire().ignore()
+    assert (circuit.state, circuit.snapshot().failures) == (CircuitState.CLOSED, 0)
+    assert (await call).outcome == "spoken"
+    assert circuit.snapshot().totals.failures == 0

@@ -27,6 +27,13 @@ def progress(now: float, machine: Machine, flight: Flight, held: bool = False) -
         succeed(now, machine, flight)
 
 
+def suspend(now: float, machine: Machine, flight: Flight) -> None:
+    """Have the call's clocks stand still until `resume()`, without a sign of life."""
+    if now >= machine.due:
+        advance(machine, now)
+    _restart(machine, flight, now, held=True)
+
+
 def resume(now: float, machine: Machine, flight: Flight) -> None:
     """The consumer wants more; the call's clocks run again, from the start."""
     if now >= machine.due:

@@ -25,7 +25,7 @@ from steadyvoice.breaker.failure import Failure, is_departure, judge_error, judg
 from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.breaker.history import History
 from steadyvoice.breaker.in_flight import InFlight
-from steadyvoice.breaker.living import progress, resume
+from steadyvoice.breaker.living import progress, resume, suspend
 from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.outbox import Outbox
 from steadyvoice.breaker.remembered import Dated, Remembered
@@ -169,6 +169,10 @@ class LockedMachine:
             flight.lent = held
         elif flight.useful_at is None or self._machine.tracking:
             self._locked(progress, flight, held)
+
+    def _suspend(self, flight: Flight) -> None:
+        if self._machine.tracking:
+            self._locked(suspend, flight)
 
     def _resume(self, flight: Flight) -> None:
         if self._showed_life(flight):

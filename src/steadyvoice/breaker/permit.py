@@ -85,6 +85,10 @@ class Permit:
         """Something useful arrived and the consumer has it: the call's clocks stand still until `resume()`."""
         self._breaker._progress(self._flight, held=True)
 
+    def suspend(self) -> None:
+        """Stop the call's clocks until `resume()`, for it waits for something of the caller's own, such as a queue."""
+        self._breaker._suspend(self._flight)
+
     def resume(self) -> None:
         """The consumer wants more: the call's clocks run again."""
         self._breaker._resume(self._flight)

@@ -83,7 +83,8 @@ class Asking:
         await self._turn.__aenter__()
         try:
             retry = self.part.course.tries > 0
-            self._permit = self._handler.admit(self.call.offer, len(self.call.request.text), retry=retry)
+            permit = self._handler.admit(self.call.offer, len(self.call.request.text), retry=retry)
+            self._permit = self.call.permit = permit
             self.delivery.begin()
             self.call.begin()
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from steadyvoice.breaker import Permit
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider, Queued
 from steadyvoice.providers.work_budget import PIECE, STEP, WorkBudget
 from steadyvoice.service.alarm import Alarm
@@ -81,6 +82,7 @@ class Call:
         self._alignments: list[tuple[float, Alignment]] = []
         self._timed = 0  # characters in these
         self._budget = WorkBudget()
+        self.permit: Permit | None = None  # under which it is made: told when it waits for an engine of ours
         self._backlog = memoryview(b"")  # of what came at once, and is dealt with in pieces
         self._given: float | None = None  # when the listener was given what it still reads
         self._unread = 0.0  # seconds at most that the listener took for what came
@@ -194,6 +196,8 @@ class Call:
                 self._note_times(event.alignment)
             if isinstance(event, Queued):
                 self._clocks.queued = event.waits
+                if self.permit:
+                    self.permit.suspend() if event.waits else self.permit.resume()
             return event.data
         if event is None:
             return None
