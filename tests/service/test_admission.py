@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -104,9 +105,9 @@ async def test_callers_deadline_ends_the_wait_in_the_queue(make_service: MakeSer
 
 
 async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_service: MakeService) -> None:
-    tts = make_service(
-        Scripted([SLOW]), max_active=1, timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=60), muted=False
-    )
+    slower = replace(SLOW, first_after=SLOW.first_after + 0.5)
+    timeouts = TimeoutConfig(first_audio_timeout=2.0, total_timeout=60)
+    tts = make_service(Scripted([SLOW, SLOW, SLOW, slower]), max_active=1, timeouts=timeouts, muted=False)
     first = asyncio.create_task(tts.synthesize("Good morning", format="pcm_8000"))
     await asyncio.sleep(0)
     second = await tts.synthesize("Good morning", format="pcm_8000")
@@ -115,7 +116,7 @@ async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_servi
     third = asyncio.create_task(tts.synthesize("Good morning", format="pcm_8000"))
     await asyncio.sleep(0)
     with pytest.raises(Exception, match="within"):  # 1 s in the queue, and what is left does not suffice
-        await tts.synthesize("Good morning", format="pcm_8000", deadline=1.9)
+        await tts.synthesize("Good morning", format="pcm_8000", deadline=2.1)
     await third
     assert tts.get_error_state()["totals"]["failures"] == 0
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steadyvoice.service.loop_lag import LoopLag
-from steadyvoice.service.timeouts import SHARE
 from steadyvoice.speech.errors import TTSConfigurationError, TTSOverloadedError
 
 MAX_ACTIVE = 4096
@@ -26,6 +25,9 @@ MOST_LAG = 0.25
 
 Players hold about as much audio in hand; beyond it, streams in progress begin to stutter.
 """
+
+_QUEUED = 0.5
+"""Share of the time left to an utterance that it may spend in the queue: under load, speaking takes long, too."""
 
 _RELIEF = 2.0
 """Times that, up to which whoever leaves is replaced by whoever waits: the number at work neither grows nor shrinks."""
@@ -101,7 +103,7 @@ class Admission:
         """Queue for a place, in vain for most of the `left` seconds at most. Raises TTSOverloadedError."""
         if len(self._queue) >= self.max_queued:
             raise self.refusal("queue_full")
-        limit = min(self.queue_timeout, SHARE * max(left, 0.0))
+        limit = min(self.queue_timeout, _QUEUED * max(left, 0.0))
         place = asyncio.get_running_loop().create_future()
         self._queue[place] = None
         try:
