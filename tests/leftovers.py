@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import types
 from collections import Counter
@@ -28,6 +29,7 @@ _KEPT = (
     "steadyvoice.service.bills.",
 )
 _OF_A_CALL = ("Permit", "Flight")
+_OF_PYAV = "av.filter."  # from 3.12 on its filter graphs and their contexts hold each other, inside of its encoders
 
 
 @contextmanager
@@ -79,5 +81,7 @@ def _name_of_ours(each: Any) -> str | None:
             return None
         case _:
             module = type(each).__module__.partition(".")[0]
+            if sys.version_info >= (3, 12) and type(each).__module__.startswith(_OF_PYAV):
+                return None
             return f"{type(each).__module__}.{type(each).__qualname__}" if module in _PACKAGES else None
     return f"{type(each).__name__} {code.co_qualname}" if _SOURCE in code.co_filename else None

@@ -27,7 +27,10 @@ from tests.service.forks import run_script
 
 from .interruptions import Interruption
 
-pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's instructions")
+pytestmark = [
+    pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's instructions"),
+    pytest.mark.slow,
+]
 
 PLAIN = CircuitBreakerConfig(window_size=4, cooldown_period=10, success_threshold=1)
 TIMED = replace(PLAIN, hung_after=5, window_seconds=60, slow_call_duration=3)

@@ -8,7 +8,7 @@ import pytest
 
 from .forks import run_script
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no setitimer")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="there is no setitimer"), pytest.mark.slow]
 
 SCRIPT = """
 import json, logging, random, signal, sys, threading, warnings

@@ -57,6 +57,9 @@ class LoopThread:
                     future.cancel()
                 if interrupted:
                     self._begin(interrupted)
+                # A signal that comes while the future's condition lets go of its lock is told as a failure to release.
+                if isinstance(error, RuntimeError) and error.__context__ and future:
+                    raise error.__context__ from None
             raise
         finally:
             future = None  # its exception's traceback keeps this frame, which must not keep the exception
