@@ -58,7 +58,7 @@ class LoopThread:
                 if interrupted:
                     self._begin(interrupted)
                 # A signal that comes while the future's condition lets go of its lock is told as a failure to release.
-                if isinstance(error, RuntimeError) and error.__context__ and future:
+                if isinstance(error, RuntimeError) and "un-acquired lock" in str(error) and error.__context__:
                     raise error.__context__ from None
             raise
         finally:
