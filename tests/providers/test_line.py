@@ -218,7 +218,17 @@ async def test_what_is_packed_is_not_poured(vendor: Vendor, client: HttpClient) 
 class Socket(asyncio.Transport):
     """Takes what is sent; what comes is for a test to say."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+
     def write(self, data: object) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def close(self) -> None: ...
 
@@ -228,13 +238,19 @@ class Socket(asyncio.Transport):
         return False
 
 
+def arrive(line: Line, data: bytes) -> None:
+    """Have this come in, in one piece."""
+    line.get_buffer(-1)[: len(data)] = data
+    line.buffer_updated(len(data))
+
+
 async def reading(pour: Pour) -> tuple[Line, asyncio.Task[bytes]]:
     """A line that has answered, and somebody who waits for more of it."""
     line = Line(asyncio.get_running_loop(), lambda _: None)
     line.connection_made(Socket())
     asked = asyncio.ensure_future(line.ask(b"GET / HTTP/1.1\r\n\r\n"))
     await asyncio.sleep(0)
-    line.data_received(chunked(end=False))
+    arrive(line, chunked(end=False))
     await asked
     waiting = asyncio.ensure_future(line.read(pour))
     await asyncio.sleep(0)
@@ -250,7 +266,7 @@ async def test_behind_what_went_wrong_nothing_more_is_poured() -> None:
 
     line, waiting = await reading(pour)
     for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n"):  # within one turn, before anybody can look
-        line.data_received(packet)
+        arrive(line, packet)
 
     with pytest.raises(speech.TTSTooLongError):
         await waiting
@@ -266,10 +282,43 @@ async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> No
 
     line, waiting = await reading(pour)
     for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"):
-        line.data_received(packet)
+        arrive(line, packet)
 
     assert await waiting == b""
     assert poured == [b"one", b"onetwo"]
+
+
+@pytest.mark.parametrize("tiny", [False, True], ids=["large chunks", "tiny chunks"])
+async def test_full_read_is_the_last_of_its_turn(tiny: bool) -> None:
+    """A loop that reads for as long as the buffer comes back full would otherwise do nothing else."""
+    poured: list[bytes] = []
+
+    def pour(data: bytes) -> bool:
+        poured.append(data)
+        return True
+
+    line, waiting = await reading(pour)
+    transport = line._transport
+    assert isinstance(transport, Socket)
+    room = len(line.get_buffer(-1))
+    packet = b"1\r\nx\r\n" * (room // 6 + 1) if tiny else b"fff0\r\n" + bytes(0xFFF0) + b"\r\n3\r\none\r\n"
+    arrive(line, packet[:room])
+
+    assert room <= READ_BUFFER
+    assert not transport.reading
+    await asyncio.sleep(0)
+    assert transport.reading
+    waiting.cancel()
+
+
+async def test_partial_read_does_not_pause() -> None:
+    line, waiting = await reading(lambda data: True)
+    arrive(line, b"3\r\none\r\n")
+
+    transport = line._transport
+    assert isinstance(transport, Socket)
+    assert transport.reading
+    waiting.cancel()
 
 
 ENDLESS = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSQuotaExceededError, TTSServerError
 from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, Timeline, read_timed, timed_body
-from steadyvoice.wire.lines import Lines
+from steadyvoice.wire.lines import Lines, LongLine
 
 
 def lasting(text: str, start: float, end: float) -> Alignment:
@@ -98,7 +101,7 @@ def test_lines_come_out_whole_wherever_the_network_cut_them(lines: list[bytes], 
         found += gathered.feed(stream[:size])
         stream = stream[size:]
 
-    assert [line.rstrip(b"\r") for line in found] == [line.rstrip(b"\r") for line in lines]
+    assert [line.rstrip(b"\r") for line in found if isinstance(line, bytes)] == [line.rstrip(b"\r") for line in lines]
     assert gathered.rest() == b""
 
 
@@ -117,15 +120,81 @@ def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
         gathered.feed(b"1")
 
 
+def gathered_audio(stream: bytes, cuts: list[int], long: int) -> list[TimedAudio]:
+    """What a reader makes of this, when it comes in pieces of these sizes."""
+    lines, found, timed = Lines(long=long), [], []
+    for size in itertools.cycle(cuts):
+        found += lines.feed(stream[:size])
+        stream = stream[size:]
+        if not stream:
+            break
+    if rest := lines.rest():
+        found.append(rest)
+    for line in found:
+        if isinstance(line, LongLine):
+            assert all(len(piece) <= long + max(cuts) for piece in line.audio)
+            timed.append(replace(read_timed(line.skeleton), audio=b"".join(line.audio)))
+        else:
+            timed.append(read_timed(line))
+    return timed
+
+
+@given(
+    audio=st.lists(st.binary(max_size=400), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(1, 90), min_size=1),
+    backwards=st.booleans(),
+    escaped=st.sampled_from([(), ("+",), ("/",), ("+", "/", "A", "=")]),
+    ended=st.booleans(),
+)
+def test_long_line_reads_as_a_short_one_wherever_the_network_cut_it(
+    audio: list[bytes], cuts: list[int], backwards: bool, escaped: tuple[str, ...], ended: bool
+) -> None:
+    timed = [TimedAudio(piece, lasting("abc", 0.0, 1.0), lasting("äé", 0.0, 1.0)) for piece in audio]
+    written = []
+    for piece in timed:
+        document = timed_body(piece)
+        text = document["audio_base64"]
+        document["audio_base64"] = "@"
+        line = json.dumps(dict(reversed(document.items())) if backwards else document)
+        for character in escaped:
+            text = text.replace(
+                character, "\\/" if character == "/" and len(escaped) == 1 else f"\\U{ord(character):04x}"
+            )
+        written.append(line.replace("@", text.replace("\\U", "\\u")))
+    stream = "\n".join(written).encode() + (b"\n" if ended else b"")
+
+    assert gathered_audio(stream, cuts, long=40) == timed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"audio_base64": "AAA%' + b"A" * 100,
+        b'{"audio_base64": "AAAA' + b"\\q" * 100,
+        b'{"audio_base64": "AAAAA", "alignment": null}' + b" " * 100,
+        "{'audio_base64': \"Ä".encode() + b"A" * 100,
+        b'{"audio_base64": "' + b"A" * 100,
+        b'{"audio_base64": "' + b"A" * 100 + b'", "alignment": ',
+        b"noise" * 50,
+    ],
+)
+def test_long_line_that_is_no_audio_is_refused(line: bytes) -> None:
+    for behind in (b"", b"\n"):
+        with pytest.raises(TTSNotAudioError):
+            gathered_audio(line + behind, [7], long=40)
+
+
 def test_times_that_would_take_long_to_read_are_refused_unread() -> None:
     times = b'"alignment":{"characters":[' + b'"a",' * 300_000
     for line in (b'{"audio_base64":"AAAA",' + times, b"{" + times + b',"audio_base64":"AAAA"}', b"[" + b"1," * 600_000):
+        pieces = iter([line[begin : begin + 32_768] for begin in range(0, len(line), 32_768)])
         with pytest.raises(TTSNotAudioError, match="besides its audio"):
-            read_timed(line)
+            deque(map(Lines().feed, pieces), maxlen=0)
+        assert len(b"".join(pieces)) > len(line) - 300_000
 
 
 def test_audio_of_a_line_may_be_larger_than_its_times() -> None:
     timed = TimedAudio(bytes(1_500_000), lasting("abc", 0.0, 1.0))
     document = timed_body(timed)
-    for line in (json.dumps(document), json.dumps(dict(reversed(document.items())), indent=1)):
-        assert read_timed(line.encode()) == timed
+    for line in (json.dumps(document), json.dumps(dict(reversed(document.items())))):
+        assert gathered_audio(line.encode(), [32_768], long=65_536) == [timed]

@@ -39,7 +39,7 @@ from steadyvoice.wire.elevenlabs_account import read_subscription
 from steadyvoice.wire.elevenlabs_errors import parse_error
 from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts
 from steadyvoice.wire.elevenlabs_timestamps import Timeline, read_timed
-from steadyvoice.wire.lines import Lines
+from steadyvoice.wire.lines import Lines, LongLine
 
 AT_ONCE = 2
 """Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
@@ -160,13 +160,18 @@ class ElevenLabs:
                 barren += before + len(data) - lines.held
                 for line in come:
                     audio = self._timed_audio(line, timeline, reply, come if timeline.begun else [*come, lines.rest()])
-                    barren = 0 if audio.data else barren
                     yield audio
+                    pieces = line.audio if isinstance(line, LongLine) else []
+                    for piece in pieces:
+                        yield Audio(piece)
+                    barren = 0 if audio.data or pieces else barren
                 if barren > _BARREN_LINES:
                     told = f"{barren} bytes of lines without audio (limit: {_BARREN_LINES})"
                     raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
             if rest := lines.rest():
                 yield self._timed_audio(rest, timeline, reply, [rest])
+                for piece in rest.audio if isinstance(rest, LongLine) else []:
+                    yield Audio(piece)
 
     async def credit(self) -> Credit:
         """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
@@ -199,14 +204,18 @@ class ElevenLabs:
             json_expected=form.timed,
         )
 
-    def _timed_audio(self, line: bytes, timeline: Timeline, reply: Reply, come: Sequence[bytes]) -> Audio:
+    def _timed_audio(
+        self, line: bytes | LongLine, timeline: Timeline, reply: Reply, come: Sequence[bytes | LongLine]
+    ) -> Audio:
         """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
         try:
-            timed = read_timed(line, api_key=self._key, provider=self.name)
+            timed = read_timed(_document(line), api_key=self._key, provider=self.name)
         except TTSError:
             if timeline.begun:
                 raise
-            raise self._refused(reply.status, reply.headers, b"\n".join(come)[:ERROR_BODY_READ]) from None
+            raise self._refused(
+                reply.status, reply.headers, b"\n".join(map(_document, come))[:ERROR_BODY_READ]
+            ) from None
         return Audio(timed.audio, timeline.placed(timed.alignment))
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
@@ -226,6 +235,11 @@ def _account_place(base_url: str) -> str:
 def _no_such_door(error: TTSError) -> bool:
     """Whether the path itself is unknown: what the vendor knows of, it refuses with a code."""
     return error.status in (404, 405, 501) and error.code is None
+
+
+def _document(line: bytes | LongLine) -> bytes:
+    """The JSON of a line, without the audio of a long one, which is unpacked already."""
+    return line.skeleton if isinstance(line, LongLine) else line
 
 
 def _accepted(headers: Mapping[str, str]) -> Accepted:

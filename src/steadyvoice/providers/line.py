@@ -19,7 +19,9 @@ from steadyvoice.providers.provider import Pour
 from steadyvoice.providers.work_budget import PIECE
 
 READ_BUFFER = 64 * 1024
-"""Bytes. A slow listener stops the vendor's stream after about twice this, instead of filling memory."""
+"""Bytes that are read at once, and that may lie unread before reading pauses: a slow listener stops the vendor's stream
+after about twice this, instead of filling memory, and one turn of the event loop copies no more than that.
+"""
 
 _LONGEST_HEAD = 32 * 1024
 """Bytes. No server's status line and headers are longer, interim answers included; nor is what may come between two
@@ -35,13 +37,16 @@ class GarbledError(Exception):
     """What came is not HTTP as we know it."""
 
 
-class Line(asyncio.Protocol):
+class Line(asyncio.BufferedProtocol):
     """One connection. `ask`, then `read` until `over`, then perhaps again; nothing is ever sent twice.
 
-    Both raise GarbledError and OSError. `hung_up` is told when the connection is gone.
+    Both raise GarbledError and OSError. `hung_up` is told when the connection is gone. `buffer` is what the socket is
+    read into, for an instant: connections of one event loop may share it where reading is synchronous.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, hung_up: Callable[[Line], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, hung_up: Callable[[Line], None], buffer: bytearray | None = None
+    ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}  # by lower-case name
         self.over = True  # nothing is asked, or the answer has come to its end
@@ -49,6 +54,7 @@ class Line(asyncio.Protocol):
         self.idle_since = 0.0
         self.sock: socket.socket  # what it runs over
         self._loop, self._hung_up = loop, hung_up
+        self._buffer = memoryview(buffer or bytearray(READ_BUFFER))
         self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes | memoryview] = deque()
         self._size = 0  # of these
@@ -116,21 +122,26 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by name
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self.over:  # nobody asked
             self.hang_up()
             return
-        self.received += len(data)
+        self.received += nbytes
         try:
-            self._feed(data)
+            self._feed(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             said = error.__context__ or error  # where a callback of ours complains
             self._fail(GarbledError(str(said) or "another protocol"))
-        if self._size > READ_BUFFER and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
         if self._pour is None or not self._poured(self._pour):
             self._wake()
+        # libuv goes on reading in the same turn for as long as the buffer comes back full.
+        if (nbytes == len(self._buffer) or self._size > READ_BUFFER) and not (self._paused or self._error):
+            self._paused = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gone = True
@@ -182,7 +193,7 @@ class Line(asyncio.Protocol):
         """Whether the connection's end is the body's: nothing else tells how long it is."""
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: memoryview) -> None:
         """Have the parser read this, and refuse a head, or what is neither head nor body, that has no end."""
         while data and not self._answered:
             piece = data[: _LONGEST_HEAD - self._head]
@@ -250,7 +261,7 @@ class Line(asyncio.Protocol):
         else:
             data = self._piece()
         self._size -= len(data)
-        if self._size <= READ_BUFFER:
+        if self._paused:
             self._read_on()
         return data
 
@@ -266,6 +277,7 @@ class Line(asyncio.Protocol):
         return b"".join(taken)
 
     def _read_on(self) -> None:
-        if self._paused and not self._gone:
+        """Read on if there is room, and the connection."""
+        if self._paused and self._size <= READ_BUFFER and not self._gone:
             self._paused = False
             self._transport.resume_reading()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steadyvoice.providers.line import Line
+from steadyvoice.providers.line import READ_BUFFER, Line
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
@@ -41,6 +42,8 @@ class Lines:
         self._sweep: asyncio.TimerHandle | None = None
         self._found: list[AddrInfoType] = []
         self._found_at = 0.0
+        # On Windows a read is under way while others are, so each needs a buffer of its own.
+        self._buffer = None if sys.platform == "win32" else bytearray(READ_BUFFER)
 
     def kept(self) -> Line | None:
         """One that lies idle, if any does."""
@@ -61,7 +64,10 @@ class Lines:
         tls = place.tls() if place.tls else None
         try:
             _, line = await loop.create_connection(
-                lambda: Line(loop, self._hung_up), sock=sock, ssl=tls, server_hostname=place.host if tls else None
+                lambda: Line(loop, self._hung_up, self._buffer),
+                sock=sock,
+                ssl=tls,
+                server_hostname=place.host if tls else None,
             )
         except BaseException:
             sock.close()

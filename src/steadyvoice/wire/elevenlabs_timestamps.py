@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +13,6 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.wire.complaint import error_midway, kept_body, read_complaint
 from steadyvoice.wire.elevenlabs_errors import CODES
-
-LARGEST_TIMES = 1024 * 1024
-"""Bytes of one object besides its audio: twenty thousand characters and their times, twice. Numbers are parsed one by
-one, and nothing else runs meanwhile.
-"""
-
-_AUDIO = re.compile(rb'"audio_base64"\s{0,9}:\s{0,9}"')
 
 _OVERLAP = 0.05  # seconds by which neighbours may overlap without counting for themselves
 
@@ -39,9 +31,6 @@ class TimedAudio:
 
 def read_timed(line: bytes, *, api_key: str | None = None, provider: str | None = None) -> TimedAudio:
     """Read one object. Raises TTSNotAudioError for noise, and the vendor's error when the object is one."""
-    if len(line) > LARGEST_TIMES and len(line) - _audio_size(line) > LARGEST_TIMES:
-        told = f"a line with more than {LARGEST_TIMES} bytes besides its audio, where times belong"
-        raise TTSNotAudioError(told, provider=provider)
     try:
         document = json.loads(line)
         if isinstance(document, dict) and "audio_base64" in document:
@@ -86,12 +75,6 @@ class Timeline:
         placed = Alignment.joined([(self._offset, alignment)])
         self._end = placed.ends[-1]
         return placed
-
-
-def _audio_size(line: bytes) -> int:
-    """Bytes of the audio in an object that is not parsed yet."""
-    found = _AUDIO.search(line)
-    return line.find(b'"', found.end()) - found.end() if found else 0
 
 
 def _read_alignment(told: Mapping[str, Any] | None) -> Alignment | None:
