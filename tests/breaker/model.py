@@ -43,6 +43,7 @@ class Model:
     # ---- what an end counts for
 
     def count_success(self, call: Call, now: float, duration: float | None) -> None:
+        self.relent(now)
         if not self.counts(call, Outcome.SUCCESS, duration, None, now):
             return
         limit = self.config.slow_call_duration
@@ -51,7 +52,6 @@ class Model:
             self.probes.append(slow)
             self.judge_probes(now)
         else:
-            self.warned = self.warned and self.broken_rule(now) is not None
             if learns(self.rule):
                 self.past += [*self.run, 0.0]
             self.streak, self.run = 0.0, []
@@ -144,6 +144,10 @@ class Model:
             self.warned = False
         else:
             self.condemn(now, cause, cooldown)
+
+    def relent(self, now: float) -> None:
+        """What was warned of may be over by now; calls that hang are still in it."""
+        self.warned = self.warned and self.broken_rule(now) is not None
 
     def condemn(self, now: float, cause: Cause, cooldown: float | None = None) -> None:
         if self.state is CLOSED:

@@ -51,6 +51,7 @@ def fail(
 ) -> None:
     model.advance(now)
     duration = call.duration(now) if duration is None else duration
+    model.relent(now)
     if not model.counts(call, Outcome.FAILURE, duration, error, now):
         return
     model.last_error = error, now, duration
@@ -61,7 +62,6 @@ def fail(
         else:
             model.judge_probes(now, cooldown)
         return
-    model.warned = model.warned and model.broken_rule(now) is not None
     limit = model.config.slow_call_duration
     model.streak += weight
     model.run.append(weight)
@@ -85,12 +85,28 @@ def drop(model: Model, call: Call, now: float) -> None:
             model.tell_of_call("call", Outcome.IGNORED, call.duration(now), None, now)
 
 
-def abandon(model: Model, call: Call, now: float) -> None:
+def abandon(model: Model, call: Call, now: float, weight: float = 1.0) -> None:
     model.advance(now)
-    if call.useful is None or (call.hung and call in model.out):
+    if call.hung and call in model.out:
+        keep_failure(model, call, now, weight)
+    elif call.useful is None:
         ignore(model, call, now)
     else:
         succeed(model, call, now)
+
+
+def keep_failure(model: Model, call: Call, now: float, weight: float) -> None:
+    """It hangs, and its caller leaves: a failure for good, in the run only if no success came since."""
+    model.relent(now)
+    in_a_row, duration = not call.excused, call.duration(now)
+    model.counts(call, Outcome.FAILURE, duration, "hanging", now)
+    model.last_error = "hanging", now, duration
+    limit = model.config.slow_call_duration
+    if in_a_row:
+        model.streak += weight
+        model.run.append(weight)
+    model.add(now, weight, limit is not None and duration is not None and duration >= limit)
+    model.judge(now)
 
 
 def progress(model: Model, call: Call, now: float, held: bool = False) -> None:

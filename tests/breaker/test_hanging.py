@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from steadyvoice.breaker import (
     Event,
     Permit,
     StateChanged,
+    WouldHaveOpened,
 )
 from steadyvoice.breaker.testing import VirtualClock
 
@@ -115,14 +118,154 @@ def test_a_hanging_call_that_is_taken_back_counts_no_more(clock: VirtualClock, s
     assert (snapshot.hung_calls, snapshot.failures, snapshot.calls) == (0, 0, 2)
 
 
-def test_who_leaves_at_the_very_moment_the_next_is_overdue_says_nothing(clock: VirtualClock) -> None:
+@pytest.mark.parametrize(("seconds", "failures", "ignored"), [(4.9, 0, 1), (5, 1, 0), (9, 1, 0)])
+async def test_cancelled_call_keeps_the_failure_it_counts_as_already(
+    clock: VirtualClock, seconds: float, failures: int, ignored: int
+) -> None:
     breaker = hanging(clock, minimum_calls=5)
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    waiting = asyncio.ensure_future(breaker.call_async(hang))
+    await asyncio.sleep(0)
+    clock.advance(seconds)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(waiting, 0)
+    snapshot = breaker.snapshot()
+    assert (snapshot.failures, snapshot.hung_calls) == (failures, 0)
+    assert (snapshot.totals.failures, snapshot.totals.ignored) == (failures, ignored)
+
+
+async def test_a_timeout_around_hanging_calls_opens_the_circuit_by_and_by(clock: VirtualClock) -> None:
+    breaker = hanging(clock)
+
+    @breaker
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    for _ in range(3):
+        waiting = asyncio.ensure_future(hang())
+        await asyncio.sleep(0)
+        clock.advance(6)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiting, 0)
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.last_error is not None
+    assert refusal.value.last_error.kind == "hanging"
+
+
+def leave_a_block(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    def block() -> None:
+        with breaker:
+            clock.advance(5)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+
+
+def leave_a_call(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    def interrupted() -> None:
+        clock.advance(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(interrupted)
+
+
+def leave_a_stream(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    @breaker
+    def stalls() -> Iterator[str]:
+        yield "first"
+        clock.advance(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(stalls())
+
+
+def leave_by_hand(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     permit = breaker.acquire()
     permit.progress()
     clock.advance(5)
     permit.abandon()
+
+
+@pytest.mark.parametrize("leave", [leave_a_block, leave_a_call, leave_a_stream, leave_by_hand])
+def test_whoever_gives_up_a_hanging_call_leaves_its_failure(
+    clock: VirtualClock, leave: Callable[[CircuitBreaker, VirtualClock], None]
+) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    leave(breaker, clock)
     totals = breaker.snapshot().totals
-    assert (totals.successes, totals.ignored) == (0, 1)
+    assert (totals.successes, totals.failures, totals.ignored) == (0, 1, 0)
+
+
+def test_the_failure_of_a_call_that_was_given_up_may_weigh_less(clock: VirtualClock) -> None:
+    breaker = hanging(clock, minimum_calls=5)
+    permit = breaker.acquire()
+    clock.advance(6)
+    with pytest.raises(ValueError, match="weight"):
+        permit.abandon(weight=0)
+    permit.abandon(weight=0.5)
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failures, snapshot.consecutive_failures) == (1, 0.5, 0.5)
+
+
+def test_callers_that_give_up_after_a_success_lengthen_no_run(clock: VirtualClock) -> None:
+    breaker = hanging(clock, failure_threshold=None, consecutive_failures=2, minimum_calls=None)
+    stuck = [breaker.acquire() for _ in range(1)]
+    clock.advance(5)
+    breaker.acquire().success()
+    for permit in stuck:
+        permit.abandon()
+    breaker.acquire().failure()
+    assert (breaker.state, breaker.snapshot().consecutive_failures) == ("closed", 1)
+
+
+def test_monitoring_reports_a_breach_once_while_hanging_calls_end(clock: VirtualClock) -> None:
+    breaker = hanging(clock)
+    breaker.monitor()
+    events: list[Event] = []
+    breaker.subscribe(events.append)
+    permits = [breaker.acquire() for _ in range(4)]
+    clock.advance(6)
+    permits[0].abandon()
+    permits[1].failure()
+    permits[2].abandon(weight=0.5)
+    permits[3].failure()
+    assert [type(event) for event in events] == [WouldHaveOpened]
+
+
+def test_thousands_of_hanging_calls_cost_the_next_caller_a_step_each(clock: VirtualClock) -> None:
+    breaker = hanging(clock)
+    breaker.monitor()
+    count = 2000
+    permits = []
+    for _ in range(count):
+        permits.append(breaker.acquire())
+        clock.advance(0.001)
+    for permit in permits[::2]:
+        permit.progress()
+        permit.progress()
+    clock.advance(4)
+    steps = 0
+
+    def step(_frame: object, _event: str, _about: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    sys.setprofile(step)
+    try:
+        for _ in range(count):
+            clock.advance(0.001)
+            breaker.acquire().success()
+    finally:
+        sys.setprofile(None)
+    assert breaker.snapshot().hung_calls == count
+    assert steps < 250 * count  # with a look at all of them for each, it was thousands of times as many
 
 
 def test_a_success_may_complete_the_minimum_beside_calls_that_hang(clock: VirtualClock) -> None:

@@ -154,11 +154,20 @@ class Lives(RuleBasedStateMachine):
         calls.fail(self.model, call, self.clock(), "failure", took, weight, cooldown, trip)
 
     @precondition(lambda self: self.permits)
-    @rule(which=pick, how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "resume"]))
-    def other_word(self, which: int, how: str) -> None:
+    @rule(
+        which=pick,
+        how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "resume"]),
+        weight=st.sampled_from([0.5, 1.0]),
+    )
+    def other_word(self, which: int, how: str, weight: float) -> None:
         permit, call = self._a_permit(which)
-        getattr(permit, how)()
+        if how == "abandon":
+            permit.abandon(weight=weight)
+        else:
+            getattr(permit, how)()
         match how:
+            case "abandon":
+                calls.abandon(self.model, call, self.clock(), weight)
             case "pause":
                 calls.progress(self.model, call, self.clock(), held=True)
             case _:

@@ -88,7 +88,11 @@ class CircuitBreaker(LockedMachine):
         return result
 
     async def call_async(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Await `fn(...)` if the circuit allows it. Raises as `call` does; a cancelled call counts for nothing."""
+        """Await `fn(...)` if the circuit allows it. Raises as `call` does.
+
+        A cancelled call counts for nothing, unless it had been silent for `hung_after`: so a timeout of yours belongs
+        inside, around what `fn` awaits, where it is a failure like any other.
+        """
         era = self._era
         if not era.quiet:
             return await await_recorded(self, fn, args, kwargs)

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import news
-from steadyvoice.breaker.judging import condemn, judge, judge_probes, relent
+from steadyvoice.breaker.judging import condemn, judge, judge_probes
 from steadyvoice.breaker.moving import open_circuit
 from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.rules import Verdict
@@ -45,8 +45,6 @@ def count_success(machine: Machine, now: float, duration: float | None) -> None:
         machine.probes.succeed(slow)
         judge_probes(machine, now)
         return
-    if machine.warned:
-        relent(machine, now)
     window = machine.window
     window.add(now, 0.0, slow)
     end_streak(machine, 1)
@@ -63,8 +61,10 @@ def count_successes(machine: Machine, now: float, new: int) -> None:
         judge(machine, now)
 
 
-def count_failure(machine: Machine, now: float, failure: Failure, duration: float | None) -> None:
-    """A call of this era did not."""
+def count_failure(
+    machine: Machine, now: float, failure: Failure, duration: float | None, in_a_row: bool = True
+) -> None:
+    """A call of this era did not. Without `in_a_row`, it is no part of the present run of failures."""
     machine.failures += 1
     remember(machine, failure.kind, failure.message, now, duration)
     if machine.watched:
@@ -73,10 +73,9 @@ def count_failure(machine: Machine, now: float, failure: Failure, duration: floa
         why = Verdict(Cause.PROBE_FAILED, failure.told_of("a probe failed"))
         _count_failed_probe(machine, now, why, failure)
         return
-    if machine.warned:
-        relent(machine, now)
     machine.window.add(now, failure.weight, is_slow(machine, duration))
-    machine.streak += failure.weight
+    if in_a_row:
+        machine.streak += failure.weight
     if failure.trip:
         condemn(machine, now, Verdict(Cause.TRIPPED, f"opened at once by {failure.kind}"), failure.cooldown)
     else:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.breaker import news
 from steadyvoice.breaker.counting import count_failure, count_late, count_success, land
+from steadyvoice.breaker.failure import hanging
+from steadyvoice.breaker.judging import relent
 from steadyvoice.breaker.moving import ALWAYS
 from steadyvoice.breaker.overdue import advance
 from steadyvoice.breaker.states import DISABLED, Outcome
@@ -22,6 +24,8 @@ def succeed(now: float, machine: Machine, flight: Flight, duration: float | None
         advance(machine, now)
     if machine.config.hung_factor is not None:
         learn(machine, flight, now)
+    if machine.warned:
+        relent(machine, now)
     if land(machine, flight, now):
         count_success(machine, now, flight.latency(now) if duration is None else duration)
 
@@ -30,12 +34,16 @@ def fail(now: float, machine: Machine, flight: Flight, failure: Failure, duratio
     """The call did not."""
     if now >= machine.due:
         advance(machine, now)
+    if machine.warned:
+        relent(machine, now)
     if land(machine, flight, now):
         count_failure(machine, now, failure, flight.latency(now) if duration is None else duration)
 
 
 def fail_quietly(now: float, machine: Machine, era: Era, failure: Failure) -> None:
     """A call failed for which no flight was made: it began while its era was quiet."""
+    if machine.warned:
+        relent(machine, now)
     if era is machine.era:
         count_failure(machine, now, failure, None)
     else:
@@ -60,14 +68,30 @@ def drop(now: float, machine: Machine, flight: Flight) -> None:
         news.ended(machine, Outcome.IGNORED, flight.latency(now), None, now)
 
 
-def abandon(now: float, machine: Machine, flight: Flight) -> None:
-    """The consumer left: a success if something useful had come and the next was not overdue."""
+def abandon(now: float, machine: Machine, flight: Flight, weight: float = 1.0) -> None:
+    """Settle a call whose consumer left.
+
+    One that hangs keeps the failure that it counts as already, by `weight`: that its caller's patience ended, too, is
+    no sign of life. Otherwise it is a success if something useful had come, and ignored if nothing had.
+    """
     if now >= machine.due:
         advance(machine, now)
-    if flight.useful_at is None or flight in machine.flights.silent:
-        ignore(now, machine, flight)
+    if flight in machine.flights.silent:
+        _keep_failure(now, machine, flight, weight)
+    elif flight.useful_at is None:
+        drop(now, machine, flight)
     else:
         succeed(now, machine, flight)
+
+
+def _keep_failure(now: float, machine: Machine, flight: Flight, weight: float) -> None:
+    """Turn the provisional failure of a hanging call into one that stays."""
+    if machine.warned:
+        relent(machine, now)
+    in_a_row = flight in machine.flights.in_a_row  # if not, a success came since: the call is no part of the run
+    failure, latency = hanging(now - flight.since, weight), flight.latency(now)
+    if land(machine, flight, now):
+        count_failure(machine, now, failure, latency, in_a_row)
 
 
 def learn(machine: Machine, flight: Flight, now: float) -> None:

@@ -56,6 +56,11 @@ def failure_of(
     return Failure(kind, message[:MESSAGE_LENGTH], weight, _sane_seconds(cooldown), trip)
 
 
+def hanging(seconds: float, weight: float = 1.0) -> Failure:
+    """Describe a call that showed no sign of life for so long."""
+    return Failure("hanging", f"no sign of life for {seconds:.3g} s", weight)
+
+
 def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure | None:
     """The failure that `error` is, or None when it says nothing about the provider. Not for departures."""
     if not _counts(config, error):

@@ -43,7 +43,7 @@ def resume(now: float, machine: Machine, flight: Flight) -> None:
 
 def track(machine: Machine, flight: Flight) -> None:
     """From now on, silence counts."""
-    machine.flights.running[flight] = None
+    machine.flights.running[flight] = flight.since
     if machine.due == NEVER and (patience := machine.patience.seconds(machine.config)) is not None:
         machine.due = flight.since + patience
 

@@ -161,8 +161,8 @@ class LockedMachine:
     def _ignore(self, flight: Flight) -> None:
         self._locked(ignore, flight)
 
-    def _abandon(self, flight: Flight) -> None:
-        self._locked(abandon, flight)
+    def _abandon(self, flight: Flight, weight: float) -> None:
+        self._locked(abandon, flight, weight)
 
     def _progress(self, flight: Flight, *, held: bool) -> None:
         if self._showed_life(flight):

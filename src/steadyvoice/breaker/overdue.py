@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.counting import count_expired_probe, count_success, land, remember
+from steadyvoice.breaker.counting import REMEMBERED_FAILURES, count_expired_probe, count_success, land, remember
 from steadyvoice.breaker.era import Flight
+from steadyvoice.breaker.failure import hanging
 from steadyvoice.breaker.judging import judge
 from steadyvoice.breaker.moving import NEVER, close_circuit, enter
 from steadyvoice.breaker.rules import Verdict
@@ -40,22 +41,23 @@ def time_is_up(machine: Machine, now: float) -> None:
 
 
 def _suspect_the_silent(machine: Machine, now: float, patience: float) -> None:
-    machine.flights.catch_up()
-    while (oldest := machine.flights.oldest) is not None:
+    flights = machine.flights
+    while (oldest := flights.oldest()) is not None:
         machine.due = due = oldest.since + patience
         if due > now:
             return
-        machine.flights.fall_silent(oldest)
-        silent = list(machine.flights.silent)
+        flights.fall_silent(oldest)
         judge(machine, due)
         if oldest.era is not machine.era:  # they opened it
-            _remember_silent(machine, silent, due)
+            _remember_silent(machine, flights.silent, due)
+            return
     machine.due = NEVER
 
 
-def _remember_silent(machine: Machine, flights: list[Flight], now: float) -> None:
-    for flight in flights:
-        remember(machine, "hanging", f"no sign of life for {now - flight.since:.3g} s", now, flight.latency(now))
+def _remember_silent(machine: Machine, silent: dict[Flight, None], now: float) -> None:
+    for flight in list(silent)[-REMEMBERED_FAILURES:]:
+        failure = hanging(now - flight.since)
+        remember(machine, failure.kind, failure.message, now, flight.latency(now))
 
 
 def _end_leases(machine: Machine, now: float) -> None:

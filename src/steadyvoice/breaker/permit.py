@@ -61,20 +61,27 @@ class Permit:
 
         Raises ValueError for a weight outside (0, 1], or a duration that is no number of seconds.
         """
-        if not 0 < weight <= 1:
-            raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
+        _check_weight(weight)
         failure = failure_of(error, weight=weight, cooldown=cooldown, trip=trip)
         self._breaker._fail(self._flight, failure, _checked(duration))
         self._disarm()
 
     def ignore(self) -> None:
-        """The call says nothing about the provider: cancelled, or the caller's own mistake."""
+        """Settle a call that says nothing about the provider, such as the caller's own mistake.
+
+        Where the caller was cancelled or lost patience, use `abandon()`: a call that hangs is evidence then.
+        """
         self._breaker._ignore(self._flight)
         self._disarm()
 
-    def abandon(self) -> None:
-        """The consumer left: a success if something useful had come, else ignored."""
-        self._breaker._abandon(self._flight)
+    def abandon(self, *, weight: float = 1.0) -> None:
+        """Settle a call whose consumer left: a success if something useful had come, else ignored.
+
+        A call that had been silent for `hung_after` keeps the failure that it counts as already; `weight` in (0, 1] is
+        what it adds to the failures from then on. Raises ValueError for another weight.
+        """
+        _check_weight(weight)
+        self._breaker._abandon(self._flight, weight)
         self._disarm()
 
     def progress(self) -> None:
@@ -123,6 +130,11 @@ class Permit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.settle(error)
+
+
+def _check_weight(weight: float) -> None:
+    if not 0 < weight <= 1:
+        raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
 
 
 def _checked(duration: float | None) -> float | None:
