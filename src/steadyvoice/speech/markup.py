@@ -1,0 +1,545 @@
+"""Markup in text: which characters are instructions to a voice, and which words are left without them.
+
+Two kinds are known. SSML (https://www.w3.org/TR/speech-synthesis11/, with what vendors added to it): tags, comments,
+CDATA sections and character references. Audio tags, as ElevenLabs' v3 performs them: "[sighs]", "[whispers]".
+
+A text is prose until it is shown to be markup. What looks like a tag is one if its name is SSML's, or if it has an
+attribute, closes itself or is closed later: "<prosody>" is a tag, and "x<y>z", "<3" and "<me@example.org>" are not.
+Brackets hold an audio tag if their words name a sound or a manner of speaking: "[laughs softly]" is one, and "[1]",
+"[sic]" and "[link](https://example.org)" are not.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+from functools import cached_property
+from html import unescape
+from html.entities import html5
+
+from steadyvoice.speech.text import speakable
+
+
+class Markup(Flag):
+    """Kinds of markup that a voice performs. It gets a text without the other kinds."""
+
+    NONE = 0
+    SSML = auto()
+    AUDIO_TAGS = auto()
+
+
+LONGEST_BREAK, LONGEST_PAUSE = 10.0, 60.0
+"""Seconds of silence that one `<break>` may ask for, and all of a text, of a voice that does not perform them."""
+
+
+def words_of(text: str) -> str:
+    """Return the words of a text, without its markup.
+
+    >>> words_of('Hello <phoneme alphabet="ipa" ph="ˈmædɪsən">Madison</phoneme>, [laughs softly] Tom &amp; Jerry')
+    'Hello Madison, Tom & Jerry'
+    >>> words_of("a < b and c > d, see [1]")
+    'a < b and c > d, see [1]'
+    """
+    return MarkedText(text).words.text if _may_be_marked(text) else text
+
+
+def has_markup(text: str) -> bool:
+    """Whether any of a text is markup."""
+    return _may_be_marked(text) and bool(MarkedText(text).tokens)
+
+
+def nothing_to_say(text: str) -> bool:
+    """Whether a text has no letter and no digit outside of its markup: nothing to pronounce.
+
+    >>> nothing_to_say('<break time="1s"/>'), nothing_to_say("..."), nothing_to_say("[sighs] No.")
+    (True, True, False)
+    """
+    return not speakable(words_of(text))
+
+
+def pause_of(text: str) -> float:
+    """Return the seconds of silence that the `<break>` tags of a text ask for, within LONGEST_PAUSE.
+
+    >>> pause_of('<break time="500ms"/> and <break time="2s"/>')
+    2.5
+    """
+    return MarkedText(text).pause if "<" in text else 0.0
+
+
+class Role(Enum):
+    """Purpose of one token."""
+
+    OPEN = "open"  # an element begins, or a CDATA section
+    CLOSE = "close"  # an element ends
+    EMPTY = "empty"  # an element without content, such as a pause
+    NOTE = "note"  # a comment, a declaration
+    CHARACTER = "character"  # a reference, such as "&amp;"
+    CUE = "cue"  # an audio tag, for the words behind it
+
+
+@dataclass(slots=True, eq=False)
+class Token:
+    """One piece of markup in a text, from `begin` up to `end` (character offsets)."""
+
+    begin: int
+    end: int
+    role: Role
+    name: str = ""  # of the element, in lower case and without a prefix
+    attributes: str = ""
+    said: str = ""  # in its place, where it is not performed
+    outer: Token | None = None  # the innermost element it stands in, by its first tag
+    closed_by: Token | None = None  # for a first tag: the last one
+
+    @property
+    def kind(self) -> Markup:
+        """Kind of markup it belongs to."""
+        return Markup.AUDIO_TAGS if self.role is Role.CUE else Markup.SSML
+
+    @property
+    def separates(self) -> bool:
+        """Whether the words before and behind it are two."""
+        return self.role is Role.CUE or self.name in _SEPARATING
+
+    @property
+    def closes(self) -> bool:
+        """Whether it belongs to the words before it rather than to those behind it."""
+        return self.role not in (Role.OPEN, Role.CUE, Role.CHARACTER)
+
+
+class Rendering:
+    """A text as one voice gets it, and where each of its characters stands in the text it was made from.
+
+    `text` is what is sent. `starts` and `ends` are the offsets of each of its characters in the original; the end
+    includes closing tags behind the character, so that whoever goes on from there does not begin with them.
+    """
+
+    __slots__ = ("begin", "end", "ends", "starts", "text")
+
+    def __init__(self, text: str, starts: Sequence[int], ends: Sequence[int], begin: int, end: int) -> None:
+        self.text, self.starts, self.ends, self.begin, self.end = text, starts, ends, begin, end
+
+    def original(self, count: int) -> int:
+        """Return the offset in the original up to which the first `count` characters say it."""
+        if count <= 0:
+            return self.begin
+        return self.end if count >= len(self.ends) else self.ends[count - 1]
+
+    def index(self, offset: int) -> int:
+        """Return the number of characters that stand before an offset of the original."""
+        return bisect_left(self.starts, offset)
+
+    def piece(self, first: int, last: int) -> Rendering:
+        """Cut the characters from `first` up to `last` out."""
+        begin, end = self.original(first), self.original(last)
+        return Rendering(self.text[first:last], self.starts[first:last], self.ends[first:last], begin, end)
+
+    def spread(self, times: Iterator[tuple[int, float, float]], source: str) -> Iterator[tuple[str, float, float]]:
+        """Give each character of the original its time, from those of the rendering.
+
+        `times` has for each entry the count of characters up to its end, and its start and end in seconds. Markup takes
+        no time; several characters that are said as one share its time.
+        """
+        place, before = self.begin, 0
+        for count, start, end in times:
+            upto = self.original(count)
+            if upto > place:
+                first = min(max(self.starts[before], place), upto)
+                last = min(self.starts[count - 1] + 1, upto)
+                yield from ((character, start, start) for character in source[place:first])
+                share = (end - start) / max(1, last - first)
+                for number, character in enumerate(source[first:last]):
+                    yield character, start + number * share, start + (number + 1) * share
+                yield from ((character, end, end) for character in source[max(first, last) : upto])
+            place, before = max(place, upto), count
+
+
+class MarkedText:
+    """A text, its markup, and its renderings for voices that perform all of it, some of it, or none."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: Sequence[Token] = _parse(text) if _may_be_marked(text) else ()
+        self._begins = [token.begin for token in self.tokens]
+
+    @cached_property
+    def words(self) -> Rendering:
+        """The words only."""
+        return self._rendered(0, len(self.text), Markup.NONE)
+
+    @cached_property
+    def pause(self) -> float:
+        """Seconds of silence that it asks for."""
+        return self.pause_between(0, len(self.text))
+
+    def pause_between(self, begin: int, end: int) -> float:
+        """Return the seconds of silence that the tags from `begin` up to `end` ask for."""
+        breaks = (each for each in self.tokens if each.name == "break" and begin <= each.begin < end)
+        return min(sum(_seconds(each.attributes) for each in breaks), LONGEST_PAUSE)
+
+    def is_plain_for(self, performed: Markup) -> bool:
+        """Whether a voice that performs so much gets all of the text as it is."""
+        return all(token.kind in performed for token in self.tokens)
+
+    def rendered(self, begin: int, end: int, performed: Markup) -> Rendering:
+        """Return the text from `begin` up to `end` for a voice that performs so much.
+
+        Elements that are open at either end are opened again there, or closed.
+        """
+        if not performed:
+            piece = self.words.piece(self.words.index(begin), self.words.index(end))
+            piece.begin, piece.end = begin, end
+            return piece
+        rendering = self._rendered(begin, end, performed)
+        if Markup.SSML not in performed:
+            return rendering
+        opened = "".join(self.text[each.begin : each.end] for each in reversed(list(self._open_at(begin))))
+        last_tags = (each.closed_by for each in self._open_at(end))
+        closed = "".join(self.text[each.begin : each.end] for each in last_tags if each)
+        if not opened and not closed:
+            return rendering
+        before, behind = array("L", [begin]) * len(opened), array("L", [end]) * len(closed)
+        starts = before + array("L", rendering.starts) + behind
+        ends = before + array("L", rendering.ends) + behind
+        return Rendering(opened + rendering.text + closed, starts, ends, begin, end)
+
+    @cached_property
+    def solid(self) -> Sequence[range]:
+        """Where the words must not be cut, in characters of `words`: inside what is pronounced as one."""
+        index = self.words.index
+        ranges = (range(index(begin), index(end)) for begin, end in self._pronounced_as_one())
+        return [each for each in ranges if len(each) > 1]
+
+    def _pronounced_as_one(self) -> Iterator[tuple[int, int]]:
+        """Elements that cannot be cut, where they begin and end; of those in each other the outermost."""
+        end = 0
+        for token in self.tokens:
+            if token.closed_by and token.name in _ATOMIC and token.begin >= end:
+                end = token.closed_by.end
+                yield token.begin, end
+
+    def _open_at(self, place: int) -> Iterator[Token]:
+        """First tags of the elements that begin before a place and end behind it, the innermost first."""
+        number = bisect_left(self._begins, place) - 1
+        token = self.tokens[number] if number >= 0 else None
+        if token and not token.closed_by:
+            token = token.outer
+        while token:
+            if token.closed_by and token.closed_by.begin >= place:
+                yield token
+            token = token.outer
+
+    def _rendered(self, begin: int, end: int, performed: Markup) -> Rendering:
+        if not self.tokens:
+            return Rendering(self.text[begin:end], range(begin, end), range(begin + 1, end + 1), begin, end)
+        writer = _Writer(self.text, begin)
+        first = bisect_left(self._begins, begin)
+        for token in self.tokens[first : bisect_left(self._begins, end)]:
+            if token.begin < writer.place:  # inside an element that was replaced as a whole
+                continue
+            writer.copy(token.begin)
+            if token.kind in performed:
+                writer.copy(token.end)
+            else:
+                writer.leave_out(token)
+        writer.copy(end)
+        return writer.finished(end)
+
+
+class _Writer:
+    """Writes a rendering, character by character where markup was left out, and otherwise in one go."""
+
+    def __init__(self, text: str, begin: int) -> None:
+        self.place = begin
+        self._text, self._begin = text, begin
+        self._parts: list[str] = []
+        self._last = ""  # character so far
+        self._starts, self._ends = array("L"), array("L")
+        self._left_out = False  # markup, since the last character
+        self._gap: Token | None = None  # what separates the last character from the next
+
+    def copy(self, upto: int) -> None:
+        """Take over the original up to there."""
+        text, place = self._text, self.place
+        if self._left_out:
+            while place < upto and text[place].isspace() and (not self._last or self._last.isspace()):
+                if self._ends and self._ends[-1] == place:
+                    self._ends[-1] += 1
+                place += 1
+            if place < upto:
+                self._join(text[place])
+        if place < upto:
+            self._parts.append(text[place:upto])
+            self._starts.extend(range(place, upto))
+            self._ends.extend(range(place + 1, upto + 1))
+            self._last, self._left_out, self._gap = text[upto - 1], False, None
+        self.place = upto
+
+    def leave_out(self, token: Token) -> None:
+        """Pass over a token, or the element that it begins. What is said in its place is written."""
+        upto = token.closed_by.end if token.closed_by and (token.said or token.name in _SILENT) else token.end
+        if token.said:
+            self._join(token.said[0])
+            self._parts.append(token.said)
+            self._starts.extend(range(token.begin, token.begin + len(token.said)))
+            self._ends.extend(range(token.begin + 1, token.begin + len(token.said)))
+            self._ends.append(upto)
+            self._last, self._left_out, self._gap = token.said[-1], False, None
+        else:
+            self._left_out = True
+            if token.separates and self._gap is None and self._last and not self._last.isspace():
+                self._gap = token
+            elif token.closes and self._ends and self._ends[-1] == token.begin:
+                self._ends[-1] = upto
+        self.place = upto
+
+    def _join(self, following: str) -> None:
+        """Keep two words apart where only markup did, and a mark close to the word it belongs to."""
+        gap, self._gap = self._gap, None
+        if following in _CLOSING_MARKS:
+            if self._last == " " and self._left_out:
+                self._parts[-1] = self._parts[-1][:-1]
+                del self._starts[-1], self._ends[-1]
+        elif gap and not following.isspace():
+            self._parts.append(" ")
+            self._starts.append(gap.begin)
+            self._ends.append(gap.end)
+
+    def finished(self, end: int) -> Rendering:
+        """Return what was written. Blanks between the last word and markup behind it are left out."""
+        text = "".join(self._parts)
+        if self._left_out:
+            text = text.rstrip()
+            del self._starts[len(text) :], self._ends[len(text) :]
+        return Rendering(text, self._starts, self._ends, self._begin, end)
+
+
+def _may_be_marked(text: str) -> bool:
+    return "<" in text or "[" in text or "&" in text
+
+
+def _parse(text: str) -> Sequence[Token]:
+    """Find all markup, in the order in which it stands."""
+    tokens = list[Token]()
+    opened = list[Token]()  # elements that are not closed yet, the innermost last
+    reader = _Reader(text)
+    for token in reader.tokens():
+        if token.role is Role.CLOSE and reader.open_now.get(token.name):
+            while (first := opened.pop()).name != token.name:
+                reader.open_now[first.name] -= 1
+            reader.open_now[token.name] -= 1
+            first.closed_by = token
+            first.said = _attribute(first, "alias") if token.name == "sub" else ""
+        token.outer = opened[min(len(opened), _DEEPEST) - 1] if opened else None
+        if token.role is Role.OPEN:
+            opened.append(token)
+            reader.open_now[token.name] = reader.open_now.get(token.name, 0) + 1
+        tokens.append(token)
+    return tokens
+
+
+class _Reader:
+    """Reads the tokens of a text. What ends nowhere is looked for once, so that no text takes long."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._ends = dict[str, int]()  # where what closes a thing was found last
+        self.open_now = dict[str, int]()  # elements, by name
+
+    def tokens(self) -> Iterator[Token]:
+        """Give them in order. Those in a CDATA section are none."""
+        text, place = self._text, 0
+        for found in _MARK.finditer(text):
+            at = found.start()
+            if at < place:
+                continue
+            token = self._token(at)
+            if token:
+                yield token
+                place = token.end
+                if token.name == _CDATA and (end := self._find("]]>", place)) >= 0:
+                    yield Token(end, end + 3, Role.CLOSE, _CDATA)
+                    place = end + 3
+
+    def _token(self, at: int) -> Token | None:
+        match self._text[at]:
+            case "<":
+                return self._note(at) if self._text[at + 1 : at + 2] in ("!", "?") else self._tag(at)
+            case "&":
+                return self._character(at)
+            case _:
+                return self._cue(at)
+
+    def _note(self, at: int) -> Token | None:
+        text = self._text
+        if text.startswith("<![CDATA[", at):
+            return Token(at, at + 9, Role.OPEN, _CDATA)
+        for begin, close in (("<!--", "-->"), ("<?xml", "?>"), ("<!DOCTYPE", ">")):
+            if text[at : at + len(begin)].lower() == begin.lower():
+                end = self._find(close, at + len(begin))
+                return Token(at, end + len(close), Role.NOTE) if end >= 0 else None
+        return None
+
+    def _tag(self, at: int) -> Token | None:
+        text = self._text
+        if last := _LAST_TAG.match(text, at):
+            return Token(at, last.end(), Role.CLOSE, _local(last[1]))
+        first = _FIRST_TAG.match(text, at)
+        if first is None:
+            return self._torn_tag(at)
+        name, attributes = _local(first[1]), first[2]
+        empty = bool(first[3])
+        if not (attributes or empty or self._surely(name, first)):
+            return None
+        role = Role.EMPTY if empty or name in _VOID else Role.OPEN
+        return Token(at, first.end(), role, name, attributes)
+
+    def _surely(self, name: str, tag: re.Match[str]) -> bool:
+        """Whether a tag without attributes is one."""
+        text = self._text
+        if name in _TAGS:
+            inside_word = text[tag.start() - 1 : tag.start()].isalnum() and text[tag.end() : tag.end() + 1].isalnum()
+            if len(name) > 1 or not inside_word:
+                return True
+        return self._find(f"</{tag[1]}", tag.end()) >= 0
+
+    def _torn_tag(self, at: int) -> Token | None:
+        """A tag that the text's end cuts off."""
+        torn = _TORN_TAG.match(self._text, at)
+        name = _local(torn[1]) if torn else ""
+        known = name in _TAGS and len(name) > 1
+        return Token(at, len(self._text), Role.EMPTY, name, torn[2]) if torn and known else None
+
+    def _character(self, at: int) -> Token | None:
+        reference = _REFERENCE.match(self._text, at)
+        if reference is None or not (reference[1].startswith("#") or reference[0][1:] in html5):
+            return None
+        said = "".join(
+            " " if each.isspace() else each
+            for each in unescape(reference[0])
+            if each.isspace() or (each != "\ufffd" and unicodedata.category(each) not in ("Cc", "Cs", "Cn"))
+        )
+        return Token(at, reference.end(), Role.CHARACTER, said=said)
+
+    def _cue(self, at: int) -> Token | None:
+        cue = _CUE.match(self._text, at)
+        return Token(at, cue.end(), Role.CUE) if cue and _is_direction(cue[1].lower()) else None
+
+    def _find(self, what: str, begin: int) -> int:
+        end = self._ends.get(what, 0)
+        if 0 <= end < begin:
+            self._ends[what] = end = self._text.find(what, begin)
+        return end
+
+
+def _is_direction(words: str) -> bool:
+    """Whether the words in brackets, in lower case, tell a sound or a manner of speaking."""
+    said = words.replace(",", " ").split()
+    if not said or len(said) > _MOST_WORDS:
+        return False
+    if said[-1] in _MANNERS and len(said) > 1:
+        return True
+    if any(word in _SOUNDS for word in said):
+        return True
+    return said[-1] in _MOODS and all(word in _MOODS or word in _DEGREES or word.endswith("ly") for word in said)
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2].lower()
+
+
+def _attribute(token: Token, name: str) -> str:
+    for key, double, single, bare in _ATTRIBUTES.findall(token.attributes):
+        if key.lower() == name:
+            return unescape(double or single or bare).strip()
+    return ""
+
+
+def _seconds(attributes: str) -> float:
+    """Seconds that a `<break>` lasts, by its attributes."""
+    token = Token(0, 0, Role.EMPTY, attributes=attributes)
+    if told := _TIME.fullmatch(_attribute(token, "time")):
+        return min(float(told[1]) * (0.001 if told[2].lower() == "ms" else 1.0), LONGEST_BREAK)
+    return _STRENGTHS.get(_attribute(token, "strength").lower(), _STRENGTHS["medium"])
+
+
+_MARK = re.compile(r"[<&\[]")
+_CDATA = "[cdata["
+
+# Possessive throughout: what is no tag is found out in one pass, whatever it is.
+_NAME = r"([A-Za-z_][\w.-]*+(?::[A-Za-z_][\w.-]*+)?+)"
+_VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`/]++)"""
+_ATTRIBUTE_LIST = rf"((?:\s++[A-Za-z_][\w:.-]*+\s*+=\s*+{_VALUE})*+)"
+_FIRST_TAG = re.compile(rf"<{_NAME}{_ATTRIBUTE_LIST}\s*+(/?)>")
+_LAST_TAG = re.compile(rf"</\s*+{_NAME}\s*+>")
+_TORN_TAG = re.compile(
+    rf"""</?{_NAME}{_ATTRIBUTE_LIST}(?:\s++[A-Za-z_][\w:.-]*+(?:\s*+=\s*+(?:"[^"]*+|'[^']*+)?)?)?\s*+/?\Z"""
+)
+_ATTRIBUTES = re.compile(r"""([A-Za-z_][\w:.-]*+)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>=`/]++))""")
+_REFERENCE = re.compile(r"&(#\d{1,7}+|#[xX][0-9A-Fa-f]{1,6}+|[A-Za-z][A-Za-z0-9]{1,31}+);")
+_TIME = re.compile(r"\+?(\d{1,6}+(?:\.\d{0,6}+)?+|\.\d{1,6}+)\s*+(ms|s)", re.IGNORECASE)
+
+# Brackets behind which an address follows are a link of Markdown's.
+_CUE = re.compile(r"\[([A-Za-z][A-Za-z' ,-]{0,60}+)\](?!\()")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_DEEPEST = 32  # elements in each other: of those further in it is not kept which one they are in
+_MOST_WORDS = 5  # in an audio tag
+
+_TAGS = _set(
+    "speak break phoneme say-as sub emphasis prosody p s voice lang br hr em strong span div li ul ol h1 h2 h3 h4 h5 h6"
+)
+"""Tags even without an attribute and without an end. Of SSML's others, no valid one is bare and unclosed."""
+
+_VOID = _set("break br hr mark meta lexicon img silence")
+_SILENT = _set("desc metadata script style")  # their content is for machines
+_ATOMIC = _set("phoneme say-as sub w token spell")  # pronounced as one
+_SEPARATING = _set(
+    "break p s speak br hr div li ul ol h1 h2 h3 h4 h5 h6 audio silence sentence paragraph media par seq"
+)
+_CLOSING_MARKS = frozenset(",.;:!?…，。、；：！？،؛؟।")
+
+_STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0}
+"""Seconds. SSML leaves them open; these are in the middle of what engines do."""
+
+# From https://elevenlabs.io/docs/best-practices/prompting/eleven-v3 and what its examples use.
+_MANNERS = _set("accent voice tone pause pauses silence sound sounds noise noises breath breaths")
+_SOUNDS = _set(
+    """
+    applause applauding applauds beat booing boos breathes breathing breathless burp burps burping cackle
+    cackles cackling chuckle chuckles chuckling clap clapping claps clears cough coughing coughs cried cries cry
+    crying exhale exhales exhaling explosion fart farts footsteps gasp gasping gasps giggle giggles giggling
+    groan groaning groans growl growling growls grunt grunting grunts gulp gulping gulps gunshot gunshots hiccup
+    hiccups hissing hum humming hums inhale inhales inhaling interrupting laugh laughing laughs laughter moan
+    moaning moans mumble mumbles mumbling murmur murmurs murmuring mutter muttering mutters overlapping panting
+    pause pauses pausing scoff scoffing scoffs scream screaming screams shout shouting shouts shriek shrieking
+    shrieks sigh sighing sighs singing sings sneeze sneezes sneezing snicker snickering snickers sniff sniffing
+    sniffle sniffles sniffling sniffs snore snores snoring snort snorting snorts sob sobbing sobs stammering
+    stammers stuttering stutters swallowing swallows wail wailing wails weeping weeps wheeze wheezes wheezing
+    whimper whimpering whimpers whisper whispered whispering whispers whistles whistling woo yawn yawning yawns
+    yell yelling yells
+    """
+)
+_MOODS = _set(
+    """
+    amazed amused angrily angry annoyed anxious anxiously appalled awe bored calm calmly cautiously cheerful
+    cheerfully childlike cold coldly conversational curious curiously deadpan delighted desperate determined
+    disappointed dismissive dramatic dramatically elated emphasized emphatic excited excitedly exhausted fearful
+    flatly frustrated gentle gently gleeful happily happy hesitant hesitantly impressed inquisitive ironic
+    joyful joyfully loudly matter-of-fact melancholic mischievous mischievously monotone nervous nervously
+    panicked playful playfully pleading professional questioning quietly quizzically rapid-fire reassuring
+    regretful relieved resigned robotic rushed sad sadly sarcastic sarcastically scared serious seriously
+    sheepishly shocked shouty slowly smug softly soothing sorrowful stern sternly surprised suspicious
+    suspiciously sympathetic tearful tender tense terrified thoughtful thoughtfully timidly tired understated
+    urgent urgently warm warmly whiny whispery wistful worried
+    """
+)
+_DEGREES = _set("a bit more less very too and but slightly so quite rather almost somewhat")

@@ -1,0 +1,234 @@
+"""Markup told from prose, left out where no voice performs it, and positions that lead back to the caller's text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.markup import MarkedText, Markup, has_markup, nothing_to_say, pause_of, words_of
+
+PROSE = [
+    "a < b and c > d",
+    "I <3 you",
+    "x<y>z",
+    "if a<b && c>d, then a<p>b",
+    "Mail <me@example.org> or see <https://example.org/a?b=c>.",
+    "A vector<int> and a List<String>; press <Enter>, then <Ctrl>.",
+    "Your <token> goes here, and your <name> there.",
+    "See [1], [sic], [12-14] and [citation needed].",
+    "[John] said [x] and [a link](https://example.org) [laughs](https://example.org).",
+    "AT&T, R&D; Q&A &nosuch; &#; & so on",
+    "5 < 6 > 4, <>, < >, </>, <!>, [], [ ]",
+    "<!-- never closed",
+    "-> <- <= >= <=> << >>",
+    "<|im_start|> and {braces} and \\{pause:1s\\}",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_is_left_alone(text: str) -> None:
+    assert words_of(text) == text
+    assert not has_markup(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'Hello <phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme>, how are you?',
+            "Hello Madison, how are you?",
+        ),
+        ('<speak>Well, <break time="1s"/> it rains.</speak>', "Well, it rains."),
+        ('<sub alias="World Wide Web Consortium">W3C</sub> rules', "World Wide Web Consortium rules"),
+        ("<sub alias='A &amp; B'>AB</sub>", "A & B"),
+        ("<sub>H2O</sub>", "H2O"),
+        ('<say-as interpret-as="date" format="ymd">2026-11-28</say-as>.', "2026-11-28."),
+        ('<SPEAK><EMPHASIS Level="strong">Now</EMPHASIS>!</SPEAK>', "Now!"),
+        ('<prosody rate="slow" pitch="+2st">It <emphasis>really</emphasis> rains.</prosody>', "It really rains."),
+        ('<prosody contour="(0%,+20Hz) > x">Up</prosody>', "Up"),
+        ("<p a='1>0' b=2>One</p><p>Two</p>", "One Two"),
+        ("<s>One.</s><s>Two.</s>", "One. Two."),
+        ("un<emphasis>believ</emphasis>able", "unbelievable"),
+        ("One<break/>two<br>three", "One two three"),
+        ("One <break/>, two", "One, two"),
+        ("One. <break/> Two.", "One. Two."),
+        ("<voice name='x'>A</voice> <lang xml:lang=\"fr-FR\">Oui</lang>", "A Oui"),
+        ('<mstts:express-as style="sad">A</mstts:express-as><amazon:effect name="whispered">B</amazon:effect>', "AB"),
+        ('<audio src="a.mp3"><desc>a bell</desc>Ding</audio>', "Ding"),
+        ("<metadata><x:y>z</x:y></metadata>A", "A"),
+        ('<?xml version="1.0"?><!DOCTYPE speak><speak version="1.1">A</speak>', "A"),
+        ("A <!-- not <b>this</b> --> B", "A B"),
+        ("<![CDATA[1 < 2 <b> &amp;]]> it is", "1 < 2 <b> &amp; it is"),
+        ("Tom &amp; Jerry &lt;3 &#33; &#x2014; &eacute;", "Tom & Jerry <3 ! — é"),
+        ("a&nbsp;b&#10;c&#0;d", "a b cd"),
+        ("<emphasis>never closed", "never closed"),
+        ("closed only</prosody> here", "closed only here"),
+        ('cut off <break time="1s', "cut off"),
+        ("cut off <prosody rate=", "cut off"),
+        ("cut off <break", "cut off"),
+        ("cut off </prosody", "cut off"),
+        ('<custom level="1">A</custom> <other>B</other> <third/>C', "A B C"),
+        ("<b>bold</b> and <i>italic</i>", "bold and italic"),
+        ("<p><s>One <w>two</w></p> three", "One two three"),
+        ("[sighs] I know.", "I know."),
+        ("Well [laughs softly], yes [WHISPERS] or no", "Well, yes or no"),
+        ("[strong French accent] Bonjour [short pause] [sarcastic] great", "Bonjour great"),
+        ("[inhales deeply][very excited]Go!", "Go!"),
+        ('[curious] <break time="1s"/> [2] really?', "[2] really?"),
+    ],
+)
+def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
+    assert words_of(text) == words
+    assert has_markup(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "...", '<break time="1s"/>', "[sighs]", "<speak> — </speak>", "👍", "&hellip;"]
+)
+def test_there_is_nothing_to_say(text: str) -> None:
+    assert nothing_to_say(text)
+
+
+@pytest.mark.parametrize("text", ["a", "<b>1</b>", "[1]", "[sighs] Oh", "<sub alias='x'>-</sub>", "&eacute;", "今"])
+def test_there_is_something_to_say(text: str) -> None:
+    assert not nothing_to_say(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ('<break time="1s"/>', 1.0),
+        ('<break time="500ms"/> x <break time=".25s"/>', 0.75),
+        ("<BREAK TIME='2 S'>", 2.0),
+        ("<break/>", 0.5),
+        ('<break strength="none"/>', 0.0),
+        ('<break time="3600s"/>', 10.0),
+        ('<break time="9s"/>' * 50, 60.0),
+        ('<break time="-1s"/>', 0.5),
+        ("no break", 0.0),
+    ],
+)
+def test_breaks_last_as_long_as_they_say_within_bounds(text: str, seconds: float) -> None:
+    assert pause_of(text) == pytest.approx(seconds)
+
+
+PARTS = st.sampled_from(
+    [
+        *(
+            "Hello",
+            "it rains",
+            ". ",
+            " ",
+            "\n",
+            ", ",
+            "x<y>z",
+            "<3",
+            "[1]",
+            "a & b",
+            "é",
+            "今日は。",
+            "👍🏽",
+            "<",
+            "&",
+            "[",
+        ),
+        *("<p>", "</p>", "<s>", "</s>", "<speak>", "</speak>", '<break time="1s"/>', "<break/>", "[sighs]", "&amp;"),
+        *('<prosody rate="slow">', "</prosody>", "<emphasis>", "</emphasis>", "<!-- x -->", "<![CDATA[", "]]>"),
+        *('<sub alias="World Wide Web">', "</sub>", '<phoneme ph="a>b">', "</phoneme>", "<desc>", "</desc>", "<x/>"),
+    ]
+)
+TEXTS = st.one_of(st.lists(PARTS, max_size=12).map("".join), st.text("<>&;[]/=\"' abp!-", max_size=40))
+
+
+@given(TEXTS)
+@example("<sub alias='ab'>")
+def test_each_character_of_the_words_has_its_place_in_the_text(text: str) -> None:
+    marked = MarkedText(text)
+    words = marked.words
+    assert len(words.text) == len(words.starts) == len(words.ends)
+    places = [place for start, end in zip(words.starts, words.ends, strict=True) for place in (start, end)]
+    assert places == sorted(places)
+    assert all(start < end for start, end in zip(words.starts, words.ends, strict=True))
+    assert not places or (places[0] >= 0 and places[-1] <= len(text))
+    for number, start in enumerate(words.starts):
+        assert words.index(start) == number
+        assert words.index(words.original(number)) == number
+    if not marked.tokens:
+        assert words.text == text
+
+
+@given(
+    TEXTS, st.data(), st.sampled_from([Markup.NONE, Markup.SSML, Markup.AUDIO_TAGS, Markup.SSML | Markup.AUDIO_TAGS])
+)
+def test_pieces_say_all_the_words_once(text: str, data: st.DataObject, performed: Markup) -> None:
+    marked = MarkedText(text)
+    words = marked.words
+    solid = {place for each in marked.solid for place in each[1:]}
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(words.text) - 1)), max_size=3)) - solid)
+    places = [0, *(words.original(cut) for cut in cuts if cut < len(words.text)), len(text)]
+    pieces = [marked.rendered(begin, end, performed) for begin, end in pairwise(places)]
+    said = "".join(words_of(piece.text) if Markup.SSML in performed else piece.text for piece in pieces)
+    said = said.replace("[sighs]", "")
+    assert _letters(said) == _letters(words.text)
+    if not performed:
+        assert said == words.text
+    if len(places) == 2 and marked.is_plain_for(performed):
+        assert pieces[0].text == text
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text if character.isalnum())
+
+
+@given(TEXTS, st.sampled_from([Markup.NONE, Markup.AUDIO_TAGS, Markup.SSML]))
+def test_times_of_the_words_give_every_character_of_the_text_its_time(text: str, performed: Markup) -> None:
+    marked = MarkedText(text)
+    rendering = marked.rendered(0, len(text), performed)
+    times = ((number + 1, number / 10, (number + 1) / 10) for number in range(len(rendering.text)))
+    told = list(rendering.spread(times, text))
+    if rendering.text:
+        assert "".join(character for character, _, _ in told) == text
+    starts = [start for _, start, _ in told]
+    assert starts == sorted(starts)
+    assert all(start <= end for _, start, end in told)
+
+
+def test_an_element_that_is_cut_is_closed_and_opened_again() -> None:
+    text = '<speak>One. <prosody rate="slow">Two. Three.</prosody> Four.</speak>'
+    marked = MarkedText(text)
+    cut = text.index("Three")
+    assert marked.rendered(0, cut, Markup.SSML).text == '<speak>One. <prosody rate="slow">Two. </prosody></speak>'
+    rest = marked.rendered(cut, len(text), Markup.SSML)
+    assert rest.text == '<speak><prosody rate="slow">Three.</prosody> Four.</speak>'
+    assert [rest.original(rest.text.index(word)) for word in ("Three", "Four")] == [cut, text.index("Four")]
+    assert marked.rendered(cut, len(text), Markup.NONE).text == "Three. Four."
+
+
+def test_whoever_goes_on_does_not_begin_with_what_belongs_to_the_words_before() -> None:
+    text = 'One.</s> <break time="1s"/> <s>Two.</s>'
+    words = MarkedText(text).words
+    assert text[words.original(words.text.index("Two")) :] == "<s>Two.</s>"
+
+
+def test_what_is_pronounced_as_one_is_not_to_be_cut() -> None:
+    marked = MarkedText('In <phoneme ph="x">New York</phoneme>, <emphasis>no one</emphasis> cares.')
+    assert [marked.words.text[each.start : each.stop] for each in marked.solid] == ["New York"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<" * 100_000,
+        "<p" * 50_000,
+        '<p a="' * 16_000,
+        "<!--" * 25_000,
+        "<x>" * 33_000,
+        "[a" * 50_000,
+        "<![CDATA[" * 11_000,
+    ],
+)
+def test_hostile_text_is_read_in_one_pass(text: str) -> None:
+    MarkedText(text).words.piece(0, 10)  # minutes, if it were quadratic
