@@ -129,6 +129,22 @@ def test_whoever_is_killed_while_keeping_leaves_whole_entries_only(steps: int, s
         store.close()
 
 
+def test_process_that_leaves_does_not_take_the_log_of_others_away(tmp_path: Path) -> None:
+    """It does when their locks are gone, as they are when a file is closed that they are on; then it is damaged."""
+    store = store_in(tmp_path, MOST)
+    store.put(entry(1))
+    assert store.get(["key-1"])
+
+    come_and_go = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM speech'); db.close()"
+    )
+    subprocess.run([sys.executable, "-c", come_and_go, str(store.path)], check=True, timeout=30)
+    assert store.path.with_name(f"{store.path.name}-wal").exists()
+    store.put(entry(2))
+    assert store.get(["key-1", "key-2"]).keys() == {"key-1", "key-2"}
+    store.close()
+
+
 def test_two_processes_may_keep_the_same_at_once(tmp_path: Path) -> None:
     def fill(level: int) -> None:
         store = store_in(tmp_path, MOST)

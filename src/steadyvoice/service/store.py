@@ -67,7 +67,7 @@ class Store:
         self._most = most - 2 * self.largest - _LOG  # SQLite's log has the rest
         self._reading, self._writing = _Line(self), _Line(self)
         self._asked: dict[str, None] = {}  # since the last writing, the latest last
-        self._asking = threading.Lock()
+        self._asking, self._making = threading.Lock(), threading.Lock()
         renew_after_fork(self)
 
     def get(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -112,12 +112,12 @@ class Store:
 
     def after_fork(self) -> None:
         """Begin with a lock that nobody holds; the connections part for themselves."""
-        self._asking = threading.Lock()
+        self._asking, self._making = threading.Lock(), threading.Lock()
 
     def opened(self) -> sqlite3.Connection:
         """Make a connection, and the file if there is none. Raises PermissionError if it is not ours."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._make_file()
         if hasattr(os, "geteuid") and self.path.stat().st_uid != os.geteuid():
             raise PermissionError("it belongs to somebody else, who could put words into your mouth")
         db = self._connected()
@@ -126,6 +126,15 @@ class Store:
             db.close()
             db = self._connected()
         return db
+
+    def _make_file(self) -> None:
+        """Make it for its owner alone, unless it is there.
+
+        One that is there must not even be opened: closing it would drop the locks that SQLite holds on it for this
+        process's other connection (POSIX), and another process would take the log away from under that.
+        """
+        with self._making, suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def connect(self) -> sqlite3.Connection:
         """Make a mere connection."""
