@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
@@ -98,7 +99,7 @@ class Scripted:
         act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
         try:
             if isinstance(act, Exception):
-                raise act
+                raise copy(act)  # the provider's name is written on it
             yield Accepted(request_id=f"request-{len(self.asked)}", characters_billed=len(request.text))
             match act:
                 case Hang():
@@ -129,4 +130,4 @@ async def _said(act: Say, text: str) -> AsyncGenerator[Audio, None]:
         alignment = Alignment.spread(text, seconds) if act.aligned and index == 0 else None
         yield Audio(pcm(seconds / act.pieces), alignment)
     if act.then:
-        raise act.then
+        raise copy(act.then)

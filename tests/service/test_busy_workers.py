@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
-from steadyvoice import Accepted, Audio, CircuitBreakerConfig, CircuitState, Offer, SpeechRequest
+from steadyvoice import Accepted, Alignment, Audio, CircuitBreakerConfig, CircuitState, Offer, SpeechRequest
 from steadyvoice.providers.provider import Queued
 
 from .conftest import MakeService
@@ -61,3 +62,56 @@ async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_serv
     assert (circuit.state, circuit.snapshot().failures) == (CircuitState.CLOSED, 0)
     assert (await call).outcome == "spoken"
     assert circuit.snapshot().totals.failures == 0
+
+
+class BusyBehind(Scripted):
+    """A provider behind whose last audio, which has times, all threads of the service are busy."""
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return replace(super().offer(request), timed=request.times)
+
+    def occupy(self) -> None:
+        raise NotImplementedError
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        yield Accepted()
+        seconds = len(request.text) * 0.06
+        yield Audio(pcm(seconds), Alignment.spread(request.text, seconds) if offer.timed else None)
+        self.occupy()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("whole", [True, False])
+async def test_success_is_on_record_before_the_audio_is_converted(make_service: MakeService, whole: bool) -> None:
+    """Failures are recorded at once: under load they would look like a row of nothing but failures."""
+    provider = BusyBehind()
+    tts = make_service(provider, circuit=QUICK_TO_JUDGE)
+    free = threading.Event()
+    busy: list[asyncio.Future[bool]] = []
+
+    def occupy() -> None:
+        busy.extend(asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8))
+
+    provider.occupy = occupy  # type: ignore[method-assign]
+
+    async def speak() -> None:
+        if whole:
+            await tts.synthesize(TEXT, format="mp3_44100_128")
+        else:
+            async for _ in tts.stream(TEXT, format="mp3_44100_128"):
+                pass
+
+    call = asyncio.create_task(speak())
+    await asyncio.sleep(0.5)
+    try:
+        assert not call.done()
+        assert tts.circuits["scripted"].snapshot().totals.successes == 1
+    finally:
+        free.set()
+    await call
+    await asyncio.gather(*busy)
+    assert tts.circuits["scripted"].snapshot().totals.successes == 1
+    await tts.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -119,10 +120,11 @@ class Delivery:
         self._note_heard(ready)
         return ready
 
-    async def end(self) -> None:
-        """All has come: see whether it is all of it. Raises TTSError."""
-        if self._usual is not None:
+    async def end(self, believed: Callable[[], None]) -> None:
+        """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
+        if self._usual is not None and not self._plainly_whole():
             await self._output.run_in_thread(self._check_end, self._usual)
+        believed()
         self.rest = self._pending + await self._output.run(self._output.end)
         if self._usual is not None:
             self._note_heard(self.rest)
@@ -238,6 +240,14 @@ class Delivery:
         for alignment in self._call.times(self._taken):
             self._ledger.take(alignment)
             self._taken += 1
+
+    def _plainly_whole(self) -> bool:
+        """Whether every word has its time, and the audio lasts for all of them: nothing has to be listened to."""
+        self._learn_times()
+        self._refuse_hush(0.0)
+        ledger = self._ledger
+        seconds, speed = self._call.seconds, self._call.request.speed
+        return bool(ledger.timed) and ledger.complete and ledger.shortfall(seconds, speed=speed) <= _EXACT
 
     def _check_end(self, usual: float) -> None:
         """Raise if the audio ends before its words do, however properly it was ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.provider import Answering, MakesReady, Offer, Provider, Ready
 from steadyvoice.service.attempt import Call
@@ -102,8 +104,9 @@ class PassingDelivery(Delivery):
             self._note_heard(data)
         return data
 
-    async def end(self) -> None:
+    async def end(self, believed: Callable[[], None]) -> None:
         """All has come, and was believed."""
+        believed()
         self.rest = self._output.end()
 
     @property
