@@ -37,6 +37,17 @@ async def test_a_text_over_the_limit_is_split_at_sentences_and_spoken_as_one(mak
     assert vendor.asked[0].next_text.startswith(said[1])
 
 
+async def test_a_callers_request_ids_stay_at_the_two_ends_of_a_split_text(make_service: MakeService) -> None:
+    vendor = Scripted(max_characters=40)
+    options = {"previous_request_ids": ["before"], "next_request_ids": ["behind"], "style": 1}
+    await make_service(vendor).synthesize(TALE, format="pcm_8000", options=options)
+    first, *between, last = [dict(request.options) for request in vendor.asked]
+    assert first == {"previous_request_ids": ["before"], "style": 1}
+    assert last == {"next_request_ids": ["behind"], "style": 1}
+    assert between == [{"style": 1}] * len(between)
+    assert between
+
+
 async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeService) -> None:
     vendor = Scripted([Say(aligned=True)], max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")

@@ -283,10 +283,12 @@ async def test_one_voice_can_be_asked_for_and_some_be_looked_for(sim: Simulator,
 
 
 async def test_a_path_nobody_keeps(sim: Simulator) -> None:
-    seen = await Client(sim.url, {"xi-api-key": "any"}).get("/v1/history")
+    seen = await Client(sim.url, {"xi-api-key": "any"}).get("/v1/studio/projects")
     assert (seen.status, seen.json) == (404, {"detail": "Not Found"})
     assert (seen.headers["server"], len(seen.headers["request-id"])) == ("uvicorn", 20)
-    assert [(entry.endpoint, entry.status, entry.ending) for entry in sim.ledger] == [("history", 404, Ending.REFUSED)]
+    assert [(entry.endpoint, entry.status, entry.ending) for entry in sim.ledger] == [
+        ("studio/projects", 404, Ending.REFUSED)
+    ]
 
 
 @pytest.mark.parametrize(

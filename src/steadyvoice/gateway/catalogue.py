@@ -82,6 +82,13 @@ class Catalogue:
         return models_body([model_facts(name) for name in dict.fromkeys([*ours, *MODELS])])
 
     @property
+    def openai_voices(self) -> list[str]:
+        """The voices that can be asked for at OpenAI's door: the configured names, and OpenAI's if it is configured."""
+        named = (name for each in self._providers for name in getattr(each, "voices", {}))
+        has_openai = any(isinstance(each, OpenAICompatible) for each in self._providers)
+        return list(dict.fromkeys([*named, *(openai.VOICES if has_openai else ())]))
+
+    @property
     def openai_models(self) -> list[str]:
         """The models that can be asked for at OpenAI's door. Any other name is taken for the provider's own."""
         ours = [each.model for each in self._providers if isinstance(each, OpenAICompatible)]

@@ -31,7 +31,7 @@ class Dialect(Words, Protocol):
         """Reads what is asked for. Raises UnreadableRequestError and TTSError."""
         ...
 
-    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
+    def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
         """What goes before audio, besides its type: as much as is known by then."""
         ...
 

@@ -16,6 +16,8 @@ from steadyvoice.speech.taxonomy import Kind
 from steadyvoice.wire import elevenlabs
 from steadyvoice.wire.elevenlabs import Form
 from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
+from steadyvoice.wire.elevenlabs_hints import MOST_IDS
+from steadyvoice.wire.elevenlabs_request_ids import own_request_id, stitches, tidied_fields
 from steadyvoice.wire.issues import Issue
 
 
@@ -29,6 +31,8 @@ class ElevenLabsDialect:
         self.order = Orders("text", self._order).order
 
     def _order(self, asked: Asked, document: dict[str, Any]) -> Order:
+        if stitches(document):
+            document = tidied_fields(document, most=MOST_IDS)
         call = elevenlabs.call_of(query_of(asked.query), document, self._form)
         text = spoken_text(call.text, "text")
         request = elevenlabs.request_from(call, asked.voice)
@@ -38,17 +42,23 @@ class ElevenLabsDialect:
         wrapping = Wrapping.TIMED if self._form.timed else Wrapping.BARE
         return Order(text, Style.of(wishes), wrapping, whole=not self._form.streams)
 
-    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
-        """The vendor's own receipt. By the request's id, a client asks for the same prosody in the next."""
-        now = account.spoken.now
-        if now.first is None:
-            return {}
-        all_of_it = now.characters == len(order.text)
+    def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
+        """Return the vendor's own receipt, and in any case a request id.
+
+        With the id, a client asks for the same prosody in its next request. It is the vendor's where nobody else is
+        heard in the answer, as far as that is known when it begins.
+        """
+        spoken = account.spoken
+        first = spoken.now.first
+        if first is None:
+            return {"request-id": own_request_id(request_id)}
+        id = first.request_id if first.dialect == elevenlabs.DIALECT and spoken.sole_speaker else None
+        all_of_it = spoken.now.characters == len(order.text)
         return elevenlabs.Receipt(
-            now.first.request_id,
-            now.first.characters_billed if all_of_it else None,
-            now.first.concurrent_requests,
-            now.first.concurrency_limit,
+            id or own_request_id(request_id),
+            first.characters_billed if all_of_it else None,
+            first.concurrent_requests,
+            first.concurrency_limit,
         ).headers()
 
     def trouble(self, trouble: Trouble, request_id: str) -> Reply:
@@ -59,7 +69,7 @@ class ElevenLabsDialect:
 
     def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
         """Answer as FastAPI does."""
-        return json_reply(validation_body(issues), status=422, headers={"request-id": request_id})
+        return json_reply(validation_body(issues), status=422, headers={"request-id": own_request_id(request_id)})
 
     def denied(self, denial: Denial, request_id: str) -> Reply:
         """Answer who may not come in."""
@@ -86,6 +96,7 @@ def _complaint(
     param: str | None = None,
     retry_after: float | None = None,
 ) -> Reply:
-    body = error_body(code, message, request_id=request_id, param=param, status=status)
-    headers = {"request-id": request_id, **retry_after_header(retry_after)}
+    id = own_request_id(request_id)
+    body = error_body(code, message, request_id=id, param=param, status=status)
+    headers = {"request-id": id, **retry_after_header(retry_after)}
     return json_reply(body, status=status, headers=headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from steadyvoice.gateway.dialect import Words
 from steadyvoice.gateway.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.exchange import Exchange
@@ -10,14 +12,25 @@ from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import OwnWords
 from steadyvoice.gateway.paths import Route
 from steadyvoice.gateway.reply import Reply
+from steadyvoice.wire import elevenlabs
 
 
 def words_for(exchange: Exchange) -> Words:
     """Choose the dialect to refuse in: by the path, and where both vendors have it, by the kind of credential sent."""
     if exchange.room is not Room.SPEECH:
         return OwnWords()
-    openais = exchange.scope["path"].startswith("/v1/audio/") or exchange.brings_bearer
-    return OpenAIDialect() if openais else ElevenLabsDialect()
+    path: str = exchange.meant or exchange.scope["path"]
+    if path.startswith("/v1/audio/"):
+        return OpenAIDialect()
+    if path.startswith(_ELEVENLABS_ONLY):
+        return ElevenLabsDialect()
+    return OpenAIDialect() if exchange.brings_bearer else ElevenLabsDialect()
+
+
+_ELEVENLABS_ONLY = (
+    elevenlabs.SPEECH_PATH, elevenlabs.VOICES_PATH, elevenlabs.VOICES_V2_PATH, elevenlabs.USER_PATH,
+    elevenlabs.HISTORY_PATH,
+)  # fmt: skip
 
 
 def refuse(denial: Denial, exchange: Exchange) -> Reply:
@@ -25,17 +38,36 @@ def refuse(denial: Denial, exchange: Exchange) -> Reply:
     return words_for(exchange).denied(denial, exchange.request_id)
 
 
+def other_method(route: Route, exchange: Exchange) -> Reply | None:
+    """Make the answer to a method that an endpoint does not have; None for a path without an endpoint."""
+    if not route.doors:
+        return None
+    method, allowed = exchange.scope["method"], ", ".join((*route.doors, "OPTIONS"))
+    exchange.add_headers({"allow": allowed})
+    if method == "OPTIONS":
+        return Reply(204)
+    told = f"{method[:20]} is not allowed here; use {', '.join(route.doors)}"
+    return refuse(Denial(405, "method_not_allowed", told), exchange)
+
+
 def no_route(route: Route, exchange: Exchange) -> Reply:
-    """Make the answer to a path or method without an endpoint."""
+    """Make the answer to a path without an endpoint. It names the endpoint that was probably meant."""
     method, path = exchange.scope["method"], exchange.scope["path"]
     if route.problem:
         return refuse(Denial(400, "invalid_path", route.problem), exchange)
-    if route.doors:
-        allowed = ", ".join(route.doors)
-        exchange.add_headers({"allow": allowed})
-        told = f"{method[:20]} is not answered here, but {allowed}"
-        return refuse(Denial(405, "method_not_allowed", told), exchange)
-    told = f"nobody answers {method} {path[:200]} here"
-    if path.endswith("stream-input"):
-        told += ": websockets are not served, but POST /v1/text-to-speech/{voice_id}/stream is"
+    told = f"no route for {method[:20]} {_shown(path)}"
+    if path.rstrip("/").endswith("stream-input"):
+        told += ": websockets are not served; use POST /v1/text-to-speech/{voice_id}/stream"
+    elif meant := route.suggestion:
+        methods = route.suggested_methods
+        use = method if method in methods else methods[0]
+        filled = f" ({meant.filled})" if meant.filled != meant.path else ""
+        told += f"; did you mean {use} {meant.path}{filled}?"
+    else:
+        told += "; GET /openapi.json lists every endpoint"
     return refuse(Denial(404, "not_found", told), exchange)
+
+
+def _shown(path: str) -> str:
+    """A client's path as it may be shown: percent-encoded, so that it can neither be markup nor hide what it is."""
+    return quote(path[:200], safe="/:@!$()*,;=~-._", errors="replace")

@@ -22,8 +22,8 @@ class Exchange:
     """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
 
     __slots__ = (
-        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "request_id", "room",
-        "scope", "status", "told",
+        "_clock", "_extra", "_send", "at", "began_at", "bytes_sent", "complete", "headers", "meant", "request_id",
+        "room", "scope", "status", "told",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
@@ -32,6 +32,7 @@ class Exchange:
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.request_id = id_of(self.headers.get(b"x-request-id"))
         self.room = Room.PAGE  # until its route is found
+        self.meant: str | None = None  # the endpoint that its path was probably meant for, when it has none
         self.status: int | None = None
         self.bytes_sent = 0
         self.complete = False  # the answer was sent to its end

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from steadyvoice.gateway.error_dialect import no_route, refuse
+from steadyvoice.gateway.error_dialect import no_route, other_method, refuse
 from steadyvoice.gateway.exchange import Exchange, current_request
 from steadyvoice.gateway.guard import Head, allowed_origin, ambiguous, denial
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.paths import RouteTable
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
 
-_SHOWN_TO_PAGES = "x-request-id, x-steadyvoice-outcome, x-steadyvoice-provider, request-id, retry-after"
+_SHOWN_TO_PAGES = (
+    "x-request-id, x-steadyvoice-outcome, x-steadyvoice-provider, request-id, retry-after, character-cost, "
+    "current-concurrent-requests, maximum-concurrent-requests"
+)
 
 
 class Front:
@@ -40,6 +43,8 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         route, scope["path_params"] = self._routes.find(scope["path"], scope.get("raw_path") or b"")
         exchange.room = route.room
+        if route.suggestion:
+            exchange.meant = route.suggestion.path
         client = scope.get("client")
         head = Head(scope["method"], scope["scheme"], route.room, exchange.headers, client[0] if client else None)
         origin = allowed_origin(head, self._house.rules) if b"origin" in exchange.headers else None
@@ -55,7 +60,7 @@ class Front:
                 )  # https://www.rfc-editor.org/rfc/rfc9110#status.401
             await refuse(refused, exchange)(scope, receive, exchange.send)
             return
-        door = route.doors.get(head.method) or no_route(route, exchange)
+        door = route.doors.get(head.method) or other_method(route, exchange) or no_route(route, exchange)
         await door(scope, receive, exchange.send)
 
 

@@ -1,9 +1,11 @@
-"""The vendors' doors at which nothing is spoken: voices, models, user, subscription."""
+"""The vendors' doors at which nothing is spoken: voices, models, user, subscription, history."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
 
 from steadyvoice.gateway.catalogue import Catalogue
 from steadyvoice.gateway.error_dialect import refuse
@@ -12,9 +14,16 @@ from steadyvoice.gateway.guard import Denial
 from steadyvoice.gateway.paths import Doors
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
 from steadyvoice.wire import elevenlabs, openai
-from steadyvoice.wire.elevenlabs_account import subscription_body, user_body
+from steadyvoice.wire.elevenlabs_account import history_body, subscription_body, user_body
 from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
-from steadyvoice.wire.elevenlabs_models import found_voices_body, read_voice_search, voice_body, voices_body
+from steadyvoice.wire.elevenlabs_models import (
+    found_voices_body,
+    read_voice_search,
+    voice_body,
+    voice_settings_body,
+    voices_body,
+)
+from steadyvoice.wire.elevenlabs_request_ids import own_request_id
 from steadyvoice.wire.issues import UnreadableRequestError
 from steadyvoice.wire.openai_errors import error_body as openai_error
 
@@ -31,6 +40,11 @@ def list_doors(catalogue: Catalogue) -> dict[str, Doors]:
         f"{openai.MODELS_PATH}/{{model}}": _model,
         elevenlabs.USER_PATH: _user,
         elevenlabs.SUBSCRIPTION_PATH: _subscription,
+        elevenlabs.HISTORY_PATH: _history,
+        elevenlabs.DEFAULT_SETTINGS_PATH: _default_settings,
+        f"{elevenlabs.VOICES_PATH}/{{voice_id}}/settings": _voice_settings,
+        openai.AUDIO_VOICES_PATH: _audio_voices,
+        openai.AUDIO_MODELS_PATH: _audio_models,
     }
     return {path: {"GET": _Door(catalogue, answer)} for path, answer in answers.items()}
 
@@ -47,7 +61,8 @@ class _Door:
         except UnreadableRequestError as error:
             reply = json_reply(validation_body(error.issues), status=422)
         exchange = exchange_of(scope)
-        await replace(reply, headers={"request-id": exchange.request_id, **reply.headers})(scope, receive, send)
+        headers = {"request-id": own_request_id(exchange.request_id), **reply.headers}
+        await replace(reply, headers=headers)(scope, receive, send)
 
 
 async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
@@ -56,12 +71,37 @@ async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _voice(catalogue: Catalogue, scope: Scope) -> Reply:
-    wanted = scope["path_params"]["voice_id"]
+    wanted: str = scope["path_params"]["voice_id"]
     for name, id in catalogue.voices.items():
         if wanted in (id, name):
             return json_reply(voice_body(name, id))
-    told = f"A voice with voice_id {wanted} was not found."
-    return json_reply(error_body("voice_not_found", told, param="voice_id"), status=404)
+    told = await _asked_of_voice(catalogue, wanted)
+    return json_reply(told) if told else _no_voice(scope, wanted)
+
+
+async def _voice_settings(catalogue: Catalogue, scope: Scope) -> Reply:
+    """Answer with what the vendor has set for a voice of the account; a stock voice has the usual settings."""
+    wanted: str = scope["path_params"]["voice_id"]
+    told = await _asked_of_voice(catalogue, wanted, "/settings")
+    known = any(wanted in pair for pair in catalogue.voices.items())
+    return json_reply(told or voice_settings_body()) if told or known else _no_voice(scope, wanted)
+
+
+async def _default_settings(catalogue: Catalogue, scope: Scope) -> Reply:
+    return json_reply(await catalogue.asked(elevenlabs.DEFAULT_SETTINGS_PATH) or voice_settings_body())
+
+
+async def _asked_of_voice(catalogue: Catalogue, voice: str, what: str = "") -> Any | None:
+    """Ask the vendor about a voice of the account's own. A name that can be no id is not asked about."""
+    if not elevenlabs.is_voice_id(voice):
+        return None
+    return await catalogue.asked(f"{elevenlabs.VOICES_PATH}/{quote(voice, safe='')}{what}")
+
+
+def _no_voice(scope: Scope, wanted: str) -> Reply:
+    told = f"A voice with voice_id {wanted[:100]} was not found."
+    id = own_request_id(exchange_of(scope).request_id)
+    return json_reply(error_body("voice_not_found", told, request_id=id, param="voice_id"), status=404)
 
 
 async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
@@ -94,6 +134,19 @@ async def _model(catalogue: Catalogue, scope: Scope) -> Reply:
 async def _user(catalogue: Catalogue, scope: Scope) -> Reply:
     """Nothing of whoever owns the account at the vendor: only what it may spend."""
     return json_reply(user_body("steadyvoice", await catalogue.subscription()))
+
+
+async def _history(catalogue: Catalogue, scope: Scope) -> Reply:
+    """Show no history: what callers have had spoken is nobody else's to read."""
+    return json_reply(history_body())
+
+
+async def _audio_voices(catalogue: Catalogue, scope: Scope) -> Reply:
+    return json_reply(openai.audio_voices_body(catalogue.openai_voices))
+
+
+async def _audio_models(catalogue: Catalogue, scope: Scope) -> Reply:
+    return json_reply(openai.audio_models_body(catalogue.openai_models))
 
 
 async def _subscription(catalogue: Catalogue, scope: Scope) -> Reply:

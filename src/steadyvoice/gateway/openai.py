@@ -26,7 +26,7 @@ class OpenAIDialect:
     def __init__(self) -> None:
         self.order = Orders("input", _order).order
 
-    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
+    def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
         """Nothing that is not on every answer already."""
         return {}
 

@@ -18,6 +18,7 @@ from steadyvoice.service.settings import PRESETS
 from steadyvoice.wire import elevenlabs, openai
 
 ELEVENLABS_SAYS = "https://elevenlabs.io/docs/api-reference/text-to-speech/convert"
+OPEN_WEBUI_SAYS = "https://docs.openwebui.com/features/audio/text-to-speech/openai-tts-integration"
 OPENAI_SAYS = "https://platform.openai.com/docs/api-reference/audio/createSpeech"
 _TEXT: Schema = {"type": "string"}
 _SOUND: Schema = {}  # bytes, of which JSON Schema knows nothing
@@ -120,7 +121,15 @@ def _vendors_doors() -> dict[str, Any]:
         elevenlabs.MODELS_PATH: "Models: OpenAI's for who brings a bearer token",
         elevenlabs.USER_PATH: "User",
         elevenlabs.SUBSCRIPTION_PATH: "What the account may still spend",
+        elevenlabs.HISTORY_PATH: "History, which is empty",
+        elevenlabs.DEFAULT_SETTINGS_PATH: "The usual settings of a voice",
     }
+    doors[f"{elevenlabs.VOICES_PATH}/{{voice_id}}/settings"] = {
+        "parameters": voice,
+        "get": _vendors("The settings of a voice", ELEVENLABS_SAYS),
+    }
+    doors[openai.AUDIO_VOICES_PATH] = {"get": _vendors("Voices, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
+    doors[openai.AUDIO_MODELS_PATH] = {"get": _vendors("Models, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
     return doors | {path: {"get": _vendors(told, ELEVENLABS_SAYS)} for path, told in lists.items()}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from steadyvoice.gateway.guard import Room
+from steadyvoice.gateway.path_suggestions import PathSuggestions, Suggestion
 from steadyvoice.gateway.reply import Receive, Scope, Send
 
 Door = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -20,11 +21,16 @@ Doors = Mapping[str, Door]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The endpoint behind a path. One without `doors` is unknown; `problem` names what cannot be read in the path."""
+    """The endpoint behind a path. One without `doors` is unknown; `problem` names what cannot be read in the path.
+
+    An unknown one may have the endpoint that was probably meant, and its methods.
+    """
 
     room: Room
     doors: Doors = field(default_factory=dict)
     problem: str | None = None
+    suggestion: Suggestion | None = None
+    suggested_methods: tuple[str, ...] = ()
 
     @staticmethod
     def to(room: Room, doors: Doors) -> Route:
@@ -42,9 +48,17 @@ class RouteTable:
     def __init__(self, rooms: Mapping[Room, Mapping[str, Doors]]) -> None:
         self._fixed: dict[str, Route] = {}
         self._named: dict[str, tuple[str, dict[str, Route]]] = {}  # by what precedes the parameter
-        for room, paths in rooms.items():
-            for path, doors in paths.items():
-                self._add(path, Route.to(room, doors))
+        self._routes = {path: Route.to(room, doors) for room, paths in rooms.items() for path, doors in paths.items()}
+        for path, route in self._routes.items():
+            self._add(path, route)
+        self._suggestions = PathSuggestions(path for path, each in self._routes.items() if each.room is not Room.PAGE)
+        self._not_parameters = frozenset(
+            suffix.split("/")[1]
+            for _, suffixes in self._named.values()
+            for suffix, route in suffixes.items()
+            if suffix and route.room is Room.SPEECH
+        )
+        """Steps behind a vendor's parameter: `/v1/text-to-speech/stream` is a path whose voice was forgotten."""
 
     def _add(self, path: str, route: Route) -> None:
         prefix, brace, rest = path.partition("{")
@@ -64,8 +78,10 @@ class RouteTable:
             if path.startswith(prefix):
                 value, slash, suffix = path[len(prefix) :].partition("/")
                 if value and (route := suffixes.get(slash + suffix)):
+                    if value in self._not_parameters and route.room is Room.SPEECH:
+                        break
                     return route, {name: value}
-        return _unknown(path), {}
+        return self._unknown(path), {}
 
     def _find_quoted(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
         """Do the same step by step: a quoted slash belongs to its step, which may be an operator's name for a voice."""
@@ -84,18 +100,19 @@ class RouteTable:
                 if _is_text(steps[at]):
                     return route, {name: steps[at]}
                 return Route(route.room, problem=f"{name}: must be UTF-8 behind its percent-encoding"), {}
-        return _unknown(path), {}
+        return self._unknown(path), {}
+
+    def _unknown(self, path: str) -> Route:
+        """Choose the room of a path without a route. Nothing is served there; the room decides how it is refused."""
+        suggestion = self._suggestions.find(path)
+        meant = self._routes[suggestion.path] if suggestion else None
+        room = Room.PAGE
+        if path.startswith("/admin"):
+            room = Room.ADMIN
+        elif path.startswith(("/v1/", "/v2/")) or (meant and meant.room is Room.SPEECH):
+            room = Room.SPEECH
+        return Route(room, suggestion=suggestion, suggested_methods=tuple(meant.doors) if meant else ())
 
 
 def _is_text(step: str) -> bool:
     return not any("\udc80" <= character <= "\udcff" for character in step)
-
-
-def _unknown(path: str) -> Route:
-    """Choose the room of a path without a route. Nothing is served there; the room decides how it is refused."""
-    if path.startswith("/admin"):
-        return _UNKNOWN_ADMIN
-    return _UNKNOWN_SPEECH if path.startswith(("/v1/", "/v2/")) else _UNKNOWN
-
-
-_UNKNOWN_ADMIN, _UNKNOWN_SPEECH, _UNKNOWN = Route(Room.ADMIN), Route(Room.SPEECH), Route(Room.PAGE)

@@ -40,7 +40,7 @@ class SayDialect:
             raise UnreadableRequestError([Issue("too_short", ("text",), "there is nothing to say")])
         return Order(text, Style.of(Wishes(voice=said.voice, format=said.format) | own_wishes(asked.headers)))
 
-    def audio_headers(self, order: Order, account: Account) -> dict[str, str]:
+    def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
         """Nothing that is not on every answer already."""
         return {"cache-control": "no-store"}
 

@@ -112,7 +112,7 @@ class SpeechDoor:
         headers = {
             "content-type": order.content_type,
             **gateway_headers(account),
-            **self._dialect.audio_headers(order, account),
+            **self._dialect.audio_headers(order, account, exchange.request_id),
             **({} if length is None else {"content-length": str(length)}),
         }
         await exchange.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})

@@ -62,7 +62,7 @@ class Unframed:
             f"this answer has more than {self._most} bytes, which cannot be sent as they are made over HTTP/1.0: "
             "use HTTP/1.1, a smaller format, or split the text\n"
         ).encode()
-        ours = [(name, value) for name, value in start["headers"] if name.startswith(b"x-request-id")]
+        ours = [(name, value) for name, value in start["headers"] if name in (b"x-request-id", b"request-id")]
         told = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *ours]
         await self._cycle.send({**start, "status": 413, "headers": told})
         await self._cycle.send({"type": "http.response.body", "body": body})

@@ -249,4 +249,5 @@ def _accepted(headers: Mapping[str, str]) -> Accepted:
         characters_billed=receipt.character_cost,
         concurrent_requests=receipt.current_concurrent_requests,
         concurrency_limit=receipt.maximum_concurrent_requests,
+        dialect=DIALECT,
     )

@@ -17,6 +17,7 @@ from steadyvoice.service.credit import Meter
 from steadyvoice.service.gate import Gate
 from steadyvoice.service.holds import CREDENTIAL, Shared, reconsidered
 from steadyvoice.service.log import log_credit, log_credit_unknown
+from steadyvoice.service.request_ids import RequestIds
 from steadyvoice.service.turnstile import Turnstile
 from steadyvoice.speech.taxonomy import Kind
 
@@ -44,9 +45,12 @@ class Allowance:
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        request_ids: RequestIds | None = None,
     ) -> None:
         self.name = name  # of the provider that it was first met with
         credential = credential or Credential(f"only {name}")
+        self.account = credential.id
+        self.request_ids = request_ids or RequestIds()
         self.turnstile = Turnstile(Gate(credential.at_once, credential.most), clock)
         self.meter = Meter()
         self.holds: Shared = {}
@@ -70,6 +74,8 @@ class Allowance:
 
     def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
         """A request was taken, and perhaps billed."""
+        if told.request_id:
+            self.request_ids.note(told.request_id, self.account)
         if told.characters_billed is None:
             return
         now = self._clock()

@@ -207,6 +207,7 @@ class Asker:
         most = characters_that_fit(request.format, request.speed, terms.most_bytes) if terms.hold else None
         piece, offer = next_piece(part, request, self._books.begin, by_sentence=by_sentence, ids=ids, most=most)
         handler, patience = part.speaker.handler, whole.share(step.allowance)
+        piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
         timeouts = self._terms.timeouts.hurried(step.first_audio)
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
         last = step.allowance >= whole.left

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from steadyvoice.providers.provider import Offer
 from steadyvoice.service.casting import Part
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import first_piece, first_sentences
+from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
 _SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
@@ -44,6 +46,7 @@ def next_piece(
     piece = replace(
         request,
         text=text,
+        options=_stitched(request.options, first=begin == 0, last=end == len(request.text)),
         format=wanted if wanted.joinable else AudioFormat(Codec.PCM, wanted.sample_rate),
         previous_text=request.text[max(0, begin - _CONTEXT) : begin] or request.previous_text,
         next_text=request.text[end : end + _CONTEXT] or request.next_text,
@@ -54,6 +57,15 @@ def next_piece(
     # Whoever goes by the letters might read a part of the text in another voice than the whole.
     offer = replace(offer, voice=settled.voice, speed=settled.speed, gain=settled.gain)
     return _at_its_pace(piece, offer), offer
+
+
+def _stitched(options: Mapping[str, Any], *, first: bool, last: bool) -> Mapping[str, Any]:
+    """Keep a caller's request ids where they belong: at the beginning of the text, and at its end."""
+    if not options or not stitches(options):
+        return options
+    previous, following = STITCHING
+    left_out = {name for name, belongs in ((previous, first), (following, last)) if not belongs}
+    return {name: value for name, value in options.items() if name not in left_out}
 
 
 def _at_its_pace(request: SpeechRequest, offer: Offer) -> SpeechRequest:

@@ -12,6 +12,7 @@ from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.loop_lag import LoopLag
+from steadyvoice.service.request_ids import RequestIds
 from steadyvoice.service.retry import RetryConfig
 
 Circuits = Callable[[str], CircuitBreakerConfig | None]
@@ -36,6 +37,7 @@ class Roster:
         self._allowances: dict[str, Allowance] = {}  # by credential
         self._clock, self._wall, self._rng, self._lag = clock, wall, rng, lag
         self._listening: list[_Listening] = []
+        self._request_ids = RequestIds()
 
     def adopt(self, providers: Sequence[Provider], retry: RetryConfig, circuits: Circuits) -> list[Closable]:
         """Let these speak from now on, and tell what of the former ones nobody new will need.
@@ -101,7 +103,14 @@ class Roster:
         return found
 
     def _allowance(self, provider: Provider) -> Allowance:
-        return Allowance(provider.name, _credential(provider), None, clock=self._clock, wall=self._wall)
+        return Allowance(
+            provider.name,
+            _credential(provider),
+            None,
+            clock=self._clock,
+            wall=self._wall,
+            request_ids=self._request_ids,
+        )
 
 
 class _Listening:

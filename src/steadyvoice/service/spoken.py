@@ -129,6 +129,13 @@ class Spoken:
         return self._as_one_speaks
 
     @property
+    def sole_speaker(self) -> bool:
+        """Whether one provider is heard so far, and nothing else: no silence, no other voice."""
+        if self.now.silent:
+            return False
+        return all(span.provider == self.now.provider for span in self.spans)
+
+    @property
     def _as_one_speaks(self) -> Outcome:
         return "cached" if self.cached else "spoken"
 

@@ -46,6 +46,9 @@ class Doors:
             elevenlabs_wire.VOICES_PATH: lambda _: elevenlabs_models.voices_body(self._voices),
             elevenlabs_wire.VOICES_V2_PATH: self._voices_found,
             f"{elevenlabs_wire.VOICES_PATH}/{{voice}}": self._voice,
+            f"{elevenlabs_wire.VOICES_PATH}/{{voice}}/settings": self._voice_settings,
+            elevenlabs_wire.DEFAULT_SETTINGS_PATH: lambda _: elevenlabs_models.voice_settings_body(),
+            elevenlabs_wire.HISTORY_PATH: lambda _: elevenlabs_account.history_body(),
             elevenlabs_wire.USER_PATH: lambda _: elevenlabs_account.user_body("simulator", self._subscription),
             elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_account.subscription_body(self._subscription),
         }
@@ -149,6 +152,10 @@ class Doors:
                 return elevenlabs_models.voice_body(name, voice_id)
         raise RefusedError(unknown_voice(wanted))
 
+    def _voice_settings(self, request: web.Request) -> dict[str, Any]:
+        self._voice(request)
+        return elevenlabs_models.voice_settings_body()
+
     def _elevenlabs_models(self, request: web.Request) -> list[dict[str, Any]]:
         own = [elevenlabs_models.model_facts(model) for model in self._vendor.settings.models]
         return elevenlabs_models.models_body([*elevenlabs_models.MODELS.values(), *own])
@@ -156,7 +163,7 @@ class Doors:
 
 def _endpoint(path: str) -> str:
     """The path without its version, and without a voice."""
-    return path.split("/", 2)[2].removesuffix("/{voice}")
+    return path.split("/", 2)[2].replace("/{voice}", "")
 
 
 def _get(path: str, handler: Handler) -> web.RouteDef:

@@ -19,6 +19,7 @@ from steadyvoice.speech.voice import sound_id
 from steadyvoice.wire.complaint import header, one_line
 from steadyvoice.wire.elevenlabs_hints import MOST_IDS, issues_of_hints
 from steadyvoice.wire.elevenlabs_models import DEFAULT_MODEL, model_facts
+from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches, tidied_fields
 from steadyvoice.wire.fields import ELEVENLABS_QUERY, OPENAI_BODY, own_options
 from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_text, read_document
 
@@ -33,6 +34,8 @@ VOICES_V2_PATH = "/v2/voices"
 MODELS_PATH = "/v1/models"
 USER_PATH = "/v1/user"
 SUBSCRIPTION_PATH = "/v1/user/subscription"
+HISTORY_PATH = "/v1/history"
+DEFAULT_SETTINGS_PATH = "/v1/voices/settings/default"
 
 SLOWEST, FASTEST = 0.7, 1.2
 """The limits of `voice_settings.speed`."""
@@ -113,6 +116,8 @@ def call_for(request: SpeechRequest, *, model_id: str, output_format: str) -> Sp
     """
     options = own_options(request, DIALECT, OPENAI_BODY)
     query = {name: _flag(options.pop(name)) for name in sorted(ELEVENLABS_QUERY & options.keys())}
+    if stitches(options):
+        options = _known_ids(options, request, model_id)
     settings: dict[str, Any] = {**_hints(request, model_id), **options}
     if request.speed != 1.0:
         given = settings.get("voice_settings")
@@ -221,6 +226,14 @@ def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
         if request.previous_request_ids and str(request.options.get("enable_logging", True)).lower() != "false":
             hints["previous_request_ids"] = list(request.previous_request_ids[-MOST_IDS:])
     return {name: value for name, value in hints.items() if value is not None}
+
+
+def _known_ids(options: Mapping[str, Any], request: SpeechRequest, model_id: str) -> dict[str, Any]:
+    """Keep of a caller's request ids what the vendor can know; none where we chose a model that takes no ids."""
+    options = tidied_fields(options)
+    if request.model == model_id or model_facts(model_id).takes_context:
+        return options
+    return {name: value for name, value in options.items() if name not in STITCHING}
 
 
 def _flag(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""An ElevenLabs account's credit, both ways: `GET /v1/user/subscription` and `GET /v1/user`."""
+"""An ElevenLabs account, both ways: `GET /v1/user/subscription`, `GET /v1/user`, and `GET /v1/history`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def user_body(user_id: str, subscription: Subscription) -> dict[str, Any]:
         "created_at": 0,
         "seat_type": "workspace_admin",
     }
+
+
+def history_body() -> dict[str, Any]:
+    """Answer `GET /v1/history` for an account that has none, or shows none."""
+    return {"history": [], "last_history_item_id": None, "has_more": False, "scanned_until": None}
 
 
 def _plan(subscription: Subscription) -> dict[str, Any]:

@@ -147,6 +147,11 @@ def voice_body(name: str, voice_id: str) -> dict[str, Any]:
     }
 
 
+def voice_settings_body() -> dict[str, Any]:
+    """Answer `GET /v1/voices/settings/default`, and `GET /v1/voices/{voice_id}/settings` of a voice without its own."""
+    return {"stability": 0.5, "similarity_boost": 0.75, "style": 0.0, "use_speaker_boost": True, "speed": 1.0}
+
+
 def voices_body(voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
     """Answer `GET /v1/voices`. `voices` maps names to ids."""
     return {"voices": [voice_body(name, voice_id) for name, voice_id in voices.items()]}

@@ -19,6 +19,8 @@ DIALECT = "openai"
 BASE_URL = "https://api.openai.com"
 SPEECH_PATH = "/v1/audio/speech"
 MODELS_PATH = "/v1/models"
+AUDIO_VOICES_PATH = "/v1/audio/voices"
+AUDIO_MODELS_PATH = "/v1/audio/models"
 
 MAX_CHARACTERS = 4096
 SLOWEST, FASTEST = 0.25, 4.0
@@ -134,6 +136,16 @@ def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dic
 def model_body(model: str, *, owner: str = "openai") -> dict[str, Any]:
     """Answer `GET /v1/models/{model}`."""
     return {"id": model, "object": "model", "created": 0, "owned_by": owner}
+
+
+def audio_voices_body(voices: Iterable[str]) -> dict[str, Any]:
+    """Answer `GET /v1/audio/voices`: not OpenAI's, but what servers like it have and Open WebUI asks for."""
+    return {"voices": [{"id": voice, "name": voice} for voice in voices]}
+
+
+def audio_models_body(models: Iterable[str]) -> dict[str, Any]:
+    """Answer `GET /v1/audio/models`, of the same origin."""
+    return {"models": [{"id": model} for model in models]}
 
 
 def _voice_in(told: Any) -> str | None:
