@@ -21,7 +21,7 @@ _LAST_WORDS = 1.0  # seconds that shown-out connections have for what is written
 
 
 class Listener:
-    """Serves an ASGI application on a bound socket. `turned_away` is told of whoever does not get as far as that."""
+    """Serves an ASGI application on bound sockets. `turned_away` is told of whoever does not get as far as that."""
 
     def __init__(
         self, app: Callable[..., Any], server: Server, turned_away: Callable[[TurnedAway], None] = lambda who: None
@@ -41,7 +41,7 @@ class Listener:
             proxy_headers=False,  # an address that a header names could be anybody's
         )
         self._config.load()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._clock: asyncio.TimerHandle | None = None
 
     @property
@@ -53,24 +53,27 @@ class Listener:
         """These limits are for whoever comes from now on."""
         self._crowd.limits = Limits.of(server)
 
-    async def open(self, bound: socket.socket) -> None:
-        """Begin to accept."""
+    async def open(self, *bound: socket.socket) -> None:
+        """Begin to accept on all of these, which have one port."""
         loop = asyncio.get_running_loop()
         self._look_around()
-        self._server = await loop.create_server(
-            lambda: Connection(self._config, self._crowd), sock=bound, backlog=_BACKLOG
-        )
-        self.port = bound.getsockname()[1]
+        for each in bound:
+            server = await loop.create_server(
+                lambda: Connection(self._config, self._crowd), sock=each, backlog=_BACKLOG
+            )
+            self._servers.append(server)
+            self.port = each.getsockname()[1]
 
     async def close(self, within: float, hurry: asyncio.Event | None = None) -> int:
         """Accept nobody any more, and give answers so many seconds to come to their end, or until they must hurry.
 
         Tells how many did not.
         """
-        if self._server is None:
+        if not self._servers:
             return 0
-        server, self._server = self._server, None
-        server.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         self._crowd.closing = True
         for guest in self._crowd.guests:
             guest.shutdown()

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from steadyvoice.gateway.crowd import Crowd, TurnedAway
 from steadyvoice.gateway.exchange import id_of
+from steadyvoice.gateway.half_close import HalfClosed
 from steadyvoice.gateway.hangup import TOLD
 from steadyvoice.gateway.limits import Outflow, Refusal, Wait, no_request, refused_head, too_much_head
 from steadyvoice.gateway.outgoing import Outgoing, Pouring
@@ -47,6 +48,7 @@ class Connection(HttpToolsProtocol):
         self._outflow = Outflow()
         self._line: Any = None
         self._told: Callable[[], None] | None = None  # when the client leaves
+        self._half_closed: HalfClosed | None = None  # once the client has ended its own side
 
     # What the transport tells.
 
@@ -93,8 +95,21 @@ class Connection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         return self._parse(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self.url), *kept, b"", rest]))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open while a request that is there as a whole is answered; close it otherwise."""
+        answered = self._answered
+        if self._leaves or answered is None or answered.more_body or answered.response_complete:
+            self._line.flush()  # or the last of an answer that is over would be lost
+            return False
+        if self._half_closed is None:  # a transport that is paused and resumed tells it again
+            self._half_closed = HalfClosed(self.loop, self._line)
+            self._half_closed.watch(answered)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """They are gone."""
+        if self._half_closed:
+            self._half_closed.stop()
         self._crowd.waiting.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -168,6 +183,8 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._begin(Wait.ANSWER)
         self._answered = cycle
+        if self._half_closed:
+            self._half_closed.watch(cycle)
         task = self.loop.create_task(self._answer(cycle, app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -189,7 +206,9 @@ class Connection(HttpToolsProtocol):
 
     def _break_off(self, cycle: Any) -> None:
         """End an answer without its end, and one that has not begun with saying so."""
-        if cycle.response_started:
+        if cycle.response_started and self._half_closed and self._half_closed.dangling:
+            self.reset()
+        elif cycle.response_started:
             self._hang_up()
         else:
             told, request_id = b"it broke off; there is no answer\n", _number_of(cycle) or id_of(None)
@@ -200,6 +219,11 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._wait is Wait.LEAVE or self.transport.is_closing():
             return
+        if self._half_closed:
+            self._half_closed.stop()
+            if not self.pipeline or self.pipeline[-1][0].more_body:  # nothing more of it will come
+                self.leave()
+                return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -281,7 +305,8 @@ class Connection(HttpToolsProtocol):
             f"x-request-id: {request_id}",
             "connection: close",
         ]
-        self._line.write("\r\n".join([*head, "", ""]).encode() + body)
+        sent = self._half_closed.early if self._half_closed else 0
+        self._line.write(("\r\n".join([*head, "", ""]).encode() + body)[sent:])
         self._linger()
 
     def _hang_up(self) -> None:
@@ -293,6 +318,9 @@ class Connection(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Say no more, and let the client read what was said: what it still sends goes nowhere."""
+        if self._half_closed:  # it sends nothing any more
+            self.leave()
+            return
         self._begin(Wait.LEAVE)
         self._line.flush()
         if self.transport.can_write_eof() and not self.transport.is_closing():

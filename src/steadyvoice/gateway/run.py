@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from steadyvoice.gateway.app import application
+from steadyvoice.gateway.binding import bound_sockets
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.listener import Listener
 from steadyvoice.gateway.reload import Reloader, Source
@@ -64,7 +64,7 @@ class Gateway:
         return f"http://{host}:{self._listener.port}"
 
     async def __aenter__(self) -> Gateway:
-        await self._listener.open(_bound(self.server))
+        await self._listener.open(*bound_sockets(self.server.host, self.server.port))
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -132,18 +132,6 @@ def greeting(gateway: Gateway) -> list[str]:
         f"  health      {gateway.url}/healthz, {gateway.url}/readyz",
         "Ctrl-C ends it.",
     ]
-
-
-def _bound(server: Server) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((server.host, server.port))
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _on_signals(*events: asyncio.Event) -> None:

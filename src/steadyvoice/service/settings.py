@@ -88,7 +88,7 @@ class Server(Table):
     @property
     def is_local(self) -> bool:
         """Whether it listens to this machine only."""
-        if self.host == "localhost":
+        if self.host.lower().rstrip(".") == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback

@@ -6,6 +6,7 @@ asyncio's own server accepts whatever the kernel has let in. This one can also n
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,7 +59,9 @@ class Listener:
         for family, _, _, _, address in await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             try:
                 bound = _bound(family, (address[0], self.port or port, *address[2:]))
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and self._sockets:
+                    continue  # a machine without IPv6 whose "localhost" names it all the same
                 self._unlisten()
                 raise
             self.port = bound.getsockname()[1]
