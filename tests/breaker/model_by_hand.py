@@ -61,6 +61,7 @@ def restart(model: Model, now: float) -> None:
     remaining = None if model.until is None else max(0.0, model.until - now)
     state = OPEN if model.state is HALF_OPEN else model.state
     kept, streak, run, level = model.window(now), model.streak, model.run, model.cooldown.level
+    shown_at = model.shown_at
     Model.__init__(model, model.config, now, model.cooldown.luck, model.watched)
     model.results, model.streak, model.run = kept, streak, [streak] if run else []
     model.cooldown.continue_at(model.config, level)
@@ -71,3 +72,4 @@ def restart(model: Model, now: float) -> None:
         model.enter(state, now, Cause.RESTORED, None if remaining is None else now + remaining)
     elif remaining is not None:
         model.until = now + remaining
+    model.shown_at = shown_at

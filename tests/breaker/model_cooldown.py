@@ -19,7 +19,8 @@ class Cooldown:
     def next(self, c: CircuitBreakerConfig, named: float | None, healthy: float) -> float:
         self.named = named
         if named is None:
-            self.level -= min(trunc(healthy / self.rest), self.level + 1)
+            steps = trunc(healthy / self.rest) if self.rest else inf if healthy else 0
+            self.level -= int(min(steps, self.level + 1))
             if self.level < 0 or self._grows(c):
                 self.level += 1  # no further than to the cap
             self.roll = self.luck() if c.cooldown_jitter else 0.0

@@ -42,7 +42,7 @@ def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
     no_rate = consecutive is not None or slow is not None or significance is not None
     most = 6 if window_seconds else window_size
     own = draw(st.sampled_from([False, False, True]))
-    schedule = draw(st.sampled_from([None, None, (1.0, 10.0, 2.0)]))
+    schedule = draw(st.sampled_from([None, None, (1.0, 10.0, 2.0), (0.0, 10.0)]))
     return CircuitBreakerConfig(
         failure_threshold=draw(st.sampled_from([0.25, 0.5, 0.5, 0.75, 1.0, None] if no_rate else [0.25, 0.5, 1.0])),
         window_size=window_size,
@@ -54,7 +54,7 @@ def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
         slow_call_threshold=draw(st.sampled_from([None, 0.5, 1.0])) if slow and not own else None,
         opens_when=draw(rules(most, slow is not None)) if own else None,
         hung_after=draw(st.sampled_from([None, None, 1.0, 5.0])),
-        cooldown_period=draw(st.sampled_from([1.0, 10.0])),
+        cooldown_period=draw(st.sampled_from([0.0, 1.0, 10.0, 10.0])),
         cooldown_backoff=1.0 if schedule else draw(st.sampled_from([1.0, 1.5, 2.0])),
         cooldown_schedule=schedule,
         cooldown_jitter=draw(st.sampled_from([0.0, 0.25, 1.0])),

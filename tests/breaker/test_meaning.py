@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -122,14 +123,27 @@ class Array:
         {"failure_weight": lambda error: None},
         {"failure_weight": lambda error: "half"},
         {"open_for": lambda error: 10**400},
-        {"open_for": lambda error: "soon"},
+        {"open_for": lambda error: "120"},
+        {"open_for": lambda error: -5},
+        {"open_for": lambda error: True},
+        {"open_for": lambda error: float("nan")},
+        {"open_for": lambda error: timedelta(seconds=-1)},
     ],
-    ids=["ignore", "failure_on", "no weight", "a word for a weight", "open for ever and ever", "open for a word"],
+    ids=lambda settings: next(iter(settings)),
 )
-def test_a_predicates_senseless_answer_leaves_the_callers_error_alone(
-    clock: VirtualClock, settings: dict[str, Any]
+def test_a_predicates_senseless_answer_is_logged_and_leaves_the_callers_error_alone(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
 ) -> None:
     assert outcomes(clock, OtherError(), **settings) == FAILURE
+    assert [record.name for record in caplog.records] == ["steadyvoice.breaker"]
+
+
+@pytest.mark.parametrize("seconds", [120, 120.0, timedelta(minutes=2)])
+def test_an_error_may_name_its_time_as_a_number_or_a_timedelta(clock: VirtualClock, seconds: Any) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(open_for=lambda error: seconds), clock=clock)
+    with pytest.raises(OtherError), breaker:
+        raise OtherError
+    assert (breaker.state, breaker.retry_after) == ("open", 120)
 
 
 def test_a_result_predicates_senseless_answer_leaves_the_callers_result_alone(clock: VirtualClock) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -121,8 +123,42 @@ def test_a_named_cooldown_holds_only_if_that_failure_opens_the_circuit(clock: Vi
     assert breaker.snapshot().retry_after == 5
 
 
-@pytest.mark.parametrize(("named", "retry_after"), [(float("nan"), 60), (float("inf"), 60), (-5.0, 0)])
-def test_a_named_time_that_is_none_does_no_harm(clock: VirtualClock, named: float, retry_after: float) -> None:
+@pytest.mark.parametrize("named", [float("nan"), float("inf"), -5.0, "120", True, [120], timedelta(-1), 10**400])
+def test_a_named_time_that_is_none_is_refused_and_the_permit_lives_on(clock: VirtualClock, named: Any) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
-    breaker.acquire().failure(cooldown=named)
-    assert breaker.snapshot().retry_after == retry_after
+    permit = breaker.acquire()
+    for trip in (False, True):
+        with pytest.raises(ValueError, match=r"^cooldown="):
+            permit.failure(cooldown=named, trip=trip)
+    assert not permit.settled
+    assert breaker.snapshot().totals.calls == 0
+    permit.failure("503")
+    assert breaker.retry_after == 60
+
+
+@pytest.mark.parametrize("named", [120, 120.0, timedelta(minutes=2)])
+def test_a_time_may_be_named_as_a_number_or_a_timedelta(clock: VirtualClock, named: Any) -> None:
+    breaker = CircuitBreaker("voice", clock=clock)
+    breaker.acquire().failure(trip=True, cooldown=named)
+    assert (breaker.state, breaker.retry_after) == ("open", 120)
+
+
+def test_without_a_cooldown_the_next_caller_is_a_probe(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=1, cooldown_period=0, cooldown_backoff=2, success_threshold=1)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    for _ in range(3):
+        breaker.acquire().failure()
+        assert (breaker.state, breaker.retry_after) == ("open", 0)
+        probe = breaker.acquire()
+        assert breaker.state == "half_open"
+        probe.failure()
+        breaker.acquire().success()
+        assert breaker.state == "closed"
+
+
+def test_a_schedule_may_begin_without_a_cooldown(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, cooldown_schedule=(0, 5, 30)), clock=clock)
+    for expected in (0, 5, 30, 30):
+        breaker.acquire().failure()
+        assert breaker.retry_after == expected
+        clock.advance(expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -166,8 +167,8 @@ def test_who_is_interrupted_accuses_nobody(clock: VirtualClock, error: BaseExcep
     assert (snapshot.state, snapshot.calls, snapshot.totals.ignored) == ("closed", 0, 5)
 
 
-@pytest.mark.parametrize("weight", [0, -1, 1.5, float("nan")])
-def test_a_weight_that_is_none_is_refused(breaker: CircuitBreaker, weight: float) -> None:
+@pytest.mark.parametrize("weight", [0, -1, 1.5, float("nan"), "half", None, True, [1]])
+def test_a_weight_that_is_none_is_refused(breaker: CircuitBreaker, weight: Any) -> None:
     permit = breaker.acquire()
     with pytest.raises(ValueError, match="weight"):
         permit.failure(weight=weight)
@@ -205,7 +206,23 @@ def test_a_call_may_know_its_duration_better(clock: VirtualClock) -> None:
     assert breaker.state == "open"
 
 
-@pytest.mark.parametrize("duration", [-1.0, float("nan"), float("inf"), "x", True])
+@pytest.mark.parametrize("error", [5, ValueError, ["503"], b"503"], ids=repr)
+def test_what_cannot_be_told_as_a_failure_is_refused(breaker: CircuitBreaker, error: Any) -> None:
+    permit = breaker.acquire()
+    for settle in (permit.failure, permit.settle):
+        with pytest.raises(TypeError, match=r"^error="):
+            settle(error)
+    assert not permit.settled
+
+
+def test_a_duration_may_be_a_timedelta(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(slow_call_duration=2, minimum_calls=2), clock=clock)
+    breaker.acquire().success(timedelta(seconds=2))
+    breaker.acquire().failure("503", timedelta(seconds=1))
+    assert breaker.snapshot().slow_calls == 1
+
+
+@pytest.mark.parametrize("duration", [-1.0, float("nan"), float("inf"), "x", True, timedelta(-1), 10**400])
 def test_a_duration_that_is_no_time_is_refused_and_the_permit_lives_on(clock: VirtualClock, duration: Any) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(slow_call_duration=2), clock=clock)
     permit = breaker.acquire()

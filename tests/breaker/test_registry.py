@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steadyvoice.breaker import CircuitBreakerConfig, CircuitRegistry, Event
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitRegistry, Event
 from steadyvoice.breaker.testing import VirtualClock
 
 PRODUCTION, DEVELOPMENT = CircuitBreakerConfig.production(), CircuitBreakerConfig.development()
@@ -65,3 +65,39 @@ def test_shared_settings_may_change_for_all_that_have_none_of_their_own() -> Non
     assert (usual.config.window_size, usual.snapshot().failures) == (7, 1)
     assert own.config is special
     assert registry.circuit("later").config.window_size == 7
+
+
+def test_looking_for_a_circuit_makes_none() -> None:
+    registry = CircuitRegistry()
+    assert registry.get("voice") is None
+    assert len(registry) == 0
+    voice = registry.circuit("voice")
+    assert registry.get("voice") is voice
+    assert voice in registry
+    assert CircuitBreaker("voice") not in registry
+
+
+def test_a_removed_circuit_is_made_anew_with_the_settings_of_its_name() -> None:
+    registry = CircuitRegistry(PRODUCTION, overrides={"odd": DEVELOPMENT})
+    odd, voice = registry.circuit("odd", region="eu"), registry.circuit("voice", region="eu")
+    odd.force_open()
+    assert registry.remove("odd") is odd
+    assert registry.remove("odd") is None
+    assert ("odd" in registry, len(registry), list(registry)) == (False, 1, [voice])
+    assert registry.tagged(region="eu") == [voice]
+    with pytest.raises(KeyError):
+        registry.tags("odd")
+    registry.update(CircuitBreakerConfig())
+    assert odd.config is DEVELOPMENT
+    anew = registry.circuit("odd")
+    assert anew is not odd
+    assert (anew.config, anew.state, registry.tags("odd")) == (DEVELOPMENT, "closed", {})
+
+
+def test_circuits_may_be_removed_while_iterating() -> None:
+    registry = CircuitRegistry()
+    for name in ("one", "two", "three"):
+        registry.circuit(name)
+    for circuit in registry:
+        registry.remove(circuit.name)
+    assert list(registry) == []

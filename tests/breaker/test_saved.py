@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -170,3 +171,44 @@ def test_a_foreign_crowd_of_failures_takes_no_time(breaker: CircuitBreaker) -> N
     crowd = 10**12  # one by one, this would take a day
     breaker.restore({**breaker.export(), "window": [[crowd, crowd, crowd, 0, 0.0]]})
     assert (breaker.snapshot().calls, breaker.snapshot().failures) == (4, 4)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_time_at_which_it_opened_is_kept(clock: VirtualClock, force: bool) -> None:
+    wall = VirtualClock(1_700_000_000.0)
+    breaker = CircuitBreaker("voice", CONFIG, clock=clock, wall=wall)
+    if force:
+        breaker.force_open("maintenance")
+    else:
+        breaker.acquire().failure(trip=True)
+    opened_at = breaker.snapshot().opened_at
+    wall.advance(30)
+    again = CircuitBreaker("voice", CONFIG, wall=wall)
+    again.restore(json.loads(json.dumps(breaker.export())))
+    assert again.snapshot().opened_at == opened_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    third = CircuitBreaker("voice", CONFIG, wall=wall)
+    third.restore(json.loads(json.dumps(again.export())))
+    assert third.snapshot().opened_at == opened_at
+    third.close()
+    assert third.snapshot().opened_at is None
+    assert third.export()["opened_at"] is None
+
+
+def test_an_older_export_opens_when_it_is_restored(breaker: CircuitBreaker) -> None:
+    breaker.acquire().failure(trip=True)
+    state = breaker.export()
+    del state["opened_at"]
+    wall = VirtualClock(1_700_000_000.0)
+    again = CircuitBreaker("voice", CONFIG, wall=wall)
+    again.restore(state)
+    assert again.snapshot().opened_at == datetime.fromtimestamp(1_700_000_000, UTC)
+
+
+@pytest.mark.parametrize("opened_at", ["2026-01-01", True, float("nan"), 1e300, [5]])
+def test_a_time_that_cannot_be_shown_is_not_restored(breaker: CircuitBreaker, opened_at: Any) -> None:
+    breaker.acquire().failure(trip=True)
+    state = {**breaker.export(), "opened_at": opened_at}
+    again = CircuitBreaker("voice", CONFIG)
+    with pytest.raises(ValueError, match="not an exported circuit"):
+        again.restore(state)
+    assert again.state == "closed"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steadyvoice.breaker.breaker import CircuitBreaker
     from steadyvoice.breaker.config import CircuitBreakerConfig
-    from steadyvoice.breaker.errors import CircuitConfigError, CircuitOpenError
+    from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, CircuitOpenError
     from steadyvoice.breaker.events import (
         CallRecorded,
         CallRefused,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "breaker": ("CircuitBreaker",),
     "config": ("CircuitBreakerConfig",),
-    "errors": ("CircuitConfigError", "CircuitOpenError"),
+    "errors": ("CircuitArgumentError", "CircuitConfigError", "CircuitOpenError"),
     "events": (
         "CallRecorded",
         "CallRefused",
@@ -76,6 +76,7 @@ __all__ = [
     "CallRecorded",
     "CallRefused",
     "Cause",
+    "CircuitArgumentError",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitConfigError",
@@ -110,7 +111,9 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of 
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME_OF:
-            raise AttributeError(f"module 'steadyvoice.breaker' has no attribute {name!r}")
+            from steadyvoice.breaker.other_names import missing_from_module
+
+            raise missing_from_module(__name__, name)
         value = getattr(import_module(f"steadyvoice.breaker.{_HOME_OF[name]}"), name)
         globals()[name] = value
         return value

@@ -24,7 +24,6 @@ class Refusal(NamedTuple):
     reason: str
     retry_after: float | None
     last_error: Remembered | None
-    at: float
 
 
 def admit(now: float, machine: Machine, flight: Flight) -> Refusal | None:
@@ -79,7 +78,7 @@ def _refuse(machine: Machine, now: float) -> Refusal:
     machine.refused += 1
     reason, retry_after = _reason(machine, now), machine.retry_after(now)
     news.refused(machine, reason, retry_after, now)
-    return Refusal(machine.state, reason, retry_after, machine.last_error, now)
+    return Refusal(machine.state, reason, retry_after, machine.last_error)
 
 
 def _reason(machine: Machine, now: float) -> str:

@@ -10,15 +10,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from dataclasses import fields
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar
 
-from steadyvoice.breaker.by_hand import check_beginning, check_duration, close, force, reset
+from steadyvoice.breaker.arguments import (
+    check_clock,
+    check_config,
+    check_duration,
+    check_listener,
+    check_listeners,
+    check_name,
+    check_reason,
+    check_state,
+)
+from steadyvoice.breaker.by_hand import close, force, reset
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorator import guard
 from steadyvoice.breaker.entered import AsyncExit, Exit, enter
 from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.locked import LockedMachine
+from steadyvoice.breaker.other_names import ATTRIBUTES, answer_other_attributes, refuse_keywords
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own, refuse_coroutine
 from steadyvoice.breaker.rules import Verdict
@@ -28,6 +40,8 @@ from steadyvoice.breaker.stream import guard_stream, guard_stream_async
 from steadyvoice.breaker.updating import heed, update
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from steadyvoice.breaker.events import Listener
     from steadyvoice.breaker.explain import Explanation
     from steadyvoice.breaker.machine import Machine
@@ -43,7 +57,8 @@ class CircuitBreaker(LockedMachine):
 
     `clock` is monotonic, in seconds; `wall` is the time of day, in seconds since 1970, and only shown. `luck`
     gives numbers in [0, 1) for jitter. Listeners take one event each; see `subscribe`. A circuit begins closed, or
-    in the manual state that `state` names. Raises ValueError for a state that is not set by hand.
+    in the manual state that `state` names. Raises ValueError for a state that is not set by hand, and
+    CircuitArgumentError, a TypeError, for arguments of another type.
     """
 
     __slots__ = ()
@@ -57,12 +72,22 @@ class CircuitBreaker(LockedMachine):
         listeners: Iterable[Listener] = (),
         wall: Callable[[], float] = time.time,
         luck: Callable[[], float] | None = None,
-        state: CircuitState = CircuitState.CLOSED,
+        state: CircuitState | str = CircuitState.CLOSED,
+        **other: Never,
     ) -> None:
-        super().__init__(name, config or _DEFAULT, clock, wall, luck or _luck, listeners)
-        if state is not CircuitState.CLOSED:
-            check_beginning(state)
-            self._force(state, "from the beginning", None)
+        if other:
+            refuse_keywords(other, (field.name for field in fields(CircuitBreakerConfig)))
+        beginning = check_state(state)
+        super().__init__(
+            check_name(name),
+            _DEFAULT if config is None else check_config(config),
+            check_clock("clock", clock),
+            check_clock("wall", wall),
+            _luck if luck is None else check_clock("luck", luck),
+            check_listeners(listeners),
+        )
+        if beginning is not CircuitState.CLOSED:
+            self._force(beginning, "from the beginning", None)
 
     # ---------------------------------------------------------------- doors
 
@@ -203,34 +228,37 @@ class CircuitBreaker(LockedMachine):
 
     def reset(self, reason: str = "reset") -> None:
         """Close from any state, as if new: empty window, first cooldown. The totals stay."""
-        self._locked(reset, reason)
+        self._locked(reset, check_reason(reason, "reset"))
 
     def close(self, reason: str = "closed by hand") -> None:
         """Close from any state, a manual one included; the window is empty afterwards."""
-        self._locked(close, Verdict(Cause.MANUAL, reason))
+        self._locked(close, Verdict(Cause.MANUAL, check_reason(reason, "closed by hand")))
 
-    def force_open(self, reason: str = "", duration: float | None = None) -> None:
+    def force_open(self, reason: str = "", duration: float | timedelta | None = None) -> None:
         """Refuse every call until released, or for `duration` seconds; after that the next caller is a probe."""
-        self._force(CircuitState.FORCED_OPEN, reason or "forced open by hand", duration)
+        self._force(CircuitState.FORCED_OPEN, check_reason(reason, "forced open by hand"), duration)
 
-    def disable(self, reason: str = "", duration: float | None = None) -> None:
+    def disable(self, reason: str = "", duration: float | timedelta | None = None) -> None:
         """Admit every call and record nothing, until released or for `duration` seconds."""
-        self._force(CircuitState.DISABLED, reason or "disabled by hand", duration)
+        self._force(CircuitState.DISABLED, check_reason(reason, "disabled by hand"), duration)
 
-    def monitor(self, reason: str = "", duration: float | None = None) -> None:
+    def monitor(self, reason: str = "", duration: float | timedelta | None = None) -> None:
         """Record every call and refuse none, until released or for `duration` seconds.
 
         Each time the circuit would have opened, listeners hear `WouldHaveOpened` once.
         """
-        self._force(CircuitState.MONITORING, reason or "only watching", duration)
+        self._force(CircuitState.MONITORING, check_reason(reason, "only watching"), duration)
 
     def update(self, config: CircuitBreakerConfig) -> None:
-        """Change the settings at run time. The newest evidence that fits is kept, and judged at once."""
-        self._locked(update, config)
+        """Change the settings at run time. The newest evidence that fits is kept, and judged at once.
+
+        Raises CircuitArgumentError, a TypeError, for anything but a CircuitBreakerConfig.
+        """
+        self._locked(update, check_config(config))
 
     def export(self) -> dict[str, Any]:
         """The state as JSON-ready values, for `restore` after a restart; durations are what remains of them."""
-        return self._locked(saved)
+        return self._look(saved)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up an exported state: the window, the backoff, and what remained of the cooldown.
@@ -244,16 +272,16 @@ class CircuitBreaker(LockedMachine):
 
         With `calls`, also with one event for every call and refusal; without such a listener those cost nothing.
         Listeners run in the thread of the call that caused the event, after its lock is released, one at a time
-        and in order. One that raises is logged to `steadyvoice.breaker`.
+        and in order. One that raises is logged to `steadyvoice.breaker`. Nothing awaits a listener: raises
+        CircuitArgumentError, a TypeError, for a coroutine function and for what is not a function.
         """
-        unsubscribe = self._locked(self._listen, listener, calls)
+        unsubscribe = self._locked(self._listen, check_listener(listener), calls)
         return lambda: self._locked(self._turn_away, unsubscribe)
 
     # ---------------------------------------------------------------- behind the doors
 
-    def _force(self, state: CircuitState, reason: str, duration: float | None) -> None:
-        check_duration(duration)
-        self._locked(force, state, reason, duration)
+    def _force(self, state: CircuitState, reason: str, duration: float | timedelta | None) -> None:
+        self._locked(force, state, reason, check_duration(duration))
 
     def _listen(self, _now: float, machine: Machine, listener: Listener, calls: bool) -> Callable[[], None]:
         unsubscribe = self._outbox.subscribe(listener, calls)
@@ -272,3 +300,4 @@ def _luck() -> float:
 
 
 _DEFAULT = CircuitBreakerConfig()
+answer_other_attributes(CircuitBreaker, ATTRIBUTES)

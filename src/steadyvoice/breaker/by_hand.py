@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steadyvoice.breaker import checks, news
+from steadyvoice.breaker import news
 from steadyvoice.breaker.moving import close_circuit, commit, enter, new_era, no_evidence
 from steadyvoice.breaker.overdue import advance
 from steadyvoice.breaker.rules import Verdict
-from steadyvoice.breaker.states import CLOSED, HALF_OPEN, OPEN, Cause, CircuitState
+from steadyvoice.breaker.states import CLOSED, Cause, CircuitState
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.machine import Machine
@@ -38,15 +38,3 @@ def reset(now: float, machine: Machine, reason: str) -> None:
     cooldown = machine.cooldown.copy()
     cooldown.forget()
     close(now, machine, Verdict(Cause.RESET, reason), cooldown=cooldown)
-
-
-def check_duration(seconds: float | None) -> None:
-    """Raise ValueError for what is no time that a manual state can last."""
-    if seconds is not None and not (checks.is_finite(seconds) and seconds >= 0):
-        raise ValueError(f"duration={seconds!r}: seconds, 0 or more; None for good")
-
-
-def check_beginning(state: CircuitState) -> None:
-    """Raise ValueError for a state that no circuit can begin in."""
-    if state in (OPEN, HALF_OPEN):
-        raise ValueError(f"state={state.value!r}: a circuit comes to it by itself; begin it as forced_open instead")

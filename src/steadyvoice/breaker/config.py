@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import reduce
 from operator import or_
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from steadyvoice.breaker import checks
+from steadyvoice.breaker.error_types import check_errors, check_predicate, types_of
 from steadyvoice.breaker.errors import CircuitConfigError
+from steadyvoice.breaker.other_names import answer_other_settings
 from steadyvoice.breaker.rules import (
     SIMPLE_RULES,
     ConsecutiveFailures,
@@ -21,12 +23,47 @@ from steadyvoice.breaker.rules import (
     minimums,
 )
 
-Errors: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool]"
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from types import UnionType
+
+    class Seconds:
+        """A duration: a timedelta is accepted, too, and is a number of seconds from then on."""
+
+        def __get__(self, config: object, kind: object = None) -> float: ...
+        def __set__(self, config: object, value: float | timedelta) -> None: ...
+
+    class OptionalSeconds:
+        """The same, or None."""
+
+        def __get__(self, config: object, kind: object = None) -> float | None: ...
+        def __set__(self, config: object, value: float | timedelta | None) -> None: ...
+
+    class Schedule:
+        """Several of them, or None."""
+
+        def __get__(self, config: object, kind: object = None) -> tuple[float, ...] | None: ...
+        def __set__(self, config: object, value: Sequence[float | timedelta] | None) -> None: ...
+
+    def default(value: object) -> Any:
+        """Return the default value of a field that accepts more types than it has."""
+
+else:
+
+    def default(value):
+        return value
+
+
+Errors: TypeAlias = (
+    "type[BaseException] | UnionType | Sequence[type[BaseException]] | Set[type[BaseException]]"
+    " | Callable[[Any], object]"
+)
+"""Exception types: one, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerConfig:
-    """The settings of one circuit. Durations are in seconds, rates between 0 and 1.
+    """The settings of one circuit. Durations are in seconds, or timedeltas; rates are between 0 and 1.
 
     Opening. Any of the rules that are set opens the circuit:
 
@@ -47,6 +84,9 @@ class CircuitBreakerConfig:
 
     The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
 
+    Rules are alternatives: `consecutive_failures=20` alone opens after five failures of the first five calls, as
+    `failure_threshold` is set unless it is None. `consecutive(20)` has that one rule.
+
     Recovering. After `cooldown_period` the next callers become probes, `half_open_max_calls` at a time;
     `success_threshold` of them in a row close the circuit, or, when `half_open_failures` of them may fail, so many
     in all. A probe without an end or progress for `half_open_timeout` has failed; one that is a stream has
@@ -57,8 +97,9 @@ class CircuitBreakerConfig:
     those of `cooldown_schedule`, the last one again and again. Staying closed for as long as the last cooldown takes
     one such step back. `cooldown_jitter` shortens each cooldown by up to that share, at random.
 
-    Meaning. `failure_on` and `ignore` are an exception type, several, or a predicate; `ignore` wins. What is
-    neither is ignored. Without `failure_on` every Exception is a failure, but for another circuit's refusal.
+    Meaning. `failure_on` and `ignore` are an exception type, several (`A | B`, or a tuple, list or set), or a
+    predicate; `ignore` wins. What is neither is ignored. Without `failure_on` every Exception is a failure, but for
+    another circuit's refusal. An exception group is a failure if any exception in it is one.
     `failure_result(value)` tells a returned value that is a failure; `failure_weight(error)` gives a failure's
     weight in (0, 1]; `open_for(error)` gives the seconds for which this error opens the circuit at once, or None.
 
@@ -67,32 +108,32 @@ class CircuitBreakerConfig:
 
     failure_threshold: float | None = 0.5
     window_size: int = 10
-    cooldown_period: float = 60.0
+    cooldown_period: Seconds = default(60.0)
     success_threshold: int = 3
     _: KW_ONLY
     minimum_calls: int | None = None
-    window_seconds: float | None = None
+    window_seconds: OptionalSeconds = default(None)
     consecutive_failures: int | None = None
     significance: float | None = None
-    hung_after: float | None = None
+    hung_after: OptionalSeconds = default(None)
     hung_factor: float | None = None
-    slow_call_duration: float | None = None
+    slow_call_duration: OptionalSeconds = default(None)
     slow_call_threshold: float | None = None
     opens_when: Rule | None = None
     half_open_max_calls: int = 1
     half_open_failures: int = 0
-    half_open_timeout: float = 60.0
-    probe_after: float = 3.0
+    half_open_timeout: Seconds = default(60.0)
+    probe_after: Seconds = default(3.0)
     cooldown_backoff: float = 1.0
     cooldown_jitter: float = 0.0
-    cooldown_schedule: tuple[float, ...] | None = None
-    max_cooldown: float | None = None
-    ramp_up: float | None = None
+    cooldown_schedule: Schedule = default(None)
+    max_cooldown: OptionalSeconds = default(None)
+    ramp_up: OptionalSeconds = default(None)
     failure_on: Errors | None = None
     ignore: Errors | None = None
-    failure_result: Callable[[object], bool] | None = None
-    failure_weight: Callable[[Exception], float] | None = None
-    open_for: Callable[[Exception], float | None] | None = None
+    failure_result: Callable[[Any], object] | None = None
+    failure_weight: Callable[[Any], float] | None = None
+    open_for: Callable[[Any], float | timedelta | None] | None = None
 
     @classmethod
     def production(cls) -> CircuitBreakerConfig:
@@ -127,6 +168,19 @@ class CircuitBreakerConfig:
             half_open_timeout=20,
         )
 
+    @classmethod
+    def consecutive(
+        cls, n: int, cooldown_period: float | timedelta = 60.0, success_threshold: int = 3
+    ) -> CircuitBreakerConfig:
+        """Return settings that open after `n` failures in a row and for no other reason, as many libraries do."""
+        checks.present("consecutive_failures", checks.count, n)
+        return cls(
+            failure_threshold=None,
+            consecutive_failures=n,
+            cooldown_period=cooldown_period,
+            success_threshold=success_threshold,
+        )
+
     @property
     def minimum(self) -> int:
         """The results the window must hold before a rate is judged."""
@@ -142,11 +196,35 @@ class CircuitBreakerConfig:
         return self.opens_when or reduce(or_, _simple_rules(self))
 
     def __post_init__(self) -> None:
-        if isinstance(self.cooldown_schedule, list):  # as configuration files have it
-            object.__setattr__(self, "cooldown_schedule", tuple(self.cooldown_schedule))
+        _convert(self)
         _check_rules(self)
         _check_recovery(self)
         _check_meaning(self)
+
+
+DURATIONS = (
+    "cooldown_period",
+    "window_seconds",
+    "hung_after",
+    "slow_call_duration",
+    "half_open_timeout",
+    "probe_after",
+    "max_cooldown",
+    "ramp_up",
+)
+
+
+def _convert(config: CircuitBreakerConfig) -> None:
+    """Bring what may be written in several ways into one."""
+    for field in DURATIONS:
+        value = getattr(config, field)
+        if (seconds := checks.seconds_of(value)) is not value:
+            object.__setattr__(config, field, seconds)
+    schedule: object = config.cooldown_schedule
+    if isinstance(schedule, list | tuple):  # a list, as configuration files have it
+        object.__setattr__(config, "cooldown_schedule", tuple(checks.seconds_of(each) for each in schedule))
+    for field in ("failure_on", "ignore"):
+        object.__setattr__(config, field, types_of(getattr(config, field)))
 
 
 def _check_rules(config: CircuitBreakerConfig) -> None:
@@ -207,7 +285,7 @@ def _simple_rules(config: CircuitBreakerConfig) -> Iterator[Rule]:
 
 
 def _check_recovery(config: CircuitBreakerConfig) -> None:
-    checks.present("cooldown_period", checks.duration, config.cooldown_period)
+    checks.present("cooldown_period", checks.cooldown, config.cooldown_period)
     checks.present("success_threshold", checks.count, config.success_threshold)
     checks.present("half_open_max_calls", checks.count, config.half_open_max_calls)
     checks.count("half_open_failures", config.half_open_failures, least=0)
@@ -231,25 +309,17 @@ def _check_schedule(config: CircuitBreakerConfig) -> None:
         reason = "must be several seconds: the first cooldown, the second, ..."
         raise CircuitConfigError("cooldown_schedule", schedule, reason)
     for seconds in schedule:
-        checks.present("cooldown_schedule", checks.duration, seconds)
+        checks.present("cooldown_schedule", checks.cooldown, seconds)
     for field, usual in (("cooldown_backoff", 1), ("max_cooldown", None)):
         if (value := getattr(config, field)) != usual:
             raise CircuitConfigError(field, value, "says nothing beside cooldown_schedule, which names each cooldown")
 
 
 def _check_meaning(config: CircuitBreakerConfig) -> None:
-    for field in ("failure_on", "ignore"):
-        _check_errors(field, getattr(config, field))
+    check_errors("failure_on", config.failure_on)
+    check_errors("ignore", config.ignore)
     for field in ("failure_result", "failure_weight", "open_for"):
-        value = getattr(config, field)
-        if value is not None and not callable(value):
-            raise CircuitConfigError(field, value, "must be something to call")
+        check_predicate(field, getattr(config, field))
 
 
-def _check_errors(field: str, value: object) -> None:
-    types = value if isinstance(value, tuple) else (value,)
-    for item in types:
-        is_error = isinstance(item, type) and issubclass(item, BaseException)
-        is_predicate = item is value and callable(item) and not isinstance(item, type)
-        if value is not None and not (is_error or is_predicate):
-            raise CircuitConfigError(field, value, "must be exception types, or a predicate of one exception")
+answer_other_settings(CircuitBreakerConfig, [field.name for field in fields(CircuitBreakerConfig)])

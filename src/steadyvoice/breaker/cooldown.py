@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,9 @@ class Cooldown:
         self.named = named
         if named is not None:
             return named
-        self._level -= int(min(healthy / self._rest, self._level + 1))
+        # As long as a cooldown of 0 is any time at all.
+        steps = healthy / self._rest if self._rest else math.inf if healthy else 0.0
+        self._level -= int(min(steps, self._level + 1))
         if self._level < 0 or not _is_last(config, self._level):
             self._level += 1  # a night of probes at the cap would take a night of health to forget
         self._roll = self._luck() if config.cooldown_jitter else 0.0

@@ -66,7 +66,7 @@ def count_failure(
 ) -> None:
     """A call of this era did not. Without `in_a_row`, it is no part of the present run of failures."""
     machine.failures += 1
-    remember(machine, failure.kind, failure.message, now, duration)
+    remember(machine, failure.kind, failure.message, machine.wall(), duration)
     if machine.watched:
         news.ended(machine, Outcome.FAILURE, duration, failure.kind, now)
     if not machine.counting:
@@ -82,11 +82,11 @@ def count_failure(
         judge(machine, now, failure.cooldown)
 
 
-def count_expired_probe(machine: Machine, due: float, latency: float | None, lease: float) -> None:
-    """A probe did not even that."""
+def count_expired_probe(machine: Machine, due: float, now: float, latency: float | None, lease: float) -> None:
+    """A probe did not even that, as is found out `now`."""
     reason = f"a probe gave no sign of life for {lease:g} s"
     machine.failures += 1
-    remember(machine, Cause.PROBE_EXPIRED.value, reason, due, latency)
+    remember(machine, Cause.PROBE_EXPIRED.value, reason, machine.wall() - (now - due), latency)
     news.ended(machine, Outcome.FAILURE, latency, Cause.PROBE_EXPIRED, due)
     machine.probes.fail(Verdict(Cause.PROBE_EXPIRED, reason))
     judge_probes(machine, due)
@@ -98,11 +98,11 @@ def count_late(machine: Machine, duration: float | None, now: float) -> None:
     news.ended(machine, Outcome.LATE, duration, None, now)
 
 
-def remember(machine: Machine, kind: str, message: str, at: float, latency: float | None) -> None:
-    """Keep a failure to be shown."""
+def remember(machine: Machine, kind: str, message: str, wall: float, latency: float | None) -> None:
+    """Keep a failure to be shown, with the time of day at which it happened."""
     if machine.evidence is None:
         machine.evidence = deque(maxlen=REMEMBERED_FAILURES)
-    machine.last_error = Remembered(kind, message, at, latency)
+    machine.last_error = Remembered(kind, message, wall, latency)
     machine.evidence.append(machine.last_error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import NamedTuple
 
-from steadyvoice.breaker.remembered import Dated
+from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.states import CircuitState
 
 
@@ -15,7 +15,7 @@ class Shut(NamedTuple):
     name: str
     until: float
     reason: str
-    last_error: Dated | None
+    last_error: Remembered | None
 
 
 class Era:

@@ -2,21 +2,23 @@
 
 CircuitOpenError     the call was refused before it began; nothing was sent
 CircuitConfigError   a setting is impossible; the field and the reason are named
+CircuitArgumentError   an argument is of a wrong type; both a TypeError and a CircuitConfigError
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from steadyvoice.breaker.remembered import Dated
+from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.record import FailureRecord
 
 
-About: TypeAlias = "tuple[str, CircuitState, str, float | None, FailureRecord | Dated | None]"
+About: TypeAlias = "tuple[str, CircuitState, str, float | None, FailureRecord | Remembered | None]"
 
+SHOWN_LENGTH = 100
 _FIELDS = ("name", "state", "reason", "retry_after", "last_error")
 
 
@@ -60,7 +62,7 @@ class CircuitOpenError(Exception):
     def __getattr__(self, field: str) -> Any:
         if field in _FIELDS:
             value = self._about[_FIELDS.index(field)]
-            return value.record() if isinstance(value, Dated) else value
+            return value.record() if isinstance(value, Remembered) else value
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {field!r}")
 
     def __str__(self) -> str:
@@ -93,7 +95,20 @@ class CircuitConfigError(ValueError):
         self.field = field
         self.value = value
         self.reason = reason
-        super().__init__(f"{field}={value!r}: {reason}")
+        super().__init__(f"{field}={brief(value)}: {reason}")
 
     def __reduce__(self) -> tuple[type[CircuitConfigError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.reason)
+
+
+class CircuitArgumentError(CircuitConfigError, TypeError):
+    """An argument of a wrong type. Nothing was changed."""
+
+
+def brief(value: object) -> str:
+    """Return a value's repr, shortened: it may be a number of thousands of digits, or fail."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."

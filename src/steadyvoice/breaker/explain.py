@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.record import FailureRecord
-from steadyvoice.breaker.remembered import Remembered
 from steadyvoice.breaker.rules import AnyOf, Evidence, Rule, Standing
 from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
 from steadyvoice.breaker.states import CircuitState
@@ -53,17 +51,11 @@ def explain(machine: Machine, history: History, now: float, wall: float) -> Expl
         state=snapshot.state,
         why=snapshot.reason,
         rules=tuple(part.standing(seen) for part in rule.parts()),
-        failures=tuple(_records(machine.evidence or (), wall - now)),
+        failures=tuple(each.record() for each in machine.evidence or ()),
         next=_next(snapshot, config, left),
         changes_in=left,
         told=tuple(each.told(seen) for each in _alternatives(rule)),
     )
-
-
-def _records(failures: Iterable[Remembered], zero: float) -> Iterator[FailureRecord]:
-    """As they are shown, when the breaker's clock said 0 at `zero`. There may be many, and who watches asks often."""
-    for kind, message, at, latency in failures:
-        yield FailureRecord(kind, message, datetime.fromtimestamp(zero + at, UTC), latency)
 
 
 def _evidence(snapshot: Snapshot, in_a_row: float) -> Evidence:

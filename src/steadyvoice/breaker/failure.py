@@ -6,7 +6,7 @@ Everything that runs somebody else's code (predicates, `str(error)`) is here, an
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from steadyvoice.breaker import checks
@@ -53,7 +53,7 @@ def failure_of(
         kind, message = type(error).__name__, _message(error)
     else:
         kind, message = FAILED, error or ""
-    return Failure(kind, message[:MESSAGE_LENGTH], weight, _sane_seconds(cooldown), trip)
+    return Failure(kind, message[:MESSAGE_LENGTH], weight, cooldown, trip)
 
 
 def hanging(seconds: float, weight: float = 1.0) -> Failure:
@@ -63,13 +63,13 @@ def hanging(seconds: float, weight: float = 1.0) -> Failure:
 
 def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure | None:
     """The failure that `error` is, or None when it says nothing about the provider. Not for departures."""
+    if isinstance(error, BaseExceptionGroup):
+        return _judge_group(config, error)
     if not _counts(config, error):
         return None
     if config.failure_weight is None and config.open_for is None:
         return Failure(type(error).__name__, _message(error)[:MESSAGE_LENGTH])
-    weight = _ask(config.failure_weight, error, 1.0, _sane_weight)
-    cooldown = _ask(config.open_for, error, None, _sane_seconds)
-    return failure_of(error, weight=weight, cooldown=cooldown, trip=cooldown is not None)
+    return _weigh(config, error)
 
 
 def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
@@ -80,22 +80,80 @@ def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None
 
 
 def is_departure(error: BaseException) -> bool:
-    """Cancelled, interrupted or closed: the caller went away, the provider did nothing wrong."""
+    """Cancelled, interrupted or closed: the caller went away, the provider did nothing wrong.
+
+    A group is a departure if all exceptions in it are.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_departure, _flat(error)))
     if not isinstance(error, Exception):
         return True
     futures = sys.modules.get("concurrent.futures")
     return futures is not None and isinstance(error, futures.CancelledError)
 
 
+def _weigh(config: CircuitBreakerConfig, error: BaseException) -> Failure:
+    weight = _ask(config.failure_weight, error, 1.0, _sane_weight)
+    cooldown = _ask(config.open_for, error, None, _named_seconds)
+    return failure_of(error, weight=weight, cooldown=cooldown, trip=cooldown is not None)
+
+
+def _judge_group(config: CircuitBreakerConfig, group: BaseExceptionGroup[BaseException]) -> Failure | None:
+    """The failure that a group of errors is: the worst one in it, or None when there is none."""
+    failures = _failures_in(config, group)
+    if config.failure_weight is None and config.open_for is None:
+        first = next(failures, None)
+        return None if first is None else failure_of(first)
+    judged = [_weigh(config, error) for error in failures]
+    if not judged:
+        return None
+    longest = max(judged, key=lambda failure: -1.0 if failure.cooldown is None else failure.cooldown)
+    return longest._replace(weight=max(failure.weight for failure in judged))
+
+
+def _failures_in(config: CircuitBreakerConfig, group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The errors in a group, and in the groups in it, that are failures. However deep: there is no recursion.
+
+    Predicates are asked about each error and never about a group, which is not what they were written for.
+    """
+    rest: list[tuple[BaseException, bool]] = [(group, False)]
+    while rest:
+        error, named = rest.pop()
+        if not isinstance(error, BaseExceptionGroup):
+            if not is_departure(error) and (_counts(config, error) or (named and not _is_ignored(config, error))):
+                yield error
+        elif not _is_named(config.ignore, error):
+            named = named or _is_named(config.failure_on, error)
+            rest += [(each, named) for each in reversed(error.exceptions)]
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    rest: list[BaseException] = [group]
+    while rest:
+        error = rest.pop()
+        if isinstance(error, BaseExceptionGroup):
+            rest += error.exceptions
+        else:
+            yield error
+
+
+def _is_named(errors: Errors | None, group: BaseException) -> bool:
+    return isinstance(errors, type | tuple) and isinstance(group, errors)
+
+
+def _is_ignored(config: CircuitBreakerConfig, error: BaseException) -> bool:
+    return config.ignore is not None and _matches(config.ignore, error, otherwise=False)
+
+
 def _counts(config: CircuitBreakerConfig, error: BaseException) -> bool:
-    if config.ignore is not None and _matches(config.ignore, error, otherwise=False):
+    if config.ignore is not None and _matches(config.ignore, error, otherwise=False):  # as _is_ignored: a call less
         return False
     if config.failure_on is not None:
         return _matches(config.failure_on, error, otherwise=True)
     return not isinstance(error, CircuitOpenError)  # a refusal further in is no evidence of its own
 
 
-def _matches(errors: Errors, error: BaseException, *, otherwise: bool) -> bool:
+def _matches(errors: Any, error: BaseException, *, otherwise: bool) -> bool:
     if isinstance(errors, type | tuple):
         return isinstance(error, errors)
     return _ask(errors, error, otherwise, bool)
@@ -121,9 +179,8 @@ def _sane_weight(weight: float) -> float:
     return weight if 0 < weight <= 1 else 1.0
 
 
-def _sane_seconds(seconds: float | None) -> float | None:
-    """A time somebody else named, if it is one."""
-    return max(0.0, seconds) if checks.is_finite(seconds) else None
+def _named_seconds(seconds: object) -> float | None:
+    return checks.span("open_for", seconds, "None where nobody knows")
 
 
 def _message(error: BaseException) -> str:

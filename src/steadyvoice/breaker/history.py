@@ -26,7 +26,7 @@ class History:
         """That happened at this time of day, in seconds since 1970; transitions are remembered."""
         if news.to is not None:
             self._last = news, wall
-            self._remember_opening(news.to, wall)
+            self._remember_opening(news.to, wall if news.opened is None else news.opened)
 
     @property
     def last_transition(self) -> StateChanged | None:
@@ -40,6 +40,11 @@ class History:
     def opened_at(self) -> datetime | None:
         """The time of day, while the outage lasts."""
         return None if self._opened is None else time_of_day(self._opened)
+
+    @property
+    def opened(self) -> float | None:
+        """The same in seconds since 1970."""
+        return self._opened
 
     def _remember_opening(self, to: CircuitState, wall: float) -> None:
         match to:

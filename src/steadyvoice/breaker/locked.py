@@ -17,6 +17,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from steadyvoice.breaker.admission import admit
+from steadyvoice.breaker.arguments import check_reading
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.ending import abandon, drop, fail, fail_quietly, ignore, succeed
 from steadyvoice.breaker.era import Era, Flight, Shut
@@ -28,7 +29,6 @@ from steadyvoice.breaker.in_flight import InFlight
 from steadyvoice.breaker.living import progress, resume, suspend
 from steadyvoice.breaker.machine import Machine
 from steadyvoice.breaker.outbox import Outbox
-from steadyvoice.breaker.remembered import Dated, Remembered
 from steadyvoice.breaker.states import CircuitState
 from steadyvoice.breaker.ticks import reconcile, rest
 
@@ -75,7 +75,7 @@ class LockedMachine:
         self._wall = wall
         self._lock = RLock()
         self._busy = False  # inside the locked section; who has the lock and sees this came in by the collector
-        self._machine = Machine(name, config, clock(), luck)
+        self._machine = Machine(name, config, check_reading(clock, clock()), luck, wall)
         self._era = self._machine.era
         self._later: list[Later] = []
         self._history = History()
@@ -121,9 +121,7 @@ class LockedMachine:
         """Admit this call. Raises CircuitOpenError."""
         refusal = self._locked(admit, flight)
         if refusal is not None:
-            last_error = self._dated(refusal.last_error, refusal.at)
-            about = (self._machine.name, refusal.state, refusal.reason, refusal.retry_after, last_error)
-            raise CircuitOpenError.quickly(about)
+            raise CircuitOpenError.quickly((self._machine.name, *refusal))
 
     def _returned(self, flight: Flight, result: object) -> None:
         failure = None
@@ -301,7 +299,7 @@ class LockedMachine:
             rest(machine)
         if era.state in _SHUT and not machine.watched:
             until = math.inf if machine.until is None else machine.until
-            era.shut = Shut(machine.name, until, machine.reason, self._dated(machine.last_error, now))
+            era.shut = Shut(machine.name, until, machine.reason, machine.last_error)
 
     def _address(self, pending: deque[News], now: float) -> None:
         wall = self._wall()
@@ -314,6 +312,3 @@ class LockedMachine:
             happened = wall - (now - news.at)
             self._history.take(news, happened)
             self._outbox.address(news, happened)
-
-    def _dated(self, error: Remembered | None, now: float) -> Dated | None:
-        return None if error is None else error.dated(now, self._wall())

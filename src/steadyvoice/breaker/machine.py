@@ -15,12 +15,13 @@ Here is what a circuit consists of. What is done to it are functions, a room for
     moving.py     from one state to another, by the ways in states.py
     news.py       what is told of all this
 
-Time comes in as `now`, luck as a function; what happened goes out as `news`. Whoever calls a function holds a lock
-around it, and delivers the news afterwards.
+Time comes in as `now`, luck and the time of day (only shown) as functions; what happened goes out as `news`. Whoever
+calls a function holds a lock around it, and delivers the news afterwards.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,7 @@ class Machine:
         "successes",
         "tracking",
         "until",
+        "wall",
         "warned",
         "watched",
         "window",
@@ -104,8 +106,16 @@ class Machine:
     ramp_credit: float
     warned: bool  # while monitoring: the rule is broken, and that has been told
 
-    def __init__(self, name: str, config: CircuitBreakerConfig, now: float, luck: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig,
+        now: float,
+        luck: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.name = name
+        self.wall = wall
         self.config = config
         self.news: deque[News] | None = None  # until the first: a deque is 760 bytes
         self.decided: tuple[dict[str, Any], News | None] | None = None  # a transition that is being carried out

@@ -29,7 +29,7 @@ class News:
     outbox's.
     """
 
-    __slots__ = ("at", "calls", "event", "listeners", "made", "of_a_call", "ready", "to", "turns", "wall")
+    __slots__ = ("at", "calls", "event", "listeners", "made", "of_a_call", "opened", "ready", "to", "turns", "wall")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class News:
         of_a_call: bool = False,
     ) -> None:
         self.at, self.event, self.to, self.of_a_call = at, event, to, of_a_call
+        self.opened: float | None = None  # before a restart, in seconds since 1970
         self.ready = False
         self.wall = 0.0
         self.listeners: tuple[Listener, ...] = ()

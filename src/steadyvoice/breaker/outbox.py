@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from itertools import repeat
 from operator import call, length_hint
 from threading import get_ident
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -116,8 +117,11 @@ def _deliver(news: News) -> None:
         news.calls = map(call, news.turns, repeat(news.made))
     while True:
         try:
-            for _ in news.calls:
-                pass
+            for answer in news.calls:
+                if answer.__class__ is CoroutineType:
+                    break
+            else:
+                return
         except Exception as error:
             if raised_by_signal_handler(error):
                 _call_again_unless_begun(news, error)
@@ -128,7 +132,9 @@ def _deliver(news: News) -> None:
             _call_again_unless_begun(news, error)
             raise
         else:
-            return
+            answer.close()
+            told = "a circuit breaker's listener %r returned a coroutine, which nobody awaits: start a task instead"
+            logger().error(told, news.listeners[_called(news) - 1])
 
 
 def _called(news: News) -> int:

@@ -49,15 +49,16 @@ def _suspect_the_silent(machine: Machine, now: float, patience: float) -> None:
         flights.fall_silent(oldest)
         judge(machine, due)
         if oldest.era is not machine.era:  # they opened it
-            _remember_silent(machine, flights.silent, due)
+            _remember_silent(machine, flights.silent, due, now)
             return
     machine.due = NEVER
 
 
-def _remember_silent(machine: Machine, silent: dict[Flight, None], now: float) -> None:
+def _remember_silent(machine: Machine, silent: dict[Flight, None], due: float, now: float) -> None:
+    wall = machine.wall() - (now - due)
     for flight in list(silent)[-REMEMBERED_FAILURES:]:
-        failure = hanging(now - flight.since)
-        remember(machine, failure.kind, failure.message, now, flight.latency(now))
+        failure = hanging(due - flight.since)
+        remember(machine, failure.kind, failure.message, wall, flight.latency(due))
 
 
 def _end_leases(machine: Machine, now: float) -> None:
@@ -72,4 +73,4 @@ def _end_leases(machine: Machine, now: float) -> None:
         if proved:
             count_success(machine, due, flight.latency(due))
         else:
-            count_expired_probe(machine, due, flight.latency(due), lease)
+            count_expired_probe(machine, due, now, flight.latency(due), lease)

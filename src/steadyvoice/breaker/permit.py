@@ -8,9 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from steadyvoice.breaker import checks
+from steadyvoice.breaker.errors import CircuitArgumentError
 from steadyvoice.breaker.failure import failure_of
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from steadyvoice.breaker.breaker import CircuitBreaker
     from steadyvoice.breaker.era import Flight
 
@@ -37,10 +40,10 @@ class Permit:
         """Whether the call's end is known, by its own word or by its lease."""
         return self._flight.settled
 
-    def success(self, duration: float | None = None) -> None:
+    def success(self, duration: float | timedelta | None = None) -> None:
         """The call did what it was asked to. `duration` in seconds, measured by the breaker when absent.
 
-        Raises ValueError for a duration that is no number of seconds.
+        Raises ValueError for a duration that is no number of seconds, and no timedelta. The permit can be settled then.
         """
         self._breaker._succeed(self._flight, _checked(duration))
         self._disarm()
@@ -48,10 +51,10 @@ class Permit:
     def failure(
         self,
         error: BaseException | str | None = None,
-        duration: float | None = None,
+        duration: float | timedelta | None = None,
         *,
         weight: float = 1.0,
-        cooldown: float | None = None,
+        cooldown: float | timedelta | None = None,
         trip: bool = False,
     ) -> None:
         """The call failed.
@@ -59,10 +62,12 @@ class Permit:
         `weight` in (0, 1] is what it adds to the failures; `cooldown` is the time in seconds, named by the provider,
         that the circuit stays open if this failure opens it; `trip` opens it at once.
 
-        Raises ValueError for a weight outside (0, 1], or a duration that is no number of seconds.
+        Raises ValueError for a weight outside (0, 1], and for a duration or cooldown that is neither seconds, 0 or
+        more, nor a timedelta. The permit can be settled then.
         """
-        _check_weight(weight)
-        failure = failure_of(error, weight=weight, cooldown=cooldown, trip=trip)
+        _check_error(error)
+        seconds = checks.span("cooldown", cooldown, "None for the usual one")
+        failure = failure_of(error, weight=checks.weight(weight), cooldown=seconds, trip=bool(trip))
         self._breaker._fail(self._flight, failure, _checked(duration))
         self._disarm()
 
@@ -80,8 +85,7 @@ class Permit:
         A call that had been silent for `hung_after` keeps the failure that it counts as already; `weight` in (0, 1] is
         what it adds to the failures from then on. Raises ValueError for another weight.
         """
-        _check_weight(weight)
-        self._breaker._abandon(self._flight, weight)
+        self._breaker._abandon(self._flight, checks.weight(weight))
         self._disarm()
 
     def progress(self) -> None:
@@ -104,6 +108,8 @@ class Permit:
         """Settle by how the call ended, the configuration deciding what `error` means."""
         if error is None:
             self.success()
+        elif not isinstance(error, BaseException):
+            raise CircuitArgumentError("error", error, "must be the exception itself, or None for a success")
         else:
             self._breaker._ended(self._flight, error)
             self._disarm()
@@ -132,12 +138,14 @@ class Permit:
         self.settle(error)
 
 
-def _check_weight(weight: float) -> None:
-    if not 0 < weight <= 1:
-        raise ValueError(f"weight={weight!r}: a failure weighs more than 0 and at most 1")
+def _checked(duration: object) -> float | None:
+    if duration is None:
+        return None
+    return checks.span("duration", duration, "None has the breaker measure it")
 
 
-def _checked(duration: float | None) -> float | None:
-    if duration is not None and not (checks.is_finite(duration) and duration >= 0):
-        raise ValueError(f"duration={duration!r}: seconds, 0 or more; None lets the breaker measure it")
-    return duration
+def _check_error(error: object) -> None:
+    """Raise CircuitArgumentError for what cannot be told as a failure."""
+    if error is None or isinstance(error, BaseException | str):
+        return
+    raise CircuitArgumentError("error", error, "must be the exception itself, or words about the failure")

@@ -9,20 +9,11 @@ if TYPE_CHECKING:
 
 
 class Remembered(NamedTuple):
-    """`at` is on the breaker's own clock; `latency` is in seconds, None where no clock was running."""
+    """One failure. `latency` is in seconds, None where no clock was running.
 
-    kind: str
-    message: str
-    at: float
-    latency: float | None
-
-    def dated(self, now: float, wall: float) -> Dated:
-        """The same, when it is `wall` o'clock now, in seconds since 1970."""
-        return Dated(self.kind, self.message, wall - (now - self.at), self.latency)
-
-
-class Dated(NamedTuple):
-    """`wall` is the time of day, in seconds since 1970. What a refusal holds, until somebody reads it."""
+    `wall` is the time of day, in seconds since 1970, noted when it happened: worked out later from the breaker's own
+    clock, it would move when the computer was suspended, for monotonic clocks stand still then.
+    """
 
     kind: str
     message: str

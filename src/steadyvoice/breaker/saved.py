@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker import checks
+from steadyvoice.breaker.history import History, time_of_day
 from steadyvoice.breaker.moving import go
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.states import Cause, CircuitState
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def saved(now: float, machine: Machine) -> dict[str, Any]:
-    """What a new machine needs to go on from here."""
+def saved(machine: Machine, history: History, now: float, wall: float) -> dict[str, Any]:
+    """What a new machine needs to go on from here. `opened_at` is a time of day, in seconds since 1970."""
     return {
         "version": VERSION,
         "name": machine.name,
@@ -30,6 +31,7 @@ def saved(now: float, machine: Machine) -> dict[str, Any]:
         "reason": machine.reason,
         "remaining": None if machine.until is None else max(0.0, machine.until - now),
         "level": machine.cooldown.level,
+        "opened_at": history.opened,
         "streak": machine.streak,
         "window": [list(run) for run in machine.window.runs(now)],
     }
@@ -44,7 +46,8 @@ def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
         remaining = _seconds(state["remaining"])
         runs = [_run(*run) for run in state["window"]]
         streak, level = _at_least_zero(state["streak"]), int(_number(state["level"]))
-    except (KeyError, TypeError, ValueError) as error:
+        opened = _wall(state.get("opened_at"))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise ValueError(f"not an exported circuit: {error!r}") from error
     if to in (CircuitState.OPEN, CircuitState.HALF_OPEN):
         to, remaining = CircuitState.OPEN, remaining or 0.0
@@ -57,6 +60,8 @@ def restore(now: float, machine: Machine, state: Mapping[str, Any]) -> None:
     fields = {"cooldown": cooldown, "opened_at": opened_at, "outage_at": opened_at}
     verdict = Verdict(Cause.RESTORED, reason)
     go(machine, to, now, verdict, until, **fields)  # the table of ways does not apply to a new life
+    if machine.news:
+        machine.news[-1].opened = opened
 
 
 def aged(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -81,6 +86,15 @@ def _seconds(value: object) -> float | None:
     if value is None:
         return None
     return _at_least_zero(value)
+
+
+def _wall(value: object) -> float | None:
+    """A time of day that can be shown; exports from before it was kept have none."""
+    if value is None:
+        return None
+    number = _number(value)
+    time_of_day(number)
+    return number
 
 
 def _at_least_zero(value: object) -> float:

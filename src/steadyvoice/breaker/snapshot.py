@@ -104,7 +104,7 @@ def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> 
         probe_failures=machine.probes.failed,
         opened_at=history.opened_at,
         retry_after=machine.retry_after(now),
-        last_error=machine.last_error and machine.last_error.dated(now, wall).record(),
+        last_error=machine.last_error and machine.last_error.record(),
         last_transition=history.last_transition,
         totals=_totals(machine),
         recoveries=_recoveries(machine),

@@ -11,6 +11,7 @@ from random import Random, SystemRandom
 from typing import Any, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
+from steadyvoice.breaker.checks import is_finite
 from steadyvoice.providers.provider import Accepted, Offer
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.bills import Bills
@@ -269,7 +270,8 @@ class TTSErrorHandler:
             self._consecutive_failures += 1
             if permit.settled:  # a probe that was believed after its first seconds, and died all the same
                 permit = self._another(permit)
-            permit.failure(error, weight=weight, cooldown=error.retry_after)
+            named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None
+            permit.failure(error, weight=weight, cooldown=named)
         else:
             permit.ignore()
         if meaning.scope is not Scope.REQUEST:

@@ -1,0 +1,272 @@
+"""Arguments of a wrong type or without sense are refused before anything is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from steadyvoice.breaker import (
+    CircuitArgumentError,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitConfigError,
+    CircuitRegistry,
+    CircuitState,
+    Event,
+)
+from steadyvoice.breaker.testing import VirtualClock
+
+NO_CONFIGS: list[Any] = [
+    None,
+    {},
+    {"window_size": 3},
+    "production",
+    5,
+    [CircuitBreakerConfig()],
+    CircuitBreakerConfig,
+    CircuitBreakerConfig.production,
+]
+
+
+@pytest.fixture
+def breaker(clock: VirtualClock) -> CircuitBreaker:
+    return CircuitBreaker("voice", CircuitBreakerConfig(window_size=4), clock=clock)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("config", NO_CONFIGS, ids=repr)
+def test_update_with_something_else_changes_nothing(breaker: CircuitBreaker, config: Any) -> None:
+    breaker.acquire().failure()
+    heard: list[Event] = []
+    breaker.subscribe(heard.append)
+    before = breaker.snapshot()
+    with pytest.raises(CircuitArgumentError, match="must be a CircuitBreakerConfig") as refusal:
+        breaker.update(config)
+    assert isinstance(refusal.value, TypeError)
+    assert isinstance(refusal.value, ValueError)
+    assert (breaker.snapshot(), heard) == (before, [])
+    assert breaker.call(lambda: "spoken") == "spoken"
+
+
+@pytest.mark.parametrize("config", NO_CONFIGS, ids=repr)
+def test_a_registry_changes_no_circuit_when_the_settings_are_none(config: Any) -> None:
+    usual = CircuitBreakerConfig(window_size=4)
+    registry = CircuitRegistry(usual)
+    circuits = [registry.circuit(name) for name in ("one", "two")]
+    for change in (registry.update, partial(registry.configure, "one"), partial(registry.configure, "three")):
+        with pytest.raises(CircuitArgumentError):
+            change(config)
+    assert {circuit.config for circuit in [*circuits, registry.circuit("three")]} == {usual}
+
+
+@pytest.mark.parametrize("config", NO_CONFIGS[1:], ids=repr)
+def test_settings_of_another_type_make_no_circuit(config: Any) -> None:
+    with pytest.raises(CircuitArgumentError, match=r"^config="):
+        CircuitBreaker("voice", config)
+    with pytest.raises(CircuitArgumentError, match=r"^config="):
+        CircuitRegistry(config)
+    with pytest.raises(CircuitArgumentError, match=r"^overrides\['voice'\]="):
+        CircuitRegistry(overrides={"voice": config})
+
+
+@pytest.mark.parametrize("overrides", [CircuitBreakerConfig(), [("a", CircuitBreakerConfig())], 5], ids=repr)
+def test_settings_by_name_are_a_mapping(overrides: Any) -> None:
+    with pytest.raises(CircuitArgumentError, match=r"^overrides="):
+        CircuitRegistry(overrides=overrides)
+
+
+# ---- names
+
+
+def test_settings_in_place_of_the_name_are_refused_with_what_was_meant() -> None:
+    config: Any = CircuitBreakerConfig.production()
+    for use in (CircuitBreaker, CircuitRegistry().circuit, partial(CircuitRegistry().configure, config=config)):
+        with pytest.raises(CircuitArgumentError, match="the name comes first"):
+            use(config)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"voice", ["voice"], CircuitBreaker, lambda: "voice", "", "  "])
+def test_a_name_is_a_string_with_something_in_it(name: Any) -> None:
+    registry = CircuitRegistry()
+    for use in (CircuitBreaker, registry.circuit, lambda name: registry.configure(name, CircuitBreakerConfig())):
+        with pytest.raises(CircuitConfigError, match=r"^name="):
+            use(name)
+    assert len(registry) == 0
+
+
+# ---- states
+
+
+@pytest.mark.parametrize("state", ["closed", "forced_open", "disabled", "monitoring"])
+def test_a_state_may_be_given_as_its_word(clock: VirtualClock, state: str) -> None:
+    breaker = CircuitBreaker("voice", clock=clock, state=state)
+    assert breaker.state is CircuitState(state)
+    assert breaker.snapshot().state is CircuitState(state)
+    if state != "forced_open":
+        assert breaker.call(lambda: "spoken") == "spoken"
+    breaker.reset()
+    assert breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("state", ["open", "half_open", "foo", "", "Disabled", "DISABLED", None, True, 1, ["closed"]])
+def test_no_circuit_begins_in_a_state_that_is_none(state: Any) -> None:
+    with pytest.raises(ValueError, match=r"^state="):
+        CircuitBreaker("voice", state=state)
+
+
+# ---- clocks
+
+
+@pytest.mark.parametrize("field", ["clock", "wall", "luck"])
+@pytest.mark.parametrize("clock", [5, time.monotonic(), "time", time, None, asyncio.sleep, VirtualClock])
+def test_a_clock_is_a_function(field: str, clock: Any) -> None:
+    if (field, clock) == ("luck", None):
+        return
+    with pytest.raises(CircuitArgumentError, match=f"^{field}="):
+        CircuitBreaker("voice", **{field: clock})
+
+
+async def seconds() -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize("clock", [lambda: None, lambda: "12:00", datetime.now, partial(seconds), lambda: float("nan")])
+def test_a_clock_returns_seconds(clock: Any) -> None:
+    with pytest.raises(CircuitArgumentError, match=r"^clock="):
+        CircuitBreaker("voice", clock=clock)
+
+
+# ---- listeners
+
+
+async def coroutine(event: Event) -> None: ...
+
+
+async def async_generator(event: Event) -> AsyncIterator[Event]:
+    yield event
+
+
+def generator(event: Event) -> Iterator[Event]:
+    yield event
+
+
+class Listens:
+    async def __call__(self, event: Event) -> None: ...
+
+    async def method(self, event: Event) -> None: ...
+
+
+DEAF: list[Any] = [
+    coroutine,
+    async_generator,
+    generator,
+    partial(coroutine),
+    partial(partial(coroutine)),
+    Listens(),
+    Listens().method,
+    partial(Listens()),
+    Listens,
+    None,
+    5,
+    "listener",
+    [coroutine],
+]
+
+
+@pytest.mark.parametrize("listener", DEAF, ids=repr)
+def test_a_listener_that_would_have_to_be_awaited_or_cannot_be_called_is_refused(
+    breaker: CircuitBreaker, listener: Any
+) -> None:
+    with pytest.raises(CircuitArgumentError, match=r"^listener="):
+        breaker.subscribe(listener)
+    for make in (CircuitBreaker, lambda _, **more: CircuitRegistry(**more)):
+        with pytest.raises(CircuitArgumentError, match=r"^listeners="):
+            make("voice", listeners=[listener])
+    breaker.force_open()
+    assert breaker.state == "forced_open"
+
+
+@pytest.mark.parametrize("listeners", [print, None, 5, "listener", coroutine, Listens()], ids=repr)
+def test_listeners_come_in_a_list(listeners: Any) -> None:
+    for make in (CircuitBreaker, lambda _, **more: CircuitRegistry(**more)):
+        with pytest.raises(CircuitArgumentError, match=r"^listeners="):
+            make("voice", listeners=listeners)
+
+
+def test_a_listener_that_returns_a_coroutine_is_named_in_the_log(
+    breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Event] = []
+    breaker.subscribe(lambda event: coroutine(event))
+    breaker.subscribe(heard.append)
+    breaker.force_open()
+    assert len(heard) == 1
+    assert "returned a coroutine" in caplog.text
+
+
+async def test_a_listener_may_start_a_task(breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Event] = []
+
+    async def hear(event: Event) -> None:
+        heard.append(event)
+
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(event: Event) -> asyncio.Task[None]:
+        tasks.append(asyncio.ensure_future(hear(event)))
+        return tasks[-1]
+
+    breaker.subscribe(start)
+    breaker.force_open()
+    await asyncio.gather(*tasks)
+    assert len(heard) == 1
+    assert caplog.text == ""
+
+
+# ---- by hand
+
+FORCED: list[Callable[..., None]] = [CircuitBreaker.force_open, CircuitBreaker.disable, CircuitBreaker.monitor]
+
+
+@pytest.mark.parametrize("force", FORCED, ids=lambda force: force.__name__)
+@pytest.mark.parametrize("reason", [60, 0.5, timedelta(minutes=1), ["maintenance"], True, b"maintenance"])
+def test_a_number_is_no_reason(breaker: CircuitBreaker, force: Callable[..., None], reason: Any) -> None:
+    for act in (partial(force, breaker), breaker.close, breaker.reset):
+        with pytest.raises(CircuitArgumentError, match=r"^reason="):
+            act(reason)
+    assert breaker.state == "closed"
+    if reason == 60:
+        with pytest.raises(CircuitArgumentError, match="duration="):
+            force(breaker, reason)
+
+
+@pytest.mark.parametrize("force", FORCED, ids=lambda force: force.__name__)
+@pytest.mark.parametrize("duration", ["60", float("nan"), float("inf"), -1, True, timedelta(seconds=-1), [60], 10**400])
+def test_a_duration_by_hand_is_seconds_or_a_timedelta(
+    breaker: CircuitBreaker, force: Callable[..., None], duration: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"^duration="):
+        force(breaker, duration=duration)
+    assert breaker.state == "closed"
+
+
+def test_a_circuit_may_be_forced_for_a_timedelta(breaker: CircuitBreaker) -> None:
+    breaker.force_open("maintenance", timedelta(minutes=2))
+    assert breaker.retry_after == 120
+
+
+@pytest.mark.parametrize("state", [None, 5, "open", [], {}, [1, 2], b""], ids=repr)
+def test_what_was_never_exported_is_not_restored(breaker: CircuitBreaker, state: Any) -> None:
+    breaker.acquire().failure()
+    before = breaker.snapshot()
+    with pytest.raises(ValueError, match="not an exported circuit"):
+        breaker.restore(state)
+    assert breaker.snapshot() == before

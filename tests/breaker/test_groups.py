@@ -1,0 +1,150 @@
+"""Exception groups: what the settings name is looked for in them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker.testing import VirtualClock
+
+FAILURE, IGNORED = (1, 0), (0, 1)
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+
+def outcomes(clock: VirtualClock, error: BaseException, **settings: Any) -> tuple[float, int]:
+    """The failures and the ignored calls after this error."""
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)
+
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        breaker.call(fails)
+    assert raised.value is error
+    snapshot = breaker.snapshot()
+    return snapshot.failures, snapshot.totals.ignored
+
+
+def is_value_error(error: Exception) -> bool:
+    return isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize("ignore", [ValueError, (KeyError, ValueError), is_value_error])
+def test_a_group_of_nothing_but_ignored_errors_is_ignored(clock: VirtualClock, ignore: Any) -> None:
+    assert outcomes(clock, group(ValueError()), ignore=ignore) == IGNORED
+    assert outcomes(clock, group(group(ValueError()), ValueError()), ignore=ignore) == IGNORED
+    assert outcomes(clock, group(ValueError(), group(group(OSError()))), ignore=ignore) == FAILURE
+
+
+@pytest.mark.parametrize("failure_on", [ValueError, (KeyError, ValueError), is_value_error])
+def test_one_failure_in_a_group_makes_it_one(clock: VirtualClock, failure_on: Any) -> None:
+    assert outcomes(clock, group(OSError(), ValueError()), failure_on=failure_on) == FAILURE
+    assert outcomes(clock, group(OSError(), group(ValueError())), failure_on=failure_on) == FAILURE
+    assert outcomes(clock, group(OSError(), group(TypeError())), failure_on=failure_on) == IGNORED
+
+
+def test_ignore_wins_over_failure_for_each_error_by_itself(clock: VirtualClock) -> None:
+    settings = {"failure_on": Exception, "ignore": ValueError}
+    assert outcomes(clock, group(ValueError()), **settings) == IGNORED
+    assert outcomes(clock, group(ValueError(), OSError()), **settings) == FAILURE
+
+
+def test_groups_may_be_named_themselves(clock: VirtualClock) -> None:
+    assert outcomes(clock, group(OSError()), ignore=ExceptionGroup) == IGNORED
+    assert outcomes(clock, group(OSError()), failure_on=ExceptionGroup) == FAILURE
+    assert outcomes(clock, OSError(), failure_on=ExceptionGroup) == IGNORED
+    assert outcomes(clock, group(OSError()), failure_on=ExceptionGroup, ignore=OSError) == IGNORED
+
+
+def test_predicates_are_never_asked_about_the_group(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+    class Answer(Exception):
+        def __init__(self, status: int) -> None:
+            self.status = status
+
+    settings: dict[str, Any] = {"failure_on": lambda error: error.status >= 500}
+    assert outcomes(clock, group(Answer(404)), **settings) == IGNORED
+    assert outcomes(clock, group(Answer(404), Answer(503)), **settings) == FAILURE
+    assert caplog.text == ""
+
+
+def test_refusals_alone_are_no_evidence_for_a_circuit_outside(clock: VirtualClock) -> None:
+    refusal = CircuitOpenError(name="inner")
+    assert outcomes(clock, group(refusal)) == IGNORED
+    assert outcomes(clock, group(refusal, group(refusal))) == IGNORED
+    assert outcomes(clock, group(refusal, OSError())) == FAILURE
+    assert outcomes(clock, group(refusal), failure_on=CircuitOpenError) == FAILURE
+
+
+async def test_a_task_group_around_an_open_circuit_is_ignored_outside(clock: VirtualClock) -> None:
+    inner = CircuitBreaker("inner", clock=clock, state="forced_open")
+    outer = CircuitBreaker("outer", CircuitBreakerConfig(window_size=1), clock=clock)
+
+    @outer
+    async def both() -> None:
+        async def speak() -> None: ...
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(inner.call_async(speak))
+            tasks.create_task(inner.call_async(speak))
+
+    with pytest.raises(ExceptionGroup):
+        await both()
+    assert (outer.state, outer.snapshot().totals.ignored) == ("closed", 1)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([asyncio.CancelledError()], IGNORED),
+        ([KeyboardInterrupt(), asyncio.CancelledError()], IGNORED),
+        ([asyncio.CancelledError(), BaseExceptionGroup("in", [GeneratorExit()])], IGNORED),
+        ([asyncio.CancelledError(), ValueError()], IGNORED),
+        ([asyncio.CancelledError(), OSError()], FAILURE),
+        ([asyncio.CancelledError(), BaseExceptionGroup("in", [KeyboardInterrupt(), OSError()])], FAILURE),
+    ],
+    ids=repr,
+)
+def test_departures_in_a_group_count_for_nothing_beside_the_rest(
+    clock: VirtualClock, errors: list[BaseException], expected: tuple[float, int]
+) -> None:
+    assert outcomes(clock, BaseExceptionGroup("several", errors), ignore=ValueError) == expected
+
+
+def test_the_failure_is_told_by_the_error_and_not_by_its_group(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(ignore=ValueError), clock=clock)
+    with pytest.raises(ExceptionGroup), breaker:
+        raise group(ValueError("our own"), group(ConnectionError("no route")))
+    assert str(breaker.snapshot().last_error) == "ConnectionError: no route"
+
+
+def test_a_group_weighs_as_much_as_its_worst_and_opens_for_the_longest_time_named(clock: VirtualClock) -> None:
+    class Busy(Exception):
+        def __init__(self, weight: float, retry_after: float | None) -> None:
+            self.weight, self.retry_after = weight, retry_after
+
+    config = CircuitBreakerConfig(
+        failure_weight=lambda error: error.weight, open_for=lambda error: error.retry_after, ignore=ValueError
+    )
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    with pytest.raises(ExceptionGroup), breaker:
+        raise group(Busy(0.25, None), group(Busy(0.5, None)), ValueError())
+    assert breaker.snapshot().failures == 0.5
+    with pytest.raises(ExceptionGroup), breaker:
+        raise group(Busy(1.0, 5), Busy(0.5, 120), Busy(0.5, None))
+    assert (breaker.state, breaker.retry_after, breaker.snapshot().failures) == ("open", 120, 1.5)
+
+
+def test_groups_may_be_deep(clock: VirtualClock) -> None:
+    error: Exception = OSError()
+    for _ in range(5000):
+        error = group(error)
+    assert outcomes(clock, error, ignore=ValueError) == FAILURE
+    assert outcomes(clock, error, ignore=OSError) == IGNORED
+    while isinstance(error, ExceptionGroup):  # taken apart by hand: letting go of it all at once is a recursion, too
+        error = error.exceptions[0]
