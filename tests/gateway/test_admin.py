@@ -114,6 +114,29 @@ async def test_a_preset_is_laid_under_the_fields() -> None:
         assert at.service.circuits["elevenlabs"].config.significance == 1e-9
 
 
+async def test_a_circuit_may_open_for_failures_in_a_row_only() -> None:
+    async with visiting() as at:
+        answer = await at.whole("PATCH", CIRCUIT, json={"preset": "consecutive", "consecutive_failures": 7})
+        told = await answer.json()
+        assert told["preset"] == "consecutive"
+        assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(7)
+        await at.whole("PATCH", CIRCUIT, json={"preset": "default"})
+        wanted = {"failure_threshold": False, "consecutive_failures": 3, "cooldown_period": 0}
+        told = await (await at.whole("PATCH", CIRCUIT, json=wanted)).json()
+        assert (told["after"]["failure_threshold"], told["after"]["consecutive_failures"]) == (None, 3)
+        shown = await (await at.whole("GET", CIRCUIT)).json()
+        assert (shown["config"]["failure_threshold"], shown["config"]["consecutive_failures"]) == (None, 3)
+        assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(3, cooldown_period=0)
+
+
+async def test_a_setting_of_another_library_is_refused_with_the_name_that_it_has_here() -> None:
+    async with visiting() as at:
+        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"fail_max": 5}), 422)
+        assert "consecutive_failures" in error["message"]
+        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"window_size": 10**400}), 422)
+        assert len(error["message"]) < 300
+
+
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
@@ -124,6 +147,12 @@ async def test_a_preset_is_laid_under_the_fields() -> None:
         ({"cooldown_period": 20, "success_threshold": 0}, "success_threshold"),
         ({"max_cooldown": 1}, "max_cooldown"),
         ({"treshold": 1}, "treshold"),
+        ({"window_size": 10**400}, "window_size"),
+        ({"preset": "consecutive", "consecutive_failures": 10**400}, "consecutive_failures"),
+        ({"failure_threshold": False}, "failure_threshold"),
+        ({"failure_threshold": 5}, "failure_threshold"),
+        ({"cooldown_period": False}, "cooldown_period"),
+        ({"fail_max": 5}, "fail_max"),
         ({"opens_when": "now"}, "opens_when"),
         ({"preset": "wild"}, "preset"),
         ({"preset": ["production"]}, "preset"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,18 @@ def test_there_are_hedges_where_a_table_asks_for_them_and_nowhere_else(tmp_path:
         ("[circuit]\nwindow_size = 8", CircuitBreakerConfig(window_size=8)),
         ('[circuit]\npreset = "default"', CircuitBreakerConfig()),
         ('[circuit]\npreset = "development"\ncooldown_period = 3', CircuitBreakerConfig(0.5, 4, 3, 2)),
+        ('[circuit]\npreset = "consecutive"', CircuitBreakerConfig.consecutive(5)),
+        ('[circuit]\npreset = "consecutive"\nconsecutive_failures = 20', CircuitBreakerConfig.consecutive(20)),
+        (
+            '[circuit]\npreset = "consecutive"\nconsecutive_failures = 3\ncooldown_period = 7',
+            CircuitBreakerConfig.consecutive(3, cooldown_period=7),
+        ),
+        ("[circuit]\nfailure_threshold = false\nconsecutive_failures = 20", CircuitBreakerConfig.consecutive(20)),
+        ("[circuit]\ncooldown_period = 0", CircuitBreakerConfig(cooldown_period=0)),
+        (
+            '[circuit]\npreset = "adaptive"\nsignificance = false\nhung_factor = false\nmax_cooldown = false',
+            replace(CircuitBreakerConfig.adaptive(), significance=None, hung_factor=None, max_cooldown=None),
+        ),
     ],
 )
 def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected: CircuitBreakerConfig) -> None:
@@ -137,6 +150,16 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ("[circuit]\nwindow_size = 4\nminimum_calls = 9", "circuit.minimum_calls"),
         ('[circuit]\npreset = "brave"', "circuit.preset: must be one of"),
         ("[circuit]\nwindow = 4", "circuit.window: unknown key"),
+        ('[circuit]\npreset = ["production"]', "circuit.preset: must be one of"),
+        ("[circuit]\nfailure_threshold = 5", r"circuit.failure_threshold=5: .*consecutive\(5\).*preset = .consecutive"),
+        ("[circuit]\nfailure_threshold = false", "circuit.failure_threshold=None: without another rule"),
+        ("[circuit]\nfailure_threshold = true", "circuit.failure_threshold=True"),
+        ("[circuit]\ncooldown_period = false", "circuit.cooldown_period=False"),
+        ("[circuit]\nfail_max = 5", "circuit.fail_max: unknown key; use preset = .consecutive. with"),
+        ("[circuit]\nrecovery_timeout = 5", "circuit.recovery_timeout: unknown key; use cooldown_period"),
+        (f"[circuit]\nwindow_size = {10**400}", "circuit.window_size=10.*: must be at most"),
+        ('[circuit]\npreset = "consecutive"\nconsecutive_failures = 0', "circuit.consecutive_failures=0: must be 1"),
+        ('[circuit]\npreset = "consecutive"\nconsecutive_failures = false', "circuit.failure_threshold=None: without"),
         ("circuit = 3", "circuit:"),
         ('[fallback]\non_midstream = "pray"', "fallback.on_midstream:"),
         ("[fallback]\nmute = true", "fallback.mute: unknown key"),

@@ -8,9 +8,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError
+from steadyvoice.breaker.other_names import setting_in_files
 from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.refusal import RefusedError
-from steadyvoice.service.settings import PRESETS
+from steadyvoice.service.settings import PRESETS, without_false
 
 _IN_CODE = frozenset({"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "open_for"})
 FIELDS = tuple(field.name for field in fields(CircuitBreakerConfig) if field.name not in _IN_CODE)
@@ -26,6 +27,8 @@ def shown_config(config: CircuitBreakerConfig) -> dict[str, Any]:
 
 def preset_of(config: CircuitBreakerConfig) -> str | None:
     """Which preset these settings are, if they are one."""
+    if config.failure_threshold is None and config.consecutive_failures is not None:
+        return "consecutive" if replace(config, consecutive_failures=5) == _PRESETS["consecutive"] else None
     return next((name for name, preset in _PRESETS.items() if preset == config), None)
 
 
@@ -54,7 +57,7 @@ def changed(config: CircuitBreakerConfig, wanted: Mapping[str, Any]) -> CircuitB
     for name in given:
         _check_name(name)
     try:
-        return replace(base, **given)
+        return replace(base, **without_false(given))
     except CircuitConfigError as error:
         raise RefusedError(422, "invalid_setting", str(error), field=error.field) from None
 
@@ -79,4 +82,6 @@ def _check_name(name: str) -> None:
     if name not in FIELDS:
         near = get_close_matches(name, [*FIELDS, "preset"], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
+        if instead := setting_in_files(name):
+            hint = f"; use {instead}"
         raise RefusedError(422, "unknown_field", f"{name[:100]}: there is no such setting{hint}", field=name[:100])

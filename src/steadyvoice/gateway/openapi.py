@@ -184,10 +184,14 @@ def _change() -> Schema:
     return {"type": "object", "properties": {**found, "preset": presets}, "additionalProperties": False}
 
 
+_ABSENT: Schema = {"const": False}  # as a configuration file says it, which has no null
+
 _TYPES: Mapping[str, Schema] = {
     "int": {"type": "integer"},
-    "int | None": {"type": ["integer", "null"]},
+    "int | None": {"anyOf": [{"type": ["integer", "null"]}, _ABSENT]},
     "float": {"type": "number"},
-    "float | None": {"type": ["number", "null"]},
-    "tuple[float, ...] | None": {"type": ["array", "null"], "items": {"type": "number"}},
+    "float | None": {"anyOf": [{"type": ["number", "null"]}, _ABSENT]},
+    "Seconds": {"type": "number"},
+    "OptionalSeconds": {"anyOf": [{"type": ["number", "null"]}, _ABSENT]},
+    "Schedule": {"anyOf": [{"type": ["array", "null"], "items": {"type": "number"}}, _ABSENT]},
 }

@@ -9,7 +9,7 @@ import inspect
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model, model_validator
 
 from steadyvoice.breaker import CircuitBreakerConfig
+from steadyvoice.breaker.other_names import setting_in_files
 from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
@@ -41,6 +42,11 @@ PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
     "default": CircuitBreakerConfig,
     "production": CircuitBreakerConfig.production,
     "development": CircuitBreakerConfig.development,
+    "consecutive": partial(CircuitBreakerConfig.consecutive, 5),  # or as many as consecutive_failures says
+}
+
+_MAY_BE_ABSENT = frozenset(field.name for field in fields(CircuitBreakerConfig) if field.default is None) | {
+    "failure_threshold"
 }
 
 
@@ -215,14 +221,25 @@ def plan_of(config: ConfigFile, former: Loaded | None = None) -> Plan:
 
 
 def circuit_of(table: Any, path: str) -> CircuitBreakerConfig:
-    """Lay fields over a preset. No fields and no preset: adaptive; fields without a preset: default."""
+    """Lay fields over a preset. No fields and no preset: adaptive; fields without a preset: default.
+
+    `false` removes what a setting asks for, such as the rule of `failure_threshold`.
+    """
     if not isinstance(table, dict):
         raise TTSConfigurationError(f"{path}: must be a table")
-    fields = dict(table)
-    preset = fields.pop("preset", "default" if fields else "adaptive")
-    if preset not in PRESETS:
+    settings = dict(table)
+    preset = settings.pop("preset", "default" if settings else "adaptive")
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(PRESETS)}, got {preset!r}")
-    return _built(partial(replace, PRESETS[preset]()), fields, path)
+    for name in settings:
+        if instead := setting_in_files(name):
+            raise TTSConfigurationError(f"{path}.{name}: unknown key; use {instead}")
+    return _built(partial(replace, PRESETS[preset]()), without_false(settings), path)
+
+
+def without_false(circuit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a circuit's settings with None for `false`, where a setting may be absent: TOML has no null."""
+    return {name: None if value is False and name in _MAY_BE_ABSENT else value for name, value in circuit.items()}
 
 
 def from_environment(environ: Mapping[str, str]) -> Plan:

@@ -6,7 +6,7 @@ import { dialog, field } from "./form.js";
 import { shown } from "./log.js";
 import { notice } from "./notice.js";
 
-const PRESETS = ["adaptive", "default", "production", "development"];
+const PRESETS = ["adaptive", "default", "production", "development", "consecutive"];
 const SOON = 250; // milliseconds of rest after which a change is looked at
 
 export async function settings(name) {
