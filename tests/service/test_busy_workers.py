@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from steadyvoice import Accepted, Alignment, Audio, CircuitBreakerConfig, CircuitState, Offer, SpeechRequest
+from steadyvoice import (
+    Accepted,
+    Alignment,
+    AsyncTTSService,
+    Audio,
+    CircuitBreakerConfig,
+    CircuitState,
+    Offer,
+    SpeechRequest,
+    TTSOverloadedError,
+    TTSStreamInterruptedError,
+)
 from steadyvoice.providers.provider import Queued
 
 from .conftest import MakeService
 from .scripted import Say, Scripted, pcm
 from .tales import TEXT
+
+TEXT_SECONDS = len(TEXT) * 0.06
 
 QUICK_TO_JUDGE = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, minimum_calls=1, hung_after=0.2)
 
@@ -62,6 +76,64 @@ async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_serv
     assert (circuit.state, circuit.snapshot().failures) == (CircuitState.CLOSED, 0)
     assert (await call).outcome == "spoken"
     assert circuit.snapshot().totals.failures == 0
+
+
+@contextmanager
+def busy_workers(tts: AsyncTTSService) -> Iterator[None]:
+    """Keep all threads of a service at work, with more of it waiting."""
+    free = threading.Event()
+    busy = [asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8)]
+    try:
+        yield
+    finally:
+        free.set()
+    for each in busy:
+        each.add_done_callback(lambda done: done.result())
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("format", ["mp3_44100_128", "wav_44100"])
+async def test_caller_is_refused_in_time_when_no_thread_is_free(make_service: MakeService, format: str) -> None:
+    tts = make_service(Scripted(), Scripted(name="second"))
+    with busy_workers(tts):
+        await asyncio.sleep(0.2)
+        for call in (tts.synthesize(TEXT, format=format, deadline=0.5), first_chunk(tts, format)):
+            begun = asyncio.get_running_loop().time()
+            with pytest.raises(TTSOverloadedError):
+                await call
+            assert asyncio.get_running_loop().time() - begun == pytest.approx(0.5, abs=0.1)
+    assert [tts.circuits[name].snapshot().totals.failures for name in ("scripted", "second")] == [0, 0]
+    assert (await tts.synthesize(TEXT, format=format, deadline=30.0)).outcome == "spoken"
+    await tts.aclose()
+
+
+async def first_chunk(tts: AsyncTTSService, format: str) -> bytes:
+    stream = tts.stream(TEXT, format=format, deadline=0.5)
+    try:
+        return await anext(stream)
+    finally:
+        await stream.aclose()
+
+
+@pytest.mark.looptime
+async def test_stream_that_cannot_be_converted_further_is_broken_off_in_time(make_service: MakeService) -> None:
+    tts = make_service(Scripted([Say(pieces=4, every=0.1)]), on_midstream="error")
+    stream = tts.stream(TEXT, format="mp3_44100_128", deadline=0.5)
+    await anext(stream)
+    with busy_workers(tts):
+        await asyncio.sleep(0.2)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(TTSStreamInterruptedError):
+            await listen(stream)
+        assert asyncio.get_running_loop().time() - begun < 0.5 + TEXT_SECONDS
+    assert stream.outcome != "spoken"
+    assert tts.circuits["scripted"].snapshot().totals.failures == 0
+    await tts.aclose()
+
+
+async def listen(stream: AsyncIterator[bytes]) -> None:
+    async for _ in stream:
+        pass
 
 
 class BusyBehind(Scripted):

@@ -131,6 +131,8 @@ class Delivery:
 
     async def break_off(self) -> bytes:
         """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
+        if self._output.starved:
+            return b""
         self._learn_times()
         mark = self._mark()
         if not mark.character or self.manner is not Manner.BY_WORD:

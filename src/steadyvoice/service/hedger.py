@@ -96,7 +96,11 @@ class Hedger:
             self._parts[step.index],
             step,
             Output(
-                self._request.format, self._asker.workers, remembers=self._request.times, most=self._terms.most_bytes
+                self._request.format,
+                self._asker.workers,
+                remembers=self._request.times,
+                most=self._terms.most_bytes,
+                patience=whole,
             ),
             whole,
             hedge=True,

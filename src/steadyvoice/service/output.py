@@ -6,6 +6,7 @@ voice breaks off and another goes on, the two are joined as samples, and encoded
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.reel import Bytes, Echo, Mp3Reel, Reel, SampleReel
 from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, true_header
+from steadyvoice.service.timeouts import Patience
+from steadyvoice.speech.errors import TTSTotalTimeoutError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.ledger import Mark
 
@@ -39,23 +42,35 @@ class _Pause:
     length: int
 
 
+_BUSY = 0.1  # seconds for which work has waited for a thread: from there on, one looks at the clock
+
+
 class Output:
     """Bytes of any format in, bytes of one format out.
 
     It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it. `most` bytes of
     a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised. Whoever makes one closes it:
-    it may hold an encoder. What takes its time is done by the `workers`.
+    it may hold an encoder. What takes its time is done by the `workers`, for which one waits no longer than there is
+    `patience`, where it is given.
     """
 
     def __init__(
-        self, target: AudioFormat, workers: AudioWorkers, *, remembers: bool = True, most: int = MAX_AUDIO_BYTES
+        self,
+        target: AudioFormat,
+        workers: AudioWorkers,
+        *,
+        remembers: bool = True,
+        most: int = MAX_AUDIO_BYTES,
+        patience: Patience | None = None,
     ) -> None:
         self.target = target
-        self._workers = workers
+        self._workers, self._patience = workers, patience
         self._lock = Lock()
         self._given = self._done = 0  # pieces of work for a thread: counted here, and there
         self._closed = False
         self.anything = False  # is out, of any piece
+        self.starved = False
+        """Whether some of the work was not waited for: what would come out from then on has a hole."""
         self.shift = 0.0
         """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
         self._rate = target.sample_rate
@@ -86,9 +101,22 @@ class Output:
         return await self.run_in_thread(work, *args, **kwargs)
 
     async def run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some of the work below in a thread, behind what one is still doing for a caller that was cancelled."""
+        """Do some of the work below in a thread, behind what one is still doing for a caller that was cancelled.
+
+        Raises TTSTotalTimeoutError, as `starved`, when the threads are so far behind that the time is over.
+        """
         self._given += 1
-        return await self._workers.run(self._alone, partial(work, *args, **kwargs))
+        alone = partial(work, *args, **kwargs)
+        if self._patience is None or self._workers.queue_wait < _BUSY:
+            return await self._workers.run(self._alone, alone)
+        try:
+            async with asyncio.timeout(max(0.0, self._patience.left)):
+                return await self._workers.run(self._alone, alone)
+        except TimeoutError:
+            self.starved = True
+            error = TTSTotalTimeoutError("no processor was free to convert the audio before the deadline")
+            error.starved = True
+            raise error from None
 
     def close(self) -> None:
         """Let go of everything, once the thread that works on it is through; nothing more can be asked of it."""

@@ -18,6 +18,9 @@ GRAIN = 0.001
 """Seconds of a pause that are not worth a wait: a sleep of less than the clock's own grain may end before it began."""
 
 
+_LOCAL_SHARE = 0.5
+"""What a local voice may use of the time that remains, while another provider could still take over."""
+
 _SHORT_GRACE = 1.0
 """Seconds of a local voice's grace while another one could still speak after it."""
 
@@ -121,6 +124,8 @@ def _allowance(standing: Standing, left: float, grace: float, *, others: bool) -
     allowance = left * SHARE if others else left
     if not standing.local:
         return allowance
+    if others:  # it speaks much faster than it is heard, or waits for this machine: whoever comes next will, too
+        allowance = left * _LOCAL_SHARE
     if others:  # somebody else is tried as well when the time is up
         grace = min(grace, _SHORT_GRACE)
     return max(allowance, grace + min(left, 0.0) if standing.tries else grace)

@@ -72,12 +72,13 @@ class Utterance:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
         self._parts, self._refusals = cast.speaking(request.text)
-        self._output = Output(request.format, workers, remembers=request.times, most=terms.most_bytes)
         self.watch = Stopwatch(clock)
         """Runs while somebody waits for audio of this."""
         # A whole answer that comes faster than it is played is healthy, however long; but a deadline is a deadline.
         self.watch.extends = terms.hold and not terms.own_deadline
-        self._patience = Patience(terms.total, self.watch)
+        self._patience = patience = Patience(terms.total, self.watch)
+        most = terms.most_bytes
+        self._output = Output(request.format, workers, remembers=request.times, most=most, patience=patience)
         first = self._parts[0]
         self._voice = first.voice
         self._books = Books(request.text, terms, self._parts, wall=wall)
@@ -163,7 +164,7 @@ class Utterance:
                         await asyncio.sleep(seconds)
                     case GiveUp():
                         refusal = self._why_not_muted()
-                        if refusal and self._output.anything and (last := await self._output.run(self._output.finish)):
+                        if refusal and self._output.anything and (last := await self._finish()):
                             yield last
                         if refusal:
                             raise refusal
@@ -171,12 +172,21 @@ class Utterance:
                         self.spoken.now.silent = True
                         async for data in self._keep_silent():
                             yield data
-            if last := await self._output.run(self._output.finish):
+            if last := await self._finish():
                 yield last
         finally:
             if admitted:
                 self._admission.leave()
             self.close()
+
+    async def _finish(self) -> bytes:
+        """Give what the encoder still holds."""
+        if self._output.starved:
+            return b""
+        try:
+            return await self._output.run(self._output.finish)
+        except TTSTotalTimeoutError as starved:
+            raise self._overloaded([starved]) from None
 
     async def _refused_admission(self) -> TTSOverloadedError | None:
         """Queue for admission. Gives the refusal, if it is not had in time."""
