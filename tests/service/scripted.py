@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.speech.format import Codec
+from steadyvoice.speech.markup import Markup
 
 RATE = 8000
 
@@ -76,6 +77,7 @@ class Scripted:
     cut_short: int = 0
     closed: int = 0
     scripts: frozenset[str] | None = None
+    markup: Markup = Markup.NONE
     refuse: Callable[[SpeechRequest], TTSError] | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class Scripted:
             max_characters=self.max_characters,
             knows_voice=request.voice in self.voices,
             scripts=self.scripts,
+            markup=self.markup,
         )
 
     async def speak(

@@ -6,6 +6,7 @@ import pytest
 
 from steadyvoice import RetryConfig, TTSStreamInterruptedError
 from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.markup import Markup
 
 from .conftest import MakeService
 from .scripted import Scripted
@@ -93,7 +94,8 @@ async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: Ma
 async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) -> None:
     text = 'Now we wait <break time="1.5s" /> and go <emphasis level="strong">on</emphasis> again.'
     for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        first, second = Tonal([Fault("cut", share)], name="first"), Tonal(name="second")
+        first = Tonal([Fault("cut", share)], name="first", markup=Markup.SSML)
+        second = Tonal(name="second", markup=Markup.SSML)
         stream = make_service(first, second).stream(text, format="pcm_8000")
         check(stream, await heard(stream), text)
         said = second.asked[0].previous_text or ""

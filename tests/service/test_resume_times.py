@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.markup import Markup
 from steadyvoice.speech.taxonomy import Kind
 
 from .conftest import MakeService
@@ -53,7 +54,7 @@ async def test_a_voice_that_falls_silent_while_its_times_go_on_has_broken_off(
 
 async def test_a_long_pause_whose_words_are_told_before_is_none_of_that(make_service: MakeService) -> None:
     text = 'Now we wait <break time="3s"/> <break time="3s"/> and then we go on, as if nothing had happened at all.'
-    vendor = Tonal(times="before", pauses=True)
+    vendor = Tonal(times="before", pauses=True, markup=Markup.SSML)
     stream = make_service(vendor).stream(text, format="pcm_8000")
     audio = await heard(stream)
     assert "happened" in words_in(audio, "pcm_8000")

@@ -32,6 +32,7 @@ from steadyvoice.audio.seam import scaled
 from steadyvoice.audio.tones import tones
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
+from steadyvoice.speech.markup import Markup
 
 Manner = Literal["cut", "stall", "drip", "truncate", "hush"]
 Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
@@ -68,6 +69,7 @@ class Tonal:
     chunk: float = 0.13  # seconds of audio
     every: float = 0.0  # seconds between chunks
     max_characters: int | None = None
+    markup: Markup = Markup.NONE  # that it takes, and says aloud like any word
     pauses: bool = False  # tags are three seconds of silence each
     asked: list[SpeechRequest] = field(default_factory=list)
     left: int = 0  # listeners who left in the middle
@@ -75,7 +77,7 @@ class Tonal:
     def offer(self, request: SpeechRequest) -> Offer:
         timed = self.timed and request.times
         form = self.format or request.format
-        return Offer(form, self.name, max_characters=self.max_characters, timed=timed)
+        return Offer(form, self.name, max_characters=self.max_characters, timed=timed, markup=self.markup)
 
     async def speak(
         self, request: SpeechRequest, offer: Offer, *, connection_timeout: float

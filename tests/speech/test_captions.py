@@ -151,3 +151,24 @@ def test_a_sentence_that_ends_in_a_quotation_mark_ends_its_line_too() -> None:
 def test_another_form_is_refused() -> None:
     with pytest.raises(ValueError, match="captions come as 'vtt' or 'srt', not as 'ass'"):
         captions(Alignment(), "ass")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+def test_captions_show_no_markup(form: Form) -> None:
+    text = '<speak>[sighs] It <emphasis>rains</emphasis>, <sub alias="you know">YK</sub> &lt;3.</speak>'
+    read = cues(captions(Alignment.spread(text, 9.0), form), form)
+    shown = " ".join(re.sub(r"<[\d:.]+>", "", words) for _, _, words in read)
+    assert (html.unescape(shown) if form == "vtt" else shown) == "It rains, you know <3."
+
+
+def test_an_alias_is_shown_for_as_long_as_it_is_heard() -> None:
+    text = '<sub alias="a b">c</sub> d'
+    spoken = 5.0
+    word = Alignment.spread(text, spoken).without_markup().words()[1]
+    assert word.text == "b"
+    assert word.end == pytest.approx(spoken * text.index(" d") / len(text))
+
+
+def test_captions_show_what_only_looks_like_markup() -> None:
+    text = "I <3 x<y>z, see [1]."
+    assert [words for _, _, words in cues(captions(Alignment.spread(text, 2.0), "srt"), "srt")] == [text]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.ledger import Ledger, Mark
+from steadyvoice.speech.markup import MarkedText, Markup, words_of
 from steadyvoice.speech.words import word_begins
 
 TEXT = "It rains, and the old man snores."
@@ -164,3 +165,62 @@ def test_captions_show_all_of_the_text_whatever_times_came() -> None:
     assert ledger_of(TEXT, EVEN).filled(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
     assert ledger_of(TEXT).filled(5.0) == Alignment.spread(TEXT, 5.0)
     assert ledger_of(TEXT, part(EVEN, 0, -1)).filled(3.3).exact, "a full stop is not heard"
+
+
+MARKED = (
+    'It <phoneme alphabet="ipa" ph="r eɪ n z">rains</phoneme>, <break time="1s"/> '
+    "Tom &amp; Jerry <emphasis>go</emphasis>."
+)
+
+
+def _timed_like(text: str, told: str) -> Alignment:
+    """The words' characters a tenth of a second each, and the others of `told` no time at all."""
+    marked = MarkedText(text)
+    inside = {place for token in marked.tokens for place in range(token.begin, token.end)} if told == text else set()
+    now, starts, ends = 0.0, [], []
+    for place in range(len(told)):
+        starts.append(now)
+        now += 0.0 if place in inside else 0.1
+        ends.append(now)
+    return Alignment(tuple(told), tuple(starts), tuple(ends))
+
+
+@pytest.mark.parametrize("told", [MARKED, words_of(MARKED)])
+def test_markup_may_have_times_or_none(told: str) -> None:
+    alignment = _timed_like(MARKED, told)
+    ledger = ledger_of(MARKED, alignment)
+    assert ledger.believed
+    assert ledger.complete
+    assert ledger.upto(alignment.ends[-1]).character == MARKED.index("<emphasis>")
+    assert ledger.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
+
+
+def test_markup_that_takes_no_time_is_no_word_that_takes_none() -> None:
+    text = '<phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme> is fine here.'
+    ledger = ledger_of(text, _timed_like(text, text))
+    assert ledger.believed
+    assert ledger.letters_between(0.0, 0.35) == 4
+
+
+def test_what_was_sent_is_followed_and_the_text_gets_its_times() -> None:
+    sent = MarkedText(MARKED).rendered(0, len(MARKED), Markup.NONE)
+    ledger = Ledger(sent.text, sent)
+    ledger.take(Alignment.spread(sent.text, 2.8))
+    assert ledger.times().text == MARKED
+    mark = ledger.upto(1.2)
+    assert sent.text[: mark.character] == "It rains, "
+    assert MARKED[sent.original(mark.character) :].startswith("Tom")
+    assert ledger.times(mark.character).text == MARKED[: sent.original(mark.character)]
+    assert Ledger(sent.text, sent).filled(2.0).text == MARKED
+    assert not Ledger(sent.text, sent).filled(2.0).exact
+
+
+def test_what_is_pronounced_as_one_is_not_left_in_the_middle() -> None:
+    text = '<sub alias="World Wide Web">WWW</sub> and <phoneme ph="x">New York</phoneme> too'
+    for performed in (Markup.NONE, Markup.SSML):
+        sent = MarkedText(text).rendered(0, len(text), performed)
+        ledger = Ledger(sent.text, sent)
+        alignment = Alignment.spread(sent.text, 10.0)
+        ledger.take(alignment)
+        places = [sent.original(ledger.upto(now / 10).character) for now in range(100)]
+        assert sorted(set(places)) == [0, text.index("and"), text.index("<phoneme"), text.index("too")]

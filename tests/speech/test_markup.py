@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from steadyvoice.speech.markup import MarkedText, Markup, has_markup, nothing_to_say, pause_of, words_of
+from steadyvoice.speech.markup import MarkedText, Markup, marked_text, nothing_to_say, pause_of, words_of
 
 PROSE = [
     "a < b and c > d",
@@ -31,7 +31,7 @@ PROSE = [
 @pytest.mark.parametrize("text", PROSE)
 def test_prose_is_left_alone(text: str) -> None:
     assert words_of(text) == text
-    assert not has_markup(text)
+    assert marked_text(text) is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_prose_is_left_alone(text: str) -> None:
 )
 def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
     assert words_of(text) == words
-    assert has_markup(text)
+    assert marked_text(text) is not None
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_times_of_the_words_give_every_character_of_the_text_its_time(text: str,
     marked = MarkedText(text)
     rendering = marked.rendered(0, len(text), performed)
     times = ((number + 1, number / 10, (number + 1) / 10) for number in range(len(rendering.text)))
-    told = list(rendering.spread(times, text))
+    told = list(rendering.spread(times))
     if rendering.text:
         assert "".join(character for character, _, _ in told) == text
     starts = [start for _, start, _ in told]

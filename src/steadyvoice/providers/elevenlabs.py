@@ -112,6 +112,7 @@ class ElevenLabs:
             declared=choice.voice,
             speed=choice.speed,
             gain=choice.gain,
+            markup=facts.markup,
             source=self.base_url,
             timed=self._knows_times and wants_times,
             for_any_text=not wants_times,  # whether there are times is found out in use

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.markup import Markup
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.voice import Voice
 
@@ -31,6 +32,7 @@ class Offer:
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
     gain: float = 1.0  # the factor that makes it as loud as `request.like`
     for_any_text: bool = False  # it is the same whatever the text is: who asks often need not ask again
+    markup: Markup = Markup.NONE  # that it performs; the text comes without the rest, and a request without any
     timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
 
 

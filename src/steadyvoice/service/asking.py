@@ -23,11 +23,12 @@ from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.passing import Passage, PassingCall, PassingDelivery
-from steadyvoice.service.pieces import BREATH, next_piece
+from steadyvoice.service.pieces import BREATH, Piece, next_piece
 from steadyvoice.service.plan import Try
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turn
+from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.words import longest_word
 
@@ -178,8 +179,10 @@ class Asker:
         workers: AudioWorkers,
         clock: Callable[[], float],
         lag: LoopLag,
+        marked: MarkedText | None = None,
     ) -> None:
         self._request, self._terms, self._books, self.workers = request, terms, books, workers
+        self._marked = marked
         self._pace, self._clock, self._lag = pace, clock, lag
 
     def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:
@@ -187,12 +190,12 @@ class Asker:
 
         `whole` is the utterance's time.
         """
-        call, turn = self._call(part, step, whole, queues=not hedge)
+        call, turn, piece = self._call(part, step, whole, queues=not hedge)
         return Asking(
             part,
             call,
             turn,
-            self._delivery(part, call, output),
+            self._delivery(part, call, output, piece),
             output=output,
             whole=whole,
             at=self._books.now(),
@@ -200,12 +203,14 @@ class Asker:
             hedge=hedge,
         )
 
-    def _call(self, part: Part, step: Try, whole: Patience, *, queues: bool) -> tuple[Call, Turn]:
+    def _call(self, part: Part, step: Try, whole: Patience, *, queues: bool) -> tuple[Call, Turn, Piece]:
         by_sentence = self._manner(part) is Manner.WHOLE and not self._terms.hold
         ids = self._books.ids(part.name)
         request, terms = self._request, self._terms
         most = characters_that_fit(request.format, request.speed, terms.most_bytes) if terms.hold else None
-        piece, offer = next_piece(part, request, self._books.begin, by_sentence=by_sentence, ids=ids, most=most)
+        begin, marked = self._books.begin, self._marked
+        cut = next_piece(part, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
+        piece, offer = cut.request, cut.offer
         handler, patience = part.speaker.handler, whole.share(step.allowance)
         piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
         timeouts = self._terms.timeouts.hurried(step.first_audio)
@@ -229,22 +234,23 @@ class Asker:
         )
         if isinstance(call, PassingCall) and part.ready:
             call.ready = part.ready
-        return call, turn
+        return call, turn, cut
 
     def _passes(self, part: Part, piece: SpeechRequest) -> bool:
         """Whether its bytes are just what the caller wants, and may go out as they come."""
         return part.ready is not None and piece is self._request and self._books.in_vain < TWICE
 
-    def _delivery(self, part: Part, call: Call, output: Output) -> Delivery:
+    def _delivery(self, part: Part, call: Call, output: Output, cut: Piece) -> Delivery:
         manner, piece = self._manner(part), call.request
         return (PassingDelivery if isinstance(call, PassingCall) else Delivery)(
             call,
             output,
             manner,
-            sole=piece.text == self._request.text,
+            sole=cut.whole,
             breakable=self._terms.on_midstream != "error" and manner is not Manner.WHOLE,
             voice=part.voice if self._terms.resumes else None,
             usual=self._pace.seconds(part.voice, piece.text, speed=piece.speed) if piece.times else None,
+            sent=cut.sent,
         )
 
     def _manner(self, part: Part) -> Manner:
@@ -257,7 +263,8 @@ class Asker:
 
     @cached_property
     def _short_words(self) -> bool:
-        return longest_word(self._request.text) <= BREATH  # what is longer would be held back for too long
+        text = self._marked.words.text if self._marked else self._request.text
+        return longest_word(text) <= BREATH  # what is longer would be held back for too long
 
     def _least_pace(self, part: Part, step: Try) -> float:
         """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak.

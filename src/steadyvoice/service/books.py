@@ -63,7 +63,7 @@ class Books:
         attempt = Attempt(
             provider=part.name,
             begin=self.begin,
-            end=self.begin + len(call.request.text),
+            end=self.begin + delivery.length,
             at=at,
             waited=call.waited,
             answered=call.answered,

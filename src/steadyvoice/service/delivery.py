@@ -22,6 +22,7 @@ from steadyvoice.speech.errors import (
     TTSTooShortError,
 )
 from steadyvoice.speech.ledger import Ledger, Mark
+from steadyvoice.speech.markup import Rendering
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
 
@@ -68,7 +69,8 @@ class Delivery:
 
     `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
     the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many
-    seconds such a text takes, where an end that comes early must be told from the true one.
+    seconds such a text takes, where an end that comes early must be told from the true one. Where the text was `sent`
+    in place of another, with less markup, what was said is told in characters of the other.
     """
 
     def __init__(
@@ -81,7 +83,10 @@ class Delivery:
         breakable: bool = False,
         voice: str | None = None,
         usual: float | None = None,
+        sent: Rendering | None = None,
     ) -> None:
+        self.length = sent.end - sent.begin if sent else len(call.request.text)
+        """Characters of the caller's text that it speaks for."""
         self.manner = manner
         self.heard = False
         self.held_back = 0.0
@@ -93,13 +98,14 @@ class Delivery:
         """Whether nobody listens to what it hands out."""
         self._call, self._output = call, output
         self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
+        self._sent = sent
         self._pending = b""  # of the piece before
         self._taken = 0  # alignments
         self._vain = 0.0  # seconds that were heard, and have to be said again
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self._call.request.text)
+        return Ledger(self._call.request.text, self._sent)
 
     def begin(self) -> None:
         """Make ready for what comes."""
@@ -150,7 +156,7 @@ class Delivery:
         if not mark.character or self.manner is not Manner.BY_WORD:
             return Said(0, self._vain, Alignment()) if self._vain else None
         times = self._ledger.times(mark.character)
-        return Said(mark.character, self._output.shift + mark.end, times, self._output.shift)
+        return Said(self._original(mark.character), self._output.shift + mark.end, times, self._output.shift)
 
     @property
     def overheard(self) -> Said | None:
@@ -160,10 +166,10 @@ class Delivery:
         self._learn_times()
         text, seconds = self._call.request.text, self._call.seconds
         if told := self._ledger.upto(seconds).character:
-            return Said(told, seconds, self._ledger.times(told))
+            return Said(self._original(told), seconds, self._ledger.times(told))
         begins = [begin for begin in word_begins(text) if begin <= self.characters_heard]
         guess = text[: begins[-1]] if begins else ""
-        return Said(len(guess), seconds, Alignment.spread(guess, seconds), exact=False)
+        return Said(self._original(len(guess)), seconds, self._spread(guess, seconds), exact=False)
 
     @property
     def times_so_far(self) -> tuple[float, Alignment]:
@@ -199,8 +205,18 @@ class Delivery:
         self._learn_times()
         text, seconds = self._call.request.text, self._call.seconds
         lies = self._ledger.complete and seconds - self._ledger.timed > max(AHEAD_OF_TIMES, _TAIL * seconds)
-        times = Alignment.spread(text, seconds) if lies else self._ledger.filled(seconds)
-        return Said(len(text), self._output.shift + seconds, times, self._output.shift)
+        times = self._spread(text, seconds) if lies else self._ledger.filled(seconds)
+        return Said(self.length, self._output.shift + seconds, times, self._output.shift)
+
+    def _original(self, characters: int) -> int:
+        """How many of the caller's characters the first ones that were sent stand for."""
+        return self._sent.original(characters) - self._sent.begin if self._sent else characters
+
+    def _spread(self, text: str, seconds: float) -> Alignment:
+        """Share the time evenly among the first characters that were sent."""
+        if self._sent is None:
+            return Alignment.spread(text, seconds)
+        return Alignment.spread_over(self._sent, len(text), seconds)
 
     def _take(self, data: bytes) -> bytes:
         try:

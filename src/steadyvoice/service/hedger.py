@@ -73,7 +73,7 @@ class Hedger:
 
     def _count(self, first: Asking, begin: int) -> None:
         """Each character of the text is asked for once: after a failure, the next provider is asked for the same."""
-        end = begin + len(first.call.request.text)
+        end = begin + first.delivery.length
         if end > self._counted and not first.call.provider.local:
             self._hedging.asked(end - max(begin, self._counted))
             self._counted = end

@@ -18,6 +18,7 @@ from steadyvoice.service.log import log_cache
 from steadyvoice.service.store import Entry, Store
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.utterance import Utterance
+from steadyvoice.speech.markup import words_of
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
@@ -113,7 +114,7 @@ class Memory:
         voice = whole_voice(spoken, hold=caller.terms.hold)
         if voice is None or voice not in keys:
             return
-        if not may_be_whole(caller.request.text, spoken.duration, caller.utterance.usual(voice)):
+        if not may_be_whole(words_of(caller.request.text), spoken.duration, caller.utterance.usual(voice)):
             return
         recording = recorded(audio, caller.format, spoken)
         entry = Entry(keys[voice], self._wall(), recording.packed(), recording.audio)

@@ -53,6 +53,7 @@ from steadyvoice.speech.errors import (
     error_record,
     without_traceback,
 )
+from steadyvoice.speech.markup import marked_text, words_of
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import cleaned
 
@@ -121,7 +122,7 @@ class AsyncTTSService:
         style = Style.of(wishes)
         most = self.max_audio_bytes
         if isinstance(text, str):
-            refuse_too_large(text, style.request.format, style.request.speed, most)
+            refuse_too_large(words_of(text), style.request.format, style.request.speed, most)
         stream = AsyncSpeechStream(self, text, style, hold=True)
         async with stream:
             audio = await collected(stream, stream.format, most)
@@ -303,9 +304,11 @@ class AsyncTTSService:
     def _utterance(self, text: str, style: Style, *, hold: bool, announced: bool) -> Utterance | Recalled:
         staging = self._staging(style, hold=hold, announced=announced)
         request = staging.request.saying(cleaned(text) if isinstance(text, str) else text)
+        marked = marked_text(request.text)
+        words = request.saying(marked.words.text) if marked else request  # by whose letters voices are chosen
         utterance = Utterance(
             request,
-            staging.cast or self._cast(request, staging),
+            staging.cast or self._cast(words, staging),
             staging.terms,
             pace=self._pace,
             workers=self._workers,
@@ -315,6 +318,7 @@ class AsyncTTSService:
             admission=self.admission,
             tell_muted=self._tell_muted,
             hedging=self._hedging if style.hedging else None,
+            marked=marked,
         )
         if self._memory and request.text and style.cache:
             return Recalled(utterance, request, staging.terms, self._memory)

@@ -25,6 +25,7 @@ from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
+from steadyvoice.service.pieces import is_silent
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
 from steadyvoice.service.race import Race, Rival
 from steadyvoice.service.replay import remembered, replay
@@ -45,11 +46,14 @@ from steadyvoice.speech.errors import (
     TTSTotalTimeoutError,
     without_traceback,
 )
+from steadyvoice.speech.markup import MarkedText, Markup
 from steadyvoice.speech.request import SpeechRequest
 
 
 class Utterance:
     """Speaks one request through the first speaker of a cast that can, and the next when it cannot.
+
+    `marked` is its text, if there is markup in it. All places in a text are places in the caller's own.
 
     Construction spends nothing: it raises TTSUnsupportedScriptError when nobody could ever speak it.
     """
@@ -68,10 +72,13 @@ class Utterance:
         admission: Admission,
         tell_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
+        marked: MarkedText | None = None,
     ) -> None:
         self._request, self._terms, self._pace = request, terms, pace
         self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
-        self._parts, self._refusals = cast.speaking(request.text)
+        self._marked = marked
+        self._words = marked.words.text if marked else request.text
+        self._parts, self._refusals = cast.speaking(self._words)
         self.watch = Stopwatch(clock)
         """Runs while somebody waits for audio of this."""
         # A whole answer that comes faster than it is played is healthy, however long; but a deadline is a deadline.
@@ -82,7 +89,9 @@ class Utterance:
         first = self._parts[0]
         self._voice = first.voice
         self._books = Books(request.text, terms, self._parts, wall=wall)
-        self._asker = Asker(request, terms, self._books, pace=pace, workers=workers, clock=clock, lag=lag)
+        self._asker = Asker(
+            request, terms, self._books, pace=pace, workers=workers, clock=clock, lag=lag, marked=marked
+        )
         self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
         self._ahead = Ahead(request.format) if self._in_pieces(first) else None
         self.format = request.format
@@ -103,7 +112,7 @@ class Utterance:
     def usual(self, name: str) -> float:
         """Seconds that this speaker would take for all of it, as far as is known."""
         part = next(part for part in self._parts if part.name == name)
-        return self._pace.seconds(part.voice, self._request.text, speed=part.offer.speed or self._request.speed)
+        return self._pace.seconds(part.voice, self._words, speed=part.offer.speed or self._request.speed)
 
     @property
     def finished(self) -> bool:
@@ -156,6 +165,9 @@ class Utterance:
                     admitted = True
                     continue  # who may speak now?
                 match step:
+                    case Try(index) if self._nothing_for(self._parts[index]):
+                        async for data in self._pause(self._parts[index].name):
+                            yield data
                     case Try(index):
                         async with aclosing(self._ask(self._parts[index], step)) as said:
                             async for data in said:
@@ -266,7 +278,7 @@ class Utterance:
                         if not data:
                             continue
                         if not begun:
-                            self._heard(part, call)
+                            self._heard(part, call, delivery)
                             begun = True
                             self.watch.extends |= not self._terms.hold
                         self.watch.stop()  # while the consumer has it
@@ -285,7 +297,7 @@ class Utterance:
             raise
         self._note(asking, failure)
         if rest:
-            self._heard(part, call)
+            self._heard(part, call, delivery)
             self.watch.stop()
             yield rest
             self.watch.start()
@@ -296,10 +308,10 @@ class Utterance:
         else:
             self._spoke(part, call, delivery.said)
 
-    def _heard(self, part: Part, call: Call) -> None:
+    def _heard(self, part: Part, call: Call, delivery: Delivery) -> None:
         """Somebody is heard, from now on if not before."""
         self._tell_muted(False)
-        self.spoken.now.heard(part.name, call.accepted, len(call.request.text))
+        self.spoken.now.heard(part.name, call.accepted, delivery.length)
 
     def _note(self, asking: Asking, error: TTSError | None) -> None:
         """It is over. What it cost is on the books, and on its account until the words are said."""
@@ -308,7 +320,7 @@ class Utterance:
         if self._hedger:
             self._hedger.over(asking, error)
         if error and call.sent:
-            self._owe(part, call, error)
+            self._owe(part, call, error, asking.delivery.length)
 
     def _failed_unheard(self, asking: Asking, failure: Exception) -> None:
         """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
@@ -321,9 +333,9 @@ class Utterance:
         if fatal and not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
             raise fatal
 
-    def _owe(self, part: Part, call: Call, error: TTSError) -> None:
+    def _owe(self, part: Part, call: Call, error: TTSError, characters: int) -> None:
         """An account that two providers share would be charged for the same words once more by the other."""
-        end = self._books.begin + len(call.request.text)
+        end = self._books.begin + characters
         for each in self._parts:
             if each.speaker.handler.allowance is part.speaker.handler.allowance:
                 each.owe(end, error, taken=call.taken)
@@ -392,10 +404,29 @@ class Utterance:
 
     async def _keep_silent(self) -> AsyncGenerator[bytes, None]:
         """Say nothing, for as long as saying it would have taken."""
-        text = self._books.rest
+        text = self._marked.words_from(self._books.begin) if self._marked else self._books.rest
         wanted = self._pace.seconds(self._voice, text, speed=self._request.speed)
-        seconds = whole_samples(wanted, self._request.format.sample_rate)
+        async for data in self._pause(None, wanted):
+            yield data
+
+    def _nothing_for(self, part: Part) -> bool:
+        """Whether only markup is left, and none that this one would make heard."""
+        return self._marked is not None and is_silent(self._marked, self._books.begin, part.offer.markup)
+
+    async def _pause(self, name: str | None, seconds: float = 0.0) -> AsyncGenerator[bytes, None]:
+        """Stay silent over the rest of the text for so long, and as long as its markup asks for."""
+        begin, rest, marked = self._books.begin, self._books.rest, self._marked
+        seconds += marked.pause_between(begin, len(marked.text)) if marked else 0.0
+        seconds = whole_samples(seconds, self._request.format.sample_rate)
         async for data in silence(self._output, seconds):
             yield data
+        if name:
+            self._tell_muted(False)
+            self.spoken.now.heard(name)
+        sent = marked.rendered(begin, len(marked.text), Markup.NONE) if marked else None
+        if sent and sent.text:
+            times = Alignment.spread_over(sent, len(sent.text), seconds)
+        else:
+            times = Alignment.spread(rest, seconds, exact=name is not None)
         shift = self._output.shift
-        self._books.said(None, Said(len(text), shift + seconds, Alignment.spread(text, seconds), shift))
+        self._books.said(name, Said(len(rest), shift + seconds, times, shift))

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Literal
 from unicodedata import east_asian_width
 
+from steadyvoice.speech.markup import Rendering, marked_text
 from steadyvoice.speech.text import speakable, split
 
 
@@ -66,6 +67,41 @@ class Alignment:
             exact=all(piece.exact for _, piece in pieces if piece.characters),
         )
 
+    @classmethod
+    def of_original(
+        cls, sent: Rendering, times: Iterable[tuple[int, float, float]], *, exact: bool = True
+    ) -> Alignment:
+        """Give the characters of a text the times of what was sent for it: see `Rendering.spread`."""
+        told = list(sent.spread(times))
+        return cls(
+            tuple(character for character, _, _ in told),
+            tuple(start for _, start, _ in told),
+            tuple(end for _, _, end in told),
+            exact,
+        )
+
+    @classmethod
+    def spread_over(cls, sent: Rendering, count: int, seconds: float, *, exact: bool = False) -> Alignment:
+        """Share the time evenly among the first `count` characters that were sent for a text."""
+        share = seconds / max(1, count)
+        times = ((number + 1, number * share, (number + 1) * share) for number in range(count))
+        return cls.of_original(sent, times, exact=exact)
+
+    def without_markup(self) -> Alignment:
+        """Leave out what is markup in the text. What stands for others, such as an alias, gets their time."""
+        marked = marked_text(self.text)
+        if marked is None:
+            return self
+        entries = [number for number, characters in enumerate(self.characters) for _ in characters]
+        words = marked.words
+        starts = [self.starts[entries[place]] for place in words.starts]
+        ends = [self.ends[entries[place]] for place in words.starts]
+        for each in words.replaced:
+            begin, end = starts[each.start], self.ends[entries[words.ends[each.stop - 1] - 1]]
+            edges = [begin + (end - begin) * number / len(each) for number in range(len(each) + 1)]
+            starts[each.start : each.stop], ends[each.start : each.stop] = edges[:-1], edges[1:]
+        return Alignment(tuple(words.text), tuple(starts), tuple(ends), self.exact)
+
     def since(self, count: int) -> Alignment:
         """Leave out the first so many characters."""
         return Alignment(self.characters[count:], self.starts[count:], self.ends[count:], self.exact)
@@ -95,7 +131,7 @@ class Guess:
 
 
 def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
-    """Write the words as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip, a cue a line.
+    """Write the words, without markup, as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip, a cue a line.
 
     Players refuse a cue that lasts no time or begins before the one above it: such times are put right, to the
     next millisecond. Raises ValueError for another form.
@@ -110,7 +146,7 @@ def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
         raise ValueError(f"captions come as 'vtt' or 'srt', not as {form!r}")
     blocks = ["WEBVTT\n"] if form == "vtt" else []
     begin = 0
-    for number, cue in enumerate(_lines(_fitting(alignment)), start=1):
+    for number, cue in enumerate(_lines(_fitting(alignment.without_markup())), start=1):
         begin = max(begin, _milliseconds(cue[0].start))
         end = max(begin + 1, _milliseconds(cue[-1].end))
         text = _timed(cue, begin, end) if form == "vtt" else _plain(cue)

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.markup import MarkedText, Rendering, Role, marked_text, words_of
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 from steadyvoice.speech.words import word_begins
 
@@ -45,16 +46,25 @@ class Ledger:
     """Follows the times of one text, as they come.
 
     Times are believed as long as they rise and spell the text. Several characters may come as one, blanks may be left
-    out or added, and one mark may stand for another. Words that take next to no time are no words that were heard.
+    out or added, markup may be left out, and one mark may stand for another. Words that take next to no time are no
+    words that were heard.
+
+    Where a text was `sent` in place of another, places are told in what was sent, and times of the original.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._begins = deque(word_begins(text))
+    def __init__(self, text: str, sent: Rendering | None = None) -> None:
+        self._text, self._sent = text, sent
+        marked = marked_text(text)
+        self._markup = _MarkupPlaces(marked) if marked else None
+        begins = word_begins(text)
+        if sent:
+            begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
+        self._begins = deque(begins)
         self._marks: deque[Mark] = deque()
         self._passed = Mark()
         self._entries: list[_Entry] = []
         self._told = Alignment()  # the times of the first of these, as they were given last
+        self._told_count = 0
         self._place = 0  # characters that have times
         self._letters = 0  # of these, and digits
         self._end = 0.0  # of the last word so far
@@ -85,18 +95,26 @@ class Ledger:
         Characters without times need half of what they usually take, and a tenth of a second a word at least.
         """
         rest = self._text[self._place :]
+        if self._markup:
+            rest = words_of(rest)
         words = sum(speakable(word) > 0 for word in rest.split())
         needed = max(_SHORTEST * words, _LEAST * speakable(rest) * SECONDS_PER_CHARACTER / speed)
         return self._end + needed - seconds
 
     def letters_between(self, start: float, end: float) -> int:
         """Count the letters and digits whose times begin in there, in seconds."""
-        return sum(speakable(entry.characters) for entry in self._entries if start <= entry.start < end)
+        before, count = 0, 0
+        for entry in self._entries:
+            if start <= entry.start < end:
+                count += self._letters_in(before, entry.upto)
+            before = entry.upto
+        return count
 
     @property
     def complete(self) -> bool:
-        """Whether everything has its times, blanks at the end aside."""
-        return not self._text[self._place :].strip()
+        """Whether everything has its times, blanks and markup at the end aside."""
+        rest = self._text[self._place :].strip()
+        return not rest or (self._markup is not None and not words_of(rest).strip())
 
     @property
     def forgivable(self) -> float:
@@ -108,12 +126,17 @@ class Ledger:
         upto = len(self._text) if characters is None else characters
         count = bisect_right(self._entries, upto, key=lambda entry: entry.upto)
         # This is asked with each chunk of audio, and most of them bring no word to its end.
-        if count != len(self._told.characters):
+        if count != self._told_count:
             kept = self._entries[:count]
-            self._told = Alignment(
-                tuple(entry.characters for entry in kept),
-                tuple(entry.start for entry in kept),
-                tuple(entry.end for entry in kept),
+            self._told_count = count
+            self._told = (
+                Alignment.of_original(self._sent, ((entry.upto, entry.start, entry.end) for entry in kept))
+                if self._sent
+                else Alignment(
+                    tuple(entry.characters for entry in kept),
+                    tuple(entry.start for entry in kept),
+                    tuple(entry.end for entry in kept),
+                )
             )
         return self._told
 
@@ -122,10 +145,22 @@ class Ledger:
         rest, end = self._text[self._place :], min(self._end, seconds)
         if not rest:
             return self.times()
+        if self._sent:
+            return self._filled_original(rest, end, seconds)
         if not self._place:
             return Alignment.spread(rest, seconds, exact=not speakable(rest))
         guess = replace(Alignment.spread(rest, seconds - end), exact=not speakable(rest))
         return Alignment.joined([(0.0, self.times()), (end, guess)])
+
+    def _filled_original(self, rest: str, begin: float, end: float) -> Alignment:
+        assert self._sent  # noqa: S101 - the caller has looked
+        share = (end - begin) / len(rest)
+        told = [(entry.upto, entry.start, entry.end) for entry in self._entries]
+        told += [
+            (self._place + number + 1, begin + number * share, begin + (number + 1) * share)
+            for number in range(len(rest))
+        ]
+        return Alignment.of_original(self._sent, told, exact=not speakable(words_of(rest)))
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place
@@ -139,7 +174,7 @@ class Ledger:
         self._pass_blanks_without_times(before, upto, characters, start)
         self._entries.append(_Entry(upto, characters, start, end))
         self._place = upto
-        self._letters += speakable(self._text[before:upto])
+        self._letters += self._letters_in(before, upto) if self._markup else speakable(self._text[before:upto])
         if not blank:
             self._end = max(self._end, end)
         self._mark(upto, end)
@@ -148,7 +183,11 @@ class Ledger:
         """Where in the text these end. None if they do not come next."""
         text, at = self._text, self._place
         if text.startswith(characters, at):
+            if self._markup:
+                self._markup.begin(characters, at)
             return at + len(characters)
+        if self._markup and (found := self._markup.found(characters, at)) is not None:
+            return found
         if not characters.strip():
             return at + 1 if text[at : at + 1].isspace() else at
         while at < len(text) and text[at].isspace():
@@ -157,6 +196,9 @@ class Ledger:
             return min(at + len(characters), len(text))
         alike = len(characters) == 1 and not characters.isalnum() and not text[at].isalnum()
         return at + 1 if alike else None
+
+    def _letters_in(self, begin: int, end: int) -> int:
+        return speakable(self._markup.words_between(begin, end) if self._markup else self._text[begin:end])
 
     def _rises(self, start: float, end: float) -> bool:
         before = self._entries[-1].start if self._entries else 0.0
@@ -181,3 +223,43 @@ class Ledger:
                 return
             self._marks.append(Mark(place, self._end, start))
             self._word_start = start
+
+
+class _MarkupPlaces:
+    """Where a text has markup: vendors leave it out of their times, or tell what a reference stands for."""
+
+    def __init__(self, marked: MarkedText) -> None:
+        self._text = marked.text
+        self._said = {token.begin: token.said for token in marked.tokens if token.role is Role.CHARACTER}
+        self._ends = {token.begin: token.end for token in marked.tokens}
+        self._inside = bytearray(len(marked.text))  # of each character, whether it is markup
+        for token in marked.tokens:
+            if token.role is not Role.CHARACTER:
+                self._inside[token.begin : token.end] = bytes([1]) * (token.end - token.begin)
+        self._reference = 0  # the end of one of which only the first character has come
+
+    def words_between(self, begin: int, end: int) -> str:
+        """Return the characters from `begin` up to `end` that are no markup."""
+        return "".join(self._text[place] for place in range(begin, end) if not self._inside[place])
+
+    def begin(self, characters: str, at: int) -> None:
+        """Note that these came as they are written. They may be what a reference stands for: "&", of "&amp;"."""
+        self._reference = self._ends[at] if self._said.get(at) == characters else 0
+
+    def found(self, characters: str, at: int) -> int | None:
+        """Where these end, if they come behind markup that was left out. None if they do not."""
+        text, begins = self._text, [at, self._reference] if self._reference else [at]
+        self._reference = 0
+        for place in begins:
+            while place < len(text):
+                if self._said.get(place) == characters:
+                    return self._ends[place]
+                if place != at and text.startswith(characters, place):
+                    return place + len(characters)
+                if place in self._ends and place not in self._said:
+                    place = self._ends[place]
+                elif text[place].isspace() and characters.strip():
+                    place += 1
+                else:
+                    break
+        return None

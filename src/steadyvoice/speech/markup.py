@@ -15,7 +15,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from functools import cached_property
@@ -45,12 +45,16 @@ def words_of(text: str) -> str:
     >>> words_of("a < b and c > d, see [1]")
     'a < b and c > d, see [1]'
     """
-    return MarkedText(text).words.text if _may_be_marked(text) else text
+    marked = marked_text(text)
+    return marked.words.text if marked else text
 
 
-def has_markup(text: str) -> bool:
-    """Whether any of a text is markup."""
-    return _may_be_marked(text) and bool(MarkedText(text).tokens)
+def marked_text(text: str) -> MarkedText | None:
+    """Return a text with its markup, or None if it has none."""
+    if not ("<" in text or "[" in text or "&" in text):
+        return None
+    marked = MarkedText(text)
+    return marked if marked.tokens else None
 
 
 def nothing_to_say(text: str) -> bool:
@@ -115,13 +119,24 @@ class Rendering:
     """A text as one voice gets it, and where each of its characters stands in the text it was made from.
 
     `text` is what is sent. `starts` and `ends` are the offsets of each of its characters in the original; the end
-    includes closing tags behind the character, so that whoever goes on from there does not begin with them.
+    includes closing tags behind the character, so that whoever goes on from there does not begin with them. `replaced`
+    are the characters that stand for others, such as an alias.
     """
 
-    __slots__ = ("begin", "end", "ends", "starts", "text")
+    __slots__ = ("begin", "end", "ends", "marked", "replaced", "starts", "text")
 
-    def __init__(self, text: str, starts: Sequence[int], ends: Sequence[int], begin: int, end: int) -> None:
+    def __init__(
+        self,
+        marked: MarkedText,
+        text: str,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        begin: int,
+        end: int,
+        replaced: Sequence[range] = (),
+    ) -> None:
         self.text, self.starts, self.ends, self.begin, self.end = text, starts, ends, begin, end
+        self.marked, self.replaced = marked, replaced
 
     def original(self, count: int) -> int:
         """Return the offset in the original up to which the first `count` characters say it."""
@@ -136,15 +151,15 @@ class Rendering:
     def piece(self, first: int, last: int) -> Rendering:
         """Cut the characters from `first` up to `last` out."""
         begin, end = self.original(first), self.original(last)
-        return Rendering(self.text[first:last], self.starts[first:last], self.ends[first:last], begin, end)
+        return Rendering(self.marked, self.text[first:last], self.starts[first:last], self.ends[first:last], begin, end)
 
-    def spread(self, times: Iterator[tuple[int, float, float]], source: str) -> Iterator[tuple[str, float, float]]:
+    def spread(self, times: Iterable[tuple[int, float, float]]) -> Iterator[tuple[str, float, float]]:
         """Give each character of the original its time, from those of the rendering.
 
         `times` has for each entry the count of characters up to its end, and its start and end in seconds. Markup takes
         no time; several characters that are said as one share its time.
         """
-        place, before = self.begin, 0
+        source, place, before = self.marked.text, self.begin, 0
         for count, start, end in times:
             upto = self.original(count)
             if upto > place:
@@ -163,7 +178,7 @@ class MarkedText:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens: Sequence[Token] = _parse(text) if _may_be_marked(text) else ()
+        self.tokens: Sequence[Token] = _parse(text)
         self._begins = [token.begin for token in self.tokens]
 
     @cached_property
@@ -175,6 +190,10 @@ class MarkedText:
     def pause(self) -> float:
         """Seconds of silence that it asks for."""
         return self.pause_between(0, len(self.text))
+
+    def words_from(self, begin: int) -> str:
+        """Return the words from a place of the text on."""
+        return self.words.text[self.words.index(begin) :]
 
     def pause_between(self, begin: int, end: int) -> float:
         """Return the seconds of silence that the tags from `begin` up to `end` ask for."""
@@ -205,7 +224,7 @@ class MarkedText:
         before, behind = array("L", [begin]) * len(opened), array("L", [end]) * len(closed)
         starts = before + array("L", rendering.starts) + behind
         ends = before + array("L", rendering.ends) + behind
-        return Rendering(opened + rendering.text + closed, starts, ends, begin, end)
+        return Rendering(self, opened + rendering.text + closed, starts, ends, begin, end)
 
     @cached_property
     def solid(self) -> Sequence[range]:
@@ -213,6 +232,26 @@ class MarkedText:
         index = self.words.index
         ranges = (range(index(begin), index(end)) for begin, end in self._pronounced_as_one())
         return [each for each in ranges if len(each) > 1]
+
+    @cached_property
+    def solid_markup(self) -> Sequence[range]:
+        """Where the text must not be cut: inside a token, and inside what is pronounced as one."""
+        ranges = list[range]()
+        elements = self._pronounced_as_one()
+        element = next(elements, None)
+        for token in self.tokens:
+            while element and element[1] <= token.begin:
+                element = next(elements, None)
+            if element and element[0] == token.begin:
+                ranges.append(range(*element))
+            elif not (element and element[0] < token.begin):
+                ranges.append(range(token.begin, token.end))
+        return ranges
+
+    def is_inside(self, offset: int) -> bool:
+        """Whether the text must not be cut there."""
+        number = bisect_left(self.solid_markup, offset, key=lambda each: each.start) - 1
+        return number >= 0 and offset < self.solid_markup[number].stop
 
     def _pronounced_as_one(self) -> Iterator[tuple[int, int]]:
         """Elements that cannot be cut, where they begin and end; of those in each other the outermost."""
@@ -235,8 +274,8 @@ class MarkedText:
 
     def _rendered(self, begin: int, end: int, performed: Markup) -> Rendering:
         if not self.tokens:
-            return Rendering(self.text[begin:end], range(begin, end), range(begin + 1, end + 1), begin, end)
-        writer = _Writer(self.text, begin)
+            return Rendering(self, self.text[begin:end], range(begin, end), range(begin + 1, end + 1), begin, end)
+        writer = _Writer(self, begin)
         first = bisect_left(self._begins, begin)
         for token in self.tokens[first : bisect_left(self._begins, end)]:
             if token.begin < writer.place:  # inside an element that was replaced as a whole
@@ -253,12 +292,13 @@ class MarkedText:
 class _Writer:
     """Writes a rendering, character by character where markup was left out, and otherwise in one go."""
 
-    def __init__(self, text: str, begin: int) -> None:
+    def __init__(self, marked: MarkedText, begin: int) -> None:
         self.place = begin
-        self._text, self._begin = text, begin
+        self._marked, self._text, self._begin = marked, marked.text, begin
         self._parts: list[str] = []
         self._last = ""  # character so far
         self._starts, self._ends = array("L"), array("L")
+        self._replaced = list[range]()
         self._left_out = False  # markup, since the last character
         self._gap: Token | None = None  # what separates the last character from the next
 
@@ -288,6 +328,7 @@ class _Writer:
             self._starts.extend(range(token.begin, token.begin + len(token.said)))
             self._ends.extend(range(token.begin + 1, token.begin + len(token.said)))
             self._ends.append(upto)
+            self._replaced.append(range(len(self._ends) - len(token.said), len(self._ends)))
             self._last, self._left_out, self._gap = token.said[-1], False, None
         else:
             self._left_out = True
@@ -315,11 +356,7 @@ class _Writer:
         if self._left_out:
             text = text.rstrip()
             del self._starts[len(text) :], self._ends[len(text) :]
-        return Rendering(text, self._starts, self._ends, self._begin, end)
-
-
-def _may_be_marked(text: str) -> bool:
-    return "<" in text or "[" in text or "&" in text
+        return Rendering(self._marked, text, self._starts, self._ends, self._begin, end, self._replaced)
 
 
 def _parse(text: str) -> Sequence[Token]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 SECONDS_PER_CHARACTER = 0.06
 """About 1,000 characters a minute, by ElevenLabs' own table of character limits (docs, "Models")."""
 
-NORMALISER = 1
+NORMALISER = 2
 """Raise it when other words would be spoken for the same text: what was kept of them is not the same any more."""
 
 # Latin, Arabic and Indic marks end a sentence when a blank follows ("3.14" does not); Chinese and Japanese ones always.

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from steadyvoice.speech.markup import marked_text
+
 # Chinese and Japanese write no blanks. There a word surely begins behind a mark, and, in Japanese, where kanji follow
 # kana: "私は|東京に|行く". An honorific belongs to what follows it: "お|金" is one word.
 _MARKS = "、。，；：！？…」』）”’"
@@ -16,9 +18,6 @@ _BEGIN = re.compile(
     rf"|(?<=[{_MARKS}])(?=[{_KANA}{_KANJI}「『（])"
     rf"|(?<=[{_KANA}])(?<![おご])(?=[{_KANJI}])"
 )
-
-# Some models take tags such as <break time="1.5s"/>. Half of one would be read aloud.
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def longest_word(text: str) -> int:
@@ -37,12 +36,15 @@ def word_begins(text: str) -> Iterator[int]:
     [6, 9]
     >>> list(word_begins('Well, <break time="1s"/> it rains.'))
     [6, 25, 28]
+
+    No word begins inside of markup, or of what is pronounced as one: half of a tag would be read aloud.
     """
     first = len(text) - len(text.lstrip())
-    tags = (range(tag.start() + 1, tag.end()) for tag in _TAG.finditer(text))
-    tag = next(tags, None)
+    marked = marked_text(text)
+    solid = iter(marked.solid_markup if marked else ())
+    one = next(solid, None)
     for found in _BEGIN.finditer(text):
-        while tag and tag.stop <= found.start():
-            tag = next(tags, None)
-        if found.start() > first and not (tag and found.start() in tag):
+        while one and one.stop <= found.start():
+            one = next(solid, None)
+        if found.start() > first and not (one and one.start < found.start()):
             yield found.start()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from steadyvoice.speech.markup import Markup
 from steadyvoice.speech.scripts import scripts_of
 from steadyvoice.wire.issues import Issue, UnreadableRequestError
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model: how many characters a request may have, which hints it takes, and whether it heeds a pace."""
+    """One model: how many characters a request may have, which hints and markup it takes, whether it heeds a pace."""
 
     model_id: str
     max_characters: int
@@ -21,6 +22,7 @@ class Model:
     takes_language: bool = False  # language_code; an error where it does not
     takes_speed: bool = True  # voice_settings.speed; it is taken everywhere, and does nothing where it does not
     languages: tuple[str, ...] | None = None  # None: more than anybody has listed
+    markup: Markup = Markup.SSML  # of which v2.5 and multilingual models perform the pauses, and pass over the rest
 
     @property
     def scripts(self) -> frozenset[str] | None:
@@ -38,16 +40,18 @@ _29 = (
 _32 = (*_29, "hu", "no", "vi")
 
 
-# Limits and languages: https://elevenlabs.io/docs/overview/models.
+# Limits and languages: https://elevenlabs.io/docs/overview/models. Markup: "all of our models, with the exception of
+# Eleven V3, support SSML break tags", and audio tags "are exclusive to Eleven V3" (help.elevenlabs.io, article
+# 24352686926609). <phoneme> is performed by the English models only.
 # language_code: the v2.5 models only, as pipecat found.
 MODELS: Mapping[str, Model] = {
     model.model_id: model
     for model in (
         # The help page says that all models have a speed; those who tried it with v3 heard no difference.
-        Model("eleven_v3", 3_000, takes_context=False, takes_speed=False),
+        Model("eleven_v3", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         # Named by the SDK since 2.78, and documented nowhere yet: what they take is a guess, that they are like v3.
-        Model("eleven_v4", 3_000, takes_context=False, takes_speed=False),
-        Model("eleven_v4_turbo", 3_000, takes_context=False, takes_speed=False),
+        Model("eleven_v4", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
+        Model("eleven_v4_turbo", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         Model("eleven_multilingual_v2", 10_000, languages=_29),
         Model("eleven_flash_v2", 30_000, languages=_ENGLISH),
         Model("eleven_turbo_v2", 30_000, languages=_ENGLISH),
