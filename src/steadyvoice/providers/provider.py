@@ -44,7 +44,7 @@ class Accepted:
     characters_billed: float | None = None
     concurrent_requests: int | None = None  # in flight on this account, the vendor says
     concurrency_limit: int | None = None
-    dialect: str | None = None  # whose clients can go on from `request_id`
+    dialect: str | None = field(default=None, compare=False)  # whose clients can go on from `request_id`
 
 
 @dataclass(frozen=True, slots=True)

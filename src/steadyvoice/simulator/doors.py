@@ -20,6 +20,7 @@ from steadyvoice.wire import elevenlabs as elevenlabs_wire
 from steadyvoice.wire import elevenlabs_account, elevenlabs_models
 from steadyvoice.wire import openai as openai_wire
 from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs_dialogue import DIALOGUE_PATH
 from steadyvoice.wire.elevenlabs_socket import SocketForm
 from steadyvoice.wire.issues import UnreadableRequestError
 
@@ -42,6 +43,7 @@ class Doors:
             web.post(f"{elevenlabs_wire.SPEECH_PATH}/{{voice}}{form.value}", partial(self._speak, form))
             for form in Form
         ]
+        dialogues = [web.post(f"{DIALOGUE_PATH}{form.value}", partial(self._speak_dialogue, form)) for form in Form]
         documents: dict[str, Document] = {
             elevenlabs_wire.VOICES_PATH: lambda _: elevenlabs_models.voices_body(self._voices),
             elevenlabs_wire.VOICES_V2_PATH: self._voices_found,
@@ -55,6 +57,7 @@ class Doors:
         lists = [_get(path, partial(self._list, _endpoint(path), document)) for path, document in documents.items()]
         return [
             *speech,
+            *dialogues,
             *lists,
             web.post(openai_wire.SPEECH_PATH, self._speak_openai),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
@@ -63,11 +66,21 @@ class Doors:
         ]
 
     async def _speak(self, form: Form, request: web.Request) -> web.StreamResponse:
-        voice = request.match_info["voice"]
+        voice, dialect = request.match_info["voice"], self._vendor.elevenlabs
+        visit = Visit(self._vendor, request, dialect, elevenlabs.endpoint(form))
+        return await visit.serve(self._spoken(lambda body: dialect.order(form, voice, request.query, body)))
+
+    async def _speak_dialogue(self, form: Form, request: web.Request) -> web.StreamResponse:
+        dialect = self._vendor.elevenlabs
+        visit = Visit(self._vendor, request, dialect, elevenlabs.dialogue_endpoint(form))
+        return await visit.serve(self._spoken(lambda body: dialect.dialogue(form, request.query, body)))
+
+    def _spoken(self, read: Callable[[bytes], Order]) -> Callable[[Visit], Awaitable[Answer]]:
+        """Make the answer to an order of ElevenLabs', which `read` reads from the body."""
 
         async def answer(visit: Visit) -> Answer:
             dialect, credit, gate = self._vendor.elevenlabs, self._vendor.credit, self._vendor.gate
-            order = dialect.order(form, voice, request.query, visit.body)
+            order = read(visit.body)
             visit.note(order)
             visit.befall(_call(order))
             current = await visit.take_place()
@@ -75,8 +88,7 @@ class Doors:
             visit.accept(len(order.text))
             return await visit.spoken(order, dialect.headers(visit.request_id, len(order.text), current, gate.limit))
 
-        visit = Visit(self._vendor, request, self._vendor.elevenlabs, elevenlabs.endpoint(form))
-        return await visit.serve(answer)
+        return answer
 
     async def _speak_openai(self, request: web.Request) -> web.StreamResponse:
         async def answer(visit: Visit) -> Answer:
@@ -147,7 +159,7 @@ class Doors:
 
     def _voice(self, request: web.Request) -> dict[str, Any]:
         wanted = request.match_info["voice"]
-        for name, voice_id in self._voices.items():
+        for name, voice_id in (*self._voices.items(), *elevenlabs_models.FURTHER_VOICES.items()):
             if voice_id == wanted:
                 return elevenlabs_models.voice_body(name, voice_id)
         raise RefusedError(unknown_voice(wanted))

@@ -13,6 +13,7 @@ from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire import (
     elevenlabs,
+    elevenlabs_dialogue,
     elevenlabs_effects,
     elevenlabs_errors,
     elevenlabs_models,
@@ -38,7 +39,8 @@ class ElevenLabsDialect:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._voices = {*elevenlabs_models.VOICES.values(), *settings.voices}
+        stock = (elevenlabs_models.VOICES, elevenlabs_models.FURTHER_VOICES)
+        self._voices = {*(voice for voices in stock for voice in voices.values()), *settings.voices}
         self._models = {*elevenlabs_models.MODELS, *settings.models}
 
     def check_key(self, headers: Mapping[str, str]) -> None:
@@ -67,6 +69,35 @@ class ElevenLabsDialect:
         format = AudioFormat.parse(call.output_format)
         seed = call.settings.get("seed") or 0
         return Order(endpoint(form), call.text, voice, call.model_id, format, WRAPPINGS[form], seed, speed)
+
+    def dialogue(self, form: Form, query: Mapping[str, str], body: bytes) -> Order:
+        """Read a dialogue. Raises RefusedError for whatever the vendor would refuse."""
+        try:
+            call = elevenlabs_dialogue.read_dialogue(query, body, form)
+        except UnreadableRequestError as error:
+            raise RefusedError(Refusal(status=422, issues=error.issues)) from error
+        text, voices = "".join(line.text for line in call.lines), {line.voice_id: None for line in call.lines}
+        if len(voices) > elevenlabs_dialogue.MOST_VOICES:
+            message = f"A dialogue has at most {elevenlabs_dialogue.MOST_VOICES} voices, got {len(voices)}."
+            raise RefusedError(Refusal("invalid_parameters", message, status=400, param="inputs"))
+        for voice in voices:
+            self._check_voice(voice)
+        hints = {name: value for name, value in call.settings.items() if name != "language_code"}
+        self._check_model(SpeechCall(text, call.model_id, call.output_format, hints))
+        if elevenlabs_models.model_facts(call.model_id).takes_context:  # as all have that are not expressive
+            message = f"The model {call.model_id} does not support dialogues."
+            raise RefusedError(Refusal("unsupported_model", message, status=400, param="model_id"))
+        checked_voice_settings(call.settings.get("settings") or {})
+        return Order(
+            dialogue_endpoint(form),
+            text,
+            call.lines[0].voice_id,
+            call.model_id,
+            AudioFormat.parse(call.output_format),
+            WRAPPINGS[form],
+            call.settings.get("seed") or 0,
+            lines=tuple(call.lines),
+        )
 
     def socket_call(self, voice: str, query: Mapping[str, str]) -> SocketCall:
         """Read what a websocket is opened for. Raises RefusedError for whatever the vendor would refuse."""
@@ -160,6 +191,11 @@ class ElevenLabsDialect:
 def endpoint(form: Form) -> str:
     """How faults and the ledger call a synthesis."""
     return f"text-to-speech{form.value}"
+
+
+def dialogue_endpoint(form: Form) -> str:
+    """How faults and the ledger call a dialogue."""
+    return f"text-to-dialogue{form.value}"
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

@@ -15,11 +15,15 @@ from steadyvoice.wire.elevenlabs_socket import SocketForm
 
 ENDPOINTS = (
     *(f"text-to-speech{form.value}" for form in (*Form, *SocketForm)),
+    *(f"text-to-dialogue{form.value}" for form in Form),
     "audio/speech",
     "voices",
+    "voices/settings",
+    "voices/settings/default",
     "models",
     "user",
     "user/subscription",
+    "history",
     "connection",
 )
 """All doors by the names that faults and the ledger have for them."""

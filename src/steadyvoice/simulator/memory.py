@@ -53,7 +53,7 @@ class Memory:
 def _sound_of(order: Order, act: Act | None) -> Any:
     """Everything that can be heard of an order."""
     heard = act if isinstance(act, Sound) else None
-    return order.text, order.voice, order.seed, order.speed, order.format, heard
+    return order.text, order.voice, order.lines, order.seed, order.speed, order.format, heard
 
 
 def _size(pieces: list[Piece]) -> int:

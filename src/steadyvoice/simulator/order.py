@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.wire.elevenlabs_dialogue import DialogueLine
 
 
 class Wrapping(Enum):
@@ -30,3 +31,4 @@ class Order:
     wrapping: Wrapping
     seed: int = 0
     speed: float = 1.0
+    lines: tuple[DialogueLine, ...] = ()  # of a dialogue; `text` is all of them, `voice` the first one's

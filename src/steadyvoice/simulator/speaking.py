@@ -34,12 +34,11 @@ async def speak(engine: Provider, order: Order, act: Act | None = None) -> Async
     if isinstance(act, HeaderOnly):
         yield _nothing(target)
         return
-    request = _request(order, target)
-    source = engine.offer(request).format
+    source = engine.offer(_request(order, target, order.voice, order.text)).format
     held: list[Alignment] = []
     heard = 0.0
     with closing(Converter(source, target, quick=True)) as converter:
-        async for audio in _grouped(_sound(engine, request, act), source.sample_rate):
+        async for audio in _grouped(_sound(engine, order, target, act), source.sample_rate):
             held += [audio.alignment] if audio.alignment else []
             heard += len(audio.data) / 2 / source.sample_rate
             if data := converter.feed(audio.data):
@@ -63,23 +62,40 @@ def _format_sent(asked: AudioFormat, act: Act | None) -> AudioFormat:
     return asked
 
 
-def _request(order: Order, target: AudioFormat) -> SpeechRequest:
-    seed = number_of(f"{order.voice} {order.seed}")
-    return SpeechRequest(order.text, target, voice=order.voice, speed=order.speed, seed=seed, foreign_voice="default")
+def _request(order: Order, target: AudioFormat, voice: str, text: str) -> SpeechRequest:
+    seed = number_of(f"{voice} {order.seed}")
+    return SpeechRequest(text, target, voice=voice, speed=order.speed, seed=seed, foreign_voice="default")
 
 
-async def _sound(engine: Provider, request: SpeechRequest, act: Act | None) -> AsyncIterator[Audio]:
+async def _sound(engine: Provider, order: Order, target: AudioFormat, act: Act | None) -> AsyncIterator[Audio]:
     """What the engine says, in its own samples."""
-    offer = engine.offer(request)
-    async with aclosing(engine.speak(request, offer, connection_timeout=10.0)) as events:
-        said = (event async for event in events if isinstance(event, Audio))
+    rate = engine.offer(_request(order, target, order.voice, order.text)).format.sample_rate
+    async with aclosing(_said(engine, order, target)) as lines:
+        said: AsyncIterator[Audio] = lines
         match act:
             case TooShort(fraction):
-                said = _beginning(said, int(len(request.text) * fraction), offer.format.sample_rate)
+                said = _beginning(said, int(len(order.text) * fraction), rate)
             case Silent():
                 said = (replace(audio, data=bytes(len(audio.data))) async for audio in said)
         async for audio in said:
             yield audio
+
+
+async def _said(engine: Provider, order: Order, target: AudioFormat) -> AsyncGenerator[Audio, None]:
+    """Say an order, the lines of a dialogue one after the other. Times count from the beginning of the first."""
+    begin = 0.0
+    for text, voice in order.lines or [(order.text, order.voice)]:
+        request = _request(order, target, voice, text)
+        offer = engine.offer(request)
+        samples = 0
+        async with aclosing(engine.speak(request, offer, connection_timeout=10.0)) as events:
+            async for event in events:
+                if not isinstance(event, Audio):
+                    continue
+                samples += len(event.data) // 2
+                times = event.alignment
+                yield replace(event, alignment=Alignment.joined([(begin, times)])) if times and begin else event
+        begin += samples / offer.format.sample_rate
 
 
 async def _beginning(said: AsyncIterator[Audio], characters: int, rate: int) -> AsyncGenerator[Audio, None]:

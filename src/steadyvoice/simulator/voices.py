@@ -20,7 +20,7 @@ def engine_for(voice: VoiceEngine) -> Provider:
     """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
     if voice == "tones" or (voice == "auto" and not installed()):
         return Tone()
-    ids = (*elevenlabs_models.VOICES.values(), *openai.VOICES)
+    ids = (*elevenlabs_models.VOICES.values(), *elevenlabs_models.FURTHER_VOICES.values(), *openai.VOICES)
     return _FreshEspeak({id: f"en-us{_TIMBRES[number_of(id) % len(_TIMBRES)]}" for id in ids})
 
 

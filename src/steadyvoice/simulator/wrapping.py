@@ -11,6 +11,7 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.speaking import Piece
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import Codec
+from steadyvoice.wire.elevenlabs_dialogue import VoiceSegments
 from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
 from steadyvoice.wire.openai_events import Delta, Done, event_bytes
 
@@ -29,7 +30,7 @@ async def wrapped(pieces: AsyncIterator[Piece], order: Order) -> Answer:
         case Wrapping.STREAM:
             return Answer(_bare(pieces), headers={"content-type": order.format.mime_type})
         case Wrapping.TIMED_STREAM:
-            return Answer(_lines(pieces), headers={"content-type": "application/json"})
+            return Answer(_lines(pieces, order), headers={"content-type": "application/json"})
         case Wrapping.EVENTS:
             return Answer(_events(pieces, order), headers={"content-type": "text/event-stream; charset=utf-8"})
 
@@ -40,9 +41,10 @@ async def _bare(pieces: AsyncIterator[Piece]) -> Body:
             yield Part(piece.data, piece.heard)
 
 
-async def _lines(pieces: AsyncIterator[Piece]) -> Body:
+async def _lines(pieces: AsyncIterator[Piece], order: Order) -> Body:
+    segments = VoiceSegments(order.lines) if order.lines else None
     async for piece in pieces:
-        yield Part(_json(piece.data, piece.alignment) + b"\n", piece.heard)
+        yield Part(_json(piece.data, piece.alignment, segments) + b"\n", piece.heard)
 
 
 async def _events(pieces: AsyncIterator[Piece], order: Order) -> Body:
@@ -68,7 +70,7 @@ async def _timed_whole(pieces: AsyncIterator[Piece], order: Order) -> tuple[byte
     said = [piece async for piece in pieces]
     data, heard = await _whole(_again(said), order)
     alignment = Alignment.joined([(0.0, piece.alignment) for piece in said if piece.alignment])
-    return _json(data, alignment), heard
+    return _json(data, alignment, VoiceSegments(order.lines) if order.lines else None), heard
 
 
 async def _again(pieces: list[Piece]) -> AsyncIterator[Piece]:
@@ -76,9 +78,12 @@ async def _again(pieces: list[Piece]) -> AsyncIterator[Piece]:
         yield piece
 
 
-def _json(data: bytes, alignment: Alignment | None) -> bytes:
+def _json(data: bytes, alignment: Alignment | None, segments: VoiceSegments | None) -> bytes:
     # Neither voice spells numbers out, so the text as it is spoken is the text as it was sent.
-    return json.dumps(timed_body(TimedAudio(data, alignment, alignment)), separators=(",", ":")).encode()
+    body = timed_body(TimedAudio(data, alignment, alignment))
+    if segments:
+        body["voice_segments"] = segments.of(alignment)
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _sent_whole(data: bytes, heard: float, content_type: str) -> Answer:

@@ -63,7 +63,7 @@ MODELS: Mapping[str, Model] = {
 DEFAULT_MODEL = "eleven_multilingual_v2"
 """What ElevenLabs takes when a request names no model."""
 
-# The voices every account has. A sample of https://elevenlabs.io/docs/product/voices/default-voices
+# The voices every account has: https://elevenlabs.io/docs/product/voices/default-voices. Bella is LiveKit's default.
 VOICES: Mapping[str, str] = {
     "Aria": "9BWtsMINqrJLrRacOk9x",
     "Roger": "CwhRBWXzGAHq8TQ4Fs17",
@@ -87,6 +87,43 @@ VOICES: Mapping[str, str] = {
     "Bill": "pqHfZKP75CvOlQylNhV4",
     "Rachel": "21m00Tcm4TlvDq8ikWAM",
     "Adam": "pNInz6obpgDQGcFmaJgB",
+    "Bella": "hpp4J3VqNfWAUOO0d1Us",
+    "Harry": "SOYHLrjzK2X1ezoPC6cr",
+}
+
+# Older default voices. The vendor lists them no longer and speaks with them still; frameworks and examples name them.
+FURTHER_VOICES: Mapping[str, str] = {
+    "Drew": "29vD33N1CtxCmqQRPOHJ",
+    "Clyde": "2EiwWnXFnvU5JabPnv8n",
+    "Paul": "5Q0t7uMcjvnagumLfvZi",
+    "Domi": "AZnzlk1XvdvUeBnXmlld",
+    "Dave": "CYw3kZ02Hs0563khs1Fj",
+    "Fin": "D38z5RcWu1voky8WS1ja",
+    "Antoni": "ErXwobaYiN019PkySvjV",
+    "Thomas": "GBv7mTt0atIp3Br8iCZE",
+    "Emily": "LcfcDJNUP1GQjkzn1xUU",
+    "Elli": "MF3mGyEYCl7XYWbV9V6O",
+    "Patrick": "ODq5zmih8GrVes37Dizd",
+    "Dorothy": "ThT5KcBeYPX3keUQqHPh",
+    "Josh": "TxGEqnHWrfWFTfGW9XjX",
+    "Mark": "UgBBYS2sOqTuMpoF3BR0",
+    "Arnold": "VR6AewLTigWG4xSOukaG",
+    "James": "ZQe5CZNOzWyzPSCn5a3c",
+    "Joseph": "Zlb1dXrM653N07WRdFW3",
+    "Jeremy": "bVMeCyTHy58xNoL34h3p",
+    "Michael": "flq6f7yk4E4fJM5XTYuZ",
+    "Ethan": "g5CIjZEefAph4nQFvHAz",
+    "Gigi": "jBpfuIE2acCO8z3wKNLl",
+    "Freya": "jsCqWAovK2LkecY7zXl4",
+    "Grace": "oWAxZDx7w5VEj9dCyTzz",
+    "Serena": "pMsXgVXv3BLzUgSXRplE",
+    "Nicole": "piTKgcLEGmPE4e6mEKli",
+    "Jessie": "t0jbNlBVZ17f02VDIeMI",
+    "Ryan": "wViXBPUzp2ZZixB1xQuM",
+    "Sam": "yoZ06aMxZJJ28mfd3POQ",
+    "Glinda": "z9fAnlkpzviPz146aGWa",
+    "Giovanni": "zcAOhNBS3c14rBihAFp1",
+    "Mimi": "zrHiDhphv9ZnVXBqCLjz",
 }
 
 MOST_VOICES = 100
