@@ -48,6 +48,7 @@ _STATUSES: Mapping[Kind, int] = {
     Kind.VOICE_UNKNOWN: 404,
     Kind.MODEL_UNKNOWN: 404,
     Kind.DEADLINE: _TOO_LATE,
+    Kind.ABANDONED_IN_SILENCE: _TOO_LATE,
     Kind.CANCELLED: _UNAVAILABLE,
     Kind.BUSY: 429,
     Kind.CONCURRENCY: 429,

@@ -28,6 +28,7 @@ from steadyvoice.service.plan import Try
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turn
+from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.words import longest_word
@@ -63,6 +64,8 @@ class Asking:
         self._turn, self._handler = turn, part.speaker.handler
         self._permit: Permit | None = None
         self._withdrawn = self._lent = self._over = False
+        self.left = False  # its caller went away
+        self.abandoned: TTSError | None = None  # what that means for the provider, if it was overdue
         self.kept = False  # it is this one that is heard: its output is the utterance's
         self._head: bytes | None = None
 
@@ -127,9 +130,9 @@ class Asking:
 
     def withdraw(self) -> None:
         """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""
-        self._withdrawn = self.delivery.discarded = True
+        self._withdrawn = self.left = self.delivery.discarded = True
         if self._permit:
-            self._permit.ignore()
+            self._leave(self._permit)
 
     async def aclose(self) -> None:
         """Hang up."""
@@ -142,6 +145,7 @@ class Asking:
         """
         permit, self._permit = self._permit, None
         if permit:
+            self.call.learn()
             self._handler.settle(permit, None, self.call.offer, len(self.call.request.text))
         self._turn.leave()
 
@@ -155,15 +159,28 @@ class Asking:
             error = broken
             raise
         finally:
+            self.left |= not isinstance(error, Exception | None)
             ours = self._withdrawn and isinstance(error, Exception)  # what breaks while we hang up is nobody's failure
             if permit:
-                characters = len(self.call.request.text)
-                self._handler.settle(permit, asyncio.CancelledError() if ours else error, self.call.offer, characters)
+                if isinstance(error, Exception | None) and not ours:
+                    self.call.learn()
+                    self._handler.settle(permit, error, self.call.offer, len(self.call.request.text))
+                elif self._withdrawn:
+                    permit.ignore()
+                else:
+                    self._leave(permit)
             self._turn.leave(error)
             if not self.kept and (self.hedge or self._withdrawn):
                 self.output.close()
         if ours:
             raise asyncio.CancelledError from error
+
+    def _leave(self, permit: Permit) -> None:
+        """Settle it for a caller who left: only silence that is longer than usual says something of the provider."""
+        call = self.call
+        self.abandoned = call.abandoned()
+        heard, characters = call.sounded is not None and not self._withdrawn, len(call.request.text)
+        self._handler.left(permit, call.offer, characters, heard=heard, failure=self.abandoned)
 
 
 class Asker:
@@ -221,7 +238,15 @@ class Asker:
         limit = queue if queues else 0.0
         turn = handler.turn(limit, hopeful=last and queues, goes_on=heard)
         pace = self._least_pace(part, step)
-        clocks = Clocks(timeouts, patience, whole, own_deadline=self._terms.own_deadline, pace=pace)
+        clocks = Clocks(
+            timeouts,
+            patience,
+            whole,
+            own_deadline=self._terms.own_deadline,
+            pace=pace,
+            usual=handler.overdue.of(offer),
+            alone=last,
+        )
         call = (PassingCall if self._passes(part, piece) else Call)(
             part.speaker.provider,
             piece,

@@ -118,6 +118,25 @@ class Call:
         """Seconds into the audio at which something was heard last, as far as its bytes tell."""
         return self._hearing.last_sound
 
+    def abandoned(self) -> TTSError | None:
+        """Return what it means for the provider that the caller leaves it now. None: nothing, or it is not known.
+
+        For a caller who just comes too soon, remember how long the provider is silent at least.
+        """
+        now = self._clock() if self._since is None else self._spend()
+        if not self.sent or self.lagged or self._clocks.starved(now):
+            return None
+        error = None if self._over else self._clocks.abandoned(self.provider.name)
+        if error:
+            error.request_id = self.accepted.request_id
+        self.learn(given_up=error is None)
+        return error
+
+    def learn(self, *, given_up: bool = False) -> None:
+        """Remember when the first audio came, or that a caller has `given_up` before it did."""
+        if not self.lagged:
+            self._clocks.learn(given_up=given_up)
+
     def times(self, after: int = 0) -> Sequence[Alignment]:
         """Give the vendor's own times so far, as they came, without the first so many."""
         return [times for _, times in self._alignments[after:]]

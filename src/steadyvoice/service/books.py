@@ -11,7 +11,7 @@ from steadyvoice.service.casting import Part
 from steadyvoice.service.delivery import Delivery, Said
 from steadyvoice.service.spoken import Attempt, Spoken
 from steadyvoice.service.terms import Terms
-from steadyvoice.speech.errors import TTSCancelledError, TTSError
+from steadyvoice.speech.errors import TTSError
 
 
 class Books:
@@ -58,8 +58,9 @@ class Books:
         error: TTSError | None,
         *,
         hedge: bool = False,
+        left: bool = False,
     ) -> None:
-        """A call is over. `error` is what ended it early."""
+        """A call is over. `error` is what ended it early; `left` tells that its caller did."""
         attempt = Attempt(
             provider=part.name,
             begin=self.begin,
@@ -74,7 +75,7 @@ class Books:
             refused=not call.sent,
             request_id=call.accepted.request_id or (error.request_id if error else None),
             characters_billed=call.accepted.characters_billed,
-            bill=self._bill(part, call, delivery, error),
+            bill=self._bill(part, call, delivery, error, left=left),
             voice=call.offer.voice,
             hedge=hedge,
         )
@@ -107,12 +108,12 @@ class Books:
         part.speaker.handler.bills.add(attempt.bill, attempt.error)
         self.spoken.attempts.append(attempt)
 
-    def _bill(self, part: Part, call: Call, delivery: Delivery, error: TTSError | None) -> Bill:
+    def _bill(self, part: Part, call: Call, delivery: Delivery, error: TTSError | None, *, left: bool) -> Bill:
         if part.speaker.provider.local or not call.sent:
             return FREE
         characters = len(call.request.text)
         heard = delivery.characters_heard if error else characters
-        if self._terms.on_midstream == "restart" and not isinstance(error, TTSCancelledError | None):
+        if self._terms.on_midstream == "restart" and error and not left:
             heard = 0  # what was heard of it is said once more
         billed = call.accepted.characters_billed
         return bill_of(accepted=call.taken, billed=billed, characters=characters, heard=heard, error=error)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 
 from steadyvoice.service.listener import Listener
+from steadyvoice.service.overdue import FirstAudios
 from steadyvoice.service.timeouts import Patience, TimeoutConfig
 from steadyvoice.speech.errors import (
+    TTSAbandonedInSilenceError,
     TTSDeadlineError,
     TTSError,
     TTSReadTimeoutError,
@@ -28,7 +30,9 @@ NOT_IN_A_HURRY = 0.5
 """Seconds of silence that tell something of the vendor, once several callers in a row have met with them."""
 
 SILENT = "silent"
-"""The `code` of a deadline that passed without a sound, though it was no unreasonable one."""
+"""The `code` of a deadline that passed without a sound, though it was no unreasonable one: nothing tells yet that the
+provider is just slow, and another provider could still answer.
+"""
 
 
 SUBSTANTIAL = 0.25
@@ -42,19 +46,28 @@ class Clocks:
 
     What the provider answers for, `waited` and `silence`, is told: without the time that our own event loop lost.
     `own_deadline` tells that the caller gave less time than the configuration allows. `pace` is the least that will
-    do, in seconds of audio a second.
+    do, in seconds of audio a second. `usual` are the voice's recent first audios. `alone` tells that no other provider
+    is left.
     """
 
     __slots__ = (
-        "_began", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall", "_timeouts", "_whole",
-        "behind", "first_audio", "queued", "silence", "waited",
+        "_alone", "_began", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall", "_timeouts",
+        "_usual", "_whole", "behind", "first_audio", "queued", "silence", "waited",
     )  # fmt: skip
 
     def __init__(
-        self, timeouts: TimeoutConfig, patience: Patience, whole: Patience, *, own_deadline: bool, pace: float
+        self,
+        timeouts: TimeoutConfig,
+        patience: Patience,
+        whole: Patience,
+        *,
+        own_deadline: bool,
+        pace: float,
+        usual: FirstAudios,
+        alone: bool,
     ) -> None:
         self._timeouts, self._patience, self._whole = timeouts, patience, whole
-        self._own_deadline = own_deadline
+        self._own_deadline, self._usual, self._alone = own_deadline, usual, alone
         self._first_audio, self._stall = timeouts.first_audio, timeouts.stall
         self._listener = Listener(pace)
         self._began = 0.0  # seconds of patience that were spent before the request was made
@@ -125,6 +138,34 @@ class Clocks:
         error.starved = self.starved(now)
         return error
 
+    def abandoned(self, provider: str) -> TTSError | None:
+        """Return what it means for the provider that the caller leaves now; None if it was not overdue."""
+        if not self._is_overdue(self.silence):
+            return None
+        usual = f"overdue after {self._limit:.3g} s"
+        told = f"silent for {self.silence:.1f} s when its caller left ({usual})"
+        return TTSAbandonedInSilenceError(told, provider=provider)
+
+    def learn(self, *, given_up: bool) -> None:
+        """Remember when the first audio came, or that a caller has `given_up` before it did."""
+        if self.first_audio is not None:
+            self._usual.heard(self.first_audio)
+        elif given_up:
+            self._usual.given_up(self.waited)
+
+    @property
+    def _limit(self) -> float:
+        """Seconds of silence after which the provider is overdue."""
+        cold = self._timeouts.overdue_after
+        limit = self._usual.limit(cold)
+        # Between two chunks there is nothing to compare with, and a vendor that sends in bursts is not silent.
+        return limit if self.first_audio is None else max(limit, cold)
+
+    def _is_overdue(self, silence: float) -> bool:
+        if silence <= self._limit:
+            return False
+        return self.first_audio is None or silence > self._listener.in_hand
+
     def starved(self, now: float) -> bool:
         """Whether a substantial part of the time since the request was lost here, not at the provider."""
         spent = self._patience.spent_at(now) - self._began
@@ -150,9 +191,13 @@ class Clocks:
         about = f"within {had:g} s and the {audio:.1f} s of audio that came"
         if not self._own_deadline:
             return TTSTotalTimeoutError(f"not finished {about}", provider=provider)
-        if self.silence + max(left, 0.0) < HANGING:
+        silence, told = self.silence + max(left, 0.0), f"not finished {about}, all that this call's deadline left it"
+        if not self._is_overdue(silence):
             unheard = self.first_audio is None and had >= NOT_IN_A_HURRY
-            told = f"not finished {about}, all that this call's deadline left it"
-            return TTSDeadlineError(told, provider=provider, code=SILENT if unheard else None)
+            may_be_dead = unheard and not self._alone and not self._usual.known
+            return TTSDeadlineError(told, provider=provider, code=SILENT if may_be_dead else None)
+        if silence < HANGING:
+            told = f"{told}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
+            return TTSAbandonedInSilenceError(told, provider=provider)
         silent = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
         return silent(f"no audio for {HANGING:g} s and more when the call's deadline came", provider=provider)

@@ -71,6 +71,8 @@ class TTSErrorState:
     credit: CreditState | None = None  # as soon as the vendor has told
     bills: dict[str, Any] = field(default_factory=dict)  # see Bills.as_dict
     voice: str | None = None  # that it spoke in last, by its own id
+    overdue_after: float = 3.0  # seconds of silence after which a caller who leaves is evidence, by default
+    overdue_after_by_voice: dict[str, float] = field(default_factory=dict)  # for voices whose first audios are known
 
     @property
     def circuit_state(self) -> CircuitState:
@@ -130,6 +132,8 @@ class TTSErrorState:
             ],
             "bills": self.bills,
             "voice": self.voice,
+            "overdue_after": self.overdue_after,
+            "overdue_after_by_voice": self.overdue_after_by_voice,
             "concurrency": asdict(self.concurrency),
             "credit": self.credit
             and {

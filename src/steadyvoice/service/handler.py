@@ -21,17 +21,20 @@ from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorStat
 from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
 from steadyvoice.service.log import log_circuit, log_failure, log_hold
+from steadyvoice.service.overdue import Overdue
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.taxonomy import Kind, Scope
+from steadyvoice.speech.taxonomy import Kind, Scope, meaning_of
 
 T = TypeVar("T")
 
 UNHEARD_IN_A_ROW = 3
+
+_ABANDONED = meaning_of(Kind.ABANDONED_IN_SILENCE).counts
 
 _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -81,6 +84,8 @@ class TTSErrorHandler:
             luck=self._rng.random,
             listeners=[log_circuit],
         )
+        guard = self.circuit
+        self.overdue = Overdue(lambda: guard.config.hung_factor)
 
     def successor(self, retry: RetryConfig, allowance: Allowance) -> TTSErrorHandler:
         """The guard of whoever comes after, under the same name: the circuit and the books go on.
@@ -91,7 +96,7 @@ class TTSErrorHandler:
             self.name, None, retry, clock=self.clock, wall=self._wall, rng=self._rng, sleep=self._sleep,
             allowance=allowance, circuit=self.circuit,
         )  # fmt: skip
-        heir.promptness, heir.bills = self.promptness, self.bills
+        heir.promptness, heir.overdue, heir.bills = self.promptness, self.overdue, self.bills
         heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
         if allowance is self.allowance:
             heir.holds = self.holds
@@ -163,8 +168,17 @@ class TTSErrorHandler:
             self._consecutive_failures = self._unheard = 0
         elif isinstance(error, Exception):
             self._record(permit, classified(error, self.name), offer, characters)
-        else:  # the caller went away: nobody's fault
-            permit.abandon()
+        else:  # the caller went away: only a call that hangs is evidence then
+            permit.abandon(weight=_ABANDONED)
+
+    def left(self, permit: Permit, offer: Offer, characters: int, *, heard: bool, failure: TTSError | None) -> None:
+        """Record that the caller of a call left. `failure` is the provider's, if it was overdue by then."""
+        if failure and not permit.settled:
+            self._record(permit, failure, offer, characters)
+        elif heard:
+            permit.success()
+        else:
+            permit.ignore()
 
     def turn(self, limit: float, *, hopeful: bool, goes_on: bool = False) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
@@ -235,6 +249,8 @@ class TTSErrorHandler:
             credit=shown_forecast(self.allowance.meter.forecast(now), wall),
             bills=self.bills.as_dict(),
             voice=self.voice,
+            overdue_after=self.overdue.cold,
+            overdue_after_by_voice=self.overdue.limits(),
         )
 
     def get_error_state(self) -> dict[str, Any]:

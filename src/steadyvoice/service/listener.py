@@ -35,6 +35,11 @@ class Listener:
             self.dry = None  # it has caught up
 
     @property
+    def in_hand(self) -> float:
+        """Seconds of audio that were not played yet when the last came. Whoever waits for the whole plays nothing."""
+        return self._ahead if self._pace > DRIP else 0.0
+
+    @property
     def starved_for(self) -> float:
         """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
         if self.dry is None:

@@ -55,7 +55,7 @@ class Race:
         while self._running:
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
             if heard := self._heard():
-                self._withdraw_all(lambda name: TTSHedgedError("another was heard first", provider=name))
+                self._withdraw_all(lambda asking: TTSHedgedError("another was heard first", provider=asking.part.name))
                 return heard
         return None
 
@@ -65,7 +65,7 @@ class Race:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leaving = self._withdraw_all(lambda name: TTSCancelledError("nobody listens any more", provider=name))
+        leaving = self._withdraw_all(left_alone)
         if leaving:
             await asyncio.wait(leaving)
 
@@ -93,19 +93,24 @@ class Race:
                 return asking
         return None
 
-    def _withdraw_all(self, why: Callable[[str], TTSError]) -> set[asyncio.Task[None]]:
+    def _withdraw_all(self, why: Callable[[Asking], TTSError]) -> set[asyncio.Task[None]]:
         """Hang up on all who are still asked. Gives the tasks that see them off."""
         leaving = set()
         for asking, task in self._running.items():
             asking.withdraw()
             task.cancel()
-            self._withdrawn(asking, why(asking.part.name))
+            self._withdrawn(asking, why(asking))
             leaving.add(asyncio.create_task(_see_off(asking, task)))
         self._running.clear()
         self._leaving |= leaving
         for each in leaving:
             each.add_done_callback(self._leaving.discard)
         return leaving
+
+
+def left_alone(asking: Asking) -> TTSError:
+    """Make the error of a call whose caller has left."""
+    return asking.abandoned or TTSCancelledError("nobody listens any more", provider=asking.part.name)
 
 
 async def _see_off(asking: Asking, task: asyncio.Task[None]) -> None:

@@ -240,7 +240,8 @@ class AsyncTTSService:
     async def aclose(self) -> None:
         """Let go of connections and child processes.
 
-        What is still being spoken ends with TTSStreamInterruptedError, and counts against nobody.
+        What is still being spoken ends with TTSStreamInterruptedError. As when its caller leaves, that counts against
+        nobody but a provider that was overdue.
         """
         for stream in self._open.all():
             await stream._interrupt()
@@ -273,6 +274,8 @@ class AsyncTTSService:
         self._admit(settings, providers)
         circuits = self._circuits(said=bool({"circuit", "circuits"} & set(changed)))
         former = self._roster.adopt(providers, self._retry, circuits)
+        for speaker in self._roster.speakers.values():
+            speaker.handler.overdue.cold = self._timeouts.overdue_after
         if "hedging" in changed:
             hedging = settings.get("hedging")
             former += [self._hedging] if self._hedging else []
@@ -453,7 +456,7 @@ class AsyncSpeechStream(Account):
             self._utterance.pour(outlet)
 
     async def aclose(self) -> None:
-        """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider.
+        """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider, unless it was overdue.
 
         A read that is pending in another task ends at once, with TTSStreamInterruptedError.
         """

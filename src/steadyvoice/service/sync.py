@@ -142,7 +142,7 @@ class SpeechStream(Account):
         return chunk
 
     def close(self) -> None:
-        """Stop speaking. Nothing is counted against the provider."""
+        """Stop speaking. Nothing is counted against the provider, unless it was overdue."""
         self._service._run(self._stream.aclose)
 
     def __enter__(self) -> Self:

@@ -23,6 +23,10 @@ class TimeoutConfig:
     `stall_timeout` the silence between chunks (both are `read_timeout` when None); `slow_timeout` how long a stream
     may come slower than it is played, once nothing is left to play; `total_timeout` the whole utterance, all
     attempts together, plus the seconds of audio already delivered. Waiting for the listener stops them all.
+
+    `overdue_after` ends no call. It is the silence after which a caller who leaves is evidence against the provider,
+    while too few first audios of the voice are known to tell what is usual.
+
     Raises TTSConfigurationError.
     """
 
@@ -32,6 +36,7 @@ class TimeoutConfig:
     first_audio_timeout: float | None = None
     stall_timeout: float | None = None
     slow_timeout: float = 3.0
+    overdue_after: float = 3.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

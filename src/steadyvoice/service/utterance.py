@@ -27,7 +27,7 @@ from steadyvoice.service.output import Output
 from steadyvoice.service.pace import Pace
 from steadyvoice.service.pieces import is_silent
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
-from steadyvoice.service.race import Race, Rival
+from steadyvoice.service.race import Race, Rival, left_alone
 from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.spoken import Spoken
@@ -37,7 +37,6 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
     TTSBadRequestError,
-    TTSCancelledError,
     TTSDeadlineError,
     TTSError,
     TTSOverloadedError,
@@ -291,7 +290,7 @@ class Utterance:
             else:
                 failure, rest = None, delivery.rest
         except BaseException:  # what it cost is on the books all the same, and what was heard
-            self._note(asking, TTSCancelledError("nobody listens any more", provider=part.name))
+            self._note(asking, left_alone(asking))
             if heard := delivery.overheard:
                 self._books.broke_off(part.name, heard)
             raise
@@ -316,7 +315,7 @@ class Utterance:
     def _note(self, asking: Asking, error: TTSError | None) -> None:
         """It is over. What it cost is on the books, and on its account until the words are said."""
         part, call = asking.part, asking.call
-        self._books.asked(part, call, asking.delivery, asking.at, error, hedge=asking.hedge)
+        self._books.asked(part, call, asking.delivery, asking.at, error, hedge=asking.hedge, left=asking.left)
         if self._hedger:
             self._hedger.over(asking, error)
         if error and call.sent:

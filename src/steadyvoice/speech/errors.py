@@ -17,6 +17,7 @@ TTSError
 │   ├── TTSTimeoutError
 │   │   ├── TTSConnectTimeoutError  TTSReadTimeoutError
 │   │   ├── TTSStalledError  TTSTooSlowError
+│   │   ├── TTSAbandonedInSilenceError
 │   │   └── TTSTotalTimeoutError
 │   ├── TTSNotSpeechError
 │   │   ├── TTSEmptyAudioError  TTSNotAudioError
@@ -262,6 +263,12 @@ class TTSTooSlowError(TTSTimeoutError):
     """Audio comes slower than it is played, and the listener has nothing left to play."""
 
     kind = Kind.TOO_SLOW
+
+
+class TTSAbandonedInSilenceError(TTSTimeoutError):
+    """The provider was overdue when its caller left, or when the call's own deadline came."""
+
+    kind = Kind.ABANDONED_IN_SILENCE
 
 
 class TTSTotalTimeoutError(TTSTimeoutError):

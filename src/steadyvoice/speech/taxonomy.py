@@ -15,6 +15,7 @@ class Kind(Enum):
     CANCELLED = "cancelled"
     HEDGED = "hedged"
     DEADLINE = "deadline"
+    ABANDONED_IN_SILENCE = "abandoned_in_silence"
     BAD_REQUEST = "bad_request"
     TEXT_TOO_LONG = "text_too_long"
     UNSUPPORTED_FORMAT = "unsupported_format"
@@ -126,6 +127,7 @@ def _table() -> dict[Kind, Meaning]:
         k.CANCELLED:           (caller,     no,    0.0, request, False, unknown,  None,         "nothing: the caller went away"),
         k.HEDGED:              (us,         no,    0.0, request, True,  unknown,  None,         "nothing: another provider was sooner"),
         k.DEADLINE:            (caller,     no,    0.0, request, True,  unknown,  None,         "allow more time: the deadline of this call was shorter than the provider needed"),
+        k.ABANDONED_IN_SILENCE: (provider,  no,    0.5, whole,   True,  unknown,  None,         "wait, or name a provider that answers sooner: this one was silent for longer than usual when its caller left"),
         k.BAD_REQUEST:         (caller,     no,    0.0, request, False, unbilled, None,         "correct the request"),
         k.TEXT_TOO_LONG:       (caller,     no,    0.0, request, True,  unbilled, None,         "split the text at sentences"),
         k.UNSUPPORTED_FORMAT:  (caller,     no,    0.0, request, True,  unbilled, None,         "ask for another audio format"),
