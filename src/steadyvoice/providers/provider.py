@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -33,6 +33,7 @@ class Offer:
     gain: float = 1.0  # the factor that makes it as loud as `request.like`
     for_any_text: bool = False  # it is the same whatever the text is: who asks often need not ask again
     markup: Markup = Markup.NONE  # that it performs; the text comes without the rest, and a request without any
+    streams: bool = True  # False: it makes all of the audio before it sends any, which takes time for each character
     timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
 
 
@@ -186,6 +187,16 @@ class HasQueue(Protocol):
     @property
     def queue_wait(self) -> float:
         """Seconds for which the request that is next has waited; 0.0 when none waits."""
+        ...
+
+
+@runtime_checkable
+class HasTimeouts(Protocol):
+    """A provider of a kind that is slower, or quicker, than vendors as a rule."""
+
+    @property
+    def timeouts(self) -> Mapping[str, float]:
+        """Seconds for `first_audio_timeout` and `stall_timeout`, where the configuration says nothing of either."""
         ...
 
 

@@ -228,12 +228,17 @@ class Asker:
         begin, marked = self._books.begin, self._marked
         cut = next_piece(part, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
         piece, offer = cut.request, cut.offer
-        handler, patience = part.speaker.handler, whole.share(step.allowance)
+        speaker = part.speaker
+        handler, timeouts = speaker.handler, speaker.timeouts
+        patience = whole.share(min(step.allowance, speaker.most))
         piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
-        timeouts = self._terms.timeouts.hurried(step.first_audio)
+        first_audio = timeouts.first_audio_while(others=step.others)
+        if step.first_audio is not None:
+            first_audio = min(first_audio, step.first_audio)
+        extra = 0.0 if offer.streams else timeouts.character_timeout * len(piece.text)
         # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
         last = step.allowance >= whole.left
-        queue = step.allowance if last else min(step.allowance, timeouts.first_audio)
+        queue = step.allowance if last else min(step.allowance, first_audio)
         heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
         limit = queue if queues else 0.0
         turn = handler.turn(limit, hopeful=last and queues, goes_on=heard)
@@ -246,6 +251,8 @@ class Asker:
             pace=pace,
             usual=handler.overdue.of(offer),
             alone=last,
+            first_audio=first_audio,
+            extra=extra,
         )
         call = (PassingCall if self._passes(part, piece) else Call)(
             part.speaker.provider,

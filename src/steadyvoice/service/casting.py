@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from steadyvoice.providers.provider import Offer, Provider, Ready
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.handler import Course, TTSErrorHandler
 from steadyvoice.service.plan import Standing
+from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.speech.errors import (
     TTSConfigurationError,
     TTSError,
@@ -25,10 +27,12 @@ from steadyvoice.speech.voice import Voice
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A provider and its guard."""
+    """A provider, its guard, and how long it may take; `most` seconds for one attempt."""
 
     provider: Provider
     handler: TTSErrorHandler
+    timeouts: TimeoutConfig = field(default_factory=TimeoutConfig)
+    most: float = math.inf
 
 
 @dataclass(slots=True, eq=False)

@@ -47,12 +47,12 @@ class Clocks:
     What the provider answers for, `waited` and `silence`, is told: without the time that our own event loop lost.
     `own_deadline` tells that the caller gave less time than the configuration allows. `pace` is the least that will
     do, in seconds of audio a second. `usual` are the voice's recent first audios. `alone` tells that no other provider
-    is left.
+    is left. The first audio may take so many seconds, and `extra` for the length of the text.
     """
 
     __slots__ = (
-        "_alone", "_began", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall", "_timeouts",
-        "_usual", "_whole", "behind", "first_audio", "queued", "silence", "waited",
+        "_alone", "_began", "_extra", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall",
+        "_timeouts", "_usual", "_whole", "behind", "first_audio", "queued", "silence", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -64,11 +64,13 @@ class Clocks:
         own_deadline: bool,
         pace: float,
         usual: FirstAudios,
+        first_audio: float,
+        extra: float,
         alone: bool,
     ) -> None:
         self._timeouts, self._patience, self._whole = timeouts, patience, whole
         self._own_deadline, self._usual, self._alone = own_deadline, usual, alone
-        self._first_audio, self._stall = timeouts.first_audio, timeouts.stall
+        self._first_audio, self._extra, self._stall = first_audio + extra, extra, timeouts.stall
         self._listener = Listener(pace)
         self._began = 0.0  # seconds of patience that were spent before the request was made
         self._gap = 0.0  # seconds since anything came
@@ -149,15 +151,15 @@ class Clocks:
     def learn(self, *, given_up: bool) -> None:
         """Remember when the first audio came, or that a caller has `given_up` before it did."""
         if self.first_audio is not None:
-            self._usual.heard(self.first_audio)
+            self._usual.heard(max(0.0, self.first_audio - self._extra))
         elif given_up:
-            self._usual.given_up(self.waited)
+            self._usual.given_up(max(0.0, self.waited - self._extra))
 
     @property
     def _limit(self) -> float:
         """Seconds of silence after which the provider is overdue."""
         cold = self._timeouts.overdue_after
-        limit = self._usual.limit(cold)
+        limit = self._usual.limit(cold) + self._extra
         # Between two chunks there is nothing to compare with, and a vendor that sends in bursts is not silent.
         return limit if self.first_audio is None else max(limit, cold)
 
@@ -176,7 +178,7 @@ class Clocks:
         if self._silence_left > left:
             return self._out_of_time(provider, audio, left)
         if self.first_audio is None:
-            return TTSReadTimeoutError(f"no audio within {self._timeouts.first_audio:g} s", provider=provider)
+            return TTSReadTimeoutError(f"no audio within {self._first_audio:g} s", provider=provider)
         told = f"nothing for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
         return TTSStalledError(told, provider=provider)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
@@ -43,11 +43,13 @@ class Try:
     """Ask this provider now, for at most so many seconds (and as many more as it brings of audio).
 
     `first_audio` is for a probe that somebody else can replace: our curiosity must not keep the caller waiting.
+    `others` tells whether a provider is left that has not been tried with these words.
     """
 
     index: int
     allowance: float
     first_audio: float | None = None
+    others: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +75,22 @@ def next_step(
     if not usable:
         return GiveUp()
     if _is_fresh(standings[usable[0]], now):  # as nearly always: nobody's turn comes before its
-        return _try(standings, usable[0], left, grace, others=len(usable) > 1)
+        return _try(standings, usable[0], left, grace, usable)
     first = min(_turn(standings[i]) for i in usable)
     field = [i for i in usable if _turn(standings[i]) == first]
     pauses = {i: standings[i].ready_at - now for i in field}
     soon = [i for i in field if pauses[i] <= IMPATIENCE]
     chosen = soon[0] if soon else min(field, key=lambda i: pauses[i])
     if pauses[chosen] <= GRAIN:
-        return _try(standings, chosen, left, grace, others=len(usable) > 1)
+        return _try(standings, chosen, left, grace, usable)
     return Wait(pauses[chosen])
 
 
-def _try(standings: Sequence[Standing], index: int, left: float, grace: float, *, others: bool) -> Try:
-    standing = standings[index]
-    return Try(index, _allowance(standing, left, grace, others=others), standing.probe if others else None)
+def _try(standings: Sequence[Standing], index: int, left: float, grace: float, usable: Sequence[int]) -> Try:
+    standing, others = standings[index], len(usable) > 1
+    allowance = _allowance(standing, left, grace, others=others)
+    untried = others and any(i != index and not standings[i].tries for i in usable)
+    return Try(index, allowance, standing.probe if others else None, untried)
 
 
 def _usable(standing: Standing, now: float, left: float, max_attempts: int, grace: float) -> bool:

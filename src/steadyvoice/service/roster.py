@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.request_ids import RequestIds
 from steadyvoice.service.retry import RetryConfig
+from steadyvoice.service.timeouts import TimeoutConfig, provider_timeouts
 
 Circuits = Callable[[str], CircuitBreakerConfig | None]
 """A provider's circuit settings, by its name. None: whatever it has; adaptive, if it is new."""
@@ -52,6 +55,15 @@ class Roster:
         staying = {id(each) for each in [*providers, *self._allowances.values()]}
         former: list[Closable] = [*(speaker.provider for speaker in before.values()), *allowances.values()]
         return [each for each in former if id(each) not in staying]
+
+    def time(self, general: TimeoutConfig, own: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Give each speaker its timeouts, which hold from the next utterance on."""
+        for name, speaker in self.speakers.items():
+            fields = own.get(name, {})
+            timeouts = provider_timeouts(speaker.provider, general, fields)
+            most = math.inf if fields.get("total_timeout") is None else timeouts.total_timeout
+            self.speakers[name] = replace(speaker, timeouts=timeouts, most=most)
+            speaker.handler.overdue.cold = timeouts.overdue_after
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event of every circuit, of those to come as well."""

@@ -137,7 +137,10 @@ class AsyncTTSService:
 
     def get_error_state(self) -> dict[str, Any]:
         """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
-        states = {name: speaker.handler.get_error_state() for name, speaker in self._roster.speakers.items()}
+        states = {
+            name: speaker.handler.get_error_state() | {"timeouts": speaker.timeouts.as_dict()}
+            for name, speaker in self._roster.speakers.items()
+        }
         first = next(iter(states.values()))
         cache = self._memory.state() if self._memory else None
         hedging = self._hedging.as_dict() if self._hedging else None
@@ -274,8 +277,7 @@ class AsyncTTSService:
         self._admit(settings, providers)
         circuits = self._circuits(said=bool({"circuit", "circuits"} & set(changed)))
         former = self._roster.adopt(providers, self._retry, circuits)
-        for speaker in self._roster.speakers.values():
-            speaker.handler.overdue.cold = self._timeouts.overdue_after
+        self._roster.time(self._timeouts, settings.get("provider_timeouts") or {})
         if "hedging" in changed:
             hedging = settings.get("hedging")
             former += [self._hedging] if self._hedging else []

@@ -50,6 +50,12 @@ _MAY_BE_ABSENT = frozenset(field.name for field in fields(CircuitBreakerConfig) 
 }
 
 
+TIMEOUT_PRESETS: dict[str, Callable[[], TimeoutConfig]] = {
+    "default": TimeoutConfig,
+    "conversation": TimeoutConfig.conversation,
+}
+
+
 class Table(BaseModel):
     """A table of the file: nothing unknown is let through."""
 
@@ -193,20 +199,25 @@ def plan_of(config: ConfigFile, former: Loaded | None = None) -> Plan:
     built = list(zip(former.file.providers, former.plan["providers"], strict=True)) if former else []
     if not config.providers:
         raise TTSConfigurationError("providers: at least one [[providers]] table is needed")
-    circuits = {}
+    circuits, timeouts = {}, {}
+    general = timeouts_of(config.timeouts, "timeouts")
     providers = []
     for index, table in enumerate(config.providers):
-        fields, own = _without_circuit(table), table.get("circuit")
-        known = next((each for said, each in built if _without_circuit(said) == fields), None)
+        fields, own = _of_provider(table), table.get("circuit")
+        known = next((each for said, each in built if _of_provider(said) == fields), None)
         provider = known or _provider(fields, f"providers.{index}")
         providers.append(provider)
         if own is not None:
             circuits[provider.name] = circuit_of(own, f"providers.{index}.circuit")
+        if "timeouts" in table:
+            own_timeouts = provider_timeouts_of(table["timeouts"], f"providers.{index}.timeouts", general)
+            timeouts[provider.name] = own_timeouts
     return Plan(
         providers=providers,
         circuits=circuits,
         circuit=circuit_of(config.circuit, "circuit"),
-        timeouts=_built(TimeoutConfig, config.timeouts, "timeouts"),
+        timeouts=general,
+        provider_timeouts=timeouts,
         retry=_built(RetryConfig, config.retry, "retry"),
         muted=config.fallback.muted,
         on_midstream=config.fallback.on_midstream,
@@ -242,6 +253,34 @@ def without_false(circuit: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if value is False and name in _MAY_BE_ABSENT else value for name, value in circuit.items()}
 
 
+def timeouts_of(table: Any, path: str) -> TimeoutConfig:
+    """Lay fields over a preset, the default one if none is named."""
+    own = dict(table)
+    preset = _timeout_preset(own, path)
+    return _checked(path, lambda: (preset or TimeoutConfig()).laid_over(own))
+
+
+def provider_timeouts_of(table: Any, path: str, general: TimeoutConfig) -> dict[str, float | None]:
+    """Return the fields in which one provider's timeouts differ from the general ones; a preset gives all of them."""
+    if not isinstance(table, dict):
+        raise TTSConfigurationError(f"{path}: must be a table")
+    own = dict(table)
+    if preset := _timeout_preset(own, path):
+        own = {field.name: getattr(preset, field.name) for field in fields(preset)} | own
+    _checked(path, lambda: general.laid_over(own))
+    return own
+
+
+def _timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None:
+    """Take the preset out of a table's fields."""
+    if "preset" not in own:
+        return None
+    preset = own.pop("preset")
+    if not isinstance(preset, str) or preset not in TIMEOUT_PRESETS:
+        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(TIMEOUT_PRESETS)}, got {preset!r}")
+    return TIMEOUT_PRESETS[preset]()
+
+
 def from_environment(environ: Mapping[str, str]) -> Plan:
     """Use STEADYVOICE_CONFIG's file; or vendors whose keys are set, then the local voice, or else the tone voice."""
     if path := environ.get("STEADYVOICE_CONFIG"):
@@ -255,8 +294,9 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
     return Plan(providers=providers)
 
 
-def _without_circuit(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key != "circuit"}
+def _of_provider(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table says of the provider itself."""
+    return {key: value for key, value in table.items() if key not in ("circuit", "timeouts")}
 
 
 def _provider(fields: dict[str, Any], path: str) -> Provider:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, cast
 
+from steadyvoice.providers.provider import HasTimeouts, Provider
 from steadyvoice.speech.errors import TTSConfigurationError
 
 SHARE = 0.8
@@ -15,14 +18,29 @@ LOCAL_GRACE = 5.0
 """A local voice is tried even when the time is up; this bounds it."""
 
 
+FAILOVER_AFTER = 8.0
+"""Seconds until the first audio while another provider is left, unless something else is set. A healthy vendor takes
+well under three; a caller who hears nothing for ten hangs up.
+"""
+
+
+class _NotSet(float):
+    """A number of seconds that nobody has set."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TimeoutConfig:
     """The clocks of speech.
 
     `connection_timeout` bounds connecting; `first_audio_timeout` the wait from request to first decodable audio;
-    `stall_timeout` the silence between chunks (both are `read_timeout` when None); `slow_timeout` how long a stream
+    `stall_timeout` the silence between chunks (`read_timeout` when None); `slow_timeout` how long a stream
     may come slower than it is played, once nothing is left to play; `total_timeout` the whole utterance, all
     attempts together, plus the seconds of audio already delivered. Waiting for the listener stops them all.
+
+    Without `first_audio_timeout`, that is 8 s while another provider is left and `read_timeout` was not set, else
+    `read_timeout`. `character_timeout` is added to it for each character of the text where a provider cannot stream.
 
     `overdue_after` ends no call. It is the silence after which a caller who leaves is evidence against the provider,
     while too few first audios of the voice are known to tell what is usual.
@@ -31,12 +49,13 @@ class TimeoutConfig:
     """
 
     connection_timeout: float = 10.0
-    read_timeout: float = 30.0
+    read_timeout: float = _NotSet(30.0)
     total_timeout: float = 45.0
     first_audio_timeout: float | None = None
     stall_timeout: float | None = None
     slow_timeout: float = 3.0
     overdue_after: float = 3.0
+    character_timeout: float = 0.03
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -48,9 +67,58 @@ class TimeoutConfig:
             if not (math.isfinite(value) and value > 0):
                 raise TTSConfigurationError(f"{field.name}: must be more than 0 seconds, got {value}")
 
+    @classmethod
+    def conversation(cls) -> TimeoutConfig:
+        """For voice agents: whoever waits for an answer hears the next voice after two seconds and a half.
+
+        Connecting may lose one packet, which is sent again after a second. Healthy first audio comes within one second
+        and a half, and a gap of two seconds in speech is taken for its end. What is not spoken after 15 s is not
+        waited for any more.
+        """
+        return cls(
+            connection_timeout=2.0,
+            read_timeout=5.0,
+            total_timeout=15.0,
+            first_audio_timeout=2.5,
+            stall_timeout=2.0,
+            slow_timeout=2.0,
+        )
+
     @property
     def first_audio(self) -> float:
+        """Seconds until the first audio while no other provider is left."""
         return self.read_timeout if self.first_audio_timeout is None else self.first_audio_timeout
+
+    @property
+    def read_timeout_is_set(self) -> bool:
+        """Whether `read_timeout` was given, even if as what it would be anyway."""
+        return not isinstance(self.read_timeout, _NotSet)
+
+    def first_audio_while(self, *, others: bool) -> float:
+        """Seconds until the first audio; `others` tells whether another provider is left."""
+        if self.first_audio_timeout is not None:
+            return self.first_audio_timeout
+        return FAILOVER_AFTER if others and not self.read_timeout_is_set else self.read_timeout
+
+    def laid_over(self, own: Mapping[str, float | None]) -> TimeoutConfig:
+        """Return the same with a provider's own fields. Raises TTSConfigurationError that names the field."""
+        names = [field.name for field in fields(self)]
+        for name in own:
+            if name not in names:
+                near = get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]}?" if near else f": there is {', '.join(names)}"
+                raise TTSConfigurationError(f"{name}: unknown key{hint}")
+        return replace(self, **cast("dict[str, Any]", own))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, with the seconds in force: for the first audio while another provider is left, and `alone`."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "read_timeout": float(self.read_timeout),
+            "first_audio_timeout": self.first_audio_while(others=True),
+            "first_audio_timeout_alone": self.first_audio,
+            "stall_timeout": self.stall,
+        }
 
     def hurried(self, first_audio: float | None) -> TimeoutConfig:
         """The same, with no more than so many seconds until the first audio."""
@@ -60,7 +128,24 @@ class TimeoutConfig:
 
     @property
     def stall(self) -> float:
+        """Seconds of silence between two chunks."""
         return self.read_timeout if self.stall_timeout is None else self.stall_timeout
+
+
+def provider_timeouts(provider: Provider, general: TimeoutConfig, own: Mapping[str, float | None]) -> TimeoutConfig:
+    """Return one provider's timeouts: its `own` fields win over the `general` ones.
+
+    What both leave open, its class may say (see HasTimeouts). Raises TTSConfigurationError.
+    """
+    timeouts = general.laid_over(own)
+    if isinstance(provider, HasTimeouts) and not timeouts.read_timeout_is_set:
+        for name, seconds in provider.timeouts.items():
+            if name not in ("first_audio_timeout", "stall_timeout"):
+                told = "a kind of provider may have first_audio_timeout and stall_timeout"
+                raise TTSConfigurationError(f"{provider.name}.timeouts.{name}: {told}")
+            if getattr(timeouts, name) is None:
+                timeouts = timeouts.laid_over({name: seconds})
+    return timeouts
 
 
 class Stopwatch:

@@ -15,7 +15,7 @@ from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES
 from steadyvoice.service.cache import CacheConfig, checked_cache
 from steadyvoice.service.hedge import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.timeouts import TimeoutConfig
+from steadyvoice.service.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import ForeignVoice, OnMidstream, SpeechRequest, VoiceSubstitution
@@ -49,6 +49,7 @@ class Policies(TypedDict, total=False):
     circuit: CircuitBreakerConfig | None  # for every provider; adaptive when None
     circuits: Mapping[str, CircuitBreakerConfig]  # for single providers, by name; wins over `circuit`
     timeouts: TimeoutConfig | None
+    provider_timeouts: Mapping[str, Mapping[str, float | None]]  # single fields, by provider; win over `timeouts`
     retry: RetryConfig | None
     muted: bool  # True: silence when nobody can speak. False: an error
     on_midstream: OnMidstream
@@ -119,19 +120,40 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
             raise TTSConfigurationError(f"providers: the name {name!a:.100} {told}")
         if names.count(name) > 1:
             raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
-    for name in settings.get("circuits", {}):
-        if name not in names:
-            raise TTSConfigurationError(f"circuits.{name}: there is no provider of this name")
+    for key, named in (
+        ("circuits", settings.get("circuits")),
+        ("provider_timeouts", settings.get("provider_timeouts")),
+    ):
+        for name in named or {}:
+            if name not in names:
+                raise TTSConfigurationError(f"{key}.{name}: there is no provider of this name")
+    _check_timeouts(providers, settings)
+
+
+def _check_timeouts(providers: Sequence[Provider], settings: Settings) -> None:
+    general = settings.get("timeouts") or TimeoutConfig()
+    for name, own in (settings.get("provider_timeouts") or {}).items():
+        if not isinstance(own, Mapping):
+            raise TTSConfigurationError(
+                f"provider_timeouts.{name}: must be a mapping of fields to seconds, got {own!r}"
+            )
+        try:
+            general.laid_over(own)
+        except TTSConfigurationError as error:
+            raise TTSConfigurationError(f"provider_timeouts.{name}.{error.message}") from None
+    for provider in providers:
+        provider_timeouts(provider, general, {})
 
 
 def changed_settings(settings: Settings, providers: Sequence[Provider], changes: Changes) -> Settings:
     """The settings with these in their stead, for these providers. Raises TypeError, TTSConfigurationError."""
     _refuse_unknown(changes, Changes, "reconfiguration")
     said = {name: value for name, value in changes.items() if name != "providers"}
-    if "circuits" not in changes:  # of who is not there any more, nothing is said
-        names = {provider.name for provider in providers}
-        kept = settings.get("circuits", {})
-        said["circuits"] = {name: config for name, config in kept.items() if name in names}
+    names = {provider.name for provider in providers}
+    for key in ("circuits", "provider_timeouts"):
+        if key not in changes:  # of who is not there any more, nothing is said
+            kept = cast(Mapping[str, Any], settings.get(key) or {})
+            said[key] = {name: own for name, own in kept.items() if name in names}
     changed = cast(Settings, {**settings, **said})
     check_settings(providers, changed)
     return changed
