@@ -71,3 +71,14 @@ async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None
     speech = await make_service(vendor).synthesize(TEXT, format="pcm_8000", on_midstream="error")
     assert not vendor.asked[0].times
     assert not speech.alignment.exact
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_stream_that_has_begun_has_as_much_more_time_as_audio(make_service: MakeService, timed: bool) -> None:
+    """Without times nothing goes out before a sentence is whole: it begins with what is left at the end."""
+    vendor = Scripted([Say(every=1.0, pieces=3, aligned=timed)])
+    stream = make_service(vendor).stream(TALE, format="pcm_8000", deadline=3.0)
+    await heard(stream)
+    assert not any(attempt.error for attempt in stream.attempts)
+    assert stream.outcome == "spoken"
+    assert len(vendor.asked) > 1 or timed

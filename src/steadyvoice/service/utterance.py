@@ -279,7 +279,6 @@ class Utterance:
                         if not begun:
                             self._heard(part, call, delivery)
                             begun = True
-                            self.watch.extends |= not self._terms.hold
                         self.watch.stop()  # while the consumer has it
                         yield data
                         self.watch.start()
@@ -308,8 +307,9 @@ class Utterance:
             self._spoke(part, call, delivery.said)
 
     def _heard(self, part: Part, call: Call, delivery: Delivery) -> None:
-        """Somebody is heard, from now on if not before."""
+        """Somebody is heard, from now on if not before. A stream that has begun has as much more time as audio."""
         self._tell_muted(False)
+        self.watch.extends |= not self._terms.hold
         self.spoken.now.heard(part.name, call.accepted, delivery.length)
 
     def _note(self, asking: Asking, error: TTSError | None) -> None:
