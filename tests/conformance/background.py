@@ -52,6 +52,14 @@ class Background:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.load(answer)
 
+    def sent(self, path: str, document: Any, **headers: str) -> bytes:
+        """What comes back for a document that is posted."""
+        told = {"content-type": "application/json", **headers}
+        asked = urllib.request.Request(self.url + path, data=json.dumps(document).encode(), headers=told, method="POST")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            heard: bytes = answer.read()
+            return heard
+
     def post(self, path: str) -> None:
         """Ask for something to be done."""
         asked = urllib.request.Request(self.url + path, data=b"", method="POST")

@@ -1,0 +1,222 @@
+"""Every client that can be tried here is set up as docs/clients.md says, word for word, and hears every word."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, ElevenLabs
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.simulator.acts import Refuse
+from tests.npm import fetched
+from tests.tools import require_tool
+
+from .background import KEY, Background, in_the_background, whole_gateway
+from .test_javascript import HERE as JAVASCRIPT
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # the first run fetches clients
+
+PAGE = (Path(__file__).parents[2] / "docs/clients.md").read_text("utf-8")
+FRAMEWORKS = Path(__file__).parent / "frameworks"
+ADDRESS = "http://127.0.0.1:8040"
+WORDS = ["Good", "evening,", "this", "is", "the", "news."]
+FORMAT = "mp3_44100_128"  # both vendors' usual one
+OLD_ELEVENLABS = "elevenlabs==1.59.0"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Background]:
+    with in_the_background(whole_gateway) as background:
+        yield background
+
+
+def snippets(heading: str) -> list[str]:
+    """Return the code under a heading of the page."""
+    section = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+    (text,) = [each for each in section if each.startswith(f"{heading}\n")]
+    found = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found, heading
+    return found
+
+
+def at(url: str, code: str) -> str:
+    """Set a piece of code on a gateway."""
+    moved = code.replace(ADDRESS, url).replace(ADDRESS.replace("http", "ws"), url.replace("http", "ws"))
+    assert moved != code
+    return moved
+
+
+def run(command: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_client_of_the_table_has_its_section() -> None:
+    linked = set(re.findall(r"^\| \[[^\]]*\]\(#([^)]*)\)", PAGE, re.MULTILINE))
+    headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    assert linked == {_anchor(heading) for heading in headings if not heading.startswith("Voice agents")}
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("heading", ["elevenlabs, Python 2.x", "openai, Python"])
+def test_a_python_client(gateway: Background, heading: str) -> None:
+    assert words_in(heard_by_python(gateway, heading), FORMAT) == WORDS
+
+
+def test_the_old_elevenlabs_client(gateway: Background, pytestconfig: pytest.Config) -> None:
+    folder = pytestconfig.cache.mkdir("elevenlabs-1") / OLD_ELEVENLABS
+    if not folder.exists():
+        unpacking = folder.with_suffix(".new")
+        shutil.rmtree(unpacking, ignore_errors=True)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(unpacking),
+            OLD_ELEVENLABS,
+        ]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        require_tool(done.returncode == 0, f"{OLD_ELEVENLABS} ({done.stderr.strip()[-300:]})")
+        unpacking.rename(folder)
+    audio = heard_by_python(gateway, "elevenlabs, Python 1.x", PYTHONPATH=str(folder))
+    assert words_in(audio, FORMAT) == WORDS
+
+
+def heard_by_python(gateway: Background, heading: str, **environment: str) -> bytes:
+    (code,) = snippets(heading)
+    tell = "import base64, sys; sys.stdout.write(base64.b64encode(audio).decode())"
+    return base64.b64decode(run([sys.executable, "-c", f"{at(gateway.url, code)}\n{tell}"], **environment))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "@elevenlabs/elevenlabs-js",
+        "elevenlabs, npm's old one",
+        "openai, npm",
+        "AI SDK, @ai-sdk/openai",
+        "AI SDK, @ai-sdk/elevenlabs",
+    ],
+)
+def test_a_javascript_client(gateway: Background, pytestconfig: pytest.Config, heading: str) -> None:
+    clients = fetched(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
+    (code,) = snippets(heading)
+    tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
+    tell += "process.stdout.write(Buffer.concat(heard).toString('base64'));"
+    script = clients / f"{_anchor(heading)}.mjs"  # where its imports are found
+    script.write_text(f"{at(gateway.url, code)}\n{tell}", "utf-8")
+    audio = base64.b64decode(run(["node", "--no-warnings", str(script)], AI_SDK_LOG_WARNINGS="false").split("\n")[-1])
+    assert words_in(audio, FORMAT) == WORDS
+
+
+def test_curl(gateway: Background, tmp_path: Path) -> None:
+    require_tool(shutil.which("curl") is not None, "curl")
+    (code,) = snippets("curl")
+    done = subprocess.run(
+        ["sh", "-ec", at(gateway.url, code)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert words_in((tmp_path / "news.mp3").read_bytes(), FORMAT) == WORDS
+
+
+def test_the_requests_of_open_webui_and_sillytavern(gateway: Background) -> None:
+    """As their sources make them: Open WebUI's `audio.py`, SillyTavern's `openai.js` behind "OpenAI Compatible"."""
+    bearer = {"authorization": "Bearer any"}
+    assert {"id": "tts-1"} in gateway.document("/v1/audio/models", **bearer)["models"]
+    assert {"id": "alloy", "name": "alloy"} in gateway.document("/v1/audio/voices", **bearer)["voices"]
+    orders: list[dict[str, Any]] = [
+        {"input": " ".join(WORDS), "model": "tts-1", "voice": "alloy"},
+        {"input": " ".join(WORDS), "model": "tts-1", "voice": "alloy", "response_format": "mp3", "speed": 1},
+    ]
+    for order in orders:
+        assert words_in(gateway.sent("/v1/audio/speech", order, **bearer), FORMAT) == WORDS
+
+
+@asynccontextmanager
+async def mute(simulator: Simulator) -> AsyncIterator[str]:
+    """Nobody can speak, which is answered with silence."""
+    async with _nobody(simulator, muted=True) as url:
+        yield url
+
+
+@asynccontextmanager
+async def unmuted(simulator: Simulator) -> AsyncIterator[str]:
+    """Nobody can speak, which is answered with an error."""
+    async with _nobody(simulator, muted=False) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
+    simulator.faults.set(Refuse(status=503))
+    providers = [ElevenLabs(KEY, base_url=simulator.url)]
+    async with AsyncTTSService(providers, muted=muted) as service, Gateway(service, Server(port=0)) as opened:
+        yield opened.url
+
+
+def told_by(framework: str, gateway: Background, config: pytest.Config, heading: str) -> dict[str, Any]:
+    variable = f"STEADYVOICE_{framework.upper()}"
+    if os.environ.get(variable) != "1":
+        pytest.skip(f"{framework} is not tried, for {variable} is not 1: it takes half a gigabyte")
+    python = installed(config.cache.mkdir(f"{framework}-tts"), (FRAMEWORKS / f"{framework}.txt").read_text("utf-8"))
+    with ExitStack() as stack:
+        others = [stack.enter_context(in_the_background(gate)).url for gate in (mute, unmuted)]
+        code = json.dumps(snippets(heading))
+        script = str(FRAMEWORKS / f"{framework}_tts.py")
+        told: dict[str, Any] = json.loads(run([str(python), "-W", "ignore", script, gateway.url, *others, code]))
+    return told
+
+
+def installed(folder: Path, wanted: str) -> Path:
+    """Make a virtual environment with these packages, unless it is there already."""
+    stamp, python = folder / "installed.txt", folder / "bin/python"
+    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        (folder / "wanted.txt").write_text(wanted, "utf-8")
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", "-r", str(folder / "wanted.txt")], check=True)
+        stamp.write_text(wanted, "utf-8")
+    return python
+
+
+def test_livekit(gateway: Background, pytestconfig: pytest.Config) -> None:
+    told = told_by("livekit", gateway, pytestconfig, "LiveKit Agents")
+    for name in ("openai", "elevenlabs", "fallback unmuted"):
+        answer = told[name]
+        assert words_in(base64.b64decode(answer["audio"]), f"pcm_{answer['rate']}") == WORDS, name
+    assert told["fallback unmuted"]["available"] == [False, True]
+    silence = told["fallback muted"]
+    assert (silence["loudest"], silence["available"]) == (0, [True, True]), "silence is taken for speech"
+
+
+def test_pipecat(gateway: Background, pytestconfig: pytest.Config) -> None:
+    told = told_by("pipecat", gateway, pytestconfig, "Pipecat")
+    for name in ("openai", "elevenlabs"):
+        assert words_in(base64.b64decode(told[name]["audio"]), "pcm_24000") == WORDS, name
+        assert not told[name]["errors"]
+        silence, error = told[f"{name} muted"], told[f"{name} unmuted"]
+        assert (silence["loudest"], silence["text"].split(), silence["errors"]) == (0, WORDS, [])
+        assert (error["audio"], bool(error["errors"])) == ("", True)
+    assert told["openai unmuted"]["text"] == ""
