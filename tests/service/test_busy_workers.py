@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -15,18 +16,27 @@ from steadyvoice import (
     Alignment,
     AsyncTTSService,
     Audio,
+    AudioFormat,
     CircuitBreakerConfig,
     CircuitState,
     Offer,
+    RetryConfig,
     SpeechRequest,
     TTSOverloadedError,
     TTSStreamInterruptedError,
 )
+from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.workers import AudioWorkers
 from steadyvoice.providers.provider import Queued
+from steadyvoice.speech.format import Codec
 
 from .conftest import MakeService
 from .scripted import Say, Scripted, pcm
 from .tales import TEXT
+from .tonal import Fault, Tonal, heard
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TEXT_SECONDS = len(TEXT) * 0.06
 
@@ -187,3 +197,47 @@ async def test_success_is_on_record_before_the_audio_is_converted(make_service: 
     await asyncio.gather(*busy)
     assert tts.circuits["scripted"].snapshot().totals.successes == 1
     await tts.aclose()
+
+
+class WorkersBehind(AudioWorkers):
+    """Threads whose queue is always long; counts what they are given."""
+
+    given = 0
+
+    @property
+    def queue_wait(self) -> float:
+        return 1.0
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.given += 1
+        return await super().run(work, *args, **kwargs)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("fault", [None, Fault("cut", 0.5)], ids=["healthy", "cut"])
+@pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64", "pcm_44100"])
+async def test_audio_that_waits_together_is_the_same_audio(
+    make_service: MakeService, format: str, fault: Fault | None, whole: bool
+) -> None:
+    """When the threads are behind, each turn of theirs is dear: what came meanwhile takes one together."""
+
+    async def speak(workers: AudioWorkers | None) -> bytes:
+        own = AudioFormat.parse("pcm_22050")
+        first = Tonal([fault] if fault else [], name="first", chunk=0.1, format=own)
+        vendors = first, Tonal(name="second", chunk=0.1, format=own)
+        tts = make_service(*vendors, retry=RetryConfig(max_attempts=1))
+        if workers:
+            tts._workers = workers
+        if whole:
+            return (await tts.synthesize(TEXT, format=format)).audio
+        return await heard(tts.stream(TEXT, format=format))
+
+    behind = WorkersBehind()
+    together = await speak(behind)
+    behind.close()
+    parsed = AudioFormat.parse(format)
+    assert words_in(together, parsed) == TEXT.split()
+    if parsed.codec is not Codec.OPUS:  # whose streams have numbers drawn by lot
+        assert together == await speak(None)
+    assert behind.given < 20

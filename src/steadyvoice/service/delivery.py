@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -33,6 +34,9 @@ AHEAD_OF_TIMES = 2.0
 """Seconds of audio behind the last word that has a time, before its times are doubted, for true ones come with their
 audio. No further word goes out until they catch up or all has come. In a long pause there is none anyway.
 """
+
+_BATCH = 256 * 1024
+"""Bytes that may wait for a thread together."""
 
 _EXACT = 0.02  # seconds by which times may be longer than the audio
 _NEVER = 0.6  # of the usual length: nobody speaks so fast
@@ -100,6 +104,7 @@ class Delivery:
         self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
         self._sent = sent
         self._pending = b""  # of the piece before
+        self._waiting: list[bytes] = []  # for a thread, as it came
         self._taken = 0  # alignments
         self._vain = 0.0  # seconds that were heard, and have to be said again
 
@@ -120,7 +125,13 @@ class Delivery:
     async def take(self, data: bytes) -> bytes:
         """Take what came, and give what may go out, perhaps nothing while it is held back. Raises TTSError."""
         output = self._output
-        ready = self._take(data) if output.light else await output.run(self._take, data)
+        if output.light and not self._waiting:
+            ready = self._take(data)
+        elif self._may_wait(data):
+            self._waiting.append(data)
+            return b""
+        else:
+            ready = await output.run_in_thread(self._take, self._with_waiting(data))
         if self._pending:
             ready, self._pending = self._pending + ready, b""
         self._note_heard(ready)
@@ -128,6 +139,8 @@ class Delivery:
 
     async def end(self, believed: Callable[[], None]) -> None:
         """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
+        if self._waiting:
+            self._pending += await self._output.run_in_thread(self._take, self._with_waiting())
         if self._usual is not None and not self._plainly_whole():
             await self._output.run_in_thread(self._check_end, self._usual)
         believed()
@@ -139,15 +152,22 @@ class Delivery:
         """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
         if self._output.starved:
             return b""
+        waiting = b""
+        if self._waiting and self.manner is Manner.BY_WORD:
+            with suppress(TTSError):
+                waiting = await self._output.run_in_thread(self._take, self._with_waiting())
+                self._note_heard(waiting)
+        if self._output.starved:
+            return b""
         self._learn_times()
         mark = self._mark()
         if not mark.character or self.manner is not Manner.BY_WORD:
             self._vain = self._output.gone
             self._output.drop()
-            return b""
+            return waiting
         data = await self._output.run_in_thread(self._output.break_off, mark)
         self._note_heard(data)
-        return data
+        return waiting + data
 
     @property
     def saved(self) -> Said | None:
@@ -217,6 +237,22 @@ class Delivery:
         if self._sent is None:
             return Alignment.spread(text, seconds)
         return Alignment.spread_over(self._sent, len(text), seconds)
+
+    def _may_wait(self, data: bytes) -> bool:
+        """Whether this may wait for what comes behind it: when the threads are behind, each turn of theirs is dear.
+
+        A piece of 32 KiB holds a third of a second of samples: with one turn for each, audio came slower than it is
+        played as soon as turns took longer than that.
+        """
+        if not self._output.behind or self.manner is Manner.AS_IT_COMES:
+            return False
+        if not self.heard and self.manner is Manner.BY_WORD:
+            return False
+        return sum(map(len, self._waiting)) + len(data) < _BATCH
+
+    def _with_waiting(self, data: bytes = b"") -> bytes:
+        waiting, self._waiting = self._waiting, []
+        return b"".join([*waiting, data]) if waiting else data
 
     def _take(self, data: bytes) -> bytes:
         try:

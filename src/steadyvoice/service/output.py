@@ -42,7 +42,7 @@ class _Pause:
     length: int
 
 
-_BUSY = 0.1  # seconds for which work has waited for a thread: from there on, one looks at the clock
+_BUSY = 0.1  # seconds
 
 
 class Output:
@@ -94,6 +94,11 @@ class Output:
     def _echo(self) -> Echo:
         return Echo()
 
+    @property
+    def behind(self) -> bool:
+        """Whether work has waited for a thread for so long that one looks at the clock, and saves turns."""
+        return self._workers.queue_wait >= _BUSY
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do some of the work below: in a thread when it is heavy, for others share the event loop."""
         if self.light:
@@ -107,7 +112,7 @@ class Output:
         """
         self._given += 1
         alone = partial(work, *args, **kwargs)
-        if self._patience is None or self._workers.queue_wait < _BUSY:
+        if self._patience is None or not self.behind:
             return await self._workers.run(self._alone, alone)
         try:
             async with asyncio.timeout(max(0.0, self._patience.left)):
