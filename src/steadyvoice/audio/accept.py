@@ -173,6 +173,8 @@ _BARE = (Codec.PCM, Codec.ULAW, Codec.ALAW)
 
 _MARKS = {
     b"RIFF": Codec.WAV,
+    b"RF64": Codec.WAV,  # with sizes of 64 bits: EBU Tech 3306, and its successor ITU-R BS.2088
+    b"BW64": Codec.WAV,
     b"OggS": Codec.OPUS,
     b"fLaC": Codec.FLAC,
     b"ID3": Codec.MP3,

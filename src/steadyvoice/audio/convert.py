@@ -10,7 +10,7 @@ from steadyvoice.audio.decode import Decoder, Pcm
 from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.resample import Resampler
 from steadyvoice.audio.wav import wav_bytes
-from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.format import AudioFormat, Codec
 
 __all__ = ["Converter", "convert", "wav_bytes"]
 
@@ -30,6 +30,11 @@ class Converter:
         self.target = target
         self._closed = False
         self._work = None if source == target else _Work(source, target, quick)
+
+    @property
+    def plain(self) -> bool:
+        """Whether what comes are samples that only have to be moved, as far as is known yet."""
+        return self._work is None or self._work.plain
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the source; give the bytes of the target that are ready, perhaps none."""
@@ -65,6 +70,12 @@ class _Work:
         self._encoder: Encoder = encoder_of(target, quick=quick)
         self._rate = target.sample_rate
         self._resampler: Resampler | None = None
+        self._samples_out = target.codec in (Codec.PCM, Codec.WAV)
+
+    @property
+    def plain(self) -> bool:
+        same_rate = self._resampler is not None and self._resampler.source == self._rate
+        return same_rate and self._samples_out and self._decoder.plain
 
     def feed(self, data: bytes) -> bytes:
         return self._encoded(self._decoder.feed(data))

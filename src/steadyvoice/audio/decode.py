@@ -34,6 +34,8 @@ class Decoder:
         self._mono = Mono()
         self._seen = 0  # bytes
         self._heard = False
+        self.plain = False
+        """Whether the last frame held 16-bit mono samples as they are."""
 
     def feed(self, data: bytes) -> list[Pcm]:
         """Decode what these bytes complete."""
@@ -56,7 +58,8 @@ class Decoder:
         return [(rate, pcm) for rate, pcm in pieces if pcm]
 
     def _pieces(self, frame: Frame) -> list[Pcm]:
-        if frame.coding.plain:
+        self.plain = frame.coding.plain
+        if self.plain:
             return [(frame.coding.rate, frame.data)]
         return [self._trimmed(decoded, frame) for decoded in self._decoded(frame)]
 

@@ -67,6 +67,10 @@ class Samples:
         self._width = width  # bytes of one sample of every channel
         self._rest = b""
 
+    def same(self, coding: Coding, width: int) -> bool:
+        """Whether these are samples of that coding and width."""
+        return self._coding == coding and self._width == width
+
     def feed(self, data: bytes) -> list[Frame]:
         if self._rest:
             data = self._rest + data

@@ -159,13 +159,16 @@ class SampleReel:
 
     def __init__(self, source: AudioFormat, rate: int, most: float = inf) -> None:
         samples = AudioFormat(Codec.PCM, rate)
-        self.plain = source == samples
-        """Whether nothing has to be decoded."""
         self._rate, self._most = rate, most
         self._step = None if source.bytes_per_second else _DECODED
         self._converter = Converter(source, samples)
         self._held = bytearray()
         self._gone = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing has to be decoded, as far as is known."""
+        return self._converter.plain
 
     @property
     def here(self) -> float:

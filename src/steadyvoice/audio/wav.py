@@ -6,23 +6,48 @@ on WAVEFORMATEXTENSIBLE.
 
 from __future__ import annotations
 
+import re
 import struct
+from enum import Enum
 
 from steadyvoice.audio.frames import Coding, Frame, Samples
 
 _UNKNOWN = 0xFFFFFFFF  # the size of what is still being made; FFmpeg writes the same
-_FORM_READ = 40  # bytes of a `fmt ` chunk that tell something, whatever size it claims
+_OPEN_END = 0x7FFFF000  # from here on, a size is a placeholder: sox and others write the largest number they have
+_ENDLESS = 1 << 62  # bytes
+_READ = {b"fmt ": 40, b"ds64": 16}  # bytes of a chunk that tell something, whatever size it claims
+_LARGEST_STRANGER = 1 << 26  # bytes in a chunk of unknown name; loud samples that look like one claim more
+_FILE_MARKS = (b"RIFF", b"RF64", b"BW64")
+_FILE = re.compile(b"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
+_KNOWN_CHUNK = re.compile(b"RIFF|RF64|BW64|LIST|data|fact|fmt |JUNK|junk|PAD |FLLR|bext|iXML|id3 |ID3 |cue |smpl|inst")
+_STRANGE_CHUNK = re.compile(b"[A-Za-z_][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
+_MARK = re.compile(b"(?:RIFF|RF64)....WAVE|LIST....(?:INFO|adtl)", re.DOTALL)
+"""The head of a file or of its tags: eight bytes that samples show by chance once in 10^19."""
+_MARK_BEGUN = re.compile(rb"(?:R(?:I(?:F(?:F.{0,7})?)?|F(?:6(?:4.{0,7})?)?)?|L(?:I(?:S(?:T.{0,7})?)?)?)\Z", re.DOTALL)
+_MARK_LENGTH = 12  # bytes
+_ZEROS = re.compile(b"\0+")
 _MOST_CHANNELS = 8
 _CODECS = {
     (1, 8): "pcm_u8",
     (1, 16): "pcm_s16le",
     (1, 24): "pcm_s24le",
     (1, 32): "pcm_s32le",
+    (1, 64): "pcm_s64le",
     (3, 32): "pcm_f32le",
     (3, 64): "pcm_f64le",
     (6, 8): "pcm_alaw",
     (7, 8): "pcm_mulaw",
 }
+
+
+class _State(Enum):
+    """What comes next in a WAV stream."""
+
+    FILE = "the head of a file"
+    CHUNK = "the head of a chunk"
+    SKIPPED = "a chunk without samples"
+    SAMPLES = "samples"
+    AFTER_SAMPLES = "what follows the declared end of samples"
 
 
 def wav_bytes(pcm: bytes, rate: int) -> bytes:
@@ -40,75 +65,195 @@ def wav_header(rate: int, size: int | None = None) -> bytes:
 
 
 class WavFrames:
-    """Cuts a WAV: everything in its `data` chunk is audio, in the form its `fmt ` chunk names."""
+    """Reader of a WAV stream: cuts the samples out of its `data` chunks, in the coding that its `fmt ` chunk names.
 
-    begun = 0.0
+    Sizes in headers are hints. Writers of streams leave 0, 0xFFFFFFFF or a guess, servers put the header of the first
+    sentence before the samples of all, and several files come end to end. So samples end where another chunk or another
+    file begins, and go on behind their declared end where neither does.
+    """
+
     lost = 0
-    torn = False  # sizes in the headers of streams are not to be believed
+    torn = False  # a stream may be shorter than its header says without having been cut
 
     def __init__(self) -> None:
-        self._head = b""
-        self._samples: Samples | None = None
-        self._left: int | None = None  # bytes of the data chunk still to come; None without end
-        self._skip = 0  # bytes of a chunk that is of no interest
-        self._riff_seen = False
-        self._form: tuple[Coding, int] | None = None
+        self._held = b""  # of a header, or of what may be the beginning of one
+        self._state = _State.FILE
+        self._samples: Samples | None = None  # None before the first `data` chunk
+        self._coding: tuple[Coding, int] | None = None
+        self._skip = 0  # bytes of a chunk that holds no samples
+        self._left: int | None = None  # bytes of the `data` chunk still to come; None without end
+        self._long_size: int | None = None  # of the `data` chunk, as the 64-bit extension gives it
+        self._zeros = 0  # bytes of nothing behind the declared end of samples
+        self._odd = False  # a chunk of odd size has just ended, behind which a byte of padding is due
+
+    @property
+    def begun(self) -> float:
+        """Seconds in bytes that are held as the possible beginning of a header."""
+        if self._coding is None or self._state is not _State.SAMPLES:
+            return 0.0
+        coding, width = self._coding
+        return len(self._held) // width / coding.rate
 
     def feed(self, data: bytes) -> list[Frame]:
-        if self._samples is None:
-            data = self._after_header(self._head + data)
-        if self._samples is None:
-            self._head = data
-            return []
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        return self._samples.feed(data)
+        if self._held:
+            data, self._held = self._held + data, b""
+        frames: list[Frame] = []
+        at = 0
+        while at < len(data):
+            match self._state:
+                case _State.SAMPLES:
+                    end = self._take_samples(data, at, frames)
+                case _State.SKIPPED:
+                    end = self._pass_over(data, at)
+                case _State.FILE:
+                    end = self._open_file(data, at)
+                case _State.CHUNK:
+                    end = self._open_chunk(data, at)
+                case _State.AFTER_SAMPLES:
+                    end = self._end_samples(data, at, frames)
+            if end is None:
+                self._held = data[at:]
+                break
+            at = end
+        return frames
 
     def finish(self) -> list[Frame]:
-        return []
+        held, self._held = self._held, b""
+        return self._samples.feed(held) if self._samples and self._state is _State.SAMPLES else []
 
-    def _after_header(self, data: bytes) -> bytes:
-        """Read chunks until the audio starts. Gives what is left to read."""
-        while self._samples is None:
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            data = data[skipped:]
-            if not self._riff_seen:
-                if len(data) < 12:
-                    break
-                self._riff_seen = True
-                # Without its mark nothing in here is a chunk: one that never ends hides it all.
-                self._skip = 12 if data[:4] == b"RIFF" and data[8:12] == b"WAVE" else 1 << 62
-                continue
-            if len(data) < 8:
-                break
-            size = int.from_bytes(data[4:8], "little")
-            match data[:4]:
-                case b"data" if self._form:
-                    self._begin_audio(size, *self._form)
-                    return data[8:]
-                case b"fmt " if len(data) < 8 + min(size, _FORM_READ):
-                    break
-                case b"fmt ":
-                    self._form = _form_of(data[8 : 8 + min(size, _FORM_READ)])
-            self._skip = 8 + size + size % 2
-        return data
+    # Each of these reads from `at` on, and gives where it stopped; None if more bytes are needed.
 
-    def _begin_audio(self, size: int, coding: Coding, width: int) -> None:
-        self._samples = Samples(coding, width)
-        # Writers of streams leave 0, 0xFFFFFFFF or the largest number they have.
-        self._left = size if 0 < size < 0x7FFFF000 else None
+    def _take_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
+        """Take samples up to their declared end, or to where something else begins."""
+        assert self._samples is not None  # noqa: S101 - it was made when the chunk began
+        end = len(data) if self._left is None else min(len(data), at + self._left)
+        mark = _mark_in(data, at, end)
+        stop = end if mark is None else min(end, mark.start())
+        if stop > at:
+            frames += self._samples.feed(data[at:stop])
+        if self._left is not None:
+            self._left -= stop - at
+        if self._left == 0:
+            self._state = _State.AFTER_SAMPLES
+        elif mark and stop < len(data):
+            return self._read_mark(mark, at)
+        return stop
+
+    def _pass_over(self, data: bytes, at: int) -> int | None:
+        """Pass over a chunk. Behind samples, one whose size is wrong does not hide the next file."""
+        end = min(len(data), at + self._skip)
+        mark = _mark_in(data, at, end) if self._samples else None
+        stop = end if mark is None else min(end, mark.start())
+        self._skip -= stop - at
+        if not self._skip:
+            self._state = _State.CHUNK
+        elif mark and stop < len(data):
+            return self._read_mark(mark, at)
+        return stop
+
+    def _read_mark(self, mark: re.Match[bytes], at: int) -> int | None:
+        if mark.re is _MARK_BEGUN:
+            return mark.start() if mark.start() > at else None
+        self._state, self._odd = _State.CHUNK, False
+        return mark.start()
+
+    def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
+        """See whether a chunk or a file follows where samples should end, behind any padding. If not, they go on."""
+        padding = _ZEROS.match(data, at)
+        if padding:
+            self._zeros += padding.end() - at
+            return padding.end()
+        if len(data) - at < 8:
+            return None
+        if _is_chunk(data, at):
+            self._state = _State.CHUNK
+            return at
+        assert self._samples is not None  # noqa: S101 - they were made when the chunk began
+        frames += self._samples.feed(bytes(self._zeros))
+        self._state, self._left = _State.SAMPLES, None
+        return at
+
+    def _open_file(self, data: bytes, at: int) -> int | None:
+        if len(data) - at < 12:
+            return None
+        self._coding, self._long_size, self._odd = None, None, False
+        if _FILE.match(data, at):
+            self._state = _State.CHUNK
+            return at + 12
+        self._state, self._skip = _State.SKIPPED, _ENDLESS  # nothing in here is a chunk
+        return at
+
+    def _open_chunk(self, data: bytes, at: int) -> int | None:
+        """Read the head of a chunk, and what it says of the samples."""
+        if len(data) - at < 8 + self._odd:
+            return None
+        if self._odd:  # some writers leave the padding out
+            self._odd = False
+            if not _is_chunk(data, at):
+                return at + 1
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind in _FILE_MARKS:
+            self._state = _State.FILE
+            return at
+        read = min(size, _READ.get(kind, 0))
+        if len(data) - at < 8 + read:
+            return None
+        content = data[at + 8 : at + 8 + read]
+        match kind:
+            case b"data" if self._coding:
+                self._begin_samples(size)
+                return at + 8
+            case b"fmt ":
+                self._coding = _form_of(content)
+            case b"ds64" if len(content) == 16:
+                self._long_size = int.from_bytes(content[8:], "little")
+        self._state, self._skip, self._odd = _State.SKIPPED, size, bool(size % 2)
+        if not size:
+            self._state = _State.CHUNK
+        return at + 8
+
+    def _begin_samples(self, size: int) -> None:
+        assert self._coding is not None  # noqa: S101 - the caller has looked
+        coding, width = self._coding
+        if self._samples is None or not self._samples.same(coding, width):
+            self._samples = Samples(coding, width)
+        if size == _UNKNOWN and self._long_size:
+            self._left = self._long_size
+        else:
+            self._left = size if size < _OPEN_END else None
+        self._zeros = 0
+        self._state = _State.SAMPLES if self._left != 0 else _State.AFTER_SAMPLES
+
+
+def _mark_in(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
+    """Find the first mark that begins before `end`, or at the end of the data what may be the beginning of one."""
+    rest = _MARK_LENGTH - 1
+    mark = _MARK.search(data, at, end + rest)
+    if mark or end < len(data):
+        return mark
+    return _MARK_BEGUN.search(data, max(at, end - rest))
+
+
+def _is_chunk(data: bytes, at: int) -> bool:
+    """Whether a chunk begins here. What is no chunk behind samples are more samples."""
+    if _KNOWN_CHUNK.match(data, at):
+        return True
+    size = int.from_bytes(data[at + 4 : at + 8], "little")
+    return size < _LARGEST_STRANGER and _STRANGE_CHUNK.match(data, at) is not None
 
 
 def _form_of(chunk: bytes) -> tuple[Coding, int] | None:
-    """Read a `fmt ` chunk: how samples are coded, and bytes in one sample of all channels."""
+    """Read a `fmt ` chunk: how samples are coded, and bytes in one sample of all channels.
+
+    Bytes per second and per block are what follows from the rest.
+    """
     if len(chunk) < 16:
         return None
-    tag, channels, rate, _, width, bits = struct.unpack_from("<HHIIHH", chunk)
+    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == 0xFFFE and len(chunk) >= 26:
         tag = int.from_bytes(chunk[24:26], "little")
-    codec = _CODECS.get((tag, bits))
-    if codec is None or rate == 0 or not 0 < channels <= _MOST_CHANNELS or width != channels * bits // 8:
+    width = (bits + 7) // 8  # 12 or 20 bits stand in the upper part of whole bytes
+    codec = _CODECS.get((tag, 8 * width))
+    if codec is None or rate == 0 or not 0 < channels <= _MOST_CHANNELS:
         return None
-    return Coding(codec, rate, channels), width
+    return Coding(codec, rate, channels), channels * width

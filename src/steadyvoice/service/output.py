@@ -269,7 +269,9 @@ class Output:
         if breakable:
             mp3 = same and source.codec is Codec.MP3
             return Mp3Reel(source, self._most) if mp3 else SampleReel(source, self._rate, self._most)
-        untouched = same and (source.joinable or (sole and not self.anything))
+        # A vendor's WAV is read and written anew: its header may lie about its size and its samples.
+        whole = sole and not self.anything and source.codec is not Codec.WAV
+        untouched = same and (source.joinable or whole)
         return Bytes(source, self._most) if untouched else SampleReel(source, self._rate, self._most)
 
     def _voiced(self, samples: array[int]) -> bytes:

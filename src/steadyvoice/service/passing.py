@@ -12,12 +12,15 @@ from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Guess
 from steadyvoice.speech.errors import TTSCutError, TTSRequestError
+from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 
 
 def ready_for(provider: Provider, request: SpeechRequest, offer: Offer) -> Ready | None:
     """Make ready what a provider is asked, if its answer is the very bytes that the caller wants; else None."""
+    # A WAV has to be read: its header may lie about its size and its samples.
     as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
+    as_asked = as_asked and request.format.codec is not Codec.WAV
     if not (as_asked and offer.for_any_text and isinstance(provider, MakesReady)):
         return None
     try:

@@ -1,0 +1,172 @@
+"""A vendor's WAV is read and written anew: true sizes, 16-bit mono samples, one stream."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import AsyncIterator
+
+import pytest
+
+from steadyvoice import AsyncTTSService, OpenAICompatible, Tone
+from steadyvoice.speech.taxonomy import Kind
+from tests.audio.wavs import KINDS, Parsed, chunk, form, pcm, samples, strictly, wav
+from tests.providers.vendor import Vendor, chunked, vendor_on_a_socket
+
+TEXT = "Hello"
+PCM = pcm()
+DATA = chunk(b"data", PCM)
+TAGS = chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 10) + b"Lavf58.00\0")
+FACT = chunk(b"fact", struct.pack("<I", len(PCM) // 2))
+LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(PCM) // 2, 0))
+
+
+def sized(data: int, riff: int | None = None) -> bytes:
+    """A WAV whose header tells these sizes."""
+    return wav(form(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
+
+
+WAVS = {
+    "true sizes": wav(form(), DATA),
+    "sizes of 0xFFFFFFFF": sized(0xFFFFFFFF, 0xFFFFFFFF),
+    "sizes of 0": sized(0, 0),
+    "sizes of 0x7FFFFFFF": sized(0x7FFFFFFF, 0x7FFFFFFF),
+    "sizes of 0x80000000": sized(0x80000000, 0x80000000),
+    "size of the file only": sized(0, len(PCM) + 36),
+    "size of the samples only": sized(len(PCM), 0),
+    "sizes too large": sized(len(PCM) * 1000),
+    "sizes that are an estimate": sized(len(PCM) // 4),
+    "odd size": sized(len(PCM) // 4 + 1),
+    "size of one sample": sized(2),
+    "tags before the samples": wav(form(), TAGS, DATA),
+    "tags behind the samples": wav(form(), DATA, TAGS),
+    "tags behind samples of unknown size": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS),
+    "fact and junk": wav(chunk(b"JUNK", bytes(29)), form(), FACT, chunk(b"PAD ", bytes(4050)), DATA),
+    "chunks nobody knows behind the samples": wav(form(), DATA, chunk(b"_PMX", b"<x:xmpmeta/>"), chunk(b"afsp", b"x")),
+    "odd chunks without padding": wav(chunk(b"LIST", b"abc", pad=False), form(), DATA),
+    "several chunks of samples": wav(form(), *(chunk(b"data", PCM[at : at + 1000]) for at in range(0, len(PCM), 1000))),
+    "64-bit sizes": wav(LONG_SIZES, form(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS, size=0xFFFFFFFF, mark=b"RF64"),
+    "64-bit sizes of BW64": wav(LONG_SIZES, form(), chunk(b"data", PCM, size=0xFFFFFFFF), mark=b"BW64"),
+    "extensible": wav(form(extensible=True), DATA),
+    "wrong bytes a second and in a block": wav(form().replace(struct.pack("<IH", 48_000, 2), bytes(6)), DATA),
+    "two files": wav(form(), chunk(b"data", PCM[:9000])) + wav(form(), chunk(b"data", PCM[9000:])),
+    "two files of unknown size": wav(form(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF))
+    + wav(form(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF)),
+    "two files, the first too large": wav(form(), chunk(b"data", PCM[:9000], size=99_999)) + wav(form(), TAGS)
+    + wav(form(), chunk(b"data", PCM[9000:], size=0)),
+    "two files with tags behind each": wav(form(), chunk(b"data", PCM[:9000]), TAGS)
+    + wav(form(), chunk(b"data", PCM[9000:]), TAGS),
+    "a file for each sentence": b"".join(
+        wav(form(), chunk(b"data", PCM[at : at + 1000])) for at in range(0, len(PCM), 1000)
+    ),
+    "one header before the samples of all": wav(form(), chunk(b"data", PCM[:2000])) + PCM[2000:],
+}  # fmt: skip
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def tts(vendor: Vendor) -> AsyncIterator[AsyncTTSService]:
+    openai = OpenAICompatible("sk-test", base_url=vendor.url)
+    async with AsyncTTSService([openai], muted=False) as service:
+        yield service
+
+
+def in_pieces(audio: bytes, size: int = 777) -> list[bytes]:
+    return [audio[at : at + size] for at in range(0, len(audio), size)]
+
+
+def will_send(vendor: Vendor, audio: bytes) -> None:
+    vendor.will(chunked(*in_pieces(audio), content_type="audio/wav"))
+
+
+@pytest.mark.parametrize("how", WAVS)
+async def test_whole_answer_has_true_sizes_and_every_sample(tts: AsyncTTSService, vendor: Vendor, how: str) -> None:
+    will_send(vendor, WAVS[how])
+
+    speech = await tts.synthesize(TEXT, format="wav_24000")
+
+    assert strictly(speech.audio) == Parsed(1, 1, 24_000, 16, PCM)
+    assert speech.duration == pytest.approx(0.5, abs=1e-4)
+    assert (speech.outcome, speech.attempts[0].error) == ("spoken", None)
+
+
+@pytest.mark.parametrize("on_midstream", ["error", "resume"])
+@pytest.mark.parametrize("how", WAVS)
+async def test_stream_leaves_its_size_open_and_has_every_sample(
+    tts: AsyncTTSService, vendor: Vendor, how: str, on_midstream: str
+) -> None:
+    will_send(vendor, WAVS[how])
+
+    audio = b"".join([data async for data in tts.stream(TEXT, format="wav_24000", on_midstream=on_midstream)])
+
+    assert strictly(audio, open_end=True) == Parsed(1, 1, 24_000, 16, PCM)
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_any_samples_become_the_promised_ones(
+    tts: AsyncTTSService, vendor: Vendor, kind: str, extensible: bool
+) -> None:
+    of_kind = form(KINDS[kind], extensible=extensible)
+    will_send(vendor, wav(of_kind, FACT, chunk(b"data", samples(KINDS[kind]), size=0xFFFFFFFF), size=0xFFFFFFFF))
+
+    speech = await tts.synthesize(TEXT, format="wav_24000")
+
+    parsed = strictly(speech.audio)
+    assert (parsed.tag, parsed.channels, parsed.rate, parsed.bits) == (1, 1, 24_000, 16)
+    assert within(parsed.data, 300)  # what 8 bits round to
+    assert speech.duration == pytest.approx(0.5, abs=1e-3)
+
+
+async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService, vendor: Vendor) -> None:
+    kinds = ["16-bit", "float32", "24-bit", "16-bit"]
+    will_send(vendor, b"".join(wav(form(KINDS[kind]), chunk(b"data", samples(KINDS[kind], 0.2))) for kind in kinds))
+
+    speech = await tts.synthesize(TEXT, format="wav_24000")
+
+    assert len(strictly(speech.audio).data) == 2 * 24_000 * 8 // 10
+    assert speech.duration == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("target", ["pcm_24000", "mp3_44100_128", "wav_8000"])
+async def test_joined_files_are_converted_wholly(tts: AsyncTTSService, vendor: Vendor, target: str) -> None:
+    openai = OpenAICompatible("sk-test", base_url=vendor.url, formats={"wav": "wav_24000"})
+    will_send(vendor, b"".join(wav(form(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
+    async with AsyncTTSService([openai], muted=False) as service:
+        speech = await service.synthesize(TEXT, format=target)
+    assert speech.duration == pytest.approx(0.9, abs=0.03)
+    if target == "pcm_24000":
+        assert len(speech.audio) == 2 * 24_000 * 9 // 10
+
+
+@pytest.mark.parametrize("other", [form(rate=16_000), form(channels=2), form((2, 4)), form((0x55, 0))])
+async def test_what_is_not_the_promised_audio_is_the_next_providers(vendor: Vendor, other: bytes) -> None:
+    will_send(vendor, wav(other, DATA))
+    openai = OpenAICompatible("sk-test", base_url=vendor.url)
+    async with AsyncTTSService([openai, Tone()]) as service:
+        speech = await service.synthesize(TEXT, format="wav_24000")
+    error = speech.attempts[0].error
+    assert error is not None
+    assert error.kind in (Kind.WRONG_FORMAT, Kind.NOT_AUDIO)
+    assert (speech.outcome, speech.provider) == ("substituted", "tone")
+    assert strictly(speech.audio).rate == 24_000
+
+
+async def test_header_inside_the_promised_samples_is_found_however_it_is_split(
+    tts: AsyncTTSService, vendor: Vendor
+) -> None:
+    audio = WAVS["two files of unknown size"]
+    at = audio.index(b"RIFF", 12)
+    for cut in range(at - 1, at + 50):
+        vendor.will(chunked(audio[:cut], audio[cut:], content_type="audio/wav"))
+        assert strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
+
+
+def within(data: bytes, most: int) -> bool:
+    found, wanted = array("h", data), array("h", PCM)
+    return len(found) == len(wanted) and all(abs(a - b) <= most for a, b in zip(found, wanted, strict=True))
