@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
@@ -98,7 +99,7 @@ async def test_whole_answer_has_true_sizes_and_every_sample(tts: AsyncTTSService
 @pytest.mark.parametrize("on_midstream", ["error", "resume"])
 @pytest.mark.parametrize("how", WAVS)
 async def test_stream_leaves_its_size_open_and_has_every_sample(
-    tts: AsyncTTSService, vendor: Vendor, how: str, on_midstream: str
+    tts: AsyncTTSService, vendor: Vendor, how: str, on_midstream: Literal["error", "resume"]
 ) -> None:
     will_send(vendor, WAVS[how])
 
