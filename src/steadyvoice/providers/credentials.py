@@ -8,20 +8,24 @@ from functools import lru_cache
 from hashlib import blake2b, scrypt
 from urllib.parse import urlsplit
 
+from steadyvoice.providers.api_keys import problem_with_key, stripped
 from steadyvoice.providers.provider import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
 
 
-def found_key(given: str | None, variable: str, *, provider: str) -> str | None:
-    """The key given, or that in the environment. Raises TTSConfigurationError for one no header can carry."""
-    key = os.environ.get(variable) if given is None else given
-    if not key:
-        return None
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise TTSConfigurationError(
-            f"{provider}.api_key: has a space, a line break or a character beyond ASCII in it; copy it again"
-        )
-    return key
+def found_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
+    """Return the key given, or that in the environment, where whitespace around it is left out.
+
+    Raises TTSConfigurationError for what cannot be a key, without showing it. With `any_key`, a server may be content
+    with one such as "none".
+    """
+    key = stripped(os.environ.get(variable, "")) if given is None else given
+    where = f"{provider}.api_key: {f'the environment variable {variable} ' if given is None else ''}"
+    if not isinstance(key, str):
+        raise TTSConfigurationError(f"{where}must be text, got {type(key).__name__}")
+    if key and (problem := problem_with_key(key, may_be_nothing=any_key)):
+        raise TTSConfigurationError(f"{where}{problem}")
+    return key or None
 
 
 _SALT = os.urandom(16)
@@ -55,7 +59,7 @@ def credential_of(key: str | None, place: str, *, at_once: int | None = None, mo
 
 def needed_key(given: str | None, variable: str, *, provider: str) -> str:
     """The same, when there is no speaking without one."""
-    key = found_key(given, variable, provider=provider)
+    key = found_key(given, variable, provider=provider, any_key=False)
     if key is None:
         raise TTSConfigurationError(f"{provider}.api_key: there is none; pass api_key=... or set {variable}")
     return key

@@ -14,11 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.other_names import setting_in_files
 from steadyvoice.providers import espeak, plugins
+from steadyvoice.providers.api_keys import problem_with_key, problem_with_token, stripped
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
@@ -62,7 +73,15 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Secret = Annotated[str, Field(min_length=1, pattern=r"^[\x21-\x7e]+$")]
+
+
+def _checked_token(token: str) -> str:
+    if problem := problem_with_token(token) if token else "must not be empty":
+        raise PydanticCustomError("token", problem)
+    return token
+
+
+Secret = Annotated[str, AfterValidator(_checked_token)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -286,10 +305,10 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
     if path := environ.get("STEADYVOICE_CONFIG"):
         return read_file(Path(path), environ)
     providers: list[Provider] = []
-    if key := environ.get("ELEVENLABS_API_KEY"):
-        providers.append(plugins.load("elevenlabs")(api_key=key))
-    if key := environ.get("OPENAI_API_KEY"):
-        providers.append(plugins.load("openai")(api_key=key))
+    for kind, variable in (("elevenlabs", "ELEVENLABS_API_KEY"), ("openai", "OPENAI_API_KEY")):
+        if key := stripped(environ.get(variable, "")):
+            _refuse_secret(problem_with_key(key), variable)
+            providers.append(plugins.load(kind)(api_key=key))
     providers.append(plugins.load("espeak" if espeak.installed() else "tone")())
     return Plan(providers=providers)
 
@@ -297,6 +316,11 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
 def _of_provider(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the table says of the provider itself."""
     return {key: value for key, value in table.items() if key not in ("circuit", "timeouts")}
+
+
+def _refuse_secret(problem: str | None, variable: str, where: str = "") -> None:
+    if problem:
+        raise TTSConfigurationError(f"{where}the environment variable {variable} {problem}")
 
 
 def _provider(fields: dict[str, Any], path: str) -> Provider:
@@ -382,8 +406,13 @@ def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
             return [_with_secrets(inner, environ, f"{path}.{index}") for index, inner in enumerate(value)]
         case str() if value.startswith("env:"):
             name = value.removeprefix("env:")
-            if not environ.get(name):
+            if not stripped(environ.get(name, "")):
                 raise TTSConfigurationError(f"{path}: the environment variable {name} is not set")
-            return environ[name]
+            held = stripped(environ[name])  # files of variables leave line ends, and secrets in files, too
+            if path.startswith(("server.api_keys.", "server.admin_token")):
+                _refuse_secret(problem_with_token(held), name, f"{path}: ")
+            elif path.endswith(".api_key"):
+                _refuse_secret(problem_with_key(held, may_be_nothing=True), name, f"{path}: ")
+            return held
         case _:
             return value

@@ -18,9 +18,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from steadyvoice.cli.complaint import Status
+from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.cli.status.ask import NobodyAnswersError, asked, printable
 from steadyvoice.cli.status.view import anything_open, view
+from steadyvoice.providers.api_keys import problem_with_token, stripped
 
 STATE, BOARD = "/admin/state", "/admin/board"
 _EVERY = 1.0  # seconds until it is asked again
@@ -43,7 +44,9 @@ def status(url: str, *, as_json: bool) -> Standing:
 
 
 def _shown(url: str, *, as_json: bool) -> Standing:
-    token = os.environ.get("STEADYVOICE_ADMIN_TOKEN")
+    token = stripped(os.environ.get("STEADYVOICE_ADMIN_TOKEN", "")) or None
+    if token and (problem := problem_with_token(token)):
+        raise UsageProblem(f"the environment variable STEADYVOICE_ADMIN_TOKEN {problem}")
     if as_json:
         state = asked(url, STATE, token)
         standing = _standing(state)
