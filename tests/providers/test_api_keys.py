@@ -94,16 +94,18 @@ GATEWAY = [how for how in PASTED if not how.startswith(("one quote", "a quote", 
 
 
 @pytest.mark.parametrize("how", [how for how in GATEWAY if how != "shortened"])
-@pytest.mark.parametrize(("field", "path"), [('api_keys = ["{}"]', "api_keys.0"), ('admin_token = "{}"', "admin_token")])
+@pytest.mark.parametrize(
+    ("field", "path"), [('api_keys = ["{}"]', "api_keys.0"), ('admin_token = "{}"', "admin_token")]
+)
 def test_the_gateways_own_keys_are_checked_as_well(how: str, field: str, path: str, tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
-    file.write_text(f"[server]\n{field.format('env:GATE_KEY')}\n[[providers]]\nkind = \"tone\"\n")
+    file.write_text(f'[server]\n{field.format("env:GATE_KEY")}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: .*GATE_KEY") as refused:
         read_file(file, {"GATE_KEY": PASTED[how]})
     assert unshown(refused.value, PASTED[how])
 
     quoted = PASTED[how].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    file.write_text(f"[server]\n{field.format(quoted)}\n[[providers]]\nkind = \"tone\"\n")
+    file.write_text(f'[server]\n{field.format(quoted)}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: ") as refused:
         read_file(file, {})
     assert unshown(refused.value, PASTED[how])

@@ -65,27 +65,55 @@ def needed_key(given: str | None, variable: str, *, provider: str) -> str:
     return key
 
 
-def checked_url(base_url: str, *, provider: str) -> str:
-    """An http(s) address without a slash at its end. Raises TTSConfigurationError."""
-    if not _is_address(base_url):
-        raise TTSConfigurationError(f"{provider}.base_url: must be like https://host or http://host:port")
+def checked_url(base_url: str, *, provider: str, endpoints: str = "") -> str:
+    """Return an http(s) address without a slash at its end. Raises TTSConfigurationError.
+
+    Paths below it are often pasted along: what the regular expression `endpoints` matches at its end is left out.
+    """
+    if problem := _problem_with_url(base_url):
+        raise TTSConfigurationError(f"{provider}.base_url: {problem}")
     parts = urlsplit(base_url)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise TTSConfigurationError(f"{provider}.base_url: must have no user, query or fragment; the key is api_key")
-    return base_url.rstrip("/")
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
+    if endpoints:
+        path = re.sub(rf"(?:{endpoints})\Z", "", path, flags=re.IGNORECASE).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _problem_with_url(base_url: str) -> str | None:
+    if not isinstance(base_url, str):
+        return f"must be text, got {type(base_url).__name__}"
+    if not is_address(base_url):
+        if re.match(r"wss?://", base_url, re.IGNORECASE):
+            return "must begin with https:// or http://: it is the address for requests, not for sockets"
+        if is_address(f"https://{base_url}") and "@" not in base_url:
+            return f"must be like https://host or http://host:port: begin it with https://, as in https://{base_url}"
+        return "must be like https://host or http://host:port"
+    parts = urlsplit(base_url)
+    if parts.username is not None or "?" in base_url or "#" in base_url:
+        return "must have no user, query or fragment; the key is api_key"
+    if _STRANGE_PATH.search(parts.path):
+        return f"{parts.path!r} is no path: is there a variable that nothing has replaced?"
+    return None
 
 
 def checked_proxy(proxy: str | None, *, provider: str) -> str | None:
     """The address of a proxy; it may hold a password, so it is not shown. Raises TTSConfigurationError."""
-    if proxy is not None and not _is_address(proxy):
+    if proxy is not None and not is_address(proxy):
         raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
     return proxy
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
+    """Whether this is an http(s) URL with a host that can be connected to."""
     try:
         parts = urlsplit(url)
-        there = bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        host = parts.hostname or ""
+        there = bool(host.encode("idna")) and parts.port != 0
+    except ValueError:  # UnicodeError is one
         return False
-    return there and parts.scheme in ("http", "https") and not re.search(r"[\s\x00-\x1f\x7f]", url)
+    return there and parts.scheme in ("http", "https") and not _STRANGE.search(url) and not _STRANGE_HOST.search(host)
+
+
+_STRANGE = re.compile(r"[\s\x00-\x1f\x7f]")
+_STRANGE_HOST = re.compile(r"[$!*,;()=+~&{}<>\"'`\\^|]")
+_STRANGE_PATH = re.compile(r"[{}<>\"'`\\^|]")

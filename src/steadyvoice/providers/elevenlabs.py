@@ -25,6 +25,7 @@ from steadyvoice.wire.complaint import header
 from steadyvoice.wire.elevenlabs import (
     BASE_URL,
     DIALECT,
+    ENDPOINTS,
     FASTEST,
     KEY_HEADER,
     SLOWEST,
@@ -82,7 +83,7 @@ class ElevenLabs:
         self.name = name
         self.model = model
         self.voices = checked_voices(voices, VOICES["George"], provider=name)
-        self.base_url = checked_url(base_url, provider=name)
+        self.base_url = checked_url(base_url, provider=name, endpoints=ENDPOINTS)
         self._timestamps = timestamps
         self._knows_times = True  # until a server shows that it does not: many imitate the rest only
         self._wall_clock = wall_clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from steadyvoice.wire.complaint import header, one_line
 from steadyvoice.wire.openai import (
     BASE_URL,
     DIALECT,
+    ENDPOINTS,
     FASTEST,
     MAX_CHARACTERS,
     MODELS,
@@ -83,7 +85,10 @@ class OpenAICompatible:
         self.model = model
         self.max_characters = max_characters
         self.voices = checked_voices(voices, "alloy", provider=name)
-        self.base_url = checked_url(base_url, provider=name).removesuffix("/v1")
+        self.base_url = checked_url(base_url, provider=name, endpoints=ENDPOINTS)
+        # Where a version stands elsewhere in the path, the vendor's clients put nothing but the endpoint behind it.
+        versioned = re.search(r"/v\d+[a-z]*\d*(/|\Z)", urlsplit(self.base_url).path)
+        self._path = SPEECH_PATH.removeprefix("/v1") if versioned else SPEECH_PATH
         self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
         self._genuine = genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if genuine else ())}
@@ -135,7 +140,7 @@ class OpenAICompatible:
         call = call_for(request, model=offer.model or self.model, voice=offer.voice, response_format=response_format)
         document = call.body()
         del document["input"]
-        return self._http.ready(SPEECH_PATH, document, text="input", accepted=_accepted)
+        return self._http.ready(self._path, document, text="input", accepted=_accepted)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

@@ -73,8 +73,6 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-
-
 def _checked_token(token: str) -> str:
     if problem := problem_with_token(token) if token else "must not be empty":
         raise PydanticCustomError("token", problem)

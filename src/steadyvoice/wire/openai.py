@@ -18,6 +18,8 @@ from steadyvoice.wire.issues import Issue, UnreadableRequestError, issues_of_tex
 DIALECT = "openai"
 BASE_URL = "https://api.openai.com"
 SPEECH_PATH = "/v1/audio/speech"
+ENDPOINTS = r"/v1(/audio(/speech)?|/models)?|/audio/speech"
+"""Ends of an address that is given as the base of all (a regular expression): by convention it has the /v1."""
 MODELS_PATH = "/v1/models"
 AUDIO_VOICES_PATH = "/v1/audio/voices"
 AUDIO_MODELS_PATH = "/v1/audio/models"
