@@ -162,7 +162,7 @@ def test_token_of_ones_own_may_have_nearly_anything_in_it(token: str) -> None:
 def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stripped(" \r\n") == ""
     monkeypatch.setenv("ELEVENLABS_API_KEY", " \r\n")
-    with pytest.raises(TTSConfigurationError, match="there is none; .*ELEVENLABS_API_KEY"):
+    with pytest.raises(TTSConfigurationError, match=r"there is none; .*ELEVENLABS_API_KEY"):
         ElevenLabs()
 
 

@@ -100,5 +100,5 @@ def test_what_is_no_address_is_refused_by_its_name(kind: str, how: str, tmp_path
 
 
 def test_address_without_a_scheme_is_told_how_it_should_be() -> None:
-    with pytest.raises(TTSConfigurationError, match="as in https://api.example.com/v1"):
+    with pytest.raises(TTSConfigurationError, match=r"as in https://api\.example\.com/v1"):
         OpenAICompatible(KEY, base_url="api.example.com/v1")

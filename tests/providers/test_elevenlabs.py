@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.provider import Accepted, Credit
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
@@ -431,3 +432,34 @@ async def test_line_without_an_end_is_refused(vendor: Vendor, timed: ElevenLabs)
 
     with pytest.raises(TTSNotAudioError, match="a line of more than"):
         await heard(timed, say())
+
+
+class TestCreditByTheVendorsClock:
+    """When there is new credit, on a machine whose own clock is wrong."""
+
+    RESET = int((NOON + timedelta(days=3)).timestamp())
+
+    async def credit(
+        self, vendor: Vendor, reset: Any, *, ours: datetime = NOON, date: datetime | None = NOON
+    ) -> Credit:
+        headers = {} if date is None else {"date": format_datetime(date, usegmt=True)}
+        document = {"character_count": 10, "character_limit": 50, "next_character_count_reset_unix": reset}
+        vendor.will(refusal(200, document, **headers))
+        provider = ElevenLabs(KEY, base_url=vendor.url, wall_clock=lambda: ours)
+        try:
+            return await provider.credit()
+        finally:
+            await provider.aclose()
+
+    @pytest.mark.parametrize("wrong", [timedelta(hours=-30), timedelta(hours=5), timedelta(days=-9000)])
+    async def test_reset_is_as_far_away_as_the_vendor_means(self, vendor: Vendor, wrong: timedelta) -> None:
+        credit = await self.credit(vendor, self.RESET, ours=NOON + wrong)
+        assert credit == Credit(40, NOON + wrong + timedelta(days=3))
+
+    async def test_without_a_date_ours_has_to_do(self, vendor: Vendor) -> None:
+        credit = await self.credit(vendor, self.RESET, date=None)
+        assert credit.resets_at == NOON + timedelta(days=3)
+
+    @pytest.mark.parametrize("reset", [None, "soon", True, 1e300, float("1e14"), -(10**12), 10**400, [], {}])
+    async def test_reset_that_makes_no_sense_is_none_and_what_is_left_is_told(self, vendor: Vendor, reset: Any) -> None:
+        assert await self.credit(vendor, reset) == Credit(40, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -210,3 +210,38 @@ def test_web_page_that_begins_again_and_again_is_read_once(parse: Callable[..., 
     page = b"<title" * 11_000  # as many beginnings, each with all the rest behind it, took a second
     error = parse(502, {}, page, now=NOON, provider="vendor")
     assert "a web page" in error.message
+
+
+def by_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [timedelta(hours=-9), timedelta(hours=7), timedelta(days=-20_000), timedelta(days=900)]
+)
+@pytest.mark.parametrize("named", ["as a date", "in Unix seconds", "in Unix milliseconds"])
+def test_moment_is_read_by_the_vendors_clock_whatever_ours_says(wrong: timedelta, named: str) -> None:
+    until = NOON + timedelta(seconds=90)
+    said = {
+        "as a date": by_date(until),
+        "in Unix seconds": str(int(until.timestamp())),
+        "in Unix milliseconds": str(int(until.timestamp()) * 1000),
+    }[named]
+    headers = {"Date": by_date(NOON), "Retry-After": said}
+    assert retry_after(headers, NOON + wrong) == pytest.approx(90.0, abs=0.01)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Foo 2026", "0", by_date(datetime(1971, 1, 1, tzinfo=UTC))])
+def test_vendors_clock_that_makes_no_sense_is_not_gone_by(date: str) -> None:
+    headers = {"date": date, "retry-after": by_date(NOON + timedelta(seconds=90))}
+    assert retry_after(headers, NOON) == pytest.approx(90.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["-1", "-1e9", "1" + "0" * 400, "1e400", "inf", "nan", "9" * 15,
+     "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0x10", "1,5", "\u0661\u0662"],
+)  # fmt: skip
+def test_waits_that_make_no_sense_are_bounded(said: str) -> None:
+    seconds = retry_after({"date": by_date(NOON), "retry-after": said}, NOON)
+    assert seconds is None or 0.0 <= seconds <= LONGEST_WAIT

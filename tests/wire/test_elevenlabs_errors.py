@@ -65,7 +65,7 @@ def test_every_larger_plan_is_known_by_the_beginning_of_its_code() -> None:
         (408, speech.TTSServerError),
         (409, speech.TTSBusyError),
         (413, speech.TTSTextTooLongError),
-        (418, speech.TTSBadRequestError),
+        (418, speech.TTSRefusedError),
         (425, speech.TTSBusyError),
         (429, speech.TTSBusyError),
         (500, speech.TTSServerError),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.complaint import header
+from steadyvoice.wire.complaint import header, seconds_until
 from steadyvoice.wire.elevenlabs import (
     BASE_URL,
     DIALECT,
@@ -46,6 +46,9 @@ AT_ONCE = 2
 """Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
 
 _BARREN_LINES = 1024 * 1024  # bytes of lines that bring no audio, one after the other
+
+_NO_TIME = 1e15  # Unix seconds, far beyond what a datetime can tell
+_LONGEST_RESET = 100 * 365 * 86_400.0  # seconds: whoever names a later moment means none
 
 _ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
 
@@ -177,13 +180,21 @@ class ElevenLabs:
 
     async def credit(self) -> Credit:
         """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
-        document = await self._http.document(SUBSCRIPTION_PATH, connection_timeout=_ASKED_WITHIN)
+        path = SUBSCRIPTION_PATH
+        document, headers = await self._http.document_and_headers(path, connection_timeout=_ASKED_WITHIN)
         try:
             subscription = read_subscription(document)
-            reset = subscription.next_reset_unix
-            return Credit(subscription.remaining, datetime.fromtimestamp(reset, UTC) if reset else None)
-        except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
-            raise TTSNotAudioError(f"{SUBSCRIPTION_PATH}: not as we know it: {error}", provider=self.name) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise TTSNotAudioError(f"{path}: not as we know it: {error}", provider=self.name) from error
+        return Credit(subscription.remaining, self._resets_at(subscription.next_reset_unix, headers))
+
+    def _resets_at(self, told: Any, headers: Mapping[str, str]) -> datetime | None:
+        """Read when there is new credit, by the vendor's clock. None if it makes no sense."""
+        if isinstance(told, bool) or not isinstance(told, (int, float)) or not abs(told) < _NO_TIME:
+            return None
+        now = self._wall_clock()
+        seconds = seconds_until(told, headers, now)
+        return now + timedelta(seconds=seconds) if abs(seconds) <= _LONGEST_RESET else None
 
     async def ask(self, target: str) -> Any:
         """Ask something that is free, by its path and query: voices, models, the account. Raises TTSError."""

@@ -127,6 +127,11 @@ class HttpClient:
 
     async def document(self, path: str, *, connection_timeout: float) -> Any:
         """Ask for something in JSON. Raises TTSError. How long it may take is for whoever asks to say."""
+        document, _ = await self.document_and_headers(path, connection_timeout=connection_timeout)
+        return document
+
+    async def document_and_headers(self, path: str, *, connection_timeout: float) -> tuple[Any, Mapping[str, str]]:
+        """Return the headers of the answer, too; their names in lower case."""
         answer = await self._ask("GET", path, None, connection_timeout)
         try:
             body = await self._beginning(answer, DOCUMENT_READ)
@@ -135,7 +140,7 @@ class HttpClient:
         if not 200 <= answer.status < 300:
             raise self._refusal(answer.status, answer.headers, body)
         try:
-            return json.loads(body)
+            return json.loads(body), answer.headers
         except (ValueError, RecursionError) as error:
             told = f"{path} is answered with something that is no JSON"
             raise TTSNotAudioError(told, provider=self.provider) from error

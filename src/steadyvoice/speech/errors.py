@@ -13,6 +13,7 @@ TTSError
 │   └── TTSAccountFlaggedError  TTSPlanRequiredError
 ├── TTSProviderError         the vendor's, the network's, or an engine's
 │   ├── TTSServerError  TTSBusyError  TTSConcurrencyError
+│   ├── TTSRefusedError  TTSBlockedError
 │   ├── TTSConnectError  TTSStaleConnectionError  TTSNoAnswerError
 │   ├── TTSTimeoutError
 │   │   ├── TTSConnectTimeoutError  TTSReadTimeoutError
@@ -203,6 +204,18 @@ class TTSServerError(TTSProviderError):
     """The vendor's server failed."""
 
     kind = Kind.SERVER_ERROR
+
+
+class TTSRefusedError(TTSProviderError):
+    """The vendor refused with a status that says nothing of the request, the voice or the key."""
+
+    kind = Kind.REFUSED
+
+
+class TTSBlockedError(TTSProviderError):
+    """A firewall or bot protection in front of the vendor refused, before the vendor saw the request."""
+
+    kind = Kind.BLOCKED
 
 
 class TTSBusyError(TTSProviderError):

@@ -29,6 +29,8 @@ class Kind(Enum):
     CONCURRENCY = "concurrency"
     BUSY = "busy"
     SERVER_ERROR = "server_error"
+    REFUSED = "refused"
+    BLOCKED = "blocked"
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
     STALE_CONNECTION = "stale_connection"
@@ -141,6 +143,8 @@ def _table() -> dict[Kind, Meaning]:
         k.CONCURRENCY:         (us,         last,  0.0, request, True,  unbilled, None,         "send fewer requests at once"),
         k.BUSY:                (provider,   after, 0.5, whole,   True,  unbilled, None,         "wait: the vendor asks for fewer requests"),
         k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unbilled, None,         "wait, and look at the vendor's status page"),
+        k.REFUSED:             (provider,   no,    0.5, whole,   True,  unbilled, None,         "look at what the vendor says: it refuses for a reason that is not known here"),
+        k.BLOCKED:             (network,    no,    1.0, whole,   True,  unbilled, None,         "use another network, or ask the vendor to let this one in: a firewall refuses it, whatever the key"),
         k.CONNECT_FAILED:      (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network and `base_url`"),
         k.CONNECT_TIMEOUT:     (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network, or raise `connection_timeout`"),
         k.STALE_CONNECTION:    (network,    now,   0.0, request, True,  unknown,  None,         "nothing: the connection was closed while it lay idle"),

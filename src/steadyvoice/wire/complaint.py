@@ -114,16 +114,45 @@ _READ_AT_MOST = 8 * 1024  # characters or bytes: what is kept of them is much sh
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds the vendor asks us to wait, from `retry-after-ms` or `Retry-After` (seconds, or a date).
 
-    `now` is wall time with a zone. RFC 9110, 10.2.3; the milliseconds are OpenAI's.
+    `now` is wall time with a zone, where the vendor does not tell its own. RFC 9110, 10.2.3; the milliseconds are
+    OpenAI's. Some send the time as Unix seconds or milliseconds.
     """
     milliseconds = _number(header(headers, "retry-after-ms"))
     if milliseconds is not None:
         return min(milliseconds / 1000.0, LONGEST_WAIT)
     said = header(headers, "retry-after")
     seconds = _number(said)
-    if seconds is None and said:
-        seconds = _until(said, now)
+    if seconds is not None and seconds >= _UNIX_TIMES:
+        seconds = _plausible(seconds, headers, now)
+    elif seconds is None and said:
+        moment = _date(said)
+        seconds = None if moment is None else _plausible(moment.timestamp(), headers, now)
     return None if seconds is None else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+_UNIX_TIMES = 1e9  # seconds: 32 years, or the year 2001
+_MILLISECONDS = 1e11
+_SAME_CLOCK = 5.0  # seconds by which two clocks may differ; the header has whole seconds, and was on its way
+
+
+def seconds_until(unix_time: float, headers: Mapping[str, str], now: datetime) -> float:
+    """Seconds from now to a moment that the vendor names, by the vendor's own clock if its answer tells the time.
+
+    This machine's may be wrong by hours. `now` is wall time with a zone.
+    """
+    ours = now.timestamp()
+    told = header(headers, "date")
+    date = _date(told) if told else None
+    theirs = ours if date is None or abs(date.timestamp() - ours) <= _SAME_CLOCK else date.timestamp()
+    return unix_time - theirs
+
+
+def _plausible(unix_time: float, headers: Mapping[str, str], now: datetime) -> float:
+    """Read a moment to wait for. If that makes no sense by the vendor's clock, it is read by ours."""
+    if unix_time >= _MILLISECONDS:
+        unix_time /= 1000.0
+    seconds = seconds_until(unix_time, headers, now)
+    return seconds if abs(seconds) <= LONGEST_WAIT else unix_time - now.timestamp()
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
@@ -151,6 +180,7 @@ def _request_id(complaint: Complaint, answer: Answer) -> str | None:
     """ElevenLabs says `request-id`, OpenAI `x-request-id`, and some say it in the body."""
     headers = answer.headers
     said = header(headers, "request-id") or header(headers, "x-request-id") or complaint.request_id
+    said = said or header(headers, "cf-ray")  # by which Cloudflare finds what it kept from the vendor
     return one_line(redacted(said, answer.secret), 100) or None if said else None
 
 
@@ -194,11 +224,9 @@ def _number(said: str | None) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def _until(said: str, now: datetime) -> float | None:
+def _date(said: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(said)
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - now).total_seconds()
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

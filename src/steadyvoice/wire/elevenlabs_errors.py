@@ -15,6 +15,7 @@ from typing import Any
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
+from steadyvoice.wire.gatekeepers import class_of_page
 from steadyvoice.wire.issues import Issue
 from steadyvoice.wire.status import by_status
 
@@ -94,7 +95,8 @@ def parse_error(
     """
     complaint = read_complaint(body)
     answer = Answer(status, headers, body, now=now, secret=api_key)
-    return as_error(error_class(status, complaint), complaint, answer, provider)
+    kind = class_of_page(answer, complaint) or error_class(status, complaint)
+    return as_error(kind, complaint, answer, provider)
 
 
 def error_class(status: int, complaint: Complaint) -> type[TTSError]:

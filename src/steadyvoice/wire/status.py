@@ -15,14 +15,16 @@ def by_status(status: int) -> type[TTSError]:
             return speech.TTSQuotaExceededError
         case 413:
             return speech.TTSTextTooLongError
-        case 409 | 425 | 429:
+        case 409 | 423 | 425 | 429:
             return speech.TTSBusyError
         case 404 | 405 | 410 | 421:  # nobody at this address speaks
             return speech.TTSNotAudioError
         case 408:
             return speech.TTSServerError
-        case _ if 400 <= status < 500:
+        case 400 | 422:
             return speech.TTSBadRequestError
+        case _ if 400 <= status < 500:  # no caller's mistake is known to be told so: somebody else may speak
+            return speech.TTSRefusedError
         case _ if status >= 500:
             return speech.TTSServerError
         case _:  # a success that is not audio, or a redirect

@@ -1,0 +1,127 @@
+"""Refusals that are not the vendor's word on the request or the key: the next provider speaks, and no key is held."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
+from steadyvoice.speech.taxonomy import Kind
+from tests.providers.vendor import Vendor, answer, refusal, vendor_on_a_socket
+
+CHALLENGE = b"<!DOCTYPE html><html lang='en-US'><head><title>Just a moment...</title></head><body></body></html>"
+CLOUDFLARE = {"server": "cloudflare", "cf_ray": "8f0a1b2c3d4e5f60-FRA", "content_type": "text/html; charset=UTF-8"}
+PROBLEM = {
+    "type": "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/",
+    "title": "Error 1010: Access denied",
+    "status": 403,
+    "cloudflare_error": True,
+}
+
+GATEKEEPERS = {
+    "Cloudflare's challenge": answer(403, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 503": answer(503, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 429": answer(429, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 401": answer(401, CHALLENGE, **CLOUDFLARE),
+    "the challenge without its header": answer(403, CHALLENGE, **CLOUDFLARE),
+    "the challenge without any header": answer(403, CHALLENGE),
+    "Cloudflare's text": answer(403, b"error code: 1020", server="cloudflare", content_type="text/plain"),
+    "Cloudflare without a body": answer(403, server="cloudflare", cf_ray="8f0a1b2c3d4e5f60-FRA"),
+    "Cloudflare's JSON": answer(403, json.dumps(PROBLEM).encode(), content_type="application/problem+json"),
+    "nginx": answer(403, b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", content_type="text/html"),
+    "Akamai": answer(403, b"<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD></HTML>", server="AkamaiGHost"),
+    "a load balancer of AWS": answer(
+        403, b"<html><head><title>403 Forbidden</title></head></html>", server="awselb/2.0"
+    ),
+    "Imperva": answer(403, b"blocked", x_iinfo="7-12345-0", content_type="text/plain"),
+    "Sucuri": answer(403, b"Access Denied - Sucuri Website Firewall", x_sucuri_id="14012"),
+}
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    async with vendor_on_a_socket() as listening:
+        yield listening
+
+
+def first(kind: str, vendor: Vendor) -> Any:
+    if kind == "elevenlabs":
+        return ElevenLabs("sk_test", base_url=vendor.url)
+    return OpenAICompatible("sk_test", base_url=vendor.url)
+
+
+kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
+
+
+@kinds
+@pytest.mark.parametrize("who", GATEKEEPERS)
+async def test_page_of_a_firewall_is_not_the_keys_fault(vendor: Vendor, kind: str, who: str) -> None:
+    vendor.will(GATEKEEPERS[who])
+    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+        speech = await tts.synthesize("Good morning")
+        state = tts.get_error_state()
+    error = speech.attempts[0].error
+    assert error is not None
+    assert error.kind is Kind.BLOCKED
+    assert (speech.outcome, speech.provider, len(vendor.seen)) == ("substituted", "tone", 1)
+    assert state["holds"] == []
+    assert state["window"]["failures"] == 1
+
+
+async def test_ray_by_which_cloudflare_finds_the_refusal_is_told(vendor: Vendor) -> None:
+    vendor.will(GATEKEEPERS["Cloudflare's challenge"])
+    async with AsyncTTSService([first("openai", vendor)], muted=False) as tts:
+        with pytest.raises(Exception, match=r"Just a moment\.\.\..*8f0a1b2c3d4e5f60-FRA.*firewall"):
+            await tts.synthesize("Good morning")
+
+
+@kinds
+@pytest.mark.parametrize(
+    "said",
+    [
+        refusal(401, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, server="cloudflare"),
+        refusal(403, {"detail": {"status": "missing_permissions", "message": "no"}}, cf_ray="8f0a"),
+        refusal(401, {"detail": "Invalid API key"}, server="cloudflare", cf_ray="8f0a"),
+        answer(401, b"Unauthorized", content_type="text/plain"),
+        answer(403),
+    ],
+)  # fmt: skip
+async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:
+    vendor.will(said)
+    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+        assert (await tts.synthesize("Good morning")).outcome == "substituted"
+        [hold] = tts.get_error_state()["holds"]
+    assert hold["kind"] == "invalid_key"
+
+
+@kinds
+@pytest.mark.parametrize("said", ["with JSON", "with a page", "with nothing"])
+@pytest.mark.parametrize("status", [406, 409, 411, 415, 417, 418, 423, 426, 431, 444, 451, 499])
+async def test_status_of_unknown_meaning_is_the_next_providers(
+    vendor: Vendor, kind: str, status: int, said: str
+) -> None:
+    for _ in range(9):
+        vendor.will({
+            "with JSON": refusal(status, {"error": {"message": "I'm a teapot"}}),
+            "with a page": answer(status, b"<html><title>teapot</title></html>", content_type="text/html"),
+            "with nothing": answer(status),
+        }[said])  # fmt: skip
+    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+        speech = await tts.synthesize("Good morning")
+        assert (speech.outcome, speech.provider) == ("substituted", "tone")
+        assert tts.get_error_state()["totals"]["failures"] >= 1
+        streamed = tts.stream("Good morning")
+        assert b"".join([data async for data in streamed])
+        assert streamed.provider == "tone"
+
+
+@kinds
+async def test_page_that_says_400_is_no_mistake_of_the_callers(vendor: Vendor, kind: str) -> None:
+    page = b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
+    for _ in range(9):
+        vendor.will(answer(400, page, content_type="text/html"))
+    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+        assert (await tts.synthesize("Good morning")).outcome == "substituted"
