@@ -33,7 +33,7 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     machine = machine_with(failures, CircuitBreakerConfig(failure_threshold=0.6, minimum_calls=judged))
     before = machine.era
     for _ in range(4):
-        before.tick()
+        next(before.ticks)
     reconcile(7.0, machine, before)
     assert machine.news is not None
     (news,) = machine.news
@@ -51,7 +51,7 @@ def test_what_is_late_adds_up() -> None:
     assert machine.state == "open"
     for ticks in (2, 3):
         for _ in range(ticks):
-            before.tick()
+            next(before.ticks)
         reconcile(1.0, machine, before)
     assert (machine.successes, machine.late) == (0, 5)
 
@@ -59,7 +59,7 @@ def test_what_is_late_adds_up() -> None:
 def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
     machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
     for _ in range(250):
-        machine.era.tick()
+        next(machine.era.ticks)
     reconcile(1.0, machine, machine.era)
     reconcile(1.0, machine, machine.era)  # nothing is taken in twice
     assert (machine.successes, machine.calls, machine.news) == (250, 10, None)

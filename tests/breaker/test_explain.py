@@ -77,7 +77,7 @@ def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: 
         "opens when a rule is broken",
         "the first caller in 60 s or later is a probe",
         "the next caller is a probe",
-        "closes after 1 more successful probes in a row, opens when one fails",
+        "closes after 1 more successful probe in a row, opens when one fails",
         "the first caller in 5 s or later is a probe",
         "stays so until close() or reset()",
         "reports when it would open; refuses nobody until close() or reset()",

@@ -54,7 +54,7 @@ def test_some_probes_may_fail_where_the_settings_say_so(tell: Tell) -> None:
     story.play("F")
     story.clock.advance(60)
     assert story.play("SFSF") == "half_open"
-    assert story.breaker.explain().next == "closes after 1 more successful probes, opens when 1 fail before"
+    assert story.breaker.explain().next == "closes after 1 more successful probe, opens when 1 fails before"
     assert story.play("S") == "closed"
     assert story.breaker.snapshot().reason == "3 of 5 probes succeeded"
 

@@ -39,10 +39,10 @@ def test_a_refusal_tells_what_one_needs_to_know(tell: Tell) -> None:
     story.play("F")
     refusal = story.refused()
     assert (refusal.name, refusal.state, refusal.retry_after) == ("voice", "open", 60)
-    assert refusal.reason == "1 of the last 1 calls failed"
+    assert refusal.reason == "1 of the last 1 call failed"
     assert refusal.last_error is not None
     assert str(refusal.last_error) == "ProviderDownError: no voice today"
-    assert str(refusal) == "circuit 'voice' is open (1 of the last 1 calls failed): try again in 60 s"
+    assert str(refusal) == "circuit 'voice' is open (1 of the last 1 call failed): try again in 60 s"
 
 
 def test_each_refusal_is_a_fresh_exception(tell: Tell) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import sys
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.breaker import CallRefused, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Event
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError
 
@@ -232,3 +233,53 @@ def test_a_duration_that_is_no_time_is_refused_and_the_permit_lives_on(clock: Vi
     assert breaker.snapshot().totals.calls == 0
     permit.success(0.0)
     assert breaker.snapshot().totals.successes == 1
+
+
+def test_trying_to_acquire_gives_a_permit_or_none_and_counts_the_refusal(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, success_threshold=1), clock=clock)
+    permit = breaker.try_acquire()
+    assert permit is not None
+    permit.failure()
+    for _ in range(3):
+        assert breaker.try_acquire() is None
+    assert breaker.snapshot().totals.refused == 3
+    clock.advance(60)
+    probe = breaker.try_acquire()
+    assert probe is not None
+    assert breaker.try_acquire() is None  # half-open, the probe is out
+    assert breaker.snapshot().totals.refused == 4
+    with probe:
+        pass
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_refusal_costs_no_exception_where_one_only_tries(clock: VirtualClock, watched: bool) -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
+    refused: list[Event] = []
+    if watched:
+        breaker.subscribe(refused.append, calls=True)
+    breaker.acquire().failure()
+    raised: list[object] = []
+
+    def trace(_frame: object, event: str, about: object) -> Any:
+        if event == "exception":
+            raised.append(about)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        assert breaker.try_acquire() is None
+    finally:
+        sys.settrace(None)
+    assert raised == []
+    assert breaker.snapshot().totals.refused == 1
+    assert sum(isinstance(event, CallRefused) for event in refused) == watched
+
+
+def test_a_refused_try_leaves_nothing_to_be_cleared_away(clock: VirtualClock) -> None:
+    breaker = CircuitBreaker("voice", clock=clock, state="forced_open")
+    for _ in range(1000):
+        assert breaker.try_acquire() is None
+    assert breaker.snapshot().totals.refused == 1000
+    assert breaker.snapshot().totals.ignored == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig
+from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from steadyvoice.breaker.testing import VirtualClock
 
 
@@ -108,7 +108,7 @@ def test_slow_probes_are_no_proof(clock: VirtualClock) -> None:
     breaker.acquire().failure(trip=True)
     clock.advance(60)
     breaker.acquire().success(5.0)
-    assert why(breaker) == (Cause.PROBES_SLOW, "1 of 2 probes were slow")
+    assert why(breaker) == (Cause.PROBES_SLOW, "1 of 2 probes was slow")
 
 
 def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: VirtualClock) -> None:
@@ -127,3 +127,46 @@ def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: Vi
     assert why(breaker) == (Cause.MANUAL, "only watching")
     breaker.reset()
     assert why(breaker) == (Cause.RESET, "reset")
+
+
+@pytest.mark.parametrize(
+    ("settings", "letters", "sentence"),
+    [
+        ({"consecutive_failures": 1}, "F", "1 failure in a row"),
+        ({"consecutive_failures": 2}, "FF", "2 failures in a row"),
+        ({"failure_threshold": 0.5, "minimum_calls": 1}, "F", "1 of the last 1 call failed"),
+        ({"failure_threshold": 0.5, "minimum_calls": 2}, "SF", "1 of the last 2 calls failed"),
+        ({"slow_call_duration": 5, "minimum_calls": 1}, "W", "1 of the last 1 call was slow"),
+        (
+            {"slow_call_duration": 5, "slow_call_threshold": 0.25, "minimum_calls": 2},
+            "SW",
+            "1 of the last 2 calls was slow",
+        ),
+        ({"significance": 0.5}, "F", "1 failure in a row, where 0.05 of the calls failed before"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_one_is_told_in_the_singular(
+    clock: VirtualClock, settings: dict[str, Any], letters: str, sentence: str
+) -> None:
+    breaker = circuit(clock, **{"failure_threshold": None, **settings})
+    for letter in letters:
+        if letter == "F":
+            breaker.acquire().failure(duration=0.0)
+        else:
+            breaker.acquire().success(5.0 if letter == "W" else 0.0)
+    assert breaker.state == "open"
+    assert breaker.snapshot().reason == sentence
+
+
+def test_one_probe_is_told_in_the_singular(clock: VirtualClock) -> None:
+    breaker = circuit(clock, success_threshold=1)
+    breaker.acquire().failure(trip=True)
+    clock.advance(60)
+    probe = breaker.acquire()
+    assert breaker.explain().next == "closes after 1 more successful probe in a row, opens when one fails"
+    with pytest.raises(CircuitOpenError) as refusal:
+        breaker.acquire()
+    assert refusal.value.reason == "1 of 1 probe in flight"
+    probe.success()
+    assert why(breaker) == (Cause.PROBES_SUCCEEDED, "1 probe in a row succeeded")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steadyvoice.breaker.breaker import CircuitBreaker
     from steadyvoice.breaker.config import CircuitBreakerConfig
     from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, CircuitOpenError
+    from steadyvoice.breaker.event_logging import log_listener
     from steadyvoice.breaker.events import (
         CallRecorded,
         CallRefused,
@@ -43,6 +44,7 @@ _HOMES = {
     "breaker": ("CircuitBreaker",),
     "config": ("CircuitBreakerConfig",),
     "errors": ("CircuitArgumentError", "CircuitConfigError", "CircuitOpenError"),
+    "event_logging": ("log_listener",),
     "events": (
         "CallRecorded",
         "CallRefused",
@@ -104,6 +106,7 @@ __all__ = [
     "UnlikelyFailures",
     "Verdict",
     "WouldHaveOpened",
+    "log_listener",
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steadyvoice.breaker import news
 from steadyvoice.breaker.living import track
 from steadyvoice.breaker.overdue import advance, time_is_up
+from steadyvoice.breaker.plural import counted
 from steadyvoice.breaker.states import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, CircuitState
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _refuse(machine: Machine, now: float) -> Refusal:
 def _reason(machine: Machine, now: float) -> str:
     match machine.state:
         case CircuitState.HALF_OPEN:
-            return f"{machine.in_flight} of {machine.config.half_open_max_calls} probes in flight"
+            return f"{machine.in_flight} of {counted(machine.config.half_open_max_calls, 'probe')} in flight"
         case CircuitState.CLOSED:
             return f"just recovered: {admitted_share(machine, now):.0%} of the calls are admitted"
         case _:

@@ -26,7 +26,7 @@ class Baseline:
         self._calls += failures
         self._failures += failures
         while successes:
-            step = min(successes, max(1, math.ceil(MEMORY - self._calls)))
+            step = 1 if successes == 1 else min(successes, max(1, math.ceil(MEMORY - self._calls)))
             successes -= step
             self._calls += step
             if self._calls >= MEMORY:

@@ -11,9 +11,10 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import fields
-from types import CoroutineType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar
 
+from steadyvoice.breaker.admission import admit
 from steadyvoice.breaker.arguments import (
     check_clock,
     check_config,
@@ -32,11 +33,12 @@ from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.other_names import ATTRIBUTES, answer_other_attributes, refuse_keywords
 from steadyvoice.breaker.permit import Permit
-from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own, refuse_coroutine
+from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
 from steadyvoice.breaker.states import Cause, CircuitState
 from steadyvoice.breaker.stream import guard_stream, guard_stream_async
+from steadyvoice.breaker.unfinished import UNFINISHED, finish_later, know_futures, refuse_to_call
 from steadyvoice.breaker.updating import heed, update
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class CircuitBreaker(LockedMachine):
     ) -> None:
         if other:
             refuse_keywords(other, (field.name for field in fields(CircuitBreakerConfig)))
+        know_futures()
         beginning = check_state(state)
         super().__init__(
             check_name(name),
@@ -94,8 +97,9 @@ class CircuitBreaker(LockedMachine):
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `fn` if the circuit allows it.
 
-        Raises CircuitOpenError when it does not, TypeError for a coroutine function (see `call_async`), and
-        otherwise what `fn` raises.
+        Raises CircuitOpenError when it does not, TypeError for a coroutine function (see `call_async`) or a generator
+        function (see `stream`), and otherwise what `fn` raises. A Future or Task that `fn` returns is returned at once;
+        the call ends when it is done.
         """
         era = self._era
         if not era.quiet:
@@ -103,11 +107,13 @@ class CircuitBreaker(LockedMachine):
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
+            if not callable(fn):
+                refuse_to_call(fn)
             self._ended_quietly(era, error)
             raise
-        if result.__class__ is CoroutineType:
-            refuse_coroutine(result)
-        era.tick()
+        if result.__class__ in UNFINISHED:
+            return finish_later(self, Flight(era), fn, result)
+        next(era.ticks)
         if not era.quiet:
             self._reconcile(era)
         return result
@@ -126,15 +132,19 @@ class CircuitBreaker(LockedMachine):
             awaitable = fn(*args, **kwargs)
             result = await awaitable
         except BaseException as error:
+            if not callable(fn):
+                refuse_to_call(fn)
             self._ended_quietly(era, callers_own(error, awaitable))
             raise
-        era.tick()
+        next(era.ticks)
         if not era.quiet:
             self._reconcile(era)
         return result
 
     def stream(self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
         """The items of `fn(...)`, as one call over its life that begins with the first item asked for."""
+        if not callable(fn):
+            refuse_to_call(fn)
         stream: Generator[T, None, None] = guard_stream(self, fn)(*args, **kwargs)
         return stream
 
@@ -146,11 +156,17 @@ class CircuitBreaker(LockedMachine):
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[T, None]:
         """The same for `async for`."""
+        if not callable(fn):
+            refuse_to_call(fn)
         stream: AsyncGenerator[T, None] = guard_stream_async(self, fn)(*args, **kwargs)
         return stream
 
     def __call__(self, fn: F, /) -> F:
-        """Guard a function, coroutine function, generator or async generator; it keeps signature and kind."""
+        """Guard a function, coroutine function, generator or async generator; it keeps signature and kind.
+
+        Raises TypeError for what is no function, or one that says nothing of the work when it returns: a class, a
+        property, a context manager.
+        """
         guarded: F = guard(self, fn)
         return guarded
 
@@ -161,6 +177,17 @@ class CircuitBreaker(LockedMachine):
         permit = Permit(self, flight := Flight())
         self._admit(flight)
         return permit
+
+    def try_acquire(self) -> Permit | None:
+        """Leave to make one call, or None when refused. Costs no exception; `retry_after` says when to come back."""
+        shut = self._era.shut
+        if shut and self._refuse_quickly(shut, silently=True):
+            return None
+        permit = Permit(self, flight := Flight())
+        if self._locked(admit, flight) is None:
+            return permit
+        permit._disarm()
+        return None
 
     def __enter__(self) -> Permit:
         return enter(self, self.acquire())

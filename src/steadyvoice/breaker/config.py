@@ -45,6 +45,15 @@ if TYPE_CHECKING:
         def __get__(self, config: object, kind: object = None) -> tuple[float, ...] | None: ...
         def __set__(self, config: object, value: Sequence[float | timedelta] | None) -> None: ...
 
+    Errors: TypeAlias = (
+        type[BaseException]
+        | UnionType
+        | Sequence[type[BaseException]]
+        | Set[type[BaseException]]
+        | Callable[[Any], object]
+    )
+    """Exception types: one, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
+
     def default(value: object) -> Any:
         """Return the default value of a field that accepts more types than it has."""
 
@@ -52,13 +61,6 @@ else:
 
     def default(value):
         return value
-
-
-Errors: TypeAlias = (
-    "type[BaseException] | UnionType | Sequence[type[BaseException]] | Set[type[BaseException]]"
-    " | Callable[[Any], object]"
-)
-"""Exception types: one, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
 
 
 @dataclass(frozen=True, slots=True)

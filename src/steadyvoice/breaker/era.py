@@ -21,24 +21,24 @@ class Shut(NamedTuple):
 class Era:
     """A stretch of one state, with a counter that needs no lock: of plain successes, or of refusals while open.
 
-    While an era is `quiet`, a plain success cannot change any verdict, so all it does is `tick()`, which is one
+    While an era is `quiet`, a plain success cannot change any verdict, so all it does is `next(ticks)`, which is one
     atomic step of a C counter. While it is `shut`, the same is true of a refusal. Whoever holds the lock folds the
     ticks in. Whoever ticks looks at `quiet` or `shut` again afterwards: they are taken away before a fold, so a
     tick that comes after the fold is noticed by the thread that made it. Hence every tick is counted exactly once.
     """
 
-    __slots__ = ("_folded", "quiet", "shut", "state", "tick")
+    __slots__ = ("_folded", "quiet", "shut", "state", "ticks")
 
     def __init__(self, state: CircuitState) -> None:
         self.state = state
         self.quiet = False
         self.shut: Shut | None = None
-        self.tick = count().__next__
+        self.ticks = count()
         self._folded = 0  # ticks taken in, the folds' own included
 
     def fold(self) -> int:
         """The ticks since the last fold. Requires the lock, and neither `quiet` nor `shut`."""
-        ticks = self.tick()
+        ticks = next(self.ticks)
         new = ticks - self._folded
         self._folded = ticks + 1  # reading the counter is a tick too
         return new

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.plural import counted
 from steadyvoice.breaker.record import FailureRecord
 from steadyvoice.breaker.rules import AnyOf, Evidence, Rule, Standing
 from steadyvoice.breaker.snapshot import Snapshot, snapshot_of
@@ -96,9 +97,10 @@ def _next(snapshot: Snapshot, config: CircuitBreakerConfig, left: float | None) 
 def _next_of_probes(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
     missing = config.success_threshold - snapshot.probe_successes
     spare = config.half_open_failures - snapshot.probe_failures
+    more = counted(missing, "more successful probe")
     if config.half_open_failures == 0:
-        return f"closes after {missing} more successful probes in a row, opens when one fails"
-    return f"closes after {missing} more successful probes, opens when {spare + 1} fail before"
+        return f"closes after {more} in a row, opens when one fails"
+    return f"closes after {more}, opens when {spare + 1} {'fail' if spare else 'fails'} before"
 
 
 def _line(failure: FailureRecord) -> str:

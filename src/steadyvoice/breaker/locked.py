@@ -103,16 +103,21 @@ class LockedMachine:
 
     # ---------------------------------------------------------------- a call
 
-    def _refuse_quickly(self, shut: Shut) -> None:
-        """Refuse a call without the lock. Raises CircuitOpenError, unless a caller is due as a probe."""
+    def _refuse_quickly(self, shut: Shut, silently: bool = False) -> bool:
+        """Refuse a call without the lock. Raises CircuitOpenError, unless a caller is due as a probe.
+
+        With `silently`, return whether it was refused, and raise nothing.
+        """
         if self._later or (now := self._clock()) >= shut.until:
-            return
+            return False
         era = self._era
         if era.shut is not shut:
-            return
-        era.tick()
+            return False
+        next(era.ticks)
         if era.shut is None:
             self._reconcile(era)
+        if silently:
+            return True
         left = shut.until - now
         retry_after = left if left < math.inf else None
         raise CircuitOpenError.quickly((shut.name, era.state, shut.reason, retry_after, shut.last_error))
@@ -205,6 +210,7 @@ class LockedMachine:
 
     def _locked(self, verb: Callable[..., T], *about: Any) -> T:
         """Let the machine act at this moment, and deliver what came of it."""
+        machine = self._machine
         with self._lock:
             if self._busy:
                 postponed: T = self._postponed(verb, about)
@@ -216,15 +222,17 @@ class LockedMachine:
                     self._take_in_ticks(now)
                 if self._later:
                     self._catch_up(self._later, now)
-                answer = verb(now, self._machine, *about)
-                self._settle_down(now)
+                answer = verb(now, machine, *about)
+                # As long as a closed circuit stays closed and has a clock to look at, there is nothing to settle.
+                if machine.plain or machine.news or not machine.counting or machine.era is not self._era:
+                    self._settle_down(now)
                 self._busy = False
             except BaseException:
                 self._recover()
                 raise
-        if pending := self._machine.news:
+        if pending := machine.news:
             self._outbox.deliver(pending, self._lock)
-            if not pending and not self._machine.watched:
+            if not pending and not machine.watched:
                 self._rest(now)
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.plural import counted, were
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.states import Cause
 
@@ -35,13 +36,13 @@ class Probes:
         if self._last_failure and self.failed > config.half_open_failures:
             return self._last_failure if self.failed == 1 else self._after_several(self._last_failure)
         if slow_share is not None and self.slow and self.slow / wanted >= slow_share:
-            return Verdict(Cause.PROBES_SLOW, f"{self.slow} of {wanted} probes were slow")
+            return Verdict(Cause.PROBES_SLOW, f"{self.slow} of {counted(wanted, 'probe')} {were(self.slow)} slow")
         if self.succeeded < wanted:
             return None
         if self.failed:
-            told = f"{self.succeeded} of {self.succeeded + self.failed} probes succeeded"
+            told = f"{self.succeeded} of {counted(self.succeeded + self.failed, 'probe')} succeeded"
         else:
-            told = f"{self.succeeded} probes in a row succeeded"
+            told = f"{counted(self.succeeded, 'probe')} in a row succeeded"
         return Verdict(Cause.PROBES_SUCCEEDED, told)
 
     def _after_several(self, last: Verdict) -> Verdict:

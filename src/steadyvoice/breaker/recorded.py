@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from steadyvoice.breaker.era import Flight
+from steadyvoice.breaker.unfinished import UNFINISHED, finish_later, refuse_to_call
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.locked import LockedMachine
@@ -24,11 +24,12 @@ def call_recorded(breaker: LockedMachine, fn: Callable[..., T], args: tuple[Any,
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
+            if not callable(fn):
+                refuse_to_call(fn)
             breaker._ended(flight, error)
             raise
-        if result.__class__ is CoroutineType:
-            breaker._ignore(flight)
-            refuse_coroutine(result)
+        if result.__class__ in UNFINISHED:
+            return finish_later(breaker, flight, fn, result)
         breaker._returned(flight, result)
     except BaseException:
         breaker._drop(flight)  # unless settled: a signal handler raised before or behind the call
@@ -50,6 +51,8 @@ async def await_recorded(
             awaitable = fn(*args, **kwargs)
             result = await awaitable
         except BaseException as error:
+            if not callable(fn):
+                refuse_to_call(fn)
             breaker._ended(flight, callers_own(error, awaitable))
             raise
         breaker._returned(flight, result)
@@ -57,13 +60,6 @@ async def await_recorded(
         breaker._drop(flight)
         raise
     return result
-
-
-def refuse_coroutine(coroutine: Any) -> NoReturn:
-    """A plain call that answers with a coroutine has not been made yet: nothing can be said of it."""
-    coroutine.close()
-    name = coroutine.__qualname__
-    raise TypeError(f"{name} is a coroutine: await call_async() instead of call(), or decorate the `async def` itself")
 
 
 def callers_own(error: BaseException, awaitable: object) -> BaseException:

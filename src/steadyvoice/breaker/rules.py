@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from steadyvoice.breaker import checks
+from steadyvoice.breaker.plural import counted, were
 from steadyvoice.breaker.states import Cause
 
 
@@ -117,7 +118,7 @@ class FailureRate(_Rate):
         """Failures may weigh less than a call; calls count as one."""
         if not self._reached(seen.failures, seen):
             return None
-        return Verdict(Cause.FAILURE_RATE, f"{seen.failures:g} of the last {seen.calls} calls failed")
+        return Verdict(Cause.FAILURE_RATE, f"{seen.failures:g} of the last {counted(seen.calls, 'call')} failed")
 
     def standing(self, seen: Evidence) -> Standing:
         """As failures per call."""
@@ -136,7 +137,8 @@ class SlowCallRate(_Rate):
         """Slow calls count, whether or not they failed."""
         if not self._reached(seen.slow, seen):
             return None
-        return Verdict(Cause.SLOW_CALL_RATE, f"{seen.slow} of the last {seen.calls} calls were slow")
+        told = f"{seen.slow} of the last {counted(seen.calls, 'call')} {were(seen.slow)} slow"
+        return Verdict(Cause.SLOW_CALL_RATE, told)
 
     def standing(self, seen: Evidence) -> Standing:
         """As slow calls per call."""
@@ -156,7 +158,7 @@ class ConsecutiveFailures(Rule):
         """`>=`; ignored calls neither add to a run nor end it."""
         if seen.in_a_row < self.count:
             return None
-        return Verdict(Cause.CONSECUTIVE_FAILURES, f"{seen.in_a_row:g} failures in a row")
+        return Verdict(Cause.CONSECUTIVE_FAILURES, f"{counted(seen.in_a_row, 'failure')} in a row")
 
     def standing(self, seen: Evidence) -> Standing:
         """As the present run."""
@@ -181,7 +183,7 @@ class UnlikelyFailures(Rule):
         """`<=`, in logarithms: chances get too small for a float."""
         if seen.in_a_row < self._needed(seen.normal):
             return None
-        reason = f"{seen.in_a_row:g} failures in a row, where {seen.normal:.2g} of the calls failed before"
+        reason = f"{counted(seen.in_a_row, 'failure')} in a row, where {seen.normal:.2g} of the calls failed before"
         return Verdict(Cause.UNLIKELY_FAILURES, reason)
 
     def standing(self, seen: Evidence) -> Standing:
