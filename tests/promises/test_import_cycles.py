@@ -12,7 +12,7 @@ KNOWN: set[frozenset[str]] = {
         f"breaker.{name}"
         for name in ("counting", "judging", "machine", "moving", "news", "overdue", "ticks", "updating")
     ),
-    frozenset(f"breaker.{name}" for name in ("breaker", "decorator", "entered", "permit", "stream")),
+    frozenset(f"breaker.{name}" for name in ("breaker", "decorator", "entered", "stream")),
 }
 """Cycles that are there today, in imports for type checkers. None may be added; one that is broken leaves this list."""
 

@@ -14,8 +14,8 @@ from steadyvoice.breaker.failure import failure_of
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from steadyvoice.breaker.breaker import CircuitBreaker
     from steadyvoice.breaker.era import Flight
+    from steadyvoice.breaker.locked import LockedMachine
 
 
 class Permit:
@@ -30,7 +30,7 @@ class Permit:
 
     __del__: Callable[[], None]
 
-    def __init__(self, breaker: CircuitBreaker, flight: Flight) -> None:
+    def __init__(self, breaker: LockedMachine, flight: Flight) -> None:
         self._breaker = breaker
         self._flight = flight
         self.__del__ = partial(breaker._later.append, flight)

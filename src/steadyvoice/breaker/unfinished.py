@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steadyvoice.breaker.era import Flight
+    from steadyvoice.breaker.locked import LockedMachine
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def know_futures() -> None:
             UNFINISHED.add(kind)
 
 
-def finish_later(breaker: Any, flight: Flight, fn: Callable[..., Any], result: T) -> T:
+def finish_later(breaker: LockedMachine, flight: Flight, fn: Callable[..., Any], result: T) -> T:
     """Return what `fn` returned, and have the call end when that is done.
 
     Raises TypeError, and counts nothing, where the work has not begun.
