@@ -18,7 +18,7 @@ from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.speech.scripts import scripts_in, unreadable, usual_language
-from steadyvoice.speech.text import first_piece
+from steadyvoice.speech.sentences import LOOK_AHEAD, first_piece
 from steadyvoice.speech.voice import Gender, Voice, is_language, most_like
 
 _SLOWEST, _FASTEST = 80, 450  # words a minute
@@ -189,7 +189,7 @@ def _turns(text: str) -> Iterator[tuple[str, bool]]:
     """Cut a text where one breathes, and say of each piece whether it is the last."""
     begin = 0
     while begin < len(text):
-        window = text[begin : begin + _CHARACTERS_A_TURN + 1]
+        window = text[begin : begin + _CHARACTERS_A_TURN + LOOK_AHEAD]
         piece = first_piece(window, _CHARACTERS_A_TURN)
         begin += len(piece)
         yield piece, begin >= len(text)

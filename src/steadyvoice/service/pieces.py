@@ -8,10 +8,11 @@ from typing import Any
 
 from steadyvoice.providers.provider import Offer
 from steadyvoice.service.casting import Part
+from steadyvoice.service.sentence_finder import ends_by_library
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import MarkedText, Markup, Rendering
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import first_piece, first_sentences
+from steadyvoice.speech.sentences import first_piece, first_sentences
 from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
@@ -63,11 +64,12 @@ def next_piece(
     untouched = part.offer.format == request.format
     if most and not (untouched and (request.format.joinable or len(request.text) <= (limit or len(request.text)))):
         limit = min(limit or most, most)
+    language = request.language or (part.offer.declared.language if part.offer.declared else None)
     if marked is None:
-        sent, text = None, _next_text(request.text[begin:], limit, by_sentence)
+        sent, text = None, _next_text(request.text[begin:], limit, by_sentence, language)
         end = begin + len(text)
     else:
-        sent = _next_rendering(marked, begin, limit, part.offer.markup, by_sentence)
+        sent = _next_rendering(marked, begin, limit, part.offer.markup, by_sentence, language)
         text, end = sent.text, sent.end
     if end - begin == len(request.text):
         whole = request if text == request.text else replace(request, text=text)
@@ -115,15 +117,15 @@ def _at_its_pace(request: SpeechRequest, offer: Offer) -> SpeechRequest:
     return request if offer.speed is None else replace(request, speed=offer.speed)
 
 
-def _next_text(rest: str, most: int | None, by_sentence: bool) -> str:
+def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | None) -> str:
     limit = most or len(rest)
     if by_sentence:
-        return first_sentences(rest, min(limit, BREATH), at_least=_SENTENCE)
-    return first_piece(rest, limit)
+        return first_sentences(rest, min(limit, BREATH), at_least=_SENTENCE, language=language, find=ends_by_library)
+    return first_piece(rest, limit, language, ends_by_library)
 
 
 def _next_rendering(
-    marked: MarkedText, begin: int, most: int | None, performed: Markup, by_sentence: bool
+    marked: MarkedText, begin: int, most: int | None, performed: Markup, by_sentence: bool, language: str | None
 ) -> Rendering:
     """Cut between words, so that what is sent of them, with the markup that is performed, fits."""
     words = marked.words
@@ -132,13 +134,14 @@ def _next_rendering(
         performed = Markup.NONE
     room = most
     for _ in range(_ROUNDS):
-        last = _last_word(marked, first, room, by_sentence)
+        last = _last_word(marked, first, room, by_sentence, language)
         end = _place(marked, last)
         sent = marked.rendered(begin, end, performed)
         if most is None or (len(sent.text) <= most and not (performed and marked.is_inside(end))):
             return sent
         room = max(1, min(last - first - 1, (last - first) * most // len(sent.text)))
-    return marked.rendered(begin, _place(marked, _last_word(marked, first, most, by_sentence)), Markup.NONE)
+    last = _last_word(marked, first, most, by_sentence, language)
+    return marked.rendered(begin, _place(marked, last), Markup.NONE)
 
 
 def _place(marked: MarkedText, count: int) -> int:
@@ -146,12 +149,12 @@ def _place(marked: MarkedText, count: int) -> int:
     return marked.words.original(count) if count < len(marked.words.text) else len(marked.text)
 
 
-def _last_word(marked: MarkedText, first: int, most: int | None, by_sentence: bool) -> int:
+def _last_word(marked: MarkedText, first: int, most: int | None, by_sentence: bool, language: str | None) -> int:
     """Where a piece of the words ends that begins at `first`."""
     rest = marked.words.text[first:]
     if not rest:
         return first
-    last = first + len(_next_text(rest, most, by_sentence))
+    last = first + len(_next_text(rest, most, by_sentence, language))
     one = next((each for each in marked.solid if each.start < last < each.stop), None)
     return one.start if one and one.start > first else last
 

@@ -10,7 +10,8 @@ from typing import Literal
 from unicodedata import east_asian_width
 
 from steadyvoice.speech.markup import Rendering, marked_text
-from steadyvoice.speech.text import speakable, split
+from steadyvoice.speech.sentences import split
+from steadyvoice.speech.text import speakable
 
 
 @dataclass(frozen=True, slots=True)

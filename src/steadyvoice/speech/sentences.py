@@ -1,0 +1,310 @@
+"""Ends of sentences: where a text is cut into requests, so that no voice stops behind "Dr." or "by J.".
+
+A finder tells what may be an end: marks, or the library that the service uses. Ruled out is where a sentence goes on
+all the same: behind abbreviations, ordinals, numbers of a list, in lower case, and behind a quotation. A false end is
+heard, as a full stop in the middle of a name; a missed one costs a moment of latency. In doubt, the sentence goes on.
+Decision 0029 has the figures.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+
+from steadyvoice.speech.abbreviations import (
+    BEFORE_NAMES,
+    BEFORE_NUMBERS,
+    FUNCTION_WORDS,
+    INSIDE,
+    MONTHS,
+    ORDINAL_LANGUAGES,
+    PLACES,
+    STARTERS,
+    ZONES,
+)
+from steadyvoice.speech.scripts import LATIN, scripts_in, scripts_of, usual_language
+
+Finder = Callable[[str, str], Iterable[int]]
+"""Gives the offsets in a text, in a language (ISO 639), behind which a sentence may begin, in order."""
+
+
+def sentence_ends(text: str, language: str | None = None, find: Finder | None = None) -> Iterator[int]:
+    """Give the offset behind each sentence and its blanks; the end of the text is none.
+
+    `language` is a BCP 47 tag. Without one, or with one that is written in other letters, the text tells.
+
+    >>> list(sentence_ends("See Dr. J. Smith at 3 p.m. on Main St. tomorrow. Bring No. 5."))
+    [49]
+    """
+    spoken = language_of(text, language)
+    begin = 0
+    for candidate in (find or ends_by_marks)(text, spoken):
+        end = candidate
+        while end < len(text) and text[end].isspace():
+            end += 1
+        if end >= len(text) or not text[begin:end].strip():
+            continue
+        if not _goes_on(text, begin, end, spoken):
+            yield end
+            begin = end
+
+
+def sentences(text: str, language: str | None = None, find: Finder | None = None) -> list[str]:
+    """Split behind each sentence. The pieces, joined, are the text again."""
+    ends = [0, *sentence_ends(text, language, find), len(text)]
+    return [text[begin:end] for begin, end in pairwise(ends) if end > begin]
+
+
+def first_sentences(
+    text: str, limit: int, *, at_least: int = 1, language: str | None = None, find: Finder | None = None
+) -> str:
+    """Cut the shortest beginning that ends with a sentence and has at least so many characters.
+
+    When the sentence is longer than `limit`, it ends where a speaker would breathe.
+
+    >>> first_sentences("No. It rains. It pours.", 100, at_least=5)
+    'No. It rains. '
+    """
+    if len(text) <= at_least:
+        return first_piece(text, limit, language, find)
+    for end in sentence_ends(text[: limit + LOOK_AHEAD], language, find):
+        if at_least <= end <= limit and text[:end].strip():
+            return text[:end]
+        if end > limit:
+            break
+    return first_piece(text, limit, language, find)
+
+
+def first_piece(text: str, limit: int, language: str | None = None, find: Finder | None = None) -> str:
+    """Cut the longest beginning of at most `limit` characters that ends where a speaker would breathe.
+
+    That is after a sentence; failing that at the end of a line, after a clause, a word, or, in a text without any,
+    between two characters as a reader sees them. Only the first `limit` + LOOK_AHEAD characters are looked at.
+
+    >>> first_piece("It rains. It pours, and the old man snores.", 20)
+    'It rains. '
+    """
+    if limit < 1:
+        raise ValueError(f"limit: at least one character, got {limit}")
+    if len(text) <= limit:
+        return text
+    cut = 0
+    for end in sentence_ends(text[: limit + LOOK_AHEAD], language, find):
+        if end - _blanks_before(text, end) > limit:
+            break
+        cut = min(end, limit)
+    if cut >= max(1, limit // 10) and text[:cut].strip():
+        return text[:cut]
+    for ends in (_LINE_END, _CLAUSE_END, _BREAK, _BLANK):
+        cut = _last_cut(text, limit, ends)
+        # A cut in the first tenth would leave a crumb to be spoken on its own.
+        if cut and (cut >= limit // 10 or ends is _BLANK):
+            return text[:cut]
+    return text[: _between_characters(text, limit)]
+
+
+def split(text: str, limit: int) -> list[str]:
+    """Cut a text into pieces of at most `limit` characters. Joined, they are the text again.
+
+    >>> split("It rains. It pours.", 12)
+    ['It rains. ', 'It pours.']
+    """
+    pieces = []
+    while text:
+        pieces.append(first_piece(text, limit))
+        text = text[len(pieces[-1]) :]
+    return pieces
+
+
+LOOK_AHEAD = 80
+"""Characters behind a limit that are looked at, for what follows tells whether a sentence is over."""
+
+
+def language_of(text: str, language: str | None = None) -> str:
+    """Return the language to split a text by: the one named, or the one that its first letters and words tell."""
+    sample = text[:_SAMPLE]
+    found = scripts_in(sample)
+    script = found.most_common(1)[0][0] if found else "Latin"
+    if language:
+        named = language.replace("_", "-").partition("-")[0].lower()
+        written = scripts_of([named])
+        if written is None or (written == LATIN if script in LATIN else script in written):
+            return named
+    if "Hiragana" in found or "Katakana" in found:
+        return "ja"
+    return usual_language(script) or _latin_language(sample)
+
+
+def _latin_language(sample: str) -> str:
+    words = _WORD.findall(sample.lower())
+    counts = {each: sum(word in known for word in words) for each, known in FUNCTION_WORDS.items()}
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] > counts["en"] else "en"
+
+
+def ends_by_marks(text: str, language: str) -> Iterator[int]:
+    """Give the offset behind each mark that may end a sentence, in any language."""
+    return (mark.end() for mark in _MARKS.finditer(text))
+
+
+def _goes_on(text: str, begin: int, end: int, language: str) -> bool:
+    """Whether the sentence that starts at `begin` goes on behind what looks like its end."""
+    found = _END.search(text, max(begin, end - _LONGEST_END), end)
+    if found is None:
+        return False
+    mark, closed = found[1], found[2]
+    if end == found.end(2) and mark not in _WIDE and _is_inside(text, end):
+        return True
+    if mark in _WIDE:
+        return bool(closed) and bool(_QUOTATION_GOES_ON.match(text, end))
+    following = _FOLLOWING.match(text, end)
+    first = following[2] if following else ""
+    if following and first[:1].islower():
+        # Without any capitals, as in a chat, the small letter tells nothing; but for a quotation and its speaker.
+        if closed.strip() or following[1].strip():
+            return True
+        around = text[max(0, begin - _SAMPLE) : end + _SAMPLE]
+        return around != around.lower()
+    return mark == "." and not closed.strip() and _is_abbreviated(text, begin, found.start(), first, language)
+
+
+def _is_inside(text: str, end: int) -> bool:
+    """Whether a mark without a blank behind it belongs to a number, a name or an address."""
+    token = text[max(0, end - _SAMPLE) : end].split()[-1]
+    return not text[end].isupper() or token[-2:-1].isdigit() or not _ADDRESS.isdisjoint(token)
+
+
+def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str) -> bool:
+    """Whether a full stop belongs to the word before it and ends no sentence. `first` is the word behind it."""
+    before = text[max(begin, stop - _LONGEST_ABBREVIATION) : stop]
+    token = "" if not before or before[-1].isspace() else before.split()[-1]
+    word = token.lstrip(_OPENING)
+    if word.lower() not in INSIDE:
+        word = _ELISION.sub("", word)
+    if not word:
+        return False
+    if _is_danda_script(word[-1]) and any(mark in text[begin : begin + _SAMPLE] for mark in "।॥"):
+        return True  # of which sentences have a mark of their own here
+    low, follows = word.lower(), first.lower()
+    if word.isdecimal():
+        alone = stop - begin < _LONGEST_ABBREVIATION and not before[: -len(token)].strip()
+        return len(word) <= 3 and (alone or language in ORDINAL_LANGUAGES or follows in MONTHS)
+    if len(word) == 1 or _DOUBLE_INITIAL.fullmatch(word):
+        return word != "I" and follows not in STARTERS
+    if language in ORDINAL_LANGUAGES and _ROMAN.fullmatch(word):
+        return True
+    if low in ("a.m", "p.m", "am", "pm"):
+        return follows in ZONES
+    numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(first))
+    return (
+        low in INSIDE
+        or low in BEFORE_NAMES
+        or (word in PLACES and follows not in STARTERS)
+        or (numbered and (low in BEFORE_NUMBERS or low.endswith("str")))
+    )
+
+
+def _blanks_before(text: str, end: int) -> int:
+    return end - len(text[:end].rstrip()) if text[end - 1].isspace() else 0
+
+
+def _last_cut(text: str, limit: int, ends: re.Pattern[str]) -> int:
+    """Find the last end that fits, 0 if there is none. Blanks after it go along as far as there is room."""
+    cut = 0
+    # One character more, so that the blank behind an end exactly at the limit is seen.
+    for match in ends.finditer(text, 0, limit + 1):
+        said = match.start() + len(match.group().rstrip())
+        if said <= limit:
+            cut = min(match.end(), limit)
+    return cut if text[:cut].strip() else 0  # blanks alone are not worth a request
+
+
+def _between_characters(text: str, limit: int) -> int:
+    """Step back from the limit to where no number, word or address is torn; failing that, no accent, emoji or mark."""
+    blanks = len(text) - len(text.lstrip())
+    for together in (_are_one_word, _belong_together):
+        for cut in range(limit, max(blanks, limit - _LONGEST_WORD), -1):
+            if not together(text, cut):
+                return cut
+    return limit
+
+
+def _are_one_word(text: str, cut: int) -> bool:
+    """Whether a cut would tear a number, or a word or an address in Latin letters."""
+    before, after = text[cut - 1], text[cut]
+    return (_is_part_of_word(before) and _is_part_of_word(after)) or _belong_together(text, cut)
+
+
+def _is_part_of_word(character: str) -> bool:
+    return character in _IN_ADDRESSES or (character.isalnum() and character < "\u0250") or character.isdigit()
+
+
+def _belong_together(text: str, cut: int) -> bool:
+    """Whether a reader sees what lies around the cut as one character, or as a mark and the word it closes or opens.
+
+    The short form of https://unicode.org/reports/tr29/: enough for emoji, flags, accents, Hangul, Indic scripts and
+    Thai, and of what does not begin or end a line in Japanese.
+    """
+    before, after = text[cut - 1], text[cut]
+    if _is_flag_half(before) and _is_flag_half(after):
+        halves = next((n for n in range(cut) if not _is_flag_half(text[cut - 1 - n])), cut)
+        return halves % 2 == 1
+    return (
+        before == _JOINER
+        or before in _LEADING
+        or unicodedata.combining(before) == _VIRAMA
+        or after in _TRAILERS
+        or unicodedata.category(after) in ("Mn", "Mc", "Me", "Po", "Pe", "Pf")
+        or unicodedata.category(before) in ("Ps", "Pi")
+    )
+
+
+_JOINER = "\u200d"  # glues emoji into one
+_VIRAMA = 9  # the combining class of what glues Indic consonants into one
+_LEADING = frozenset("เแโใไເແໂໃໄ")  # vowels that are written before their consonant
+_TRAILERS = frozenset(
+    [
+        _JOINER,
+        *map(chr, range(0x1F3FB, 0x1F400)),  # skin tones
+        *map(chr, range(0xE0020, 0xE0080)),  # tags: the flag of Scotland
+        *map(chr, range(0x1160, 0x1200)),  # the vowel and the end of a Hangul syllable
+        *"ะาำๅๆฯະາຳໆ",  # what is written behind a Thai or Lao consonant
+        *"ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々",
+    ]
+)
+_IN_ADDRESSES = frozenset("/:@.,?&=#%_-+~'’")
+
+
+def _is_flag_half(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _is_danda_script(character: str) -> bool:
+    return "\u0900" <= character <= "\u0d7f"
+
+
+_ADDRESS = frozenset("/@\\_=")
+_MARKS = re.compile(r"""(?:[.!?…؟۔।॥։።፧]["'”’»)\]]*\s+|[。！？｡։។៕]+["'”’」』）]*\s*)+""")
+_SAMPLE = 400  # characters that tell of a language
+_LONGEST_ABBREVIATION = 24  # characters
+_LONGEST_WORD = 2000  # characters that are looked through for a place to cut
+_LONGEST_END = 40  # characters: a mark, what closes behind it, and blanks
+
+# Latin, Arabic and Indic marks end a clause when a blank follows ("1,000" does not); Chinese and Japanese ones always.
+_CLAUSE_END = re.compile(r"""[,;:–،؛]["'”’»)\]]*\s+|[—、，；：]+\s*""")
+_LINE_END = re.compile(r"[\n\u2028\u2029]\s*")
+_BREAK = re.compile(
+    r"(?:(?<!\d)[^\S\xa0\u202f\u2007]+(?=\S)|[^\S\xa0\u202f\u2007]+(?=[^\s\d])|[^\S\xa0\u202f\u2007]+$)"
+)
+_BLANK = re.compile(r"\s+")
+_WIDE = frozenset("。！？｡…")
+_END = re.compile(r"""([.!?…؟۔]|[。！？｡])(\s?»|["'”’“»«)\]」』）〉》】]*)\s*\Z""")
+_FOLLOWING = re.compile(r"([^\w\n]*)([\w.-]*)")
+_WORD = re.compile(r"[^\W\d_]+")
+_ELISION = re.compile(r"^(?:[A-Za-z]|\w{3,4})['’](?=\w)")
+_OPENING = "\"'“”„«‹‘’‚([{（「『—–-•*¿¡/"
+_DOUBLE_INITIAL = re.compile(r"[^\W\d_]\.?-[^\W\d_]")
+_ROMAN = re.compile(r"[IVXLC]+")
+_QUOTATION_GOES_ON = re.compile(r"[\u3041-\u3096]|[他她我你您它]?们?[说問问道喊叫答]")
