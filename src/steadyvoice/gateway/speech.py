@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, whole_body, wrapped
@@ -22,11 +23,12 @@ from steadyvoice.gateway.reply import (
     raw_headers,
     read_body,
 )
-from steadyvoice.gateway.trouble import Trouble, trouble_of
+from steadyvoice.gateway.trouble import Trouble, misconfigured, trouble_of
 from steadyvoice.service.audio_limit import collected, fits
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.taxonomy import Kind
 from steadyvoice.wire.issues import UnreadableRequestError
 
 
@@ -38,6 +40,7 @@ class SpeechDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
+        order: Order | None = None
         try:
             order = await self._order(scope, receive, exchange)
             await self._speak(order, exchange, scope, receive)
@@ -45,7 +48,7 @@ class SpeechDoor:
             pass
         except Exception as error:
             if exchange.status is None:
-                refusal = self._refusal(error, exchange)
+                refusal = self._refusal(error, exchange, order)
                 refusal = replace(refusal, headers={**refusal.headers, **UNSPOKEN})
                 await refusal(scope, receive, exchange.send)
             elif not isinstance(error, TTSError):
@@ -117,7 +120,7 @@ class SpeechDoor:
         }
         await exchange.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
 
-    def _refusal(self, error: Exception, exchange: Exchange) -> Reply:
+    def _refusal(self, error: Exception, exchange: Exchange, order: Order | None) -> Reply:
         id = exchange.request_id
         limits = self._house.server
         match error:
@@ -137,9 +140,31 @@ class SpeechDoor:
                 return self._dialect.trouble(Trouble(408, "request_timeout", told), id)
             case TTSError():
                 trouble = trouble_of(error)
+                if order and self._was_configured(error, order):
+                    trouble = misconfigured(error)
                 if trouble.status >= 500 and trouble.retry_after is None:  # it may just have closed the last door
                     trouble = replace(trouble, retry_after=self._house.soonest())
                 return self._dialect.trouble(trouble, id)
             case _:
                 self._house.broken(exchange, error)
                 return self._dialect.trouble(trouble_of(error), id)
+
+    def _was_configured(self, error: TTSError, order: Order) -> bool:
+        """Whether the vendor lacks a model or a voice that the configuration chose: that is no mistake of the caller's.
+
+        A caller that names neither, or one that this provider maps to another, cannot mend it.
+        """
+        if error.kind not in (Kind.MODEL_UNKNOWN, Kind.VOICE_UNKNOWN):
+            return False
+        request = order.style.request
+        for provider in self._house.service.providers:
+            if provider.name == error.provider:
+                with contextlib.suppress(TTSError):
+                    offer = provider.offer(request.saying(order.text))
+                    chosen, asked = (
+                        (offer.model, request.model)
+                        if error.kind is Kind.MODEL_UNKNOWN
+                        else (offer.voice, request.voice)
+                    )
+                    return chosen != asked
+        return False

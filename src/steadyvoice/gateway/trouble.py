@@ -32,6 +32,12 @@ def trouble_of(error: Exception) -> Trouble:
     return Trouble(status, error.kind.value, str(error), error.kind, error.retry_after, param=_field(error))
 
 
+def misconfigured(error: TTSError) -> Trouble:
+    """Say that a vendor lacks what the configuration names: nothing that whoever asked could do otherwise."""
+    told = f"the gateway's configuration has to be changed: {error}"
+    return Trouble(_UNAVAILABLE, Kind.MISCONFIGURED.value, told, Kind.MISCONFIGURED, error.retry_after)
+
+
 def retry_after_header(seconds: float | None) -> dict[str, str]:
     """Rounded up: who comes back a moment too early is refused once more."""
     return {"retry-after": str(max(1, ceil(seconds)))} if seconds is not None and isfinite(seconds) else {}
