@@ -12,11 +12,14 @@ from textwrap import dedent
 
 import pytest
 
+from steadyvoice.service.settings import read_file
+
 from .house import ROOT
 from .pages import PAGES, README, Block, all_blocks, blocks, dead_links, make_targets_named, steadyvoice_calls
 
-RUNNABLE = [block for block in all_blocks() if block.runs]
+RUNNABLE = [block for block in all_blocks() if block.runs and block.language != "toml"]
 SETTINGS = [block for block in all_blocks() if block.language == "toml"]
+CONFIGURATIONS = [block for block in SETTINGS if block.runs]
 
 # Examples may talk to a server they started themselves, and to nobody else.
 OFFLINE = """
@@ -67,6 +70,13 @@ def test_readme_has_an_example_that_runs() -> None:
 @pytest.mark.parametrize("block", SETTINGS, ids=str)
 def test_settings_shown_are_toml(block: Block) -> None:
     assert tomllib.loads(block.code)
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
+def test_configurations_shown_as_whole_are_accepted(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "steadyvoice.toml"
+    path.write_text(block.code, "utf-8")
+    assert read_file(path, {})["providers"]
 
 
 def test_readme_begins_with_make_demo_and_make_test() -> None:

@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from steadyvoice import AsyncTTSService, CircuitBreakerConfig, TimeoutConfig, TTSConfigurationError, TTSService
+from steadyvoice import (
+    AsyncTTSService,
+    AudioFormat,
+    CircuitBreakerConfig,
+    OpenAICompatible,
+    TimeoutConfig,
+    TTSConfigurationError,
+    TTSService,
+)
 from steadyvoice.providers.provider import Offer
 from steadyvoice.service.settings import read_file
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
@@ -288,3 +296,14 @@ def test_impossible_timeouts_in_a_file_are_refused_by_their_path(
 ) -> None:
     with pytest.raises(TTSConfigurationError, match=told):
         plan(tmp_path, general, own)
+
+
+def test_a_server_that_cannot_stream_says_so_in_its_offer() -> None:
+    def streams(**more: Any) -> bool:
+        provider = OpenAICompatible("sk", base_url="http://localhost:1/v1", **more)
+        return provider.offer(SpeechRequest(TEXT, format=AudioFormat.parse(PCM), voice="alloy")).streams
+
+    assert streams() is True
+    assert streams(streams=False) is False
+    with pytest.raises(TTSConfigurationError, match=r"openai.streams: must be true or false"):
+        streams(streams="no")

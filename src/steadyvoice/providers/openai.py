@@ -54,7 +54,8 @@ class OpenAICompatible:
     more of them. `formats` says what the server really sends for each response_format, such as {"pcm": "pcm_22050"};
     formats not in it are converted from the best one that is. `languages` are those that the model speaks, such as
     ["en", "ja"]: texts in letters of others go to another provider; without, it is tried. No more than
-    `max_concurrency` requests run at once. Language and speaking instructions go into a request's options, where a
+    `max_concurrency` requests run at once. With `streams=False`, the server makes the whole answer before it sends any,
+    and has more time for longer texts. Language and speaking instructions go into a request's options, where a
     server knows them.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
@@ -74,6 +75,7 @@ class OpenAICompatible:
         max_characters: int = MAX_CHARACTERS,
         languages: Sequence[str] | None = None,
         max_concurrency: int | None = None,
+        streams: bool = True,
         proxy: str | None = None,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -97,6 +99,9 @@ class OpenAICompatible:
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
         most = checked_concurrency(max_concurrency, provider=name)
+        if not isinstance(streams, bool):
+            raise TTSConfigurationError(f"{name}.streams: must be true or false, got {streams!r}")
+        self._streams = streams
         self.credential = credential_of(self._key, urlsplit(self.base_url).netloc, most=most)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         proxy = checked_proxy(proxy, provider=name)
@@ -122,6 +127,7 @@ class OpenAICompatible:
             timbre=BASE_URL if self._genuine else str(model),
             source=self.base_url,
             for_any_text=True,
+            streams=self._streams,
         )
 
     async def speak(
