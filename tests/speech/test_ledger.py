@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.markup import MarkedText, Markup, words_of
+from steadyvoice.speech.spoken_length import FASTEST
 from steadyvoice.speech.words import word_begins
 
 TEXT = "It rains, and the old man snores."
@@ -134,10 +135,10 @@ def test_an_end_before_the_last_word_is_over_is_noticed() -> None:
     assert ledger.forgivable == pytest.approx(0.35)
 
 
-def test_characters_without_times_need_half_of_their_usual_time() -> None:
+def test_characters_without_times_need_what_the_fastest_voices_do() -> None:
     ledger = ledger_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
-    assert ledger.shortfall(2.5 + 0.03 * 6) == pytest.approx(0.0)
-    assert ledger.shortfall(2.6, speed=2.0) == pytest.approx(0.0), "no word takes less"
+    assert ledger.shortfall(2.5 + FASTEST * 0.075 * 6) == pytest.approx(0.0)
+    assert ledger.shortfall(2.6, speed=4.0) == pytest.approx(0.0), "no word takes less"
     assert ledger.forgivable == 0.0
     assert ledger_of("...").shortfall(0.0) == 0.0
 

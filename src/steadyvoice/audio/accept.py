@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from steadyvoice.audio.framing import framer_of
 from steadyvoice.speech.format import AudioFormat, Codec
-from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
+from steadyvoice.speech.spoken_length import SHORT, asked_pause, spoken_length
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ class OtherAudio:
 
 Verdict = Audio | OtherAudio | NotAudio | NeedMore
 
-_SHORT_TEXT = 40  # speakable characters
-_SLACK = 0.5  # of what is usual; fast talkers and trimmed silences are no fault
+_WIDE, _SECONDS_PER_WIDE_CHARACTER = "\u2e80", 0.25  # Chinese, Japanese and Korean: nearly all from there on
 _ENDLESS = 20.0  # times what is usual; sums and dates are long when read aloud
 _PAUSES = 10.0  # seconds; a short text may be drawn out
 _MARK = 12  # bytes: every container has shown its mark by then
@@ -132,17 +132,20 @@ class FirstLook:
 
 
 def plausible(text: str, seconds: float, *, speed: float = 1.0) -> bool:
-    """Whether so many seconds may be the whole text. Short texts always pass: a "hm" may be anything.
+    """Return whether so many seconds may be the whole text, by any voice. Short texts always pass.
 
-    `speed` is how much faster than usual the voice was asked to talk.
+    `speed` is how much faster than usual the voice was asked to talk. A slower one proves nothing: some vendors ignore
+    it. What is known of a provider's voices is used by `service/speech_rate.py`.
     """
-    count = speakable(text)
-    return count < _SHORT_TEXT or seconds >= _SLACK * count * SECONDS_PER_CHARACTER / speed
+    length = spoken_length(text)
+    return length.plain + length.digits < SHORT or seconds * max(speed, 1.0) >= length.least
 
 
 def longest(text: str, *, speed: float = 1.0) -> float:
     """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
-    return _PAUSES + _ENDLESS * len(text) * SECONDS_PER_CHARACTER / speed
+    wide = 0 if text.isascii() else sum(character >= _WIDE for character in text)
+    usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
+    return _PAUSES + asked_pause(text) + _ENDLESS * usual / speed
 
 
 def ends_in_text(tail: bytes) -> bool:

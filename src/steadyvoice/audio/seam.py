@@ -83,6 +83,17 @@ def ends_quietly(samples: array[int], rate: int) -> bool:
     return bool(energy < quiet**2)
 
 
+def breaks_off(samples: array[int], rate: int) -> bool:
+    """Whether a voice that makes pauses ends in the middle of a sound, as if it had been cut off.
+
+    Of one without any, such as a tone, its end tells nothing.
+    """
+    if ends_quietly(samples, rate):
+        return False
+    quiet = max(_SILENCE, _QUIET * (level(samples, rate) or 0.0))
+    return any(energy < quiet**2 for energy in _energies(samples, round(_BLOCK * rate)))
+
+
 def onset(samples: array[int], rate: int) -> int:
     """Samples of silence before a voice begins; 0 when it never does."""
     step = max(1, round(_STEP * rate))

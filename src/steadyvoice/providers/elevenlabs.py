@@ -158,13 +158,14 @@ class ElevenLabs:
                     yield Audio(data)
                 self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
                 return
-            lines, timeline, barren = Lines(), Timeline(), 0
+            lines, timeline, normalized, barren = Lines(), Timeline(), Timeline(), 0
             while data := await reply.read():
                 before = lines.held
                 come = lines.feed(data)
                 barren += before + len(data) - lines.held
                 for line in come:
-                    audio = self._timed_audio(line, timeline, reply, come if timeline.begun else [*come, lines.rest()])
+                    begins = come if timeline.begun else [*come, lines.rest()]
+                    audio = self._timed_audio(line, timeline, normalized, reply, begins)
                     yield audio
                     pieces = line.audio if isinstance(line, LongLine) else []
                     for piece in pieces:
@@ -174,7 +175,7 @@ class ElevenLabs:
                     told = f"{barren} bytes of lines without audio (limit: {_BARREN_LINES})"
                     raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
             if rest := lines.rest():
-                yield self._timed_audio(rest, timeline, reply, [rest])
+                yield self._timed_audio(rest, timeline, normalized, reply, [rest])
                 for piece in rest.audio if isinstance(rest, LongLine) else []:
                     yield Audio(piece)
 
@@ -218,7 +219,12 @@ class ElevenLabs:
         )
 
     def _timed_audio(
-        self, line: bytes | LongLine, timeline: Timeline, reply: Reply, come: Sequence[bytes | LongLine]
+        self,
+        line: bytes | LongLine,
+        timeline: Timeline,
+        normalized: Timeline,
+        reply: Reply,
+        come: Sequence[bytes | LongLine],
     ) -> Audio:
         """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
         try:
@@ -229,7 +235,11 @@ class ElevenLabs:
             raise self._refused(
                 reply.status, reply.headers, b"\n".join(map(_document, come))[:ERROR_BODY_READ]
             ) from None
-        return Audio(timed.audio, timeline.placed(timed.alignment))
+        # Either may be missing from a line. Most texts are spoken as they are written, so one can stand for the other.
+        alignment = timeline.placed(timed.alignment or timed.normalized)
+        if timed.normalized == timed.alignment:
+            return Audio(timed.audio, alignment)
+        return Audio(timed.audio, alignment, normalized.placed(timed.normalized))
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
         return parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)

@@ -52,11 +52,13 @@ class Accepted:
 class Audio:
     """Some bytes of audio in the offered format, cut anywhere; with times, when the vendor sends them.
 
-    The alignment counts seconds from the beginning of this request's audio.
+    The alignment counts seconds from the beginning of this request's audio. `normalized` is that of the text as it is
+    spoken ("$5" is "five dollars"), from a vendor that sends both.
     """
 
     data: bytes
     alignment: Alignment | None = None
+    normalized: Alignment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,15 @@ from steadyvoice.service.books import Books
 from steadyvoice.service.casting import Part
 from steadyvoice.service.clocks import Clocks
 from steadyvoice.service.delivery import Delivery, Manner
+from steadyvoice.service.length_check import LengthCheck, RefusedLengths
 from steadyvoice.service.listener import DRIP, REAL_TIME
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
-from steadyvoice.service.pace import Pace
 from steadyvoice.service.passing import Passage, PassingCall, PassingDelivery
 from steadyvoice.service.pieces import BREATH, Piece, next_piece
 from steadyvoice.service.plan import Try
+from steadyvoice.service.speech_rate import SpeechRates
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turn
@@ -192,15 +193,16 @@ class Asker:
         terms: Terms,
         books: Books,
         *,
-        pace: Pace,
+        rates: SpeechRates,
         workers: AudioWorkers,
         clock: Callable[[], float],
         lag: LoopLag,
+        refused: RefusedLengths,
         marked: MarkedText | None = None,
     ) -> None:
         self._request, self._terms, self._books, self.workers = request, terms, books, workers
-        self._marked = marked
-        self._pace, self._clock, self._lag = pace, clock, lag
+        self._marked, self._refused = marked, refused
+        self._rates, self._clock, self._lag = rates, clock, lag
 
     def asking(self, part: Part, step: Try, output: Output, whole: Patience, *, hedge: bool = False) -> Asking:
         """Prepare to ask this speaker for the next piece; for a `hedge` at once or not at all.
@@ -212,7 +214,7 @@ class Asker:
             part,
             call,
             turn,
-            self._delivery(part, call, output, piece),
+            self._delivery(part, call, output, piece, whole),
             output=output,
             whole=whole,
             at=self._books.now(),
@@ -272,8 +274,8 @@ class Asker:
         """Whether its bytes are just what the caller wants, and may go out as they come."""
         return part.ready is not None and piece is self._request and self._books.in_vain < TWICE
 
-    def _delivery(self, part: Part, call: Call, output: Output, cut: Piece) -> Delivery:
-        manner, piece = self._manner(part), call.request
+    def _delivery(self, part: Part, call: Call, output: Output, cut: Piece, whole: Patience) -> Delivery:
+        manner = self._manner(part)
         return (PassingDelivery if isinstance(call, PassingCall) else Delivery)(
             call,
             output,
@@ -281,7 +283,7 @@ class Asker:
             sole=cut.whole,
             breakable=self._terms.on_midstream != "error" and manner is not Manner.WHOLE,
             voice=part.voice if self._terms.resumes else None,
-            usual=self._pace.seconds(part.voice, piece.text, speed=piece.speed) if piece.times else None,
+            check=LengthCheck(self._rates, part, call, self._refused, self._books.begin, whole),
             sent=cut.sent,
         )
 

@@ -17,11 +17,14 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSConnectTimeoutError,
     TTSCutError,
+    TTSEmptyAudioError,
     TTSError,
     TTSNotAudioError,
     TTSStaleConnectionError,
 )
+from steadyvoice.speech.ledger import ToldEnd
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.spoken_length import pronounceable
 
 T = TypeVar("T")
 
@@ -81,6 +84,8 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._timed = 0  # characters in these
+        self.normalized: ToldEnd | None = None
+        """How far the vendor's times for the text as it is spoken reach, if it sent any."""
         self._budget = WorkBudget()
         self.permit: Permit | None = None  # under which it is made: told when it waits for an engine of ours
         self._backlog = memoryview(b"")  # of what came at once, and is dealt with in pieces
@@ -213,6 +218,9 @@ class Call:
         if isinstance(event, Audio):
             if event.alignment:
                 self._note_times(event.alignment)
+            if event.normalized:
+                self.normalized = self.normalized or ToldEnd()
+                self.normalized.take(event.normalized)
             if isinstance(event, Queued):
                 self._clocks.queued = event.waits
                 if self.permit:
@@ -239,8 +247,11 @@ class Call:
         self._said.request_id = told.request_id
         self._tell(told)
 
-    async def _in_time(self, awaited: Awaitable[T]) -> T:
-        """Wait for what comes next, no longer than the shortest clock allows, which is looked at again at the end."""
+    async def _in_time(self, awaited: Awaitable[T]) -> T | None:
+        """Wait for what comes next, no longer than the shortest clock allows, which is looked at again at the end.
+
+        None when a text without anything to pronounce was answered with no bytes.
+        """
         since = self._since
         assert since is not None  # noqa: S101 - the clocks run while somebody waits
         lost, due = self._lag.beat  # as LoopLag.lost_at() does: this is done for each chunk
@@ -255,6 +266,10 @@ class Call:
             raise
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
+        except TTSEmptyAudioError:
+            if pronounceable(self.request.text):
+                raise
+            return None  # nothing to pronounce, and nothing was: that is the end
         finally:
             self._spend()
             self._lost, self._beat = None, self._lag.beat

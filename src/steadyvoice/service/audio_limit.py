@@ -8,6 +8,7 @@ from io import BytesIO
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.spoken_length import spoken_length
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
 
 MAX_AUDIO_BYTES = 64 * 1024 * 1024
@@ -19,7 +20,7 @@ LEAST_AUDIO_BYTES = 1024 * 1024
 _WIDE = "\u2e80"  # from here on, nearly all characters are Chinese, Japanese or Korean
 _SECONDS_PER_WIDE_CHARACTER = 0.25
 _WIDTH = 2.0  # times what is expected, which a slow voice or a text full of numbers may take
-_PADDED = 5.0  # times what is expected: no voice speaks so slowly
+_PADDED = 2.0  # times the most that is expected: no voice speaks so slowly
 
 
 def bytes_per_second(format: AudioFormat) -> float:
@@ -56,7 +57,7 @@ def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
     """Whether so many seconds are far more than the text needs, so that the provider is at fault, and not the text."""
-    return seconds > 10.0 + _PADDED * usual_seconds(text, speed)
+    return seconds > 10.0 + _PADDED * spoken_length(text).most / speed
 
 
 async def collected(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:

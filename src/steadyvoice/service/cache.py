@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from array import array
 from dataclasses import dataclass
@@ -18,15 +17,13 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import NORMALISER, speakable
+from steadyvoice.speech.text import NORMALISER
 
 VERSION = 1
 """Of what an entry means. Raise it, and nothing that was kept before is found again."""
 
 DAY = 86_400.0  # seconds
 _SKEW = 3_600.0  # seconds by which the clocks of those who share a cache may differ
-_WHOLE = 0.75  # of the usual length: what ends earlier is heard once, and not kept
-_SHORT_TEXT = 40  # speakable characters; they take as long as they like
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +122,6 @@ def recorded(audio: bytes, format: AudioFormat, spoken: Spoken) -> Recording:
     """Make a recording of what was said."""
     audio = exactly_sized(audio) if format.codec is Codec.WAV else audio
     return Recording(audio, spoken.duration, spoken.alignment)
-
-
-def may_be_whole(text: str, seconds: float, usual: float) -> bool:
-    """Whether audio of this length is to be played again and again. Heard once, it gets the benefit of the doubt."""
-    return speakable(text) < _SHORT_TEXT or not math.isfinite(usual) or seconds >= _WHOLE * usual
 
 
 def checked_cache(given: Any) -> CacheConfig | None:

@@ -12,6 +12,7 @@ from steadyvoice.audio.reel import HeldTooMuchError
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.audio_limit import is_padded
 from steadyvoice.service.hearing import HUSH
+from steadyvoice.service.length_check import LengthCheck
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Alignment, Guess
 from steadyvoice.speech.errors import (
@@ -24,7 +25,7 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.markup import Rendering
-from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 from steadyvoice.speech.words import word_begins
 
 UNTIMED = 30.0
@@ -39,11 +40,10 @@ _BATCH = 256 * 1024
 """Bytes that may wait for a thread together."""
 
 _EXACT = 0.02  # seconds by which times may be longer than the audio
-_NEVER = 0.6  # of the usual length: nobody speaks so fast
-_EARLY = 0.9  # of it: an end in the middle of a sound is no end before that
+_DRIFT = 0.0125  # of the audio, by which they may as well: some vendors' times drift by a percent
+_DOUBTED = 0.03  # of the audio, by which they may be ahead of it before they are doubted
 _HUSHED = 24  # letters in silence: some words, and not just two tags that ask for a pause
 _TAIL = 0.25  # of the audio: nobody is silent for so long at the end
-_SHORT_TEXT = 40  # speakable characters
 
 
 class Manner(Enum):
@@ -72,9 +72,9 @@ class Delivery:
     """Hands out one call's audio: `begin`, `take` it, `end`; if that fails, ask `break_off()` what can be saved.
 
     `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
-    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `usual` is how many
-    seconds such a text takes, where an end that comes early must be told from the true one. Where the text was `sent`
-    in place of another, with less markup, what was said is told in characters of the other.
+    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `check` judges by its
+    length whether the answer is whole, unless the vendor's own times tell. Where the text was `sent` in place of
+    another, with less markup, what was said is told in characters of the other.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Delivery:
         sole: bool,
         breakable: bool = False,
         voice: str | None = None,
-        usual: float | None = None,
+        check: LengthCheck,
         sent: Rendering | None = None,
     ) -> None:
         self.length = sent.end - sent.begin if sent else len(call.request.text)
@@ -101,12 +101,17 @@ class Delivery:
         self.discarded = False
         """Whether nobody listens to what it hands out."""
         self._call, self._output = call, output
-        self._sole, self._breakable, self._voice, self._usual = sole, breakable, voice, usual
+        self._sole, self._breakable, self._voice, self.check = sole, breakable, voice, check
         self._sent = sent
         self._pending = b""  # of the piece before
         self._waiting: list[bytes] = []  # for a thread, as it came
         self._taken = 0  # alignments
         self._vain = 0.0  # seconds that were heard, and have to be said again
+
+    @property
+    def call(self) -> Call:
+        """Call whose audio it hands out."""
+        return self._call
 
     @cached_property
     def _ledger(self) -> Ledger:
@@ -141,12 +146,10 @@ class Delivery:
         """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
         if self._waiting:
             self._pending += await self._output.run_in_thread(self._take, self._with_waiting())
-        if self._usual is not None and not self._plainly_whole():
-            await self._output.run_in_thread(self._check_end, self._usual)
+        await self._check_end()
         believed()
         self.rest = self._pending + await self._output.run(self._output.end)
-        if self._usual is not None:
-            self._note_heard(self.rest)
+        self._note_heard(self.rest)
 
     async def break_off(self) -> bytes:
         """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
@@ -280,7 +283,7 @@ class Delivery:
     def _mark(self) -> Mark:
         """The last place between two words that surely are wholly here."""
         here, last_sound = self._output.here, self._call.last_sound
-        doubted = here - self._ledger.timed > AHEAD_OF_TIMES
+        doubted = here - self._ledger.timed > max(AHEAD_OF_TIMES, _DOUBTED * here)
         return self._ledger.upto(0.0 if doubted else min(here, last_sound))  # in silence no word is heard
 
     def _refuse_hush(self, longest: float) -> None:
@@ -295,42 +298,70 @@ class Delivery:
             self._ledger.take(alignment)
             self._taken += 1
 
-    def _plainly_whole(self) -> bool:
-        """Whether every word has its time, and the audio lasts for all of them: nothing has to be listened to."""
-        self._learn_times()
-        self._refuse_hush(0.0)
-        ledger = self._ledger
-        seconds, speed = self._call.seconds, self._call.request.speed
-        return bool(ledger.timed) and ledger.complete and ledger.shortfall(seconds, speed=speed) <= _EXACT
-
-    def _check_end(self, usual: float) -> None:
+    async def _check_end(self) -> None:
         """Raise if the audio ends before its words do, however properly it was ended."""
-        self._learn_times()
-        self._refuse_hush(0.0)
-        if self._ledger.timed:
-            self._check_times()
-        elif speakable(self._call.request.text) >= _SHORT_TEXT:
-            self._check_length(usual)
+        if self._taken or self._call.times() or self._call.normalized:
+            self._learn_times()
+            if self._call.request.times:  # else nobody has listened for the last sound
+                self._refuse_hush(0.0)
+            if await self._is_told_whole():
+                return
+        self._check_length()
+        if self.manner is Manner.WHOLE:
+            await self._check_last_sound()
 
-    def _check_length(self, usual: float) -> None:
-        """Where nothing tells of the words, by its length. Short texts take as long as they like.
+    async def _is_told_whole(self) -> bool:
+        """Whether the vendor's times tell that this is all of it; False if they tell nothing. Raises if it is not.
 
-        What is out already would be heard twice by a mistake of ours: a voice that hurries, and stops short, is
-        believed.
+        Times that reach the end of the text outrank any estimate. They may be a little longer than the audio.
         """
-        seconds = self._call.seconds
-        if seconds < _NEVER * usual:
-            raise self._too_short(f"{seconds:.1f} s of audio, where {usual:.1f} s are usual")
-        if self.manner is Manner.WHOLE and seconds < _EARLY * usual and not self._output.ends_quietly():
-            raise self._too_short(f"the audio ends after {seconds:.1f} s, in the middle of a sound")
+        ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
+        drift = max(_EXACT, _DRIFT * seconds)
+        # A vendor that gives times to all but the last mark was perhaps stopped before it.
+        slack = drift if ledger.exhaustive or not ledger.believed else _EXACT
+        ends = [ledger.timed if ledger.complete else ledger.told_end] if ledger.told_whole else []
+        if other and ledger.is_reached_by(other):
+            ends.append(other.end)
+        if not ledger.believed or other:
+            ends = [end for end in ends if self.check.is_possible(end)]
+        if ends:  # where two disagree, the one that fits is right
+            missing = min(ends) - seconds
+            forgivable = max(2 * drift, ledger.forgivable)
+        elif ledger.timed and ledger.believed:
+            missing = ledger.shortfall(seconds, speed=self.check.style.speed)
+            forgivable = drift
+        else:
+            return False
+        if missing > slack and (missing > forgivable or not await self._ends_quietly()):
+            raise self._too_short(f"the audio ends {missing:.2f} s before its last word does")
+        return True
 
-    def _check_times(self) -> None:
-        missing = self._ledger.shortfall(self._call.seconds, speed=self._call.request.speed)
-        if missing <= _EXACT and self._ledger.complete:
+    def _check_length(self) -> None:
+        """Raise if it is so short that no voice like this one could have said all of it."""
+        seconds = self._call.seconds
+        if self.check.refuses(seconds, forgiving=not self.heard):
+            raise self._too_short(self.check.told(seconds), estimated=True)
+
+    async def _check_last_sound(self) -> None:
+        """Raise if it ends early, and in the middle of a sound, though this voice usually ends in silence.
+
+        What is out already would be heard twice by a mistake of ours, so that is looked at only while nothing is.
+        """
+        check, seconds = self.check, self._call.seconds
+        if check.doubted:
             return
-        if missing <= max(_EXACT, self._ledger.forgivable) and self._output.ends_quietly():
-            return
-        raise self._too_short(f"the audio ends {max(missing, 0.0):.2f} s before its last word does")
+        if check.is_early(seconds):
+            if await self._breaks_off() and not check.forgives(seconds):
+                told = f"{check.told(seconds)}: it ends in the middle of a sound"
+                raise self._too_short(told, estimated=True)
+        elif check.wants_end():
+            check.ended(quietly=not await self._breaks_off())
+
+    async def _ends_quietly(self) -> bool:
+        return await self._output.run_in_thread(self._output.ends_quietly)
+
+    async def _breaks_off(self) -> bool:
+        return await self._output.run_in_thread(self._output.breaks_off)
 
     def _too_large(self, error: HeldTooMuchError) -> TTSError:
         """Name whose fault it is that more audio came than may be held: the text may be long, or the voice lost."""
@@ -341,9 +372,11 @@ class Delivery:
         told = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
         return TTSTextTooLongError(told)
 
-    def _too_short(self, message: str) -> TTSTooShortError:
+    def _too_short(self, message: str, *, estimated: bool = False) -> TTSTooShortError:
         call = self._call
-        return TTSTooShortError(message, provider=call.provider.name, request_id=call.accepted.request_id)
+        error = TTSTooShortError(message, provider=call.provider.name, request_id=call.accepted.request_id)
+        error.estimated = estimated
+        return error
 
     def _note_heard(self, ready: bytes) -> None:
         if ready and not self.heard:

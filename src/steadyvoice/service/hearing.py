@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from steadyvoice.audio.accept import FirstLook, NeedMore, NotAudio, OtherAudio, ends_in_text, longest, plausible
+from steadyvoice.audio.accept import Audio, FirstLook, NeedMore, NotAudio, OtherAudio, ends_in_text, longest
 from steadyvoice.audio.ear import audible, silent_end, sounds
 from steadyvoice.audio.meter import Meter
 from steadyvoice.speech.errors import (
@@ -15,12 +15,11 @@ from steadyvoice.speech.errors import (
     TTSNotAudioError,
     TTSSilentAudioError,
     TTSTooLongError,
-    TTSTooShortError,
     TTSWrongFormatError,
 )
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import speakable
+from steadyvoice.speech.spoken_length import asked_pause, pronounceable
 
 HUSH = 5.0
 """Seconds of silence at the beginning that are nobody's dramatic pause. Until then it is held back: whoever takes over
@@ -45,11 +44,11 @@ class Hearing:
     """Takes the bytes of one answer, and gives them back when they are to be believed."""
 
     def __init__(self, request: SpeechRequest, format: AudioFormat, complain: Complain) -> None:
-        self._text, self._speed = request.text, request.speed
+        self._text = request.text
         self._format, self._complain = format, complain
         self._meter = Meter(format)
         self._longest = longest(request.text, speed=request.speed)
-        self._audible = not speakable(request.text)  # "..." may be silence
+        self._audible = False
         self._look = FirstLook(format)
         self._head: bytes | bytearray | None = b""  # until it is believed
         self._barren = 0  # bytes since the last that brought audio
@@ -99,8 +98,10 @@ class Hearing:
         """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
         held = self._head or b""
         if held and not self.begun:
+            if isinstance(self._look.verdict, Audio) and not pronounceable(self._text):
+                return b""  # a header, and rightly nothing behind it
             raise self._complain(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
-        if not self.begun and speakable(self._text):
+        if not self.begun and pronounceable(self._text):
             raise self._complain(TTSEmptyAudioError, "answered with success but no audio")
         if held:
             await self._refuse_silence(held)
@@ -108,9 +109,6 @@ class Hearing:
             raise self._complain(TTSNotAudioError, f"ended in a message instead of {self._format}")
         if self._meter.torn:
             raise self._complain(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
-        if not plausible(self._text, self.seconds, speed=self._speed):
-            told = f"only {self.seconds:.1f} s of audio for {len(self._text)} characters"
-            raise self._complain(TTSTooShortError, told)
         return bytes(held)
 
     def _measure(self, data: bytes) -> None:
@@ -159,12 +157,19 @@ class Hearing:
                 return self.seconds > 0
 
     async def _is_audible(self, head: bytes | bytearray) -> bool:
-        if not self._audible and self.seconds >= HUSH:
+        if not self._audible and self.seconds >= HUSH and self.seconds >= HUSH + asked_pause(self._text):
             await self._refuse_silence(head)
         return self._audible
 
     async def _refuse_silence(self, head: bytes | bytearray) -> None:
-        """Decode what its bytes left open. In a thread, for others share the event loop."""
-        if not await asyncio.to_thread(audible, bytes(head), self._format, within=_DECODED):
+        """Decode what its bytes left open. In a thread, for others share the event loop.
+
+        A text without words, such as "...", may be silence.
+        """
+        if not pronounceable(self._text):
+            self._audible = True
+            return
+        within = _DECODED + asked_pause(self._text)
+        if not await asyncio.to_thread(audible, bytes(head), self._format, within=within):
             raise self._complain(TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard")
         self._audible = True

@@ -204,6 +204,13 @@ class Output:
 
     def ends_quietly(self) -> bool:
         """Whether what came of this piece ends in silence, not in the middle of a sound."""
+        return seam.ends_quietly(self._last_sounds(), self._rate)
+
+    def breaks_off(self) -> bool:
+        """Whether what came of this piece seems to be cut off in the middle of a sound."""
+        return seam.breaks_off(self._last_sounds(), self._rate)
+
+    def _last_sounds(self) -> array[int]:
         match self._reel:
             case Bytes() | Mp3Reel() as reel:
                 heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
@@ -211,7 +218,7 @@ class Output:
                 heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
             case _:
                 heard = b""
-        return seam.ends_quietly(_samples_of(heard), self._rate)
+        return _samples_of(heard)
 
     def drop(self) -> None:
         """The piece broke off before a word of it was out: it is forgotten."""

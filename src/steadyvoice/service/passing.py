@@ -11,9 +11,10 @@ from steadyvoice.service.delivery import Delivery, Said
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
 from steadyvoice.speech.alignment import Guess
-from steadyvoice.speech.errors import TTSCutError, TTSRequestError
+from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError, TTSRequestError
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.spoken_length import pronounceable
 
 
 def ready_for(provider: Provider, request: SpeechRequest, offer: Offer) -> Ready | None:
@@ -50,11 +51,17 @@ class PassingCall(Call):
         if reply is None:
             asked = self.ready.ask(self.request.text, connection_timeout=self._connecting)
             self._reply = reply = await self._in_time(asked)
+            if reply is None:
+                return None
             self._accept(reply.accepted)
         try:
             data = reply.take()
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
+        except TTSEmptyAudioError:
+            if pronounceable(self.request.text):
+                raise
+            return None
         if data is None:
             self._outlet = outlet if self.sounded is not None else None
             if self._outlet:
@@ -108,7 +115,8 @@ class PassingDelivery(Delivery):
         return data
 
     async def end(self, believed: Callable[[], None]) -> None:
-        """All has come, and was believed."""
+        """Judge the length of the whole, and end. Raises TTSError."""
+        self._check_length()
         believed()
         self.rest = self._output.end()
 

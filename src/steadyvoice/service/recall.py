@@ -12,13 +12,12 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from steadyvoice.service.cache import CacheConfig, Recording, key_of, may_be_whole, recorded, whole_voice
+from steadyvoice.service.cache import CacheConfig, Recording, key_of, recorded, whole_voice
 from steadyvoice.service.flight import Flight
 from steadyvoice.service.log import log_cache
 from steadyvoice.service.store import Entry, Store
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.utterance import Utterance
-from steadyvoice.speech.markup import words_of
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
@@ -114,7 +113,7 @@ class Memory:
         voice = whole_voice(spoken, hold=caller.terms.hold)
         if voice is None or voice not in keys:
             return
-        if not may_be_whole(words_of(caller.request.text), spoken.duration, caller.utterance.usual(voice)):
+        if not caller.utterance.is_worth_keeping(voice, spoken.duration):
             return
         recording = recorded(audio, caller.format, spoken)
         entry = Entry(keys[voice], self._wall(), recording.packed(), recording.audio)

@@ -27,12 +27,12 @@ from steadyvoice.service.log import log_spoken
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.open_streams import OpenStreams
 from steadyvoice.service.outlet import Outlet
-from steadyvoice.service.pace import Pace
 from steadyvoice.service.passing import ready_for
 from steadyvoice.service.recall import Memory, Recalled
 from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.roster import Circuits, Closable, Roster
+from steadyvoice.service.speech_rate import SpeechRates
 from steadyvoice.service.spoken import Account, Speech
 from steadyvoice.service.style import Staging, Style
 from steadyvoice.service.terms import Terms
@@ -68,7 +68,7 @@ class AsyncTTSService:
         check_settings(providers, settings)
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
         self._wall: Callable[[], float] = settings.get("wall", time.time)
-        self._pace = Pace()
+        self._rates = SpeechRates()
         self._workers = AudioWorkers()
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
@@ -315,7 +315,7 @@ class AsyncTTSService:
             request,
             staging.cast or self._cast(words, staging),
             staging.terms,
-            pace=self._pace,
+            rates=self._rates,
             workers=self._workers,
             clock=self._clock,
             wall=self._wall,

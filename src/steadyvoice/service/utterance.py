@@ -21,15 +21,16 @@ from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.holds import mistake_behind
+from steadyvoice.service.length_check import RefusedLengths
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
-from steadyvoice.service.pace import Pace
 from steadyvoice.service.pieces import is_silent
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
 from steadyvoice.service.race import Race, Rival, left_alone
 from steadyvoice.service.replay import remembered, replay
 from steadyvoice.service.silence import silence, whole_samples
+from steadyvoice.service.speech_rate import SpeechRates, style_of
 from steadyvoice.service.spoken import Spoken
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import LOCAL_GRACE, Patience, Stopwatch
@@ -42,6 +43,7 @@ from steadyvoice.speech.errors import (
     TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
+    TTSTooShortError,
     TTSTotalTimeoutError,
     without_traceback,
 )
@@ -63,7 +65,7 @@ class Utterance:
         cast: Cast,
         terms: Terms,
         *,
-        pace: Pace,
+        rates: SpeechRates,
         workers: AudioWorkers,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -73,7 +75,7 @@ class Utterance:
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
     ) -> None:
-        self._request, self._terms, self._pace = request, terms, pace
+        self._request, self._terms, self._rates = request, terms, rates
         self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
         self._marked = marked
         self._words = marked.words.text if marked else request.text
@@ -86,10 +88,19 @@ class Utterance:
         most = terms.most_bytes
         self._output = Output(request.format, workers, remembers=request.times, most=most, patience=patience)
         first = self._parts[0]
-        self._voice = first.voice
+        self._first = first
         self._books = Books(request.text, terms, self._parts, wall=wall)
+        self._refused = RefusedLengths(rates, self._parts, terms, clock=clock)
         self._asker = Asker(
-            request, terms, self._books, pace=pace, workers=workers, clock=clock, lag=lag, marked=marked
+            request,
+            terms,
+            self._books,
+            rates=rates,
+            workers=workers,
+            clock=clock,
+            lag=lag,
+            refused=self._refused,
+            marked=marked,
         )
         self._hedger = Hedger(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
         self._ahead = Ahead(request.format) if self._in_pieces(first) else None
@@ -108,10 +119,10 @@ class Utterance:
         """Who may speak, in order of preference, and as what."""
         return [(part.speaker.provider, part.offer) for part in self._parts]
 
-    def usual(self, name: str) -> float:
-        """Seconds that this speaker would take for all of it, as far as is known."""
+    def is_worth_keeping(self, name: str, seconds: float) -> bool:
+        """Whether so much audio is surely all of it, said by this speaker."""
         part = next(part for part in self._parts if part.name == name)
-        return self._pace.seconds(part.voice, self._words, speed=part.offer.speed or self._request.speed)
+        return self._rates.is_worth_keeping(style_of(name, part.offer, self._request), self._words, seconds)
 
     @property
     def finished(self) -> bool:
@@ -188,6 +199,7 @@ class Utterance:
         finally:
             if admitted:
                 self._admission.leave()
+            self._refused.learn()
             self.close()
 
     async def _finish(self) -> bytes:
@@ -304,7 +316,7 @@ class Utterance:
             if fatal := self._failed(part, failure, delivery):
                 raise fatal
         else:
-            self._spoke(part, call, delivery.said)
+            self._spoke(part, call, delivery.said, doubted=delivery.check.doubted)
 
     def _heard(self, part: Part, call: Call, delivery: Delivery) -> None:
         """Somebody is heard, from now on if not before. A stream that has begun has as much more time as audio."""
@@ -349,6 +361,8 @@ class Utterance:
             self._books.broke_off(part.name, saved)
             if saved.characters:
                 self._begin_anew()
+        if isinstance(failure, TTSTooShortError) and failure.estimated:
+            self._refused.add(part, delivery.check.style, delivery.call, failure)
         part.course.failed(failure)
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
@@ -360,9 +374,14 @@ class Utterance:
         foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
         return None if error.meaning.fail_over or foreign_fields else error
 
-    def _spoke(self, part: Part, call: Call, said: Said) -> None:
+    def _spoke(self, part: Part, call: Call, said: Said, *, doubted: bool) -> None:
         """A piece was said to its end: learn from it, and let the same voice say the next."""
-        self._pace.learn(part.voice, call.request.text, call.seconds, speed=call.request.speed)
+        style = style_of(part.name, call.offer, call.request)
+        if doubted:
+            self._rates.refused(style, call.request.text, call.seconds)
+        else:
+            self._rates.learn(style, call.request.text, call.seconds)
+            self._refused.compare(style, call.request.text, call.seconds)
         self._books.spoke(part.name, said, call.accepted.request_id)
         self._parts.remove(part)
         self._parts.insert(0, part)
@@ -404,7 +423,8 @@ class Utterance:
     async def _keep_silent(self) -> AsyncGenerator[bytes, None]:
         """Say nothing, for as long as saying it would have taken."""
         text = self._marked.words_from(self._books.begin) if self._marked else self._books.rest
-        wanted = self._pace.seconds(self._voice, text, speed=self._request.speed)
+        first = self._first
+        wanted = self._rates.usual(style_of(first.name, first.offer, self._request), text)
         async for data in self._pause(None, wanted):
             yield data
 

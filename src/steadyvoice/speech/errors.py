@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from math import ceil, isfinite
 from typing import Any, ClassVar, TypeVar
 
@@ -318,6 +319,16 @@ class TTSTooShortError(TTSNotSpeechError):
     """A clean end, long before the text can be over."""
 
     kind = Kind.TOO_SHORT
+    estimated: bool = False
+    """Whether only its length speaks against the answer. That is a reason to ask somebody else, and no evidence: it
+    counts nothing in the circuit.
+    """
+
+    @property
+    def meaning(self) -> Meaning:
+        """As the table has it, without a weight where it is only an estimate."""
+        meaning = super().meaning
+        return replace(meaning, counts=0.0) if self.estimated else meaning
 
 
 class TTSTooLongError(TTSNotSpeechError):

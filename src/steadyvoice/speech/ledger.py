@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.markup import MarkedText, Rendering, Role, marked_text, words_of
-from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
+from steadyvoice.speech.spoken_length import FASTEST, makes_sound, spoken_length
+from steadyvoice.speech.text import speakable
 from steadyvoice.speech.words import word_begins
 
 _JITTER = 0.05  # seconds by which times may go back without being nonsense
 _SHORTEST = 0.1  # seconds: no word is shorter
 _FASTEST = 0.008  # seconds a letter: a fifth of what the fastest talkers need; less is no time of a voice
-_LEAST = 0.5  # of the usual length: less cannot hold the characters that were given no times
+_LEAST = FASTEST  # share of the usual length: less cannot hold the characters that were given no times
+_TAIL = 80  # characters of what was told last, by which its end is compared with the text's
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,37 @@ class _Entry:
     end: float
 
 
+class ToldEnd:
+    """End of what a vendor's times tell, in whatever spelling."""
+
+    __slots__ = ("_tail", "end")
+
+    def __init__(self) -> None:
+        self.end = 0.0  # seconds
+        self._tail = ""
+
+    def take(self, alignment: Alignment) -> None:
+        """Take the next times, in seconds from the beginning of the audio."""
+        self._tail = (self._tail + "".join(alignment.characters[-_TAIL:]))[-_TAIL:]
+        for characters, end in zip(reversed(alignment.characters), reversed(alignment.ends), strict=True):
+            if characters.strip():
+                self.end = max(self.end, end)
+                break
+
+    def reaches(self, text: str) -> bool:
+        """Whether the last words are those of a text: the last two, where there are so many."""
+        heard = [word for word in map(_plain, self._tail.split()) if word]
+        asked = [word for word in map(_plain, text[-4 * _TAIL :].split()) if word]
+        last = min(2, len(asked))
+        return last > 0 and heard[-last:] == asked[-last:]
+
+
 class Ledger:
     """Follows the times of one text, as they come.
 
-    Times are believed as long as they rise and spell the text. Several characters may come as one, blanks may be left
-    out or added, markup may be left out, and one mark may stand for another. Words that take next to no time are no
-    words that were heard.
+    Times are believed as long as they rise and spell the text. Several characters may come as one, blanks, markup and
+    emoji may be left out, blanks may be added, and one mark may stand for another. Words that take next to no time are
+    no words that were heard.
 
     Where a text was `sent` in place of another, places are told in what was sent, and times of the original.
     """
@@ -56,6 +83,7 @@ class Ledger:
         self._text, self._sent = text, sent
         marked = marked_text(text)
         self._markup = _MarkupPlaces(marked) if marked else None
+        self._reached = ToldEnd()
         begins = word_begins(text)
         if sent:
             begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
@@ -80,8 +108,9 @@ class Ledger:
         """Take the next times, in seconds from the beginning of the audio."""
         for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
             if not self.believed:
-                return
+                break
             self._take(characters, start, end)
+        self._reached.take(alignment)
 
     def upto(self, seconds: float) -> Mark:
         """Give the last place that lies wholly within so much audio, the pause behind the word included."""
@@ -92,14 +121,31 @@ class Ledger:
     def shortfall(self, seconds: float, *, speed: float = 1.0) -> float:
         """Tell how many seconds are missing when the audio is over; none if it is 0 or less.
 
-        Characters without times need half of what they usually take, and a tenth of a second a word at least.
+        Characters without times need a share of what they usually take, and a tenth of a second a word at least.
         """
-        rest = self._text[self._place :]
-        if self._markup:
-            rest = words_of(rest)
-        words = sum(speakable(word) > 0 for word in rest.split())
-        needed = max(_SHORTEST * words, _LEAST * speakable(rest) * SECONDS_PER_CHARACTER / speed)
+        rest = self._rest
+        length = spoken_length(rest) if rest.strip() else None
+        if length is None or not length.least:
+            return self._end - seconds
+        words = sum(makes_sound(word) for word in rest.split())
+        needed = max(_SHORTEST * words, length.at_least(_LEAST) / max(speed, 1.0))
         return self._end + needed - seconds
+
+    @property
+    def told_end(self) -> float:
+        """Seconds at which the last character is over that was told, whether or not it is one of the text's."""
+        return self._reached.end
+
+    @property
+    def told_whole(self) -> bool:
+        """Whether times were told up to the end of the text, be it in another spelling: its last words are the same."""
+        if self._place and self.complete:
+            return True
+        return not self.believed and self.is_reached_by(self._reached)
+
+    def is_reached_by(self, told: ToldEnd) -> bool:
+        """Whether other times tell of the end of the text, too."""
+        return told.reaches(words_of(self._text))
 
     def letters_between(self, start: float, end: float) -> int:
         """Count the letters and digits whose times begin in there, in seconds."""
@@ -112,9 +158,14 @@ class Ledger:
 
     @property
     def complete(self) -> bool:
-        """Whether everything has its times, blanks and markup at the end aside."""
-        rest = self._text[self._place :].strip()
-        return not rest or (self._markup is not None and not words_of(rest).strip())
+        """Whether everything that is said has its times."""
+        rest = self._rest
+        return not rest or rest.isspace() or not makes_sound(rest)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether everything has its times, marks at the end included; markup aside."""
+        return not self._rest.strip()
 
     @property
     def forgivable(self) -> float:
@@ -195,7 +246,20 @@ class Ledger:
         if at == len(text) or text.startswith(characters, at):
             return min(at + len(characters), len(text))
         alike = len(characters) == 1 and not characters.isalnum() and not text[at].isalnum()
-        return at + 1 if alike else None
+        if alike and not makes_sound(characters):
+            return at + 1
+        while at < len(text) and not makes_sound(text[at]):  # an emoji, or a mark
+            at += 1
+        if text.startswith(characters, at):
+            return at + len(characters)
+        return self._place if not makes_sound(characters) else None
+
+    @property
+    def _rest(self) -> str:
+        """Words that have no times yet."""
+        if self._markup:
+            return self._markup.words_between(self._place, len(self._text))
+        return self._text[self._place :]
 
     def _letters_in(self, begin: int, end: int) -> int:
         return speakable(self._markup.words_between(begin, end) if self._markup else self._text[begin:end])
@@ -263,3 +327,7 @@ class _MarkupPlaces:
                 else:
                     break
         return None
+
+
+def _plain(word: str) -> str:
+    return "".join(filter(makes_sound, word.casefold()))

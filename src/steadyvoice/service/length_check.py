@@ -1,0 +1,134 @@
+"""Judgement of one answer by its length, where no times of the vendor's tell whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from steadyvoice.service.attempt import Call
+from steadyvoice.service.casting import Part
+from steadyvoice.service.plan import GiveUp, next_step
+from steadyvoice.service.speech_rate import SpeechRates, SpokenStyle, style_of, surely_longer
+from steadyvoice.service.terms import Terms
+from steadyvoice.service.timeouts import Patience
+from steadyvoice.speech.errors import TTSTooShortError
+from steadyvoice.speech.spoken_length import IMPOSSIBLE, spoken_length
+
+_EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
+_AS_LONG = 0.1  # of the length, by which two answers of the same text may differ
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """One answer that was refused for its length alone."""
+
+    part: Part
+    style: SpokenStyle
+    text: str
+    seconds: float
+    error: TTSTooShortError
+
+
+class RefusedLengths:
+    """Answers to one utterance that were refused for their length alone, until more is known of them.
+
+    `parts` are those who may speak it, as the utterance changes them.
+    """
+
+    def __init__(self, rates: SpeechRates, parts: Sequence[Part], terms: Terms, *, clock: Callable[[], float]) -> None:
+        self._rates, self._parts, self._terms, self._clock = rates, parts, terms, clock
+        self._refused: list[_Refused] = []
+
+    def add(self, part: Part, style: SpokenStyle, call: Call, error: TTSTooShortError) -> None:
+        """Note one."""
+        self._refused.append(_Refused(part, style, call.request.text, call.seconds, error))
+
+    def compare(self, style: SpokenStyle, text: str, seconds: float) -> None:
+        """Compare them with a whole answer of the same text, which shows whether they were cut."""
+        for each in [each for each in self._refused if each.text == text]:
+            self._refused.remove(each)
+            if surely_longer(each.seconds, each.style.speed, seconds, style.speed):
+                each.part.speaker.handler.confirm(each.error)
+            else:
+                self._rates.refused(each.style, text, each.seconds)
+
+    def learn(self) -> None:
+        """Learn from those of which nothing else is known: they may have been whole."""
+        for each in self._refused:
+            self._rates.refused(each.style, each.text, each.seconds)
+        self._refused.clear()
+
+    def is_last_resort(self, part: Part, begin: int, text: str, seconds: float, whole: Patience) -> bool:
+        """Whether an answer that seems too short is to be given to the caller all the same.
+
+        It is when the same voice was as long before, which no accident is, and when nobody else is left to ask:
+        something that may be cut is better than silence.
+        """
+        for each in self._refused:
+            if each.part is part and each.text == text and abs(each.seconds - seconds) <= _AS_LONG * seconds:
+                return True
+        if part.course.tries + 1 < self._terms.max_attempts and part.speaker.handler.budget.affords_one:
+            return False
+        others = [each.standing(begin, begin + len(text)) for each in self._parts if each is not part]
+        step = next_step(others, now=self._clock(), left=whole.left, max_attempts=self._terms.max_attempts)
+        return isinstance(step, GiveUp)
+
+
+class LengthCheck:
+    """Compares the answer to one call with what is known of the voice that gave it.
+
+    An answer that seems too short is given to the caller all the same if it is the last resort, by `refused`. Its text
+    begins at `begin` in that of the utterance, which has so much time for the `whole`.
+    """
+
+    def __init__(
+        self, rates: SpeechRates, part: Part, call: Call, refused: RefusedLengths, begin: int, whole: Patience
+    ) -> None:
+        self._rates, self._part, self._offer, self._request = rates, part, call.offer, call.request
+        self._refused, self._begin, self._whole = refused, begin, whole
+        self.doubted = False
+        """Whether it seemed too short, and was given to the caller for want of a better one."""
+
+    @cached_property
+    def style(self) -> SpokenStyle:
+        """Style in which it is spoken."""
+        return style_of(self._part.name, self._offer, self._request)
+
+    @property
+    def text(self) -> str:
+        """Text that it should say."""
+        return self._request.text
+
+    def refuses(self, seconds: float, *, forgiving: bool) -> bool:
+        """Whether so much audio cannot be the whole; `forgiving` while nobody has heard any of it."""
+        if self._rates.is_whole(self.style, self.text, seconds):
+            return False
+        return not (forgiving and self.forgives(seconds))
+
+    def forgives(self, seconds: float) -> bool:
+        """Whether what seems too short is to be given to the caller all the same."""
+        self.doubted = self._refused.is_last_resort(self._part, self._begin, self.text, seconds, self._whole)
+        return self.doubted
+
+    def is_early(self, seconds: float) -> bool:
+        """Whether it is short enough for its end to be looked at."""
+        rates, style = self._rates, self.style
+        return rates.ends_quietly(style) and rates.is_early(style, self.text, seconds, _EARLY)
+
+    def wants_end(self) -> bool:
+        """Whether it is still to be learned how the answers of this style end."""
+        return self._rates.wants_end(self.style)
+
+    def ended(self, *, quietly: bool) -> None:
+        """Remember how a whole answer ended."""
+        self._rates.ended(self.style, quietly=quietly)
+
+    def is_possible(self, seconds: float) -> bool:
+        """Whether any voice could say the text in so many seconds."""
+        return seconds * self.style.speed >= spoken_length(self.text).at_least(IMPOSSIBLE)
+
+    def told(self, seconds: float) -> str:
+        """Say why it is refused."""
+        usual = self._rates.usual(self.style, self.text)
+        return f"only {seconds:.1f} s of audio for {len(self.text)} characters, where about {usual:.1f} s are usual"

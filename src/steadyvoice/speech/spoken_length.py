@@ -1,0 +1,299 @@
+"""Estimate of how long a text takes to say: what is usual, and the least that a whole answer can take.
+
+Letters take the time of their script: a Chinese character is a syllable, a Latin letter a third of one. Digits, URLs,
+capitals, bracketed words and the like are said in several ways, or not at all, so they have a range. Markup, emoji,
+punctuation, marks and invisible characters take no time. See docs/length.md.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from steadyvoice.speech.scripts import scripts_in
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER
+
+FASTEST = 0.56
+"""Share of the usual time that the fastest ordinary voices take: about 300 English words a minute."""
+
+IMPOSSIBLE = 0.3
+"""Share of the usual time that no voice is known to speak in: 560 English words a minute."""
+
+SHORT = 3.0
+"""Seconds: a text that usually takes less may take any time at all. Pauses and manner decide how long "Hm." is."""
+
+_QUICK_ASCII, _QUICK = 0.045, 0.14
+"""Seconds a character that are enough for any text, but for what `least` says of it: see `surely_whole`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenLength:
+    """Estimate for one text, in seconds at the usual speed of a voice.
+
+    `plain` is the usual time of the letters that are surely said, in the text's own `script`; `other` that of what may
+    be said in several ways, or not at all. `digits` is what the shortest reading of its digits takes ("one million").
+    `most` allows for all of it to be spelled, slowly. `hurried`: its markup asks for another speed.
+    """
+
+    script: str
+    plain: float
+    other: float
+    most: float
+    digits: float = 0.0
+    hurried: bool = False
+
+    @property
+    def usual(self) -> float:
+        """Seconds that it usually takes."""
+        return self.plain + self.other
+
+    @property
+    def least(self) -> float:
+        """Seconds that it takes at least, said by the fastest of ordinary voices."""
+        return self.at_least(FASTEST)
+
+    def at_least(self, share: float) -> float:
+        """Seconds that it takes at least, said by a voice that needs this share of the usual time."""
+        return share * (self.plain + self.digits) * (0.5 if self.hurried else 1.0)
+
+    @property
+    def tells_rate(self) -> bool:
+        """Whether the length of its audio tells how fast a voice speaks: most of it is plain, and it is not short."""
+        return self.plain >= SHORT and self.other <= _UNSURE * self.plain and not self.hurried
+
+
+_UNSURE = 0.25
+
+NOTHING = SpokenLength("", 0.0, 0.0, 0.0)
+
+
+def spoken_length(text: str) -> SpokenLength:
+    """Estimate how long a text takes to say.
+
+    >>> round(spoken_length("The quick brown fox jumps over the lazy dog.").usual, 1)
+    2.6
+    >>> round(spoken_length("敏捷的棕色狐狸跳过了懒狗。").usual, 1)
+    2.8
+    >>> spoken_length("... <break time='1s'/> 👍").least
+    0.0
+    """
+    if text.isascii() and not _SPECIAL_ASCII.search(text):
+        letters = len(text.encode().translate(None, _NO_LETTERS))
+        if not letters:
+            return NOTHING
+        plain = letters * _LATIN
+        usual = min(SECONDS_PER_CHARACTER * len(text), _MOST_LATIN * letters)
+        return SpokenLength("Latin", plain, usual - plain, _SLOWEST * usual)
+    return _estimated(text)
+
+
+def surely_whole(text: str, seconds: float, *, share: float = FASTEST) -> bool:
+    """Whether audio is so long that it holds the whole of any text of this size, without a look at its characters.
+
+    A cheap answer for nearly every healthy one; False means that the text has to be looked at. `share` as in
+    `at_least`.
+    """
+    return seconds >= len(text) * (_QUICK_ASCII if text.isascii() else _QUICK) / FASTEST * share
+
+
+def pronounceable(text: str) -> bool:
+    """Whether a text has letters or digits outside of its markup, so that a whole answer has some audio.
+
+    >>> [pronounceable(text) for text in ("Hm.", "7", "...", "👍", "[sighs]", '<break time="1s"/>')]
+    [True, True, False, False, False, False]
+    """
+    if text.isascii() and text.isalnum():
+        return True
+    if "<" in text or "[" in text or "&" in text:
+        text = _MARKUP.sub(" ", text)
+    return makes_sound(text)
+
+
+def asked_pause(text: str) -> float:
+    """Return the seconds of silence that the `<break>` tags of a text ask for, at most a minute.
+
+    >>> asked_pause('Wait <break time="1.5s"/> and <break time="500ms" /> see.')
+    2.0
+    """
+    if "<" not in text:
+        return 0.0
+    found = _BREAK.findall(text)
+    return min(60.0, sum(float(number) / (1000 if unit == "ms" else 1) for number, unit in found))
+
+
+def unspoken_ranges(text: str) -> list[range]:
+    """Return where a text has markup, in character offsets and in order: tags, and short words in brackets."""
+    if "<" not in text and "[" not in text and "&" not in text:
+        return []
+    return [range(*match.span()) for match in _MARKUP.finditer(text)]
+
+
+def makes_sound(characters: str) -> bool:
+    """Whether any of these is said: a letter or a digit, but no mark, modifier, emoji or invisible character."""
+    return any(map(_is_sound, characters))
+
+
+# ---------------------------------------------------------------------------------------------------- what it rests on
+
+_LATIN, _MOST_LATIN = 0.075, 0.09
+_USUAL = {
+    "Latin": _LATIN,
+    "Cyrillic": 0.075,
+    "Greek": 0.075,
+    "Armenian": 0.075,
+    "Georgian": 0.075,
+    "Arabic": 0.09,  # short vowels are said and not written
+    "Hebrew": 0.095,
+    "Thaana": 0.1,
+    "Devanagari": 0.11,  # vowel signs are marks, which are not counted
+    "Bengali": 0.11,
+    "Gujarati": 0.11,
+    "Gurmukhi": 0.11,
+    "Kannada": 0.11,
+    "Malayalam": 0.11,
+    "Oriya": 0.11,
+    "Sinhala": 0.11,
+    "Tamil": 0.11,
+    "Telugu": 0.11,
+    "Thai": 0.08,
+    "Lao": 0.08,
+    "Khmer": 0.085,
+    "Myanmar": 0.09,
+    "Tibetan": 0.09,
+    "Ethiopic": 0.14,
+    "Cherokee": 0.14,
+    "Mongolian": 0.075,
+    "Hiragana": 0.12,
+    "Katakana": 0.12,
+    "Hangul": 0.16,
+    "Han": 0.23,
+}
+"""Seconds a letter, pauses and blanks included, at the usual speed of a synthetic voice.
+
+Latin from ElevenLabs' own 1,000 characters a minute; the others from syllables a second (Coupé et al., "Different
+languages, similar encoding efficiency", Science Advances 2019) and what a letter of each script stands for. They are
+approximate, and voices differ by a third; so nothing is judged by less than FASTEST of them.
+"""
+
+_KANJI = 0.19
+"""The same for Han characters among kana: less, for most of them stand for two short syllables (morae) of Japanese."""
+
+_UNKNOWN = 0.12  # a letter of a script that no voice is known to read
+_DIGIT_LEAST, _DIGIT, _DIGIT_MOST = 0.08, 0.3, 1.0
+_SYMBOL, _SYMBOL_MOST = 0.3, 1.0  # "%" and the like, if they are read at all
+_EMOJI_MOST = 2.0
+_SPELLED = 0.3  # a letter of an abbreviation, or of a URL
+_SLOWEST = 2.5  # times what is usual
+_SPELLED_MOST = 0.6
+
+_JAPANESE = ("Hiragana", "Katakana", "Han")
+
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
+_SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@#°§/^~×÷±√∞≈≠≤≥"
+
+# Anything that keeps a text of ASCII from being only words.
+_SPECIAL_ASCII = re.compile(r"[0-9<\[{(*/@#$%&+=\\_|^~]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}")
+
+_BREAK = re.compile(r"""<break\b[^<>]{0,60}?\btime\s*=\s*["']?\s*(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s)\b""", re.IGNORECASE)
+
+_TAG = r"</?[A-Za-z!?][^<>]{0,500}>"
+_BRACKETS = r"\[[^\[\]\n]{1,60}\]"
+_MARKUP = re.compile(rf"{_TAG}|{_BRACKETS}|&#?\w{{1,10}};")
+
+_REPLACED = (
+    r"<(?P<element>sub|audio|desc|say-as|script|style|metadata|spell)\b[^<>]{0,500}(?<!/)>"
+    r"[^<]{0,2000}</(?P=element)\s{0,9}>"
+)
+_COMMENT = r"<!--.{0,500}?-->"
+_URL = (
+    r"(?:https?|ftp)://[^\s<>]+|\bwww\.[^\s<>]+|\b[\w.+-]+@[\w-]+\.[\w.-]+"
+    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|ai|dev|app|edu|gov|de|fr|uk|jp|cn|ru|co|info|eu)\b(?:/[^\s<>]*)?"
+    r"|(?<![\w<])(?:[A-Za-z]:\\|~?/)[\w.-]+(?:[/\\][\w.-]+)+/?"
+)
+_IPA = r"/(?=[^/\n]{0,60}[\u0250-\u02ff])[^/\n]{1,60}/"
+_ASIDE = r"\([^()\n]{1,30}\)|\*{1,2}[^*\n]{1,30}\*{1,2}|\{{1,2}[^{}\n]{1,60}\}{1,2}"
+_CAPITALS = r"\b(?:[A-Z]\.?){2,}(?:s\b|\b)?"
+_GIBBERISH = r"[A-Za-z0-9+/=_-]{31,}"
+_DRAWN = r"(?P<letter>[^\W\d_])(?P=letter){3,}"
+
+_UNSURE_PARTS = re.compile(
+    rf"(?P<skip>{_COMMENT}|{_REPLACED}|{_TAG})|(?P<brackets>{_BRACKETS})|(?P<url>{_URL})|(?P<ipa>{_IPA})"
+    rf"|(?P<aside>{_ASIDE})|(?P<entity>&#?\w{{1,10}};)|(?P<gibberish>{_GIBBERISH})|(?P<capitals>{_CAPITALS})"
+    rf"|(?P<drawn>{_DRAWN})",
+    re.DOTALL,
+)
+_SPEED = re.compile(r"""\b(?:rate|speed|ratio|duration)\s*=""", re.IGNORECASE)
+
+
+def _estimated(text: str) -> SpokenLength:
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)  # Korean may come letter by letter
+    other = most = 0.0
+    hurried = False
+
+    def leave_out(match: re.Match[str]) -> str:
+        nonlocal other, most, hurried
+        part, kind = match.group(), match.lastgroup
+        letters = sum(map(str.isalnum, part))
+        most += _SPELLED_MOST * letters
+        if kind == "skip":
+            hurried = hurried or bool(_SPEED.search(part))
+            content = _MARKUP.sub("", part) if not part.startswith("<!--") else ""
+            other += _LATIN * sum(map(str.isalnum, content)) + asked_pause(part)
+            most += 2 * asked_pause(part)
+        elif kind == "drawn":
+            other += 3 * _LATIN
+        elif kind == "capitals":
+            other += min(_SPELLED, 2 * _LATIN) * letters
+        elif kind not in ("brackets", "entity", "ipa"):
+            other += _LATIN * letters
+        return " "
+
+    shouted = _is_shouted(text)
+    rest = _UNSURE_PARTS.sub(leave_out, text.lower() if shouted else text)
+    counted = Counter(rest)
+    digits = sum(count for character, count in counted.items() if character.isdecimal())
+    symbols = sum(counted[symbol] for symbol in _SPOKEN_SYMBOLS)
+    emoji = sum(count for character, count in counted.items() if character > "\u2190" and _is_emoji(character))
+    other += _DIGIT * digits + _SYMBOL * symbols
+    most += _DIGIT_MOST * digits + _SYMBOL_MOST * symbols + _EMOJI_MOST * emoji
+    found = scripts_in(rest)
+    japanese = "Hiragana" in found or "Katakana" in found
+    taken = {
+        script: count * (_KANJI if japanese and script == "Han" else _USUAL.get(script, _UNKNOWN))
+        for script, count in found.items()
+    }
+    main = max(taken, key=lambda script: taken[script], default="")
+    if japanese and main in _JAPANESE:
+        main = "Japanese"
+    plain = sum(seconds for script, seconds in taken.items() if _is_read(script, main))
+    other += sum(taken.values()) - plain
+    most += (_SPELLED_MOST / _LATIN if shouted else _SLOWEST) * sum(taken.values())
+    return SpokenLength(main, plain, other, most, _DIGIT_LEAST * digits, hurried)
+
+
+def _is_read(script: str, main: str) -> bool:
+    """Whether letters of a script are surely said in a text that is mostly in another. Foreign ones may be skipped."""
+    if script not in _USUAL:
+        return False
+    return script == main or script == "Latin" or (main == "Japanese" and script in _JAPANESE)
+
+
+def _is_shouted(text: str) -> bool:
+    """Whether all of a text is in capitals, so that they mean nothing. It may be spelled all the same."""
+    return text.isupper() and " " in text.strip()
+
+
+@lru_cache(4096)
+def _is_sound(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum()
+    return unicodedata.category(character) in ("Lu", "Ll", "Lt", "Lo", "Nd", "Nl", "No") or character in "々ー"
+
+
+@lru_cache(4096)
+def _is_emoji(character: str) -> bool:
+    return unicodedata.category(character) == "So"
