@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from itertools import chain
 
+from steadyvoice.audio.silence import silence
 from steadyvoice.gateway.order import Order, Wrapping
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
@@ -14,6 +15,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
 from steadyvoice.wire.openai_events import Delta, Done, event_bytes
 
+_BREATH = 0.1  # seconds
 _SECONDS_A_TOKEN = 0.05
 _CHARACTERS_A_TOKEN = 4
 
@@ -28,6 +30,11 @@ def gateway_headers(account: Account) -> dict[str, str]:
         "x-steadyvoice-outcome": account.outcome,
         "x-steadyvoice-provider": account.provider or "none",
     }
+
+
+def breath(order: Order) -> bytes:
+    """Return a tenth of a second of silence, for a text with nothing to pronounce: to clients no audio is a failure."""
+    return b"".join(silence(order.format, _BREATH))
 
 
 def whole_body(audio: bytes, account: Account, order: Order) -> tuple[int, Iterator[bytes]]:

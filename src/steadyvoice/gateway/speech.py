@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from steadyvoice.gateway.answering import UNSPOKEN, gateway_headers, whole_body, wrapped
+from steadyvoice.gateway.answering import UNSPOKEN, breath, gateway_headers, whole_body, wrapped
 from steadyvoice.gateway.dialect import Dialect
 from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.hangup import UntilHangup
@@ -80,7 +80,7 @@ class SpeechDoor:
         try:
             async with UntilHangup(scope, receive), stream:
                 if hold:
-                    audio = await collected(stream, order.format, most)
+                    audio = await collected(stream, order.format, most) or breath(order)
                     length, parts = whole_body(audio, stream, order)
                     await self._begin(exchange, order, stream, length=length)
                     last = next(parts, b"")
@@ -110,6 +110,8 @@ class SpeechDoor:
             await chunks.aclose()
         if exchange.status is None:  # there was nothing to be heard
             await self._begin(exchange, order, stream)
+            if order.wrapping is Wrapping.BARE:
+                await exchange.send({"type": "http.response.body", "body": breath(order), "more_body": True})
 
     async def _begin(self, exchange: Exchange, order: Order, account: Account, *, length: int | None = None) -> None:
         headers = {

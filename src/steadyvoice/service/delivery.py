@@ -326,7 +326,7 @@ class Delivery:
             ends = [end for end in ends if self.check.is_possible(end)]
         if ends:  # where two disagree, the one that fits is right
             missing = min(ends) - seconds
-            forgivable = max(2 * drift, ledger.forgivable)
+            forgivable = drift if slack < drift else max(2 * drift, ledger.forgivable)
         elif ledger.timed and ledger.believed:
             missing = ledger.shortfall(seconds, speed=self.check.style.speed)
             forgivable = drift

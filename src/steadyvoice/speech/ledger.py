@@ -170,7 +170,7 @@ class Ledger:
     @property
     def forgivable(self) -> float:
         """Seconds of shortfall that leave every word audible, if the audio ends in silence: half of the last word."""
-        return (self._end - self._word_start) / 2 if self.complete else 0.0
+        return (self._end - self._word_start) / 2 if self.exhaustive else 0.0
 
     def times(self, characters: int | None = None) -> Alignment:
         """Give the times believed so far, of the first so many characters of the text, or of all."""

@@ -16,16 +16,16 @@ from functools import lru_cache
 from steadyvoice.speech.scripts import scripts_in
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
-FASTEST = 0.56
-"""Share of the usual time that the fastest ordinary voices take: about 300 English words a minute."""
+FASTEST = 0.62
+"""Share of the usual time that the fastest ordinary voices take: about 270 English words a minute."""
 
 IMPOSSIBLE = 0.3
-"""Share of the usual time that no voice is known to speak in: 560 English words a minute."""
+"""Share of the usual time in which no voice is known to speak: 560 English words a minute."""
 
 SHORT = 3.0
 """Seconds: a text that usually takes less may take any time at all. Pauses and manner decide how long "Hm." is."""
 
-_QUICK_ASCII, _QUICK = 0.045, 0.14
+_QUICK_ASCII, _QUICK = 0.05, 0.14
 """Seconds a character that are enough for any text, but for what `least` says of it: see `surely_whole`."""
 
 
@@ -146,18 +146,18 @@ _USUAL = {
     "Armenian": 0.075,
     "Georgian": 0.075,
     "Arabic": 0.09,  # short vowels are said and not written
-    "Hebrew": 0.095,
+    "Hebrew": 0.09,
     "Thaana": 0.1,
-    "Devanagari": 0.11,  # vowel signs are marks, which are not counted
-    "Bengali": 0.11,
-    "Gujarati": 0.11,
-    "Gurmukhi": 0.11,
-    "Kannada": 0.11,
-    "Malayalam": 0.11,
-    "Oriya": 0.11,
-    "Sinhala": 0.11,
-    "Tamil": 0.11,
-    "Telugu": 0.11,
+    "Devanagari": 0.12,  # vowel signs are marks, which are not counted
+    "Bengali": 0.12,
+    "Gujarati": 0.12,
+    "Gurmukhi": 0.12,
+    "Kannada": 0.12,
+    "Malayalam": 0.12,
+    "Oriya": 0.12,
+    "Sinhala": 0.12,
+    "Tamil": 0.12,
+    "Telugu": 0.12,
     "Thai": 0.08,
     "Lao": 0.08,
     "Khmer": 0.085,
@@ -168,8 +168,8 @@ _USUAL = {
     "Mongolian": 0.075,
     "Hiragana": 0.12,
     "Katakana": 0.12,
-    "Hangul": 0.16,
-    "Han": 0.23,
+    "Hangul": 0.18,
+    "Han": 0.21,
 }
 """Seconds a letter, pauses and blanks included, at the usual speed of a synthetic voice.
 
@@ -178,7 +178,7 @@ languages, similar encoding efficiency", Science Advances 2019) and what a lette
 approximate, and voices differ by a third; so nothing is judged by less than FASTEST of them.
 """
 
-_KANJI = 0.19
+_KANJI = 0.18
 """The same for Han characters among kana: less, for most of them stand for two short syllables (morae) of Japanese."""
 
 _UNKNOWN = 0.12  # a letter of a script that no voice is known to read
@@ -241,7 +241,7 @@ def _estimated(text: str) -> SpokenLength:
         most += _SPELLED_MOST * letters
         if kind == "skip":
             hurried = hurried or bool(_SPEED.search(part))
-            content = _MARKUP.sub("", part) if not part.startswith("<!--") else ""
+            content = part if "@" in part else _MARKUP.sub("", part) if not part.startswith("<!--") else ""
             other += _LATIN * sum(map(str.isalnum, content)) + asked_pause(part)
             most += 2 * asked_pause(part)
         elif kind == "drawn":

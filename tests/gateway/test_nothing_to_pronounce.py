@@ -1,0 +1,58 @@
+"""A text with nothing to pronounce, which a vendor answers with no bytes, is nobody's failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice.audio.meter import Meter
+from steadyvoice.simulator import Fault, acts
+from steadyvoice.speech.format import AudioFormat
+
+from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
+
+NOTHING = ("👍", "...", "—", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "♪", "?!", "\u0301")
+FORMATS = ("mp3_44100_128", "pcm_24000", "opus_48000_64", "ulaw_8000")
+
+
+async def refuse_nothing(at: Visit, path: str, document: Any, format: str) -> None:
+    at.sim.faults.set(Fault(acts.Empty(), endpoint="*speech*"))
+    for text in NOTHING:
+        answer = await at.whole("POST", path, json={**document(text)})
+        assert answer.status == 200
+        assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+        assert Meter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
+    state = at.service.get_error_state()
+    assert (state["circuit_state"], state["window"]["failures"], state["last_error"]) == ("closed", 0, None)
+    at.sim.faults.set()
+    answer = await at.whole("POST", path, json=document(TEXT))
+    assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+
+
+@pytest.mark.parametrize("on_midstream", ["resume", "error"])
+@pytest.mark.parametrize("form", ["", "/stream"])
+@pytest.mark.parametrize("format", FORMATS)
+async def test_elevenlabs_clients_get_a_little_silence(form: str, format: str, on_midstream: Any) -> None:
+    async with visiting(only_elevenlabs=True, on_midstream=on_midstream) as at:
+        await refuse_nothing(at, f"{ELEVENLABS}{form}?output_format={format}", spoken, format)
+
+
+@pytest.mark.parametrize("format", ["mp3", "pcm"])
+async def test_openai_clients_get_a_little_silence(format: str) -> None:
+    async with visiting(only_elevenlabs=True) as at:
+
+        def document(text: str) -> Any:
+            return asked(text, response_format=format)
+
+        await refuse_nothing(at, OPENAI, document, {"mp3": "mp3_44100_128", "pcm": "pcm_24000"}[format])
+
+
+@pytest.mark.parametrize("form", ["/with-timestamps", "/stream/with-timestamps"])
+async def test_with_times_there_is_an_answer_as_well(form: str) -> None:
+    async with visiting(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(acts.Empty(), endpoint="*speech*"))
+        for text in NOTHING:
+            answer = await at.whole("POST", ELEVENLABS + form, json=spoken(text))
+            assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+        assert at.service.get_error_state()["window"]["failures"] == 0

@@ -1,0 +1,67 @@
+"""Writes the tables of docs/length.md.
+
+python -m tests.length.page           # draw the answers, and write the tables anew
+python -m tests.length.page --check   # only say whether they are up to date
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .draws import CUTS, KNOWN, STYLES, UNSURE, WRITTEN, Rates, error_rates
+
+PAGE = Path(__file__).parents[2] / "docs" / "length.md"
+BEGIN, END = "<!-- error rates: python -m tests.length.page -->\n", "<!-- end of error rates -->\n"
+VOICES, VOICES_OF_ALL = 15, 3
+
+Row = tuple[str, Rates, Rates]
+"""What it is about, and the errors for a voice that is new, and for one that is known."""
+
+
+def rows(times: int = 1) -> Iterator[Row]:
+    """Each language in the usual style, and each style in all languages."""
+    for language in (*WRITTEN, *UNSURE):
+        new, known = (error_rates([language], "usual", voices=VOICES * times, known=count) for count in (0, KNOWN))
+        yield language.name, new, known
+    for style in STYLES:
+        new, known = (error_rates(WRITTEN, style, voices=VOICES_OF_ALL * times, known=count) for count in (0, KNOWN))
+        yield f"style: {style}", new, known
+
+
+def table(told: list[Row]) -> str:
+    """The table of all rows."""
+    spans = [f"{least:.0%}-{most:.0%}".replace("%-", "-") for least, most in CUTS]
+    head = [
+        "",
+        "refused, new",
+        "refused, known",
+        *(f"missed {span}, {who}" for span in spans for who in ("new", "known")),
+    ]
+    lines = [head, ["---"] * len(head)]
+    for name, new, known in told:
+        cells = [name, *(f"{rates.false_refusals:.1%}" for rates in (new, known))]
+        cells += [f"{rates.misses(cut):.0%}" for cut in range(len(CUTS)) for rates in (new, known)]
+        lines.append(cells)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def written(page: str, told: list[Row]) -> str:
+    """The page with this table in it."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + "\n" + table(told) + "\n" + END + rest.partition(END)[2]
+
+
+def main() -> str | None:
+    """None when all is well, else what is not."""
+    page = PAGE.read_text("utf-8")
+    new = written(page, list(rows()))
+    if "--check" in sys.argv[1:]:
+        return None if page == new else f"{PAGE.name} is out of date: python -m tests.length.page"
+    PAGE.write_text(new, "utf-8")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

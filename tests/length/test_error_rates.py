@@ -1,0 +1,43 @@
+"""Whole answers are believed and cut ones are noticed, in every language and style; docs/length.md shows how often."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from .draws import UNSURE
+from .page import PAGE, Row, rows, written
+
+DEEP = 40 if os.environ.get("STEADYVOICE_DEEP") else 1
+NUMBERS = {language.name for language in UNSURE}
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Row]:
+    return list(rows(DEEP))
+
+
+def test_whole_answers_are_believed(told: list[Row]) -> None:
+    for name, new, known in told:
+        assert new.false_refusals <= 0.01, name
+        assert known.false_refusals <= 0.02, name
+    refused = sum(rates.refused for _, *both in told for rates in both)
+    assert refused / sum(rates.healthy for _, *both in told for rates in both) <= 0.003
+
+
+def test_cut_answers_are_noticed(told: list[Row]) -> None:
+    for name, new, known in told:
+        if name in NUMBERS:
+            continue
+        slow = name in ("style: slow", "style: speed 0.7")
+        assert new.misses(0) <= (0.15 if slow else 0.02), name
+        assert known.misses(0) <= 0.02, name
+        assert new.misses(1) <= (0.9 if slow else 0.4), name
+        assert known.misses(1) <= (0.5 if slow else 0.15), name
+
+
+@pytest.mark.skipif(DEEP > 1, reason="the page shows fewer draws")
+def test_the_page_shows_these_rates(told: list[Row]) -> None:
+    page = PAGE.read_text("utf-8")
+    assert written(page, told) == page, "to write it anew: python -m tests.length.page"
