@@ -76,7 +76,7 @@ def spoken_length(text: str) -> SpokenLength:
     >>> round(spoken_length("The quick brown fox jumps over the lazy dog.").usual, 1)
     2.6
     >>> round(spoken_length("敏捷的棕色狐狸跳过了懒狗。").usual, 1)
-    2.8
+    2.5
     >>> spoken_length("... <break time='1s'/> 👍").least
     0.0
     """
