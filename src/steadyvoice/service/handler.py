@@ -25,6 +25,7 @@ from steadyvoice.service.overdue import Overdue
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
+from steadyvoice.service.text_limits import TextLimits
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.request import SpeechRequest
@@ -68,6 +69,7 @@ class TTSErrorHandler:
         self.holds = Holds(name, self.allowance.holds)
         self.promptness = Promptness()
         self.bills = Bills()
+        self.text_limits = TextLimits(clock)
         self.voice: str | None = None
         self.clock = clock
         self._wall = wall
@@ -99,7 +101,7 @@ class TTSErrorHandler:
         heir.promptness, heir.overdue, heir.bills = self.promptness, self.overdue, self.bills
         heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
         if allowance is self.allowance:
-            heir.holds = self.holds
+            heir.holds, heir.text_limits = self.holds, self.text_limits
         return heir
 
     async def execute_with_retry(self, operation: Callable[[], Awaitable[T]], *, deadline: float = 45.0) -> T:

@@ -60,7 +60,7 @@ def next_piece(
     Where a piece is held as samples until it is whole, it has at most `most` characters. `marked` is the text, if there
     is markup in it: of that, a speaker gets what it performs.
     """
-    limit = part.offer.max_characters
+    limit = part.max_characters
     untouched = part.offer.format == request.format
     if most and not (untouched and (request.format.joinable or len(request.text) <= (limit or len(request.text)))):
         limit = min(limit or most, most)

@@ -43,6 +43,7 @@ from steadyvoice.speech.errors import (
     TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
+    TTSTextTooLongError,
     TTSTooShortError,
     TTSTotalTimeoutError,
     without_traceback,
@@ -152,7 +153,7 @@ class Utterance:
         """Whether it is likely to take several requests, of which the next can be made while this one plays."""
         if self._terms.hold:
             return False
-        return self._terms.resumes or len(self._request.text) > (first.offer.max_characters or len(self._request.text))
+        return self._terms.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         self.watch.start()
@@ -312,11 +313,10 @@ class Utterance:
             yield rest
             self.watch.start()
         part.learn(call, failure, probed=asking.probe)
-        if failure:
-            if fatal := self._failed(part, failure, delivery):
-                raise fatal
-        else:
+        if failure is None:
             self._spoke(part, call, delivery.said, doubted=delivery.check.doubted)
+        elif not self._cut_smaller(part, call, failure) and (fatal := self._failed(part, failure, delivery)):
+            raise fatal
 
     def _heard(self, part: Part, call: Call, delivery: Delivery) -> None:
         """Somebody is heard, from now on if not before. A stream that has begun has as much more time as audio."""
@@ -340,6 +340,8 @@ class Utterance:
         without_traceback(error)
         self._note(asking, error)
         asking.part.learn(asking.call, error)
+        if self._cut_smaller(asking.part, asking.call, error):
+            return
         fatal = self._failed(asking.part, error, asking.delivery)
         if fatal and not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
             raise fatal
@@ -350,6 +352,12 @@ class Utterance:
         for each in self._parts:
             if each.speaker.handler.allowance is part.speaker.handler.allowance:
                 each.owe(end, error, taken=call.taken)
+
+    def _cut_smaller(self, part: Part, call: Call, failure: TTSError) -> bool:
+        """Whether the vendor had no room for the text, and the same speaker is asked for less of it instead."""
+        if not isinstance(failure, TTSTextTooLongError) or not call.sent or call.seconds:
+            return False  # with audio, it is our own memory that has no room
+        return part.speaker.handler.text_limits.learn(part.offer.model, len(call.request.text), failure)
 
     def _failed(self, part: Part, failure: TTSError, delivery: Delivery) -> TTSError | None:
         """Keep what was said, and see who may go on. Return what to raise when nobody may."""

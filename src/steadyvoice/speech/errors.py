@@ -120,9 +120,10 @@ class TTSBadRequestError(TTSRequestError, ValueError):
 
 
 class TTSTextTooLongError(TTSRequestError):
-    """The text is over the provider's limit."""
+    """The text is over the provider's limit: `limit` characters, where the vendor names it."""
 
     kind = Kind.TEXT_TOO_LONG
+    limit: int | None = None
 
 
 class TTSUnsupportedFormatError(TTSRequestError, ValueError):

@@ -17,6 +17,7 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
 from steadyvoice.wire.gatekeepers import class_of_page
 from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.length_limits import is_about_length, limit_in
 from steadyvoice.wire.status import by_status
 
 
@@ -96,7 +97,10 @@ def parse_error(
     complaint = read_complaint(body)
     answer = Answer(status, headers, body, now=now, secret=api_key)
     kind = class_of_page(answer, complaint) or error_class(status, complaint)
-    return as_error(kind, complaint, answer, provider)
+    error = as_error(kind, complaint, answer, provider)
+    if isinstance(error, speech.TTSTextTooLongError):
+        error.limit = limit_in(complaint.message)
+    return error
 
 
 def error_class(status: int, complaint: Complaint) -> type[TTSError]:
@@ -106,6 +110,8 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
         return CODES[code].error
     if code.startswith("only_for_"):
         return speech.TTSPlanRequiredError
+    if is_about_length(status, complaint):
+        return speech.TTSTextTooLongError
     if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
         about_voice = complaint.param in (None, "voice_id")
         return speech.TTSVoiceUnknownError if about_voice else speech.TTSBadRequestError

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
 from steadyvoice.wire.gatekeepers import class_of_page
 from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.length_limits import is_about_length, limit_in
 from steadyvoice.wire.status import by_status
 
 CODES: Mapping[str, type[TTSError]] = {
@@ -58,7 +60,10 @@ def parse_error(
     complaint = read_complaint(body)
     answer = Answer(status, headers, body, now=now, secret=api_key)
     kind = class_of_page(answer, complaint) or error_class(status, complaint)
-    return as_error(kind, complaint, answer, provider)
+    error = as_error(kind, complaint, answer, provider)
+    if isinstance(error, speech.TTSTextTooLongError):
+        error.limit = limit_in(complaint.message)
+    return error
 
 
 def error_class(status: int, complaint: Complaint) -> type[TTSError]:
@@ -70,6 +75,8 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     about = complaint.param or (quoted.group(1) if quoted else "")
     if status in (400, 404, 422) and about in _FIELDS:
         return _FIELDS[about]
+    if about in ("", "input", "text") and is_about_length(status, replace(complaint, param=None)):
+        return speech.TTSTextTooLongError
     wrong_address = complaint.message.startswith("Invalid URL")  # OpenAI's words for a path that it does not have
     if status == 404 and complaint.spoken and not wrong_address:  # the path names nothing, so it is the model
         return speech.TTSModelUnknownError
