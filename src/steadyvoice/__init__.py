@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TTSStreamInterruptedError,
     )
     from steadyvoice.speech.format import AudioFormat
+    from steadyvoice.speech.markup import Markup
     from steadyvoice.speech.request import SpeechRequest
     from steadyvoice.speech.voice import Voice
 
@@ -70,6 +71,7 @@ _HOMES = {
         "TTSStreamInterruptedError",
     ),
     "speech.format": ("AudioFormat",),
+    "speech.markup": ("Markup",),
     "speech.request": ("SpeechRequest",),
     "speech.voice": ("Voice",),
 }
@@ -93,6 +95,7 @@ __all__ = [
     "ElevenLabs",
     "Espeak",
     "HedgeConfig",
+    "Markup",
     "Offer",
     "OpenAICompatible",
     "Provider",

@@ -123,24 +123,26 @@ ORDINAL_LANGUAGES = _set("de da nb nn no fi cs sk sl hr sr bs hu pl et lv lt is 
 
 FUNCTION_WORDS = {
     "en": _set("the and of to in is it that was for you with on are be this have from or by not at as we he she they"),
-    "de": _set("der die das und ist nicht ein eine zu mit auf für sich den dem von im wir ich sie es auch wird sind"),
+    "de": _set(
+        "der die das und ist nicht ein eine zu mit auf für sich den dem von im wir ich sie es auch wird in er war"
+    ),
     "fr": _set("le la les et est des une un du que qui dans pour pas sur il elle ce au avec ne je nous vous sont"),
-    "es": _set("el la los las y es de que en un una por con para no se del su al como está más pero son"),
-    "it": _set("il lo la gli le e è di che un una per con non si del della sono in al da come più ma nel"),
-    "pt": _set("o a os as e é de que um uma para com não se do da em no na por mais mas ao são"),
+    "es": _set("el la los las es de que en un una por con para no se del su al como está más pero son"),
+    "it": _set("il lo la gli le di che un una per con non si del della sono in al da come più ma nel"),
+    "pt": _set("os as de que um uma para com não se do da em no na por mais mas ao são"),
     "nl": _set("de het een en is van niet dat op te met voor zijn in ik je hij zij er aan ook naar"),
-    "pl": _set("i w na z nie się jest to że do o jak po za od przez są ale przy"),
-    "sv": _set("och det att en ett är som på inte för med av den till har jag i de"),
-    "da": _set("og det at en et er som på ikke for med af den til har jeg i de"),
-    "no": _set("og det at en et er som på ikke for med av den til har jeg i de"),
+    "pl": _set("na nie się jest to że do jak po za od przez są ale przy"),
+    "sv": _set("och det att en ett är som på inte för med av den till har jag de"),
+    "da": _set("og det at en et er som på ikke for med af den til har jeg de"),
+    "no": _set("og det at en et er som på ikke for med av den til har jeg de"),
     "fi": _set("ja on ei se että oli hän mutta ovat kun niin tai myös"),
-    "cs": _set("a je se na v že to s z do jako ale jsou byl není"),
-    "sk": _set("a je sa na v že to s z do ako ale sú bol nie"),
-    "hu": _set("a az és hogy nem is egy van ez meg de csak"),
+    "cs": _set("je se na že to do jako ale jsou byl není"),
+    "sk": _set("je sa na že to do ako ale sú bol nie"),
+    "hu": _set("az és hogy nem is egy van ez meg de csak"),
     "tr": _set("ve bir bu da de için ile çok ne var değil mi"),
-    "ro": _set("și este în de la cu nu un o care pe din să mai sunt"),
-    "hr": _set("i je u na se da su za od ne to s kao"),
+    "ro": _set("și este în de la cu nu un care pe din să mai sunt"),
+    "hr": _set("je na se da su za od ne to kao"),
     "id": _set("yang dan di ini itu dengan untuk tidak dari ke ada adalah"),
     "vi": _set("và là của có không được cho một các những này"),
 }
-"""Words by which a language is told that is written in Latin letters."""
+"""Words by which a language is told that is written in Latin letters; where two are as likely, the first is taken."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from steadyvoice.speech.abbreviations import (
@@ -138,10 +140,19 @@ def language_of(text: str, language: str | None = None) -> str:
 
 
 def _latin_language(sample: str) -> str:
-    words = _WORD.findall(sample.lower())
-    counts = {each: sum(word in known for word in words) for each, known in FUNCTION_WORDS.items()}
-    best = max(counts, key=counts.__getitem__)
-    return best if counts[best] > counts["en"] else "en"
+    """Return the language whose function words occur most, English if in doubt."""
+    known = _languages_by_word()
+    counts = Counter(language for word in _WORD.findall(sample.lower()) for language in known.get(word, ()))
+    return max(FUNCTION_WORDS, key=counts.__getitem__)
+
+
+@lru_cache(1)
+def _languages_by_word() -> Mapping[str, Sequence[str]]:
+    known = defaultdict[str, list[str]](list)
+    for language, words in FUNCTION_WORDS.items():
+        for word in words:
+            known[word].append(language)
+    return dict(known)
 
 
 def ends_by_marks(text: str, language: str) -> Iterator[int]:
@@ -302,7 +313,7 @@ _BLANK = re.compile(r"\s+")
 _WIDE = frozenset("。！？｡…")
 _END = re.compile(r"""([.!?…؟۔]|[。！？｡])(\s?»|["'”’“»«)\]」』）〉》】]*)\s*\Z""")
 _FOLLOWING = re.compile(r"([^\w\n]*)([\w.-]*)")
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{2,}+(?!\.\w)")
 _ELISION = re.compile(r"^(?:[A-Za-z]|\w{3,4})['’](?=\w)")
 _OPENING = "\"'“”„«‹‘’‚([{（「『—–-•*¿¡/"
 _DOUBLE_INITIAL = re.compile(r"[^\W\d_]\.?-[^\W\d_]")
