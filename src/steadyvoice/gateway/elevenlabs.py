@@ -53,13 +53,14 @@ class ElevenLabsDialect:
         if first is None:
             return {"request-id": own_request_id(request_id)}
         id = first.request_id if first.dialect == elevenlabs.DIALECT and spoken.sole_speaker else None
-        all_of_it = spoken.now.characters == len(order.text)
-        return elevenlabs.Receipt(
-            id or own_request_id(request_id),
-            first.characters_billed if all_of_it else None,
-            first.concurrent_requests,
-            first.concurrency_limit,
-        ).headers()
+        headers = {"request-id": id or own_request_id(request_id)}
+        if first.characters_billed is not None and spoken.now.characters == len(order.text):  # for all of it
+            headers["character-cost"] = elevenlabs.plain_amount(first.characters_billed)
+        if first.concurrent_requests is not None:
+            headers["current-concurrent-requests"] = str(first.concurrent_requests)
+        if first.concurrency_limit is not None:
+            headers["maximum-concurrent-requests"] = str(first.concurrency_limit)
+        return headers
 
     def trouble(self, trouble: Trouble, request_id: str) -> Reply:
         """Answer in the vendor's own words, where it has one for this."""

@@ -233,7 +233,8 @@ class Asker:
         speaker = part.speaker
         handler, timeouts = speaker.handler, speaker.timeouts
         patience = whole.share(min(step.allowance, speaker.most))
-        piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
+        if piece.options:
+            piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
         first_audio = timeouts.first_audio_while(others=step.others)
         if step.first_audio is not None:
             first_audio = min(first_audio, step.first_audio)

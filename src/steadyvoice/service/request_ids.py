@@ -35,7 +35,7 @@ class RequestIds:
     def known_to(self, account: str, request: SpeechRequest) -> SpeechRequest:
         """Return the request without the ids that another account has issued; the same object if it has none."""
         options = request.options
-        if not options or not stitches(options):
+        if not stitches(options):
             return request
         kept = {name: self._known(account, options[name]) for name in STITCHING if name in options}
         if all(kept[name] is options[name] for name in kept):

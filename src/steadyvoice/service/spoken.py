@@ -131,8 +131,8 @@ class Spoken:
     @property
     def sole_speaker(self) -> bool:
         """Whether one provider is heard so far, and nothing else: no silence, no other voice."""
-        if self.now.silent:
-            return False
+        if self.now.silent or not self.spans:
+            return not self.now.silent
         return all(span.provider == self.now.provider for span in self.spans)
 
     @property

@@ -191,7 +191,7 @@ class Receipt:
         """Write it as headers; what is unknown is left out."""
         told = {
             "request-id": self.request_id,
-            "character-cost": _plain(self.character_cost),
+            "character-cost": None if self.character_cost is None else plain_amount(self.character_cost),
             "current-concurrent-requests": self.current_concurrent_requests,
             "maximum-concurrent-requests": self.maximum_concurrent_requests,
         }
@@ -242,8 +242,9 @@ def _flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _plain(amount: float | None) -> str | None:
-    return None if amount is None else str(int(amount) if float(amount).is_integer() else amount)
+def plain_amount(amount: float) -> str:
+    """Write a number of characters as the vendor does: whole ones without a point."""
+    return str(int(amount) if float(amount).is_integer() else amount)
 
 
 def _amount(said: str | None) -> float | None:
