@@ -105,13 +105,13 @@ async def test_the_right_method_is_told_with_the_right_path() -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        (SPEECH, "POST, OPTIONS"),
-        (f"/v1/text-to-speech/{GEORGE}", "POST, OPTIONS"),
-        ("/v1/voices", "GET, HEAD, OPTIONS"),
-        ("/v1/audio/voices", "GET, HEAD, OPTIONS"),
-        ("/v1/audio/models", "GET, HEAD, OPTIONS"),
-        ("/v1/history", "GET, HEAD, OPTIONS"),
-        ("/healthz", "GET, HEAD, OPTIONS"),
+        (SPEECH, "POST"),
+        (f"/v1/text-to-speech/{GEORGE}", "POST"),
+        ("/v1/voices", "GET, HEAD"),
+        ("/v1/audio/voices", "GET, HEAD"),
+        ("/v1/audio/models", "GET, HEAD"),
+        ("/v1/history", "GET, HEAD"),
+        ("/healthz", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: str) -> None:
@@ -119,7 +119,7 @@ async def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: str) ->
         wrong = await at.whole("GET" if allowed.startswith("POST") else "POST", path)
         assert (wrong.status, wrong.headers["allow"]) == (405, allowed)
         asked = await at.whole("OPTIONS", path)
-        assert (asked.status, asked.headers["allow"], await asked.read()) == (204, allowed, b"")
+        assert (asked.status, asked.headers["allow"], await asked.read()) == (204, f"{allowed}, OPTIONS", b"")
 
 
 @pytest.mark.parametrize(

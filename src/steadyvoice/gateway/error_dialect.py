@@ -42,11 +42,11 @@ def other_method(route: Route, exchange: Exchange) -> Reply | None:
     """Make the answer to a method that an endpoint does not have; None for a path without an endpoint."""
     if not route.doors:
         return None
-    method, allowed = exchange.scope["method"], ", ".join((*route.doors, "OPTIONS"))
-    exchange.add_headers({"allow": allowed})
+    method, allowed = exchange.scope["method"], ", ".join(route.doors)
     if method == "OPTIONS":
-        return Reply(204)
-    told = f"{method[:20]} is not allowed here; use {', '.join(route.doors)}"
+        return Reply(204, headers={"allow": f"{allowed}, OPTIONS"})
+    exchange.add_headers({"allow": allowed})
+    told = f"{method[:20]} is not allowed here; use {allowed}"
     return refuse(Denial(405, "method_not_allowed", told), exchange)
 
 
