@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,11 @@ from hypothesis import settings
 settings.register_profile("steadyvoice", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("steadyvoice")
+
+# Vendors stand on loopback, where the proxy of whoever runs the tests cannot reach them.
+for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -96,13 +96,6 @@ def _problem_with_url(base_url: str) -> str | None:
     return None
 
 
-def checked_proxy(proxy: str | None, *, provider: str) -> str | None:
-    """The address of a proxy; it may hold a password, so it is not shown. Raises TTSConfigurationError."""
-    if proxy is not None and not is_address(proxy):
-        raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
-    return proxy
-
-
 def is_address(url: str) -> bool:
     """Whether this is an http(s) URL with a host that can be connected to."""
     try:

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
     checked_concurrency,
-    checked_proxy,
     checked_url,
     credential_of,
     needed_key,
 )
 from steadyvoice.providers.http import ERROR_BODY_READ, HttpClient, Ready, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
+from steadyvoice.providers.proxies import proxy_for
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -61,7 +61,7 @@ class ElevenLabs:
     vendor always sends each character's times, for exact captions, for a third to a half more bytes; without, it
     does when a request wants them. `base_url` may be a residency host, such as https://api.eu.residency.elevenlabs.io.
     No more than `max_concurrency` requests run at once on this key, whatever its plan allows. `proxy` is the URL of an
-    HTTP proxy; the environment's is not used.
+    HTTP proxy; without one, the environment's is used (HTTPS_PROXY, NO_PROXY), unless `trust_env` is False.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -79,6 +79,7 @@ class ElevenLabs:
         timestamps: bool = False,
         max_concurrency: int | None = None,
         proxy: str | None = None,
+        trust_env: bool = True,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if not model:
@@ -94,7 +95,7 @@ class ElevenLabs:
         most = checked_concurrency(max_concurrency, provider=name)
         self.credential = credential_of(self._key, _account_place(self.base_url), at_once=most or AT_ONCE, most=most)
         headers = {KEY_HEADER: self._key}
-        proxy = checked_proxy(proxy, provider=name)
+        proxy = proxy_for(self.base_url, given=proxy, trust_env=trust_env, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
 
     def offer(self, request: SpeechRequest) -> Offer:

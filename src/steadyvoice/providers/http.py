@@ -1,8 +1,8 @@
 """One HTTP client a provider: it asks, hands on what comes, and names what a broken connection means.
 
 It keeps no clock but the one for connecting: whoever reads cancels when it has waited long enough, and the
-connection is then closed at once, not drained. Redirects are not followed and no proxy is taken from the
-environment: the API key goes to the host that was named, and nowhere else.
+connection is then closed at once, not drained. Redirects are not followed: the API key goes to the host that was
+named, and nowhere else. Whoever makes it says whether it goes through a proxy (`providers/proxies.py`).
 """
 
 from __future__ import annotations

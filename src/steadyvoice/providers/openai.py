@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
     checked_concurrency,
-    checked_proxy,
     checked_url,
     credential_of,
     found_key,
@@ -18,6 +17,7 @@ from steadyvoice.providers.credentials import (
 )
 from steadyvoice.providers.http import HttpClient, Ready
 from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.proxies import proxy_for
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -56,7 +56,8 @@ class OpenAICompatible:
     ["en", "ja"]: texts in letters of others go to another provider; without, it is tried. No more than
     `max_concurrency` requests run at once. With `streams=False`, the server makes the whole answer before it sends any,
     and has more time for longer texts. Language and speaking instructions go into a request's options, where a
-    server knows them.
+    server knows them. `proxy` is the URL of an HTTP proxy; without one, the environment's is used (HTTPS_PROXY,
+    NO_PROXY), unless `trust_env` is False.
 
     Raises TTSConfigurationError when a setting is missing or impossible.
     """
@@ -77,6 +78,7 @@ class OpenAICompatible:
         max_concurrency: int | None = None,
         streams: bool = True,
         proxy: str | None = None,
+        trust_env: bool = True,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if not model:
@@ -104,7 +106,7 @@ class OpenAICompatible:
         self._streams = streams
         self.credential = credential_of(self._key, urlsplit(self.base_url).netloc, most=most)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        proxy = checked_proxy(proxy, provider=name)
+        proxy = proxy_for(self.base_url, given=proxy, trust_env=trust_env, provider=name)
         self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
 
     def offer(self, request: SpeechRequest) -> Offer:

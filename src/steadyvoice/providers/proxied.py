@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 from yarl import URL
@@ -26,10 +28,20 @@ class Proxied:
     """Asks one host through one proxy, in one event loop."""
 
     def __init__(self, provider: str, base_url: str, proxy: str, headers: Mapping[str, str]) -> None:
-        self._provider, self._base_url, self._proxy = provider, base_url, proxy
+        parts = urlsplit(proxy)
+        # Errors of aiohttp's show the proxy's URL, so the password is kept beside it.
+        self._proxy = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._provider, self._base_url = provider, base_url
+        # Those of a session go to the proxy, too, in the clear: the key among them (aiohttp 3.14).
+        self._headers = {"Accept-Encoding": "identity", **headers}
+        self._proxy_headers: dict[str, str] = {}
+        if parts.username is not None:
+            named = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            # What opens a tunnel is the proxy's alone; without one, each request is for both.
+            told = self._proxy_headers if base_url.startswith("https:") else self._headers
+            told["Proxy-Authorization"] = f"Basic {b64encode(named).decode()}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_ALIVE),
-            headers={"Accept-Encoding": "identity", **headers},
             auto_decompress=False,  # it would unpack without a bound, and what it cannot unpack is refused elsewhere
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
@@ -42,7 +54,14 @@ class Proxied:
         url = URL(self._base_url + target, encoded=True)
         try:
             response = await self._session.request(
-                method, url, data=body, timeout=timeout, proxy=self._proxy, allow_redirects=False
+                method,
+                url,
+                data=body,
+                headers=self._headers,
+                timeout=timeout,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise self._unanswered(error, connection_timeout) from error
@@ -63,10 +82,14 @@ class Proxied:
             case aiohttp.ConnectionTimeoutError():
                 return TTSConnectTimeoutError(f"no connection within {connection_timeout:g} s", provider=provider)
             case aiohttp.ClientHttpProxyError():
-                return TTSConnectError(f"the proxy refuses to connect: HTTP {error.status}", provider=provider)
+                told = "wants a name and a password, or others" if error.status == 407 else "refuses to connect"
+                return TTSConnectError(f"the proxy {told}: HTTP {error.status}", provider=provider)
+            case aiohttp.ClientProxyConnectionError():
+                told = f"no connection to the proxy {error.host}:{error.port}: {_system_reason(error)}"
+                return TTSConnectError(told, provider=provider)
             case aiohttp.ClientConnectorError():
-                reason = one_line(str(error.os_error) or type(error.os_error).__name__)
-                return TTSConnectError(f"no connection to {error.host}:{error.port}: {reason}", provider=provider)
+                told = f"no connection to {error.host}:{error.port}: {_system_reason(error)}"
+                return TTSConnectError(told, provider=provider)
             case aiohttp.ClientResponseError():
                 return TTSNotAudioError(f"what answers is not HTTP as we know it: {_reason(error)}", provider=provider)
             case _:
@@ -105,3 +128,7 @@ class ProxiedAnswer:
 def _reason(error: Exception) -> str:
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return one_line(said, 120) or type(error).__name__
+
+
+def _system_reason(error: aiohttp.ClientConnectorError) -> str:
+    return one_line(str(error.os_error) or type(error.os_error).__name__)

@@ -15,6 +15,8 @@ def by_status(status: int) -> type[TTSError]:
             return speech.TTSQuotaExceededError
         case 413:
             return speech.TTSTextTooLongError
+        case 407:  # a proxy wants a name and a password
+            return speech.TTSConnectError
         case 409 | 423 | 425 | 429:
             return speech.TTSBusyError
         case 404 | 405 | 410 | 421:  # nobody at this address speaks

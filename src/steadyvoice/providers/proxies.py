@@ -1,0 +1,119 @@
+"""Choice of the proxy to a vendor: the one that was named, or that of the environment, as the vendors' clients read it.
+
+`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or small letters; on Windows and macOS the system's
+settings, where the environment has none (`urllib.request.getproxies`). Loopback addresses are no exception, as in httpx
+and curl: NO_PROXY names them where a proxy cannot reach them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from steadyvoice.providers.credentials import is_address
+from steadyvoice.speech.errors import TTSConfigurationError
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
+_UNREPLACED = re.compile(r"[\"'`{}<>]|\$\w|%[A-Za-z_]\w*%")
+
+
+def proxy_for(url: str, *, given: str | None, trust_env: bool, provider: str) -> str | None:
+    """Return the URL of the proxy for requests to `url`, or None for none. It may hold a password.
+
+    Raises TTSConfigurationError, which names the setting or the variable and shows nothing of its value.
+    """
+    if not isinstance(trust_env, bool):
+        raise TTSConfigurationError(f"{provider}.trust_env: must be true or false, got {trust_env!r}")
+    if given is not None:
+        if not is_address(given):
+            raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
+        return given
+    return _of_environment(url, provider) if trust_env else None
+
+
+def _of_environment(url: str, provider: str) -> str | None:
+    told = getproxies()
+    parts = urlsplit(url)
+    scheme = _SECURE[parts.scheme.lower()]
+    chosen = scheme if told.get(scheme) else "all"
+    proxy = (told.get(chosen) or "").strip()
+    if not proxy or bypassed(url, told.get("no") or ""):
+        return None
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if problem := _problem_with(address):
+        variable = _variable(chosen)
+        raise TTSConfigurationError(
+            f"{provider}: the environment variable {variable} {problem}; mend it, name {provider}.proxy, or go without "
+            f"(NO_PROXY, or {provider}.trust_env = false)"
+        )
+    return address
+
+
+def _problem_with(address: str) -> str | None:
+    scheme = address.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        return "names a SOCKS proxy, which is not supported: only HTTP proxies are"
+    if _UNREPLACED.search(address):
+        return "holds quotes or a variable that nothing has replaced"
+    return None if is_address(address) else "must be like http://host:port"
+
+
+def _variable(name: str) -> str:
+    """The name of the variable as it is set. Small letters win, as in curl."""
+    lower = f"{name}_proxy"
+    return next((each for each in (lower, lower.upper()) if os.environ.get(each)), lower.upper())
+
+
+def bypassed(url: str, no_proxy: str) -> bool:
+    """Whether a list such as NO_PROXY says that this URL is asked without a proxy.
+
+    It names `*`, hosts, domains with all below them (a leading dot or `*.` changes nothing), addresses, and networks
+    such as 10.0.0.0/8; each of them with a port, or with a scheme before it, if it shall hold only there.
+    """
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").rstrip(".").lower(), parts.port or _PORTS[parts.scheme.lower()]
+    for entry in re.split(r"[,\s]+", no_proxy.strip().lower()):
+        if entry == "*":
+            return True
+        scheme, _, named = entry.rpartition("://")
+        if named and scheme in ("", "all", parts.scheme.lower()) and _names(named, host, port):
+            return True
+    return False
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    address = _address(host)
+    if "/" in entry:
+        return address is not None and _in_network(address, entry)
+    named, only_port = _divided(entry)
+    if only_port is not None and only_port != port:
+        return False
+    if address is not None:
+        return _address(named) == address
+    domain = named.removeprefix("*").strip(".")
+    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
+
+def _divided(entry: str) -> tuple[str, int | None]:
+    """Divide a host from its port."""
+    if found := re.fullmatch(r"\[(.+)\](?::(\d+))?", entry) or re.fullmatch(r"([^:]+):(\d+)", entry):
+        return found[1], int(found[2]) if found[2] else None
+    return entry, None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _in_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
