@@ -241,3 +241,14 @@ async def test_audio_that_waits_together_is_the_same_audio(
     if parsed.codec is not Codec.OPUS:  # whose streams have numbers drawn by lot
         assert together == await speak(None)
     assert behind.given < 20
+
+
+@pytest.mark.looptime
+async def test_short_utterance_takes_two_turns_of_a_thread(make_service: MakeService) -> None:
+    """To listen to its end, and to convert it. What the encoder holds comes out with the rest."""
+    tts = make_service(Scripted([Say(pieces=1)]))
+    tts._workers = workers = WorkersBehind()
+    speech = await tts.synthesize("Yes.", format="mp3_44100_128")
+    workers.close()
+    assert speech.outcome == "spoken"
+    assert workers.given == 2

@@ -144,11 +144,11 @@ class Delivery:
 
     async def end(self, believed: Callable[[], None]) -> None:
         """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
-        if self._waiting:
-            self._pending += await self._output.run_in_thread(self._take, self._with_waiting())
         await self._check_end()
         believed()
-        self.rest = self._pending + await self._output.run(self._output.end)
+        # One turn of a thread for all that is left: the listener waits for nothing else any more.
+        run = self._output.run_in_thread if self._waiting else self._output.run
+        self.rest = self._pending + await run(self._end, self._with_waiting())
         self._note_heard(self.rest)
 
     async def break_off(self) -> bytes:
@@ -252,6 +252,9 @@ class Delivery:
         if not self.heard and self.manner is Manner.BY_WORD:
             return False
         return sum(map(len, self._waiting)) + len(data) < _BATCH
+
+    def _end(self, waiting: bytes) -> bytes:
+        return (self._take(waiting) if waiting else b"") + self._output.end(last=self._sole)
 
     def _with_waiting(self, data: bytes = b"") -> bytes:
         waiting, self._waiting = self._waiting, []
@@ -361,7 +364,12 @@ class Delivery:
         return await self._output.run_in_thread(self._output.ends_quietly)
 
     async def _breaks_off(self) -> bool:
-        return await self._output.run_in_thread(self._output.breaks_off)
+        ready, breaks_off = await self._output.run_in_thread(self._listen_to_end, self._with_waiting())
+        self._pending += ready
+        return breaks_off
+
+    def _listen_to_end(self, waiting: bytes) -> tuple[bytes, bool]:
+        return self._take(waiting) if waiting else b"", self._output.breaks_off()
 
     def _too_large(self, error: HeldTooMuchError) -> TTSError:
         """Name whose fault it is that more audio came than may be held: the text may be long, or the voice lost."""

@@ -181,15 +181,15 @@ class Output:
             return data
         return self._voiced(array("h", data))
 
-    def end(self) -> bytes:
-        """The piece is over, and all of it goes out."""
+    def end(self, last: bool = False) -> bytes:
+        """The piece is over, and all of it goes out; behind the `last` one, what the encoder holds as well."""
         if self._reel and self._fed:
             self._reel.finish()
         data, self._reel = self._all_out(), None
         if self._torn:  # half a sample would shift all that follow
             data += b"\0"
             self._torn = False
-        return data
+        return data + self.finish() if last and self.anything else data
 
     def _all_out(self) -> bytes:
         """Give out all that is here, samples a little at a time: each is copied several times on its way."""
