@@ -58,6 +58,7 @@ def aloud() -> None:
         circuit=CircuitBreakerConfig.production(),
         circuits={"tone": CircuitBreakerConfig.development()},
         timeouts=TimeoutConfig(connection_timeout=5, read_timeout=10.0, total_timeout=20, stall_timeout=None),
+        provider_timeouts={"tone": {"first_audio_timeout": 3, "stall_timeout": None}},
         retry=RetryConfig(max_attempts=2),
         muted=False,
         on_midstream="restart",

@@ -28,21 +28,19 @@ _VOICES = 200
 class FirstAudios:
     """Seconds that one voice of one provider lately took to its first audio."""
 
-    __slots__ = ("_given_up", "_heard", "_owner")
+    __slots__ = ("_given_up", "_heard", "_owner", "heard")
 
     def __init__(self, owner: Overdue) -> None:
         self._owner = owner
         self._heard: deque[float] = deque(maxlen=REMEMBERED)
+        self.heard = self._heard.append
+        """Record the seconds that a call took to its first audio."""
         self._given_up: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def known(self) -> bool:
         """Whether there are enough of them to judge by."""
         return len(self._heard) >= KNOWN
-
-    def heard(self, seconds: float) -> None:
-        """Record the first audio of a call."""
-        self._heard.append(seconds)
 
     def given_up(self, seconds: float) -> None:
         """Record that a caller left after so many seconds, when the provider was not overdue.
