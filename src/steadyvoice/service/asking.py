@@ -276,7 +276,8 @@ class Asker:
         return part.ready is not None and piece is self._request and self._books.in_vain < TWICE
 
     def _delivery(self, part: Part, call: Call, output: Output, cut: Piece, whole: Patience) -> Delivery:
-        manner = self._manner(part)
+        manner, begin = self._manner(part), self._books.begin
+        place = range(begin, cut.sent.end if cut.sent else begin + len(call.request.text))
         return (PassingDelivery if isinstance(call, PassingCall) else Delivery)(
             call,
             output,
@@ -284,7 +285,7 @@ class Asker:
             sole=cut.whole,
             breakable=self._terms.on_midstream != "error" and manner is not Manner.WHOLE,
             voice=part.voice if self._terms.resumes else None,
-            check=LengthCheck(self._rates, part, call, self._refused, self._books.begin, whole),
+            check=LengthCheck(self._rates, part, call, self._refused, place, whole),
             sent=cut.sent,
         )
 

@@ -25,7 +25,6 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.markup import Rendering
-from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 from steadyvoice.speech.words import word_begins
 
 UNTIMED = 30.0
@@ -218,9 +217,10 @@ class Delivery:
             case Manner.BY_WORD:
                 return self._ledger.upto(0.0).character
             case Manner.AS_IT_COMES:
-                request = self._call.request
-                room = self._call.seconds * request.speed / SECONDS_PER_CHARACTER
-                return min(len(request.text), round(room)) if self.heard else 0
+                if not self.heard:
+                    return 0
+                count, usual = len(self._call.request.text), self.check.usual
+                return min(count, round(count * self._call.seconds / usual)) if usual else count
 
     @property
     def said(self) -> Said:
@@ -320,6 +320,8 @@ class Delivery:
         """
         ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
         drift = max(_EXACT, _DRIFT * seconds)
+        if ledger.fits(seconds + drift):
+            return True
         # A vendor that gives times to all but the last mark was perhaps stopped before it.
         slack = drift if ledger.exhaustive or not ledger.believed else _EXACT
         ends = [ledger.timed if ledger.complete else ledger.told_end] if ledger.told_whole else []

@@ -19,7 +19,7 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.spoken_length import asked_pause, pronounceable
+from steadyvoice.speech.spoken_length import asked_pause, pronounceable, spoken_length
 
 HUSH = 5.0
 """Seconds of silence at the beginning that are nobody's dramatic pause. Until then it is held back: whoever takes over
@@ -32,6 +32,8 @@ behind some. More than twice HUSH in the largest format; a picture in a tag may 
 """
 
 _DECODED = 60.0  # seconds of silence that are decoded at most, where bytes leave open whether it is any
+
+_SPELLED = 1.5  # times the most that is expected; more is a voice that has lost its way
 
 _LISTENED = 512  # bytes that are listened to at once, until there is a sound
 _TAIL = 512  # bytes, in which an error's message ends
@@ -124,9 +126,14 @@ class Hearing:
         if self._barren > UNBELIEVED:
             told = f"{self._barren} bytes in a row without audio, after {seconds:.1f} s of it (limit: {UNBELIEVED})"
             raise self._complain(TTSNotAudioError, told)
-        if seconds > self._longest:
+        if seconds > self._longest and seconds > self._most():
             told = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
             raise self._complain(TTSTooLongError, told)
+
+    def _most(self) -> float:
+        """Seconds that this text may take, said by whoever ignores its speed, spells it, and takes its time."""
+        self._longest = max(self._longest, HUSH + _SPELLED * spoken_length(self._text).most)
+        return self._longest
 
     def _followed(self, data: bytes) -> float:
         """Listen to all of it, for where the last sound is."""

@@ -13,7 +13,7 @@ from steadyvoice.service.speech_rate import SpeechRates, SpokenStyle, style_of, 
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.speech.errors import TTSTooShortError
-from steadyvoice.speech.spoken_length import IMPOSSIBLE, spoken_length
+from steadyvoice.speech.spoken_length import IMPOSSIBLE, spoken_length, surely_whole
 
 _EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
 _AS_LONG = 0.1  # of the length, by which two answers of the same text may differ
@@ -26,6 +26,7 @@ class _Refused:
     part: Part
     style: SpokenStyle
     text: str
+    place: range  # of what it should say, in the caller's text
     seconds: float
     error: TTSTooShortError
 
@@ -38,39 +39,39 @@ class RefusedLengths:
 
     def __init__(self, rates: SpeechRates, parts: Sequence[Part], terms: Terms, *, clock: Callable[[], float]) -> None:
         self._rates, self._parts, self._terms, self._clock = rates, parts, terms, clock
-        self._refused: list[_Refused] = []
+        self.pending: list[_Refused] = []
 
-    def add(self, part: Part, style: SpokenStyle, call: Call, error: TTSTooShortError) -> None:
+    def add(self, part: Part, check: LengthCheck, call: Call, error: TTSTooShortError) -> None:
         """Note one."""
-        self._refused.append(_Refused(part, style, call.request.text, call.seconds, error))
+        self.pending.append(_Refused(part, check.style, check.text, check.place, call.seconds, error))
 
-    def compare(self, style: SpokenStyle, text: str, seconds: float) -> None:
-        """Compare them with a whole answer of the same text, which shows whether they were cut."""
-        for each in [each for each in self._refused if each.text == text]:
-            self._refused.remove(each)
+    def compare(self, style: SpokenStyle, place: range, seconds: float) -> None:
+        """Compare them with a whole answer for the same part of the text, which shows whether they were cut."""
+        for each in [each for each in self.pending if each.place == place]:
+            self.pending.remove(each)
             if surely_longer(each.seconds, each.style.speed, seconds, style.speed):
                 each.part.speaker.handler.confirm(each.error)
             else:
-                self._rates.refused(each.style, text, each.seconds)
+                self._rates.refused(each.style, each.text, each.seconds)
 
     def learn(self) -> None:
         """Learn from those of which nothing else is known: they may have been whole."""
-        for each in self._refused:
+        for each in self.pending:
             self._rates.refused(each.style, each.text, each.seconds)
-        self._refused.clear()
+        self.pending.clear()
 
-    def is_last_resort(self, part: Part, begin: int, text: str, seconds: float, whole: Patience) -> bool:
+    def is_last_resort(self, part: Part, place: range, seconds: float, whole: Patience) -> bool:
         """Whether an answer that seems too short is to be given to the caller all the same.
 
         It is when the same voice was as long before, which no accident is, and when nobody else is left to ask:
         something that may be cut is better than silence.
         """
-        for each in self._refused:
-            if each.part is part and each.text == text and abs(each.seconds - seconds) <= _AS_LONG * seconds:
+        for each in self.pending:
+            if each.part is part and each.place == place and abs(each.seconds - seconds) <= _AS_LONG * seconds:
                 return True
         if part.course.tries + 1 < self._terms.max_attempts and part.speaker.handler.budget.affords_one:
             return False
-        others = [each.standing(begin, begin + len(text)) for each in self._parts if each is not part]
+        others = [each.standing(place.start, place.stop) for each in self._parts if each is not part]
         step = next_step(others, now=self._clock(), left=whole.left, max_attempts=self._terms.max_attempts)
         return isinstance(step, GiveUp)
 
@@ -78,15 +79,15 @@ class RefusedLengths:
 class LengthCheck:
     """Compares the answer to one call with what is known of the voice that gave it.
 
-    An answer that seems too short is given to the caller all the same if it is the last resort, by `refused`. Its text
-    begins at `begin` in that of the utterance, which has so much time for the `whole`.
+    An answer that seems too short is given to the caller all the same if it is the last resort, by `refused`. Its
+    `place` is that of its words in the text of the utterance, which has so much time for the `whole`.
     """
 
     def __init__(
-        self, rates: SpeechRates, part: Part, call: Call, refused: RefusedLengths, begin: int, whole: Patience
+        self, rates: SpeechRates, part: Part, call: Call, refused: RefusedLengths, place: range, whole: Patience
     ) -> None:
         self._rates, self._part, self._offer, self._request = rates, part, call.offer, call.request
-        self._refused, self._begin, self._whole = refused, begin, whole
+        self._refused, self.place, self._whole = refused, place, whole
         self.doubted = False
         """Whether it seemed too short, and was given to the caller for want of a better one."""
 
@@ -102,13 +103,15 @@ class LengthCheck:
 
     def refuses(self, seconds: float, *, forgiving: bool) -> bool:
         """Whether so much audio cannot be the whole; `forgiving` while nobody has heard any of it."""
+        if surely_whole(self._request.text, seconds):
+            return False  # as nearly always; what is known of the voice would change nothing
         if self._rates.is_whole(self.style, self.text, seconds):
             return False
         return not (forgiving and self.forgives(seconds))
 
     def forgives(self, seconds: float) -> bool:
         """Whether what seems too short is to be given to the caller all the same."""
-        self.doubted = self._refused.is_last_resort(self._part, self._begin, self.text, seconds, self._whole)
+        self.doubted = self._refused.is_last_resort(self._part, self.place, seconds, self._whole)
         return self.doubted
 
     def is_early(self, seconds: float) -> bool:
@@ -128,7 +131,13 @@ class LengthCheck:
         """Whether any voice could say the text in so many seconds."""
         return seconds * self.style.speed >= spoken_length(self.text).at_least(IMPOSSIBLE)
 
+    @property
+    def usual(self) -> float:
+        """Seconds that all of the text is likely to take."""
+        return self._rates.usual(self.style, self.text)
+
     def told(self, seconds: float) -> str:
         """Say why it is refused."""
-        usual = self._rates.usual(self.style, self.text)
-        return f"only {seconds:.1f} s of audio for {len(self.text)} characters, where about {usual:.1f} s are usual"
+        return (
+            f"only {seconds:.1f} s of audio for {len(self.text)} characters, where about {self.usual:.1f} s are usual"
+        )

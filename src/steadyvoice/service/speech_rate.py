@@ -28,6 +28,7 @@ _KEPT = 0.75  # of the time that this voice usually takes: what ends earlier is 
 _AGREEING = 1.35  # ratio of the longest to the shortest of refused answers that agree with each other
 _QUIET_ENDS = 3  # answers that ended in silence, after which no further ones are looked at
 _MUCH_LONGER = 0.4  # of another answer's length, below which an answer of the same text was surely not whole
+_COMMON = 150.0  # words a minute, of a voice of which nothing else is declared
 _FREE_STYLE = 1.5  # times faster, at most, that a voice may be told to speak in words
 _STATED_STYLES = frozenset({"instructions", "prompt", "style", "style_instructions", "description"})
 
@@ -51,6 +52,8 @@ def style_of(provider: str, offer: Offer, request: SpeechRequest) -> SpokenStyle
     """Return the style in which a provider speaks a request."""
     speed, options = request.speed, request.options
     fastest, told = max(speed, 1.0), ""
+    if offer.declared and offer.declared.rate and offer.declared.rate > _COMMON:
+        fastest *= offer.declared.rate / _COMMON
     if options:
         fastest, told = max(fastest, _stated_speed(options)), repr(sorted(options.items()))
     return SpokenStyle(fastest, round(speed, 2), provider, offer.voice, offer.model, told)

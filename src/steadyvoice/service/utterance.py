@@ -21,7 +21,7 @@ from steadyvoice.service.delivery import Delivery, Manner, Said
 from steadyvoice.service.hedger import Hedger
 from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.holds import mistake_behind
-from steadyvoice.service.length_check import RefusedLengths
+from steadyvoice.service.length_check import LengthCheck, RefusedLengths
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
@@ -200,7 +200,8 @@ class Utterance:
         finally:
             if admitted:
                 self._admission.leave()
-            self._refused.learn()
+            if self._refused.pending:
+                self._refused.learn()
             self.close()
 
     async def _finish(self) -> bytes:
@@ -314,7 +315,8 @@ class Utterance:
             self.watch.start()
         part.learn(call, failure, probed=asking.probe)
         if failure is None:
-            self._spoke(part, call, delivery.said, doubted=delivery.check.doubted)
+            self._learn(delivery.check, call.seconds)
+            self._spoke(part, call, delivery.said)
         elif not self._cut_smaller(part, call, failure) and (fatal := self._failed(part, failure, delivery)):
             raise fatal
 
@@ -370,7 +372,7 @@ class Utterance:
             if saved.characters:
                 self._begin_anew()
         if isinstance(failure, TTSTooShortError) and failure.estimated:
-            self._refused.add(part, delivery.check.style, delivery.call, failure)
+            self._refused.add(part, delivery.check, delivery.call, failure)
         part.course.failed(failure)
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
@@ -382,14 +384,17 @@ class Utterance:
         foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
         return None if error.meaning.fail_over or foreign_fields else error
 
-    def _spoke(self, part: Part, call: Call, said: Said, *, doubted: bool) -> None:
-        """A piece was said to its end: learn from it, and let the same voice say the next."""
-        style = style_of(part.name, call.offer, call.request)
-        if doubted:
-            self._rates.refused(style, call.request.text, call.seconds)
-        else:
-            self._rates.learn(style, call.request.text, call.seconds)
-            self._refused.compare(style, call.request.text, call.seconds)
+    def _learn(self, check: LengthCheck, seconds: float) -> None:
+        """Learn from a whole answer how fast its voice is, and whether others for the same words were whole."""
+        if check.doubted:
+            self._rates.refused(check.style, check.text, seconds)
+            return
+        self._rates.learn(check.style, check.text, seconds)
+        if self._refused.pending:
+            self._refused.compare(check.style, check.place, seconds)
+
+    def _spoke(self, part: Part, call: Call, said: Said) -> None:
+        """A piece was said to its end: let the same voice say the next."""
         self._books.spoke(part.name, said, call.accepted.request_id)
         self._parts.remove(part)
         self._parts.insert(0, part)
@@ -408,6 +413,8 @@ class Utterance:
         too_late = self._admission.pressed and self._patience.left <= 0
         if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
+        if self._refused.pending:  # somebody spoke, perhaps all of it: silence would be worse than an error
+            return self._refused.pending[-1].error
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
         if self._terms.muted and not spoken_for:
             return None

@@ -131,6 +131,10 @@ class Ledger:
         needed = max(_SHORTEST * words, length.at_least(_LEAST) / max(speed, 1.0))
         return self._end + needed - seconds
 
+    def fits(self, seconds: float) -> bool:
+        """Whether all of the text has its times, marks at the end included, and they end within so much audio."""
+        return self.believed and 0 < self._end <= seconds and not self._text[self._place :].strip()
+
     @property
     def told_end(self) -> float:
         """Seconds at which the last character is over that was told, whether or not it is one of the text's."""

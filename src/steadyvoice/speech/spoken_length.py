@@ -248,6 +248,8 @@ def _estimated(text: str) -> SpokenLength:
             other += 3 * _LATIN
         elif kind == "capitals":
             other += min(_SPELLED, 2 * _LATIN) * letters
+        elif kind == "gibberish":
+            other += SECONDS_PER_CHARACTER * letters
         elif kind not in ("brackets", "entity", "ipa"):
             other += _LATIN * letters
         return " "
