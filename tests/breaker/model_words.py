@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from steadyvoice.breaker import (
     CallRecorded,
     CallRefused,
@@ -16,6 +18,14 @@ from steadyvoice.breaker import (
 
 def plain_error(error: FailureRecord | None) -> tuple[str, float, float | None] | None:
     return None if error is None else (error.kind, error.at.timestamp(), error.latency)
+
+
+def shown_error(error: tuple[str, float, float | None] | None) -> tuple[str, float, float | None] | None:
+    """The model's error, with the time as exact as it is shown: microseconds."""
+    if error is None:
+        return None
+    kind, at, latency = error
+    return kind, datetime.fromtimestamp(at, UTC).timestamp(), latency
 
 
 def plainly(event: Event) -> tuple[object, ...]:
