@@ -90,6 +90,27 @@ async def reloaded(at: Visit) -> dict[str, Any]:
     return changes
 
 
+async def test_timeouts_of_single_providers_hold_from_the_next_request_on(tmp_path: Path) -> None:
+    async with served(tmp_path) as (at, file):
+        before = at.service.providers
+        file.write(others=f"{TONE_TOO}[providers.timeouts]\nfirst_audio_timeout = 3\n")
+        changes = await reloaded(at)
+        assert changes["before"] == {"provider_timeouts.tone.first_audio_timeout": None}
+        assert changes["after"] == {"provider_timeouts.tone.first_audio_timeout": 3}
+        assert at.service.providers == before, "nothing was built anew"
+        async with at.get("/admin/state") as answer:
+            states = (await answer.json())["providers"]
+        assert [state["timeouts"]["first_audio_timeout"] for state in states.values()] == [8.0, 3]
+        file.write(total="45.0\nread_timeout = 30.0")
+        assert (await reloaded(at))["after"] == {"timeouts.read_timeout_is_set": True}
+        file.write(others=f"{TONE_TOO}[providers.timeouts]\nfirst_audio_timeout = 0\n")
+        refused = await at.whole("POST", "/admin/reload")
+        assert (refused.status, (await refused.json())["error"]["field"]) == (
+            422,
+            "providers.1.timeouts.first_audio_timeout",
+        )
+
+
 async def test_what_the_file_says_now_holds_and_what_has_changed_is_told(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file), reading(at) as reader:
         assert await reloaded(at) == {"before": {}, "after": {}, "needs_restart": []}

@@ -11,6 +11,7 @@ from steadyvoice.gateway.house import House
 from steadyvoice.gateway.plain import plain
 from steadyvoice.providers.provider import HasCredential, Provider
 from steadyvoice.service.settings import Server
+from steadyvoice.service.timeouts import TimeoutConfig
 
 _IN_CODE = frozenset({"circuit", "circuits", "clock", "wall", "rng"})  # the circuits are told one by one
 
@@ -24,9 +25,16 @@ def shown_house(house: House) -> dict[str, Any]:
     return {
         "server": shown_server(house.server) | admission,
         **{name: plain(value) for name, value in settings.items() if name not in (*_IN_CODE, *admission)},
+        "timeouts": shown_timeouts(settings.get("timeouts") or TimeoutConfig()),
         "providers": [shown_provider(each) for each in service.providers],
         "circuits": {name: shown_config(circuit.config) for name, circuit in service.circuits.items()},
     }
+
+
+def shown_timeouts(timeouts: TimeoutConfig) -> dict[str, Any]:
+    """Return the general timeouts, and whether `read_timeout` was set: the wait for first audio depends on that."""
+    told: dict[str, Any] = plain(timeouts)
+    return told | {"read_timeout_is_set": timeouts.read_timeout_is_set}
 
 
 def shown_server(server: Server) -> dict[str, Any]:
