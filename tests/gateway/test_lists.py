@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from steadyvoice import ElevenLabs, Espeak, OpenAICompatible, Tone
 from steadyvoice.simulator import Fault, Simulator, acts
@@ -92,3 +95,47 @@ async def test_they_are_like_their_siblings(path: str) -> None:
         assert (await at.whole("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
         described = await (await at.whole("GET", "/openapi.json")).json()
         assert "get" in described["paths"][path]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ["af_heart", "am_echo"],
+        [{"id": "af_heart", "name": "Heart"}, {"id": "am_echo", "name": "Echo"}],
+        [{"voice_id": "af_heart"}, {"name": "am_echo"}, {"id": 7}, None, "\u0000", "af_heart"],
+    ],
+)
+async def test_a_server_like_openais_is_asked_for_its_own_voices(listed: list[Any]) -> None:
+    """Kokoro-FastAPI lists names, others objects."""
+    named = {"narrator": "af_heart"}
+    async with (
+        list_of_voices({"voices": listed}) as server,
+        visiting(OpenAICompatible("sk", base_url=f"{server}/v1", voices=named)) as at,
+    ):
+        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        assert [voice["id"] for voice in voices] == ["default", "narrator", "af_heart", "am_echo"]
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"voices": 7}, {"voices": {}}, "voices", None])
+async def test_an_odd_list_of_a_server_is_none(answer: Any) -> None:
+    async with list_of_voices(answer) as server, visiting(OpenAICompatible("sk", base_url=f"{server}/v1")) as at:
+        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        assert {"alloy", "default"} <= {voice["id"] for voice in voices}
+
+
+@asynccontextmanager
+async def list_of_voices(answer: Any) -> AsyncIterator[str]:
+    """A server like OpenAI's that lists voices."""
+
+    async def tell(request: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    app = web.Application()
+    app.router.add_get("/v1/audio/voices", tell)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -11,7 +11,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from steadyvoice.breaker import CircuitState
@@ -36,6 +36,14 @@ class _Told:
     document: Any
 
 
+class Askable(Protocol):
+    """A provider that answers questions that are free."""
+
+    async def ask(self, target: str) -> Any:
+        """Ask. Raises TTSError."""
+        ...
+
+
 class Catalogue:
     """Answers of the vendor's, kept; and our own in its stead."""
 
@@ -47,10 +55,14 @@ class Catalogue:
     async def asked(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any | None:
         """What ElevenLabs says to this, now or lately; None when it does not."""
         target = f"{path}?{urlencode(query)}" if query else path
+        return await self._told_by([each for each in self._healthy if isinstance(each, ElevenLabs)], target)
+
+    async def _told_by(self, providers: Sequence[Askable], target: str) -> Any | None:
+        """Ask them one after the other, unless what one of them has said is fresh."""
         kept = self._told.get(target)
         if kept and self._house.clock() - kept.at < _FRESH:
             return kept.document
-        for provider in self._healthy():
+        for provider in providers:
             with contextlib.suppress(TTSError, TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     document = await provider.ask(target)
@@ -81,12 +93,17 @@ class Catalogue:
         ours = [each.model for each in self._providers if isinstance(each, ElevenLabs)]
         return models_body([model_facts(name) for name in dict.fromkeys([*ours, *MODELS])])
 
-    @property
-    def openai_voices(self) -> list[str]:
-        """The voices that can be asked for at OpenAI's door: the configured names, and OpenAI's if it is configured."""
-        named = (name for each in self._providers for name in getattr(each, "voices", {}))
-        has_openai = any(isinstance(each, OpenAICompatible) for each in self._providers)
-        return list(dict.fromkeys([*named, *(openai.VOICES if has_openai else ())]))
+    async def openai_voices(self) -> list[str]:
+        """Return the voices that can be asked for at OpenAI's door.
+
+        They are the configured names and, where such a server is configured, its own; OpenAI's if it does not tell.
+        """
+        named = [name for each in self._providers for name in getattr(each, "voices", {})]
+        servers = [each for each in self._providers if isinstance(each, OpenAICompatible)]
+        asked = [each for each in self._healthy if isinstance(each, OpenAICompatible) and not each.is_openai]
+        told = openai.read_audio_voices(await self._told_by(asked, "/audio/voices"))
+        stock = openai.VOICES if servers and (not told or any(each.is_openai for each in servers)) else ()
+        return list(dict.fromkeys([*named, *told, *stock]))
 
     @property
     def openai_models(self) -> list[str]:
@@ -94,11 +111,12 @@ class Catalogue:
         ours = [each.model for each in self._providers if isinstance(each, OpenAICompatible)]
         return list(dict.fromkeys([*ours, *openai.MODELS]))
 
-    def _healthy(self) -> list[ElevenLabs]:
+    @property
+    def _healthy(self) -> list[Provider]:
         """Those whose circuit is closed: nobody is asked out of curiosity while it is in trouble."""
         circuits = self._house.service.circuits
-        asked = [each for each in self._providers if isinstance(each, ElevenLabs)]
-        return [each for each in asked if circuits[each.name].state in (CircuitState.CLOSED, CircuitState.MONITORING)]
+        calm = (CircuitState.CLOSED, CircuitState.MONITORING)
+        return [each for each in self._providers if circuits[each.name].state in calm]
 
     @property
     def _providers(self) -> list[Provider]:

@@ -142,7 +142,7 @@ async def _history(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _audio_voices(catalogue: Catalogue, scope: Scope) -> Reply:
-    return json_reply(openai.audio_voices_body(catalogue.openai_voices))
+    return json_reply(openai.audio_voices_body(await catalogue.openai_voices()))
 
 
 async def _audio_models(catalogue: Catalogue, scope: Scope) -> Reply:

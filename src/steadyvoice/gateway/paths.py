@@ -52,13 +52,13 @@ class RouteTable:
         for path, route in self._routes.items():
             self._add(path, route)
         self._suggestions = PathSuggestions(path for path, each in self._routes.items() if each.room is not Room.PAGE)
-        self._not_parameters = frozenset(
-            suffix.split("/")[1]
-            for _, suffixes in self._named.values()
+        self._forgotten = {
+            prefix + suffix.split("/")[1]
+            for prefix, (_, suffixes) in self._named.items()
             for suffix, route in suffixes.items()
             if suffix and route.room is Room.SPEECH
-        )
-        """Steps behind a vendor's parameter: `/v1/text-to-speech/stream` is a path whose voice was forgotten."""
+        }
+        """What a vendor's path begins with when its parameter was forgotten, such as `/v1/text-to-speech/stream`."""
 
     def _add(self, path: str, route: Route) -> None:
         prefix, brace, rest = path.partition("{")
@@ -78,7 +78,7 @@ class RouteTable:
             if path.startswith(prefix):
                 value, slash, suffix = path[len(prefix) :].partition("/")
                 if value and (route := suffixes.get(slash + suffix)):
-                    if value in self._not_parameters and route.room is Room.SPEECH:
+                    if prefix + value in self._forgotten:
                         break
                     return route, {name: value}
         return self._unknown(path), {}

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
@@ -44,6 +45,8 @@ from steadyvoice.wire.openai_errors import parse_error
 EXACT_FORMATS = {"pcm": "pcm_24000", "wav": "wav_24000", "flac": "flac_24000"}
 
 _LOSSLESS = (Codec.PCM, Codec.WAV, Codec.FLAC)
+
+_ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
 
 
 class OpenAICompatible:
@@ -149,6 +152,16 @@ class OpenAICompatible:
         document = call.body()
         del document["input"]
         return self._http.ready(self._path, document, text="input", accepted=_accepted)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether the server is OpenAI's own, and not one like it."""
+        return self._genuine
+
+    async def ask(self, target: str) -> Any:
+        """Ask something that is free, by its path behind the version, such as `/audio/voices`. Raises TTSError."""
+        path = self._path.removesuffix(SPEECH_PATH.removeprefix("/v1")) + target
+        return await self._http.document(path, connection_timeout=_ASKED_WITHIN)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

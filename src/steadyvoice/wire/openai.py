@@ -145,6 +145,20 @@ def audio_voices_body(voices: Iterable[str]) -> dict[str, Any]:
     return {"voices": [{"id": voice, "name": voice} for voice in voices]}
 
 
+def read_audio_voices(document: Any) -> list[str]:
+    """Read what a server like OpenAI's answers to the same: names, or objects with an id; others are left out."""
+    listed = document.get("voices") if isinstance(document, dict) else document
+    found: list[str] = []
+    for each in listed if isinstance(listed, list) else []:
+        named = each.get("id") or each.get("voice_id") or each.get("name") if isinstance(each, dict) else each
+        if isinstance(named, str) and sound_id(named):
+            found.append(named)
+    return list(dict.fromkeys(found[:_MOST_VOICES]))
+
+
+_MOST_VOICES = 1_000  # of one server that are listed
+
+
 def audio_models_body(models: Iterable[str]) -> dict[str, Any]:
     """Answer `GET /v1/audio/models`, of the same origin."""
     return {"models": [{"id": model} for model in models]}
