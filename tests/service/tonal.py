@@ -32,7 +32,7 @@ from steadyvoice.audio.seam import scaled
 from steadyvoice.audio.tones import tones
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
-from steadyvoice.speech.markup import Markup
+from steadyvoice.speech.markup import MarkedText, Markup, marked_text
 
 Manner = Literal["cut", "stall", "drip", "truncate", "hush"]
 Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
@@ -70,6 +70,7 @@ class Tonal:
     every: float = 0.0  # seconds between chunks
     max_characters: int | None = None
     markup: Markup = Markup.NONE  # that it takes, and says aloud like any word
+    performs: bool = False  # what markup it takes is not said aloud, and takes no time
     pauses: bool = False  # tags are three seconds of silence each
     asked: list[SpeechRequest] = field(default_factory=list)
     left: int = 0  # listeners who left in the middle
@@ -88,6 +89,8 @@ class Tonal:
         data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
         if self.pauses:
             data, alignment = _with_pauses(request.text, offer.format)
+        if self.performs and (marked := marked_text(request.text)):
+            data, alignment = _performed(marked, offer.format, self.pitch)
         if fault and fault.manner == "hush":
             data, fault = _hushed(data, offer.format, fault.share), None
         upto = len(data) if fault is None else int(len(data) * fault.share)
@@ -142,6 +145,13 @@ def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: floa
     pcm, alignment = tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
     pcm = scaled(array("h", pcm), level).tobytes()
     return convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format), alignment
+
+
+def _performed(marked: MarkedText, format: AudioFormat, pitch: float) -> tuple[bytes, Alignment]:
+    """The words, and the times of all characters."""
+    data, said = _spoken(marked.words.text, format, 0, pitch, 1.0)
+    times = zip(range(1, len(said.characters) + 1), said.starts, said.ends, strict=True)
+    return data, Alignment.of_original(marked.words, times)
 
 
 def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:

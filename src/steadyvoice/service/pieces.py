@@ -12,7 +12,7 @@ from steadyvoice.service.sentence_finder import ends_by_library
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import MarkedText, Markup, Rendering
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.sentences import first_piece, first_sentences
+from steadyvoice.speech.sentences import first_piece, first_sentences, is_between_words
 from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
@@ -135,6 +135,8 @@ def _next_rendering(
     room = most
     for _ in range(_ROUNDS):
         last = _last_word(marked, first, room, by_sentence, language)
+        if room != most and not is_between_words(words.text, last):  # it was cut for the sake of its tags
+            break
         end = _place(marked, last)
         sent = marked.rendered(begin, end, performed)
         if most is None or (len(sent.text) <= most and not (performed and marked.is_inside(end))):

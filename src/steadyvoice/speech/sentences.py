@@ -242,6 +242,14 @@ def _between_characters(text: str, limit: int) -> int:
     return limit
 
 
+def is_between_words(text: str, cut: int) -> bool:
+    """Whether a voice that begins there begins with a word: behind a blank, or behind a mark that ends a clause."""
+    before, after = text[cut - 1 : cut], text[cut : cut + 1]
+    if not before or not after or before.isspace() or after.isspace():
+        return True
+    return unicodedata.category(before).startswith("P") and not _are_one_word(text, cut)
+
+
 def _are_one_word(text: str, cut: int) -> bool:
     """Whether a cut would tear a number, or a word or an address in Latin letters."""
     before, after = text[cut - 1], text[cut]
