@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from steadyvoice.breaker import (
     CircuitConfigError,
     CircuitRegistry,
     CircuitState,
+    ConsecutiveFailures,
     Event,
 )
 from steadyvoice.breaker.testing import VirtualClock
@@ -75,6 +77,21 @@ def test_settings_of_another_type_make_no_circuit(config: Any) -> None:
         CircuitRegistry(config)
     with pytest.raises(CircuitArgumentError, match=r"^overrides\['voice'\]="):
         CircuitRegistry(overrides={"voice": config})
+
+
+def test_a_number_in_place_of_the_settings_is_a_number_of_failures() -> None:
+    settings: Any = 5
+    with pytest.raises(CircuitArgumentError, match=r"CircuitBreakerConfig\.consecutive\(5\)"):
+        CircuitBreaker("voice", settings)
+
+
+@pytest.mark.parametrize("other", [5, None, "FailureRate(0.5, 10)", CircuitBreakerConfig()])
+def test_rules_are_put_together_with_rules_only(other: Any) -> None:
+    for put_together in (operator.and_, operator.or_):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            put_together(ConsecutiveFailures(5), other)
+        with pytest.raises(TypeError, match="unsupported operand"):
+            put_together(other, ConsecutiveFailures(5))
 
 
 @pytest.mark.parametrize("overrides", [CircuitBreakerConfig(), [("a", CircuitBreakerConfig())], 5], ids=repr)
@@ -140,8 +157,15 @@ async def seconds() -> float:
 
 @pytest.mark.parametrize("clock", [lambda: None, lambda: "12:00", datetime.now, partial(seconds), lambda: float("nan")])
 def test_a_clock_returns_seconds(clock: Any) -> None:
-    with pytest.raises(CircuitArgumentError, match=r"^clock="):
-        CircuitBreaker("voice", clock=clock)
+    for field in ("clock", "wall"):
+        with pytest.raises(CircuitArgumentError, match=f"^{field}="):
+            CircuitBreaker("voice", **{field: clock})
+
+
+@pytest.mark.parametrize("wall", [1e300, -1e12, 10**12])
+def test_a_time_of_day_can_be_shown(wall: float) -> None:
+    with pytest.raises(CircuitArgumentError, match=r"^wall="):
+        CircuitBreaker("voice", wall=lambda: wall)
 
 
 # ---- listeners

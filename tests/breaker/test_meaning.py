@@ -108,6 +108,10 @@ def test_a_predicates_impossible_weight_weighs_one(clock: VirtualClock, weight: 
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == FAILURE
 
 
+async def answer_later(error: Exception) -> bool:
+    return True
+
+
 class Array:
     """As numpy has them: the comparison worked, but what it says is neither true nor false."""
 
@@ -123,6 +127,8 @@ class Array:
         {"failure_weight": lambda error: None},
         {"failure_weight": lambda error: "half"},
         {"open_for": lambda error: 10**400},
+        {"ignore": lambda error: answer_later(error)},
+        {"failure_on": lambda error: answer_later(error)},
         {"open_for": lambda error: "120"},
         {"open_for": lambda error: -5},
         {"open_for": lambda error: True},

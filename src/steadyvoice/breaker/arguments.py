@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steadyvoice.breaker import checks
 from steadyvoice.breaker.callables import deferred
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError
+from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, brief
 from steadyvoice.breaker.states import HALF_OPEN, OPEN, CircuitState
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def check_config(config: object, field: str = "config") -> CircuitBreakerConfig:
     reason = "must be a CircuitBreakerConfig"
     if isinstance(config, Mapping):
         reason += ", which is made of such fields by CircuitBreakerConfig(**fields)"
+    elif type(config) is int:
+        reason += f", such as CircuitBreakerConfig.consecutive({brief(config)})"
     elif isinstance(config, str):
         reason += ", such as CircuitBreakerConfig.production()"
     elif callable(config):
@@ -89,14 +91,19 @@ def check_clock(field: str, clock: object) -> Callable[[], float]:
     return clock
 
 
-def check_reading(clock: object, reading: object) -> float:
+def check_reading(field: str, clock: Callable[[], float]) -> float:
     """Return the first reading of a clock. Raises CircuitArgumentError for what is no number of seconds."""
-    if not checks.is_finite(reading):
-        if isinstance(reading, CoroutineType):
-            reading.close()
-        reason = f"must return seconds, such as time.monotonic does; it returned a {type(reading).__name__}"
-        raise CircuitArgumentError("clock", clock, reason)
-    return reading
+    reading: object = clock()
+    if checks.is_finite(reading) and (field != "wall" or _YEAR_1 <= reading < _YEAR_10000):
+        return reading
+    if isinstance(reading, CoroutineType):
+        reading.close()
+    usual, gave = _USUAL[field], reading if checks.is_finite(reading) else f"a {type(reading).__name__}"
+    raise CircuitArgumentError(field, clock, f"must return seconds, such as {usual} does; it returned {gave}")
+
+
+_USUAL = {"clock": "time.monotonic", "wall": "time.time"}
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800  # what a datetime can show, in seconds since 1970
 
 
 def check_reason(reason: object, otherwise: str) -> str:

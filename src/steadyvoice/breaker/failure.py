@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from steadyvoice.breaker import checks
@@ -74,7 +75,7 @@ def judge_error(config: CircuitBreakerConfig, error: BaseException) -> Failure |
 
 def judge_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
     """The failure that a returned value is, or None when it is a success."""
-    if not _ask(config.failure_result, result, False, bool):
+    if not _ask(config.failure_result, result, False, _truth):
         return None
     return Failure(RESULT, f"a {type(result).__name__} that counts as a failure")
 
@@ -156,7 +157,7 @@ def _counts(config: CircuitBreakerConfig, error: BaseException) -> bool:
 def _matches(errors: Any, error: BaseException, *, otherwise: bool) -> bool:
     if isinstance(errors, type | tuple):
         return isinstance(error, errors)
-    return _ask(errors, error, otherwise, bool)
+    return _ask(errors, error, otherwise, _truth)
 
 
 def _ask(question: Callable[..., object] | None, about: object, otherwise: T, read: Callable[[Any], T]) -> T:
@@ -173,6 +174,13 @@ def _ask(question: Callable[..., object] | None, about: object, otherwise: T, re
             raise
         logger().exception("a circuit breaker's predicate %r raised", question)
         return otherwise
+
+
+def _truth(answer: object) -> bool:
+    if isinstance(answer, CoroutineType):  # always true, and nobody awaits it
+        answer.close()
+        raise TypeError("the predicate returned a coroutine; it must be a plain function that returns a bool")
+    return bool(answer)
 
 
 def _sane_weight(weight: float) -> float:

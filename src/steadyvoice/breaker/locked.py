@@ -75,7 +75,8 @@ class LockedMachine:
         self._wall = wall
         self._lock = RLock()
         self._busy = False  # inside the locked section; who has the lock and sees this came in by the collector
-        self._machine = Machine(name, config, check_reading(clock, clock()), luck, wall)
+        check_reading("wall", wall)
+        self._machine = Machine(name, config, check_reading("clock", clock), luck, wall)
         self._era = self._machine.era
         self._later: list[Later] = []
         self._history = History()

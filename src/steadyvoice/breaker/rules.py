@@ -83,10 +83,10 @@ class Rule:
         return str(self.standing(seen))
 
     def __and__(self, other: Rule) -> Rule:
-        return AllOf(self, other)
+        return AllOf(self, other) if isinstance(other, Rule) else NotImplemented
 
     def __or__(self, other: Rule) -> Rule:
-        return AnyOf(self, other)
+        return AnyOf(self, other) if isinstance(other, Rule) else NotImplemented
 
 
 @dataclass(frozen=True, slots=True)
