@@ -40,8 +40,8 @@ listening yet, so its text is said again from the start.
 
 Raw samples do not say their rate, so a wrong one in PCM or μ-law is believed, and plays at the wrong pitch, unless
 it contradicts those times (a WAV is asked of ElevenLabs as samples, too; Opus has but one rate). With
-`on_midstream="error"` no times are asked for: an answer that ends properly after more than half of the usual length
-is taken for the whole then.
+`on_midstream="error"` no times are asked for: an answer that ends properly is taken for the whole then, unless it is
+[too short](length.md) for any voice.
 """
 
 _HEARD = {

@@ -85,7 +85,7 @@ def spoken_length(text: str) -> SpokenLength:
         if not letters:
             return NOTHING
         plain = letters * _LATIN
-        usual = min(SECONDS_PER_CHARACTER * len(text), _MOST_LATIN * letters)
+        usual = SECONDS_PER_CHARACTER * min(len(text), _MOST_CHARACTERS * letters)
         return SpokenLength("Latin", plain, usual - plain, _SLOWEST * usual)
     return _estimated(text)
 
@@ -138,7 +138,8 @@ def makes_sound(characters: str) -> bool:
 
 # ---------------------------------------------------------------------------------------------------- what it rests on
 
-_LATIN, _MOST_LATIN = 0.075, 0.09
+_LATIN = 0.075
+_MOST_CHARACTERS = 1.35  # a letter, with blanks and punctuation: more of these take no more time
 _USUAL = {
     "Latin": _LATIN,
     "Cyrillic": 0.075,
@@ -192,7 +193,7 @@ _SPELLED_MOST = 0.6
 _JAPANESE = ("Hiragana", "Katakana", "Han")
 
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
-_SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@#°§/^~×÷±√∞≈≠≤≥"
+_SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@°§×÷±√∞≈≠≤≥"
 
 # Anything that keeps a text of ASCII from being only words.
 _SPECIAL_ASCII = re.compile(r"[0-9<\[{(*/@#$%&+=\\_|^~]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}")
@@ -209,14 +210,14 @@ _REPLACED = (
 )
 _COMMENT = r"<!--.{0,500}?-->"
 _URL = (
-    r"(?:https?|ftp)://[^\s<>]+|\bwww\.[^\s<>]+|\b[\w.+-]+@[\w-]+\.[\w.-]+"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|ai|dev|app|edu|gov|de|fr|uk|jp|cn|ru|co|info|eu)\b(?:/[^\s<>]*)?"
+    r"(?:https?|ftp)://[^\s<>]+|\bwww\.[^\s<>]+|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]+"
+    r"|(?<![\w.-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.(?:com|org|net|io|ai|dev|app|edu|gov|de|fr|uk|jp|cn|ru|co|info|eu)\b(?:/[^\s<>]*)?"
     r"|(?<![\w<])(?:[A-Za-z]:\\|~?/)[\w.-]+(?:[/\\][\w.-]+)+/?"
 )
 _IPA = r"/(?=[^/\n]{0,60}[\u0250-\u02ff])[^/\n]{1,60}/"
 _ASIDE = r"\([^()\n]{1,30}\)|\*{1,2}[^*\n]{1,30}\*{1,2}|\{{1,2}[^{}\n]{1,60}\}{1,2}"
 _CAPITALS = r"\b(?:[A-Z]\.?){2,}(?:s\b|\b)?"
-_GIBBERISH = r"[A-Za-z0-9+/=_-]{31,}"
+_GIBBERISH = r"[A-Za-z0-9+/=_\u00c0-\u024f\u0370-\u052f-]{31,}"
 _DRAWN = r"(?P<letter>[^\W\d_])(?P=letter){3,}"
 
 _UNSURE_PARTS = re.compile(
@@ -268,13 +269,20 @@ def _estimated(text: str) -> SpokenLength:
         script: count * (_KANJI if japanese and script == "Han" else _USUAL.get(script, _UNKNOWN))
         for script, count in found.items()
     }
-    main = max(taken, key=lambda script: taken[script], default="")
-    if japanese and main in _JAPANESE:
-        main = "Japanese"
+    main = _main_script(found, japanese=japanese)
     plain = sum(seconds for script, seconds in taken.items() if _is_read(script, main))
     other += sum(taken.values()) - plain
     most += (_SPELLED_MOST / _LATIN if shouted else _SLOWEST) * sum(taken.values())
     return SpokenLength(main, plain, other, most, _DIGIT_LEAST * digits, hurried)
+
+
+def _main_script(found: Counter[str], *, japanese: bool) -> str:
+    """Name the script of most letters; "Japanese" is three of them."""
+    letters = found
+    if japanese:
+        letters = Counter({script: count for script, count in found.items() if script not in _JAPANESE})
+        letters["Japanese"] = sum(found[script] for script in _JAPANESE)
+    return letters.most_common(1)[0][0] if letters else ""
 
 
 def _is_read(script: str, main: str) -> bool:
