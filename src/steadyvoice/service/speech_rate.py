@@ -20,6 +20,7 @@ _REMEMBERED = 24  # whole answers of each style and script
 _MOST_STYLES = 1000  # voices and settings come from callers: the memory of them is bounded
 _KNOWN, _WELL_KNOWN = 3, 8  # whole answers, before they make the limit lower, or higher
 _EVERY = 8  # answers, of which one is learned from once so many are known
+_LONG = 5_000  # characters: a longer text would keep the event loop for milliseconds, and teach no more
 _QUICKEST = 0.2  # share of the answers that are set aside as unusually quick
 _MARGIN, _LEAST_MARGIN = 0.75, 0.6  # of what is left: no whole answer is much quicker than those before
 _HIGHEST = 0.75  # of the usual time: as long as that is long enough for any voice
@@ -69,7 +70,7 @@ class SpeechRates:
         """Remember that this text took so long, whole."""
         known = self._style(style)
         known.answers += 1
-        if known.answers > _REMEMBERED and known.answers % _EVERY:
+        if len(text) > _LONG or (known.answers > _REMEMBERED and known.answers % _EVERY):
             return
         length = spoken_length(text)
         if length.usual >= _TELLING and seconds > 0:
