@@ -178,6 +178,15 @@ async def test_markup_alone_is_silence_of_a_voice_that_performs_none(
     assert [request.text for request in performing.asked] == [text]
 
 
+async def test_markup_alone_needs_nobody_whose_circuit_is_closed(make_service: MakeService) -> None:
+    service = make_service(Scripted(name="first", markup=Markup.SSML), Scripted(name="second"))
+    for circuit in service.circuits.values():
+        circuit.force_open("maintenance")
+    speech = await service.synthesize('<break time="1s"/>', format="pcm_8000")
+    assert (speech.outcome, speech.provider) == ("substituted", "second")
+    assert speech.duration == pytest.approx(1.0)
+
+
 async def test_a_pause_at_the_end_asks_nobody_again(make_service: MakeService) -> None:
     text = 'It rains. <break time="2s"/>'
     first = Tonal([Fault("cut", 0.5)], name="first", markup=Markup.SSML)

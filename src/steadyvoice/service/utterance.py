@@ -185,6 +185,9 @@ class Utterance:
                                 yield data
                     case Wait(seconds):
                         await asyncio.sleep(seconds)
+                    case GiveUp() if name := self._silent_voice():
+                        async for data in self._pause(silent):
+                            yield data
                     case GiveUp():
                         refusal = self._why_not_muted()
                         if refusal and self._output.anything and (last := await self._finish()):
@@ -446,6 +449,10 @@ class Utterance:
     def _nothing_for(self, part: Part) -> bool:
         """Whether only markup is left, and none that this one would make heard."""
         return self._marked is not None and is_silent(self._marked, self._books.begin, part.offer.markup)
+
+    def _silent_voice(self) -> str | None:
+        """Who can end the text whatever its circuit says, for nothing is left of it to be spoken."""
+        return next((part.name for part in self._parts if self._nothing_for(part)), None)
 
     async def _pause(self, name: str | None, seconds: float = 0.0) -> AsyncGenerator[bytes, None]:
         """Stay silent over the rest of the text for so long, and as long as its markup asks for."""

@@ -60,10 +60,10 @@ BEFORE_NUMBERS = _set(
 
 INSIDE = _set(
     """
-    e.g i.e eg ie cf viz vs approx ca circa est incl excl resp esp dept
+    e.g i.e eg ie cf deg temp viz vs approx ca circa est incl excl resp esp dept
     z.b z.bsp d.h u.a u.ä o.ä i.d.r u.u m.e s.o s.u v.a z.t zzt bzw evtl ggf inkl exkl bspw vgl sog tsd mio mrd
     ungef usf zzgl abzgl
-    gem lt hrsg
+    gem lt hrsg geb verh gest
     p.ex c.-à-d c.à.d env éd av bd ave boul
     p.ej ej aprox avda av ud uds vd vds ee c.c cía gral pl
     es ecc ca pag tel

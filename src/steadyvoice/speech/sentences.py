@@ -208,6 +208,8 @@ def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str)
         return True
     if low in ("a.m", "p.m", "am", "pm"):
         return follows in ZONES
+    if _DOTTED_CAPITALS.fullmatch(word):
+        return follows not in STARTERS
     numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(first))
     return (
         low in INSIDE
@@ -325,5 +327,6 @@ _WORD = re.compile(r"[^\W\d_]{2,}+(?!\.\w)")
 _ELISION = re.compile(r"^(?:[A-Za-z]|\w{3,4})['’](?=\w)")
 _OPENING = "\"'“”„«‹‘’‚([{（「『—–-•*¿¡/"
 _DOUBLE_INITIAL = re.compile(r"[^\W\d_]\.?-[^\W\d_]")
+_DOTTED_CAPITALS = re.compile(r"(?:[^\W\d_a-z]\.){1,3}[^\W\d_a-z]")
 _ROMAN = re.compile(r"[IVXLC]+")
 _QUOTATION_GOES_ON = re.compile(r"[\u3041-\u3096]|[他她我你您它]?们?[说問问道喊叫答]")
