@@ -185,7 +185,7 @@ class Utterance:
                                 yield data
                     case Wait(seconds):
                         await asyncio.sleep(seconds)
-                    case GiveUp() if name := self._silent_voice():
+                    case GiveUp() if silent := self._silent_voice():
                         async for data in self._pause(silent):
                             yield data
                     case GiveUp():
