@@ -14,8 +14,8 @@ from typing import Any, Union
 import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitConfigError, ConsecutiveFailures
-from steadyvoice.breaker.errors import brief
 from steadyvoice.breaker.testing import assert_opens_after, assert_stays_closed
+from tests.parametrize_ids import shown
 
 
 def test_the_defaults() -> None:
@@ -144,7 +144,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE, ids=lambda part: brief(part)[:30])
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE, ids=shown)
 def test_impossible_settings_are_refused_by_name_and_with_the_reason(field: str, value: Any) -> None:
     with pytest.raises(CircuitConfigError) as refusal:
         CircuitBreakerConfig(**{field: value})

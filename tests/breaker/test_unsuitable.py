@@ -15,6 +15,7 @@ import pytest
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError, finish
+from tests.parametrize_ids import shown
 
 
 @pytest.fixture(params=[{}, {"hung_after": 5}], ids=["without a clock", "with a clock"])
@@ -108,7 +109,7 @@ UNSUITABLE: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("thing", "reason"), UNSUITABLE, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(("thing", "reason"), UNSUITABLE, ids=shown)
 def test_what_cannot_be_guarded_is_refused_when_it_is_decorated(
     breaker: CircuitBreaker, thing: Any, reason: str
 ) -> None:
@@ -132,7 +133,7 @@ def test_functions_of_many_kinds_are_guarded(breaker: CircuitBreaker) -> None:
     assert breaker.snapshot().totals.successes == len(anything)
 
 
-@pytest.mark.parametrize("thing", [None, "speak", 5], ids=repr)
+@pytest.mark.parametrize("thing", [None, "speak", 5], ids=shown)
 def test_calling_what_is_no_function_is_no_failure(breaker: CircuitBreaker, thing: Any) -> None:
     with pytest.raises(TypeError, match="not a function"):
         breaker.call(thing)

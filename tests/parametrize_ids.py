@@ -1,0 +1,12 @@
+"""Names of parametrized tests that are the same in every process, as running them in parallel needs."""
+
+from __future__ import annotations
+
+import re
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def shown(value: object, most: int = 60) -> str:
+    """Return the `repr` of a value without memory addresses, cut to `most` characters."""
+    return _ADDRESS.sub("", repr(value))[:most]
