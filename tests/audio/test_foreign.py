@@ -161,3 +161,57 @@ def test_a_wav_may_hold_any_kind_of_samples(tag: int, bits: int, scale: str) -> 
 
     assert level_at(samples_of(audio, "wav_24000"), 440, 8000) == pytest.approx(8000, rel=0.03)
     assert metered(audio, "wav_24000") == 0.5
+
+
+def ape_tag(size: int, *, with_header: bool = True) -> bytes:
+    """A tag with a picture that looks like the beginnings of frames."""
+    items = struct.pack("<II", size, 2) + b"Cover Art (Front)\0" + b"\xff\xfb\x90\xc4" * (size // 4)
+
+    def end(flags: int) -> bytes:
+        return b"APETAGEX" + struct.pack("<IIII", 2000, len(items) + 32, 1, flags) + bytes(8)
+
+    return (end(0xA0000000) if with_header else b"") + items + end(0x80000000)
+
+
+ID3V1 = b"TAG" + bytes(125)
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_22050_32", "aac_44100_128"])
+def test_tags_of_any_kind_and_size_are_no_audio_and_no_fault(name: str) -> None:
+    audio = in_format(name)
+    seconds = metered(audio, name)
+
+    for tagged in (audio + ape_tag(40_000), ape_tag(40_000) + audio, audio + ape_tag(400) + ID3V1, audio + ID3V1):
+        meter = Meter(AudioFormat.parse(name))
+        for at in range(0, len(tagged), 1000):
+            meter.pass_over(tagged[at : at + 1000])
+        assert meter.seconds == pytest.approx(seconds)
+        assert meter.broken_promise is None
+    both = audio + ape_tag(40_000) + audio
+    assert metered(both, name) == pytest.approx(2 * seconds)
+    samples = len(convert(audio, AudioFormat.parse(name), PCM))
+    assert len(convert(both, AudioFormat.parse(name), PCM)) == pytest.approx(2 * samples, abs=8)
+
+
+@pytest.mark.parametrize("size", [1, 7, 333, 100_000])
+def test_flac_streams_end_to_end_are_all_read(size: int) -> None:
+    audio = in_format("flac_24000")
+    three = audio * 3
+    meter = Meter(AudioFormat.parse("flac_24000"))
+    for at in range(0, len(three), size):
+        meter.feed(three[at : at + size])
+    assert meter.seconds == pytest.approx(3 * metered(audio, "flac_24000"))
+    assert len(convert(three, AudioFormat.parse("flac_24000"), PCM)) == 3 * len(
+        convert(audio, AudioFormat.parse("flac_24000"), PCM)
+    )
+
+
+@pytest.mark.parametrize("position", [-1, 0, 1, 10**6, 10**15])
+def test_position_that_cannot_be_cuts_nothing_off(position: int) -> None:
+    audio = bytearray(in_format("opus_48000_64"))
+    seconds = metered(bytes(audio), "opus_48000_64")
+    last = audio.rindex(b"OggS")
+    audio[last + 6 : last + 14] = position.to_bytes(8, "little", signed=True)
+
+    assert seconds <= metered(bytes(audio), "opus_48000_64") < seconds + 0.02
+    assert metered(bytes(audio) * 2, "opus_48000_64") == pytest.approx(2 * metered(bytes(audio), "opus_48000_64"))

@@ -9,7 +9,9 @@ from steadyvoice.audio.frames import Coding, Frame
 
 _LONGEST_HEADER = 16  # bytes
 _STREAMINFO = 4 + 34  # bytes of the first metadata block, its own header included
-_SYNC = re.compile(rb"\xff(?:[\xf8\xf9]|\Z)")
+_STREAM = b"fLaC[\\0\x80]\\0\\0\\x22"  # its mark, and the head of a STREAMINFO
+_SYNC = re.compile(rb"\xff(?:[\xf8\xf9]|\Z)|" + _STREAM)
+_LONGEST_MARK = 8  # bytes
 _LONGEST_FRAME = 1024 * 1024
 """Bytes, twice what two channels of 32 bits take. What goes on for longer without a next header is no frame."""
 
@@ -55,11 +57,15 @@ class FlacFrames:
         self._buffer += data
         if self._current is None and not self._frames_reached():
             return []
-        frames = []
+        frames: list[Frame] = []
         while (at := self._next_header()) is not None:
             frames += self._take(at[0])
             self._current = at[1]
             self._searched = 2
+            if self._current is None:  # another stream begins: several may come end to end
+                self._coding, self._searched = None, 0
+                if not self._frames_reached():
+                    return frames
         if self._current is None or len(self._buffer) > _LONGEST_FRAME:
             self._current = None
             self._drop(self._searched)
@@ -114,11 +120,15 @@ class FlacFrames:
         del buffer[:at]
         return self._coding is not None and not self._in_metadata and not self._skip
 
-    def _next_header(self) -> tuple[int, _Header] | None:
-        """Find where the next frame starts. Sound may look like a header, so it must also count on."""
+    def _next_header(self) -> tuple[int, _Header | None] | None:
+        """Find where the next frame starts, or another stream, without a header. Sound may look like one, so it must
+        also count on.
+        """
         at = self._searched
         while found := _SYNC.search(self._buffer, at):
             at = found.start()
+            if self._buffer[at] != 0xFF:
+                return at, None
             header = _header(bytes(self._buffer[at : at + _LONGEST_HEADER]))
             if header and (self._current is None or header.follows(self._current)):
                 return at, header
@@ -126,7 +136,7 @@ class FlacFrames:
                 self._searched = at  # perhaps a header whose end is still to come
                 return None
             at += 1
-        self._searched = len(self._buffer)
+        self._searched = max(self._searched, len(self._buffer) - _LONGEST_MARK + 1)
         return None
 
 

@@ -111,7 +111,8 @@ def _candidate(second: Callable[[int], bool], third: Callable[[int], bool]) -> r
     may be the beginning of either.
     """
     seconds, thirds = (re.escape(bytes(byte for byte in range(256) if may_be(byte))) for may_be in (second, third))
-    return re.compile(b"\xff(?:[%b](?:[%b]|\\Z)|\\Z)|I(?:D3|D?\\Z)" % (seconds, thirds))
+    frame = b"\xff(?:[%b](?:[%b]|\\Z)|\\Z)" % (seconds, thirds)
+    return re.compile(frame + b"|I(?:D3|D?\\Z)|A(?:PETAGEX|(?:PE?|PET|PETA|PETAG|PETAGE)?\\Z)")
 
 
 _MP3_CANDIDATE = _candidate(
@@ -158,11 +159,13 @@ class _Scanner:
                 step = min(self._skip, len(buffer) - at)
                 self._skip -= step
                 at += step
-            if len(buffer) - at < (10 if buffer.startswith(b"ID3", at) else self._size):
-                break
-            if buffer.startswith(b"ID3", at):
-                self._skip = _id3_length(bytes(buffer[at : at + 10]))
+            if (tag := _tag_at(buffer, at)) is not None:
+                if len(buffer) - at < tag.head:
+                    break
+                self._skip = tag.length(bytes(buffer[at : at + tag.head]))
                 continue
+            if len(buffer) - at < self._size:
+                break
             header = self._read(bytes(buffer[at : at + self._size]))
             if header is not None and not self._in_step:
                 confirmed = self._confirmed(at + header.length, last)
@@ -234,6 +237,31 @@ class _Scanner:
         return found.start() if found else len(self._buffer)
 
 
+class _Tag(NamedTuple):
+    """A kind of tag: bytes at its beginning that tell its length, and how they do."""
+
+    mark: bytes
+    head: int
+    length: Callable[[bytes], int]
+
+
+def _tag_at(buffer: bytearray, at: int) -> _Tag | None:
+    """Return the kind of tag that begins here, or may begin with so little."""
+    if buffer[at : at + 1] not in (b"I", b"A"):
+        return None
+    begin = bytes(buffer[at : at + 8])
+    return next((tag for tag in _TAGS if begin.startswith(tag.mark) or tag.mark.startswith(begin)), None)
+
+
+def _ape_length(head: bytes) -> int:
+    """Bytes in an APE tag whose header this is: items and footer, and the header itself.
+
+    https://wiki.hydrogenaudio.org/index.php?title=APE_Tags_Header. A footer in its place ends a tag without a header.
+    """
+    size, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
+    return 32 + size if flags & 0x20000000 else 32
+
+
 def _id3_length(head: bytes) -> int:
     """Bytes in an ID3v2 tag, its ten-byte header and a footer counted."""
     size = 0
@@ -242,6 +270,7 @@ def _id3_length(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
+_TAGS = (_Tag(b"ID3", 10, _id3_length), _Tag(b"APETAGEX", 32, _ape_length))
 _VBRI_AT = 36  # bytes into a frame, whatever its kind
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

@@ -116,8 +116,11 @@ class _OpusStream:
         last = bool(page[5] & 4)
         if self._position is None:
             self._position = 0 if last else max(0, granule - sum(lengths))
-        # Only the last page may end before its packets do.
-        left = granule - self._position if last and granule >= 0 else sum(lengths)
+        # Only the last page may end before its packets do, and not before its last one: RFC 7845, 4.4. A position
+        # that says anything else is wrong, as where streams were joined without counting anew.
+        left = sum(lengths)
+        if last and 0 <= self._position + left - granule < lengths[-1]:
+            left = granule - self._position
         self._position += sum(lengths)
         frames = []
         for packet, length in zip(packets, lengths, strict=True):
