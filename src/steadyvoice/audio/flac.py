@@ -16,6 +16,33 @@ _LONGEST_FRAME = 1024 * 1024
 """Bytes, twice what two channels of 32 bits take. What goes on for longer without a next header is no frame."""
 
 
+def with_length(head: bytes, samples: int) -> bytes:
+    """Write the number of samples into the STREAMINFO that a stream begins with: its encoder did not know it."""
+    if len(head) < _TOTAL_AT + 8 or not re.match(_STREAM, head, re.DOTALL):
+        return head
+    packed = int.from_bytes(head[_TOTAL_AT : _TOTAL_AT + 8], "big") >> 36 << 36 | samples
+    return head[:_TOTAL_AT] + packed.to_bytes(8, "big") + head[_TOTAL_AT + 8 :]
+
+
+_TOTAL_AT = 18  # bytes into a stream: rate, channels and width, and the 36 bits of the number of samples
+
+
+class SampleCount:
+    """Counts the samples of a FLAC stream as it comes, for its header."""
+
+    def __init__(self) -> None:
+        self._framer = FlacFrames()
+        self._count = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._count += sum(frame.samples for frame in self._framer.feed(data))
+
+    def finish(self) -> int:
+        """Return how many there are; no more bytes come."""
+        return self._count + sum(frame.samples for frame in self._framer.finish())
+
+
 class _Header(NamedTuple):
     """What a frame's first bytes tell. `number` counts frames, or samples where the block size varies."""
 
@@ -35,6 +62,7 @@ class FlacFrames:
     """
 
     torn = False
+    misleads = tagged = False  # it is never passed on as it is
 
     def __init__(self) -> None:
         self.lost = 0

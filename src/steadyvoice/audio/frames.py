@@ -48,6 +48,14 @@ class Framer(Protocol):
     def torn(self) -> bool:
         """Whether what has come ends within a frame, as far as this format lets one tell."""
 
+    @property
+    def misleads(self) -> bool:
+        """Whether the container says something else of its length, or holds several streams: players believe it."""
+
+    @property
+    def tagged(self) -> bool:
+        """Whether it says anything of its length at its beginning, so that nothing may be laid behind it."""
+
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes and give the frames that are complete."""
 
@@ -60,7 +68,7 @@ class Samples:
 
     begun = 0.0
     lost = 0
-    torn = False
+    torn = misleads = tagged = False
 
     def __init__(self, coding: Coding, width: int) -> None:
         self._coding = coding

@@ -44,6 +44,10 @@ class Mp3Frames:
     def __init__(self) -> None:
         self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
         self._skip = 0
+        self._frames = 0
+        self._told: int | None = None  # frames, by the encoder's tag
+        self._joined = False
+        self.tagged = False
 
     @property
     def lost(self) -> int:
@@ -52,6 +56,11 @@ class Mp3Frames:
     @property
     def torn(self) -> bool:
         return self._scanner.torn
+
+    @property
+    def misleads(self) -> bool:
+        """Whether its tag tells another length, give or take its own frame, or there is one behind audio."""
+        return self._joined or (self._told is not None and abs(self._told - self._frames) > 1)
 
     def feed(self, data: bytes) -> list[Frame]:
         return self._heard(self._scanner.scan(data))
@@ -64,7 +73,9 @@ class Mp3Frames:
 
         None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
         """
-        return None if self._skip else self._scanner.stride(data, _mp3_run)
+        counted = None if self._skip else self._scanner.stride(data, _mp3_run)
+        self._frames += sum(count for _, count in counted or ())
+        return counted
 
     def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
         frames = []
@@ -74,7 +85,11 @@ class Mp3Frames:
                 or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
             ):
                 self._skip = _encoder_delay(data, header.tag_at)
+                self._joined |= self._frames > 0
+                self.tagged = True
+                self._told = _frames_told(data, header.tag_at)
                 continue
+            self._frames += 1
             skip = min(self._skip, header.samples) if self._skip else 0
             self._skip -= skip
             frames.append(Frame(data, header.samples - skip, header.coding, skip))
@@ -85,6 +100,7 @@ class AacFrames:
     """Cuts AAC in ADTS."""
 
     begun = 0.0
+    misleads = tagged = False  # ADTS says nothing of its length
 
     def __init__(self) -> None:
         self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)
@@ -247,7 +263,7 @@ class _Tag(NamedTuple):
 
 def _tag_at(buffer: bytearray, at: int) -> _Tag | None:
     """Return the kind of tag that begins here, or may begin with so little."""
-    if buffer[at : at + 1] not in (b"I", b"A"):
+    if not buffer.startswith((b"I", b"A"), at):
         return None
     begin = bytes(buffer[at : at + 8])
     return next((tag for tag in _TAGS if begin.startswith(tag.mark) or tag.mark.startswith(begin)), None)
@@ -314,6 +330,14 @@ def _untagged(head: bytes, header: Header) -> bytes:
             pattern += b".{%d}(?!%s)" % (place - at, tags)
             at = place
     return pattern + b".{%d}" % (header.length - at)
+
+
+def _frames_told(frame: bytes, tag_at: int) -> int | None:
+    """How many frames follow, by the tag of Xing, LAME or VBRI; None if it does not say."""
+    if frame[_VBRI_AT : _VBRI_AT + 4] == b"VBRI":
+        return int.from_bytes(frame[_VBRI_AT + 14 : _VBRI_AT + 18], "big")
+    says = frame[tag_at + 7 : tag_at + 8]
+    return int.from_bytes(frame[tag_at + 8 : tag_at + 12], "big") if says and says[0] & 1 else None
 
 
 def _encoder_delay(frame: bytes, tag_at: int) -> int:

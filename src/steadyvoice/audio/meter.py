@@ -87,6 +87,12 @@ class Meter:
         """Whether it ends within a frame, as far as that can be told."""
         return self._framer.torn
 
+    def misleads(self, *, sole: bool) -> bool:
+        """Whether players would take its length from a header that tells another: its own, or if it is not the `sole`
+        piece, that of the whole.
+        """
+        return self._framer.misleads or (self._framer.tagged and not sole)
+
     def _count(self) -> None:
         if len(self._samples) == 1:
             [(rate, count)] = self._samples.items()

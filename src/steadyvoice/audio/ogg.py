@@ -17,9 +17,11 @@ class OpusFrames:
     """
 
     begun = 0.0
+    tagged = False  # a stream behind another is one that misleads
 
     def __init__(self) -> None:
         self.lost = 0
+        self.misleads = False
         self._buffer = bytearray()
         self._needed = 0  # bytes in the buffer without which nothing more can be told
         self._stream = _OpusStream()
@@ -35,8 +37,10 @@ class OpusFrames:
             return frames
         while page := self._next_page():
             if page[5] & 2:  # the first page of a stream; a file may be several, end to end
+                self.misleads |= self._stream.begun
                 self._stream = _OpusStream()
             frames += self._stream.read(page)
+            self.misleads |= self._stream.misplaced
         return frames
 
     def finish(self) -> list[Frame]:
@@ -71,8 +75,14 @@ class _OpusStream:
         self._coding: Coding | None = None
         self._tags_seen = False
         self._skip = 0  # samples still to be left out
+        self.misplaced = False  # a page's position is not where its samples are
         self._position: int | None = None  # the granule position after what was read
         self._partial = bytearray()  # a packet that goes on in the next page
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was any audio."""
+        return self._position is not None
 
     def read(self, page: bytes) -> list[Frame]:
         if self._serial and page[14:18] != self._serial:
@@ -119,8 +129,12 @@ class _OpusStream:
         # Only the last page may end before its packets do, and not before its last one: RFC 7845, 4.4. A position
         # that says anything else is wrong, as where streams were joined without counting anew.
         left = sum(lengths)
-        if last and 0 <= self._position + left - granule < lengths[-1]:
-            left = granule - self._position
+        surplus = self._position + left - granule
+        self.misplaced |= surplus != 0 and not last
+        if last and 0 <= surplus < lengths[-1]:
+            left -= surplus
+        elif last:
+            self.misplaced = True
         self._position += sum(lengths)
         frames = []
         for packet, length in zip(packets, lengths, strict=True):

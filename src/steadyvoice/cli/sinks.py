@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from steadyvoice.audio.flac import SampleCount, with_length
 from steadyvoice.cli.complaint import UsageProblem
 from steadyvoice.speech.format import AudioFormat, Codec
+
+_FLAC_HEAD = 42  # bytes up to the end of the STREAMINFO
 
 
 class Sink(Protocol):
@@ -46,13 +49,21 @@ class FileSink:
         check_target(self._path)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._file = _opened(self._part, path)
+        self._count = SampleCount() if format.codec is Codec.FLAC else None
 
     async def write(self, data: bytes) -> None:
         self._file.write(data)
+        if self._count:
+            self._count.feed(data)
 
     async def finish(self) -> None:
         if self._format.codec is Codec.WAV:
             _patch(self._file)
+        if self._count:
+            self._file.seek(0)
+            head = with_length(self._file.read(_FLAC_HEAD), self._count.finish())
+            self._file.seek(0)
+            self._file.write(head)
         self._file.close()
         if self._path.exists():
             self._part.chmod(self._path.stat().st_mode)

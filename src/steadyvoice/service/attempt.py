@@ -118,6 +118,10 @@ class Call:
         """Seconds of audio so far."""
         return self._hearing.seconds
 
+    def misleads(self, *, sole: bool) -> bool:
+        """Whether a header in the audio tells another length than it has. See Meter.misleads."""
+        return self._hearing.misleads(sole=sole)
+
     @property
     def last_sound(self) -> float:
         """Seconds into the audio at which something was heard last, as far as its bytes tell."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 
+from steadyvoice.audio.flac import SampleCount, with_length
 from steadyvoice.audio.wav import wav_header
+from steadyvoice.providers.work_budget import PIECE
 from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.spoken_length import spoken_length
@@ -61,11 +64,14 @@ def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
 
 
 async def collected(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:
-    """Put a whole answer together, with its true sizes if it is a WAV. Raises TTSTextTooLongError beyond `most` bytes.
+    """Put a whole answer together, with its true length in the header of a WAV or a FLAC.
+
+    Raises TTSTextTooLongError beyond `most` bytes.
 
     The bytes are held once: one chunk, as is usual, is the answer, and of several none is kept beside the whole.
     """
     first, held, size = b"", BytesIO(), 0
+    count = SampleCount() if format.codec is Codec.FLAC else None
     async for data in chunks:
         size += len(data)
         if size > most:
@@ -73,19 +79,34 @@ async def collected(chunks: AsyncIterator[bytes], format: AudioFormat, most: int
                 f"the audio has more than {most} bytes, which is all that is held for one answer (max_audio_bytes): "
                 "use stream(), which holds none of it, a smaller format, or raise the limit"
             )
+        if count:
+            await _counted(count, data)
         if not first:
             first = data
             continue
         if not held.tell():
             held.write(first)
         held.write(data)
-    if format.codec is Codec.WAV and (header := true_header(first, size)):
+    head = bytes(held.getbuffer()[:_HEADER]) if held.tell() else first[:_HEADER]
+    header = with_length(head, count.finish()) if count else true_header(first, size)
+    if header and format.codec in (Codec.WAV, Codec.FLAC):
         if not held.tell():
             held.write(first)
             first = b""
         held.seek(0)
         held.write(header)
     return held.getvalue() if held.tell() else first
+
+
+_HEADER = 42  # bytes before the frames of a FLAC whose only metadata is its STREAMINFO
+
+
+async def _counted(count: SampleCount, data: bytes) -> None:
+    """Count samples, a little at a time: others share the event loop."""
+    for at in range(0, len(data), PIECE):
+        if at:
+            await asyncio.sleep(0)
+        count.feed(data[at : at + PIECE])
 
 
 def true_header(wav: bytes, size: int) -> bytes | None:

@@ -145,6 +145,8 @@ class Delivery:
         """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
         await self._check_end()
         believed()
+        if self.manner is Manner.WHOLE and self._call.misleads(sole=self._sole):
+            self._output.read_anew()
         # One turn of a thread for all that is left: the listener waits for nothing else any more.
         run = self._output.run_in_thread if self._waiting else self._output.run
         self.rest = self._pending + await run(self._end, self._with_waiting())

@@ -61,6 +61,10 @@ class Hearing:
         self.last_sound = 0.0  # seconds; of interest where there are times to compare it with
         self._follows = request.times
 
+    def misleads(self, *, sole: bool) -> bool:
+        """Whether what was heard tells players another length than it has. See Meter.misleads."""
+        return self._meter.misleads(sole=sole)
+
     async def hear(self, data: bytes) -> bytes:
         """Take what came, and give what may be handed on, perhaps nothing yet. Raises TTSError.
 

@@ -77,6 +77,7 @@ class Output:
         self._encoder: Encoder | None = None
         self._reel: Reel | None = None
         self._fed = False  # something came, of this piece
+        self._misleads = False  # a header in it, about its length
         self._fresh = True  # nothing of this piece is out
         self._torn = False  # what is out ends in half a sample
         self._voice: str | None = None
@@ -144,10 +145,15 @@ class Output:
         as loud; the first to be heard, or one without a name, is multiplied by `gain`.
         """
         self._fed, self._fresh, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
+        self._misleads = False
         if voice is not None and not self.anything:
             self._gains = {voice: gain}
         self._reel = self._reel_for(source, sole, breakable)
         return self._flush() if self._reel.untouched else b""
+
+    def read_anew(self) -> None:
+        """Do not hand on the bytes of this piece as they are, for a header in them misleads players."""
+        self._misleads = isinstance(self._reel, Bytes) and self._fresh
 
     @property
     def here(self) -> float:
@@ -183,6 +189,12 @@ class Output:
 
     def end(self, last: bool = False) -> bytes:
         """The piece is over, and all of it goes out; behind the `last` one, what the encoder holds as well."""
+        if self._misleads and isinstance(self._reel, Bytes):
+            data = self._reel.out()
+            mp3 = self.target.codec is Codec.MP3  # of which whole frames are left as they are
+            most = self._most
+            self._reel = Mp3Reel(self.target, most) if mp3 else SampleReel(self.target, self._rate, most)
+            self._reel.feed(data)
         if self._reel and self._fed:
             self._reel.finish()
         data, self._reel = self._all_out(), None
@@ -256,6 +268,8 @@ class Output:
         reel = self._reel
         if reel is None:
             return self._encoder is None or self.target.codec in _PLAIN
+        if self._misleads:
+            return False
         plain = isinstance(reel, SampleReel) and reel.plain and self.target.codec in _PLAIN
         return reel.untouched or (plain and not (self._fresh and self._must_join))
 
@@ -276,8 +290,8 @@ class Output:
         if breakable:
             mp3 = same and source.codec is Codec.MP3
             return Mp3Reel(source, self._most) if mp3 else SampleReel(source, self._rate, self._most)
-        # A vendor's WAV is read and written anew: its header may lie about its size and its samples.
-        whole = sole and not self.anything and source.codec is not Codec.WAV
+        # A vendor's WAV or FLAC is read and written anew: its header may lie about its length and its samples.
+        whole = sole and not self.anything and source.codec not in (Codec.WAV, Codec.FLAC)
         untouched = same and (source.joinable or whole)
         return Bytes(source, self._most) if untouched else SampleReel(source, self._rate, self._most)
 

@@ -19,9 +19,9 @@ from steadyvoice.speech.spoken_length import pronounceable
 
 def ready_for(provider: Provider, request: SpeechRequest, offer: Offer) -> Ready | None:
     """Make ready what a provider is asked, if its answer is the very bytes that the caller wants; else None."""
-    # A WAV has to be read: its header may lie about its size and its samples.
+    # These have to be read: their headers may lie about their length and their samples.
     as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
-    as_asked = as_asked and request.format.codec is not Codec.WAV
+    as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
     if not (as_asked and offer.for_any_text and isinstance(provider, MakesReady)):
         return None
     try:

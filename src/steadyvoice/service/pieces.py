@@ -61,7 +61,7 @@ def next_piece(
     is markup in it: of that, a speaker gets what it performs.
     """
     limit = part.max_characters
-    untouched = part.offer.format == request.format
+    untouched = part.offer.format == request.format and request.format.codec is not Codec.FLAC  # it is held as samples
     if most and not (untouched and (request.format.joinable or len(request.text) <= (limit or len(request.text)))):
         limit = min(limit or most, most)
     language = request.language or (part.offer.declared.language if part.offer.declared else None)
