@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, Tone
+from steadyvoice.providers.provider import Provider
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
 from tests.providers.vendor import chunked, vendor_on_a_socket
@@ -61,7 +62,7 @@ async def answered(alignments: Any, normalized: Any, seconds: float) -> AsyncIte
         lines = answer_of(alignments, normalized, seconds)
         for _ in range(3):
             vendor.will(chunked(*lines, content_type="application/json"))
-        providers = [ElevenLabs("sk_any", base_url=vendor.url), Tone()]
+        providers: list[Provider] = [ElevenLabs("sk_any", base_url=vendor.url), Tone()]
         async with AsyncTTSService(providers) as tts:
             yield tts
 
@@ -84,7 +85,8 @@ async def test_a_whole_answer_is_believed(what: str, how: str) -> None:
             async for _ in stream:
                 pass
             outcome, duration = stream.outcome, stream.duration
-        assert (outcome, duration) == ("spoken", pytest.approx(SECONDS, abs=0.05))
+        assert outcome == "spoken"
+        assert duration == pytest.approx(SECONDS, abs=0.05)
         assert tts.get_error_state()["last_error"] is None
 
 
