@@ -103,6 +103,7 @@ NO_ERRORS: list[Any] = [
     [ValueError()],
     (ValueError, lambda error: True),
     ["ValueError"],
+    list[int],
 ]
 NEVER_FAILURES: list[Any] = [
     KeyboardInterrupt,
@@ -217,6 +218,13 @@ def test_consecutive_opens_after_so_many_failures_in_a_row_and_for_nothing_else(
 def test_consecutive_takes_a_timedelta_and_the_default_of_a_minute() -> None:
     assert CircuitBreakerConfig.consecutive(3).cooldown_period == 60
     assert CircuitBreakerConfig.consecutive(3, timedelta(minutes=2)).cooldown_period == 120
+
+
+def test_consecutive_takes_further_settings() -> None:
+    config = CircuitBreakerConfig.consecutive(3, 30, success_threshold=1, ignore=ValueError)
+    assert (config.success_threshold, config.ignore, config.failure_threshold) == (1, ValueError, None)
+    with pytest.raises(TypeError, match="cooldown_period"):
+        CircuitBreakerConfig.consecutive(3, reset_timeout=60)
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, True, None, "5", math.nan])

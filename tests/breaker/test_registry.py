@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitRegistry, Event
+from steadyvoice.breaker import CircuitArgumentError, CircuitBreaker, CircuitBreakerConfig, CircuitRegistry, Event
 from steadyvoice.breaker.testing import VirtualClock
 
 PRODUCTION, DEVELOPMENT = CircuitBreakerConfig.production(), CircuitBreakerConfig.development()
@@ -65,6 +67,14 @@ def test_shared_settings_may_change_for_all_that_have_none_of_their_own() -> Non
     assert (usual.config.window_size, usual.snapshot().failures) == (7, 1)
     assert own.config is special
     assert registry.circuit("later").config.window_size == 7
+
+
+def test_settings_are_no_tag() -> None:
+    registry = CircuitRegistry()
+    settings: Any = {"config": DEVELOPMENT}
+    with pytest.raises(CircuitArgumentError, match=r"^config=.*configure\(name, config\)"):
+        registry.circuit("voice", **settings)
+    assert "voice" not in registry
 
 
 def test_looking_for_a_circuit_makes_none() -> None:

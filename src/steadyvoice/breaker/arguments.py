@@ -43,6 +43,14 @@ def check_config(config: object, field: str = "config") -> CircuitBreakerConfig:
     raise CircuitArgumentError(field, config, reason)
 
 
+def check_tags(tags: Mapping[str, object]) -> None:
+    """Raise CircuitArgumentError for a tag that is no word."""
+    for name, value in tags.items():
+        if not isinstance(value, str):
+            reason = "is a tag here, which is a string; settings are given with configure(name, config) or overrides="
+            raise CircuitArgumentError(name, value, reason)
+
+
 def check_state(state: object) -> CircuitState:
     """Return the state that a circuit may begin in. Raises ValueError for others."""
     begins = [each.value for each in CircuitState if each not in (OPEN, HALF_OPEN)]

@@ -171,17 +171,13 @@ class CircuitBreakerConfig:
         )
 
     @classmethod
-    def consecutive(
-        cls, n: int, cooldown_period: float | timedelta = 60.0, success_threshold: int = 3
-    ) -> CircuitBreakerConfig:
-        """Return settings that open after `n` failures in a row and for no other reason, as many libraries do."""
+    def consecutive(cls, n: int, cooldown_period: float | timedelta = 60.0, **settings: Any) -> CircuitBreakerConfig:
+        """Return settings that open after `n` failures in a row and for no other reason, as many libraries do.
+
+        Further `settings` are fields, such as `success_threshold=1` or `ignore=ValueError`.
+        """
         checks.present("consecutive_failures", checks.count, n)
-        return cls(
-            failure_threshold=None,
-            consecutive_failures=n,
-            cooldown_period=cooldown_period,
-            success_threshold=success_threshold,
-        )
+        return cls(failure_threshold=None, consecutive_failures=n, cooldown_period=cooldown_period, **settings)
 
     @property
     def minimum(self) -> int:

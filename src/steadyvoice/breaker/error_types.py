@@ -36,7 +36,7 @@ def check_errors(field: str, value: object) -> None:
                 raise CircuitConfigError(field, value, told)
         elif isinstance(item, BaseException):
             raise CircuitConfigError(field, value, f"must be the class {type(item).__name__}, not an instance of it")
-        elif several or isinstance(item, type) or not callable(item):
+        elif several or isinstance(item, type) or not callable(item) or get_origin(item) is not None:
             raise CircuitConfigError(field, value, _WANTED)
         else:
             check_predicate(field, item)

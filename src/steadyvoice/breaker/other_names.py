@@ -58,6 +58,8 @@ ATTRIBUTES: Mapping[str, str] = {
     "current_state": "breaker.state",
     "opened": "breaker.state",
     "closed": "breaker.state",
+    "threshold": "breaker.config.consecutive_failures",
+    "ttl": "breaker.config.cooldown_period",
     "fail_counter": "breaker.snapshot().consecutive_failures",
     "failure_count": "breaker.snapshot().consecutive_failures",
     "success_counter": "breaker.snapshot().probe_successes",

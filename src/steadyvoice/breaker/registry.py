@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.arguments import check_clock, check_config, check_listeners, check_name
+from steadyvoice.breaker.arguments import check_clock, check_config, check_listeners, check_name, check_tags
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitArgumentError
@@ -56,6 +56,7 @@ class CircuitRegistry:
     def circuit(self, name: str, **tags: str) -> CircuitBreaker:
         """The circuit of that name: the same object for everybody. Tags are added to those it has."""
         check_name(name)
+        check_tags(tags)
         with self._lock:
             self._tags.setdefault(name, {}).update(tags)  # first: no circuit is ever without
             circuit = self._circuits.get(name)

@@ -8,10 +8,13 @@ Letters: S success, F failure, W slow success, X ignored.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+from steadyvoice.breaker import checks
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.errors import CircuitArgumentError
 from steadyvoice.breaker.states import CircuitState
 
 __all__ = ["ScriptedFunction", "VirtualClock", "assert_opens_after", "assert_stays_closed"]
@@ -21,16 +24,16 @@ class VirtualClock:
     """A monotonic clock that stands still until it is told to move. Give it to a breaker as `clock`."""
 
     def __init__(self, now: float = 0.0) -> None:
+        if not checks.is_finite(now):
+            raise CircuitArgumentError("now", now, "must be seconds")
         self._now = now
 
     def __call__(self) -> float:
         return self._now
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float | timedelta) -> None:
         """Move on. Raises ValueError for negative seconds: a monotonic clock knows no way back."""
-        if seconds < 0:
-            raise ValueError(f"seconds={seconds!r}: a monotonic clock knows no way back")
-        self._now += seconds
+        self._now += checks.span("seconds", seconds, "a monotonic clock knows no way back") or 0.0
 
 
 class ScriptedFunction:
