@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import cycle
@@ -52,7 +53,7 @@ BY_HAND = {
 seconds = st.sampled_from([0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 2.0, 5.0, 9.75, 60.0, 3600.0])
 durations = st.sampled_from([None, None, 0.0, 1.75, 2.0, 5.0])
 pick = st.integers(0, 20)
-ends = st.sampled_from("SSFFXC")
+ends = st.sampled_from("SSFFGXIC")
 
 
 class Lives(RuleBasedStateMachine):
@@ -72,6 +73,7 @@ class Lives(RuleBasedStateMachine):
         self.breaker.subscribe(lambda event: heard.append(plainly(event)), calls=self.model.watched)
         self.permits: list[tuple[Permit, Call]] = []
         self.waiting: list[tuple[Coroutine[Any, Any, str], Call]] = []
+        self.futures: list[tuple[Future[str], Call]] = []
 
     # ---- calls
 
@@ -135,6 +137,26 @@ class Lives(RuleBasedStateMachine):
     def end_a_call_that_waits(self, which: int, end: str) -> None:
         waiting, expected = self.waiting.pop(which % len(self.waiting))
         _caught(lambda: waiting.send(end))
+        self._model_ends(expected, end)
+
+    @rule()
+    def begin_a_call_that_gives_a_future(self) -> None:
+        expected = calls.begin(self.model, self.clock())
+        future = self._admitted(lambda: self.breaker.call(lambda: Future[str]()), expected is not None)
+        if future is not None and expected is not None:
+            self.futures.append((future, expected))
+
+    @precondition(lambda self: self.futures)
+    @rule(which=pick, end=ends)
+    def end_a_future(self, which: int, end: str) -> None:
+        future, expected = self.futures.pop(which % len(self.futures))
+        try:
+            future.set_result(_end(end))
+        except asyncio.CancelledError:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        except Exception as error:
+            future.set_exception(error)
         self._model_ends(expected, end)
 
     @precondition(lambda self: self.permits)
@@ -295,9 +317,9 @@ class Lives(RuleBasedStateMachine):
         match end:
             case "S":
                 calls.succeed(self.model, call, self.clock())
-            case "F":
+            case "F" | "G":
                 calls.fail(self.model, call, self.clock(), ProviderDownError.__name__)
-            case "X":
+            case "X" | "I":
                 calls.ignore(self.model, call, self.clock())
             case _:
                 calls.abandon(self.model, call, self.clock())
@@ -321,8 +343,12 @@ def _end(letter: str) -> str:
     match letter:
         case "F":
             raise ProviderDownError("down")
+        case "G":
+            raise ExceptionGroup("one failure among others", [CallersMistakeError(), ProviderDownError("down")])
         case "X":
             raise CallersMistakeError
+        case "I":
+            raise ExceptionGroup("no failure at all", [CallersMistakeError(), CircuitOpenError()])
         case "C":
             raise asyncio.CancelledError
     return "spoken"
@@ -330,7 +356,7 @@ def _end(letter: str) -> str:
 
 def _caught(act: Callable[[], object]) -> None:
     """Let the call end as it ends; only a refusal is news."""
-    with suppress(ProviderDownError, CallersMistakeError, asyncio.CancelledError, StopIteration):
+    with suppress(ProviderDownError, CallersMistakeError, ExceptionGroup, asyncio.CancelledError, StopIteration):
         act()
 
 
