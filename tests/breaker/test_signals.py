@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count, pairwise
@@ -90,6 +91,34 @@ def by_stream(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     stream.close()
 
 
+def by_trying(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    if permit := breaker.try_acquire():
+        permit.failure(trip=True)
+    breaker.try_acquire()
+    clock.advance(10)
+    probe = breaker.try_acquire()
+    breaker.try_acquire()
+    if probe:
+        probe.success()
+
+
+def by_future(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    futures = [breaker.call(lambda: Future[str]()) for _ in range(3)]
+    clock.advance(6)
+    futures[0].set_result("spoken")
+    futures[1].cancel()
+    futures[2].set_exception(ProviderDownError())
+
+
+def giving_up(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+    permits = [breaker.acquire() for _ in range(2)]
+    clock.advance(6)
+    for permit in permits:
+        permit.abandon(weight=0.5)
+    with suppress(ExceptionGroup), breaker:
+        raise ExceptionGroup("several", [ProviderDownError(), KeyError()])
+
+
 def by_hand(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure()
     breaker.update(replace(breaker.config, window_size=6))
@@ -125,7 +154,8 @@ def watched(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     ("scenario", "config"),
     [
         *((each, PLAIN) for each in (by_permit, by_call, by_with, by_stream, by_hand, by_hand_again, watched)),
-        *((each, TIMED) for each in (by_permit, by_call)),
+        *((each, PLAIN) for each in (by_trying, by_future)),
+        *((each, TIMED) for each in (by_permit, by_call, by_future, giving_up)),
     ],
 )
 def test_circuit_survives_an_exception_at_every_place(scenario: Scenario, config: CircuitBreakerConfig) -> None:
