@@ -9,4 +9,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 def shown(value: object, most: int = 60) -> str:
     """Return the `repr` of a value without memory addresses, cut to `most` characters."""
-    return _ADDRESS.sub("", repr(value))[:most]
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(shown(each) for each in value))}}}"[:most]
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        text = type(value).__name__
+    return _ADDRESS.sub("", text)[:most]
