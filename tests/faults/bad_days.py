@@ -63,7 +63,7 @@ _TRIED: dict[type[Act], tuple[Act, ...]] = {
     acts.Gzip: (acts.Gzip(), acts.Gzip(members=3), acts.Gzip(told=False)),
     acts.UnknownCoding: (acts.UnknownCoding(), acts.UnknownCoding("gzip, gzip")),
     acts.TlsFailure: (acts.TlsFailure(), acts.TlsFailure("name"), acts.TlsFailure("expired")),
-    acts.Refuse: tuple(acts.Refuse(status=status) for status in (408, 422, 500, 502, 503, 504)),
+    acts.Refuse: tuple(acts.Refuse(status=status) for status in (408, 418, 422, 500, 502, 503, 504)),
 }
 
 _IN_THE_SOUND = (acts.Silent, acts.TooShort, acts.HeaderOnly, acts.WrongRate, acts.OddSplits)

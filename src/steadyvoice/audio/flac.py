@@ -63,6 +63,7 @@ class FlacFrames:
 
     torn = False
     misleads = tagged = False  # it is never passed on as it is
+    told = None
 
     def __init__(self) -> None:
         self.lost = 0

@@ -50,7 +50,11 @@ class Framer(Protocol):
 
     @property
     def misleads(self) -> bool:
-        """Whether the container says something else of its length, or holds several streams: players believe it."""
+        """Whether the container holds several streams, or places them wrongly: players believe it."""
+
+    @property
+    def told(self) -> int | None:
+        """How many frames there are, as the container tells at its beginning."""
 
     @property
     def tagged(self) -> bool:
@@ -69,6 +73,7 @@ class Samples:
     begun = 0.0
     lost = 0
     torn = misleads = tagged = False
+    told = None
 
     def __init__(self, coding: Coding, width: int) -> None:
         self._coding = coding

@@ -44,9 +44,9 @@ class Mp3Frames:
     def __init__(self) -> None:
         self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
         self._skip = 0
-        self._frames = 0
-        self._told: int | None = None  # frames, by the encoder's tag
-        self._joined = False
+        self._has_audio = False  # there was a frame of audio
+        self.told: int | None = None  # by the encoder's tag
+        self.misleads = False
         self.tagged = False
 
     @property
@@ -56,11 +56,6 @@ class Mp3Frames:
     @property
     def torn(self) -> bool:
         return self._scanner.torn
-
-    @property
-    def misleads(self) -> bool:
-        """Whether its tag tells another length, give or take its own frame, or there is one behind audio."""
-        return self._joined or (self._told is not None and abs(self._told - self._frames) > 1)
 
     def feed(self, data: bytes) -> list[Frame]:
         return self._heard(self._scanner.scan(data))
@@ -74,7 +69,8 @@ class Mp3Frames:
         None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
         """
         counted = None if self._skip else self._scanner.stride(data, _mp3_run)
-        self._frames += sum(count for _, count in counted or ())
+        if counted:
+            self._has_audio = True
         return counted
 
     def _heard(self, found: Iterator[tuple[bytes, Header]]) -> list[Frame]:
@@ -85,11 +81,11 @@ class Mp3Frames:
                 or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
             ):
                 self._skip = _encoder_delay(data, header.tag_at)
-                self._joined |= self._frames > 0
+                self.misleads |= self._has_audio
                 self.tagged = True
-                self._told = _frames_told(data, header.tag_at)
+                self.told = _frames_told(data, header.tag_at)
                 continue
-            self._frames += 1
+            self._has_audio = True
             skip = min(self._skip, header.samples) if self._skip else 0
             self._skip -= skip
             frames.append(Frame(data, header.samples - skip, header.coding, skip))
@@ -101,6 +97,7 @@ class AacFrames:
 
     begun = 0.0
     misleads = tagged = False  # ADTS says nothing of its length
+    told = None
 
     def __init__(self) -> None:
         self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)

@@ -91,7 +91,9 @@ class Meter:
         """Whether players would take its length from a header that tells another: its own, or if it is not the `sole`
         piece, that of the whole.
         """
-        return self._framer.misleads or (self._framer.tagged and not sole)
+        framer = self._framer
+        lies = framer.told is not None and abs(framer.told - self._frames) > 1  # some count the tag's own frame
+        return lies or framer.misleads or (framer.tagged and not sole)
 
     def _count(self) -> None:
         if len(self._samples) == 1:

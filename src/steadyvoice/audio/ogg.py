@@ -18,6 +18,7 @@ class OpusFrames:
 
     begun = 0.0
     tagged = False  # a stream behind another is one that misleads
+    told = None
 
     def __init__(self) -> None:
         self.lost = 0

@@ -74,6 +74,7 @@ class WavFrames:
 
     lost = 0
     misleads = tagged = False  # it is never passed on as it is
+    told = None
     torn = False  # a stream may be shorter than its header says without having been cut
 
     def __init__(self) -> None:

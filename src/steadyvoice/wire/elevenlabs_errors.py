@@ -107,7 +107,10 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     """Choose the class: a known code says more than its status does."""
     code = complaint.code or ""
     if code in CODES:
-        return CODES[code].error
+        known = CODES[code].error
+        # Under another status than that of a mistake, the word is whoever's who stands in between.
+        foreign = known is speech.TTSBadRequestError and status not in (400, 404, 422)
+        return by_status(status) if foreign else known
     if code.startswith("only_for_"):
         return speech.TTSPlanRequiredError
     if is_about_length(status, complaint):
