@@ -103,7 +103,7 @@ class Catalogue:
         asked = [each for each in self._healthy if isinstance(each, OpenAICompatible) and not each.is_openai]
         told = openai.read_audio_voices(await self._told_by(asked, "/audio/voices"))
         stock = openai.VOICES if servers and (not told or any(each.is_openai for each in servers)) else ()
-        return list(dict.fromkeys([*named, *told, *stock]))
+        return list(dict.fromkeys([*named, *told, *stock])) or [DEFAULT_VOICE]  # which every provider has
 
     @property
     def openai_models(self) -> list[str]:
