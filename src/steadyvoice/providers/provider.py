@@ -32,9 +32,9 @@ class Offer:
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
     gain: float = 1.0  # the factor that makes it as loud as `request.like`
     for_any_text: bool = False  # it is the same whatever the text is: who asks often need not ask again
-    markup: Markup = Markup.NONE  # that it performs; the text comes without the rest, and a request without any
     streams: bool = True  # False: it makes all of the audio before it sends any, which takes time for each character
     timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
+    markup: Markup = Markup.NONE  # that it performs; of a text with other markup, it gets the words
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,10 @@ class Ledger:
 
     def __init__(self, text: str, sent: Rendering | None = None) -> None:
         self._text, self._sent = text, sent
-        marked = marked_text(text)
+        marked = sent.marked if sent and sent.marked.text == text else marked_text(text)
         self._markup = _MarkupPlaces(marked) if marked else None
         self._reached = ToldEnd()
-        begins = word_begins(text)
+        begins = word_begins(text, marked)
         if sent:
             begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
         self._begins = deque(begins)

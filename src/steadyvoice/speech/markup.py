@@ -504,7 +504,7 @@ def _seconds(attributes: str) -> float:
     return _STRENGTHS.get(_attribute(token, "strength").lower(), _STRENGTHS["medium"])
 
 
-_MARK = re.compile(r"[<&\[]")
+_MARK = re.compile(r"<(?=[A-Za-z_/!?])|&(?=[#A-Za-z])|\[(?=[A-Za-z])")
 _CDATA = "[cdata["
 
 # Possessive throughout: what is no tag is found out in one pass, whatever it is.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from steadyvoice.speech.markup import marked_text
+from steadyvoice.speech.markup import MarkedText, marked_text
 
 # Chinese and Japanese write no blanks. There a word surely begins behind a mark, and, in Japanese, where kanji follow
 # kana: "私は|東京に|行く". An honorific belongs to what follows it: "お|金" is one word.
@@ -29,7 +29,7 @@ def longest_word(text: str) -> int:
     return max(end - begin for begin, end in pairwise((0, *word_begins(text), len(text))))
 
 
-def word_begins(text: str) -> Iterator[int]:
+def word_begins(text: str, marked: MarkedText | None = None) -> Iterator[int]:
     """Give the offset of each word but the first.
 
     >>> list(word_begins("Well, it rains."))
@@ -37,10 +37,11 @@ def word_begins(text: str) -> Iterator[int]:
     >>> list(word_begins('Well, <break time="1s"/> it rains.'))
     [6, 25, 28]
 
-    No word begins inside of markup, or of what is pronounced as one: half of a tag would be read aloud.
+    No word begins inside of markup, or of what is pronounced as one: half of a tag would be read aloud. `marked` is the
+    text with its markup, if that is known.
     """
     first = len(text) - len(text.lstrip())
-    marked = marked_text(text)
+    marked = marked or marked_text(text)
     solid = iter(marked.solid_markup if marked else ())
     one = next(solid, None)
     for found in _BEGIN.finditer(text):
