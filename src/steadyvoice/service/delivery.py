@@ -39,7 +39,7 @@ _BATCH = 256 * 1024
 """Bytes that may wait for a thread together."""
 
 _EXACT = 0.02  # seconds by which times may be longer than the audio
-_DRIFT = 0.0125  # of the audio, by which they may as well: some vendors' times drift by a percent
+_DRIFT = 0.025  # of the audio, by which they may as well if nothing sounds cut: some vendors' times drift by a percent
 _DOUBTED = 0.03  # of the audio, by which they may be ahead of it before they are doubted
 _HUSHED = 24  # letters in silence: some words, and not just two tags that ask for a pause
 _TAIL = 0.25  # of the audio: nobody is silent for so long at the end
@@ -321,27 +321,26 @@ class Delivery:
         Times that reach the end of the text outrank any estimate. They may be a little longer than the audio.
         """
         ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
-        drift = max(_EXACT, _DRIFT * seconds)
-        if ledger.fits(seconds + drift):
+        if ledger.fits(seconds + _EXACT):
             return True
-        # A vendor that gives times to all but the last mark was perhaps stopped before it.
-        slack = drift if ledger.exhaustive or not ledger.believed else _EXACT
         ends = [ledger.timed if ledger.complete else ledger.told_end] if ledger.told_whole else []
         if other and ledger.is_reached_by(other):
             ends.append(other.end)
         if not ledger.believed or other:
             ends = [end for end in ends if self.check.is_possible(end)]
-        if ends:  # where two disagree, the one that fits is right
-            missing = min(ends) - seconds
-            forgivable = drift if slack < drift else max(2 * drift, ledger.forgivable)
+        if ends:
+            missing = min(ends) - seconds  # where two disagree, the one that fits is right
         elif ledger.timed and ledger.believed:
             missing = ledger.shortfall(seconds, speed=self.check.style.speed)
-            forgivable = drift
         else:
             return False
-        if missing > slack and (missing > forgivable or not await self._ends_quietly()):
-            raise self._too_short(f"the audio ends {missing:.2f} s before its last word does")
-        return True
+        if missing <= _EXACT or (_DRIFT * seconds < missing <= ledger.forgivable and await self._ends_quietly()):
+            return True
+        drifted = missing <= _DRIFT * seconds
+        if drifted and (not await self._breaks_off() or self.check.forgives(seconds)):
+            return True
+        told = f"the audio ends {missing:.2f} s before its last word does"
+        raise self._too_short(told, estimated=drifted)
 
     def _check_length(self) -> None:
         """Raise if it is so short that no voice like this one could have said all of it."""

@@ -167,14 +167,9 @@ class Ledger:
         return not rest or rest.isspace() or not makes_sound(rest)
 
     @property
-    def exhaustive(self) -> bool:
-        """Whether everything has its times, marks at the end included; markup aside."""
-        return not self._rest.strip()
-
-    @property
     def forgivable(self) -> float:
         """Seconds of shortfall that leave every word audible, if the audio ends in silence: half of the last word."""
-        return (self._end - self._word_start) / 2 if self.exhaustive else 0.0
+        return (self._end - self._word_start) / 2 if not self._rest.strip() else 0.0
 
     def times(self, characters: int | None = None) -> Alignment:
         """Give the times believed so far, of the first so many characters of the text, or of all."""
