@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest
-from steadyvoice.speech.errors import TTSServerError
+from steadyvoice.speech.errors import TTSError, TTSServerError
 from steadyvoice.speech.format import Codec
 
 from .conftest import MakeService
-from .scripted import RATE, Scripted, pcm
+from .scripted import RATE, Say, Scripted, pcm
 
 pytestmark = pytest.mark.looptime
 
@@ -234,6 +234,14 @@ async def test_the_last_voice_is_heard_when_the_others_are_down(make_service: Ma
     for _ in range(8):
         answer = await spoken(tts, ENGLISH)
         assert (answer.outcome, answer.provider) == ("substituted", "vendor")
+
+
+async def test_an_answer_that_was_refused_is_never_replaced_by_silence(make_service: MakeService) -> None:
+    down = TTSServerError("HTTP 503", status=503)
+    tts = make_service(Scripted([Say(seconds=2.0), down], name="vendor"))
+    with pytest.raises(TTSError, match="503"):
+        await spoken(tts, ENGLISH)
+    assert (await spoken(tts, ENGLISH)).outcome == "muted", "while nobody speaks at all it is silence, as ever"
 
 
 async def test_what_was_cut_is_not_kept_by_the_cache(make_service: MakeService, tmp_path: Any) -> None:

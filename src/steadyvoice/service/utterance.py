@@ -416,10 +416,10 @@ class Utterance:
         too_late = self._admission.pressed and self._patience.left <= 0
         if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
-        if self._refused.pending:  # somebody spoke, perhaps all of it: silence would be worse than an error
-            return self._refused.pending[-1].error
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
-        if self._terms.muted and not spoken_for:
+        # Somebody may have spoken all of it, and was not believed: an error tells more than silence.
+        doubtful = any(each.place.start >= self._books.begin for each in self._refused.pending)
+        if self._terms.muted and not spoken_for and not doubtful:
             return None
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
