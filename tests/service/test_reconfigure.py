@@ -16,6 +16,7 @@ from steadyvoice import (
     RetryConfig,
     TimeoutConfig,
     TTSConfigurationError,
+    TTSErrorHandler,
     TTSService,
 )
 from steadyvoice.breaker import Event
@@ -80,6 +81,23 @@ async def test_circuits_get_their_settings_and_keep_their_evidence() -> None:
         own = CircuitBreakerConfig(consecutive_failures=3)
         await tts.reconfigure(circuits={"scripted": own})
         assert tts.circuits["scripted"].config == own
+
+
+@pytest.mark.parametrize("own", [{}, {"window_size": 3}, "production", None, 5, CircuitBreakerConfig])
+async def test_settings_of_a_circuit_that_are_none_change_nothing(own: Any) -> None:
+    with pytest.raises(TTSConfigurationError, match=r"circuits\.scripted: must be a CircuitBreakerConfig"):
+        AsyncTTSService([Scripted()], circuits={"scripted": own})
+    async with AsyncTTSService([Scripted()], circuit=CIRCUIT) as tts:
+        with pytest.raises(TTSConfigurationError, match=r"circuits\.scripted: must be a CircuitBreakerConfig"):
+            await tts.reconfigure(circuits={"scripted": own}, muted=False)
+        assert tts.circuits["scripted"].config == CIRCUIT
+        assert tts.settings["muted"]
+
+
+@pytest.mark.parametrize("config", [{}, 5, "production"])
+def test_a_handlers_circuit_is_not_made_of_something_else(config: Any) -> None:
+    with pytest.raises(TypeError, match="must be a CircuitBreakerConfig"):
+        TTSErrorHandler("one", config)
 
 
 async def test_what_somebody_changed_at_a_circuit_stays_unless_circuits_are_named() -> None:

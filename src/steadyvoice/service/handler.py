@@ -80,7 +80,7 @@ class TTSErrorHandler:
         self._unheard = 0  # callers in a row whose own deadline passed in silence
         self.circuit = circuit or CircuitBreaker(
             name,
-            circuit_config or CircuitBreakerConfig.adaptive(),
+            CircuitBreakerConfig.adaptive() if circuit_config is None else circuit_config,
             clock=circuit_clock or clock,
             wall=wall,
             luck=self._rng.random,

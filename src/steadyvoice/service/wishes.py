@@ -127,6 +127,9 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
         for name in named or {}:
             if name not in names:
                 raise TTSConfigurationError(f"{key}.{name}: there is no provider of this name")
+    for name, own in (settings.get("circuits") or {}).items():
+        if not isinstance(own, CircuitBreakerConfig):
+            raise TTSConfigurationError(f"circuits.{name}: must be a CircuitBreakerConfig, got {own!r:.100}")
     _check_timeouts(providers, settings)
 
 
