@@ -90,3 +90,20 @@ async def test_every_word_is_heard_once_whoever_performs_the_markup(text: str, f
             assert len(asked.text) <= (provider.max_characters or len(asked.text))
             marked = marked_text(asked.text)
             assert marked is None or marked.is_plain_for(provider.markup)
+
+
+@settings(max_examples=1_000 if DEEP else 40, database=None)
+@given(TEXTS, PROVIDERS)
+async def test_what_nobody_says_is_silence_over_the_rest_of_the_text(text: str, only: Tonal) -> None:
+    text = text.strip()
+    only.faults = [*only.faults, *[Fault("cut", 0.3)] * 50]
+    tts = AsyncTTSService([only], clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
+    stream = tts.stream(text, format="pcm_8000", deadline=5)
+    audio = await heard(stream)
+    said = words_in(audio, stream.format)
+    assert said == words_of(text).split()[: len(said)]
+    spans = stream.spoken.spans
+    assert (spans[0].begin, spans[-1].end) == (0, len(text))
+    assert words_of(text[: spans[-1].begin]).split()[: len(said)] == said or spans[-1].provider
+    assert stream.alignment.text == text
+    assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.05)

@@ -490,9 +490,9 @@ def _local(name: str) -> str:
 
 
 def _attribute(token: Token, name: str) -> str:
-    for key, double, single, bare in _ATTRIBUTES.findall(token.attributes):
+    for key, *values in _ATTRIBUTES.findall(token.attributes):
         if key.lower() == name:
-            return unescape(double or single or bare).strip()
+            return unescape("".join(values)).strip(" \\")
     return ""
 
 
@@ -507,16 +507,19 @@ def _seconds(attributes: str) -> float:
 _MARK = re.compile(r"<(?=[A-Za-z_/!?])|&(?=[#A-Za-z])|\[(?=[A-Za-z])")
 _CDATA = "[cdata["
 
-# Possessive throughout: what is no tag is found out in one pass, whatever it is.
+# Possessive throughout: what is no tag is found out in one pass, whatever it is. Quotation marks may be typographic, as
+# language models write them, or escaped once too often.
 _NAME = r"([A-Za-z_][\w.-]*+(?::[A-Za-z_][\w.-]*+)?+)"
-_VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`/]++)"""
+_VALUE = r"""(?:\\?"[^"]*+"|\\?'[^']*+'|[“”„][^“”„<>]*+[“”]|[^\s"'“”„<>=`/\\]++)"""
 _ATTRIBUTE_LIST = rf"((?:\s++[A-Za-z_][\w:.-]*+\s*+=\s*+{_VALUE})*+)"
 _FIRST_TAG = re.compile(rf"<{_NAME}{_ATTRIBUTE_LIST}\s*+(/?)>")
 _LAST_TAG = re.compile(rf"</\s*+{_NAME}\s*+>")
 _TORN_TAG = re.compile(
     rf"""</?{_NAME}{_ATTRIBUTE_LIST}(?:\s++[A-Za-z_][\w:.-]*+(?:\s*+=\s*+(?:"[^"]*+|'[^']*+)?)?)?\s*+/?\Z"""
 )
-_ATTRIBUTES = re.compile(r"""([A-Za-z_][\w:.-]*+)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>=`/]++))""")
+_ATTRIBUTES = re.compile(
+    r"""([A-Za-z_][\w:.-]*+)\s*+=\s*+(?:\\?"([^"]*+)"|\\?'([^']*+)'|[“”„]([^“”„<>]*+)[“”]|([^\s"'“”„<>=`/\\]++))"""
+)
 _REFERENCE = re.compile(r"&(#\d{1,7}+|#[xX][0-9A-Fa-f]{1,6}+|[A-Za-z][A-Za-z0-9]{1,31}+);")
 _TIME = re.compile(r"\+?(\d{1,6}+(?:\.\d{0,6}+)?+|\.\d{1,6}+)\s*+(ms|s)", re.IGNORECASE)
 
@@ -551,32 +554,33 @@ _STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong":
 _MANNERS = _set("accent voice tone pause pauses silence sound sounds noise noises breath breaths")
 _SOUNDS = _set(
     """
-    applause applauding applauds beat booing boos breathes breathing breathless burp burps burping cackle
+    applauding applauds applause beat booing boos breathes breathing breathless burp burping burps cackle
     cackles cackling chuckle chuckles chuckling clap clapping claps clears cough coughing coughs cried cries cry
-    crying exhale exhales exhaling explosion fart farts footsteps gasp gasping gasps giggle giggles giggling
-    groan groaning groans growl growling growls grunt grunting grunts gulp gulping gulps gunshot gunshots hiccup
-    hiccups hissing hum humming hums inhale inhales inhaling interrupting laugh laughing laughs laughter moan
-    moaning moans mumble mumbles mumbling murmur murmurs murmuring mutter muttering mutters overlapping panting
-    pause pauses pausing scoff scoffing scoffs scream screaming screams shout shouting shouts shriek shrieking
-    shrieks sigh sighing sighs singing sings sneeze sneezes sneezing snicker snickering snickers sniff sniffing
-    sniffle sniffles sniffling sniffs snore snores snoring snort snorting snorts sob sobbing sobs stammering
-    stammers stuttering stutters swallowing swallows wail wailing wails weeping weeps wheeze wheezes wheezing
-    whimper whimpering whimpers whisper whispered whispering whispers whistles whistling woo yawn yawning yawns
-    yell yelling yells
+    crying drawn exhale exhales exhaling explosion fart farts footsteps gasp gasping gasps giggle giggles
+    giggling groan groaning groans growl growling growls grunt grunting grunts gulp gulping gulps gunshot
+    gunshots hiccup hiccups hissing hum humming hums inhale inhales inhaling interrupting laugh laughing laughs
+    laughter moan moaning moans mumble mumbles mumbling murmur murmuring murmurs music mutter muttering mutters
+    overlapping panting pause pauses pausing scoff scoffing scoffs scream screaming screams shout shouting
+    shouts shriek shrieking shrieks sigh sighing sighs silence singing sings sneeze sneezes sneezing snicker
+    snickering snickers sniff sniffing sniffle sniffles sniffling sniffs snore snores snoring snort snorting
+    snorts sob sobbing sobs stammering stammers stuttering stutters swallowing swallows wail wailing wails
+    weeping weeps wheeze wheezes wheezing whimper whimpering whimpers whisper whispered whispering whispers
+    whistles whistling woo yawn yawning yawns yell yelling yells
     """
 )
 _MOODS = _set(
     """
-    amazed amused angrily angry annoyed anxious anxiously appalled awe bored calm calmly cautiously cheerful
-    cheerfully childlike cold coldly conversational curious curiously deadpan delighted desperate determined
-    disappointed dismissive dramatic dramatically elated emphasized emphatic excited excitedly exhausted fearful
-    flatly frustrated gentle gently gleeful happily happy hesitant hesitantly impressed inquisitive ironic
-    joyful joyfully loudly matter-of-fact melancholic mischievous mischievously monotone nervous nervously
-    panicked playful playfully pleading professional questioning quietly quizzically rapid-fire reassuring
-    regretful relieved resigned robotic rushed sad sadly sarcastic sarcastically scared serious seriously
-    sheepishly shocked shouty slowly smug softly soothing sorrowful stern sternly surprised suspicious
-    suspiciously sympathetic tearful tender tense terrified thoughtful thoughtfully timidly tired understated
-    urgent urgently warm warmly whiny whispery wistful worried
+    amazed amused angrily angry annoyed anxious anxiously appalled awe bitter bitterly bored calm calmly
+    cautiously cheerful cheerfully childlike cold coldly concerned confused conversational curious curiously
+    deadpan delighted desperate determined disappointed dismissive dramatic dramatically elated embarrassed
+    emphasized emphatic excited excitedly exhausted fast fearful flatly frustrated gentle gently gleeful
+    grateful happily happy hesitant hesitantly hopeful hushed impressed inquisitive ironic joyful joyfully
+    lighthearted loud loudly matter-of-fact melancholic mischievous mischievously monotone nervous nervously
+    panicked playful playfully pleading professional proud questioning quickly quiet quietly quizzically
+    rapid-fire reassuring reflective regretful relieved resigned robotic rushed sad sadly sarcastic
+    sarcastically scared serious seriously sheepishly shocked shouty slow slowly smug soft softly soothing
+    sorrowful stern sternly surprised suspicious suspiciously sympathetic tearful tender tense terrified
+    thoughtful thoughtfully timidly tired understated urgent urgently warm warmly whiny whispery wistful worried
     """
 )
 _DEGREES = _set("a bit more less very too and but slightly so quite rather almost somewhat")
