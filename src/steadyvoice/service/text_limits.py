@@ -10,7 +10,7 @@ from steadyvoice.speech.errors import TTSTextTooLongError
 REMEMBERED = 24 * 3600.0
 """Seconds after which the stated limit is tried again: a refusal costs a request, but no characters."""
 
-LEAST = 100
+LEAST = 20
 """Characters: a text as short as this is not refused for its length."""
 
 _MOST_MODELS = 200  # of one provider; callers may make up names
@@ -39,7 +39,7 @@ class TextLimits:
         """Note that so many characters were too many. Return whether fewer are worth another request.
 
         The first refusal may name the limit; if not, or if a text within that is refused, half of it is the next limit.
-        So a text of 40,000 characters is cut nine times at most.
+        So a text of 40,000 characters is cut eleven times at most.
         """
         if sent <= LEAST:
             return False
