@@ -301,6 +301,20 @@ async def test_proxy_that_opens_a_tunnel_is_told_no_key(
     assert KEY not in proxy.heads[0]
 
 
+@kinds
+async def test_library_speaks_through_a_tunnel_that_wants_a_password(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    async with proxy_on_a_socket("me:sesame") as proxy, Simulator(host="localhost", tls=True) as sim:
+        monkeypatch.setenv("SSL_CERT_FILE", str(sim.ca_file))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:sesame@127.0.0.1:{proxy.port}")
+        async with AsyncTTSService([made(kind, sim.url)], muted=False) as tts:
+            for _ in range(2):
+                assert (await tts.synthesize("Hello")).outcome == "spoken"
+        assert proxy.tunnels == [sim.url.removeprefix("https://")], "the second request goes through the same"
+        assert KEY not in proxy.heads[0]
+
+
 async def test_command_goes_through_a_tunnel_to_a_vendor_with_tls(proxy: Proxy, tmp_path: Path) -> None:
     async with Simulator(host="localhost", tls=True) as sim:
         environ = {

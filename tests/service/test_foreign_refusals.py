@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.speech.taxonomy import Kind
 from tests.providers.vendor import Vendor, answer, refusal, vendor_on_a_socket
 
+QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 CHALLENGE = b"<!DOCTYPE html><html lang='en-US'><head><title>Just a moment...</title></head><body></body></html>"
 CLOUDFLARE = {"server": "cloudflare", "cf_ray": "8f0a1b2c3d4e5f60-FRA", "content_type": "text/html; charset=UTF-8"}
 PROBLEM = {
@@ -60,7 +61,7 @@ kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
 @pytest.mark.parametrize("who", GATEKEEPERS)
 async def test_page_of_a_firewall_is_not_the_keys_fault(vendor: Vendor, kind: str, who: str) -> None:
     vendor.will(GATEKEEPERS[who])
-    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+    async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
         state = tts.get_error_state()
     error = speech.attempts[0].error
@@ -91,7 +92,7 @@ async def test_ray_by_which_cloudflare_finds_the_refusal_is_told(vendor: Vendor)
 )  # fmt: skip
 async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:
     vendor.will(said)
-    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+    async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"
         [hold] = tts.get_error_state()["holds"]
     assert hold["kind"] == "invalid_key"
@@ -99,7 +100,7 @@ async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, s
 
 @kinds
 @pytest.mark.parametrize("said", ["with JSON", "with a page", "with nothing"])
-@pytest.mark.parametrize("status", [406, 409, 411, 415, 417, 418, 423, 426, 431, 444, 451, 499])
+@pytest.mark.parametrize("status", [409, 418, 423, 431, 451])
 async def test_status_of_unknown_meaning_is_the_next_providers(
     vendor: Vendor, kind: str, status: int, said: str
 ) -> None:
@@ -109,7 +110,7 @@ async def test_status_of_unknown_meaning_is_the_next_providers(
             "with a page": answer(status, b"<html><title>teapot</title></html>", content_type="text/html"),
             "with nothing": answer(status),
         }[said])  # fmt: skip
-    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+    async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
         assert tts.get_error_state()["totals"]["failures"] >= 1
@@ -123,5 +124,5 @@ async def test_page_that_says_400_is_no_mistake_of_the_callers(vendor: Vendor, k
     page = b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
     for _ in range(9):
         vendor.will(answer(400, page, content_type="text/html"))
-    async with AsyncTTSService([first(kind, vendor), Tone()]) as tts:
+    async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import cache
-from ssl import SSLContext, create_default_context
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.line import GarbledError, Line
 from steadyvoice.providers.lines import KEPT_ALIVE, Lines, Place
 from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.tls import tls_context
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -44,7 +43,7 @@ class Direct:
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
         self._host = f"{host}:{parts.port or (443 if secure else 80)}"
-        place = Place(host, parts.port or (443 if secure else 80), _tls if secure else None)
+        place = Place(host, parts.port or (443 if secure else 80), tls_context if secure else None)
         self._lines = Lines(place, self._loop, kept_alive)
         self._path = parts.path
         named = f"[{host}]" if ":" in host else host
@@ -125,8 +124,3 @@ class DirectAnswer:
 def reason_of(error: Exception) -> str:
     """What an error says, in a line."""
     return one_line(str(error), 120) or type(error).__name__
-
-
-@cache
-def _tls() -> SSLContext:
-    return create_default_context()

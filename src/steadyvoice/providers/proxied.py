@@ -13,6 +13,7 @@ from steadyvoice.breaker.fork import abandon
 from steadyvoice.providers.line import READ_BUFFER
 from steadyvoice.providers.lines import KEPT_ALIVE
 from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.tls import tls_context
 from steadyvoice.providers.work_budget import PIECE
 from steadyvoice.speech.errors import (
     TTSConnectError,
@@ -40,8 +41,11 @@ class Proxied:
             # What opens a tunnel is the proxy's alone; without one, each request is for both.
             told = self._proxy_headers if base_url.startswith("https:") else self._headers
             told["Proxy-Authorization"] = f"Basic {b64encode(named).decode()}"
+        secure = "https" in (parts.scheme.lower(), urlsplit(base_url).scheme.lower())
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_ALIVE),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=KEPT_ALIVE, ssl=tls_context() if secure else True
+            ),
             auto_decompress=False,  # it would unpack without a bound, and what it cannot unpack is refused elsewhere
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
