@@ -53,7 +53,7 @@ async def test_the_voices_are_those_that_are_configured() -> None:
 async def test_where_no_voice_has_a_name_the_usual_one_is_listed_and_can_be_heard() -> None:
     async with visiting(Tone()) as at:
         assert (await document(at, "/v1/audio/voices"))["voices"] == [{"id": "default", "name": "default"}]
-        assert (await at.post(OPENAI, asked("Hi.", voice="default"))).status == 200
+        assert (await at.whole("POST", OPENAI, json=asked("Hi.", voice="default"))).status == 200
 
 
 async def test_the_history_is_empty_whatever_is_asked() -> None:

@@ -55,5 +55,5 @@ async def test_a_dropped_voice_of_the_configuration_is_no_mistake_of_a_caller_wh
 async def test_another_provider_speaks_meanwhile() -> None:
     vendor = Simulator(voice="tones")
     async with vendor, visiting(ElevenLabs("sk", base_url=vendor.url, model="eleven_gone"), Tone()) as at:
-        answer = await at.post(ELEVENLABS, spoken())
+        answer = await at.whole("POST", ELEVENLABS, json=spoken())
         assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "substituted")
