@@ -177,7 +177,8 @@ class Model:
         if self.state is HALF_OPEN:
             lease = min(c.half_open_timeout, c.hung_after or inf)
             running = [(call.since + lease, call) for call in self.out if not call.held]
-            return running + [((call.useful or 0.0) + c.probe_after, call) for call in self.out if call.held]
+            held = [call for call in self.out if call.held and call.useful is not None]
+            return running + [((call.useful or 0.0) + c.probe_after, call) for call in held]
         if self.state in (CLOSED, MONITORING) and c.hung_after is not None:
             return [(call.since + c.hung_after, call) for call in self.out if not call.held and not call.hung]
         return []

@@ -117,6 +117,11 @@ def progress(model: Model, call: Call, now: float, held: bool = False) -> None:
         succeed(model, call, now)
 
 
+def suspend(model: Model, call: Call, now: float) -> None:
+    model.advance(now)
+    _live(model, call, now, held=True)
+
+
 def resume(model: Model, call: Call, now: float) -> None:
     model.advance(now)
     _live(model, call, now, held=False)

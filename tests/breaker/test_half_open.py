@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
@@ -290,3 +291,45 @@ def test_twenty_threads_at_once_send_exactly_the_permitted_probes(clock: Virtual
     assert len(reached) == 2
     assert sorted(answers) == ["refused"] * 18 + ["spoken"] * 2
     assert breaker.state == "closed"
+
+
+def test_a_probe_that_waits_for_something_of_the_callers_own_is_no_proof(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=1, success_threshold=1, half_open_timeout=10)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    breaker.acquire().failure()
+    clock.advance(60)
+    probe = breaker.acquire()
+    probe.suspend()
+    for _ in range(3):
+        clock.advance(100)
+        assert breaker.try_acquire() is None
+    assert (breaker.state, breaker.snapshot().probe_successes) == ("half_open", 0)
+    probe.resume()
+    clock.advance(9)
+    assert breaker.try_acquire() is None
+    assert breaker.state == "half_open"
+    clock.advance(1)
+    assert breaker.try_acquire() is None
+    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe gave no sign of life for 10 s")
+
+
+def test_many_probes_cost_the_next_one_no_look_at_each(clock: VirtualClock) -> None:
+    config = CircuitBreakerConfig(window_size=1, half_open_max_calls=1000, success_threshold=1000)
+    breaker = CircuitBreaker("voice", config, clock=clock)
+    breaker.acquire().failure()
+    clock.advance(60)
+    steps = 0
+
+    def step(_frame: object, _event: str, _about: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    sys.setprofile(step)
+    try:
+        permits = [breaker.acquire() for _ in range(1000)]
+        for permit in permits[:900]:
+            permit.success()
+    finally:
+        sys.setprofile(None)
+    assert breaker.snapshot().in_flight == 100
+    assert steps < 200 * 1000

@@ -182,7 +182,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.permits)
     @rule(
         which=pick,
-        how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "resume"]),
+        how=st.sampled_from(["ignore", "abandon", "progress", "progress", "pause", "suspend", "resume"]),
         weight=st.sampled_from([0.5, 1.0]),
     )
     def other_word(self, which: int, how: str, weight: float) -> None:

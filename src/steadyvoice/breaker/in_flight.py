@@ -62,9 +62,12 @@ class InFlight:
             self.in_a_row.pop(flight, None)
 
     def ends_of_probes(self, lease: float, probe_after: float) -> Iterator[tuple[float, Flight]]:
-        """When each probe is decided without a further word, the first one first."""
+        """When each probe is decided without a further word, the first one first.
+
+        One whose clocks stand still before anything useful came is not: it waits for something of the caller's own.
+        """
         ends = [(flight.since + lease, flight) for flight in self.running]
-        ends += [((flight.useful_at or 0.0) + probe_after, flight) for flight in self.held]
+        ends += [(flight.useful_at + probe_after, flight) for flight in self.held if flight.useful_at is not None]
         return iter(sorted(ends, key=lambda end: end[0]))
 
     def _catch_up(self) -> None:

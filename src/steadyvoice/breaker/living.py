@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from steadyvoice.breaker.ending import learn, succeed
 from steadyvoice.breaker.moving import NEVER
-from steadyvoice.breaker.overdue import advance
+from steadyvoice.breaker.overdue import advance, lease_of
 from steadyvoice.breaker.states import HALF_OPEN
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def resume(now: float, machine: Machine, flight: Flight) -> None:
 def track(machine: Machine, flight: Flight) -> None:
     """From now on, silence counts."""
     machine.flights.running[flight] = flight.since
-    if machine.due == NEVER and (patience := machine.patience.seconds(machine.config)) is not None:
+    if machine.state is HALF_OPEN:
+        machine.due = min(machine.due, flight.since + lease_of(machine))
+    elif machine.due == NEVER and (patience := machine.patience.seconds(machine.config)) is not None:
         machine.due = flight.since + patience
 
 
@@ -54,5 +56,7 @@ def _restart(machine: Machine, flight: Flight, now: float, held: bool) -> None:
         flight.since, flight.lent = now, held
         if held:
             machine.flights.held[flight] = None
+            if machine.state is HALF_OPEN and flight.useful_at is not None:
+                machine.due = min(machine.due, flight.useful_at + machine.config.probe_after)
         else:
             track(machine, flight)

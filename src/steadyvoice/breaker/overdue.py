@@ -61,12 +61,20 @@ def _remember_silent(machine: Machine, silent: dict[Flight, None], due: float, n
         remember(machine, failure.kind, failure.message, wall, flight.latency(due))
 
 
+def lease_of(machine: Machine) -> float:
+    """Seconds that a probe may be silent."""
+    config = machine.config
+    return min(config.half_open_timeout, machine.patience.seconds(config) or config.half_open_timeout)
+
+
 def _end_leases(machine: Machine, now: float) -> None:
     """A probe without progress has failed; a stream that delivered and waits for its listener has not."""
-    config = machine.config
-    lease = min(config.half_open_timeout, machine.patience.seconds(config) or config.half_open_timeout)
-    for due, flight in machine.flights.ends_of_probes(lease, config.probe_after):
-        if due > now or machine.state is not HALF_OPEN:
+    lease = lease_of(machine)
+    for due, flight in machine.flights.ends_of_probes(lease, machine.config.probe_after):
+        if machine.state is not HALF_OPEN:
+            return
+        if due > now:
+            machine.due = due
             return
         proved = flight in machine.flights.held
         land(machine, flight, due)
@@ -74,3 +82,5 @@ def _end_leases(machine: Machine, now: float) -> None:
             count_success(machine, due, flight.latency(due))
         else:
             count_expired_probe(machine, due, now, flight.latency(due), lease)
+    if machine.state is HALF_OPEN:
+        machine.due = NEVER
