@@ -145,7 +145,8 @@ def longest(text: str, *, speed: float = 1.0) -> float:
     """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
     wide = 0 if text.isascii() else sum(character >= _WIDE for character in text)
     usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
-    return _PAUSES + asked_pause(text) + _ENDLESS * usual / speed
+    pauses = _PAUSES + (asked_pause(text) if "<" in text else 0.0)
+    return pauses + _ENDLESS * usual / speed
 
 
 def ends_in_text(tail: bytes) -> bool:

@@ -83,7 +83,8 @@ class Ledger:
         self._text, self._sent = text, sent
         marked = sent.marked if sent and sent.marked.text == text else marked_text(text)
         self._markup = _MarkupPlaces(marked) if marked else None
-        self._reached = ToldEnd()
+        self._reached = ToldEnd()  # by the times since they are not believed
+        self._last = Alignment()  # that was taken, while they are
         begins = word_begins(text, marked)
         if sent:
             begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
@@ -110,7 +111,13 @@ class Ledger:
             if not self.believed:
                 break
             self._take(characters, start, end)
+        if self.believed:
+            self._last = alignment
+            return
+        # From here on only their end is of interest: the last words may stand in two of them.
+        self._reached.take(self._last)
         self._reached.take(alignment)
+        self._last = Alignment()
 
     def upto(self, seconds: float) -> Mark:
         """Give the last place that lies wholly within so much audio, the pause behind the word included."""
