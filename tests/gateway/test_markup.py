@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from steadyvoice import Tone
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, acts
 from steadyvoice.speech.markup import words_of
@@ -75,3 +76,15 @@ async def test_a_stream_that_breaks_off_goes_on_with_words_only() -> None:
         assert told == TEXT
         audio = b"".join(base64.b64decode(line["audio_base64"]) for line in lines)
         assert words_in(audio, "pcm_16000")[-2:] == WORDS[-2:]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{ELEVENLABS}?output_format=pcm_16000", f"{ELEVENLABS}/stream?output_format=pcm_16000"]
+)
+@pytest.mark.parametrize(("text", "seconds"), [('<break time="1s"/>', 1.0), ("[sighs]", 0.1)])
+async def test_markup_alone_is_silence_of_whoever_stands_in(path: str, text: str, seconds: float) -> None:
+    async with visiting(Tone()) as at:
+        answer = await at.post(path, spoken(text))
+        assert len(await answer.read()) == round(seconds * 32_000)
+        assert answer.headers["x-steadyvoice-provider"] == "tone"
+        assert answer.headers["x-steadyvoice-outcome"] == "spoken"
