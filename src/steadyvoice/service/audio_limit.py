@@ -60,7 +60,7 @@ def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
     """Whether so many seconds are far more than the text needs, so that the provider is at fault, and not the text."""
-    return seconds > 10.0 + _PADDED * spoken_length(text).most / speed
+    return seconds > 10.0 + _PADDED * spoken_length(text).most / min(speed, 1.0)
 
 
 async def collected(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:

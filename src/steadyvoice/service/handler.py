@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import Any, TypeVar
@@ -181,12 +181,6 @@ class TTSErrorHandler:
             permit.success()
         else:
             permit.ignore()
-
-    def confirm(self, error: TTSError) -> None:
-        """Count a failure that proved to be one after its call was settled: another answer showed what was missing."""
-        self._consecutive_failures += 1
-        with suppress(CircuitOpenError):
-            self.circuit.acquire().failure(error)
 
     def turn(self, limit: float, *, hopeful: bool, goes_on: bool = False) -> Turn:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""

@@ -9,10 +9,9 @@ from functools import cached_property
 from steadyvoice.service.attempt import Call
 from steadyvoice.service.casting import Part
 from steadyvoice.service.plan import GiveUp, next_step
-from steadyvoice.service.speech_rate import SpeechRates, SpokenStyle, style_of, surely_longer
+from steadyvoice.service.speech_rate import SpeechRates, SpokenStyle, much_longer, style_of
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
-from steadyvoice.speech.errors import TTSTooShortError
 from steadyvoice.speech.spoken_length import IMPOSSIBLE, spoken_length, surely_whole
 
 _EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
@@ -28,7 +27,6 @@ class _Refused:
     text: str
     place: range  # of what it should say, in the caller's text
     seconds: float
-    error: TTSTooShortError
 
 
 class RefusedLengths:
@@ -41,17 +39,15 @@ class RefusedLengths:
         self._rates, self._parts, self._terms, self._clock = rates, parts, terms, clock
         self.pending: list[_Refused] = []
 
-    def add(self, part: Part, check: LengthCheck, call: Call, error: TTSTooShortError) -> None:
+    def add(self, part: Part, check: LengthCheck, call: Call) -> None:
         """Note one."""
-        self.pending.append(_Refused(part, check.style, check.text, check.place, call.seconds, error))
+        self.pending.append(_Refused(part, check.style, check.text, check.place, call.seconds))
 
     def compare(self, style: SpokenStyle, place: range, seconds: float) -> None:
-        """Compare them with a whole answer for the same part of the text, which shows whether they were cut."""
+        """Compare them with a whole answer for the same part of the text. Those that it contradicts teach nothing."""
         for each in [each for each in self.pending if each.place == place]:
             self.pending.remove(each)
-            if surely_longer(each.seconds, each.style.speed, seconds, style.speed):
-                each.part.speaker.handler.confirm(each.error)
-            else:
+            if not much_longer(each.seconds, each.style.speed, seconds, style.speed):
                 self._rates.refused(each.style, each.text, each.seconds)
 
     def learn(self) -> None:

@@ -28,7 +28,7 @@ _TELLING = 1.2  # seconds; how long a shorter text took is no guide to others
 _KEPT = 0.75  # of the time that this voice usually takes: what ends earlier is heard once, and not kept
 _AGREEING = 1.35  # ratio of the longest to the shortest of refused answers that agree with each other
 _QUIET_ENDS = 3  # answers that ended in silence, after which no further ones are looked at
-_MUCH_LONGER = 0.4  # of another answer's length, below which an answer of the same text was surely not whole
+_MUCH_LONGER = 0.6  # of another voice's answer, below which one of the same text was most likely not whole
 _COMMON = 150.0  # words a minute, of a voice of which nothing else is declared
 _FREE_STYLE = 1.5  # times faster, at most, that a voice may be told to speak in words
 _STATED_STYLES = frozenset({"instructions", "prompt", "style", "style_instructions", "description"})
@@ -225,8 +225,8 @@ def _stated_speed(options: Mapping[str, Any]) -> float:
     return fastest
 
 
-def surely_longer(seconds: float, speed: float, other: float, other_speed: float) -> bool:
-    """Whether another answer of the same text is so much longer that an answer of so many seconds was not whole.
+def much_longer(seconds: float, speed: float, other: float, other_speed: float) -> bool:
+    """Whether another answer of the same text is so much longer that one of so many seconds was hardly whole.
 
     `speed` and `other_speed` are those that were asked for.
     """

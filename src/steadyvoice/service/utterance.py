@@ -375,7 +375,7 @@ class Utterance:
             if saved.characters:
                 self._begin_anew()
         if isinstance(failure, TTSTooShortError) and failure.estimated:
-            self._refused.add(part, delivery.check, delivery.call, failure)
+            self._refused.add(part, delivery.check, delivery.call)
         part.course.failed(failure)
         error = part.course.error
         assert error is not None  # noqa: S101 - it has just failed
