@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from steadyvoice.speech.markup import MarkedText, Markup, marked_text, nothing_to_say, pause_of, words_of
+from steadyvoice.speech.markup import MarkedText, Markup, marked_text, words_of
 
 PROSE = [
     "a < b and c > d",
@@ -91,18 +91,6 @@ def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "...", '<break time="1s"/>', "[sighs]", "<speak> — </speak>", "👍", "&hellip;"]
-)
-def test_there_is_nothing_to_say(text: str) -> None:
-    assert nothing_to_say(text)
-
-
-@pytest.mark.parametrize("text", ["a", "<b>1</b>", "[1]", "[sighs] Oh", "<sub alias='x'>-</sub>", "&eacute;", "今"])
-def test_there_is_something_to_say(text: str) -> None:
-    assert not nothing_to_say(text)
-
-
-@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ('<break time="1s"/>', 1.0),
@@ -119,7 +107,7 @@ def test_there_is_something_to_say(text: str) -> None:
     ],
 )
 def test_breaks_last_as_long_as_they_say_within_bounds(text: str, seconds: float) -> None:
-    assert pause_of(text) == pytest.approx(seconds)
+    assert MarkedText(text).pause == pytest.approx(seconds)
 
 
 PARTS = st.sampled_from(

@@ -22,8 +22,6 @@ from functools import cached_property
 from html import unescape
 from html.entities import html5
 
-from steadyvoice.speech.text import speakable
-
 
 class Markup(Flag):
     """Kinds of markup that a voice performs. It gets a text without the other kinds."""
@@ -55,24 +53,6 @@ def marked_text(text: str) -> MarkedText | None:
         return None
     marked = MarkedText(text)
     return marked if marked.tokens else None
-
-
-def nothing_to_say(text: str) -> bool:
-    """Whether a text has no letter and no digit outside of its markup: nothing to pronounce.
-
-    >>> nothing_to_say('<break time="1s"/>'), nothing_to_say("..."), nothing_to_say("[sighs] No.")
-    (True, True, False)
-    """
-    return not speakable(words_of(text))
-
-
-def pause_of(text: str) -> float:
-    """Return the seconds of silence that the `<break>` tags of a text ask for, within LONGEST_PAUSE.
-
-    >>> pause_of('<break time="500ms"/> and <break time="2s"/>')
-    2.5
-    """
-    return MarkedText(text).pause if "<" in text else 0.0
 
 
 class Role(Enum):
