@@ -279,6 +279,6 @@ async def test_nothing_to_pronounce_is_no_failure_of_the_vendors(make_service: M
     for text in UNPRONOUNCEABLE:
         answer = await spoken(tts, text, how)
         assert answer.outcome == "spoken"
-        assert answer.duration == pytest.approx(1.0 if "1s" in text else 0.0, abs=0.001)
+        assert answer.duration == pytest.approx(1.0 if "1s" in text else 0.0, abs=0.11)
     assert healthy(tts), tts.get_error_state()["last_error"]
     assert (await spoken(tts, ENGLISH, how)).outcome == "spoken"
