@@ -161,7 +161,7 @@ async def test_what_is_sent_fits_the_limit_with_its_tags(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [('<break time="1.5s"/>', 1.5), ("[sighs]", 0.1), ("<speak><break/><!-- x --></speak>", 0.5)],
+    [('<break time="1.5s"/>', 1.5), ("[sighs]", 0.0), ("<speak><break/><!-- x --></speak>", 0.5)],
 )
 async def test_markup_alone_is_silence_of_a_voice_that_performs_none(
     make_service: MakeService, text: str, seconds: float

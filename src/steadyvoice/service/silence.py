@@ -7,9 +7,6 @@ from collections.abc import AsyncGenerator
 from steadyvoice.service.output import Output
 from steadyvoice.speech.format import AudioFormat, Codec
 
-SHORTEST = 0.1
-"""Seconds of an answer without a word, such as one to "[sighs]": many players take none at all for a failure."""
-
 
 def whole_samples(seconds: float, rate: int) -> float:
     """The same time, as long as the silence that fills it: at least one sample."""

@@ -29,7 +29,7 @@ from steadyvoice.service.pieces import is_silent
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
 from steadyvoice.service.race import Race, Rival, left_alone
 from steadyvoice.service.replay import remembered, replay
-from steadyvoice.service.silence import SHORTEST, silence, whole_samples
+from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.speech_rate import SpeechRates, style_of
 from steadyvoice.service.spoken import Spoken
 from steadyvoice.service.terms import Terms
@@ -461,10 +461,10 @@ class Utterance:
         if name:
             self._tell_muted(False)
             self.spoken.now.heard(name)
-            seconds = max(seconds, 0.0 if begin else SHORTEST)
-        seconds = whole_samples(seconds, self._request.format.sample_rate)
-        async for data in silence(self._output, seconds):
-            yield data
+        if seconds or not name:
+            seconds = whole_samples(seconds, self._request.format.sample_rate)
+            async for data in silence(self._output, seconds):
+                yield data
         sent = marked.rendered(begin, len(marked.text), Markup.NONE) if marked else None
         if sent and sent.text:
             times = Alignment.spread_over(sent, len(sent.text), seconds)
