@@ -177,6 +177,9 @@ async def test_a_change_that_cannot_work_is_refused_whole_and_names_the_field(wa
         ({"json": {"reason": "x" * 501}}, 422, "invalid_field"),
         ({"json": {"reason": 7}}, 422, "invalid_field"),
         ({"json": {"duration": -1}}, 422, "invalid_field"),
+        ({"json": {"duration": 10**400}}, 422, "invalid_field"),
+        ({"json": {"duration": True}}, 422, "invalid_field"),
+        ({"json": {"duration": "60"}}, 422, "invalid_field"),
         ({"json": {"why": "so"}}, 422, "unknown_field"),
     ],
 )

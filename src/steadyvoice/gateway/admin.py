@@ -45,7 +45,7 @@ class Reasoned(Table):
 class Lasting(Reasoned):
     """And for how many seconds; without, until somebody undoes it."""
 
-    duration: Seconds | None = None
+    duration: Annotated[Seconds, Field(strict=True)] | None = None  # a JSON number: true is not one second
 
 
 BODIES = {model.__name__: model.model_json_schema() for model in (Nothing, Reasoned, Lasting, Say)}
