@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
+from steadyvoice.speech.markup import marked_text
 from steadyvoice.speech.scripts import scripts_in
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
@@ -113,22 +114,13 @@ def pronounceable(text: str) -> bool:
 
 
 def asked_pause(text: str) -> float:
-    """Return the seconds of silence that the `<break>` tags of a text ask for, at most a minute.
+    """Return the seconds of silence that the `<break>` tags of a text ask for.
 
     >>> asked_pause('Wait <break time="1.5s"/> and <break time="500ms" /> see.')
     2.0
     """
-    if "<" not in text:
-        return 0.0
-    found = _BREAK.findall(text)
-    return min(60.0, sum(float(number) / (1000 if unit == "ms" else 1) for number, unit in found))
-
-
-def unspoken_ranges(text: str) -> list[range]:
-    """Return where a text has markup, in character offsets and in order: tags, and short words in brackets."""
-    if "<" not in text and "[" not in text and "&" not in text:
-        return []
-    return [range(*match.span()) for match in _MARKUP.finditer(text)]
+    marked = marked_text(text) if "<" in text else None
+    return marked.pause if marked else 0.0
 
 
 def makes_sound(characters: str) -> bool:
@@ -198,8 +190,6 @@ _SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@°§×÷±√∞≈≠≤≥"
 # Anything that keeps a text of ASCII from being only words.
 _SPECIAL_ASCII = re.compile(r"[0-9<\[{(*/@#$%&+=\\_|^~]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}")
 
-_BREAK = re.compile(r"""<break\b[^<>]{0,60}?\btime\s*=\s*["']?\s*(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s)\b""", re.IGNORECASE)
-
 _TAG = r"</?[A-Za-z!?][^<>]{0,500}>"
 _BRACKETS = r"\[[^\[\]\n]{1,60}\]"
 _MARKUP = re.compile(rf"{_TAG}|{_BRACKETS}|&#?\w{{1,10}};")
@@ -243,8 +233,9 @@ def _estimated(text: str) -> SpokenLength:
         if kind == "skip":
             hurried = hurried or bool(_SPEED.search(part))
             content = part if "@" in part else _MARKUP.sub("", part) if not part.startswith("<!--") else ""
-            other += _LATIN * sum(map(str.isalnum, content)) + asked_pause(part)
-            most += 2 * asked_pause(part)
+            pause = asked_pause(part) if "break" in part else 0.0
+            other += _LATIN * sum(map(str.isalnum, content)) + pause
+            most += 2 * pause
         elif kind == "drawn":
             other += 3 * _LATIN
         elif kind == "capitals":
