@@ -21,7 +21,7 @@ from rich.text import Text
 from steadyvoice.cli.complaint import Status, UsageProblem
 from steadyvoice.cli.status.ask import NobodyAnswersError, asked, printable
 from steadyvoice.cli.status.view import anything_open, view
-from steadyvoice.providers.api_keys import problem_with_token, stripped
+from steadyvoice.providers.api_keys import problem_with_token
 
 STATE, BOARD = "/admin/state", "/admin/board"
 _EVERY = 1.0  # seconds until it is asked again
@@ -44,7 +44,7 @@ def status(url: str, *, as_json: bool) -> Standing:
 
 
 def _shown(url: str, *, as_json: bool) -> Standing:
-    token = stripped(os.environ.get("STEADYVOICE_ADMIN_TOKEN", "")) or None
+    token = os.environ.get("STEADYVOICE_ADMIN_TOKEN")
     if token and (problem := problem_with_token(token)):
         raise UsageProblem(f"the environment variable STEADYVOICE_ADMIN_TOKEN {problem}")
     if as_json:
