@@ -21,6 +21,7 @@ from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.reply import Reply
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.timeouts import TimeoutConfig
 
 MOST_DOTS = 60
 _FRESH = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved
@@ -62,13 +63,14 @@ class Board:
 async def written(house: House, hour: Hour, since: int = 0) -> AsyncIterator[bytes]:
     """How everything stands now, in pieces of one JSON object."""
     service = house.service
-    handlers = [service.handler(name) for name in service.circuits]  # who leaves meanwhile is on it once more
+    # Who leaves meanwhile is on it once more.
+    handlers = [(service.handler(name), service.timeouts(name)) for name in service.circuits]
     yield _json(_whole(house, hour, since))[:-1] + b',"providers":{'
-    for number, handler in enumerate(handlers):
+    for number, (handler, timeouts) in enumerate(handlers):
         if number and number % _AT_ONCE == 0:
             await asyncio.sleep(0)
         comma = b"," if number else b""
-        yield comma + _json(handler.name) + b":" + _json(_provider(handler, hour, since))
+        yield comma + _json(handler.name) + b":" + _json(_provider(handler, timeouts, hour, since))
     yield b"}}"
 
 
@@ -86,11 +88,11 @@ def _whole(house: House, hour: Hour, since: int) -> dict[str, Any]:
     }
 
 
-def _provider(handler: TTSErrorHandler, hour: Hour, since: int) -> dict[str, Any]:
+def _provider(handler: TTSErrorHandler, timeouts: TimeoutConfig, hour: Hour, since: int) -> dict[str, Any]:
     name, state = handler.name, handler.state
     outage = hour.outage(name)
     return {
-        "state": state.as_dict(),
+        "state": {**state.as_dict(), "timeouts": timeouts.as_dict()},
         "circuit": _circuit(handler.circuit, state.circuit),
         "outage": outage and asdict(outage),
         **hour.pace(name),

@@ -184,6 +184,10 @@ class AsyncTTSService:
             raise KeyError(f"no provider {name!r}: there is {', '.join(self._roster.speakers)}")
         return self._roster.speakers[name].handler
 
+    def timeouts(self, name: str) -> TimeoutConfig:
+        """Timeouts of a provider, as they hold from the next utterance on. Raises KeyError."""
+        return self._roster.speakers[name].timeouts
+
     @property
     def settings(self) -> Settings:
         """How it behaves, with what goes without saying."""
