@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 _SOURCE = f"{os.sep}src{os.sep}steadyvoice{os.sep}"
 _PACKAGES = ("steadyvoice", "av", "uvicorn", "zlib")
 
@@ -30,6 +32,17 @@ _KEPT = (
 )
 _OF_A_CALL = ("Permit", "Flight")
 _OF_PYAV = "av.filter."  # from 3.12 on its filter graphs and their contexts hold each other, inside of its encoders
+
+
+@pytest.fixture
+def set_aside() -> Iterator[None]:
+    """Keep what there is already out of the collector's sight.
+
+    A test process has millions of objects of earlier tests; to look at all of them takes a second, each time.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @contextmanager

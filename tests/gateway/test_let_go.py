@@ -16,7 +16,7 @@ from steadyvoice.simulator import Fault, acts
 from ..leftovers import alive, foreign_threads, no_garbage
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
 
 LONG = " ".join([TEXT] * 40)
 

@@ -32,7 +32,7 @@ from .scripted import Hang, Scripted
 from .tales import DOWN, TEXT
 from .tonal import PATIENT, Fault, Tonal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
 
 FORMATS = [
     "mp3_44100_128", "pcm_24000", "opus_48000_64",
