@@ -71,6 +71,32 @@ def test_logger_and_level_may_be_chosen(
     assert {(record.name, record.levelname) for record in caplog.records} == {("mine", "ERROR")}
 
 
+class Prefixed(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        msg, kwargs = super().process(msg, kwargs)
+        return f"[app] {msg}", kwargs
+
+
+@pytest.mark.parametrize(
+    ("adapter", "prefix"),
+    [
+        (logging.LoggerAdapter(MINE, {"app": "radio"}), ""),
+        (Prefixed(MINE, {"app": "radio"}), "[app] "),
+        (logging.LoggerAdapter(Prefixed(MINE, {"app": "radio"}), None), "[app] "),
+    ],
+    ids=["plain", "prefixed", "nested"],
+)
+def test_an_adapter_adds_what_it_has_to_the_record(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, adapter: Any, prefix: str
+) -> None:
+    breaker = CircuitBreaker("voice", CONFIG, clock=clock, listeners=[log_listener(adapter)])
+    breaker.acquire().failure()
+    (record,) = caplog.records
+    told: dict[str, Any] = record.__dict__
+    assert (told["circuit"], told["app"], type(told["event"])) == ("voice", "radio", StateChanged)
+    assert record.message.startswith(f"{prefix}circuit 'voice': closed -> open")
+
+
 def test_what_is_no_logger_or_level_is_refused() -> None:
     for settings in ({"logger": 5}, {"logger": print}, {"level": True}, {"level": 2.5}):
         with pytest.raises(TypeError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import finish
+from tests.parametrize_ids import shown
 
 
 class BaseTroubleError(Exception):
@@ -103,9 +106,22 @@ def test_errors_may_weigh_less(clock: VirtualClock) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: 0.5) == (0.5, 0)
 
 
-@pytest.mark.parametrize("weight", [0, -1, 7, float("nan")])
-def test_a_predicates_impossible_weight_weighs_one(clock: VirtualClock, weight: float) -> None:
+@pytest.mark.parametrize("weight", [Decimal("0.5"), Fraction(1, 2)], ids=shown)
+def test_a_weight_may_be_any_real_number(clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any) -> None:
+    assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == (0.5, 0)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [0, -1, 7, float("nan"), 10**400, "x", "0.5", Decimal(2), Decimal("nan"), Fraction(-1, 2), 0.5j],
+    ids=shown,
+)
+def test_a_predicates_impossible_weight_is_logged_and_weighs_one(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any
+) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == FAILURE
+    assert [record.name for record in caplog.records] == ["steadyvoice.breaker"]
 
 
 async def answer_later(error: Exception) -> bool:

@@ -154,6 +154,64 @@ def test_a_coroutine_in_place_of_its_function_is_no_failure(breaker: CircuitBrea
     assert breaker.snapshot().totals.failures == 0
 
 
+@pytest.mark.parametrize("answer", [None, 5, "spoken"], ids=shown)
+def test_awaiting_what_is_not_awaitable_is_no_failure(breaker: CircuitBreaker, answer: object) -> None:
+    fn: Any = lambda: answer  # noqa: E731
+    with pytest.raises(TypeError, match="await"):
+        finish(breaker.call_async(fn))
+    totals = breaker.snapshot().totals
+    assert (totals.failures, totals.ignored) == (0, 1)
+
+
+def drained(breaker: CircuitBreaker, fn: Any) -> object:
+    return list(breaker.stream(fn))
+
+
+def drained_async(breaker: CircuitBreaker, fn: Any) -> object:
+    async def drain() -> list[Any]:
+        return [item async for item in breaker.stream_async(fn)]
+
+    return finish(drain())
+
+
+@pytest.mark.parametrize("answer", [None, 5, object()], ids=shown)
+@pytest.mark.parametrize("drain", [drained, drained_async])
+def test_streaming_what_cannot_be_iterated_is_no_failure(breaker: CircuitBreaker, drain: Any, answer: object) -> None:
+    with pytest.raises(TypeError, match="iter"):
+        drain(breaker, lambda: answer)
+    totals = breaker.snapshot().totals
+    assert (totals.failures, totals.ignored) == (0, 1)
+
+
+@pytest.mark.parametrize("drain", [drained, drained_async])
+def test_a_type_error_of_the_function_that_opens_a_stream_is_a_failure(breaker: CircuitBreaker, drain: Any) -> None:
+    def broken() -> Any:
+        raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match="of its own"):
+        drain(breaker, broken)
+    assert breaker.snapshot().totals.failures == 1
+
+
+def test_a_type_error_before_anything_is_awaited_is_a_failure(breaker: CircuitBreaker) -> None:
+    def broken() -> Any:
+        raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match="of its own"):
+        finish(breaker.call_async(broken))
+    assert breaker.snapshot().totals.failures == 1
+
+
+def test_a_sequence_of_the_old_protocol_is_streamed(breaker: CircuitBreaker) -> None:
+    class Pages:
+        def __getitem__(self, index: int) -> int:
+            return [1, 2][index]
+
+    pages: Any = Pages
+    assert list(breaker.stream(pages)) == [1, 2]
+    assert breaker.snapshot().totals.successes == 1
+
+
 @pytest.mark.parametrize(("fn", "door"), [(generator, r"stream\(\)"), (async_generator, r"stream_async\(\)")])
 def test_call_refuses_a_generator_function_for_nothing_has_run(
     breaker: CircuitBreaker, fn: Callable[[], Any], door: str

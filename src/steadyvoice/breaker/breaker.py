@@ -33,7 +33,7 @@ from steadyvoice.breaker.era import Flight
 from steadyvoice.breaker.locked import LockedMachine
 from steadyvoice.breaker.other_names import ATTRIBUTES, answer_other_attributes, refuse_keywords
 from steadyvoice.breaker.permit import Permit
-from steadyvoice.breaker.recorded import await_recorded, call_recorded, callers_own
+from steadyvoice.breaker.recorded import NOTHING_YET, await_recorded, call_recorded, callers_own
 from steadyvoice.breaker.rules import Verdict
 from steadyvoice.breaker.saved import restore, saved
 from steadyvoice.breaker.states import Cause, CircuitState
@@ -127,7 +127,7 @@ class CircuitBreaker(LockedMachine):
         era = self._era
         if not era.quiet:
             return await await_recorded(self, fn, args, kwargs)
-        awaitable = None
+        awaitable = NOTHING_YET
         try:
             awaitable = fn(*args, **kwargs)
             result = await awaitable

@@ -30,8 +30,8 @@ def log_listener(
 
     Everything is logged at `level`, when it is given. Otherwise a circuit that opens, or would, is a warning; other
     changes are informative; single calls, for `subscribe(..., calls=True)`, are for debugging. The event is the
-    record's `event`, its circuit the record's `circuit`. Raises CircuitArgumentError, a TypeError, for another logger,
-    and ValueError for a level that logging does not know.
+    record's `event`, its circuit the record's `circuit`, beside what a LoggerAdapter adds. Raises CircuitArgumentError,
+    a TypeError, for another logger, and ValueError for a level that logging does not know.
     """
     import logging
 
@@ -43,7 +43,18 @@ def log_listener(
 
     def log(event: Event) -> None:
         usual, text = _told(event)
-        to.log(usual if fixed is None else fixed, "%s", text, extra={"circuit": event.name, "event": event})
+        number = usual if fixed is None else fixed
+        if not to.isEnabledFor(number):
+            return
+        ours = {"circuit": event.name, "event": event}
+        target: Any = to
+        message: Any = "%s"
+        options: Any = {"extra": dict(ours)}
+        while isinstance(target, logging.LoggerAdapter):  # its `process` puts its own `extra` in the place of ours
+            message, options = target.process(message, options)
+            options["extra"] = {**(options.get("extra") or {}), **ours}
+            target = target.logger
+        target.log(number, message, text, **options)
 
     return log
 

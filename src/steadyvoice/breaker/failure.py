@@ -86,7 +86,7 @@ def is_departure(error: BaseException) -> bool:
     A group is a departure if all exceptions in it are.
     """
     if isinstance(error, BaseExceptionGroup):
-        return all(map(is_departure, _flat(error)))
+        return all(map(is_departure, errors_in(error)))
     if not isinstance(error, Exception):
         return True
     futures = sys.modules.get("concurrent.futures")
@@ -128,12 +128,13 @@ def _failures_in(config: CircuitBreakerConfig, group: BaseExceptionGroup[BaseExc
             rest += [(each, named) for each in reversed(error.exceptions)]
 
 
-def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+def errors_in(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The errors in a group, and in the groups in it, in their order. However deep: there is no recursion."""
     rest: list[BaseException] = [group]
     while rest:
         error = rest.pop()
         if isinstance(error, BaseExceptionGroup):
-            rest += error.exceptions
+            rest += reversed(error.exceptions)
         else:
             yield error
 
@@ -183,8 +184,8 @@ def _truth(answer: object) -> bool:
     return bool(answer)
 
 
-def _sane_weight(weight: float) -> float:
-    return weight if 0 < weight <= 1 else 1.0
+def _sane_weight(weight: Any) -> float:
+    return checks.weight(float(weight) if hasattr(weight, "__float__") else weight)
 
 
 def _named_seconds(seconds: object) -> float | None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOTHING_YET: Any = object()
+"""What a function has answered before it was called."""
+
 
 def call_recorded(breaker: LockedMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call `fn` if the circuit allows it, and tell the machine what came of it."""
@@ -46,7 +49,7 @@ async def await_recorded(
     flight = Flight()
     try:
         breaker._admit(flight)
-        awaitable = None
+        awaitable = NOTHING_YET
         try:
             awaitable = fn(*args, **kwargs)
             result = await awaitable
@@ -64,6 +67,6 @@ async def await_recorded(
 
 def callers_own(error: BaseException, awaitable: object) -> BaseException:
     """What was no coroutine function could not be awaited: that says nothing about the provider, as leaving does."""
-    if type(error) is TypeError and awaitable is not None and not hasattr(awaitable, "__await__"):
+    if type(error) is TypeError and awaitable is not NOTHING_YET and not hasattr(awaitable, "__await__"):
         return GeneratorExit()
     return error

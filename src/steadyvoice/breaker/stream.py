@@ -6,7 +6,7 @@ has an item, the call's clocks stand still: a slow listener is not a slow provid
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial, wraps
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def guard_stream(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
         permit = breaker.acquire()
         thrown: BaseException | None = None
         try:
-            source: Any = iter(fn(*args, **kwargs))
+            source: Any = _iterator(permit, fn(*args, **kwargs))
             item = next(source)
             while True:
                 permit.pause()
@@ -58,7 +58,7 @@ def guard_stream_async(breaker: CircuitBreaker, fn: Callable[..., Any]) -> Any:
         permit = breaker.acquire()
         thrown: BaseException | None = None
         try:
-            source: Any = await _opened(fn(*args, **kwargs))
+            source: Any = await _opened(permit, fn(*args, **kwargs))
             item = await anext(source)
             while True:
                 permit.pause()
@@ -101,8 +101,19 @@ def _settle(permit: Permit, error: BaseException, thrown: BaseException | None) 
         permit.settle(error)
 
 
-async def _opened(stream: Awaitable[Any] | AsyncIterator[Any]) -> AsyncIterator[Any]:
-    return aiter(await stream if isawaitable(stream) else stream)
+def _iterator(permit: Permit, stream: Iterable[Any]) -> Iterator[Any]:
+    """Begin to iterate. What cannot be iterated is the caller's own mistake, and says nothing about the provider."""
+    if not (hasattr(type(stream), "__iter__") or hasattr(type(stream), "__getitem__")):
+        permit.ignore()
+    return iter(stream)
+
+
+async def _opened(permit: Permit, stream: Awaitable[AsyncIterator[Any]] | AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The same for `async for`, and for what is to be awaited first."""
+    opened = await stream if isawaitable(stream) else stream
+    if not hasattr(type(opened), "__aiter__"):
+        permit.ignore()
+    return aiter(opened)
 
 
 def _close(source: Iterator[Any]) -> None:
