@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,9 +20,19 @@ from steadyvoice import (
     TTSErrorHandler,
     TTSErrorState,
 )
-from steadyvoice.breaker import CircuitOpenError
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
+from steadyvoice.service.classify import classified
 from steadyvoice.service.retry import RetryBudget
-from steadyvoice.speech.errors import TTSBusyError, TTSError, TTSServerError
+from steadyvoice.speech.errors import (
+    TTSBadRequestError,
+    TTSBusyError,
+    TTSConnectError,
+    TTSError,
+    TTSInvalidKeyError,
+    TTSServerError,
+)
+from steadyvoice.speech.taxonomy import Kind
+from tests.parametrize_ids import shown
 
 from .conftest import BRIEF, loop_clock
 
@@ -132,6 +145,133 @@ async def test_a_cancelled_operation_counts_for_nothing() -> None:
         "refused": 0,
         "ignored": 1,
     }
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("unhandled errors in a TaskGroup", list(errors))
+
+
+def counted(handler: TTSErrorHandler) -> tuple[int, int]:
+    totals = handler.state.circuit.totals
+    return totals.failures, totals.ignored
+
+
+async def refusal() -> CircuitOpenError:
+    inner = CircuitBreaker("inner", CircuitBreakerConfig(window_size=1), clock=loop_clock)
+    inner.acquire().failure()
+    with pytest.raises(CircuitOpenError) as refused:
+        inner.acquire()
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda refused: refused,
+        lambda refused: group(refused),
+        lambda refused: group(group(TTSCircuitOpenError(refused))),
+        lambda refused: BaseExceptionGroup("mixed", [asyncio.CancelledError(), refused]),
+    ],
+    ids=["bare", "in a group", "ours, deep in a group", "beside a cancellation"],
+)
+async def test_a_refusal_by_a_circuit_further_in_counts_nothing_and_is_not_tried_again(
+    around: Callable[[CircuitOpenError], BaseException],
+) -> None:
+    error = around(await refusal())
+    handler, operation = guard(), Operation(error, error, error)
+    with pytest.raises(type(error)) as raised:
+        await handler.execute_with_retry(operation)
+    assert raised.value is error
+    assert operation.calls == 1
+    assert counted(handler) == (0, 1)
+    assert handler.state.last_error is not None
+    assert handler.state.last_error.kind is Kind.CIRCUIT_OPEN
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "totals"),
+    [
+        (group(TTSInvalidKeyError("HTTP 401")), Kind.INVALID_KEY, (0, 1)),
+        (group(TTSInvalidKeyError("HTTP 401"), group(TTSServerError("HTTP 503"))), Kind.SERVER_ERROR, (1, 0)),
+        (group(ValueError("odd"), TTSBusyError("HTTP 429")), Kind.UNEXPECTED, (1, 0)),
+        (group(TTSBusyError("HTTP 429"), TTSBadRequestError("HTTP 400")), Kind.BUSY, (1, 0)),
+        (BaseExceptionGroup("mixed", [asyncio.CancelledError(), TimeoutError()]), Kind.READ_TIMEOUT, (1, 0)),
+    ],
+    ids=shown,
+)
+async def test_a_group_amounts_to_the_error_in_it_that_counts_most(
+    error: BaseException, kind: Kind, totals: tuple[int, int]
+) -> None:
+    handler = guard(max_attempts=1)
+    with pytest.raises(type(error)) as raised:
+        await handler.execute_with_retry(Operation(error))
+    assert raised.value is error
+    assert counted(handler) == totals
+    assert handler.state.last_error is not None
+    assert handler.state.last_error.kind is kind
+
+
+def test_what_a_group_amounts_to_has_the_group_as_its_cause() -> None:
+    cause, leaf = OSError("unreachable"), TTSConnectError("no route")
+    leaf.__cause__ = cause
+    whole = group(leaf)
+    named = classified(whole, "vendor")
+    assert (type(named), named.message, named.provider) == (TTSConnectError, "no route", "vendor")
+    assert named.__cause__ is whole
+    assert leaf.__cause__ is cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BaseExceptionGroup("left", [asyncio.CancelledError(), KeyboardInterrupt()]),
+        group(concurrent.futures.CancelledError()),
+    ],
+    ids=shown,
+)
+async def test_a_group_of_departures_counts_for_nothing(error: BaseException) -> None:
+    handler = guard(max_attempts=1)
+    with pytest.raises(BaseExceptionGroup):
+        await handler.execute_with_retry(Operation(error))
+    assert counted(handler) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "totals"),
+    [
+        ({"ignore": LookupError}, KeyError("none"), (0, 1)),
+        ({"ignore": LookupError}, group(KeyError("none")), (0, 1)),
+        ({"ignore": LookupError}, RuntimeError("odd"), (1, 0)),
+        ({"failure_on": ConnectionError}, RuntimeError("odd"), (0, 1)),
+        ({"failure_on": ConnectionError}, ConnectionResetError(), (1, 0)),
+        ({"failure_on": ConnectionError}, TTSServerError("HTTP 503"), (1, 0)),
+        ({"failure_on": ConnectionError}, group(TTSServerError("HTTP 503")), (1, 0)),
+        ({"ignore": TTSError}, TTSServerError("HTTP 503"), (1, 0)),
+    ],
+    ids=shown,
+)
+async def test_the_circuits_settings_judge_what_is_no_speech_error(
+    settings: dict[str, Any], error: Exception, totals: tuple[int, int]
+) -> None:
+    handler = TTSErrorHandler(
+        "vendor", CircuitBreakerConfig(**settings), RetryConfig(max_attempts=1), clock=loop_clock, rng=Random(1)
+    )
+    with pytest.raises(type(error)):
+        await handler.execute_with_retry(Operation(error))
+    assert counted(handler) == totals
+
+
+async def test_the_circuits_settings_weigh_what_is_no_speech_error_and_open_for_it() -> None:
+    config = CircuitBreakerConfig(failure_weight=lambda error: 0.25)
+    handler = TTSErrorHandler("vendor", config, RetryConfig(max_attempts=1), clock=loop_clock, rng=Random(1))
+    with pytest.raises(RuntimeError):
+        await handler.execute_with_retry(Operation(RuntimeError("odd")))
+    assert handler.state.circuit.failures == 0.25
+    handler.circuit.update(CircuitBreakerConfig(open_for=lambda error: 5.0))
+    with pytest.raises(RuntimeError):
+        await handler.execute_with_retry(Operation(RuntimeError("odd")))
+    assert handler.state.circuit_state is CircuitState.OPEN
+    assert handler.state.retry_after == pytest.approx(5.0)
 
 
 async def test_retries_cannot_multiply_an_outage() -> None:

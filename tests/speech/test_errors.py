@@ -205,3 +205,15 @@ def test_message_of_any_provider_holds_nothing_invisible(hidden: str) -> None:
     assert error.message == "all is well"
     assert (error.code, error.request_id) == ("c", "r")
     assert hidden not in str(error)
+
+
+def test_tracebacks_are_dropped_inside_groups_too() -> None:
+    try:
+        raise TTSServerError("HTTP 503")
+    except TTSServerError as error:
+        leaf = error
+    assert leaf.__traceback__ is not None
+    named = TTSServerError("HTTP 503")
+    named.__cause__ = ExceptionGroup("of tasks", [leaf])
+    errors.without_traceback(named)
+    assert leaf.__traceback__ is None

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random, SystemRandom
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
 from steadyvoice.breaker.checks import is_finite
+from steadyvoice.breaker.failure import Failure, errors_in, failure_of, is_departure, judge_error
 from steadyvoice.providers.provider import Accepted, Offer
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.bills import Bills
@@ -46,6 +47,10 @@ class TTSErrorHandler:
     Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back; `wall` is
     the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if others share it.
     `circuit_clock` is the circuit's own clock, if that is another.
+
+    What a TTSError counts in the circuit, the table of meanings says. Of other errors that an operation raises, the
+    `failure_on`, `ignore`, `failure_weight` and `open_for` of `circuit_config` do, where one of them is set;
+    `failure_result` is not asked.
     """
 
     def __init__(
@@ -168,8 +173,8 @@ class TTSErrorHandler:
             permit.success()
             self.holds.spoke(offer)
             self._consecutive_failures = self._unheard = 0
-        elif isinstance(error, Exception):
-            self._record(permit, classified(error, self.name), offer, characters)
+        elif _is_told(error):
+            self._record(permit, classified(error, self.name), offer, characters, raised=error)
         else:  # the caller went away: only a call that hangs is evidence then
             permit.abandon(weight=_ABANDONED)
 
@@ -276,20 +281,27 @@ class TTSErrorHandler:
     def _time_of_day(self) -> datetime:
         return datetime.fromtimestamp(self._wall(), UTC)
 
-    def _record(self, permit: Permit, error: TTSError, offer: Offer | None, characters: int | None) -> None:
+    def _record(
+        self,
+        permit: Permit,
+        error: TTSError,
+        offer: Offer | None,
+        characters: int | None,
+        *,
+        raised: BaseException | None = None,
+    ) -> None:
         meaning = error.meaning
         self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
         if error.starved:  # nothing is known of the provider
             permit.ignore()
             return
-        weight = meaning.counts or self._weight_of_silence(error)
-        if weight:
+        failure = self._failure(error, raised)
+        if failure:
             self._consecutive_failures += 1
             if permit.settled:  # a probe that was believed after its first seconds, and died all the same
                 permit = self._another(permit)
-            named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None
-            permit.failure(error, weight=weight, cooldown=named)
+            permit.failure(error, weight=failure.weight, cooldown=failure.cooldown, trip=failure.trip)
         else:
             permit.ignore()
         if meaning.scope is not Scope.REQUEST:
@@ -298,6 +310,16 @@ class TTSErrorHandler:
                 log_hold(self.name, hold, news=self.holds.news(hold))
         if error.kind is Kind.QUOTA_EXCEEDED:
             self.allowance.exhausted()
+
+    def _failure(self, error: TTSError, raised: BaseException | None) -> Failure | None:
+        """What it counts as in the circuit, None if nothing. What was raised is judged by the circuit's settings."""
+        if raised is not None and _is_foreign(raised) and _judges_errors(self.circuit.config):
+            return judge_error(self.circuit.config, raised)
+        weight = error.meaning.counts or self._weight_of_silence(error)
+        if not weight:
+            return None
+        named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None
+        return failure_of(None, weight=weight, cooldown=named)
 
     def _another(self, permit: Permit) -> Permit:
         try:
@@ -311,6 +333,24 @@ class TTSErrorHandler:
             return 0.0
         self._unheard += 1
         return 1.0 if self._unheard >= UNHEARD_IN_A_ROW else 0.0
+
+
+def _is_told(error: BaseException) -> TypeGuard[Exception | BaseExceptionGroup[BaseException]]:
+    """Whether an error says what went wrong, and not only that the caller went away."""
+    if isinstance(error, BaseExceptionGroup):
+        return not is_departure(error)
+    return isinstance(error, Exception)
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether it is no TTSError, nor a group with one in it: those say themselves what they count."""
+    errors = errors_in(error) if isinstance(error, BaseExceptionGroup) else (error,)
+    return not any(isinstance(each, TTSError) for each in errors)
+
+
+def _judges_errors(config: CircuitBreakerConfig) -> bool:
+    settings = (config.failure_on, config.ignore, config.failure_weight, config.open_for)
+    return any(setting is not None for setting in settings)
 
 
 class Course:

@@ -473,6 +473,8 @@ def without_traceback(error: Exception) -> Exception:
             chain += [other for other in (each.__cause__, each.__context__) if other is not None]
             if isinstance(each, TTSAllProvidersFailedError):
                 chain += each.causes
+            elif isinstance(each, BaseExceptionGroup):
+                chain += each.exceptions
     return error
 
 
