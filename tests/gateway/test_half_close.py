@@ -166,6 +166,20 @@ def test_requests_behind_one_another_are_all_answered(run: Run) -> None:
     run(story())
 
 
+@pytest.mark.parametrize("first", [b"", GET])
+def test_a_body_that_is_there_is_not_asked_for(run: Run, first: bytes) -> None:
+    async def story() -> None:
+        async with listening(slow_echo) as line:
+            expecting = head(b"content-length: 5", b"expect: 100-continue", line=b"POST / HTTP/1.1") + b"12345"
+            client = await line.call(first + expecting)
+            client.half_close()
+            bodies = [b"GET / "] * bool(first) + [b"POST / 12345"]
+            assert [(await client.answer())[::2] for _ in bodies] == [(200, body) for body in bodies]
+            assert await client.end() == b""
+
+    run(story())
+
+
 def test_a_body_that_will_never_be_complete_is_not_waited_for(run: Run) -> None:
     async def story() -> None:
         async with listening(echo) as line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from steadyvoice.simulator import Fault, Simulator, acts
 
 from .house import ELEVENLABS, TEXT, Visit, spoken, visiting
 from .recording import Recorder, recording
+from .wire import Client
 
 OURS = "steadyvoice-"
 FORMS = ["", "/stream", "/with-timestamps", "/stream/with-timestamps"]
@@ -82,6 +84,18 @@ async def test_every_refusal_carries_an_id_of_ours() -> None:
             answer = await at.whole(method, path, headers=headers, json=body)
             assert answer.status >= 400
             assert answer.headers.getall("request-id") == [OURS + answer.headers["x-request-id"]], (method, path)
+
+
+async def test_a_refusal_of_what_is_no_request_carries_an_id_of_ours() -> None:
+    async with visiting() as at:
+        port = int(at.gateway.url.rpartition(":")[2])
+        for said in (b"nonsense\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"):
+            client = Client(*await asyncio.open_connection("127.0.0.1", port))
+            await client.say(said)
+            status, headers, _ = await client.answer()
+            assert status >= 400
+            assert headers["request-id"] == OURS + headers["x-request-id"]
+            client.hang_up()
 
 
 async def test_every_list_carries_an_id_of_ours() -> None:

@@ -159,6 +159,31 @@ def test_token_of_ones_own_may_have_nearly_anything_in_it(token: str) -> None:
     assert problem_with_token(token) is None
 
 
+@pytest.mark.parametrize("part", ["a_", "a-", "_", "xxx_", "KEY", "${", "your", "key", "add ", "%a"])
+@pytest.mark.parametrize("end", ["b", "\n", " ", "x", ""])
+def test_long_key_is_read_in_time_that_grows_with_its_length(part: str, end: str) -> None:
+    key = part * (4_000 // len(part)) + end
+    problem_with_key(key)
+    problem_with_token(key)
+
+
+@pytest.mark.parametrize("name", [KEY, "0123456789abcdef0123456789abcdef"])
+def test_key_in_place_of_a_variables_name_is_not_shown(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "steadyvoice.toml"
+    file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
+    with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: no environment variable") as refused:
+        read_file(file, {})
+    assert name not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["ELEVENLABS_API_KEY", "TTS_KEY_2", "my_key2", "elevenlabs_api_key"])
+def test_name_of_a_variable_that_is_not_set_is_shown(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "steadyvoice.toml"
+    file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
+    with pytest.raises(TTSConfigurationError, match=rf"providers\.0\.api_key: .* {name} is not set"):
+        read_file(file, {})
+
+
 def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stripped(" \r\n") == ""
     monkeypatch.setenv("ELEVENLABS_API_KEY", " \r\n")

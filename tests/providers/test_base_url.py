@@ -16,7 +16,8 @@ KEY = "sk_0123456789"
 
 @pytest.mark.parametrize(
     "ending",
-    ["", "/", "//", "/v1", "/v1/", "//v1//", "/V1", "/v2", "/v1/text-to-speech", "/v1/text-to-speech/", "/v1/voices",
+    ["", "/", "//", "/v1", "/v1/", "//v1//", "/V1", "/v2", "/v1/v1", "/v1/v2/voices",
+     "/v1/text-to-speech", "/v1/text-to-speech/", "/v1/voices",
      "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"],
 )  # fmt: skip
 @pytest.mark.parametrize("below", ["", "/elevenlabs", "/api/v3x"])
@@ -102,3 +103,11 @@ def test_what_is_no_address_is_refused_by_its_name(kind: str, how: str, tmp_path
 def test_address_without_a_scheme_is_told_how_it_should_be() -> None:
     with pytest.raises(TTSConfigurationError, match=r"as in https://api\.example\.com/v1"):
         OpenAICompatible(KEY, base_url="api.example.com/v1")
+
+
+@pytest.mark.parametrize("key", ["sk_0123456789abcdef0123", "0123456789abcdef0123456789abcdef", "sk-0123", "Ab.Cd.Ef"])
+@pytest.mark.parametrize("form", ["{}", "https://api.example.com/{{{}}}"])
+def test_key_in_place_of_an_address_is_not_shown(key: str, form: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=r"main\.base_url: ") as refused:
+        ElevenLabs(KEY, name="main", base_url=form.format(key))
+    assert key not in str(refused.value)

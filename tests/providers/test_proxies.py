@@ -23,6 +23,7 @@ from steadyvoice.service.settings import read_file
 from steadyvoice.simulator.simulator import Simulator
 from steadyvoice.speech.errors import TTSConfigurationError, TTSConnectError, TTSError
 from steadyvoice.speech.taxonomy import Kind
+from tests.parametrize_ids import shown
 from tests.providers.vendor import Vendor, audio, heard, say, served, vendor_on_a_socket
 
 KEY = "sk_test"
@@ -236,6 +237,41 @@ def test_variable_that_cannot_be_used_is_named(
     made(kind, "https://api.example.com")
     if variable != "ALL_PROXY":
         made(kind, "http://other.invalid")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "user:p%C3%A4ss",
+        "user:%41bc%21",
+        "user:Pa$sword",
+        "us'er:x",
+        "user:`{x}`",
+        "user:a@b",
+        "user:%",
+        "user:100%25%20",
+    ],
+)
+def test_password_may_have_special_characters_in_it(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    proxy = f"http://{user}@proxy:3128"
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert proxy_for("https://a.example", given=None, trust_env=True, provider="p") == proxy
+
+
+@pytest.mark.parametrize(
+    "user", ["user:${PASSWORD}", "user:{{ password }}", "%USER%:x", 'user:"sesame"', "<user>:sesame", "user:%PASS_1%"]
+)
+def test_user_of_a_proxy_that_nothing_has_replaced_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{user}@proxy:3128")
+    with pytest.raises(TTSConfigurationError, match=r"HTTPS_PROXY holds quotes or a variable"):
+        proxy_for("https://a.example", given=None, trust_env=True, provider="p")
+
+
+@kinds
+@pytest.mark.parametrize("proxy", [8080, b"http://proxy:3128", {"https": "http://proxy:3128"}, True], ids=shown)
+def test_proxy_that_is_no_text_is_refused_by_its_name(kind: str, proxy: Any) -> None:
+    with pytest.raises(TTSConfigurationError, match=rf"{kind}\.proxy: must be text"):
+        made(kind, "https://api.example.com", proxy=proxy)
 
 
 def test_variable_for_the_scheme_comes_before_that_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,14 @@ GATEKEEPERS = {
     ),
     "Imperva": answer(403, b"blocked", x_iinfo="7-12345-0", content_type="text/plain"),
     "Sucuri": answer(403, b"Access Denied - Sucuri Website Firewall", x_sucuri_id="14012"),
+    "plain text": answer(403, b"Forbidden", content_type="text/plain"),
+    "Envoy": answer(403, b"RBAC: access denied", content_type="text/plain"),
+    "Envoy as 401": answer(401, b"RBAC: access denied", content_type="text/plain"),
+    "nothing": answer(403),
+    "a page behind a mark of byte order": answer(401, b"\xef\xbb\xbf\r\n<html><body>Denied</body></html>"),
+    "a page that begins in its midst": answer(401, b"<center><h1>Denied</h1></center>"),
+    "a page of a heading": answer(401, b"<h1>Denied</h1>"),
+    "AWS's API Gateway": refusal(403, {"message": "Forbidden"}, x_amzn_errortype="ForbiddenException"),
 }
 
 
@@ -86,8 +94,9 @@ async def test_ray_by_which_cloudflare_finds_the_refusal_is_told(vendor: Vendor)
         refusal(401, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, server="cloudflare"),
         refusal(403, {"detail": {"status": "missing_permissions", "message": "no"}}, cf_ray="8f0a"),
         refusal(401, {"detail": "Invalid API key"}, server="cloudflare", cf_ray="8f0a"),
+        refusal(403, {"message": "Forbidden: this key may not speak"}),
         answer(401, b"Unauthorized", content_type="text/plain"),
-        answer(403),
+        answer(401),
     ],
 )  # fmt: skip
 async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:

@@ -18,6 +18,7 @@ TEXT = "Hello"
 PCM = pcm()
 DATA = chunk(b"data", PCM)
 TAGS = chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 10) + b"Lavf58.00\0")
+ID3 = b"ID3\4\0\0\0\0\0\x14TIT2\0\0\0\x0a\0\0\3a title "
 FACT = chunk(b"fact", struct.pack("<I", len(PCM) // 2))
 LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(PCM) // 2, 0))
 
@@ -53,6 +54,10 @@ WAVS = {
     "two files": wav(form(), chunk(b"data", PCM[:9000])) + wav(form(), chunk(b"data", PCM[9000:])),
     "two files of unknown size": wav(form(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF))
     + wav(form(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF)),
+    "two files of BW64": wav(form(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF), mark=b"BW64")
+    + wav(form(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF), mark=b"BW64"),
+    "ID3 behind samples of unknown size": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"id3 ", ID3)),
+    "ID3 in capitals": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"ID3 ", ID3)),
     "two files, the first too large": wav(form(), chunk(b"data", PCM[:9000], size=99_999)) + wav(form(), TAGS)
     + wav(form(), chunk(b"data", PCM[9000:], size=0)),
     "two files with tags behind each": wav(form(), chunk(b"data", PCM[:9000]), TAGS)

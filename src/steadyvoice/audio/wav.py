@@ -21,10 +21,15 @@ _FILE_MARKS = (b"RIFF", b"RF64", b"BW64")
 _FILE = re.compile(b"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
 _KNOWN_CHUNK = re.compile(b"RIFF|RF64|BW64|LIST|data|fact|fmt |JUNK|junk|PAD |FLLR|bext|iXML|id3 |ID3 |cue |smpl|inst")
 _STRANGE_CHUNK = re.compile(b"[A-Za-z_][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
-_MARK = re.compile(b"(?:RIFF|RF64)....WAVE|LIST....(?:INFO|adtl)", re.DOTALL)
+_MARK = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE|LIST....(?:INFO|adtl)|(?:id3 |ID3 )....ID3[\x02-\x04]", re.DOTALL)
 """The head of a file or of its tags: eight bytes that samples show by chance once in 10^19."""
-_MARK_BEGUN = re.compile(rb"(?:R(?:I(?:F(?:F.{0,7})?)?|F(?:6(?:4.{0,7})?)?)?|L(?:I(?:S(?:T.{0,7})?)?)?)\Z", re.DOTALL)
+_MARK_BEGUN = re.compile(
+    rb"(?:R(?:I(?:F(?:F.{0,7})?)?|F(?:6(?:4.{0,7})?)?)?|BW?|BW6(?:4.{0,7})?|L(?:I(?:S(?:T.{0,7})?)?)?"
+    rb"|id?|id3(?: .{0,7})?|ID?|ID3(?: .{0,7})?)\Z",
+    re.DOTALL,
+)
 _MARK_LENGTH = 12  # bytes
+_MOST_ZEROS = 1 << 16  # bytes behind the declared end of samples that may be padding; more are samples
 _ZEROS = re.compile(b"\0+")
 _MOST_CHANNELS = 8
 _CODECS = {
@@ -86,6 +91,7 @@ class WavFrames:
         self._left: int | None = None  # bytes of the `data` chunk still to come; None without end
         self._long_size: int | None = None  # of the `data` chunk, as the 64-bit extension gives it
         self._zeros = 0  # bytes of nothing behind the declared end of samples
+        self._empty = False  # the `data` chunk declares no samples at all
         self._odd = False  # a chunk of odd size has just ended, behind which a byte of padding is due
 
     @property
@@ -121,6 +127,8 @@ class WavFrames:
 
     def finish(self) -> list[Frame]:
         held, self._held = self._held, b""
+        if self._samples and self._state is _State.AFTER_SAMPLES and self._empty:
+            return self._samples.feed(bytes(self._zeros) + held)  # silence: a size of 0 is a placeholder
         return self._samples.feed(held) if self._samples and self._state is _State.SAMPLES else []
 
     # Each of these reads from `at` on, and gives where it stopped; None if more bytes are needed.
@@ -161,13 +169,15 @@ class WavFrames:
 
     def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
         """See whether a chunk or a file follows where samples should end, behind any padding. If not, they go on."""
-        padding = _ZEROS.match(data, at)
+        padding = _ZEROS.match(data, at, at + _MOST_ZEROS + 1 - self._zeros)
         if padding:
             self._zeros += padding.end() - at
-            return padding.end()
-        if len(data) - at < 8:
+            at = padding.end()
+            if self._zeros <= _MOST_ZEROS:
+                return at
+        elif len(data) - at < 8:
             return None
-        if _is_chunk(data, at):
+        elif _is_chunk(data, at):
             self._state = _State.CHUNK
             return at
         assert self._samples is not None  # noqa: S101 - they were made when the chunk began
@@ -223,7 +233,7 @@ class WavFrames:
             self._left = self._long_size
         else:
             self._left = size if size < _OPEN_END else None
-        self._zeros = 0
+        self._zeros, self._empty = 0, self._left == 0
         self._state = _State.SAMPLES if self._left != 0 else _State.AFTER_SAMPLES
 
 

@@ -44,6 +44,7 @@ class HalfClosed:
         """Probe while this is being answered."""
         self.stop()
         self._cycle, self._early, self._zeros, self._wait = cycle, 0, 0, _SOONEST
+        cycle.waiting_for_100_continue = False  # its body is there, and a status line may have begun
         self._probe()
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ a prefix of a reverse proxy. Nothing but an endpoint's own path, and a plain id 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -43,8 +43,9 @@ class Suggestion(NamedTuple):
 class PathSuggestions:
     """Finds the endpoint that is most like a path without one."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Collection[str]) -> None:
         known: dict[Steps, str] = {}
+        self._all = frozenset(paths)
         for path in paths:
             if core := _core(path.split("/")):
                 known.setdefault(core, path)  # of two versions, the first
@@ -60,20 +61,25 @@ class PathSuggestions:
         core = _core(steps)
         if not 0 < len(core) <= _MOST_STEPS:
             return None
-        return self._same(core) or self._similar(core)
+        found = self._same(core) or self._similar(core)
+        versions = [step.lower() for step in steps if _VERSION.fullmatch(step.lower())]
+        return self._of_version(found, versions[-1]) if found and versions else found
+
+    def _of_version(self, found: Suggestion, version: str) -> Suggestion:
+        """Prefer the version that the client names last, where it has the same endpoint."""
+        other = _with_version(found.path, version)
+        return Suggestion(other, _with_version(found.filled, version)) if other in self._all else found
 
     def _same(self, core: Steps) -> Suggestion | None:
         """Find an endpoint's own steps among these: all of them, the last of them, or the first."""
-        places = [(0, len(core))]
-        places += [(begin, len(core)) for begin in range(1, len(core))]
-        places += [(begin, end) for end in range(len(core) - 1, 0, -1) for begin in range(end)]
-        for begin, end in places:
-            if found := self._exactly(core[begin:end]):
-                return found
-        return None
+        places = [core[begin:] for begin in range(len(core))]
+        if end := get_close_matches(_spelt(core[-1]), _ENDS_OF_FORMS, 1, _SIMILAR):
+            places += [(*core[begin:-1], end[0]) for begin in range(len(core))]
+        places += [core[begin:end] for end in range(len(core) - 1, 0, -1) for begin in range(end)]
+        return next((found for place in places if (found := self._exactly(place))), None)
 
     def _exactly(self, core: Steps) -> Suggestion | None:
-        asked = tuple(step.lower().replace("_", "-") for step in core)
+        asked = tuple(_spelt(step) for step in core)
         if path := self._paths.get(asked):
             return Suggestion(path, path)
         for known, path in self._paths.items():
@@ -98,6 +104,15 @@ def _core(steps: Sequence[str]) -> Steps:
     """Leave out what clients get wrong: empty steps and the version. A parameter is whatever it is."""
     kept = [step for step in steps if step and not _VERSION.fullmatch(step.lower())]
     return tuple(_ANY if step.startswith("{") and step.endswith("}") else step for step in kept)
+
+
+def _spelt(step: str) -> str:
+    return step.lower().replace("_", "-")
+
+
+def _with_version(path: str, version: str) -> str:
+    first, slash, rest = path[1:].partition("/")
+    return f"/{version}{slash}{rest}" if _VERSION.fullmatch(first) else path
 
 
 def _filled(path: str, value: str) -> str:

@@ -51,7 +51,7 @@ class RouteTable:
         self._routes = {path: Route.to(room, doors) for room, paths in rooms.items() for path, doors in paths.items()}
         for path, route in self._routes.items():
             self._add(path, route)
-        self._suggestions = PathSuggestions(path for path, each in self._routes.items() if each.room is not Room.PAGE)
+        self._suggestions = PathSuggestions([path for path, each in self._routes.items() if each.room is not Room.PAGE])
         self._forgotten = {
             prefix + suffix.split("/")[1]
             for prefix, (_, suffixes) in self._named.items()

@@ -28,6 +28,7 @@ from steadyvoice.gateway.outgoing import Outgoing, Pouring
 from steadyvoice.gateway.reply import ARRIVED, OUTLET
 from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
+from steadyvoice.wire.elevenlabs_request_ids import own_request_id
 
 log = logging.getLogger("steadyvoice.gateway")
 
@@ -303,6 +304,7 @@ class Connection(HttpToolsProtocol):
             "content-type: text/plain; charset=utf-8",
             f"content-length: {len(body)}",
             f"x-request-id: {request_id}",
+            f"request-id: {own_request_id(request_id)}",
             "connection: close",
         ]
         sent = self._half_closed.early if self._half_closed else 0

@@ -12,7 +12,8 @@ _HEADER = re.compile(r"(bearer|basic|token|authorization|(x-|xi-)?api-key)(\s*:|
 _UNEXPANDED = re.compile(
     r".*(\$\{|\{\{).*"  # shells, Compose; Helm, Jinja
     r"|\$\(.*\)|%\w+%|\$env:\w+|env:\w+|process\.env\b.*|os\.(environ|getenv)\b.*"
-    r"|\$[A-Z][A-Z0-9_]+"
+    r"|\$[A-Z][A-Z0-9_]+",
+    re.DOTALL,
 )
 _UNEXPANDED_LOWER = re.compile(r"\$\w+")
 _PLACEHOLDER = re.compile(
@@ -22,9 +23,9 @@ _PLACEHOLDER = re.compile(
     r"|(change|replace)[-_]?me\W*"
     r"|.*(key|token|secret|value)[-_. ]?(goes[-_. ]?)?here"
     r"|todo|fixme|placeholder|example[-_. ]?(api)?[-_. ]?(key|token)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
-_NOTHING = re.compile(r"none|null|nil|undefined|(\w+[-_])*x{3,}|[-_.*]+", re.IGNORECASE)
+_NOTHING = re.compile(r"none|null|nil|undefined|([\w-]*[-_])?x{3,}|[-_.*]+", re.IGNORECASE)
 _SHORTENED = re.compile(r"\.\.\.|\*\*\*|\u2026|\u2022")
 _READABLE = re.compile(r"[\x21-\x7e]+")
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from steadyvoice.providers.api_keys import problem_with_key, stripped
 from steadyvoice.providers.provider import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.wire.complaint import redacted
 
 
 def found_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
@@ -86,13 +87,14 @@ def _problem_with_url(base_url: str) -> str | None:
         if re.match(r"wss?://", base_url, re.IGNORECASE):
             return "must begin with https:// or http://: it is the address for requests, not for sockets"
         if is_address(f"https://{base_url}") and "@" not in base_url:
-            return f"must be like https://host or http://host:port: begin it with https://, as in https://{base_url}"
+            shown = f", as in https://{redacted(base_url)}" if _HOST_FIRST.fullmatch(base_url) else ""
+            return f"must be like https://host or http://host:port: begin it with https://{shown}"
         return "must be like https://host or http://host:port"
     parts = urlsplit(base_url)
     if parts.username is not None or "?" in base_url or "#" in base_url:
         return "must have no user, query or fragment; the key is api_key"
     if _STRANGE_PATH.search(parts.path):
-        return f"{parts.path!r} is no path: is there a variable that nothing has replaced?"
+        return "its path has quotes, braces or the like in it: is there a variable that nothing has replaced?"
     return None
 
 
@@ -107,6 +109,9 @@ def is_address(url: str) -> bool:
     return there and parts.scheme in ("http", "https") and not _STRANGE.search(url) and not _STRANGE_HOST.search(host)
 
 
+_HOST_FIRST = re.compile(
+    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d+)?(/[a-z0-9./_-]*)?"
+)  # what else it is may be a key
 _STRANGE = re.compile(r"[\s\x00-\x1f\x7f]")
 _STRANGE_HOST = re.compile(r"[$!*,;()=+~&{}<>\"'`\\^|]")
 _STRANGE_PATH = re.compile(r"[{}<>\"'`\\^|]")

@@ -19,6 +19,7 @@ from steadyvoice.speech.errors import TTSConfigurationError
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 _UNREPLACED = re.compile(r"[\"'`{}<>]|\$\w|%[A-Za-z_]\w*%")
+_UNREPLACED_USER = re.compile(r"[\"<>]|\$\{|\{\{|%(?![0-9A-Fa-f]{2})\w+%")  # a password may have the others in it
 
 
 def proxy_for(url: str, *, given: str | None, trust_env: bool, provider: str) -> str | None:
@@ -29,6 +30,8 @@ def proxy_for(url: str, *, given: str | None, trust_env: bool, provider: str) ->
     if not isinstance(trust_env, bool):
         raise TTSConfigurationError(f"{provider}.trust_env: must be true or false, got {trust_env!r}")
     if given is not None:
+        if not isinstance(given, str):
+            raise TTSConfigurationError(f"{provider}.proxy: must be text, got {type(given).__name__}")
         if not is_address(given):
             raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
         return given
@@ -57,7 +60,8 @@ def _problem_with(address: str) -> str | None:
     scheme = address.partition("://")[0].lower()
     if scheme.startswith("socks"):
         return "names a SOCKS proxy, which is not supported: only HTTP proxies are"
-    if _UNREPLACED.search(address):
+    user, _, place = address.rpartition("@")
+    if _UNREPLACED.search(place) or _UNREPLACED_USER.search(user):
         return "holds quotes or a variable that nothing has replaced"
     return None if is_address(address) else "must be like http://host:port"
 

@@ -41,6 +41,7 @@ from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
+from steadyvoice.wire.complaint import redacted
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
 
 T = TypeVar("T")
@@ -395,6 +396,18 @@ def _first_of(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
+_NO_NAME = "no environment variable of the name behind `env:` is set; is that the key itself?"
+
+
+def _may_be_a_key(name: str) -> bool:
+    """Whether this is more like a key than like the name of a variable, so that it must not be shown."""
+    mixed = re.search("[0-9]", name) and re.search("[a-z]", name)
+    return redacted(name) != name or bool(mixed and len(name) >= _LEAST_OF_A_KEY)
+
+
+_LEAST_OF_A_KEY = 13  # characters
+
+
 def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
     """Replace every "env:NAME" by what the environment holds. The value itself never appears in an error."""
     match value:
@@ -405,7 +418,8 @@ def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
         case str() if value.startswith("env:"):
             name = value.removeprefix("env:")
             if not stripped(environ.get(name, "")):
-                raise TTSConfigurationError(f"{path}: the environment variable {name} is not set")
+                named = f"the environment variable {name} is not set"
+                raise TTSConfigurationError(f"{path}: {_NO_NAME if _may_be_a_key(name) else named}")
             held = stripped(environ[name])  # files of variables leave line ends, and secrets in files, too
             if path.startswith(("server.api_keys.", "server.admin_token")):
                 _refuse_secret(problem_with_token(held), name, f"{path}: ")

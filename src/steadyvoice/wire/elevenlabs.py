@@ -29,7 +29,7 @@ KEY_HEADER = "xi-api-key"
 DEFAULT_FORMAT = "mp3_44100_128"
 
 SPEECH_PATH = "/v1/text-to-speech"
-ENDPOINTS = r"/v[12](/(text-to-speech|text-to-dialogue|voices|models|user|history)(/.*)?)?"
+ENDPOINTS = r"(/v[12])+(/(text-to-speech|text-to-dialogue|voices|models|user|history)(/.*)?)?"
 """Ends of an address that is given as the base of all (a regular expression)."""
 VOICES_PATH = "/v1/voices"
 VOICES_V2_PATH = "/v2/voices"

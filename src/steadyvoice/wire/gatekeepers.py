@@ -15,8 +15,8 @@ from steadyvoice.wire.complaint import Answer, Complaint, header
 
 _SERVERS = re.compile(r"cloudflare|akamai|cloudfront|awselb|sucuri|imperva|incapsula|ddos-guard|qrator|big-?ip", re.I)
 _MARKS = ("x-sucuri-id", "x-iinfo", "x-amzn-waf-action", "x-datadome", "x-akamai-reference-id")
-_CLOUDFLARE_TEXT = re.compile(rb"\s*error code: 1\d{3}\s*\Z")
-_HTML = re.compile(rb"\s*(<!doctype\s+html|<html|<head|<body|<!--|<\?xml)", re.IGNORECASE)
+_PLAIN_TEXT = re.compile(rb"\s*(error code: 1\d{3}|RBAC: access denied)\s*\Z")  # Cloudflare; Envoy
+_HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|(html|head|title|body|center|h1)\b|!--|\?xml)", re.IGNORECASE)
 _READ = 4096  # bytes of a body
 
 
@@ -37,9 +37,12 @@ def _by_a_gatekeeper(answer: Answer, complaint: Complaint) -> bool:
     body = answer.body[:_READ]
     if b'"cloudflare_error"' in body:
         return True
+    of_aws = header(answer.headers, "x-amzn-errortype") is not None
+    if answer.status == 403 and of_aws and (complaint.code, complaint.message) == (None, "Forbidden"):
+        return True  # its API Gateway says so in JSON
     if complaint.spoken:  # vendors stand behind Cloudflare, too, and its name is on all that they say
         return False
-    if _is_page(answer) or _CLOUDFLARE_TEXT.match(body):
+    if answer.status == 403 or _is_page(answer) or _PLAIN_TEXT.match(body):  # a vendor says in JSON what it forbids
         return True
     server = header(answer.headers, "server") or ""
     return bool(_SERVERS.search(server)) or any(header(answer.headers, mark) is not None for mark in _MARKS)

@@ -1,0 +1,63 @@
+"""Where the samples of a WAV end: at the next mark, however it is split, and not at zeros, which may be silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.audio.wav import WavFrames
+from tests.audio.wavs import chunk, form, pcm, wav
+
+PCM = pcm(0.1)
+ID3 = b"ID3\4\0\0\0\0\0\0"
+UNKNOWN = 0xFFFFFFFF
+
+
+def read(*pieces: bytes) -> bytes:
+    frames = WavFrames()
+    return b"".join(frame.data for piece in pieces for frame in frames.feed(piece)) + b"".join(
+        frame.data for frame in frames.finish()
+    )
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [wav(form(), chunk(b"data", PCM, size=UNKNOWN), mark=b"BW64"), chunk(b"id3 ", ID3), chunk(b"ID3 ", ID3)],
+    ids=["BW64", "id3", "ID3"],
+)
+def test_mark_behind_samples_of_unknown_size_is_found_however_it_is_split(behind: bytes) -> None:
+    first = wav(form(), chunk(b"data", PCM, size=UNKNOWN))
+    expected = PCM * (2 if behind.startswith(b"BW64") else 1)
+    assert read(first + behind) == expected
+    for cut in range(len(first) - 1, len(first) + 20):
+        assert read((first + behind)[:cut], (first + behind)[cut:]) == expected
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"B", b"BW", b"BW6", b"BW64....WA", b"i", b"id", b"id3", b"id3 ....ID3", b"ID3 "]
+)
+def test_beginning_of_a_mark_that_does_not_go_on_is_of_the_samples(beginning: bytes) -> None:
+    held = beginning + b"." * (len(beginning) % 2)
+    assert read(
+        wav(form(), chunk(b"data", PCM + beginning, size=UNKNOWN, pad=False)), held[len(beginning) :] + PCM
+    ) == (PCM + held + PCM)
+
+
+@pytest.mark.parametrize("length", [2, 6, 4_800, 400_000])
+def test_silence_behind_a_size_of_zero_is_of_the_samples(length: int) -> None:
+    silent = wav(form(), chunk(b"data", bytes(length), size=0))
+    assert read(silent) == bytes(length)
+    assert read(*(silent[at : at + 777] for at in range(0, len(silent), 777))) == bytes(length)
+    assert read(silent + PCM) == bytes(length) + PCM
+
+
+def test_padding_behind_a_true_size_is_no_sample() -> None:
+    assert read(wav(form(), chunk(b"data", PCM)) + bytes(4096)) == PCM
+
+
+def test_many_zeros_behind_the_declared_end_go_on_as_samples_in_bounded_pieces() -> None:
+    frames = WavFrames()
+    assert frames.feed(wav(form(), chunk(b"data", PCM)))
+    piece = bytes(1 << 14)
+    came = [sum(len(frame.data) for frame in frames.feed(piece)) for _ in range(64)]
+    assert sum(came) == 64 * len(piece)
+    assert max(came) <= 6 * len(piece)
