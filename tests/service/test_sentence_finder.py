@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.service.sentence_finder import ends_by_library
+from steadyvoice.speech.abbreviations import ORDINAL_LANGUAGES
 from steadyvoice.speech.sentences import sentence_ends, sentences
 from tests.speech.sentence_corpus import CORPUS, cuts_of, text_of
 
@@ -16,6 +19,23 @@ from .conftest import MakeService
 from .scripted import Scripted
 
 TEXTS = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200d各។A", max_size=200)
+
+
+class PanicError(BaseException):
+    """As a panic of Rust arrives in Python."""
+
+
+class Failing(ModuleType):
+    """A library that fails."""
+
+    def __init__(self, name: str, failure: BaseException) -> None:
+        super().__init__(name)
+        self._failure = failure
+
+    def segment(self, language: str, text: str) -> list[str]:
+        """Raise the failure."""
+        raise self._failure
+
 
 CASES = [(language, case) for language, cases in CORPUS.items() for case in cases]
 
@@ -62,6 +82,48 @@ def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language
     assert "".join(pieces) == text
     assert all(pieces)
     assert not any(piece[:1].isspace() for piece in pieces[1:])
+
+
+BLANKS = [chr(code) for code in range(sys.maxunicode) if chr(code).isspace()]
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_no_blank_makes_the_library_fail(blank: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = f"We chose plan A{blank}. It is plan É{blank}{blank}. It is better. Yes."
+    for language in sorted({*CORPUS, *ORDINAL_LANGUAGES, "am", "hy", "kk", "xx"}):
+        assert len(text) in {*ends_by_library(text, language)}
+        assert "".join(sentences(text, language, ends_by_library)) == text
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_half_a_character_makes_the_library_no_trouble() -> None:
+    text = "One \ud800 half. And another. "
+    assert sentences(text, "en", ends_by_library) == sentences(text, "en") == ["One \ud800 half. ", "And another. "]
+
+
+@pytest.mark.parametrize("failure", [PanicError("byte index 1"), ValueError("unknown")], ids=["panic", "error"])
+def test_whatever_the_library_raises_the_marks_are_found(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
+    assert sentences("It rains. It pours.", "en", ends_by_library) == ["It rains. ", "It pours."]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), asyncio.CancelledError()])
+def test_an_order_to_stop_goes_through_the_library(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+    monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
+    with pytest.raises(type(failure)):
+        sentences("It rains. It pours.", "en", ends_by_library)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2009", "\u2028", "\u3000"], ids=ascii)
+async def test_a_stream_with_unusual_blanks_is_spoken(make_service: MakeService, blank: str) -> None:
+    vendor = Scripted()
+    text = f"We chose plan A{blank}. It is the one that everybody in town has talked about since last summer. " * 4
+    async for _ in make_service(vendor).stream(text, format="pcm_8000", language="en"):
+        pass
+    assert "".join("".join(request.text for request in vendor.asked).split()) == "".join(text.split())
 
 
 @pytest.fixture

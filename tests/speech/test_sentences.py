@@ -204,3 +204,25 @@ def test_a_number_or_an_address_is_not_torn_where_it_fits(text: str, limit: int,
 def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
     assert split("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
     assert split("a/" * 10, 7)[0] == "a/a/a/"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("We meet at 3 p.m. EST. Bring it.", 2),
+        ("See vol. II. It is good.", 2),
+        ("A novel by J. A. Smith and T. A. Jones. Read it.", 2),
+        ("The house, est. 1912, is old.", 1),
+        ("Please turn the lights on. Then close the door.", 2),
+        ("I think so. Then we left.", 2),
+        ("He was ill. Then he died.", 2),
+        ("So ist es. Dann gingen wir.", 2),
+        ("Voilà ce que c'est. Ensuite on part.", 2),
+        ("Así es. Después vino.", 2),
+        ("Det sa hon. Sedan gick de.", 2),
+        ("I like vitamin C. Do you?", 2),
+        ("È di on. Rossi, che non viene da Roma.", 1),
+    ],
+)
+def test_an_abbreviation_of_one_language_is_a_word_of_another(text: str, count: int) -> None:
+    assert len(sentences(text)) == count

@@ -38,7 +38,7 @@ PLACES = frozenset({"Mt", "Ft", "St", "Ste", "Pt"})
 
 BEFORE_NUMBERS = _set(
     """
-    no nos nr nrs num núm nums n nº art arts fig figs eq eqs p pp pg pgs pag pág págs page pages vol vols ch
+    est no nos nr nrs num núm nums n nº art arts fig figs eq eqs p pp pg pgs pag pág págs page pages vol vols ch
     chap chaps sec
     secs tab tabs ex exs l ll v vv vs bd bde abb kap s z bl sp anm abs str hs hausnr tel apt rm ste ext
     cap caps c cc cf secc lám parr párr
@@ -60,7 +60,7 @@ BEFORE_NUMBERS = _set(
 
 INSIDE = _set(
     """
-    e.g i.e eg ie cf deg temp viz vs approx ca circa est incl excl resp esp dept
+    e.g i.e eg ie cf deg temp viz vs approx ca circa incl excl resp esp dept
     z.b z.bsp d.h u.a u.ä o.ä i.d.r u.u m.e s.o s.u v.a z.t zzt bzw evtl ggf inkl exkl bspw vgl sog tsd mio mrd
     ungef usf zzgl abzgl
     gem lt hrsg geb verh gest
@@ -88,11 +88,27 @@ INSIDE = _set(
 )
 """What goes on, as "for example" does."""
 
+ONLY_IN = {
+    "dot": {"pl"},
+    "es": {"it"},
+    "gem": {"de"},
+    "hon": {"en"},
+    "ill": {"hu"},
+    "ir": {"id", "nl"},
+    "ne": {"fi"},
+    "ny": {"id"},
+    "on": {"it"},
+    "rag": {"it"},
+    "so": {"fi"},
+}
+"""Abbreviations that are words in other languages, and those they are asked for in."""
+
 STARTERS = _set(
     """
     it the he she we they this that these those there here but and so in on at then if when while what who why
     how where
     my your our his her their its i you an a as for with after before however also yes no please now today
+    do does did is are was were can could would should
     er sie es wir ihr das die der dann aber und ich il elle ils elles on nous vous je ce cette el ella ellos yo
     """
 )

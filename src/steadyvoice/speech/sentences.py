@@ -21,6 +21,7 @@ from steadyvoice.speech.abbreviations import (
     FUNCTION_WORDS,
     INSIDE,
     MONTHS,
+    ONLY_IN,
     ORDINAL_LANGUAGES,
     PLACES,
     STARTERS,
@@ -201,16 +202,18 @@ def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str)
     low, follows = word.lower(), first.lower()
     if word.isdecimal():
         alone = stop - begin < _LONGEST_ABBREVIATION and not before[: -len(token)].strip()
-        return len(word) <= 3 and (alone or language in ORDINAL_LANGUAGES or follows in MONTHS)
+        return len(word) <= 3 and (alone or language in ORDINAL_LANGUAGES or follows.rstrip(".-") in MONTHS)
     if len(word) == 1 or _DOUBLE_INITIAL.fullmatch(word):
         return word != "I" and follows not in STARTERS
     if language in ORDINAL_LANGUAGES and _ROMAN.fullmatch(word):
         return True
     if low in ("a.m", "p.m", "am", "pm"):
-        return follows in ZONES
+        return follows.rstrip(".-") in ZONES
     if _DOTTED_CAPITALS.fullmatch(word):
         return follows not in STARTERS
-    numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(first))
+    numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(first.rstrip(".-")))
+    if language not in ONLY_IN.get(low, (language,)):
+        return False
     return (
         low in INSIDE
         or low in BEFORE_NAMES
