@@ -222,9 +222,41 @@ def test_what_is_pronounced_as_one_is_not_to_be_cut() -> None:
         '<p a="' * 16_000,
         "<!--" * 25_000,
         "<x>" * 33_000,
+        "".join(f"<a{number}>" for number in range(12_000)),
+        "< voice a=" * 10_000,
         "[a" * 50_000,
         "<![CDATA[" * 11_000,
     ],
 )
 def test_hostile_text_is_read_in_one_pass(text: str) -> None:
     MarkedText(text).words.piece(0, 10)  # minutes, if it were quadratic
+
+
+@pytest.mark.parametrize("text", ["He [cry]ed.", "The [music] stopped.", "The tone [soft] is his.", "a </foo> b"])
+def test_words_in_brackets_within_a_sentence_are_kept(text: str) -> None:
+    assert words_of(text) == text
+    assert marked_text(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("I am so [laughs] happy, and [pause] tired.", "I am so happy, and tired."),
+        ("It ended. [music] Then we left. [soft]", "It ended. Then we left."),
+        ("[whispers]hello", "hello"),
+        ("<voice name=x y>hi</voice>", "hi"),
+        ("<prosody rate='fast' pitch>x</prosody>", "x"),
+        ("< break time='1s' />x", "x"),
+        ("<break time='1s''/>x", "x"),
+        ("a </prosody> b", "a b"),
+        ("a < break and c > d", "a < break and c > d"),
+    ],
+)
+def test_careless_markup_is_not_spoken(text: str, words: str) -> None:
+    assert words_of(text) == words
+
+
+def test_a_careless_pause_is_one() -> None:
+    marked = marked_text("< break time='2s' extra />x")
+    assert marked
+    assert marked.pause == 2.0

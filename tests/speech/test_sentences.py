@@ -226,3 +226,8 @@ def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
 )
 def test_an_abbreviation_of_one_language_is_a_word_of_another(text: str, count: int) -> None:
     assert len(sentences(text)) == count
+
+
+def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
+    text = "So. and On " * 20_000
+    assert sentences(text) == [text]

@@ -6,7 +6,7 @@ CDATA sections and character references. Audio tags, as ElevenLabs' v3 performs 
 A text is prose until it is shown to be markup. What looks like a tag is one if its name is SSML's, or if it has an
 attribute, closes itself or is closed later: "<prosody>" is a tag, and "x<y>z", "<3" and "<me@example.org>" are not.
 Brackets hold an audio tag if their words name a sound or a manner of speaking: "[laughs softly]" is one, and "[1]",
-"[sic]" and "[link](https://example.org)" are not.
+"[sic]", "[link](https://example.org)" and the brackets of "The [music] stopped" are not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from functools import cached_property
@@ -404,10 +404,11 @@ class _Reader:
     def _tag(self, at: int) -> Token | None:
         text = self._text
         if last := _LAST_TAG.match(text, at):
-            return Token(at, last.end(), Role.CLOSE, _local(last[1]))
+            name = _local(last[1])
+            return Token(at, last.end(), Role.CLOSE, name) if name in _SSML or self.open_now.get(name) else None
         first = _FIRST_TAG.match(text, at)
         if first is None:
-            return self._torn_tag(at)
+            return self._careless_tag(at) or self._torn_tag(at)
         name, attributes = _local(first[1]), first[2]
         empty = bool(first[3])
         if not (attributes or empty or self._surely(name, first)):
@@ -422,7 +423,21 @@ class _Reader:
             inside_word = text[tag.start() - 1 : tag.start()].isalnum() and text[tag.end() : tag.end() + 1].isalnum()
             if len(name) > 1 or not inside_word:
                 return True
-        return self._find(f"</{tag[1]}", tag.end()) >= 0
+        return self._closings.get(name, -1) >= tag.end()
+
+    @cached_property
+    def _closings(self) -> Mapping[str, int]:
+        """Where an element of each name is closed last."""
+        return {_local(found[1]): found.start() for found in _CLOSING.finditer(self._text)}
+
+    def _careless_tag(self, at: int) -> Token | None:
+        """A tag of SSML whose attributes are not well-formed."""
+        tag = _CARELESS_TAG.match(self._text, at)
+        name = _local(tag[1]) if tag else ""
+        if tag is None or name not in _SSML or len(name) == 1:
+            return None
+        role = Role.EMPTY if tag[2].endswith("/") or name in _VOID else Role.OPEN
+        return Token(at, tag.end(), role, name, tag[2].rstrip("/"))
 
     def _torn_tag(self, at: int) -> Token | None:
         """A tag that the text's end cuts off."""
@@ -444,7 +459,13 @@ class _Reader:
 
     def _cue(self, at: int) -> Token | None:
         cue = _CUE.match(self._text, at)
-        return Token(at, cue.end(), Role.CUE) if cue and _is_direction(cue[1].lower()) else None
+        if cue is None or not _is_direction(words := cue[1].lower()):
+            return None
+        behind = self._text[cue.end() : cue.end() + _MOST_BLANKS]
+        goes_on = behind[:1].islower() or (behind.lstrip()[:1].islower() and _ends_with_word(self._text, at))
+        if goes_on and not _is_heard(words):
+            return None  # prose: "The [music] stopped"
+        return Token(at, cue.end(), Role.CUE)
 
     def _find(self, what: str, begin: int) -> int:
         end = self._ends.get(what, 0)
@@ -463,6 +484,15 @@ def _is_direction(words: str) -> bool:
     if any(word in _SOUNDS for word in said):
         return True
     return said[-1] in _MOODS and all(word in _MOODS or word in _DEGREES or word.endswith("ly") for word in said)
+
+
+def _is_heard(words: str) -> bool:
+    """Whether the words of an audio tag are hardly ever a part of the sentence around them."""
+    return any(word in _SOUNDS and word.endswith(("s", "ing", "pause", "laughter")) for word in words.split())
+
+
+def _ends_with_word(text: str, end: int) -> bool:
+    return text[max(0, end - _MOST_BLANKS) : end].rstrip()[-1:].isalnum()
 
 
 def _local(name: str) -> str:
@@ -484,7 +514,7 @@ def _seconds(attributes: str) -> float:
     return _STRENGTHS.get(_attribute(token, "strength").lower(), _STRENGTHS["medium"])
 
 
-_MARK = re.compile(r"<(?=[A-Za-z_/!?])|&(?=[#A-Za-z])|\[(?=[A-Za-z])")
+_MARK = re.compile(r"<(?=\s{0,3}[A-Za-z_/!?])|&(?=[#A-Za-z])|\[(?=[A-Za-z])")
 _CDATA = "[cdata["
 
 # Possessive throughout: what is no tag is found out in one pass, whatever it is. Quotation marks may be typographic, as
@@ -494,6 +524,8 @@ _VALUE = r"""(?:\\?"[^"]*+"|\\?'[^']*+'|[“”„][^“”„<>]*+[“”]|[^\s
 _ATTRIBUTE_LIST = rf"((?:\s++[A-Za-z_][\w:.-]*+\s*+=\s*+{_VALUE})*+)"
 _FIRST_TAG = re.compile(rf"<{_NAME}{_ATTRIBUTE_LIST}\s*+(/?)>")
 _LAST_TAG = re.compile(rf"</\s*+{_NAME}\s*+>")
+_CLOSING = re.compile(rf"</\s*+{_NAME}")
+_CARELESS_TAG = re.compile(rf"<\s{{0,3}}+{_NAME}(\s(?=[^<>=]{{0,100}}=)[^<>]{{0,500}}+)>")
 _TORN_TAG = re.compile(
     rf"""</?{_NAME}{_ATTRIBUTE_LIST}(?:\s++[A-Za-z_][\w:.-]*+(?:\s*+=\s*+(?:"[^"]*+|'[^']*+)?)?)?\s*+/?\Z"""
 )
@@ -512,12 +544,19 @@ def _set(words: str) -> frozenset[str]:
 
 
 _DEEPEST = 32  # elements in each other: of those further in it is not kept which one they are in
+_MOST_BLANKS = 3  # between a word and the brackets behind it
 _MOST_WORDS = 5  # in an audio tag
 
 _TAGS = _set(
     "speak break phoneme say-as sub emphasis prosody p s voice lang br hr em strong span div li ul ol h1 h2 h3 h4 h5 h6"
 )
 """Tags even without an attribute and without an end. Of SSML's others, no valid one is bare and unclosed."""
+
+_SSML = _TAGS | _set(
+    "audio mark w token desc lexicon lookup metadata meta media par seq sentence paragraph silence spell"
+    " express-as effect domain style viseme backgroundaudio auto-breaths"
+)
+"""Tags that are dropped even if they close nothing or if their attributes are not well-formed."""
 
 _VOID = _set("break br hr mark meta lexicon img silence")
 _SILENT = _set("desc metadata script style")  # their content is for machines

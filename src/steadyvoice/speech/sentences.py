@@ -177,7 +177,7 @@ def _goes_on(text: str, begin: int, end: int, language: str) -> bool:
         # Without any capitals, as in a chat, the small letter tells nothing; but for a quotation and its speaker.
         if closed.strip() or following[1].strip():
             return True
-        around = text[max(0, begin - _SAMPLE) : end + _SAMPLE]
+        around = text[max(0, begin - _SAMPLE, end - 2 * _SAMPLE) : end + _SAMPLE]
         return around != around.lower()
     return mark == "." and not closed.strip() and _is_abbreviated(text, begin, found.start(), first, language)
 
