@@ -15,6 +15,7 @@ from steadyvoice.speech.sentences import (
     split,
 )
 from steadyvoice.speech.text import cleaned
+from tests.parametrize_ids import shown
 
 PROSE = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200d各", max_size=200)
 TEXTS = st.one_of(st.text(max_size=200), PROSE)
@@ -231,3 +232,29 @@ def test_an_abbreviation_of_one_language_is_a_word_of_another(text: str, count: 
 def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
     text = "So. and On " * 20_000
     assert sentences(text) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("See para. 3 and app. A for it, on Rte. 66 at Pkwy. 3.", "en"),
+        ("Here are Jas. Brown and Wm. Smith.", "en"),
+        ("Hier ist Dipl.-Ing. Huber.", "de"),
+        ("To jest dr hab. Nowak.", "pl"),
+        ("Tu je Gosp. Horvat.", "hr"),
+        ("Ово је бр. 5 на листи.", "sr"),
+        ("ఇది డా. రావు.", "te"),
+        ("આ ડૉ. પટેલ છે.", "gu"),
+        ("ಇದು ಡಾ. ರಾವ್.", "kn"),
+    ],
+    ids=shown,
+)
+def test_a_sentence_goes_on_behind_an_abbreviation(text: str, language: str) -> None:
+    assert sentences(text, language) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [("Hier is een jas. Trek hem aan.", "nl"), ("Das ist, was ich hab. Nimm es.", "de")]
+)
+def test_a_word_that_is_an_abbreviation_elsewhere_ends_a_sentence(text: str, language: str) -> None:
+    assert len(sentences(text, language)) == 2

@@ -46,6 +46,8 @@ def test_what_is_not_said_takes_no_time(silent: str) -> None:
         "/usr/local/share/some/very/long/path/to/a/file/that/nobody/reads",
         "(as they say)", "*very softly*", "{{placeholder}}", "/ˈfəʊnətɪk/", "FBI NASA UNESCO a", "Noooooooooooooooo",
         "d41d8cd98f00b204e9800998ecf8427e0", "<sub alias='x'>something else</sub>", "me@example.org",
+        ":thinking_face:", "```\nsome code of\nseveral lines\n```", "*walks slowly over to the door and opens it*",
+        "（そっと）", "【静かに】", "(walks slowly over to the door and opens it)",
     ],
 )  # fmt: skip
 def test_what_may_be_left_out_is_not_needed_and_may_take_long(text: str) -> None:
@@ -139,6 +141,13 @@ def test_short_texts_are_short() -> None:
         "A",
         "1 ",
         "ə/",
+        ":a",
+        "`",
+        "``` ",
+        "```a```b",
+        "（",
+        "【a",
+        " *a",
     ],
 )
 def test_hostile_texts_take_time_in_proportion(part: str) -> None:

@@ -9,7 +9,7 @@ def _set(words: str) -> frozenset[str]:
 
 BEFORE_NAMES = _set(
     """
-    dr mr mrs ms mx messrs mmes prof profs hon rev fr sr sra srta sres dra prof.ª gen col maj capt cpt cmdr lt
+    dr mr mrs ms mx messrs mmes prof profs jas wm hon rev fr sr sra srta sres dra prof.ª gen col maj capt cpt cmdr lt
     sgt cpl adm gov
     pres sen rep supt insp amb pte pvt esq
     hr hrn frl dipl ing mag stud cand
@@ -22,13 +22,15 @@ BEFORE_NAMES = _set(
     κ κα κος κυρ δρ καθ
     г-н г-жа гр тов проф акад доц ст мл св им ул пр пл пер наб просп д кв корп стр обл р-н гг
     вул бул просп пл буд
-    ul al pl os św ks bp abp inż mgr doc prof
+    gosp
+    ul al pl os św ks bp abp hab inż mgr doc prof
     ul nám tř sv ing mudr judr phdr mgr bc doc
     jl kh ny tn bpk sdr prof
     ts tp ths gs pgs bs ks q p
     डॉ प्रो श्री श्रीमती सुश्री कु पं मो
     ডা ড মো প্রফ
     திரு
+    డా ડૉ ಡಾ
     """
 )
 """Titles and the like, which stand before a name and never at an end."""
@@ -38,7 +40,8 @@ PLACES = frozenset({"Mt", "Ft", "St", "Ste", "Pt"})
 
 BEFORE_NUMBERS = _set(
     """
-    est no nos nr nrs num núm nums n nº art arts fig figs eq eqs p pp pg pgs pag pág págs page pages vol vols ch
+    est para app rte pkwy
+    no nos nr nrs num núm nums n nº art arts fig figs eq eqs p pp pg pgs pag pág págs page pages vol vols ch
     chap chaps sec
     secs tab tabs ex exs l ll v vv vs bd bde abb kap s z bl sp anm abs str hs hausnr tel apt rm ste ext
     cap caps c cc cf secc lám parr párr
@@ -47,6 +50,7 @@ BEFORE_NUMBERS = _set(
     č s kap obr odst čl str tzv hod
     kl ca jfr sid kap
     ap bl sc et nr
+    бр
     рис гл с стр п пп ст табл см т тт ч чч д кв вып ок г
     стор див розд мал ч
     αρ σελ κεφ εικ
@@ -57,6 +61,9 @@ BEFORE_NUMBERS = _set(
     """
 )
 """What stands before a number."""
+
+BEFORE_LETTERS = _set("app apps fig figs tab vol sec ex")
+"""What stands before a number, and before a letter as well."""
 
 INSIDE = _set(
     """
@@ -92,9 +99,11 @@ ONLY_IN = {
     "dot": {"pl"},
     "es": {"it"},
     "gem": {"de"},
+    "hab": {"pl"},
     "hon": {"en"},
     "ill": {"hu"},
     "ir": {"id", "nl"},
+    "jas": {"en"},
     "ne": {"fi"},
     "ny": {"id"},
     "on": {"it"},

@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from steadyvoice.speech.abbreviations import (
+    BEFORE_LETTERS,
     BEFORE_NAMES,
     BEFORE_NUMBERS,
     FUNCTION_WORDS,
@@ -211,14 +212,16 @@ def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str)
         return follows.rstrip(".-") in ZONES
     if _DOTTED_CAPITALS.fullmatch(word):
         return follows not in STARTERS
-    numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(first.rstrip(".-")))
+    number = first.rstrip(".-")
+    numbered = first[:1].isdigit() or bool(_ROMAN.fullmatch(number))
     if language not in ONLY_IN.get(low, (language,)):
         return False
     return (
         low in INSIDE
-        or low in BEFORE_NAMES
+        or low.rpartition(".-")[2] in BEFORE_NAMES  # "Dipl.-Ing."
         or (word in PLACES and follows not in STARTERS)
         or (numbered and (low in BEFORE_NUMBERS or low.endswith("str")))
+        or (low in BEFORE_LETTERS and len(number) == 1)
     )
 
 

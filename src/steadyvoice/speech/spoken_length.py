@@ -188,7 +188,9 @@ _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@°§×÷±√∞≈≠≤≥"
 
 # Anything that keeps a text of ASCII from being only words.
-_SPECIAL_ASCII = re.compile(r"[0-9<\[{(*/@#$%&+=\\_|^~]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}")
+_SPECIAL_ASCII = re.compile(
+    r"[0-9<\[{(*/@#$%&+=\\_|^~`]|:[A-Za-z]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}"
+)
 
 _TAG = r"</?[A-Za-z!?][^<>]{0,500}>"
 _BRACKETS = r"\[[^\[\]\n]{1,60}\]"
@@ -205,7 +207,11 @@ _URL = (
     r"|(?<![\w<])(?:[A-Za-z]:\\|~?/)[\w.-]+(?:[/\\][\w.-]+)+/?"
 )
 _IPA = r"/(?=[^/\n]{0,60}[\u0250-\u02ff])[^/\n]{1,60}/"
-_ASIDE = r"\([^()\n]{1,30}\)|\*{1,2}[^*\n]{1,30}\*{1,2}|\{{1,2}[^{}\n]{1,60}\}{1,2}"
+_ASIDE = (
+    r"\([^()\n]{1,120}\)|（[^（）\n]{1,120}）|【[^【】\n]{1,120}】|\*{1,2}[^*\n]{1,30}\*{1,2}|\{{1,2}[^{}\n]{1,60}\}{1,2}"
+    r"|(?<!\*)\*(?![*\s])[^*\n]{1,120}\*(?!\*)"
+    r"|```.{0,2000}?```|(?<![\w:]):[A-Za-z][\w+-]{1,30}:(?![\w:])"
+)
 _CAPITALS = r"\b(?:[A-Z]\.?){2,}(?:s\b|\b)?"
 _GIBBERISH = r"[A-Za-z0-9+/=_\u00c0-\u024f\u0370-\u052f-]{31,}"
 _DRAWN = r"(?P<letter>[^\W\d_])(?P=letter){3,}"
