@@ -21,7 +21,7 @@ from steadyvoice import (
     Tone,
 )
 from steadyvoice.audio.listening import words_in
-from steadyvoice.service.text_limits import LEAST, REMEMBERED
+from steadyvoice.service.text_limits import LEAST, REMEMBERED, TextLimits
 from steadyvoice.simulator import Simulator, acts
 from steadyvoice.simulator.faults import Fault
 from steadyvoice.speech.errors import TTSTextTooLongError
@@ -124,6 +124,26 @@ async def test_vendor_that_refuses_every_length_is_asked_a_few_times_and_left(ma
     assert speech.provider == "tone"
     assert len(vendor.refused) <= 12
     assert vendor.refused == sorted(vendor.refused, reverse=True)
+
+
+async def test_refusals_of_every_length_teach_no_limit(make_service: MakeService) -> None:
+    vendor = Cramped(0)
+    async with make_service(vendor, Tone()) as tts:
+        await tts.synthesize(TEXT, format="pcm_8000")
+        vendor.room = len(TEXT)
+        assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "cramped"
+    assert vendor.spoken == [TEXT], "in one piece"
+
+
+def test_refusal_that_was_on_its_way_does_not_raise_a_limit() -> None:
+    limits = TextLimits(lambda: 0.0)
+    told, vague = TTSTextTooLongError("too long"), TTSTextTooLongError("too long")
+    told.limit = 5_000
+    assert limits.learn("m", 40_000, told)
+    assert limits.learn("m", 40_000, vague)
+    assert limits.most("m", None) == 5_000
+    assert limits.learn("m", 5_000, told)
+    assert limits.most("m", None) == 2_500
 
 
 async def test_short_text_is_not_cut_for_a_refusal(make_service: MakeService) -> None:

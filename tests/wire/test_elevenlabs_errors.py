@@ -32,6 +32,21 @@ def test_each_code_means_the_same_in_both_generations(code: str, generation: Gen
     assert error.message == f"HTTP {known.status} {code}: Told so."
 
 
+@pytest.mark.parametrize(
+    ("param", "kind"),
+    [
+        ("previous_text", speech.TTSBadRequestError),
+        ("text", speech.TTSTextTooLongError),
+        (None, speech.TTSTextTooLongError),
+    ],
+)
+@pytest.mark.parametrize("code", ["text_too_long", "max_character_limit_exceeded"])
+def test_what_is_too_long_is_the_text_unless_another_field_is_named(
+    code: str, param: str | None, kind: type[TTSError]
+) -> None:
+    assert type(read(400, error_body(code, "Too long.", param=param))) is kind
+
+
 def test_out_of_credit_is_not_a_bad_key_though_both_are_401() -> None:
     assert type(read(401, error_body("quota_exceeded", ""))) is speech.TTSQuotaExceededError
     assert type(read(401, error_body("invalid_api_key", ""))) is speech.TTSInvalidKeyError

@@ -122,6 +122,25 @@ def test_each_code_has_its_meaning_whatever_the_status(code: str) -> None:
     assert type(read_error(400, error_body("m", type="t", code=code))) is CODES[code]
 
 
+@pytest.mark.parametrize(
+    ("param", "kind"),
+    [
+        ("instructions", speech.TTSBadRequestError),
+        ("voice", speech.TTSBadRequestError),
+        ("input", speech.TTSTextTooLongError),
+        ("text", speech.TTSTextTooLongError),
+        ("None", speech.TTSTextTooLongError),
+        ("", speech.TTSTextTooLongError),
+        (None, speech.TTSTextTooLongError),
+    ],
+)
+def test_a_string_that_is_too_long_is_the_text_unless_another_field_is_named(
+    param: str | None, kind: type[TTSError]
+) -> None:
+    document = error_body("Too long.", type="invalid_request_error", code="string_above_max_length", param=param)
+    assert type(read_error(400, document)) is kind
+
+
 def test_no_waiting_helps_against_an_empty_purse() -> None:
     empty = read_error(429, error_body("m", type="insufficient_quota", code="insufficient_quota"))
     busy = read_error(429, error_body("m", type="requests", code="rate_limit_exceeded"), **{"retry-after-ms": "1500"})

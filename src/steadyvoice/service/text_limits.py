@@ -39,14 +39,19 @@ class TextLimits:
         """Note that so many characters were too many. Return whether fewer are worth another request.
 
         The first refusal may name the limit; if not, or if a text within that is refused, half of it is the next limit.
-        So a text of 40,000 characters is cut eleven times at most.
+        So a text of 40,000 characters is cut eleven times at most. A text that was longer than a known limit tells
+        nothing new: it was on its way when the limit became known. A refusal of a text that is as short as can be is
+        not about its length, and what led there is forgotten.
         """
         if sent <= LEAST:
+            self._limits.pop(model, None)
             return False
-        half = max(LEAST, sent // 2)
+        known = self._learnt(model)
+        if known is not None and sent > known:
+            return True
         named = refusal.limit
-        characters = half
-        if named is not None and self._learnt(model) is None and LEAST <= named < sent:
+        characters = max(LEAST, sent // 2)
+        if named is not None and known is None and LEAST <= named < sent:
             characters = named
         self._limits.pop(model, None)
         self._limits[model] = _Limit(characters, self._clock() + REMEMBERED)

@@ -17,7 +17,7 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
 from steadyvoice.wire.gatekeepers import class_of_page
 from steadyvoice.wire.issues import Issue
-from steadyvoice.wire.length_limits import is_about_length, limit_in
+from steadyvoice.wire.length_limits import is_about_length, limit_in, names_text
 from steadyvoice.wire.status import by_status
 
 
@@ -108,6 +108,8 @@ def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     code = complaint.code or ""
     if code in CODES:
         known = CODES[code].error
+        if known is speech.TTSTextTooLongError and not names_text(complaint):
+            known = speech.TTSBadRequestError
         # Under another status than that of a mistake, the word is whoever's who stands in between.
         foreign = known is speech.TTSBadRequestError and status not in (400, 404, 422)
         return by_status(status) if foreign else known

@@ -42,6 +42,11 @@ def is_about_length(status: int, complaint: Complaint) -> bool:
     return _MESSAGE.search(message) is not None and _OTHER_LIMIT.search(message) is None
 
 
+def names_text(complaint: Complaint) -> bool:
+    """Whether a complaint is about the text to be spoken, as far as it names a field."""
+    return (complaint.param or "") in ("", "input", "text")
+
+
 def limit_in(message: str) -> int | None:
     """Find the number of characters that a refusal names as its limit: the smallest of those it may be."""
     found = [re.sub(r"\D", "", number) for number in _NAMED.findall(_own_words(message))]

@@ -16,7 +16,7 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.complaint import Answer, Complaint, as_error, read_complaint
 from steadyvoice.wire.gatekeepers import class_of_page
 from steadyvoice.wire.issues import Issue
-from steadyvoice.wire.length_limits import is_about_length, limit_in
+from steadyvoice.wire.length_limits import is_about_length, limit_in, names_text
 from steadyvoice.wire.status import by_status
 
 CODES: Mapping[str, type[TTSError]] = {
@@ -69,6 +69,8 @@ def parse_error(
 def error_class(status: int, complaint: Complaint) -> type[TTSError]:
     """Choose the class: a known code says more than a field, and a field more than the status."""
     known = CODES.get(complaint.code or "")
+    if known is speech.TTSTextTooLongError and not names_text(complaint):
+        return speech.TTSBadRequestError  # "instructions" have a limit of their own
     if known:
         return known
     quoted = _QUOTED_FIELD.search(complaint.message)
