@@ -154,11 +154,11 @@ async def test_muted_is_over_when_somebody_is_heard_again(make_service: MakeServ
 @pytest.mark.looptime
 async def test_a_vendor_cannot_hide_behind_callers_in_a_hurry(make_service: MakeService) -> None:
     tts = make_service(Scripted([Hang()]), Scripted(name="second"))
-    for _ in range(8):
-        assert (await tts.synthesize("Hi", format="pcm_8000", deadline=1.0)).provider == "second"
+    for _ in range(14):
+        assert (await tts.synthesize("Hi", format="pcm_8000", deadline=4.0)).provider == "second"
     state = tts.get_error_state()
     assert state["circuit_state"] == "open"
-    assert state["totals"]["ignored"] == 2
+    assert state["totals"]["ignored"] == 0
 
 
 @pytest.mark.looptime

@@ -14,6 +14,7 @@ from looptime import new_event_loop
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, TimeoutConfig, TTSService, TTSStreamInterruptedError
 from steadyvoice.providers.provider import Accepted, Audio, Offer, Queued
+from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.overdue import KNOWN, Overdue
 from steadyvoice.speech.request import SpeechRequest
 
@@ -136,6 +137,27 @@ async def test_impatient_callers_of_a_healthy_vendor_open_nothing(make_service: 
         await leave(tts, 1.0)
     state = state_of(tts)
     assert (state["circuit_state"], state["totals"]["failures"], state["totals"]["ignored"]) == ("closed", 0, 10)
+
+
+@pytest.mark.parametrize("others", [[], [Scripted(name="second")]], ids=["alone", "with another"])
+async def test_impatient_deadlines_of_a_healthy_vendor_open_nothing(others: list[Scripted]) -> None:
+    providers = [Scripted([Say(first_after=1.5)]), *others]
+    async with AsyncTTSService(providers, clock=loop_clock) as tts:
+        for _ in range(10):
+            await tts.synthesize(TEXT, format=PCM, deadline=1.0)
+        state = state_of(tts)
+    assert (state["circuit_state"], state["totals"]["failures"], state["totals"]["ignored"]) == ("closed", 0, 10)
+
+
+@leaving
+async def test_whoever_leaves_early_teaches_how_long_the_vendor_may_take(
+    make_service: MakeService, leave: Leave
+) -> None:
+    tts = make_service(Scripted([*[Say(first_after=1.0)] * KNOWN, Hang()]))
+    for _ in range(KNOWN):
+        await tts.synthesize(TEXT, format=PCM)
+    await leave(tts, 1.4)
+    assert state_of(tts)["overdue_after_by_voice"] == {"scripted-voice": pytest.approx(2.1)}
 
 
 @leaving
@@ -469,3 +491,14 @@ def test_no_healthy_vendor_is_harmed_by_callers_who_leave(
         assert tts.get_error_state()["totals"]["failures"] == 0
 
     run_on_virtual_time(story)
+
+
+@pytest.mark.parametrize(("patience", "failures"), [(2.9, 0), (3.5, 2)])
+async def test_callers_who_give_up_on_a_silent_operation_count_once_it_is_overdue(
+    patience: float, failures: float
+) -> None:
+    handler = TTSErrorHandler("vendor", NEVER_OPENS, clock=loop_clock)
+    for _ in range(4):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handler.execute_with_retry(asyncio.Event().wait), patience)
+    assert handler.circuit.snapshot().failures == failures

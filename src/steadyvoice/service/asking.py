@@ -29,7 +29,7 @@ from steadyvoice.service.speech_rate import SpeechRates
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.service.turnstile import Turn
-from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.errors import TTSDeadlineError, TTSError
 from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.words import longest_word
@@ -164,7 +164,8 @@ class Asking:
             ours = self._withdrawn and isinstance(error, Exception)  # what breaks while we hang up is nobody's failure
             if permit:
                 if isinstance(error, Exception | None) and not ours:
-                    self.call.learn()
+                    in_a_hurry = isinstance(error, TTSDeadlineError) and not error.starved
+                    self.call.learn(given_up=in_a_hurry)
                     self._handler.settle(permit, error, self.call.offer, len(self.call.request.text))
                 elif self._withdrawn:
                     permit.ignore()
@@ -253,7 +254,6 @@ class Asker:
             own_deadline=self._terms.own_deadline,
             pace=pace,
             usual=handler.overdue.of(offer),
-            alone=last,
             first_audio=first_audio,
             extra=extra,
         )

@@ -26,15 +26,6 @@ HANGING = 5.0
 A healthy vendor's first audio comes well within one.
 """
 
-NOT_IN_A_HURRY = 0.5
-"""Seconds of silence that tell something of the vendor, once several callers in a row have met with them."""
-
-SILENT = "silent"
-"""The `code` of a deadline that passed without a sound, though it was no unreasonable one: nothing tells yet that the
-provider is just slow, and another provider could still answer.
-"""
-
-
 SUBSTANTIAL = 0.25
 """Share of a call's time that our own lack of processor time may take before the call's deadline says nothing about the
 provider.
@@ -46,12 +37,12 @@ class Clocks:
 
     What the provider answers for, `waited` and `silence`, is told: without the time that our own event loop lost.
     `own_deadline` tells that the caller gave less time than the configuration allows. `pace` is the least that will
-    do, in seconds of audio a second. `usual` are the voice's recent first audios. `alone` tells that no other provider
-    is left. The first audio may take so many seconds, and `extra` for the length of the text.
+    do, in seconds of audio a second. `usual` are the voice's recent first audios. The first audio may take so many
+    seconds, and `extra` for the length of the text.
     """
 
     __slots__ = (
-        "_alone", "_began", "_extra", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall",
+        "_began", "_extra", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall",
         "_timeouts", "_usual", "_whole", "behind", "first_audio", "queued", "silence", "waited",
     )  # fmt: skip
 
@@ -66,10 +57,9 @@ class Clocks:
         usual: FirstAudios,
         first_audio: float,
         extra: float,
-        alone: bool,
     ) -> None:
         self._timeouts, self._patience, self._whole = timeouts, patience, whole
-        self._own_deadline, self._usual, self._alone = own_deadline, usual, alone
+        self._own_deadline, self._usual = own_deadline, usual
         self._first_audio, self._extra, self._stall = first_audio + extra, extra, timeouts.stall
         self._listener = Listener(pace)
         self._began = 0.0  # seconds of patience that were spent before the request was made
@@ -195,9 +185,7 @@ class Clocks:
             return TTSTotalTimeoutError(f"not finished {about}", provider=provider)
         silence, told = self.silence + max(left, 0.0), f"not finished {about}, all that this call's deadline left it"
         if not self._is_overdue(silence):
-            unheard = self.first_audio is None and had >= NOT_IN_A_HURRY
-            may_be_dead = unheard and not self._alone and not self._usual.known
-            return TTSDeadlineError(told, provider=provider, code=SILENT if may_be_dead else None)
+            return TTSDeadlineError(told, provider=provider)
         if silence < HANGING:
             told = f"{told}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
             return TTSAbandonedInSilenceError(told, provider=provider)

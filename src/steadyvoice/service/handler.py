@@ -17,7 +17,6 @@ from steadyvoice.providers.provider import Accepted, Offer
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.bills import Bills
 from steadyvoice.service.classify import classified
-from steadyvoice.service.clocks import SILENT
 from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorState, last_error, shown, shown_forecast
 from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
@@ -28,13 +27,11 @@ from steadyvoice.service.promptness import Promptness
 from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.service.text_limits import TextLimits
 from steadyvoice.service.turnstile import Turn
-from steadyvoice.speech.errors import TTSDeadlineError, TTSError, TTSHoldError
+from steadyvoice.speech.errors import TTSAbandonedInSilenceError, TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.taxonomy import Kind, Scope, meaning_of
 
 T = TypeVar("T")
-
-UNHEARD_IN_A_ROW = 3
 
 _ABANDONED = meaning_of(Kind.ABANDONED_IN_SILENCE).counts
 
@@ -82,7 +79,6 @@ class TTSErrorHandler:
         self._sleep = sleep
         self._last_error: LastError | None = None
         self._consecutive_failures = 0
-        self._unheard = 0  # callers in a row whose own deadline passed in silence
         self.circuit = circuit or CircuitBreaker(
             name,
             CircuitBreakerConfig.adaptive() if circuit_config is None else circuit_config,
@@ -125,8 +121,8 @@ class TTSErrorHandler:
             match next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts):
                 case Try():
                     try:
-                        with self.attempt(retry=course.tries > 0):
-                            return await operation()
+                        with self.attempt(retry=course.tries > 0) as permit:
+                            return await self._awaited(operation, permit)
                     except Exception as error:
                         course.failed(error)
                 case Wait(seconds):
@@ -137,6 +133,18 @@ class TTSErrorHandler:
                         raise last
                     finally:
                         del last, course  # the traceback keeps this frame, which must not keep the error
+
+    async def _awaited(self, operation: Callable[[], Awaitable[T]], permit: Permit) -> T:
+        """Await an operation. That its caller left when it was overdue is recorded, as for a call of speech."""
+        began = self.clock()
+        try:
+            return await operation()
+        except BaseException as error:
+            waited, limit = self.clock() - began, self.overdue.cold
+            if waited > limit and not _is_told(error) and not permit.settled:
+                told = f"silent for {waited:.1f} s when its caller left (overdue after {limit:.3g} s)"
+                self._record(permit, TTSAbandonedInSilenceError(told, provider=self.name), None, None)
+            raise
 
     @contextmanager
     def attempt(
@@ -172,7 +180,7 @@ class TTSErrorHandler:
         if error is None:
             permit.success()
             self.holds.spoke(offer)
-            self._consecutive_failures = self._unheard = 0
+            self._consecutive_failures = 0
         elif _is_told(error):
             self._record(permit, classified(error, self.name), offer, characters, raised=error)
         else:  # the caller went away: only a call that hangs is evidence then
@@ -315,7 +323,7 @@ class TTSErrorHandler:
         """What it counts as in the circuit, None if nothing. What was raised is judged by the circuit's settings."""
         if raised is not None and _is_foreign(raised) and _judges_errors(self.circuit.config):
             return judge_error(self.circuit.config, raised)
-        weight = error.meaning.counts or self._weight_of_silence(error)
+        weight = error.meaning.counts
         if not weight:
             return None
         named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None
@@ -326,13 +334,6 @@ class TTSErrorHandler:
             return self.circuit.acquire()
         except CircuitOpenError:
             return permit  # others have said as much already
-
-    def _weight_of_silence(self, error: TTSError) -> float:
-        """One caller in a hurry says nothing about the vendor; several in a row who heard nothing do."""
-        if not isinstance(error, TTSDeadlineError) or error.code != SILENT:
-            return 0.0
-        self._unheard += 1
-        return 1.0 if self._unheard >= UNHEARD_IN_A_ROW else 0.0
 
 
 def _is_told(error: BaseException) -> TypeGuard[Exception | BaseExceptionGroup[BaseException]]:
