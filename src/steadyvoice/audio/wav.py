@@ -29,7 +29,6 @@ _MARK_BEGUN = re.compile(
     re.DOTALL,
 )
 _MARK_LENGTH = 12  # bytes
-_MOST_ZEROS = 1 << 16  # bytes behind the declared end of samples that may be padding; more are samples
 _ZEROS = re.compile(b"\0+")
 _MOST_CHANNELS = 8
 _CODECS = {
@@ -169,15 +168,13 @@ class WavFrames:
 
     def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
         """See whether a chunk or a file follows where samples should end, behind any padding. If not, they go on."""
-        padding = _ZEROS.match(data, at, at + _MOST_ZEROS + 1 - self._zeros)
+        padding = _ZEROS.match(data, at)
         if padding:
             self._zeros += padding.end() - at
-            at = padding.end()
-            if self._zeros <= _MOST_ZEROS:
-                return at
-        elif len(data) - at < 8:
+            return padding.end()
+        if len(data) - at < 8:
             return None
-        elif _is_chunk(data, at):
+        if _is_chunk(data, at):
             self._state = _State.CHUNK
             return at
         assert self._samples is not None  # noqa: S101 - they were made when the chunk began
