@@ -6,9 +6,9 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -44,25 +44,20 @@ class LoopThread:
         """
         self.refuse_own_thread("this")
 
-        async def awaited() -> T:
-            return await function()
-
-        future: Future[T] | None = None
+        call: _Call[T] | None = None
         try:
-            future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
-            return future.result()
+            call = _Call(function, self._loop)
+            self._loop.call_soon_threadsafe(call.start)
+            return call.result()
         except BaseException as error:
-            if future is None or not _raised_there(future, error):
-                if future:
-                    future.cancel()
+            if call is None or not call.has_raised(error):
+                if call:
+                    call.cancel()
                 if interrupted:
                     self._begin(interrupted)
-                # A signal that comes while the future's condition lets go of its lock is told as a failure to release.
-                if isinstance(error, RuntimeError) and "un-acquired lock" in str(error) and error.__context__:
-                    raise error.__context__ from None
             raise
         finally:
-            future = None  # its exception's traceback keeps this frame, which must not keep the exception
+            call = None  # its exception's traceback keeps this frame, which must not keep the exception
 
     def refuse_own_thread(self, what: str) -> None:
         """Raise RuntimeError in the loop's own thread, where `what` would never return."""
@@ -116,6 +111,64 @@ async def _wait(stopped: asyncio.Event) -> None:
     await stopped.wait()
 
 
-def _raised_there(future: Future[T], error: BaseException) -> bool:
-    """Whether an error is the call's own, and not one that came up in this thread while it waited."""
-    return future.done() and (future.cancelled() or future.exception() is error)
+class _Call(Generic[T]):
+    """Call in the loop's thread, whose result another thread waits for.
+
+    The two share no lock that either holds while it does something else. A `concurrent.futures.Future` has one, which a
+    signal handler that raises in the waiting thread can leave taken: the loop would then stand still for ever.
+    """
+
+    def __init__(self, function: Callable[[], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> None:
+        self._function, self._loop = function, loop
+        self._over = threading.Lock()  # taken until there is a result
+        self._over.acquire()
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin, in the loop's thread."""
+        if self._cancelled:
+            self._over.release()
+        else:
+            self._task = self._loop.create_task(self._run())
+            self._task.add_done_callback(self._end)  # one that is cancelled before its first step runs no `finally`
+
+    def result(self) -> T:
+        """Wait for the result, and return it. Raises what the call raised."""
+        self._over.acquire()
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._result[0]
+        finally:
+            del self  # the error's traceback keeps this frame, which must not keep the error
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Whether an error is the call's own, and not one that came up in the thread that waited."""
+        return self._error is error
+
+    def cancel(self) -> None:
+        """Cancel it, from any thread; nobody waits for its result any more."""
+        self._cancelled = True
+        with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if task.cancelled():
+            self._error = CancelledError()
+        self._over.release()
+
+    async def _run(self) -> None:
+        try:
+            self._result.append(await self._function())
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._error = error
