@@ -78,6 +78,18 @@ def foreign_threads() -> int:
     return len(os.listdir("/proc/self/task")) - threading.active_count()
 
 
+def no_more_foreign_threads_than(before: int) -> bool:
+    """Return whether no foreign threads were left behind, once those that end have ended.
+
+    A thread that has been joined counts as foreign until the kernel has put it away.
+    """
+    for _ in range(200):
+        if foreign_threads() <= before:
+            return True
+        threading.Event().wait(0.005)
+    return False
+
+
 def _name_of_ours(each: Any) -> str | None:
     match each:
         case asyncio.Task():

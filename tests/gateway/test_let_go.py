@@ -13,7 +13,7 @@ import pytest
 from steadyvoice import Tone
 from steadyvoice.simulator import Fault, acts
 
-from ..leftovers import alive, foreign_threads, no_garbage
+from ..leftovers import alive, foreign_threads, no_garbage, no_more_foreign_threads_than
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
@@ -137,7 +137,7 @@ async def left_over(at: Visit, work: Callable[[], Awaitable[None]], name: str, *
             threading.Event().wait(0.005)
             left = alive() - before
     assert not left, f"{name}: still alive: {dict(left)}"
-    assert foreign_threads() <= foreign
+    assert no_more_foreign_threads_than(foreign)
 
 
 async def settled(at: Visit) -> None:

@@ -25,7 +25,7 @@ from steadyvoice import (
     TTSStreamInterruptedError,
 )
 
-from ..leftovers import alive, foreign_threads, no_garbage
+from ..leftovers import alive, foreign_threads, no_garbage, no_more_foreign_threads_than
 from .conftest import MakeService
 from .racing import late
 from .scripted import Hang, Scripted
@@ -328,5 +328,5 @@ async def test_nothing_waits_for_the_collector(make_service: MakeService, story:
                 await asyncio.sleep(0)
                 left = alive() - before
     assert not left, f"still alive: {dict(left)}"
-    assert foreign_threads() <= foreign
+    assert no_more_foreign_threads_than(foreign)
     await requests.aclose()
