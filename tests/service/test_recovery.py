@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import AsyncTTSService, TimeoutConfig, TTSError, TTSStreamInterruptedError
+from steadyvoice import (
+    AsyncTTSService,
+    CircuitBreakerConfig,
+    RetryConfig,
+    TimeoutConfig,
+    TTSError,
+    TTSStreamInterruptedError,
+)
 from steadyvoice.service.promptness import LEAST, MOST, UNKNOWN, Promptness
 from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError, TTSServerError
 
@@ -226,11 +233,17 @@ def test_one_good_answer_ends_the_leniency() -> None:
     assert promptness.allowance == LEAST
 
 
-def test_a_hurry_never_makes_anybody_wait_longer() -> None:
-    short = TimeoutConfig(first_audio_timeout=0.5)
-    assert short.hurried(1.0).first_audio == 0.5
-    assert short.hurried(None).first_audio == 0.5
-    assert TimeoutConfig().hurried(1.0).first_audio == 1.0
+@pytest.mark.looptime
+async def test_probe_never_waits_longer_than_the_timeouts_allow(make_service: MakeService) -> None:
+    once = CircuitBreakerConfig(window_size=1, minimum_calls=1, cooldown_period=10, success_threshold=1)
+    first, second = Scripted([DOWN, Hang()], name="first"), Scripted(name="second")
+    times = TimeoutConfig(first_audio_timeout=0.5)
+    tts = make_service(first, second, circuit=once, timeouts=times, retry=RetryConfig(max_attempts=1))
+    await tts.synthesize("Hello", format="pcm_8000")
+    await asyncio.sleep(10)
+    speech = await tts.synthesize("Hello", format="pcm_8000")
+    assert speech.provider == "second"
+    assert speech.attempts[0].waited == pytest.approx(0.5, abs=0.01)
 
 
 def test_old_answers_are_forgotten() -> None:

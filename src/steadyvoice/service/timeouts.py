@@ -120,12 +120,6 @@ class TimeoutConfig:
             "stall_timeout": self.stall,
         }
 
-    def hurried(self, first_audio: float | None) -> TimeoutConfig:
-        """The same, with no more than so many seconds until the first audio."""
-        if first_audio is None or first_audio >= self.first_audio:
-            return self
-        return replace(self, first_audio_timeout=first_audio)
-
     @property
     def stall(self) -> float:
         """Seconds of silence between two chunks."""
