@@ -1,4 +1,4 @@
-"""Every example runs, alone and without a key, and does what it says."""
+"""The scripts in examples/ run alone, without an API key, and print and write what they promise."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 EXPECTED = {
     "fall_back.py": ["1: substituted by tone", "4: substituted by tone", "elevenlabs (refused)", "circuit open"],
     "guard_anything.py": ["failed: no route", "refused: "],
-    "stream_captions.py": ["spoken: ", "15 words"],
+    "stream_captions.py": ["spoken: ", "12 words"],
 }
-LEFT_BEHIND = {
+WRITTEN_FILES = {
     "fall_back.py": [f"sentence-{number}.wav" for number in range(1, 5)],
     "guard_anything.py": [],
-    "stream_captions.py": ["tale.mp3", "tale.vtt"],
+    "stream_captions.py": ["weather.mp3", "weather.vtt"],
 }
 
 
-def test_every_example_is_run_here() -> None:
+def test_every_example_has_an_expectation() -> None:
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(EXPECTED)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_an_example_does_what_it_says(name: str, tmp_path: Path) -> None:
-    keyless = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
+def test_example_prints_and_writes_what_is_expected(name: str, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
     ran = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name],
         cwd=tmp_path,
-        env=keyless,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=50,
@@ -41,5 +41,5 @@ def test_an_example_does_what_it_says(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     for words in EXPECTED[name]:
         assert words in ran.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(LEFT_BEHIND[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(WRITTEN_FILES[name])
     assert all(path.stat().st_size for path in tmp_path.iterdir())
