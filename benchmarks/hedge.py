@@ -145,7 +145,7 @@ async def _live(world: World, hedging: HedgeConfig | None) -> Result:
         async for _ in stream:
             pass
 
-    async with AsyncTTSService([first, second], hedging=hedging, clock=clock, wall=clock, rng=Random(12)) as tts:
+    async with AsyncTTSService([first, second], hedging=hedging, clock=clock, wall_clock=clock, rng=Random(12)) as tts:
         tts.circuits["first"].subscribe(watch)
         async with asyncio.TaskGroup() as group:
             for text in texts:

@@ -60,7 +60,7 @@ class Clock:
         """Seconds that never go back."""
         return time.monotonic() + self.ahead
 
-    def wall(self) -> float:
+    def wall_clock(self) -> float:
         """The time of day: an hour ago, at first."""
         return time.time() - STEPS * STEP + self.ahead
 
@@ -110,9 +110,13 @@ async def stage() -> AsyncIterator[Stage]:
         ]
         async with (
             AsyncTTSService(
-                providers, circuit=CIRCUIT, retry=RetryConfig(max_attempts=1), clock=clock.now, wall=clock.wall
+                providers,
+                circuit=CIRCUIT,
+                retry=RetryConfig(max_attempts=1),
+                clock=clock.now,
+                wall_clock=clock.wall_clock,
             ) as service,
-            Gateway(service, Server(port=0, log_texts=True), clock=clock.now, wall=clock.wall) as gateway,
+            Gateway(service, Server(port=0, log_texts=True), clock=clock.now, wall_clock=clock.wall_clock) as gateway,
             aiohttp.ClientSession() as client,
         ):
             await service.check_credit()

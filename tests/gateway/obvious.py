@@ -27,7 +27,7 @@ class Diary:
 
     def board(self, house: House, hour: Hour, since: int) -> dict[str, Any]:
         """How everything stands now; of the past hour, the steps from `since` on."""
-        now = house.wall()
+        now = house.wall_clock()
         states = house.service.get_error_state()
         steps = sorted({int(at // STEP) for at, _ in self.calls})
         steps = [each for each in steps if each > steps[-1] - KEPT]

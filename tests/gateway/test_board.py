@@ -48,10 +48,10 @@ def call(outcome: Any = "spoken", *attempts: tuple[str, str | None], first_audio
 
 
 def test_what_callers_heard_is_counted_step_by_step_and_told_from_where_one_asks() -> None:
-    hour = Hour(wall := Wall())
+    hour = Hour(wall_clock := Wall())
     first = int(NOON // STEP)
     hour.call(call("spoken"))
-    wall.now += STEP
+    wall_clock.now += STEP
     hour.call(call("muted"))
     hour.call(call("spoken"))
     assert hour.heard() == [[first, {"spoken": 1}], [first + 1, {"muted": 1, "spoken": 1}]]
@@ -73,15 +73,15 @@ def test_an_attempt_spoke_failed_was_nobodys_fault_or_was_never_made() -> None:
 
 
 def test_after_an_hour_everything_is_forgotten_and_a_clock_set_back_forgets_the_future() -> None:
-    hour = Hour(wall := Wall())
+    hour = Hour(wall_clock := Wall())
     hour.call(call("failed", ("a", None)))
     hour.moved("a", CircuitState.CLOSED, CircuitState.OPEN)
-    wall.now += KEPT * STEP
+    wall_clock.now += KEPT * STEP
     hour.call(call())
     assert [outcomes for _, outcomes in hour.heard()] == [{"spoken": 1}]
     assert hour.states("a") == []
     assert hour.pace("a")["first_audio"] is None
-    wall.now = NOON
+    wall_clock.now = NOON
     hour.call(call("muted"))
     assert [outcomes for _, outcomes in hour.heard()] == [{"muted": 1}]
 
@@ -95,9 +95,9 @@ def test_a_step_shows_the_worst_of_its_states_and_how_it_ended() -> None:
 
 
 def test_a_probe_that_fails_does_not_begin_another_outage() -> None:
-    hour = Hour(wall := Wall())
+    hour = Hour(wall_clock := Wall())
     hour.moved("a", CircuitState.CLOSED, CircuitState.OPEN, "ten failed")
-    wall.now += 60
+    wall_clock.now += 60
     hour.moved("a", CircuitState.OPEN, CircuitState.HALF_OPEN, "the cooldown is over")
     hour.moved("a", CircuitState.HALF_OPEN, CircuitState.OPEN, "a probe failed")
     outage = hour.outage("a")
@@ -108,9 +108,9 @@ def test_a_probe_that_fails_does_not_begin_another_outage() -> None:
 
 
 def test_what_callers_hear_now_is_of_this_step_and_the_one_before() -> None:
-    hour = Hour(wall := Wall())
+    hour = Hour(wall_clock := Wall())
     hour.call(call("failed", first_audio=None))
-    wall.now += 2 * STEP + 5
+    wall_clock.now += 2 * STEP + 5
     for soon in (0.1, 0.2, 0.9):
         hour.call(call("spoken", first_audio=soon))
     lately = hour.lately()

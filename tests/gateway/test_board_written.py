@@ -39,13 +39,13 @@ class World:
 
     house: House
     reporter: Reporter
-    wall: Wall
+    wall_clock: Wall
     diary: Diary = field(default_factory=Diary)
 
     def over(self, one: Call) -> None:
         """A call is over."""
         self.reporter.hour.call(one)
-        self.diary.calls.append((self.wall.now, one))
+        self.diary.calls.append((self.wall_clock.now, one))
 
     async def told(self, since: int = 1) -> Any:
         return json.loads((await self.reporter.board.told(since)).body)
@@ -56,16 +56,16 @@ class World:
 
 @asynccontextmanager
 async def world(providers: int) -> AsyncIterator[World]:
-    wall, voices = Wall(), [Tone(name=f"p{number}") for number in range(providers)]
-    async with AsyncTTSService(voices, clock=wall, wall=wall, rng=Random(1)) as service:
-        house = House(service, clock=wall, wall=wall)
-        yield World(house, Reporter(house), wall)
+    wall_clock, voices = Wall(), [Tone(name=f"p{number}") for number in range(providers)]
+    async with AsyncTTSService(voices, clock=wall_clock, wall_clock=wall_clock, rng=Random(1)) as service:
+        house = House(service, clock=wall_clock, wall_clock=wall_clock)
+        yield World(house, Reporter(house), wall_clock)
         house.leave()
 
 
 def a_moment(at: World, rng: Random) -> None:
     """Some call, some fail, and somebody may do something by hand."""
-    at.wall.now += rng.choice((0.6, 4.0, STEP, 3 * STEP))
+    at.wall_clock.now += rng.choice((0.6, 4.0, STEP, 3 * STEP))
     for name, circuit in at.house.service.circuits.items():
         try:
             permit = circuit.acquire()
@@ -85,9 +85,9 @@ def a_moment(at: World, rng: Random) -> None:
         at.house.service.reset_circuit_breaker(f"p{rng.randrange(4)}")
 
 
-@pytest.mark.parametrize("luck", range(3))
-async def test_a_lively_history_is_told_as_the_obvious_way_tells_it(luck: int) -> None:
-    rng = Random(luck)
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_lively_history_is_told_as_the_obvious_way_tells_it(seed: int) -> None:
+    rng = Random(seed)
     seen: set[CircuitState] = set()
     async with world(providers=5) as at:
         circuits = at.house.service.circuits
@@ -99,12 +99,12 @@ async def test_a_lively_history_is_told_as_the_obvious_way_tells_it(luck: int) -
             if moment % 30 == 0 or not states <= seen:
                 seen |= states
                 await is_told_as_the_obvious_way_tells_it(at)
-        assert at.wall.now - NOON > KEPT * STEP, "or else nothing was forgotten"
+        assert at.wall_clock.now - NOON > KEPT * STEP, "or else nothing was forgotten"
     assert seen >= {"closed", "open", "forced_open", "half_open"}, "or else there was little to tell"
 
 
 async def is_told_as_the_obvious_way_tells_it(at: World) -> None:
-    now = int(at.wall.now // STEP)
+    now = int(at.wall_clock.now // STEP)
     for since in (1, now - 1, now + 1):
         told, obvious = await at.told(since), await at.obvious(since)
         assert told == json.loads(json.dumps(obvious))
@@ -114,11 +114,11 @@ async def is_told_as_the_obvious_way_tells_it(at: World) -> None:
 async def test_what_is_too_old_to_say_anything_about_now_does_not() -> None:
     async with world(providers=1) as at:
         at.over(call("spoken", ("p0", None), first_audio=0.9))
-        at.wall.now += 299
+        at.wall_clock.now += 299
         at.over(call("spoken", ("p0", None), first_audio=0.4))
-        at.wall.now += 1
+        at.wall_clock.now += 1
         assert await at.told() == json.loads(json.dumps(await at.obvious()))
-        at.wall.now += 300
+        at.wall_clock.now += 300
         assert (await at.told())["providers"]["p0"]["first_audio"] is None
 
 

@@ -213,7 +213,7 @@ async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
         await at.whole("POST", ELEVENLABS, json=spoken())
         exchange, account = await at.next_call()
         order = Order("text", Style.of({}))
-        call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall=1.0, text=False)
+        call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None
         assert attempt.error is None, "an error holds its traceback, and that all it went through"

@@ -46,7 +46,7 @@ def opened(a_service: AsyncTTSService) -> None:
 def test_a_cooldown_goes_on_while_nobody_runs(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     before = service()
-    StateFile(file, before, wall=lambda: 1000.0).open()
+    StateFile(file, before, wall_clock=lambda: 1000.0).open()
     opened(before)  # and the process is killed
     for passed, state, left in (
         (20.0, CircuitState.OPEN, 40.0),
@@ -54,7 +54,7 @@ def test_a_cooldown_goes_on_while_nobody_runs(tmp_path: Path) -> None:
         (-5.0, CircuitState.OPEN, 60.0),
     ):
         after = service()
-        StateFile(file, after, wall=lambda passed=passed: 1000.0 + passed).open()  # type: ignore[misc]
+        StateFile(file, after, wall_clock=lambda passed=passed: 1000.0 + passed).open()  # type: ignore[misc]
         snapshot = after.circuits["tone"].snapshot()
         assert snapshot.state is state
         assert snapshot.retry_after == pytest.approx(left, abs=0.5)
@@ -146,8 +146,8 @@ def put_on_hold(a_service: AsyncTTSService, error: TTSError, voice: str = "v", c
 
 def kept(file: Path, before: AsyncTTSService, after: AsyncTTSService, passed: float) -> dict[str, float]:
     """What is on hold after a restart that took so many seconds, and for how long."""
-    StateFile(file, before, wall=lambda: 1000.0).close()
-    StateFile(file, after, wall=lambda: 1000.0 + passed).open()
+    StateFile(file, before, wall_clock=lambda: 1000.0).close()
+    StateFile(file, after, wall_clock=lambda: 1000.0 + passed).open()
     handler = after.handler("elevenlabs")
     now = handler.clock()
     return {hold.key: round(hold.until - now) for hold in handler.holds.current(now)}

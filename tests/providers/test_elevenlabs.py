@@ -253,13 +253,13 @@ class TestOffer:
         assert ElevenLabs(KEY, voices={"default": "mine"}).offer(say()).voice == "mine"
 
     @pytest.mark.parametrize(
-        ("foreign_voice", "voice", "knows"),
-        [("pass", "stranger", True), ("default", VOICES["George"], True), ("refuse", VOICES["George"], False)],
+        ("unknown_voice", "voice", "knows"),
+        [("passthrough", "stranger", True), ("default", VOICES["George"], True), ("refuse", VOICES["George"], False)],
     )
     def test_a_voice_no_map_knows_is_passed_replaced_or_stood_in_for(
-        self, foreign_voice: str, voice: str, knows: bool
+        self, unknown_voice: str, voice: str, knows: bool
     ) -> None:
-        offer = self.provider().offer(say(voice="stranger", foreign_voice=foreign_voice))
+        offer = self.provider().offer(say(voice="stranger", unknown_voice=unknown_voice))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
@@ -268,14 +268,14 @@ class TestOffer:
         [("elevenlabs", "stranger", False), ("openai", VOICES["George"], False), (None, "stranger", True)],
     )
     def test_a_voice_is_passed_in_its_own_dialect_only(self, dialect: str | None, voice: str, knows: bool) -> None:
-        offer = self.provider().offer(say(voice="stranger", foreign_voice="pass", dialect=dialect))
+        offer = self.provider().offer(say(voice="stranger", unknown_voice="passthrough", dialect=dialect))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
     @pytest.mark.parametrize("voice", ["", ".", "..", "a\r\nx: y", "a" * 201, " "])
     def test_a_voice_that_cannot_be_one_is_not_passed(self, voice: str) -> None:
         with pytest.raises(speech.TTSBadRequestError, match="voice"):
-            self.provider().offer(say(voice=voice, foreign_voice="pass"))
+            self.provider().offer(say(voice=voice, unknown_voice="passthrough"))
 
     @pytest.mark.parametrize(
         ("asked", "model", "limit"),

@@ -33,13 +33,13 @@ def espeak() -> Espeak:
         ({"voice": "narrator", "language": "de"}, "en+f3", True),  # the caller's choice of voice stands
         ({"voice": "rachel"}, "en-us", False),
         ({"voice": "rachel", "language": "fr"}, "fr", False),
-        ({"voice": "rachel", "foreign_voice": "default"}, "en-us", True),
-        ({"voice": "rachel", "foreign_voice": "pass"}, "en-us", False),
-        ({"voice": "fr", "foreign_voice": "pass"}, "fr", True),
-        ({"voice": "fr", "foreign_voice": "pass", "dialect": "openai"}, "en-us", False),
-        ({"voice": "chr", "foreign_voice": "pass"}, "chr", True),  # the id of a voice that no language tag names
-        ({"voice": "fr", "foreign_voice": "refuse"}, "en-us", False),
-        ({"voice": "../../etc/passwd", "foreign_voice": "pass"}, "en-us", False),
+        ({"voice": "rachel", "unknown_voice": "default"}, "en-us", True),
+        ({"voice": "rachel", "unknown_voice": "passthrough"}, "en-us", False),
+        ({"voice": "fr", "unknown_voice": "passthrough"}, "fr", True),
+        ({"voice": "fr", "unknown_voice": "passthrough", "dialect": "openai"}, "en-us", False),
+        ({"voice": "chr", "unknown_voice": "passthrough"}, "chr", True),  # the id of a voice that no language tag names
+        ({"voice": "fr", "unknown_voice": "refuse"}, "en-us", False),
+        ({"voice": "../../etc/passwd", "unknown_voice": "passthrough"}, "en-us", False),
     ],
 )
 def test_an_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: str, knows: bool) -> None:

@@ -133,11 +133,11 @@ class TestOffer:
 
         assert provider.offer(say(voice="narrator")).voice == "onyx"
         assert provider.offer(say()).voice == "alloy"
-        assert provider.offer(say(voice="nova", foreign_voice="pass")).voice == "nova"
+        assert provider.offer(say(voice="nova", unknown_voice="passthrough")).voice == "nova"
         assert not provider.offer(say(voice="nova")).knows_voice
 
     def test_a_voice_is_passed_in_its_own_dialect_only(self) -> None:
-        at_the_door = {"voice": "nova", "foreign_voice": "pass"}
+        at_the_door = {"voice": "nova", "unknown_voice": "passthrough"}
         assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="openai")).voice == "nova"
         assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="elevenlabs")).voice == "alloy"
 

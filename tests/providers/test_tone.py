@@ -26,8 +26,8 @@ async def test_its_tones_carry_every_word() -> None:
         ({}, True),
         ({"voice": "tone"}, True),
         ({"voice": "rachel"}, False),
-        ({"voice": "rachel", "foreign_voice": "pass"}, False),
-        ({"voice": "rachel", "foreign_voice": "default"}, True),
+        ({"voice": "rachel", "unknown_voice": "passthrough"}, False),
+        ({"voice": "rachel", "unknown_voice": "default"}, True),
     ],
 )
 def test_it_knows_its_own_voice_and_stands_in_for_others(wishes: dict[str, Any], knows: bool) -> None:

@@ -36,7 +36,7 @@ class Timed(Scripted):
     """Says when each word is heard."""
 
     def offer(self, request: Any) -> Any:
-        return replace(super().offer(request), timed=request.times)
+        return replace(super().offer(request), timed=request.timestamps)
 
 
 async def heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[bytes, AsyncSpeechStream]:

@@ -23,7 +23,7 @@ def loop_clock() -> float:
 
 @pytest.fixture
 def make_service() -> MakeService:
-    """Build a service on the loop's time, with a wall clock that follows it and luck that repeats."""
+    """Build a service on the loop's time, with a wall clock that follows it and random numbers that repeat."""
 
     def make(*providers: Provider, **settings: Any) -> AsyncTTSService:
         start = loop_clock()
@@ -31,7 +31,7 @@ def make_service() -> MakeService:
         return AsyncTTSService(
             list(providers),
             clock=loop_clock,
-            wall=lambda: datetime(2026, 1, 1, tzinfo=UTC).timestamp() + loop_clock() - start,
+            wall_clock=lambda: datetime(2026, 1, 1, tzinfo=UTC).timestamp() + loop_clock() - start,
             rng=Random(1),
             **settings,
         )

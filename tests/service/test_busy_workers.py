@@ -150,7 +150,7 @@ class BusyBehind(Scripted):
     """A provider behind whose last audio, which has times, all threads of the service are busy."""
 
     def offer(self, request: SpeechRequest) -> Offer:
-        return replace(super().offer(request), timed=request.times)
+        return replace(super().offer(request), timed=request.timestamps)
 
     def occupy(self) -> None:
         raise NotImplementedError

@@ -19,12 +19,12 @@ from .scripted import Act, Hang, Say, Scripted
 @pytest.mark.looptime
 @pytest.mark.parametrize("acts", [[DOWN], [Hang()], [Say(first_after=20.0)]])
 async def test_the_first_voices_old_recording_beats_another_voice(tmp_path: Path, acts: list[Act]) -> None:
-    wall = Sundial()
-    async with service(tmp_path, Scripted([WHOLE]), wall=wall) as tts:
+    wall_clock = Sundial()
+    async with service(tmp_path, Scripted([WHOLE]), wall_clock=wall_clock) as tts:
         before, _ = await heard(tts)
-    wall.time += 31 * DAY
+    wall_clock.time += 31 * DAY
     second = Scripted(name="second")
-    async with service(tmp_path, Scripted(acts), second, wall=wall) as tts:
+    async with service(tmp_path, Scripted(acts), second, wall_clock=wall_clock) as tts:
         for _ in range(6):
             begun = loop_clock()
             audio, stream = await heard(tts)
@@ -37,11 +37,11 @@ async def test_the_first_voices_old_recording_beats_another_voice(tmp_path: Path
 @pytest.mark.looptime
 @pytest.mark.parametrize("format", ["pcm_8000", "wav_8000", "mp3_22050_32"])
 async def test_what_is_begun_again_is_begun_in_the_right_voice(tmp_path: Path, format: str) -> None:
-    wall, second = Sundial(), Scripted(name="second")
+    wall_clock, second = Sundial(), Scripted(name="second")
     vendor = Scripted([WHOLE, Say(2.0, every=0.1, then=TTSCutError("cut"))])
-    async with service(tmp_path, vendor, second, wall=wall, on_midstream="restart") as tts:
+    async with service(tmp_path, vendor, second, wall_clock=wall_clock, on_midstream="restart") as tts:
         before = await tts.synthesize(TEXT, format=format)
-        wall.time += 31 * DAY
+        wall_clock.time += 31 * DAY
         stream = tts.stream(TEXT, format=format)
         audio = b"".join([chunk async for chunk in stream])
     assert (stream.outcome, second.asked) == ("cached", [])
@@ -53,11 +53,11 @@ async def test_what_is_begun_again_is_begun_in_the_right_voice(tmp_path: Path, f
 
 @pytest.mark.looptime
 async def test_it_beats_silence_and_an_error_too(tmp_path: Path) -> None:
-    wall = Sundial()
-    async with service(tmp_path, Scripted([WHOLE]), wall=wall) as tts:
+    wall_clock = Sundial()
+    async with service(tmp_path, Scripted([WHOLE]), wall_clock=wall_clock) as tts:
         await heard(tts)
-    wall.time += 400 * DAY
-    async with service(tmp_path, Scripted([DOWN]), wall=wall, muted=False) as tts:
+    wall_clock.time += 400 * DAY
+    async with service(tmp_path, Scripted([DOWN]), wall_clock=wall_clock, muted=False) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "cached"
         assert not tts.get_error_state()["is_muted"]
 
@@ -75,10 +75,10 @@ async def test_a_fresh_recording_is_played_without_asking_anybody(tmp_path: Path
 
 @pytest.mark.looptime
 async def test_an_old_recording_is_made_anew_while_its_voice_is_well(tmp_path: Path) -> None:
-    wall, vendor = Sundial(), Scripted([WHOLE, Say(4.0), DOWN])
-    async with service(tmp_path, vendor, wall=wall) as tts:
+    wall_clock, vendor = Sundial(), Scripted([WHOLE, Say(4.0), DOWN])
+    async with service(tmp_path, vendor, wall_clock=wall_clock) as tts:
         old, _ = await heard(tts)
-        wall.time += 31 * DAY
+        wall_clock.time += 31 * DAY
         new, stream = await heard(tts)
         assert stream.outcome == "spoken"
         assert (await heard(tts))[0] == new != old
@@ -87,9 +87,9 @@ async def test_an_old_recording_is_made_anew_while_its_voice_is_well(tmp_path: P
 @pytest.mark.looptime
 @pytest.mark.parametrize("jump", [-3650 * DAY, 3650 * DAY])
 async def test_a_clock_that_jumps_costs_a_request_and_not_the_recording(tmp_path: Path, jump: float) -> None:
-    wall, vendor = Sundial(), Scripted([WHOLE, DOWN])
-    async with service(tmp_path, vendor, Scripted(name="second"), wall=wall) as tts:
+    wall_clock, vendor = Sundial(), Scripted([WHOLE, DOWN])
+    async with service(tmp_path, vendor, Scripted(name="second"), wall_clock=wall_clock) as tts:
         await heard(tts)
-        wall.time += jump
+        wall_clock.time += jump
         assert (await heard(tts))[1].outcome == "cached", "asked, in vain"
         assert len(vendor.asked) == 2

@@ -50,9 +50,9 @@ def test_what_changes_the_sound_changes_the_key(other: dict[str, Any]) -> None:
     [
         {"voice": "also"},
         {"speed": 1},
-        {"times": True},
+        {"timestamps": True},
         {"previous_request_ids": ("x",)},
-        {"foreign_voice": "pass"},
+        {"unknown_voice": "passthrough"},
         {"dialect": "openai"},  # when there is nothing said in it
     ],
     ids=lambda same: next(iter(same)),

@@ -59,7 +59,7 @@ def test_never_another_voice_means_the_one_that_was_named_as_long_as_anybody_has
 def test_a_vendors_voice_is_spoken_by_whoever_is_there() -> None:
     assert voices(AT_ELEVENLABS, Tone()) == ["tone/tone"]
     with pytest.raises(TTSVoiceUnknownError):
-        parts(replace(AT_ELEVENLABS, foreign_voice="refuse"), Tone())
+        parts(replace(AT_ELEVENLABS, unknown_voice="refuse"), Tone())
 
 
 async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_service: MakeService) -> None:

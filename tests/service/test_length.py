@@ -39,7 +39,7 @@ class Vendor:
 
     def offer(self, request: SpeechRequest) -> Offer:
         form = AudioFormat(Codec.PCM, RATE)
-        timed = self.timed and request.times
+        timed = self.timed and request.timestamps
         return Offer(form, voice=request.voice, knows_voice=True, timed=timed, declared=self.declared)
 
     async def speak(

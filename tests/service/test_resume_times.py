@@ -91,7 +91,7 @@ async def test_where_bytes_shall_pass_nobody_is_asked_for_times(make_service: Ma
     vendor = Tonal()
     stream = make_service(vendor).stream(TEXT, format="pcm_8000", on_midstream="error")
     await heard(stream)
-    assert [request.times for request in vendor.asked] == [False]
+    assert [request.timestamps for request in vendor.asked] == [False]
     assert stream.attempts[0].held_back == 0.0
 
 

@@ -25,18 +25,18 @@ sys.unraisablehook = lambda about: None  # in the standard library's own Thread.
 warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that was interrupted before it was handed over
 tts = TTSService([Tone()])
 tts.synthesize("Hello")
-luck = random.Random(1)
+dice = random.Random(1)
 interrupted = 0
 signal.signal(signal.SIGALRM, handler)
 while interrupted < 150:
     try:
-        signal.setitimer(signal.ITIMER_REAL, luck.uniform(1e-4, 12e-3))
+        signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-4, 12e-3))
         for _ in range(100):
             tts.synthesize("Hello", format="pcm_16000")
             with tts.stream("Hello again", format="pcm_16000") as stream:
                 for _ in stream:
                     pass
-            if luck.random() < 0.3:
+            if dice.random() < 0.3:
                 tts.close()
     except SoftTimeLimitError:
         interrupted += 1

@@ -63,13 +63,13 @@ async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService,
 async def test_it_asks_for_times_to_know_that(make_service: MakeService, on_midstream: OnMidstream) -> None:
     vendor = Tonal()
     await make_service(vendor).synthesize(TEXT, format="pcm_8000", on_midstream=on_midstream)
-    assert vendor.asked[0].times
+    assert vendor.asked[0].timestamps
 
 
 async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None:
     vendor = Tonal()
     speech = await make_service(vendor).synthesize(TEXT, format="pcm_8000", on_midstream="error")
-    assert not vendor.asked[0].times
+    assert not vendor.asked[0].timestamps
     assert not speech.alignment.exact
 
 

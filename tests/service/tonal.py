@@ -76,7 +76,7 @@ class Tonal:
     left: int = 0  # listeners who left in the middle
 
     def offer(self, request: SpeechRequest) -> Offer:
-        timed = self.timed and request.times
+        timed = self.timed and request.timestamps
         form = self.format or request.format
         return Offer(form, self.name, max_characters=self.max_characters, timed=timed, markup=self.markup)
 

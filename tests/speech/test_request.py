@@ -46,7 +46,7 @@ def test_no_other_pace_is_taken(speed: float) -> None:
         ("next_text", 5, "next_text: must be a string or None, got int"),
         ("options", [], "options: must be a mapping, got list"),
         ("dialect", 5, "dialect: must be a string or None, got int"),
-        ("foreign_voice", "maybe", "foreign_voice: must be refuse, pass or default, got 'maybe'"),
+        ("unknown_voice", "maybe", "unknown_voice: must be refuse, passthrough or default, got 'maybe'"),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, said: str) -> None:

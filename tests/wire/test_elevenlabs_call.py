@@ -239,7 +239,7 @@ def test_what_a_client_leaves_out_is_the_vendors_default_but_a_model_is_ours_to_
         voice="v",
         model=None,
         options={"enable_logging": "false"},
-        foreign_voice="pass",
+        unknown_voice="passthrough",
         dialect="elevenlabs",
     )
 

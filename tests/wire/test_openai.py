@@ -51,7 +51,7 @@ def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: fl
         model="tts-1",
         speed=speed,
         options={"instructions": "x"},
-        foreign_voice="pass",
+        unknown_voice="passthrough",
         dialect="openai",
     )
 

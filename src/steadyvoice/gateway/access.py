@@ -64,7 +64,7 @@ class AccessLog:
             )
 
     def _write(self, facts: Mapping[str, Any]) -> None:
-        at = iso(datetime.fromtimestamp(self._house.wall(), UTC))
+        at = iso(datetime.fromtimestamp(self._house.wall_clock(), UTC))
         log.info("%s", json.dumps({"at": at, **facts}, separators=(",", ":")))
 
     @property

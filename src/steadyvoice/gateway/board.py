@@ -76,7 +76,7 @@ async def written(house: House, hour: Hour, since: int = 0) -> AsyncIterator[byt
 
 def _whole(house: House, hour: Hour, since: int) -> dict[str, Any]:
     return {
-        "at": iso(datetime.fromtimestamp(house.wall(), UTC)),
+        "at": iso(datetime.fromtimestamp(house.wall_clock(), UTC)),
         "version": __version__,
         "edition": house.journal.edition,
         "is_muted": house.service.is_muted,

@@ -91,7 +91,7 @@ class RecentCalls:
         self._number = 0
 
     def add(
-        self, exchange: Exchange, door: str, order: Order, account: Account, *, now: float, wall: float, text: bool
+        self, exchange: Exchange, door: str, order: Order, account: Account, *, now: float, wall_time: float, text: bool
     ) -> Call:
         """Take note of a call that is over now."""
         self._number += 1
@@ -99,7 +99,7 @@ class RecentCalls:
         too_many = max(0, len(spoken.attempts) - _MOST_PARTS) + max(0, len(spoken.spans) - _MOST_PARTS)
         call = Call(
             number=self._number,
-            at=datetime.fromtimestamp(wall - took, UTC),
+            at=datetime.fromtimestamp(wall_time - took, UTC),
             request_id=exchange.request_id,
             door=door,
             outcome=ending(exchange, account),

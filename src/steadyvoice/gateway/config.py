@@ -13,7 +13,7 @@ from steadyvoice.providers.provider import HasCredential, Provider
 from steadyvoice.service.settings import Server
 from steadyvoice.service.timeouts import TimeoutConfig
 
-_IN_CODE = frozenset({"circuit", "circuits", "clock", "wall", "rng"})  # the circuits are told one by one
+_IN_CODE = frozenset({"circuit", "circuits", "clock", "wall_clock", "rng"})  # the circuits are told one by one
 
 
 def shown_house(house: House) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class ElevenLabsDialect:
         request = elevenlabs.request_from(call, asked.voice)
         wishes = wishes_of(request) | own_wishes(asked.headers)
         if self._form.timed:
-            wishes["times"] = True
+            wishes["timestamps"] = True
         wrapping = Wrapping.TIMED if self._form.timed else Wrapping.BARE
         return Order(text, Style.of(wishes), wrapping, whole=not self._form.streams)
 

@@ -24,10 +24,10 @@ _RECOVERIES = 200
 
 
 class Hour:
-    """One gateway's. `wall` is the time of day, in seconds since 1970."""
+    """One gateway's. `wall_clock` is the time of day, in seconds since 1970."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
-        self._wall = wall
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._wall_clock = wall_clock
         self._steps: dict[int, _Step] = {}
         self._moves: dict[str, dict[int, tuple[CircuitState, CircuitState]]] = {}
         self._heard = _Samples()
@@ -37,7 +37,7 @@ class Hour:
 
     def call(self, call: Call) -> None:
         """A call is over."""
-        step, now = self._step(), self._wall()
+        step, now = self._step(), self._wall_clock()
         step.outcomes[call.outcome] += 1
         if call.first_audio is not None:
             self._heard.add(now, call.first_audio)
@@ -52,7 +52,7 @@ class Hour:
         if after not in _DOWN:
             self._outages.pop(name, None)
         elif before not in _DOWN:
-            self._outages[name] = Outage(self._wall(), reason)
+            self._outages[name] = Outage(self._wall_clock(), reason)
         moves, number = self._moves.setdefault(name, {}), self._number()
         worst, _ = moves.get(number, (before, before))
         moves[number] = (max(worst, after, key=_WORSE.index), after)
@@ -60,7 +60,7 @@ class Hour:
 
     def recovered(self, name: str, seconds: float) -> None:
         """A circuit has closed by itself, so long after it opened."""
-        self._recoveries.append((self._wall(), name, seconds))
+        self._recoveries.append((self._wall_clock(), name, seconds))
 
     def outage(self, name: str) -> Outage | None:
         """The one that it is in: probes that failed since have not begun another."""
@@ -89,7 +89,7 @@ class Hour:
             outcomes.update(step.outcomes)
             speakers.update(step.speakers)
         calls = outcomes.total()
-        soon = self._heard.percentiles(self._wall())
+        soon = self._heard.percentiles(self._wall_clock())
         return {
             "seconds": seconds, "calls": calls, "rate": calls / seconds,
             "outcomes": outcomes, "speakers": speakers, "first_audio": soon,
@@ -100,7 +100,7 @@ class Hour:
         steps, seconds = self._last_two()
         asked = sum(sum(step.providers[name][:_REFUSED]) for step in steps if name in step.providers)
         samples = self._soon.get(name)
-        return {"rate": asked / seconds, "first_audio": samples.percentiles(self._wall()) if samples else None}
+        return {"rate": asked / seconds, "first_audio": samples.percentiles(self._wall_clock()) if samples else None}
 
     @property
     def recoveries(self) -> list[tuple[float, str, float]]:
@@ -108,7 +108,7 @@ class Hour:
         return list(self._recoveries)
 
     def _number(self) -> int:
-        return int(self._wall() // STEP)
+        return int(self._wall_clock() // STEP)
 
     def _step(self) -> _Step:
         number = self._number()
@@ -120,7 +120,7 @@ class Hour:
     def _last_two(self) -> tuple[list[_Step], float]:
         number = self._number()
         found = [step for each in (number - 1, number) if (step := self._steps.get(each))]
-        return found, STEP + self._wall() % STEP
+        return found, STEP + self._wall_clock() % STEP
 
 
 @dataclass(frozen=True, slots=True)

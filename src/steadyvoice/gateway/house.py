@@ -41,12 +41,12 @@ class Traffic(NamedTuple):
 
 @dataclass
 class House:
-    """One gateway's own. `clock` gives seconds that never go back; `wall` is the time of day, since 1970."""
+    """One gateway's own. `clock` gives seconds that never go back; `wall_clock` is the time of day, since 1970."""
 
     service: AsyncTTSService
     server: Server = field(default_factory=Server)
     clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
+    wall_clock: Callable[[], float] = time.time
     watchers: list[Watcher] = field(default_factory=list)
     adopting: list[Callable[[Server], None]] = field(default_factory=list)  # to be told of other rules
     stopping: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
@@ -58,7 +58,7 @@ class House:
     rules: Rules = field(init=False)  # who may come in
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.wall)
+        self.journal = Journal(self.wall_clock)
         self.rules = _rules_of(self.server)
 
     def adopt(self, server: Server) -> None:

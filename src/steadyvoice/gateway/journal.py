@@ -35,13 +35,13 @@ class Entry:
 
 
 class Journal:
-    """One gateway's. `wall` is the time of day, in seconds since 1970."""
+    """One gateway's. `wall_clock` is the time of day, in seconds since 1970."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
         self.edition = secrets.token_hex(4)  # numbers of another process mean nothing here
         self.last = 0
         self.closed = False
-        self._wall = wall
+        self._wall_clock = wall_clock
         self._calls: deque[Entry] = deque(maxlen=CALLS_KEPT)
         self._rest: deque[Entry] = deque(maxlen=REST_KEPT)
         self._news = asyncio.Event()
@@ -49,7 +49,7 @@ class Journal:
     def note(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Write down what has happened, when, and whose doing it was."""
         author = acting()
-        told = {"at": iso(datetime.fromtimestamp(self._wall(), UTC)), **facts}
+        told = {"at": iso(datetime.fromtimestamp(self._wall_clock(), UTC)), **facts}
         if author:
             told["by"] = author
         self.last += 1

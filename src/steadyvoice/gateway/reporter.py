@@ -21,7 +21,7 @@ class Reporter:
     def __init__(self, house: House) -> None:
         self._house = house
         self.calls = RecentCalls()
-        self.hour = Hour(house.wall)
+        self.hour = Hour(house.wall_clock)
         self.board = Board(house, self.hour)
         self._pulse = Pulse(house.journal)
         house.stopping.append(self._pulse.stop)
@@ -30,8 +30,8 @@ class Reporter:
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
         """An utterance is over."""
         house = self._house
-        now, wall, text = house.clock(), house.wall(), house.server.log_texts
-        call = self.calls.add(exchange, door, order, account, now=now, wall=wall, text=text)
+        now, wall_time, text = house.clock(), house.wall_clock(), house.server.log_texts
+        call = self.calls.add(exchange, door, order, account, now=now, wall_time=wall_time, text=text)
         self.hour.call(call)
         self._pulse.beat(call)
 

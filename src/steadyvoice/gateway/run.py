@@ -36,9 +36,9 @@ class Gateway:
         source: Source | None = None,
         loaded: Loaded | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.house = House(service, server or Server(), clock, wall)
+        self.house = House(service, server or Server(), clock, wall_clock)
         self.reloader = Reloader(self.house, source, loaded)
         self._listener = Listener(application(self.house, self.reloader), self.server, self.house.turned_away)
         self.house.traffic = lambda: self._listener.traffic

@@ -37,12 +37,12 @@ class StateFile:
 
     Trouble with it is logged, and the voice goes on.
 
-    `wall` is the time of day in seconds: the only clock that goes on while nobody runs. Of a credential the file holds
-    a mark by which to know it again; from that nobody can tell the key.
+    `wall_clock` is the time of day in seconds: the only clock that goes on while nobody runs. Of a credential the file
+    holds a mark by which to know it again; from that nobody can tell the key.
     """
 
-    def __init__(self, path: Path, service: AsyncTTSService, wall: Callable[[], float] = time.time) -> None:
-        self._path, self._service, self._wall = path.expanduser(), service, wall
+    def __init__(self, path: Path, service: AsyncTTSService, wall_clock: Callable[[], float] = time.time) -> None:
+        self._path, self._service, self._wall_clock = path.expanduser(), service, wall_clock
         self._scribe = Scribe(self._path)
         self._salt = os.urandom(16)
         self._unsubscribe: Callable[[], None] | None = None
@@ -75,7 +75,7 @@ class StateFile:
         """All of it, as it is now; what takes its time is left to whoever writes it."""
         circuits = {name: circuit.export() for name, circuit in self._service.circuits.items()}
         held = [(provider, self._holds_of(provider)) for provider in self._service.providers]
-        told = {"saved_at": iso(datetime.fromtimestamp(self._wall(), UTC)), "circuits": circuits}
+        told = {"saved_at": iso(datetime.fromtimestamp(self._wall_clock(), UTC)), "circuits": circuits}
         return lambda: {**told, "holds": self._marked([(provider, holds) for provider, holds in held if holds])}
 
     def _holds_of(self, provider: Provider) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ class StateFile:
     def _restore(self) -> None:
         try:
             document = json.loads(read_text_file(self._path, _MOST_BYTES))
-            passed = max(0.0, self._wall() - datetime.fromisoformat(document["saved_at"]).timestamp())
+            passed = max(0.0, self._wall_clock() - datetime.fromisoformat(document["saved_at"]).timestamp())
             circuits, holds = dict[str, Any](document["circuits"]), dict[str, Any](document["holds"])
         except FileNotFoundError:
             return

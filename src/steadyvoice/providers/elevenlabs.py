@@ -102,7 +102,7 @@ class ElevenLabs:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         asked = request.format
         native = asked.name in Form.STREAM.formats
-        wants_times = self._timestamps or request.times
+        wants_times = self._timestamps or request.timestamps
         model = request.model if request.model and request.model in MODELS else self.model
         facts = model_facts(model)
         speeds = (SLOWEST, FASTEST) if facts.takes_speed and not names_pace(request) else None

@@ -135,10 +135,10 @@ class Espeak:
         asked = request.voice
         if asked in self.voices and asked != DEFAULT_VOICE:
             return self.voices[asked], True
-        if request.foreign_voice == "pass" and request.dialect is None and (own := self._known.find(asked)):
+        if request.unknown_voice == "passthrough" and request.dialect is None and (own := self._known.find(asked)):
             return self._described(Voice(own), "voice"), True
         found = scripts_in(request.text)
-        if asked == DEFAULT_VOICE or request.foreign_voice == "default":
+        if asked == DEFAULT_VOICE or request.unknown_voice == "default":
             return self._adapted(found, request.language), True
         like = wanted(request)
         candidates = [*self.voices.values(), self._adapted(found, like.language, like.gender)]

@@ -29,7 +29,7 @@ class Tone:
 
     def offer(self, request: SpeechRequest) -> Offer:
         """Take any voice, in bare samples at the asked rate."""
-        knows = request.voice in (VOICE, DEFAULT_VOICE) or request.foreign_voice == "default"
+        knows = request.voice in (VOICE, DEFAULT_VOICE) or request.unknown_voice == "default"
         form = AudioFormat(Codec.PCM, request.format.sample_rate)
         return Offer(form, VOICE, knows_voice=knows, timed=True, scripts=frozenset(), for_any_text=True)
 

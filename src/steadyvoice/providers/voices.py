@@ -79,9 +79,9 @@ def matched_gain(voice: Voice, request: SpeechRequest) -> float:
 def _who(request: SpeechRequest, voices: Mapping[str, Voice], dialect: str, provider: str) -> tuple[Voice, bool]:
     if request.voice in voices:
         return voices[request.voice], True
-    if request.foreign_voice == "pass" and request.dialect in (None, dialect):
+    if request.unknown_voice == "passthrough" and request.dialect in (None, dialect):
         return _passed(request.voice, voices, provider), request.dialect is None
-    if request.foreign_voice == "default":
+    if request.unknown_voice == "default":
         return voices[DEFAULT_VOICE], True
     if request.dialect == dialect and (own := _by_id(request.voice, voices)):
         return own, True

@@ -44,7 +44,7 @@ class Allowance:
         ask: Ask | None,
         *,
         clock: Callable[[], float],
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
         request_ids: RequestIds | None = None,
     ) -> None:
         self.name = name  # of the provider that it was first met with
@@ -54,7 +54,7 @@ class Allowance:
         self.turnstile = Turnstile(Gate(credential.at_once, credential.most), clock)
         self.meter = Meter()
         self.holds: Shared = {}
-        self._ask, self._clock, self._wall = ask, clock, wall
+        self._ask, self._clock, self._wall_clock = ask, clock, wall_clock
         self._asked: float | None = None
         self._task: asyncio.Task[None] | None = None
         renew_after_fork(self)
@@ -140,7 +140,7 @@ class Allowance:
                 return
 
     def _told(self, credit: Credit) -> None:
-        now, time_of_day = self._clock(), datetime.fromtimestamp(self._wall(), UTC)
+        now, time_of_day = self._clock(), datetime.fromtimestamp(self._wall_clock(), UTC)
         self.meter.told(credit, now, time_of_day)
         self._warn(now)
         hold = self.holds.get(CREDENTIAL)

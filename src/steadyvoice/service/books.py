@@ -15,14 +15,14 @@ from steadyvoice.speech.errors import TTSError
 
 
 class Books:
-    """Of a text, its terms, and who may speak it. `wall` is the time of day, in seconds since 1970."""
+    """Of a text, its terms, and who may speak it. `wall_clock` is the time of day, in seconds since 1970."""
 
-    def __init__(self, text: str, terms: Terms, parts: Sequence[Part], *, wall: Callable[[], float]) -> None:
+    def __init__(self, text: str, terms: Terms, parts: Sequence[Part], *, wall_clock: Callable[[], float]) -> None:
         self.spoken = Spoken(parts[0].name)
         self.begin = 0  # of what is still to be said
         self.in_vain = 0  # times that somebody was heard saying just this, and broke off
         self._parts = parts
-        self._text, self._terms, self._wall = text, terms, wall
+        self._text, self._terms, self._wall_clock = text, terms, wall_clock
         self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
 
     @property
@@ -41,7 +41,7 @@ class Books:
 
     def now(self) -> datetime:
         """The time of day."""
-        return datetime.fromtimestamp(self._wall(), UTC)
+        return datetime.fromtimestamp(self._wall_clock(), UTC)
 
     def refused(self, part: Part, error: TTSError) -> None:
         """Nothing was sent to this one, because of its circuit or a hold."""

@@ -149,7 +149,7 @@ def cast(request: SpeechRequest, speakers: Sequence[Speaker], substitution: Voic
             parts.append(Part(speaker, offer, course))
     if not parts:
         raise refusals[0]
-    at_a_door = request.dialect is not None and request.foreign_voice == "pass"
+    at_a_door = request.dialect is not None and request.unknown_voice == "passthrough"
     if not at_a_door and not any(part.offer.knows_voice for part in parts):
         names = ", ".join(part.name for part in parts)
         raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (asked: {names})")

@@ -307,7 +307,7 @@ class Delivery:
         """Raise if the audio ends before its words do, however properly it was ended."""
         if self._taken or self._call.times() or self._call.normalized:
             self._learn_times()
-            if self._call.request.times:  # else nobody has listened for the last sound
+            if self._call.request.timestamps:  # else nobody has listened for the last sound
                 self._refuse_hush(0.0)
             if await self._is_told_whole():
                 return

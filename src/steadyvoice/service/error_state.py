@@ -151,27 +151,27 @@ def iso(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def last_error(error: TTSError, wall: datetime) -> LastError:
+def last_error(error: TTSError, wall_time: datetime) -> LastError:
     """Remember an error by what a person needs of it."""
-    return LastError(error.kind, error.message, wall)
+    return LastError(error.kind, error.message, wall_time)
 
 
-def shown(holds: Sequence[Hold], now: float, wall: datetime) -> tuple[HoldState, ...]:
-    """Translate holds from the service's clock to the wall's."""
+def shown(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldState, ...]:
+    """Translate holds from the service's clock to the time of day."""
     return tuple(
-        HoldState(hold.key, hold.kind, wall + timedelta(seconds=hold.until - now), hold.because, hold.room)
+        HoldState(hold.key, hold.kind, wall_time + timedelta(seconds=hold.until - now), hold.because, hold.room)
         for hold in holds
     )
 
 
-def shown_forecast(forecast: Forecast | None, wall: datetime) -> CreditState | None:
-    """Translate a forecast to the wall's time."""
+def shown_forecast(forecast: Forecast | None, wall_time: datetime) -> CreditState | None:
+    """Translate a forecast to the time of day."""
     if forecast is None:
         return None
     ends_in = forecast.ends_in
     # An end a century away is no date that anybody plans for, and one further away is none at all.
     near = ends_in is not None and ends_in < _CENTURY
-    ends_at = wall + timedelta(seconds=ends_in) if ends_in is not None and near else None
+    ends_at = wall_time + timedelta(seconds=ends_in) if ends_in is not None and near else None
     return CreditState(forecast.remaining, forecast.per_hour, ends_in, ends_at, forecast.resets_at)
 
 

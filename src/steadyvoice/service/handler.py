@@ -41,8 +41,9 @@ _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 class TTSErrorHandler:
     """Runs calls to one provider: permit, attempt, classify, record, back off, log.
 
-    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back; `wall` is
-    the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if others share it.
+    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back;
+    `wall_clock` is the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if
+    others share it.
     `circuit_clock` is the circuit's own clock, if that is another.
 
     What a TTSError counts in the circuit, the table of meanings says. Of other errors that an operation raises, the
@@ -57,7 +58,7 @@ class TTSErrorHandler:
         retry_config: RetryConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         allowance: Allowance | None = None,
@@ -67,14 +68,14 @@ class TTSErrorHandler:
         self.name = name
         self.retry = retry_config or RetryConfig()
         self.budget = RetryBudget(self.retry)
-        self.allowance = allowance or Allowance(name, None, None, clock=clock, wall=wall)
+        self.allowance = allowance or Allowance(name, None, None, clock=clock, wall_clock=wall_clock)
         self.holds = Holds(name, self.allowance.holds)
         self.promptness = Promptness()
         self.bills = Bills()
         self.text_limits = TextLimits(clock)
         self.voice: str | None = None
         self.clock = clock
-        self._wall = wall
+        self._wall_clock = wall_clock
         self._rng = rng or SystemRandom()
         self._sleep = sleep
         self._last_error: LastError | None = None
@@ -83,7 +84,7 @@ class TTSErrorHandler:
             name,
             CircuitBreakerConfig.adaptive() if circuit_config is None else circuit_config,
             clock=circuit_clock or clock,
-            wall=wall,
+            wall=wall_clock,
             luck=self._rng.random,
             listeners=[log_circuit],
         )
@@ -96,7 +97,7 @@ class TTSErrorHandler:
         With another credential, what was on hold is tried anew.
         """
         heir = TTSErrorHandler(
-            self.name, None, retry, clock=self.clock, wall=self._wall, rng=self._rng, sleep=self._sleep,
+            self.name, None, retry, clock=self.clock, wall_clock=self._wall_clock, rng=self._rng, sleep=self._sleep,
             allowance=allowance, circuit=self.circuit,
         )  # fmt: skip
         heir.promptness, heir.overdue, heir.bills = self.promptness, self.overdue, self.bills
@@ -252,16 +253,16 @@ class TTSErrorHandler:
     @property
     def state(self) -> TTSErrorState:
         """How this provider is doing now."""
-        now, wall = self.clock(), self._time_of_day()
+        now, wall_time = self.clock(), self._time_of_day()
         return TTSErrorState(
             circuit=self.circuit.snapshot(),
             consecutive_failures=self._consecutive_failures,
             last_error=self._last_error,
-            holds=shown(self.holds.current(now), now, wall),
+            holds=shown(self.holds.current(now), now, wall_time),
             is_muted=self.refuses(characters=1),
             held_for=max((hold.until - now for hold in self.holds.covering(now)), default=None),
             concurrency=self._concurrency,
-            credit=shown_forecast(self.allowance.meter.forecast(now), wall),
+            credit=shown_forecast(self.allowance.meter.forecast(now), wall_time),
             bills=self.bills.as_dict(),
             voice=self.voice,
             overdue_after=self.overdue.cold,
@@ -287,7 +288,7 @@ class TTSErrorHandler:
         return None if characters is None else self.allowance.meter.cost(characters, offer.model if offer else None)
 
     def _time_of_day(self) -> datetime:
-        return datetime.fromtimestamp(self._wall(), UTC)
+        return datetime.fromtimestamp(self._wall_clock(), UTC)
 
     def _record(
         self,

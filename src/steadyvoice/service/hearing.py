@@ -59,7 +59,7 @@ class Hearing:
         self.seconds = 0.0
         """Seconds of audio so far, whether believed or not."""
         self.last_sound = 0.0  # seconds; of interest where there are times to compare it with
-        self._follows = request.times
+        self._follows = request.timestamps
 
     def misleads(self, *, sole: bool) -> bool:
         """Whether what was heard tells players another length than it has. See Meter.misleads."""

@@ -98,7 +98,7 @@ class Hedger:
             Output(
                 self._request.format,
                 self._asker.workers,
-                remembers=self._request.times,
+                remembers=self._request.timestamps,
                 most=self._terms.most_bytes,
                 patience=whole,
             ),

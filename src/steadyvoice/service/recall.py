@@ -29,8 +29,8 @@ REST = 60.0
 class Memory:
     """One service's cache: the recordings on disk, and what is being said right now."""
 
-    def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        self._config, self._clock, self._wall = config, clock, wall
+    def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        self._config, self._clock, self._wall_clock = config, clock, wall_clock
         self._store = Store(config.folder, config.max_bytes)
         self._flights: dict[Hashable, Recalled] = {}
         self._rests_until: float | None = None
@@ -103,7 +103,7 @@ class Memory:
         found = {}
         for name, key in keys.items():
             if entry := entries.get(key):
-                fresh = self._config.fresh(entry.made, self._wall())
+                fresh = self._config.fresh(entry.made, self._wall_clock())
                 with suppress(ValueError, KeyError, TypeError):  # it means something else to another version
                     found[name] = Recording.unpacked(entry.audio, entry.account, fresh=fresh)
         return found
@@ -116,7 +116,7 @@ class Memory:
         if not caller.utterance.is_worth_keeping(voice, spoken.duration):
             return
         recording = recorded(audio, caller.format, spoken)
-        entry = Entry(keys[voice], self._wall(), recording.packed(), recording.audio)
+        entry = Entry(keys[voice], self._wall_clock(), recording.packed(), recording.audio)
         if await self._try(self._store.put, entry, otherwise=False):
             self._counts["kept"] += 1
 

@@ -29,16 +29,18 @@ class Closable(Protocol):
 
 
 class Roster:
-    """One service's. `clock` gives seconds that never go back; `wall` is the time of day.
+    """One service's. `clock` gives seconds that never go back; `wall_clock` is the time of day.
 
     Circuits go by a clock that stands still while the event loop gets no turn (`lag`): a call is not hanging when
     nobody had the time to read its answer.
     """
 
-    def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float], rng: Random, lag: LoopLag) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], wall_clock: Callable[[], float], rng: Random, lag: LoopLag
+    ) -> None:
         self.speakers: dict[str, Speaker] = {}
         self._allowances: dict[str, Allowance] = {}  # by credential
-        self._clock, self._wall, self._rng, self._lag = clock, wall, rng, lag
+        self._clock, self._wall_clock, self._rng, self._lag = clock, wall_clock, rng, lag
         self._listening: list[_Listening] = []
         self._request_ids = RequestIds()
 
@@ -91,7 +93,7 @@ class Roster:
                 settings,
                 retry,
                 clock=self._clock,
-                wall=self._wall,
+                wall_clock=self._wall_clock,
                 rng=self._rng,
                 allowance=allowance,
                 circuit_clock=self._lag.time,
@@ -120,7 +122,7 @@ class Roster:
             _credential(provider),
             None,
             clock=self._clock,
-            wall=self._wall,
+            wall_clock=self._wall_clock,
             request_ids=self._request_ids,
         )
 

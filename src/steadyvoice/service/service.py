@@ -67,7 +67,7 @@ class AsyncTTSService:
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[Settings]) -> None:
         check_settings(providers, settings)
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
-        self._wall: Callable[[], float] = settings.get("wall", time.time)
+        self._wall_clock: Callable[[], float] = settings.get("wall_clock", time.time)
         self._rates = SpeechRates()
         self._workers = AudioWorkers()
         self._is_muted = False
@@ -77,7 +77,7 @@ class AsyncTTSService:
         self.admission = Admission(self.lag, clock=self._clock)
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
         rng = settings.get("rng") or SystemRandom()
-        self._roster = Roster(clock=self._clock, wall=self._wall, rng=rng, lag=self.lag)
+        self._roster = Roster(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
         self._hedging: Hedging | None = None
         self._memory: Memory | None = None
         self._settings: Settings = {}
@@ -233,7 +233,7 @@ class AsyncTTSService:
 
         It holds from the next utterance on: what is being spoken is left alone. A provider whose name stays keeps its
         circuit, with all its evidence. Who is not in `providers` any more is closed when the last utterance is over
-        that may need it. `clock`, `wall` and `rng` are for good. Raises TypeError and TTSConfigurationError.
+        that may need it. `clock`, `wall_clock` and `rng` are for good. Raises TypeError and TTSConfigurationError.
         """
         providers = changes.get("providers", self.providers)
         settings = changed_settings(self._settings, providers, changes)
@@ -289,7 +289,7 @@ class AsyncTTSService:
         if "cache" in changed:
             cache = checked_cache(settings.get("cache"))
             former += [self._memory] if self._memory else []
-            self._memory = Memory(cache, clock=self._clock, wall=self._wall) if cache else None
+            self._memory = Memory(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
 
     def _admit(self, settings: Settings, providers: Sequence[Provider]) -> None:
@@ -322,7 +322,7 @@ class AsyncTTSService:
             rates=self._rates,
             workers=self._workers,
             clock=self._clock,
-            wall=self._wall,
+            wall_clock=self._wall_clock,
             lag=self.lag,
             admission=self.admission,
             tell_muted=self._tell_muted,
@@ -355,7 +355,7 @@ class AsyncTTSService:
             most_bytes=self.max_audio_bytes,
         )
         # Times tell where to go on, and at the end that this was all of it.
-        request = replace(style.request, times=style.request.times or terms.on_midstream != "error")
+        request = replace(style.request, timestamps=style.request.timestamps or terms.on_midstream != "error")
         return Staging(request, terms)
 
     def _cast(self, request: SpeechRequest, staging: Staging) -> Cast:

@@ -63,7 +63,7 @@ def _request(wishes: Wishes) -> SpeechRequest:
         previous_text=wishes.get("previous_text"),
         next_text=wishes.get("next_text"),
         options=wishes.get("options", {}),
-        foreign_voice=wishes.get("foreign_voice", "refuse"),
+        unknown_voice=wishes.get("unknown_voice", "refuse"),
         dialect=wishes.get("dialect"),
-        times=wishes.get("times", False),
+        timestamps=wishes.get("timestamps", False),
     )

@@ -69,7 +69,7 @@ class Utterance:
         rates: SpeechRates,
         workers: AudioWorkers,
         clock: Callable[[], float],
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
         lag: LoopLag,
         admission: Admission,
         tell_muted: Callable[[bool], None],
@@ -87,10 +87,10 @@ class Utterance:
         self.watch.extends = terms.hold and not terms.own_deadline
         self._patience = patience = Patience(terms.total, self.watch)
         most = terms.most_bytes
-        self._output = Output(request.format, workers, remembers=request.times, most=most, patience=patience)
+        self._output = Output(request.format, workers, remembers=request.timestamps, most=most, patience=patience)
         first = self._parts[0]
         self._first = first
-        self._books = Books(request.text, terms, self._parts, wall=wall)
+        self._books = Books(request.text, terms, self._parts, wall_clock=wall_clock)
         self._refused = RefusedLengths(rates, self._parts, terms, clock=clock)
         self._asker = Asker(
             request,

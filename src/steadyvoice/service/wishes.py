@@ -18,7 +18,7 @@ from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.speech.request import ForeignVoice, OnMidstream, SpeechRequest, VoiceSubstitution
+from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice, VoiceSubstitution
 
 
 class Wishes(TypedDict, total=False):
@@ -33,9 +33,9 @@ class Wishes(TypedDict, total=False):
     previous_text: str | None
     next_text: str | None
     options: Mapping[str, Any]  # a vendor's own fields, passed on as they are
-    foreign_voice: ForeignVoice  # what becomes of a voice that a provider's map does not know; "refuse" unless said
+    unknown_voice: UnknownVoice  # what becomes of a voice that a provider's map does not know; "refuse" unless said
     dialect: str | None  # whose words voice and options are: "elevenlabs", "openai"
-    times: bool  # each character's own are wanted, even where going on elsewhere does not need them
+    timestamps: bool  # each character's own are wanted, even where going on elsewhere does not need them
     deadline: float | None  # seconds for all of it, when shorter than `total_timeout`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
@@ -66,7 +66,7 @@ class Settings(Policies, total=False):
     """The same, and what is for good."""
 
     clock: Callable[[], float]  # seconds that never go back
-    wall: Callable[[], float]  # the time of day, in seconds since 1970
+    wall_clock: Callable[[], float]  # the time of day, in seconds since 1970
     rng: Random
 
 

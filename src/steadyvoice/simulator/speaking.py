@@ -64,7 +64,7 @@ def _format_sent(asked: AudioFormat, act: Act | None) -> AudioFormat:
 
 def _request(order: Order, target: AudioFormat, voice: str, text: str) -> SpeechRequest:
     seed = number_of(f"{voice} {order.seed}")
-    return SpeechRequest(text, target, voice=voice, speed=order.speed, seed=seed, foreign_voice="default")
+    return SpeechRequest(text, target, voice=voice, speed=order.speed, seed=seed, unknown_voice="default")
 
 
 async def _sound(engine: Provider, order: Order, target: AudioFormat, act: Act | None) -> AsyncIterator[Audio]:

@@ -15,7 +15,7 @@ from steadyvoice.speech.voice import Voice
 
 OnMidstream = Literal["resume", "restart", "error"]
 VoiceSubstitution = Literal["any", "never"]
-ForeignVoice = Literal["refuse", "pass", "default"]
+UnknownVoice = Literal["refuse", "passthrough", "default"]
 
 DEFAULT_VOICE = "default"
 SLOWEST, FASTEST = 0.25, 4.0
@@ -38,10 +38,10 @@ class SpeechRequest:
     previous_text: str | None = None  # said just before, for the prosody
     next_text: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on as they are
-    foreign_voice: ForeignVoice = "refuse"  # what becomes of a voice that a provider's map does not know
+    unknown_voice: UnknownVoice = "refuse"  # what becomes of a voice that a provider's map does not know
     dialect: str | None = None  # whose words voice and options are, such as "elevenlabs": no other provider gets them
     like: Voice | None = None  # how the voice asked for is declared, for whoever stands in for it
-    times: bool = False  # wanted with the audio: each character's own, as far as the provider has them
+    timestamps: bool = False  # wanted with the audio: each character's own, as far as the provider has them
     previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
 
     def __post_init__(self) -> None:
@@ -56,8 +56,10 @@ class SpeechRequest:
             self._refuse_unencodable("options", self.options)
         if not SLOWEST <= self.speed <= FASTEST:
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
-        if self.foreign_voice not in ("refuse", "pass", "default"):
-            raise TTSBadRequestError(f"foreign_voice: must be refuse, pass or default, got {self.foreign_voice!r}")
+        if self.unknown_voice not in ("refuse", "passthrough", "default"):
+            raise TTSBadRequestError(
+                f"unknown_voice: must be refuse, passthrough or default, got {self.unknown_voice!r}"
+            )
 
     def _refuse_unencodable(self, name: str, value: Any) -> None:
         if not _is_sound(value):

@@ -172,7 +172,7 @@ def request_from(call: SpeechCall, voice: str) -> SpeechRequest:
         model=call.model_id if call.names_model else None,
         speed=1.0 if speed is None else speed,
         options={name: value for name, value in rest.items() if value is not None},
-        foreign_voice="pass" if is_voice_id(voice) else "refuse",
+        unknown_voice="passthrough" if is_voice_id(voice) else "refuse",
         dialect=DIALECT,
         **hints,
     )

@@ -125,7 +125,7 @@ def request_from(call: SpeechCall) -> SpeechRequest:
         model=call.model,
         speed=call.speed,
         options=options,
-        foreign_voice="pass" if sound_id(voice) else "refuse",
+        unknown_voice="passthrough" if sound_id(voice) else "refuse",
         dialect=DIALECT,
     )
 
