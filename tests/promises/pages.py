@@ -11,11 +11,12 @@ from pathlib import Path
 from .house import ROOT
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCE = re.compile(r"^(?P<runs><!-- runs -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?<=\n\n)(?:    .+\n)+")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,31 @@ def steadyvoice_calls(text: str) -> list[tuple[str, list[str]]]:
 
 
 def dead_links(page: Path) -> list[str]:
-    targets = [found["target"].partition("#")[0] for found in _LINK.finditer(page.read_text("utf-8"))]
-    here = [target for target in targets if target and "://" not in target and not target.startswith("mailto:")]
-    return [target for target in here if not (page.parent / target).exists()]
+    """Return the links to files that do not exist, and to headings that their page does not have."""
+    targets = [found["target"] for found in _LINK.finditer(page.read_text("utf-8"))]
+    return [
+        target
+        for target in targets
+        if "://" not in target and not target.startswith("mailto:") and _is_dead(page, target)
+    ]
+
+
+def _is_dead(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    linked = page.parent / path if path else page
+    if not linked.exists():
+        return True
+    return bool(anchor) and linked.suffix == ".md" and anchor not in anchors(linked.read_text("utf-8"))
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    found: dict[str, int] = {}
+    for heading in _HEADING.findall(_FENCE.sub("", text)):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        found[anchor] = found.get(anchor, 0) + 1
+    return {f"{anchor}-{n}" if n else anchor for anchor, count in found.items() for n in range(count)}
 
 
 def _name(page: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the documentation shows can be done: its examples run, its commands exist, its links lead somewhere."""
+"""Documentation: marked examples run, commands and options exist, links have a target."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import pytest
 from steadyvoice.service.settings import read_file
 
 from .house import ROOT
-from .pages import PAGES, README, Block, all_blocks, blocks, dead_links, make_targets_named, steadyvoice_calls
+from .pages import PAGES, README, Block, all_blocks, anchors, blocks, dead_links, make_targets_named, steadyvoice_calls
 
 RUNNABLE = [block for block in all_blocks() if block.runs and block.language != "toml"]
 SETTINGS = [block for block in all_blocks() if block.language == "toml"]
 CONFIGURATIONS = [block for block in SETTINGS if block.runs]
 
-# Examples may talk to a server they started themselves, and to nobody else.
+# Examples may connect to a server that they started themselves, and to no other.
 OFFLINE = """
 import runpy, sys
 
-def stay_home(event, args):
+def refuse_network(event, args):
     if event == "socket.getaddrinfo":
         host = args[0]
     elif event == "socket.connect":
@@ -33,18 +33,18 @@ def stay_home(event, args):
     else:
         return
     if host not in (None, "localhost", "127.0.0.1", "::1"):
-        raise RuntimeError(f"an example asks for the network: {host}")
+        raise RuntimeError(f"an example needs the network: {host}")
 
-sys.addaudithook(stay_home)
+sys.addaudithook(refuse_network)
 runpy.run_path("example.py", run_name="__main__")
 """
 
 
 def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run an example as a stranger would: in an empty directory, without keys, configuration or network."""
+    """Run an example in an empty directory, without API keys, configuration or network."""
     (directory / "example.py").write_text(code, "utf-8")
-    ours = re.compile(r"STEADYVOICE|ELEVENLABS|OPENAI|KEY|TOKEN|SECRET")
-    environment = {name: value for name, value in os.environ.items() if not ours.search(name)}
+    secret_or_own = re.compile(r"STEADYVOICE|ELEVENLABS|OPENAI|KEY|TOKEN|SECRET")
+    environment = {name: value for name, value in os.environ.items() if not secret_or_own.search(name)}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", OFFLINE],
         cwd=directory,
@@ -57,23 +57,23 @@ def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("block", RUNNABLE, ids=str)
-def test_an_example_that_says_it_runs_does(block: Block, tmp_path: Path) -> None:
+def test_marked_examples_run(block: Block, tmp_path: Path) -> None:
     assert block.language == "python"
     done = run(block.code, tmp_path)
     assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
-def test_readme_has_an_example_that_runs() -> None:
+def test_readme_has_a_marked_example() -> None:
     assert "README.md" in [block.page for block in RUNNABLE]
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=str)
-def test_settings_shown_are_toml(block: Block) -> None:
+def test_toml_blocks_are_valid_toml(block: Block) -> None:
     assert tomllib.loads(block.code)
 
 
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
-def test_configurations_shown_as_whole_are_accepted(block: Block, tmp_path: Path) -> None:
+def test_marked_configurations_are_accepted(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "steadyvoice.toml"
     path.write_text(block.code, "utf-8")
     assert read_file(path, {})["providers"]
@@ -84,7 +84,7 @@ def test_readme_begins_with_make_demo_and_make_test() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_make_target_named_is_in_the_makefile(page: Path) -> None:
+def test_every_make_target_named_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert "test" in targets
@@ -92,19 +92,19 @@ def test_every_make_target_named_is_in_the_makefile(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_and_option_named_is_there(page: Path) -> None:
+def test_every_command_and_option_named_exists(page: Path) -> None:
     known = options_by_command()
     for command, options in steadyvoice_calls(page.read_text("utf-8")):
         assert command in known, f"{page.name} names `steadyvoice {command}`; there is {', '.join(known)}"
         assert set(options) <= known[command], f"{page.name}: `steadyvoice {command}` takes {sorted(known[command])}"
 
 
-def test_readme_shows_how_to_say_something() -> None:
+def test_readme_shows_the_say_command() -> None:
     assert "say" in [command for command, _ in steadyvoice_calls(README.read_text("utf-8"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_link_leads_nowhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     assert dead_links(page) == []
 
 
@@ -122,7 +122,7 @@ def options_by_command() -> dict[str, set[str]]:
     }
 
 
-# The reader itself, on a page that has everything.
+# The parser itself, on a page that has one of each.
 PAGE = dedent("""\
     # A page
 
@@ -151,7 +151,7 @@ PAGE = dedent("""\
     """)
 
 
-def test_examples_commands_and_targets_are_found_on_a_page() -> None:
+def test_page_parser_finds_blocks_commands_and_targets() -> None:
     assert [(block.line, block.language, block.runs) for block in blocks("p", PAGE)] == [
         (4, "python", True),
         (8, "python", False),
@@ -161,20 +161,23 @@ def test_examples_commands_and_targets_are_found_on_a_page() -> None:
     assert steadyvoice_calls(PAGE) == [("say", ["-o"]), ("status", ["--json"]), ("say", ["--format"])]
 
 
+def test_anchors_are_those_of_github() -> None:
+    page = "# The `say` command\n\n## Sizes, in [bytes](x.md)\n\n```sh\n# a comment\n```\n\n## Notes\n\n## Notes\n"
+    assert anchors(page) == {"the-say-command", "sizes-in-bytes", "notes", "notes-1"}
+
+
 @pytest.mark.parametrize(
-    ("code", "complaint"),
+    ("code", "message"),
     [
         ("1 / 0", "ZeroDivisionError"),
         ("import warnings; warnings.warn('old')", "UserWarning: old"),
-        ("import urllib.request; urllib.request.urlopen('http://example.com')", "asks for the network: example.com"),
+        ("import urllib.request; urllib.request.urlopen('http://example.com')", "needs the network: example.com"),
         ("import os; print(os.environ['OPENAI_API_KEY'])", "KeyError"),
         ("open('README.md')", "FileNotFoundError"),
     ],
 )
-def test_an_example_that_does_not_run_is_seen(
-    code: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_example_is_reported(code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     done = run(code, tmp_path)
     assert done.returncode != 0
-    assert complaint in done.stderr
+    assert message in done.stderr
