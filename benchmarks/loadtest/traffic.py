@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
-from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
 DEADLINES = (5.0, 8.0, 15.0)  # seconds

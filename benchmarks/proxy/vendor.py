@@ -18,7 +18,7 @@ import uvloop
 from steadyvoice.audio.encode import encoder_of
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 
 CHUNKS = 16
 SIZE = CHUNKS * 2048
@@ -53,7 +53,7 @@ def _timed(name: str) -> list[bytes]:
     for index, piece in enumerate(pieces):
         begin, end = cuts[index], cuts[index + 1]
         times = Alignment(spread.characters[begin:end], spread.starts[begin:end], spread.ends[begin:end])
-        lines.append(json.dumps(timed_body(TimedAudio(piece, times, times))).encode() + b"\n")
+        lines.append(json.dumps(timed_audio_body(TimedAudio(piece, times, times))).encode() + b"\n")
     return lines
 
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from path import Profiler, measure
 
-from steadyvoice.speech.text import speakable
+from steadyvoice.speech.text import count_letters_and_digits
 
 
 async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     async def request() -> None:
-        speakable("one")
-        await asyncio.to_thread(speakable, "two")
-        asyncio.get_running_loop().call_later(0.05, speakable, "three")
+        count_letters_and_digits("one")
+        await asyncio.to_thread(count_letters_and_digits, "two")
+        asyncio.get_running_loop().call_later(0.05, count_letters_and_digits, "three")
 
     with Profiler() as profiler:
         length = await measure("three calls", request, profiler, requests=4)
@@ -30,7 +30,7 @@ async def test_what_happens_anyway_is_subtracted() -> None:
     async def tick() -> None:
         while True:
             await asyncio.sleep(0.01)
-            speakable("tick")
+            count_letters_and_digits("tick")
 
     async def request() -> None:
         await asyncio.sleep(0.01)
@@ -56,7 +56,7 @@ def test_thread_that_takes_the_profile_off_is_not_counted() -> None:
         thread.join()
 
     with Profiler() as profiler, profiler.counting() as counts:
-        run(True, lambda: speakable("hidden"))
+        run(True, lambda: count_letters_and_digits("hidden"))
         assert not counts.functions
-        run(False, lambda: speakable("seen"))
+        run(False, lambda: count_letters_and_digits("seen"))
         assert counts.functions.total() == 1

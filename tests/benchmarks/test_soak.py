@@ -16,7 +16,7 @@ from loadtest.numbers import growth, percentile
 from loadtest.traffic import ENDPOINTS, Ending, arrivals, calls
 
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
-from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 
 
 def searched(true_capacity: float, **settings: float) -> tuple[float, list[float]]:

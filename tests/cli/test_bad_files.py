@@ -11,7 +11,7 @@ import pytest
 from steadyvoice.service.settings import parse_file
 from steadyvoice.simulator import ScriptError, load_script
 from steadyvoice.speech.errors import TTSConfigurationError
-from steadyvoice.wire.text_file import MOST_BYTES, UnreadableFileError, read_text_file
+from steadyvoice.wire.text_file import MAX_FILE_BYTES, UnreadableFileError, read_text_file
 
 from .shell import Shell
 
@@ -35,7 +35,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "UTF-16": made(TONE.encode("utf-16")),
     "half a surrogate pair": made(TONE.encode() + b"# \xed\xa0\x80\n"),
     "binary": made(bytes(range(256)) * 100),
-    "too large": made(b"#" * (MOST_BYTES + 1)),
+    "too large": made(b"#" * (MAX_FILE_BYTES + 1)),
     "no TOML": made(b'{"json": true}'),
     "half a string": made(b'x = "'),
     "a directory": lambda path: path.mkdir(),
@@ -90,7 +90,7 @@ def test_what_a_pipe_says_is_read_and_a_silent_one_is_not_waited_for(
     finally:
         os.close(reading)
     os.mkfifo(fifo := tmp_path / "fifo")
-    monkeypatch.setattr("steadyvoice.wire.text_file._PATIENCE", 0.05)
+    monkeypatch.setattr("steadyvoice.wire.text_file._PIPE_TIMEOUT", 0.05)
     with pytest.raises(UnreadableFileError, match="no regular file"):
         read_text_file(fifo)
     with pytest.raises(TTSConfigurationError, match="fifo"):

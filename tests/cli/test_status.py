@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from steadyvoice.cli.status.view import anything_open, duration, view
-from tests.conformance.background import Background, in_the_background, whole_gateway
+from tests.conformance.background_simulator import BackgroundSimulator, background_simulator, gateway_with_all_providers
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Background]:
-    with in_the_background(whole_gateway) as background:
+def gateway() -> Iterator[BackgroundSimulator]:
+    with background_simulator(gateway_with_all_providers) as background:
         yield background
 
 
@@ -28,12 +28,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=env)
 
 
-def act(gateway: Background, *steps: str) -> None:
+def act(gateway: BackgroundSimulator, *steps: str) -> None:
     for step in steps:
         gateway.post(f"/admin/circuits/elevenlabs/{step}")
 
 
-def test_all_is_well(gateway: Background) -> None:
+def test_all_is_well(gateway: BackgroundSimulator) -> None:
     act(gateway, "reset")
     told = run("--url", gateway.url, "--json")
     assert (told.returncode, told.stderr) == (0, "")
@@ -43,7 +43,7 @@ def test_all_is_well(gateway: Background) -> None:
     assert "● closed" in shown.stdout
 
 
-def test_something_is_open_and_the_reason_is_told(gateway: Background) -> None:
+def test_something_is_open_and_the_reason_is_told(gateway: BackgroundSimulator) -> None:
     act(gateway, "open")
     try:
         told = run("--url", gateway.url, "--json")
@@ -71,7 +71,7 @@ def test_where_nobody_answers_it_says_so(url: str, status: int, told: str) -> No
     assert told in done.stderr
 
 
-def test_what_is_no_gateway_is_told_from_one(gateway: Background) -> None:
+def test_what_is_no_gateway_is_told_from_one(gateway: BackgroundSimulator) -> None:
     done = run("--url", gateway.simulator.url)
     assert done.returncode == 4
     assert "is no gateway" in done.stderr

@@ -11,7 +11,7 @@ import openai
 import pytest
 from elevenlabs import AsyncElevenLabs, ElevenLabs
 
-from .background import KEY, Background, in_the_background
+from .background_simulator import KEY, BackgroundSimulator, background_simulator
 
 
 @pytest.fixture(scope="session")
@@ -21,30 +21,32 @@ def certificates() -> ssl.SSLContext:
 
 
 @pytest.fixture
-def sim() -> Iterator[Background]:
-    with in_the_background() as background:
+def sim() -> Iterator[BackgroundSimulator]:
+    with background_simulator() as background:
         yield background
 
 
 @pytest.fixture
-def eleven(sim: Background, certificates: ssl.SSLContext) -> Iterator[ElevenLabs]:
+def eleven(sim: BackgroundSimulator, certificates: ssl.SSLContext) -> Iterator[ElevenLabs]:
     with httpx.Client(verify=certificates, timeout=30) as http:
         yield ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
 
 
 @pytest.fixture
-async def async_eleven(sim: Background, certificates: ssl.SSLContext) -> AsyncIterator[AsyncElevenLabs]:
+async def async_eleven(sim: BackgroundSimulator, certificates: ssl.SSLContext) -> AsyncIterator[AsyncElevenLabs]:
     async with httpx.AsyncClient(verify=certificates, timeout=30) as http:
         yield AsyncElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
 
 
 @pytest.fixture
-def openai_client(sim: Background, certificates: ssl.SSLContext) -> Iterator[openai.OpenAI]:
+def openai_client(sim: BackgroundSimulator, certificates: ssl.SSLContext) -> Iterator[openai.OpenAI]:
     with httpx2.Client(verify=certificates, timeout=30) as http:
         yield openai.OpenAI(api_key=KEY, base_url=f"{sim.url}/v1", http_client=http)
 
 
 @pytest.fixture
-async def async_openai_client(sim: Background, certificates: ssl.SSLContext) -> AsyncIterator[openai.AsyncOpenAI]:
+async def async_openai_client(
+    sim: BackgroundSimulator, certificates: ssl.SSLContext
+) -> AsyncIterator[openai.AsyncOpenAI]:
     async with httpx2.AsyncClient(verify=certificates, timeout=30) as http:
         yield openai.AsyncOpenAI(api_key=KEY, base_url=f"{sim.url}/v1", http_client=http)

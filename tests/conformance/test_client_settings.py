@@ -24,7 +24,7 @@ from steadyvoice.simulator.acts import Refuse
 from tests.npm import fetched
 from tests.tools import require_tool
 
-from .background import KEY, Background, in_the_background, whole_gateway
+from .background_simulator import KEY, BackgroundSimulator, background_simulator, gateway_with_all_providers
 from .test_javascript import HERE as JAVASCRIPT
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # the first run fetches clients
@@ -38,8 +38,8 @@ OLD_ELEVENLABS = "elevenlabs==1.59.0"
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Background]:
-    with in_the_background(whole_gateway) as background:
+def gateway() -> Iterator[BackgroundSimulator]:
+    with background_simulator(gateway_with_all_providers) as background:
         yield background
 
 
@@ -78,11 +78,11 @@ def _anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("heading", ["elevenlabs, Python 2.x", "openai, Python"])
-def test_a_python_client(gateway: Background, heading: str) -> None:
+def test_a_python_client(gateway: BackgroundSimulator, heading: str) -> None:
     assert words_in(heard_by_python(gateway, heading), FORMAT) == WORDS
 
 
-def test_the_old_elevenlabs_client(gateway: Background, pytestconfig: pytest.Config) -> None:
+def test_the_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     folder = pytestconfig.cache.mkdir("elevenlabs-1") / OLD_ELEVENLABS
     if not folder.exists():
         unpacking = folder.with_suffix(".new")
@@ -105,7 +105,7 @@ def test_the_old_elevenlabs_client(gateway: Background, pytestconfig: pytest.Con
     assert words_in(audio, FORMAT) == WORDS
 
 
-def heard_by_python(gateway: Background, heading: str, **environment: str) -> bytes:
+def heard_by_python(gateway: BackgroundSimulator, heading: str, **environment: str) -> bytes:
     (code,) = snippets(heading)
     tell = "import base64, sys; sys.stdout.write(base64.b64encode(audio).decode())"
     return base64.b64decode(run([sys.executable, "-c", f"{at(gateway.url, code)}\n{tell}"], **environment))
@@ -121,7 +121,7 @@ def heard_by_python(gateway: Background, heading: str, **environment: str) -> by
         "AI SDK, @ai-sdk/elevenlabs",
     ],
 )
-def test_a_javascript_client(gateway: Background, pytestconfig: pytest.Config, heading: str) -> None:
+def test_a_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
     clients = fetched(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
     (code,) = snippets(heading)
     tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
@@ -132,7 +132,7 @@ def test_a_javascript_client(gateway: Background, pytestconfig: pytest.Config, h
     assert words_in(audio, FORMAT) == WORDS
 
 
-def test_curl(gateway: Background, tmp_path: Path) -> None:
+def test_curl(gateway: BackgroundSimulator, tmp_path: Path) -> None:
     require_tool(shutil.which("curl") is not None, "curl")
     (code,) = snippets("curl")
     done = subprocess.run(
@@ -142,7 +142,7 @@ def test_curl(gateway: Background, tmp_path: Path) -> None:
     assert words_in((tmp_path / "news.mp3").read_bytes(), FORMAT) == WORDS
 
 
-def test_the_requests_of_open_webui_and_sillytavern(gateway: Background) -> None:
+def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
     """As their sources make them: Open WebUI's `audio.py`, SillyTavern's `openai.js` behind "OpenAI Compatible"."""
     bearer = {"authorization": "Bearer any"}
     assert {"id": "tts-1"} in gateway.document("/v1/audio/models", **bearer)["models"]
@@ -177,13 +177,13 @@ async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
         yield opened.url
 
 
-def told_by(framework: str, gateway: Background, config: pytest.Config, heading: str) -> dict[str, Any]:
+def told_by(framework: str, gateway: BackgroundSimulator, config: pytest.Config, heading: str) -> dict[str, Any]:
     variable = f"STEADYVOICE_{framework.upper()}"
     if os.environ.get(variable) != "1":
         pytest.skip(f"{framework} is not tried, for {variable} is not 1: it takes half a gigabyte")
     python = installed(config.cache.mkdir(f"{framework}-tts"), (FRAMEWORKS / f"{framework}.txt").read_text("utf-8"))
     with ExitStack() as stack:
-        others = [stack.enter_context(in_the_background(gate)).url for gate in (mute, unmuted)]
+        others = [stack.enter_context(background_simulator(gate)).url for gate in (mute, unmuted)]
         code = json.dumps(snippets(heading))
         script = str(FRAMEWORKS / f"{framework}_tts.py")
         told: dict[str, Any] = json.loads(run([str(python), "-W", "ignore", script, gateway.url, *others, code]))
@@ -201,7 +201,7 @@ def installed(folder: Path, wanted: str) -> Path:
     return python
 
 
-def test_livekit(gateway: Background, pytestconfig: pytest.Config) -> None:
+def test_livekit(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     told = told_by("livekit", gateway, pytestconfig, "LiveKit Agents")
     for name in ("openai", "elevenlabs", "fallback unmuted"):
         answer = told[name]
@@ -211,7 +211,7 @@ def test_livekit(gateway: Background, pytestconfig: pytest.Config) -> None:
     assert (silence["loudest"], silence["available"]) == (0, [True, True]), "silence is taken for speech"
 
 
-def test_pipecat(gateway: Background, pytestconfig: pytest.Config) -> None:
+def test_pipecat(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     told = told_by("pipecat", gateway, pytestconfig, "Pipecat")
     for name in ("openai", "elevenlabs"):
         assert words_in(base64.b64decode(told[name]["audio"]), "pcm_24000") == WORDS, name

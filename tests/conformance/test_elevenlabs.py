@@ -27,21 +27,21 @@ from elevenlabs.types import (
 )
 
 from steadyvoice.simulator import Ending, words_in
-from steadyvoice.wire.elevenlabs import Form
-from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
+from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 
-from .background import Background, elevenlabs_gateway, in_the_background, itself
-from .strictly import completely
+from .background_simulator import BackgroundSimulator, background_simulator, elevenlabs_gateway, simulator_itself
+from .strict_models import validate_strictly
 
 GEORGE = VOICES["George"]
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
 
 
-@pytest.fixture(params=[itself, elevenlabs_gateway], ids=["vendor", "gateway"])
-def sim(request: pytest.FixtureRequest) -> Iterator[Background]:
+@pytest.fixture(params=[simulator_itself, elevenlabs_gateway], ids=["vendor", "gateway"])
+def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
     """The vendor itself, or our gateway before it: nobody can tell."""
-    with in_the_background(request.param) as background:
+    with background_simulator(request.param) as background:
         yield background
 
 
@@ -51,19 +51,19 @@ def _names(annotation: Any) -> set[str]:
 
 
 FORMATS = {
-    Form.WHOLE: _names(TextToSpeechConvertRequestOutputFormat),
-    Form.STREAM: _names(TextToSpeechStreamRequestOutputFormat),
-    Form.TIMED: _names(TextToSpeechConvertWithTimestampsRequestOutputFormat),
-    Form.TIMED_STREAM: _names(TextToSpeechStreamWithTimestampsRequestOutputFormat),
+    SpeechEndpoint.WHOLE: _names(TextToSpeechConvertRequestOutputFormat),
+    SpeechEndpoint.STREAM: _names(TextToSpeechStreamRequestOutputFormat),
+    SpeechEndpoint.TIMED: _names(TextToSpeechConvertWithTimestampsRequestOutputFormat),
+    SpeechEndpoint.TIMED_STREAM: _names(TextToSpeechStreamWithTimestampsRequestOutputFormat),
 }
 
 
-@pytest.mark.parametrize("form", Form)
-def test_the_client_names_the_formats_that_we_know(form: Form) -> None:
+@pytest.mark.parametrize("form", SpeechEndpoint)
+def test_the_client_names_the_formats_that_we_know(form: SpeechEndpoint) -> None:
     assert FORMATS[form] == set(form.formats)
 
 
-@pytest.mark.parametrize("format", sorted(FORMATS[Form.WHOLE]))
+@pytest.mark.parametrize("format", sorted(FORMATS[SpeechEndpoint.WHOLE]))
 def test_every_format_arrives_word_for_word(eleven: ElevenLabs, format: str) -> None:
     audio = b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT, output_format=format))
     assert words_in(audio, format) == WORDS
@@ -84,7 +84,7 @@ def test_a_wav_does_not_stream(eleven: ElevenLabs) -> None:
         list(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="wav_8000"))
 
 
-def test_all_that_can_be_asked_for_is_understood(sim: Background, eleven: ElevenLabs) -> None:
+def test_all_that_can_be_asked_for_is_understood(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     audio = b"".join(
         eleven.text_to_speech.stream(
             GEORGE,
@@ -109,7 +109,7 @@ def test_all_that_can_be_asked_for_is_understood(sim: Background, eleven: Eleven
     assert sim.ledger()[-1].model == "eleven_flash_v2_5"
 
 
-def test_the_receipt_is_in_the_headers(sim: Background, eleven: ElevenLabs) -> None:
+def test_the_receipt_is_in_the_headers(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     with eleven.text_to_speech.with_raw_response.convert(GEORGE, text=TEXT) as answer:
         assert b"".join(answer.data)
         headers = dict(answer.headers)
@@ -121,9 +121,9 @@ def test_the_receipt_is_in_the_headers(sim: Background, eleven: ElevenLabs) -> N
     assert entry.ending is Ending.COMPLETED
 
 
-def test_times_come_with_the_audio(sim: Background, eleven: ElevenLabs) -> None:
+def test_times_come_with_the_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     told = eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000")
-    completely(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
+    validate_strictly(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
     audio = base64.b64decode(told.audio_base_64)
     assert words_in(audio, "pcm_8000") == WORDS
     assert told.alignment is not None
@@ -136,7 +136,7 @@ def test_times_come_with_every_piece(eleven: ElevenLabs) -> None:
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     assert len(pieces) > 3
     for piece in pieces:
-        completely(StreamingAudioChunkWithTimestampsResponse, piece.model_dump(by_alias=True))
+        validate_strictly(StreamingAudioChunkWithTimestampsResponse, piece.model_dump(by_alias=True))
     assert words_in(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces), "pcm_8000") == WORDS
     timed = [piece.alignment for piece in pieces if piece.alignment]
     assert "".join(character for times in timed for character in times.characters) == TEXT
@@ -155,10 +155,10 @@ async def test_the_client_that_awaits_hears_the_same(async_eleven: AsyncElevenLa
     assert words_in(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces), "pcm_8000") == WORDS
 
 
-def test_the_voices_are_read_completely(sim: Background, eleven: ElevenLabs) -> None:
-    assert eleven.voices.get_all() == completely(GetVoicesResponse, sim.document("/v1/voices"))
-    assert eleven.voices.search() == completely(GetVoicesV2Response, sim.document("/v2/voices"))
-    assert eleven.voices.get(GEORGE) == completely(Voice, sim.document(f"/v1/voices/{GEORGE}"))
+def test_the_voices_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+    assert eleven.voices.get_all() == validate_strictly(GetVoicesResponse, sim.document("/v1/voices"))
+    assert eleven.voices.search() == validate_strictly(GetVoicesV2Response, sim.document("/v2/voices"))
+    assert eleven.voices.get(GEORGE) == validate_strictly(Voice, sim.document(f"/v1/voices/{GEORGE}"))
     assert {voice.name for voice in eleven.voices.get_all().voices} == set(VOICES)
 
 
@@ -177,19 +177,19 @@ def _every_page(eleven: ElevenLabs) -> Iterator[Voice]:
         yield from page.voices
 
 
-def test_the_models_are_read_completely(sim: Background, eleven: ElevenLabs) -> None:
-    models = [completely(Model, model) for model in sim.document("/v1/models")]
+def test_the_models_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+    models = [validate_strictly(Model, model) for model in sim.document("/v1/models")]
     assert eleven.models.list() == models
     assert {model.model_id for model in models} == set(MODELS)
     # None is required by the client's model, and all of them are in the vendor's answer.
     assert all(set(Model.model_fields) <= model.model_fields_set for model in models)
 
 
-def test_the_account_is_read_completely(sim: Background, eleven: ElevenLabs) -> None:
+def test_the_account_is_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT))
-    assert eleven.user.get() == completely(User, sim.document("/v1/user"))
+    assert eleven.user.get() == validate_strictly(User, sim.document("/v1/user"))
     subscription = eleven.user.subscription.get()
-    assert subscription == completely(Subscription, sim.document("/v1/user/subscription"))
+    assert subscription == validate_strictly(Subscription, sim.document("/v1/user/subscription"))
     assert (subscription.character_count, subscription.character_limit) == (len(TEXT), 500_000)
 
 

@@ -18,11 +18,11 @@ from elevenlabs.types import (
 from steadyvoice.simulator import words_in
 from steadyvoice.simulator.acts import Stall
 from steadyvoice.simulator.faults import Fault
-from steadyvoice.wire.elevenlabs import Form
-from steadyvoice.wire.elevenlabs_models import FURTHER_VOICES, VOICES
+from steadyvoice.wire.elevenlabs.catalog import FURTHER_VOICES, VOICES
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 
-from .background import Background
-from .strictly import completely
+from .background_simulator import BackgroundSimulator
+from .strict_models import validate_strictly
 
 ANNA, BERT = VOICES["Sarah"], VOICES["George"]
 LINES = [
@@ -37,11 +37,11 @@ PCM: dict[str, Any] = {"inputs": LINES, "output_format": "pcm_8000"}
 
 def test_the_client_names_the_formats_that_we_know() -> None:
     named = {name for choice in get_args(TextToDialogueConvertRequestOutputFormat) for name in get_args(choice)}
-    assert named == set(Form.WHOLE.formats)
+    assert named == set(SpeechEndpoint.WHOLE.formats)
 
 
 @pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_8000", "opus_48000_64", "wav_24000"])
-def test_a_dialogue_arrives_word_for_word(sim: Background, eleven: ElevenLabs, format: Any) -> None:
+def test_a_dialogue_arrives_word_for_word(sim: BackgroundSimulator, eleven: ElevenLabs, format: Any) -> None:
     dialogue = eleven.text_to_dialogue
     assert words_in(b"".join(dialogue.convert(inputs=LINES, output_format=format)), format) == WORDS
     if not format.startswith("wav"):
@@ -53,7 +53,7 @@ def test_a_dialogue_arrives_word_for_word(sim: Background, eleven: ElevenLabs, f
 
 def test_times_and_voices_are_told(eleven: ElevenLabs) -> None:
     told = eleven.text_to_dialogue.convert_with_timestamps(**PCM)
-    completely(AudioWithTimestampsAndVoiceSegmentsResponseModel, told.model_dump(by_alias=True))
+    validate_strictly(AudioWithTimestampsAndVoiceSegmentsResponseModel, told.model_dump(by_alias=True))
     assert told.alignment is not None
     characters = told.alignment.characters
     assert "".join(characters) == "".join(TEXTS)
@@ -73,7 +73,9 @@ def test_the_stream_tells_them_with_every_piece(eleven: ElevenLabs) -> None:
     assert len(pieces) > 3
     said = ["", "", ""]
     for piece in pieces:
-        completely(StreamingAudioChunkWithTimestampsAndVoiceSegmentsResponseModel, piece.model_dump(by_alias=True))
+        validate_strictly(
+            StreamingAudioChunkWithTimestampsAndVoiceSegmentsResponseModel, piece.model_dump(by_alias=True)
+        )
         for each in piece.voice_segments:
             assert piece.alignment is not None
             characters = piece.alignment.characters[each.character_start_index : each.character_end_index]
@@ -130,7 +132,7 @@ def test_what_the_vendor_refuses_is_refused(eleven: ElevenLabs, fields: Any, sta
     assert (refused.value.status_code, body["detail"]["code"]) == (status, code)
 
 
-def test_faults_befall_dialogues_too(sim: Background, eleven: ElevenLabs) -> None:
+def test_faults_befall_dialogues_too(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(Fault(Stall(after=0.5, seconds=0.1), endpoint="text-to-dialogue*"))
     assert words_in(b"".join(eleven.text_to_dialogue.stream(**PCM)), "pcm_8000") == WORDS
     assert sim.ledger()[-1].fault == "stall"

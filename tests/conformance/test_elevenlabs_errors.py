@@ -13,10 +13,10 @@ from elevenlabs.errors import UnprocessableEntityError
 
 from steadyvoice.simulator import Ending, Fault, acts, words_in
 from steadyvoice.simulator.acts_of_connections import TlsFlaw
-from steadyvoice.wire.elevenlabs_errors import CODES
-from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.elevenlabs.catalog import VOICES
+from steadyvoice.wire.elevenlabs.errors import CODES
 
-from .background import KEY, Background, in_the_background
+from .background_simulator import KEY, BackgroundSimulator, background_simulator
 
 GEORGE = VOICES["George"]
 TEXT = "Good evening, this is the news."
@@ -34,7 +34,7 @@ def spoken(eleven: ElevenLabs, voice: str = GEORGE, **order: Any) -> bytes:
 @pytest.mark.parametrize("form", ["current", "legacy"])
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_is_an_api_error_with_its_status(
-    sim: Background, eleven: ElevenLabs, code: str, form: acts.ErrorForm
+    sim: BackgroundSimulator, eleven: ElevenLabs, code: str, form: acts.ErrorForm
 ) -> None:
     sim.will(acts.Refuse(code, form=form))
     with pytest.raises(ApiError) as refused:
@@ -48,7 +48,7 @@ def test_every_code_is_an_api_error_with_its_status(
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 409, 425, 500, 502, 503, 504])
-def test_every_status_is_an_api_error(sim: Background, eleven: ElevenLabs, status: int) -> None:
+def test_every_status_is_an_api_error(sim: BackgroundSimulator, eleven: ElevenLabs, status: int) -> None:
     sim.will(acts.Refuse(status=status))
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
@@ -94,14 +94,14 @@ def test_what_cannot_be_had_says_what(
 
 
 def test_a_bad_key_and_an_empty_account_share_a_status() -> None:
-    with in_the_background(keys=("right",), character_limit=10) as sim, httpx.Client() as http:
+    with background_simulator(keys=("right",), character_limit=10) as sim, httpx.Client() as http:
         for key, code in (("wrong", "invalid_api_key"), ("right", "quota_exceeded")):
             with pytest.raises(ApiError) as refused:
                 spoken(ElevenLabs(api_key=key, base_url=sim.url, httpx_client=http))
             assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, code)
 
 
-def test_without_a_key_it_is_told_to_bring_one(sim: Background) -> None:
+def test_without_a_key_it_is_told_to_bring_one(sim: BackgroundSimulator) -> None:
     with httpx.Client() as http, pytest.raises(ApiError) as refused:
         ElevenLabs(api_key=None, base_url=sim.url, httpx_client=http).user.get()
     assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, "needs_authorization")
@@ -110,7 +110,7 @@ def test_without_a_key_it_is_told_to_bring_one(sim: Background) -> None:
 # Asking again
 
 
-def test_audio_is_asked_for_once_and_times_three_times(sim: Background, eleven: ElevenLabs) -> None:
+def test_audio_is_asked_for_once_and_times_three_times(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         spoken(eleven)
@@ -124,7 +124,7 @@ def test_audio_is_asked_for_once_and_times_three_times(sim: Background, eleven: 
     assert sim.charged == 0
 
 
-async def test_the_client_that_awaits_asks_again_too(sim: Background, async_eleven: AsyncElevenLabs) -> None:
+async def test_the_client_that_awaits_asks_again_too(sim: BackgroundSimulator, async_eleven: AsyncElevenLabs) -> None:
     sim.will(acts.Refuse(status=503, retry_after=SOON))
     with pytest.raises(ApiError):
         [chunk async for chunk in async_eleven.text_to_speech.convert(GEORGE, text=TEXT)]
@@ -134,7 +134,7 @@ async def test_the_client_that_awaits_asks_again_too(sim: Background, async_elev
     assert len(sim.ledger()) == 1 + 2
 
 
-def test_told_not_to_it_asks_once(sim: Background, eleven: ElevenLabs) -> None:
+def test_told_not_to_it_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, request_options={"max_retries": 0})
@@ -145,20 +145,22 @@ def test_told_not_to_it_asks_once(sim: Background, eleven: ElevenLabs) -> None:
 
 
 @pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False)])
-def test_the_official_client_takes_another_body_for_audio(sim: Background, eleven: ElevenLabs, act: acts.Act) -> None:
+def test_the_official_client_takes_another_body_for_audio(
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
+) -> None:
     sim.will(act)
     assert spoken(eleven)[:1] in (b"{", b"<")
     assert sim.charged == len(TEXT)
 
 
-def test_the_official_client_takes_nothing_for_audio(sim: Background, eleven: ElevenLabs) -> None:
+def test_the_official_client_takes_nothing_for_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.Empty())
     assert spoken(eleven) == b""
 
 
 @pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
 def test_the_official_client_returns_half_the_audio_in_silence(
-    sim: Background, eleven: ElevenLabs, act: acts.Act
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
 ) -> None:
     sim.will(act)
     audio = spoken(eleven)
@@ -166,7 +168,7 @@ def test_the_official_client_returns_half_the_audio_in_silence(
     assert words_in(audio, "pcm_8000") != WORDS
 
 
-def test_a_cut_that_shows_is_an_error_of_its_transport(sim: Background, eleven: ElevenLabs) -> None:
+def test_a_cut_that_shows_is_an_error_of_its_transport(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.Cut(after=0.5))
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         spoken(eleven)
@@ -180,7 +182,9 @@ def test_a_cut_that_shows_is_an_error_of_its_transport(sim: Background, eleven: 
     assert sim.charged == 3 * len(TEXT)
 
 
-def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(sim: Background, eleven: ElevenLabs) -> None:
+def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(
+    sim: BackgroundSimulator, eleven: ElevenLabs
+) -> None:
     sim.will(acts.RefuseConnection())
     with pytest.raises(httpx.ConnectError):
         spoken(eleven)
@@ -193,7 +197,7 @@ def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(sim: B
 
 @pytest.mark.parametrize("flaw", get_args(TlsFlaw))
 def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
-    with in_the_background(tls=True) as sim:
+    with background_simulator(tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.simulator.ca_file))
         sim.will(acts.TlsFailure(flaw))
         with httpx.Client() as http, pytest.raises(httpx.ConnectError):
@@ -202,14 +206,16 @@ def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("act", [acts.Hang(), acts.HangAfterHeaders(), acts.Stall(after=0.5)])
-def test_a_silence_ends_at_the_read_timeout_and_is_charged(sim: Background, eleven: ElevenLabs, act: acts.Act) -> None:
+def test_a_silence_ends_at_the_read_timeout_and_is_charged(
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
+) -> None:
     sim.will(act)
     with pytest.raises(httpx.ReadTimeout):
         spoken(eleven, request_options={"timeout_in_seconds": 0.3})
     assert sim.charged == len(TEXT)
 
 
-def test_a_drip_outlives_every_read_timeout(sim: Background, eleven: ElevenLabs) -> None:
+def test_a_drip_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.Drip(bytes=400, every=0.05))
     audio = spoken(eleven, text="Hi", request_options={"timeout_in_seconds": 0.3})
     entry = sim.ledger()[-1]
@@ -218,7 +224,7 @@ def test_a_drip_outlives_every_read_timeout(sim: Background, eleven: ElevenLabs)
     assert words_in(audio, "pcm_8000") == ["Hi"]
 
 
-def test_half_a_line_with_times_is_dropped_in_silence(sim: Background, eleven: ElevenLabs) -> None:
+def test_half_a_line_with_times_is_dropped_in_silence(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.HalfLine(after=0.5))
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     audio = b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces)
@@ -226,7 +232,7 @@ def test_half_a_line_with_times_is_dropped_in_silence(sim: Background, eleven: E
     assert words_in(audio, "pcm_8000") != WORDS
 
 
-def test_an_error_among_the_lines_is_a_piece_without_audio(sim: Background, eleven: ElevenLabs) -> None:
+def test_an_error_among_the_lines_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(acts.ErrorLine("quota_exceeded", after=0.5))
     *pieces, last = eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT)
     assert all(piece.audio_base_64 for piece in pieces)
@@ -234,13 +240,13 @@ def test_an_error_among_the_lines_is_a_piece_without_audio(sim: Background, elev
     assert last.model_dump()["detail"]["code"] == "quota_exceeded"
 
 
-def test_odd_splits_and_gzip_do_no_harm(sim: Background, eleven: ElevenLabs) -> None:
+def test_odd_splits_and_gzip_do_no_harm(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     for act in (acts.OddSplits(), acts.Gzip()):
         sim.will(act)
         assert words_in(spoken(eleven), "pcm_8000") == WORDS
 
 
-def test_who_leaves_early_pays_for_the_whole(sim: Background) -> None:
+def test_who_leaves_early_pays_for_the_whole(sim: BackgroundSimulator) -> None:
     sim.will(acts.Stall(after=0.2))
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
@@ -250,7 +256,7 @@ def test_who_leaves_early_pays_for_the_whole(sim: Background) -> None:
 
 
 def test_one_too_many_at_once_is_refused() -> None:
-    with in_the_background(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
+    with background_simulator(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
         sim.will(acts.Stall(after=0.2))
         first = eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")

@@ -35,10 +35,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from steadyvoice.simulator import Ending, acts, words_in
-from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.elevenlabs.catalog import VOICES
 
-from .background import KEY, Background, in_the_background
-from .strictly import completely
+from .background_simulator import KEY, BackgroundSimulator, background_simulator
+from .strict_models import validate_strictly
 
 # The official client reads close codes and reasons in a way that the websockets library has given up.
 pytestmark = pytest.mark.filterwarnings(
@@ -54,13 +54,13 @@ WORDS = TEXT.split()
 
 
 @pytest.fixture
-def tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
-    with in_the_background(tls=True, keys=(KEY,)) as background:
+def tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundSimulator]:
+    with background_simulator(tls=True, keys=(KEY,)) as background:
         monkeypatch.setenv("SSL_CERT_FILE", str(background.simulator.ca_file))
         yield background
 
 
-def client_of(tls: Background, key: str = KEY) -> ElevenLabs:
+def client_of(tls: BackgroundSimulator, key: str = KEY) -> ElevenLabs:
     return ElevenLabs(api_key=key, base_url=tls.url)
 
 
@@ -72,13 +72,13 @@ def spoken(eleven: ElevenLabs) -> list[str]:
     return words_in(b"".join(chunks), "pcm_16000")
 
 
-def test_the_official_realtime_client_hears_every_word(tls: Background) -> None:
+def test_the_official_realtime_client_hears_every_word(tls: BackgroundSimulator) -> None:
     assert spoken(client_of(tls)) == WORDS
     (entry,) = tls.ledger()
     assert entry.ending is Ending.COMPLETED
 
 
-def test_the_official_client_speaks_https_to_it_too(tls: Background) -> None:
+def test_the_official_client_speaks_https_to_it_too(tls: BackgroundSimulator) -> None:
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=tls.url, httpx_client=http)
         assert len(eleven.voices.get_all().voices) == len(VOICES)
@@ -95,23 +95,23 @@ def code_of_what_ends(eleven: ElevenLabs) -> int | None:
     return error.status_code
 
 
-def test_a_bad_key_is_told_with_the_vendors_code(tls: Background) -> None:
+def test_a_bad_key_is_told_with_the_vendors_code(tls: BackgroundSimulator) -> None:
     assert code_of_what_ends(client_of(tls, "wrong")) == 1008
     assert tls.ledger()[-1].ending is Ending.REFUSED
 
 
 @pytest.mark.parametrize("act", [acts.Refuse("quota_exceeded"), acts.IdleTimeout()])
-def test_a_refusal_is_told_with_the_vendors_code(tls: Background, act: acts.Act) -> None:
+def test_a_refusal_is_told_with_the_vendors_code(tls: BackgroundSimulator, act: acts.Act) -> None:
     tls.will(act)
     assert code_of_what_ends(client_of(tls)) == 1008
 
 
-def test_a_restart_of_the_server_is_told_with_its_code(tls: Background) -> None:
+def test_a_restart_of_the_server_is_told_with_its_code(tls: BackgroundSimulator) -> None:
     tls.will(acts.Restart())
     assert code_of_what_ends(client_of(tls)) == 1012
 
 
-def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: Background) -> None:
+def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: BackgroundSimulator) -> None:
     tls.will(acts.FinalWithoutAudio())
     assert spoken(client_of(tls)) == []
 
@@ -120,7 +120,7 @@ def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: Background
 
 
 @asynccontextmanager
-async def connected(sim: Background, end: str) -> AsyncIterator[ClientConnection]:
+async def connected(sim: BackgroundSimulator, end: str) -> AsyncIterator[ClientConnection]:
     url = f"{sim.url.replace('http', 'ws')}/v1/text-to-speech/{GEORGE}/{end}?output_format=pcm_8000"
     async with connect(url, additional_headers={"xi-api-key": KEY}) as socket:
         yield socket
@@ -138,7 +138,7 @@ async def heard(socket: ClientConnection) -> list[dict[str, object]]:
     return messages
 
 
-async def test_one_context_in_the_clients_own_models(sim: Background) -> None:
+async def test_one_context_in_the_clients_own_models(sim: BackgroundSimulator) -> None:
     async with connected(sim, "stream-input") as socket:
         settings = RealtimeVoiceSettings(stability=0.5, similarity_boost=0.8, speed=1.0)
         schedule = GenerationConfig(chunk_length_schedule=[50, 120])
@@ -146,14 +146,14 @@ async def test_one_context_in_the_clients_own_models(sim: Background) -> None:
         await say(socket, *[SendText(text=f"{word} ", try_trigger_generation=True) for word in WORDS])
         await say(socket, SendText(text=""))
         *sounds, last = await heard(socket)
-    assert completely(FinalOutput, last).is_final
-    pieces = [completely(AudioOutput, sound) for sound in sounds]
+    assert validate_strictly(FinalOutput, last).is_final
+    pieces = [validate_strictly(AudioOutput, sound) for sound in sounds]
     assert words_in(b"".join(base64.b64decode(piece.audio) for piece in pieces), "pcm_8000") == WORDS
     timed = [piece.alignment for piece in pieces if piece.alignment]
     assert "".join("".join(times.chars or ()) for times in timed).split() == WORDS
 
 
-async def test_two_contexts_in_the_clients_own_models(sim: Background) -> None:
+async def test_two_contexts_in_the_clients_own_models(sim: BackgroundSimulator) -> None:
     async with connected(sim, "multi-stream-input") as socket:
         for name in ("one", "two"):
             await say(socket, InitializeConnectionMulti(text=" ", context_id=name))
@@ -164,9 +164,9 @@ async def test_two_contexts_in_the_clients_own_models(sim: Background) -> None:
         await say(socket, CloseContext(context_id="one", close_context=True))
         await say(socket, CloseSocket(close_socket=True))
         messages = await heard(socket)
-    finals = [completely(FinalOutputMulti, message) for message in messages if message.get("isFinal")]
+    finals = [validate_strictly(FinalOutputMulti, message) for message in messages if message.get("isFinal")]
     assert sorted(final.context_id or "" for final in finals) == ["one", "two"]
-    pieces = [completely(AudioOutputMulti, message) for message in messages if not message.get("isFinal")]
+    pieces = [validate_strictly(AudioOutputMulti, message) for message in messages if not message.get("isFinal")]
     said = {
         name: words_in(b"".join(base64.b64decode(p.audio) for p in pieces if p.context_id == name), "pcm_8000")
         for name in ("one", "two")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from steadyvoice.wire.issues import FLAGS, flag_expected
+from steadyvoice.wire.request_validation import FLAGS, validate_flag
 
 SPELLINGS = st.sampled_from(FLAGS).flatmap(lambda flag: st.sampled_from([flag, flag.upper(), flag.title(), f" {flag}"]))
 NUMBERS = st.integers(-2, 2) | st.sampled_from([0.0, 0.5, 1.0, -0.0, float("nan")])
@@ -17,7 +17,7 @@ VALUES: st.SearchStrategy[Any] = SPELLINGS | NUMBERS | st.booleans() | st.text()
 
 @given(VALUES)
 def test_a_flag_is_what_pydantic_takes_for_one(value: Any) -> None:
-    issue = flag_expected(("body", "flag"), value)
+    issue = validate_flag(("body", "flag"), value)
     try:
         TypeAdapter(bool).validate_python(value)
     except ValidationError as refused:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from steadyvoice.simulator import words_in
-from steadyvoice.wire.elevenlabs_models import MODELS, VOICES
-from steadyvoice.wire.openai import MODELS as OPENAI_MODELS
-from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES
+from steadyvoice.wire.openai.speech import MODELS as OPENAI_MODELS
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 from tests.npm import fetched
 
-from .background import in_the_background
+from .background_simulator import background_simulator
 
 pytestmark = pytest.mark.timeout(300)  # the first run fetches the clients, a hundred megabytes
 
@@ -35,7 +35,7 @@ Told = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def told(pytestconfig: pytest.Config) -> Told:
     clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
-    with in_the_background() as sim:
+    with background_simulator() as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from steadyvoice.simulator import words_in
-from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.elevenlabs.catalog import VOICES
 
-from .background import in_the_background
+from .background_simulator import background_simulator
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,7 +37,7 @@ def told(pytestconfig: pytest.Config) -> Told:
     if os.environ.get("STEADYVOICE_LIVEKIT") != "1":
         pytest.skip("LiveKit's plugin is not tried, for STEADYVOICE_LIVEKIT is not 1: it takes 400 MB")
     python = installed(pytestconfig.cache.mkdir("livekit"))
-    with in_the_background() as sim:
+    with background_simulator() as sim:
         command = [str(python), str(HERE / "plugin.py"), sim.url, VOICES["George"], TEXT, *HARMLESS, *FATAL]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,20 +13,20 @@ from openai.types import Model
 from openai.types.audio.speech_create_params import SpeechCreateParams
 
 from steadyvoice.simulator import words_in
-from steadyvoice.wire.openai import MODELS, RESPONSE_FORMATS, VOICES
+from steadyvoice.wire.openai.speech import MODELS, RESPONSE_FORMATS, VOICES
 
-from .background import Background, in_the_background, itself, openai_gateway
-from .strictly import completely
+from .background_simulator import BackgroundSimulator, background_simulator, openai_gateway, simulator_itself
+from .strict_models import validate_strictly
 
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
 ORDER: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
 
 
-@pytest.fixture(params=[itself, openai_gateway], ids=["vendor", "gateway"])
-def sim(request: pytest.FixtureRequest) -> Iterator[Background]:
+@pytest.fixture(params=[simulator_itself, openai_gateway], ids=["vendor", "gateway"])
+def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
     """The vendor itself, or our gateway before it: nobody can tell."""
-    with in_the_background(request.param) as background:
+    with background_simulator(request.param) as background:
         yield background
 
 
@@ -51,7 +51,7 @@ def test_every_format_arrives_word_for_word(openai_client: openai.OpenAI, format
 
 
 @pytest.mark.parametrize("voice", VOICES)
-def test_every_voice_speaks(sim: Background, openai_client: openai.OpenAI, voice: str) -> None:
+def test_every_voice_speaks(sim: BackgroundSimulator, openai_client: openai.OpenAI, voice: str) -> None:
     answer = openai_client.audio.speech.create(**{**ORDER, "voice": voice})
     assert words_in(answer.content, "pcm_24000") == WORDS
     assert sim.ledger()[-1].voice == voice
@@ -63,7 +63,7 @@ def test_without_a_format_it_is_mp3(openai_client: openai.OpenAI) -> None:
     assert answer.response.headers["content-type"] == "audio/mpeg"
 
 
-def test_streamed_it_comes_in_chunks(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_streamed_it_comes_in_chunks(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     with openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer:
         chunks = list(answer.iter_bytes())
         assert answer.headers["x-request-id"]
@@ -98,10 +98,10 @@ def _events(lines: Iterable[str]) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
 
-def test_the_models_are_read_completely(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_the_models_are_read_completely(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     listed = sim.document("/v1/models", authorization="Bearer any")
     assert listed["object"] == "list"
-    models = [completely(Model, model) for model in listed["data"]]
+    models = [validate_strictly(Model, model) for model in listed["data"]]
     assert list(openai_client.models.list()) == models
     assert {model.id for model in models} == set(MODELS)
     assert [openai_client.models.retrieve(model.id) for model in models] == models

@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice.simulator import Ending, Fault, acts, words_in
 
-from .background import Background, in_the_background
+from .background_simulator import BackgroundSimulator, background_simulator
 
 TEXT = "Good evening, this is the news."
 WORDS = TEXT.split()
@@ -43,7 +43,11 @@ def spoken(client: openai.OpenAI, **more: Any) -> bytes:
     ],
 )
 def test_every_refusal_has_its_class_and_is_asked_for_so_often(
-    sim: Background, openai_client: openai.OpenAI, act: acts.Refuse, error: type[openai.APIStatusError], requests: int
+    sim: BackgroundSimulator,
+    openai_client: openai.OpenAI,
+    act: acts.Refuse,
+    error: type[openai.APIStatusError],
+    requests: int,
 ) -> None:
     sim.will(acts.Refuse(act.code, act.status, retry_after=AT_ONCE))
     with pytest.raises(error) as refused:
@@ -81,7 +85,10 @@ def test_what_cannot_be_had_names_its_field(
 
 
 def test_a_bad_key_is_an_authentication_error() -> None:
-    with in_the_background(keys=("right",)) as sim, openai.OpenAI(api_key="wrong", base_url=f"{sim.url}/v1") as client:
+    with (
+        background_simulator(keys=("right",)) as sim,
+        openai.OpenAI(api_key="wrong", base_url=f"{sim.url}/v1") as client,
+    ):
         with pytest.raises(openai.AuthenticationError) as refused:
             spoken(client)
         assert refused.value.code == "invalid_api_key"
@@ -89,14 +96,16 @@ def test_a_bad_key_is_an_authentication_error() -> None:
             client.models.list()
 
 
-async def test_the_client_that_awaits_asks_as_often(sim: Background, async_openai_client: openai.AsyncOpenAI) -> None:
+async def test_the_client_that_awaits_asks_as_often(
+    sim: BackgroundSimulator, async_openai_client: openai.AsyncOpenAI
+) -> None:
     sim.will(acts.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
     with pytest.raises(openai.RateLimitError):
         await async_openai_client.audio.speech.create(**ORDER)
     assert len(sim.ledger()) == 3
 
 
-def test_a_refusal_that_passes_is_not_seen(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_a_refusal_that_passes_is_not_seen(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(Fault(acts.Refuse(status=503, retry_after=AT_ONCE), times=2))
     assert words_in(spoken(openai_client), "pcm_24000") == WORDS
     assert [entry.ending for entry in sim.ledger()] == [Ending.REFUSED, Ending.REFUSED, Ending.COMPLETED]
@@ -105,7 +114,9 @@ def test_a_refusal_that_passes_is_not_seen(sim: Background, openai_client: opena
 # Faults: what a user of this client lives with
 
 
-def test_a_silence_is_a_timeout_and_every_try_is_charged(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_a_silence_is_a_timeout_and_every_try_is_charged(
+    sim: BackgroundSimulator, openai_client: openai.OpenAI
+) -> None:
     sim.will(acts.Hang())
     with pytest.raises(openai.APITimeoutError):
         spoken(openai_client.with_options(timeout=0.2, max_retries=1))
@@ -114,7 +125,7 @@ def test_a_silence_is_a_timeout_and_every_try_is_charged(sim: Background, openai
 
 
 def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
-    sim: Background, openai_client: openai.OpenAI
+    sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
     sim.will(acts.Cut(after=0.5))
     with pytest.raises(openai.APIConnectionError):
@@ -122,7 +133,7 @@ def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
     assert sim.charged == 2 * len(TEXT)
 
 
-def test_streamed_a_cut_is_an_error_of_its_transport(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_streamed_a_cut_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(acts.Cut(after=0.5))
     with (
         openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer,
@@ -132,7 +143,7 @@ def test_streamed_a_cut_is_an_error_of_its_transport(sim: Background, openai_cli
     assert sim.charged == len(TEXT)
 
 
-def test_streamed_a_stall_is_an_error_of_its_transport(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_streamed_a_stall_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(acts.Stall(after=0.2))
     with (
         openai_client.with_options(timeout=0.3).audio.speech.with_streaming_response.create(**ORDER) as answer,
@@ -141,13 +152,13 @@ def test_streamed_a_stall_is_an_error_of_its_transport(sim: Background, openai_c
         list(answer.iter_bytes())
 
 
-def test_a_reset_is_a_connection_error(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_a_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(acts.Reset())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
 
 
-def test_nobody_listening_is_a_connection_error(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_nobody_listening_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(acts.RefuseConnection())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
@@ -158,7 +169,7 @@ def test_nobody_listening_is_a_connection_error(sim: Background, openai_client: 
 
 @pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False), acts.Empty()])
 def test_the_official_client_takes_another_body_for_audio(
-    sim: Background, openai_client: openai.OpenAI, act: acts.Act
+    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: acts.Act
 ) -> None:
     sim.will(act)
     assert spoken(openai_client)[:1] in (b"{", b"<", b"")
@@ -167,7 +178,7 @@ def test_the_official_client_takes_another_body_for_audio(
 
 @pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
 def test_the_official_client_returns_half_the_audio_in_silence(
-    sim: Background, openai_client: openai.OpenAI, act: acts.Act
+    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: acts.Act
 ) -> None:
     sim.will(act)
     audio = spoken(openai_client)
@@ -175,7 +186,9 @@ def test_the_official_client_returns_half_the_audio_in_silence(
     assert words_in(audio, "pcm_24000") != WORDS
 
 
-def test_an_error_among_the_events_stands_where_the_end_belongs(sim: Background, openai_client: openai.OpenAI) -> None:
+def test_an_error_among_the_events_stands_where_the_end_belongs(
+    sim: BackgroundSimulator, openai_client: openai.OpenAI
+) -> None:
     sim.will(acts.ErrorLine("server_error", after=0.5))
     with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
         *deltas, last = [line for line in answer.iter_lines() if line]

@@ -13,21 +13,28 @@ import pytest
 from elevenlabs import ElevenLabs
 
 from steadyvoice.simulator import words_in
-from steadyvoice.wire.elevenlabs_models import VOICES
-from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.elevenlabs.catalog import VOICES
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 from tests.npm import fetched
 
-from .background import Background, gateway_in_an_outage, in_the_background, whole_gateway
+from .background_simulator import (
+    BackgroundSimulator,
+    background_simulator,
+    gateway_in_an_outage,
+    gateway_with_all_providers,
+)
 from .test_javascript import HERE, LIBRARY, TEXT, WORDS, Told, audio
 
 GEORGE = VOICES["George"]
-GATEWAYS = pytest.mark.parametrize("gate", [whole_gateway, gateway_in_an_outage], ids=["well", "in an outage"])
+GATEWAYS = pytest.mark.parametrize(
+    "gate", [gateway_with_all_providers, gateway_in_an_outage], ids=["well", "in an outage"]
+)
 FORMATS = ["mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000", "wav_24000"]
 
 
-@pytest.fixture(params=[whole_gateway, gateway_in_an_outage], ids=["well", "in an outage"])
-def sim(request: pytest.FixtureRequest) -> Iterator[Background]:
-    with in_the_background(request.param) as background:
+@pytest.fixture(params=[gateway_with_all_providers, gateway_in_an_outage], ids=["well", "in an outage"])
+def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
+    with background_simulator(request.param) as background:
         yield background
 
 
@@ -96,7 +103,7 @@ def test_the_javascript_clients_hear_every_word_and_read_every_list(pytestconfig
 
 def _told_by_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
     clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
-    with in_the_background(gate) as sim:
+    with background_simulator(gate) as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT, sim.simulator.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

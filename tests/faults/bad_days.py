@@ -10,7 +10,7 @@ from typing import Any
 
 from steadyvoice.simulator import acts
 from steadyvoice.simulator.acts import ACTS, Act, Door, name_of
-from steadyvoice.wire.elevenlabs_errors import CODES
+from steadyvoice.wire.elevenlabs.errors import CODES
 
 MP3, SAMPLES = "mp3_44100_128", "pcm_16000"
 AFTER = 0.6

@@ -27,7 +27,7 @@ INTRO = """\
 [The simulator](simulator.md) stands in for ElevenLabs and fails in every way it knows, one at a time. Behind it waits
 the local voice. Each row was lived through twice over real sockets, by `synthesize` and by `stream`; where they
 differ, it reads *synthesize / stream*. Whatever happened, four things held: the caller got speech or a typed error,
-within the deadline; the circuit counted what [the taxonomy](../src/steadyvoice/speech/taxonomy.py) says; and the
+within the deadline; the circuit counted what [the taxonomy](../src/steadyvoice/speech/failure_kinds.py) says; and the
 vendor's own ledger shows no character billed twice, and agrees with the service's to the character.
 
 This page is written by `python -m tests.faults.page`, and a test lives through it all again.

@@ -9,7 +9,7 @@ import pytest
 from steadyvoice import TTSError
 from steadyvoice.service.bills import Charge
 from steadyvoice.simulator.acts import ACTS, Door, Gzip, OddSplits, SlowAccept, SlowFirstByte, name_of
-from steadyvoice.speech.taxonomy import TABLE
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
 from .bad_days import EVERY_DAY, LEFT_OUT, BadDay
 from .page import PAGE, written
@@ -41,7 +41,7 @@ every_fate = pytest.mark.parametrize("fate", CASES, indirect=True, ids=lambda ca
 def test_the_caller_gets_speech_silence_with_captions_or_a_typed_error(fate: Fate) -> None:
     if fate.error:
         assert isinstance(fate.error, TTSError)
-        assert fate.error.kind in TABLE
+        assert fate.error.kind in FAILURE_TABLE
         return
     assert fate.account is not None
     assert len(fate.audio) > 10_000, "five seconds of anything are more than that"
@@ -55,7 +55,7 @@ def test_within_the_deadline(fate: Fate) -> None:
 
 @every_fate
 def test_the_circuit_counts_what_the_taxonomy_says(fate: Fate) -> None:
-    assert fate.counted == sum(TABLE[error.kind].counts for error in fate.failures)
+    assert fate.counted == sum(FAILURE_TABLE[error.kind].counts for error in fate.failures)
 
 
 @every_fate

@@ -15,7 +15,7 @@ from yarl import URL
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, Simulator, acts
-from steadyvoice.wire.openai import RESPONSE_FORMATS
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 
 from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, Visit, asked, spoken, visiting
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from steadyvoice import ElevenLabs, Espeak, OpenAICompatible, Tone
 from steadyvoice.simulator import Fault, Simulator, acts
-from steadyvoice.wire.openai import MODELS, VOICES
+from steadyvoice.wire.openai.speech import MODELS, VOICES
 
 from .house import GEORGE, OPENAI, asked, visiting
 

@@ -10,7 +10,7 @@ import pytest
 from steadyvoice import Tone
 from steadyvoice.audio.listening import words_in
 from steadyvoice.simulator import Fault, acts
-from steadyvoice.speech.markup import words_of
+from steadyvoice.speech.markup import strip_markup
 
 from .house import ELEVENLABS, OPENAI, asked, spoken, visiting
 
@@ -47,7 +47,7 @@ async def test_openai_gets_the_words_only() -> None:
         answer = await at.post(OPENAI, asked(TEXT, response_format="pcm"))
         assert words_in(await answer.read(), "pcm_24000") == WORDS
         charged = [entry.charged for entry in at.sim.ledger if entry.endpoint == "audio/speech"]
-        assert charged == [len(words_of(TEXT))]
+        assert charged == [len(strip_markup(TEXT))]
 
 
 @pytest.mark.parametrize("down", [False, True])

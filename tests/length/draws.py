@@ -2,8 +2,8 @@
 
 Rates are characters a second of ordinary synthetic voices, blanks and pauses included. They are approximate, from
 syllables a second (Coupé et al., Science Advances 2019) and vendors' own figures, and independent of what
-`speech/spoken_length.py` takes for usual. Voices differ by `VOICES`, and answers of one voice by `ANSWERS` (standard
-deviations of a normal distribution, of the logarithm).
+`speech/duration_estimate.py` takes for usual. Voices differ by `VOICES`, and answers of one voice by `ANSWERS`
+(standard deviations of a normal distribution, of the logarithm).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tools import require_tool
 
-from .house import ROOT
+from .layers import ROOT
 
 # Put together here so that this file does not find itself.
 FORBIDDEN = {

@@ -17,7 +17,7 @@ import pytest
 from steadyvoice.service.settings import Server, parse_file, plan_of
 from tests.tools import require_tool
 
-from .house import ROOT
+from .layers import ROOT
 
 DEPLOY = ROOT / "deploy"
 NAMES = ("STEADYVOICE_API_KEY", "STEADYVOICE_ADMIN_TOKEN", "ELEVENLABS_API_KEY", "OPENAI_API_KEY")

@@ -14,8 +14,18 @@ import pytest
 
 from steadyvoice.service.settings import read_file
 
-from .house import ROOT
-from .pages import PAGES, README, Block, all_blocks, anchors, blocks, dead_links, make_targets_named, steadyvoice_calls
+from .documentation import (
+    PAGES,
+    README,
+    Block,
+    all_blocks,
+    anchors,
+    blocks,
+    dead_links,
+    make_targets_named,
+    steadyvoice_calls,
+)
+from .layers import ROOT
 
 RUNNABLE = [block for block in all_blocks() if block.runs and block.language != "toml"]
 SETTINGS = [block for block in all_blocks() if block.language == "toml"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter
 
-from .house import PACKAGE, all_imports
+from .layers import PACKAGE, all_imports
 
 KNOWN: set[frozenset[str]] = {
     frozenset(

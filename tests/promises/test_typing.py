@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .house import PACKAGE, ROOT
+from .layers import PACKAGE, ROOT
 
 USERS = sorted((ROOT / "tests" / "typing").glob("*.py"))
 

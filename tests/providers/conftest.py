@@ -9,7 +9,7 @@ import pytest
 
 from steadyvoice.providers.http import HttpClient
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.wire.elevenlabs_errors import parse_error
+from steadyvoice.wire.elevenlabs.errors import parse_error
 from tests.providers.vendor import Vendor, vendor_on_a_socket
 
 

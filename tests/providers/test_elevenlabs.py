@@ -16,11 +16,11 @@ from steadyvoice.providers.provider import Accepted, Credit
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
-from steadyvoice.wire.elevenlabs import Receipt
-from steadyvoice.wire.elevenlabs_errors import Generation, error_body, validation_body
-from steadyvoice.wire.elevenlabs_models import VOICES
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
-from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.elevenlabs.catalog import VOICES
+from steadyvoice.wire.elevenlabs.errors import ErrorBodyVersion, error_body, validation_body
+from steadyvoice.wire.elevenlabs.speech import SpeechResponseHeaders
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
+from steadyvoice.wire.request_validation import ValidationIssue
 from tests.providers.vendor import Heard, Then, Vendor, answer, audio, chunked, heard, refusal, say, vendor_on_a_socket
 
 KEY = "sk_test_0123456789"
@@ -48,7 +48,7 @@ async def timed(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
 
 
 async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(chunked(b"one", b"two", **dict[str, Any](Receipt("r-1", 5, 2, 10).headers())))
+    vendor.will(chunked(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
 
     result = await heard(provider, say())
 
@@ -72,7 +72,7 @@ async def test_the_request_is_the_streaming_form_with_the_key_in_a_header_only(
     assert KEY not in seen.target + seen.body.decode()
 
 
-@pytest.mark.parametrize("generation", Generation)
+@pytest.mark.parametrize("generation", ErrorBodyVersion)
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
@@ -87,7 +87,7 @@ async def test_the_request_is_the_streaming_form_with_the_key_in_a_header_only(
     ],
 )
 async def test_a_refusal_is_named_for_what_it_means(
-    vendor: Vendor, provider: ElevenLabs, generation: Generation, status: int, code: str, kind: type[TTSError]
+    vendor: Vendor, provider: ElevenLabs, generation: ErrorBodyVersion, status: int, code: str, kind: type[TTSError]
 ) -> None:
     vendor.will(refusal(status, error_body(code, "No.", generation=generation), request_id="r-2"))
 
@@ -100,7 +100,7 @@ async def test_a_refusal_is_named_for_what_it_means(
 
 
 async def test_the_list_of_a_422_is_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(refusal(422, validation_body([Issue("missing", ("body", "text"), "Field required")])))
+    vendor.will(refusal(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")])))
 
     with pytest.raises(speech.TTSBadRequestError, match=r"body\.text: Field required"):
         await heard(provider, say())
@@ -168,7 +168,7 @@ async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vend
     first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
     second = Alignment(("!",), (0.2,), (0.3,))
     lines = b"".join(
-        json.dumps(timed_body(TimedAudio(data, times))).encode() + b"\n"
+        json.dumps(timed_audio_body(TimedAudio(data, times))).encode() + b"\n"
         for data, times in [(b"one", first), (b"two", None), (b"three", second)]
     )
     vendor.will(chunked(lines[:50], lines[50:-1], content_type="application/json"))
@@ -181,7 +181,7 @@ async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vend
 
 
 async def test_half_a_line_of_audio_with_times_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
-    line = json.dumps(timed_body(TimedAudio(b"one"))).encode()
+    line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
     vendor.will(chunked(line + b"\n" + line[:20], content_type="application/json"))
     result = Heard()
 
@@ -218,7 +218,7 @@ async def test_a_document_without_any_audio_means_the_same_with_times_and_withou
 async def test_what_is_odd_after_some_audio_with_times_is_the_vendors_trouble(
     vendor: Vendor, timed: ElevenLabs
 ) -> None:
-    line = json.dumps(timed_body(TimedAudio(b"one"))).encode()
+    line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
     vendor.will(chunked(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json"))
 
     with pytest.raises(speech.TTSServerError, match="in the middle of the answer"):

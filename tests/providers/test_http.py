@@ -15,7 +15,7 @@ import pytest
 from steadyvoice.providers.http import READ_BUFFER, HttpClient, Ready
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
-from steadyvoice.wire.elevenlabs_errors import error_body
+from steadyvoice.wire.elevenlabs.errors import error_body
 from tests.providers.conftest import refused
 from tests.providers.vendor import Then, Vendor, answer, audio, chunked, refusal, served
 

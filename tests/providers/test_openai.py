@@ -11,7 +11,7 @@ from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
-from steadyvoice.wire.openai_errors import error_body
+from steadyvoice.wire.openai.errors import error_body
 from tests.providers.vendor import Then, Vendor, audio, chunked, heard, refusal, say, vendor_on_a_socket
 
 KEY = "sk-proj-test0123456789"

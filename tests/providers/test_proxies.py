@@ -22,7 +22,7 @@ from steadyvoice.providers.proxies import bypassed, proxy_for
 from steadyvoice.service.settings import read_file
 from steadyvoice.simulator.simulator import Simulator
 from steadyvoice.speech.errors import TTSConfigurationError, TTSConnectError, TTSError
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 from tests.parametrize_ids import shown
 from tests.providers.vendor import Vendor, audio, heard, say, served, vendor_on_a_socket
 
@@ -201,7 +201,7 @@ async def test_proxy_that_is_down_is_the_networks_failure(vendor: Vendor, monkey
         assert tts.get_error_state()["window"]["failures"] >= 1
     error = speech.attempts[0].error
     assert isinstance(error, TTSError)
-    assert error.kind is Kind.CONNECT_FAILED
+    assert error.kind is FailureKind.CONNECT_FAILED
     assert "the proxy 127.0.0.1:1" in str(error)
     assert "sesame" not in str(error)
 

@@ -14,7 +14,7 @@ from steadyvoice.providers.voices import checked_voices, chosen, matched_gain, m
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.elevenlabs_models import VOICES
+from steadyvoice.wire.elevenlabs.catalog import VOICES
 
 NARRATOR = Voice("n", "en-GB", "female", 150, -18.0)
 ANNA, BERT = Voice("a", "en", "female", 200, -24.0), Voice("b", "en", "male", 150, -18.0)

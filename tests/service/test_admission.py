@@ -23,7 +23,7 @@ from steadyvoice import (
 )
 from steadyvoice.service.admission import MOST_LAG, Admission
 from steadyvoice.service.loop_lag import LoopLag
-from steadyvoice.speech.taxonomy import Billed, Blame
+from steadyvoice.speech.failure_kinds import Billed, Blame
 
 from .conftest import MakeService, loop_clock
 from .scripted import Hang, Say, Scripted, hear_some

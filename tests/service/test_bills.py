@@ -20,7 +20,7 @@ from steadyvoice.speech.errors import (
     TTSReadTimeoutError,
     TTSServerError,
 )
-from steadyvoice.speech.taxonomy import Billed
+from steadyvoice.speech.failure_kinds import Billed
 
 from .conftest import BRIEF, MakeService
 from .scripted import Hang, Say, Scripted

@@ -15,7 +15,7 @@ from steadyvoice import Accepted, Audio, Credential, Credit, Offer, SpeechReques
 from steadyvoice.service.credit import MEMORY, Meter
 from steadyvoice.service.holds import Hold, reconsidered
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSQuotaExceededError
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 
 from .conftest import MakeService
 from .scripted import Scripted, pcm
@@ -281,7 +281,7 @@ def test_a_text_costs_what_the_models_last_one_did() -> None:
 def test_a_hold_for_want_of_credit_lets_through_what_is_there_and_no_more(
     remaining: int, refused: int, resets_in: float | None
 ) -> None:
-    hold = Hold("x/credential", Kind.QUOTA_EXCEEDED, 900.0, "no credit", refused=float(refused))
+    hold = Hold("x/credential", FailureKind.QUOTA_EXCEEDED, 900.0, "no credit", refused=float(refused))
     kept = reconsidered(hold, Credit(remaining), resets_in, 0.0)
     assert kept, "the first answer after a refusal never lifts it"
     if remaining >= refused:

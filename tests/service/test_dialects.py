@@ -14,12 +14,17 @@ from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.wishes import check_wishes, wishes_of
 from steadyvoice.speech.errors import TTSVoiceUnknownError
 from steadyvoice.speech.request import VoiceSubstitution
-from steadyvoice.wire import elevenlabs, openai
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.openai import speech as openai_speech
 from tests.service.conftest import MakeService
 
 GEORGE, BRIAN = "JBFqnCBsd6RMkjVDRZzb", "nPczCjzI2devNBz1zQrb"
-AT_OPENAIS = openai.request_from(openai.SpeechCall("Hi", "tts-1", "nova", "pcm", settings={"instructions": "x"}))
-AT_ELEVENLABS = elevenlabs.request_from(elevenlabs.SpeechCall("Hi", settings={"brand": "new"}), BRIAN)
+AT_OPENAIS = openai_speech.decode_request(
+    openai_speech.OpenAISpeechRequest("Hi", "tts-1", "nova", "pcm", settings={"instructions": "x"})
+)
+AT_ELEVENLABS = elevenlabs_speech.decode_request(
+    elevenlabs_speech.ElevenLabsSpeechRequest("Hi", settings={"brand": "new"}), BRIAN
+)
 
 
 def ours(**voices: str) -> ElevenLabs:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, RetryConfig, Tone
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 from tests.providers.vendor import Vendor, answer, refusal, vendor_on_a_socket
 
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
@@ -74,7 +74,7 @@ async def test_page_of_a_firewall_is_not_the_keys_fault(vendor: Vendor, kind: st
         state = tts.get_error_state()
     error = speech.attempts[0].error
     assert error is not None
-    assert error.kind is Kind.BLOCKED
+    assert error.kind is FailureKind.BLOCKED
     assert (speech.outcome, speech.provider, len(vendor.seen)) == ("substituted", "tone", 1)
     assert state["holds"] == []
     assert state["window"]["failures"] == 1

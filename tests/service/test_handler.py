@@ -31,7 +31,7 @@ from steadyvoice.speech.errors import (
     TTSInvalidKeyError,
     TTSServerError,
 )
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 from tests.parametrize_ids import shown
 
 from .conftest import BRIEF, loop_clock
@@ -185,22 +185,22 @@ async def test_a_refusal_by_a_circuit_further_in_counts_nothing_and_is_not_tried
     assert operation.calls == 1
     assert counted(handler) == (0, 1)
     assert handler.state.last_error is not None
-    assert handler.state.last_error.kind is Kind.CIRCUIT_OPEN
+    assert handler.state.last_error.kind is FailureKind.CIRCUIT_OPEN
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "totals"),
     [
-        (group(TTSInvalidKeyError("HTTP 401")), Kind.INVALID_KEY, (0, 1)),
-        (group(TTSInvalidKeyError("HTTP 401"), group(TTSServerError("HTTP 503"))), Kind.SERVER_ERROR, (1, 0)),
-        (group(ValueError("odd"), TTSBusyError("HTTP 429")), Kind.UNEXPECTED, (1, 0)),
-        (group(TTSBusyError("HTTP 429"), TTSBadRequestError("HTTP 400")), Kind.BUSY, (1, 0)),
-        (BaseExceptionGroup("mixed", [asyncio.CancelledError(), TimeoutError()]), Kind.READ_TIMEOUT, (1, 0)),
+        (group(TTSInvalidKeyError("HTTP 401")), FailureKind.INVALID_KEY, (0, 1)),
+        (group(TTSInvalidKeyError("HTTP 401"), group(TTSServerError("HTTP 503"))), FailureKind.SERVER_ERROR, (1, 0)),
+        (group(ValueError("odd"), TTSBusyError("HTTP 429")), FailureKind.UNEXPECTED, (1, 0)),
+        (group(TTSBusyError("HTTP 429"), TTSBadRequestError("HTTP 400")), FailureKind.BUSY, (1, 0)),
+        (BaseExceptionGroup("mixed", [asyncio.CancelledError(), TimeoutError()]), FailureKind.READ_TIMEOUT, (1, 0)),
     ],
     ids=shown,
 )
 async def test_a_group_amounts_to_the_error_in_it_that_counts_most(
-    error: BaseException, kind: Kind, totals: tuple[int, int]
+    error: BaseException, kind: FailureKind, totals: tuple[int, int]
 ) -> None:
     handler = guard(max_attempts=1)
     with pytest.raises(type(error)) as raised:

@@ -12,7 +12,7 @@ from steadyvoice import AudioFormat, SpeechRequest, TTSError, TTSStreamInterrupt
 from steadyvoice.audio.convert import convert
 from steadyvoice.audio.silence import silence
 from steadyvoice.service.hearing import HUSH, Hearing
-from steadyvoice.speech.taxonomy import Billed, Kind, meaning_of
+from steadyvoice.speech.failure_kinds import Billed, FailureKind, meaning_of
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
 from .conftest import MakeService
@@ -68,7 +68,7 @@ async def test_audio_is_handed_on_byte_for_byte(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 async def test_silence_where_a_text_should_be_is_no_speech(name: str) -> None:
     error = await failure(b"".join(silence(AudioFormat.parse(name), LONG)), name=name)
-    assert error.kind is Kind.SILENT_AUDIO
+    assert error.kind is FailureKind.SILENT_AUDIO
     assert "of silence" in str(error)
 
 
@@ -101,7 +101,7 @@ async def test_a_header_is_no_audio_yet() -> None:
     assert not heard.begun
     await heard.hear(said("wav_24000")[44:])
     assert heard.begun
-    assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is Kind.NOT_AUDIO
+    assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
 
 
 @pytest.mark.parametrize("text", ["...", "?!", "-- --"])
@@ -118,23 +118,23 @@ async def test_a_text_without_words_may_be_nothing(text: str) -> None:
 async def test_another_rate_than_promised_is_no_speech(name: str) -> None:
     asked = AudioFormat.parse(name)
     other = convert(tone(LONG), PCM, AudioFormat(asked.codec, 16000, asked.bitrate))
-    assert (await failure(other, name=name)).kind is Kind.WRONG_FORMAT
+    assert (await failure(other, name=name)).kind is FailureKind.WRONG_FORMAT
 
 
 async def test_another_container_than_promised_is_told_by_name() -> None:
     error = await failure(said("wav_24000"), name="mp3_44100_128")
-    assert error.kind is Kind.WRONG_FORMAT
+    assert error.kind is FailureKind.WRONG_FORMAT
     assert "answered with a WAV, where mp3_44100_128 was promised" in str(error)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_an_error_behind_the_audio_is_no_speech(name: str) -> None:
     error = await failure(said(name) + b'{"detail":{"status":"internal_server_error"}}', name=name)
-    assert error.kind is Kind.NOT_AUDIO
+    assert error.kind is FailureKind.NOT_AUDIO
 
 
 async def test_an_end_within_a_frame_is_a_cut() -> None:
-    assert (await failure(said("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is Kind.CUT
+    assert (await failure(said("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is FailureKind.CUT
 
 
 async def test_a_voice_that_finds_no_end_is_stopped() -> None:
@@ -142,11 +142,11 @@ async def test_a_voice_that_finds_no_end_is_stopped() -> None:
     await heard.hear(tone(24.0))
     with pytest.raises(TTSError, match="and no end") as failed:
         await heard.hear(tone(1.0))
-    assert failed.value.kind is Kind.TOO_LONG
+    assert failed.value.kind is FailureKind.TOO_LONG
 
 
-@pytest.mark.parametrize("kind", [Kind.SILENT_AUDIO, Kind.WRONG_FORMAT, Kind.TOO_LONG])
-def test_what_is_not_speech_was_paid_for_and_counts(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.SILENT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.TOO_LONG])
+def test_what_is_not_speech_was_paid_for_and_counts(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
     assert (meaning.billed, meaning.counts, meaning.fail_over) == (Billed.YES, 1.0, True)
 

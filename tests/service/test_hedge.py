@@ -14,7 +14,7 @@ from steadyvoice import AudioFormat, HedgeConfig, Offer, SpeechRequest, TTSConfi
 from steadyvoice.service.hedge import RUN, Budget, Candidate, Suspicion, second
 from steadyvoice.service.lateness import Lateness, alike
 from steadyvoice.service.plan import Standing, Try
-from steadyvoice.speech.taxonomy import TABLE, Kind
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_account_is_not_charged_twice_for_the_same_words() -> None:
         candidate("next", refused=True),
         candidate("next", billed=True),
         candidate("next", probe=1.0),
-        candidate("next", tries=1, failure=TABLE[Kind.SERVER_ERROR]),
+        candidate("next", tries=1, failure=FAILURE_TABLE[FailureKind.SERVER_ERROR]),
         candidate("next", local=True),
     ],
 )

@@ -14,7 +14,7 @@ from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, RetryCon
 from steadyvoice.audio.convert import convert
 from steadyvoice.providers.work_budget import PIECE
 from steadyvoice.service.hearing import HUSH, UNBELIEVED
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 
 from .conftest import MakeService
 from .scripted import pcm
@@ -131,7 +131,7 @@ async def test_answer_without_audio_is_refused_after_a_megabyte(
 
     error, peak = await refused(make_service, vendor, name, measured=size == PIECE)
 
-    assert error.kind in (Kind.NOT_AUDIO, Kind.WRONG_FORMAT, Kind.SILENT_AUDIO)
+    assert error.kind in (FailureKind.NOT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.SILENT_AUDIO)
     assert vendor.taken <= UNBELIEVED + 2 * max(size, PIECE)
     assert max(vendor.spans, default=0) <= max(size, 2 * PIECE)
     assert peak < 6 * UNBELIEVED
@@ -145,7 +145,7 @@ async def test_audio_followed_by_megabytes_without_any_is_refused_too(what: str,
 
     error, peak = await refused(make_service, vendor, name)
 
-    assert error.kind in (Kind.NOT_AUDIO, Kind.WRONG_FORMAT)
+    assert error.kind in (FailureKind.NOT_AUDIO, FailureKind.WRONG_FORMAT)
     assert vendor.taken <= UNBELIEVED + 100_000
     assert peak < 6 * UNBELIEVED
 
@@ -192,7 +192,7 @@ async def test_times_without_audio_come_to_an_end(make_service: MakeService) -> 
     times = Alignment(("a",) * 1000, (0.0,) * 1000, (0.0,) * 1000)
     vendor = AlwaysReady(lambda: repeat(Audio(b"", times)), "pcm_8000")
     error, _ = await refused(make_service, vendor, "pcm_8000")
-    assert error.kind is Kind.NOT_AUDIO
+    assert error.kind is FailureKind.NOT_AUDIO
     assert vendor.steps < 1000
 
 
@@ -200,7 +200,7 @@ async def test_silence_that_unpacks_to_hours_is_decoded_a_little_at_a_time(make_
     quiet = convert(bytes(2 * 24000 * 600), AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))
     vendor = AlwaysReady(lambda: iter([quiet]), "flac_24000")
     error, peak = await refused(make_service, vendor, "flac_24000", text=LONG_TEXT)
-    assert error.kind is Kind.SILENT_AUDIO
+    assert error.kind is FailureKind.SILENT_AUDIO
     assert peak < 16_000_000
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from steadyvoice.audio.listening import words_in
 from steadyvoice.speech.errors import TTSCutError, TTSServerError
-from steadyvoice.speech.markup import MarkedText, Markup, words_of
+from steadyvoice.speech.markup import MarkedText, Markup, strip_markup
 
 from .conftest import MakeService
 from .scripted import Say, Scripted
@@ -37,7 +37,7 @@ async def test_a_voice_without_markup_gets_the_words_only(make_service: MakeServ
     service = make_service(vendor, stand_in)
     speech = await service.synthesize(text, format="pcm_8000")
     assert vendor.asked[0].text == text
-    assert [request.text for request in stand_in.asked] == [words_of(text)]
+    assert [request.text for request in stand_in.asked] == [strip_markup(text)]
     assert speech.provider == "stand-in"
     assert speech.alignment.text == text
     assert (speech.spoken.spans[0].begin, speech.spoken.spans[-1].end) == (0, len(text))
@@ -58,7 +58,7 @@ async def test_a_voice_gets_what_it_performs(make_service: MakeService, text: st
     if Markup.SSML in performed and "[" not in text:
         assert sent == text
     if Markup.SSML not in performed:
-        assert sent.replace("[sighs] ", "").replace("[laughs softly] ", "") == words_of(text)
+        assert sent.replace("[sighs] ", "").replace("[laughs softly] ", "") == strip_markup(text)
     assert speech.alignment.text == text
     assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
 
@@ -69,9 +69,9 @@ async def test_nobody_speaks_and_the_captions_have_words_only(make_service: Make
     assert speech.outcome == "muted"
     assert speech.alignment.text == text
     pause = MarkedText(text).pause
-    assert speech.duration == pytest.approx(0.06 * len(words_of(text)) + pause, rel=0.3)
+    assert speech.duration == pytest.approx(0.06 * len(strip_markup(text)) + pause, rel=0.3)
     shown = re.sub(r"<\d\d:[\d:.]+>", "", speech.captions())
-    assert "".join(shown.split("\n")[4:5]).split()[:1] == words_of(text).split()[:1] or "&" in shown
+    assert "".join(shown.split("\n")[4:5]).split()[:1] == strip_markup(text).split()[:1] or "&" in shown
 
 
 RESUMED = (
@@ -96,7 +96,7 @@ async def test_the_next_voice_goes_on_with_the_right_word_in_its_own_form(
     place = spans[-1].begin
     assert not MarkedText(RESUMED).is_inside(place)
     asked = second.asked[0].text
-    assert words_of(asked) == words_of(RESUMED[place:])
+    assert strip_markup(asked) == strip_markup(RESUMED[place:])
     if performed:
         assert asked.count("<prosody") == asked.count("</prosody>")
         assert asked.count("<emphasis") == asked.count("</emphasis>")
@@ -119,9 +119,9 @@ async def test_a_stand_in_for_a_stand_in_goes_on_where_that_one_broke_off(
     await heard(stream)
     spans = stream.spoken.spans
     assert [span.provider for span in spans] == ["first", "second", "third"]
-    said = [words_of(RESUMED[span.begin : span.end]).split() for span in spans]
-    assert [word for words in said for word in words] == words_of(RESUMED).split()
-    assert words_of(third.asked[0].text).split() == said[-1]
+    said = [strip_markup(RESUMED[span.begin : span.end]).split() for span in spans]
+    assert [word for words in said for word in words] == strip_markup(RESUMED).split()
+    assert strip_markup(third.asked[0].text).split() == said[-1]
     assert stream.alignment.text == RESUMED
 
 
@@ -137,7 +137,7 @@ async def test_paired_tags_are_not_cut_in_two(make_service: MakeService, perform
     for each in asked:
         for name in ("speak", "prosody"):
             assert each.count(f"<{name}") == each.count(f"</{name}>") == (1 if f"<{name}" in each else 0)
-    assert " ".join(map(words_of, asked)).split() == words_of(text).split()
+    assert " ".join(map(strip_markup, asked)).split() == strip_markup(text).split()
     assert sum(each.count("<break") for each in asked) == (1 if performed else 0)
     assert stream.spoken.spans[-1].end == len(text)
 
@@ -152,8 +152,8 @@ async def test_what_is_sent_fits_the_limit_with_its_tags(
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
     asked = [request.text for request in vendor.asked]
     assert all(0 < len(each) <= limit for each in asked)
-    said = "".join(words_of(each) if performed else each for each in asked)
-    expected = words_of(text)
+    said = "".join(strip_markup(each) if performed else each for each in asked)
+    expected = strip_markup(text)
     if limit >= 60 or not performed:
         assert "".join(said.split()) == "".join(expected.split())
     assert speech.spoken.spans[-1].end == len(text)
@@ -203,7 +203,7 @@ async def test_attempts_tell_places_in_the_callers_text_and_bills_what_was_sent(
     stand_in = Scripted(name="stand-in")
     speech = await make_service(vendor, stand_in).synthesize(text, format="pcm_8000")
     assert {(attempt.begin, attempt.end) for attempt in speech.attempts} == {(0, len(text))}
-    assert speech.attempts[-1].characters_billed == len(words_of(text)) == speech.billed - len(text)
+    assert speech.attempts[-1].characters_billed == len(strip_markup(text)) == speech.billed - len(text)
 
 
 async def test_scripts_of_attributes_are_not_those_of_the_words(make_service: MakeService) -> None:

@@ -23,7 +23,7 @@ from steadyvoice import (
     TTSCircuitOpenError,
 )
 from steadyvoice.speech.errors import TTSQuotaExceededError, TTSServerError
-from steadyvoice.wire.elevenlabs_errors import Generation, error_body
+from steadyvoice.wire.elevenlabs.errors import ErrorBodyVersion, error_body
 from tests.providers.vendor import Then, Vendor, answer, chunked, refusal, vendor_on_a_socket
 
 from .scripted import pcm
@@ -172,7 +172,7 @@ async def test_with_nobody_else_a_stale_connection_is_replaced_at_once(vendor: V
 
 async def test_429_with_retry_after_is_kept_to_and_counts_half(vendor: Vendor) -> None:
     clock = Clock()
-    busy = error_body("system_busy", "too much", generation=Generation.LEGACY)
+    busy = error_body("system_busy", "too much", generation=ErrorBodyVersion.LEGACY)
     vendor.will(refusal(429, busy, retry_after="30"))
     async with service(vendor, Tone(), clock=clock) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -187,9 +187,9 @@ async def test_429_with_retry_after_is_kept_to_and_counts_half(vendor: Vendor) -
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
 
 
-@pytest.mark.parametrize("generation", Generation)
+@pytest.mark.parametrize("generation", ErrorBodyVersion)
 async def test_401_quota_exceeded_holds_the_key_and_leaves_the_circuit_alone(
-    vendor: Vendor, generation: Generation
+    vendor: Vendor, generation: ErrorBodyVersion
 ) -> None:
     vendor.will(refusal(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, Tone()) as tts:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, AudioFormat
 from steadyvoice.speech.format import FORMAT_NAMES, Codec
-from steadyvoice.speech.markup import words_of
+from steadyvoice.speech.markup import strip_markup
 from steadyvoice.speech.request import OnMidstream
-from steadyvoice.speech.text import cleaned
+from steadyvoice.speech.text import clean_text
 
 from .conftest import MakeService
 from .scripted import RATE, Say, Scripted, Send, pcm
@@ -28,7 +28,7 @@ async def test_a_text_over_the_limit_is_split_at_sentences_and_spoken_as_one(mak
     vendor = Scripted(max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
     said = [request.text for request in vendor.asked]
-    assert "".join(said) == cleaned(TALE)
+    assert "".join(said) == clean_text(TALE)
     assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in said)
     assert speech.outcome == "spoken"
     assert speech.audio == pcm(speech.duration)
@@ -52,7 +52,7 @@ async def test_a_callers_request_ids_stay_at_the_two_ends_of_a_split_text(make_s
 async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeService) -> None:
     vendor = Scripted([Say(aligned=True)], max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
-    assert speech.alignment.text == cleaned(TALE)
+    assert speech.alignment.text == clean_text(TALE)
     assert list(speech.alignment.starts) == sorted(speech.alignment.starts)
     assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
 
@@ -119,5 +119,5 @@ async def test_a_stream_knows_its_account_when_it_is_over(make_service: MakeServ
 async def test_every_character_is_said_once_whatever_the_text(text: str, limit: int) -> None:
     vendor = Scripted([Say(first_after=0.0)], max_characters=limit)
     speech = await AsyncTTSService([vendor]).synthesize(text, format="pcm_8000")
-    assert "".join(request.text for request in vendor.asked).split() == words_of(cleaned(text)).split()
-    assert speech.alignment.text == cleaned(text)
+    assert "".join(request.text for request in vendor.asked).split() == strip_markup(clean_text(text)).split()
+    assert speech.alignment.text == clean_text(text)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.service.plan import GRAIN, GiveUp, Standing, Try, Wait, next_step
-from steadyvoice.speech.taxonomy import TABLE, Billed, Kind, Meaning, Retry
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE, Billed, FailureKind, FailureMeaning, RetryAdvice
 
 
-def failed(kind: Kind, *, tries: int = 1, ready_at: float = 0.0, **rest: bool) -> Standing:
-    rest.setdefault("billed", TABLE[kind].billed is not Billed.NO)
-    return Standing(tries=tries, failure=TABLE[kind], ready_at=ready_at, **rest)
+def failed(kind: FailureKind, *, tries: int = 1, ready_at: float = 0.0, **rest: bool) -> Standing:
+    rest.setdefault("billed", FAILURE_TABLE[kind].billed is not Billed.NO)
+    return Standing(tries=tries, failure=FAILURE_TABLE[kind], ready_at=ready_at, **rest)
 
 
 def step(*standings: Standing, now: float = 0.0, left: float = 40.0, max_attempts: int = 3) -> Try | Wait | GiveUp:
@@ -33,44 +33,46 @@ def test_a_refused_provider_is_passed_over_and_no_time_is_kept_for_it() -> None:
 
 
 def test_a_server_error_is_retried_once_after_its_pause_although_another_provider_waits() -> None:
-    assert step(failed(Kind.SERVER_ERROR, ready_at=0.4), Standing()) == Wait(0.4)
-    assert step(failed(Kind.SERVER_ERROR, ready_at=0.4), Standing(), now=0.4) == Try(0, 32.0)
-    assert step(failed(Kind.SERVER_ERROR, tries=2), Standing()) == Try(1, 32.0)
+    assert step(failed(FailureKind.SERVER_ERROR, ready_at=0.4), Standing()) == Wait(0.4)
+    assert step(failed(FailureKind.SERVER_ERROR, ready_at=0.4), Standing(), now=0.4) == Try(0, 32.0)
+    assert step(failed(FailureKind.SERVER_ERROR, tries=2), Standing()) == Try(1, 32.0)
 
 
 @pytest.mark.parametrize("rest", [0.0, 5e-17, 1e-6, 0.001])
 def test_a_pause_of_less_than_a_clocks_grain_is_over(rest: float) -> None:
     # Sleeping for 5e-17 s ends at once, and the clock is where it was: whoever waits for that waits for ever.
-    assert step(failed(Kind.SERVER_ERROR, ready_at=rest), Standing()) == Try(0, 32.0)
+    assert step(failed(FailureKind.SERVER_ERROR, ready_at=rest), Standing()) == Try(0, 32.0)
 
 
 def test_the_last_one_gets_all_its_attempts() -> None:
-    assert step(failed(Kind.SERVER_ERROR, tries=2)) == Try(0, 40.0)
-    assert step(failed(Kind.SERVER_ERROR, tries=2), Standing(refused=True)) == Try(0, 40.0)
-    assert step(failed(Kind.SERVER_ERROR, tries=3)) == GiveUp()
+    assert step(failed(FailureKind.SERVER_ERROR, tries=2)) == Try(0, 40.0)
+    assert step(failed(FailureKind.SERVER_ERROR, tries=2), Standing(refused=True)) == Try(0, 40.0)
+    assert step(failed(FailureKind.SERVER_ERROR, tries=3)) == GiveUp()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if TABLE[kind].billed is not Billed.NO])
-def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one(kind: Kind) -> None:
-    assert step(failed(kind), Standing()) == Try(1, 32.0 if _may_again(TABLE[kind]) else 40.0)
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if FAILURE_TABLE[kind].billed is not Billed.NO])
+def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one(kind: FailureKind) -> None:
+    assert step(failed(kind), Standing()) == Try(1, 32.0 if _may_again(FAILURE_TABLE[kind]) else 40.0)
 
 
 def test_what_may_be_billed_already_is_asked_again_when_nobody_else_is_left() -> None:
-    assert step(failed(Kind.READ_TIMEOUT), Standing(refused=True)) == Try(0, 40.0)
-    assert step(failed(Kind.EMPTY_AUDIO), failed(Kind.INVALID_KEY)) == Try(0, 40.0)
+    assert step(failed(FailureKind.READ_TIMEOUT), Standing(refused=True)) == Try(0, 40.0)
+    assert step(failed(FailureKind.EMPTY_AUDIO), failed(FailureKind.INVALID_KEY)) == Try(0, 40.0)
 
 
 def test_whose_pause_outlasts_the_time_is_nobody() -> None:
-    assert step(failed(Kind.READ_TIMEOUT), failed(Kind.BUSY, ready_at=50.0)) == Try(0, 40.0)
+    assert step(failed(FailureKind.READ_TIMEOUT), failed(FailureKind.BUSY, ready_at=50.0)) == Try(0, 40.0)
 
 
 def test_everybody_elses_last_attempt_comes_before_a_second_bill() -> None:
-    assert step(failed(Kind.CUT), failed(Kind.SERVER_ERROR, tries=2)) == Try(1, 32.0)
-    assert step(failed(Kind.CUT), failed(Kind.SERVER_ERROR, tries=3)) == Try(0, 40.0)
+    assert step(failed(FailureKind.CUT), failed(FailureKind.SERVER_ERROR, tries=2)) == Try(1, 32.0)
+    assert step(failed(FailureKind.CUT), failed(FailureKind.SERVER_ERROR, tries=3)) == Try(0, 40.0)
 
 
 def test_a_bill_is_not_forgotten_over_a_later_failure_that_costs_nothing() -> None:
-    assert step(failed(Kind.SERVER_ERROR, tries=2, billed=True), failed(Kind.BUSY, tries=2)) == Try(1, 32.0)
+    assert step(failed(FailureKind.SERVER_ERROR, tries=2, billed=True), failed(FailureKind.BUSY, tries=2)) == Try(
+        1, 32.0
+    )
 
 
 def test_a_bill_for_words_that_others_began_to_say_is_not_forgotten_either() -> None:
@@ -79,13 +81,13 @@ def test_a_bill_for_words_that_others_began_to_say_is_not_forgotten_either() -> 
 
 
 def test_of_those_who_were_paid_whoever_has_not_failed_is_asked_first() -> None:
-    assert step(failed(Kind.CUT), Standing(billed=True)) == Try(1, 32.0)
-    assert step(failed(Kind.CUT, ready_at=0.3), Standing(billed=True, refused=True)) == Wait(0.3)
+    assert step(failed(FailureKind.CUT), Standing(billed=True)) == Try(1, 32.0)
+    assert step(failed(FailureKind.CUT, ready_at=0.3), Standing(billed=True, refused=True)) == Wait(0.3)
 
 
 def test_when_we_are_too_many_somebody_else_speaks_although_it_costs_nothing() -> None:
-    assert step(failed(Kind.CONCURRENCY), Standing()) == Try(1, 32.0)
-    assert step(failed(Kind.CONCURRENCY)) == Try(0, 40.0)
+    assert step(failed(FailureKind.CONCURRENCY), Standing()) == Try(1, 32.0)
+    assert step(failed(FailureKind.CONCURRENCY)) == Try(0, 40.0)
 
 
 def test_a_probe_is_hurried_only_while_somebody_could_take_over() -> None:
@@ -95,21 +97,21 @@ def test_a_probe_is_hurried_only_while_somebody_could_take_over() -> None:
 
 
 def test_a_long_pause_is_not_waited_for_while_another_one_is_ready() -> None:
-    assert step(failed(Kind.BUSY, ready_at=5.0), Standing()) == Try(1, 32.0)
+    assert step(failed(FailureKind.BUSY, ready_at=5.0), Standing()) == Try(1, 32.0)
 
 
 def test_a_pause_is_waited_for_when_there_is_nobody_else_and_it_fits() -> None:
-    assert step(failed(Kind.BUSY, ready_at=5.0)) == Wait(5.0)
-    assert step(failed(Kind.BUSY, ready_at=50.0)) == GiveUp()
+    assert step(failed(FailureKind.BUSY, ready_at=5.0)) == Wait(5.0)
+    assert step(failed(FailureKind.BUSY, ready_at=50.0)) == GiveUp()
 
 
 def test_without_retry_budget_nobody_is_asked_twice() -> None:
-    assert step(failed(Kind.SERVER_ERROR, affords_retry=False), Standing()) == Try(1, 40.0)
-    assert step(failed(Kind.SERVER_ERROR, affords_retry=False)) == GiveUp()
+    assert step(failed(FailureKind.SERVER_ERROR, affords_retry=False), Standing()) == Try(1, 40.0)
+    assert step(failed(FailureKind.SERVER_ERROR, affords_retry=False)) == GiveUp()
 
 
 def test_max_attempts_of_one_means_no_retries_at_all() -> None:
-    assert step(failed(Kind.SERVER_ERROR), max_attempts=1) == GiveUp()
+    assert step(failed(FailureKind.SERVER_ERROR), max_attempts=1) == GiveUp()
 
 
 def test_a_local_voice_is_tried_even_when_the_time_is_up() -> None:
@@ -118,13 +120,13 @@ def test_a_local_voice_is_tried_even_when_the_time_is_up() -> None:
     assert step(Standing(), now=100.0, left=-1.0) == GiveUp()
 
 
-KINDS = st.sampled_from(sorted(TABLE, key=lambda kind: kind.value))
+KINDS = st.sampled_from(sorted(FAILURE_TABLE, key=lambda kind: kind.value))
 STANDINGS = st.builds(
     Standing,
     refused=st.booleans(),
     local=st.booleans(),
     tries=st.integers(0, 4),
-    failure=st.none() | KINDS.map(TABLE.__getitem__),
+    failure=st.none() | KINDS.map(FAILURE_TABLE.__getitem__),
     billed=st.booleans(),
     ready_at=st.floats(0, 100),
     affords_retry=st.booleans(),
@@ -160,5 +162,5 @@ def test_nobody_is_paid_twice_while_another_could_speak(
                 assert other.billed or alone == GiveUp()
 
 
-def _may_again(meaning: Meaning) -> bool:
-    return meaning.retry is not Retry.NO
+def _may_again(meaning: FailureMeaning) -> bool:
+    return meaning.retry is not RetryAdvice.NO

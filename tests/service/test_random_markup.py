@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, Markup, Tone
 from steadyvoice.audio.listening import words_in
-from steadyvoice.speech.markup import marked_text, words_of
+from steadyvoice.speech.markup import parse_markup, strip_markup
 
 from .conftest import loop_clock
 from .tonal import PATIENT, TIMES, Fault, Manner, Tonal, heard
@@ -49,7 +49,7 @@ TEXTS = st.recursive(
         st.tuples(inner, inner).map(" ".join),
     ),
     max_leaves=5,
-).filter(lambda text: bool(words_of(text).strip()))
+).filter(lambda text: bool(strip_markup(text).strip()))
 
 MANNERS: list[Manner] = ["cut", "stall", "drip"]
 FAULTS = st.lists(st.builds(Fault, st.sampled_from(MANNERS), st.floats(0.0, 0.999)), max_size=2)
@@ -77,7 +77,7 @@ async def test_every_word_is_heard_once_whoever_performs_the_markup(text: str, f
     tts = AsyncTTSService([first, second, Tone()], clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
     stream = tts.stream(text, format="pcm_8000")
     audio = await heard(stream)
-    assert words_in(audio, stream.format) == words_of(text).split()
+    assert words_in(audio, stream.format) == strip_markup(text).split()
     spans = stream.spoken.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
     assert all(one.end == other.begin and one.stop == other.start for one, other in pairwise(spans))
@@ -88,8 +88,8 @@ async def test_every_word_is_heard_once_whoever_performs_the_markup(text: str, f
     for provider in (first, second):
         for asked in provider.asked:
             assert len(asked.text) <= (provider.max_characters or len(asked.text))
-            marked = marked_text(asked.text)
-            assert marked is None or marked.is_plain_for(provider.markup)
+            marked = parse_markup(asked.text)
+            assert marked is None or marked.is_unchanged_for(provider.markup)
 
 
 @settings(max_examples=1_000 if DEEP else 40, database=None)
@@ -101,9 +101,9 @@ async def test_what_nobody_says_is_silence_over_the_rest_of_the_text(text: str, 
     stream = tts.stream(text, format="pcm_8000", deadline=5)
     audio = await heard(stream)
     said = words_in(audio, stream.format)
-    assert said == words_of(text).split()[: len(said)]
+    assert said == strip_markup(text).split()[: len(said)]
     spans = stream.spoken.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
-    assert words_of(text[: spans[-1].begin]).split()[: len(said)] == said or spans[-1].provider
+    assert strip_markup(text[: spans[-1].begin]).split()[: len(said)] == said or spans[-1].provider
     assert stream.alignment.text == text
     assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.05)

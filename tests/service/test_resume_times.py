@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.markup import Markup
-from steadyvoice.speech.taxonomy import Kind
 
 from .conftest import MakeService
 from .tales import TALE, TEXT
@@ -48,7 +48,7 @@ async def test_a_voice_that_falls_silent_while_its_times_go_on_has_broken_off(
     stream = make_service(first, second).stream(text, format=name)
     check(stream, await heard(stream), text)
     assert stream.attempts[0].error
-    assert stream.attempts[0].error.kind is Kind.SILENT_AUDIO
+    assert stream.attempts[0].error.kind is FailureKind.SILENT_AUDIO
     assert stream.outcome == "resumed"
 
 

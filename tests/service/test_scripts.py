@@ -6,7 +6,7 @@ import pytest
 
 from steadyvoice import ElevenLabs, OpenAICompatible, Tone
 from steadyvoice.speech.errors import TTSServerError, TTSUnsupportedScriptError
-from steadyvoice.speech.scripts import LATIN
+from steadyvoice.speech.writing_systems import LATIN
 
 from .conftest import MakeService
 from .scripted import Scripted

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from steadyvoice.service.sentence_finder import ends_by_library
 from steadyvoice.speech.abbreviations import ORDINAL_LANGUAGES
-from steadyvoice.speech.sentences import sentence_ends, sentences
+from steadyvoice.speech.sentences import sentence_ends, split_sentences
 from tests.speech.sentence_corpus import CORPUS, cuts_of, text_of
 
 from .conftest import MakeService
@@ -72,13 +72,13 @@ def test_sentences_of_many_languages_are_not_cut_in_two(language: str | None) ->
     ],
 )
 def test_one_sentence_stays_one(text: str, language: str | None) -> None:
-    assert sentences(text, language, ends_by_library) == [text]
-    assert sentences(text, language) == [text]
+    assert split_sentences(text, language, ends_by_library) == [text]
+    assert split_sentences(text, language) == [text]
 
 
 @given(TEXTS, st.sampled_from([None, "en", "de", "ja", "hi", "??"]))
 def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language: str | None) -> None:
-    pieces = sentences(text, language, ends_by_library)
+    pieces = split_sentences(text, language, ends_by_library)
     assert "".join(pieces) == text
     assert all(pieces)
     assert not any(piece[:1].isspace() for piece in pieces[1:])
@@ -92,13 +92,17 @@ def test_no_blank_makes_the_library_fail(blank: str, capfd: pytest.CaptureFixtur
     text = f"We chose plan A{blank}. It is plan É{blank}{blank}. It is better. Yes."
     for language in sorted({*CORPUS, *ORDINAL_LANGUAGES, "am", "hy", "kk", "xx"}):
         assert len(text) in {*ends_by_library(text, language)}
-        assert "".join(sentences(text, language, ends_by_library)) == text
+        assert "".join(split_sentences(text, language, ends_by_library)) == text
     assert "panicked" not in capfd.readouterr().err
 
 
 def test_half_a_character_makes_the_library_no_trouble() -> None:
     text = "One \ud800 half. And another. "
-    assert sentences(text, "en", ends_by_library) == sentences(text, "en") == ["One \ud800 half. ", "And another. "]
+    assert (
+        split_sentences(text, "en", ends_by_library)
+        == split_sentences(text, "en")
+        == ["One \ud800 half. ", "And another. "]
+    )
 
 
 @pytest.mark.parametrize("failure", [PanicError("byte index 1"), ValueError("unknown")], ids=["panic", "error"])
@@ -106,14 +110,14 @@ def test_whatever_the_library_raises_the_marks_are_found(
     monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
-    assert sentences("It rains. It pours.", "en", ends_by_library) == ["It rains. ", "It pours."]
+    assert split_sentences("It rains. It pours.", "en", ends_by_library) == ["It rains. ", "It pours."]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), asyncio.CancelledError()])
 def test_an_order_to_stop_goes_through_the_library(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
     monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
     with pytest.raises(type(failure)):
-        sentences("It rains. It pours.", "en", ends_by_library)
+        split_sentences("It rains. It pours.", "en", ends_by_library)
 
 
 @pytest.mark.looptime
@@ -133,7 +137,7 @@ def without_sentencex(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_sentencex")
 def test_without_the_library_the_marks_are_found_all_the_same() -> None:
-    assert sentences("Dr. Smith came at 3 p.m. today. He left.", None, ends_by_library) == [
+    assert split_sentences("Dr. Smith came at 3 p.m. today. He left.", None, ends_by_library) == [
         "Dr. Smith came at 3 p.m. today. ",
         "He left.",
     ]

@@ -12,7 +12,7 @@ import pytest
 from steadyvoice import AsyncTTSService, ElevenLabs, Tone
 from steadyvoice.providers.provider import Provider
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from tests.providers.vendor import chunked, vendor_on_a_socket
 
 RATE = 16000
@@ -69,7 +69,7 @@ async def answered(alignments: Any, normalized: Any, seconds: float) -> AsyncIte
 
 def answer_of(alignments: Any, normalized: Any, seconds: float) -> list[bytes]:
     audio = [tone(seconds / HALVES)] * HALVES
-    documents = map(timed_body, map(TimedAudio, audio, alignments, normalized))
+    documents = map(timed_audio_body, map(TimedAudio, audio, alignments, normalized))
     return [json.dumps(document).encode() + b"\n" for document in documents]
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from steadyvoice import AsyncTTSService, OpenAICompatible, Tone
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 from tests.audio.wavs import KINDS, Parsed, chunk, form, pcm, samples, strictly, wav
 from tests.providers.vendor import Vendor, chunked, vendor_on_a_socket
 
@@ -158,7 +158,7 @@ async def test_what_is_not_the_promised_audio_is_the_next_providers(vendor: Vend
         speech = await service.synthesize(TEXT, format="wav_24000")
     error = speech.attempts[0].error
     assert error is not None
-    assert error.kind in (Kind.WRONG_FORMAT, Kind.NOT_AUDIO)
+    assert error.kind in (FailureKind.WRONG_FORMAT, FailureKind.NOT_AUDIO)
     assert (speech.outcome, speech.provider) == ("substituted", "tone")
     assert strictly(speech.audio).rate == 24_000
 

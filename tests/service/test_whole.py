@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.request import OnMidstream
-from steadyvoice.speech.taxonomy import Kind
 
 from .conftest import MakeService
 from .scripted import Say, Scripted
@@ -26,7 +26,7 @@ async def test_a_sentence_that_ends_early_is_said_again_by_somebody_else(
     check(stream, await heard(stream), TALE)
     assert stream.provider == "second"
     assert stream.attempts[0].error is not None
-    assert stream.attempts[0].error.kind is Kind.TOO_SHORT
+    assert stream.attempts[0].error.kind is FailureKind.TOO_SHORT
 
 
 async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as_long_as_usual(
@@ -56,7 +56,10 @@ async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService,
     assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [("second", 0, len(TEXT))]
     assert speech.alignment.exact
     assert speech.attempts[0].error
-    assert speech.attempts[0].error.kind in (Kind.TOO_SHORT, Kind.CUT)  # a frame that ends in its middle tells as well
+    assert speech.attempts[0].error.kind in (
+        FailureKind.TOO_SHORT,
+        FailureKind.CUT,
+    )  # a frame that ends in its middle tells as well
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart"])

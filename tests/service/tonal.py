@@ -32,7 +32,7 @@ from steadyvoice.audio.seam import scaled
 from steadyvoice.audio.tones import tones
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import Codec
-from steadyvoice.speech.markup import MarkedText, Markup, marked_text
+from steadyvoice.speech.markup import MarkedText, Markup, parse_markup
 
 Manner = Literal["cut", "stall", "drip", "truncate", "hush"]
 Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
@@ -89,7 +89,7 @@ class Tonal:
         data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
         if self.pauses:
             data, alignment = _with_pauses(request.text, offer.format)
-        if self.performs and (marked := marked_text(request.text)):
+        if self.performs and (marked := parse_markup(request.text)):
             data, alignment = _performed(marked, offer.format, self.pitch)
         if fault and fault.manner == "hush":
             data, fault = _hushed(data, offer.format, fault.share), None

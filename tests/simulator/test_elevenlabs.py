@@ -11,19 +11,19 @@ from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.simulator.elevenlabs import WRAPPINGS
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire.complaint import read_complaint
-from steadyvoice.wire.elevenlabs import Form, speech_path
-from steadyvoice.wire.elevenlabs_errors import CODES, error_class
-from steadyvoice.wire.elevenlabs_models import VOICES
-from steadyvoice.wire.status import by_status
+from steadyvoice.wire.elevenlabs.catalog import VOICES
+from steadyvoice.wire.elevenlabs.errors import CODES, error_class
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint, speech_path
+from steadyvoice.wire.error_response import error_class_by_status, parse_error_details
 
 from .client import GEORGE, STREAM, TEXT, TIMED, TIMED_STREAM, WHOLE, WORDS, Client
 
 
 @pytest.mark.parametrize(
-    ("form", "format"), [(form, name) for form in (Form.WHOLE, Form.STREAM) for name in form.formats]
+    ("form", "format"),
+    [(form, name) for form in (SpeechEndpoint.WHOLE, SpeechEndpoint.STREAM) for name in form.formats],
 )
-async def test_every_format_holds_every_word(client: Client, form: Form, format: str) -> None:
+async def test_every_format_holds_every_word(client: Client, form: SpeechEndpoint, format: str) -> None:
     seen = await client.speak(speech_path(GEORGE, form) + f"?output_format={format}")
     assert (seen.status, seen.terminated) == (200, True)
     assert seen.headers["content-type"] == AudioFormat.parse(format).mime_type
@@ -31,7 +31,7 @@ async def test_every_format_holds_every_word(client: Client, form: Form, format:
 
 
 def test_every_form_has_its_wrapping() -> None:
-    assert set(WRAPPINGS) == set(Form)
+    assert set(WRAPPINGS) == set(SpeechEndpoint)
 
 
 async def test_the_usual_format_is_mp3(client: Client) -> None:
@@ -155,7 +155,7 @@ async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
 async def test_an_effect_that_nobody_knows_is_named_by_its_field(client: Client) -> None:
     refused = await client.speak(audio_effects={"filter_preset_id": "phone", "environment_id": "moon"})
     assert refused.json["detail"]["param"] == "audio_effects.environment_id"
-    assert error_class(404, read_complaint(refused.body)) is TTSBadRequestError, "no voice is unknown"
+    assert error_class(404, parse_error_details(refused.body)) is TTSBadRequestError, "no voice is unknown"
 
 
 async def test_effects_that_are_known_and_fit_the_format_are_taken(client: Client) -> None:
@@ -220,7 +220,7 @@ async def test_every_code_in_both_generations(client: Client, code: str) -> None
 async def test_a_bare_status_means_what_it_usually_means(client: Client, status: int) -> None:
     seen = await client.speak(fault=f"refuse;status={status}")
     assert seen.status == status
-    assert error_class(status, read_complaint(seen.body)) is by_status(status)
+    assert error_class(status, parse_error_details(seen.body)) is error_class_by_status(status)
     assert (seen.json["detail"]["type"] == "internal_error") == (status >= 500)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from steadyvoice.simulator import Simulator, words_in
-from steadyvoice.wire.openai import RESPONSE_FORMATS
-from steadyvoice.wire.openai_errors import CODES
+from steadyvoice.wire.openai.errors import CODES
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 
 from .client import OPENAI, TEXT, WORDS, Client
 

@@ -11,7 +11,7 @@ import pytest
 
 from steadyvoice.providers.espeak import installed
 from steadyvoice.simulator import Ending, Simulator, words_in
-from steadyvoice.wire.elevenlabs_socket import FORMATS
+from steadyvoice.wire.elevenlabs.websocket import FORMATS
 from tests.tools import require_tool
 
 from .client import GEORGE, TEXT, WORDS, Client, until

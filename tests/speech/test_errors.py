@@ -20,7 +20,15 @@ from steadyvoice.speech.errors import (
     TTSServerError,
     TTSStreamInterruptedError,
 )
-from steadyvoice.speech.taxonomy import TABLE, Billed, Blame, Kind, Retry, Scope, meaning_of
+from steadyvoice.speech.failure_kinds import (
+    FAILURE_TABLE,
+    Billed,
+    Blame,
+    FailureKind,
+    FailureScope,
+    RetryAdvice,
+    meaning_of,
+)
 
 
 def family(parent: type[TTSError]) -> Iterator[type[TTSError]]:
@@ -50,8 +58,8 @@ FULL = TTSServerError(
 
 
 def test_each_kind_of_failure_has_one_class_of_error() -> None:
-    without = {Kind.CIRCUIT_OPEN}  # its error is a CircuitOpenError too: it lives above
-    assert sorted(cls.kind.value for cls in LEAVES) == sorted(kind.value for kind in set(Kind) - without)
+    without = {FailureKind.CIRCUIT_OPEN}  # its error is a CircuitOpenError too: it lives above
+    assert sorted(cls.kind.value for cls in LEAVES) == sorted(kind.value for kind in set(FailureKind) - without)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in ALL if cls not in LEAVES], ids=lambda cls: cls.__name__)
@@ -60,18 +68,18 @@ def test_a_family_raised_as_itself_is_taken_for_one_of_its_members(cls: type[TTS
 
 
 def test_each_kind_has_a_row_and_the_row_is_whole() -> None:
-    assert set(TABLE) == set(Kind)
-    for meaning in TABLE.values():
+    assert set(FAILURE_TABLE) == set(FailureKind)
+    for meaning in FAILURE_TABLE.values():
         assert isinstance(meaning.blame, Blame)
-        assert isinstance(meaning.retry, Retry)
-        assert isinstance(meaning.scope, Scope)
+        assert isinstance(meaning.retry, RetryAdvice)
+        assert isinstance(meaning.scope, FailureScope)
         assert isinstance(meaning.billed, Billed)
         assert 0.0 <= meaning.counts <= 1.0
         assert meaning.hold is None or meaning.hold > 0
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_advice_is_a_clause_that_can_end_a_sentence(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", FailureKind)
+def test_advice_is_a_clause_that_can_end_a_sentence(kind: FailureKind) -> None:
     advice = meaning_of(kind).advice
     assert len(advice) > 5
     assert advice[0].islower()
@@ -79,19 +87,19 @@ def test_advice_is_a_clause_that_can_end_a_sentence(kind: Kind) -> None:
     assert not advice.endswith(".")
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_only_a_sick_provider_counts_against_its_circuit(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", FailureKind)
+def test_only_a_sick_provider_counts_against_its_circuit(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
     if meaning.counts:
-        assert meaning.scope is Scope.PROVIDER
+        assert meaning.scope is FailureScope.PROVIDER
     if meaning.blame in (Blame.CALLER, Blame.CREDENTIAL):
-        assert (meaning.counts, meaning.retry) == (0.0, Retry.NO)
+        assert (meaning.counts, meaning.retry) == (0.0, RetryAdvice.NO)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_what_is_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", FailureKind)
+def test_what_is_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: FailureKind) -> None:
     if meaning_of(kind).billed is Billed.YES:
-        assert meaning_of(kind).retry in (Retry.AFTER, Retry.NO)
+        assert meaning_of(kind).retry in (RetryAdvice.AFTER, RetryAdvice.NO)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
@@ -109,7 +117,7 @@ def test_a_summary_says_what_to_do_about_each_cause(error: TTSAllProvidersFailed
 
 def test_a_summary_of_nobody_says_whom_to_add() -> None:
     assert "name one that speaks without a network" in str(TTSAllProvidersFailedError([]))
-    assert TTSAllProvidersFailedError([]).kind is Kind.MISCONFIGURED
+    assert TTSAllProvidersFailedError([]).kind is FailureKind.MISCONFIGURED
 
 
 def test_a_summary_reads_like_a_sentence() -> None:
@@ -126,7 +134,7 @@ def test_a_summary_speaks_for_the_first_choice_and_names_the_earliest_time() -> 
     summary = TTSAllProvidersFailedError(
         [TTSConnectError("refused"), TTSBusyError("429", retry_after=30.0), TTSBusyError("429", retry_after=5.0)]
     )
-    assert summary.kind is Kind.CONNECT_FAILED
+    assert summary.kind is FailureKind.CONNECT_FAILED
     assert summary.retry_after == 5.0
     assert TTSAllProvidersFailedError([TTSConnectError("refused")]).retry_after is None
 
@@ -215,5 +223,5 @@ def test_tracebacks_are_dropped_inside_groups_too() -> None:
     assert leaf.__traceback__ is not None
     named = TTSServerError("HTTP 503")
     named.__cause__ = ExceptionGroup("of tasks", [leaf])
-    errors.without_traceback(named)
+    errors.drop_tracebacks(named)
     assert leaf.__traceback__ is None

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from steadyvoice.speech.errors import TTSUnsupportedFormatError
-from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, FORMAT_NAMES, USUAL, AudioFormat, Codec
+from steadyvoice.speech.format import DEFAULT_FORMATS, ELEVENLABS_FORMAT_NAMES, FORMAT_NAMES, AudioFormat, Codec
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -17,15 +17,15 @@ def test_a_name_read_and_written_is_the_name(name: str) -> None:
     assert AudioFormat.parse(form.name) == form
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", DEFAULT_FORMATS)
 def test_a_bare_codec_means_its_usual_form(name: str) -> None:
-    assert AudioFormat.parse(name).name == USUAL[name]
+    assert AudioFormat.parse(name).name == DEFAULT_FORMATS[name]
     assert AudioFormat.parse(name).codec.value == name
 
 
 def test_every_codec_can_be_asked_for() -> None:
     assert {AudioFormat.parse(name).codec for name in FORMAT_NAMES} == set(Codec)
-    assert set(USUAL) == {codec.value for codec in Codec}
+    assert set(DEFAULT_FORMATS) == {codec.value for codec in Codec}
 
 
 def test_no_format_has_two_names() -> None:
@@ -78,7 +78,7 @@ def test_bytes_a_second_are_known_where_samples_are_bare(name: str, rate: float 
 
 @pytest.mark.parametrize("codec", Codec)
 def test_only_what_has_no_header_or_frames_that_stand_alone_can_be_laid_end_to_end(codec: Codec) -> None:
-    assert AudioFormat.parse(codec.value).joinable == (codec not in (Codec.WAV, Codec.OPUS, Codec.FLAC))
+    assert AudioFormat.parse(codec.value).is_concatenable == (codec not in (Codec.WAV, Codec.OPUS, Codec.FLAC))
 
 
 def test_opus_is_named_after_its_container() -> None:

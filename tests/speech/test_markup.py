@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from steadyvoice.speech.markup import MarkedText, Markup, marked_text, words_of
+from steadyvoice.speech.markup import MarkedText, Markup, parse_markup, strip_markup
 
 PROSE = [
     "a < b and c > d",
@@ -31,8 +31,8 @@ PROSE = [
 
 @pytest.mark.parametrize("text", PROSE)
 def test_prose_is_left_alone(text: str) -> None:
-    assert words_of(text) == text
-    assert marked_text(text) is None
+    assert strip_markup(text) == text
+    assert parse_markup(text) is None
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_prose_is_left_alone(text: str) -> None:
     ],
 )
 def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
-    assert words_of(text) == words
-    assert marked_text(text) is not None
+    assert strip_markup(text) == words
+    assert parse_markup(text) is not None
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_pieces_say_all_the_words_once(text: str, data: st.DataObject, performed
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(words.text) - 1)), max_size=3)) - solid)
     places = [0, *(words.original(cut) for cut in cuts if cut < len(words.text)), len(text)]
     pieces = [marked.rendered(begin, end, performed) for begin, end in pairwise(places)]
-    said = "".join(words_of(piece.text) if Markup.SSML in performed else piece.text for piece in pieces)
+    said = "".join(strip_markup(piece.text) if Markup.SSML in performed else piece.text for piece in pieces)
     said = said.replace("[sighs]", "")
     assert _letters(said) == _letters(words.text)
     if not performed:
         assert said == words.text
-    if len(places) == 2 and marked.is_plain_for(performed):
+    if len(places) == 2 and marked.is_unchanged_for(performed):
         assert pieces[0].text == text
 
 
@@ -234,8 +234,8 @@ def test_hostile_text_is_read_in_one_pass(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["He [cry]ed.", "The [music] stopped.", "The tone [soft] is his.", "a </foo> b"])
 def test_words_in_brackets_within_a_sentence_are_kept(text: str) -> None:
-    assert words_of(text) == text
-    assert marked_text(text) is None
+    assert strip_markup(text) == text
+    assert parse_markup(text) is None
 
 
 @pytest.mark.parametrize(
@@ -253,10 +253,10 @@ def test_words_in_brackets_within_a_sentence_are_kept(text: str) -> None:
     ],
 )
 def test_careless_markup_is_not_spoken(text: str, words: str) -> None:
-    assert words_of(text) == words
+    assert strip_markup(text) == words
 
 
 def test_a_careless_pause_is_one() -> None:
-    marked = marked_text("< break time='2s' extra />x")
+    marked = parse_markup("< break time='2s' extra />x")
     assert marked
     assert marked.pause == 2.0

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from steadyvoice.speech.sentences import (
     LOOK_AHEAD,
-    first_piece,
-    first_sentences,
     language_of,
-    sentences,
-    split,
+    leading_piece,
+    leading_sentences,
+    split_sentences,
+    split_text,
 )
-from steadyvoice.speech.text import cleaned
+from steadyvoice.speech.text import clean_text
 from tests.parametrize_ids import shown
 
 PROSE = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200d各", max_size=200)
@@ -26,30 +26,30 @@ LIMITS = st.integers(1, 60)
 @example("abcde fghijkl", 5)
 @example("👩\u200d👩\u200d👧", 1)
 def test_pieces_fit_the_limit_and_are_the_text_again(text: str, limit: int) -> None:
-    pieces = split(text, limit)
+    pieces = split_text(text, limit)
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= limit for piece in pieces)
 
 
-@given(PROSE.map(cleaned), st.integers(4, 60))
+@given(PROSE.map(clean_text), st.integers(4, 60))
 @example("abcd efghijkl", 4)
 @example("a.  bcdefg", 4)
 @example("abcd   e\u0301fgh", 4)
 def test_no_piece_is_blank(text: str, limit: int) -> None:
     longest_blank = max((len(run) for run in "".join(c if c.isspace() else "x" for c in text).split("x")), default=0)
     if longest_blank < limit:
-        assert all(piece.strip() for piece in split(text, limit))
+        assert all(piece.strip() for piece in split_text(text, limit))
 
 
 @given(TEXTS, LIMITS, st.text(max_size=20))
 def test_what_comes_much_later_changes_nothing(text: str, limit: int, tail: str) -> None:
     text = text.ljust(limit + LOOK_AHEAD, "a")
-    assert first_piece(text[: limit + LOOK_AHEAD], limit) == first_piece(text + tail, limit)
+    assert leading_piece(text[: limit + LOOK_AHEAD], limit) == leading_piece(text + tail, limit)
 
 
 @given(TEXTS)
 def test_sentences_joined_are_the_text_again(text: str) -> None:
-    assert "".join(sentences(text)) == text
+    assert "".join(split_sentences(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,21 @@ def test_sentences_joined_are_the_text_again(text: str) -> None:
     ],
 )
 def test_a_text_is_cut_where_a_speaker_would_breathe(text: str, limit: int, piece: str) -> None:
-    assert first_piece(text, limit) == piece
+    assert leading_piece(text, limit) == piece
 
 
 def test_a_sentence_is_preferred_to_a_clause_and_a_clause_to_a_word() -> None:
-    assert first_piece("Yes it is. But then, well, not so much", 36) == "Yes it is. "
-    assert first_piece("Yes it is but then, well not so much", 30) == "Yes it is but then, "
+    assert leading_piece("Yes it is. But then, well, not so much", 36) == "Yes it is. "
+    assert leading_piece("Yes it is but then, well not so much", 30) == "Yes it is but then, "
 
 
 def test_a_crumb_at_the_beginning_is_not_cut_off_alone() -> None:
     text = "A. " + "word " * 20
-    assert len(first_piece(text, 60)) > 50
+    assert len(leading_piece(text, 60)) > 50
 
 
 def test_blanks_before_a_long_word_are_not_sent_alone() -> None:
-    assert split("abcde fghijkl", 5) == ["abcde", " fghi", "jkl"]
+    assert split_text("abcde fghijkl", 5) == ["abcde", " fghi", "jkl"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_a_reader_sees_as_one_is_not_torn(whole: str, before: int) -> None:
     whole = whole.replace("。」", "字。」")
     begins = set()
     begin = 0
-    for piece in split(text, limit):
+    for piece in split_text(text, limit):
         begins.add(begin)
         begin += len(piece)
     inside = {before + n * len(whole) + at for n in range(4) for at in range(1, len(whole))}
@@ -123,31 +123,31 @@ def test_what_a_reader_sees_as_one_is_not_torn(whole: str, before: int) -> None:
 
 
 def test_a_row_of_flags_is_cut_between_flags() -> None:
-    assert split("🇩🇪🇫🇷🇮🇹", 5) == ["🇩🇪🇫🇷", "🇮🇹"]
-    assert split("a🇩🇪🇫🇷", 4) == ["a🇩🇪", "🇫🇷"]
+    assert split_text("🇩🇪🇫🇷🇮🇹", 5) == ["🇩🇪🇫🇷", "🇮🇹"]
+    assert split_text("a🇩🇪🇫🇷", 4) == ["a🇩🇪", "🇫🇷"]
 
 
 def test_a_mountain_of_accents_is_cut_all_the_same() -> None:
-    assert split("e" + "\u0301" * 9, 4) == ["e\u0301\u0301\u0301", "\u0301" * 4, "\u0301" * 2]
+    assert split_text("e" + "\u0301" * 9, 4) == ["e\u0301\u0301\u0301", "\u0301" * 4, "\u0301" * 2]
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one character, got 0"):
-        first_piece("Hello", 0)
+        leading_piece("Hello", 0)
 
 
 def test_sentences_are_told_from_numbers_and_quotes() -> None:
-    assert sentences('It is 3.5 m long. "Really?" she asked. Yes!') == [
+    assert split_sentences('It is 3.5 m long. "Really?" she asked. Yes!') == [
         "It is 3.5 m long. ",
         '"Really?" she asked. ',
         "Yes!",
     ]
-    assert sentences("") == []
+    assert split_sentences("") == []
 
 
 @given(TEXTS, st.sampled_from([None, "en", "de", "ja", "hi", "??"]))
 def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language: str | None) -> None:
-    pieces = sentences(text, language)
+    pieces = split_sentences(text, language)
     assert "".join(pieces) == text
     assert all(pieces)
     assert not any(piece[:1].isspace() for piece in pieces[1:])
@@ -157,7 +157,7 @@ def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language
 def test_first_sentences_are_a_beginning_that_fits(text: str, limit: int, at_least: int) -> None:
     rest = text
     while rest:
-        piece = first_sentences(rest, limit, at_least=at_least)
+        piece = leading_sentences(rest, limit, at_least=at_least)
         assert piece
         assert len(piece) <= limit
         assert rest.startswith(piece)
@@ -197,14 +197,14 @@ def test_the_language_is_the_one_named_or_the_one_the_text_tells(text: str, lang
 def test_a_number_or_an_address_is_not_torn_where_it_fits(text: str, limit: int, whole: str) -> None:
     at = text.index(whole)
     begins = {0}
-    for piece in split(text, limit):
+    for piece in split_text(text, limit):
         begins.add(max(begins) + len(piece))
     assert not begins & set(range(at + 1, at + len(whole)))
 
 
 def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
-    assert split("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
-    assert split("a/" * 10, 7)[0] == "a/a/a/"
+    assert split_text("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
+    assert split_text("a/" * 10, 7)[0] == "a/a/a/"
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
     ],
 )
 def test_an_abbreviation_of_one_language_is_a_word_of_another(text: str, count: int) -> None:
-    assert len(sentences(text)) == count
+    assert len(split_sentences(text)) == count
 
 
 def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
     text = "So. and On " * 20_000
-    assert sentences(text) == [text]
+    assert split_sentences(text) == [text]
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,11 @@ def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
     ids=shown,
 )
 def test_a_sentence_goes_on_behind_an_abbreviation(text: str, language: str) -> None:
-    assert sentences(text, language) == [text]
+    assert split_sentences(text, language) == [text]
 
 
 @pytest.mark.parametrize(
     ("text", "language"), [("Hier is een jas. Trek hem aan.", "nl"), ("Das ist, was ich hab. Nimm es.", "de")]
 )
 def test_a_word_that_is_an_abbreviation_elsewhere_ends_a_sentence(text: str, language: str) -> None:
-    assert len(sentences(text, language)) == 2
+    assert len(split_sentences(text, language)) == 2

@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.speech.text import cleaned, speakable
+from steadyvoice.speech.text import clean_text, count_letters_and_digits
 
 
 @given(st.text(max_size=200))
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
-    assert cleaned(cleaned(text)) == cleaned(text)
+    assert clean_text(clean_text(text)) == clean_text(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufeff"), max_size=100))
 def test_cleaning_leaves_ordinary_text_alone_but_for_its_ends(text: str) -> None:
-    assert cleaned(text) == text.strip()
+    assert clean_text(text) == text.strip()
 
 
 @given(st.text(max_size=200))
 def test_a_cleaned_text_can_be_sent(text: str) -> None:
-    clean = cleaned(text)
+    clean = clean_text(text)
     clean.encode()
     assert all(unicodedata.category(c) != "Cc" or c in "\n\t" for c in clean)
     assert "\ufeff" not in clean
@@ -45,9 +45,9 @@ def test_a_cleaned_text_can_be_sent(text: str) -> None:
     ],
 )
 def test_what_no_voice_can_speak_is_dropped(text: str, clean: str) -> None:
-    assert cleaned(text) == clean
+    assert clean_text(text) == clean
 
 
 @pytest.mark.parametrize(("text", "count"), [("", 0), ("-----", 0), ("Hi, 5!", 3), ("今日は。", 3), ("👍", 0)])
 def test_letters_and_digits_take_time_to_say(text: str, count: int) -> None:
-    assert speakable(text) == count
+    assert count_letters_and_digits(text) == count

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.speech.errors import TTSConfigurationError
-from steadyvoice.speech.voice import Voice, most_like, unlikeness
+from steadyvoice.speech.voice import Voice, most_similar_voice, voice_distance
 
 languages = st.sampled_from([None, "en", "en-GB", "en_us", "EN-us", "de", "de-AT", "cmn"])
 genders = st.sampled_from([None, "female", "male", "neutral"])
@@ -30,28 +30,31 @@ def as_wanted(**changes: Any) -> Voice:
 def test_the_choice_does_not_depend_on_luck_or_on_the_order_of_those_that_differ(
     wanted: Voice, candidates: list[Voice], rng: Any
 ) -> None:
-    chosen = most_like(wanted, candidates)
+    chosen = most_similar_voice(wanted, candidates)
     shuffled = rng.sample(candidates, len(candidates))
 
     assert chosen in candidates
-    assert most_like(wanted, candidates) == chosen
-    again = most_like(wanted, shuffled)
-    assert (again.id == wanted.id, unlikeness(again, wanted)) == (chosen.id == wanted.id, unlikeness(chosen, wanted))
+    assert most_similar_voice(wanted, candidates) == chosen
+    again = most_similar_voice(wanted, shuffled)
+    assert (again.id == wanted.id, voice_distance(again, wanted)) == (
+        chosen.id == wanted.id,
+        voice_distance(chosen, wanted),
+    )
 
 
 @given(voices, st.lists(voices, min_size=1, max_size=6))
 def test_among_equals_the_first_is_chosen(wanted: Voice, candidates: list[Voice]) -> None:
-    chosen = most_like(wanted, candidates)
+    chosen = most_similar_voice(wanted, candidates)
     before = candidates[: candidates.index(chosen)]
 
-    assert all((each.id != wanted.id, unlikeness(each, wanted)) > (False, (0, 0, 0, 0)) for each in before)
+    assert all((each.id != wanted.id, voice_distance(each, wanted)) > (False, (0, 0, 0, 0)) for each in before)
 
 
 @given(voices, voices)
 def test_a_voice_is_like_itself_and_nothing_is_unlike_what_nobody_described(one: Voice, other: Voice) -> None:
-    assert unlikeness(one, one) == (0, 0, 0, 0)
-    assert unlikeness(one, Voice("plain")) == (0, 0, 0, 0)
-    assert min(unlikeness(one, other)) >= 0
+    assert voice_distance(one, one) == (0, 0, 0, 0)
+    assert voice_distance(one, Voice("plain")) == (0, 0, 0, 0)
+    assert min(voice_distance(one, other)) >= 0
 
 
 @given(languages, genders, rates, loudnesses)
@@ -61,7 +64,7 @@ def test_another_language_is_worse_than_all_the_rest_together(
     unlike = replace(as_wanted(gender=gender, rate=rate, loudness=loudness), language="en")
     stranger = as_wanted(language="de")
 
-    assert unlikeness(unlike, WANTED) < unlikeness(stranger, WANTED)
+    assert voice_distance(unlike, WANTED) < voice_distance(stranger, WANTED)
 
 
 @pytest.mark.parametrize(
@@ -81,16 +84,16 @@ def test_as_declared_is_better_than_unknown_and_unknown_better_than_something_el
     from_best_to_worst: list[Voice],
 ) -> None:
     for better, worse in pairwise(from_best_to_worst):
-        assert unlikeness(better, WANTED) < unlikeness(worse, WANTED)
-        assert most_like(WANTED, [worse, better]) == better
+        assert voice_distance(better, WANTED) < voice_distance(worse, WANTED)
+        assert most_similar_voice(WANTED, [worse, better]) == better
 
 
 def test_the_very_same_voice_is_like_no_other() -> None:
-    assert most_like(WANTED, [as_wanted(), Voice("wanted", "de", "male")]).language == "de"
+    assert most_similar_voice(WANTED, [as_wanted(), Voice("wanted", "de", "male")]).language == "de"
 
 
 def test_tags_of_one_language_are_one_however_they_are_spelt() -> None:
-    assert unlikeness(Voice("x", "en_gb"), WANTED)[0] == 0
+    assert voice_distance(Voice("x", "en_gb"), WANTED)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from steadyvoice import (
     TTSStreamInterruptedError,
     Voice,
 )
-from steadyvoice.speech.taxonomy import Kind, Meaning
+from steadyvoice.speech.failure_kinds import FailureKind, FailureMeaning
 
 named: dict[str, str] = {"narrator": "JBFqnCBsd6RMkjVDRZzb"}
 described: dict[str, Voice] = {"narrator": Voice("onyx", language="en", gender="male", rate=165, loudness=-22.0)}
@@ -165,8 +165,8 @@ def what_errors_carry(tts: TTSService) -> None:
         assert_type(error.provider, str | None)
         assert_type(error.status, int | None)
         assert_type(error.request_id, str | None)
-        assert_type(error.kind, Kind)
-        assert_type(error.meaning, Meaning)
+        assert_type(error.kind, FailureKind)
+        assert_type(error.meaning, FailureMeaning)
 
 
 def wrong_arguments(tts: TTSService) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.wire.elevenlabs_errors import CODES, Generation, error_body, parse_error, validation_body
-from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.elevenlabs.errors import CODES, ErrorBodyVersion, error_body, parse_error, validation_body
+from steadyvoice.wire.request_validation import ValidationIssue
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -20,9 +20,9 @@ def read(status: int, document: Any, **headers: str) -> TTSError:
     return parse_error(status, headers, json.dumps(document).encode(), now=NOON, provider="elevenlabs")
 
 
-@pytest.mark.parametrize("generation", Generation)
+@pytest.mark.parametrize("generation", ErrorBodyVersion)
 @pytest.mark.parametrize("code", CODES)
-def test_each_code_means_the_same_in_both_generations(code: str, generation: Generation) -> None:
+def test_each_code_means_the_same_in_both_generations(code: str, generation: ErrorBodyVersion) -> None:
     known = CODES[code]
 
     error = read(known.status, error_body(code, "Told so.", generation=generation))
@@ -104,7 +104,7 @@ def test_a_404_in_nobodys_words_means_that_nobody_speaks_there() -> None:
 
 
 def test_the_list_of_a_422_names_the_field() -> None:
-    error = read(422, validation_body([Issue("missing", ("body", "text"), "Field required")]))
+    error = read(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")]))
 
     assert type(error) is speech.TTSBadRequestError
     assert error.message == "HTTP 422: body.text: Field required"
@@ -132,6 +132,6 @@ def test_the_body_of_today_has_the_type_of_its_status() -> None:
 
 
 def test_the_body_of_yesterday_has_a_status_and_a_message() -> None:
-    body = error_body("system_busy", "Later.", generation=Generation.LEGACY, request_id="r")
+    body = error_body("system_busy", "Later.", generation=ErrorBodyVersion.LEGACY, request_id="r")
 
     assert body == {"detail": {"status": "system_busy", "message": "Later."}}

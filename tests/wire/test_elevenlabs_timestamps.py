@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSQuotaExceededError, TTSServerError
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, Timeline, read_timed, timed_body
-from steadyvoice.wire.lines import Lines, LongLine
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, Timeline, parse_timed_audio, timed_audio_body
+from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
 
 def lasting(text: str, start: float, end: float) -> Alignment:
@@ -33,13 +33,13 @@ def test_audio_with_times_survives_the_wire(audio: bytes, text: str | None, norm
         audio, lasting(text, 0.0, 1.0) if text else None, lasting(normalized, 0.0, 1.0) if normalized else None
     )
 
-    assert read_timed(json.dumps(timed_body(timed)).encode()) == timed
+    assert parse_timed_audio(json.dumps(timed_audio_body(timed)).encode()) == timed
 
 
 @given(line=st.binary() | st.text().map(lambda text: json.dumps({"audio_base64": text}).encode()))
 def test_no_line_does_worse_than_an_error_of_ours(line: bytes) -> None:
     with suppress(TTSError):
-        assert isinstance(read_timed(line), TimedAudio)
+        assert isinstance(parse_timed_audio(line), TimedAudio)
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ def test_no_line_does_worse_than_an_error_of_ours(line: bytes) -> None:
 )
 def test_half_a_line_and_noise_are_not_audio(line: bytes) -> None:
     with pytest.raises(TTSNotAudioError) as refused:
-        read_timed(line, provider="elevenlabs")
+        parse_timed_audio(line, provider="elevenlabs")
 
     assert refused.value.provider == "elevenlabs"
 
 
 def test_an_error_in_the_middle_is_the_vendors_error_and_not_a_piece_of_silence() -> None:
     with pytest.raises(TTSQuotaExceededError, match="quota_exceeded"):
-        read_timed(b'{"detail": {"status": "quota_exceeded", "message": "Out"}}')
+        parse_timed_audio(b'{"detail": {"status": "quota_exceeded", "message": "Out"}}')
     with pytest.raises(TTSServerError, match="odd"):
-        read_timed(b'{"detail": {"status": "odd", "message": "Out"}}')
+        parse_timed_audio(b'{"detail": {"status": "odd", "message": "Out"}}')
 
 
 def test_an_error_in_the_middle_does_not_show_the_key() -> None:
     with pytest.raises(TTSServerError) as refused:
-        read_timed(b'{"detail": {"status": "key-12345", "message": "key-12345"}}', api_key="key-12345")
+        parse_timed_audio(b'{"detail": {"status": "key-12345", "message": "key-12345"}}', api_key="key-12345")
 
     assert "12345" not in f"{refused.value} {refused.value.code} {refused.value.body}"
 
@@ -95,7 +95,7 @@ def test_times_from_the_beginning_of_each_piece_are_laid_end_to_end() -> None:
 @given(lines=st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line and line.strip())), cuts=st.randoms())
 def test_lines_come_out_whole_wherever_the_network_cut_them(lines: list[bytes], cuts: object) -> None:
     stream = b"".join(line + b"\r\n\n" for line in lines)
-    gathered, found = Lines(), []
+    gathered, found = JSONLineReader(), []
     while stream:
         size = cuts.randint(1, 7)  # type: ignore[attr-defined]
         found += gathered.feed(stream[:size])
@@ -106,14 +106,14 @@ def test_lines_come_out_whole_wherever_the_network_cut_them(lines: list[bytes], 
 
 
 def test_what_comes_after_the_last_line_break_is_not_lost() -> None:
-    gathered = Lines()
+    gathered = JSONLineReader()
 
     assert gathered.feed(b"one\ntw") == [b"one"]
     assert gathered.rest() == b"tw"
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
-    gathered = Lines(limit=10)
+    gathered = JSONLineReader(limit=10)
     gathered.feed(b"12345\n1234567890")
 
     with pytest.raises(TTSNotAudioError):
@@ -122,7 +122,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
 
 def gathered_audio(stream: bytes, cuts: list[int], long: int) -> list[TimedAudio]:
     """What a reader makes of this, when it comes in pieces of these sizes."""
-    lines, found, timed = Lines(long=long), [], []
+    lines, found, timed = JSONLineReader(long=long), [], []
     for size in itertools.cycle(cuts):
         found += lines.feed(stream[:size])
         stream = stream[size:]
@@ -131,11 +131,11 @@ def gathered_audio(stream: bytes, cuts: list[int], long: int) -> list[TimedAudio
     if rest := lines.rest():
         found.append(rest)
     for line in found:
-        if isinstance(line, LongLine):
+        if isinstance(line, StreamedLine):
             assert all(len(piece) <= long + max(cuts) for piece in line.audio)
-            timed.append(replace(read_timed(line.skeleton), audio=b"".join(line.audio)))
+            timed.append(replace(parse_timed_audio(line.skeleton), audio=b"".join(line.audio)))
         else:
-            timed.append(read_timed(line))
+            timed.append(parse_timed_audio(line))
     return timed
 
 
@@ -152,7 +152,7 @@ def test_long_line_reads_as_a_short_one_wherever_the_network_cut_it(
     timed = [TimedAudio(piece, lasting("abc", 0.0, 1.0), lasting("äé", 0.0, 1.0)) for piece in audio]
     written = []
     for piece in timed:
-        document = timed_body(piece)
+        document = timed_audio_body(piece)
         text = document["audio_base64"]
         document["audio_base64"] = "@"
         line = json.dumps(dict(reversed(document.items())) if backwards else document)
@@ -189,12 +189,12 @@ def test_times_that_would_take_long_to_read_are_refused_unread() -> None:
     for line in (b'{"audio_base64":"AAAA",' + times, b"{" + times + b',"audio_base64":"AAAA"}', b"[" + b"1," * 600_000):
         pieces = iter([line[begin : begin + 32_768] for begin in range(0, len(line), 32_768)])
         with pytest.raises(TTSNotAudioError, match="besides its audio"):
-            deque(map(Lines().feed, pieces), maxlen=0)
+            deque(map(JSONLineReader().feed, pieces), maxlen=0)
         assert len(b"".join(pieces)) > len(line) - 300_000
 
 
 def test_audio_of_a_line_may_be_larger_than_its_times() -> None:
     timed = TimedAudio(bytes(1_500_000), lasting("abc", 0.0, 1.0))
-    document = timed_body(timed)
+    document = timed_audio_body(timed)
     for line in (json.dumps(document), json.dumps(dict(reversed(document.items())))):
         assert gathered_audio(line.encode(), [32_768], long=65_536) == [timed]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from steadyvoice.speech.errors import TTSError, TTSTextTooLongError
-from steadyvoice.wire import elevenlabs_errors, openai_errors
+from steadyvoice.wire.elevenlabs import errors as elevenlabs_errors
+from steadyvoice.wire.openai import errors as openai_errors
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 OPENAI = (

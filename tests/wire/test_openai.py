@@ -14,17 +14,20 @@ from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.issues import UnreadableRequestError
-from steadyvoice.wire.openai import (
+from steadyvoice.wire.openai.errors import CODES, error_body, parse_error, validation_body
+from steadyvoice.wire.openai.speech import (
     RESPONSE_FORMATS,
-    SpeechCall,
-    call_for,
+    AudioDelta,
+    AudioDone,
+    OpenAISpeechRequest,
+    decode_request,
+    encode_event,
+    encode_request,
     models_body,
-    read_call,
-    request_from,
+    parse_event,
+    parse_request,
 )
-from steadyvoice.wire.openai_errors import CODES, error_body, parse_error, validation_body
-from steadyvoice.wire.openai_events import Delta, Done, event_bytes, read_event
+from steadyvoice.wire.request_validation import RequestValidationError
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PCM = AudioFormat.parse("pcm_24000")
@@ -55,11 +58,11 @@ def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: fl
         dialect="openai",
     )
 
-    sent = call_for(asked, model="tts-1", voice="nova", response_format=response_format)
-    read = read_call(json.dumps(sent.body()).encode())
+    sent = encode_request(asked, model="tts-1", voice="nova", response_format=response_format)
+    read = parse_request(json.dumps(sent.body()).encode())
 
     assert read == sent
-    assert request_from(read) == asked
+    assert decode_request(read) == asked
 
 
 def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home() -> None:
@@ -67,7 +70,7 @@ def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home
     foreign = {"voice_settings": {}, "enable_logging": True, "seed": 1}
     asked = SpeechRequest("Hi", PCM, options={**options, **foreign, "lang_code": "d"})
 
-    sent = call_for(asked, model="tts-1", voice="nova", response_format="pcm").body()
+    sent = encode_request(asked, model="tts-1", voice="nova", response_format="pcm").body()
 
     assert sent == {"input": "Hi", "model": "tts-1", "voice": "nova", "response_format": "pcm", "lang_code": "d"}
 
@@ -75,18 +78,18 @@ def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home
 def test_in_another_dialect_no_option_travels() -> None:
     asked = SpeechRequest("Hi", PCM, options={"brand": "new", "instructions": "whisper"}, dialect="elevenlabs")
 
-    assert call_for(asked, model="tts-1", voice="nova", response_format="pcm").settings == {}
+    assert encode_request(asked, model="tts-1", voice="nova", response_format="pcm").settings == {}
 
 
 def test_a_voice_may_be_an_object_with_an_id() -> None:
-    assert read_call(body(voice={"id": "mine"})).voice == "mine"
+    assert parse_request(body(voice={"id": "mine"})).voice == "mine"
 
 
 def test_what_a_client_leaves_out_is_the_default() -> None:
-    read = read_call(body(speed=None, response_format=None))
+    read = parse_request(body(speed=None, response_format=None))
 
     assert (read.response_format, read.speed, read.sse) == ("mp3", 1.0, False)
-    assert read_call(body(stream_format="sse")).sse
+    assert parse_request(body(stream_format="sse")).sse
 
 
 @pytest.mark.parametrize(
@@ -109,8 +112,8 @@ def test_what_a_client_leaves_out_is_the_default() -> None:
     ],
 )
 def test_a_request_that_makes_no_sense_says_where(document: bytes, param: str | None) -> None:
-    with pytest.raises(UnreadableRequestError) as refused:
-        read_call(document)
+    with pytest.raises(RequestValidationError) as refused:
+        parse_request(document)
 
     answer = validation_body(refused.value.issues)["error"]
     assert answer["param"] == param
@@ -173,17 +176,17 @@ def test_without_a_known_code_the_field_tells_and_then_the_status(
     assert type(read_error(status, document)) is kind
 
 
-@given(event=st.binary().map(Delta) | st.builds(Done, st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_events_survive_the_wire(event: Delta | Done) -> None:
-    told = event_bytes(event)
+@given(event=st.binary().map(AudioDelta) | st.builds(AudioDone, st.integers(0, 10**6), st.integers(0, 10**6)))
+def test_events_survive_the_wire(event: AudioDelta | AudioDone) -> None:
+    told = encode_event(event)
 
     assert told.endswith(b"\n\n")
-    assert read_event(told) == event
+    assert parse_event(told) == event
 
 
 @pytest.mark.parametrize("line", [b"", b": ping", b"event: x", b"data: [DONE]", b"data:", b'data: {"type": "news"}'])
 def test_lines_that_say_nothing_of_ours_are_passed_over(line: bytes) -> None:
-    assert read_event(line) is None
+    assert parse_event(line) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_lines_that_say_nothing_of_ours_are_passed_over(line: bytes) -> None:
 )
 def test_noise_and_errors_among_events_are_told_apart(line: bytes, kind: type[TTSError]) -> None:
     with pytest.raises(TTSError) as refused:
-        read_event(line)
+        parse_event(line)
 
     assert type(refused.value) is kind
 
@@ -212,5 +215,5 @@ def test_models_are_listed() -> None:
 
 
 def test_the_usual_pace_is_left_out() -> None:
-    assert "speed" not in SpeechCall("Hi", "tts-1", "nova").body()
-    assert SpeechCall("Hi", "tts-1", "nova", speed=2.0).body()["speed"] == 2.0
+    assert "speed" not in OpenAISpeechRequest("Hi", "tts-1", "nova").body()
+    assert OpenAISpeechRequest("Hi", "tts-1", "nova", speed=2.0).body()["speed"] == 2.0

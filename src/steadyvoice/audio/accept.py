@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from steadyvoice.audio.framing import framer_of
+from steadyvoice.speech.duration_estimate import SHORT_SECONDS, estimate_duration, requested_pause
 from steadyvoice.speech.format import AudioFormat, Codec
-from steadyvoice.speech.spoken_length import SHORT, asked_pause, spoken_length
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
 
@@ -137,15 +137,15 @@ def plausible(text: str, seconds: float, *, speed: float = 1.0) -> bool:
     `speed` is how much faster than usual the voice was asked to talk. A slower one proves nothing: some vendors ignore
     it. What is known of a provider's voices is used by `service/speech_rate.py`.
     """
-    length = spoken_length(text)
-    return length.plain + length.digits < SHORT or seconds * max(speed, 1.0) >= length.least
+    length = estimate_duration(text)
+    return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.least
 
 
 def longest(text: str, *, speed: float = 1.0) -> float:
     """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
     wide = 0 if text.isascii() else sum(character >= _WIDE for character in text)
     usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
-    pauses = _PAUSES + (asked_pause(text) if "<" in text else 0.0)
+    pauses = _PAUSES + (requested_pause(text) if "<" in text else 0.0)
     return pauses + _ENDLESS * usual / speed
 
 

@@ -66,7 +66,7 @@ class Bytes:
     def last(self, seconds: float) -> bytes:
         """Give bytes that hold at least the last so many seconds. They begin anywhere, where the format lets them."""
         held = self._only or self._held.getbuffer()
-        if not self._format.joinable:
+        if not self._format.is_concatenable:
             return bytes(held)
         size = 2 * round(seconds * (self._format.bytes_per_second or 125 * (self._format.bitrate or 320)))
         begin = max(0, len(held) - size)

@@ -14,7 +14,7 @@ import typer
 
 from steadyvoice.cli.streams import flush_errors, silence, tell
 from steadyvoice.speech.errors import TTSError, TTSRequestError
-from steadyvoice.speech.taxonomy import Blame
+from steadyvoice.speech.failure_kinds import Blame
 
 
 class Status(IntEnum):

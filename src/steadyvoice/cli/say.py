@@ -21,7 +21,7 @@ from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Plan, Wishes
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.speech.text import cleaned
+from steadyvoice.speech.text import clean_text
 
 STDIN = STDOUT = "-"
 
@@ -72,7 +72,7 @@ async def _spoken(order: Order, text: str, format: AudioFormat, plan: Plan, *, h
 
 def _text(argument: str) -> str:
     """Take the text from the command line or standard input. Raises UsageProblem when there is nothing to say."""
-    text = cleaned(_read() if argument == STDIN else _checked(argument))
+    text = clean_text(_read() if argument == STDIN else _checked(argument))
     if not text:
         raise UsageProblem("there is nothing to say: the text is empty; give some, or - and text on standard input")
     return text

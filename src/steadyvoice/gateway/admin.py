@@ -25,7 +25,7 @@ from steadyvoice.gateway.speech import SpeechDoor
 from steadyvoice.gateway.squeezed import squeezed
 from steadyvoice.gateway.sse import EventsDoor
 from steadyvoice.service.settings import Seconds, Table
-from steadyvoice.wire.complaint import one_line
+from steadyvoice.wire.error_response import single_line
 
 Answer = Callable[[Ask], Awaitable[Reply]]
 
@@ -171,7 +171,7 @@ class _Desk:
     def _act(self, ask: Ask, form: Reasoned, action: Callable[[str], None]) -> Reply:
         """Do it, and write down who wanted it and why; then show what has come of it."""
         circuit, word = self._circuit(ask), ask.scope["path"].rpartition("/")[2]
-        reason = one_line(form.reason, 500)
+        reason = single_line(form.reason, 500)
         facts: dict[str, Any] = {"action": word, "provider": circuit.name, "reason": reason}
         if isinstance(form, Lasting):
             facts["duration"] = form.duration

@@ -12,8 +12,8 @@ from steadyvoice.gateway.order import Order, Wrapping
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
-from steadyvoice.wire.openai_events import Delta, Done, event_bytes
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
+from steadyvoice.wire.openai.speech import AudioDelta, AudioDone, encode_event
 
 _BREATH = 0.1  # seconds
 _SECONDS_A_TOKEN = 0.05
@@ -61,8 +61,8 @@ def wrapped(stream: AsyncSpeechStream, order: Order) -> AsyncSpeechStream | Asyn
 async def _events(stream: AsyncSpeechStream, order: Order) -> AsyncGenerator[bytes, None]:
     async for data in stream:
         if data:
-            yield event_bytes(Delta(data))
-    yield event_bytes(_done(order, stream))
+            yield encode_event(AudioDelta(data))
+    yield encode_event(_done(order, stream))
 
 
 async def _document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
@@ -87,7 +87,7 @@ _ENCODED = _PART // 4 * 3  # bytes of audio that become as many in base64
 
 def _document_end(times: Alignment | None) -> bytes:
     known = times if times and times.characters else None
-    told = json.dumps(timed_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
+    told = json.dumps(timed_audio_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
     return f'","alignment":{told},"normalized_alignment":{told}}}'.encode()
 
 
@@ -125,12 +125,12 @@ class _Times:
         return Alignment.joined(told)
 
 
-def _done(order: Order, account: Account) -> Done:
+def _done(order: Order, account: Account) -> AudioDone:
     """What it would cost, by the rule of thumb: nobody here counts tokens."""
     asked = len(order.text) // _CHARACTERS_A_TOKEN + 1
-    return Done(asked, round(account.duration / _SECONDS_A_TOKEN))
+    return AudioDone(asked, round(account.duration / _SECONDS_A_TOKEN))
 
 
 def _timed(audio: bytes, times: Alignment | None) -> bytes:
     known = times if times and times.characters else None
-    return json.dumps(timed_body(TimedAudio(audio, known, known)), separators=(",", ":")).encode()
+    return json.dumps(timed_audio_body(TimedAudio(audio, known, known)), separators=(",", ":")).encode()

@@ -22,8 +22,9 @@ from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.reply import json_reply
 from steadyvoice.gateway.reporter import Reporter
 from steadyvoice.gateway.speech import SpeechDoor
-from steadyvoice.wire import elevenlabs, openai
-from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
+from steadyvoice.wire.openai import speech as openai_speech
 
 
 def application(house: House, reloader: Reloader | None = None) -> Front:
@@ -50,8 +51,8 @@ def all_doors(house: House, reloader: Reloader) -> dict[Room, Mapping[str, Doors
 
 
 def _speech_doors(house: House) -> dict[str, Doors]:
-    doors: dict[str, Doors] = {openai.SPEECH_PATH: {"POST": SpeechDoor(house, OpenAIDialect())}}
-    for form in Form:
-        path = f"{elevenlabs.SPEECH_PATH}/{{voice_id}}{form.value}"
+    doors: dict[str, Doors] = {openai_speech.SPEECH_PATH: {"POST": SpeechDoor(house, OpenAIDialect())}}
+    for form in SpeechEndpoint:
+        path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}"
         doors[path] = {"POST": SpeechDoor(house, ElevenLabsDialect(form))}
     return doors

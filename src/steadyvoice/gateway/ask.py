@@ -12,7 +12,7 @@ from steadyvoice.gateway.exchange import Exchange, exchange_of
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.refusal import RefusedError
 from steadyvoice.gateway.reply import Receive, Scope, TooMuchError, TooSlowError, query_of, read_body
-from steadyvoice.wire.issues import UnreadableRequestError, issue_of_content
+from steadyvoice.wire.request_validation import RequestValidationError, validate_content
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -76,7 +76,7 @@ class Ask:
             document = json.loads(body)
         except (ValueError, RecursionError):
             raise RefusedError(400, "invalid_json", "the body is not JSON") from None
-        if issue := issue_of_content(body, document):
+        if issue := validate_content(body, document):
             field = ".".join(map(str, issue.loc[1:]))[:100] or None
             raise RefusedError(422, "invalid_body", f"{field or 'the body'}: {issue.msg}", field=field)
         if not isinstance(document, dict):
@@ -110,5 +110,5 @@ class Ask:
     def _query(self) -> dict[str, str]:
         try:
             return query_of(self.scope["query_string"])
-        except UnreadableRequestError as error:
+        except RequestValidationError as error:
             raise RefusedError(400, "invalid_query", str(error)) from None

@@ -14,8 +14,8 @@ from steadyvoice.gateway.outcome import ending
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.spoken import Account, Attempt, Outcome, Span
-from steadyvoice.speech.copying import copier
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.request import field_copier
 
 CALLS_KEPT = 500
 _MOST_PARTS = 50  # attempts, and spans, of one call
@@ -139,7 +139,7 @@ def _light(attempt: Attempt) -> tuple[Attempt, Mishap | None]:
     return _without_error(attempt, None), _mishap(attempt.error)
 
 
-_without_error = copier(Attempt, "error")
+_without_error = field_copier(Attempt, "error")
 
 
 def _mishap(error: Exception | None) -> Mishap | None:

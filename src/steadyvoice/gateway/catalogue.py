@@ -21,9 +21,10 @@ from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.providers.provider import Provider
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import DEFAULT_VOICE
-from steadyvoice.wire import elevenlabs, openai
-from steadyvoice.wire.elevenlabs_account import Subscription, read_subscription
-from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts, models_body
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.account import Subscription, parse_subscription
+from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES, get_model_info, models_body
+from steadyvoice.wire.openai import speech as openai_speech
 
 _FRESH = 60.0  # seconds for which an answer of the vendor's is as good as a new one
 _PATIENCE = 3.0  # seconds that a vendor is waited for, when there is an answer of our own
@@ -72,9 +73,9 @@ class Catalogue:
 
     async def subscription(self) -> Subscription:
         """The account's. Who has none with a vendor that meters is not limited."""
-        document = await self.asked(elevenlabs.SUBSCRIPTION_PATH)
+        document = await self.asked(elevenlabs_speech.SUBSCRIPTION_PATH)
         try:
-            return read_subscription(document or {})
+            return parse_subscription(document or {})
         except ValueError:
             return Subscription(0, 0, unlimited=True)
 
@@ -91,7 +92,7 @@ class Catalogue:
     def elevenlabs_models(self) -> list[dict[str, Any]]:
         """The models that are known here, the configured ones first."""
         ours = [each.model for each in self._providers if isinstance(each, ElevenLabs)]
-        return models_body([model_facts(name) for name in dict.fromkeys([*ours, *MODELS])])
+        return models_body([get_model_info(name) for name in dict.fromkeys([*ours, *MODELS])])
 
     async def openai_voices(self) -> list[str]:
         """Return the voices that can be asked for at OpenAI's door.
@@ -101,15 +102,15 @@ class Catalogue:
         named = [name for each in self._providers for name in getattr(each, "voices", {})]
         servers = [each for each in self._providers if isinstance(each, OpenAICompatible)]
         asked = [each for each in self._healthy if isinstance(each, OpenAICompatible) and not each.is_openai]
-        told = openai.read_audio_voices(await self._told_by(asked, "/audio/voices"))
-        stock = openai.VOICES if servers and (not told or any(each.is_openai for each in servers)) else ()
+        told = openai_speech.parse_audio_voices(await self._told_by(asked, "/audio/voices"))
+        stock = openai_speech.VOICES if servers and (not told or any(each.is_openai for each in servers)) else ()
         return list(dict.fromkeys([*named, *told, *stock])) or [DEFAULT_VOICE]  # which every provider has
 
     @property
     def openai_models(self) -> list[str]:
         """The models that can be asked for at OpenAI's door. Any other name is taken for the provider's own."""
         ours = [each.model for each in self._providers if isinstance(each, OpenAICompatible)]
-        return list(dict.fromkeys([*ours, *openai.MODELS]))
+        return list(dict.fromkeys([*ours, *openai_speech.MODELS]))
 
     @property
     def _healthy(self) -> list[Provider]:

@@ -10,7 +10,7 @@ from steadyvoice.gateway.order import Asked, Order
 from steadyvoice.gateway.reply import Reply
 from steadyvoice.gateway.trouble import Trouble
 from steadyvoice.service.spoken import Account
-from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.request_validation import ValidationIssue
 
 
 class Words(Protocol):
@@ -28,7 +28,7 @@ class Dialect(Words, Protocol):
 
     @property
     def order(self) -> Callable[[Asked], Order]:
-        """Reads what is asked for. Raises UnreadableRequestError and TTSError."""
+        """Reads what is asked for. Raises RequestValidationError and TTSError."""
         ...
 
     def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
@@ -39,6 +39,6 @@ class Dialect(Words, Protocol):
         """Answer that it could not be spoken."""
         ...
 
-    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Reply:
         """Answer that the request makes no sense."""
         ...

@@ -12,30 +12,29 @@ from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import wishes_of
-from steadyvoice.speech.taxonomy import Kind
-from steadyvoice.wire import elevenlabs
-from steadyvoice.wire.elevenlabs import Form
-from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
-from steadyvoice.wire.elevenlabs_hints import MOST_IDS
-from steadyvoice.wire.elevenlabs_request_ids import own_request_id, stitches, tidied_fields
-from steadyvoice.wire.issues import Issue
+from steadyvoice.speech.failure_kinds import FailureKind
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.errors import error_body, validation_body
+from steadyvoice.wire.elevenlabs.request_stitching import clean_request_id_fields, has_request_ids, own_request_id
+from steadyvoice.wire.elevenlabs.speech import MAX_LIST_ITEMS, SpeechEndpoint
+from steadyvoice.wire.request_validation import ValidationIssue
 
 
 class ElevenLabsDialect:
     """Reads orders and writes refusals as ElevenLabs does."""
 
-    name = elevenlabs.DIALECT
+    name = elevenlabs_speech.DIALECT
 
-    def __init__(self, form: Form = Form.WHOLE) -> None:
+    def __init__(self, form: SpeechEndpoint = SpeechEndpoint.WHOLE) -> None:
         self._form = form
         self.order = Orders("text", self._order).order
 
     def _order(self, asked: Asked, document: dict[str, Any]) -> Order:
-        if stitches(document):
-            document = tidied_fields(document, most=MOST_IDS)
-        call = elevenlabs.call_of(query_of(asked.query), document, self._form)
+        if has_request_ids(document):
+            document = clean_request_id_fields(document, most=MAX_LIST_ITEMS)
+        call = elevenlabs_speech.parse_request_document(query_of(asked.query), document, self._form)
         text = spoken_text(call.text, "text")
-        request = elevenlabs.request_from(call, asked.voice)
+        request = elevenlabs_speech.decode_request(call, asked.voice)
         wishes = wishes_of(request) | own_wishes(asked.headers)
         if self._form.timed:
             wishes["timestamps"] = True
@@ -52,10 +51,10 @@ class ElevenLabsDialect:
         first = spoken.now.first
         if first is None:
             return {"request-id": own_request_id(request_id)}
-        id = first.request_id if first.dialect == elevenlabs.DIALECT and spoken.sole_speaker else None
+        id = first.request_id if first.dialect == elevenlabs_speech.DIALECT and spoken.sole_speaker else None
         headers = {"request-id": id or own_request_id(request_id)}
         if first.characters_billed is not None and spoken.now.characters == len(order.text):  # for all of it
-            headers["character-cost"] = elevenlabs.plain_amount(first.characters_billed)
+            headers["character-cost"] = elevenlabs_speech.format_amount(first.characters_billed)
         if first.concurrent_requests is not None:
             headers["current-concurrent-requests"] = str(first.concurrent_requests)
         if first.concurrency_limit is not None:
@@ -68,7 +67,7 @@ class ElevenLabsDialect:
         param = {"voice": "voice_id", "model": "model_id"}.get(trouble.param or "", trouble.param)
         return _complaint(trouble.status, code, trouble.message, request_id, param, trouble.retry_after)
 
-    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Reply:
         """Answer as FastAPI does."""
         return json_reply(validation_body(issues), status=422, headers={"request-id": own_request_id(request_id)})
 
@@ -77,15 +76,15 @@ class ElevenLabsDialect:
         return _complaint(denial.status, denial.code, denial.message, request_id)
 
 
-_CODES: Mapping[Kind, str] = {
-    Kind.BAD_REQUEST: "invalid_parameters",
-    Kind.TEXT_TOO_LONG: "max_character_limit_exceeded",
-    Kind.UNSUPPORTED_FORMAT: "invalid_output_format",
-    Kind.VOICE_UNKNOWN: "voice_not_found",
-    Kind.MODEL_UNKNOWN: "model_not_found",
-    Kind.CONCURRENCY: "too_many_concurrent_requests",
-    Kind.BUSY: "system_busy",
-    Kind.OVERLOADED: "system_busy",
+_CODES: Mapping[FailureKind, str] = {
+    FailureKind.BAD_REQUEST: "invalid_parameters",
+    FailureKind.TEXT_TOO_LONG: "max_character_limit_exceeded",
+    FailureKind.UNSUPPORTED_FORMAT: "invalid_output_format",
+    FailureKind.VOICE_UNKNOWN: "voice_not_found",
+    FailureKind.MODEL_UNKNOWN: "model_not_found",
+    FailureKind.CONCURRENCY: "too_many_concurrent_requests",
+    FailureKind.BUSY: "system_busy",
+    FailureKind.OVERLOADED: "system_busy",
 }
 
 

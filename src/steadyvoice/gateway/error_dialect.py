@@ -12,7 +12,7 @@ from steadyvoice.gateway.openai import OpenAIDialect
 from steadyvoice.gateway.own import OwnWords
 from steadyvoice.gateway.paths import Route
 from steadyvoice.gateway.reply import Reply
-from steadyvoice.wire import elevenlabs
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 
 
 def words_for(exchange: Exchange) -> Words:
@@ -28,8 +28,8 @@ def words_for(exchange: Exchange) -> Words:
 
 
 _ELEVENLABS_ONLY = (
-    elevenlabs.SPEECH_PATH, elevenlabs.VOICES_PATH, elevenlabs.VOICES_V2_PATH, elevenlabs.USER_PATH,
-    elevenlabs.HISTORY_PATH,
+    elevenlabs_speech.SPEECH_PATH, elevenlabs_speech.VOICES_PATH, elevenlabs_speech.VOICES_V2_PATH,
+    elevenlabs_speech.USER_PATH, elevenlabs_speech.HISTORY_PATH,
 )  # fmt: skip
 
 

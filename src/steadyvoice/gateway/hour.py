@@ -14,7 +14,7 @@ from typing import Any
 from steadyvoice.breaker import CircuitState
 from steadyvoice.gateway.calls import Call, Mishap
 from steadyvoice.service.spoken import Attempt
-from steadyvoice.speech.taxonomy import Kind, meaning_of
+from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
 
 STEP = 15.0
 KEPT = 240  # steps: an hour
@@ -150,7 +150,7 @@ def _result(attempt: Attempt, error: Mishap | None) -> int:
         return _REFUSED
     if error is None:
         return _SPOKE
-    return _FAILED if meaning_of(Kind(error.kind)).counts else _NEITHER
+    return _FAILED if meaning_of(FailureKind(error.kind)).counts else _NEITHER
 
 
 _DOWN = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN})

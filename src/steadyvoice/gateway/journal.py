@@ -18,7 +18,7 @@ from typing import Any
 from steadyvoice.gateway.author import acting
 from steadyvoice.gateway.plain import plain
 from steadyvoice.service.error_state import iso
-from steadyvoice.speech.text import escaped
+from steadyvoice.speech.text import escape_surrogates
 
 CALLS_KEPT = 500
 REST_KEPT = 500
@@ -54,7 +54,7 @@ class Journal:
             told["by"] = author
         self.last += 1
         # What cannot be encoded is escaped here, once: a reader that failed over it would fail at each reconnect again.
-        data = escaped(json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")))
+        data = escape_surrogates(json.dumps(plain(told), ensure_ascii=False, separators=(",", ":")))
         entry = Entry(self.last, kind, data)
         (self._calls if kind in _OF_CALLS else self._rest).append(entry)
         self._wake()

@@ -13,19 +13,20 @@ from steadyvoice.gateway.exchange import exchange_of
 from steadyvoice.gateway.guard import Denial
 from steadyvoice.gateway.paths import Doors
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send, json_reply, parameters_of
-from steadyvoice.wire import elevenlabs, openai
-from steadyvoice.wire.elevenlabs_account import history_body, subscription_body, user_body
-from steadyvoice.wire.elevenlabs_errors import error_body, validation_body
-from steadyvoice.wire.elevenlabs_models import (
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.account import history_body, subscription_body, user_body
+from steadyvoice.wire.elevenlabs.catalog import (
     found_voices_body,
-    read_voice_search,
+    parse_voice_search,
     voice_body,
     voice_settings_body,
     voices_body,
 )
-from steadyvoice.wire.elevenlabs_request_ids import own_request_id
-from steadyvoice.wire.issues import UnreadableRequestError
-from steadyvoice.wire.openai_errors import error_body as openai_error
+from steadyvoice.wire.elevenlabs.errors import error_body, validation_body
+from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
+from steadyvoice.wire.openai import speech as openai_speech
+from steadyvoice.wire.openai.errors import error_body as openai_error
+from steadyvoice.wire.request_validation import RequestValidationError
 
 Answer = Callable[[Catalogue, Scope], Awaitable[Reply]]
 
@@ -33,18 +34,18 @@ Answer = Callable[[Catalogue, Scope], Awaitable[Reply]]
 def list_doors(catalogue: Catalogue) -> dict[str, Doors]:
     """All of them."""
     answers: dict[str, Answer] = {
-        elevenlabs.VOICES_PATH: _voices,
-        f"{elevenlabs.VOICES_PATH}/{{voice_id}}": _voice,
-        elevenlabs.VOICES_V2_PATH: _voices_found,
-        elevenlabs.MODELS_PATH: _models,
-        f"{openai.MODELS_PATH}/{{model}}": _model,
-        elevenlabs.USER_PATH: _user,
-        elevenlabs.SUBSCRIPTION_PATH: _subscription,
-        elevenlabs.HISTORY_PATH: _history,
-        elevenlabs.DEFAULT_SETTINGS_PATH: _default_settings,
-        f"{elevenlabs.VOICES_PATH}/{{voice_id}}/settings": _voice_settings,
-        openai.AUDIO_VOICES_PATH: _audio_voices,
-        openai.AUDIO_MODELS_PATH: _audio_models,
+        elevenlabs_speech.VOICES_PATH: _voices,
+        f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}": _voice,
+        elevenlabs_speech.VOICES_V2_PATH: _voices_found,
+        elevenlabs_speech.MODELS_PATH: _models,
+        f"{openai_speech.MODELS_PATH}/{{model}}": _model,
+        elevenlabs_speech.USER_PATH: _user,
+        elevenlabs_speech.SUBSCRIPTION_PATH: _subscription,
+        elevenlabs_speech.HISTORY_PATH: _history,
+        elevenlabs_speech.DEFAULT_SETTINGS_PATH: _default_settings,
+        f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}/settings": _voice_settings,
+        openai_speech.AUDIO_VOICES_PATH: _audio_voices,
+        openai_speech.AUDIO_MODELS_PATH: _audio_models,
     }
     return {path: {"GET": _Door(catalogue, answer)} for path, answer in answers.items()}
 
@@ -58,7 +59,7 @@ class _Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             reply = await self._answer(self._catalogue, scope)
-        except UnreadableRequestError as error:
+        except RequestValidationError as error:
             reply = json_reply(validation_body(error.issues), status=422)
         exchange = exchange_of(scope)
         headers = {"request-id": own_request_id(exchange.request_id), **reply.headers}
@@ -66,7 +67,7 @@ class _Door:
 
 
 async def _voices(catalogue: Catalogue, scope: Scope) -> Reply:
-    told = await catalogue.asked(elevenlabs.VOICES_PATH, parameters_of(scope["query_string"]))
+    told = await catalogue.asked(elevenlabs_speech.VOICES_PATH, parameters_of(scope["query_string"]))
     return json_reply(told or voices_body(catalogue.voices))
 
 
@@ -88,14 +89,14 @@ async def _voice_settings(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _default_settings(catalogue: Catalogue, scope: Scope) -> Reply:
-    return json_reply(await catalogue.asked(elevenlabs.DEFAULT_SETTINGS_PATH) or voice_settings_body())
+    return json_reply(await catalogue.asked(elevenlabs_speech.DEFAULT_SETTINGS_PATH) or voice_settings_body())
 
 
 async def _asked_of_voice(catalogue: Catalogue, voice: str, what: str = "") -> Any | None:
     """Ask the vendor about a voice of the account's own. A name that can be no id is not asked about."""
-    if not elevenlabs.is_voice_id(voice):
+    if not elevenlabs_speech.is_voice_id(voice):
         return None
-    return await catalogue.asked(f"{elevenlabs.VOICES_PATH}/{quote(voice, safe='')}{what}")
+    return await catalogue.asked(f"{elevenlabs_speech.VOICES_PATH}/{quote(voice, safe='')}{what}")
 
 
 def _no_voice(scope: Scope, wanted: str) -> Reply:
@@ -106,16 +107,16 @@ def _no_voice(scope: Scope, wanted: str) -> Reply:
 
 async def _voices_found(catalogue: Catalogue, scope: Scope) -> Reply:
     query = parameters_of(scope["query_string"])
-    wanted = read_voice_search(query)
-    told = await catalogue.asked(elevenlabs.VOICES_V2_PATH, query)
+    wanted = parse_voice_search(query)
+    told = await catalogue.asked(elevenlabs_speech.VOICES_V2_PATH, query)
     return json_reply(told or found_voices_body(wanted, catalogue.voices))
 
 
 async def _models(catalogue: Catalogue, scope: Scope) -> Reply:
     """One path, two vendors: who comes with a Bearer token means OpenAI's."""
     if exchange_of(scope).brings_bearer:
-        return json_reply(openai.models_body(catalogue.openai_models))
-    told = await catalogue.asked(elevenlabs.MODELS_PATH)
+        return json_reply(openai_speech.models_body(catalogue.openai_models))
+    told = await catalogue.asked(elevenlabs_speech.MODELS_PATH)
     return json_reply(told or catalogue.elevenlabs_models)
 
 
@@ -125,7 +126,7 @@ async def _model(catalogue: Catalogue, scope: Scope) -> Reply:
     if not exchange.brings_bearer:
         return refuse(Denial(404, "not_found", "Not Found"), exchange)
     if wanted in catalogue.openai_models:
-        return json_reply(openai.model_body(wanted))
+        return json_reply(openai_speech.model_body(wanted))
     told = f"The model `{wanted}` does not exist or you do not have access to it."
     body = openai_error(told, type="invalid_request_error", code="model_not_found", param="model")
     return json_reply(body, status=404)
@@ -142,11 +143,11 @@ async def _history(catalogue: Catalogue, scope: Scope) -> Reply:
 
 
 async def _audio_voices(catalogue: Catalogue, scope: Scope) -> Reply:
-    return json_reply(openai.audio_voices_body(await catalogue.openai_voices()))
+    return json_reply(openai_speech.audio_voices_body(await catalogue.openai_voices()))
 
 
 async def _audio_models(catalogue: Catalogue, scope: Scope) -> Reply:
-    return json_reply(openai.audio_models_body(catalogue.openai_models))
+    return json_reply(openai_speech.audio_models_body(catalogue.openai_models))
 
 
 async def _subscription(catalogue: Catalogue, scope: Scope) -> Reply:

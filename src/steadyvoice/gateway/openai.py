@@ -12,16 +12,16 @@ from steadyvoice.gateway.trouble import Trouble, retry_after_header
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import wishes_of
-from steadyvoice.speech.taxonomy import Kind
-from steadyvoice.wire import openai
-from steadyvoice.wire.issues import Issue
-from steadyvoice.wire.openai_errors import error_body, validation_body
+from steadyvoice.speech.failure_kinds import FailureKind
+from steadyvoice.wire.openai import speech as openai_speech
+from steadyvoice.wire.openai.errors import error_body, validation_body
+from steadyvoice.wire.request_validation import ValidationIssue
 
 
 class OpenAIDialect:
     """Reads orders and writes refusals as OpenAI does."""
 
-    name = openai.DIALECT
+    name = openai_speech.DIALECT
 
     def __init__(self) -> None:
         self.order = Orders("input", _order).order
@@ -33,12 +33,12 @@ class OpenAIDialect:
     def trouble(self, trouble: Trouble, request_id: str) -> Reply:
         """Answer in the vendor's own words, where it has one for this."""
         code = (_CODES.get(trouble.kind) if trouble.kind else None) or trouble.code
-        status = 400 if trouble.kind is Kind.VOICE_UNKNOWN else trouble.status
+        status = 400 if trouble.kind is FailureKind.VOICE_UNKNOWN else trouble.status
         param = "input" if trouble.param == "text" else trouble.param
         body = error_body(trouble.message, type=_type(status), code=code, param=param)
         return json_reply(body, status=status, headers=retry_after_header(trouble.retry_after))
 
-    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Reply:
         """Answer with the first thing that is wrong."""
         return json_reply(validation_body(issues), status=400)
 
@@ -49,18 +49,18 @@ class OpenAIDialect:
 
 
 def _order(asked: Asked, document: dict[str, Any]) -> Order:
-    call = openai.call_of(document)
-    wishes = wishes_of(openai.request_from(call)) | own_wishes(asked.headers)
+    call = openai_speech.parse_request_document(document)
+    wishes = wishes_of(openai_speech.decode_request(call)) | own_wishes(asked.headers)
     text = spoken_text(call.text, "input")
     return Order(text, Style.of(wishes), Wrapping.EVENTS if call.sse else Wrapping.BARE)
 
 
-_CODES: Mapping[Kind, str] = {
-    Kind.TEXT_TOO_LONG: "string_above_max_length",
-    Kind.VOICE_UNKNOWN: "voice_not_found",
-    Kind.MODEL_UNKNOWN: "model_not_found",
-    Kind.BUSY: "rate_limit_exceeded",
-    Kind.CONCURRENCY: "rate_limit_exceeded",
+_CODES: Mapping[FailureKind, str] = {
+    FailureKind.TEXT_TOO_LONG: "string_above_max_length",
+    FailureKind.VOICE_UNKNOWN: "voice_not_found",
+    FailureKind.MODEL_UNKNOWN: "model_not_found",
+    FailureKind.BUSY: "rate_limit_exceeded",
+    FailureKind.CONCURRENCY: "rate_limit_exceeded",
 }
 
 

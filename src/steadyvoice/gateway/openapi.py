@@ -15,7 +15,8 @@ from steadyvoice.gateway.ask import FAR
 from steadyvoice.gateway.circuits import FIELDS
 from steadyvoice.gateway.schemas import ANSWERS, ERROR, Schema
 from steadyvoice.service.settings import PRESETS
-from steadyvoice.wire import elevenlabs, openai
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.openai import speech as openai_speech
 
 ELEVENLABS_SAYS = "https://elevenlabs.io/docs/api-reference/text-to-speech/convert"
 OPEN_WEBUI_SAYS = "https://docs.openwebui.com/features/audio/text-to-speech/openai-tts-integration"
@@ -105,31 +106,34 @@ def _admin_doors() -> dict[str, Any]:
 
 
 def _vendors_doors() -> dict[str, Any]:
-    speech = f"{elevenlabs.SPEECH_PATH}/{{voice_id}}"
+    speech = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}"
     voice = [{"name": "voice_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     model = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
     doors: dict[str, Any] = {
         f"{speech}{form.value}": {"parameters": voice, "post": _vendors("Speak", ELEVENLABS_SAYS)}
-        for form in elevenlabs.Form
+        for form in elevenlabs_speech.SpeechEndpoint
     }
-    doors[openai.SPEECH_PATH] = {"post": _vendors("Speak", OPENAI_SAYS)}
-    doors[f"{elevenlabs.VOICES_PATH}/{{voice_id}}"] = {"parameters": voice, "get": _vendors("A voice", ELEVENLABS_SAYS)}
-    doors[f"{openai.MODELS_PATH}/{{model}}"] = {"parameters": model, "get": _vendors("A model", OPENAI_SAYS)}
+    doors[openai_speech.SPEECH_PATH] = {"post": _vendors("Speak", OPENAI_SAYS)}
+    doors[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}"] = {
+        "parameters": voice,
+        "get": _vendors("A voice", ELEVENLABS_SAYS),
+    }
+    doors[f"{openai_speech.MODELS_PATH}/{{model}}"] = {"parameters": model, "get": _vendors("A model", OPENAI_SAYS)}
     lists = {
-        elevenlabs.VOICES_PATH: "Voices",
-        elevenlabs.VOICES_V2_PATH: "Voices, searched",
-        elevenlabs.MODELS_PATH: "Models: OpenAI's for who brings a bearer token",
-        elevenlabs.USER_PATH: "User",
-        elevenlabs.SUBSCRIPTION_PATH: "What the account may still spend",
-        elevenlabs.HISTORY_PATH: "History, which is empty",
-        elevenlabs.DEFAULT_SETTINGS_PATH: "The usual settings of a voice",
+        elevenlabs_speech.VOICES_PATH: "Voices",
+        elevenlabs_speech.VOICES_V2_PATH: "Voices, searched",
+        elevenlabs_speech.MODELS_PATH: "Models: OpenAI's for who brings a bearer token",
+        elevenlabs_speech.USER_PATH: "User",
+        elevenlabs_speech.SUBSCRIPTION_PATH: "What the account may still spend",
+        elevenlabs_speech.HISTORY_PATH: "History, which is empty",
+        elevenlabs_speech.DEFAULT_SETTINGS_PATH: "The usual settings of a voice",
     }
-    doors[f"{elevenlabs.VOICES_PATH}/{{voice_id}}/settings"] = {
+    doors[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}/settings"] = {
         "parameters": voice,
         "get": _vendors("The settings of a voice", ELEVENLABS_SAYS),
     }
-    doors[openai.AUDIO_VOICES_PATH] = {"get": _vendors("Voices, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
-    doors[openai.AUDIO_MODELS_PATH] = {"get": _vendors("Models, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
+    doors[openai_speech.AUDIO_VOICES_PATH] = {"get": _vendors("Voices, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
+    doors[openai_speech.AUDIO_MODELS_PATH] = {"get": _vendors("Models, as Open WebUI asks for them", OPEN_WEBUI_SAYS)}
     return doors | {path: {"get": _vendors(told, ELEVENLABS_SAYS)} for path, told in lists.items()}
 
 

@@ -12,8 +12,8 @@ from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Wishes
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.speech.text import cleaned
-from steadyvoice.wire.issues import Issue, UnreadableRequestError, read_document
+from steadyvoice.speech.text import clean_text
+from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 _OWN = tuple(b"x-steadyvoice-" + name for name in (b"deadline", b"on-midstream", b"voice-substitution", b"cache"))
 _REMEMBERED = 256  # orders
@@ -75,8 +75,8 @@ class Orders:
         self._known: dict[Hashable, tuple[Style, Wrapping, bool]] = {}
 
     def order(self, asked: Asked) -> Order:
-        """Raises UnreadableRequestError and TTSError."""
-        document = read_document(asked.body)
+        """Raises RequestValidationError and TTSError."""
+        document = parse_document(asked.body)
         has_text = self._field in document
         text = document.pop(self._field, None)
         key = (asked.voice, asked.query, *map(asked.headers.get, _OWN), repr(document))
@@ -97,11 +97,11 @@ class Orders:
 
 
 def spoken_text(text: str, field: str) -> str:
-    """The text as it will be spoken. Raises UnreadableRequestError, which names the field, when that is nothing."""
-    clean = cleaned(text)
+    """The text as it will be spoken. Raises RequestValidationError, which names the field, when that is nothing."""
+    clean = clean_text(text)
     if not clean.strip():
-        raise UnreadableRequestError(
-            [Issue("string_too_short", ("body", field), "String should have at least 1 character", text)]
+        raise RequestValidationError(
+            [ValidationIssue("string_too_short", ("body", field), "String should have at least 1 character", text)]
         )
     return clean
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from steadyvoice.wire.elevenlabs import Form
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 
 Steps = tuple[str, ...]
 
@@ -20,7 +20,7 @@ _MOST_STEPS = 12
 _SIMILAR = 0.75  # of difflib's ratio: "speach" is "speech", "transcriptions" is nothing of ours
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _VERSION = re.compile(r"v\d")
-_ENDS_OF_FORMS = frozenset(step for form in Form for step in form.value.split("/") if step)
+_ENDS_OF_FORMS = frozenset(step for form in SpeechEndpoint for step in form.value.split("/") if step)
 
 _OTHER_NAMES: dict[Steps, str] = {
     ("speech",): "/v1/audio/speech",

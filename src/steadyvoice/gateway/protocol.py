@@ -28,7 +28,7 @@ from steadyvoice.gateway.outgoing import Outgoing, Pouring
 from steadyvoice.gateway.reply import ARRIVED, OUTLET
 from steadyvoice.gateway.target import whole
 from steadyvoice.gateway.unframed import Unframed
-from steadyvoice.wire.elevenlabs_request_ids import own_request_id
+from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
 
 log = logging.getLogger("steadyvoice.gateway")
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from steadyvoice.service.alarm import Alarm
 from steadyvoice.speech.text import is_encodable
-from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -68,7 +68,7 @@ def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def parameters_of(query: bytes) -> list[tuple[str, str]]:
-    """The parameters of a query, one by one. Raises UnreadableRequestError for too many, or one that is not UTF-8."""
+    """The parameters of a query, one by one. Raises RequestValidationError for too many, or one that is not UTF-8."""
     if not query:
         return []
     raw = query.decode("latin-1")
@@ -76,16 +76,16 @@ def parameters_of(query: bytes) -> list[tuple[str, str]]:
         found = parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="surrogateescape")
     except ValueError:
         told = f"at most {_MOST_PARAMETERS} parameters are read"
-        raise UnreadableRequestError([Issue("too_long", ("query",), told)]) from None
+        raise RequestValidationError([ValidationIssue("too_long", ("query",), told)]) from None
     for name, value in found:
         if not (is_encodable(name) and is_encodable(value)):
             told = "must be UTF-8 behind its percent-encoding"
-            raise UnreadableRequestError([Issue("string_unicode", ("query", ascii(name)[1:-1][:100]), told)])
+            raise RequestValidationError([ValidationIssue("string_unicode", ("query", ascii(name)[1:-1][:100]), told)])
     return found
 
 
 def query_of(query: bytes) -> dict[str, str]:
-    """A query by name; of a parameter that comes twice, the last. Raises UnreadableRequestError."""
+    """A query by name; of a parameter that comes twice, the last. Raises RequestValidationError."""
     return dict(parameters_of(query))
 
 

@@ -15,8 +15,8 @@ from steadyvoice.service.settings import Table
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Wishes
-from steadyvoice.speech.text import cleaned
-from steadyvoice.wire.issues import Issue, UnreadableRequestError, read_document
+from steadyvoice.speech.text import clean_text
+from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 
 class Say(Table):
@@ -33,11 +33,11 @@ class SayDialect:
     name = "say"
 
     def order(self, asked: Asked) -> Order:
-        """Read what is asked for. Raises UnreadableRequestError and TTSError."""
+        """Read what is asked for. Raises RequestValidationError and TTSError."""
         said = _read(asked.headers, asked.body)
-        text = cleaned(said.text)
+        text = clean_text(said.text)
         if not text.strip():
-            raise UnreadableRequestError([Issue("too_short", ("text",), "there is nothing to say")])
+            raise RequestValidationError([ValidationIssue("too_short", ("text",), "there is nothing to say")])
         return Order(text, Style.of(Wishes(voice=said.voice, format=said.format) | own_wishes(asked.headers)))
 
     def audio_headers(self, order: Order, account: Account, request_id: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ class SayDialect:
         headers = retry_after_header(trouble.retry_after)
         return error_reply(trouble.status, trouble.code, trouble.message, field=trouble.param, headers=headers)
 
-    def unreadable(self, issues: Sequence[Issue], request_id: str) -> Reply:
+    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Reply:
         """Answer with the first thing that is wrong."""
         first = issues[0]
         field = ".".join(map(str, first.loc)).removeprefix("body.")[:100]
@@ -63,9 +63,11 @@ class SayDialect:
 def _read(headers: Mapping[bytes, bytes], body: bytes) -> Say:
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != b"application/json":
-        raise UnreadableRequestError([Issue("not_json", ("body",), "must be JSON: Content-Type: application/json")])
+        raise RequestValidationError(
+            [ValidationIssue("not_json", ("body",), "must be JSON: Content-Type: application/json")]
+        )
     try:
-        return Say.model_validate(read_document(body))
+        return Say.model_validate(parse_document(body))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise UnreadableRequestError([Issue(first["type"], first["loc"], first["msg"])]) from None
+        raise RequestValidationError([ValidationIssue(first["type"], first["loc"], first["msg"])]) from None

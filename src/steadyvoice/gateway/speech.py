@@ -28,8 +28,8 @@ from steadyvoice.service.audio_limit import collected, fits
 from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.taxonomy import Kind
-from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.speech.failure_kinds import FailureKind
+from steadyvoice.wire.request_validation import RequestValidationError
 
 
 class SpeechDoor:
@@ -126,10 +126,10 @@ class SpeechDoor:
         id = exchange.request_id
         limits = self._house.server
         match error:
-            case UnreadableRequestError() if b"content-encoding" in exchange.headers:
+            case RequestValidationError() if b"content-encoding" in exchange.headers:
                 told = "the body is taken for JSON as it comes: send it without Content-Encoding"
                 return self._dialect.trouble(Trouble(415, "unsupported_encoding", told), id)
-            case UnreadableRequestError():
+            case RequestValidationError():
                 return self._dialect.unreadable(error.issues, id)
             case TooMuchError():
                 told = (
@@ -156,16 +156,16 @@ class SpeechDoor:
 
         A caller that names neither, or one that this provider maps to another, cannot mend it.
         """
-        if error.kind not in (Kind.MODEL_UNKNOWN, Kind.VOICE_UNKNOWN):
+        if error.kind not in (FailureKind.MODEL_UNKNOWN, FailureKind.VOICE_UNKNOWN):
             return False
         request = order.style.request
         for provider in self._house.service.providers:
             if provider.name == error.provider:
                 with contextlib.suppress(TTSError):
-                    offer = provider.offer(request.saying(order.text))
+                    offer = provider.offer(request.with_text(order.text))
                     chosen, asked = (
                         (offer.model, request.model)
-                        if error.kind is Kind.MODEL_UNKNOWN
+                        if error.kind is FailureKind.MODEL_UNKNOWN
                         else (offer.voice, request.voice)
                     )
                     return chosen != asked

@@ -21,7 +21,7 @@ from steadyvoice.service.error_state import iso
 from steadyvoice.service.saved_holds import mark_of, restore, saved
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.spoken import Account
-from steadyvoice.speech.taxonomy import Scope
+from steadyvoice.speech.failure_kinds import FailureScope
 from steadyvoice.wire.text_file import read_text_file
 
 log = logging.getLogger("steadyvoice.gateway")
@@ -61,7 +61,7 @@ class StateFile:
     def spoken(self, exchange: Exchange, door: str, order: Order, account: Account) -> None:
         """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
         for attempt in account.spoken.attempts:
-            if attempt.error and attempt.error.meaning.scope is Scope.CREDENTIAL and not attempt.refused:
+            if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
                 self._scribe.write_soon(self._content())
 
     def answered(self, exchange: Exchange) -> None:

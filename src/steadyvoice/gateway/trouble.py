@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.taxonomy import Blame, Kind
+from steadyvoice.speech.failure_kinds import Blame, FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Trouble:
     status: int
     code: str
     message: str
-    kind: Kind | None = None
+    kind: FailureKind | None = None
     retry_after: float | None = None  # seconds
     param: str | None = None
 
@@ -27,7 +27,7 @@ def trouble_of(error: Exception) -> Trouble:
     if not isinstance(error, TTSError):
         return Trouble(500, "internal_error", "something here went wrong; the gateway's log says what")
     status = _STATUSES.get(error.kind) or _by_blame(error.meaning.blame)
-    if error.kind is Kind.ON_HOLD and error.code in _BUSY:  # whoever comes while the vendor's own wait lasts
+    if error.kind is FailureKind.ON_HOLD and error.code in _BUSY:  # whoever comes while the vendor's own wait lasts
         status = 429
     return Trouble(status, error.kind.value, str(error), error.kind, error.retry_after, param=_field(error))
 
@@ -35,7 +35,7 @@ def trouble_of(error: Exception) -> Trouble:
 def misconfigured(error: TTSError) -> Trouble:
     """Say that a vendor lacks what the configuration names: nothing that whoever asked could do otherwise."""
     told = f"the gateway's configuration has to be changed: {error}"
-    return Trouble(_UNAVAILABLE, Kind.MISCONFIGURED.value, told, Kind.MISCONFIGURED, error.retry_after)
+    return Trouble(_UNAVAILABLE, FailureKind.MISCONFIGURED.value, told, FailureKind.MISCONFIGURED, error.retry_after)
 
 
 def retry_after_header(seconds: float | None) -> dict[str, str]:
@@ -44,29 +44,29 @@ def retry_after_header(seconds: float | None) -> dict[str, str]:
 
 
 _UNAVAILABLE, _TOO_LATE = 503, 504
-_BUSY = (Kind.BUSY.value, Kind.CONCURRENCY.value)
+_BUSY = (FailureKind.BUSY.value, FailureKind.CONCURRENCY.value)
 
 # The gateway's own accounts are not the caller's: that a vendor does not take our key is no 401 to them.
-_STATUSES: Mapping[Kind, int] = {
-    Kind.BAD_REQUEST: 400,
-    Kind.TEXT_TOO_LONG: 400,
-    Kind.UNSUPPORTED_FORMAT: 400,
-    Kind.VOICE_UNKNOWN: 404,
-    Kind.MODEL_UNKNOWN: 404,
-    Kind.DEADLINE: _TOO_LATE,
-    Kind.ABANDONED_IN_SILENCE: _TOO_LATE,
-    Kind.CANCELLED: _UNAVAILABLE,
-    Kind.BUSY: 429,
-    Kind.CONCURRENCY: 429,
-    Kind.CONNECT_TIMEOUT: _TOO_LATE,
-    Kind.READ_TIMEOUT: _TOO_LATE,
-    Kind.TOTAL_TIMEOUT: _TOO_LATE,
-    Kind.STALLED: _TOO_LATE,
-    Kind.TOO_SLOW: _TOO_LATE,
-    Kind.OVERLOADED: _UNAVAILABLE,
-    Kind.CIRCUIT_OPEN: _UNAVAILABLE,
-    Kind.ON_HOLD: _UNAVAILABLE,
-    Kind.MISCONFIGURED: 500,
+_STATUSES: Mapping[FailureKind, int] = {
+    FailureKind.BAD_REQUEST: 400,
+    FailureKind.TEXT_TOO_LONG: 400,
+    FailureKind.UNSUPPORTED_FORMAT: 400,
+    FailureKind.VOICE_UNKNOWN: 404,
+    FailureKind.MODEL_UNKNOWN: 404,
+    FailureKind.DEADLINE: _TOO_LATE,
+    FailureKind.ABANDONED_IN_SILENCE: _TOO_LATE,
+    FailureKind.CANCELLED: _UNAVAILABLE,
+    FailureKind.BUSY: 429,
+    FailureKind.CONCURRENCY: 429,
+    FailureKind.CONNECT_TIMEOUT: _TOO_LATE,
+    FailureKind.READ_TIMEOUT: _TOO_LATE,
+    FailureKind.TOTAL_TIMEOUT: _TOO_LATE,
+    FailureKind.STALLED: _TOO_LATE,
+    FailureKind.TOO_SLOW: _TOO_LATE,
+    FailureKind.OVERLOADED: _UNAVAILABLE,
+    FailureKind.CIRCUIT_OPEN: _UNAVAILABLE,
+    FailureKind.ON_HOLD: _UNAVAILABLE,
+    FailureKind.MISCONFIGURED: 500,
 }
 
 
@@ -82,7 +82,11 @@ def _by_blame(blame: Blame) -> int:
             return 502
 
 
-_FIELDS: Mapping[Kind, str] = {Kind.VOICE_UNKNOWN: "voice", Kind.MODEL_UNKNOWN: "model", Kind.TEXT_TOO_LONG: "text"}
+_FIELDS: Mapping[FailureKind, str] = {
+    FailureKind.VOICE_UNKNOWN: "voice",
+    FailureKind.MODEL_UNKNOWN: "model",
+    FailureKind.TEXT_TOO_LONG: "text",
+}
 
 
 def _field(error: TTSError) -> str | None:

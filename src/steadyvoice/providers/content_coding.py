@@ -11,7 +11,7 @@ from typing import Protocol
 
 from steadyvoice.providers.provider import Pour
 from steadyvoice.providers.work_budget import PIECE, WorkBudget
-from steadyvoice.wire.complaint import one_line
+from steadyvoice.wire.error_response import single_line
 
 # Packed bytes that zlib is given at once: few, for it copies those that it has not used after each step, and very few
 # at the beginning of a member, for members may be short.
@@ -47,7 +47,7 @@ def unpacker_for(headers: Mapping[str, str]) -> Unpacker | None:
     transfer = [each for each in _tokens(headers, "transfer-encoding") if each not in _UNPACKED_BY_HTTP]
     codings = [each for each in _tokens(headers, "content-encoding") if each not in _PLAIN]
     if transfer or len(codings) > 1:
-        raise UnknownCodingError(one_line(", ".join(codings + transfer), 60))
+        raise UnknownCodingError(single_line(", ".join(codings + transfer), 60))
     match codings:
         case []:
             return None
@@ -56,7 +56,7 @@ def unpacker_for(headers: Mapping[str, str]) -> Unpacker | None:
         case ["deflate"]:
             return Unpacker(gzip=False)
         case [coding]:
-            raise UnknownCodingError(one_line(coding, 60))
+            raise UnknownCodingError(single_line(coding, 60))
     raise AssertionError  # the cases above are all there are
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from steadyvoice.providers.api_keys import problem_with_key, stripped
 from steadyvoice.providers.provider import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
-from steadyvoice.wire.complaint import redacted
+from steadyvoice.wire.error_response import redact
 
 
 def found_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
@@ -87,7 +87,7 @@ def _problem_with_url(base_url: str) -> str | None:
         if re.match(r"wss?://", base_url, re.IGNORECASE):
             return "must begin with https:// or http://: it is the address for requests, not for sockets"
         if is_address(f"https://{base_url}") and "@" not in base_url:
-            shown = f", as in https://{redacted(base_url)}" if _HOST_FIRST.fullmatch(base_url) else ""
+            shown = f", as in https://{redact(base_url)}" if _HOST_FIRST.fullmatch(base_url) else ""
             return f"must be like https://host or http://host:port: begin it with https://{shown}"
         return "must be like https://host or http://host:port"
     parts = urlsplit(base_url)

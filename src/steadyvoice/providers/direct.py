@@ -17,7 +17,7 @@ from steadyvoice.speech.errors import (
     TTSNotAudioError,
     TTSStaleConnectionError,
 )
-from steadyvoice.wire.complaint import one_line
+from steadyvoice.wire.error_response import single_line
 
 
 class Direct:
@@ -89,7 +89,7 @@ class Direct:
         except TimeoutError as error:
             raise TTSConnectTimeoutError(f"no connection within {within:g} s", provider=self._provider) from error
         except OSError as error:
-            told = f"no connection to {self._host}: {one_line(str(error)) or type(error).__name__}"
+            told = f"no connection to {self._host}: {single_line(str(error)) or type(error).__name__}"
             raise TTSConnectError(told, provider=self._provider) from error
 
 
@@ -123,4 +123,4 @@ class DirectAnswer:
 
 def reason_of(error: Exception) -> str:
     """What an error says, in a line."""
-    return one_line(str(error), 120) or type(error).__name__
+    return single_line(str(error), 120) or type(error).__name__

@@ -21,26 +21,26 @@ from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.complaint import header, seconds_until
-from steadyvoice.wire.elevenlabs import (
+from steadyvoice.wire.elevenlabs.account import parse_subscription
+from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES, get_model_info
+from steadyvoice.wire.elevenlabs.errors import parse_error
+from steadyvoice.wire.elevenlabs.speech import (
     BASE_URL,
     DIALECT,
     ENDPOINTS,
-    FASTEST,
     KEY_HEADER,
-    SLOWEST,
+    MAX_SPEED,
+    MIN_SPEED,
     SUBSCRIPTION_PATH,
-    Form,
-    call_for,
-    names_pace,
-    read_receipt,
+    SpeechEndpoint,
+    encode_request,
+    parse_response_headers,
+    sets_voice_speed,
     speech_path,
 )
-from steadyvoice.wire.elevenlabs_account import read_subscription
-from steadyvoice.wire.elevenlabs_errors import parse_error
-from steadyvoice.wire.elevenlabs_models import MODELS, VOICES, model_facts
-from steadyvoice.wire.elevenlabs_timestamps import Timeline, read_timed
-from steadyvoice.wire.lines import Lines, LongLine
+from steadyvoice.wire.elevenlabs.timestamps import Timeline, parse_timed_audio
+from steadyvoice.wire.error_response import get_header, seconds_until
+from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
 AT_ONCE = 2
 """Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
@@ -101,11 +101,11 @@ class ElevenLabs:
     def offer(self, request: SpeechRequest) -> Offer:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         asked = request.format
-        native = asked.name in Form.STREAM.formats
+        native = asked.name in SpeechEndpoint.STREAM.formats
         wants_times = self._timestamps or request.timestamps
         model = request.model if request.model and request.model in MODELS else self.model
-        facts = model_facts(model)
-        speeds = (SLOWEST, FASTEST) if facts.takes_speed and not names_pace(request) else None
+        facts = get_model_info(model)
+        speeds = (MIN_SPEED, MAX_SPEED) if facts.takes_speed and not sets_voice_speed(request) else None
         choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return Offer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
@@ -137,7 +137,7 @@ class ElevenLabs:
                 if not _no_such_door(error):
                     raise
                 self._knows_times = False
-        ready = self._ready(Form.STREAM, request, offer)
+        ready = self._ready(SpeechEndpoint.STREAM, request, offer)
         with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
             yield reply.accepted
             while data := await reply.read():
@@ -145,21 +145,21 @@ class ElevenLabs:
 
     def ready(self, request: SpeechRequest, offer: Offer) -> Ready | None:
         """Make a request ready whose audio comes without times. Raises TTSBadRequestError."""
-        return None if offer.timed else self._ready(Form.STREAM, request, offer)
+        return None if offer.timed else self._ready(SpeechEndpoint.STREAM, request, offer)
 
     async def _timed(
         self, request: SpeechRequest, offer: Offer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | Audio, None]:
         """Speak with times, if there are any in the answer."""
-        ready = self._ready(Form.TIMED_STREAM, request, offer)
+        ready = self._ready(SpeechEndpoint.TIMED_STREAM, request, offer)
         with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
             yield reply.accepted
-            if (header(reply.headers, "content-type") or "").startswith("audio/"):
+            if (get_header(reply.headers, "content-type") or "").startswith("audio/"):
                 while data := await reply.read():
                     yield Audio(data)
                 self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
                 return
-            lines, timeline, normalized, barren = Lines(), Timeline(), Timeline(), 0
+            lines, timeline, normalized, barren = JSONLineReader(), Timeline(), Timeline(), 0
             while data := await reply.read():
                 before = lines.held
                 come = lines.feed(data)
@@ -168,7 +168,7 @@ class ElevenLabs:
                     begins = come if timeline.begun else [*come, lines.rest()]
                     audio = self._timed_audio(line, timeline, normalized, reply, begins)
                     yield audio
-                    pieces = line.audio if isinstance(line, LongLine) else []
+                    pieces = line.audio if isinstance(line, StreamedLine) else []
                     for piece in pieces:
                         yield Audio(piece)
                     barren = 0 if audio.data or pieces else barren
@@ -177,7 +177,7 @@ class ElevenLabs:
                     raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
             if rest := lines.rest():
                 yield self._timed_audio(rest, timeline, normalized, reply, [rest])
-                for piece in rest.audio if isinstance(rest, LongLine) else []:
+                for piece in rest.audio if isinstance(rest, StreamedLine) else []:
                     yield Audio(piece)
 
     async def credit(self) -> Credit:
@@ -185,7 +185,7 @@ class ElevenLabs:
         path = SUBSCRIPTION_PATH
         document, headers = await self._http.document_and_headers(path, connection_timeout=_ASKED_WITHIN)
         try:
-            subscription = read_subscription(document)
+            subscription = parse_subscription(document)
         except (ValueError, TypeError, AttributeError) as error:
             raise TTSNotAudioError(f"{path}: not as we know it: {error}", provider=self.name) from error
         return Credit(subscription.remaining, self._resets_at(subscription.next_reset_unix, headers))
@@ -206,8 +206,8 @@ class ElevenLabs:
         """Close the connections of this event loop."""
         await self._http.aclose()
 
-    def _ready(self, form: Form, request: SpeechRequest, offer: Offer) -> Ready:
-        call = call_for(request, model_id=offer.model or self.model, output_format=offer.format.name)
+    def _ready(self, form: SpeechEndpoint, request: SpeechRequest, offer: Offer) -> Ready:
+        call = encode_request(request, model_id=offer.model or self.model, output_format=offer.format.name)
         document = call.body()
         del document["text"]
         return self._http.ready(
@@ -221,15 +221,15 @@ class ElevenLabs:
 
     def _timed_audio(
         self,
-        line: bytes | LongLine,
+        line: bytes | StreamedLine,
         timeline: Timeline,
         normalized: Timeline,
         reply: Reply,
-        come: Sequence[bytes | LongLine],
+        come: Sequence[bytes | StreamedLine],
     ) -> Audio:
         """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
         try:
-            timed = read_timed(_document(line), api_key=self._key, provider=self.name)
+            timed = parse_timed_audio(_document(line), api_key=self._key, provider=self.name)
         except TTSError:
             if timeline.begun:
                 raise
@@ -261,13 +261,13 @@ def _no_such_door(error: TTSError) -> bool:
     return error.status in (404, 405, 501) and error.code is None
 
 
-def _document(line: bytes | LongLine) -> bytes:
+def _document(line: bytes | StreamedLine) -> bytes:
     """The JSON of a line, without the audio of a long one, which is unpacked already."""
-    return line.skeleton if isinstance(line, LongLine) else line
+    return line.skeleton if isinstance(line, StreamedLine) else line
 
 
 def _accepted(headers: Mapping[str, str]) -> Accepted:
-    receipt = read_receipt(headers)
+    receipt = parse_response_headers(headers)
     return Accepted(
         request_id=receipt.request_id,
         characters_billed=receipt.character_cost,

@@ -17,9 +17,9 @@ from steadyvoice.providers.voices import VoiceMap, checked_voices, matched_gain,
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
-from steadyvoice.speech.scripts import scripts_in, unreadable, usual_language
-from steadyvoice.speech.sentences import LOOK_AHEAD, first_piece
-from steadyvoice.speech.voice import Gender, Voice, is_language, most_like
+from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece
+from steadyvoice.speech.voice import Gender, Voice, is_language_tag, most_similar_voice
+from steadyvoice.speech.writing_systems import count_scripts, unsupported_script, usual_language
 
 _SLOWEST, _FASTEST = 80, 450  # words a minute
 _VARIANTS = {"female": "+f3", "male": ""}
@@ -137,13 +137,13 @@ class Espeak:
             return self.voices[asked], True
         if request.unknown_voice == "passthrough" and request.dialect is None and (own := self._known.find(asked)):
             return self._described(Voice(own), "voice"), True
-        found = scripts_in(request.text)
+        found = count_scripts(request.text)
         if asked == DEFAULT_VOICE or request.unknown_voice == "default":
             return self._adapted(found, request.language), True
         like = wanted(request)
         candidates = [*self.voices.values(), self._adapted(found, like.language, like.gender)]
-        readers = [voice for voice in candidates if not unreadable(found, reads(voice.id))]
-        return most_like(like, readers or candidates), False
+        readers = [voice for voice in candidates if not unsupported_script(found, reads(voice.id))]
+        return most_similar_voice(like, readers or candidates), False
 
     def _adapted(self, found: Counter[str], language: str | None, gender: Gender | None = None) -> Voice:
         """The default voice as a man or a woman, and in that language, unless that cannot read the scripts that were
@@ -153,8 +153,8 @@ class Espeak:
         languages = [language, None, *map(usual_language, found)]
         voices = [self._known.for_language(each, otherwise=default.id) if each else default.id for each in languages]
         choices = list(zip(voices, languages, strict=True))
-        voice, spoken = next((each for each in choices if not unreadable(found, reads(each[0]))), choices[0])
-        spoken = spoken if voice != default.id and is_language(spoken) else None
+        voice, spoken = next((each for each in choices if not unsupported_script(found, reads(each[0]))), choices[0])
+        spoken = spoken if voice != default.id and is_language_tag(spoken) else None
         if default.gender and gender in _VARIANTS and gender != default.gender:
             voice = voice.partition("+")[0] + _VARIANTS[gender]
         return default if voice == default.id else self._described(Voice(voice, spoken), "voice")
@@ -190,7 +190,7 @@ def _turns(text: str) -> Iterator[tuple[str, bool]]:
     begin = 0
     while begin < len(text):
         window = text[begin : begin + _CHARACTERS_A_TURN + LOOK_AHEAD]
-        piece = first_piece(window, _CHARACTERS_A_TURN)
+        piece = leading_piece(window, _CHARACTERS_A_TURN)
         begin += len(piece)
         yield piece, begin >= len(text)
 

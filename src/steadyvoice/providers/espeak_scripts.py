@@ -6,7 +6,7 @@ it can, it lets another voice say the foreign word.
 
 from __future__ import annotations
 
-from steadyvoice.speech.scripts import scripts_of
+from steadyvoice.speech.writing_systems import scripts_of_languages
 
 _BY_ANY_VOICE = frozenset(
     (
@@ -33,7 +33,7 @@ def reads(voice: str) -> frozenset[str] | None:
     (True, False)
     """
     language = voice.partition("+")[0].partition("-")[0]
-    own = scripts_of([language])
+    own = scripts_of_languages([language])
     if own is None:
         return None
     return (own | _BY_ANY_VOICE | _BESIDES.get(language, set())) - _SPELT.get(language, set())

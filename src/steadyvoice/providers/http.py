@@ -22,7 +22,7 @@ from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
 from steadyvoice.providers.provider import Accepted, Pour
 from steadyvoice.providers.work_budget import WorkBudget
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
-from steadyvoice.wire.complaint import one_line
+from steadyvoice.wire.error_response import single_line
 
 Accepting = Callable[[Mapping[str, str]], Accepted]
 """What the headers of a success tell; their names in lower case."""
@@ -188,7 +188,7 @@ class HttpClient:
             return json.dumps(document, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise TTSBadRequestError(
-                f"options: cannot be written as JSON: {one_line(str(error))}", provider=self.provider
+                f"options: cannot be written as JSON: {single_line(str(error))}", provider=self.provider
             ) from error
 
     def _carrier(self) -> Carrier:

@@ -23,22 +23,22 @@ from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.scripts import scripts_of
-from steadyvoice.wire.complaint import header, one_line
-from steadyvoice.wire.openai import (
+from steadyvoice.speech.writing_systems import scripts_of_languages
+from steadyvoice.wire.error_response import get_header, single_line
+from steadyvoice.wire.openai.errors import parse_error
+from steadyvoice.wire.openai.speech import (
     BASE_URL,
     DIALECT,
     ENDPOINTS,
-    FASTEST,
     MAX_CHARACTERS,
+    MAX_SPEED,
+    MIN_SPEED,
     MODELS,
+    MODELS_WITHOUT_SPEED,
     RESPONSE_FORMATS,
-    SLOWEST,
     SPEECH_PATH,
-    UNHURRIED_MODELS,
-    call_for,
+    encode_request,
 )
-from steadyvoice.wire.openai_errors import parse_error
 
 # Only what can be promised to the sample: nobody documents the rates behind "mp3", "opus" and "aac", and a
 # stream that changes its rate when the provider changes is worse than a conversion.
@@ -99,7 +99,7 @@ class OpenAICompatible:
         self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
         self._genuine = genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if genuine else ())}
-        self._scripts = None if languages is None else scripts_of(_checked_languages(languages, name))
+        self._scripts = None if languages is None else scripts_of_languages(_checked_languages(languages, name))
         self._wall_clock = wall_clock
         key = needed_key if genuine else found_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
@@ -116,7 +116,7 @@ class OpenAICompatible:
         """Say how it would speak this: in the format asked for if it surely has it, else in the best it has."""
         had = self._formats.values()
         model = request.model if request.model in self._models else self.model
-        speeds = None if str(model).startswith(UNHURRIED_MODELS) else (SLOWEST, FASTEST)
+        speeds = None if str(model).startswith(MODELS_WITHOUT_SPEED) else (MIN_SPEED, MAX_SPEED)
         choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return Offer(
             format=request.format if request.format in had else max(had, key=_worth),
@@ -148,7 +148,9 @@ class OpenAICompatible:
     def ready(self, request: SpeechRequest, offer: Offer) -> Ready:
         """Make a request ready. Raises TTSBadRequestError."""
         response_format = next(name for name, format_ in self._formats.items() if format_ == offer.format)
-        call = call_for(request, model=offer.model or self.model, voice=offer.voice, response_format=response_format)
+        call = encode_request(
+            request, model=offer.model or self.model, voice=offer.voice, response_format=response_format
+        )
         document = call.body()
         del document["input"]
         return self._http.ready(self._path, document, text="input", accepted=_accepted)
@@ -192,8 +194,8 @@ def _checked_formats(formats: Mapping[str, str], provider: str) -> dict[str, Aud
 
 
 def _accepted(headers: Mapping[str, str]) -> Accepted:
-    request_id = header(headers, "x-request-id")
-    return Accepted(request_id=one_line(request_id, 100) if request_id else None)
+    request_id = get_header(headers, "x-request-id")
+    return Accepted(request_id=single_line(request_id, 100) if request_id else None)
 
 
 def _worth(format_: AudioFormat) -> tuple[bool, bool, int, int]:

@@ -22,7 +22,7 @@ from steadyvoice.speech.errors import (
     TTSNoAnswerError,
     TTSNotAudioError,
 )
-from steadyvoice.wire.complaint import one_line
+from steadyvoice.wire.error_response import single_line
 
 
 class Proxied:
@@ -131,8 +131,8 @@ class ProxiedAnswer:
 
 def _reason(error: Exception) -> str:
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return one_line(said, 120) or type(error).__name__
+    return single_line(said, 120) or type(error).__name__
 
 
 def _system_reason(error: aiohttp.ClientConnectorError) -> str:
-    return one_line(str(error.os_error) or type(error.os_error).__name__)
+    return single_line(str(error.os_error) or type(error.os_error).__name__)

@@ -8,8 +8,8 @@ from typing import Any
 
 from steadyvoice.audio.seam import MOST
 from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError
-from steadyvoice.speech.request import DEFAULT_VOICE, FASTEST, SLOWEST, SpeechRequest
-from steadyvoice.speech.voice import Voice, is_language, most_like, sound_id
+from steadyvoice.speech.request import DEFAULT_VOICE, MAX_SPEED, MIN_SPEED, SpeechRequest
+from steadyvoice.speech.voice import Voice, is_language_tag, is_valid_voice_id, most_similar_voice
 
 VoiceMap = Mapping[str, str | Voice | Mapping[str, Any]]
 """The callers' names for voices, with a provider's own ids, or with what is declared of them, too."""
@@ -55,8 +55,8 @@ def chosen(
 
 def wanted(request: SpeechRequest) -> Voice:
     """What is known of the voice asked for. A language asked for counts for more than its own: it may speak several."""
-    like = request.like or Voice(request.voice if sound_id(request.voice) else DEFAULT_VOICE)
-    return replace(like, language=request.language) if is_language(request.language) else like
+    like = request.like or Voice(request.voice if is_valid_voice_id(request.voice) else DEFAULT_VOICE)
+    return replace(like, language=request.language) if is_language_tag(request.language) else like
 
 
 def matched_speed(voice: Voice, request: SpeechRequest, speeds: tuple[float, float] | None) -> float | None:
@@ -64,7 +64,7 @@ def matched_speed(voice: Voice, request: SpeechRequest, speeds: tuple[float, flo
     like = request.like
     if not (speeds and like and like.rate and voice.rate) or like.rate == voice.rate:
         return None
-    slowest, fastest = max(speeds[0], SLOWEST), min(speeds[1], FASTEST)
+    slowest, fastest = max(speeds[0], MIN_SPEED), min(speeds[1], MAX_SPEED)
     return min(max(request.speed * like.rate / voice.rate, slowest), fastest)
 
 
@@ -85,11 +85,11 @@ def _who(request: SpeechRequest, voices: Mapping[str, Voice], dialect: str, prov
         return voices[DEFAULT_VOICE], True
     if request.dialect == dialect and (own := _by_id(request.voice, voices)):
         return own, True
-    return most_like(wanted(request), voices.values()), False
+    return most_similar_voice(wanted(request), voices.values()), False
 
 
 def _passed(voice: str, voices: Mapping[str, Voice], provider: str) -> Voice:
-    if not sound_id(voice):
+    if not is_valid_voice_id(voice):
         raise TTSBadRequestError(f"voice: not a voice id: {voice[:100]!r}", provider=provider)
     return _by_id(voice, voices) or Voice(voice)
 
@@ -102,7 +102,7 @@ def _declared(voice: object, path: str) -> Voice:
     if isinstance(voice, Voice):
         return voice
     if not isinstance(voice, Mapping):
-        if not sound_id(voice):
+        if not is_valid_voice_id(voice):
             raise TTSConfigurationError(f"{path}: not a voice id: {voice!r}")
         return Voice(str(voice))
     known = [field.name for field in fields(Voice)]

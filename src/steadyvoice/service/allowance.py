@@ -19,7 +19,7 @@ from steadyvoice.service.holds import CREDENTIAL, Shared, reconsidered
 from steadyvoice.service.log import log_credit, log_credit_unknown
 from steadyvoice.service.request_ids import RequestIds
 from steadyvoice.service.turnstile import Turnstile
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 
 RECHECK = 15 * 60.0
 """Seconds between two questions for the credit: while it is exhausted, and while it is being spent."""
@@ -115,7 +115,7 @@ class Allowance:
     @property
     def _exhausted(self) -> bool:
         hold = self.holds.get(CREDENTIAL)
-        return hold is not None and hold.kind is Kind.QUOTA_EXCEEDED and hold.until > self._clock()
+        return hold is not None and hold.kind is FailureKind.QUOTA_EXCEEDED and hold.until > self._clock()
 
     def _begin_asking(self) -> None:
         if self._ask and (self._task is None or self._task.done()):
@@ -144,7 +144,7 @@ class Allowance:
         self.meter.told(credit, now, time_of_day)
         self._warn(now)
         hold = self.holds.get(CREDENTIAL)
-        if hold is None or hold.kind is not Kind.QUOTA_EXCEEDED:
+        if hold is None or hold.kind is not FailureKind.QUOTA_EXCEEDED:
             return
         resets_in = (credit.resets_at - time_of_day).total_seconds() if credit.resets_at else None
         del self.holds[CREDENTIAL]

@@ -32,7 +32,7 @@ from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError
 from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.words import longest_word
+from steadyvoice.speech.word_timing import longest_word_length
 
 TWICE = 2
 """Beginnings that broke off, after which a listener is given nothing more that may: it is a bad day at everybody's, and
@@ -300,7 +300,7 @@ class Asker:
     @cached_property
     def _short_words(self) -> bool:
         text = self._marked.words.text if self._marked else self._request.text
-        return longest_word(text) <= BREATH  # what is longer would be held back for too long
+        return longest_word_length(text) <= BREATH  # what is longer would be held back for too long
 
     def _least_pace(self, part: Part, step: Try) -> float:
         """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak.

@@ -14,6 +14,7 @@ from steadyvoice.service.hearing import Hearing
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.duration_estimate import is_pronounceable
 from steadyvoice.speech.errors import (
     TTSConnectTimeoutError,
     TTSCutError,
@@ -22,9 +23,8 @@ from steadyvoice.speech.errors import (
     TTSNotAudioError,
     TTSStaleConnectionError,
 )
-from steadyvoice.speech.ledger import ToldEnd
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.spoken_length import pronounceable
+from steadyvoice.speech.word_timing import TimestampsEnd
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Call:
         self._hearing = Hearing(request, offer.format, self._said)
         self._alignments: list[tuple[float, Alignment]] = []
         self._timed = 0  # characters in these
-        self.normalized: ToldEnd | None = None
+        self.normalized: TimestampsEnd | None = None
         """How far the vendor's times for the text as it is spoken reach, if it sent any."""
         self._budget = WorkBudget()
         self.permit: Permit | None = None  # under which it is made: told when it waits for an engine of ours
@@ -223,7 +223,7 @@ class Call:
             if event.alignment:
                 self._note_times(event.alignment)
             if event.normalized:
-                self.normalized = self.normalized or ToldEnd()
+                self.normalized = self.normalized or TimestampsEnd()
                 self.normalized.take(event.normalized)
             if isinstance(event, Queued):
                 self._clocks.queued = event.waits
@@ -271,7 +271,7 @@ class Call:
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
         except TTSEmptyAudioError:
-            if pronounceable(self.request.text):
+            if is_pronounceable(self.request.text):
                 raise
             return None  # nothing to pronounce, and nothing was: that is the end
         finally:

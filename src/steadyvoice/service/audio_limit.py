@@ -9,10 +9,10 @@ from io import BytesIO
 from steadyvoice.audio.flac import SampleCount, with_length
 from steadyvoice.audio.wav import wav_header
 from steadyvoice.providers.work_budget import PIECE
+from steadyvoice.speech.duration_estimate import estimate_duration
 from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.format import AudioFormat, Codec
-from steadyvoice.speech.spoken_length import spoken_length
-from steadyvoice.speech.text import SECONDS_PER_CHARACTER, speakable
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER, count_letters_and_digits
 
 MAX_AUDIO_BYTES = 64 * 1024 * 1024
 """Default: an hour and ten minutes of MP3 at 128 kbit/s, eleven minutes of samples at 48 kHz."""
@@ -39,7 +39,7 @@ def usual_seconds(text: str, speed: float = 1.0) -> float:
 
 def refuse_too_large(text: str, format: AudioFormat, speed: float, most: int) -> None:
     """Raise TTSTextTooLongError if the whole audio of a text surely exceeds `most` bytes."""
-    size = speakable(text) * SECONDS_PER_CHARACTER / speed * bytes_per_second(format)
+    size = count_letters_and_digits(text) * SECONDS_PER_CHARACTER / speed * bytes_per_second(format)
     if size > most:
         raise TTSTextTooLongError(
             f"the audio of {len(text)} characters takes about {round(size / 1_000_000)} MB as {format}, and at most "
@@ -60,7 +60,7 @@ def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
     """Whether so many seconds are far more than the text needs, so that the provider is at fault, and not the text."""
-    return seconds > 10.0 + _PADDED * spoken_length(text).most / min(speed, 1.0)
+    return seconds > 10.0 + _PADDED * estimate_duration(text).most / min(speed, 1.0)
 
 
 async def collected(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:

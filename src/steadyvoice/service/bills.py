@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.taxonomy import Billed, Kind
+from steadyvoice.speech.failure_kinds import Billed, FailureKind
 
 
 class Charge(Enum):
@@ -58,7 +58,7 @@ class Bills:
     def __init__(self) -> None:
         self._attempts: Counter[Charge] = Counter()
         self._characters = dict.fromkeys(Charge, 0.0)
-        self._wasted: dict[Kind, float] = {}
+        self._wasted: dict[FailureKind, float] = {}
 
     def add(self, bill: Bill, error: TTSError | None) -> None:
         """One more attempt is over; `error` is what ended it early."""

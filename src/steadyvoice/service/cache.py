@@ -17,7 +17,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import NORMALISER
+from steadyvoice.speech.text import NORMALIZATION_VERSION
 
 VERSION = 1
 """Of what an entry means. Raise it, and nothing that was kept before is found again."""
@@ -92,7 +92,7 @@ def key_of(request: SpeechRequest, provider: Provider, offer: Offer) -> str | No
     """Name what this provider would say. None for what has no name: options that are no JSON."""
     kind = type(provider)
     sound = [
-        [VERSION, NORMALISER],
+        [VERSION, NORMALIZATION_VERSION],
         [f"{kind.__module__}.{kind.__qualname__}", offer.source or provider.name],
         [offer.model, offer.voice, offer.format.name],
         [request.format.name, request.text, request.language, float(offer.speed or request.speed), request.seed],

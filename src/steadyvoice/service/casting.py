@@ -19,10 +19,10 @@ from steadyvoice.speech.errors import (
     TTSUnsupportedScriptError,
     TTSVoiceUnknownError,
 )
+from steadyvoice.speech.failure_kinds import Billed
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
-from steadyvoice.speech.scripts import LATIN, scripts_in, unreadable
-from steadyvoice.speech.taxonomy import Billed
 from steadyvoice.speech.voice import Voice
+from steadyvoice.speech.writing_systems import LATIN, count_scripts, unsupported_script
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Part:
     course: Course
     like: Voice | None = None  # whom it is made to sound like
     ready: Ready | None = None  # for the whole text, if its answer can be passed on as it comes
-    believed: bool = True  # False: it promised times and sent none
+    trusted: bool = True  # False: it promised times and sent none
     paid_to: int = 0  # the characters before this may be on its bill, whoever says them in the end
 
     @property
@@ -69,7 +69,7 @@ class Part:
     @property
     def timed(self) -> bool:
         """Whether it tells when each word is heard."""
-        return self.offer.timed and self.believed
+        return self.offer.timed and self.trusted
 
     def anew(self) -> Part:
         """The same speaker, who has not been asked yet."""
@@ -167,9 +167,9 @@ def _strangers(text: str, parts: Sequence[Part]) -> dict[str, TTSError]:
 
     Whoever says no words at all stands in for those who do when they fail; not for their reading.
     """
-    found = scripts_in(text)
+    found = count_scripts(text)
     readers = [part for part in parts if part.offer.scripts != frozenset()]
-    lacking = {part: script for part in readers if (script := unreadable(found, part.offer.scripts))}
+    lacking = {part: script for part in readers if (script := unsupported_script(found, part.offer.scripts))}
     if readers and len(lacking) == len(readers):
         told = ", ".join(f"{part.name} ({part.reader})" for part in readers)
         raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and none of these reads it: {told}")
@@ -187,7 +187,7 @@ def _match(parts: Sequence[Part], request: SpeechRequest) -> None:
     if like is None:
         return
     for part in parts[1:]:
-        if like.described or not part.offer.knows_voice:
+        if like.has_traits or not part.offer.knows_voice:
             part.like = like
             part.offer = part.speaker.provider.offer(replace(request, like=like))
 

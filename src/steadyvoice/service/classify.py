@@ -10,7 +10,7 @@ from steadyvoice.speech.errors import (
     TTSError,
     TTSReadTimeoutError,
     TTSUnexpectedError,
-    error_record,
+    copy_without_traceback,
 )
 
 
@@ -47,7 +47,7 @@ def _most_telling(group: BaseExceptionGroup[BaseException], provider: str) -> TT
     ]
     if not named:
         return None
-    telling = error_record(max(named, key=lambda error: 0.0 if error.starved else error.meaning.counts))
+    telling = copy_without_traceback(max(named, key=lambda error: 0.0 if error.starved else error.meaning.counts))
     telling.__cause__ = group
     return telling
 

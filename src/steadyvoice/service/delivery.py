@@ -14,7 +14,7 @@ from steadyvoice.service.audio_limit import is_padded
 from steadyvoice.service.hearing import HUSH
 from steadyvoice.service.length_check import LengthCheck
 from steadyvoice.service.output import Output
-from steadyvoice.speech.alignment import Alignment, Guess
+from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.errors import (
     TTSError,
     TTSNotAudioError,
@@ -23,9 +23,8 @@ from steadyvoice.speech.errors import (
     TTSTooLongError,
     TTSTooShortError,
 )
-from steadyvoice.speech.ledger import Ledger, Mark
 from steadyvoice.speech.markup import Rendering
-from steadyvoice.speech.words import word_begins
+from steadyvoice.speech.word_timing import WordBoundary, WordTiming, word_boundaries
 
 UNTIMED = 30.0
 """Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
@@ -62,7 +61,7 @@ class Said:
 
     characters: int
     seconds: float
-    alignment: Alignment | Guess
+    alignment: Alignment | EstimatedAlignment
     shift: float = 0.0
     exact: bool = True  # False: how many characters is a guess
 
@@ -113,8 +112,8 @@ class Delivery:
         return self._call
 
     @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self._call.request.text, self._sent)
+    def _ledger(self) -> WordTiming:
+        return WordTiming(self._call.request.text, self._sent)
 
     def begin(self) -> None:
         """Make ready for what comes."""
@@ -191,7 +190,7 @@ class Delivery:
         text, seconds = self._call.request.text, self._call.seconds
         if told := self._ledger.upto(seconds).character:
             return Said(self._original(told), seconds, self._ledger.times(told))
-        begins = [begin for begin in word_begins(text) if begin <= self.characters_heard]
+        begins = [begin for begin in word_boundaries(text) if begin <= self.characters_heard]
         guess = text[: begins[-1]] if begins else ""
         return Said(self._original(len(guess)), seconds, self._spread(guess, seconds), exact=False)
 
@@ -285,7 +284,7 @@ class Delivery:
             raise TTSNotAudioError(message, provider=self._call.provider.name)
         return self._output.out(self._mark().end)
 
-    def _mark(self) -> Mark:
+    def _mark(self) -> WordBoundary:
         """The last place between two words that surely are wholly here."""
         here, last_sound = self._output.here, self._call.last_sound
         doubted = here - self._ledger.timed > max(AHEAD_OF_TIMES, _DOUBTED * here)
@@ -323,18 +322,20 @@ class Delivery:
         ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
         if ledger.fits(seconds + _EXACT):
             return True
-        ends = [ledger.timed if ledger.complete else ledger.told_end] if ledger.told_whole else []
-        if other and ledger.is_reached_by(other):
+        ends = [ledger.timed if ledger.complete else ledger.last_timestamp] if ledger.covers_text else []
+        if other and ledger.text_is_covered_by(other):
             ends.append(other.end)
-        if not ledger.believed or other:
+        if not ledger.trusted or other:
             ends = [end for end in ends if self.check.is_possible(end)]
         if ends:
             missing = min(ends) - seconds  # where two disagree, the one that fits is right
-        elif ledger.timed and ledger.believed:
+        elif ledger.timed and ledger.trusted:
             missing = ledger.shortfall(seconds, speed=self.check.style.speed)
         else:
             return False
-        if missing <= _EXACT or (_DRIFT * seconds < missing <= ledger.forgivable and await self._ends_quietly()):
+        if missing <= _EXACT or (
+            _DRIFT * seconds < missing <= ledger.tolerated_shortfall and await self._ends_quietly()
+        ):
             return True
         drifted = missing <= _DRIFT * seconds
         if drifted and (not await self._breaks_off() or self.check.forgives(seconds)):

@@ -11,14 +11,14 @@ from steadyvoice.breaker import CircuitState, Snapshot
 from steadyvoice.service.credit import Forecast
 from steadyvoice.service.holds import Hold
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 
 
 @dataclass(frozen=True, slots=True)
 class LastError:
     """What went wrong last."""
 
-    kind: Kind
+    kind: FailureKind
     message: str
     at: datetime
 
@@ -28,7 +28,7 @@ class HoldState:
     """One thing set aside; `until` in wall time, to be shown."""
 
     key: str
-    kind: Kind
+    kind: FailureKind
     until: datetime
     because: str
     room: float | None = None  # characters that may pass all the same

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from steadyvoice.breaker import CircuitOpenError, CircuitState
 from steadyvoice.speech.errors import TTSError
-from steadyvoice.speech.taxonomy import Kind
+from steadyvoice.speech.failure_kinds import FailureKind
 
 
 class TTSCircuitOpenError(TTSError, CircuitOpenError):
     """The provider's circuit refuses calls. `retry_after` is in seconds; `last_error` is what opened it."""
 
-    kind = Kind.CIRCUIT_OPEN
+    kind = FailureKind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
         name, state, reason, retry_after, _ = refusal._about  # asking it for each would take as long as all the rest

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from steadyvoice.speech.errors import TTSCancelledError, TTSStreamInterruptedError, error_record, without_traceback
+from steadyvoice.speech.errors import (
+    TTSCancelledError,
+    TTSStreamInterruptedError,
+    copy_without_traceback,
+    drop_tracebacks,
+)
 
 
 class Flight:
@@ -44,7 +49,7 @@ class Flight:
                 await self._news.wait()
             await task
             if self._error:  # each listener gets a copy: one exception has one traceback
-                raise error_record(self._error) from self._error.__cause__
+                raise copy_without_traceback(self._error) from self._error.__cause__
         finally:
             del self._places[me]
             if not self._places and not task.done():
@@ -65,7 +70,7 @@ class Flight:
                     self._take(data)
                     await self._hunger.wait()
         except Exception as error:
-            self._error = without_traceback(error)
+            self._error = drop_tracebacks(error)
         finally:
             self._land()
 

@@ -28,12 +28,12 @@ from steadyvoice.service.retry import RetryBudget, RetryConfig
 from steadyvoice.service.text_limits import TextLimits
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSAbandonedInSilenceError, TTSDeadlineError, TTSError, TTSHoldError
+from steadyvoice.speech.failure_kinds import FailureKind, FailureScope, meaning_of
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.taxonomy import Kind, Scope, meaning_of
 
 T = TypeVar("T")
 
-_ABANDONED = meaning_of(Kind.ABANDONED_IN_SILENCE).counts
+_ABANDONED = meaning_of(FailureKind.ABANDONED_IN_SILENCE).counts
 
 _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -313,11 +313,11 @@ class TTSErrorHandler:
             permit.failure(error, weight=failure.weight, cooldown=failure.cooldown, trip=failure.trip)
         else:
             permit.ignore()
-        if meaning.scope is not Scope.REQUEST:
+        if meaning.scope is not FailureScope.REQUEST:
             hold = self.holds.place(error, offer, self.clock(), self._cost(offer, characters))
             if hold:
                 log_hold(self.name, hold, news=self.holds.news(hold))
-        if error.kind is Kind.QUOTA_EXCEEDED:
+        if error.kind is FailureKind.QUOTA_EXCEEDED:
             self.allowance.exhausted()
 
     def _failure(self, error: TTSError, raised: BaseException | None) -> Failure | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from steadyvoice.audio.accept import Audio, FirstLook, NeedMore, NotAudio, OtherAudio, ends_in_text, longest
 from steadyvoice.audio.ear import audible, silent_end, sounds
 from steadyvoice.audio.meter import Meter
+from steadyvoice.speech.duration_estimate import estimate_duration, is_pronounceable, requested_pause
 from steadyvoice.speech.errors import (
     TTSCutError,
     TTSEmptyAudioError,
@@ -19,7 +20,6 @@ from steadyvoice.speech.errors import (
 )
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.spoken_length import asked_pause, pronounceable, spoken_length
 
 HUSH = 5.0
 """Seconds of silence at the beginning that are nobody's dramatic pause. Until then it is held back: whoever takes over
@@ -104,10 +104,10 @@ class Hearing:
         """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
         held = self._head or b""
         if held and not self.begun:
-            if isinstance(self._look.verdict, Audio) and not pronounceable(self._text):
+            if isinstance(self._look.verdict, Audio) and not is_pronounceable(self._text):
                 return b""  # a header, and rightly nothing behind it
             raise self._complain(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
-        if not self.begun and pronounceable(self._text):
+        if not self.begun and is_pronounceable(self._text):
             raise self._complain(TTSEmptyAudioError, "answered with success but no audio")
         if held:
             await self._refuse_silence(held)
@@ -136,7 +136,7 @@ class Hearing:
 
     def _most(self) -> float:
         """Seconds that this text may take, said by whoever ignores its speed, spells it, and takes its time."""
-        self._longest = max(self._longest, HUSH + _SPELLED * spoken_length(self._text).most)
+        self._longest = max(self._longest, HUSH + _SPELLED * estimate_duration(self._text).most)
         return self._longest
 
     def _followed(self, data: bytes) -> float:
@@ -168,7 +168,7 @@ class Hearing:
                 return self.seconds > 0
 
     async def _is_audible(self, head: bytes | bytearray) -> bool:
-        if not self._audible and self.seconds >= HUSH and self.seconds >= HUSH + asked_pause(self._text):
+        if not self._audible and self.seconds >= HUSH and self.seconds >= HUSH + requested_pause(self._text):
             await self._refuse_silence(head)
         return self._audible
 
@@ -177,10 +177,10 @@ class Hearing:
 
         A text without words, such as "...", may be silence.
         """
-        if not pronounceable(self._text):
+        if not is_pronounceable(self._text):
             self._audible = True
             return
-        within = _DECODED + asked_pause(self._text)
+        within = _DECODED + requested_pause(self._text)
         if not await asyncio.to_thread(audible, bytes(head), self._format, within=within):
             raise self._complain(TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard")
         self._audible = True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from steadyvoice.providers.provider import Credit, Offer
 from steadyvoice.speech.errors import TTSError, TTSHoldError, TTSModelUnknownError, TTSVoiceUnknownError
-from steadyvoice.speech.taxonomy import Kind, Scope
+from steadyvoice.speech.failure_kinds import FailureKind, FailureScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Hold:
     """
 
     key: str
-    kind: Kind
+    kind: FailureKind
     until: float
     because: str
     refused: float | None = None
@@ -52,7 +52,7 @@ class Holds:
             return None
         key, named = self._key(error.meaning.scope, offer), error.retry_after is not None
         hold = Hold(key, error.kind, now + seconds, error.message, cost, named=named)
-        if error.meaning.scope is Scope.CREDENTIAL:
+        if error.meaning.scope is FailureScope.CREDENTIAL:
             self._shared[CREDENTIAL] = hold
         else:
             self._own[hold.key] = hold
@@ -61,7 +61,7 @@ class Holds:
 
     def take_up(self, hold: Hold) -> None:
         """Set aside what another process did."""
-        if hold.key == self._key(Scope.CREDENTIAL, None):
+        if hold.key == self._key(FailureScope.CREDENTIAL, None):
             self._shared[CREDENTIAL] = hold
         else:
             self._own[hold.key] = hold
@@ -72,7 +72,7 @@ class Holds:
 
         What concerns the provider or the credential is always news.
         """
-        if hold.key in (self._key(Scope.PROVIDER, None), self._key(Scope.CREDENTIAL, None)):
+        if hold.key in (self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)):
             return True
         new = hold.key not in self._told
         self._told.pop(hold.key, None)
@@ -84,8 +84,8 @@ class Holds:
     def spoke(self, offer: Offer | None) -> None:
         """These do speak: were they to stop, it would be news."""
         if self._told:
-            self._told.pop(self._key(Scope.VOICE, offer), None)
-            self._told.pop(self._key(Scope.MODEL, offer), None)
+            self._told.pop(self._key(FailureScope.VOICE, offer), None)
+            self._told.pop(self._key(FailureScope.MODEL, offer), None)
 
     def _forget_some(self) -> None:
         """Callers make up voices and models: of too many holds, those that end first are given up."""
@@ -97,7 +97,7 @@ class Holds:
         """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""
         if not self._own and not self._shared:
             return None
-        keys = {self._key(scope, offer) for scope in Scope}
+        keys = {self._key(scope, offer) for scope in FailureScope}
         standing = [hold for hold in self.current(now) if hold.key in keys and hold.stops(cost)]
         return max(standing, key=lambda hold: hold.until, default=None)
 
@@ -106,12 +106,12 @@ class Holds:
         for holds in (self._own, self._shared):
             for key in [key for key, hold in holds.items() if hold.until <= now]:
                 del holds[key]
-        ours = self._key(Scope.CREDENTIAL, None)  # whichever provider found out
+        ours = self._key(FailureScope.CREDENTIAL, None)  # whichever provider found out
         return [*self._own.values(), *(replace(hold, key=ours) for hold in self._shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
         """Those that keep the whole provider from speaking: its own, and its credential's."""
-        whole = {self._key(Scope.PROVIDER, None), self._key(Scope.CREDENTIAL, None)}
+        whole = {self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)}
         return [hold for hold in self.current(now) if hold.key in whole]
 
     def release(self) -> None:
@@ -119,13 +119,13 @@ class Holds:
         self._own.clear()
         self._shared.clear()
 
-    def _key(self, scope: Scope, offer: Offer | None) -> str:
+    def _key(self, scope: FailureScope, offer: Offer | None) -> str:
         match scope:
-            case Scope.CREDENTIAL:
+            case FailureScope.CREDENTIAL:
                 return f"{self.provider}/{CREDENTIAL}"
-            case Scope.VOICE if offer:
+            case FailureScope.VOICE if offer:
                 return f"{self.provider}/voice/{offer.voice}"
-            case Scope.MODEL if offer:
+            case FailureScope.MODEL if offer:
                 return f"{self.provider}/model/{offer.model}"
             case _:
                 return self.provider

@@ -12,7 +12,7 @@ from steadyvoice.service.plan import GiveUp, next_step
 from steadyvoice.service.speech_rate import SpeechRates, SpokenStyle, much_longer, style_of
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import Patience
-from steadyvoice.speech.spoken_length import IMPOSSIBLE, spoken_length, surely_whole
+from steadyvoice.speech.duration_estimate import IMPOSSIBLE_SHARE, estimate_duration, is_surely_complete
 
 _EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
 _AS_LONG = 0.1  # of the length, by which two answers of the same text may differ
@@ -99,7 +99,7 @@ class LengthCheck:
 
     def refuses(self, seconds: float, *, forgiving: bool) -> bool:
         """Whether so much audio cannot be the whole; `forgiving` while nobody has heard any of it."""
-        if surely_whole(self._request.text, seconds):
+        if is_surely_complete(self._request.text, seconds):
             return False  # as nearly always; what is known of the voice would change nothing
         if self._rates.is_whole(self.style, self.text, seconds):
             return False
@@ -125,7 +125,7 @@ class LengthCheck:
 
     def is_possible(self, seconds: float) -> bool:
         """Whether any voice could say the text in so many seconds."""
-        return seconds * self.style.speed >= spoken_length(self.text).at_least(IMPOSSIBLE)
+        return seconds * self.style.speed >= estimate_duration(self.text).at_least(IMPOSSIBLE_SHARE)
 
     @property
     def usual(self) -> float:

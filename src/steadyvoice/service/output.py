@@ -22,7 +22,7 @@ from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, true_header
 from steadyvoice.service.timeouts import Patience
 from steadyvoice.speech.errors import TTSTotalTimeoutError
 from steadyvoice.speech.format import AudioFormat, Codec
-from steadyvoice.speech.ledger import Mark
+from steadyvoice.speech.word_timing import WordBoundary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -236,7 +236,7 @@ class Output:
         """The piece broke off before a word of it was out: it is forgotten."""
         self._reel = None
 
-    def break_off(self, mark: Mark) -> bytes:
+    def break_off(self, mark: WordBoundary) -> bytes:
         """The piece broke off: its words up to the mark go out, and the rest is forgotten.
 
         The pause behind the last word, up to its quietest place, is kept for whoever goes on.
@@ -292,7 +292,7 @@ class Output:
             return Mp3Reel(source, self._most) if mp3 else SampleReel(source, self._rate, self._most)
         # A vendor's WAV or FLAC is read and written anew: its header may lie about its length and its samples.
         whole = sole and not self.anything and source.codec not in (Codec.WAV, Codec.FLAC)
-        untouched = same and (source.joinable or whole)
+        untouched = same and (source.is_concatenable or whole)
         return Bytes(source, self._most) if untouched else SampleReel(source, self._rate, self._most)
 
     def _voiced(self, samples: array[int]) -> bytes:
@@ -345,7 +345,7 @@ class Output:
         self.anything = True
         self._fresh = False
         self._torn ^= format.codec is Codec.PCM and len(data) % 2 == 1
-        if self._remembers and format.joinable:
+        if self._remembers and format.is_concatenable:
             self._echo.add(format, data)
 
     def _encode(self, samples: array[int]) -> bytes:

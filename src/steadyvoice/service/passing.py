@@ -10,11 +10,11 @@ from steadyvoice.service.attempt import Call
 from steadyvoice.service.delivery import Delivery, Said
 from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.output import Output
-from steadyvoice.speech.alignment import Guess
+from steadyvoice.speech.alignment import EstimatedAlignment
+from steadyvoice.speech.duration_estimate import is_pronounceable
 from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError, TTSRequestError
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.spoken_length import pronounceable
 
 
 def ready_for(provider: Provider, request: SpeechRequest, offer: Offer) -> Ready | None:
@@ -59,7 +59,7 @@ class PassingCall(Call):
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
         except TTSEmptyAudioError:
-            if pronounceable(self.request.text):
+            if is_pronounceable(self.request.text):
                 raise
             return None
         if data is None:
@@ -124,4 +124,4 @@ class PassingDelivery(Delivery):
     def said(self) -> Said:
         """All of it."""
         text, seconds = self._call.request.text, self._call.seconds
-        return Said(len(text), seconds, Guess(text, seconds))
+        return Said(len(text), seconds, EstimatedAlignment(text, seconds))

@@ -12,8 +12,8 @@ from steadyvoice.service.sentence_finder import ends_by_library
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import MarkedText, Markup, Rendering
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.sentences import first_piece, first_sentences, is_between_words
-from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches
+from steadyvoice.speech.sentences import is_between_words, leading_piece, leading_sentences
+from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has_request_ids
 
 _CONTEXT = 500  # characters of what comes before and after, sent along for the prosody
 _SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
@@ -62,7 +62,9 @@ def next_piece(
     """
     limit = part.max_characters
     untouched = part.offer.format == request.format and request.format.codec is not Codec.FLAC  # it is held as samples
-    if most and not (untouched and (request.format.joinable or len(request.text) <= (limit or len(request.text)))):
+    if most and not (
+        untouched and (request.format.is_concatenable or len(request.text) <= (limit or len(request.text)))
+    ):
         limit = min(limit or most, most)
     language = request.language or (part.offer.declared.language if part.offer.declared else None)
     if marked is None:
@@ -80,7 +82,7 @@ def next_piece(
         request,
         text=text,
         options=_stitched(request.options, first=begin == 0, last=end == len(request.text)),
-        format=wanted if wanted.joinable else AudioFormat(Codec.PCM, wanted.sample_rate),
+        format=wanted if wanted.is_concatenable else AudioFormat(Codec.PCM, wanted.sample_rate),
         previous_text=before or request.previous_text,
         next_text=behind or request.next_text,
         previous_request_ids=tuple(ids),
@@ -106,9 +108,9 @@ def is_silent(marked: MarkedText, begin: int, performed: Markup) -> bool:
 
 def _stitched(options: Mapping[str, Any], *, first: bool, last: bool) -> Mapping[str, Any]:
     """Keep a caller's request ids where they belong: at the beginning of the text, and at its end."""
-    if not options or not stitches(options):
+    if not options or not has_request_ids(options):
         return options
-    previous, following = STITCHING
+    previous, following = REQUEST_ID_FIELDS
     left_out = {name for name, belongs in ((previous, first), (following, last)) if not belongs}
     return {name: value for name, value in options.items() if name not in left_out}
 
@@ -120,8 +122,8 @@ def _at_its_pace(request: SpeechRequest, offer: Offer) -> SpeechRequest:
 def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | None) -> str:
     limit = most or len(rest)
     if by_sentence:
-        return first_sentences(rest, min(limit, BREATH), at_least=_SENTENCE, language=language, find=ends_by_library)
-    return first_piece(rest, limit, language, ends_by_library)
+        return leading_sentences(rest, min(limit, BREATH), at_least=_SENTENCE, language=language, find=ends_by_library)
+    return leading_piece(rest, limit, language, ends_by_library)
 
 
 def _next_rendering(

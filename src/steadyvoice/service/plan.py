@@ -8,7 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from steadyvoice.service.timeouts import LOCAL_GRACE, SHARE
-from steadyvoice.speech.taxonomy import Meaning, Retry
+from steadyvoice.speech.failure_kinds import FailureMeaning, RetryAdvice
 
 IMPATIENCE = 1.0
 """Seconds a caller waits for the better provider while another one stands ready."""
@@ -31,7 +31,7 @@ class Standing(NamedTuple):
     refused: bool = False  # by its circuit, by a hold, or because it cannot speak this at all
     local: bool = False
     tries: int = 0  # that failed
-    failure: Meaning | None = None  # what the last of them means
+    failure: FailureMeaning | None = None  # what the last of them means
     billed: bool = False  # its account may have been charged for some of these words already
     ready_at: float = 0.0  # when a pause before the next try ends
     affords_retry: bool = True  # its retry budget allows one
@@ -105,7 +105,7 @@ def _usable(standing: Standing, now: float, left: float, max_attempts: int, grac
         return False
     if standing.failure is None:
         return True
-    return standing.failure.retry is not Retry.NO and standing.affords_retry
+    return standing.failure.retry is not RetryAdvice.NO and standing.affords_retry
 
 
 def _is_fresh(standing: Standing, now: float) -> bool:
@@ -121,7 +121,7 @@ def _turn(standing: Standing) -> int:
         return 2 if standing.failure is None else 3
     if standing.failure is None:
         return 0
-    return 0 if standing.tries < 2 and standing.failure.retry is not Retry.LAST else 1
+    return 0 if standing.tries < 2 and standing.failure.retry is not RetryAdvice.LAST else 1
 
 
 def _allowance(standing: Standing, left: float, grace: float, *, others: bool) -> float:

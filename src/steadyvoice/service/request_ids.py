@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.elevenlabs_request_ids import STITCHING, stitches
+from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has_request_ids
 
 _GENERATION = 2_048  # ids; twice as many are remembered at most
 
@@ -35,9 +35,9 @@ class RequestIds:
     def known_to(self, account: str, request: SpeechRequest) -> SpeechRequest:
         """Return the request without the ids that another account has issued; the same object if it has none."""
         options = request.options
-        if not stitches(options):
+        if not has_request_ids(options):
             return request
-        kept = {name: self._known(account, options[name]) for name in STITCHING if name in options}
+        kept = {name: self._known(account, options[name]) for name in REQUEST_ID_FIELDS if name in options}
         if all(kept[name] is options[name] for name in kept):
             return request
         return replace(request, options={**options, **kept})

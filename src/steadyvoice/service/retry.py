@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
-from steadyvoice.speech.taxonomy import Retry
+from steadyvoice.speech.failure_kinds import RetryAdvice
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class RetryConfig:
 
     def pause(self, error: TTSError, tries: int, rng: Random) -> float:
         """Seconds to wait before the next try, after `tries` that failed. A time the vendor named is kept."""
-        if error.meaning.retry is Retry.NOW and error.retry_after is None:
+        if error.meaning.retry is RetryAdvice.NOW and error.retry_after is None:
             return 0.0
         delay = min(self.max_delay, self.base_delay * self.multiplier ** min(tries - 1, 60))
         # A vendor that says "at once" to everybody would have us hammer it.

@@ -8,8 +8,8 @@ from typing import Any
 
 from steadyvoice.providers.provider import HasCredential, Provider
 from steadyvoice.service.holds import Hold, Holds
-from steadyvoice.speech.taxonomy import Kind, meaning_of
-from steadyvoice.wire.complaint import LONGEST_WAIT
+from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
+from steadyvoice.wire.error_response import MAX_RETRY_AFTER
 
 
 def saved(holds: Holds, now: float) -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ def _hold(told: Any, provider: str, now: float, passed: float) -> Hold:
     key = _text(told["key"])
     if key != provider and not key.startswith(f"{provider}/"):
         raise ValueError(f"{key!r} is another provider's")
-    kind, named = Kind(told["kind"]), told["named"] is True
-    longest = LONGEST_WAIT if named else meaning_of(kind).hold or 0.0
+    kind, named = FailureKind(told["kind"]), told["named"] is True
+    longest = MAX_RETRY_AFTER if named else meaning_of(kind).hold or 0.0
     left = min(_amount(told["remaining"]) - passed, longest)
     refused, room = (None if told[name] is None else _amount(told[name]) for name in ("refused", "room"))
     return Hold(key, kind, now + left, _text(told["because"]), refused, room, named)

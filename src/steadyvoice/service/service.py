@@ -50,12 +50,12 @@ from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSError,
     TTSStreamInterruptedError,
-    error_record,
-    without_traceback,
+    copy_without_traceback,
+    drop_tracebacks,
 )
-from steadyvoice.speech.markup import marked_text, words_of
+from steadyvoice.speech.markup import parse_markup, strip_markup
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.text import cleaned
+from steadyvoice.speech.text import clean_text
 
 
 class AsyncTTSService:
@@ -122,7 +122,7 @@ class AsyncTTSService:
         style = Style.of(wishes)
         most = self.max_audio_bytes
         if isinstance(text, str):
-            refuse_too_large(words_of(text), style.request.format, style.request.speed, most)
+            refuse_too_large(strip_markup(text), style.request.format, style.request.speed, most)
         stream = AsyncSpeechStream(self, text, style, hold=True)
         async with stream:
             audio = await collected(stream, stream.format, most)
@@ -312,9 +312,9 @@ class AsyncTTSService:
 
     def _utterance(self, text: str, style: Style, *, hold: bool, announced: bool) -> Utterance | Recalled:
         staging = self._staging(style, hold=hold, announced=announced)
-        request = staging.request.saying(cleaned(text) if isinstance(text, str) else text)
-        marked = marked_text(request.text)
-        words = request.saying(marked.words.text) if marked else request  # by whose letters voices are chosen
+        request = staging.request.with_text(clean_text(text) if isinstance(text, str) else text)
+        marked = parse_markup(request.text)
+        words = request.with_text(marked.words.text) if marked else request  # by whose letters voices are chosen
         utterance = Utterance(
             request,
             staging.cast or self._cast(words, staging),
@@ -435,9 +435,9 @@ class AsyncSpeechStream(Account):
                 raise self._interruption() from None
             raise
         except TTSError as error:
-            failure = without_traceback(error)
+            failure = drop_tracebacks(error)
         except Exception as error:  # a mistake of ours, of which the traceback says where
-            self.spoken.error = error_record(error)
+            self.spoken.error = copy_without_traceback(error)
             self._over()
             raise
         finally:
@@ -449,7 +449,9 @@ class AsyncSpeechStream(Account):
         self._over()
         log_spoken(self.spoken)
         try:
-            raise error_record(failure)  # the account keeps one, the caller gets the other, with a traceback of its own
+            raise copy_without_traceback(
+                failure
+            )  # the account keeps one, the caller gets the other, with a traceback of its own
         finally:
             del failure
 
@@ -475,7 +477,7 @@ class AsyncSpeechStream(Account):
         if self._reader:
             raise RuntimeError("this stream is being read by another task: one at a time may read it")
         if error := self.spoken.error:
-            raise error_record(error)
+            raise copy_without_traceback(error)
         raise StopAsyncIteration
 
     def _end_early(self, why: str) -> None:

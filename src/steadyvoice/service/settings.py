@@ -41,7 +41,7 @@ from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
-from steadyvoice.wire.complaint import redacted
+from steadyvoice.wire.error_response import redact
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
 
 T = TypeVar("T")
@@ -402,7 +402,7 @@ _NO_NAME = "no environment variable of the name behind `env:` is set; is that th
 def _may_be_a_key(name: str) -> bool:
     """Whether this is more like a key than like the name of a variable, so that it must not be shown."""
     mixed = re.search("[0-9]", name) and re.search("[a-z]", name)
-    return redacted(name) != name or bool(mixed and len(name) >= _LEAST_OF_A_KEY)
+    return redact(name) != name or bool(mixed and len(name) >= _LEAST_OF_A_KEY)
 
 
 _LEAST_OF_A_KEY = 13  # characters

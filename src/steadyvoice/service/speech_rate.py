@@ -1,6 +1,6 @@
 """Speech rates learned from whole answers, and the shortest audio that is believed to hold a whole text.
 
-A rate is the ratio of how long an answer took to how long its text usually takes (`speech/spoken_length.py`). It is
+A rate is the ratio of how long an answer took to how long its text usually takes (`speech/duration_estimate.py`). It is
 kept for each style (provider, voice, model, speed, the vendor's own settings) and script, so that neither another
 language nor a slow style teaches a wrong one; texts that are short, or mostly numbers, markup or abbreviations, teach
 nothing. See docs/length.md.
@@ -13,8 +13,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from steadyvoice.providers.provider import Offer
+from steadyvoice.speech.duration_estimate import (
+    FASTEST_ORDINARY_SHARE,
+    IMPOSSIBLE_SHARE,
+    SHORT_SECONDS,
+    DurationEstimate,
+    estimate_duration,
+    is_surely_complete,
+)
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.spoken_length import FASTEST, IMPOSSIBLE, SHORT, SpokenLength, spoken_length, surely_whole
 
 _REMEMBERED = 24  # whole answers of each style and script
 _MOST_STYLES = 1000  # voices and settings come from callers: the memory of them is bounded
@@ -72,11 +79,11 @@ class SpeechRates:
         known.answers += 1
         if len(text) > _LONG or (known.answers > _REMEMBERED and known.answers % _EVERY):
             return
-        length = spoken_length(text)
+        length = estimate_duration(text)
         if length.usual >= _TELLING and seconds > 0:
             rates = known.rates(length.script)
             rates.hear(seconds * style.speed / length.usual)
-            if length.tells_rate:
+            if length.indicates_rate:
                 rates.accept(seconds * style.speed / length.usual)
 
     def refused(self, style: SpokenStyle, text: str, seconds: float) -> None:
@@ -84,41 +91,41 @@ class SpeechRates:
 
         When several in a row are alike, it is how this voice speaks, and from then on they are believed.
         """
-        length = spoken_length(text)
+        length = estimate_duration(text)
         known = self._style(style)
         known.loud_ends += 1  # it was, perhaps; then it is no sign of anything in this voice
-        if length.tells_rate and seconds > 0:
+        if length.indicates_rate and seconds > 0:
             known.rates(length.script).refuse(seconds * style.speed / length.usual)
 
     def is_whole(self, style: SpokenStyle, text: str, seconds: float) -> bool:
         """Whether so much audio may be all of this text. Texts of less than SHORT always pass."""
-        if surely_whole(text, seconds * style.speed, share=_HIGHEST):
+        if is_surely_complete(text, seconds * style.speed, share=_HIGHEST):
             return True
-        length = spoken_length(text)
-        if length.plain + length.digits < SHORT:
+        length = estimate_duration(text)
+        if length.plain + length.digits < SHORT_SECONDS:
             return True
         rates = self._rates(style, length)
-        return seconds * style.speed >= length.at_least(rates.least if rates else FASTEST)
+        return seconds * style.speed >= length.at_least(rates.least if rates else FASTEST_ORDINARY_SHARE)
 
     def is_worth_keeping(self, style: SpokenStyle, text: str, seconds: float) -> bool:
         """Whether audio of this length may be played again and again; heard once, it has the benefit of the doubt."""
-        length = spoken_length(text)
-        if length.plain + length.digits < SHORT:
+        length = estimate_duration(text)
+        if length.plain + length.digits < SHORT_SECONDS:
             return True
         rates = self._rates(style, length)
         return seconds * style.speed >= length.at_least(_KEPT * (rates.median if rates else 1.0))
 
     def is_early(self, style: SpokenStyle, text: str, seconds: float, share: float) -> bool:
         """Whether this is less than a share of the time that this text surely takes in this style."""
-        length = spoken_length(text)
-        if not length.tells_rate:
+        length = estimate_duration(text)
+        if not length.indicates_rate:
             return False
         rates = self._rates(style, length)
         return seconds * style.speed < share * length.usual * (rates.median if rates else 1.0)
 
     def usual(self, style: SpokenStyle, text: str) -> float:
         """Return the seconds that this text is likely to take."""
-        length = spoken_length(text)
+        length = estimate_duration(text)
         rates = self._rates(style, length)
         return length.usual * rates.median / style.speed if rates else length.usual / style.asked
 
@@ -137,7 +144,7 @@ class SpeechRates:
         known = self._styles.get(style)
         return known is None or known.loud_ends <= known.quiet_ends
 
-    def _rates(self, style: SpokenStyle, length: SpokenLength) -> _Rates | None:
+    def _rates(self, style: SpokenStyle, length: DurationEstimate) -> _Rates | None:
         known = self._styles.get(style)
         rates = known.by_script.get(length.script) if known else None
         return rates if rates and rates.known else None
@@ -186,7 +193,7 @@ class _Rates:
     def refuse(self, ratio: float) -> None:
         refused = self._refused
         refused.append(ratio)
-        if len(refused) == _KNOWN and IMPOSSIBLE < max(refused) <= _AGREEING * min(refused):
+        if len(refused) == _KNOWN and IMPOSSIBLE_SHARE < max(refused) <= _AGREEING * min(refused):
             self._seen.extend(refused)
             refused.clear()
 
@@ -204,12 +211,12 @@ class _Rates:
         """Share of the usual time that a whole answer takes at least."""
         seen = sorted(self._seen)
         if len(seen) < _KNOWN:
-            return FASTEST
+            return FASTEST_ORDINARY_SHARE
         quick, median = seen[int(_QUICKEST * len(seen))], seen[len(seen) // 2]
         spread = 1 - quick / median
         least = quick * max(_LEAST_MARGIN, _MARGIN - spread)
-        least = min(max(least, IMPOSSIBLE), _HIGHEST)
-        return min(least, FASTEST) if len(seen) < _WELL_KNOWN else least
+        least = min(max(least, IMPOSSIBLE_SHARE), _HIGHEST)
+        return min(least, FASTEST_ORDINARY_SHARE) if len(seen) < _WELL_KNOWN else least
 
 
 def _stated_speed(options: Mapping[str, Any]) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.service.bills import FREE, Bill, Charge
-from steadyvoice.speech.alignment import Alignment, Guess, captions
+from steadyvoice.speech.alignment import Alignment, EstimatedAlignment, captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 
@@ -79,7 +79,7 @@ class Spoken:
     first_choice: str | None
     attempts: list[Attempt] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    times: list[tuple[float, Alignment | Guess]] = field(default_factory=list)
+    times: list[tuple[float, Alignment | EstimatedAlignment]] = field(default_factory=list)
     error: Exception | None = None  # a copy, without its traceback, of what ended it
     interrupted: bool = False  # its caller closed it, or gave it up, before its end
     now: Now = field(default_factory=lambda: Now())
@@ -148,7 +148,7 @@ class Spoken:
     @property
     def alignments(self) -> list[tuple[float, Alignment]]:
         """The times in each piece, and the second at which it begins."""
-        return [(start, each.times if isinstance(each, Guess) else each) for start, each in self.times]
+        return [(start, each.times if isinstance(each, EstimatedAlignment) else each) for start, each in self.times]
 
     @property
     def alignment(self) -> Alignment:
@@ -179,7 +179,7 @@ class Spoken:
         begin: int,
         end: int,
         seconds: float,
-        times: Alignment | Guess,
+        times: Alignment | EstimatedAlignment,
         shift: float = 0.0,
         voice: str | None = None,
         *,

@@ -46,7 +46,7 @@ from steadyvoice.speech.errors import (
     TTSTextTooLongError,
     TTSTooShortError,
     TTSTotalTimeoutError,
-    without_traceback,
+    drop_tracebacks,
 )
 from steadyvoice.speech.markup import MarkedText, Markup
 from steadyvoice.speech.request import SpeechRequest
@@ -301,7 +301,7 @@ class Utterance:
                         self.watch.start()
             except Exception as error:
                 failure: TTSError | None = classified(error, part.name)
-                without_traceback(error)
+                drop_tracebacks(error)
                 rest = await delivery.break_off()
             else:
                 failure, rest = None, delivery.rest
@@ -342,7 +342,7 @@ class Utterance:
         """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
         self._patience = asking.whole
         error = classified(failure, asking.part.name)
-        without_traceback(error)
+        drop_tracebacks(error)
         self._note(asking, error)
         asking.part.learn(asking.call, error)
         if self._cut_smaller(asking.part, asking.call, error):
@@ -367,7 +367,7 @@ class Utterance:
     def _failed(self, part: Part, failure: TTSError, delivery: Delivery) -> TTSError | None:
         """Keep what was said, and see who may go on. Return what to raise when nobody may."""
         if delivery.disappointed:
-            part.believed = False
+            part.trusted = False
         # Where the voice broke off is not known for sure, so going on would lose words or repeat them.
         lost = self._terms.on_midstream == "error" and delivery.heard and delivery.manner is Manner.AS_IT_COMES
         if saved := delivery.overheard if lost else delivery.saved:

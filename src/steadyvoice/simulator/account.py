@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from steadyvoice.simulator.refusal import Refusal, RefusedError
-from steadyvoice.wire.elevenlabs_account import Subscription
+from steadyvoice.wire.elevenlabs.account import Subscription
 
 
 class Credit:

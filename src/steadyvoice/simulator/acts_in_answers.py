@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from steadyvoice.simulator.act import HTTP, SPEECH, Doors, FaultError, check_bytes, check_seconds
-from steadyvoice.wire.elevenlabs_errors import CODES as ELEVENLABS_CODES
-from steadyvoice.wire.openai_errors import CODES as OPENAI_CODES
+from steadyvoice.wire.elevenlabs.errors import CODES as ELEVENLABS_CODES
+from steadyvoice.wire.openai.errors import CODES as OPENAI_CODES
 
 ErrorForm = Literal["current", "legacy", "list", "text"]
 """How ElevenLabs may write an error: both generations of its own, or FastAPI's list or string."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steadyvoice.wire.elevenlabs_socket import DEFAULT_SCHEDULE, SHORTEST_CHUNK
+from steadyvoice.wire.elevenlabs.websocket import DEFAULT_SCHEDULE, SHORTEST_CHUNK
 
 
 class Buffer:

@@ -26,17 +26,17 @@ from steadyvoice.simulator.speaking import Piece
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire.elevenlabs_socket import (
+from steadyvoice.wire.elevenlabs.websocket import (
     DEFAULT_SCHEDULE,
-    MOST_CONTEXTS,
+    MAX_CONTEXTS,
+    AudioMessage,
     ClientMessage,
-    Final,
-    SocketCall,
-    SocketForm,
-    Sound,
-    read_message,
+    FinalMessage,
+    SocketEndpoint,
+    SocketParameters,
+    parse_message,
 )
-from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.wire.request_validation import RequestValidationError
 
 DEFAULT_CONTEXT = "default"
 """The id of a context that a client does not name."""
@@ -70,7 +70,7 @@ class Conversation:
         self._unsaid = 0  # texts and ends that are still to come, and that nobody has to ask for
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
-    async def run(self, form: SocketForm, voice: str, call: SocketCall, *, known: bool) -> Ending:
+    async def run(self, form: SocketEndpoint, voice: str, call: SocketParameters, *, known: bool) -> Ending:
         """Talk until all is said or the client leaves; closing is up to the caller.
 
         `known` says whether the client has shown its key already. Raises RefusedError for what the vendor would close
@@ -79,7 +79,7 @@ class Conversation:
         if isinstance(self._act, IdleTimeout):
             raise _idle(call)
         self._voice, self._call, self._known = voice, call, known
-        hear = self._hear_single if form is SocketForm.SINGLE else self._hear_multi
+        hear = self._hear_single if form is SocketEndpoint.SINGLE else self._hear_multi
         self._begin(partial(self._listen, hear))
         try:
             return await self._over
@@ -157,8 +157,8 @@ class Conversation:
         return False
 
     def _new_context(self, name: str | None, message: ClientMessage) -> Context:
-        if len(self._contexts) >= MOST_CONTEXTS:
-            text = f"Maximum simultaneous contexts exceeded ({MOST_CONTEXTS})"
+        if len(self._contexts) >= MAX_CONTEXTS:
+            text = f"Maximum simultaneous contexts exceeded ({MAX_CONTEXTS})"
             raise RefusedError(Refusal("max_contexts_exceeded", text, status=400))
         schedule = message.chunk_length_schedule or DEFAULT_SCHEDULE
         speed = checked_voice_settings(message.voice_settings or {})
@@ -188,7 +188,7 @@ class Conversation:
         while spoken and (text := await context.texts.get()) is not None:
             spoken = await self._spoken(context, text)
             self._unsaid -= 1
-        await self._line.final(Final(context.name))
+        await self._line.final(FinalMessage(context.name))
         if spoken:
             self._unsaid -= 1
         else:
@@ -227,7 +227,7 @@ class Conversation:
             await wait(due - asyncio.get_running_loop().time())
             # Neither voice spells numbers out, so the text as it is spoken is the text as it was sent.
             times = self._told(piece.alignment, context.heard, before)
-            await self._line.sound(Sound(piece.data, times, times, context.name), heard - before)
+            await self._line.sound(AudioMessage(piece.data, times, times, context.name), heard - before)
         context.heard += heard
 
     def _told(self, alignment: Alignment | None, offset: float, before: float) -> Alignment | None:
@@ -274,12 +274,12 @@ class Conversation:
 
 def _read(frame: str) -> ClientMessage:
     try:
-        return read_message(frame)
-    except UnreadableRequestError as error:
+        return parse_message(frame)
+    except RequestValidationError as error:
         raise _unreadable(str(error)) from error
 
 
-def _idle(call: SocketCall) -> RefusedError:
+def _idle(call: SocketParameters) -> RefusedError:
     message = (
         f"Have not received a new text input within the timeout of {call.inactivity_timeout} seconds. Streaming input "
         "terminated. Please make sure to either feed the input in the timely manner, or to send the end of input text "

@@ -16,18 +16,19 @@ from steadyvoice.simulator.order import Order
 from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.vendor import Vendor
 from steadyvoice.simulator.visit import Visit
-from steadyvoice.wire import elevenlabs as elevenlabs_wire
-from steadyvoice.wire import elevenlabs_account, elevenlabs_models
-from steadyvoice.wire import openai as openai_wire
-from steadyvoice.wire.elevenlabs import Form
-from steadyvoice.wire.elevenlabs_dialogue import DIALOGUE_PATH
-from steadyvoice.wire.elevenlabs_socket import SocketForm
-from steadyvoice.wire.issues import UnreadableRequestError
+from steadyvoice.wire.elevenlabs import account as elevenlabs_account
+from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_wire
+from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
+from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
+from steadyvoice.wire.openai import speech as openai_wire
+from steadyvoice.wire.request_validation import RequestValidationError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Document = Callable[[web.Request], Any]
 
-_SOCKETS = tuple(form.value for form in SocketForm)
+_SOCKETS = tuple(form.value for form in SocketEndpoint)
 _LONGEST_ENDPOINT = 100  # characters of a path that is not ours, in the ledger
 
 
@@ -41,15 +42,17 @@ class Doors:
         """All there are."""
         speech = [
             web.post(f"{elevenlabs_wire.SPEECH_PATH}/{{voice}}{form.value}", partial(self._speak, form))
-            for form in Form
+            for form in SpeechEndpoint
         ]
-        dialogues = [web.post(f"{DIALOGUE_PATH}{form.value}", partial(self._speak_dialogue, form)) for form in Form]
+        dialogues = [
+            web.post(f"{DIALOGUE_PATH}{form.value}", partial(self._speak_dialogue, form)) for form in SpeechEndpoint
+        ]
         documents: dict[str, Document] = {
-            elevenlabs_wire.VOICES_PATH: lambda _: elevenlabs_models.voices_body(self._voices),
+            elevenlabs_wire.VOICES_PATH: lambda _: elevenlabs_catalog.voices_body(self._voices),
             elevenlabs_wire.VOICES_V2_PATH: self._voices_found,
             f"{elevenlabs_wire.VOICES_PATH}/{{voice}}": self._voice,
             f"{elevenlabs_wire.VOICES_PATH}/{{voice}}/settings": self._voice_settings,
-            elevenlabs_wire.DEFAULT_SETTINGS_PATH: lambda _: elevenlabs_models.voice_settings_body(),
+            elevenlabs_wire.DEFAULT_SETTINGS_PATH: lambda _: elevenlabs_catalog.voice_settings_body(),
             elevenlabs_wire.HISTORY_PATH: lambda _: elevenlabs_account.history_body(),
             elevenlabs_wire.USER_PATH: lambda _: elevenlabs_account.user_body("simulator", self._subscription),
             elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_account.subscription_body(self._subscription),
@@ -65,12 +68,12 @@ class Doors:
             web.route("*", "/{path:.*}", self._nobody),
         ]
 
-    async def _speak(self, form: Form, request: web.Request) -> web.StreamResponse:
+    async def _speak(self, form: SpeechEndpoint, request: web.Request) -> web.StreamResponse:
         voice, dialect = request.match_info["voice"], self._vendor.elevenlabs
         visit = Visit(self._vendor, request, dialect, elevenlabs.endpoint(form))
         return await visit.serve(self._spoken(lambda body: dialect.order(form, voice, request.query, body)))
 
-    async def _speak_dialogue(self, form: Form, request: web.Request) -> web.StreamResponse:
+    async def _speak_dialogue(self, form: SpeechEndpoint, request: web.Request) -> web.StreamResponse:
         dialect = self._vendor.elevenlabs
         visit = Visit(self._vendor, request, dialect, elevenlabs.dialogue_endpoint(form))
         return await visit.serve(self._spoken(lambda body: dialect.dialogue(form, request.query, body)))
@@ -148,29 +151,29 @@ class Doors:
     @property
     def _voices(self) -> dict[str, str]:
         own = {f"Voice {number}": voice for number, voice in enumerate(self._vendor.settings.voices, start=1)}
-        return {**elevenlabs_models.VOICES, **own}
+        return {**elevenlabs_catalog.VOICES, **own}
 
     def _voices_found(self, request: web.Request) -> dict[str, Any]:
         try:
-            wanted = elevenlabs_models.read_voice_search(list(request.query.items()))
-        except UnreadableRequestError as error:
+            wanted = elevenlabs_catalog.parse_voice_search(list(request.query.items()))
+        except RequestValidationError as error:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
-        return elevenlabs_models.found_voices_body(wanted, self._voices)
+        return elevenlabs_catalog.found_voices_body(wanted, self._voices)
 
     def _voice(self, request: web.Request) -> dict[str, Any]:
         wanted = request.match_info["voice"]
-        for name, voice_id in (*self._voices.items(), *elevenlabs_models.FURTHER_VOICES.items()):
+        for name, voice_id in (*self._voices.items(), *elevenlabs_catalog.FURTHER_VOICES.items()):
             if voice_id == wanted:
-                return elevenlabs_models.voice_body(name, voice_id)
+                return elevenlabs_catalog.voice_body(name, voice_id)
         raise RefusedError(unknown_voice(wanted))
 
     def _voice_settings(self, request: web.Request) -> dict[str, Any]:
         self._voice(request)
-        return elevenlabs_models.voice_settings_body()
+        return elevenlabs_catalog.voice_settings_body()
 
     def _elevenlabs_models(self, request: web.Request) -> list[dict[str, Any]]:
-        own = [elevenlabs_models.model_facts(model) for model in self._vendor.settings.models]
-        return elevenlabs_models.models_body([*elevenlabs_models.MODELS.values(), *own])
+        own = [elevenlabs_catalog.get_model_info(model) for model in self._vendor.settings.models]
+        return elevenlabs_catalog.models_body([*elevenlabs_catalog.MODELS.values(), *own])
 
 
 def _endpoint(path: str) -> str:

@@ -11,26 +11,23 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire import (
-    elevenlabs,
-    elevenlabs_dialogue,
-    elevenlabs_effects,
-    elevenlabs_errors,
-    elevenlabs_models,
-    elevenlabs_socket,
-    openai_errors,
-)
-from steadyvoice.wire.complaint import header
-from steadyvoice.wire.elevenlabs import Form, SpeechCall
-from steadyvoice.wire.elevenlabs_errors import CODES, Generation
-from steadyvoice.wire.elevenlabs_socket import SocketCall, Trouble
-from steadyvoice.wire.issues import Issue, UnreadableRequestError
+from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
+from steadyvoice.wire.elevenlabs import dialogue as elevenlabs_dialogue
+from steadyvoice.wire.elevenlabs import errors as elevenlabs_errors
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs import websocket as elevenlabs_websocket
+from steadyvoice.wire.elevenlabs.errors import CODES, ErrorBodyVersion
+from steadyvoice.wire.elevenlabs.speech import ElevenLabsSpeechRequest, SpeechEndpoint
+from steadyvoice.wire.elevenlabs.websocket import ErrorMessage, SocketParameters
+from steadyvoice.wire.error_response import get_header
+from steadyvoice.wire.openai import errors as openai_errors
+from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
-WRAPPINGS: Mapping[Form, Wrapping] = {
-    Form.WHOLE: Wrapping.WHOLE,
-    Form.STREAM: Wrapping.STREAM,
-    Form.TIMED: Wrapping.TIMED,
-    Form.TIMED_STREAM: Wrapping.TIMED_STREAM,
+WRAPPINGS: Mapping[SpeechEndpoint, Wrapping] = {
+    SpeechEndpoint.WHOLE: Wrapping.WHOLE,
+    SpeechEndpoint.STREAM: Wrapping.STREAM,
+    SpeechEndpoint.TIMED: Wrapping.TIMED,
+    SpeechEndpoint.TIMED_STREAM: Wrapping.TIMED_STREAM,
 }
 
 
@@ -39,13 +36,13 @@ class ElevenLabsDialect:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        stock = (elevenlabs_models.VOICES, elevenlabs_models.FURTHER_VOICES)
+        stock = (elevenlabs_catalog.VOICES, elevenlabs_catalog.FURTHER_VOICES)
         self._voices = {*(voice for voices in stock for voice in voices.values()), *settings.voices}
-        self._models = {*elevenlabs_models.MODELS, *settings.models}
+        self._models = {*elevenlabs_catalog.MODELS, *settings.models}
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Let any key pass, unless they are named."""
-        key = header(headers, elevenlabs.KEY_HEADER) or _bearer(headers)
+        key = get_header(headers, elevenlabs_speech.KEY_HEADER) or _bearer(headers)
         if not key:
             message = "Neither authorization header nor xi-api-key received, please provide one."
             raise RefusedError(Refusal("needs_authorization", message))
@@ -54,13 +51,13 @@ class ElevenLabsDialect:
 
     def check_socket_key(self, key: str | None) -> None:
         """Do the same for a key out of a query or a message, or a bearer token."""
-        self.check_key({elevenlabs.KEY_HEADER: (key or "").removeprefix("Bearer ").strip()})
+        self.check_key({elevenlabs_speech.KEY_HEADER: (key or "").removeprefix("Bearer ").strip()})
 
-    def order(self, form: Form, voice: str, query: Mapping[str, str], body: bytes) -> Order:
+    def order(self, form: SpeechEndpoint, voice: str, query: Mapping[str, str], body: bytes) -> Order:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
-            call = elevenlabs.read_call(query, body, form)
-        except UnreadableRequestError as error:
+            call = elevenlabs_speech.parse_request(query, body, form)
+        except RequestValidationError as error:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
         self._check_voice(voice)
         self._check_model(call)
@@ -70,21 +67,21 @@ class ElevenLabsDialect:
         seed = call.settings.get("seed") or 0
         return Order(endpoint(form), call.text, voice, call.model_id, format, WRAPPINGS[form], seed, speed)
 
-    def dialogue(self, form: Form, query: Mapping[str, str], body: bytes) -> Order:
+    def dialogue(self, form: SpeechEndpoint, query: Mapping[str, str], body: bytes) -> Order:
         """Read a dialogue. Raises RefusedError for whatever the vendor would refuse."""
         try:
-            call = elevenlabs_dialogue.read_dialogue(query, body, form)
-        except UnreadableRequestError as error:
+            call = elevenlabs_dialogue.parse_dialogue(query, body, form)
+        except RequestValidationError as error:
             raise RefusedError(Refusal(status=422, issues=error.issues)) from error
         text, voices = "".join(line.text for line in call.lines), {line.voice_id: None for line in call.lines}
-        if len(voices) > elevenlabs_dialogue.MOST_VOICES:
-            message = f"A dialogue has at most {elevenlabs_dialogue.MOST_VOICES} voices, got {len(voices)}."
+        if len(voices) > elevenlabs_dialogue.MAX_VOICES:
+            message = f"A dialogue has at most {elevenlabs_dialogue.MAX_VOICES} voices, got {len(voices)}."
             raise RefusedError(Refusal("invalid_parameters", message, status=400, param="inputs"))
         for voice in voices:
             self._check_voice(voice)
         hints = {name: value for name, value in call.settings.items() if name != "language_code"}
-        self._check_model(SpeechCall(text, call.model_id, call.output_format, hints))
-        if elevenlabs_models.model_facts(call.model_id).takes_context:  # as all have that are not expressive
+        self._check_model(ElevenLabsSpeechRequest(text, call.model_id, call.output_format, hints))
+        if elevenlabs_catalog.get_model_info(call.model_id).takes_context:  # as all have that are not expressive
             message = f"The model {call.model_id} does not support dialogues."
             raise RefusedError(Refusal("unsupported_model", message, status=400, param="model_id"))
         checked_voice_settings(call.settings.get("settings") or {})
@@ -99,11 +96,11 @@ class ElevenLabsDialect:
             lines=tuple(call.lines),
         )
 
-    def socket_call(self, voice: str, query: Mapping[str, str]) -> SocketCall:
+    def socket_call(self, voice: str, query: Mapping[str, str]) -> SocketParameters:
         """Read what a websocket is opened for. Raises RefusedError for whatever the vendor would refuse."""
         try:
-            call = elevenlabs_socket.read_query(query)
-        except UnreadableRequestError as error:
+            call = elevenlabs_websocket.parse_query(query)
+        except RequestValidationError as error:
             raise RefusedError(Refusal("invalid_parameters", str(error))) from error
         self._check_voice(voice)
         self._check_known(call.model_id)
@@ -115,7 +112,7 @@ class ElevenLabsDialect:
 
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
         """What comes with every success."""
-        receipt = elevenlabs.Receipt(request_id, cost, current, maximum)
+        receipt = elevenlabs_speech.SpeechResponseHeaders(request_id, cost, current, maximum)
         return {**receipt.headers(), "history-item-id": request_id[::-1], **every_answer(request_id)}
 
     def refusal(self, refusal: Refusal, request_id: str) -> Answer:
@@ -133,10 +130,10 @@ class ElevenLabsDialect:
             return json_answer({"detail": "Method Not Allowed"}, status=405, headers=headers)
         return json_answer({"detail": "Not Found"}, status=404, headers=every_answer(request_id))
 
-    def trouble(self, refusal: Refusal) -> Trouble:
+    def trouble(self, refusal: Refusal) -> ErrorMessage:
         """Put a refusal in the words of the websockets."""
         code = _own_code(refusal)
-        return Trouble(code, refusal.message or f"The simulator was told to refuse this: {code}.")
+        return ErrorMessage(code, refusal.message or f"The simulator was told to refuse this: {code}.")
 
     def error_line(self, code: str) -> bytes:
         """Write an error where a line of JSON belongs."""
@@ -153,10 +150,10 @@ class ElevenLabsDialect:
                 Refusal("model_not_found", f"A model with model ID {model} does not exist", param="model_id")
             )
 
-    def _check_model(self, call: SpeechCall) -> None:
+    def _check_model(self, call: ElevenLabsSpeechRequest) -> None:
         model = call.model_id
         self._check_known(model)
-        facts = elevenlabs_models.model_facts(model)
+        facts = elevenlabs_catalog.get_model_info(model)
         if len(call.text) > facts.max_characters:
             message = f"The model {model} takes at most {facts.max_characters} characters, got {len(call.text)}."
             raise RefusedError(Refusal("max_character_limit_exceeded", message, param="text"))
@@ -174,12 +171,12 @@ class ElevenLabsDialect:
         message = refusal.message or f"The simulator was told to refuse this: {code}."
         match refusal.form or self._settings.errors:
             case "list":
-                return status, elevenlabs_errors.validation_body([Issue("value_error", ("body",), message)])
+                return status, elevenlabs_errors.validation_body([ValidationIssue("value_error", ("body",), message)])
             case "text":
                 return status, {"detail": message}
             case "legacy":
                 return status, elevenlabs_errors.error_body(
-                    _LEGACY.get(code, code), message, generation=Generation.LEGACY
+                    _LEGACY.get(code, code), message, generation=ErrorBodyVersion.LEGACY
                 )
             case _:
                 body = elevenlabs_errors.error_body(
@@ -188,32 +185,32 @@ class ElevenLabsDialect:
                 return status, body
 
 
-def endpoint(form: Form) -> str:
+def endpoint(form: SpeechEndpoint) -> str:
     """How faults and the ledger call a synthesis."""
     return f"text-to-speech{form.value}"
 
 
-def dialogue_endpoint(form: Form) -> str:
+def dialogue_endpoint(form: SpeechEndpoint) -> str:
     """How faults and the ledger call a dialogue."""
     return f"text-to-dialogue{form.value}"
 
 
 def _bearer(headers: Mapping[str, str]) -> str:
     """Take the key from an Authorization header, which will do as well."""
-    scheme, _, key = (header(headers, "authorization") or "").partition(" ")
+    scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
 _STITCHING = ("previous_text", "next_text", "previous_request_ids", "next_request_ids")
 
 
-def _check_effects(call: SpeechCall) -> None:
+def _check_effects(call: ElevenLabsSpeechRequest) -> None:
     effects = call.settings.get("audio_effects") or {}
-    if unknown := elevenlabs_effects.unknown_effect(effects):
+    if unknown := elevenlabs_speech.find_unknown_effect(effects):
         field, id = unknown
-        message = f"There is no audio effect {id!r}: {field} knows {', '.join(elevenlabs_effects.EFFECTS[field])} here."
+        message = f"There is no audio effect {id!r}: {field} knows {', '.join(elevenlabs_speech.EFFECTS[field])} here."
         raise RefusedError(Refusal("audio_effect_not_found", message, status=404, param=f"audio_effects.{field}"))
-    if elevenlabs_effects.too_wide(effects, call.output_format):
+    if elevenlabs_speech.needs_stereo(effects, call.output_format):
         message = f"These audio effects are stereo, and {call.output_format} is not."
         raise RefusedError(Refusal("invalid_parameters", message, param="audio_effects"))
 
@@ -254,7 +251,7 @@ def _own_code(refusal: Refusal) -> str:
 def checked_voice_settings(told: Mapping[str, Any]) -> float:
     """Check the ranges, and give the pace. Raises RefusedError. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
     ranges = dict.fromkeys(("stability", "similarity_boost", "style", "clone_strength"), (0.0, 1.0))
-    ranges["speed"] = (elevenlabs.SLOWEST, elevenlabs.FASTEST)
+    ranges["speed"] = (elevenlabs_speech.MIN_SPEED, elevenlabs_speech.MAX_SPEED)
     for name, (lowest, highest) in ranges.items():
         value = told.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,12 +10,12 @@ from random import Random
 
 from steadyvoice.simulator.act import CONNECTION
 from steadyvoice.simulator.acts import Act, Door, FaultError, Sound, name_of
-from steadyvoice.wire.elevenlabs import Form
-from steadyvoice.wire.elevenlabs_socket import SocketForm
+from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
+from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
 
 ENDPOINTS = (
-    *(f"text-to-speech{form.value}" for form in (*Form, *SocketForm)),
-    *(f"text-to-dialogue{form.value}" for form in Form),
+    *(f"text-to-speech{form.value}" for form in (*SpeechEndpoint, *SocketEndpoint)),
+    *(f"text-to-dialogue{form.value}" for form in SpeechEndpoint),
     "audio/speech",
     "voices",
     "voices/settings",

@@ -11,10 +11,12 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
 from steadyvoice.simulator.settings import Settings
 from steadyvoice.speech.errors import TTSBusyError, TTSConcurrencyError, TTSError
-from steadyvoice.wire import elevenlabs_errors, openai, openai_errors
-from steadyvoice.wire.complaint import header
-from steadyvoice.wire.issues import UnreadableRequestError
-from steadyvoice.wire.openai_errors import CODES
+from steadyvoice.wire.elevenlabs import errors as elevenlabs_errors
+from steadyvoice.wire.error_response import get_header
+from steadyvoice.wire.openai import errors as openai_errors
+from steadyvoice.wire.openai import speech as openai_speech
+from steadyvoice.wire.openai.errors import CODES
+from steadyvoice.wire.request_validation import RequestValidationError
 
 ENDPOINT = "audio/speech"
 
@@ -24,12 +26,12 @@ class OpenAIDialect:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._voices = {*openai.VOICES, *settings.voices}
-        self._models = {*openai.MODELS, *settings.models}
+        self._voices = {*openai_speech.VOICES, *settings.voices}
+        self._models = {*openai_speech.MODELS, *settings.models}
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Let any key pass, unless they are named."""
-        scheme, _, key = (header(headers, "authorization") or "").partition(" ")
+        scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise RefusedError(Refusal("invalid_api_key", "You didn't provide an API key."))
         if self._settings.keys and key.strip() not in self._settings.keys:
@@ -38,15 +40,15 @@ class OpenAIDialect:
     def order(self, body: bytes) -> Order:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
-            call = openai.read_call(body)
-        except UnreadableRequestError as error:
+            call = openai_speech.parse_request(body)
+        except RequestValidationError as error:
             raise RefusedError(Refusal(status=400, issues=error.issues)) from error
         self.check_model(call.model)
         if call.voice not in self._voices:
-            message = f"Unknown voice {call.voice!r}: use one of {', '.join(openai.VOICES)}."
+            message = f"Unknown voice {call.voice!r}: use one of {', '.join(openai_speech.VOICES)}."
             raise RefusedError(Refusal("invalid_value", message, status=400, param="voice"))
-        if len(call.text) > openai.MAX_CHARACTERS:
-            message = f"String should have at most {openai.MAX_CHARACTERS} characters, got {len(call.text)}."
+        if len(call.text) > openai_speech.MAX_CHARACTERS:
+            message = f"String should have at most {openai_speech.MAX_CHARACTERS} characters, got {len(call.text)}."
             raise RefusedError(Refusal("string_above_max_length", message, param="input"))
         if call.sse and call.model.startswith("tts-1"):
             raise RefusedError(

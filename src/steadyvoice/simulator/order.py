@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from steadyvoice.speech.format import AudioFormat
-from steadyvoice.wire.elevenlabs_dialogue import DialogueLine
+from steadyvoice.wire.elevenlabs.dialogue import DialogueLine
 
 
 class Wrapping(Enum):

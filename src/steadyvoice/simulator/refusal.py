@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steadyvoice.simulator.acts import ErrorForm, Refuse
-from steadyvoice.wire.issues import Issue
+from steadyvoice.wire.request_validation import ValidationIssue
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Refusal:
     message: str | None = None
     status: int | None = None
     param: str | None = None
-    issues: Sequence[Issue] = ()
+    issues: Sequence[ValidationIssue] = ()
     form: ErrorForm | None = None
     retry_after: float | None = None  # seconds
 

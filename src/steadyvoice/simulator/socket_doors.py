@@ -17,9 +17,9 @@ from steadyvoice.simulator.misbehave import deliver
 from steadyvoice.simulator.refusal import Refusal, RefusedError
 from steadyvoice.simulator.socket_line import SocketLine
 from steadyvoice.simulator.vendor import Vendor
-from steadyvoice.wire import elevenlabs
-from steadyvoice.wire.complaint import header
-from steadyvoice.wire.elevenlabs_socket import SocketCall, SocketForm
+from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint, SocketParameters
+from steadyvoice.wire.error_response import get_header
 
 _PATIENCE = 2.0  # seconds a client has to answer a close
 
@@ -32,10 +32,12 @@ class SocketDoors:
 
     def routes(self) -> list[web.RouteDef]:
         """All there are."""
-        path = f"{elevenlabs.SPEECH_PATH}/{{voice}}"
-        return [web.get(f"{path}{form.value}", partial(self._visited, form), allow_head=False) for form in SocketForm]
+        path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice}}"
+        return [
+            web.get(f"{path}{form.value}", partial(self._visited, form), allow_head=False) for form in SocketEndpoint
+        ]
 
-    async def _visited(self, form: SocketForm, request: web.Request) -> web.StreamResponse:
+    async def _visited(self, form: SocketEndpoint, request: web.Request) -> web.StreamResponse:
         ledger = self._vendor.ledger
         entry = ledger.open(endpoint(form))
         entry.request_id = self._vendor.new_request_id()
@@ -43,7 +45,7 @@ class SocketDoors:
             return await self._received(form, request, entry)
         return web.Response()  # the client has left, and sees nothing of it
 
-    async def _received(self, form: SocketForm, request: web.Request, entry: Entry) -> web.StreamResponse:
+    async def _received(self, form: SocketEndpoint, request: web.Request, entry: Entry) -> web.StreamResponse:
         entry.voice = request.match_info["voice"]
         # It is for us to close, once the ledger knows; and no compression, so that a big frame is one.
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_PATIENCE)
@@ -83,7 +85,7 @@ class SocketDoors:
         return fault.act
 
     async def _talked(
-        self, form: SocketForm, request: web.Request, socket: web.WebSocketResponse, entry: Entry, act: Act | None
+        self, form: SocketEndpoint, request: web.Request, socket: web.WebSocketResponse, entry: Entry, act: Act | None
     ) -> Ending:
         """Talk, and end it with 1008 where the vendor would."""
         line = SocketLine(request, socket, act, entry, self._vendor.ledger)
@@ -99,12 +101,16 @@ class SocketDoors:
             await line.trouble(Ending.REFUSED, self._vendor.elevenlabs.trouble(error.refusal))
             return Ending.REFUSED
 
-    def _checked(self, request: web.Request, entry: Entry) -> tuple[SocketCall, bool]:
+    def _checked(self, request: web.Request, entry: Entry) -> tuple[SocketParameters, bool]:
         """Read what was asked for, and say whether the key has been shown. Raises RefusedError."""
         dialect = self._vendor.elevenlabs
         call = dialect.socket_call(request.match_info["voice"], request.query)
         entry.model = call.model_id
-        key = header(request.headers, elevenlabs.KEY_HEADER) or header(request.headers, "authorization") or call.api_key
+        key = (
+            get_header(request.headers, elevenlabs_speech.KEY_HEADER)
+            or get_header(request.headers, "authorization")
+            or call.api_key
+        )
         if key:
             dialect.check_socket_key(key)
         return call, bool(key)
@@ -117,6 +123,6 @@ class SocketDoors:
         return line.response
 
 
-def endpoint(form: SocketForm) -> str:
+def endpoint(form: SocketEndpoint) -> str:
     """How faults and the ledger call a websocket."""
     return f"text-to-speech{form.value}"

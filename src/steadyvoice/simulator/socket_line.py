@@ -14,8 +14,15 @@ from steadyvoice.simulator import acts
 from steadyvoice.simulator.acts import Act
 from steadyvoice.simulator.ledger import Ending, Entry, Ledger
 from steadyvoice.simulator.line import hang_up, reset, wait
-from steadyvoice.wire.elevenlabs_errors import CODES
-from steadyvoice.wire.elevenlabs_socket import POLICY_VIOLATION, Final, Sound, Spelling, Trouble, write_message
+from steadyvoice.wire.elevenlabs.errors import CODES
+from steadyvoice.wire.elevenlabs.websocket import (
+    POLICY_VIOLATION,
+    AudioMessage,
+    ErrorMessage,
+    FieldSpelling,
+    FinalMessage,
+    encode_message,
+)
 
 _LONGEST_REASON = 123  # bytes in a close frame, RFC 6455
 
@@ -41,9 +48,9 @@ class SocketLine:
         self._ledger = ledger
         self._heard = 0.0
         self._begun = False
-        self._spelling = Spelling(act.style) if isinstance(act, acts.OtherSpelling) else Spelling.USUAL
+        self._spelling = FieldSpelling(act.style) if isinstance(act, acts.OtherSpelling) else FieldSpelling.USUAL
 
-    async def sound(self, sound: Sound, seconds: float) -> None:
+    async def sound(self, sound: AudioMessage, seconds: float) -> None:
         """Send some audio, `seconds` long. Raises HungUp when the fault is that it ends here."""
         await self._begin()
         if self._due(self._heard + seconds):
@@ -55,7 +62,7 @@ class SocketLine:
         for part in self._split(sound):
             await self._write(part)
 
-    async def final(self, final: Final) -> None:
+    async def final(self, final: FinalMessage) -> None:
         """Tell the end of a text. Raises HungUp when the fault is that it is never told."""
         await self._begin()
         if self._due(float("inf")):
@@ -68,7 +75,7 @@ class SocketLine:
         told = reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore").encode()
         await self._socket.close(code=code, message=told)
 
-    async def trouble(self, ending: Ending, trouble: Trouble) -> None:
+    async def trouble(self, ending: Ending, trouble: ErrorMessage) -> None:
         """Say what is wrong, and close."""
         await self._write(trouble)
         await self.close(ending, trouble.code, trouble.message)
@@ -94,7 +101,7 @@ class SocketLine:
                 return heard > (after or 0.0)
         return False
 
-    async def _befall(self, message: Sound | Final) -> None:
+    async def _befall(self, message: AudioMessage | FinalMessage) -> None:
         """Do what the fault is, where `message` belongs."""
         match self._act:
             case acts.Stall(_, seconds):
@@ -110,29 +117,29 @@ class SocketLine:
             case acts.Restart():
                 await self.close(Ending.CUT, WSCloseCode.SERVICE_RESTART, "service restart")
             case acts.HalfLine():
-                text = write_message(message, self._spelling)
+                text = encode_message(message, self._spelling)
                 await self._send(text[: len(text) // 2])
                 await self.close(Ending.CUT)
             case acts.ErrorLine(code):
                 internal = code in CODES and CODES[code].status >= 500
                 close_code = WSCloseCode.INTERNAL_ERROR if internal else POLICY_VIOLATION
                 await self.trouble(
-                    Ending.CUT, Trouble(code, f"The simulator was told to end with this: {code}.", close_code)
+                    Ending.CUT, ErrorMessage(code, f"The simulator was told to end with this: {code}.", close_code)
                 )
         raise HungUp(Ending.CUT)
 
-    def _split(self, sound: Sound) -> Iterator[Sound]:
+    def _split(self, sound: AudioMessage) -> Iterator[AudioMessage]:
         if not isinstance(self._act, acts.OddSplits):
             yield sound
             return
         size = self._act.bytes
         yield replace(sound, audio=sound.audio[:size])
         for at in range(size, len(sound.audio), size):
-            yield Sound(sound.audio[at : at + size], context_id=sound.context_id)
+            yield AudioMessage(sound.audio[at : at + size], context_id=sound.context_id)
 
-    async def _write(self, message: Sound | Final | Trouble) -> None:
-        text = write_message(message, self._spelling)
-        if isinstance(self._act, acts.BigFrame) and isinstance(message, Sound):
+    async def _write(self, message: AudioMessage | FinalMessage | ErrorMessage) -> None:
+        text = encode_message(message, self._spelling)
+        if isinstance(self._act, acts.BigFrame) and isinstance(message, AudioMessage):
             text, self._act = text.ljust(self._act.bytes), None
         await self._send(text)
 

@@ -11,7 +11,8 @@ from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
 from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.settings import VoiceEngine
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire import elevenlabs_models, openai
+from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
+from steadyvoice.wire.openai import speech as openai_speech
 
 _TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  # espeak's own variants
 
@@ -20,7 +21,7 @@ def engine_for(voice: VoiceEngine) -> Provider:
     """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
     if voice == "tones" or (voice == "auto" and not installed()):
         return Tone()
-    ids = (*elevenlabs_models.VOICES.values(), *elevenlabs_models.FURTHER_VOICES.values(), *openai.VOICES)
+    ids = (*elevenlabs_catalog.VOICES.values(), *elevenlabs_catalog.FURTHER_VOICES.values(), *openai_speech.VOICES)
     return _FreshEspeak({id: f"en-us{_TIMBRES[number_of(id) % len(_TIMBRES)]}" for id in ids})
 
 

@@ -11,9 +11,9 @@ from steadyvoice.simulator.order import Order, Wrapping
 from steadyvoice.simulator.speaking import Piece
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import Codec
-from steadyvoice.wire.elevenlabs_dialogue import VoiceSegments
-from steadyvoice.wire.elevenlabs_timestamps import TimedAudio, timed_body
-from steadyvoice.wire.openai_events import Delta, Done, event_bytes
+from steadyvoice.wire.elevenlabs.dialogue import VoiceSegments
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
+from steadyvoice.wire.openai.speech import AudioDelta, AudioDone, encode_event
 
 _PART = 4096  # bytes of an answer that is sent whole
 
@@ -52,9 +52,9 @@ async def _events(pieces: AsyncIterator[Piece], order: Order) -> Body:
     async for piece in pieces:
         heard = piece.heard
         if piece.data:
-            yield Part(event_bytes(Delta(piece.data)), heard)
+            yield Part(encode_event(AudioDelta(piece.data)), heard)
     # A token is about four characters of text, and a twentieth of a second of audio.
-    yield Part(event_bytes(Done(len(order.text) // 4 + 1, round(heard * 20))), heard)
+    yield Part(encode_event(AudioDone(len(order.text) // 4 + 1, round(heard * 20))), heard)
 
 
 async def _whole(pieces: AsyncIterator[Piece], order: Order) -> tuple[bytes, float]:
@@ -80,7 +80,7 @@ async def _again(pieces: list[Piece]) -> AsyncIterator[Piece]:
 
 def _json(data: bytes, alignment: Alignment | None, segments: VoiceSegments | None) -> bytes:
     # Neither voice spells numbers out, so the text as it is spoken is the text as it was sent.
-    body = timed_body(TimedAudio(data, alignment, alignment))
+    body = timed_audio_body(TimedAudio(data, alignment, alignment))
     if segments:
         body["voice_segments"] = segments.of(alignment)
     return json.dumps(body, separators=(",", ":")).encode()

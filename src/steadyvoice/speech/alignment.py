@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Literal
 from unicodedata import east_asian_width
 
-from steadyvoice.speech.markup import Rendering, marked_text
-from steadyvoice.speech.sentences import split
-from steadyvoice.speech.text import speakable
+from steadyvoice.speech.markup import Rendering, parse_markup
+from steadyvoice.speech.sentences import split_text
+from steadyvoice.speech.text import count_letters_and_digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Alignment:
 
     def without_markup(self) -> Alignment:
         """Leave out what is markup in the text. What stands for others, such as an alias, gets their time."""
-        marked = marked_text(self.text)
+        marked = parse_markup(self.text)
         if marked is None:
             return self
         entries = [number for number, characters in enumerate(self.characters) for _ in characters]
@@ -120,7 +120,7 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class EstimatedAlignment:
     """Times that nobody told: worked out when somebody wants them."""
 
     text: str
@@ -128,7 +128,7 @@ class Guess:
 
     @property
     def times(self) -> Alignment:
-        return Alignment.spread(self.text, self.seconds, exact=not speakable(self.text))
+        return Alignment.spread(self.text, self.seconds, exact=not count_letters_and_digits(self.text))
 
 
 def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
@@ -147,30 +147,30 @@ def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
         raise ValueError(f"captions come as 'vtt' or 'srt', not as {form!r}")
     blocks = ["WEBVTT\n"] if form == "vtt" else []
     begin = 0
-    for number, cue in enumerate(_lines(_fitting(alignment.without_markup())), start=1):
+    for number, cue in enumerate(_cues(_words_that_fit(alignment.without_markup())), start=1):
         begin = max(begin, _milliseconds(cue[0].start))
         end = max(begin + 1, _milliseconds(cue[-1].end))
-        text = _timed(cue, begin, end) if form == "vtt" else _plain(cue)
-        blocks.append(f"{number}\n{_stamp(begin, form)} --> {_stamp(end, form)}\n{text}\n")
+        text = _vtt_text(cue, begin, end) if form == "vtt" else _srt_text(cue)
+        blocks.append(f"{number}\n{_timestamp(begin, form)} --> {_timestamp(end, form)}\n{text}\n")
     return "\n".join(blocks)
 
 
 _WIDTH = 42  # columns in a line of subtitles: broadcasters' habit
 
 
-def _fitting(alignment: Alignment) -> Iterator[Word]:
+def _words_that_fit(alignment: Alignment) -> Iterator[Word]:
     """Cut words that are longer than a line. A whole Chinese sentence is one "word": it has no blanks."""
     for word in alignment.words():
         if _columns(word.text) <= _WIDTH or len(word.text) != word.finish - word.begin:
             yield word
             continue
         begin = word.begin
-        for piece in split(word.text, _WIDTH // 2 if _columns(word.text) > len(word.text) else _WIDTH):
+        for piece in split_text(word.text, _WIDTH // 2 if _columns(word.text) > len(word.text) else _WIDTH):
             yield alignment.word(begin, begin + len(piece))
             begin += len(piece)
 
 
-def _lines(words: Iterable[Word]) -> list[list[Word]]:
+def _cues(words: Iterable[Word]) -> list[list[Word]]:
     """Gather words into cues that fit a line of subtitles; a new sentence begins a new line."""
     lines: list[list[Word]] = []
     room = 0
@@ -192,7 +192,7 @@ def _ends_sentence(word: str) -> bool:
     return word.rstrip("\"'”’»)]」』）").endswith((".", "!", "?", "…", "。", "！", "？"))
 
 
-def _timed(cue: list[Word], begin: int, end: int) -> str:
+def _vtt_text(cue: list[Word], begin: int, end: int) -> str:
     """Give a cue's later words their own time stamps, so that a player can light them up one by one.
 
     Stamps must grow and lie inside the cue; a word whose time does not simply comes with the one before.
@@ -202,12 +202,12 @@ def _timed(cue: list[Word], begin: int, end: int) -> str:
         start = _milliseconds(word.start)
         stamp = ""
         if begin < start < end:
-            stamp, begin = f"<{_stamp(start, 'vtt')}>", start
+            stamp, begin = f"<{_timestamp(start, 'vtt')}>", start
         text += _gap(before, word) + stamp + _escaped(word.text)
     return text
 
 
-def _plain(cue: list[Word]) -> str:
+def _srt_text(cue: list[Word]) -> str:
     # SubRip has no escapes; an arrow inside the text would be taken for a line of times.
     text = cue[0].text + "".join(_gap(before, word) + word.text for before, word in pairwise(cue))
     return _one_line(text).replace("-->", "→")
@@ -231,7 +231,7 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _stamp(milliseconds: int, form: str) -> str:
+def _timestamp(milliseconds: int, form: str) -> str:
     seconds, thousandths = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

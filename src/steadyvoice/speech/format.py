@@ -41,10 +41,11 @@ class AudioFormat:
         >>> AudioFormat.parse("wav")
         AudioFormat(codec=<Codec.WAV: 'wav'>, sample_rate=24000, bitrate=None)
         """
-        full = USUAL.get(name, name)
+        full = DEFAULT_FORMATS.get(name, name)
         if full not in FORMAT_NAMES:
             raise TTSUnsupportedFormatError(
-                f"unknown audio format {name!r}: use one of {', '.join(FORMAT_NAMES)}, or just {', '.join(USUAL)}"
+                f"unknown audio format {name!r}: use one of {', '.join(FORMAT_NAMES)}, "
+                f"or just {', '.join(DEFAULT_FORMATS)}"
             )
         codec, rate, *bitrate = full.split("_")
         return cls(Codec(codec), int(rate), int(bitrate[0]) if bitrate else None)
@@ -58,10 +59,10 @@ class AudioFormat:
         """
         extension = PurePath(path).suffix.lower().removeprefix(".")
         name = {"ogg": "opus", "raw": "pcm", "ul": "ulaw", "al": "alaw"}.get(extension, extension)
-        if name not in USUAL:
+        if name not in DEFAULT_FORMATS:
             raise TTSUnsupportedFormatError(
                 f"cannot tell an audio format from {PurePath(path).name!r}: "
-                f"end it in {', '.join('.' + known for known in USUAL)}, or name a format"
+                f"end it in {', '.join('.' + known for known in DEFAULT_FORMATS)}, or name a format"
             )
         return cls.parse(name)
 
@@ -90,7 +91,7 @@ class AudioFormat:
         return None
 
     @property
-    def joinable(self) -> bool:
+    def is_concatenable(self) -> bool:
         """Whether two pieces laid end to end are again one piece of this format."""
         return self.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW, Codec.MP3, Codec.AAC)
 
@@ -125,7 +126,7 @@ FORMAT_NAMES = (
     "flac_48000",
 )
 
-USUAL = {
+DEFAULT_FORMATS = {
     "mp3": "mp3_44100_128",
     "wav": "wav_24000",
     "pcm": "pcm_24000",

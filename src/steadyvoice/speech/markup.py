@@ -35,19 +35,19 @@ LONGEST_BREAK, LONGEST_PAUSE = 10.0, 60.0
 """Seconds of silence that one `<break>` may ask for, and all of a text, of a voice that does not perform them."""
 
 
-def words_of(text: str) -> str:
+def strip_markup(text: str) -> str:
     """Return the words of a text, without its markup.
 
-    >>> words_of('Hello <phoneme alphabet="ipa" ph="ˈmædɪsən">Madison</phoneme>, [laughs softly] Tom &amp; Jerry')
+    >>> strip_markup('Hello <phoneme alphabet="ipa" ph="ˈmædɪsən">Madison</phoneme>, [laughs softly] Tom &amp; Jerry')
     'Hello Madison, Tom & Jerry'
-    >>> words_of("a < b and c > d, see [1]")
+    >>> strip_markup("a < b and c > d, see [1]")
     'a < b and c > d, see [1]'
     """
-    marked = marked_text(text)
+    marked = parse_markup(text)
     return marked.words.text if marked else text
 
 
-def marked_text(text: str) -> MarkedText | None:
+def parse_markup(text: str) -> MarkedText | None:
     """Return a text with its markup, or None if it has none."""
     if not ("<" in text or "[" in text or "&" in text):
         return None
@@ -55,7 +55,7 @@ def marked_text(text: str) -> MarkedText | None:
     return marked if marked.tokens else None
 
 
-class Role(Enum):
+class TokenRole(Enum):
     """Purpose of one token."""
 
     OPEN = "open"  # an element begins, or a CDATA section
@@ -67,32 +67,32 @@ class Role(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Token:
+class MarkupToken:
     """One piece of markup in a text, from `begin` up to `end` (character offsets)."""
 
     begin: int
     end: int
-    role: Role
+    role: TokenRole
     name: str = ""  # of the element, in lower case and without a prefix
     attributes: str = ""
     said: str = ""  # in its place, where it is not performed
-    outer: Token | None = None  # the innermost element it stands in, by its first tag
-    closed_by: Token | None = None  # for a first tag: the last one
+    outer: MarkupToken | None = None  # the innermost element it stands in, by its first tag
+    closed_by: MarkupToken | None = None  # for a first tag: the last one
 
     @property
     def kind(self) -> Markup:
         """Kind of markup it belongs to."""
-        return Markup.AUDIO_TAGS if self.role is Role.CUE else Markup.SSML
+        return Markup.AUDIO_TAGS if self.role is TokenRole.CUE else Markup.SSML
 
     @property
     def separates(self) -> bool:
         """Whether the words before and behind it are two."""
-        return self.role is Role.CUE or self.name in _SEPARATING
+        return self.role is TokenRole.CUE or self.name in _SEPARATING
 
     @property
     def closes(self) -> bool:
         """Whether it belongs to the words before it rather than to those behind it."""
-        return self.role not in (Role.OPEN, Role.CUE, Role.CHARACTER)
+        return self.role not in (TokenRole.OPEN, TokenRole.CUE, TokenRole.CHARACTER)
 
 
 class Rendering:
@@ -158,7 +158,7 @@ class MarkedText:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens: Sequence[Token] = _parse(text)
+        self.tokens: Sequence[MarkupToken] = _parse(text)
         self._begins = [token.begin for token in self.tokens]
 
     @cached_property
@@ -180,7 +180,7 @@ class MarkedText:
         breaks = (each for each in self.tokens if each.name == "break" and begin <= each.begin < end)
         return min(sum(_seconds(each.attributes) for each in breaks), LONGEST_PAUSE)
 
-    def is_plain_for(self, performed: Markup) -> bool:
+    def is_unchanged_for(self, performed: Markup) -> bool:
         """Whether a voice that performs so much gets all of the text as it is."""
         return all(token.kind in performed for token in self.tokens)
 
@@ -241,7 +241,7 @@ class MarkedText:
                 end = token.closed_by.end
                 yield token.begin, end
 
-    def _open_at(self, place: int) -> Iterator[Token]:
+    def _open_at(self, place: int) -> Iterator[MarkupToken]:
         """First tags of the elements that begin before a place and end behind it, the innermost first."""
         number = bisect_left(self._begins, place) - 1
         token = self.tokens[number] if number >= 0 else None
@@ -280,7 +280,7 @@ class _Writer:
         self._starts, self._ends = array("L"), array("L")
         self._replaced = list[range]()
         self._left_out = False  # markup, since the last character
-        self._gap: Token | None = None  # what separates the last character from the next
+        self._gap: MarkupToken | None = None  # what separates the last character from the next
 
     def copy(self, upto: int) -> None:
         """Take over the original up to there."""
@@ -299,7 +299,7 @@ class _Writer:
             self._last, self._left_out, self._gap = text[upto - 1], False, None
         self.place = upto
 
-    def leave_out(self, token: Token) -> None:
+    def leave_out(self, token: MarkupToken) -> None:
         """Pass over a token, or the element that it begins. What is said in its place is written."""
         upto = token.closed_by.end if token.closed_by and (token.said or token.name in _SILENT) else token.end
         if token.said:
@@ -339,20 +339,20 @@ class _Writer:
         return Rendering(self._marked, text, self._starts, self._ends, self._begin, end, self._replaced)
 
 
-def _parse(text: str) -> Sequence[Token]:
+def _parse(text: str) -> Sequence[MarkupToken]:
     """Find all markup, in the order in which it stands."""
-    tokens = list[Token]()
-    opened = list[Token]()  # elements that are not closed yet, the innermost last
+    tokens = list[MarkupToken]()
+    opened = list[MarkupToken]()  # elements that are not closed yet, the innermost last
     reader = _Reader(text)
     for token in reader.tokens():
-        if token.role is Role.CLOSE and reader.open_now.get(token.name):
+        if token.role is TokenRole.CLOSE and reader.open_now.get(token.name):
             while (first := opened.pop()).name != token.name:
                 reader.open_now[first.name] -= 1
             reader.open_now[token.name] -= 1
             first.closed_by = token
             first.said = _attribute(first, "alias") if token.name == "sub" else ""
         token.outer = opened[min(len(opened), _DEEPEST) - 1] if opened else None
-        if token.role is Role.OPEN:
+        if token.role is TokenRole.OPEN:
             opened.append(token)
             reader.open_now[token.name] = reader.open_now.get(token.name, 0) + 1
         tokens.append(token)
@@ -367,7 +367,7 @@ class _Reader:
         self._ends = dict[str, int]()  # where what closes a thing was found last
         self.open_now = dict[str, int]()  # elements, by name
 
-    def tokens(self) -> Iterator[Token]:
+    def tokens(self) -> Iterator[MarkupToken]:
         """Give them in order. Those in a CDATA section are none."""
         text, place = self._text, 0
         for found in _MARK.finditer(text):
@@ -379,10 +379,10 @@ class _Reader:
                 yield token
                 place = token.end
                 if token.name == _CDATA and (end := self._find("]]>", place)) >= 0:
-                    yield Token(end, end + 3, Role.CLOSE, _CDATA)
+                    yield MarkupToken(end, end + 3, TokenRole.CLOSE, _CDATA)
                     place = end + 3
 
-    def _token(self, at: int) -> Token | None:
+    def _token(self, at: int) -> MarkupToken | None:
         match self._text[at]:
             case "<":
                 return self._note(at) if self._text[at + 1 : at + 2] in ("!", "?") else self._tag(at)
@@ -391,21 +391,23 @@ class _Reader:
             case _:
                 return self._cue(at)
 
-    def _note(self, at: int) -> Token | None:
+    def _note(self, at: int) -> MarkupToken | None:
         text = self._text
         if text.startswith("<![CDATA[", at):
-            return Token(at, at + 9, Role.OPEN, _CDATA)
+            return MarkupToken(at, at + 9, TokenRole.OPEN, _CDATA)
         for begin, close in (("<!--", "-->"), ("<?xml", "?>"), ("<!DOCTYPE", ">")):
             if text[at : at + len(begin)].lower() == begin.lower():
                 end = self._find(close, at + len(begin))
-                return Token(at, end + len(close), Role.NOTE) if end >= 0 else None
+                return MarkupToken(at, end + len(close), TokenRole.NOTE) if end >= 0 else None
         return None
 
-    def _tag(self, at: int) -> Token | None:
+    def _tag(self, at: int) -> MarkupToken | None:
         text = self._text
         if last := _LAST_TAG.match(text, at):
             name = _local(last[1])
-            return Token(at, last.end(), Role.CLOSE, name) if name in _SSML or self.open_now.get(name) else None
+            return (
+                MarkupToken(at, last.end(), TokenRole.CLOSE, name) if name in _SSML or self.open_now.get(name) else None
+            )
         first = _FIRST_TAG.match(text, at)
         if first is None:
             return self._careless_tag(at) or self._torn_tag(at)
@@ -413,8 +415,8 @@ class _Reader:
         empty = bool(first[3])
         if not (attributes or empty or self._surely(name, first)):
             return None
-        role = Role.EMPTY if empty or name in _VOID else Role.OPEN
-        return Token(at, first.end(), role, name, attributes)
+        role = TokenRole.EMPTY if empty or name in _VOID else TokenRole.OPEN
+        return MarkupToken(at, first.end(), role, name, attributes)
 
     def _surely(self, name: str, tag: re.Match[str]) -> bool:
         """Whether a tag without attributes is one."""
@@ -430,23 +432,23 @@ class _Reader:
         """Where an element of each name is closed last."""
         return {_local(found[1]): found.start() for found in _CLOSING.finditer(self._text)}
 
-    def _careless_tag(self, at: int) -> Token | None:
+    def _careless_tag(self, at: int) -> MarkupToken | None:
         """A tag of SSML whose attributes are not well-formed."""
         tag = _CARELESS_TAG.match(self._text, at)
         name = _local(tag[1]) if tag else ""
         if tag is None or name not in _SSML or len(name) == 1:
             return None
-        role = Role.EMPTY if tag[2].endswith("/") or name in _VOID else Role.OPEN
-        return Token(at, tag.end(), role, name, tag[2].rstrip("/"))
+        role = TokenRole.EMPTY if tag[2].endswith("/") or name in _VOID else TokenRole.OPEN
+        return MarkupToken(at, tag.end(), role, name, tag[2].rstrip("/"))
 
-    def _torn_tag(self, at: int) -> Token | None:
+    def _torn_tag(self, at: int) -> MarkupToken | None:
         """A tag that the text's end cuts off."""
         torn = _TORN_TAG.match(self._text, at)
         name = _local(torn[1]) if torn else ""
         known = name in _TAGS and len(name) > 1
-        return Token(at, len(self._text), Role.EMPTY, name, torn[2]) if torn and known else None
+        return MarkupToken(at, len(self._text), TokenRole.EMPTY, name, torn[2]) if torn and known else None
 
-    def _character(self, at: int) -> Token | None:
+    def _character(self, at: int) -> MarkupToken | None:
         reference = _REFERENCE.match(self._text, at)
         if reference is None or not (reference[1].startswith("#") or reference[0][1:] in html5):
             return None
@@ -455,9 +457,9 @@ class _Reader:
             for each in unescape(reference[0])
             if each.isspace() or (each != "\ufffd" and unicodedata.category(each) not in ("Cc", "Cs", "Cn"))
         )
-        return Token(at, reference.end(), Role.CHARACTER, said=said)
+        return MarkupToken(at, reference.end(), TokenRole.CHARACTER, said=said)
 
-    def _cue(self, at: int) -> Token | None:
+    def _cue(self, at: int) -> MarkupToken | None:
         cue = _CUE.match(self._text, at)
         if cue is None or not _is_direction(words := cue[1].lower()):
             return None
@@ -465,7 +467,7 @@ class _Reader:
         goes_on = behind[:1].islower() or (behind.lstrip()[:1].islower() and _ends_with_word(self._text, at))
         if goes_on and not _is_heard(words):
             return None  # prose: "The [music] stopped"
-        return Token(at, cue.end(), Role.CUE)
+        return MarkupToken(at, cue.end(), TokenRole.CUE)
 
     def _find(self, what: str, begin: int) -> int:
         end = self._ends.get(what, 0)
@@ -499,7 +501,7 @@ def _local(name: str) -> str:
     return name.rpartition(":")[2].lower()
 
 
-def _attribute(token: Token, name: str) -> str:
+def _attribute(token: MarkupToken, name: str) -> str:
     for key, *values in _ATTRIBUTES.findall(token.attributes):
         if key.lower() == name:
             return unescape("".join(values)).strip(" \\")
@@ -508,7 +510,7 @@ def _attribute(token: Token, name: str) -> str:
 
 def _seconds(attributes: str) -> float:
     """Seconds that a `<break>` lasts, by its attributes."""
-    token = Token(0, 0, Role.EMPTY, attributes=attributes)
+    token = MarkupToken(0, 0, TokenRole.EMPTY, attributes=attributes)
     if told := _TIME.fullmatch(_attribute(token, "time")):
         return min(float(told[1]) * (0.001 if told[2].lower() == "ms" else 1.0), LONGEST_BREAK)
     return _STRENGTHS.get(_attribute(token, "strength").lower(), _STRENGTHS["medium"])

@@ -1,24 +1,42 @@
-"""What a caller asks for."""
+"""Speech request: one utterance as the caller wants it, checked, and cheap copies of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from steadyvoice.speech.copying import copier
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import is_encodable
 from steadyvoice.speech.voice import Voice
+
+Copied = TypeVar("Copied")
+
+
+def field_copier(kind: type[Copied], field: str) -> Callable[[Copied, Any], Copied]:
+    """Make what copies a frozen dataclass with slots, and gives one field of it another value."""
+    slots: list[Any] = [kind.__dict__[name] for name in vars(kind)["__slots__"]]
+    copied = [(slot.__set__, slot.__get__) for slot in slots if slot.__name__ != field]
+    changed = kind.__dict__[field].__set__
+
+    def copy(original: Copied, value: Any) -> Copied:
+        twin = object.__new__(kind)
+        for set_it, get_it in copied:
+            set_it(twin, get_it(original))
+        changed(twin, value)
+        return twin
+
+    return copy
+
 
 OnMidstream = Literal["resume", "restart", "error"]
 VoiceSubstitution = Literal["any", "never"]
 UnknownVoice = Literal["refuse", "passthrough", "default"]
 
 DEFAULT_VOICE = "default"
-SLOWEST, FASTEST = 0.25, 4.0
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,7 @@ class SpeechRequest:
     previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
 
     def __post_init__(self) -> None:
-        for name, (kinds, said) in _MUST_BE.items():
+        for name, (kinds, said) in _FIELD_TYPES.items():
             value = getattr(self, name)
             # True is an int to Python, and to nobody else.
             if isinstance(value, bool) or not isinstance(value, kinds):
@@ -54,7 +72,7 @@ class SpeechRequest:
                 self._refuse_unencodable(name, value)
         if self.options:
             self._refuse_unencodable("options", self.options)
-        if not SLOWEST <= self.speed <= FASTEST:
+        if not MIN_SPEED <= self.speed <= MAX_SPEED:
             raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
         if self.unknown_voice not in ("refuse", "passthrough", "default"):
             raise TTSBadRequestError(
@@ -62,20 +80,20 @@ class SpeechRequest:
             )
 
     def _refuse_unencodable(self, name: str, value: Any) -> None:
-        if not _is_sound(value):
+        if not _is_encodable_value(value):
             told = "half of a surrogate pair, which cannot be encoded"
             raise TTSBadRequestError(f"{name}: must not have {told}, got {value!a:.100}")
 
-    def saying(self, text: str) -> SpeechRequest:
+    def with_text(self, text: str) -> SpeechRequest:
         """The same for another text. What has been checked is not checked again."""
         if not isinstance(text, str):
             raise TTSBadRequestError(f"text: must be a string, got {type(text).__name__}")
-        return _saying(self, text)
+        return _copy_with_text(self, text)
 
 
 _TEXT = ((str,), "a string")
 _TEXT_OR_NONE = ((str, NoneType), "a string or None")
-_MUST_BE: Mapping[str, tuple[tuple[type, ...], str]] = {
+_FIELD_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "text": _TEXT,
     "format": ((AudioFormat,), "an AudioFormat"),
     "voice": _TEXT,
@@ -90,17 +108,17 @@ _MUST_BE: Mapping[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def _is_sound(value: Any) -> bool:
+def _is_encodable_value(value: Any) -> bool:
     """Whether all strings in a value have bytes in UTF-8."""
     match value:
         case str():
             return is_encodable(value)
         case Mapping():
-            return all(_is_sound(name) and _is_sound(each) for name, each in value.items())
+            return all(_is_encodable_value(name) and _is_encodable_value(each) for name, each in value.items())
         case list() | tuple():
-            return all(map(_is_sound, value))
+            return all(map(_is_encodable_value, value))
         case _:
             return True
 
 
-_saying = copier(SpeechRequest, "text")
+_copy_with_text = field_copier(SpeechRequest, "text")

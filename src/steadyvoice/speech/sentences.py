@@ -28,13 +28,13 @@ from steadyvoice.speech.abbreviations import (
     STARTERS,
     ZONES,
 )
-from steadyvoice.speech.scripts import LATIN, scripts_in, scripts_of, usual_language
+from steadyvoice.speech.writing_systems import LATIN, count_scripts, scripts_of_languages, usual_language
 
-Finder = Callable[[str, str], Iterable[int]]
+SentenceFinder = Callable[[str, str], Iterable[int]]
 """Gives the offsets in a text, in a language (ISO 639), behind which a sentence may begin, in order."""
 
 
-def sentence_ends(text: str, language: str | None = None, find: Finder | None = None) -> Iterator[int]:
+def sentence_ends(text: str, language: str | None = None, find: SentenceFinder | None = None) -> Iterator[int]:
     """Give the offset behind each sentence and its blanks; the end of the text is none.
 
     `language` is a BCP 47 tag. Without one, or with one that is written in other letters, the text tells.
@@ -50,44 +50,44 @@ def sentence_ends(text: str, language: str | None = None, find: Finder | None = 
             end += 1
         if end >= len(text) or not text[begin:end].strip():
             continue
-        if not _goes_on(text, begin, end, spoken):
+        if not _continues(text, begin, end, spoken):
             yield end
             begin = end
 
 
-def sentences(text: str, language: str | None = None, find: Finder | None = None) -> list[str]:
+def split_sentences(text: str, language: str | None = None, find: SentenceFinder | None = None) -> list[str]:
     """Split behind each sentence. The pieces, joined, are the text again."""
     ends = [0, *sentence_ends(text, language, find), len(text)]
     return [text[begin:end] for begin, end in pairwise(ends) if end > begin]
 
 
-def first_sentences(
-    text: str, limit: int, *, at_least: int = 1, language: str | None = None, find: Finder | None = None
+def leading_sentences(
+    text: str, limit: int, *, at_least: int = 1, language: str | None = None, find: SentenceFinder | None = None
 ) -> str:
     """Cut the shortest beginning that ends with a sentence and has at least so many characters.
 
     When the sentence is longer than `limit`, it ends where a speaker would breathe.
 
-    >>> first_sentences("No. It rains. It pours.", 100, at_least=5)
+    >>> leading_sentences("No. It rains. It pours.", 100, at_least=5)
     'No. It rains. '
     """
     if len(text) <= at_least:
-        return first_piece(text, limit, language, find)
+        return leading_piece(text, limit, language, find)
     for end in sentence_ends(text[: limit + LOOK_AHEAD], language, find):
         if at_least <= end <= limit and text[:end].strip():
             return text[:end]
         if end > limit:
             break
-    return first_piece(text, limit, language, find)
+    return leading_piece(text, limit, language, find)
 
 
-def first_piece(text: str, limit: int, language: str | None = None, find: Finder | None = None) -> str:
+def leading_piece(text: str, limit: int, language: str | None = None, find: SentenceFinder | None = None) -> str:
     """Cut the longest beginning of at most `limit` characters that ends where a speaker would breathe.
 
     That is after a sentence; failing that at the end of a line, after a clause, a word, or, in a text without any,
     between two characters as a reader sees them. Only the first `limit` + LOOK_AHEAD characters are looked at.
 
-    >>> first_piece("It rains. It pours, and the old man snores.", 20)
+    >>> leading_piece("It rains. It pours, and the old man snores.", 20)
     'It rains. '
     """
     if limit < 1:
@@ -109,15 +109,15 @@ def first_piece(text: str, limit: int, language: str | None = None, find: Finder
     return text[: _between_characters(text, limit)]
 
 
-def split(text: str, limit: int) -> list[str]:
+def split_text(text: str, limit: int) -> list[str]:
     """Cut a text into pieces of at most `limit` characters. Joined, they are the text again.
 
-    >>> split("It rains. It pours.", 12)
+    >>> split_text("It rains. It pours.", 12)
     ['It rains. ', 'It pours.']
     """
     pieces = []
     while text:
-        pieces.append(first_piece(text, limit))
+        pieces.append(leading_piece(text, limit))
         text = text[len(pieces[-1]) :]
     return pieces
 
@@ -129,11 +129,11 @@ LOOK_AHEAD = 80
 def language_of(text: str, language: str | None = None) -> str:
     """Return the language to split a text by: the one named, or the one that its first letters and words tell."""
     sample = text[:_SAMPLE]
-    found = scripts_in(sample)
+    found = count_scripts(sample)
     script = found.most_common(1)[0][0] if found else "Latin"
     if language:
         named = language.replace("_", "-").partition("-")[0].lower()
-        written = scripts_of([named])
+        written = scripts_of_languages([named])
         if written is None or (written == LATIN if script in LATIN else script in written):
             return named
     if "Hiragana" in found or "Katakana" in found:
@@ -162,7 +162,7 @@ def ends_by_marks(text: str, language: str) -> Iterator[int]:
     return (mark.end() for mark in _MARKS.finditer(text))
 
 
-def _goes_on(text: str, begin: int, end: int, language: str) -> bool:
+def _continues(text: str, begin: int, end: int, language: str) -> bool:
     """Whether the sentence that starts at `begin` goes on behind what looks like its end."""
     found = _END.search(text, max(begin, end - _LONGEST_END), end)
     if found is None:

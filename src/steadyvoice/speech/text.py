@@ -8,11 +8,11 @@ import unicodedata
 SECONDS_PER_CHARACTER = 0.06
 """About 1,000 characters a minute, by ElevenLabs' own table of character limits (docs, "Models")."""
 
-NORMALISER = 2
+NORMALIZATION_VERSION = 2
 """Raise it when other words would be spoken for the same text: what was kept of them is not the same any more."""
 
 
-def cleaned(text: str) -> str:
+def clean_text(text: str) -> str:
     """Drop what no voice can speak: control characters, lone surrogates, byte-order marks; trim the ends.
 
     Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. Nothing else is
@@ -37,7 +37,7 @@ def is_encodable(text: str) -> bool:
     return True
 
 
-def escaped(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     """Return a text that can be encoded: half of a surrogate pair becomes its escape, anything else stays."""
     return text if is_encodable(text) else text.encode("utf-8", "backslashreplace").decode()
 
@@ -46,13 +46,13 @@ def escaped(text: str) -> str:
 _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
 
-def visible(text: str) -> str:
+def strip_invisible(text: str) -> str:
     """Drop what cannot be seen from a message: what would show the rest in another order, or as other words.
 
-    A text to be spoken may hold such characters (`cleaned` keeps them), for scripts and emoji need some. In a message
-    they are of use only to whoever wants it to read as something else (https://trojansource.codes/).
+    A text to be spoken may hold such characters (`clean_text` keeps them), for scripts and emoji need some. In a
+    message they only serve to make it read as something else (https://trojansource.codes/).
 
-    >>> visible("all is well \u202edaem fo dne\u202c")
+    >>> strip_invisible("all is well \u202edaem fo dne\u202c")
     'all is well daem fo dne'
     """
     if text.isprintable() and text.isascii():
@@ -71,15 +71,15 @@ _BLANK_LETTERS = frozenset(
 """Characters that are seen as nothing though they are not format characters: fillers, joiners, variation selectors."""
 
 
-def speakable(text: str) -> int:
+def count_letters_and_digits(text: str) -> int:
     """Count the letters and digits: what takes time to say.
 
-    >>> speakable("Well, well!"), speakable("-----")
+    >>> count_letters_and_digits("Well, well!"), count_letters_and_digits("-----")
     (8, 0)
     """
     if text.isascii():
-        return len(text.encode().translate(None, _NOT_SAID))
+        return len(text.encode().translate(None, _ASCII_SILENT))
     return sum(character.isalnum() for character in text)
 
 
-_NOT_SAID = bytes(code for code in range(128) if not chr(code).isalnum())
+_ASCII_SILENT = bytes(code for code in range(128) if not chr(code).isalnum())

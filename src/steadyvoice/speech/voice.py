@@ -15,8 +15,8 @@ T = TypeVar("T")
 Gender = Literal["female", "male", "neutral"]
 
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
-_SOME_RATE = math.log(1.25)  # how far away a rate is that nobody declared: a quarter faster
-_SOME_LOUDNESS = 6.0  # dB, likewise
+_UNDECLARED_RATE_DISTANCE = math.log(1.25)  # how far away a rate is that nobody declared: a quarter faster
+_UNDECLARED_LOUDNESS_DISTANCE = 6.0  # dB, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Voice:
     loudness: float | None = None
 
     def __post_init__(self) -> None:
-        if not sound_id(self.id):
+        if not is_valid_voice_id(self.id):
             raise TTSConfigurationError(f"id: not a voice id: {self.id!r}")
-        if self.language is not None and not is_language(self.language):
+        if self.language is not None and not is_language_tag(self.language):
             raise TTSConfigurationError(f"language: must be a tag such as 'en' or 'de-AT', got {self.language!r}")
         if self.gender is not None and self.gender not in get_args(Gender):
             raise TTSConfigurationError(f"gender: must be one of {', '.join(get_args(Gender))}, got {self.gender!r}")
@@ -46,49 +46,53 @@ class Voice:
         _check("loudness", self.loudness, -70, 0, "LUFS")
 
     @property
-    def described(self) -> bool:
+    def has_traits(self) -> bool:
         """Whether anything is declared of it."""
         return any(trait is not None for trait in (self.language, self.gender, self.rate, self.loudness))
 
 
-def is_language(tag: object) -> bool:
+def is_language_tag(tag: object) -> bool:
     """Whether it has the shape of a BCP 47 tag; `_` will do for `-`."""
     return isinstance(tag, str) and bool(_TAG.fullmatch(tag))
 
 
-def sound_id(voice: object) -> bool:
+def is_valid_voice_id(voice: object) -> bool:
     """Whether it could be a voice's id. Dots alone would walk up the path of a URL, and what cannot be printed has no
     business in one.
     """
     return isinstance(voice, str) and len(voice) <= 200 and voice.isprintable() and voice.strip(". ") != ""
 
 
-def most_like(wanted: Voice, voices: Iterable[Voice]) -> Voice:
+def most_similar_voice(wanted: Voice, voices: Iterable[Voice]) -> Voice:
     """Choose who stands in: the very same voice if it is there, else the first of those that differ the least."""
-    return min(voices, key=lambda voice: (voice.id != wanted.id, unlikeness(voice, wanted)))
+    return min(voices, key=lambda voice: (voice.id != wanted.id, voice_distance(voice, wanted)))
 
 
-def unlikeness(voice: Voice, wanted: Voice) -> tuple[float, float, float, float]:
+def voice_distance(voice: Voice, wanted: Voice) -> tuple[float, float, float, float]:
     """Say how a voice differs from the one wanted, the gravest first: in language, gender, rate and loudness.
 
     0 is as wanted, or nobody said what is wanted. What is not declared is worse than that, and better than what is
     declared to be something else: of rates, more than a quarter faster or slower; of loudness, more than 6 dB away.
     """
     return (
-        _apart(voice.language, wanted.language, _between_languages, unknown=2),
-        _apart(voice.gender, wanted.gender, lambda one, other: 2.0 * (one != other), unknown=1),
-        _apart(voice.rate, wanted.rate, lambda one, other: abs(math.log(one / other)), unknown=_SOME_RATE),
-        _apart(voice.loudness, wanted.loudness, lambda one, other: abs(one - other), unknown=_SOME_LOUDNESS),
+        _trait_distance(voice.language, wanted.language, _language_distance, unknown=2),
+        _trait_distance(voice.gender, wanted.gender, lambda one, other: 2.0 * (one != other), unknown=1),
+        _trait_distance(
+            voice.rate, wanted.rate, lambda one, other: abs(math.log(one / other)), unknown=_UNDECLARED_RATE_DISTANCE
+        ),
+        _trait_distance(
+            voice.loudness, wanted.loudness, lambda one, other: abs(one - other), unknown=_UNDECLARED_LOUDNESS_DISTANCE
+        ),
     )
 
 
-def _apart(has: T | None, wanted: T | None, distance: Callable[[T, T], float], *, unknown: float) -> float:
+def _trait_distance(has: T | None, wanted: T | None, distance: Callable[[T, T], float], *, unknown: float) -> float:
     if wanted is None:
         return 0.0
     return unknown if has is None else distance(has, wanted)
 
 
-def _between_languages(one: str, other: str) -> float:
+def _language_distance(one: str, other: str) -> float:
     """0 for the same tag, 1 for another kind of the same language, 3 for another language."""
     tag, other_tag = (each.lower().replace("_", "-") for each in (one, other))
     if tag == other_tag:

@@ -13,15 +13,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 4 * 1024 * 1024
-_PATIENCE = 5.0  # seconds, for what a pipe such as `<(...)` of a shell has to say
+MAX_FILE_BYTES = 4 * 1024 * 1024
+_PIPE_TIMEOUT = 5.0  # seconds, for what a pipe such as `<(...)` of a shell has to say
 
 
 class UnreadableFileError(ValueError):
     """The content of a file that is no text of a reasonable size. The message says why, without the path."""
 
 
-def read_text_file(path: Path, most: int = MOST_BYTES) -> str:
+def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
     """Read a file of at most `most` bytes of UTF-8, with a byte-order mark or without.
 
     Raises OSError when it cannot be opened or read, UnreadableFileError for what is no such text.
@@ -44,16 +44,16 @@ def read_text_file(path: Path, most: int = MOST_BYTES) -> str:
         raise UnreadableFileError(f"not valid, for it is not UTF-8 text: {byte}") from None
 
 
-MOST_LEVELS = 32
+MAX_TOML_DEPTH = 32
 """How deeply tables and lists of a TOML file may be nested. No setting needs more than a handful of levels."""
 
 # Python's parser takes quadratic time for a key of many parts: ten seconds for 60 KB of them.
-_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+\s*\.\s*){{{MOST_LEVELS}}}""")
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+\s*\.\s*){{{MAX_TOML_DEPTH}}}""")
 
 
 def parse_toml(source: str) -> dict[str, Any]:
     """Read TOML of a reasonable shape. Raises UnreadableFileError, with the line if there is one."""
-    too_deep = f"nested too deeply: there may be at most {MOST_LEVELS} levels of tables and lists"
+    too_deep = f"nested too deeply: there may be at most {MAX_TOML_DEPTH} levels of tables and lists"
     if _LONG_KEY.search(source):
         raise UnreadableFileError(too_deep)
     try:
@@ -63,7 +63,7 @@ def parse_toml(source: str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError; for a number of more digits than Python converts, a plain one
         raise UnreadableFileError(f"not valid TOML: {error}") from None
     level: list[Any] = [document]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_TOML_DEPTH):
         inner = [each.values() if isinstance(each, dict) else each for each in level]
         level = [each for values in inner for each in values if isinstance(each, dict | list)]
         if not level:
@@ -72,7 +72,7 @@ def parse_toml(source: str) -> dict[str, Any]:
 
 
 def _read(file: int, most: int) -> bytes:
-    data, end = bytearray(), time.monotonic() + _PATIENCE
+    data, end = bytearray(), time.monotonic() + _PIPE_TIMEOUT
     is_pipe = stat.S_ISFIFO(os.fstat(file).st_mode)
     while len(data) <= most:
         try:
@@ -84,7 +84,9 @@ def _read(file: int, most: int) -> bytes:
         elif part is not None and (data or not is_pipe):
             return bytes(data)
         elif time.monotonic() > end:
-            raise UnreadableFileError(f"nothing more came from it within {_PATIENCE:g} s, and it is no regular file")
+            raise UnreadableFileError(
+                f"nothing more came from it within {_PIPE_TIMEOUT:g} s, and it is no regular file"
+            )
         else:
             time.sleep(0.01)
     raise UnreadableFileError(f"larger than {most} bytes")

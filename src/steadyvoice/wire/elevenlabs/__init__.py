@@ -1,0 +1,1 @@
+"""ElevenLabs on the wire: speech, dialogues, websockets, timestamps, catalog, account and errors."""

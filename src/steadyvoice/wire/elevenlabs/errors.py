@@ -1,0 +1,167 @@
+"""ElevenLabs' errors, both ways: what an answer means to us, and what a server in its place would say.
+
+Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, its SDKs and reports in the open. A code
+not named here is judged by its HTTP status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.error_response import (
+    ErrorDetails,
+    ErrorResponse,
+    build_error,
+    concerns_text,
+    error_class_by_status,
+    intermediary_error_class,
+    is_text_too_long,
+    parse_error_details,
+    parse_length_limit,
+)
+from steadyvoice.wire.request_validation import ValidationIssue
+
+
+class ErrorBodyVersion(Enum):
+    """Which of the two error bodies a server sends; both are in the wild."""
+
+    LEGACY = "legacy"  # {"detail": {"status", "message"}}
+    CURRENT = "current"  # {"detail": {"type", "code", "message", "status", "request_id", "param"}}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One of ElevenLabs' codes: the HTTP status it comes with, and what it means."""
+
+    status: int
+    error: type[TTSError]
+
+
+CODES: Mapping[str, ErrorCode] = {
+    "invalid_parameters": ErrorCode(400, speech.TTSBadRequestError),
+    "invalid_voice_settings": ErrorCode(400, speech.TTSBadRequestError),
+    "max_character_limit_exceeded": ErrorCode(400, speech.TTSTextTooLongError),
+    "text_too_long": ErrorCode(400, speech.TTSTextTooLongError),
+    "invalid_output_format": ErrorCode(400, speech.TTSUnsupportedFormatError),
+    "voice_not_found": ErrorCode(404, speech.TTSVoiceUnknownError),
+    "voice_limit_reached": ErrorCode(
+        400, speech.TTSPlanRequiredError
+    ),  # of custom voices: the plan has no room for one more
+    "voice_not_fine_tuned": ErrorCode(400, speech.TTSVoiceUnknownError),
+    "model_not_found": ErrorCode(400, speech.TTSModelUnknownError),
+    "model_can_not_do_text_to_speech": ErrorCode(400, speech.TTSModelUnknownError),
+    "invalid_api_key": ErrorCode(401, speech.TTSInvalidKeyError),
+    "needs_authorization": ErrorCode(401, speech.TTSInvalidKeyError),
+    "missing_permissions": ErrorCode(401, speech.TTSInvalidKeyError),
+    "quota_exceeded": ErrorCode(401, speech.TTSQuotaExceededError),  # the status of a bad key, and not one
+    "insufficient_credits": ErrorCode(402, speech.TTSQuotaExceededError),
+    "detected_unusual_activity": ErrorCode(401, speech.TTSAccountFlaggedError),
+    "payment_required": ErrorCode(402, speech.TTSPlanRequiredError),
+    "subscription_required": ErrorCode(403, speech.TTSPlanRequiredError),
+    "output_format_not_allowed": ErrorCode(403, speech.TTSPlanRequiredError),
+    "only_for_creator+": ErrorCode(403, speech.TTSPlanRequiredError),
+    "too_many_concurrent_requests": ErrorCode(429, speech.TTSConcurrencyError),
+    "concurrent_limit_exceeded": ErrorCode(429, speech.TTSConcurrencyError),
+    "concurrency_limited": ErrorCode(429, speech.TTSConcurrencyError),
+    "system_busy": ErrorCode(429, speech.TTSBusyError),
+    "rate_limit_exceeded": ErrorCode(429, speech.TTSBusyError),
+    "internal_server_error": ErrorCode(500, speech.TTSServerError),
+}
+
+_TYPES = {
+    400: "validation_error",
+    401: "authentication_error",
+    402: "payment_required",
+    403: "authorization_error",
+    404: "not_found",
+    408: "request_timeout",
+    409: "conflict",
+    422: "validation_error",
+    425: "too_early",
+    429: "rate_limit_error",
+}
+
+
+def parse_error(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: datetime,
+    api_key: str | None = None,
+    provider: str | None = None,
+) -> TTSError:
+    """Name what an answer other than audio means: by its code if we know it, else by its HTTP status.
+
+    `now` is wall time with a zone, for a Retry-After that is a date. Never raises, and strikes out `api_key`.
+    """
+    complaint = parse_error_details(body)
+    answer = ErrorResponse(status, headers, body, now=now, secret=api_key)
+    kind = intermediary_error_class(answer, complaint) or error_class(status, complaint)
+    error = build_error(kind, complaint, answer, provider)
+    if isinstance(error, speech.TTSTextTooLongError):
+        error.limit = parse_length_limit(complaint.message)
+    return error
+
+
+def error_class(status: int, complaint: ErrorDetails) -> type[TTSError]:
+    """Choose the class: a known code says more than its status does."""
+    code = complaint.code or ""
+    if code in CODES:
+        known = CODES[code].error
+        if known is speech.TTSTextTooLongError and not concerns_text(complaint):
+            known = speech.TTSBadRequestError
+        # Under another status than that of a mistake, the word is whoever's who stands in between.
+        foreign = known is speech.TTSBadRequestError and status not in (400, 404, 422)
+        return error_class_by_status(status) if foreign else known
+    if code.startswith("only_for_"):
+        return speech.TTSPlanRequiredError
+    if is_text_too_long(status, complaint):
+        return speech.TTSTextTooLongError
+    if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
+        about_voice = complaint.param in (None, "voice_id")
+        return speech.TTSVoiceUnknownError if about_voice else speech.TTSBadRequestError
+    return error_class_by_status(status)
+
+
+def error_body(
+    code: str,
+    message: str,
+    *,
+    generation: ErrorBodyVersion = ErrorBodyVersion.CURRENT,
+    request_id: str | None = None,
+    param: str | None = None,
+    status: int | None = None,
+) -> dict[str, Any]:
+    """Build the body a server answers with. `status` is only needed for codes that are not in CODES."""
+    if generation is ErrorBodyVersion.LEGACY:
+        return {"detail": {"status": code, "message": message}}
+    answered = status or (CODES[code].status if code in CODES else 500)
+    detail: dict[str, Any] = {
+        "type": _TYPES.get(answered, "internal_error" if answered >= 500 else "validation_error"),
+        "code": code,
+        "message": message,
+    }
+    detail |= {"status": code}
+    if request_id is not None:
+        detail["request_id"] = request_id
+    if param is not None:
+        detail["param"] = param
+    return {"detail": detail}
+
+
+def validation_body(issues: Sequence[ValidationIssue]) -> dict[str, Any]:
+    """Build the 422 body, a list as FastAPI writes it."""
+    return {
+        "detail": [
+            {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input}
+            | ({} if issue.ctx is None else {"ctx": dict(issue.ctx)})
+            for issue in issues
+        ]
+    }

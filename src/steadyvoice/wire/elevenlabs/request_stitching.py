@@ -1,0 +1,74 @@
+"""Request ids by which ElevenLabs' clients ask for continuity ("request stitching").
+
+A client collects the `request-id` of each answer and sends the last three along:
+https://elevenlabs.io/docs/developers/guides/cookbooks/text-to-speech/request-stitching. An answer that was not
+ElevenLabs' alone carries an id of ours, which no vendor has heard of. Clients also send what a missing header became in
+their language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+REQUEST_ID_FIELDS = ("previous_request_ids", "next_request_ids")
+"""The fields of a request's body that hold such ids."""
+
+OWN_PREFIX = "steadyvoice-"
+"""The beginning of every id of ours. ElevenLabs' own are twenty letters and digits."""
+
+_NO_IDS = frozenset({"", "null", "none", "undefined"})  # what JavaScript and Python write for a header that is missing
+
+
+def own_request_id(number: str) -> str:
+    """Return the id that an answer of ours carries, by the number of its request in the log."""
+    return number if number.startswith(OWN_PREFIX) else OWN_PREFIX + number
+
+
+def is_own_request_id(request_id: str) -> bool:
+    """Return whether an id is one of ours, or of another gateway like this one."""
+    return request_id.startswith(OWN_PREFIX)
+
+
+def has_request_ids(fields: Mapping[str, Any]) -> bool:
+    """Return whether these fields hold ids at all, as few requests do."""
+    return any(name in fields for name in REQUEST_ID_FIELDS)
+
+
+def clean_request_ids(value: Any) -> Any:
+    """Return a list of ids without its gaps and repetitions. What is no list is returned as it is, to be refused."""
+    if not isinstance(value, list | tuple):
+        return value
+    kept: list[Any] = []
+    for each in value:
+        id = each.strip() if isinstance(each, str) else each
+        if id is None or (isinstance(id, str) and id.lower() in _NO_IDS) or id in kept:
+            continue
+        kept.append(id)
+    return kept
+
+
+def without_own_ids(value: Any) -> Any:
+    """Return a list of ids without ours."""
+    if not isinstance(value, list):
+        return value
+    return [each for each in value if not (isinstance(each, str) and is_own_request_id(each))]
+
+
+def clean_request_id_fields(fields: Mapping[str, Any], *, most: int | None = None) -> dict[str, Any]:
+    """Return the fields with tidied lists of ids, none of them ours; a list that is empty then is left out.
+
+    A list that has more than `most` ids, ours included, keeps ours: it is refused for its length on good days and bad.
+    """
+    tidied = dict(fields)
+    for name in REQUEST_ID_FIELDS:
+        if name not in tidied:
+            continue
+        ids = clean_request_ids(tidied[name])
+        if not (most and isinstance(ids, list) and len(ids) > most):
+            ids = without_own_ids(ids)
+        if ids is None or ids == []:
+            del tidied[name]
+        else:
+            tidied[name] = ids
+    return tidied

@@ -1,0 +1,1 @@
+"""OpenAI on the wire: speech requests and answers, and errors."""

@@ -1,0 +1,282 @@
+"""OpenAI's `POST /v1/audio/speech` and `GET /v1/models`, as sent and as answered, server-sent events included.
+
+https://platform.openai.com/docs/api-reference/audio/createSpeech. Many servers implement this API without being OpenAI.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.speech.voice import is_valid_voice_id
+from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream, parse_error_details
+from steadyvoice.wire.openai.errors import CODES
+from steadyvoice.wire.request_validation import (
+    ELEVENLABS_BODY,
+    ELEVENLABS_QUERY,
+    RequestValidationError,
+    ValidationIssue,
+    parse_document,
+    string_expected_issue,
+    validate_text,
+    vendor_options,
+)
+
+DIALECT = "openai"
+BASE_URL = "https://api.openai.com"
+SPEECH_PATH = "/v1/audio/speech"
+ENDPOINTS = r"/v1(/audio(/speech)?|/models)?|/audio/speech"
+"""Ends of an address that is given as the base of all (a regular expression): by convention it has the /v1."""
+MODELS_PATH = "/v1/models"
+AUDIO_VOICES_PATH = "/v1/audio/voices"
+AUDIO_MODELS_PATH = "/v1/audio/models"
+
+MAX_CHARACTERS = 4096
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+
+MODELS_WITHOUT_SPEED = ("gpt-4o-mini-tts",)
+"""Models, by how their names begin, that "speed" does not work with:
+https://github.com/openai/openai-python/blob/main/src/openai/types/audio/speech_create_params.py
+"""
+
+MODELS = ("gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1", "tts-1-hd")
+VOICES = (
+    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
+    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
+)
+
+# What a server sends for each name. Of the compressed ones the documents only name the codec, so the rates
+# are the usual ones; pcm is 24 kHz signed 16-bit little-endian mono by OpenAI's text-to-speech guide.
+RESPONSE_FORMATS: Mapping[str, AudioFormat] = {
+    name: AudioFormat.parse(full)
+    for name, full in {
+        "mp3": "mp3_44100_128",
+        "opus": "opus_48000_64",
+        "aac": "aac_44100_128",
+        "flac": "flac_24000",
+        "wav": "wav_24000",
+        "pcm": "pcm_24000",
+    }.items()
+}
+DEFAULT_RESPONSE_FORMAT = "mp3"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISpeechRequest:
+    """One synthesis request as it goes over the wire; `settings` are further fields of the body."""
+
+    text: str
+    model: str
+    voice: str
+    response_format: str = DEFAULT_RESPONSE_FORMAT
+    speed: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body. The usual pace is left out: some compatible servers know no `speed`."""
+        pace = {} if self.speed == 1.0 else {"speed": self.speed}
+        decided = {"input": self.text, "model": self.model, "voice": self.voice}
+        return {**pace, **self.settings, **decided, "response_format": self.response_format}
+
+    @property
+    def sse(self) -> bool:
+        """Whether the client wants the audio in server-sent events."""
+        return self.settings.get("stream_format") == "sse"
+
+    @property
+    def format(self) -> AudioFormat:
+        """The audio format this asks for."""
+        return RESPONSE_FORMATS[self.response_format]
+
+
+def encode_request(request: SpeechRequest, *, model: str, voice: str, response_format: str) -> OpenAISpeechRequest:
+    """Put a request in OpenAI's words. It has none for language, seed or context; `request.options` are added."""
+    settings = vendor_options(request, DIALECT, ELEVENLABS_BODY | ELEVENLABS_QUERY | {"stream_format"})
+    return OpenAISpeechRequest(request.text, model, voice, response_format, request.speed, settings)
+
+
+def parse_request(body: bytes) -> OpenAISpeechRequest:
+    """Read a client's request. Raises RequestValidationError, which a server answers with a 400."""
+    return parse_request_document(parse_document(body))
+
+
+def parse_request_document(document: dict[str, Any]) -> OpenAISpeechRequest:
+    """Do the same with a body that is a document already, of which nobody else has a need any more."""
+    issues = validate_text("input", document)
+    text, model = document.pop("input", None), document.pop("model", None)
+    voice = _parse_voice(document.pop("voice", None))
+    chosen = document.pop("response_format", None)
+    response_format = DEFAULT_RESPONSE_FORMAT if chosen is None else chosen
+    speed = document.pop("speed", None)
+    issues += [*_choice_issues(response_format, document), *_speed_issues(speed)]
+    issues += [
+        string_expected_issue(name, value)
+        for name, value in (("model", model), ("voice", voice))
+        if not _is_name(value)
+    ]
+    if issues:
+        raise RequestValidationError(issues)
+    return OpenAISpeechRequest(
+        text, model, voice or "", response_format, 1.0 if speed is None else float(speed), document
+    )
+
+
+def decode_request(call: OpenAISpeechRequest) -> SpeechRequest:
+    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
+
+    Servers like OpenAI's call voices what they want, paths of files among it; what no server could is only looked up in
+    the names that are known here.
+    """
+    options = {name: value for name, value in call.settings.items() if name != "stream_format" and value is not None}
+    voice = call.voice or DEFAULT_VOICE
+    return SpeechRequest(
+        call.text,
+        call.format,
+        voice=voice,
+        model=call.model,
+        speed=call.speed,
+        options=options,
+        unknown_voice="passthrough" if is_valid_voice_id(voice) else "refuse",
+        dialect=DIALECT,
+    )
+
+
+def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dict[str, Any]:
+    """Answer `GET /v1/models`."""
+    return {"object": "list", "data": [model_body(model, owner=owner) for model in models]}
+
+
+def model_body(model: str, *, owner: str = "openai") -> dict[str, Any]:
+    """Answer `GET /v1/models/{model}`."""
+    return {"id": model, "object": "model", "created": 0, "owned_by": owner}
+
+
+def audio_voices_body(voices: Iterable[str]) -> dict[str, Any]:
+    """Answer `GET /v1/audio/voices`: not OpenAI's, but what servers like it have and Open WebUI asks for."""
+    return {"voices": [{"id": voice, "name": voice} for voice in voices]}
+
+
+def parse_audio_voices(document: Any) -> list[str]:
+    """Read what a server like OpenAI's answers to the same: names, or objects with an id; others are left out."""
+    listed = document.get("voices") if isinstance(document, dict) else document
+    found: list[str] = []
+    for each in listed if isinstance(listed, list) else []:
+        named = each.get("id") or each.get("voice_id") or each.get("name") if isinstance(each, dict) else each
+        if isinstance(named, str) and is_valid_voice_id(named):
+            found.append(named)
+    return list(dict.fromkeys(found[:_MAX_LISTED_VOICES]))
+
+
+_MAX_LISTED_VOICES = 1_000  # of one server that are listed
+
+
+def audio_models_body(models: Iterable[str]) -> dict[str, Any]:
+    """Answer `GET /v1/audio/models`, of the same origin."""
+    return {"models": [{"id": model} for model in models]}
+
+
+def _parse_voice(told: Any) -> str | None:
+    """A voice is a name, or an object with the id of a custom one."""
+    voice = told.get("id") if isinstance(told, dict) else told
+    return voice if isinstance(voice, str) else None
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _choice_issues(response_format: Any, document: Mapping[str, Any]) -> list[ValidationIssue]:
+    chosen = {
+        "response_format": (response_format, tuple(RESPONSE_FORMATS)),
+        "stream_format": (document.get("stream_format") or "audio", ("audio", "sse")),
+    }
+    return [
+        ValidationIssue("enum", ("body", name), f"Input should be one of {', '.join(choices)}", value)
+        for name, (value, choices) in chosen.items()
+        if value not in choices
+    ]
+
+
+def _speed_issues(speed: Any) -> list[ValidationIssue]:
+    if speed is None:
+        return []
+    if isinstance(speed, bool) or not isinstance(speed, int | float):
+        return [ValidationIssue("float_type", ("body", "speed"), "Input should be a valid number", speed)]
+    if not MIN_SPEED <= speed <= MAX_SPEED:
+        return [
+            ValidationIssue(
+                "out_of_range", ("body", "speed"), f"Input should be from {MIN_SPEED} to {MAX_SPEED}", speed
+            )
+        ]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class AudioDelta:
+    """Some audio."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AudioDone:
+    """The end, and what it cost in tokens. A stream without it was cut."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def encode_event(event: AudioDelta | AudioDone) -> bytes:
+    """Write an event as it goes over the wire."""
+    match event:
+        case AudioDelta(audio):
+            told: dict[str, Any] = {"type": "speech.audio.delta", "audio": base64.b64encode(audio).decode("ascii")}
+        case AudioDone(asked, spoken):
+            usage = {"input_tokens": asked, "output_tokens": spoken, "total_tokens": asked + spoken}
+            told = {"type": "speech.audio.done", "usage": usage}
+    return b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
+
+
+def parse_event(
+    line: bytes, *, api_key: str | None = None, provider: str | None = None
+) -> AudioDelta | AudioDone | None:
+    """Read one line of the stream; None when it says nothing of ours.
+
+    Raises TTSNotAudioError for noise, and the vendor's error when the event is one.
+    """
+    name, _, data = line.strip().partition(b":")
+    if name != b"data" or data.strip() in (b"", b"[DONE]"):
+        return None
+    try:
+        event = _parse_event_document(json.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as cause:
+        raise _not_audio_error(data, api_key, provider) from cause
+    if event == "error":
+        kind = CODES.get(parse_error_details(data).code or "", TTSServerError)
+        raise build_error_in_stream(kind, data, api_key, provider)
+    return event if isinstance(event, AudioDelta | AudioDone) else None
+
+
+def _parse_event_document(document: Mapping[str, Any]) -> AudioDelta | AudioDone | str | None:
+    if document.get("error") or document.get("detail"):
+        return "error"
+    match document["type"]:
+        case "speech.audio.delta":
+            return AudioDelta(base64.b64decode(document["audio"], validate=True))
+        case "speech.audio.done":
+            usage = document.get("usage") or {}
+            return AudioDone(int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0)))
+        case "error":
+            return "error"
+        case _:
+            return None
+
+
+def _not_audio_error(data: bytes, api_key: str | None, provider: str | None) -> TTSError:
+    return TTSNotAudioError("an event of the answer is not audio", provider=provider, body=body_excerpt(data, api_key))

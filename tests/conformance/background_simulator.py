@@ -1,0 +1,152 @@
+"""A simulator on an event loop of its own, so that clients that block can speak to it too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, Tone
+from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
+from steadyvoice.simulator import Entry, Fault, Simulator
+from steadyvoice.simulator.acts import Act, Refuse
+
+KEY = "any-key"
+
+
+@dataclass(frozen=True)
+class BackgroundSimulator:
+    """What a test may do with it, from its own thread."""
+
+    simulator: Simulator
+    loop: asyncio.AbstractEventLoop
+    url: str
+
+    def will(self, *faults: Fault | Act) -> None:
+        """Put these faults in place of all others."""
+
+        async def order() -> None:
+            self.simulator.faults.set(*faults)
+
+        asyncio.run_coroutine_threadsafe(order(), self.loop).result(timeout=30)
+
+    def ledger(self) -> list[Entry]:
+        """Every request so far, its end included."""
+        asyncio.run_coroutine_threadsafe(self.simulator.idle(), self.loop).result(timeout=30)
+        return list(self.simulator.ledger)
+
+    @property
+    def charged(self) -> int:
+        return self.simulator.ledger.charged
+
+    def document(self, path: str, **headers: str) -> Any:
+        """What is really sent to whoever asks for a path."""
+        asked = urllib.request.Request(self.url + path, headers=headers or {"xi-api-key": KEY})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    def sent(self, path: str, document: Any, **headers: str) -> bytes:
+        """What comes back for a document that is posted."""
+        told = {"content-type": "application/json", **headers}
+        asked = urllib.request.Request(self.url + path, data=json.dumps(document).encode(), headers=told, method="POST")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            heard: bytes = answer.read()
+            return heard
+
+    def post(self, path: str) -> None:
+        """Ask for something to be done."""
+        asked = urllib.request.Request(self.url + path, data=b"", method="POST")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            answer.read()
+
+
+FrontEnd = Callable[[Simulator], AbstractAsyncContextManager[str]]
+
+
+@contextmanager
+def background_simulator(gate: FrontEnd | None = None, **settings: Any) -> Iterator[BackgroundSimulator]:
+    """Run a simulator that speaks in tones until the block is left. A gate before it gives the address to knock at."""
+    ready: Future[BackgroundSimulator] = Future()
+    enough = asyncio.Event()
+
+    async def serve() -> None:
+        async with (
+            Simulator(**{"voice": "tones", **settings}) as simulator,
+            (gate or simulator_itself)(simulator) as url,
+        ):
+            ready.set_result(BackgroundSimulator(simulator, asyncio.get_running_loop(), url))
+            await enough.wait()
+
+    thread = Thread(target=_reporting_to(ready, serve), name="simulator")
+    thread.start()
+    background = ready.result(timeout=30)
+    try:
+        yield background
+    finally:
+        background.loop.call_soon_threadsafe(enough.set)
+        thread.join(timeout=30)
+
+
+@asynccontextmanager
+async def simulator_itself(simulator: Simulator) -> AsyncIterator[str]:
+    """Nobody stands before it."""
+    yield simulator.url
+
+
+@asynccontextmanager
+async def elevenlabs_gateway(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before ElevenLabs."""
+    async with _gateway(ElevenLabs(KEY, base_url=simulator.url)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def openai_gateway(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before OpenAI."""
+    async with _gateway(OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def gateway_with_all_providers(simulator: Simulator) -> AsyncIterator[str]:
+    """Our gateway stands before both, and has a voice of its own."""
+    openai = OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")
+    async with _gateway(ElevenLabs(KEY, base_url=simulator.url), openai, Tone()) as url:
+        yield url
+
+
+@asynccontextmanager
+async def gateway_in_an_outage(simulator: Simulator) -> AsyncIterator[str]:
+    """Neither vendor speaks, and neither answers a question."""
+    async with gateway_with_all_providers(simulator) as url:
+        simulator.faults.set(Fault(Refuse(status=503)))
+        yield url
+
+
+@asynccontextmanager
+async def _gateway(*providers: Provider) -> AsyncIterator[str]:
+    async with AsyncTTSService(providers, muted=False) as service, Gateway(service, Server(port=0)) as opened:
+        yield opened.url
+
+
+def _reporting_to(
+    ready: Future[BackgroundSimulator], serve: Callable[[], Coroutine[Any, Any, None]]
+) -> Callable[[], None]:
+    """Run it, and let whoever waits for it to be ready see why it never was."""
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    return run

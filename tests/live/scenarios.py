@@ -1,0 +1,276 @@
+"""Stories that a vendor and its stand-in must both bear out, told in as few characters as possible.
+
+`tests/conformance` tells them to the simulator, `tests/live` to the vendors themselves, when there is a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from elevenlabs import AsyncElevenLabs
+from elevenlabs.core.api_error import ApiError
+from elevenlabs.types import (
+    AudioWithTimestampsResponse,
+    GetVoicesResponse,
+    GetVoicesV2Response,
+    Model,
+    StreamingAudioChunkWithTimestampsResponse,
+    Subscription,
+    User,
+)
+from openai.types import Model as OpenAIModel
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
+from steadyvoice.speech.errors import TTSInvalidKeyError, TTSVoiceUnknownError
+from steadyvoice.wire.elevenlabs.errors import error_class
+from steadyvoice.wire.error_response import parse_error_details
+from tests.conformance.strict_models import validate_strictly
+
+TEXT = "It works, I am told."
+BUDGET = 500
+"""Characters that all stories together may cost on one account."""
+
+BAD_KEY = "not-a-key-of-anybody"
+UNKNOWN_VOICE = "nobodyhasthisvoiceid"
+FORMAT = "pcm_16000"  # every plan has it
+PATIENCE = 60.0  # seconds for a vendor to do its sums
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who is told the stories. `url` is what the vendor's own client takes for `base_url`."""
+
+    url: str
+    key: str
+    voice: str
+    model: str
+
+
+Scenario = Callable[[Target], Awaitable[None]]
+
+ELEVENLABS: list[Scenario] = []
+OPENAI: list[Scenario] = []
+
+
+def name_of(story: Scenario) -> str:
+    return story.__name__.replace("_", " ")
+
+
+# ElevenLabs, to its own client
+
+
+@ELEVENLABS.append
+async def the_official_client_hears_audio_and_is_told_its_price(at: Target) -> None:
+    async with official(at) as client:
+        order = {"text": TEXT, "model_id": at.model, "output_format": FORMAT}
+        async with client.text_to_speech.with_raw_response.stream(at.voice, **order) as answer:
+            audio = b"".join([chunk async for chunk in answer.data])
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+    assert long_enough(audio)
+    assert headers["request-id"]
+    assert 0 < float(headers["character-cost"]) <= len(TEXT)
+
+
+@ELEVENLABS.append
+async def the_official_client_is_told_when_each_character_is_heard(at: Target) -> None:
+    async with official(at) as client:
+        told = await client.text_to_speech.convert_with_timestamps(
+            at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
+        )
+    validate_strictly(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
+    assert told.alignment is not None
+    assert "".join(told.alignment.characters) == TEXT
+    audio = base64.b64decode(told.audio_base_64)
+    assert long_enough(audio)
+    assert told.alignment.character_end_times_seconds[-1] <= seconds_of(audio) + 0.5
+
+
+@ELEVENLABS.append
+async def the_times_come_line_by_line(at: Target) -> None:
+    async with official(at) as client:
+        speaking = client.text_to_speech.stream_with_timestamps(
+            at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
+        )
+        pieces = [piece async for piece in speaking]
+    for piece in pieces:
+        validate_strictly(StreamingAudioChunkWithTimestampsResponse, piece.model_dump(by_alias=True))
+    assert long_enough(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces))
+    timed = [piece.alignment for piece in pieces if piece.alignment]
+    assert "".join(character for times in timed for character in times.characters) == TEXT
+
+
+@ELEVENLABS.append
+async def the_lists_are_what_the_official_client_expects(at: Target) -> None:
+    async with httpx.AsyncClient(base_url=at.url, headers={"xi-api-key": at.key}) as http:
+        lists = {path: (await http.get(path)).json() for path in ("/v1/voices", "/v2/voices", "/v1/user")}
+        models, subscription = (await http.get("/v1/models")).json(), (await http.get("/v1/user/subscription")).json()
+    assert validate_strictly(GetVoicesResponse, lists["/v1/voices"]).voices
+    assert validate_strictly(GetVoicesV2Response, lists["/v2/voices"]).voices
+    assert at.model in {validate_strictly(Model, model).model_id for model in models}
+    assert (
+        validate_strictly(User, lists["/v1/user"]).subscription.tier
+        == validate_strictly(Subscription, subscription).tier
+    )
+
+
+@ELEVENLABS.append
+async def a_bad_key_is_known_for_what_it_is(at: Target) -> None:
+    async with official(at, key=BAD_KEY) as client:
+        with pytest.raises(ApiError) as refused:
+            await client.user.get()
+    assert refused.value.status_code == 401
+    assert meaning_of(refused.value) is TTSInvalidKeyError
+
+
+@ELEVENLABS.append
+async def an_unknown_voice_is_known_for_what_it_is(at: Target) -> None:
+    async with official(at) as client:
+        with pytest.raises(ApiError) as refused:
+            [chunk async for chunk in client.text_to_speech.convert(UNKNOWN_VOICE, text=TEXT, model_id=at.model)]
+    assert refused.value.status_code in (400, 404)
+    assert meaning_of(refused.value) is TTSVoiceUnknownError
+
+
+@ELEVENLABS.append
+async def an_empty_text_is_refused(at: Target) -> None:
+    async with official(at) as client:
+        with pytest.raises(ApiError) as refused:
+            [chunk async for chunk in client.text_to_speech.convert(at.voice, text="", model_id=at.model)]
+    assert refused.value.status_code in (400, 422)
+
+
+# ElevenLabs, to our service
+
+
+@ELEVENLABS.append
+async def our_service_speaks_in_an_encoded_format(at: Target) -> None:
+    async with AsyncTTSService([ours(at)], muted=False) as tts:
+        speech = await tts.synthesize(TEXT, format="mp3_44100_128")
+    assert (speech.outcome, speech.provider) == ("spoken", "elevenlabs")
+    assert plausible(speech.duration)
+
+
+@ELEVENLABS.append
+async def our_service_knows_when_each_character_is_heard(at: Target) -> None:
+    async with AsyncTTSService([ours(at, timestamps=True)], muted=False) as tts:
+        speech = await tts.synthesize(TEXT, format=FORMAT)
+    assert speech.alignment.exact
+    assert speech.alignment.text == TEXT
+    assert [word.text for word in speech.alignment.words()] == TEXT.split()
+    assert speech.alignment.ends[-1] <= speech.duration + 0.5
+
+
+@ELEVENLABS.append
+async def what_our_service_noted_is_what_the_account_was_charged(at: Target) -> None:
+    async with official(at) as client, AsyncTTSService([ours(at)], muted=False) as tts:
+        before = (await client.user.subscription.get()).character_count
+        (attempt,) = (await tts.synthesize(TEXT, format=FORMAT)).attempts
+        assert attempt.request_id
+        assert attempt.characters_billed is not None
+        async with asyncio.timeout(PATIENCE):  # the vendor's sum may come a little later
+            expected = before + int(attempt.characters_billed)
+            while (await client.user.subscription.get()).character_count < expected:  # noqa: ASYNC110
+                await asyncio.sleep(1)
+
+
+@ELEVENLABS.append
+async def our_service_holds_a_bad_key_and_another_voice_speaks(at: Target) -> None:
+    async with AsyncTTSService([ours(at, api_key=BAD_KEY), Tone()]) as tts:
+        assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
+        state = tts.get_error_state()
+        assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("elevenlabs/credential", "invalid_key")]
+        assert (state["circuit_state"], state["totals"]["failures"]) == ("closed", 0)
+        again = await tts.synthesize(TEXT, format=FORMAT)
+        assert again.attempts[0].refused, "nobody is asked with a key that is known to be bad"
+
+
+@ELEVENLABS.append
+async def our_service_holds_an_unknown_voice_and_another_speaks(at: Target) -> None:
+    async with AsyncTTSService([ours(at, voices={"default": UNKNOWN_VOICE}), Tone()]) as tts:
+        assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
+        state = tts.get_error_state()
+        assert [hold["key"] for hold in state["holds"]] == [f"elevenlabs/voice/{UNKNOWN_VOICE}"]
+        assert (state["circuit_state"], state["totals"]["failures"]) == ("closed", 0)
+
+
+# OpenAI, and whoever is compatible with it
+
+
+@OPENAI.append
+async def openais_client_hears_audio(at: Target) -> None:
+    async with openai.AsyncOpenAI(api_key=at.key, base_url=at.url) as client:
+        answer = await client.audio.speech.create(model=at.model, voice=at.voice, input=TEXT, response_format="pcm")
+    assert long_enough(answer.content, rate=24_000)
+
+
+@OPENAI.append
+async def openais_client_reads_the_models(at: Target) -> None:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {at.key}"}) as http:
+        listed = (await http.get(f"{at.url}/models")).json()
+    assert at.model in {validate_strictly(OpenAIModel, model).id for model in listed["data"]}
+
+
+@OPENAI.append
+async def an_empty_text_is_a_bad_request(at: Target) -> None:
+    async with openai.AsyncOpenAI(api_key=at.key, base_url=at.url) as client:
+        with pytest.raises((openai.BadRequestError, openai.UnprocessableEntityError)):
+            await client.audio.speech.create(model=at.model, voice=at.voice, input="")
+
+
+@OPENAI.append
+async def our_service_speaks_through_it(at: Target) -> None:
+    provider = OpenAICompatible(at.key, base_url=at.url, model=at.model, voices={"default": at.voice})
+    async with AsyncTTSService([provider], muted=False) as tts:
+        speech = await tts.synthesize(TEXT, format="pcm_24000")
+    assert (speech.outcome, speech.provider) == ("spoken", "openai")
+    assert plausible(speech.duration)
+
+
+@OPENAI.append
+async def our_service_holds_a_bad_key_of_it(at: Target) -> None:
+    provider = OpenAICompatible(BAD_KEY, base_url=at.url, model=at.model, voices={"default": at.voice})
+    async with AsyncTTSService([provider, Tone()]) as tts:
+        assert (await tts.synthesize(TEXT, format="pcm_24000")).provider == "tone"
+        state = tts.get_error_state()
+        assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("openai/credential", "invalid_key")]
+
+
+# What the stories are told with
+
+
+@asynccontextmanager
+async def official(at: Target, key: str | None = None) -> AsyncIterator[AsyncElevenLabs]:
+    async with httpx.AsyncClient(timeout=60) as http:
+        yield AsyncElevenLabs(api_key=key or at.key, base_url=at.url, httpx_client=http)
+
+
+def ours(at: Target, **settings: Any) -> ElevenLabs:
+    usual = {"api_key": at.key, "base_url": at.url, "model": at.model, "voices": {"default": at.voice}}
+    return ElevenLabs(**{**usual, **settings})
+
+
+def meaning_of(error: ApiError) -> type[Exception]:
+    """What our own provider would make of it."""
+    said = httpx.Response(500, json=error.body).content
+    return error_class(error.status_code or 0, parse_error_details(said))
+
+
+def seconds_of(pcm: bytes, rate: int = 16_000) -> float:
+    return len(pcm) / 2 / rate
+
+
+def long_enough(pcm: bytes, rate: int = 16_000) -> bool:
+    return len(pcm) % 2 == 0 and any(pcm) and plausible(seconds_of(pcm, rate))
+
+
+def plausible(seconds: float) -> bool:
+    """Whether so many seconds may be the text: about 60 ms a character is usual."""
+    return 0.4 * 0.06 * len(TEXT) <= seconds <= 5 * 0.06 * len(TEXT)

@@ -1,0 +1,105 @@
+"""The house and what its rooms import, read from the source without running it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import resolve_name
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "steadyvoice"
+
+LAYERS = {
+    "_version": -1,
+    "breaker": 0,
+    "speech": 0,
+    "wire": 1,
+    "audio": 1,
+    "providers": 2,
+    "service": 3,
+    "gateway": 4,
+    "simulator": 4,
+    "cli": 5,
+    "__main__": 6,
+}
+PACKAGE_ROOT = "__init__"  # the package's own names: it may show anything, and nobody inside may lean on it
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A module of the package names another module."""
+
+    importer: str  # "service.plan"
+    imported: str  # "steadyvoice.speech.text" or "json"
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def all_imports() -> list[Import]:
+    """Every import of the package, wherever in a file it stands."""
+    return [
+        found
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for found in imports_of(_module_name(path), path.read_text("utf-8"))
+    ]
+
+
+def imports_of(module: str, source: str) -> Iterator[Import]:
+    """Read a module's imports; `module` is its name below the package, with `.__init__` for a package's own file."""
+    around = f"steadyvoice.{module}".rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names):
+                for alias in names:
+                    yield Import(module, alias.name, node.lineno)
+            case ast.ImportFrom(of, names, level):
+                origin = resolve_name("." * level + (of or ""), around) if level else of or ""
+                for alias in names:
+                    # The name too: `from steadyvoice import speech` asks for a room.
+                    yield Import(module, f"{origin}.{alias.name}", node.lineno)
+            case ast.Call(ast.Name("import_module") | ast.Attribute(attr="import_module"), [ast.Constant(str(name))]):
+                yield Import(module, name, node.lineno)
+
+
+def violation(found: Import) -> str | None:
+    """Say why an import is against the rules of the house, None if it is not."""
+    importer, imported = top_package(found.importer), _imported_package(found.imported)
+    if importer == PACKAGE_ROOT or imported in (None, importer):
+        return None
+    if importer not in LAYERS:
+        return f"{found}: no floor is known for {importer!r}; give it one"
+    if imported not in LAYERS:
+        return f"{found}: the inside leans on the front door; import from the room that defines it"
+    if LAYERS[imported] > LAYERS[importer]:
+        return f"{found}: upward, from floor {LAYERS[importer]} to floor {LAYERS[imported]}"
+    if LAYERS[imported] == LAYERS[importer]:
+        return f"{found}: sideways, on floor {LAYERS[importer]}"
+    return None
+
+
+def is_third_party(found: Import) -> bool:
+    """Whether something is imported that is neither ours nor the standard library's."""
+    return found.imported.partition(".")[0] not in {"steadyvoice", *sys.stdlib_module_names}
+
+
+def top_package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _imported_package(imported: str) -> str | None:
+    """The room an absolute name belongs to; `__init__` for what only the package itself defines."""
+    package, _, rest = imported.partition(".")
+    if package != "steadyvoice":
+        return None
+    first = top_package(rest)
+    is_room = first in LAYERS or (first and (PACKAGE / first).is_dir())
+    return first if is_room else PACKAGE_ROOT
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)

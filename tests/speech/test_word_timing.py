@@ -1,0 +1,258 @@
+"""Word boundaries, and the times of words by a vendor's timestamps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.duration_estimate import FASTEST_ORDINARY_SHARE
+from steadyvoice.speech.markup import MarkedText, Markup, strip_markup
+from steadyvoice.speech.word_timing import WordBoundary, WordTiming, word_boundaries
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It rains.", ["It ", "rains."]),
+        ("  It\n\nrains \t", ["  It\n\n", "rains \t"]),
+        ("don't – stop", ["don't ", "– ", "stop"]),
+        ("私は東京に行きます。雨です。", ["私は", "東京に", "行きます。", "雨です。"]),
+        ("そのお金を使う", ["そのお金を", "使う"]),
+        ("今天下雨，我们回家。", ["今天下雨，", "我们回家。"]),
+        ("“Stop!” he said", ["“Stop!” ", "he ", "said"]),
+        ("ฝนตก หนัก", ["ฝนตก ", "หนัก"]),
+        ("one", ["one"]),
+    ],
+)
+def test_a_word_is_what_a_voice_can_begin_with(text: str, words: list[str]) -> None:
+    places = [0, *word_boundaries(text), len(text)]
+    assert [text[a:b] for a, b in pairwise(places)] == words
+
+
+@given(st.text())
+def test_no_word_begins_with_a_blank_and_none_is_empty(text: str) -> None:
+    places = list(word_boundaries(text))
+    assert places == sorted(set(places))
+    assert all(text[:place].strip() and not text[place].isspace() for place in places)
+
+
+@given(st.lists(st.text("abc.", min_size=1, max_size=5), min_size=1), st.sampled_from([" ", "\n", "  "]))
+def test_words_between_blanks_are_all_found(words: list[str], blank: str) -> None:
+    assert len(list(word_boundaries(blank.join(words)))) == len(words) - 1
+
+
+TEXT = "It rains, and the old man snores."
+EVEN = Alignment.spread(TEXT, 3.3)  # a tenth of a second each
+texts = st.lists(st.text("ab'é,.雨はお", min_size=1, max_size=6), min_size=1, max_size=12).map(" ".join)
+
+
+def ledger_of(text: str, *alignments: Alignment) -> WordTiming:
+    ledger = WordTiming(text)
+    for alignment in alignments:
+        ledger.take(alignment)
+    return ledger
+
+
+def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
+    return Alignment(alignment.characters[begin:end], alignment.starts[begin:end], alignment.ends[begin:end])
+
+
+def test_a_word_counts_when_it_and_the_pause_behind_it_have_come() -> None:
+    ledger = ledger_of(TEXT, EVEN)
+    assert ledger.upto(0.29) == WordBoundary()
+    mark = ledger.upto(0.31)
+    assert mark.character == 3
+    assert [mark.end, mark.start] == pytest.approx([0.2, 0.3])
+    assert ledger.upto(0.99).character == 3
+    assert ledger.upto(1.01).character == len("It rains, ")
+
+
+def test_the_last_word_is_never_sure_before_the_end() -> None:
+    assert ledger_of(TEXT, EVEN).upto(100.0).character == TEXT.index("snores")
+
+
+def test_audio_that_comes_before_its_times_waits_for_them() -> None:
+    ledger = WordTiming(TEXT)
+    assert ledger.upto(3.3) == WordBoundary()
+    ledger.take(part(EVEN, 0, 12))
+    assert ledger.upto(3.3).character == len("It rains, ")
+    ledger.take(part(EVEN, 12))
+    assert ledger.upto(3.3).character == TEXT.index("snores")
+
+
+@given(texts, st.data())
+def test_however_times_are_grouped_they_give_only_places_between_words_in_order(text: str, data: st.DataObject) -> None:
+    alignment = _somehow_written(text, data)
+    ledger = WordTiming(text)
+    places = {0, *word_boundaries(text)}
+    seen = WordBoundary()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(alignment.characters)), max_size=4)))
+    for a, b in pairwise([0, *cuts, len(alignment.characters)]):
+        ledger.take(part(alignment, a, b))
+        now = ledger.upto(data.draw(st.floats(0, len(text) / 10)))
+        assert ledger.trusted
+        assert now.character in places
+        assert now.character >= seen.character
+        assert now.end <= now.start
+        seen = now
+    assert ledger.shortfall(len(text) / 10) <= 1e-9
+    assert "".join(ledger.times().characters).split() == text.split()
+
+
+def _somehow_written(text: str, data: st.DataObject) -> Alignment:
+    """Even times, with some characters written as one and some blanks left out."""
+    entries: list[tuple[str, float, float]] = []
+    for place, character in enumerate(text):
+        start, end = place / 10, (place + 1) / 10
+        habit = data.draw(st.sampled_from(["own", "own", "own", "merged", "left out"]))
+        if habit == "merged" and entries and entries[-1][2] == start:
+            before, first, _ = entries.pop()
+            entries.append((before + character, first, end))
+        elif habit != "left out" or not character.isspace():
+            entries.append((character, start, end))
+    characters, starts, ends = zip(*entries, strict=True)
+    return Alignment(characters, starts, ends)
+
+
+@given(texts, st.data())
+def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: st.DataObject) -> None:
+    """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""
+    times = Alignment.spread(text, len(text) / 10)
+    cut = data.draw(st.floats(0, len(text) / 10))
+    mark = ledger_of(text, times).upto(cut)
+    assert all(end <= cut + 1e-9 for end in times.ends[: mark.character])
+    following = [place for place in word_boundaries(text) if place > mark.character]
+    if following:
+        assert times.starts[following[0]] > cut - 1e-9
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        replace(EVEN, starts=EVEN.starts[:15] + tuple(t - 1.0 for t in EVEN.starts[15:])),
+        replace(EVEN, ends=EVEN.ends[:15] + tuple(t - 1.0 for t in EVEN.ends[15:])),
+        replace(EVEN, characters=(*EVEN.characters[:15], *("x" * len(EVEN.characters[15:])))),
+        Alignment.joined([(0.0, part(EVEN, 0, 15)), (0.0, part(EVEN, 10))]),
+    ],
+)
+def test_from_where_times_make_no_sense_no_place_is_given(nonsense: Alignment) -> None:
+    ledger = ledger_of(TEXT, nonsense)
+    assert not ledger.trusted
+    assert ledger.upto(100.0).character == len("It rains, and ")
+    ledger.take(EVEN)
+    assert ledger.upto(100.0).character == len("It rains, and ")
+
+
+def test_a_mark_may_stand_for_another_and_blanks_for_any_blank() -> None:
+    written = Alignment.spread('"It rains", he said.', 2.0)
+    ledger = ledger_of("“It\nrains”, he said.", written)
+    assert ledger.trusted
+    assert ledger.upto(2.0).character == len("“It\nrains”, he ")
+
+
+def test_what_is_said_behind_the_text_is_nobodys_business() -> None:
+    assert ledger_of("It rains", Alignment.spread("It rains. Bye.", 1.0)).trusted
+
+
+def test_an_end_before_the_last_word_is_over_is_noticed() -> None:
+    ledger = ledger_of(TEXT, EVEN)
+    assert ledger.shortfall(3.3) == pytest.approx(0.0)
+    assert ledger.shortfall(3.0) == pytest.approx(0.3)
+    assert ledger.tolerated_shortfall == pytest.approx(0.35)
+
+
+def test_characters_without_times_need_what_the_fastest_voices_do() -> None:
+    ledger = ledger_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
+    assert ledger.shortfall(2.5 + FASTEST_ORDINARY_SHARE * 0.075 * 6) == pytest.approx(0.0)
+    assert ledger.shortfall(2.6, speed=4.0) == pytest.approx(0.0), "no word takes less"
+    assert ledger.tolerated_shortfall == 0.0
+    assert ledger_of("...").shortfall(0.0) == 0.0
+
+
+def test_each_word_without_times_needs_some() -> None:
+    text = "It is a b c d"
+    ledger = ledger_of(text, part(Alignment.spread(text, 1.3), 0, 5))
+    assert ledger.shortfall(0.5) == pytest.approx(0.4)
+
+
+def test_words_that_take_no_time_are_not_believed() -> None:
+    never = (0.0,) * len(TEXT)
+    ledger = ledger_of(TEXT, Alignment(tuple(TEXT), never, never))
+    assert not ledger.trusted
+    assert ledger.upto(100.0) == WordBoundary()
+
+
+def test_captions_show_all_of_the_text_whatever_times_came() -> None:
+    """Blanks that were left out are put in, and what has no times shares what is left of the audio."""
+    some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
+    filled = ledger_of(TEXT, *some).filled(5.0)
+    assert filled.text == TEXT
+    assert not filled.exact
+    assert (filled.starts[3], filled.ends[-1]) == pytest.approx((0.3, 5.0))
+    assert ledger_of(TEXT, EVEN).filled(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
+    assert ledger_of(TEXT).filled(5.0) == Alignment.spread(TEXT, 5.0)
+    assert ledger_of(TEXT, part(EVEN, 0, -1)).filled(3.3).exact, "a full stop is not heard"
+
+
+MARKED = (
+    'It <phoneme alphabet="ipa" ph="r eɪ n z">rains</phoneme>, <break time="1s"/> '
+    "Tom &amp; Jerry <emphasis>go</emphasis>."
+)
+
+
+def _timed_like(text: str, told: str) -> Alignment:
+    """The words' characters a tenth of a second each, and the others of `told` no time at all."""
+    marked = MarkedText(text)
+    inside = {place for token in marked.tokens for place in range(token.begin, token.end)} if told == text else set()
+    now, starts, ends = 0.0, [], []
+    for place in range(len(told)):
+        starts.append(now)
+        now += 0.0 if place in inside else 0.1
+        ends.append(now)
+    return Alignment(tuple(told), tuple(starts), tuple(ends))
+
+
+@pytest.mark.parametrize("told", [MARKED, strip_markup(MARKED)])
+def test_markup_may_have_times_or_none(told: str) -> None:
+    alignment = _timed_like(MARKED, told)
+    ledger = ledger_of(MARKED, alignment)
+    assert ledger.trusted
+    assert ledger.complete
+    assert ledger.upto(alignment.ends[-1]).character == MARKED.index("<emphasis>")
+    assert ledger.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
+
+
+def test_markup_that_takes_no_time_is_no_word_that_takes_none() -> None:
+    text = '<phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme> is fine here.'
+    ledger = ledger_of(text, _timed_like(text, text))
+    assert ledger.trusted
+    assert ledger.letters_between(0.0, 0.35) == 4
+
+
+def test_what_was_sent_is_followed_and_the_text_gets_its_times() -> None:
+    sent = MarkedText(MARKED).rendered(0, len(MARKED), Markup.NONE)
+    ledger = WordTiming(sent.text, sent)
+    ledger.take(Alignment.spread(sent.text, 2.8))
+    assert ledger.times().text == MARKED
+    mark = ledger.upto(1.2)
+    assert sent.text[: mark.character] == "It rains, "
+    assert MARKED[sent.original(mark.character) :].startswith("Tom")
+    assert ledger.times(mark.character).text == MARKED[: sent.original(mark.character)]
+    assert WordTiming(sent.text, sent).filled(2.0).text == MARKED
+    assert not WordTiming(sent.text, sent).filled(2.0).exact
+
+
+def test_what_is_pronounced_as_one_is_not_left_in_the_middle() -> None:
+    text = '<sub alias="World Wide Web">WWW</sub> and <phoneme ph="x">New York</phoneme> too'
+    for performed in (Markup.NONE, Markup.SSML):
+        sent = MarkedText(text).rendered(0, len(text), performed)
+        ledger = WordTiming(sent.text, sent)
+        alignment = Alignment.spread(sent.text, 10.0)
+        ledger.take(alignment)
+        places = [sent.original(ledger.upto(now / 10).character) for now in range(100)]
+        assert sorted(set(places)) == [0, text.index("and"), text.index("<phoneme"), text.index("too")]

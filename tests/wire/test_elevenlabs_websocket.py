@@ -1,0 +1,196 @@
+"""ElevenLabs' websocket messages: both spellings read, both written, nonsense refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.wire.elevenlabs.websocket import (
+    DEFAULT_INACTIVITY,
+    FORMATS,
+    AudioMessage,
+    ClientMessage,
+    ErrorMessage,
+    FieldSpelling,
+    FinalMessage,
+    SocketParameters,
+    encode_message,
+    parse_message,
+    parse_query,
+)
+from steadyvoice.wire.request_validation import RequestValidationError
+
+TIMES = Alignment(("H", "i"), (0.0, 0.0104), (0.0104, 0.0999))
+
+
+def test_a_bare_query_is_the_usual() -> None:
+    assert parse_query({}) == SocketParameters()
+    assert parse_query({}).inactivity_timeout == DEFAULT_INACTIVITY == 20
+
+
+def test_a_query_says_it_all() -> None:
+    call = parse_query(
+        {
+            "model_id": "eleven_flash_v2_5",
+            "output_format": "ulaw_8000",
+            "inactivity_timeout": "180",
+            "auto_mode": "True",
+            "seed": "7",
+            "language_code": "de",
+            "authorization": "secret",
+            "sync_alignment": "true",
+        }
+    )
+    assert call == SocketParameters("eleven_flash_v2_5", "ulaw_8000", 180.0, True, 7, "de", "secret")
+
+
+def test_the_websocket_has_fewer_formats() -> None:
+    assert len(FORMATS) == 18
+    assert not {"wav_16000", "mp3_24000_48", "pcm_32000", "pcm_48000"} & set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ({"output_format": "wav_16000"}, "output_format"),
+        ({"inactivity_timeout": "181"}, "inactivity_timeout"),
+        ({"inactivity_timeout": "nan"}, "inactivity_timeout"),
+        ({"seed": "-1"}, "seed"),
+        ({"seed": "4294967296"}, "seed"),
+        ({"auto_mode": "maybe"}, "auto_mode"),
+        ({"enable_logging": "maybe"}, "enable_logging"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused_by_name(query: dict[str, str], name: str) -> None:
+    with pytest.raises(RequestValidationError) as refused:
+        parse_query(query)
+    assert [issue.loc for issue in refused.value.issues] == [("query", name)]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"text": "Hi ", "context_id": "a", "flush": True, "try_trigger_generation": True, "xi_api_key": "k"},
+        {"text": "Hi ", "contextId": "a", "flush": True, "tryTriggerGeneration": True, "xi-api-key": "k"},
+    ],
+)
+def test_both_spellings_are_read(told: dict[str, Any]) -> None:
+    expected = ClientMessage("Hi ", "a", flush=True, try_trigger_generation=True, api_key="k")
+    assert parse_message(json.dumps(told)) == expected
+
+
+def test_a_first_message_is_read() -> None:
+    told = {
+        "text": " ",
+        "voice_settings": {"speed": 1.1},
+        "generation_config": {"chunk_length_schedule": [50, 500]},
+        "pronunciation_dictionary_locators": [],
+    }
+    assert parse_message(json.dumps(told)) == ClientMessage(
+        " ", voice_settings={"speed": 1.1}, chunk_length_schedule=(50, 500)
+    )
+
+
+def test_ends_are_read() -> None:
+    assert parse_message('{"context_id":"a","close_context":true}') == ClientMessage(context_id="a", close_context=True)
+    assert parse_message('{"close_socket":true}') == ClientMessage(close_socket=True)
+    assert parse_message('{"text":""}') == ClientMessage("")
+
+
+@pytest.mark.parametrize(
+    ("frame", "loc"),
+    [
+        ("", ("body",)),
+        ("[]", ("body",)),
+        ('{"text": 1}', ("body", "text")),
+        ('{"contextId": 1}', ("body", "contextId")),
+        ('{"flush": "yes"}', ("body", "flush")),
+        ('{"voice_settings": []}', ("body", "voice_settings")),
+        (
+            '{"generation_config": {"chunk_length_schedule": []}}',
+            ("body", "generation_config", "chunk_length_schedule"),
+        ),
+        (
+            '{"generation_config": {"chunk_length_schedule": 50}}',
+            ("body", "generation_config", "chunk_length_schedule"),
+        ),
+        (
+            '{"generation_config": {"chunk_length_schedule": [true]}}',
+            ("body", "generation_config", "chunk_length_schedule"),
+        ),
+    ],
+)
+def test_nonsense_is_refused_by_name(frame: str, loc: tuple[str, ...]) -> None:
+    with pytest.raises(RequestValidationError) as refused:
+        parse_message(frame)
+    assert refused.value.issues[0].loc == loc
+
+
+@given(st.text())
+def test_no_frame_breaks_the_reader(frame: str) -> None:
+    with contextlib.suppress(RequestValidationError):
+        parse_message(frame)
+
+
+def test_sound_is_written_as_the_server_does() -> None:
+    times = {"chars": ["H", "i"], "charStartTimesMs": [0, 10], "charDurationsMs": [10, 90]}
+    assert json.loads(encode_message(AudioMessage(b"abc", TIMES, TIMES))) == {
+        "audio": "YWJj",
+        "alignment": times,
+        "normalizedAlignment": times,
+        "isFinal": None,
+    }
+    assert json.loads(encode_message(AudioMessage(b"", context_id="a"))) == {
+        "audio": "",
+        "alignment": None,
+        "normalizedAlignment": None,
+        "contextId": "a",
+    }
+
+
+def test_the_documentation_spells_otherwise() -> None:
+    told = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.DOCUMENTED))
+    assert told["context_id"] == "a"
+    assert told["alignment"]["charsDurationsMs"] == [10, 90]
+    assert json.loads(encode_message(FinalMessage("a"), FieldSpelling.DOCUMENTED)) == {
+        "is_final": True,
+        "context_id": "a",
+    }
+
+
+def test_the_two_spellings_can_be_mixed() -> None:
+    told = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.MIXED))
+    assert told["context_id"] == "a"
+    assert told["alignment"]["charDurationsMs"] == [10, 90]
+    assert json.loads(encode_message(FinalMessage("a"), FieldSpelling.MIXED)) == {"isFinal": True, "context_id": "a"}
+
+
+def test_the_end_is_written_as_the_server_does() -> None:
+    assert json.loads(encode_message(FinalMessage("a"))) == {"isFinal": True, "contextId": "a"}
+    assert json.loads(encode_message(FinalMessage())) == {
+        "audio": None,
+        "alignment": None,
+        "normalizedAlignment": None,
+        "isFinal": True,
+    }
+
+
+def test_trouble_is_written_as_the_server_does() -> None:
+    told = json.loads(encode_message(ErrorMessage("invalid_api_key", "Invalid API key")))
+    assert told == {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008}
+
+
+@given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=20))
+def test_rounded_times_leave_no_gap(lengths: list[float]) -> None:
+    edges = [sum(lengths[:count]) for count in range(len(lengths) + 1)]
+    times = Alignment(tuple("a" * len(lengths)), tuple(edges[:-1]), tuple(edges[1:]))
+    told = json.loads(encode_message(AudioMessage(b"", times)))["alignment"]
+    starts, lasts = told["charStartTimesMs"], told["charDurationsMs"]
+    assert [start + length for start, length in zip(starts, lasts, strict=True)][:-1] == starts[1:]
+    assert all(abs(start - 1000 * edge) <= 0.5 for start, edge in zip(starts, edges, strict=False))
