@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from steadyvoice.speech.taxonomy import TABLE, Kind
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
 
-from .pages import README
+from .documentation import README
 
 
 def failure_rows() -> list[tuple[list[str], str]]:
@@ -27,7 +27,7 @@ def test_failures_of_readme_are_found() -> None:
 
 @pytest.mark.parametrize(("kind", "weight"), ROWS)
 def test_failure_in_readme_has_the_weight_that_the_circuit_counts(kind: str, weight: str) -> None:
-    counts = TABLE[Kind(kind)].counts
+    counts = FAILURE_TABLE[FailureKind(kind)].counts
     if re.fullmatch(r"[\d.]+", weight):
         assert float(weight) == counts
     else:  # such as "1 if the vendor's own timestamps show it, 0 if only the length does"
