@@ -315,6 +315,31 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
     await asyncio.wait(busy)
 
 
+@pytest.mark.parametrize(("deadline", "outcome"), [(17.0, "starved"), (30.0, "spoken")])
+async def test_late_process_begins_no_stream_that_would_break_off_at_once(deadline: float, outcome: str) -> None:
+    clock = SkippingClock()
+    tts = lagged_service(clock, Scripted([Say(first_after=3.2, every=0.5)]), on_midstream="error")
+    busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
+    await asyncio.sleep(0.1)
+
+    async def listen() -> str:
+        stream = tts.stream("One two three four five six seven", format="pcm_8000", deadline=deadline)
+        try:
+            audio = b"".join([data async for data in stream])
+        except TTSOverloadedError as error:
+            return f"{error.code}, no Retry-After" if error.retry_after is None else str(error.code)
+        assert audio
+        return stream.outcome
+
+    hurried = asyncio.create_task(listen())
+    await asyncio.sleep(0.1)
+    await lagging(clock, 6.0, 1.0)
+    assert await hurried == outcome
+    for task in busy:
+        task.cancel()
+    await asyncio.wait(busy)
+
+
 async def test_wait_for_audio_threads_and_engines_is_looked_at(make_service: MakeService) -> None:
     class Engine(Scripted):
         queue_wait = 0.7
