@@ -1,8 +1,8 @@
-"""Takes the pictures of the dashboard: a calm hour, an outage, and the same on a telephone.
+"""Screenshots of the dashboard: a calm hour, an outage, and the outage on a narrow screen.
 
-python docs/draw_dashboard.py    # needs Debian's chromium; the type is Inter where fonts-inter is installed
+python docs/draw_dashboard.py    # needs Debian's chromium; the font is Inter if fonts-inter is installed
 
-A gateway before the simulator, which lives through an hour of calls in half a minute: nothing on the pictures is drawn.
+A gateway in front of the simulator handles an hour of calls in half a minute; nothing in the pictures is made up.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ SPEECH = "text-to-speech*"
 
 @dataclass
 class Clock:
-    """Runs with the machine's, and is moved ahead an hour in steps."""
+    """Clock of this machine, moved ahead by an hour in steps."""
 
     ahead: float = 0.0
     begun: float = field(default_factory=time.time)
 
     def now(self) -> float:
-        """Seconds that never go back."""
+        """Return monotonic seconds."""
         return time.monotonic() + self.ahead
 
     def wall_clock(self) -> float:
-        """The time of day: an hour ago, at first."""
+        """Return the time of day in seconds since 1970, at first an hour ago."""
         return time.time() - STEPS * STEP + self.ahead
 
 
 @dataclass
-class Stage:
-    """A gateway, its simulated vendors, and the hour that passes."""
+class Setup:
+    """Gateway, simulated vendors, and the clock of the hour."""
 
     sim: Simulator
     gateway: Gateway
@@ -75,8 +75,8 @@ class Stage:
     clock: Clock
     rng: Random = field(default_factory=lambda: Random(8))
 
-    async def live(self, steps: int, *faults: Fault) -> None:
-        """Let so many steps pass, with these faults."""
+    async def run_steps(self, steps: int, *faults: Fault) -> None:
+        """Run calls for a number of steps with these faults in force."""
         slow = Fault(acts.SlowFirstByte(seconds=0.09), probability=0.2)
         self.sim.faults.set(*faults, slow)
         for _ in range(steps):
@@ -84,14 +84,14 @@ class Stage:
             await asyncio.gather(*(self.call() for _ in range(many)))
             self.clock.ahead += STEP
 
-    async def go_on(self, until: asyncio.Event) -> None:
-        """Now time passes as it does."""
+    async def run_until(self, until: asyncio.Event) -> None:
+        """Keep calling in real time until the event is set."""
         while not until.is_set():
             await self.call()
             await asyncio.sleep(self.rng.expovariate(0.5))
 
     async def call(self) -> None:
-        """One caller."""
+        """Make one call."""
         document = {"text": self.rng.choice(TEXTS)}
         path = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format=pcm_16000"
         async with self.client.post(self.gateway.url + path, json=document) as answer:
@@ -99,8 +99,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    """Three providers, a cache that remembers a little, and a vendor with an account."""
+async def gateway_setup() -> AsyncIterator[Setup]:
+    """Open a gateway with three providers; one of them has an account with credit."""
     clock = Clock()
     async with Simulator(voice="tones", character_limit=2_000_000, character_count=1_420_000, concurrency=10) as sim:
         providers = [
@@ -120,44 +120,46 @@ async def stage() -> AsyncIterator[Stage]:
             aiohttp.ClientSession() as client,
         ):
             await service.check_credit()
-            yield Stage(sim, gateway, client, clock)
+            yield Setup(sim, gateway, client, clock)
 
 
-async def calm(at: Stage) -> None:
-    """An hour in which one short outage is long over."""
-    await at.live(60)
-    await at.live(10, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.live(110, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
-    await at.live(60)
+async def calm(at: Setup) -> None:
+    """Run an hour with one short outage early in it."""
+    await at.run_steps(60)
+    await at.run_steps(10, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await at.run_steps(110, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
+    await at.run_steps(60)
 
 
-async def outage(at: Stage) -> None:
-    """And then it goes on: in midstream at first, and another vendor stumbles."""
+async def outage(at: Setup) -> None:
+    """Run an hour that ends in an outage: streams break off first, and another vendor fails at times."""
     stumble = Fault(acts.Refuse(status=500), endpoint="audio/speech", probability=0.2)
-    await at.live(50, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.01))
-    await at.live(9, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.live(150)
-    await at.live(4, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
-    await at.live(27, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
+    await at.run_steps(50, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.01))
+    await at.run_steps(9, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await at.run_steps(150)
+    await at.run_steps(4, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
+    await at.run_steps(27, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
 
 
-async def shoot(browser: Browser, at: Stage, name: str, *, width: int, height: int, dark: bool = False) -> None:
-    """One picture, while callers call on."""
+async def take_screenshot(
+    browser: Browser, at: Setup, name: str, *, width: int, height: int, dark: bool = False
+) -> None:
+    """Take one screenshot while calls continue."""
     scheme = "dark" if dark else "light"
     page: Page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     until = asyncio.Event()
-    callers = asyncio.create_task(at.go_on(until))
+    callers = asyncio.create_task(at.run_until(until))
     await page.goto(at.gateway.url)
     await page.wait_for_selector(".card")
     await asyncio.sleep(6)
-    (HERE / f"dashboard-{name}.png").write_bytes(in_few_colours(await page.screenshot()))
+    (HERE / f"dashboard-{name}.png").write_bytes(reduce_colours(await page.screenshot()))
     until.set()
     await callers
     await page.close()
 
 
-def in_few_colours(png: bytes) -> bytes:
-    """The same picture in 256 of its colours, at a third of the weight; others become the nearest of them."""
+def reduce_colours(png: bytes) -> bytes:
+    """Reduce a PNG to 256 of its colours, each other pixel to the nearest of them: a third of the size."""
     with av.open(BytesIO(png), "r") as file:
         frame = next(file.decode(video=0)).reformat(format="rgb24")
     plane, wide = frame.planes[0], 3 * frame.width
@@ -172,7 +174,7 @@ def in_few_colours(png: bytes) -> bytes:
 
 
 def _palette(found: Counter[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
-    """Where each colour is found among 256: the commonest half, and then whichever is unlike all of them."""
+    """Return the palette index of each colour: 128 most frequent colours, then the most distant from all chosen so far."""
     palette: list[bytes] = []
     place, far = dict.fromkeys(found, 0), dict.fromkeys(found, 1 << 20)
     common = [colour for colour, _ in found.most_common(128)]
@@ -186,22 +188,22 @@ def _palette(found: Counter[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    """https://www.w3.org/TR/png-3/#5Chunk-layout."""
+    """Encode one chunk of a PNG: https://www.w3.org/TR/png-3/#5Chunk-layout."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 async def main() -> None:
-    """All three."""
+    """Take all three screenshots."""
     async with async_playwright() as playwright:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        async with stage() as at:
+        async with gateway_setup() as at:
             await calm(at)
-            await shoot(browser, at, "calm", width=1440, height=1080, dark=True)
-        async with stage() as at:
+            await take_screenshot(browser, at, "calm", width=1440, height=1080, dark=True)
+        async with gateway_setup() as at:
             await outage(at)
-            await shoot(browser, at, "outage", width=1440, height=1080)
-            await shoot(browser, at, "narrow", width=360, height=1200)
+            await take_screenshot(browser, at, "outage", width=1440, height=1080)
+            await take_screenshot(browser, at, "narrow", width=360, height=1200)
         await browser.close()
 
 

@@ -1,7 +1,7 @@
-"""Draws the states of a circuit breaker into docs/breaker.md, from the table in its code.
+"""State diagram of the circuit breaker for docs/breaker.md, generated from the table in its code.
 
-python docs/draw_states.py           # write the page anew
-python docs/draw_states.py --check   # only say whether it is up to date
+python docs/draw_states.py           # regenerate the page
+python docs/draw_states.py --check   # exit with an error if it is out of date
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from steadyvoice.breaker.states import TRANSITIONS, CircuitState
 
 PAGE = Path(__file__).with_name("breaker.md")
 BEGIN, END = "<!-- drawn by draw_states.py -->\n", "<!-- end of the drawing -->\n"
-BY_ITSELF = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
+AUTOMATIC_STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
 
 
 def main() -> str | None:
-    """None when all is well, else what is not."""
+    """Regenerate or check the page; return an error message or None."""
     page = PAGE.read_text("utf-8")
     if "--check" in sys.argv[1:]:
         return None if redrawn(page) == page else f"{PAGE.name} is out of date: python docs/draw_states.py"
@@ -26,25 +26,25 @@ def main() -> str | None:
 
 
 def redrawn(page: str) -> str:
-    """The page with a fresh drawing between its two marks."""
+    """Return the page with a new diagram between its two markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{diagram()}\n{table()}\n{END}{after}"
 
 
 def diagram() -> str:
-    """The three states that move by themselves, for a renderer of Mermaid."""
+    """Return a Mermaid diagram of the three automatic states."""
     arrows = [
         f"    {start.value} --> {end.value}: {why}"
         for start, ends in TRANSITIONS.items()
         for end, why in ends.items()
-        if start in BY_ITSELF and end in BY_ITSELF
+        if start in AUTOMATIC_STATES and end in AUTOMATIC_STATES
     ]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> closed", *arrows, "```", ""])
 
 
 def table() -> str:
-    """Every state and every way out of it."""
+    """Return a table of every state and every transition from it."""
     rows = [f"| from \\ to | {' | '.join(map(_name, CircuitState))} |", "|---" * (len(CircuitState) + 1) + "|"]
     rows += [f"| **{_name(start)}** | {' | '.join(_cells(start))} |" for start in CircuitState]
     return "\n".join([*rows, ""])

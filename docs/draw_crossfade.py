@@ -1,6 +1,6 @@
-"""Speaks the examples of docs/resume.md, and draws what happens at the seam: two Opus files and two pictures.
+"""Audio examples and spectrograms of the crossfade for docs/resume.md: two Opus files and two pictures.
 
-python docs/draw_seam.py    # needs the extra steadyvoice[local]; writes into docs/listen/
+python docs/draw_crossfade.py    # needs the extra steadyvoice[local]; writes into docs/listen/
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ HERE = Path(__file__).with_name("listen")
 TEXT = "The rain has stopped at last. We walk home now, slowly, and nobody says a word."
 SAMPLES = AudioFormat(Codec.PCM, 24000)
 OPUS = AudioFormat(Codec.OPUS, 48000, 32)
-AROUND = 1.5  # seconds shown on each side of the seam
+AROUND = 1.5  # seconds shown on each side of the crossfade
 SIZE = "720x240"
 
 
-class Mortal(Espeak):
-    """A voice whose connection breaks after so many seconds of audio."""
+class BreakingVoice(Espeak):
+    """eSpeak voice that breaks off after a number of seconds of audio."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(name="first")
@@ -51,14 +51,15 @@ class Mortal(Espeak):
 
 
 async def main() -> None:
+    """Write audio and spectrogram for each example."""
     HERE.mkdir(exist_ok=True)
     others = {"another-voice": Espeak(name="second", voices={"default": "en-gb+f3"}), "tones": Tone(name="second")}
     for name, other in others.items():
-        async with AsyncTTSService([Mortal(2.9), other]) as tts:
+        async with AsyncTTSService([BreakingVoice(2.9), other]) as tts:
             stream = tts.stream(TEXT, format=SAMPLES)
             audio = b"".join([chunk async for chunk in stream])
         first, second = stream.spoken.spans
-        print(f"{name}: {_said(first)!r}, {_said(second)!r}; the seam is at {first.stop:.2f} s")
+        print(f"{name}: {_said(first)!r}, {_said(second)!r}; the crossfade is at {first.stop:.2f} s")
         (HERE / f"resumed-{name}.ogg").write_bytes(convert(audio, SAMPLES, OPUS))
         (HERE / f"resumed-{name}.png").write_bytes(_picture(_around(audio, first.stop)))
 
@@ -73,7 +74,7 @@ def _around(audio: bytes, seam: float) -> bytes:
 
 
 def _picture(audio: bytes) -> bytes:
-    """A spectrogram up to 8 kHz, time from left to right: FFmpeg's, as a PNG."""
+    """Return a spectrogram up to 8 kHz as a PNG, drawn by FFmpeg, time from left to right."""
     frame = AudioFrame(format="s16", layout="mono", samples=len(audio) // 2)
     frame.planes[0].update(audio)
     frame.sample_rate = SAMPLES.sample_rate
@@ -81,7 +82,7 @@ def _picture(audio: bytes) -> bytes:
     graph.link_nodes(
         graph.add_abuffer(sample_rate=SAMPLES.sample_rate, format="s16", layout="mono"),
         graph.add("showspectrumpic", f"s={SIZE}:stop=8000:legend=0:color=intensity:saturation=0:drange=60:gain=6"),
-        graph.add("drawbox", "x=iw/2:y=0:w=2:h=12:color=white"),  # where the seam is
+        graph.add("drawbox", "x=iw/2:y=0:w=2:h=12:color=white"),  # marks the crossfade
         graph.add("buffersink"),
     ).configure()
     graph.push(frame)
