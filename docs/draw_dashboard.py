@@ -174,7 +174,7 @@ def reduce_colours(png: bytes) -> bytes:
 
 
 def _palette(found: Counter[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
-    """Return the palette index of each colour: 128 most frequent colours, then the most distant from all chosen so far."""
+    """Return each colour's palette index: the 128 most frequent colours, then the most distant from all chosen."""
     palette: list[bytes] = []
     place, far = dict.fromkeys(found, 0), dict.fromkeys(found, 1 << 20)
     common = [colour for colour, _ in found.most_common(128)]
