@@ -1,0 +1,161 @@
+"""The source is written in plain words: docstrings, names of modules and classes, comments, and sizes of modules.
+
+The limits may only be tightened.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+
+from .source_words import Docstring, Source, comment_lines, docstrings, public_classes, sources, words_of_name
+
+MAX_SHARE_OF_BAD_DOCSTRINGS = 0.3
+"""Share of docstrings that open with a pronoun, a relative clause or a question, or that have "who" or "nobody"."""
+
+MIN_DOCSTRINGS = 2_900
+MAX_MODULES = 322
+MIN_MEDIAN_LINES = 104
+MIN_SHARE_OF_COMMENTS = 0.0035
+MAX_DOUBLED_CLASSES = 33
+MAX_MODULES_WITHOUT_TERMS = 150
+MAX_MISSING_TERMS = 19
+
+FINDABLE = """
+failover, circuit breaker, state machine, sliding window, backoff, cooldown, retry budget, timeout, deadline,
+concurrency limit, queue, connection pool, passthrough, hedging, cache, coalescing, prefetch, audio validation,
+crossfade, resampling, access control, middleware, shutdown, atomic write, hourly statistics, metrics, event log,
+server-sent events, access log, quota
+"""
+"""Terms that an engineer searches for. Each is in the name of a module or of a class."""
+
+_TERMS = """
+abbreviations access account accounting adapter admin admission alignment allocator api app argument arguments async
+atomic attempt attempts audio backoff balance baseline billing binding body breaker budget buffer buffers bytes cache
+call calls candidates captions catalog certificates circuit circuits classification cli client clock coalescing codec
+coding command concurrency config configuration connection connections content control conversation conversion
+cooldown counters credential credentials credit crossfade dashboard data deadline decoder decorators definitions
+delivery demo descriptors detection dialect dialects dialogue duration elevenlabs encoder endpoint error errors espeak
+estimate event events explain export factory failover failure fallback faults file files filter finder flac fleet fork
+format formats framing gateway half handler handling health hedging history holds hourly http ids init injection json
+key keys kinds latency length lifecycle limit limits line lines listener lock locking log logging loop machine main
+management markup matching memory meter metric metrics middleware monitoring mpeg network notifications observability
+ogg openai openapi options outage output overload overview page pages passthrough path paths permit persistence pipe
+pipeline playback player plugins pool prefetch probe probes process profiles progress prompt protocol provider
+providers proxy queue quota race rate reader recent recording records recovery redaction registry reload report
+request requests resampling resilience response responses result retry ring router routes routing rules runner
+sampling scenario schema schemas script segmentation selection sentence sentences server service session settings
+shutdown signature silence sim simulator sinks sliding snapshot socket speech split sse state statistics stats status
+stitching store stream streaming streams subscription suggestions svg switch sync syntax synthesis systemd systems
+table template terminal testing text thread threads timeline timeout timeouts timestamps timing tls tone tones totals
+transports types url usage utterance validation validators vendor version view views voice voices wav websocket
+websockets window wire word words worker workers write writer writing
+"""
+TERMS = frozenset(_TERMS.split())
+"""Words of which the names of modules are made. A new one is a term of the field, and is added here."""
+
+
+@pytest.fixture(scope="module")
+def modules() -> list[Source]:
+    found = sources()
+    assert len(found) > 100
+    return found
+
+
+def test_docstrings_open_with_an_imperative_or_a_noun_and_speak_of_things(modules: list[Source]) -> None:
+    found = [each for module in modules for each in docstrings(module)]
+    bad = [each for each in found if each.opens_badly or each.speaks_of_persons]
+    assert len(found) >= MIN_DOCSTRINGS
+    assert len(bad) <= MAX_SHARE_OF_BAD_DOCSTRINGS * len(found), "\n".join(map(str, bad))
+
+
+def test_no_two_public_classes_share_a_name(modules: list[Source]) -> None:
+    doubled = {name: where for name, where in public_classes(modules).items() if len(where) > 1}
+    assert len(doubled) <= MAX_DOUBLED_CLASSES, doubled
+
+
+def test_module_names_are_made_of_terms(modules: list[Source]) -> None:
+    odd = {module.module: words for module in modules if (words := sorted(set(words_of_name(module.module)) - TERMS))}
+    assert len(odd) <= MAX_MODULES_WITHOUT_TERMS, odd
+
+
+def test_standard_terms_are_found_in_the_names_of_modules_and_classes(modules: list[Source]) -> None:
+    names = [*(module.module for module in modules), *public_classes(modules)]
+    missing = [term for term in findable_terms() if not any(names_term(name, term) for name in names)]
+    assert len(missing) <= MAX_MISSING_TERMS, missing
+
+
+def findable_terms() -> list[str]:
+    return [" ".join(term.split()) for term in FINDABLE.split(",")]
+
+
+def names_term(name: str, term: str) -> bool:
+    """Whether the words of a term stand in a name, in their order. Abbreviations as in `sse` are spelled out."""
+    words = f" {' '.join(words_of_name(name))} "
+    plain = term.replace("-", " ")
+    return f" {plain} " in words or f" {plain}s " in words
+
+
+def test_modules_have_their_natural_size(modules: list[Source]) -> None:
+    assert len(modules) <= MAX_MODULES
+    assert median(module.lines for module in modules) > MIN_MEDIAN_LINES
+
+
+def test_comments_say_why(modules: list[Source]) -> None:
+    lines = sum(module.lines for module in modules)
+    assert sum(map(comment_lines, modules)) >= MIN_SHARE_OF_COMMENTS * lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is over.",
+        "Who may come in.",
+        "What happened.",
+        "How long it lasts, in seconds.",
+        "Whoever waits.",
+        "Nobody listens.",
+        "One that fails.",
+        "To whom it is sent.",
+    ],
+)
+def test_docstring_that_opens_with_a_pronoun_or_a_question_is_found(text: str) -> None:
+    assert Docstring("x.py", 1, text).opens_badly
+
+
+@pytest.mark.parametrize(
+    "text", ["Return the next provider to try.", "Whether the loop is behind.", "Sliding window.", "Items of a list."]
+)
+def test_docstring_that_opens_with_an_imperative_or_a_noun_is_taken(text: str) -> None:
+    assert not Docstring("x.py", 1, text).opens_badly
+
+
+def test_docstrings_are_found_wherever_they_stand() -> None:
+    text = '''"""A module."""
+X = 1
+"""A constant."""
+class A:
+    """A class."""
+    y: int
+    """A field."""
+    def __init__(self):
+        self.z = 1
+        """An attribute."""
+    def f(self):
+        """Do it."""
+'''
+    found = [each.text for each in docstrings(Source("m", "m.py", text))]
+    assert sorted(found) == ["A class.", "A constant.", "A field.", "A module.", "An attribute.", "Do it."]
+
+
+def test_comments_that_are_directives_or_stand_behind_code_are_not_counted() -> None:
+    assert comment_lines(Source("m", "m.py", "# Why.\nx = 1  # what\n# noqa\n# fmt: off\n    # also\n")) == 2
+
+
+def test_terms_are_found_in_both_kinds_of_names() -> None:
+    assert names_term("providers.http.connection_pool", "connection pool")
+    assert names_term("CircuitBreakerConfig", "circuit breaker")
+    assert names_term("gateway.server_sent_events", "server-sent events")
+    assert not names_term("providers.pool", "connection pool")
+    assert not names_term("gateway.sequence", "queue")
