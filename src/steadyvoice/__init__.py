@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from steadyvoice.service.handler import TTSErrorHandler
     from steadyvoice.service.hedge import HedgeConfig
     from steadyvoice.service.retry import RetryConfig
-    from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
+    from steadyvoice.service.service import AsyncTTSService
     from steadyvoice.service.spoken import Attempt, Span, Speech
+    from steadyvoice.service.stream import AsyncSpeechStream
     from steadyvoice.service.sync import SpeechStream, TTSService
     from steadyvoice.service.timeouts import TimeoutConfig
     from steadyvoice.speech.alignment import Alignment
@@ -58,7 +59,8 @@ _HOMES = {
     "service.handler": ("TTSErrorHandler",),
     "service.hedge": ("HedgeConfig",),
     "service.retry": ("RetryConfig",),
-    "service.service": ("AsyncSpeechStream", "AsyncTTSService"),
+    "service.service": ("AsyncTTSService",),
+    "service.stream": ("AsyncSpeechStream",),
     "service.spoken": ("Attempt", "Span", "Speech"),
     "service.sync": ("SpeechStream", "TTSService"),
     "service.timeouts": ("TimeoutConfig",),

@@ -11,7 +11,6 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.providers.provider import Offer
-from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.style import Style
 from steadyvoice.simulator import acts
 from steadyvoice.speech.request import SpeechRequest
@@ -97,7 +96,7 @@ async def test_the_two_ways_are_two(by: type[ElevenLabs], passes: bool) -> None:
     """Or all of this would compare something with itself."""
     async with AsyncTTSService([by("any")], on_midstream="error") as tts:
         style = Style.of({})
-        AsyncSpeechStream(tts, "Hello", style, hold=False)
+        tts.open_stream("Hello", style, hold=False)
         [staging] = style.staged.values()
         assert staging.cast
         assert (staging.cast.parts[0].ready is not None) is passes

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
-from steadyvoice.service.service import AsyncSpeechStream
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import Markup
 

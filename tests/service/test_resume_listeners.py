@@ -10,7 +10,7 @@ import pytest
 from steadyvoice import AudioFormat, TTSStreamInterruptedError
 from steadyvoice.audio.listening import words_in
 from steadyvoice.audio.tones import tones
-from steadyvoice.service.service import AsyncSpeechStream
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.request import OnMidstream
 
 from .conftest import MakeService

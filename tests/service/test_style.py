@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from steadyvoice import AsyncTTSService, Offer, SpeechRequest
-from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.style import Style
 from steadyvoice.speech.errors import TTSBadRequestError
 
@@ -37,7 +36,7 @@ async def said(provider: Particular, *texts: str) -> None:
     async with AsyncTTSService([provider]) as tts:
         style = Style.of({"format": "pcm_8000"})
         for text in texts:
-            await hear_some(AsyncSpeechStream(tts, text, style, hold=False), 10_000)
+            await hear_some(tts.open_stream(text, style, hold=False), 10_000)
 
 
 async def test_who_goes_by_the_text_is_asked_once_for_each_and_never_for_none() -> None:

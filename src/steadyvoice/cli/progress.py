@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from steadyvoice.audio.meter import Meter
-from steadyvoice.service.service import AsyncSpeechStream
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
 if TYPE_CHECKING:

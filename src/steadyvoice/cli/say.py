@@ -17,7 +17,7 @@ from steadyvoice.cli.player import PlayerSink, find_player, names
 from steadyvoice.cli.progress import Progress
 from steadyvoice.cli.sinks import FileSink, Sink, StreamSink, check_target, into
 from steadyvoice.cli.streams import MOST_TEXT, is_closed, read_text, tell
-from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
+from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.style import Style
 from steadyvoice.service.wishes import Plan, Wishes
 from steadyvoice.speech.format import AudioFormat
@@ -58,7 +58,7 @@ async def _spoken(order: Order, text: str, format: AudioFormat, plan: Plan, *, h
     async with AsyncTTSService(**plan) as tts:
         # A file that nobody hears yet need not go on in another voice when the first one breaks off.
         hold = order.output is not None and not heard
-        stream = AsyncSpeechStream(tts, text, Style.of(Wishes(voice=order.voice, format=format)), hold=hold)
+        stream = tts.open_stream(text, Style.of(Wishes(voice=order.voice, format=format)), hold=hold)
         sinks = _sinks(order, format, heard=heard)
         async with into(sinks), stream:
             with Progress(stream, len(text)) as progress:

@@ -9,8 +9,8 @@ from itertools import chain
 
 from steadyvoice.audio.silence import silence
 from steadyvoice.gateway.order import Order, Wrapping
-from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from steadyvoice.wire.openai.speech import AudioDelta, AudioDone, encode_event

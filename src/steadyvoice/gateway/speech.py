@@ -25,8 +25,8 @@ from steadyvoice.gateway.reply import (
 )
 from steadyvoice.gateway.trouble import Trouble, misconfigured, trouble_of
 from steadyvoice.service.audio_limit import collected, fits
-from steadyvoice.service.service import AsyncSpeechStream
 from steadyvoice.service.spoken import Account
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.wire.request_validation import RequestValidationError
@@ -76,7 +76,7 @@ class SpeechDoor:
         request, most = order.style.request, service.max_audio_bytes
         # What would be too large to be held goes out as it is made, with all that this means for its end and headers.
         hold = order.whole and fits(order.text, request.format, request.speed, most)
-        stream = AsyncSpeechStream(service, order.text, order.style, hold=hold, announced=not hold)
+        stream = service.open_stream(order.text, order.style, hold=hold, announced=not hold)
         try:
             async with UntilHangup(scope, receive), stream:
                 if hold:

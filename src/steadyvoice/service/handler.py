@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from random import Random, SystemRandom
 from typing import Any, TypeGuard, TypeVar
 
@@ -24,7 +25,7 @@ from steadyvoice.service.log import log_circuit, log_failure, log_hold
 from steadyvoice.service.overdue import Overdue
 from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
 from steadyvoice.service.promptness import Promptness
-from steadyvoice.service.retry import RetryBudget, RetryConfig
+from steadyvoice.service.retry import RetryBudget, RetryConfig, RetryLoop
 from steadyvoice.service.text_limits import TextLimits
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSAbandonedInSilenceError, TTSDeadlineError, TTSError, TTSHoldError
@@ -116,24 +117,24 @@ class TTSErrorHandler:
             raise TypeError(f"operation: must be a coroutine function without arguments, got {operation!r}")
         course = Course(self)
         end = self.clock() + deadline
-        while True:
-            now = self.clock()
-            standing = course.standing(refused=course.tries > 0 and self.circuit_refuses())
-            match next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts):
-                case Try():
-                    try:
-                        with self.attempt(retry=course.tries > 0) as permit:
-                            return await self._awaited(operation, permit)
-                    except Exception as error:
-                        course.failed(error)
-                case Wait(seconds):
-                    await self._sleep(seconds)
-                case GiveUp():
-                    last = course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
-                    try:
-                        raise last
-                    finally:
-                        del last, course  # the traceback keeps this frame, which must not keep the error
+        steps = RetryLoop(partial(self._next_step, course, end), self._sleep)
+        while not isinstance(step := await steps.next(), GiveUp):
+            if isinstance(step, Try):
+                try:
+                    with self.attempt(retry=course.tries > 0) as permit:
+                        return await self._awaited(operation, permit)
+                except Exception as error:
+                    course.failed(error)
+        last = course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
+        try:
+            raise last
+        finally:
+            del last, course, steps  # the traceback keeps this frame, which must not keep the error
+
+    def _next_step(self, course: Course, end: float) -> Try | Wait | GiveUp:
+        now = self.clock()
+        standing = course.standing(refused=course.tries > 0 and self.circuit_refuses())
+        return next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts)
 
     async def _awaited(self, operation: Callable[[], Awaitable[T]], permit: Permit) -> T:
         """Await an operation. That its caller left when it was overdue is recorded, as for a call of speech."""

@@ -1,11 +1,15 @@
-"""When to ask the same provider again: the schedule, and the budget that keeps retries from multiplying an outage."""
+"""Retries: the schedule of pauses, the budget that keeps retries from multiplying an outage, and the loop."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
+from steadyvoice.service.plan import GiveUp, Try, Wait
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.failure_kinds import RetryAdvice
 
@@ -73,3 +77,26 @@ class RetryBudget:
     def spend(self) -> None:
         """A retry was made."""
         self._saved -= 1.0
+
+
+class RetryLoop:
+    """Loop over the decisions of `decide`: attempts, pauses before retries, and the end.
+
+    A pause is slept by the call of `next()` behind it, so that the caller may do something better than wait.
+    """
+
+    __slots__ = ("_decide", "_pause", "_sleep")
+
+    def __init__(
+        self, decide: Callable[[], Try | Wait | GiveUp], sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+    ) -> None:
+        self._decide, self._sleep = decide, sleep
+        self._pause = 0.0
+
+    async def next(self) -> Try | Wait | GiveUp:
+        """Sleep through the pause that was decided last, if any, and return the next decision."""
+        if self._pause:
+            await self._sleep(self._pause)
+        step = self._decide()
+        self._pause = step.seconds if isinstance(step, Wait) else 0.0
+        return step

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, NoReturn, Self, Unpack
+from typing import Any, Self, Unpack
 from typing import cast as typed
 
 from steadyvoice.audio.workers import AudioWorkers
@@ -23,17 +23,15 @@ from steadyvoice.service.cache import checked_cache
 from steadyvoice.service.casting import Cast, Part, cast
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.hedging import Hedging
-from steadyvoice.service.log import log_spoken
 from steadyvoice.service.loop_lag import LoopLag
-from steadyvoice.service.open_streams import OpenStreams
-from steadyvoice.service.outlet import Outlet
 from steadyvoice.service.passing import ready_for
 from steadyvoice.service.recall import Memory, Recalled
 from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.roster import Circuits, Closable, Roster
 from steadyvoice.service.speech_rate import SpeechRates
-from steadyvoice.service.spoken import Account, Speech
+from steadyvoice.service.spoken import Speech
+from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
 from steadyvoice.service.style import Staging, Style
 from steadyvoice.service.terms import Terms
 from steadyvoice.service.timeouts import TimeoutConfig
@@ -45,13 +43,6 @@ from steadyvoice.service.wishes import (
     Wishes,
     changed_settings,
     check_settings,
-)
-from steadyvoice.speech.errors import (
-    TTSCancelledError,
-    TTSError,
-    TTSStreamInterruptedError,
-    copy_without_traceback,
-    drop_tracebacks,
 )
 from steadyvoice.speech.markup import parse_markup, strip_markup
 from steadyvoice.speech.request import SpeechRequest
@@ -89,7 +80,7 @@ class AsyncTTSService:
     def after_fork(self) -> None:
         """Part from what the parent is speaking and closing: its event loop did not come along."""
         for stream in self._open.all():
-            stream._part()
+            stream.leave_behind()
         self._open = OpenStreams()
         self.lag.after_fork()
         self.admission.after_fork()
@@ -123,7 +114,7 @@ class AsyncTTSService:
         most = self.max_audio_bytes
         if isinstance(text, str):
             refuse_too_large(strip_markup(text), style.request.format, style.request.speed, most)
-        stream = AsyncSpeechStream(self, text, style, hold=True)
+        stream = self.open_stream(text, style, hold=True)
         async with stream:
             audio = await collected(stream, stream.format, most)
         return Speech(audio, stream.format, stream.spoken)
@@ -133,7 +124,17 @@ class AsyncTTSService:
 
         The request is checked here; nothing is sent before the first chunk is asked for.
         """
-        return AsyncSpeechStream(self, text, Style.of(wishes), hold=False)
+        return self.open_stream(text, Style.of(wishes), hold=False)
+
+    def open_stream(self, text: str, style: Style, *, hold: bool, announced: bool = False) -> AsyncSpeechStream:
+        """Prepare an utterance with options that were checked before: see `stream()`.
+
+        With `hold` no audio comes before it is whole. `announced`: the caller tells the outcome with the first byte,
+        for good, so that an error takes the place of silence after speech.
+        """
+        stream = AsyncSpeechStream(self._utterance(text, style, hold=hold, announced=announced), self._forget)
+        self._open.add(stream)
+        return stream
 
     def get_error_state(self) -> dict[str, Any]:
         """How everything is doing, ready for JSON: the first provider's state, and each one's by name."""
@@ -251,7 +252,7 @@ class AsyncTTSService:
         nobody but a provider that was overdue.
         """
         for stream in self._open.all():
-            await stream._interrupt()
+            await stream.interrupt()
         if self._hedging:
             await self._hedging.aclose()
         await self._retired.aclose()
@@ -272,6 +273,11 @@ class AsyncTTSService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _forget(self, stream: AsyncSpeechStream) -> None:
+        """Note that a stream is over, which may have been the last to use a provider that was replaced."""
+        if self._open.discard(stream):
+            self._retired.left(stream)
 
     def _settle(self, settings: Settings, providers: Sequence[Provider], changed: Collection[str]) -> list[Closable]:
         """Make these settings, which are sound, the ones in force; and tell what nobody new will need."""
@@ -379,180 +385,6 @@ class AsyncTTSService:
 
     def _tell_muted(self, muted: bool) -> None:
         self._is_muted = muted
-
-
-class AsyncSpeechStream(Account):
-    """Audio of one utterance as it is made: iterate it, once, from one task. The account of it grows meanwhile.
-
-    It ends in one of three ways: with its last chunk, with a TTSError, or early: closed by `aclose()` from any task of
-    its event loop, or by the cancellation of a read (`asyncio.wait_for(anext(stream), ...)` cancels when its time is
-    up). An early end stops the vendor at once, its outcome is `interrupted`, and whoever reads on gets
-    TTSStreamInterruptedError: half an utterance never looks like a whole one. To wait for a chunk without giving up
-    the stream, read in a task and use `asyncio.wait({task}, timeout=...)`.
-
-    `announced`: its outcome is told with the first byte, for good. Then no silence comes after speech, but an error.
-    """
-
-    def __init__(
-        self, service: AsyncTTSService, text: str, style: Style, *, hold: bool, announced: bool = False
-    ) -> None:
-        utterance = service._utterance(text, style, hold=hold, announced=announced)
-        self.spoken = utterance.spoken
-        self.format = utterance.format
-        self._service = service
-        self._utterance: Utterance | Recalled | None = utterance  # until it is over
-        self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
-        self._delivered = 0.0  # seconds of audio, when it is over
-        self._reader: asyncio.Task[Any] | None = None  # that waits for the next chunk
-        self._reader_left: asyncio.Future[None] | None = None  # for whoever waits until it does not any more
-        self._closing: asyncio.Future[None] | None = None  # of several who close, the first one does it
-        self._ended_early: str | None = None  # why
-        self.begun = False  # somebody has asked for a first chunk
-        service._open.add(self)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunks = self._chunks
-        if chunks is None or self._ended_early or self._reader:
-            self._refuse_read()
-        self.begun = True
-        self._reader = task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        try:
-            return await anext(chunks)
-        except StopAsyncIteration:
-            self._over()
-            log_spoken(self.spoken)
-            raise
-        except asyncio.CancelledError:
-            closed = self._ended_early is not None
-            self._end_early("the task that read it was cancelled")
-            self._over()
-            # As asyncio.timeout() does: a cancellation of our own making is taken back and told as what it is.
-            if closed and task and task.uncancel() <= before:
-                raise self._interruption() from None
-            raise
-        except TTSError as error:
-            failure = drop_tracebacks(error)
-        except Exception as error:  # a mistake of ours, of which the traceback says where
-            self.spoken.error = copy_without_traceback(error)
-            self._over()
-            raise
-        finally:
-            # A cancelled task keeps its CancelledError, whose traceback keeps this frame: no frame may keep the task.
-            self._reader = task = chunks = None
-            if self._reader_left and not self._reader_left.done():
-                self._reader_left.set_result(None)
-        self.spoken.error = failure
-        self._over()
-        log_spoken(self.spoken)
-        try:
-            raise copy_without_traceback(
-                failure
-            )  # the account keeps one, the caller gets the other, with a traceback of its own
-        finally:
-            del failure
-
-    def pour(self, outlet: Outlet) -> None:
-        """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
-
-        That is for whoever moves bytes, and has got the first of them: it saves a turn of the event loop for each.
-        """
-        if isinstance(self._utterance, Utterance):  # what is remembered has to be seen
-            self._utterance.pour(outlet)
-
-    async def aclose(self) -> None:
-        """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider, unless it was overdue.
-
-        A read that is pending in another task ends at once, with TTSStreamInterruptedError.
-        """
-        await self._close("it was closed")
-
-    def _refuse_read(self) -> NoReturn:
-        """Raise what a read meets that comes behind the end, or beside another read."""
-        if self._ended_early or (self._reader and self._reader.cancelling()):
-            raise self._interruption()
-        if self._reader:
-            raise RuntimeError("this stream is being read by another task: one at a time may read it")
-        if error := self.spoken.error:
-            raise copy_without_traceback(error)
-        raise StopAsyncIteration
-
-    def _end_early(self, why: str) -> None:
-        """Nobody will have heard all of it."""
-        if self._ended_early or self._utterance is None or self._utterance.finished:
-            return
-        self._ended_early = why
-        self.spoken.interrupted = True
-
-    def _interruption(self) -> TTSStreamInterruptedError:
-        why = self._ended_early or "a read of it was cancelled"
-        cause = TTSCancelledError(f"{why} before its end")
-        delivered = self._utterance.delivered if self._utterance else self._delivered
-        return TTSStreamInterruptedError([cause], delivered=delivered)
-
-    async def _close(self, why: str) -> None:
-        self._end_early(why)
-        if self._closing:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            if self._reader and self._reader is not asyncio.current_task():
-                self._reader_left = asyncio.get_running_loop().create_future()
-                self._reader.cancel()
-                await self._reader_left
-            if self._chunks:
-                await self._chunks.aclose()
-        finally:
-            self._closing.set_result(None)
-            self._closing = self._reader_left = None
-            self._over()
-
-    def _over(self) -> None:
-        """Nothing of it will be heard any more."""
-        if self._utterance:
-            self._delivered = self._utterance.delivered
-            self._utterance.close()
-            self._utterance = self._chunks = None
-        self._unregister()
-
-    def _unregister(self) -> None:
-        if self._service._open.discard(self):
-            self._service._retired.left(self)
-
-    async def _interrupt(self) -> None:
-        """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
-        if not self.begun:  # it asks for nothing of this service yet, which may be used again
-            self._unregister()
-            return
-        self._end_early("the service was closed")
-        if self._ended_early and not self.spoken.error:
-            self.spoken.error = self._interruption()
-        await self._close("the service was closed")
-
-    def _part(self) -> None:
-        """End a stream that the parent began, in a forked child: its connection is the parent's."""
-        if not self.begun:
-            return
-        self._end_early("this process was forked from the one that speaks it")
-        abandon((self._chunks, self._reader, self._reader_left, self._closing))
-        self._chunks, self._reader, self._reader_left, self._closing = _nothing(), None, None, None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-async def _nothing() -> AsyncGenerator[bytes, None]:
-    return
-    yield b""
 
 
 def _queue_wait(engine: HasQueue) -> Callable[[], float]:

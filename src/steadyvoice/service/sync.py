@@ -13,8 +13,9 @@ from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
-from steadyvoice.service.service import AsyncSpeechStream, AsyncTTSService
+from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.spoken import Account, Speech
+from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.service.wishes import Changes, Settings, Wishes
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -29,6 +28,7 @@ from steadyvoice.service.pieces import is_silent
 from steadyvoice.service.plan import GiveUp, Try, Wait, next_step
 from steadyvoice.service.race import Race, Rival, left_alone
 from steadyvoice.service.replay import remembered, replay
+from steadyvoice.service.retry import RetryLoop
 from steadyvoice.service.silence import silence, whole_samples
 from steadyvoice.service.speech_rate import SpeechRates, style_of
 from steadyvoice.service.spoken import Spoken
@@ -163,9 +163,10 @@ class Utterance:
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         self.watch.start()
         admitted = False
+        steps = RetryLoop(self._next_step)
         try:
             while self._books.rest:
-                step = self._next_step()
+                step = await steps.next()
                 if not self._books.begin and (recalled := remembered(step, self._parts, self.recordings)):
                     async for data in self.play(*recalled):
                         yield data
@@ -188,8 +189,8 @@ class Utterance:
                         async with aclosing(self._ask(self._parts[index], step)) as said:
                             async for data in said:
                                 yield data
-                    case Wait(seconds):
-                        await asyncio.sleep(seconds)
+                    case Wait():
+                        pass  # slept through by the loop, which decides again
                     case GiveUp() if silent := self._silent_voice():
                         async for data in self._pause(silent):
                             yield data
