@@ -1,0 +1,150 @@
+"""Third-party packages have upper bounds, the installed and pinned versions lie within, and uvicorn's private parts are
+shaped as the gateway's connections need them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from steadyvoice.gateway import half_close, outgoing, protocol, unframed
+from steadyvoice.gateway.protocol import Connection
+
+from .layers import ROOT
+
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def requirements() -> list[Requirement]:
+    """Every requirement in pyproject.toml: of the build, of the package, of its extras, and of development."""
+    lists = [
+        _PROJECT["build-system"]["requires"],
+        _PROJECT["project"]["dependencies"],
+        *_PROJECT["project"]["optional-dependencies"].values(),
+        *_PROJECT["dependency-groups"].values(),
+    ]
+    return [Requirement(each) for listed in lists for each in listed if isinstance(each, str)]
+
+
+def pins() -> list[tuple[NormalizedName, str]]:
+    """Name and version of each line of constraints.txt; one package may be pinned once a Python."""
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    return [(canonicalize_name(found[1]), found[2]) for line in lines if (found := re.match(r"([\w.-]+)==(\S+)", line))]
+
+
+def upper_bound(bounds: SpecifierSet) -> str | None:
+    return next((each.version for each in bounds if each.operator in ("<", "<=", "==", "~=")), None)
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_every_third_party_package_has_an_upper_bound(requirement: Requirement) -> None:
+    assert upper_bound(requirement.specifier)
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_installed_version_lies_within_the_bounds(requirement: Requirement) -> None:
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        assert requirement.marker or requirement.name == "hatchling", "not installed"
+        return
+    assert requirement.specifier.contains(installed, prereleases=True), installed
+
+
+def test_pinned_versions_lie_within_the_bounds() -> None:
+    bounds = {canonicalize_name(each.name): each.specifier for each in requirements()}
+    pinned = [(name, number) for name, number in pins() if name in bounds]
+    assert {name for name, _ in pinned} == set(bounds)
+    assert [pin for pin in pinned if not bounds[pin[0]].contains(pin[1], prereleases=True)] == []
+
+
+def test_version_beyond_a_bound_is_noticed() -> None:
+    bounds = next(each.specifier for each in requirements() if each.name == "uvicorn")
+    beyond = upper_bound(bounds)
+    assert beyond
+    assert not bounds.contains(beyond)
+    assert upper_bound(SpecifierSet(">=1")) is None
+
+
+# uvicorn's protocol
+
+
+def tree_of(thing: Any) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(thing)))
+
+
+def attributes_of(tree: ast.AST, *owners: str, stored: bool = False) -> set[str]:
+    """Attributes that code reads (or stores) on variables, or on `self.` attributes, of these names."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store) is stored
+        and (
+            (isinstance(node.value, ast.Name) and node.value.id in owners)
+            or (isinstance(node.value, ast.Attribute) and node.value.attr in owners)
+        )
+    }
+
+
+def known_to(kind: type) -> set[str]:
+    """Names of a class's methods, and of the attributes that its instances get."""
+    return set(dir(kind)) | attributes_of(tree_of(kind), "self", stored=True)
+
+
+OVERRIDDEN = sorted(name for name in vars(Connection) if name in vars(HttpToolsProtocol) and name[:2] != "__")
+
+
+def test_there_are_overridden_methods() -> None:
+    assert {"_start_asgi_task", "data_received", "on_headers_complete", "on_response_complete"} <= set(OVERRIDDEN)
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_overridden_methods_have_uvicorns_parameters(name: str) -> None:
+    theirs, ours = (inspect.signature(getattr(kind, name)).parameters for kind in (HttpToolsProtocol, Connection))
+    assert list(theirs) == list(ours)
+
+
+@pytest.mark.parametrize("name", ["_start_asgi_task", "on_response_complete"])
+def test_uvicorn_calls_the_overridden_methods_that_the_parser_does_not_call(name: str) -> None:
+    assert name in attributes_of(tree_of(HttpToolsProtocol), "self")
+
+
+def test_attributes_of_the_protocol_are_uvicorns_or_our_own() -> None:
+    used = attributes_of(tree_of(Connection), "self")
+    assert {"flow", "parser", "pipeline", "scope", "cycle", "transport"} <= used
+    assert used - known_to(Connection) - known_to(HttpToolsProtocol) == set()
+
+
+def test_attributes_of_a_request_are_uvicorns() -> None:
+    cycle = ("cycle", "_cycle", "_answered", "answered")
+    used = set[str]().union(
+        *(attributes_of(tree_of(each), *cycle) for each in (half_close, outgoing, protocol, unframed))
+    )
+    assert {"more_body", "send", "receive", "chunked_encoding", "response_complete"} <= used
+    assert used - known_to(RequestResponseCycle) == set()
+
+
+def test_state_of_uvicorns_server_is_what_we_count_with() -> None:
+    assert {"connections", "tasks", "total_requests"} <= set(vars(ServerState()))
+
+
+def test_a_connection_is_made_with_uvicorns_constructor() -> None:
+    assert list(inspect.signature(HttpToolsProtocol).parameters)[:3] == ["config", "server_state", "app_state"]
+
+
+def test_attribute_that_uvicorn_lacks_would_be_noticed() -> None:
+    tree = ast.parse("def f(cycle):\n    return cycle.more_body, cycle.gone_in_the_next_version")
+    assert attributes_of(tree, "cycle") - known_to(RequestResponseCycle) == {"gone_in_the_next_version"}
