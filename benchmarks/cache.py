@@ -22,7 +22,7 @@ from statistics import median, quantiles
 from streams.vendor import vendor
 
 from steadyvoice import AsyncTTSService, ElevenLabs
-from steadyvoice.service.store import Entry, Store
+from steadyvoice.service.cache.store import Entry, Store
 
 SENTENCE = "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
 FORMAT = "mp3_44100_128"

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from steadyvoice.providers.openai import OpenAICompatible
     from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer, Provider
     from steadyvoice.providers.tone import Tone
-    from steadyvoice.service.cache import CacheConfig
+    from steadyvoice.service.cache.keys import CacheConfig
     from steadyvoice.service.error_state import TTSErrorState
-    from steadyvoice.service.errors import TTSCircuitOpenError
     from steadyvoice.service.handler import TTSErrorHandler
-    from steadyvoice.service.hedge import HedgeConfig
+    from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+    from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
+    from steadyvoice.service.resilience.hedging import HedgeConfig
     from steadyvoice.service.retry import RetryConfig
     from steadyvoice.service.service import AsyncTTSService
     from steadyvoice.service.spoken import Attempt, Span, Speech
     from steadyvoice.service.stream import AsyncSpeechStream
     from steadyvoice.service.sync import SpeechStream, TTSService
-    from steadyvoice.service.timeouts import TimeoutConfig
     from steadyvoice.speech.alignment import Alignment
     from steadyvoice.speech.errors import (
         TTSAllProvidersFailedError,
@@ -53,17 +53,17 @@ _HOMES = {
     "providers.openai": ("OpenAICompatible",),
     "providers.provider": ("Accepted", "Audio", "Credential", "Credit", "Offer", "Provider"),
     "providers.tone": ("Tone",),
-    "service.cache": ("CacheConfig",),
+    "service.cache.keys": ("CacheConfig",),
     "service.error_state": ("TTSErrorState",),
-    "service.errors": ("TTSCircuitOpenError",),
     "service.handler": ("TTSErrorHandler",),
-    "service.hedge": ("HedgeConfig",),
+    "service.pipeline.timeouts": ("TimeoutConfig",),
+    "service.resilience.error_classification": ("TTSCircuitOpenError",),
+    "service.resilience.hedging": ("HedgeConfig",),
     "service.retry": ("RetryConfig",),
     "service.service": ("AsyncTTSService",),
     "service.stream": ("AsyncSpeechStream",),
     "service.spoken": ("Attempt", "Span", "Speech"),
     "service.sync": ("SpeechStream", "TTSService"),
-    "service.timeouts": ("TimeoutConfig",),
     "speech.alignment": ("Alignment",),
     "speech.errors": (
         "TTSAllProvidersFailedError",

@@ -16,8 +16,8 @@ from pathlib import Path
 from steadyvoice import TTSStreamInterruptedError
 from steadyvoice.simulator.acts import Refuse
 
-from .bad_days import EVERY_DAY, LEFT_OUT, BadDay
-from .walk import TEXT, Fate, live_through_all
+from .fault_cases import EVERY_DAY, LEFT_OUT, BadDay
+from .scenario import TEXT, Fate, live_through_all
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 

@@ -11,10 +11,10 @@ from steadyvoice.service.bills import Charge
 from steadyvoice.simulator.acts import ACTS, Door, Gzip, OddSplits, SlowAccept, SlowFirstByte, name_of
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
-from .bad_days import EVERY_DAY, LEFT_OUT, BadDay
+from .fault_cases import EVERY_DAY, LEFT_OUT, BadDay
 from .page import PAGE, written
-from .walk import DEADLINE, DOORS, TEXT, VENDOR, Fate, live_through_all
-from .walk import Door as Way
+from .scenario import DEADLINE, DOORS, TEXT, VENDOR, Fate, live_through_all
+from .scenario import Door as Way
 
 pytestmark = pytest.mark.timeout(300)  # all of it is lived through in the first one
 

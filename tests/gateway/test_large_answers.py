@@ -11,13 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES
+from steadyvoice.service.pipeline.audio_limits import MIN_AUDIO_BYTES
 from steadyvoice.simulator import Fault, acts
 
 from .conftest import Run
 from .house import ELEVENLABS, Visit, asked, spoken, visiting
 
-MOST = LEAST_AUDIO_BYTES
+MOST = MIN_AUDIO_BYTES
 LONG = "A long story, with many words. " * 100  # 186 s: 6 MB as pcm_16000
 SHORT = "A short story."
 PCM = f"{ELEVENLABS}?output_format=pcm_16000"

@@ -12,7 +12,7 @@ import pytest
 
 from steadyvoice import Accepted, Audio, Offer, SpeechRequest
 from steadyvoice.gateway.access import ACCESS
-from tests.service.scripted import Scripted, pcm
+from tests.service.scripted_provider import ScriptedProvider, pcm
 
 from .conftest import Run
 from .house import ELEVENLABS, OPENAI, Visit, asked, spoken, visiting
@@ -20,7 +20,7 @@ from .house import ELEVENLABS, OPENAI, Visit, asked, spoken, visiting
 PCM = {"output_format": "pcm_8000"}
 
 
-class Gated(Scripted):
+class Gated(ScriptedProvider):
     """Speaks when it is let."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from steadyvoice.gateway.journal import Journal
 from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.gateway.sse import written
 from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError, TTSServerError
-from tests.service.scripted import Say, Scripted
+from tests.service.scripted_provider import Say, ScriptedProvider
 
 from .house import ELEVENLABS, OPENAI, spoken, visiting
 from .reader import reading
@@ -95,7 +95,7 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    broken = Scripted([TTSServerError(ODD, provider="scripted", request_id=ODD, code=ODD)])
+    broken = ScriptedProvider([TTSServerError(ODD, provider="scripted", request_id=ODD, code=ODD)])
     server = {"state_file": str(tmp_path / "state.json"), "log_texts": True}
     async with visiting(broken, Tone(), server=server) as at, reading(at) as reader:
         for _ in range(4):  # and the circuit opens
@@ -132,7 +132,7 @@ async def test_an_event_is_one_line_of_utf_8_whatever_it_tells(facts: dict[str, 
 
 
 async def test_the_library_drops_it_from_a_text_and_refuses_it_elsewhere() -> None:
-    async with AsyncTTSService([Scripted([Say()])]) as tts:
+    async with AsyncTTSService([ScriptedProvider([Say()])]) as tts:
         assert (await tts.synthesize("\ud800")).duration == 0, "there is nothing to say"
         halved = await tts.synthesize("Hi \ud83d there.")
         assert halved.outcome == "spoken"

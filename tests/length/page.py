@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .draws import CUTS, KNOWN, STYLES, UNSURE, WRITTEN, Rates, error_rates
+from .synthetic_answers import CUTS, KNOWN, STYLES, UNSURE, WRITTEN, Rates, error_rates
 
 PAGE = Path(__file__).parents[2] / "docs" / "length.md"
 BEGIN, END = "<!-- error rates: python -m tests.length.page -->\n", "<!-- end of error rates -->\n"

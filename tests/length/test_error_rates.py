@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from .draws import UNSURE
 from .page import PAGE, Row, rows, written
+from .synthetic_answers import UNSURE
 
 DEEP = 40 if os.environ.get("STEADYVOICE_DEEP") else 1
 NUMBERS = {language.name for language in UNSURE}

@@ -41,7 +41,7 @@ def test_nobody_leans_on_a_vendors_own_client() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "said"),
     [
-        ("speech.text", "from steadyvoice.service.plan import Try", "upward, from floor 0 to floor 3"),
+        ("speech.text", "from steadyvoice.service.pipeline.failover import Try", "upward, from floor 0 to floor 3"),
         ("speech.text", "import steadyvoice.cli", "upward, from floor 0 to floor 5"),
         ("speech.text", "from steadyvoice import service", "upward, from floor 0 to floor 3"),
         ("speech.text", "from ..service.plan import Try", "upward"),

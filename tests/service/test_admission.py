@@ -26,8 +26,8 @@ from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.speech.failure_kinds import Billed, Blame
 
 from .conftest import MakeService, loop_clock
-from .scripted import Hang, Say, Scripted, hear_some
-from .skipping import SkippingClock
+from .scripted_provider import Hang, Say, ScriptedProvider, read_chunks
+from .skipping_clock import SkippingClock
 
 pytestmark = pytest.mark.looptime
 
@@ -51,7 +51,7 @@ def overload(tts: AsyncTTSService) -> dict[str, Any]:
 
 
 async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeService) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=3)
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(9)]
     await asyncio.sleep(0.5)
@@ -63,7 +63,7 @@ async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeSer
 
 
 async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make_service: MakeService) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1, max_queued=1)
     crowd = [asyncio.create_task(told(tts)) for _ in range(2)]
     await asyncio.sleep(0.5)
@@ -83,7 +83,7 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
 
 
 async def test_queue_ends_after_its_timeout(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(first_after=20.0)]), max_active=1, queue_timeout=2.0)
+    tts = make_service(ScriptedProvider([Say(first_after=20.0)]), max_active=1, queue_timeout=2.0)
     first = asyncio.create_task(told(tts))
     await asyncio.sleep(0.1)
     before = loop_clock()
@@ -93,7 +93,7 @@ async def test_queue_ends_after_its_timeout(make_service: MakeService) -> None:
 
 
 async def test_callers_deadline_ends_the_wait_in_the_queue(make_service: MakeService) -> None:
-    vendor = Scripted([Say(first_after=20.0)])
+    vendor = ScriptedProvider([Say(first_after=20.0)])
     tts = make_service(vendor, max_active=1, queue_timeout=60.0)
     first = asyncio.create_task(told(tts))
     await asyncio.sleep(0.1)
@@ -107,7 +107,7 @@ async def test_callers_deadline_ends_the_wait_in_the_queue(make_service: MakeSer
 async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_service: MakeService) -> None:
     slower = replace(SLOW, first_after=SLOW.first_after + 0.5)
     timeouts = TimeoutConfig(first_audio_timeout=2.0, total_timeout=60)
-    tts = make_service(Scripted([SLOW, SLOW, SLOW, slower]), max_active=1, timeouts=timeouts, muted=False)
+    tts = make_service(ScriptedProvider([SLOW, SLOW, SLOW, slower]), max_active=1, timeouts=timeouts, muted=False)
     first = asyncio.create_task(tts.synthesize("Good morning", format="pcm_8000"))
     await asyncio.sleep(0)
     second = await tts.synthesize("Good morning", format="pcm_8000")
@@ -122,7 +122,7 @@ async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_servi
 
 
 async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1)
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
@@ -137,7 +137,7 @@ async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> 
 
 
 async def test_hangup_in_the_turn_in_which_a_place_was_given_gives_it_back(make_service: MakeService) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1)
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1)
     first, second, third = (asyncio.create_task(told(tts)) for _ in range(3))
     await asyncio.sleep(0.5)
     first.add_done_callback(lambda _: second.cancel())
@@ -149,9 +149,9 @@ async def test_hangup_in_the_turn_in_which_a_place_was_given_gives_it_back(make_
 
 @pytest.mark.parametrize("mode", ["resume", "restart", "error"])
 async def test_place_is_given_back_however_a_stream_ends(make_service: MakeService, mode: str) -> None:
-    tts = make_service(Scripted([Say(pieces=4, every=0.2)]), max_active=1, queue_timeout=0.0)
+    tts = make_service(ScriptedProvider([Say(pieces=4, every=0.2)]), max_active=1, queue_timeout=0.0)
     for _ in range(3):
-        await hear_some(tts.stream("Good morning", format="pcm_8000", on_midstream=mode), 1)  # type: ignore[arg-type]
+        await read_chunks(tts.stream("Good morning", format="pcm_8000", on_midstream=mode), 1)  # type: ignore[arg-type]
     stream = tts.stream("Good morning", format="pcm_8000", on_midstream=mode)  # type: ignore[arg-type]
     await anext(stream)
     del stream  # and is never closed
@@ -165,21 +165,23 @@ async def test_place_is_given_back_however_a_stream_ends(make_service: MakeServi
 
 
 async def test_failure_gives_the_place_back(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Hang()]), max_active=1, queue_timeout=0.0, timeouts=TimeoutConfig(total_timeout=2.0))
+    tts = make_service(
+        ScriptedProvider([Hang()]), max_active=1, queue_timeout=0.0, timeouts=TimeoutConfig(total_timeout=2.0)
+    )
     assert await told(tts) == "muted"
     assert await told(tts) == "muted"
     assert overload(tts)["active"] == 0
 
 
 async def test_stream_that_nobody_reads_takes_no_place(make_service: MakeService) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1, queue_timeout=0.0)
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1, queue_timeout=0.0)
     streams = [tts.stream("Good morning", format="pcm_8000") for _ in range(10)]
     assert await told(tts) == "spoken"
     del streams
 
 
 async def test_kept_audio_is_never_refused(make_service: MakeService, tmp_path: Any) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
     assert await told(tts, "Kept") == "spoken"
     busy = asyncio.create_task(told(tts, "Another"))
     await asyncio.sleep(0.5)
@@ -190,7 +192,9 @@ async def test_kept_audio_is_never_refused(make_service: MakeService, tmp_path: 
 
 
 async def test_old_recording_stands_in_for_whoever_would_be_refused(make_service: MakeService, tmp_path: Any) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path, max_age_days=1 / 8640))
+    tts = make_service(
+        ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path, max_age_days=1 / 8640)
+    )
     assert await told(tts, "Kept") == "spoken"
     await asyncio.sleep(60)
     busy = asyncio.create_task(told(tts, "Another"))
@@ -201,14 +205,14 @@ async def test_old_recording_stands_in_for_whoever_would_be_refused(make_service
 
 
 async def test_two_who_ask_for_the_same_take_one_place(make_service: MakeService, tmp_path: Any) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
     both = [asyncio.create_task(told(tts, "The same")) for _ in range(2)]
     assert sorted(await asyncio.gather(*both)) == ["cached", "spoken"]
     await tts.aclose()
 
 
 async def test_empty_text_needs_no_place(make_service: MakeService) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1, max_queued=0)
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0)
     busy = asyncio.create_task(told(tts))
     await asyncio.sleep(0.5)
     assert await told(tts, "") == "spoken"
@@ -216,7 +220,7 @@ async def test_empty_text_needs_no_place(make_service: MakeService) -> None:
 
 
 async def test_refusal_is_no_silence_and_touches_no_circuit(make_service: MakeService) -> None:
-    vendor, local = Scripted([SLOW], name="vendor"), Scripted([SLOW], name="local", local=True)
+    vendor, local = ScriptedProvider([SLOW], name="vendor"), ScriptedProvider([SLOW], name="local", local=True)
     tts = make_service(vendor, local, max_active=2, max_queued=2, queue_timeout=0.5)
     outcomes = await asyncio.gather(*(told(tts, f"Number {number}") for number in range(40)))
     assert set(outcomes) == {"spoken", "queue_full", "queue_timeout"}
@@ -238,13 +242,13 @@ async def lagging(clock: SkippingClock, seconds: float, late: float) -> None:
         await asyncio.sleep(0.25)
 
 
-def lagged_service(clock: SkippingClock, *providers: Scripted, **settings: Any) -> AsyncTTSService:
+def lagged_service(clock: SkippingClock, *providers: ScriptedProvider, **settings: Any) -> AsyncTTSService:
     return AsyncTTSService(list(providers), clock=clock, rng=Random(1), **settings)
 
 
 async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_on() -> None:
     clock = SkippingClock()
-    vendor = Scripted([Say(first_after=3.0)])
+    vendor = ScriptedProvider([Say(first_after=3.0)])
     tts = lagged_service(clock, vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     before = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(6)]
     await asyncio.sleep(0)
@@ -261,7 +265,7 @@ async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_
 
 async def test_whoever_cannot_be_served_while_the_loop_is_late_is_refused_in_time() -> None:
     clock = SkippingClock()
-    tts = lagged_service(clock, Scripted([Say(first_after=20.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
+    tts = lagged_service(clock, ScriptedProvider([Say(first_after=20.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
     before = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(6)]
     await asyncio.sleep(0)
     await lagging(clock, 2.0, 0.5)
@@ -272,7 +276,7 @@ async def test_whoever_cannot_be_served_while_the_loop_is_late_is_refused_in_tim
 
 
 async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(first_after=3.0)]))
+    tts = make_service(ScriptedProvider([Say(first_after=3.0)]))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
@@ -288,7 +292,7 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
 
 async def test_whoever_came_while_nothing_ran_does_not_begin_all_at_once() -> None:
     clock = SkippingClock()
-    vendor = Scripted([Say(first_after=1.0)])
+    vendor = ScriptedProvider([Say(first_after=1.0)])
     tts = lagged_service(clock, vendor, timeouts=TimeoutConfig(total_timeout=600.0))
     crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
@@ -301,8 +305,8 @@ async def test_whoever_came_while_nothing_ran_does_not_begin_all_at_once() -> No
 
 async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_late() -> None:
     clock = SkippingClock()
-    local = Scripted([Say(first_after=1.0)], name="local", local=True)
-    tts = lagged_service(clock, Scripted([Hang()]), local)
+    local = ScriptedProvider([Say(first_after=1.0)], name="local", local=True)
+    tts = lagged_service(clock, ScriptedProvider([Hang()]), local)
     busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.1)
     hurried = asyncio.create_task(told(tts, "Hurried", deadline=4.0))
@@ -318,7 +322,7 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
 @pytest.mark.parametrize(("deadline", "outcome"), [(17.0, "starved"), (30.0, "spoken")])
 async def test_late_process_begins_no_stream_that_would_break_off_at_once(deadline: float, outcome: str) -> None:
     clock = SkippingClock()
-    tts = lagged_service(clock, Scripted([Say(first_after=3.2, every=0.5)]), on_midstream="error")
+    tts = lagged_service(clock, ScriptedProvider([Say(first_after=3.2, every=0.5)]), on_midstream="error")
     busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.1)
 
@@ -341,18 +345,18 @@ async def test_late_process_begins_no_stream_that_would_break_off_at_once(deadli
 
 
 async def test_wait_for_audio_threads_and_engines_is_looked_at(make_service: MakeService) -> None:
-    class Engine(Scripted):
+    class Engine(ScriptedProvider):
         queue_wait = 0.7
 
-    tts = make_service(Engine(name="engine", local=True), Scripted())
+    tts = make_service(Engine(name="engine", local=True), ScriptedProvider())
     assert overload(tts)["waits"] == {"engine": 0.7, "audio workers": 0.0}
-    await tts.reconfigure(providers=[Scripted()])
+    await tts.reconfigure(providers=[ScriptedProvider()])
     assert overload(tts)["waits"] == {"audio workers": 0.0}
 
 
 async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
     clock = SkippingClock()
-    tts = lagged_service(clock, Scripted([Say(first_after=1.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
+    tts = lagged_service(clock, ScriptedProvider([Say(first_after=1.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
     outcomes = []
     for _ in range(3):
         crowd = [asyncio.create_task(told(tts)) for _ in range(3)]
@@ -362,7 +366,7 @@ async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
 
 
 async def test_whoever_waits_is_let_in_few_at_a_time_when_the_loop_has_caught_up(make_service: MakeService) -> None:
-    vendor = Scripted([Say(first_after=20.0)])
+    vendor = ScriptedProvider([Say(first_after=20.0)])
     tts = make_service(vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
@@ -385,7 +389,7 @@ async def test_whoever_waits_is_let_in_few_at_a_time_when_the_loop_has_caught_up
 
 
 async def test_limits_can_be_changed_while_it_runs(make_service: MakeService) -> None:
-    tts = make_service(Scripted([SLOW]), max_active=1)
+    tts = make_service(ScriptedProvider([SLOW]), max_active=1)
     crowd = [asyncio.create_task(told(tts)) for _ in range(4)]
     await asyncio.sleep(0.5)
     assert overload(tts)["queued"] == 3
@@ -414,12 +418,12 @@ async def test_limits_can_be_changed_while_it_runs(make_service: MakeService) ->
 @pytest.mark.looptime(enabled=False)
 def test_impossible_limits_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(TTSConfigurationError, match=key):
-        AsyncTTSService([Scripted()], **{key: value})  # type: ignore[arg-type]
+        AsyncTTSService([ScriptedProvider()], **{key: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.looptime(enabled=False)
 def test_synchronous_service_refuses_too() -> None:
-    with TTSService([Scripted([Say(first_after=0.0, pieces=100)])], max_active=1, max_queued=0) as tts:
+    with TTSService([ScriptedProvider([Say(first_after=0.0, pieces=100)])], max_active=1, max_queued=0) as tts:
         with tts.stream("once upon a time " * 50, format="pcm_8000", on_midstream="error") as stream:
             next(stream)
             with pytest.raises(TTSOverloadedError):

@@ -23,7 +23,7 @@ from steadyvoice.speech.errors import (
 from steadyvoice.speech.failure_kinds import Billed
 
 from .conftest import BRIEF, MakeService
-from .scripted import Hang, Say, Scripted
+from .scripted_provider import Hang, Say, ScriptedProvider
 
 TEXT = "Good morning, is anybody there?"
 DOWN = TTSServerError("HTTP 503", status=503)
@@ -69,7 +69,11 @@ def test_the_sums_are_by_what_became_of_it_and_the_waste_by_its_cause() -> None:
 
 @pytest.mark.looptime
 async def test_an_utterance_tells_what_each_attempt_cost(make_service: MakeService) -> None:
-    tts = make_service(Scripted([DOWN], name="down"), Scripted([Say(then=TTSCutError("cut"))], name="cut"), Scripted())
+    tts = make_service(
+        ScriptedProvider([DOWN], name="down"),
+        ScriptedProvider([Say(then=TTSCutError("cut"))], name="cut"),
+        ScriptedProvider(),
+    )
     speech = await tts.synthesize(TEXT, format="pcm_8000")
     assert [(attempt.provider, attempt.bill) for attempt in speech.attempts] == [
         ("down", Bill(Charge.REFUSED)),
@@ -85,7 +89,7 @@ async def test_an_utterance_tells_what_each_attempt_cost(make_service: MakeServi
 
 @pytest.mark.looptime
 async def test_what_an_open_circuit_refuses_was_not_sent(make_service: MakeService) -> None:
-    tts = make_service(Scripted(name="first"), Scripted(name="next"))
+    tts = make_service(ScriptedProvider(name="first"), ScriptedProvider(name="next"))
     tts.circuits["first"].force_open("maintenance")
     speech = await tts.synthesize(TEXT, format="pcm_8000")
     assert [(attempt.refused, attempt.bill.charge.value) for attempt in speech.attempts] == [
@@ -96,13 +100,13 @@ async def test_what_an_open_circuit_refuses_was_not_sent(make_service: MakeServi
 
 @pytest.mark.looptime
 async def test_a_local_voice_costs_nothing(make_service: MakeService) -> None:
-    speech = await make_service(Scripted(local=True)).synthesize(TEXT, format="pcm_8000")
+    speech = await make_service(ScriptedProvider(local=True)).synthesize(TEXT, format="pcm_8000")
     assert (speech.billed, speech.attempts[0].bill) == (0, Bill())
 
 
 @pytest.mark.looptime
 async def test_what_a_listener_who_leaves_did_not_hear_is_on_the_books(make_service: MakeService) -> None:
-    vendor = Scripted([Say(pieces=10, every=1.0)])
+    vendor = ScriptedProvider([Say(pieces=10, every=1.0)])
     tts = make_service(vendor)
     async with tts.stream("x" * 100, format="pcm_8000", on_midstream="error") as stream:
         for _ in range(3):
@@ -115,7 +119,7 @@ async def test_what_a_listener_who_leaves_did_not_hear_is_on_the_books(make_serv
 
 @pytest.mark.looptime
 async def test_so_is_what_a_cancelled_caller_was_waiting_for(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Hang()]))
+    tts = make_service(ScriptedProvider([Hang()]))
     waiting = asyncio.create_task(tts.synthesize(TEXT, format="pcm_8000"))
     await asyncio.sleep(1.0)
     waiting.cancel()
@@ -126,7 +130,7 @@ async def test_so_is_what_a_cancelled_caller_was_waiting_for(make_service: MakeS
 
 @pytest.mark.looptime
 async def test_words_that_are_said_anew_were_wasted_the_first_time(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(then=TTSCutError("cut"))], name="first"), Scripted(name="second"))
+    tts = make_service(ScriptedProvider([Say(then=TTSCutError("cut"))], name="first"), ScriptedProvider(name="second"))
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
     assert [chunk async for chunk in stream]
     assert stream.attempts[0].bill.wasted == len(TEXT)
@@ -134,14 +138,16 @@ async def test_words_that_are_said_anew_were_wasted_the_first_time(make_service:
 
 @pytest.mark.looptime
 async def test_words_heard_before_it_broke_off_were_not_wasted(make_service: MakeService) -> None:
-    class Timed(Scripted):
+    class Timed(ScriptedProvider):
         def offer(self, request):  # type: ignore[no-untyped-def]
             from dataclasses import replace
 
             return replace(super().offer(request), timed=True)
 
     first = Timed([Say(seconds=3.0, aligned=True, pieces=6, then=TTSCutError("cut"))], name="first")
-    stream = make_service(first, Scripted(name="second")).stream("One two three four five six.", format="pcm_8000")
+    stream = make_service(first, ScriptedProvider(name="second")).stream(
+        "One two three four five six.", format="pcm_8000"
+    )
     assert [chunk async for chunk in stream]
     kept = stream.spoken.spans[0].end
     assert kept > 10
@@ -153,12 +159,16 @@ async def test_words_heard_before_it_broke_off_were_not_wasted(make_service: Mak
 @pytest.mark.looptime
 async def test_another_provider_on_the_same_account_comes_after_one_that_is_not(make_service: MakeService) -> None:
     account = Credential("theirs")
-    warm, cold, other = Scripted([Hang()], name="warm"), Scripted(name="cold"), Scripted(name="other")
+    warm, cold, other = (
+        ScriptedProvider([Hang()], name="warm"),
+        ScriptedProvider(name="cold"),
+        ScriptedProvider(name="other"),
+    )
     warm.credential = cold.credential = account  # type: ignore[attr-defined]
     speech = await make_service(warm, cold, other).synthesize(TEXT, format="pcm_8000")
     assert speech.provider == "other"
     assert not cold.asked, "the account would have paid twice"
-    alone = await make_service(Scripted([Hang()], name="warm"), cold).synthesize(TEXT, format="pcm_8000")
+    alone = await make_service(ScriptedProvider([Hang()], name="warm"), cold).synthesize(TEXT, format="pcm_8000")
     assert alone.provider == "cold"
 
 
@@ -188,9 +198,9 @@ _acts = st.lists(
 def test_nothing_that_may_be_billed_is_said_again_by_its_account_while_another_could(
     acts: list[tuple[list[Exception | Say], str]],
 ) -> None:
-    providers: list[Scripted] = []
+    providers: list[ScriptedProvider] = []
     for number, (deeds, account) in enumerate(acts):
-        provider = Scripted(deeds, name=f"{account}{number}")
+        provider = ScriptedProvider(deeds, name=f"{account}{number}")
         provider.credential = Credential(account)  # type: ignore[attr-defined]
         providers.append(provider)
     attempts = asyncio.run(_spoken(list(providers)))

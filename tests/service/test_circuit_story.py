@@ -11,7 +11,7 @@ from steadyvoice import CircuitState, TTSCircuitOpenError
 from steadyvoice.speech.errors import TTSServerError
 
 from .conftest import MakeService
-from .scripted import Say, Scripted
+from .scripted_provider import Say, ScriptedProvider
 
 pytestmark = pytest.mark.looptime
 
@@ -22,7 +22,7 @@ async def test_the_circuit_opens_refuses_probes_and_closes(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    vendor = Scripted([DOWN, DOWN, Say()], name="vendor")
+    vendor = ScriptedProvider([DOWN, DOWN, Say()], name="vendor")
     tts = make_service(vendor, muted=False)
 
     assert tts.get_error_state()["circuit_state"] == "closed"

@@ -23,12 +23,12 @@ from steadyvoice import (
 from steadyvoice.speech.errors import TTSBusyError, TTSQuotaExceededError, TTSServerError
 
 from .conftest import BRIEF, MakeService, loop_clock
-from .scripted import Hang, Say, Scripted
+from .scripted_provider import Hang, Say, ScriptedProvider
 
 
 @pytest.mark.looptime
 async def test_a_service_that_closes_tells_its_listeners_and_blames_nobody(make_service: MakeService) -> None:
-    vendor = Scripted([Say(every=5.0)])
+    vendor = ScriptedProvider([Say(every=5.0)])
     tts = make_service(vendor, on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
     await anext(stream)
@@ -51,7 +51,7 @@ async def _next(stream: Any) -> Any:
 
 @pytest.mark.looptime
 async def test_a_listener_between_two_chunks_is_told_as_well(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(every=5.0)]), on_midstream="error")
+    tts = make_service(ScriptedProvider([Say(every=5.0)]), on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
     await anext(stream)
     await tts.aclose()
@@ -60,7 +60,7 @@ async def test_a_listener_between_two_chunks_is_told_as_well(make_service: MakeS
 
 
 def test_closing_from_another_thread_ends_a_hanging_call_at_once() -> None:
-    tts = TTSService([Scripted([Hang()])], circuit=BRIEF, muted=False)
+    tts = TTSService([ScriptedProvider([Hang()])], circuit=BRIEF, muted=False)
     caught: list[BaseException] = []
     asked = threading.Event()
 
@@ -84,7 +84,7 @@ def test_closing_from_another_thread_ends_a_hanging_call_at_once() -> None:
 
 
 def test_half_a_stream_of_a_closed_service_is_an_error_in_threads_too() -> None:
-    with TTSService([Scripted([Say(first_after=0.0)])], on_midstream="error") as tts:
+    with TTSService([ScriptedProvider([Say(first_after=0.0)])], on_midstream="error") as tts:
         stream = tts.stream("Good morning", format="pcm_8000")
         next(stream)
     with pytest.raises(TTSStreamInterruptedError):
@@ -132,7 +132,9 @@ def test_a_misspelt_wish_is_not_swallowed() -> None:
 
 @pytest.mark.looptime
 async def test_what_failed_is_not_called_spoken(make_service: MakeService) -> None:
-    stream = make_service(Scripted([TTSServerError("HTTP 503")]), muted=False).stream("Hello", format="pcm_8000")
+    stream = make_service(ScriptedProvider([TTSServerError("HTTP 503")]), muted=False).stream(
+        "Hello", format="pcm_8000"
+    )
     with pytest.raises(TTSServerError):
         await anext(stream)
     assert (stream.outcome, stream.provider) == ("failed", None)
@@ -141,7 +143,7 @@ async def test_what_failed_is_not_called_spoken(make_service: MakeService) -> No
 @pytest.mark.looptime
 async def test_muted_is_over_when_somebody_is_heard_again(make_service: MakeService) -> None:
     down = TTSServerError("HTTP 503")
-    tts = make_service(Scripted([down, down, Say(every=1.0)]))
+    tts = make_service(ScriptedProvider([down, down, Say(every=1.0)]))
     muted = tts.stream("Good morning", format="pcm_8000")
     await anext(muted)
     assert tts.get_error_state()["is_muted"], "while the silence is handed out"
@@ -153,7 +155,7 @@ async def test_muted_is_over_when_somebody_is_heard_again(make_service: MakeServ
 
 @pytest.mark.looptime
 async def test_a_vendor_cannot_hide_behind_callers_in_a_hurry(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Hang()]), Scripted(name="second"))
+    tts = make_service(ScriptedProvider([Hang()]), ScriptedProvider(name="second"))
     for _ in range(14):
         assert (await tts.synthesize("Hi", format="pcm_8000", deadline=4.0)).provider == "second"
     state = tts.get_error_state()
@@ -163,7 +165,7 @@ async def test_a_vendor_cannot_hide_behind_callers_in_a_hurry(make_service: Make
 
 @pytest.mark.looptime
 async def test_callers_in_too_much_of_a_hurry_harm_nobody(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Hang()]), Scripted(name="second"))
+    tts = make_service(ScriptedProvider([Hang()]), ScriptedProvider(name="second"))
     for _ in range(8):
         await tts.synthesize("Hi", format="pcm_8000", deadline=0.05)
     assert tts.get_error_state()["totals"]["failures"] == 0
@@ -171,7 +173,7 @@ async def test_callers_in_too_much_of_a_hurry_harm_nobody(make_service: MakeServ
 
 @pytest.mark.looptime
 async def test_a_hold_says_when_it_ends_and_a_reset_releases_it(make_service: MakeService) -> None:
-    vendor = Scripted([TTSBusyError("HTTP 429", retry_after=100.0), TTSQuotaExceededError("no credit"), Say()])
+    vendor = ScriptedProvider([TTSBusyError("HTTP 429", retry_after=100.0), TTSQuotaExceededError("no credit"), Say()])
     tts = make_service(vendor)
     await tts.synthesize("Hi", format="pcm_8000")
     assert tts.get_error_state()["retry_after"] == pytest.approx(100)
@@ -220,7 +222,7 @@ async def test_converting_leaves_the_event_loop_to_others() -> None:
             beats += 1
 
     heartbeat = asyncio.ensure_future(heart())
-    async with AsyncTTSService([Scripted([Say(pieces=1, first_after=0.0)])], timeouts=TimeoutConfig()) as tts:
+    async with AsyncTTSService([ScriptedProvider([Say(pieces=1, first_after=0.0)])], timeouts=TimeoutConfig()) as tts:
         await asyncio.sleep(0)
         beats = 0
         await tts.synthesize("once upon a time " * 200, format="mp3_44100_128")

@@ -18,7 +18,7 @@ from steadyvoice.speech.errors import TTSInvalidKeyError, TTSQuotaExceededError
 from steadyvoice.speech.failure_kinds import FailureKind
 
 from .conftest import MakeService
-from .scripted import Scripted, pcm
+from .scripted_provider import ScriptedProvider, pcm
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = 3600.0
@@ -35,7 +35,7 @@ class Account:
         self.credential = Credential(f"account {id(self)}")
 
 
-class Prepaid(Scripted):
+class Prepaid(ScriptedProvider):
     """Speaks as long as there is credit."""
 
     def __init__(self, account: Account, name: str = "prepaid") -> None:
@@ -77,7 +77,7 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
 ) -> None:
     account = Account(20, resets_at=NEW_YEAR + timedelta(hours=5))
     vendor = Prepaid(account)
-    async with make_service(vendor, Scripted(name="other")) as tts:
+    async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
         await asyncio.sleep(1.0)
         [hold] = tts.get_error_state()["holds"]
@@ -100,7 +100,7 @@ async def test_it_looks_again_every_quarter_of_an_hour_and_comes_back_with_new_c
     make_service: MakeService,
 ) -> None:
     account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
-    async with make_service(Prepaid(account), Scripted(name="other")) as tts:
+    async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
         await asyncio.sleep(HOUR - 60)
         assert account.questions == 4, "at once, and after 15, 30 and 45 minutes"
@@ -118,7 +118,7 @@ async def test_it_looks_again_every_quarter_of_an_hour_and_comes_back_with_new_c
 async def test_two_providers_of_one_account_are_held_together(make_service: MakeService) -> None:
     account = Account(10)
     warm, cold = Prepaid(account, "warm"), Prepaid(account, "cold")
-    async with make_service(warm, cold, Scripted(name="other")) as tts:
+    async with make_service(warm, cold, ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
         assert (len(warm.asked), len(cold.asked)) == (1, 0)
         keys = [state["holds"][0]["key"] for state in list(tts.get_error_state()["providers"].values())[:2]]
@@ -130,7 +130,7 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
 @pytest.mark.looptime
 async def test_when_what_should_have_fitted_is_refused_it_looks_at_once(make_service: MakeService) -> None:
     account = Account(20, resets_at=NEW_YEAR + timedelta(days=20))
-    async with make_service(Prepaid(account), Scripted(name="other")) as tts:
+    async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
         await asyncio.sleep(120)
         account.remaining = 3  # somebody else has spent it
@@ -145,7 +145,7 @@ async def test_who_cannot_tell_is_asked_for_speech_again_after_a_quarter_of_an_h
     account = Account(10)
     account.silent = TTSInvalidKeyError("HTTP 401 missing_permissions", status=401)
     vendor = Prepaid(account)
-    async with make_service(vendor, Scripted(name="other")) as tts:
+    async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
         await asyncio.sleep(14 * 60)
         account.remaining = 1000
@@ -162,7 +162,7 @@ async def test_a_vendor_that_refuses_what_it_says_is_there_is_not_believed_too_s
     account = Account(1000)
     account.lies = True
     vendor = Prepaid(account)
-    async with make_service(vendor, Scripted(name="other")) as tts:
+    async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         for _ in range(10):
             assert await said(tts, LONG) == "other"
             await asyncio.sleep(60)
@@ -175,7 +175,7 @@ async def test_retry_after_holds_exactly_that_long_whatever_the_account_says_of_
 ) -> None:
     account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
     vendor = Prepaid(account)
-    async with make_service(vendor, Scripted(name="other")) as tts:
+    async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         with pytest.raises(TTSQuotaExceededError), tts.handler("prepaid").attempt():
             raise TTSQuotaExceededError("not enough", status=429, retry_after=100.0)
         await asyncio.sleep(99.5)
@@ -205,7 +205,7 @@ async def test_when_the_credit_ends_is_forecast_and_said_in_time(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = Account(6 * 200, price=0.5)
-    async with make_service(Prepaid(account), Scripted(name="other")) as tts:
+    async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await tts.check_credit() == {"prepaid": Credit(1200)}
         with caplog.at_level(logging.WARNING, "steadyvoice.credit"):
             ends = []

@@ -9,8 +9,8 @@ import pytest
 
 from steadyvoice import AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone
 from steadyvoice.providers.provider import Provider
-from steadyvoice.service.casting import Part, Speaker, cast
 from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.pipeline.candidates import Candidate, GuardedProvider, find_candidates
 from steadyvoice.service.wishes import check_wishes, wishes_of
 from steadyvoice.speech.errors import TTSVoiceUnknownError
 from steadyvoice.speech.request import VoiceSubstitution
@@ -35,9 +35,9 @@ def theirs(**voices: str) -> OpenAICompatible:
     return OpenAICompatible("sk_test", voices=voices)
 
 
-def parts(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[Part]:
-    speakers = [Speaker(provider, TTSErrorHandler(provider.name)) for provider in providers]
-    return cast(request, speakers, substitution).speaking(request.text)[0]
+def parts(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[Candidate]:
+    speakers = [GuardedProvider(provider, TTSErrorHandler(provider.name)) for provider in providers]
+    return find_candidates(request, speakers, substitution).for_text(request.text)[0]
 
 
 def voices(request: SpeechRequest, *providers: Provider, substitution: VoiceSubstitution = "any") -> list[str]:

@@ -16,7 +16,7 @@ from tests.providers.vendor import Then, chunked, vendor_on_a_socket
 from tests.tools import require_tool
 
 from .forks import run_script
-from .scripted import pcm
+from .scripted_provider import pcm
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"), pytest.mark.slow]
 
@@ -27,7 +27,7 @@ from steadyvoice import *
 from steadyvoice.breaker import *
 from steadyvoice.speech.errors import TTSQuotaExceededError, TTSServerError
 from tests.service.forks import Child, in_child
-from tests.service.scripted import Hang, Say, Scripted
+from tests.service.scripted_provider import Hang, Say, ScriptedProvider
 
 logging.getLogger("steadyvoice").addHandler(logging.NullHandler())
 
@@ -90,7 +90,7 @@ async def test_fork_while_the_parent_speaks_with_espeak() -> None:
 
 async def test_deadline_holds_in_a_child() -> None:
     told = await run("""
-        tts = TTSService([Scripted([Say(), Hang()], name="vendor")], circuit=CircuitBreakerConfig())
+        tts = TTSService([ScriptedProvider([Say(), Hang()], name="vendor")], circuit=CircuitBreakerConfig())
         before = say(tts)
         results = [child.result() for child in [Child(lambda: say(tts, deadline=0.3)) for _ in range(2)]]
         tts.close()
@@ -357,7 +357,7 @@ async def test_requests_that_run_in_the_parent_take_no_place_in_the_child() -> N
 
 async def test_question_for_the_credit_that_the_parent_puts_keeps_no_child_from_closing() -> None:
     told = await run("""
-        class Vendor(Scripted):
+        class Vendor(ScriptedProvider):
             async def credit(self):
                 await asyncio.Event().wait()
 

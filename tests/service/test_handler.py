@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSErrorState,
 )
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
-from steadyvoice.service.classify import classified
+from steadyvoice.service.resilience.error_classification import classify
 from steadyvoice.service.retry import RetryBudget
 from steadyvoice.speech.errors import (
     TTSBadRequestError,
@@ -215,7 +215,7 @@ def test_what_a_group_amounts_to_has_the_group_as_its_cause() -> None:
     cause, leaf = OSError("unreachable"), TTSConnectError("no route")
     leaf.__cause__ = cause
     whole = group(leaf)
-    named = classified(whole, "vendor")
+    named = classify(whole, "vendor")
     assert (type(named), named.message, named.provider) == (TTSConnectError, "no route", "vendor")
     assert named.__cause__ is whole
     assert leaf.__cause__ is cause

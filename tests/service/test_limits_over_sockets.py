@@ -12,7 +12,7 @@ from steadyvoice.service.bills import Charge
 from steadyvoice.simulator import Simulator, acts
 from steadyvoice.simulator.ledger import Ending
 
-from .scripted import hear_some
+from .scripted_provider import read_chunks
 
 TEXT = "Good morning, is anybody there?"
 
@@ -140,7 +140,7 @@ async def test_our_books_agree_with_the_vendors_whatever_befalls_and_whoever_lea
             async def listen() -> None:
                 stream = tts.stream(TEXT * rng.randint(1, 3), format="pcm_16000")
                 accounts.append(stream)
-                await hear_some(stream, rng.choice([1, 5, 10_000]))
+                await read_chunks(stream, rng.choice([1, 5, 10_000]))
 
             for _ in range(10):
                 mood = rng.choice(moods)

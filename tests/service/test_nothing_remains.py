@@ -27,10 +27,9 @@ from steadyvoice import (
 
 from ..leftovers import alive, foreign_threads, no_garbage, no_more_foreign_threads_than
 from .conftest import MakeService
-from .racing import late
-from .scripted import Hang, Scripted
-from .tales import DOWN, TEXT
-from .tonal import PATIENT, Fault, Tonal
+from .hedging.late_provider import late_provider
+from .scripted_provider import Hang, ScriptedProvider
+from .word_tone_provider import DOWN, PATIENT, SHORT_TEXT, Fault, WordToneProvider
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
 
@@ -42,9 +41,9 @@ FORMATS = [
 ONCE = RetryConfig(max_attempts=1)
 
 
-def spoken_in_samples(*faults: Fault, **more: object) -> Tonal:
+def spoken_in_samples(*faults: Fault, **more: object) -> WordToneProvider:
     """A vendor that sends samples whatever is asked, so that every other format has to be encoded here."""
-    return Tonal([*faults], format=AudioFormat.parse("pcm_24000"), **{"every": 0.05, **more})  # type: ignore[arg-type]
+    return WordToneProvider([*faults], format=AudioFormat.parse("pcm_24000"), **{"every": 0.05, **more})  # type: ignore[arg-type]
 
 
 Story = Callable[[MakeService, str], AsyncGenerator[None, None]]
@@ -61,32 +60,32 @@ async def drain(stream: AsyncSpeechStream) -> None:
 async def whole(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        assert (await tts.synthesize(TEXT, format=format)).outcome == "spoken"
+        assert (await tts.synthesize(SHORT_TEXT, format=format)).outcome == "spoken"
         yield
 
 
 async def streamed(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        await drain(tts.stream(TEXT, format=format))
+        await drain(tts.stream(SHORT_TEXT, format=format))
         yield
 
 
 async def passed_on(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples(every=0.0), on_midstream="error")
     while True:
-        await drain(tts.stream(TEXT, format=format))
+        await drain(tts.stream(SHORT_TEXT, format=format))
         yield
 
 
 async def failed(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    broken = Scripted([ValueError("a bug")], name="second")
-    tts = make(Scripted([DOWN]), broken, muted=False, circuit=PATIENT)
+    broken = ScriptedProvider([ValueError("a bug")], name="second")
+    tts = make(ScriptedProvider([DOWN]), broken, muted=False, circuit=PATIENT)
     while True:
         with suppress(TTSError):
-            await tts.synthesize(TEXT, format=format)
+            await tts.synthesize(SHORT_TEXT, format=format)
         with suppress(TTSError):
-            await drain(tts.stream(TEXT, format=format))
+            await drain(tts.stream(SHORT_TEXT, format=format))
         yield
 
 
@@ -96,15 +95,15 @@ async def cut(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     while True:
         vendor.faults.append(Fault("cut", 0.5))
         with suppress(TTSStreamInterruptedError):
-            await drain(tts.stream(TEXT, format=format))
+            await drain(tts.stream(SHORT_TEXT, format=format))
         yield
 
 
 async def timed_out(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = make(Scripted([Hang()]), muted=False, circuit=PATIENT)
+    tts = make(ScriptedProvider([Hang()]), muted=False, circuit=PATIENT)
     while True:
         with suppress(TTSError):
-            await tts.synthesize(TEXT, format=format, deadline=1.0)
+            await tts.synthesize(SHORT_TEXT, format=format, deadline=1.0)
         yield
 
 
@@ -114,14 +113,14 @@ async def stalled(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     while True:
         vendor.faults[:] = [Fault("stall", 0.6)] * 9
         with suppress(TTSError):
-            await drain(tts.stream(TEXT, format=format, deadline=4.0))
+            await drain(tts.stream(SHORT_TEXT, format=format, deadline=4.0))
         yield
 
 
 async def closed_by_its_reader(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        async with tts.stream(TEXT, format=format) as stream:
+        async with tts.stream(SHORT_TEXT, format=format) as stream:
             await anext(stream)
         del stream
         yield
@@ -130,7 +129,7 @@ async def closed_by_its_reader(make: MakeService, format: str) -> AsyncGenerator
 async def left_unread(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         await anext(stream)
         del stream
         yield
@@ -139,14 +138,14 @@ async def left_unread(make: MakeService, format: str) -> AsyncGenerator[None, No
 async def never_read(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        tts.stream(TEXT, format=format)
+        tts.stream(SHORT_TEXT, format=format)
         yield
 
 
 async def read_in_vain(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         with suppress(TimeoutError):
             while True:
                 await asyncio.wait_for(anext(stream), 0.02)
@@ -164,7 +163,7 @@ async def closed_while_read(make: MakeService, format: str) -> AsyncGenerator[No
             await drain(stream)
 
     while True:
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         reading = asyncio.create_task(read(stream))
         await asyncio.sleep(0.4)
         await stream.aclose()
@@ -177,8 +176,8 @@ async def cancelled(make: MakeService, format: str) -> AsyncGenerator[None, None
     tts = make(spoken_in_samples())
     while True:
         for hold in (True, False):
-            stream = tts.stream(TEXT, format=format)
-            work = asyncio.ensure_future(tts.synthesize(TEXT, format=format) if hold else drain(stream))
+            stream = tts.stream(SHORT_TEXT, format=format)
+            work = asyncio.ensure_future(tts.synthesize(SHORT_TEXT, format=format) if hold else drain(stream))
             await asyncio.sleep(0.4)
             work.cancel()
             with suppress(asyncio.CancelledError):
@@ -190,7 +189,7 @@ async def cancelled(make: MakeService, format: str) -> AsyncGenerator[None, None
 async def service_closed(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(spoken_in_samples())
     while True:
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         await anext(stream)
         await tts.aclose()
         with suppress(TTSError):
@@ -204,7 +203,7 @@ async def resumed(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = make(vendor, Tone(), retry=ONCE, circuit=PATIENT)
     while True:
         vendor.faults.append(Fault("cut", 0.5))
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         await drain(stream)
         assert stream.outcome == "resumed"
         del stream
@@ -216,7 +215,7 @@ async def left_after_it_was_resumed(make: MakeService, format: str) -> AsyncGene
     tts = make(vendor, spoken_in_samples(name="second"), retry=ONCE, circuit=PATIENT)
     while True:
         vendor.faults.append(Fault("cut", 0.3))
-        async with tts.stream(TEXT, format=format) as stream:
+        async with tts.stream(SHORT_TEXT, format=format) as stream:
             async for _ in stream:
                 if len(stream.attempts) == 1:
                     break
@@ -225,9 +224,9 @@ async def left_after_it_was_resumed(make: MakeService, format: str) -> AsyncGene
 
 
 async def muted(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = make(Scripted([DOWN]), circuit=PATIENT)
+    tts = make(ScriptedProvider([DOWN]), circuit=PATIENT)
     while True:
-        assert (await tts.synthesize(TEXT, format=format)).outcome == "muted"
+        assert (await tts.synthesize(SHORT_TEXT, format=format)).outcome == "muted"
         yield
 
 
@@ -236,7 +235,7 @@ async def muted_in_the_middle(make: MakeService, format: str) -> AsyncGenerator[
     tts = make(vendor, retry=ONCE, circuit=PATIENT)
     while True:
         vendor.faults[:] = [Fault("cut", 0.5)] * 9
-        stream = tts.stream(TEXT, format=format)
+        stream = tts.stream(SHORT_TEXT, format=format)
         await drain(stream)
         assert stream.outcome == "muted"
         del stream
@@ -244,9 +243,9 @@ async def muted_in_the_middle(make: MakeService, format: str) -> AsyncGenerator[
 
 
 async def left_in_silence(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = make(Scripted([DOWN]), circuit=PATIENT)
+    tts = make(ScriptedProvider([DOWN]), circuit=PATIENT)
     while True:
-        async with tts.stream(TEXT * 9, format=format) as stream:
+        async with tts.stream(SHORT_TEXT * 9, format=format) as stream:
             await anext(stream)
         del stream
         yield
@@ -255,7 +254,7 @@ async def left_in_silence(make: MakeService, format: str) -> AsyncGenerator[None
 async def learnt(make: MakeService, format: str, *others: Provider, **settings: Any) -> AsyncTTSService:
     """Make a service that hedges, and knows how soon its first provider usually is: it will hang from now on."""
     hedging = HedgeConfig(minimum_samples=4, budget=1.0)
-    tts = make(late(Hang()), *others, hedging=hedging, circuit=PATIENT, **settings)
+    tts = make(late_provider(Hang()), *others, hedging=hedging, circuit=PATIENT, **settings)
     for _ in range(4):
         await tts.synthesize(GREETING, format=format)
     return tts
@@ -264,35 +263,35 @@ async def learnt(make: MakeService, format: str, *others: Provider, **settings: 
 async def hedged(make: MakeService, format: str) -> AsyncGenerator[None, None]:
     tts = await learnt(make, format, spoken_in_samples(name="second"))
     while True:
-        assert (await tts.synthesize(TEXT, format=format)).provider == "second"
-        async with tts.stream(TEXT, format=format) as stream:
+        assert (await tts.synthesize(SHORT_TEXT, format=format)).provider == "second"
+        async with tts.stream(SHORT_TEXT, format=format) as stream:
             await anext(stream)
         del stream
         yield
 
 
 async def cancelled_in_a_race(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = await learnt(make, format, Scripted([Hang()], name="second"))
+    tts = await learnt(make, format, ScriptedProvider([Hang()], name="second"))
     while True:
         with suppress(TimeoutError):
-            await asyncio.wait_for(tts.synthesize(TEXT, format=format), 1.0)
+            await asyncio.wait_for(tts.synthesize(SHORT_TEXT, format=format), 1.0)
         yield
 
 
 async def race_that_both_lose(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = await learnt(make, format, Scripted([DOWN], name="second"), muted=False)
+    tts = await learnt(make, format, ScriptedProvider([DOWN], name="second"), muted=False)
     while True:
         with suppress(TTSError):
-            await tts.synthesize(TEXT, format=format, deadline=5.0)
+            await tts.synthesize(SHORT_TEXT, format=format, deadline=5.0)
         yield
 
 
 async def refused(make: MakeService, format: str) -> AsyncGenerator[None, None]:
-    tts = make(Scripted([DOWN]), muted=False)
+    tts = make(ScriptedProvider([DOWN]), muted=False)
     tts.circuits["scripted"].force_open("by hand")
     while True:
         with suppress(TTSError):
-            await tts.synthesize(TEXT, format=format)
+            await tts.synthesize(SHORT_TEXT, format=format)
         yield
 
 

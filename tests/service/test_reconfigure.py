@@ -23,7 +23,7 @@ from steadyvoice.breaker import Event
 from steadyvoice.providers.provider import Credential, Credit
 from steadyvoice.speech.errors import TTSServerError, TTSVoiceUnknownError
 
-from .scripted import Hang, Say, Scripted
+from .scripted_provider import Hang, Say, ScriptedProvider
 
 pytestmark = pytest.mark.looptime
 
@@ -40,7 +40,7 @@ async def settled() -> None:
 
 
 async def test_settings_hold_from_the_next_utterance_on() -> None:
-    async with AsyncTTSService([Scripted([Hang()])], retry=ONCE, muted=False) as tts:
+    async with AsyncTTSService([ScriptedProvider([Hang()])], retry=ONCE, muted=False) as tts:
         clock = asyncio.get_running_loop().time
         first = asyncio.create_task(tts.synthesize(TEXT, format=PCM))
         await asyncio.sleep(1)
@@ -53,14 +53,14 @@ async def test_settings_hold_from_the_next_utterance_on() -> None:
 
 
 async def test_retries_are_those_that_are_wanted_now() -> None:
-    async with AsyncTTSService([Scripted()], retry=ONCE) as tts:
+    async with AsyncTTSService([ScriptedProvider()], retry=ONCE) as tts:
         patient = RetryConfig(max_attempts=5, base_delay=2)
         await tts.reconfigure(retry=patient)
         assert tts.handler("scripted").retry == tts.settings["retry"] == patient
 
 
 async def test_who_stays_is_left_alone_and_what_is_not_named_stays() -> None:
-    one, other = Scripted(name="one"), Scripted(name="other")
+    one, other = ScriptedProvider(name="one"), ScriptedProvider(name="other")
     async with AsyncTTSService([one], circuit=CIRCUIT, on_midstream="restart") as tts:
         circuit, guard = tts.circuits["one"], tts.handler("one")
         await tts.reconfigure(providers=[other, one])
@@ -72,7 +72,7 @@ async def test_who_stays_is_left_alone_and_what_is_not_named_stays() -> None:
 
 
 async def test_circuits_get_their_settings_and_keep_their_evidence() -> None:
-    failing = Scripted([TTSServerError("no"), Say()])
+    failing = ScriptedProvider([TTSServerError("no"), Say()])
     async with AsyncTTSService([failing], circuit=CIRCUIT, retry=ONCE) as tts:
         await tts.synthesize(TEXT, format=PCM)
         await tts.reconfigure(circuit=CircuitBreakerConfig(consecutive_failures=9, window_size=50))
@@ -86,8 +86,8 @@ async def test_circuits_get_their_settings_and_keep_their_evidence() -> None:
 @pytest.mark.parametrize("own", [{}, {"window_size": 3}, "production", None, 5, CircuitBreakerConfig])
 async def test_settings_of_a_circuit_that_are_none_change_nothing(own: Any) -> None:
     with pytest.raises(TTSConfigurationError, match=r"circuits\.scripted: must be a CircuitBreakerConfig"):
-        AsyncTTSService([Scripted()], circuits={"scripted": own})
-    async with AsyncTTSService([Scripted()], circuit=CIRCUIT) as tts:
+        AsyncTTSService([ScriptedProvider()], circuits={"scripted": own})
+    async with AsyncTTSService([ScriptedProvider()], circuit=CIRCUIT) as tts:
         with pytest.raises(TTSConfigurationError, match=r"circuits\.scripted: must be a CircuitBreakerConfig"):
             await tts.reconfigure(circuits={"scripted": own}, muted=False)
         assert tts.circuits["scripted"].config == CIRCUIT
@@ -101,7 +101,7 @@ def test_a_handlers_circuit_is_not_made_of_something_else(config: Any) -> None:
 
 
 async def test_what_somebody_changed_at_a_circuit_stays_unless_circuits_are_named() -> None:
-    async with AsyncTTSService([Scripted()], circuit=CIRCUIT) as tts:
+    async with AsyncTTSService([ScriptedProvider()], circuit=CIRCUIT) as tts:
         by_hand = CircuitBreakerConfig(consecutive_failures=3)
         tts.circuits["scripted"].update(by_hand)
         await tts.reconfigure(muted=False)
@@ -111,7 +111,7 @@ async def test_what_somebody_changed_at_a_circuit_stays_unless_circuits_are_name
 
 
 async def test_another_provider_of_the_same_name_goes_on_with_circuit_and_books() -> None:
-    old, new = Scripted([TTSServerError("no")]), Scripted()
+    old, new = ScriptedProvider([TTSServerError("no")]), ScriptedProvider()
     async with AsyncTTSService([old], circuit=CIRCUIT, retry=ONCE) as tts:
         await tts.synthesize(TEXT, format=PCM)
         circuit, before = tts.circuits["scripted"], tts.get_error_state()
@@ -127,7 +127,10 @@ async def test_another_provider_of_the_same_name_goes_on_with_circuit_and_books(
 
 
 async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() -> None:
-    old, new = Scripted([Say(seconds=4, pieces=8, first_after=1, every=0.1)], name="old"), Scripted(name="new")
+    old, new = (
+        ScriptedProvider([Say(seconds=4, pieces=8, first_after=1, every=0.1)], name="old"),
+        ScriptedProvider(name="new"),
+    )
     async with AsyncTTSService([old], on_midstream="error") as tts:
         one, other = tts.stream(TEXT, format=PCM), tts.stream(TEXT, format=PCM)
         await anext(one)
@@ -144,7 +147,7 @@ async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() 
 
 
 async def test_who_leaves_or_is_forgotten_needs_nobody() -> None:
-    old, new = Scripted(name="old"), Scripted(name="new")
+    old, new = ScriptedProvider(name="old"), ScriptedProvider(name="new")
     async with AsyncTTSService([old]) as tts:
         left, forgotten = tts.stream(TEXT, format=PCM), tts.stream(TEXT, format=PCM)
         await anext(left)
@@ -157,10 +160,10 @@ async def test_who_leaves_or_is_forgotten_needs_nobody() -> None:
 
 
 async def test_closing_the_service_closes_who_is_gone_as_well() -> None:
-    old = Scripted(name="old")
+    old = ScriptedProvider(name="old")
     tts = AsyncTTSService([old])
     waiting = tts.stream(TEXT, format=PCM)
-    await tts.reconfigure(providers=[Scripted(name="new")])
+    await tts.reconfigure(providers=[ScriptedProvider(name="new")])
     await tts.aclose()
     assert old.closed == 1
     assert waiting.outcome == "spoken"
@@ -168,10 +171,10 @@ async def test_closing_the_service_closes_who_is_gone_as_well() -> None:
 
 async def test_listeners_hear_the_circuits_to_come_and_no_longer_those_that_are_gone() -> None:
     heard: list[Event] = []
-    async with AsyncTTSService([Scripted(name="one")]) as tts:
+    async with AsyncTTSService([ScriptedProvider(name="one")]) as tts:
         unsubscribe = tts.subscribe(heard.append)
         gone = tts.circuits["one"]
-        await tts.reconfigure(providers=[Scripted(name="two")])
+        await tts.reconfigure(providers=[ScriptedProvider(name="two")])
         gone.force_open()
         tts.circuits["two"].force_open()
         assert [event.name for event in heard] == ["two"]
@@ -182,7 +185,7 @@ async def test_listeners_hear_the_circuits_to_come_and_no_longer_those_that_are_
 
 
 async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
-    scripted = Scripted()
+    scripted = ScriptedProvider()
     async with AsyncTTSService([scripted], cache=tmp_path / "one") as tts:
         await tts.synthesize(TEXT, format=PCM)
         await tts.reconfigure(cache=tmp_path / "two")
@@ -197,7 +200,7 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"providers": []}, "at least one"),
-        ({"providers": [Scripted(name="x"), Scripted(name="x")]}, "used twice"),
+        ({"providers": [ScriptedProvider(name="x"), ScriptedProvider(name="x")]}, "used twice"),
         ({"timeouts": 7}, "timeouts"),
         ({"on_midstream": "shout"}, "on_midstream"),
         ({"circuits": {"nobody": CIRCUIT}}, "no provider of this name"),
@@ -206,7 +209,7 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
     ],
 )
 async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said: str) -> None:
-    scripted = Scripted()
+    scripted = ScriptedProvider()
     async with AsyncTTSService([scripted], circuits={"scripted": CIRCUIT}) as tts:
         before = tts.settings
         with pytest.raises((TTSConfigurationError, TypeError), match=said):
@@ -217,7 +220,7 @@ async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said
 
 
 async def test_nobody_joins_in_what_a_former_voice_is_saying(tmp_path: Path) -> None:
-    old, new = Scripted([Hang()]), Scripted()
+    old, new = ScriptedProvider([Hang()]), ScriptedProvider()
     async with AsyncTTSService([old], cache=tmp_path, retry=ONCE) as tts:
         first = asyncio.create_task(tts.synthesize(TEXT, format=PCM))
         await asyncio.sleep(1)
@@ -228,7 +231,7 @@ async def test_nobody_joins_in_what_a_former_voice_is_saying(tmp_path: Path) -> 
 
 
 @dataclass
-class Metered(Scripted):
+class Metered(ScriptedProvider):
     """Has an account, and knows how much is left there."""
 
     credential: Credential = field(default_factory=lambda: Credential("the same"))
@@ -266,13 +269,13 @@ async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_wit
 
 
 async def test_settings_of_who_is_gone_are_forgotten_with_them() -> None:
-    async with AsyncTTSService([Scripted(name="one")], circuits={"one": CIRCUIT}) as tts:
-        await tts.reconfigure(providers=[Scripted(name="two")])
+    async with AsyncTTSService([ScriptedProvider(name="one")], circuits={"one": CIRCUIT}) as tts:
+        await tts.reconfigure(providers=[ScriptedProvider(name="two")])
         assert tts.settings["circuits"] == {}
 
 
 def test_without_an_event_loop_it_is_the_same() -> None:
-    old, new = Scripted(name="old"), Scripted(name="new")
+    old, new = ScriptedProvider(name="old"), ScriptedProvider(name="new")
     with TTSService([old]) as tts:
         assert tts.synthesize(TEXT, format=PCM).provider == "old"
         tts.reconfigure(providers=[new], muted=False)

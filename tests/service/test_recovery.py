@@ -17,11 +17,16 @@ from steadyvoice import (
     TTSError,
     TTSStreamInterruptedError,
 )
-from steadyvoice.service.promptness import LEAST, MOST, UNKNOWN, Promptness
+from steadyvoice.service.resilience.latency import (
+    DEFAULT_PROBE_TIMEOUT,
+    MAX_PROBE_TIMEOUT,
+    MIN_PROBE_TIMEOUT,
+    ProbeTimeout,
+)
 from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError, TTSServerError
 
 from .conftest import MakeService
-from .scripted import RATE, Act, Drip, Hang, Say, Scripted, Send, pcm
+from .scripted_provider import RATE, Act, Drip, Hang, Say, ScriptedProvider, Send, pcm
 
 TEXT = "Good morning"
 DOWN = TTSServerError("HTTP 503", status=503)
@@ -29,11 +34,11 @@ DOWN = TTSServerError("HTTP 503", status=503)
 
 async def after_an_outage(
     make_service: MakeService, *then: Act, usual: float = 0.3
-) -> tuple[AsyncTTSService, Scripted]:
+) -> tuple[AsyncTTSService, ScriptedProvider]:
     """A service whose first provider spoke, failed until its circuit opened, and may now be probed."""
     spoke = [Say(first_after=usual)] * 2
-    vendor = Scripted([*spoke, DOWN, DOWN, DOWN, DOWN, *then], name="vendor")
-    tts = make_service(vendor, Scripted([Say(first_after=0.0)], name="second"))
+    vendor = ScriptedProvider([*spoke, DOWN, DOWN, DOWN, DOWN, *then], name="vendor")
+    tts = make_service(vendor, ScriptedProvider([Say(first_after=0.0)], name="second"))
     for _ in range(4):
         await tts.synthesize(TEXT, format="pcm_8000")
     assert tts.get_error_state()["circuit_state"] == "open"
@@ -59,7 +64,7 @@ async def spoken(tts: AsyncTTSService, **wishes: float) -> tuple[str | None, Any
 @pytest.mark.looptime
 async def test_a_probe_that_hangs_costs_its_caller_a_second_and_no_word(make_service: MakeService) -> None:
     tts, vendor = await after_an_outage(make_service, Hang())
-    assert await spoken(tts) == ("second", pytest.approx(LEAST))
+    assert await spoken(tts) == ("second", pytest.approx(MIN_PROBE_TIMEOUT))
     assert vendor.cut_short == 1, "the loser is hung up on"
     state = tts.get_error_state()
     assert (state["circuit_state"], state["last_error"]["kind"]) == ("open", "read_timeout")
@@ -94,13 +99,13 @@ async def test_a_probe_gets_twice_what_the_slowest_of_late_took(make_service: Ma
 async def test_the_second_probe_is_as_short_as_the_first(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Say(first_after=0.3), Hang())
     assert await spoken(tts) == ("vendor", pytest.approx(0.3))
-    assert await spoken(tts) == ("second", pytest.approx(LEAST))
+    assert await spoken(tts) == ("second", pytest.approx(MIN_PROBE_TIMEOUT))
 
 
 @pytest.mark.looptime
 async def test_probes_that_are_refused_at_once_earn_no_patience(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, DOWN, DOWN, Hang())
-    for wait in (0.0, 0.0, LEAST):
+    for wait in (0.0, 0.0, MIN_PROBE_TIMEOUT):
         assert await spoken(tts) == ("second", pytest.approx(wait))
         await asyncio.sleep(60)
 
@@ -129,7 +134,7 @@ async def test_one_that_hangs_for_hours_does_not_cost_more_and_more(make_service
 
 @pytest.mark.looptime
 async def test_with_nobody_else_a_probe_has_all_its_time(make_service: MakeService) -> None:
-    vendor = Scripted([DOWN, DOWN, Say(first_after=20.0)], name="vendor")
+    vendor = ScriptedProvider([DOWN, DOWN, Say(first_after=20.0)], name="vendor")
     tts = make_service(vendor, muted=False)
     with pytest.raises(TTSError):
         await tts.synthesize(TEXT, format="pcm_8000")
@@ -139,8 +144,8 @@ async def test_with_nobody_else_a_probe_has_all_its_time(make_service: MakeServi
 
 @pytest.mark.looptime
 async def test_a_healthy_circuit_hurries_nobody(make_service: MakeService) -> None:
-    vendor = Scripted([Say(first_after=0.3), Say(first_after=7.0)], name="vendor")
-    tts = make_service(vendor, Scripted(name="second"))
+    vendor = ScriptedProvider([Say(first_after=0.3), Say(first_after=7.0)], name="vendor")
+    tts = make_service(vendor, ScriptedProvider(name="second"))
     await spoken(tts)
     assert await spoken(tts) == ("vendor", pytest.approx(7.0))
 
@@ -209,12 +214,12 @@ async def test_a_stream_that_outlives_its_circuits_closing_and_dies_counts(make_
 
 
 def test_who_never_spoke_gets_three_seconds() -> None:
-    assert Promptness().allowance == UNKNOWN
+    assert ProbeTimeout().allowance == DEFAULT_PROBE_TIMEOUT
 
 
 @given(st.lists(st.none() | st.floats(0, 100), max_size=60))
 def test_a_probe_gets_at_least_a_second_and_at_most_fifteen(history: list[float | None]) -> None:
-    promptness = Promptness()
+    promptness = ProbeTimeout()
     for first_audio in history:
         if first_audio is None:
             before = promptness.allowance
@@ -222,21 +227,21 @@ def test_a_probe_gets_at_least_a_second_and_at_most_fifteen(history: list[float 
             assert before <= promptness.allowance <= 1.501 * before
         else:
             promptness.spoke(first_audio)
-            assert promptness.allowance >= min(MOST, 2 * first_audio)
-        assert LEAST <= promptness.allowance <= MOST
+            assert promptness.allowance >= min(MAX_PROBE_TIMEOUT, 2 * first_audio)
+        assert MIN_PROBE_TIMEOUT <= promptness.allowance <= MAX_PROBE_TIMEOUT
 
 
 def test_one_good_answer_ends_the_leniency() -> None:
-    promptness = Promptness()
+    promptness = ProbeTimeout()
     promptness.missed()
     promptness.spoke(0.2)
-    assert promptness.allowance == LEAST
+    assert promptness.allowance == MIN_PROBE_TIMEOUT
 
 
 @pytest.mark.looptime
 async def test_probe_never_waits_longer_than_the_timeouts_allow(make_service: MakeService) -> None:
     once = CircuitBreakerConfig(window_size=1, minimum_calls=1, cooldown_period=10, success_threshold=1)
-    first, second = Scripted([DOWN, Hang()], name="first"), Scripted(name="second")
+    first, second = ScriptedProvider([DOWN, Hang()], name="first"), ScriptedProvider(name="second")
     times = TimeoutConfig(first_audio_timeout=0.5)
     tts = make_service(first, second, circuit=once, timeouts=times, retry=RetryConfig(max_attempts=1))
     await tts.synthesize("Hello", format="pcm_8000")
@@ -247,7 +252,7 @@ async def test_probe_never_waits_longer_than_the_timeouts_allow(make_service: Ma
 
 
 def test_old_answers_are_forgotten() -> None:
-    promptness = Promptness()
+    promptness = ProbeTimeout()
     promptness.spoke(5.0)
     for _ in range(20):
         promptness.spoke(0.7)

@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from steadyvoice import Accepted, Audio, CircuitBreakerConfig, Offer, RetryConfig, SpeechRequest, TTSErrorHandler
-from steadyvoice.service.plan import GiveUp, Try, Wait
+from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.service.retry import RetryLoop
 from steadyvoice.speech.errors import TTSServerError
 
 from .conftest import MakeService, loop_clock
-from .scripted import Scripted
+from .scripted_provider import ScriptedProvider
 
 pytestmark = pytest.mark.looptime
 
@@ -23,17 +23,22 @@ PATIENT = CircuitBreakerConfig(window_size=50, minimum_calls=50)
 
 async def test_pause_is_slept_by_the_next_call_only() -> None:
     slept: list[float] = []
-    decisions: list[Try | Wait | GiveUp] = [Try(0, 5.0), Wait(0.25), Try(0, 4.0), GiveUp()]
+    decisions: list[TryProvider | WaitForProvider | GiveUp] = [
+        TryProvider(0, 5.0),
+        WaitForProvider(0.25),
+        TryProvider(0, 4.0),
+        GiveUp(),
+    ]
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     loop = RetryLoop(lambda: decisions.pop(0), sleep)
 
-    assert await loop.next() == Try(0, 5.0)
-    assert await loop.next() == Wait(0.25)
+    assert await loop.next() == TryProvider(0, 5.0)
+    assert await loop.next() == WaitForProvider(0.25)
     assert slept == []
-    assert await loop.next() == Try(0, 4.0)
+    assert await loop.next() == TryProvider(0, 4.0)
     assert slept == [0.25]
     assert await loop.next() == GiveUp()
     assert slept == [0.25]
@@ -54,7 +59,7 @@ async def test_handler_and_pipeline_pause_equally_between_attempts(make_service:
 
     by_pipeline: list[float] = []
 
-    class Failing(Scripted):
+    class Failing(ScriptedProvider):
         async def speak(
             self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
         ) -> AsyncGenerator[Accepted | Audio, None]:

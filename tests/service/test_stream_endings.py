@@ -25,8 +25,8 @@ from steadyvoice.breaker import Event
 from steadyvoice.speech.errors import TTSServerError
 
 from .conftest import BRIEF, MakeService
-from .scripted import Hang, Say, Scripted
-from .tales import TEXT
+from .scripted_provider import Hang, Say, ScriptedProvider
+from .word_tone_provider import SHORT_TEXT
 
 SLOW = Say(seconds=12.0, pieces=12, first_after=0.2, every=1.0)
 
@@ -54,9 +54,9 @@ def settled(tts: AsyncTTSService) -> dict[str, int]:
 @pytest.mark.looptime
 @pytest.mark.parametrize("mode", MODES)
 async def test_reading_on_after_a_cancelled_read_is_an_error(make_service: MakeService, mode: str) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, **MODES[mode])
-    stream = tts.stream(TEXT, format="pcm_8000")
+    stream = tts.stream(SHORT_TEXT, format="pcm_8000")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(stream), 0.1)
     for _ in range(2):
@@ -70,8 +70,8 @@ async def test_reading_on_after_a_cancelled_read_is_an_error(make_service: MakeS
 
 @pytest.mark.looptime
 async def test_a_cancelled_read_in_the_middle_is_no_clean_end(make_service: MakeService) -> None:
-    tts = make_service(Scripted([SLOW]), on_midstream="error")
-    stream = tts.stream(TEXT, format="pcm_8000")
+    tts = make_service(ScriptedProvider([SLOW]), on_midstream="error")
+    stream = tts.stream(SHORT_TEXT, format="pcm_8000")
     heard = [await anext(stream), await anext(stream)]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(stream), 0.6)
@@ -86,9 +86,9 @@ async def test_a_cancelled_read_in_the_middle_is_no_clean_end(make_service: Make
 async def test_closing_ends_a_read_that_is_pending_in_another_task(
     make_service: MakeService, mode: str, after: float
 ) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, **MODES[mode])
-    stream = tts.stream(TEXT, format="pcm_8000")
+    stream = tts.stream(SHORT_TEXT, format="pcm_8000")
 
     async def play() -> None:
         async for _ in stream:
@@ -107,7 +107,7 @@ async def test_closing_ends_a_read_that_is_pending_in_another_task(
 
 @pytest.mark.looptime
 async def test_a_reader_between_two_chunks_is_told_that_another_task_closed(make_service: MakeService) -> None:
-    stream = make_service(Scripted([SLOW]), on_midstream="error").stream(TEXT, format="pcm_8000")
+    stream = make_service(ScriptedProvider([SLOW]), on_midstream="error").stream(SHORT_TEXT, format="pcm_8000")
     await anext(stream)
     await asyncio.create_task(stream.aclose())
     with pytest.raises(TTSStreamInterruptedError):
@@ -117,8 +117,8 @@ async def test_a_reader_between_two_chunks_is_told_that_another_task_closed(make
 
 @pytest.mark.looptime
 async def test_any_number_of_tasks_may_close_at_once(make_service: MakeService) -> None:
-    vendor = Scripted([SLOW])
-    stream = make_service(vendor, on_midstream="error").stream(TEXT, format="pcm_8000")
+    vendor = ScriptedProvider([SLOW])
+    stream = make_service(vendor, on_midstream="error").stream(SHORT_TEXT, format="pcm_8000")
     reading = asyncio.create_task(read(stream))
     await asyncio.sleep(0.1)
     await asyncio.gather(*(stream.aclose() for _ in range(5)))
@@ -128,7 +128,7 @@ async def test_any_number_of_tasks_may_close_at_once(make_service: MakeService) 
 
 @pytest.mark.looptime
 async def test_a_second_reader_is_refused_and_the_first_goes_on(make_service: MakeService) -> None:
-    stream = make_service(Scripted([SLOW]), on_midstream="error").stream(TEXT, format="pcm_8000")
+    stream = make_service(ScriptedProvider([SLOW]), on_midstream="error").stream(SHORT_TEXT, format="pcm_8000")
     first = asyncio.create_task(read(stream))
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="being read by another task"):
@@ -140,7 +140,7 @@ async def test_a_second_reader_is_refused_and_the_first_goes_on(make_service: Ma
 
 @pytest.mark.looptime
 async def test_the_end_and_an_error_are_told_as_often_as_they_are_asked_for(make_service: MakeService) -> None:
-    tts = make_service(Scripted([Say(), TTSServerError("HTTP 503")]), muted=False, on_midstream="error")
+    tts = make_service(ScriptedProvider([Say(), TTSServerError("HTTP 503")]), muted=False, on_midstream="error")
     whole = tts.stream("Hi", format="pcm_8000")
     assert [chunk async for chunk in whole]
     assert [chunk async for chunk in whole] == []
@@ -156,8 +156,8 @@ async def test_the_end_and_an_error_are_told_as_often_as_they_are_asked_for(make
 
 @pytest.mark.looptime
 async def test_a_task_that_reads_and_is_cancelled_stays_cancelled(make_service: MakeService) -> None:
-    vendor = Scripted([SLOW])
-    stream = make_service(vendor).stream(TEXT, format="pcm_8000")
+    vendor = ScriptedProvider([SLOW])
+    stream = make_service(vendor).stream(SHORT_TEXT, format="pcm_8000")
     reading = asyncio.create_task(read(stream))
     await asyncio.sleep(0.1)
     reading.cancel()
@@ -168,7 +168,7 @@ async def test_a_task_that_reads_and_is_cancelled_stays_cancelled(make_service: 
 
 @pytest.mark.looptime
 async def test_both_of_a_race_are_stopped_by_closing(make_service: MakeService) -> None:
-    first, second = Scripted([Say(), Say(), Hang()], name="first"), Scripted([Hang()], name="second")
+    first, second = ScriptedProvider([Say(), Say(), Hang()], name="first"), ScriptedProvider([Hang()], name="second")
     hedging = HedgeConfig(minimum_samples=2, budget=1.0)
     tts = make_service(first, second, hedging=hedging, on_midstream="error")
     for _ in range(2):
@@ -187,9 +187,9 @@ async def test_both_of_a_race_are_stopped_by_closing(make_service: MakeService) 
 async def test_closing_what_is_being_recorded_stops_it_unless_others_listen(
     make_service: MakeService, tmp_path: Any
 ) -> None:
-    vendor = Scripted([SLOW])
+    vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, on_midstream="error", cache=CacheConfig(tmp_path))
-    one, two = (tts.stream(TEXT, format="pcm_8000") for _ in range(2))
+    one, two = (tts.stream(SHORT_TEXT, format="pcm_8000") for _ in range(2))
     reading = [asyncio.create_task(read(stream)) for stream in (one, two)]
     await asyncio.wait(reading)
     pending = asyncio.create_task(read(one))
@@ -227,9 +227,9 @@ class SoftTimeLimitError(Exception):
 
 
 def test_a_read_that_a_signal_handler_interrupts_is_no_clean_end() -> None:
-    vendor = Scripted([Say(seconds=3.0, pieces=3, first_after=0.0, every=0.3)])
+    vendor = ScriptedProvider([Say(seconds=3.0, pieces=3, first_after=0.0, every=0.3)])
     with TTSService([vendor], circuit=BRIEF, on_midstream="error") as tts:
-        stream = tts.stream(TEXT, format="pcm_8000")
+        stream = tts.stream(SHORT_TEXT, format="pcm_8000")
         next(stream)
         with pytest.raises(SoftTimeLimitError), alarm(0.05, SoftTimeLimitError):
             next(stream)
@@ -241,7 +241,7 @@ def test_a_read_that_a_signal_handler_interrupts_is_no_clean_end() -> None:
 
 
 def test_closing_from_another_thread_ends_a_pending_read() -> None:
-    vendor = Scripted([Say(pieces=2, first_after=0.0, every=3600.0)])
+    vendor = ScriptedProvider([Say(pieces=2, first_after=0.0, every=3600.0)])
     with TTSService([vendor], circuit=BRIEF, on_midstream="error") as tts:
         stream = tts.stream("Good morning", format="pcm_8000")
         started, ended = threading.Event(), []
@@ -276,7 +276,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_listener_that_calls_its_own_service_gets_an_error_instead_of_a_deadlock(name: str) -> None:
-    vendor = Scripted([TTSServerError("HTTP 503"), TTSServerError("HTTP 503"), Say(first_after=0.0)])
+    vendor = ScriptedProvider([TTSServerError("HTTP 503"), TTSServerError("HTTP 503"), Say(first_after=0.0)])
     with TTSService([vendor], circuit=BRIEF) as tts:
         other = tts.stream("Hi", format="pcm_8000")
         raised: list[BaseException] = []

@@ -10,12 +10,12 @@ from steadyvoice import AsyncTTSService, Offer, SpeechRequest
 from steadyvoice.service.style import Style
 from steadyvoice.speech.errors import TTSBadRequestError
 
-from .scripted import Scripted, hear_some
+from .scripted_provider import ScriptedProvider, read_chunks
 
 pytestmark = pytest.mark.looptime
 
 
-class Particular(Scripted):
+class Particular(ScriptedProvider):
     """Looks at the text before it offers anything, and will not have none."""
 
     steady = False
@@ -36,7 +36,7 @@ async def said(provider: Particular, *texts: str) -> None:
     async with AsyncTTSService([provider]) as tts:
         style = Style.of({"format": "pcm_8000"})
         for text in texts:
-            await hear_some(tts.open_stream(text, style, hold=False), 10_000)
+            await read_chunks(tts.open_stream(text, style, hold=False), 10_000)
 
 
 async def test_who_goes_by_the_text_is_asked_once_for_each_and_never_for_none() -> None:

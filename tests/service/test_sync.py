@@ -12,18 +12,18 @@ from steadyvoice import CircuitState, HedgeConfig, TTSError, TTSService
 from steadyvoice.speech.errors import TTSServerError
 
 from .conftest import BRIEF
-from .scripted import Hang, Say, Scripted, pcm
+from .scripted_provider import Hang, Say, ScriptedProvider, pcm
 
 SAY = Say(first_after=0.0)
 
 
 @pytest.fixture
-def vendor() -> Scripted:
-    return Scripted([SAY], name="vendor")
+def vendor() -> ScriptedProvider:
+    return ScriptedProvider([SAY], name="vendor")
 
 
 @pytest.fixture
-def tts(vendor: Scripted) -> Iterator[TTSService]:
+def tts(vendor: ScriptedProvider) -> Iterator[TTSService]:
     with TTSService([vendor], circuit=BRIEF) as service:
         yield service
 
@@ -39,14 +39,14 @@ def test_it_streams(tts: TTSService) -> None:
     assert (stream.outcome, stream.provider) == ("spoken", "vendor")
 
 
-def test_a_stream_left_half_way_is_closed(tts: TTSService, vendor: Scripted) -> None:
+def test_a_stream_left_half_way_is_closed(tts: TTSService, vendor: ScriptedProvider) -> None:
     with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
         next(stream)
     assert vendor.cut_short == 1
     assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-def test_mistakes_are_told_before_the_loop_even_starts(vendor: Scripted) -> None:
+def test_mistakes_are_told_before_the_loop_even_starts(vendor: ScriptedProvider) -> None:
     threads = threading.active_count()
     service = TTSService([vendor])
     with pytest.raises(TTSError, match="unknown audio format"):
@@ -55,7 +55,7 @@ def test_mistakes_are_told_before_the_loop_even_starts(vendor: Scripted) -> None
 
 
 def test_the_circuit_is_the_same_object_from_every_thread() -> None:
-    vendor = Scripted([TTSServerError("HTTP 503")], name="vendor")
+    vendor = ScriptedProvider([TTSServerError("HTTP 503")], name="vendor")
     with TTSService([vendor], circuit=BRIEF) as tts, ThreadPoolExecutor(8) as threads:
         outcomes = list(threads.map(lambda _: tts.synthesize("Hi", format="pcm_8000").outcome, range(16)))
         assert outcomes == ["muted"] * 16
@@ -72,7 +72,7 @@ def test_many_threads_speak_at_once(tts: TTSService) -> None:
     assert said == [pytest.approx(len(("word " * n).strip()) * 0.06, abs=0.001) for n in range(1, 40)]
 
 
-def test_closing_ends_the_loop_and_the_providers(vendor: Scripted) -> None:
+def test_closing_ends_the_loop_and_the_providers(vendor: ScriptedProvider) -> None:
     before = threading.active_count()
     service = TTSService([vendor])
     service.synthesize("Hello", format="pcm_8000")
@@ -86,12 +86,12 @@ def test_closing_ends_the_loop_and_the_providers(vendor: Scripted) -> None:
 
 
 def test_a_deadline_ends_a_hanging_vendor() -> None:
-    with TTSService([Scripted([Hang()])], circuit=BRIEF) as tts:
+    with TTSService([ScriptedProvider([Hang()])], circuit=BRIEF) as tts:
         assert tts.synthesize("Hello", format="pcm_8000", deadline=0.05).outcome == "muted"
 
 
 def test_it_asks_another_while_the_first_is_late() -> None:
-    first, second = Scripted([SAY, SAY, Hang()], name="first"), Scripted([SAY], name="second")
+    first, second = ScriptedProvider([SAY, SAY, Hang()], name="first"), ScriptedProvider([SAY], name="second")
     with TTSService([first, second], hedging=HedgeConfig(minimum_samples=2, budget=1.0)) as tts:
         providers = [tts.synthesize("Good morning", format="pcm_8000").provider for _ in range(3)]
         assert (providers[-1], tts.get_error_state()["hedging"]["won"]) == ("second", 1)

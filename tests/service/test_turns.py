@@ -24,7 +24,7 @@ from steadyvoice.service.turnstile import Turnstile
 from steadyvoice.speech.errors import TTSConcurrencyError, TTSServerError
 
 from .conftest import MakeService, loop_clock
-from .scripted import Scripted, pcm
+from .scripted_provider import ScriptedProvider, pcm
 
 pytestmark = pytest.mark.looptime
 
@@ -38,7 +38,7 @@ class Account:
         self.credential = Credential(f"account {id(self)}", at_once)
 
 
-class Metered(Scripted):
+class Metered(ScriptedProvider):
     """Speaks for a second, on an account with a limit that it tells."""
 
     def __init__(self, account: Account, name: str = "metered") -> None:
@@ -143,7 +143,9 @@ async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeServ
 async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: MakeService) -> None:
     account = Account(limit=1, at_once=1)
     tts = make_service(
-        Metered(account), Scripted(name="next"), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
+        Metered(account),
+        ScriptedProvider(name="next"),
+        timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20),
     )
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
     assert [speech.provider for speech in speeches] == ["metered", "metered", "next", "next"]
@@ -188,7 +190,7 @@ async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService
 
 async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: MakeService) -> None:
     account = Account(limit=2)
-    tts = make_service(Metered(account), Scripted(name="next"))
+    tts = make_service(Metered(account), ScriptedProvider(name="next"))
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
     assert account.refused > 0, "nobody knew the limit"
     assert tts.get_error_state()["circuit_state"] == "closed"
@@ -200,7 +202,7 @@ async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: Make
 
 async def test_a_vendor_that_never_tells_its_limit_is_felt_out(make_service: MakeService) -> None:
     account = Account(limit=3, tells=False)
-    tts = make_service(Metered(account), Scripted(name="next"))
+    tts = make_service(Metered(account), ScriptedProvider(name="next"))
     refused = []
     for _ in range(4):
         before = account.refused
@@ -214,7 +216,7 @@ async def test_a_vendor_that_never_tells_its_limit_is_felt_out(make_service: Mak
 async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:
     vendor = Metered(Account(limit=2, at_once=2))
     vendor.down = True
-    tts = make_service(vendor, Scripted(name="next"))
+    tts = make_service(vendor, ScriptedProvider(name="next"))
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(10)))
     assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 2, "waiting": 0}
 

@@ -135,7 +135,7 @@ def plausible(text: str, seconds: float, *, speed: float = 1.0) -> bool:
     """Return whether so many seconds may be the whole text, by any voice. Short texts always pass.
 
     `speed` is how much faster than usual the voice was asked to talk. A slower one proves nothing: some vendors ignore
-    it. What is known of a provider's voices is used by `service/speech_rate.py`.
+    it. What is known of a provider's voices is used by `service/pipeline/speech_rate.py`.
     """
     length = estimate_duration(text)
     return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.least

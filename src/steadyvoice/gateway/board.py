@@ -21,7 +21,7 @@ from steadyvoice.gateway.plain import plain
 from steadyvoice.gateway.reply import Reply
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.handler import TTSErrorHandler
-from steadyvoice.service.timeouts import TimeoutConfig
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 
 MOST_DOTS = 60
 _FRESH = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved

@@ -10,8 +10,8 @@ from steadyvoice.gateway.circuits import shown_config
 from steadyvoice.gateway.house import House
 from steadyvoice.gateway.plain import plain
 from steadyvoice.providers.provider import HasCredential, Provider
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.settings import Server
-from steadyvoice.service.timeouts import TimeoutConfig
 
 _IN_CODE = frozenset({"circuit", "circuits", "clock", "wall_clock", "rng"})  # the circuits are told one by one
 

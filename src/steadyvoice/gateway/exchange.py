@@ -10,7 +10,7 @@ from typing import Any
 
 from steadyvoice.gateway.guard import Room
 from steadyvoice.gateway.reply import OUTLET, Message, Scope, Send
-from steadyvoice.service.outlet import Outlet
+from steadyvoice.service.pipeline.provider_call import AudioSink
 
 current_request: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
 """The id of the request that is being answered here, for the log."""
@@ -49,9 +49,9 @@ class Exchange:
         """Add these to the answer, whoever gives it."""
         self._extra += [(name.encode(), value.encode()) for name, value in headers.items()]
 
-    def outlet(self) -> Outlet | None:
+    def outlet(self) -> AudioSink | None:
         """Where the rest of an answer that has begun can be sent at once, if its server has such a thing."""
-        made: Outlet | None = self.scope[OUTLET]() if OUTLET in self.scope else None
+        made: AudioSink | None = self.scope[OUTLET]() if OUTLET in self.scope else None
         return made and _Counted(self, made)
 
     async def send(self, message: Message) -> None:
@@ -70,7 +70,7 @@ class _Counted:
 
     __slots__ = ("_exchange", "_write", "open")
 
-    def __init__(self, exchange: Exchange, outlet: Outlet) -> None:
+    def __init__(self, exchange: Exchange, outlet: AudioSink) -> None:
         self._exchange, self.open, self._write = exchange, outlet.open, outlet.write
 
     def write(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES
+from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES
 from steadyvoice.service.settings import Server
 
 _NEVER = float("inf")

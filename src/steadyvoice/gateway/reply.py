@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from steadyvoice.service.alarm import Alarm
+from steadyvoice.service.pipeline.timeouts import WaitTimer
 from steadyvoice.speech.text import is_encodable
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
@@ -103,10 +103,10 @@ async def read_body(
         return _part(await receive(), most)
     body = bytearray()
     more = True
-    alarm, end = Alarm(), asyncio.get_running_loop().time() + within
+    alarm, end = WaitTimer(), asyncio.get_running_loop().time() + within
     try:
         while more:
-            message = await alarm.within(end - asyncio.get_running_loop().time(), receive())
+            message = await alarm.wait(end - asyncio.get_running_loop().time(), receive())
             body += _part(message, most - len(body))
             more = message.get("more_body", False)
     except TimeoutError:

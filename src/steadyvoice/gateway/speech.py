@@ -24,7 +24,7 @@ from steadyvoice.gateway.reply import (
     read_body,
 )
 from steadyvoice.gateway.trouble import Trouble, misconfigured, trouble_of
-from steadyvoice.service.audio_limit import collected, fits
+from steadyvoice.service.pipeline.audio_limits import collect_audio, fits
 from steadyvoice.service.spoken import Account
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.errors import TTSError
@@ -80,7 +80,7 @@ class SpeechDoor:
         try:
             async with UntilHangup(scope, receive), stream:
                 if hold:
-                    audio = await collected(stream, order.format, most) or breath(order)
+                    audio = await collect_audio(stream, order.format, most) or breath(order)
                     length, parts = whole_body(audio, stream, order)
                     await self._begin(exchange, order, stream, length=length)
                     last = next(parts, b"")
@@ -105,7 +105,7 @@ class SpeechDoor:
                     await self._begin(exchange, order, stream)
                 await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
                 if begins and order.wrapping is Wrapping.BARE and (outlet := exchange.outlet()):
-                    stream.pour(outlet)
+                    stream.attach_sink(outlet)
         finally:
             await chunks.aclose()
         if exchange.status is None:  # there was nothing to be heard

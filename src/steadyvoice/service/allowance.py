@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 from steadyvoice.breaker.fork import renew_after_fork
 from steadyvoice.providers.provider import Accepted, Credential, Credit, HasCredential, Provider, TellsCredit
-from steadyvoice.service.classify import classified
 from steadyvoice.service.credit import Meter
 from steadyvoice.service.gate import Gate
 from steadyvoice.service.holds import CREDENTIAL, Shared, reconsidered
 from steadyvoice.service.log import log_credit, log_credit_unknown
-from steadyvoice.service.request_ids import RequestIds
+from steadyvoice.service.resilience.error_classification import classify
+from steadyvoice.service.resilience.request_ids import RequestIds
 from steadyvoice.service.turnstile import Turnstile
 from steadyvoice.speech.failure_kinds import FailureKind
 
@@ -103,7 +103,7 @@ class Allowance:
             async with asyncio.timeout(_PATIENCE):
                 credit = await self._ask()
         except Exception as error:
-            raise classified(error, self.name) from error
+            raise classify(error, self.name) from error
         self._told(credit)
         return credit
 
@@ -133,7 +133,7 @@ class Allowance:
             try:
                 await self.check()
             except Exception as error:
-                log_credit_unknown(self.name, classified(error, self.name))
+                log_credit_unknown(self.name, classify(error, self.name))
             if self._exhausted:
                 await asyncio.sleep(RECHECK)
             if not self._exhausted:

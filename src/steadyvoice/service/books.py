@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from steadyvoice.service.attempt import Call
 from steadyvoice.service.bills import FREE, Bill, bill_of
-from steadyvoice.service.casting import Part
-from steadyvoice.service.delivery import Delivery, Said
+from steadyvoice.service.pipeline.candidates import Candidate
+from steadyvoice.service.pipeline.delivery import DeliveredSpeech, Delivery
+from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.spoken import Attempt, Spoken
 from steadyvoice.service.terms import Terms
 from steadyvoice.speech.errors import TTSError
@@ -17,7 +17,7 @@ from steadyvoice.speech.errors import TTSError
 class Books:
     """Of a text, its terms, and who may speak it. `wall_clock` is the time of day, in seconds since 1970."""
 
-    def __init__(self, text: str, terms: Terms, parts: Sequence[Part], *, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, text: str, terms: Terms, parts: Sequence[Candidate], *, wall_clock: Callable[[], float]) -> None:
         self.spoken = Spoken(parts[0].name)
         self.begin = 0  # of what is still to be said
         self.in_vain = 0  # times that somebody was heard saying just this, and broke off
@@ -43,7 +43,7 @@ class Books:
         """The time of day."""
         return datetime.fromtimestamp(self._wall_clock(), UTC)
 
-    def refused(self, part: Part, error: TTSError) -> None:
+    def refused(self, part: Candidate, error: TTSError) -> None:
         """Nothing was sent to this one, because of its circuit or a hold."""
         voice = part.offer.voice
         attempt = Attempt(part.name, self.begin, len(self._text), self.now(), error=error, refused=True, voice=voice)
@@ -51,8 +51,8 @@ class Books:
 
     def asked(
         self,
-        part: Part,
-        call: Call,
+        part: Candidate,
+        call: ProviderCall,
         delivery: Delivery,
         at: datetime,
         error: TTSError | None,
@@ -83,7 +83,7 @@ class Books:
             part.speaker.handler.voice = call.offer.voice
         self._note(part, attempt)
 
-    def said(self, provider: str | None, said: Said) -> None:
+    def said(self, provider: str | None, said: DeliveredSpeech) -> None:
         """So much was said by this one, or nobody, and lies behind us: nothing, if it has to be said again."""
         self.in_vain = 0 if said.characters else self.in_vain + 1
         end = self.begin + said.characters
@@ -91,7 +91,7 @@ class Books:
         self.spoken.add(provider, self.begin, end, said.seconds, said.alignment, said.shift, voice, exact=said.exact)
         self.begin = end
 
-    def spoke(self, provider: str, said: Said, request_id: str | None) -> None:
+    def spoke(self, provider: str, said: DeliveredSpeech, request_id: str | None) -> None:
         """A piece was said to its end."""
         if self.last_provider != provider:
             self._ids.clear()
@@ -99,20 +99,22 @@ class Books:
             self._ids.append(request_id)
         self.said(provider, said)
 
-    def broke_off(self, provider: str, said: Said) -> None:
+    def broke_off(self, provider: str, said: DeliveredSpeech) -> None:
         """Of a piece only so much was said, so that its request is no context for what follows."""
         self._ids.clear()
         self.said(provider, said)
 
-    def _note(self, part: Part, attempt: Attempt) -> None:
+    def _note(self, part: Candidate, attempt: Attempt) -> None:
         part.speaker.handler.bills.add(attempt.bill, attempt.error)
         self.spoken.attempts.append(attempt)
 
-    def _bill(self, part: Part, call: Call, delivery: Delivery, error: TTSError | None, *, left: bool) -> Bill:
+    def _bill(
+        self, part: Candidate, call: ProviderCall, delivery: Delivery, error: TTSError | None, *, left: bool
+    ) -> Bill:
         if part.speaker.provider.local or not call.sent:
             return FREE
         characters = len(call.request.text)
-        heard = delivery.characters_heard if error else characters
+        heard = delivery.characters_delivered if error else characters
         if self._terms.on_midstream == "restart" and error and not left:
             heard = 0  # what was heard of it is said once more
         billed = call.accepted.characters_billed

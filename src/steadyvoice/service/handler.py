@@ -17,16 +17,14 @@ from steadyvoice.breaker.failure import Failure, errors_in, failure_of, is_depar
 from steadyvoice.providers.provider import Accepted, Offer
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.bills import Bills
-from steadyvoice.service.classify import classified
 from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorState, last_error, shown, shown_forecast
-from steadyvoice.service.errors import TTSCircuitOpenError
 from steadyvoice.service.holds import Holds
 from steadyvoice.service.log import log_circuit, log_failure, log_hold
-from steadyvoice.service.overdue import Overdue
-from steadyvoice.service.plan import GiveUp, Standing, Try, Wait, next_step
-from steadyvoice.service.promptness import Promptness
+from steadyvoice.service.pipeline.failover import CandidateStatus, GiveUp, TryProvider, WaitForProvider, next_step
+from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError, classify
+from steadyvoice.service.resilience.latency import ProbeTimeout, SilenceLimits
+from steadyvoice.service.resilience.text_limits import TextLimits
 from steadyvoice.service.retry import RetryBudget, RetryConfig, RetryLoop
-from steadyvoice.service.text_limits import TextLimits
 from steadyvoice.service.turnstile import Turn
 from steadyvoice.speech.errors import TTSAbandonedInSilenceError, TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.failure_kinds import FailureKind, FailureScope, meaning_of
@@ -71,7 +69,7 @@ class TTSErrorHandler:
         self.budget = RetryBudget(self.retry)
         self.allowance = allowance or Allowance(name, None, None, clock=clock, wall_clock=wall_clock)
         self.holds = Holds(name, self.allowance.holds)
-        self.promptness = Promptness()
+        self.promptness = ProbeTimeout()
         self.bills = Bills()
         self.text_limits = TextLimits(clock)
         self.voice: str | None = None
@@ -90,7 +88,7 @@ class TTSErrorHandler:
             listeners=[log_circuit],
         )
         guard = self.circuit
-        self.overdue = Overdue(lambda: guard.config.hung_factor)
+        self.overdue = SilenceLimits(lambda: guard.config.hung_factor)
 
     def successor(self, retry: RetryConfig, allowance: Allowance) -> TTSErrorHandler:
         """The guard of whoever comes after, under the same name: the circuit and the books go on.
@@ -119,7 +117,7 @@ class TTSErrorHandler:
         end = self.clock() + deadline
         steps = RetryLoop(partial(self._next_step, course, end), self._sleep)
         while not isinstance(step := await steps.next(), GiveUp):
-            if isinstance(step, Try):
+            if isinstance(step, TryProvider):
                 try:
                     with self.attempt(retry=course.tries > 0) as permit:
                         return await self._awaited(operation, permit)
@@ -131,9 +129,9 @@ class TTSErrorHandler:
         finally:
             del last, course, steps  # the traceback keeps this frame, which must not keep the error
 
-    def _next_step(self, course: Course, end: float) -> Try | Wait | GiveUp:
+    def _next_step(self, course: Course, end: float) -> TryProvider | WaitForProvider | GiveUp:
         now = self.clock()
-        standing = course.standing(refused=course.tries > 0 and self.circuit_refuses())
+        standing = course.status(refused=course.tries > 0 and self.circuit_refuses())
         return next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts)
 
     async def _awaited(self, operation: Callable[[], Awaitable[T]], permit: Permit) -> T:
@@ -184,7 +182,7 @@ class TTSErrorHandler:
             self.holds.spoke(offer)
             self._consecutive_failures = 0
         elif _is_told(error):
-            self._record(permit, classified(error, self.name), offer, characters, raised=error)
+            self._record(permit, classify(error, self.name), offer, characters, raised=error)
         else:  # the caller went away: only a call that hangs is evidence then
             permit.abandon(weight=_ABANDONED)
 
@@ -375,20 +373,20 @@ class Course:
             if self.raised is None:
                 self.raised = self.error = error
             return
-        self.raised, self.error = error, classified(error, self.handler.name)
+        self.raised, self.error = error, classify(error, self.handler.name)
         self.tries += 1
         self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
 
-    def anew(self) -> Course:
+    def fresh_copy(self) -> Course:
         """The same provider, for other words."""
         return Course(self.handler, local=self.local)
 
-    def standing(self, *, refused: bool = False, billed: bool = False) -> Standing:
+    def status(self, *, refused: bool = False, billed: bool = False) -> CandidateStatus:
         """How it stands now; `refused` when it is known to be refused for other reasons.
 
         `billed` tells that it may have charged for some of the words already.
         """
-        return Standing(
+        return CandidateStatus(
             refused=self.refused or refused,
             local=self.local,
             tries=self.tries,

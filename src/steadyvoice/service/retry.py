@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from steadyvoice.service.plan import GiveUp, Try, Wait
+from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.failure_kinds import RetryAdvice
 
@@ -88,15 +88,17 @@ class RetryLoop:
     __slots__ = ("_decide", "_pause", "_sleep")
 
     def __init__(
-        self, decide: Callable[[], Try | Wait | GiveUp], sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+        self,
+        decide: Callable[[], TryProvider | WaitForProvider | GiveUp],
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
     ) -> None:
         self._decide, self._sleep = decide, sleep
         self._pause = 0.0
 
-    async def next(self) -> Try | Wait | GiveUp:
+    async def next(self) -> TryProvider | WaitForProvider | GiveUp:
         """Sleep through the pause that was decided last, if any, and return the next decision."""
         if self._pause:
             await self._sleep(self._pause)
         step = self._decide()
-        self._pause = step.seconds if isinstance(step, Wait) else 0.0
+        self._pause = step.seconds if isinstance(step, WaitForProvider) else 0.0
         return step

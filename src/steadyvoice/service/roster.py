@@ -11,12 +11,12 @@ from typing import Protocol
 from steadyvoice.breaker import CircuitBreakerConfig, Listener
 from steadyvoice.providers.provider import Credential, HasCredential, Provider
 from steadyvoice.service.allowance import Allowance
-from steadyvoice.service.casting import Speaker
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.loop_lag import LoopLag
-from steadyvoice.service.request_ids import RequestIds
+from steadyvoice.service.pipeline.candidates import GuardedProvider
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
+from steadyvoice.service.resilience.request_ids import RequestIds
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.timeouts import TimeoutConfig, provider_timeouts
 
 Circuits = Callable[[str], CircuitBreakerConfig | None]
 """A provider's circuit settings, by its name. None: whatever it has; adaptive, if it is new."""
@@ -38,7 +38,7 @@ class Roster:
     def __init__(
         self, *, clock: Callable[[], float], wall_clock: Callable[[], float], rng: Random, lag: LoopLag
     ) -> None:
-        self.speakers: dict[str, Speaker] = {}
+        self.speakers: dict[str, GuardedProvider] = {}
         self._allowances: dict[str, Allowance] = {}  # by credential
         self._clock, self._wall_clock, self._rng, self._lag = clock, wall_clock, rng, lag
         self._listening: list[_Listening] = []
@@ -85,7 +85,9 @@ class Roster:
         """All that must be let go of at the end: accounts first, for they ask providers."""
         return [*self._allowances.values(), *(speaker.provider for speaker in self.speakers.values())]
 
-    def _speaker(self, provider: Provider, former: Speaker | None, retry: RetryConfig, circuits: Circuits) -> Speaker:
+    def _speaker(
+        self, provider: Provider, former: GuardedProvider | None, retry: RetryConfig, circuits: Circuits
+    ) -> GuardedProvider:
         allowance, settings = self._allowances[_account(provider)], circuits(provider.name)
         if former is None:
             handler = TTSErrorHandler(
@@ -98,13 +100,13 @@ class Roster:
                 allowance=allowance,
                 circuit_clock=self._lag.time,
             )
-            return Speaker(provider, handler)
+            return GuardedProvider(provider, handler)
         guard = former.handler
         if settings is not None and settings != guard.circuit.config:
             guard.circuit.update(settings)
         if provider is former.provider and retry == guard.retry:
             return former
-        return Speaker(provider, guard.successor(retry, allowance))
+        return GuardedProvider(provider, guard.successor(retry, allowance))
 
     def _allowances_of(self, providers: Sequence[Provider]) -> dict[str, Allowance]:
         """Each credential's own, which providers of the same credential share."""
@@ -134,7 +136,7 @@ class _Listening:
         self._listener = listener
         self._ends: dict[str, Callable[[], None]] = {}
 
-    def follow(self, before: dict[str, Speaker], after: dict[str, Speaker]) -> None:
+    def follow(self, before: dict[str, GuardedProvider], after: dict[str, GuardedProvider]) -> None:
         for name in before.keys() - after.keys():
             self._ends.pop(name)()
         for name in after.keys() - before.keys():

@@ -18,24 +18,24 @@ from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.provider import Credit, HasQueue, Provider, Ready
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, Admission
-from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES, collected, refuse_too_large
-from steadyvoice.service.cache import checked_cache
-from steadyvoice.service.casting import Cast, Part, cast
+from steadyvoice.service.cache.keys import checked_cache
+from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.handler import TTSErrorHandler
-from steadyvoice.service.hedging import Hedging
 from steadyvoice.service.loop_lag import LoopLag
-from steadyvoice.service.passing import ready_for
-from steadyvoice.service.recall import Memory, Recalled
+from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
+from steadyvoice.service.pipeline.candidates import Candidate, Candidates, find_candidates
+from steadyvoice.service.pipeline.passthrough import prepare_passthrough
+from steadyvoice.service.pipeline.speech_rate import SpeechRates
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.pipeline.utterance import Utterance
+from steadyvoice.service.resilience.hedging import Hedging
 from steadyvoice.service.retired import Retired
 from steadyvoice.service.retry import RetryConfig
 from steadyvoice.service.roster import Circuits, Closable, Roster
-from steadyvoice.service.speech_rate import SpeechRates
 from steadyvoice.service.spoken import Speech
 from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
 from steadyvoice.service.style import Staging, Style
 from steadyvoice.service.terms import Terms
-from steadyvoice.service.timeouts import TimeoutConfig
-from steadyvoice.service.utterance import Utterance
 from steadyvoice.service.wishes import (
     Changes,
     Policies,
@@ -70,7 +70,7 @@ class AsyncTTSService:
         rng = settings.get("rng") or SystemRandom()
         self._roster = Roster(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
         self._hedging: Hedging | None = None
-        self._memory: Memory | None = None
+        self._memory: SpeechCache | None = None
         self._settings: Settings = {}
         self._settle(settings, providers, dict.fromkeys(Policies.__annotations__))
         renew_after_fork(self)
@@ -116,7 +116,7 @@ class AsyncTTSService:
             refuse_too_large(strip_markup(text), style.request.format, style.request.speed, most)
         stream = self.open_stream(text, style, hold=True)
         async with stream:
-            audio = await collected(stream, stream.format, most)
+            audio = await collect_audio(stream, stream.format, most)
         return Speech(audio, stream.format, stream.spoken)
 
     def stream(self, text: str, **wishes: Unpack[Wishes]) -> AsyncSpeechStream:
@@ -295,7 +295,7 @@ class AsyncTTSService:
         if "cache" in changed:
             cache = checked_cache(settings.get("cache"))
             former += [self._memory] if self._memory else []
-            self._memory = Memory(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
+            self._memory = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
 
     def _admit(self, settings: Settings, providers: Sequence[Provider]) -> None:
@@ -316,7 +316,7 @@ class AsyncTTSService:
         usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
         return lambda name: None if name in known and not said else own.get(name, usual)
 
-    def _utterance(self, text: str, style: Style, *, hold: bool, announced: bool) -> Utterance | Recalled:
+    def _utterance(self, text: str, style: Style, *, hold: bool, announced: bool) -> Utterance | CachedUtterance:
         staging = self._staging(style, hold=hold, announced=announced)
         request = staging.request.with_text(clean_text(text) if isinstance(text, str) else text)
         marked = parse_markup(request.text)
@@ -336,7 +336,7 @@ class AsyncTTSService:
             marked=marked,
         )
         if self._memory and request.text and style.cache:
-            return Recalled(utterance, request, staging.terms, self._memory)
+            return CachedUtterance(utterance, request, staging.terms, self._memory)
         return utterance
 
     def _staging(self, style: Style, *, hold: bool, announced: bool) -> Staging:
@@ -364,22 +364,22 @@ class AsyncTTSService:
         request = replace(style.request, timestamps=style.request.timestamps or terms.on_midstream != "error")
         return Staging(request, terms)
 
-    def _cast(self, request: SpeechRequest, staging: Staging) -> Cast:
+    def _cast(self, request: SpeechRequest, staging: Staging) -> Candidates:
         """Find who may speak this, and remember it for the next text if that makes no difference."""
         terms = staging.terms
-        found = cast(request, list(self._roster.speakers.values()), terms.voice_substitution)
+        found = find_candidates(request, list(self._roster.speakers.values()), terms.voice_substitution)
         if terms.on_midstream == "error" and not terms.hold:
-            for part in found.parts:
+            for part in found.candidates:
                 part.ready = self._ready(request, staging, part)
         if found.for_any_text:
             staging.cast = found
         return found
 
-    def _ready(self, request: SpeechRequest, staging: Staging, part: Part) -> Ready | None:
+    def _ready(self, request: SpeechRequest, staging: Staging, part: Candidate) -> Ready | None:
         """What this one is asked, for any text. Beside one that goes by the letters, it is found anew with each."""
         known = staging.ready.get(part.name)
         if known is None or known[0] != part.offer:
-            ready = ready_for(part.speaker.provider, request, part.offer)
+            ready = prepare_passthrough(part.speaker.provider, request, part.offer)
             known = staging.ready[part.name] = (part.offer, ready)
         return known[1]
 

@@ -33,11 +33,11 @@ from steadyvoice.providers.api_keys import problem_with_key, problem_with_token,
 from steadyvoice.providers.provider import Provider
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
-from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES, MAX_AUDIO_BYTES
-from steadyvoice.service.cache import CacheConfig
-from steadyvoice.service.hedge import HedgeConfig
+from steadyvoice.service.cache.keys import CacheConfig
+from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.timeouts import TimeoutConfig
 from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
@@ -99,7 +99,7 @@ class Server(Table):
     allowed_hosts: list[str] = []  # names by which it is known besides its addresses
     max_body_bytes: Count = 1024 * 1024
     max_text_characters: Count = 100_000
-    max_answer_bytes: Annotated[int, Field(ge=LEAST_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # of audio held for one request
+    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # of audio held for one request
     body_timeout: Seconds = 10.0
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0  # between two requests of one connection

@@ -9,11 +9,11 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 from weakref import ref
 
 from steadyvoice.breaker.fork import abandon
+from steadyvoice.service.cache.lookup import CachedUtterance
 from steadyvoice.service.log import log_spoken
-from steadyvoice.service.outlet import Outlet
-from steadyvoice.service.recall import Recalled
+from steadyvoice.service.pipeline.provider_call import AudioSink
+from steadyvoice.service.pipeline.utterance import Utterance
 from steadyvoice.service.spoken import Account
-from steadyvoice.service.utterance import Utterance
 from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSError,
@@ -57,11 +57,11 @@ class AsyncSpeechStream(Account):
     `on_end` is called when nothing of it will be heard any more.
     """
 
-    def __init__(self, utterance: Utterance | Recalled, on_end: Callable[[AsyncSpeechStream], None]) -> None:
+    def __init__(self, utterance: Utterance | CachedUtterance, on_end: Callable[[AsyncSpeechStream], None]) -> None:
         self.spoken = utterance.spoken
         self.format = utterance.format
         self._on_end = on_end  # may be called more than once
-        self._utterance: Utterance | Recalled | None = utterance  # until it is over
+        self._utterance: Utterance | CachedUtterance | None = utterance  # until it is over
         self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
         self._delivered = 0.0  # seconds of audio, when it is over
         self._reader: asyncio.Task[Any] | None = None  # that waits for the next chunk
@@ -115,13 +115,13 @@ class AsyncSpeechStream(Account):
         finally:
             del failure
 
-    def pour(self, outlet: Outlet) -> None:
+    def attach_sink(self, outlet: AudioSink) -> None:
         """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
 
         That is for whoever moves bytes, and has got the first of them: it saves a turn of the event loop for each.
         """
         if isinstance(self._utterance, Utterance):  # what is remembered has to be seen
-            self._utterance.pour(outlet)
+            self._utterance.attach_sink(outlet)
 
     async def aclose(self) -> None:
         """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider, unless it was overdue.

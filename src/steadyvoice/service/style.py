@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from steadyvoice.providers.provider import Offer, Ready
-from steadyvoice.service.casting import Cast
+from steadyvoice.service.pipeline.candidates import Candidates
+from steadyvoice.service.pipeline.timeouts import check_deadline
 from steadyvoice.service.terms import Terms
-from steadyvoice.service.timeouts import check_deadline
 from steadyvoice.service.wishes import Wishes, check_wishes
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, VoiceSubstitution
@@ -19,7 +19,7 @@ class Staging:
 
     request: SpeechRequest  # without a text
     terms: Terms
-    cast: Cast | None = None
+    cast: Candidates | None = None
     ready: dict[str, tuple[Offer, Ready | None]] = field(default_factory=dict)  # by the provider's name
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steadyvoice.service.audio_limit import MAX_AUDIO_BYTES
-from steadyvoice.service.timeouts import TimeoutConfig
+from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 
 

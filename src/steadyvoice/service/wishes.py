@@ -11,11 +11,11 @@ from typing import Any, TypedDict, cast
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.provider import Provider
 from steadyvoice.service.admission import check_admission
-from steadyvoice.service.audio_limit import LEAST_AUDIO_BYTES
-from steadyvoice.service.cache import CacheConfig, checked_cache
-from steadyvoice.service.hedge import HedgeConfig
+from steadyvoice.service.cache.keys import CacheConfig, checked_cache
+from steadyvoice.service.pipeline.audio_limits import MIN_AUDIO_BYTES
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
+from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice, VoiceSubstitution
@@ -105,9 +105,9 @@ def check_settings(providers: Sequence[Provider], settings: Settings) -> None:
     check_admission(settings)
     _check_policies(settings)
     most = settings.get("max_audio_bytes")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < LEAST_AUDIO_BYTES):
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < MIN_AUDIO_BYTES):
         raise TTSConfigurationError(
-            f"max_audio_bytes: must be a whole number of bytes, {LEAST_AUDIO_BYTES} or more, got {most!r}"
+            f"max_audio_bytes: must be a whole number of bytes, {MIN_AUDIO_BYTES} or more, got {most!r}"
         )
     names = [provider.name for provider in providers]
     if not names:

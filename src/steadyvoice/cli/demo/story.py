@@ -7,8 +7,8 @@ from enum import Enum
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitState
 from steadyvoice.cli.demo.chronicle import Chronicle, Move
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.retry import RetryConfig
-from steadyvoice.service.timeouts import TimeoutConfig
 
 VENDOR, BACKUP = "elevenlabs", "backup"
 

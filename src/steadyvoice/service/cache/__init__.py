@@ -1,0 +1,1 @@
+"""Speech cache: keys, storage, lookup and coalescing of equal requests."""

@@ -1,0 +1,116 @@
+"""Limit on the audio that one request holds in memory, and what a text is expected to take of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
+
+from steadyvoice.audio.flac import SampleCount, with_length
+from steadyvoice.audio.wav import wav_header
+from steadyvoice.providers.work_budget import PIECE
+from steadyvoice.speech.duration_estimate import estimate_duration
+from steadyvoice.speech.errors import TTSTextTooLongError
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER, count_letters_and_digits
+
+MAX_AUDIO_BYTES = 64 * 1024 * 1024
+"""Default: an hour and ten minutes of MP3 at 128 kbit/s, eleven minutes of samples at 48 kHz."""
+
+MIN_AUDIO_BYTES = 1024 * 1024
+"""What is held before any of an answer is believed; less would refuse it all."""
+
+_WIDE = "\u2e80"  # from here on, nearly all characters are Chinese, Japanese or Korean
+_SECONDS_PER_WIDE_CHARACTER = 0.25
+_LENGTH_MARGIN = 2.0  # times what is expected, which a slow voice or a text full of numbers may take
+_PADDING_FACTOR = 2.0  # times the most that is expected: no voice speaks so slowly
+
+
+def bytes_per_second(format: AudioFormat) -> float:
+    """Bytes that a second takes, by the nominal rate where frames vary. FLAC is taken for half of its samples."""
+    return format.bytes_per_second or 125.0 * (format.bitrate or 8 * format.sample_rate / 1000)
+
+
+def usual_seconds(text: str, speed: float = 1.0) -> float:
+    """Seconds that a text usually takes."""
+    wide = 0 if text.isascii() else sum(character >= _WIDE for character in text)
+    return (len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER) / speed
+
+
+def refuse_too_large(text: str, format: AudioFormat, speed: float, most: int) -> None:
+    """Raise TTSTextTooLongError if the whole audio of a text surely exceeds `most` bytes."""
+    size = count_letters_and_digits(text) * SECONDS_PER_CHARACTER / speed * bytes_per_second(format)
+    if size > most:
+        raise TTSTextTooLongError(
+            f"the audio of {len(text)} characters takes about {round(size / 1_000_000)} MB as {format}, and at most "
+            f"{most} bytes are held for one answer (max_audio_bytes): use stream(), which holds none of it, a smaller "
+            "format, or raise the limit"
+        )
+
+
+def fits(text: str, format: AudioFormat, speed: float, most: int) -> bool:
+    """Whether the whole audio of a text surely stays below `most` bytes, unless its voice has lost its way."""
+    return _LENGTH_MARGIN * usual_seconds(text, speed) * bytes_per_second(format) <= most
+
+
+def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
+    """How many characters of a text may be spoken at once for their samples to stay below `most` bytes."""
+    return max(1, int(most / (_LENGTH_MARGIN * SECONDS_PER_CHARACTER / speed * 2 * format.sample_rate)))
+
+
+def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
+    """Whether so many seconds are far more than the text needs, so that the provider is at fault, and not the text."""
+    return seconds > 10.0 + _PADDING_FACTOR * estimate_duration(text).most / min(speed, 1.0)
+
+
+async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:
+    """Put a whole answer together, with its true length in the header of a WAV or a FLAC.
+
+    Raises TTSTextTooLongError beyond `most` bytes.
+
+    The bytes are held once: one chunk, as is usual, is the answer, and of several none is kept beside the whole.
+    """
+    first, held, size = b"", BytesIO(), 0
+    count = SampleCount() if format.codec is Codec.FLAC else None
+    async for data in chunks:
+        size += len(data)
+        if size > most:
+            raise TTSTextTooLongError(
+                f"the audio has more than {most} bytes, which is all that is held for one answer (max_audio_bytes): "
+                "use stream(), which holds none of it, a smaller format, or raise the limit"
+            )
+        if count:
+            await _count_samples(count, data)
+        if not first:
+            first = data
+            continue
+        if not held.tell():
+            held.write(first)
+        held.write(data)
+    head = bytes(held.getbuffer()[:_HEADER]) if held.tell() else first[:_HEADER]
+    header = with_length(head, count.finish()) if count else true_header(first, size)
+    if header and format.codec in (Codec.WAV, Codec.FLAC):
+        if not held.tell():
+            held.write(first)
+            first = b""
+        held.seek(0)
+        held.write(header)
+    return held.getvalue() if held.tell() else first
+
+
+_HEADER = 42  # bytes before the frames of a FLAC whose only metadata is its STREAMINFO
+
+
+async def _count_samples(count: SampleCount, data: bytes) -> None:
+    """Count samples, a little at a time: others share the event loop."""
+    for at in range(0, len(data), PIECE):
+        if at:
+            await asyncio.sleep(0)
+        count.feed(data[at : at + PIECE])
+
+
+def true_header(wav: bytes, size: int) -> bytes | None:
+    """Write the header that a WAV of so many bytes should have, if its own was written while that was unknown."""
+    if wav[:4] != b"RIFF" or wav[36:44] != b"data\xff\xff\xff\xff":
+        return None
+    return wav_header(int.from_bytes(wav[24:28], "little"), size - 44)

@@ -1,0 +1,200 @@
+"""Splitting of a text into the pieces that one provider request carries, at sentence boundaries."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+from steadyvoice.providers.provider import Offer
+from steadyvoice.service.pipeline.candidates import Candidate
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.markup import MarkedText, Markup, Rendering
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.sentences import ends_by_marks, is_between_words, leading_piece, leading_sentences
+from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has_request_ids
+
+
+def find_sentence_ends(text: str, language: str) -> Iterable[int]:
+    """Give the offsets behind which a sentence may begin. Where there is no library, those behind the marks."""
+    try:
+        from sentencex import segment  # when it is needed first: four megabytes, and few requests are cut
+    except ImportError:
+        return ends_by_marks(text, language)
+    try:
+        pieces = segment(language, text.translate(_SPACES))
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException:  # a panic of its Rust is no Exception
+        return ends_by_marks(text, language)
+    if sum(map(len, pieces)) != len(text):  # it would cut at the wrong places
+        return ends_by_marks(text, language)
+    ends = accumulate(map(len, pieces))
+    if "\u17d4" in text or "\u17d5" in text:
+        return sorted({*ends, *(mark.end() for mark in _KHMER_ENDS.finditer(text))})
+    return ends
+
+
+# A blank of several bytes behind a capital letter makes it panic, in some languages. U+3000 is the last of Unicode's.
+_SPACES = {code: "\n" if code in (0x2028, 0x2029) else " " for code in range(0x80, 0x3001) if chr(code).isspace()}
+_KHMER_ENDS = re.compile(r"[\u17d4\u17d5]+\s*")  # marks that the library does not know
+
+
+_CONTEXT_CHARACTERS = 500  # characters of what comes before and after, sent along for the prosody
+_MIN_SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
+MAX_SENTENCE = 400
+"""Characters: a longer sentence is said in parts. It is held back, so it bounds memory, too."""
+
+_FITTING_ROUNDS = 8  # of looking for a piece that fits with its tags, before it goes without
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """What one speaker says in one request, and how it would say it.
+
+    It speaks for the text from `begin` up to `end`; of a text with markup, `sent` tells what became of that.
+    """
+
+    request: SpeechRequest
+    offer: Offer
+    begin: int
+    end: int
+    whole: bool = False  # it is all of the text
+    sent: Rendering | None = None
+
+    @property
+    def length(self) -> int:
+        """Characters of the caller's text."""
+        return self.end - self.begin
+
+
+def next_piece(
+    part: Candidate,
+    request: SpeechRequest,
+    begin: int,
+    *,
+    marked: MarkedText | None = None,
+    by_sentence: bool = False,
+    ids: Sequence[str] = (),
+    most: int | None = None,
+) -> TextPiece:
+    """Cut what this speaker says in one request from the text at `begin`, and how it would say it.
+
+    That is as much as it can, or with `by_sentence` only the next sentence. When a container format must be put
+    together from pieces, they are asked for as bare samples. `ids` are this provider's own for the pieces just before.
+    Where a piece is held as samples until it is whole, it has at most `most` characters. `marked` is the text, if there
+    is markup in it: of that, a speaker gets what it performs.
+    """
+    limit = part.max_characters
+    untouched = part.offer.format == request.format and request.format.codec is not Codec.FLAC  # it is held as samples
+    if most and not (
+        untouched and (request.format.is_concatenable or len(request.text) <= (limit or len(request.text)))
+    ):
+        limit = min(limit or most, most)
+    language = request.language or (part.offer.declared.language if part.offer.declared else None)
+    if marked is None:
+        sent, text = None, _next_text(request.text[begin:], limit, by_sentence, language)
+        end = begin + len(text)
+    else:
+        sent = _next_rendering(marked, begin, limit, part.offer.markup, by_sentence, language)
+        text, end = sent.text, sent.end
+    if end - begin == len(request.text):
+        whole = request if text == request.text else replace(request, text=text)
+        return TextPiece(_with_speed_of(whole, part.offer), part.offer, begin, end, True, sent)
+    wanted = request.format
+    before, behind = _context(request.text, begin, end, marked)
+    piece = replace(
+        request,
+        text=text,
+        options=_with_stitching_ids(request.options, first=begin == 0, last=end == len(request.text)),
+        format=wanted if wanted.is_concatenable else AudioFormat(Codec.PCM, wanted.sample_rate),
+        previous_text=before or request.previous_text,
+        next_text=behind or request.next_text,
+        previous_request_ids=tuple(ids),
+        like=part.like,
+    )
+    offer, settled = part.speaker.provider.offer(piece), part.offer
+    # Whoever goes by the letters might read a part of the text in another voice than the whole.
+    offer = replace(offer, voice=settled.voice, speed=settled.speed, gain=settled.gain)
+    return TextPiece(_with_speed_of(piece, offer), offer, begin, end, sent=sent)
+
+
+def has_no_words(marked: MarkedText, begin: int, performed: Markup) -> bool:
+    """Whether nothing of the text from `begin` on is to be spoken by whoever performs so much.
+
+    A text of markup alone goes to a voice that performs it. The end of a text does so only if it is a sound: several
+    vendors refuse a request for a pause.
+    """
+    if marked.words.text[marked.words.index(begin) :].strip():
+        return False
+    wanted = performed if begin == 0 else performed & Markup.AUDIO_TAGS
+    return not any(token.kind in wanted for token in marked.tokens if token.begin >= begin)
+
+
+def _with_stitching_ids(options: Mapping[str, Any], *, first: bool, last: bool) -> Mapping[str, Any]:
+    """Keep a caller's request ids where they belong: at the beginning of the text, and at its end."""
+    if not options or not has_request_ids(options):
+        return options
+    previous, following = REQUEST_ID_FIELDS
+    left_out = {name for name, belongs in ((previous, first), (following, last)) if not belongs}
+    return {name: value for name, value in options.items() if name not in left_out}
+
+
+def _with_speed_of(request: SpeechRequest, offer: Offer) -> SpeechRequest:
+    return request if offer.speed is None else replace(request, speed=offer.speed)
+
+
+def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | None) -> str:
+    limit = most or len(rest)
+    if by_sentence:
+        return leading_sentences(
+            rest, min(limit, MAX_SENTENCE), at_least=_MIN_SENTENCE, language=language, find=find_sentence_ends
+        )
+    return leading_piece(rest, limit, language, find_sentence_ends)
+
+
+def _next_rendering(
+    marked: MarkedText, begin: int, most: int | None, performed: Markup, by_sentence: bool, language: str | None
+) -> Rendering:
+    """Cut between words, so that what is sent of them, with the markup that is performed, fits."""
+    words = marked.words
+    first = words.index(begin)
+    if marked.is_inside(begin):  # of an element that fits no request: the rest of it goes without its tags
+        performed = Markup.NONE
+    room = most
+    for _ in range(_FITTING_ROUNDS):
+        last = _end_of_words(marked, first, room, by_sentence, language)
+        if room != most and not is_between_words(words.text, last):  # it was cut for the sake of its tags
+            break
+        end = _end_in_text(marked, last)
+        sent = marked.rendered(begin, end, performed)
+        if most is None or (len(sent.text) <= most and not (performed and marked.is_inside(end))):
+            return sent
+        room = max(1, min(last - first - 1, (last - first) * most // len(sent.text)))
+    last = _end_of_words(marked, first, most, by_sentence, language)
+    return marked.rendered(begin, _end_in_text(marked, last), Markup.NONE)
+
+
+def _end_in_text(marked: MarkedText, count: int) -> int:
+    """Where in the text the first `count` characters of its words end; markup behind the last goes with it."""
+    return marked.words.original(count) if count < len(marked.words.text) else len(marked.text)
+
+
+def _end_of_words(marked: MarkedText, first: int, most: int | None, by_sentence: bool, language: str | None) -> int:
+    """Where a piece of the words ends that begins at `first`."""
+    rest = marked.words.text[first:]
+    if not rest:
+        return first
+    last = first + len(_next_text(rest, most, by_sentence, language))
+    one = next((each for each in marked.solid if each.start < last < each.stop), None)
+    return one.start if one and one.start > first else last
+
+
+def _context(text: str, begin: int, end: int, marked: MarkedText | None) -> tuple[str, str]:
+    """Characters just before and just behind a piece."""
+    if marked:
+        text, begin, end = marked.words.text, marked.words.index(begin), marked.words.index(end)
+    return text[max(0, begin - _CONTEXT_CHARACTERS) : begin], text[end : end + _CONTEXT_CHARACTERS]

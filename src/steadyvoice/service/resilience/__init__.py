@@ -1,0 +1,1 @@
+"""Resilience around provider calls: error handling, retries, concurrency, latency and hedging."""

@@ -1,0 +1,44 @@
+"""What the stories of the cache share: a service that keeps what it says, and a time of day to move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from steadyvoice import AsyncSpeechStream, AsyncTTSService
+from steadyvoice.speech.errors import TTSServerError
+
+from ..conftest import BRIEF, loop_clock
+from ..scripted_provider import Say, ScriptedProvider
+
+TEXT = "Good morning, dear listeners, wherever you are."
+DOWN = TTSServerError("HTTP 503")
+WHOLE = Say(pieces=1)
+
+
+class ManualClock:
+    """The time of day, moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def caching_service(folder: Path, *providers: Any, **settings: Any) -> AsyncTTSService:
+    settings = {"circuit": BRIEF, "clock": loop_clock, "cache": folder, **settings}
+    return AsyncTTSService(list(providers), **settings)
+
+
+class TimedProvider(ScriptedProvider):
+    """Says when each word is heard."""
+
+    def offer(self, request: Any) -> Any:
+        return replace(super().offer(request), timed=request.timestamps)
+
+
+async def speak(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[bytes, AsyncSpeechStream]:
+    stream = tts.stream(text, format="pcm_8000", **wishes)
+    return b"".join([chunk async for chunk in stream]), stream

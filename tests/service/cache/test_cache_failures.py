@@ -1,0 +1,119 @@
+"""A cache in trouble, in another process, or killed: the voice goes on, and no half of anything is ever kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice import Tone, TTSService
+from steadyvoice.service.cache.store import FILE
+
+from ..scripted_provider import Say, ScriptedProvider
+from .cached_service import TEXT, caching_service
+
+
+def in_the_way(folder: Path) -> Path:
+    (folder / "file").write_text("no folder")
+    return folder / "file"
+
+
+def read_only(folder: Path) -> Path:
+    return Path("/proc/steadyvoice")
+
+
+def another_programs(folder: Path) -> Path:
+    with sqlite3.connect(folder / FILE) as theirs:
+        theirs.execute("CREATE TABLE recipes (name TEXT)")
+    theirs.close()
+    return folder
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("place", [in_the_way, read_only, another_programs])
+async def test_without_a_cache_the_voice_goes_on_and_says_so_once(
+    tmp_path: Path, place: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor = ScriptedProvider()
+    async with caching_service(place(tmp_path), vendor) as tts:
+        for _ in range(5):
+            assert (await tts.synthesize(TEXT)).outcome == "spoken"
+            await asyncio.sleep(120)
+        assert tts.get_error_state()["cache"]["trouble"]
+    told = [record for record in caplog.records if record.name == "steadyvoice.cache"]
+    assert [record.levelno for record in told] == [logging.WARNING]
+    assert "the voice goes on without it" in told[0].getMessage()
+
+
+@pytest.mark.looptime
+async def test_a_cache_that_was_in_trouble_is_tried_again(tmp_path: Path) -> None:
+    place = in_the_way(tmp_path)
+    async with caching_service(place, ScriptedProvider()) as tts:
+        await tts.synthesize(TEXT)
+        place.unlink()
+        assert (await tts.synthesize(TEXT)).outcome == "spoken"
+        await asyncio.sleep(61)
+        await tts.synthesize(TEXT)
+        assert (await tts.synthesize(TEXT)).outcome == "cached"
+        assert tts.get_error_state()["cache"]["trouble"] is None
+
+
+@pytest.mark.parametrize("pieces", range(4))
+def test_whoever_is_killed_in_mid_sentence_leaves_nothing_of_it(tmp_path: Path, pieces: int) -> None:
+    class Deadly(ScriptedProvider):
+        async def speak(self, *given: Any, **named: Any) -> Any:
+            count = 0
+            async for event in super().speak(*given, **named):
+                if count > pieces:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                count += 1
+                yield event
+
+    def speak(*providers: Any) -> Any:
+        with TTSService(list(providers), cache=tmp_path, on_midstream="error") as tts:
+            stream = tts.stream(TEXT, format="pcm_8000")
+            return b"".join(stream), stream.outcome
+
+    child = multiprocessing.get_context("fork").Process(target=speak, args=(Deadly([Say(first_after=0.0)]),))
+    child.start()
+    child.join(30)
+    assert child.exitcode == -signal.SIGKILL
+    audio, outcome = speak(ScriptedProvider([Say(first_after=0.0)]))
+    assert (len(audio), outcome) == (round(len(TEXT) * 0.06 * 8000) * 2, "spoken")
+
+
+def test_a_forked_child_shares_what_its_parent_kept(tmp_path: Path) -> None:
+    with TTSService([Tone()], cache=tmp_path) as tts:
+        tts.synthesize(TEXT, format="pcm_8000")
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        child = context.Process(target=lambda: answers.put(tts.synthesize(TEXT, format="pcm_8000").outcome))
+        child.start()
+        child.join(20)
+        assert answers.get(timeout=5) == "cached"
+        assert tts.synthesize(TEXT, format="pcm_8000").outcome == "cached"
+
+
+def test_a_forked_child_does_not_wait_for_what_its_parent_is_saying(tmp_path: Path) -> None:
+    with TTSService([ScriptedProvider([Say(first_after=0.0)])], cache=tmp_path, on_midstream="error") as tts:
+        stream = tts.stream(TEXT, format="pcm_8000")
+        next(stream)
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+
+        def speak() -> None:
+            mine = tts.stream(TEXT, format="pcm_8000")
+            answers.put((sum(map(len, mine)), mine.outcome))
+
+        child = context.Process(target=speak, daemon=True)
+        child.start()
+        assert answers.get(timeout=20) == (round(len(TEXT) * 0.06 * 8000) * 2, "spoken")
+        child.join(20)
+        stream.close()

@@ -1,0 +1,109 @@
+"""One source for all who listen: in step with the fastest, whole for each, gone with the last."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncGenerator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.service.cache.coalescing import CoalescedStream
+
+
+class Source:
+    """Numbers its chunks, and tells what became of it."""
+
+    def __init__(self, chunks: int, size: int = 10, then: Exception | None = None) -> None:
+        self.sent = 0
+        self.ended = False
+        self._chunks, self._size, self._then = chunks, size, then
+
+    async def __call__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for number in range(self._chunks):
+                await asyncio.sleep(0)
+                self.sent += 1
+                yield bytes([number % 256]) * self._size
+            if self._then:
+                raise self._then
+        finally:
+            self.ended = True
+
+
+@given(chunks=st.integers(0, 20), joins=st.lists(st.integers(0, 60), min_size=1, max_size=6), leave=st.integers(0, 20))
+def test_everybody_who_stays_hears_all_of_it_whenever_they_came_and_whoever_left(
+    chunks: int, joins: list[int], leave: int
+) -> None:
+    async def story() -> None:
+        landed = False
+
+        def land() -> None:
+            nonlocal landed
+            landed = True
+
+        source = Source(chunks)
+        flight = CoalescedStream(source(), 1000, land)
+
+        async def listener(turns: int, *, stays: bool) -> bytes | None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if landed:
+                return None
+            heard, listening = b"", flight.listen()
+            async for data in listening:
+                heard += data
+                if not stays and len(heard) >= 10 * leave:
+                    break
+            await listening.aclose()
+            return heard if stays else None
+
+        heard = await asyncio.gather(*(listener(turns, stays=bool(index)) for index, turns in enumerate(joins)))
+        assert {each for each in heard if each is not None} <= {b"".join(bytes([n]) * 10 for n in range(chunks))}
+        assert landed or not source.sent
+
+    asyncio.run(story())
+
+
+async def test_nobody_is_ahead_of_the_fastest() -> None:
+    source = Source(20)
+    flight = CoalescedStream(source(), 1000, lambda: None)
+    fast, slow = flight.listen(), flight.listen()
+    await anext(slow)
+    for _ in range(5):
+        await anext(fast)
+    assert source.sent == 5
+    await slow.aclose()
+    assert not source.ended
+    await fast.aclose()
+    assert source.ended
+
+
+async def test_everybody_is_told_of_a_failure_behind_what_came_before_it() -> None:
+    flight = CoalescedStream(Source(3, then=ValueError("broke"))(), 1000, lambda: None)
+
+    heard: list[bytes] = []
+
+    async def listen() -> None:
+        async for data in flight.listen():
+            heard.extend([data])
+
+    told = await asyncio.gather(listen(), listen(), return_exceptions=True)
+    assert [str(error) for error in told] == ["broke"] * 2
+    assert len(heard) == 6
+
+
+async def test_what_nobody_can_join_any_more_is_not_held() -> None:
+    landings: list[int] = []
+    source = Source(100, size=100_000)
+    flight = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))
+    tracemalloc.start()
+    try:
+        async for _ in flight.listen():
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert landings[0] == 4
+    assert peak < 1_500_000

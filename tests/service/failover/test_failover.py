@@ -1,0 +1,293 @@
+"""When the first provider cannot, the next one does; and the account says who."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+
+import pytest
+
+from steadyvoice import TTSAllProvidersFailedError, TTSError, TTSStreamInterruptedError
+from steadyvoice.speech.errors import (
+    TTSBadRequestError,
+    TTSConcurrencyError,
+    TTSConfigurationError,
+    TTSCutError,
+    TTSInvalidKeyError,
+    TTSQuotaExceededError,
+    TTSServerError,
+    TTSUnsupportedFormatError,
+    TTSVoiceUnknownError,
+)
+
+from ..conftest import MakeService
+from ..scripted_provider import RATE, Hang, Say, ScriptedProvider, Send, pcm
+
+pytestmark = pytest.mark.looptime
+
+DOWN = TTSServerError("HTTP 503", status=503)
+CUT = TTSCutError("the connection broke")
+
+
+async def listen(stream: AsyncIterable[bytes], heard: list[bytes]) -> None:
+    async for chunk in stream:
+        heard += [chunk]
+
+
+async def test_the_first_choice_speaks(make_service: MakeService) -> None:
+    first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
+    assert (speech.outcome, speech.provider) == ("spoken", "first")
+    assert speech.duration == pytest.approx(len("Good morning") * 0.06, abs=0.001)
+    assert speech.audio == pcm(speech.duration)
+    assert not second.asked
+
+
+async def test_the_second_speaks_after_one_retry_of_the_first(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
+    assert (speech.outcome, speech.provider) == ("substituted", "second")
+    assert [(a.provider, bool(a.error)) for a in speech.attempts] == [
+        ("first", True),
+        ("first", True),
+        ("second", False),
+    ]
+
+
+async def test_an_open_circuit_costs_the_caller_nothing(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider([Say(first_after=0.0)], name="second")
+    tts = make_service(first, second)
+    await tts.synthesize("Good morning", format="pcm_8000")
+    asked, before = len(first.asked), asyncio.get_running_loop().time()
+    speech = await tts.synthesize("Good morning", format="pcm_8000")
+    assert asyncio.get_running_loop().time() == before
+    assert len(first.asked) == asked
+    assert [(a.provider, a.refused) for a in speech.attempts] == [("first", True), ("second", False)]
+    assert tts.get_error_state()["totals"]["refused"] == 1
+
+
+async def test_words_that_nobody_heard_are_said_again_by_somebody_else(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([Say(then=CUT)], name="first"), ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
+    assert speech.audio == pcm(speech.duration)
+    assert speech.duration == pytest.approx(len("Good morning") * 0.06, abs=0.001)
+    assert len(first.asked) == 1, "what is billed already is not asked of the same vendor again"
+
+
+async def test_an_error_that_comes_once_the_request_was_taken_is_not_answered_with_a_second_bill(
+    make_service: MakeService,
+) -> None:
+    first, second = ScriptedProvider([Say(then=DOWN)], name="first"), ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
+    assert speech.provider == "second"
+    assert len(first.asked) == 1
+
+
+async def test_a_local_voice_charges_nobody_and_gets_its_retry(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([Say(then=DOWN), Say()], name="first", local=True), ScriptedProvider(name="second")
+    assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "first"
+
+
+async def test_half_an_utterance_is_never_a_success(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([Say(then=CUT)], name="first"), ScriptedProvider(name="second")
+    heard: list[bytes] = []
+    stream = make_service(first, second).stream("Good morning", format="pcm_8000", on_midstream="error")
+    with pytest.raises(TTSStreamInterruptedError) as broken:
+        await listen(stream, heard)
+    assert broken.value.delivered == pytest.approx(len(b"".join(heard)) / 2 / RATE)
+    assert broken.value.delivered > 0.5
+    assert "first" in str(broken.value)
+
+
+async def test_a_caller_may_ask_to_hear_it_again_from_the_start(make_service: MakeService) -> None:
+    first, second = (
+        ScriptedProvider([Say(seconds=1.0, then=CUT)], name="first"),
+        ScriptedProvider([Say(seconds=1.0)], name="second"),
+    )
+    stream = make_service(first, second).stream("Good morning", format="pcm_8000", on_midstream="restart")
+    heard = b"".join([chunk async for chunk in stream])
+    assert len(heard) == 2 * len(pcm(1.0))
+    assert (stream.outcome, stream.provider) == ("resumed", "first"), "both were heard"
+
+
+async def test_a_later_piece_by_somebody_else_is_a_resumption(make_service: MakeService) -> None:
+    first = ScriptedProvider([Say(), DOWN], name="first", max_characters=20)
+    second = ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("This is one. And this is two.", format="pcm_8000")
+    assert speech.outcome == "resumed"
+    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [
+        ("first", 0, 13),
+        ("second", 13, 29),
+    ]
+
+
+async def test_whoever_took_over_says_the_rest(make_service: MakeService) -> None:
+    first = ScriptedProvider([Say(), DOWN, DOWN, Say()], name="first", max_characters=10)
+    second = ScriptedProvider(name="second", max_characters=10)
+    speech = await make_service(first, second).synthesize("First one. Then two. And three.", format="pcm_8000")
+    assert [span.provider for span in speech.spoken.spans] == ["first", "second", "second", "second"]
+
+
+async def test_too_many_at_once_is_our_own_doing_and_passes(make_service: MakeService) -> None:
+    crowded = TTSConcurrencyError("HTTP 429", status=429)
+    tts = make_service(ScriptedProvider([crowded, Say()], name="first"))
+    assert (await tts.synthesize("Good morning", format="pcm_8000")).outcome == "spoken"
+    assert tts.get_error_state()["totals"]["failures"] == 0
+    first, second = ScriptedProvider([crowded, Say()], name="first"), ScriptedProvider(name="second")
+    assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "second"
+
+
+async def test_a_callers_mistake_is_not_failed_over(make_service: MakeService) -> None:
+    first, second = (
+        ScriptedProvider([TTSBadRequestError("no such field")], name="first"),
+        ScriptedProvider(name="second"),
+    )
+    tts = make_service(first, second)
+    with pytest.raises(TTSBadRequestError):
+        await tts.synthesize("Good morning", format="pcm_8000")
+    assert not second.asked
+    assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
+
+
+async def test_one_vendors_own_fields_are_no_mistake_to_the_next(make_service: MakeService) -> None:
+    first, second = (
+        ScriptedProvider([TTSBadRequestError("voice_settings.stability: too large")], name="first"),
+        ScriptedProvider(name="second"),
+    )
+    options = {"voice_settings": {"stability": 9}}
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000", options=options)
+    assert speech.provider == "second"
+    with pytest.raises(TTSBadRequestError, match="too large"):
+        await make_service(first).synthesize("Good morning", format="pcm_8000", options=options)
+
+
+async def test_when_all_fail_the_error_names_each(make_service: MakeService) -> None:
+    first = ScriptedProvider([TTSInvalidKeyError("HTTP 401", provider="first", status=401)], name="first")
+    second = ScriptedProvider([TTSServerError("HTTP 500", provider="second", request_id="r-7")], name="second")
+    with pytest.raises(TTSAllProvidersFailedError) as failed:
+        await make_service(first, second, muted=False).synthesize("Good morning", format="pcm_8000")
+    assert "first (HTTP 401" in str(failed.value)
+    assert "request r-7" in str(failed.value)
+
+
+async def test_a_bad_key_is_held_and_not_tried_again_until_the_hold_ends(make_service: MakeService) -> None:
+    bad = TTSQuotaExceededError("out of credit", provider="first", status=401)
+    first, second = ScriptedProvider([bad, Say()], name="first"), ScriptedProvider(name="second")
+    tts = make_service(first, second)
+    for _ in range(4):
+        assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
+    assert len(first.asked) == 1
+    state = tts.get_error_state()
+    assert state["circuit_state"] == "closed", "a quota says nothing of the vendor's health"
+    assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("first/credential", "quota_exceeded")]
+    assert state["holds"][0]["until"] == "2026-01-01T00:15:00.000Z"
+    assert state["providers"]["first"]["is_muted"]
+    await asyncio.sleep(15 * 60)
+    assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "first"
+
+
+async def test_an_unknown_voice_is_held_alone(make_service: MakeService) -> None:
+    first = ScriptedProvider([TTSVoiceUnknownError("no such voice", provider="first"), Say()], name="first")
+    tts = make_service(first, ScriptedProvider(name="second"))
+    await tts.synthesize("Good morning", format="pcm_8000")
+    assert [hold["key"] for hold in tts.get_error_state()["holds"]] == ["first/voice/first-voice"]
+
+
+async def test_who_knows_the_voice_speaks_before_who_stands_in(make_service: MakeService) -> None:
+    stranger, friend = ScriptedProvider(name="stranger"), ScriptedProvider(name="friend", voices=("narrator",))
+    tts = make_service(stranger, friend)
+    speech = await tts.synthesize("Good morning", voice="narrator", format="pcm_8000")
+    assert (speech.outcome, speech.provider) == ("spoken", "friend")
+
+
+async def test_a_voice_that_nobody_knows_is_an_error_before_anything_is_spent(make_service: MakeService) -> None:
+    first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
+    with pytest.raises(TTSVoiceUnknownError, match=r"nobody.*first, second"):
+        make_service(first, second).stream("Good morning", voice="nobody", format="pcm_8000")
+    assert not first.asked
+
+
+async def test_never_another_voice_when_told_so(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider(name="second")
+    speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000", voice_substitution="never")
+    assert speech.outcome == "muted"
+    assert not second.asked
+
+
+async def test_a_provider_that_cannot_do_the_format_is_passed_over(make_service: MakeService) -> None:
+    first = ScriptedProvider(name="first", refuse=lambda request: TTSUnsupportedFormatError("not me"))
+    second = ScriptedProvider(name="second")
+    assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "second"
+    with pytest.raises(TTSUnsupportedFormatError, match="not me"):
+        await make_service(first).synthesize("Good morning", format="pcm_8000")
+
+
+async def test_json_instead_of_audio_is_a_failure(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([Send(b'{"detail": "sorry"}')], name="first"), ScriptedProvider(name="second")
+    first.format = None
+    tts = make_service(first, second)
+    speech = await tts.synthesize("Good morning", format="mp3_44100_128")
+    assert speech.provider == "second"
+    assert tts.get_error_state()["last_error"]["kind"] == "not_audio"
+
+
+async def test_no_audio_at_all_is_a_failure(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([Send(b"")], name="first"), ScriptedProvider(name="second"))
+    assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
+    assert tts.get_error_state()["last_error"]["kind"] == "empty_audio"
+
+
+async def test_audio_that_ends_long_before_its_text_is_a_failure(make_service: MakeService) -> None:
+    text = "a text that is long enough for anyone to tell that it cannot be over yet" * 2
+    tts = make_service(ScriptedProvider([Say(seconds=1.0)], name="first"), ScriptedProvider(name="second"))
+    assert (await tts.synthesize(text, format="pcm_8000")).provider == "second"
+    assert tts.get_error_state()["last_error"]["kind"] == "too_short"
+
+
+async def test_a_plugin_that_raises_anything_is_a_failure_like_any_other(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([RuntimeError("oops")], name="first"), ScriptedProvider(name="second"))
+    assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
+    last = tts.get_error_state()["last_error"]
+    assert (last["kind"], last["message"]) == ("unexpected", "RuntimeError: oops")
+
+
+async def test_a_listener_who_leaves_counts_against_nobody(make_service: MakeService) -> None:
+    vendor = ScriptedProvider([Say(every=1.0)], name="vendor")
+    tts = make_service(vendor)
+    async with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
+        await anext(stream)
+    assert vendor.cut_short == 1
+    state = tts.get_error_state()
+    assert state["totals"]["failures"] == 0
+    assert state["consecutive_failures"] == 0
+
+
+async def test_a_cancelled_caller_counts_against_nobody(make_service: MakeService) -> None:
+    vendor = ScriptedProvider([Hang()], name="vendor")
+    tts = make_service(vendor)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3):
+            await tts.synthesize("Good morning", format="pcm_8000")
+    assert vendor.cut_short == 1
+    assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
+
+
+async def test_two_providers_of_one_name_are_refused(make_service: MakeService) -> None:
+    with pytest.raises(TTSConfigurationError, match="'twin' is used twice"):
+        make_service(ScriptedProvider(name="twin"), ScriptedProvider(name="twin"))
+
+
+async def test_no_provider_at_all_is_refused(make_service: MakeService) -> None:
+    with pytest.raises(TTSConfigurationError, match="at least one"):
+        make_service()
+
+
+@pytest.mark.parametrize("wish", [{"speed": 9}, {"speed": float("nan")}, {"format": "mp4"}, {"deadline": 0}])
+async def test_impossible_wishes_are_refused_before_anything_is_spent(
+    make_service: MakeService, wish: dict[str, object]
+) -> None:
+    vendor = ScriptedProvider()
+    with pytest.raises(TTSError) as refused:
+        make_service(vendor).stream("Hello", **wish)  # type: ignore[arg-type]
+    assert next(iter(wish)) in str(refused.value)
+    assert not vendor.asked

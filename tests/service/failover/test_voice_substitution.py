@@ -1,0 +1,240 @@
+"""`voice_substitution="never"`: whatever happens, no other voice is heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyvoice import (
+    Accepted,
+    AsyncTTSService,
+    Audio,
+    Credential,
+    ElevenLabs,
+    Espeak,
+    HedgeConfig,
+    Offer,
+    OpenAICompatible,
+    Provider,
+    SpeechRequest,
+    TimeoutConfig,
+    Tone,
+    TTSStreamInterruptedError,
+    Voice,
+)
+from steadyvoice.providers.espeak import installed
+from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.pipeline.candidates import GuardedProvider, find_candidates
+from steadyvoice.service.spoken import Account
+from steadyvoice.speech.errors import TTSError, TTSQuotaExceededError, TTSServerError
+from steadyvoice.speech.format import AudioFormat
+
+from ..conftest import MakeService
+from ..word_tone_provider import Fault
+from .voiced_provider import OtherVendor, VoicedProvider
+
+TEXT = "The rain has stopped. We walk home now, slowly, and nobody says a word."
+NARRATOR = Voice("n", "en", "female", 150, -18.0)
+DOWN = TTSServerError("HTTP 503", status=503)
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+
+
+class First(VoicedProvider):
+    """The voice that is wanted, in one vendor's house; `error` is what befalls it."""
+
+    def __init__(self, name: str = "first", *, error: TTSError | None = None, **settings: Any) -> None:
+        super().__init__(name=name, voices={"narrator": NARRATOR}, **settings)
+        self.error = error
+        self.credential = Credential(name, at_once=1)
+        self.pause = 0.0
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        if self.error:
+            raise self.error
+        await asyncio.sleep(self.pause)
+        async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+            yield replace(event, concurrency_limit=1) if isinstance(event, Accepted) else event
+
+
+class Stage:
+    """Everybody who might be tempted to step in."""
+
+    def __init__(self, make: MakeService, tmp_path: Path, *, twin: bool) -> None:
+        self.first = First()
+        self.twin = First("twin")  # the same vendor, another account
+        self.others: list[OtherVendor] = [
+            OtherVendor(name="namesake", voices={"narrator": NARRATOR}),  # even by the same id
+            OtherVendor(name="lookalike", voices={"anna": Voice("a", "en", "female", 150, -18.0)}),
+        ]
+        same = VoicedProvider(name="housemate", voices={"anna": Voice("a", "en", "female", 150, -18.0)})
+        self.house = [same, *self.others]
+        providers: list[Provider] = [self.first, *([self.twin] if twin else []), *self.house, Tone()]
+        timeouts = TimeoutConfig(read_timeout=3.0, first_audio_timeout=2.0)
+        hedging = HedgeConfig(minimum_samples=4, budget=1.0)
+        self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts, hedging=hedging)
+
+    async def say(self, **wishes: Any) -> Account:
+        return await self.tts.synthesize(
+            TEXT, **{"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
+        )
+
+    async def stream(self, **wishes: Any) -> Account:
+        wishes = {"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
+        stream = self.tts.stream(TEXT, **wishes)
+        try:
+            async for _ in stream:
+                pass
+        except TTSStreamInterruptedError:
+            pass
+        return stream
+
+
+Way = Callable[[Stage], Awaitable[list[Account]]]
+
+
+async def down(stage: Stage) -> list[Account]:
+    stage.first.error = DOWN
+    return [await stage.say(), await stage.stream()]
+
+
+async def circuit_open(stage: Stage) -> list[Account]:
+    stage.tts.circuits["first"].force_open()
+    return [await stage.say(), await stage.stream()]
+
+
+async def out_of_credit(stage: Stage) -> list[Account]:
+    stage.first.error = TTSQuotaExceededError("no credit", status=401)
+    return [await stage.say(), await stage.stream()]
+
+
+async def hanging(stage: Stage) -> list[Account]:
+    stage.first.pause = 1000.0
+    return [await stage.say(), await stage.stream()]
+
+
+async def probed(stage: Stage) -> list[Account]:
+    stage.first.error = DOWN
+    for _ in range(4):
+        await stage.say()
+    await asyncio.sleep(61)
+    return [await stage.say(), await stage.stream()]
+
+
+async def cut_in_midstream(stage: Stage) -> list[Account]:
+    accounts = []
+    for on_midstream in ("resume", "restart", "error"):
+        stage.first.faults = [Fault("cut", 0.5)] * 9
+        accounts.append(await stage.stream(on_midstream=on_midstream))
+        accounts.append(await stage.say(on_midstream=on_midstream))
+    return accounts
+
+
+async def too_many_at_once(stage: Stage) -> list[Account]:
+    stage.first.pause = stage.twin.pause = 1.9
+    return list(await asyncio.gather(*(stage.say(cache=False) for _ in range(4))))
+
+
+async def late(stage: Stage) -> list[Account]:
+    for _ in range(4):
+        await stage.say(cache=False)
+    stage.first.pause = 1.5  # not so late that anybody would give up
+    return [await stage.say(cache=False), await stage.stream(cache=False)]
+
+
+async def kept_recordings_of_others(stage: Stage) -> list[Account]:
+    stage.first.error = stage.twin.error = DOWN
+    kept = await stage.say(voice_substitution="any")
+    assert kept.provider not in ("first", "twin", None)
+    stage.house[0].asked.clear()
+    for other in stage.others:
+        other.asked.clear()
+    return [await stage.say(), await stage.stream(), await stage.stream(on_midstream="restart")]
+
+
+async def nobody_at_all(stage: Stage) -> list[Account]:
+    stage.first.error = stage.twin.error = DOWN
+    return [await stage.say(), await stage.stream()]
+
+
+PATHS = [
+    down,
+    circuit_open,
+    out_of_credit,
+    hanging,
+    probed,
+    cut_in_midstream,
+    too_many_at_once,
+    late,
+    kept_recordings_of_others,
+    nobody_at_all,
+]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("twin", [True, False], ids=["two accounts", "one account"])
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
+async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path, path: Way, twin: bool) -> None:
+    stage = Stage(make_service, tmp_path, twin=twin)
+
+    accounts = await path(stage)
+
+    await stage.tts.aclose()
+    heard = [(span.provider, span.voice) for account in accounts for span in account.spoken.spans]
+    assert heard
+    assert set(heard) <= {("first", "n"), ("twin", "n"), (None, None)}
+    assert [other.name for other in stage.house if other.asked] == []
+    if twin and path not in (kept_recordings_of_others, nobody_at_all):
+        assert ("twin", "n") in heard, "the same voice, and nobody is asked to do without it"
+
+
+def first_voices(*providers: Provider, **wishes: Any) -> list[str]:
+    """Who may speak when no other voice than the first one's is wanted."""
+    request = SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **wishes)
+    speakers = [GuardedProvider(provider, TTSErrorHandler(provider.name)) for provider in providers]
+    return [part.voice for part in find_candidates(request, speakers, "never").candidates]
+
+
+def elevenlabs(name: str, **settings: Any) -> ElevenLabs:
+    return ElevenLabs(f"sk_{name}", name=name, **settings)
+
+
+def openai(name: str, **settings: Any) -> OpenAICompatible:
+    return OpenAICompatible(f"sk_{name}", name=name, **settings)
+
+
+def test_two_accounts_of_one_vendor_have_the_same_voices() -> None:
+    one, other = elevenlabs("one"), elevenlabs("other", base_url="https://api.eu.residency.elevenlabs.io")
+    assert first_voices(one, other) == [f"one/{GEORGE}", f"other/{GEORGE}"]
+
+
+def test_it_is_the_vendors_id_that_tells_and_not_the_operators_name() -> None:
+    one = elevenlabs("one", voices={"narrator": "nnn"})
+    renamed = elevenlabs("renamed", voices={"other": Voice("x", "en"), "reader": "nnn"})
+    namesake = elevenlabs("namesake", voices={"narrator": "mmm"})
+    assert first_voices(one, renamed, namesake, voice="narrator") == ["one/nnn", "renamed/nnn"]
+
+
+def test_servers_that_imitate_openai_have_other_voices_under_its_names() -> None:
+    genuine, kokoro, spare, piper = (
+        openai("genuine"),
+        openai("kokoro", base_url="http://kokoro-1:8880", model="kokoro"),
+        openai("spare", base_url="http://kokoro-2:8880", model="kokoro"),
+        openai("piper", base_url="http://piper:8000", model="piper"),
+    )
+    alias = openai("alias", base_url="http://kokoro-1:8880")  # which takes its models for OpenAI's, too
+    assert alias.model == genuine.model
+    assert first_voices(genuine, alias, kokoro, spare, piper) == ["genuine/alloy"]
+    assert first_voices(kokoro, genuine, spare, piper) == ["kokoro/alloy", "spare/alloy"]
+
+
+@pytest.mark.skipif(not installed(), reason="espeakng-loader is not installed")
+def test_espeak_at_another_pitch_is_somebody_else() -> None:
+    low, high, again = Espeak(name="low", pitch=20), Espeak(name="high"), Espeak(name="again", pitch=20)
+    assert first_voices(low, high, again) == ["low/en-us", "again/en-us"]

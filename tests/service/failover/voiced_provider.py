@@ -1,0 +1,46 @@
+"""A provider with declared voices, which speaks in tones as fast and as softly as each is declared to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+
+from steadyvoice import Accepted, Audio, Offer, SpeechRequest
+from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
+
+from ..word_tone_provider import WordToneProvider
+
+USUAL = -18.0
+"""LUFS that a voice is taken to have which is not declared to have another."""
+
+
+@dataclass
+class VoicedProvider(WordToneProvider):
+    """A vendor of such voices."""
+
+    voices: VoiceMap = field(default_factory=dict)
+    speeds: tuple[float, float] | None = (0.5, 2.0)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        voices = checked_voices(self.voices, f"{self.name}-default", provider=self.name)
+        choice = chosen(request, voices, "tonal", provider=self.name, speeds=self.speeds)
+        return replace(
+            super().offer(request),
+            voice=choice.voice.id,
+            knows_voice=choice.known,
+            declared=choice.voice,
+            speed=choice.speed,
+            gain=choice.gain,
+        )
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        loudness = offer.declared.loudness if offer.declared else None
+        self.level = 10 ** (((USUAL if loudness is None else loudness) - USUAL) / 20)
+        async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+            yield event
+
+
+class OtherVendor(VoicedProvider):
+    """Another vendor, whose voices are its own, whatever they are called."""

@@ -1,0 +1,134 @@
+"""Who is asked as well, and who is not: nobody in trouble, in a queue, on the same account, or with another voice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Credential, Offer, SpeechRequest
+from steadyvoice.speech.errors import TTSReadTimeoutError
+
+from ..conftest import MakeService, loop_clock
+from ..scripted_provider import Hang, Say, ScriptedProvider
+from .late_provider import DOWN, ONCE, READY, TEXT, USUAL, SlowFirstCall, hedge_counts, late_provider, warm_up
+
+pytestmark = pytest.mark.looptime
+
+
+async def not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
+    speech = await tts.synthesize(TEXT, format="pcm_8000", **wishes)
+    assert not any(attempt.hedge for attempt in speech.attempts)
+    assert tts.get_error_state()["hedging"]["nobody_free"] == 1
+    assert hedge_counts(tts) == (0, 0, 0)
+
+
+async def test_a_caller_without_time_does_not_get_a_hedge(make_service: MakeService) -> None:
+    first, second = late_provider(Hang()), ScriptedProvider([Hang()], name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY, retry=ONCE))
+    speech = await tts.synthesize(TEXT, format="pcm_8000", deadline=0.1)
+    assert not any(attempt.hedge for attempt in speech.attempts)
+
+
+async def test_a_circuit_that_is_not_closed_is_not_asked_as_well(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider([DOWN], name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    tts.circuits["second"].force_open("maintenance")
+    await not_hedged(tts)
+
+
+async def test_a_probe_is_not_taken_for_a_hedge(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    for _ in range(2):
+        tts.circuits["second"].acquire().failure(DOWN)
+    await asyncio.sleep(61.0)
+    assert tts.handler("second").probes
+    await not_hedged(tts)
+    assert not second.asked
+
+
+async def test_who_has_just_come_back_is_not_asked_for_favours(make_service: MakeService) -> None:
+    gently = CircuitBreakerConfig(window_size=2, cooldown_period=10, success_threshold=1, ramp_up=600.0)
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY, circuits={"second": gently}))
+    tts.circuits["second"].acquire().failure(DOWN)
+    await asyncio.sleep(11.0)
+    tts.circuits["second"].acquire().success()
+    assert tts.circuits["second"].state.value == "closed"
+    await not_hedged(tts)
+
+
+async def test_a_probe_has_its_own_hurry_and_is_not_overtaken(make_service: MakeService) -> None:
+    first, second = late_provider(Hang()), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    for _ in range(2):
+        tts.circuits["first"].acquire().failure(DOWN)
+    await asyncio.sleep(61.0)
+    assert tts.handler("first").probes
+    speech = await tts.synthesize(TEXT, format="pcm_8000")
+    assert [(a.provider, a.hedge) for a in speech.attempts] == [("first", False), ("second", False)]
+    assert isinstance(speech.attempts[0].error, TTSReadTimeoutError)
+
+
+async def test_what_is_on_hold_is_not_asked_as_well(make_service: MakeService) -> None:
+    from steadyvoice.speech.errors import TTSInvalidKeyError
+
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    handler = tts.handler("second")
+    handler.holds.place(TTSInvalidKeyError("HTTP 401", status=401), None, loop_clock())
+    await not_hedged(tts)
+
+
+async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
+    first, second = (
+        late_provider(Say(first_after=1.0)),
+        ScriptedProvider([Say(seconds=1.0, pieces=10, every=1.0)], name="second"),
+    )
+    second.credential = Credential("theirs", at_once=1)  # type: ignore[attr-defined]
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    async with tts.handler("second").turn(1.0, hopeful=False):
+        await not_hedged(tts)
+
+
+async def test_of_two_hedges_for_one_place_the_second_does_not_stand_in_line_either(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=3.0)), ScriptedProvider(name="second")
+    second.speak = SlowFirstCall(second, 1.0).speak  # type: ignore[method-assign]
+    second.credential = Credential("theirs", at_once=1)  # type: ignore[attr-defined]
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(2)))
+    assert [speech.provider for speech in speeches] == ["second", "first"]
+    assert [attempt.refused for attempt in speeches[1].attempts if attempt.hedge] == [True], "at once"
+    assert len(second.asked) == 1
+
+
+async def test_the_same_account_is_not_asked_twice_at_once(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
+    first.credential = second.credential = Credential("ours")  # type: ignore[attr-defined]
+    await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
+
+
+async def test_a_local_voice_is_for_outages_and_not_for_a_slow_moment(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second", local=True)
+    await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
+
+
+async def test_never_another_voice_when_that_is_not_wanted(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    speech = await tts.synthesize(TEXT, format="pcm_8000", voice_substitution="never")
+    assert (speech.outcome, len(speech.attempts)) == ("spoken", 1)
+    assert not second.asked
+
+
+async def test_the_same_voice_on_another_account_may_race_all_the_same(make_service: MakeService) -> None:
+    class SameVoice(ScriptedProvider):
+        def offer(self, request: SpeechRequest) -> Offer:
+            return Offer(self.format or request.format, voice="george")
+
+    first, second = SameVoice([*USUAL, Hang()], name="first"), SameVoice(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    speech = await tts.synthesize(TEXT, format="pcm_8000", voice_substitution="never")
+    assert (speech.outcome, speech.provider) == ("substituted", "second")

@@ -1,0 +1,220 @@
+"""When, whom and for how much: hedges are decided from values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice import AudioFormat, HedgeConfig, Offer, SpeechRequest, TTSConfigurationError
+from steadyvoice.service.pipeline.failover import CandidateStatus, TryProvider
+from steadyvoice.service.resilience.hedging import MAX_STREAK, HedgeBudget, HedgeCandidate, HedgeStreak, choose_hedge
+from steadyvoice.service.resilience.latency import LatencyPercentiles, latency_class
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"percentile": 1.0}, "percentile: must be between 0 and 1, got 1.0"),
+        ({"percentile": 95}, "percentile: must be between 0 and 1, got 95"),
+        ({"percentile": float("nan")}, "percentile: must be between 0 and 1, got nan"),
+        ({"percentile": True}, "percentile: must be a number, got True"),
+        ({"budget": 0}, "budget: must be a share, more than 0 and at most 1, got 0"),
+        ({"budget": 5}, "budget: must be a share, more than 0 and at most 1, got 5"),
+        ({"budget": "5 %"}, "budget: must be a number, got '5 %'"),
+        ({"minimum_samples": 0}, "minimum_samples: must be a whole number from 1, got 0"),
+        ({"minimum_samples": 2.5}, "minimum_samples: must be a whole number from 1, got 2.5"),
+        ({"window_seconds": 0.0}, "window_seconds: must be more than 0 seconds, got 0.0"),
+        ({"window_seconds": float("inf")}, "window_seconds: must be more than 0 seconds, got inf"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_spent(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=re.escape(told)):
+        HedgeConfig(**wrong)
+
+
+def candidate(account: str, **standing: Any) -> HedgeCandidate:
+    return HedgeCandidate(CandidateStatus(**standing), closed=True, free=True, account=account)
+
+
+FIRST, NEXT = candidate("first"), candidate("next")
+
+
+def asked_as_well(*candidates: HedgeCandidate, left: float = 40.0) -> TryProvider | None:
+    return choose_hedge([FIRST, *candidates], 0, now=0.0, left=left, max_attempts=3)
+
+
+def test_the_next_one_is_asked_and_leaves_time_to_whoever_comes_after() -> None:
+    assert asked_as_well(NEXT) == TryProvider(1, 40.0)
+    assert asked_as_well(NEXT, candidate("third")) == TryProvider(1, 32.0)
+    assert asked_as_well(NEXT, candidate("third", refused=True)) == TryProvider(1, 40.0)
+
+
+def test_an_account_is_not_charged_twice_for_the_same_words() -> None:
+    assert asked_as_well(candidate("first")) is None
+    assert asked_as_well(candidate("first"), NEXT) == TryProvider(2, 32.0)
+
+
+@pytest.mark.parametrize(
+    "unwilling",
+    [
+        replace(NEXT, closed=False),
+        replace(NEXT, free=False),
+        candidate("next", refused=True),
+        candidate("next", billed=True),
+        candidate("next", probe=1.0),
+        candidate("next", tries=1, failure=FAILURE_TABLE[FailureKind.SERVER_ERROR]),
+        candidate("next", local=True),
+    ],
+)
+def test_who_would_not_answer_at_once_or_has_been_asked_is_passed_over(unwilling: HedgeCandidate) -> None:
+    assert asked_as_well(unwilling) is None
+    third = asked_as_well(unwilling, candidate("third"))
+    assert third is not None
+    assert third.index == 2
+
+
+def test_nobody_is_asked_when_there_is_no_time() -> None:
+    assert asked_as_well(NEXT, left=0.0) is None
+
+
+def test_a_budget_is_a_share_of_what_was_asked_for_lately() -> None:
+    budget = HedgeBudget(0.05, 600.0)
+    assert not budget.spend(1, 0.0), "nothing was asked for yet"
+    budget.asked(200, 0.0)
+    assert not budget.spend(11, 1.0)
+    assert budget.spend(10, 1.0)
+    assert not budget.spend(1, 1.0)
+    assert budget.totals(1.0) == (200, 10)
+    budget.asked(1000, 700.0)
+    assert budget.totals(700.0) == (1000, 0), "ten minutes ago is forgotten"
+
+
+def test_what_was_asked_for_twice_is_remembered_longer_than_what_was_asked_for() -> None:
+    budget = HedgeBudget(0.5, 60.0)
+    budget.asked(100, 0.0)
+    assert budget.spend(50, 30.0)
+    budget.asked(40, 62.0)
+    assert budget.totals(62.0) == (40, 50)
+    assert not budget.spend(1, 62.0), "in the last minute more was asked for twice than half of what was asked for"
+
+
+def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circuit() -> None:
+    suspicion = HedgeStreak()
+    for _ in range(MAX_STREAK):
+        assert suspicion.spares()
+        suspicion.overtaken()
+    assert [suspicion.spares() for _ in range(6)] == [False, True] * 3
+    suspicion.heard()
+    assert [suspicion.spares() for _ in range(6)] == [True] * 6
+
+
+def test_the_window_errs_on_the_side_of_the_purse() -> None:
+    budget = HedgeBudget(1.0, 60.0)
+    budget.asked(10, 0.5)
+    budget.asked(100, 2.0)
+    assert budget.spend(50, 2.0)
+    assert budget.totals(60.7) == (100, 50), "what was asked for 60.2 s ago is not counted"
+    assert budget.totals(61.9) == (100, 50), "what was asked for twice 59.9 s ago is"
+    assert budget.totals(62.5) == (0, 50), "and for some time more"
+    assert budget.totals(63.0) == (0, 0)
+
+
+MOMENTS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 400), st.booleans()), min_size=1, max_size=60)
+
+
+@given(MOMENTS, st.floats(0.01, 1.0), st.floats(1.0, 200.0))
+def test_the_budget_is_never_exceeded_in_any_window_nor_in_all(
+    moments: list[tuple[float, int, bool]], share: float, seconds: float
+) -> None:
+    budget, now = HedgeBudget(share, seconds), 0.0
+    asked: list[tuple[float, int]] = []
+    twice: list[tuple[float, int]] = []
+    for pause, characters, hedge in moments:
+        now += pause
+        if not hedge:
+            budget.asked(characters, now)
+            asked.append((now, characters))
+        elif budget.spend(characters, now):
+            twice.append((now, characters))
+            lately = [sum(count for at, count in each if at > now - seconds) for each in (twice, asked)]
+            assert lately[0] <= share * lately[1]
+    assert sum(count for _, count in twice) <= share * sum(count for _, count in asked)
+
+
+@given(st.integers(20, 400), st.floats(0.05, 1.0))
+def test_a_budget_that_is_not_used_up_is_there_to_be_used(characters: int, share: float) -> None:
+    budget = HedgeBudget(share, 60.0)
+    budget.asked(characters, 0.0)
+    assert budget.spend(int(share * characters), 58.0)
+
+
+def test_nobody_is_late_before_enough_is_known() -> None:
+    lateness = LatencyPercentiles(0.95, 20)
+    for number in range(19):
+        lateness.spoke("kind", number / 100)
+    assert lateness.limit("kind") is None
+    lateness.spoke("kind", 9.0)
+    assert lateness.limit("kind") == 0.18, "19 of 20 were no later than that"
+    assert lateness.limit("other") is None
+
+
+@given(st.lists(st.floats(0, 60), min_size=1, max_size=200), st.floats(0.01, 0.99))
+def test_at_most_the_rest_of_the_answers_were_later(seconds: list[float], percentile: float) -> None:
+    lateness = LatencyPercentiles(percentile, 1)
+    for after in seconds:
+        lateness.spoke("kind", after)
+    limit = lateness.limit("kind")
+    assert limit in seconds
+    assert sum(after > limit for after in seconds) <= (1 - percentile) * len(seconds) + 1e-9
+
+
+def test_what_was_hung_up_on_stays_late() -> None:
+    lateness = LatencyPercentiles(0.9, 10)
+    for _ in range(9):
+        lateness.spoke("kind", 0.1)
+    lateness.spoke("kind", 0.5)
+    for _ in range(1000):  # one in ten is hung up on after half a second
+        for _ in range(9):
+            lateness.spoke("kind", 0.1)
+        lateness.withdrawn("kind", 0.5)
+    assert not any(lateness.withdrawn("kind", 0.01) for _ in range(200)), "of those nothing is known"
+    assert not lateness.withdrawn("another kind", 60.0)
+    assert lateness.limit("kind") == 0.1
+    for _ in range(30):
+        lateness.withdrawn("kind", 0.5)
+    assert lateness.limit("kind") == 0.5, "whoever is late more often has become slower"
+
+
+def test_old_answers_are_forgotten() -> None:
+    lateness = LatencyPercentiles(0.95, 1)
+    for seconds in [9.0] * 200 + [0.1] * 200:
+        lateness.spoke("kind", seconds)
+    assert lateness.limit("kind") == 0.1
+
+
+def test_what_is_rarely_asked_for_is_forgotten_before_memory_runs_out() -> None:
+    lateness = LatencyPercentiles(0.95, 1)
+    for number in range(1000):
+        lateness.spoke(number, 0.1)
+        lateness.spoke("usual", 0.2)
+    assert lateness.limit(0) is None
+    assert lateness.limit("usual") == 0.2
+    assert len(lateness._seen) <= 100
+
+
+def test_texts_are_alike_within_a_factor_of_four() -> None:
+    def kind(characters: int, form: str = "mp3_44100_128", model: str = "flash", timed: bool = False) -> object:
+        format = AudioFormat.parse(form)
+        request = SpeechRequest("x" * characters, format=format)
+        return latency_class("vendor", request, Offer(format, "voice", model=model, timed=timed))
+
+    assert kind(32) == kind(100) == kind(127) != kind(128)
+    assert kind(32) == kind(32, "mp3_22050_32") != kind(32, "pcm_16000")
+    assert kind(32) != kind(32, model="multilingual")
+    assert kind(32) != kind(32, timed=True)

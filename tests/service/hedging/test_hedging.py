@@ -1,0 +1,148 @@
+"""Two are asked when the first is late: one is heard, the other hung up on, and it is on the books."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from steadyvoice import Credential, HedgeConfig, TTSConfigurationError
+from steadyvoice.service.bills import Charge
+from steadyvoice.speech.errors import TTSHedgedError
+
+from ..conftest import MakeService, loop_clock
+from ..scripted_provider import Hang, Say, ScriptedProvider
+from .late_provider import READY, TEXT, USUAL, hedge_counts, is_idle, late_provider, warm_up
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_who_is_late_is_overtaken_and_both_are_on_the_account(make_service: MakeService) -> None:
+    first, second = late_provider(Hang()), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    began = loop_clock()
+    speech = await tts.synthesize(TEXT, format="pcm_8000")
+    assert loop_clock() - began == pytest.approx(0.2, abs=0.01), "a tenth of a second for each"
+    assert (speech.outcome, speech.provider) == ("substituted", "second")
+    loser, winner = speech.attempts
+    assert (loser.provider, loser.hedge, type(loser.error)) == ("first", False, TTSHedgedError)
+    assert loser.waited == pytest.approx(0.2, abs=0.01)
+    assert (winner.provider, winner.hedge, winner.error) == ("second", True, None)
+    assert (loser.bill.charge, loser.bill.wasted) == (Charge.BILLED, len(TEXT))
+    assert (speech.billed, speech.wasted) == (2 * len(TEXT), len(TEXT))
+    assert tts.get_error_state()["bills"]["wasted_by"] == {"hedged": len(TEXT)}
+    assert hedge_counts(tts) == (1, 1, 0)
+
+
+async def test_the_log_tells_of_it(make_service: MakeService, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="steadyvoice.calls")
+    tts = await warm_up(make_service(late_provider(Hang()), ScriptedProvider(name="second"), hedging=READY))
+    caplog.clear()
+    await tts.synthesize(TEXT, format="pcm_8000")
+    assert [record.getMessage() for record in caplog.records] == [
+        "first is late: no sound for 0.10 s; second is asked as well",
+        "first is hung up on after 0.20 s: another was heard first",
+        "substituted: 1.86 s of audio by second in 2 attempts",
+    ]
+
+
+async def test_the_late_one_counts_as_neither_failure_nor_success_and_is_hung_up_on_at_once(
+    make_service: MakeService,
+) -> None:
+    first, second = late_provider(Hang()), ScriptedProvider([Say(4.0, every=1.0)], name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
+    assert await anext(stream)
+    await asyncio.sleep(0.0)
+    assert first.cut_short == 1, "while the other is still speaking"
+    state = tts.get_error_state()
+    assert state["concurrency"]["in_use"] == 0
+    totals = state["totals"]
+    assert (totals["successes"], totals["failures"], totals["ignored"]) == (4, 0, 1)
+    assert state["consecutive_failures"] == 0
+    assert [chunk async for chunk in stream]
+    assert is_idle(tts)
+
+
+async def test_a_first_that_speaks_after_all_is_heard_and_the_hedge_pays(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=0.3)), ScriptedProvider([Hang()], name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    speech = await tts.synthesize(TEXT, format="pcm_8000")
+    assert (speech.outcome, speech.provider) == ("spoken", "first")
+    loser, winner = speech.attempts
+    assert (loser.provider, loser.hedge, type(loser.error)) == ("second", True, TTSHedgedError)
+    assert (winner.provider, winner.hedge, winner.error) == ("first", False, None)
+    assert tts.get_error_state()["providers"]["second"]["bills"]["wasted_by"] == {"hedged": len(TEXT)}
+    assert tts.get_error_state()["providers"]["second"]["totals"]["ignored"] == 1
+    assert hedge_counts(tts) == (1, 0, 1)
+    assert is_idle(tts)
+
+
+async def test_when_both_speak_in_the_same_instant_the_first_is_heard(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=0.201)), ScriptedProvider([Say(first_after=0.1)], name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
+    assert [chunk async for chunk in stream]
+    assert stream.provider == "first"
+    state = tts.get_error_state()["providers"]["second"]
+    assert (state["totals"]["successes"], state["totals"]["ignored"]) == (0, 1)
+    assert state["bills"]["wasted_by"] == {"hedged": len(TEXT)}, "it spoke to nobody"
+    assert is_idle(tts)
+
+
+async def test_who_is_in_time_is_not_raced(make_service: MakeService) -> None:
+    first, second = late_provider(), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    await tts.synthesize(TEXT, format="pcm_8000")
+    assert not second.asked
+
+
+async def test_nobody_races_before_enough_is_known_or_unless_asked_for(make_service: MakeService) -> None:
+    for settings in ({"hedging": HedgeConfig(minimum_samples=5, budget=1.0)}, {}):
+        first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
+        tts = await warm_up(make_service(first, second, **settings))
+        assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "first"
+        assert not second.asked
+
+
+async def test_one_call_can_do_without(make_service: MakeService) -> None:
+    first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    assert (await tts.synthesize(TEXT, format="pcm_8000", hedging=False)).provider == "first"
+    assert not second.asked
+    with pytest.raises(TTSConfigurationError, match="hedging: must be True or False in a call, got 'no'"):
+        await tts.synthesize(TEXT, hedging="no")  # type: ignore[arg-type]
+
+
+async def test_only_the_first_sound_is_hedged(make_service: MakeService) -> None:
+    """Who has begun to listen is not given another voice for a short pause."""
+    first = ScriptedProvider([*USUAL, Say(first_after=0.1), Say(first_after=3.0)], name="first", max_characters=20)
+    second = ScriptedProvider(name="second")
+    tts = make_service(first, second, hedging=HedgeConfig(minimum_samples=2, budget=1.0))
+    for _ in range(3):
+        speech = await tts.synthesize("A short one. And another.", format="pcm_8000")
+        assert (speech.outcome, speech.provider) == ("spoken", "first")
+    assert not second.asked
+
+
+async def test_the_time_in_the_queue_is_not_the_vendors(make_service: MakeService) -> None:
+    first, second = late_provider(), ScriptedProvider(name="second")
+    first.credential = Credential("ours", at_once=1)  # type: ignore[attr-defined]
+    tts = await warm_up(make_service(first, second, hedging=READY))
+    tts.handler("first").allowance.turnstile.gate._ceiling = 1
+    speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(5)))
+    assert {speech.provider for speech in speeches} == {"first"}
+    assert not second.asked
+
+
+async def test_ten_callers_of_the_same_words_are_one_race(make_service: MakeService, tmp_path: Any) -> None:
+    first, second = late_provider(Hang()), ScriptedProvider(name="second")
+    tts = make_service(first, second, hedging=READY, cache=tmp_path)
+    for number in range(len(USUAL)):
+        await tts.synthesize(f"{number}ood morning, is anybody there?", format="pcm_8000")
+    speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(10)))
+    assert {speech.provider for speech in speeches} == {"second"}
+    assert (len(first.asked), len(second.asked)) == (5, 1)
+    assert sum(len(speech.attempts) for speech in speeches) == 2
+    await tts.aclose()

@@ -1,0 +1,108 @@
+"""A provider whose bytes come over a tap: to whoever reads, or past them into an outlet. And an outlet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from steadyvoice import Accepted, AsyncTTSService, AudioFormat, Offer, SpeechRequest
+from steadyvoice.providers.provider import Pour
+from steadyvoice.speech.format import Codec
+
+from ..scripted_provider import RATE, ScriptedProvider
+
+Step = tuple[float, bytes | Exception]
+"""Seconds of waiting, and what comes then."""
+
+
+@dataclass
+class ScriptedResponse:
+    """An answer."""
+
+    steps: deque[Step]
+    accepted: Accepted = field(default_factory=lambda: Accepted(request_id="r1", characters_billed=5))
+    closed: bool = False
+
+    async def read(self, pour: Pour | None = None) -> bytes:
+        while self.steps:
+            wait, what = self.steps.popleft()
+            await asyncio.sleep(wait)
+            if isinstance(what, Exception):
+                raise what
+            if pour is None or not pour(what):
+                return what
+        return b""
+
+    def take(self) -> None:
+        """Nothing is ever there already."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class PassthroughProvider(ScriptedProvider):
+    """Speaks by tap only, the same each time."""
+
+    steps: Iterable[Step] = ()
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return Offer(
+            AudioFormat(Codec.PCM, RATE), voice="voice", max_characters=None, knows_voice=True, for_any_text=True
+        )
+
+    def ready(self, request: SpeechRequest, offer: Offer) -> PassthroughProvider:
+        return self
+
+    async def ask(self, text: str, *, connection_timeout: float) -> ScriptedResponse:
+        return ScriptedResponse(deque(self.steps))
+
+
+@dataclass
+class CollectingSink:
+    """An outlet that takes all, but for the pieces with these numbers."""
+
+    spills: tuple[int, ...] = ()
+    got: list[bytes] = field(default_factory=list)
+    asked: int = 0
+
+    def open(self) -> bool:
+        self.asked += 1
+        return self.asked not in self.spills
+
+    def write(self, data: bytes) -> None:
+        self.got.append(data)
+
+
+@dataclass
+class ReceivedAudio:
+    """What came of an utterance, in the order in which it came; and how much of it came by the bucket."""
+
+    data: bytes = b""
+    poured: int = 0
+
+
+async def read_with_sink(
+    tts: AsyncTTSService, text: str, bucket: CollectingSink | None, *, into: ReceivedAudio | None = None
+) -> ReceivedAudio:
+    """Iterate, and from the first chunk on have the rest poured."""
+    heard = into or ReceivedAudio()
+    stream = tts.stream(text, format="pcm_8000", on_midstream="error")
+
+    def collect() -> None:
+        if bucket:
+            heard.data += b"".join(bucket.got)
+            heard.poured += len(bucket.got)
+            bucket.got.clear()
+
+    try:
+        async for chunk in stream:
+            collect()
+            heard.data += chunk
+            if bucket:
+                stream.attach_sink(bucket)
+    finally:
+        collect()
+    return heard

@@ -1,0 +1,219 @@
+"""Audio that goes past whoever waits for it: the same bytes, the same clocks, the same books."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from steadyvoice import CacheConfig, CircuitBreakerConfig, TimeoutConfig, TTSError, TTSStreamInterruptedError
+from steadyvoice.speech.errors import TTSCutError
+
+from ..conftest import MakeService
+from ..scripted_provider import pcm
+from .passthrough_provider import CollectingSink, PassthroughProvider, ReceivedAudio, Step, read_with_sink
+
+pytestmark = pytest.mark.looptime
+
+TEXT = "Good morning, and a good day to everybody."
+BOTH_WAYS = pytest.mark.parametrize("poured", [True, False], ids=["poured", "iterated"])
+
+
+def pieces(count: int, every: float = 0.5, seconds: float = 0.5) -> list[Step]:
+    """Audio that can be told apart, piece by piece."""
+    return [(every, pcm(seconds, level=1000 + 10 * (number % 500))) for number in range(count)]
+
+
+def sound(steps: list[Step]) -> bytes:
+    return b"".join(what for _, what in steps if isinstance(what, bytes))
+
+
+def bucket_if(poured: bool) -> CollectingSink | None:
+    return CollectingSink() if poured else None
+
+
+async def test_the_first_piece_is_iterated_and_the_others_poured(make_service: MakeService) -> None:
+    steps = pieces(5)
+    tts = make_service(PassthroughProvider(steps=steps))
+
+    heard = await read_with_sink(tts, TEXT, CollectingSink())
+
+    assert heard.data == sound(steps)
+    assert heard.poured == 4
+
+
+@BOTH_WAYS
+async def test_the_account_is_the_same(make_service: MakeService, poured: bool) -> None:
+    tts = make_service(PassthroughProvider(steps=pieces(5)))
+    stream, bucket = tts.stream(TEXT, format="pcm_8000", on_midstream="error"), bucket_if(poured)
+    async for _ in stream:
+        if bucket:
+            stream.attach_sink(bucket)
+
+    assert stream.outcome == "spoken"
+    assert stream.duration == pytest.approx(2.5)
+    [attempt] = stream.attempts
+    assert attempt.waited == pytest.approx(2.5)
+    assert attempt.first_audio == pytest.approx(0.5)
+    assert attempt.audio == pytest.approx(2.5)
+    assert stream.billed == 5
+    assert tts.get_error_state()["totals"]["successes"] == 1
+
+
+@pytest.mark.parametrize("spills", [(1,), (2, 3), (1, 2, 3, 4), (4,)])
+async def test_what_an_outlet_does_not_take_is_iterated_in_its_place(
+    make_service: MakeService, spills: tuple[int, ...]
+) -> None:
+    steps = pieces(6)
+    tts = make_service(PassthroughProvider(steps=steps))
+
+    heard = await read_with_sink(tts, TEXT, CollectingSink(spills))
+
+    assert heard.data == sound(steps)
+    assert heard.poured == 5 - len(spills)
+
+
+@BOTH_WAYS
+async def test_each_piece_has_the_whole_of_its_own_time_and_no_more(make_service: MakeService, poured: bool) -> None:
+    steps = [*pieces(4, every=2.5, seconds=4.0), (60.0, pcm(0.5))]
+    tts = make_service(PassthroughProvider(steps=steps), timeouts=TimeoutConfig(stall_timeout=3.0))
+    clock = asyncio.get_running_loop().time
+    before, heard = clock(), ReceivedAudio()
+
+    with pytest.raises(TTSStreamInterruptedError):
+        await read_with_sink(tts, TEXT, bucket_if(poured), into=heard)
+
+    assert clock() - before == pytest.approx(4 * 2.5 + 3.0)
+    assert heard.data == sound(steps[:4])
+    assert tts.get_error_state()["last_error"]["kind"] == "stalled"
+
+
+@BOTH_WAYS
+async def test_a_drip_is_too_slow_at_the_same_moment(make_service: MakeService, poured: bool) -> None:
+    tts = make_service(
+        PassthroughProvider(steps=pieces(500, every=1.0, seconds=0.1)), timeouts=TimeoutConfig(slow_timeout=3.0)
+    )
+    clock = asyncio.get_running_loop().time
+    before, heard = clock(), ReceivedAudio()
+
+    with pytest.raises(TTSStreamInterruptedError):
+        await read_with_sink(tts, TEXT, bucket_if(poured), into=heard)
+
+    assert clock() - before == pytest.approx(6.0)
+    assert heard.data == sound(pieces(6, seconds=0.1))
+    assert tts.get_error_state()["last_error"]["kind"] == "too_slow"
+
+
+@BOTH_WAYS
+async def test_the_whole_has_its_time(make_service: MakeService, poured: bool) -> None:
+    tts = make_service(
+        PassthroughProvider(steps=pieces(500, every=1.0, seconds=0.95)), timeouts=TimeoutConfig(total_timeout=1.5)
+    )
+    clock = asyncio.get_running_loop().time
+    before = clock()
+
+    with pytest.raises(TTSStreamInterruptedError):
+        await read_with_sink(tts, TEXT, bucket_if(poured))
+
+    assert clock() - before == pytest.approx(11.0)  # when 1.5 s and what came have less than a second left
+    assert tts.get_error_state()["last_error"]["kind"] == "total_timeout"
+
+
+@BOTH_WAYS
+async def test_audio_without_an_end_is_not_handed_on_for_ever(make_service: MakeService, poured: bool) -> None:
+    tts = make_service(PassthroughProvider(steps=pieces(5000, every=0.4)))
+    heard = ReceivedAudio()
+
+    with pytest.raises(TTSStreamInterruptedError):
+        await read_with_sink(tts, TEXT, bucket_if(poured), into=heard)
+
+    assert tts.get_error_state()["last_error"]["kind"] == "too_long"
+    assert len(heard.data) < len(pcm(0.5)) * 500
+
+
+@BOTH_WAYS
+async def test_a_stream_that_is_cut_is_no_whole(make_service: MakeService, poured: bool) -> None:
+    steps: list[Step] = [*pieces(3), (0.5, TTSCutError("cut off", provider="scripted"))]
+    tts = make_service(PassthroughProvider(steps=steps))
+    heard = ReceivedAudio()
+
+    with pytest.raises(TTSStreamInterruptedError):
+        await read_with_sink(tts, TEXT, bucket_if(poured), into=heard)
+
+    assert heard.data == sound(steps)
+    assert tts.get_error_state()["totals"]["failures"] == 1
+
+
+async def test_what_is_poured_shows_that_a_call_is_not_hanging(make_service: MakeService) -> None:
+    circuit = CircuitBreakerConfig(hung_after=3.0)
+    tts = make_service(PassthroughProvider(steps=pieces(10, every=2.0, seconds=4.0)), circuit=circuit)
+    calm = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink()))
+
+    await asyncio.sleep(15.0)
+    tts.circuits["scripted"].acquire().ignore()  # somebody comes by, and sees who is silent
+
+    assert tts.circuits["scripted"].snapshot().hung_calls == 0
+    await calm
+
+
+async def test_closing_the_service_interrupts_it(make_service: MakeService) -> None:
+    tts = make_service(PassthroughProvider(steps=pieces(50)))
+    heard = ReceivedAudio()
+    listening = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink(), into=heard))
+    await asyncio.sleep(5.2)
+
+    await tts.aclose()
+
+    with pytest.raises(TTSStreamInterruptedError, match="closed"):
+        await listening
+    assert heard.data == sound(pieces(10))
+    assert tts.get_error_state()["totals"]["failures"] == 0
+
+
+async def test_who_hears_the_rest_by_iteration_may_leave_at_any_time(make_service: MakeService) -> None:
+    vendor = PassthroughProvider(steps=pieces(50))
+    tts = make_service(vendor)
+    listening = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink()))
+    await asyncio.sleep(5.2)
+
+    listening.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    state = tts.get_error_state()
+    assert (state["totals"]["failures"], state["totals"]["successes"]) == (
+        0,
+        1,
+    )  # it spoke well as long as it was heard
+
+
+async def test_what_is_to_be_remembered_is_not_poured(make_service: MakeService, tmp_path: Path) -> None:
+    steps = pieces(5)
+    tts = make_service(PassthroughProvider(steps=steps), cache=CacheConfig(tmp_path))
+
+    heard = await read_with_sink(tts, TEXT, CollectingSink())
+
+    assert (heard.data, heard.poured) == (sound(steps), 0)
+    await tts.aclose()
+
+
+async def test_what_an_outlet_raises_reaches_who_waits(make_service: MakeService) -> None:
+    class Broken(CollectingSink):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("a pipe burst")
+
+    tts = make_service(PassthroughProvider(steps=pieces(5)))
+
+    with pytest.raises((RuntimeError, TTSError), match="a pipe burst"):
+        await read_with_sink(tts, TEXT, Broken())
+
+
+@BOTH_WAYS
+async def test_half_a_sample_at_the_end_is_made_whole(make_service: MakeService, poured: bool) -> None:
+    steps = [*pieces(3), (0.5, pcm(0.5)[:-1])]
+    tts = make_service(PassthroughProvider(steps=steps))
+
+    heard = await read_with_sink(tts, TEXT, bucket_if(poured))
+
+    assert heard.data == sound(steps) + b"\0"

@@ -1,0 +1,187 @@
+"""A vendor that has less room than it says is asked for shorter pieces, and learnt from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+import pytest
+
+from steadyvoice import (
+    Accepted,
+    AsyncTTSService,
+    Audio,
+    AudioFormat,
+    ElevenLabs,
+    Offer,
+    OpenAICompatible,
+    RetryConfig,
+    SpeechRequest,
+    Tone,
+)
+from steadyvoice.audio.listening import words_in
+from steadyvoice.service.resilience.text_limits import LIMIT_LIFETIME, MIN_CHARACTERS, TextLimits
+from steadyvoice.simulator import Simulator, acts
+from steadyvoice.simulator.faults import Fault
+from steadyvoice.speech.errors import TTSTextTooLongError
+
+from ..conftest import MakeService
+from ..scripted_provider import pcm
+
+SENTENCE = "The quick brown fox jumps over the lazy dog. "
+TEXT = (SENTENCE * 100).strip()  # 4,499 characters
+
+
+@dataclass
+class Cramped:
+    """Says that it takes `stated` characters, and takes `room`. `tells` whether its refusals name that."""
+
+    room: int
+    stated: int | None = None
+    tells: int | None = None
+    name: str = "cramped"
+    local: bool = False
+    spoken: list[str] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        model = request.model or "usual"
+        return Offer(AudioFormat.parse("pcm_8000"), voice="v", model=model, max_characters=self.stated)
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        if len(request.text) > self.room:
+            self.refused.append(len(request.text))
+            error = TTSTextTooLongError("HTTP 400: too long", provider=self.name, status=400)
+            error.limit = self.tells
+            raise error
+        self.spoken.append(request.text)
+        yield Accepted(characters_billed=len(request.text))
+        yield Audio(pcm(len(request.text) * 0.06))
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stated", [None, 10_000, 4_000])
+@pytest.mark.parametrize("tells", [None, 1_000, 3, 1_000_000])
+async def test_whole_text_is_spoken_in_pieces_that_fit(
+    make_service: MakeService, stated: int | None, tells: int | None
+) -> None:
+    vendor = Cramped(1_000, stated, tells)
+    async with make_service(vendor, Tone()) as tts:
+        speech = await tts.synthesize(TEXT, format="pcm_8000")
+        assert "".join(vendor.spoken) == TEXT
+        assert speech.outcome == "spoken"
+        assert speech.duration == pytest.approx(len(TEXT) * 0.06)
+        assert len(vendor.refused) <= 3
+        snapshot = tts.circuits["cramped"].snapshot()
+        assert snapshot.failures == 0
+        assert sum(attempt.characters_billed or 0 for attempt in speech.attempts) == len(TEXT), (
+            "nothing is paid for twice"
+        )
+
+
+@pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
+async def test_stream_goes_on_as_if_nothing_had_been(make_service: MakeService, on_midstream: str) -> None:
+    vendor = Cramped(1_000)
+    async with make_service(vendor, Tone(), on_midstream=on_midstream) as tts:
+        stream = tts.stream(TEXT, format="pcm_8000")
+        audio = b"".join([data async for data in stream])
+    assert "".join(vendor.spoken) == TEXT
+    assert len(audio) == len(pcm(1.0)) * len(TEXT) * 0.06
+    assert stream.outcome == "spoken"
+
+
+async def test_limit_is_learnt_for_later_requests_of_that_model(make_service: MakeService) -> None:
+    vendor = Cramped(1_000, 40_000, tells=1_000)
+    async with make_service(vendor) as tts:
+        await tts.synthesize(TEXT, format="pcm_8000")
+        assert vendor.refused == [len(TEXT)]
+        await tts.synthesize(TEXT, format="pcm_8000")
+        assert vendor.refused == [len(TEXT)], "once is enough"
+        await tts.synthesize(TEXT, format="pcm_8000", model="another")
+        assert len(vendor.refused) == 2, "of another model nothing is known"
+
+
+@pytest.mark.looptime
+async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService) -> None:
+    vendor = Cramped(1_000, 40_000, tells=1_000)
+    async with make_service(vendor) as tts:
+        await tts.synthesize(TEXT, format="pcm_8000")
+        vendor.room = 40_000
+        await asyncio.sleep(LIMIT_LIFETIME + 1)
+        await tts.synthesize(TEXT, format="pcm_8000")
+    assert vendor.spoken[-1] == TEXT
+
+
+async def test_vendor_that_refuses_every_length_is_asked_a_few_times_and_left(make_service: MakeService) -> None:
+    vendor = Cramped(0, tells=4_000)
+    async with make_service(vendor, Tone()) as tts:
+        speech = await tts.synthesize(TEXT, format="pcm_8000")
+    assert speech.provider == "tone"
+    assert len(vendor.refused) <= 12
+    assert vendor.refused == sorted(vendor.refused, reverse=True)
+
+
+async def test_refusals_of_every_length_teach_no_limit(make_service: MakeService) -> None:
+    vendor = Cramped(0)
+    async with make_service(vendor, Tone()) as tts:
+        await tts.synthesize(TEXT, format="pcm_8000")
+        vendor.room = len(TEXT)
+        assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "cramped"
+    assert vendor.spoken == [TEXT], "in one piece"
+
+
+def test_refusal_that_was_on_its_way_does_not_raise_a_limit() -> None:
+    limits = TextLimits(lambda: 0.0)
+    told, vague = TTSTextTooLongError("too long"), TTSTextTooLongError("too long")
+    told.limit = 5_000
+    assert limits.learn("m", 40_000, told)
+    assert limits.learn("m", 40_000, vague)
+    assert limits.most("m", None) == 5_000
+    assert limits.learn("m", 5_000, told)
+    assert limits.most("m", None) == 2_500
+
+
+async def test_short_text_is_not_cut_for_a_refusal(make_service: MakeService) -> None:
+    vendor = Cramped(5)
+    text = SENTENCE[: MIN_CHARACTERS - 1].strip()
+    async with make_service(vendor, retry=RetryConfig(max_attempts=3)) as tts:
+        with pytest.raises(TTSTextTooLongError):
+            await tts.synthesize(text, format="pcm_8000")
+    assert vendor.refused == [len(text)]
+
+
+async def test_refusal_of_a_later_piece_is_cut_smaller_as_well(make_service: MakeService) -> None:
+    vendor = Cramped(2_000, 2_000)
+    async with make_service(vendor) as tts:
+        stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
+        first = await anext(stream)
+        vendor.room = 500
+        rest = [data async for data in stream]
+    assert "".join(vendor.spoken) == TEXT
+    assert len(first) + sum(map(len, rest)) == len(pcm(1.0)) * len(TEXT) * 0.06
+
+
+@pytest.mark.parametrize("room", [25, 90])
+@pytest.mark.parametrize("kind", [ElevenLabs, OpenAICompatible])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_every_word_is_heard_over_sockets(
+    kind: type[ElevenLabs] | type[OpenAICompatible], room: int, whole: bool
+) -> None:
+    text = " ".join(f"This is sentence number {number} of a text." for number in range(4))
+    async with Simulator(voice="tones") as sim:
+        sim.faults.set(Fault(acts.Refuse("max_character_limit_exceeded"), longer_than=room))
+        async with AsyncTTSService([kind("any", base_url=sim.url), Tone()]) as tts:
+            if whole:
+                speech = await tts.synthesize(text, format="pcm_24000")
+                audio, outcome = speech.audio, speech.outcome
+            else:
+                stream = tts.stream(text, format="pcm_24000")
+                audio, outcome = b"".join([data async for data in stream]), stream.outcome
+            assert tts.get_error_state()["circuit_state"] == "closed"
+    assert words_in(audio, "pcm_24000") == text.split()
+    assert outcome == "spoken"

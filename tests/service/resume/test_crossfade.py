@@ -1,0 +1,69 @@
+"""Where two voices meet: untouched frames up to the seam, as loud behind it, and the pause of the first."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+
+from steadyvoice import AudioFormat
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.headers import Mp3Frames
+from steadyvoice.audio.listening import heard_in
+from steadyvoice.audio.seam import level as level_of
+from steadyvoice.audio.tones import tones
+
+from ..conftest import MakeService
+from ..word_tone_provider import SHORT_TEXT, Fault, WordToneProvider, read_all
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_mp3_frames_that_nobody_breaks_off_are_passed_on_as_they_are(make_service: MakeService) -> None:
+    vendor = WordToneProvider()
+    stream = make_service(vendor).stream(SHORT_TEXT, format="mp3_44100_128")
+    audio = await read_all(stream)
+    pcm, _ = tones(SHORT_TEXT, sample_rate=44100)
+    assert audio == convert(pcm, AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128"))
+    assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.001)
+
+
+async def test_up_to_the_seam_they_are_passed_on_as_well(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
+    stream = make_service(first, second).stream(SHORT_TEXT, format="mp3_44100_128")
+    audio = await read_all(stream)
+    whole = await read_all(make_service(WordToneProvider()).stream(SHORT_TEXT, format="mp3_44100_128"))
+    frames = int(stream.spoken.spans[0].stop * 44100 / 1152)
+    untouched = frame_bytes(whole, frames)
+    assert audio.startswith(untouched)
+    assert len(untouched) > 0.4 * len(audio)
+
+
+@pytest.mark.parametrize("level", [0.4, 0.7, 1.5])
+async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: float) -> None:
+    first = WordToneProvider([Fault("cut", 0.5)], name="first")
+    second = WordToneProvider(name="second", level=level)
+    stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
+    samples = array("h", await read_all(stream))
+    seam_at = round(stream.spoken.spans[0].stop * 16000)
+    before, after = level_of(samples[:seam_at], 16000), level_of(samples[seam_at:], 16000)
+    assert before
+    assert after
+    # More than 6 dB nobody is helped.
+    assert after / before == pytest.approx(min(1.0, 2 * level), rel=0.12)
+
+
+async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
+    stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
+    broken = heard_in(await read_all(stream), "pcm_16000")
+    whole = heard_in(
+        await read_all(make_service(WordToneProvider()).stream(SHORT_TEXT, format="pcm_16000")), "pcm_16000"
+    )
+    assert [word.start for word in broken] == pytest.approx([word.start for word in whole], abs=0.006)
+    told = [word.start + 0.02 for word in stream.alignment.words()]  # a tone's own margin
+    assert told == pytest.approx([word.start for word in broken], abs=0.006)
+
+
+def frame_bytes(mp3: bytes, count: int) -> bytes:
+    return b"".join(frame.data for frame in Mp3Frames().feed(mp3)[:count])

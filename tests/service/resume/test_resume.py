@@ -1,0 +1,150 @@
+"""An utterance that survives its provider: whoever breaks off, every word is heard once, in order."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice import RetryConfig, TTSStreamInterruptedError
+from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.markup import Markup
+
+from ..conftest import MakeService
+from ..scripted_provider import ScriptedProvider
+from ..word_tone_provider import (
+    DOWN,
+    LONG_TEXT,
+    PATIENT,
+    SHORT_TEXT,
+    TIMES,
+    Fault,
+    WordToneProvider,
+    assert_all_words_once,
+    read_all,
+    read_into,
+)
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_not(make_service: MakeService) -> None:
+    first, second = (
+        WordToneProvider([Fault("cut", 0.3)], name="first"),
+        WordToneProvider([Fault("cut", 0.4)], name="second"),
+    )
+    third = WordToneProvider(name="third")
+    stream = make_service(first, second, third).stream(SHORT_TEXT, format="pcm_8000")
+    assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
+    assert [len(each.asked) for each in (first, second, third)] == [1, 1, 1]
+    assert [span.provider for span in stream.spoken.spans] == ["first", "second", "third"]
+
+
+async def test_with_nobody_else_left_whoever_charged_for_them_says_them_again(make_service: MakeService) -> None:
+    first, second = (
+        WordToneProvider([Fault("cut", 0.3)], name="first"),
+        WordToneProvider([Fault("cut", 0.4)], name="second"),
+    )
+    stream = make_service(first, second, circuit=PATIENT).stream(SHORT_TEXT, format="pcm_8000")
+    assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "ulaw_8000", "mp3_44100_128", "mp3_22050_32", "opus"])
+@pytest.mark.parametrize("manner", ["cut", "stall", "drip", "truncate"])
+async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeService, name: str, manner: str) -> None:
+    first, second = WordToneProvider([Fault(manner, 0.47)], name="first"), WordToneProvider(name="second", pitch=1.5)  # type: ignore[arg-type]
+    stream = make_service(first, second, timeouts=TIMES).stream(SHORT_TEXT, format=name)
+    audio = await read_all(stream)
+    assert_all_words_once(stream, audio, SHORT_TEXT)
+    assert stream.outcome == "resumed"
+    one, two = stream.spoken.spans
+    assert (one.provider, two.provider) == ("first", "second")
+    assert SHORT_TEXT[two.begin - 1] == " "
+    assert second.asked[0].text == SHORT_TEXT[two.begin :]
+    assert second.asked[0].previous_text == SHORT_TEXT[: two.begin]
+    assert [attempt.error is None for attempt in stream.attempts] == [False, True]
+
+
+async def test_an_end_just_before_a_short_last_word_is_none(make_service: MakeService) -> None:
+    text = "42 we I rain 42 I"
+    first, second = WordToneProvider([Fault("truncate", 0.8754)], name="first"), WordToneProvider(name="second")
+    stream = make_service(first, second).stream(text, format="wav_8000")
+    assert_all_words_once(stream, await read_all(stream), text)
+
+
+async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
+    stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_8000", voice_substitution="never")
+    assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
+    assert [span.provider for span in stream.spoken.spans] == ["first", "first"]
+    assert not second.asked
+
+
+async def test_who_makes_headway_is_asked_again_and_again(make_service: MakeService) -> None:
+    """Each time at least a word is said, so the words at hand are new ones, and three tries are not the limit."""
+    vendor = WordToneProvider([Fault("cut", 0.3)] * 6)
+    stream = make_service(vendor, circuit=PATIENT).stream(SHORT_TEXT, format="pcm_8000")
+    assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
+    assert len(vendor.asked) == 7
+    assert stream.outcome == "spoken"
+
+
+async def test_when_nobody_can_go_on_the_rest_is_silence_and_says_so(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
+    stream = make_service(first, second, retry=RetryConfig(max_attempts=1)).stream(SHORT_TEXT, format="mp3_22050_32")
+    audio = await read_all(stream)
+    said = stream.spoken.spans[0].end
+    assert words_in(audio, stream.format) == SHORT_TEXT[:said].split()
+    assert stream.outcome == "muted"
+    assert stream.captions().count("says") == 1
+
+
+async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
+    once = RetryConfig(max_attempts=1)
+    stream = make_service(first, second, retry=once, muted=False).stream(SHORT_TEXT, format="mp3_44100_128")
+    parts: list[bytes] = []
+    with pytest.raises(TTSStreamInterruptedError, match=r"first.*second"):
+        await read_into(stream, parts)
+    assert words_in(b"".join(parts), stream.format) == SHORT_TEXT[: stream.spoken.spans[0].end].split()
+
+
+async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) -> None:
+    text = 'Now we wait <break time="1.5s" /> and go <emphasis level="strong">on</emphasis> again.'
+    for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        first = WordToneProvider([Fault("cut", share)], name="first", markup=Markup.SSML)
+        second = WordToneProvider(name="second", markup=Markup.SSML)
+        stream = make_service(first, second).stream(text, format="pcm_8000")
+        assert_all_words_once(stream, await read_all(stream), text)
+        said = second.asked[0].previous_text or ""
+        assert said.count("<") == said.count(">")
+
+
+async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make_service: MakeService) -> None:
+    """Thai has no blanks, and times tell of letters only."""
+    text = "สวัสดีครับผมชื่อ" * 60
+    vendor = WordToneProvider()
+    stream = make_service(vendor).stream(text, format="pcm_8000")
+    await read_all(stream)
+    assert "".join(request.text for request in vendor.asked) == text
+    assert max(len(request.text) for request in vendor.asked) <= 400
+
+
+async def test_a_long_text_keeps_its_prosody_by_the_vendors_own_ids(make_service: MakeService) -> None:
+    vendor = WordToneProvider(max_characters=90)
+    stream = make_service(vendor).stream(LONG_TEXT, format="mp3_22050_32")
+    assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
+    assert len(vendor.asked) > 4
+    assert [request.previous_request_ids for request in vendor.asked[:3]] == [(), ("tonal-1",), ("tonal-1", "tonal-2")]
+
+
+async def test_behind_what_was_not_heard_to_its_end_there_are_no_ids(make_service: MakeService) -> None:
+    """They would hide the text that was heard last, for the vendor takes either."""
+    vendor = WordToneProvider([Fault("truncate", 1.0), Fault("cut", 0.5)], max_characters=90)  # the first is none
+    stream = make_service(vendor, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
+    assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
+    assert [request.previous_request_ids for request in vendor.asked[:4]] == [
+        (),
+        ("tonal-1",),
+        (),
+        ("tonal-3",),
+    ]
+    assert vendor.asked[2].previous_text

@@ -1,0 +1,136 @@
+"""A provider that does exactly what a test tells it, call by call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from copy import copy
+from dataclasses import dataclass, field
+
+from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
+from steadyvoice.service.stream import AsyncSpeechStream
+from steadyvoice.speech.format import Codec
+from steadyvoice.speech.markup import Markup
+
+RATE = 8000
+
+
+def pcm(seconds: float, level: int = 1000) -> bytes:
+    """A square wave of so many seconds."""
+    return level.to_bytes(2, "little", signed=True) * round(seconds * RATE)
+
+
+async def read_chunks(stream: AsyncSpeechStream, chunks: int) -> None:
+    """Listen to so many chunks, and leave."""
+    async with stream:
+        async for _ in stream:
+            chunks -= 1
+            if not chunks:
+                return
+
+
+@dataclass(frozen=True)
+class Say:
+    """Speak for so long, in pieces, `every` seconds apart."""
+
+    seconds: float | None = None  # None: 60 ms a character
+    pieces: int = 4
+    first_after: float = 0.1
+    every: float = 0.0
+    then: TTSError | BaseException | None = None
+    aligned: bool = False
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Accept, and never say a word."""
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Send one sample each so many seconds, for ever."""
+
+    every: float = 0.5
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send these bytes."""
+
+    data: bytes
+
+
+Act = Say | Hang | Drip | Send | Exception
+
+
+@dataclass
+class ScriptedProvider:
+    """Plays its acts in order, and the last one for ever."""
+
+    acts: Iterable[Act] = (Say(),)
+    name: str = "scripted"
+    local: bool = False
+    format: AudioFormat | None = field(default_factory=lambda: AudioFormat(Codec.PCM, RATE))
+    max_characters: int | None = None
+    voices: tuple[str, ...] = ("default",)
+    asked: list[SpeechRequest] = field(default_factory=list)
+    cut_short: int = 0
+    closed: int = 0
+    scripts: frozenset[str] | None = None
+    markup: Markup = Markup.NONE
+    refuse: Callable[[SpeechRequest], TTSError] | None = None
+
+    def __post_init__(self) -> None:
+        self._acts = list(self.acts)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        if self.refuse:
+            raise self.refuse(request)
+        return Offer(
+            self.format or request.format,
+            voice=f"{self.name}-voice",
+            max_characters=self.max_characters,
+            knows_voice=request.voice in self.voices,
+            scripts=self.scripts,
+            markup=self.markup,
+        )
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.asked.append(request)
+        act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
+        try:
+            if isinstance(act, Exception):
+                raise copy(act)  # the provider's name is written on it
+            yield Accepted(request_id=f"request-{len(self.asked)}", characters_billed=len(request.text))
+            match act:
+                case Hang():
+                    await asyncio.Event().wait()
+                case Drip(every):
+                    while True:
+                        await asyncio.sleep(every)
+                        yield Audio(pcm(1 / RATE))
+                case Send(data):
+                    yield Audio(data)
+                case Say():
+                    async for chunk in _spoken(act, request.text):
+                        yield chunk
+        except (GeneratorExit, asyncio.CancelledError):
+            self.cut_short += 1
+            raise
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def _spoken(act: Say, text: str) -> AsyncGenerator[Audio, None]:
+    seconds = len(text) * 0.06 if act.seconds is None else act.seconds
+    await asyncio.sleep(act.first_after)
+    for index in range(act.pieces):
+        if index:
+            await asyncio.sleep(act.every)
+        alignment = Alignment.spread(text, seconds) if act.aligned and index == 0 else None
+        yield Audio(pcm(seconds / act.pieces), alignment)
+    if act.then:
+        raise copy(act.then)

@@ -1,0 +1,255 @@
+"""What waits for our own threads is no sign that a provider hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+import pytest
+
+from steadyvoice import (
+    Accepted,
+    Alignment,
+    AsyncTTSService,
+    Audio,
+    AudioFormat,
+    CircuitBreakerConfig,
+    CircuitState,
+    Offer,
+    RetryConfig,
+    SpeechRequest,
+    TTSOverloadedError,
+    TTSStreamInterruptedError,
+)
+from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.workers import AudioWorkers
+from steadyvoice.providers.provider import Queued
+from steadyvoice.speech.format import Codec
+
+from ..conftest import MakeService
+from ..scripted_provider import Say, ScriptedProvider, pcm
+from ..word_tone_provider import SHORT_TEXT, Fault, WordToneProvider, read_all
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TEXT_SECONDS = len(SHORT_TEXT) * 0.06
+
+QUICK_TO_JUDGE = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, minimum_calls=1, hung_after=0.2)
+
+
+@pytest.mark.looptime
+async def test_call_whose_audio_waits_to_be_converted_does_not_hang(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([Say(pieces=3)]), circuit=QUICK_TO_JUDGE)
+    free = threading.Event()
+    busy = [asyncio.create_task(tts._workers.run(free.wait, 30)) for _ in range(8)]
+    await asyncio.sleep(0)
+    calls = [asyncio.create_task(tts.synthesize(SHORT_TEXT, format="mp3_44100_128")) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    circuit = tts.circuits["scripted"]
+    try:
+        circuit.acquire().ignore()  # which looks at the calls in flight
+        assert circuit.state is CircuitState.CLOSED
+        assert circuit.snapshot().failures == 0
+    finally:
+        free.set()
+    await asyncio.gather(*busy)
+    assert [speech.outcome for speech in await asyncio.gather(*calls)] == ["spoken"] * 3
+    await tts.aclose()
+
+
+class QueuedEngine(ScriptedProvider):
+    """A local engine whose turns come late."""
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        yield Accepted()
+        yield Queued(waits=True)
+        await asyncio.sleep(10.0)
+        yield Queued(waits=False)
+        yield Audio(pcm(len(request.text) * 0.06))
+
+
+@pytest.mark.looptime
+async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_service: MakeService) -> None:
+    tts = make_service(QueuedEngine(), circuit=QUICK_TO_JUDGE)
+    call = asyncio.create_task(tts.synthesize(SHORT_TEXT, format="pcm_8000"))
+    await asyncio.sleep(5.0)
+    circuit = tts.circuits["scripted"]
+    circuit.acquire().ignore()
+    assert (circuit.state, circuit.snapshot().failures) == (CircuitState.CLOSED, 0)
+    assert (await call).outcome == "spoken"
+    assert circuit.snapshot().totals.failures == 0
+
+
+@contextmanager
+def busy_workers(tts: AsyncTTSService) -> Iterator[None]:
+    """Keep all threads of a service at work, with more of it waiting."""
+    free = threading.Event()
+    busy = [asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8)]
+    try:
+        yield
+    finally:
+        free.set()
+    for each in busy:
+        each.add_done_callback(lambda done: done.result())
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("format", ["mp3_44100_128", "wav_44100"])
+async def test_caller_is_refused_in_time_when_no_thread_is_free(make_service: MakeService, format: str) -> None:
+    tts = make_service(ScriptedProvider(), ScriptedProvider(name="second"))
+    with busy_workers(tts):
+        await asyncio.sleep(0.2)
+        for call in (tts.synthesize(SHORT_TEXT, format=format, deadline=0.5), first_chunk(tts, format)):
+            begun = asyncio.get_running_loop().time()
+            with pytest.raises(TTSOverloadedError):
+                await call
+            assert asyncio.get_running_loop().time() - begun == pytest.approx(0.5, abs=0.1)
+    assert [tts.circuits[name].snapshot().totals.failures for name in ("scripted", "second")] == [0, 0]
+    assert (await tts.synthesize(SHORT_TEXT, format=format, deadline=30.0)).outcome == "spoken"
+    await tts.aclose()
+
+
+async def first_chunk(tts: AsyncTTSService, format: str) -> bytes:
+    stream = tts.stream(SHORT_TEXT, format=format, deadline=0.5)
+    try:
+        return await anext(stream)
+    finally:
+        await stream.aclose()
+
+
+@pytest.mark.looptime
+async def test_stream_that_cannot_be_converted_further_is_broken_off_in_time(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([Say(pieces=4, every=0.1)]), on_midstream="error")
+    stream = tts.stream(SHORT_TEXT, format="mp3_44100_128", deadline=0.5)
+    await anext(stream)
+    with busy_workers(tts):
+        await asyncio.sleep(0.2)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(TTSStreamInterruptedError):
+            await listen(stream)
+        assert asyncio.get_running_loop().time() - begun < 0.5 + TEXT_SECONDS
+    assert stream.outcome != "spoken"
+    assert tts.circuits["scripted"].snapshot().totals.failures == 0
+    await tts.aclose()
+
+
+async def listen(stream: AsyncIterator[bytes]) -> None:
+    async for _ in stream:
+        pass
+
+
+class BusyBehind(ScriptedProvider):
+    """A provider behind whose last audio, which has times, all threads of the service are busy."""
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return replace(super().offer(request), timed=request.timestamps)
+
+    def occupy(self) -> None:
+        raise NotImplementedError
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        yield Accepted()
+        seconds = len(request.text) * 0.06
+        yield Audio(pcm(seconds), Alignment.spread(request.text, seconds) if offer.timed else None)
+        self.occupy()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("whole", [True, False])
+async def test_success_is_on_record_before_the_audio_is_converted(make_service: MakeService, whole: bool) -> None:
+    """Failures are recorded at once: under load they would look like a row of nothing but failures."""
+    provider = BusyBehind()
+    tts = make_service(provider, circuit=QUICK_TO_JUDGE)
+    free = threading.Event()
+    busy: list[asyncio.Future[bool]] = []
+
+    def occupy() -> None:
+        busy.extend(asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8))
+
+    provider.occupy = occupy  # type: ignore[method-assign]
+
+    async def speak() -> None:
+        if whole:
+            await tts.synthesize(SHORT_TEXT, format="mp3_44100_128")
+        else:
+            async for _ in tts.stream(SHORT_TEXT, format="mp3_44100_128"):
+                pass
+
+    call = asyncio.create_task(speak())
+    circuit = tts.circuits["scripted"]
+    try:
+        async with asyncio.timeout(30):
+            while not circuit.snapshot().totals.successes:  # noqa: ASYNC110 - a circuit tells of transitions only
+                await asyncio.sleep(0.01)
+        assert not call.done()
+    finally:
+        free.set()
+    await call
+    await asyncio.gather(*busy)
+    assert tts.circuits["scripted"].snapshot().totals.successes == 1
+    await tts.aclose()
+
+
+class WorkersBehind(AudioWorkers):
+    """Threads whose queue is always long; counts what they are given."""
+
+    given = 0
+
+    @property
+    def queue_wait(self) -> float:
+        return 1.0
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.given += 1
+        return await super().run(work, *args, **kwargs)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("fault", [None, Fault("cut", 0.5)], ids=["healthy", "cut"])
+@pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64", "pcm_44100"])
+async def test_audio_that_waits_together_is_the_same_audio(
+    make_service: MakeService, format: str, fault: Fault | None, whole: bool
+) -> None:
+    """When the threads are behind, each turn of theirs is dear: what came meanwhile takes one together."""
+
+    async def speak(workers: AudioWorkers | None) -> bytes:
+        own = AudioFormat.parse("pcm_22050")
+        first = WordToneProvider([fault] if fault else [], name="first", chunk=0.1, format=own)
+        vendors = first, WordToneProvider(name="second", chunk=0.1, format=own)
+        tts = make_service(*vendors, retry=RetryConfig(max_attempts=1))
+        if workers:
+            tts._workers = workers
+        if whole:
+            return (await tts.synthesize(SHORT_TEXT, format=format)).audio
+        return await read_all(tts.stream(SHORT_TEXT, format=format))
+
+    behind = WorkersBehind()
+    together = await speak(behind)
+    behind.close()
+    parsed = AudioFormat.parse(format)
+    assert words_in(together, parsed) == SHORT_TEXT.split()
+    if parsed.codec is not Codec.OPUS:  # whose streams have numbers drawn by lot
+        assert together == await speak(None)
+    assert behind.given < 20
+
+
+@pytest.mark.looptime
+async def test_short_utterance_takes_two_turns_of_a_thread(make_service: MakeService) -> None:
+    """To listen to its end, and to convert it. What the encoder holds comes out with the rest."""
+    tts = make_service(ScriptedProvider([Say(pieces=1)]))
+    tts._workers = workers = WorkersBehind()
+    speech = await tts.synthesize("Yes.", format="mp3_44100_128")
+    workers.close()
+    assert speech.outcome == "spoken"
+    assert workers.given == 2

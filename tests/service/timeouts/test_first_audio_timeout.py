@@ -1,0 +1,322 @@
+"""How long the first audio may take: less while another provider is left, and whatever a provider has of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from steadyvoice import (
+    AsyncTTSService,
+    AudioFormat,
+    CircuitBreakerConfig,
+    OpenAICompatible,
+    TimeoutConfig,
+    TTSConfigurationError,
+    TTSService,
+)
+from steadyvoice.providers.provider import Offer
+from steadyvoice.service.settings import read_file
+from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
+from steadyvoice.speech.request import SpeechRequest
+
+from ..conftest import MakeService, loop_clock
+from ..scripted_provider import Hang, Say, ScriptedProvider
+
+pytestmark = pytest.mark.looptime
+
+TEXT = "Good morning"
+PCM = "pcm_8000"
+NEVER_OPENS = CircuitBreakerConfig(consecutive_failures=1000, failure_threshold=None)
+
+
+async def heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[str | None, float]:
+    """Return who was heard, and after how many seconds."""
+    before = loop_clock()
+    async with tts.stream(text, format=PCM, on_midstream="error", **wishes) as stream:
+        await anext(stream)
+        return stream.provider, round(loop_clock() - before, 3)
+
+
+async def synthesized(tts: AsyncTTSService, text: str = TEXT) -> tuple[str | None, float]:
+    before = loop_clock()
+    speech = await tts.synthesize(text, format=PCM)
+    return speech.provider, round(loop_clock() - before, 3)
+
+
+@pytest.mark.parametrize("way", [heard, synthesized])
+@pytest.mark.parametrize("local", [False, True])
+async def test_behind_a_hanging_vendor_the_next_voice_is_heard_after_eight_seconds(
+    make_service: MakeService, way: Any, local: bool
+) -> None:
+    tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second", local=local))
+    assert await way(tts) == ("second", 8.1)
+
+
+async def test_each_hanging_vendor_takes_eight_seconds_and_the_last_provider_its_read_timeout(
+    make_service: MakeService,
+) -> None:
+    last = ScriptedProvider([Say(first_after=20.0)], name="third")
+    tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider([Hang()], name="second"), last)
+    assert await heard(tts) == ("third", 36.0)
+
+
+async def test_who_is_alone_has_the_read_timeout(make_service: MakeService) -> None:
+    assert await heard(make_service(ScriptedProvider([Say(first_after=29.0)]))) == ("scripted", 29.0)
+
+
+async def test_a_provider_that_refuses_is_not_left(make_service: MakeService) -> None:
+    slow = [Say(first_after=0.1), Say(first_after=20.0)]
+    held = make_service(
+        ScriptedProvider(slow, name="first"), ScriptedProvider([TTSInvalidKeyError("no")], name="second")
+    )
+    open_circuit = make_service(
+        ScriptedProvider(slow, name="first"), ScriptedProvider([TTSServerError("no")], name="second")
+    )
+    open_circuit.circuits["second"].force_open("down")
+    assert (await held.synthesize(TEXT, format=PCM)).provider == "first"
+    await open_circuit.synthesize(TEXT, format=PCM)
+    with pytest.raises(TTSInvalidKeyError), held.handler("second").attempt():
+        raise TTSInvalidKeyError("no")
+    assert await heard(held) == ("first", 20.0)
+    assert await heard(open_circuit) == ("first", 20.0)
+
+
+async def test_a_provider_that_has_failed_already_is_not_left(make_service: MakeService) -> None:
+    first, second = (
+        ScriptedProvider([TTSServerError("no")], name="first"),
+        ScriptedProvider([Say(first_after=20.0)], name="second"),
+    )
+    tts = make_service(first, second, circuit=NEVER_OPENS)
+    provider, seconds = await heard(tts)
+    assert (provider, 20 < seconds < 22) == ("second", True)
+
+
+@pytest.mark.parametrize(
+    "timeouts",
+    [
+        TimeoutConfig(read_timeout=30.0),
+        TimeoutConfig(read_timeout=30),
+        replace(TimeoutConfig(), read_timeout=30.0),
+        TimeoutConfig(10.0, 30.0, 45.0),
+        TimeoutConfig(first_audio_timeout=25.0),
+    ],
+)
+async def test_a_timeout_that_was_set_holds_whoever_else_is_left(
+    make_service: MakeService, timeouts: TimeoutConfig
+) -> None:
+    tts = make_service(
+        ScriptedProvider([Say(first_after=20.0)], name="first"), ScriptedProvider(name="second"), timeouts=timeouts
+    )
+    assert await heard(tts) == ("first", 20.0)
+
+
+@pytest.mark.parametrize(
+    "timeouts",
+    [
+        TimeoutConfig(total_timeout=40),
+        replace(TimeoutConfig(), total_timeout=40),
+        pickle.loads(pickle.dumps(TimeoutConfig())),
+        deepcopy(TimeoutConfig()),
+    ],
+)
+def test_a_read_timeout_that_was_not_set_stays_so(timeouts: TimeoutConfig) -> None:
+    assert (timeouts.read_timeout, timeouts.read_timeout_is_set) == (30.0, False)
+    assert timeouts.first_audio_while(others=True) == 8.0
+    assert timeouts.first_audio_while(others=False) == timeouts.first_audio == timeouts.stall == 30.0
+
+
+def test_configurations_are_compared_by_their_values() -> None:
+    assert TimeoutConfig() == TimeoutConfig(10.0, 30.0, 45.0) == pickle.loads(pickle.dumps(TimeoutConfig()))
+    assert repr(TimeoutConfig()).startswith("TimeoutConfig(connection_timeout=10.0, read_timeout=30.0,")
+    assert len({TimeoutConfig(), TimeoutConfig(read_timeout=30.0)}) == 1
+
+
+async def test_a_conversation_hears_the_next_voice_in_time(make_service: MakeService) -> None:
+    preset = TimeoutConfig.conversation()
+    tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=preset)
+    assert await heard(tts) == ("second", 2.6)
+    stalled = make_service(
+        ScriptedProvider([Say(pieces=2, every=9.0)], name="first"), ScriptedProvider(name="second"), timeouts=preset
+    )
+    stream = stalled.stream(TEXT, format=PCM)
+    before = loop_clock()
+    assert [chunk async for chunk in stream]
+    assert loop_clock() - before < 3
+    both = make_service(
+        ScriptedProvider([Hang()], name="first"), ScriptedProvider([Hang()], name="second"), timeouts=preset
+    )
+    before = loop_clock()
+    assert (await both.synthesize(TEXT, format=PCM)).outcome == "muted"
+    assert loop_clock() - before <= 15
+
+
+async def test_a_provider_has_fields_of_its_own(make_service: MakeService) -> None:
+    first, second = ScriptedProvider([Hang()], name="first"), ScriptedProvider([Hang()], name="second")
+    tts = make_service(
+        first,
+        second,
+        ScriptedProvider(name="third"),
+        timeouts=TimeoutConfig(first_audio_timeout=4.0, stall_timeout=3.0),
+        provider_timeouts={"first": {"first_audio_timeout": 1.0}, "second": {"stall_timeout": 9.0}},
+        circuit=NEVER_OPENS,
+    )
+    assert await heard(tts) == ("third", 5.1)
+    shown = {name: state["timeouts"] for name, state in tts.get_error_state()["providers"].items()}
+    assert [each["first_audio_timeout"] for each in shown.values()] == [1.0, 4.0, 4.0]
+    assert [each["stall_timeout"] for each in shown.values()] == [3.0, 9.0, 3.0]
+    assert tts.get_error_state()["timeouts"] == shown["first"]
+    json.dumps(tts.get_error_state())
+    await tts.reconfigure(provider_timeouts={"second": {"first_audio_timeout": 2.0}})
+    assert await heard(tts) == ("third", 6.1)
+    await tts.reconfigure(providers=[first, ScriptedProvider(name="third")])
+    assert await heard(tts) == ("third", 4.1)
+
+
+async def test_a_provider_whose_read_timeout_is_set_is_given_that(make_service: MakeService) -> None:
+    own = {"first": {"read_timeout": 20.0}}
+    tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
+    assert await heard(tts) == ("second", 20.1)
+
+
+async def test_a_total_of_its_own_bounds_each_attempt_with_a_provider(make_service: MakeService) -> None:
+    own = {"first": {"total_timeout": 5.0}}
+    tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
+    assert await heard(tts) == ("second", 5.1)
+
+
+class Whole(ScriptedProvider):
+    """Makes all of its audio before it sends any."""
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        return replace(super().offer(request), streams=False)
+
+
+async def test_who_cannot_stream_has_time_for_each_character(make_service: MakeService) -> None:
+    long = "Good morning. " * 100
+    tts = make_service(
+        Whole([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=TimeoutConfig(character_timeout=0.01)
+    )
+    assert await heard(tts, long) == ("second", round(8 + 0.01 * len(long.strip()) + 0.1, 3))
+
+
+async def test_who_cannot_stream_is_overdue_later_by_its_characters(make_service: MakeService) -> None:
+    tts = make_service(Whole([Hang()]), circuit=NEVER_OPENS)
+    text = "Good morning, everybody! " * 4  # 100 characters: three seconds more
+    failures = []
+    for patience in (5.5, 6.5):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(tts.synthesize(text, format=PCM), patience)
+        failures.append(tts.get_error_state()["totals"]["failures"])
+    assert failures == [0, 1]
+
+
+class Loading(ScriptedProvider):
+    """An engine that loads a model first."""
+
+    timeouts: ClassVar = {"first_audio_timeout": 20.0}
+
+
+async def test_a_kind_knows_its_own_time_and_settings_win_over_it(make_service: MakeService) -> None:
+    def tts(**settings: Any) -> AsyncTTSService:
+        return make_service(Loading([Hang()], name="first"), ScriptedProvider(name="second"), **settings)
+
+    assert await heard(tts()) == ("second", 20.1)
+    assert await heard(tts(timeouts=TimeoutConfig(first_audio_timeout=2.0))) == ("second", 2.1)
+    assert await heard(tts(timeouts=TimeoutConfig(read_timeout=12.0))) == ("second", 12.1)
+    assert await heard(tts(provider_timeouts={"first": {"first_audio_timeout": 3.0}})) == ("second", 3.1)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"nobody": {}}, "provider_timeouts.nobody: there is no provider"),
+        ({"scripted": 3}, "provider_timeouts.scripted: must be a mapping"),
+        ({"scripted": {"first_audio": 3}}, "provider_timeouts.scripted.first_audio: unknown key; did you mean"),
+        ({"scripted": {"stall_timeout": 0}}, "provider_timeouts.scripted.stall_timeout: must be more than 0"),
+        ({"scripted": {"read_timeout": None}}, "provider_timeouts.scripted.read_timeout: must be a number"),
+        ({"scripted": {"overdue_after": "3"}}, "provider_timeouts.scripted.overdue_after: must be a number"),
+    ],
+)
+def test_impossible_timeouts_of_a_provider_are_refused(own: Any, told: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=told):
+        TTSService([ScriptedProvider()], provider_timeouts=own)
+
+
+FILE = """
+[timeouts]
+{general}
+
+[[providers]]
+kind = "tone"
+name = "first"
+
+[[providers]]
+kind = "tone"
+name = "second"
+{own}
+"""
+
+
+def plan(folder: Path, general: str = "", own: str = "") -> Any:
+    path = folder / "steadyvoice.toml"
+    path.write_text(FILE.format(general=general, own=own and f"[providers.timeouts]\n{own}"), "utf-8")
+    return read_file(path, {})
+
+
+def test_a_file_names_a_preset_and_fields_over_it(tmp_path: Path) -> None:
+    told = plan(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
+    assert told["timeouts"] == replace(TimeoutConfig.conversation(), stall_timeout=4)
+    assert told["provider_timeouts"] == {"second": {"first_audio_timeout": 6.5}}
+    tts = TTSService(**told)
+    assert tts.get_error_state()["providers"]["second"]["timeouts"]["first_audio_timeout"] == 6.5
+    assert tts.get_error_state()["providers"]["second"]["timeouts"]["stall_timeout"] == 4
+
+
+def test_a_file_that_says_nothing_of_the_read_timeout_leaves_it_unset(tmp_path: Path) -> None:
+    assert not plan(tmp_path, "total_timeout = 60")["timeouts"].read_timeout_is_set
+    assert not plan(tmp_path, 'preset = "default"')["timeouts"].read_timeout_is_set
+    assert plan(tmp_path, "read_timeout = 30.0")["timeouts"].read_timeout_is_set
+
+
+def test_one_provider_may_have_a_preset(tmp_path: Path) -> None:
+    tts = TTSService(**plan(tmp_path, "", 'preset = "conversation"\nconnection_timeout = 1'))
+    first, second = (each["timeouts"] for each in tts.get_error_state()["providers"].values())
+    assert (first["first_audio_timeout"], second["first_audio_timeout"]) == (8.0, 2.5)
+    assert (first["connection_timeout"], second["connection_timeout"]) == (10.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "told"),
+    [
+        ('preset = "conversations"', "", r"timeouts.preset: must be one of default, conversation, got 'conversations'"),
+        ("preset = []", "", r"timeouts.preset: must be one of"),
+        ("read_timout = 3", "", r"timeouts.read_timout: unknown key; did you mean read_timeout"),
+        ("", "first_audio_timeout = -1", r"providers.1.timeouts.first_audio_timeout: must be more than 0"),
+        ("", "stall = 3", r"providers.1.timeouts.stall: unknown key"),
+        ("", 'preset = "slow"', r"providers.1.timeouts.preset: must be one of"),
+        ("", "overdue_after = true", r"providers.1.timeouts.overdue_after: must be a number"),
+    ],
+)
+def test_impossible_timeouts_in_a_file_are_refused_by_their_path(
+    tmp_path: Path, general: str, own: str, told: str
+) -> None:
+    with pytest.raises(TTSConfigurationError, match=told):
+        plan(tmp_path, general, own)
+
+
+def test_a_server_that_cannot_stream_says_so_in_its_offer() -> None:
+    def streams(**more: Any) -> bool:
+        provider = OpenAICompatible("sk", base_url="http://localhost:1/v1", **more)
+        return provider.offer(SpeechRequest(TEXT, format=AudioFormat.parse(PCM), voice="alloy")).streams
+
+    assert streams() is True
+    assert streams(streams=False) is False
+    with pytest.raises(TTSConfigurationError, match=r"openai.streams: must be true or false"):
+        streams(streams="no")

@@ -1,0 +1,127 @@
+"""A listener who plays along: what is in hand, and what is too slow for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice import TimeoutConfig, TTSError, TTSStreamInterruptedError
+from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, PlaybackBuffer
+from steadyvoice.speech.errors import TTSCutError, TTSStalledError
+
+from ..conftest import MakeService
+from ..scripted_provider import Drip, Say, ScriptedProvider
+
+TALE = "Once upon a time there was a voice that told a tale so long that nobody could wait for it. " * 3
+
+
+def starved(steps: list[tuple[float, float]]) -> float:
+    """For how long at the worst, after waits that each brought some audio."""
+    listener = PlaybackBuffer()
+    worst = 0.0
+    for seconds, gained in steps:
+        listener.waited(seconds, gained=gained)
+        worst = max(worst, listener.underrun_seconds)
+    return worst
+
+
+def test_who_has_something_in_hand_misses_nothing() -> None:
+    assert starved([(0.0, 10.0), *[(1.0, 0.0)] * 10]) == 0
+
+
+def test_half_the_pace_is_noticed_once_nothing_is_left() -> None:
+    # Ten seconds in hand last twenty; one gap more is forgiven as a stall.
+    assert starved([(0.0, 10.0), *[(1.0, 0.5)] * 20]) == 0
+    assert starved([(0.0, 10.0), *[(1.0, 0.5)] * 24]) == pytest.approx(3.0)
+
+
+def test_a_gap_is_felt_from_where_nothing_is_left() -> None:
+    assert starved([(0.0, 1.5), (2.0, 0.0), (1.0, 0.0)]) == pytest.approx(0.5)
+
+
+def test_one_long_gap_is_a_stall_and_no_slowness() -> None:
+    assert starved([(0.0, 1.0), (29.0, 0.2), *[(0.2, 0.2)] * 100]) == 0
+
+
+def test_the_very_pace_of_speech_is_enough_even_when_it_jitters() -> None:
+    assert starved([(0.0, 0.2), *[(0.25, 0.2), (0.15, 0.2)] * 100]) == 0
+
+
+def test_what_has_been_caught_up_is_forgotten() -> None:
+    slow = [(1.0, 0.5)] * 4
+    assert starved([*slow, (0.0, 2.0), *slow]) == pytest.approx(starved(slow), abs=0.6)
+    assert starved(slow + slow) > 1.5 * starved(slow)
+
+
+STEPS = st.lists(st.tuples(st.floats(0.01, 2), st.floats(0, 2)), min_size=1, max_size=60)
+
+
+@given(STEPS)
+def test_a_stream_at_real_time_or_faster_never_starves_anybody(steps: list[tuple[float, float]]) -> None:
+    assert starved([(wait, max(gained, wait)) for wait, gained in steps]) == 0
+
+
+@given(STEPS, st.floats(0.05, 0.85))
+def test_a_stream_below_real_time_always_does_in_the_end(steps: list[tuple[float, float]], pace: float) -> None:
+    drawn = [(wait, pace * wait) for wait, _ in steps]
+    total, longest = sum(wait for wait, _ in drawn), max(wait for wait, _ in drawn)
+    if total * pace < REAL_TIME * (total - longest):
+        assert starved(drawn) >= (total - longest) * 0.99
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("first_after", [0.1, 7.0])
+async def test_a_stream_slower_than_its_listener_is_given_up(make_service: MakeService, first_after: float) -> None:
+    vendor = ScriptedProvider([Say(seconds=13.0, pieces=28, every=1.0, first_after=first_after)], name="vendor")
+    tts = make_service(vendor, ScriptedProvider(name="second"))
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    with pytest.raises(TTSStreamInterruptedError, match=r"slower than it is played for \d\.\d s"):
+        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000", on_midstream="error")]
+    assert loop.time() - before == pytest.approx(first_after + 5.0), "the wait for the first audio is not missed"
+    state = tts.get_error_state()
+    assert (state["last_error"]["kind"], state["totals"]["failures"]) == ("too_slow", 1)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("then", [TTSCutError("the connection broke"), TTSStalledError("nothing for 30 s")])
+async def test_a_stream_that_dies_at_its_twentieth_second_counts_all_the_same(
+    make_service: MakeService, then: TTSError
+) -> None:
+    tts = make_service(ScriptedProvider([Say(seconds=25.0, pieces=25, every=0.8, then=then)], name="vendor"))
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    with pytest.raises(TTSStreamInterruptedError):
+        _ = [chunk async for chunk in tts.stream(TALE, format="pcm_8000", on_midstream="error")]
+    assert loop.time() - before > 19
+    assert tts.get_error_state()["window"] == {"size": 4, "calls": 1, "failures": 1}
+
+
+@pytest.mark.looptime
+async def test_a_drip_is_no_stream_to_listen_to(make_service: MakeService) -> None:
+    tts = make_service(
+        ScriptedProvider([Drip(0.5)]), ScriptedProvider(name="second"), timeouts=TimeoutConfig(slow_timeout=2.0)
+    )
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    with pytest.raises(TTSStreamInterruptedError):
+        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000", on_midstream="error")]
+    assert loop.time() - before == pytest.approx(3.0, abs=0.6)
+    assert tts.get_error_state()["last_error"]["kind"] == "too_slow"
+
+
+@pytest.mark.looptime
+async def test_who_waits_for_the_whole_does_not_mind_the_pace(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([Say(seconds=17.0, pieces=34, every=1.0)], name="vendor"))
+    assert (await tts.synthesize(TALE, format="pcm_8000")).outcome == "spoken"
+
+
+@pytest.mark.looptime
+async def test_a_slow_listener_makes_no_slow_vendor(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider([Say(seconds=14.0, pieces=28, every=0.3)], name="vendor"))
+    async for _ in tts.stream(TALE, format="pcm_8000"):
+        await asyncio.sleep(10)
+    assert tts.get_error_state()["totals"]["failures"] == 0

@@ -1,0 +1,199 @@
+"""What comes is believed only when it is audio, as promised, with something to be heard."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyvoice import AudioFormat, SpeechRequest, TTSError, TTSStreamInterruptedError
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.silence import silence
+from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
+from steadyvoice.speech.failure_kinds import Billed, FailureKind, meaning_of
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER
+
+from ..conftest import MakeService
+from ..scripted_provider import RATE, Say, ScriptedProvider, Send, pcm
+
+TEXT = "The quick brown fox jumps over the lazy dog, and then it does so again."
+LONG = len(TEXT) * SECONDS_PER_CHARACTER
+PCM = AudioFormat.parse("pcm_8000")
+FORMATS = (
+    "pcm_8000",
+    "wav_24000",
+    "mp3_44100_128",
+    "opus_48000_64",
+    "ulaw_8000",
+    "alaw_8000",
+    "aac_24000_64",
+    "flac_24000",
+)
+
+
+def said(name: str, seconds: float = LONG, *, hush: float = 0.0) -> bytes:
+    return convert(bytes(2 * round(hush * RATE)) + tone(seconds), PCM, AudioFormat.parse(name))
+
+
+def tone(seconds: float) -> bytes:
+    return (pcm(0.001) + pcm(0.001, -1000)) * round(seconds * 500)
+
+
+def hearing(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
+    request = SpeechRequest(text, AudioFormat.parse(name))
+    return AudioValidator(request, request.format, lambda kind, message: kind(message, provider="vendor"))
+
+
+async def believed(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
+    """Everything that is handed on, part by part; b"" where something was held."""
+    heard = hearing(text, name)
+    handed = [await heard.hear(audio[at : at + size]) for at in range(0, len(audio), size)]
+    return [*handed, await heard.end()]
+
+
+async def failure(audio: bytes, text: str = TEXT, name: str = "pcm_8000") -> TTSError:
+    with pytest.raises(TTSError) as failed:
+        await believed(audio, text, name)
+    return failed.value
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_audio_is_handed_on_byte_for_byte(name: str) -> None:
+    audio = said(name)
+    assert b"".join(await believed(audio, name=name)) == audio
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_silence_where_a_text_should_be_is_no_speech(name: str) -> None:
+    error = await failure(b"".join(silence(AudioFormat.parse(name), LONG)), name=name)
+    assert error.kind is FailureKind.SILENT_AUDIO
+    assert "of silence" in str(error)
+
+
+async def test_silence_without_an_end_is_told_after_five_seconds_of_it() -> None:
+    heard = hearing()
+    assert await heard.hear(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
+    with pytest.raises(TTSError, match=r"5\.0 s of silence"):
+        await heard.hear(pcm(0.1, 0))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_quiet_beginning_is_held_until_a_word_comes_and_none_of_it_is_lost(name: str) -> None:
+    audio = said(name, hush=2.0)
+    parts = await believed(audio, name=name, size=200)
+    assert b"".join(parts) == audio
+    assert parts[0] == b""
+
+
+async def test_a_faint_voice_that_its_bytes_do_not_betray_is_decoded_before_it_is_refused() -> None:
+    # In FLAC a constant takes a few bytes, however loud it is.
+    audio = convert(pcm(LONG), PCM, AudioFormat.parse("flac_24000"))
+    assert b"".join(await believed(audio, name="flac_24000")) == audio
+    longer = convert(pcm(MAX_LEADING_SILENCE + 2.0), PCM, AudioFormat.parse("flac_24000"))
+    assert await hearing(name="flac_24000").hear(longer) == longer, "and then it is heard at once"
+
+
+async def test_a_header_is_no_audio_yet() -> None:
+    heard = hearing(name="wav_24000")
+    await heard.hear(said("wav_24000")[:44])
+    assert not heard.begun
+    await heard.hear(said("wav_24000")[44:])
+    assert heard.begun
+    assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
+
+
+@pytest.mark.parametrize("text", ["...", "?!", "-- --"])
+async def test_a_text_without_words_may_be_silence(text: str) -> None:
+    assert b"".join(await believed(pcm(0.5, 0), text)) == pcm(0.5, 0)
+
+
+@pytest.mark.parametrize("text", ["...", "?!"])
+async def test_a_text_without_words_may_be_nothing(text: str) -> None:
+    assert b"".join(await believed(b"", text)) == b""
+
+
+@pytest.mark.parametrize("name", ["wav_24000", "mp3_44100_128", "aac_24000_64", "flac_24000"])
+async def test_another_rate_than_promised_is_no_speech(name: str) -> None:
+    asked = AudioFormat.parse(name)
+    other = convert(tone(LONG), PCM, AudioFormat(asked.codec, 16000, asked.bitrate))
+    assert (await failure(other, name=name)).kind is FailureKind.WRONG_FORMAT
+
+
+async def test_another_container_than_promised_is_told_by_name() -> None:
+    error = await failure(said("wav_24000"), name="mp3_44100_128")
+    assert error.kind is FailureKind.WRONG_FORMAT
+    assert "answered with a WAV, where mp3_44100_128 was promised" in str(error)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_an_error_behind_the_audio_is_no_speech(name: str) -> None:
+    error = await failure(said(name) + b'{"detail":{"status":"internal_server_error"}}', name=name)
+    assert error.kind is FailureKind.NOT_AUDIO
+
+
+async def test_an_end_within_a_frame_is_a_cut() -> None:
+    assert (await failure(said("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is FailureKind.CUT
+
+
+async def test_a_voice_that_finds_no_end_is_stopped() -> None:
+    heard = hearing("Good morning")
+    await heard.hear(tone(24.0))
+    with pytest.raises(TTSError, match="and no end") as failed:
+        await heard.hear(tone(1.0))
+    assert failed.value.kind is FailureKind.TOO_LONG
+
+
+@pytest.mark.parametrize("kind", [FailureKind.SILENT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.TOO_LONG])
+def test_what_is_not_speech_was_paid_for_and_counts(kind: FailureKind) -> None:
+    meaning = meaning_of(kind)
+    assert (meaning.billed, meaning.counts, meaning.fail_over) == (Billed.YES, 1.0, True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(FORMATS),
+    hush=st.floats(0, 4.5),
+    cuts=st.lists(st.integers(1, 4000), min_size=1, max_size=8),
+)
+def test_however_it_is_cut_what_is_believed_is_what_came(name: str, hush: float, cuts: list[int]) -> None:
+    audio = said(name, hush=hush)
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(audio):
+        size = cuts[len(pieces) % len(cuts)]
+        pieces.append(audio[at : at + size])
+        at += size
+
+    async def run() -> bytes:
+        heard = hearing(name=name)
+        handed = [await heard.hear(piece) for piece in pieces]
+        return b"".join([*handed, await heard.end()])
+
+    assert asyncio.run(run()) == audio
+
+
+@pytest.mark.looptime
+async def test_nobody_hears_the_silence_of_a_vendor_that_another_voice_replaces(make_service: MakeService) -> None:
+    vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
+    tts = make_service(vendor, ScriptedProvider(name="second"))
+    stream = tts.stream("Good morning", format="pcm_8000")
+    heard = b"".join([chunk async for chunk in stream])
+    assert heard == pcm(len(heard) / 2 / RATE)
+    assert stream.provider == "second"
+    state = tts.get_error_state()
+    assert (state["last_error"]["kind"], state["totals"]["failures"]) == ("silent_audio", 1)
+    assert len(vendor.asked) == 1
+
+
+@pytest.mark.looptime
+async def test_a_listener_is_told_as_soon_as_it_is_known_that_the_voice_has_lost_its_way(
+    make_service: MakeService,
+) -> None:
+    vendor = ScriptedProvider([Say(seconds=1000.0, pieces=1000)], name="vendor")
+    tts = make_service(vendor, ScriptedProvider(name="second"))
+    with pytest.raises(TTSStreamInterruptedError) as broken:
+        _ = [chunk async for chunk in tts.stream("Good morning", format="pcm_8000", on_midstream="error")]
+    assert broken.value.delivered == pytest.approx(25.0, abs=1.0)
+    assert tts.get_error_state()["last_error"]["kind"] == "too_long"

@@ -1,0 +1,130 @@
+"""Headers of MP3, FLAC and Ogg that tell another length than there is, and streams laid end to end."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+
+import av
+import pytest
+
+from steadyvoice import AudioFormat
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.resample import framed
+from tests.audio.wavs import pcm
+
+from ..conftest import MakeService
+from ..scripted_provider import ScriptedProvider, Send
+
+TEXT = "Hello"
+SECONDS = 0.5
+MP3, FLAC, OPUS = "mp3_44100_128", "flac_24000", "opus_48000_64"
+
+
+@cache
+def plain(name: str) -> bytes:
+    return convert(pcm(SECONDS), AudioFormat.parse("pcm_24000"), AudioFormat.parse(name))
+
+
+@cache
+def tagged() -> bytes:
+    """An MP3 as FFmpeg writes it to a file: a tag, a frame that tells the length, and audio."""
+    file = io.BytesIO()
+    samples = convert(pcm(SECONDS), AudioFormat.parse("pcm_24000"), AudioFormat.parse("pcm_44100"))
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=44_100, options={"b": "128000"})
+        stream.layout = "mono"
+        for at in range(0, len(samples), 2304):
+            frame = framed(samples[at : at + 2304], 44_100)
+            frame.pts = at // 2
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def lying(mp3: bytes, frames: int) -> bytes:
+    at = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    return mp3[: at + 8] + frames.to_bytes(4, "big") + mp3[at + 12 :]
+
+
+def of_length(flac: bytes, samples: int) -> bytes:
+    packed = int.from_bytes(flac[18:26], "big") >> 36 << 36 | samples
+    return flac[:18] + packed.to_bytes(8, "big") + flac[26:]
+
+
+def last_position(ogg: bytes, position: int) -> bytes:
+    at = ogg.rindex(b"OggS")
+    return ogg[: at + 6] + position.to_bytes(8, "little", signed=True) + ogg[at + 14 :]
+
+
+ANSWERS: dict[str, tuple[str, int, Callable[[], bytes]]] = {
+    "mp3 that tells ten hours": (MP3, 1, lambda: lying(tagged(), 1_378_125)),
+    "mp3 that tells nothing": (MP3, 1, lambda: lying(tagged(), 0)),
+    "mp3s end to end": (MP3, 3, lambda: tagged() * 3),
+    "mp3 behind one without a tag": (MP3, 2, lambda: plain(MP3) + tagged()),
+    "flac that tells ten hours": (FLAC, 1, lambda: of_length(plain(FLAC), 864_000_000)),
+    "flac that tells ten samples": (FLAC, 1, lambda: of_length(plain(FLAC), 10)),
+    "flac that tells nothing": (FLAC, 1, lambda: of_length(plain(FLAC), 0)),
+    "flacs end to end": (FLAC, 3, lambda: of_length(plain(FLAC), 12_000) * 3),
+    "opus that tells ten hours": (OPUS, 1, lambda: last_position(plain(OPUS), 48_000 * 36_000)),
+    "opus that tells nothing": (OPUS, 1, lambda: last_position(plain(OPUS), 0)),
+    "opus end to end": (OPUS, 3, lambda: plain(OPUS) * 3),
+}
+
+
+def players_length(audio: bytes) -> float:
+    """Seconds that a player shows before it has played anything, by what the header tells."""
+    with av.open(io.BytesIO(audio), "r") as container:
+        assert container.duration is not None
+        return container.duration / 1_000_000
+
+
+@pytest.mark.parametrize("how", ANSWERS)
+async def test_whole_answer_is_one_stream_of_the_length_it_tells(make_service: MakeService, how: str) -> None:
+    name, times, made = ANSWERS[how]
+    vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
+    async with make_service(vendor, muted=False) as tts:
+        speech = await tts.synthesize(TEXT, format=name)
+
+    assert speech.outcome == "spoken"
+    assert speech.duration == pytest.approx(SECONDS * times, abs=0.04 * times)
+    assert Meter(AudioFormat.parse(name)).feed(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
+    assert players_length(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
+    assert speech.audio.count(b"fLaC") == (name == FLAC)
+    assert speech.audio.count(b"OpusHead") == (name == OPUS)
+
+
+@pytest.mark.parametrize("on_midstream", ["error", "resume"])
+@pytest.mark.parametrize("how", [how for how in ANSWERS if how.startswith("flac")])
+async def test_flac_is_streamed_as_one_of_unknown_length(
+    make_service: MakeService, how: str, on_midstream: str
+) -> None:
+    name, times, made = ANSWERS[how]
+    vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
+    async with make_service(vendor, muted=False, on_midstream=on_midstream) as tts:
+        audio = b"".join([data async for data in tts.stream(TEXT, format=name)])
+    assert audio.count(b"fLaC") == 1
+    assert of_length(audio, 0) == audio
+    assert Meter(AudioFormat.parse(name)).feed(audio) == pytest.approx(SECONDS * times, abs=0.04)
+    assert len(convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_24000"))) == 24_000 * times
+
+
+@pytest.mark.parametrize(("name", "made"), [(MP3, lambda: plain(MP3)), (MP3, tagged), (OPUS, lambda: plain(OPUS))])
+async def test_what_tells_the_truth_is_left_as_it_is(
+    make_service: MakeService, name: str, made: Callable[[], bytes]
+) -> None:
+    vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
+    async with make_service(vendor, muted=False) as tts:
+        assert (await tts.synthesize(TEXT, format=name)).audio == made()
+
+
+async def test_pieces_with_tags_are_joined_without_them(make_service: MakeService) -> None:
+    vendor = ScriptedProvider([Send(tagged())], format=AudioFormat.parse(MP3), max_characters=20)
+    async with make_service(vendor, muted=False) as tts:
+        speech = await tts.synthesize("One sentence here. Another one there. And a last one.", format=MP3)
+    assert len(vendor.asked) == 3
+    assert b"Info" not in speech.audio
+    assert b"Xing" not in speech.audio
+    assert players_length(speech.audio) == pytest.approx(speech.duration, abs=0.1)

@@ -1,0 +1,284 @@
+"""An answer is judged by its length in a way that believes every whole one, whatever the text and the voice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest
+from steadyvoice.speech.errors import TTSError, TTSServerError
+from steadyvoice.speech.format import Codec
+from steadyvoice.speech.voice import Voice
+
+from ..conftest import MakeService
+from ..scripted_provider import RATE, Say, ScriptedProvider, pcm
+
+pytestmark = pytest.mark.looptime
+
+ENGLISH = "The committee will meet again on Thursday to talk about what became of the old harbour and its ships."
+CHINESE = "委员会将在星期四再次开会，讨论旧港口和船只的情况，并决定以后应该怎么办。"
+NUMBERS = "Call 555 010 9922 or 555 010 4471 or 555 010 8830, then 49 30 1234567 and 44 20 7946 0958."
+
+
+@dataclass
+class Vendor:
+    """Speaks each text for as long as `seconds` tells, a share of it only while `cut` is below 1."""
+
+    seconds: Callable[[SpeechRequest], float]
+    name: str = "vendor"
+    cut: float = 1.0
+    timed: bool = False
+    drift: float = 1.0  # of its times
+    declared: Voice | None = None
+    local: bool = False
+    asked: list[SpeechRequest] = field(default_factory=list)
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        form = AudioFormat(Codec.PCM, RATE)
+        timed = self.timed and request.timestamps
+        return Offer(form, voice=request.voice, knows_voice=True, timed=timed, declared=self.declared)
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.asked.append(request)
+        yield Accepted()
+        await asyncio.sleep(0.1)
+        seconds = self.seconds(request)
+        times = Alignment.spread(request.text, seconds * self.drift, exact=True) if offer.timed else None
+        yield Audio(pcm(seconds * self.cut), times)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def per_character(rate: float) -> Callable[[SpeechRequest], float]:
+    return lambda request: rate * len(request.text)
+
+
+def natural(request: SpeechRequest) -> float:
+    """Rates of the report: 0.25 s a Chinese character, 0.06 s any other, 0.35 s a digit."""
+    rates = (0.35 if c.isdecimal() else 0.25 if c > "\u2e80" else 0.06 for c in request.text)
+    return sum(rates)
+
+
+async def spoken(tts: Any, text: str, how: str = "whole", **wishes: Any) -> Any:
+    if how == "whole":
+        return await tts.synthesize(text, format="pcm_8000", **wishes)
+    stream = tts.stream(text, format="pcm_8000", on_midstream="error" if how == "passed on" else "resume", **wishes)
+    async for _ in stream:
+        pass
+    return stream
+
+
+def healthy(tts: Any, name: str = "vendor") -> bool:
+    state = tts.get_error_state()["providers"][name]
+    return state["circuit_state"] == "closed" and state["window"]["failures"] == 0 and state["last_error"] is None
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed", "passed on"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [CHINESE, *[ENGLISH] * 6],
+        [*[ENGLISH] * 10, CHINESE, CHINESE, *[ENGLISH] * 4],
+        [NUMBERS, *[ENGLISH] * 6],
+        [NUMBERS, NUMBERS, CHINESE, NUMBERS, ENGLISH, CHINESE, ENGLISH],
+    ],
+    ids=["Chinese first", "Chinese in between", "numbers first", "mixed"],
+)
+async def test_one_kind_of_text_teaches_no_wrong_rate_for_another(
+    make_service: MakeService, how: str, texts: list[str]
+) -> None:
+    tts = make_service(Vendor(natural))
+    for text in texts:
+        answer = await spoken(tts, text, how)
+        assert answer.outcome == "spoken"
+        assert answer.duration == pytest.approx(natural(SpeechRequest(text, AudioFormat(Codec.PCM, RATE))), abs=0.1)
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("slow", [1, 3, 12])
+@pytest.mark.parametrize("how", ["whole", "streamed"])
+async def test_a_slow_style_teaches_no_wrong_rate_for_the_usual_one(
+    make_service: MakeService, slow: int, how: str
+) -> None:
+    def seconds(request: SpeechRequest) -> float:
+        return len(request.text) * (0.06 if "cheerful" in str(request.options) else 0.13)
+
+    tts = make_service(Vendor(seconds))
+    for number in range(slow + 6):
+        style = "sad and slow" if number < slow else "cheerful"
+        answer = await spoken(tts, f"{ENGLISH} Number {number}.", how, options={"instructions": style})
+        assert answer.outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("slow", [1, 3, 12])
+async def test_nor_does_one_that_nobody_asked_for(make_service: MakeService, slow: int) -> None:
+    rates = iter([0.11] * slow + [0.06] * 6)
+    tts = make_service(Vendor(lambda request: len(request.text) * next(rates)))
+    for _ in range(slow + 6):
+        assert (await spoken(tts, ENGLISH)).outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.7, 1.0, 1.2, 2.0, 4.0])
+@pytest.mark.parametrize("obeys", [True, False])
+@pytest.mark.parametrize("in_options", [True, False])
+async def test_a_speed_is_allowed_for_whether_or_not_it_is_obeyed(
+    make_service: MakeService, speed: float, obeys: bool, in_options: bool
+) -> None:
+    def seconds(request: SpeechRequest) -> float:
+        wished = request.options.get("voice_settings", {}).get("speed", request.speed)
+        return natural(request) / (wished if obeys else 1.0)
+
+    tts = make_service(Vendor(seconds))
+    wishes = {"options": {"voice_settings": {"speed": speed}}} if in_options else {"speed": speed}
+    for text in (CHINESE, ENGLISH, NUMBERS, ENGLISH):
+        assert (await spoken(tts, text, **wishes)).outcome == "spoken"
+        assert (await spoken(tts, text)).outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+MARKUP = [
+    'Hello <phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme>, how are you?',
+    '<speak><prosody rate="medium" pitch="+2st">Hello there</prosody>, <emphasis level="strong">you</emphasis></speak>',
+    '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis" xml:lang="en-US">It rains again.</speak>',
+    'Your code is <say-as interpret-as="characters">ABC</say-as>, <sub alias="doctor">Dr.</sub> Who said so.',
+    "[sighs] [whispers softly] I do not know. [long pause] [laughs harder] No.",
+    "The word is /məˈdɪsən/ [məˈdɪsən], and nothing else was said about it.",
+    "See https://example.com/a/very/long/path/to/some/page.html?with=query&and=more#fragment for this.",
+    "Well 👍👍🏽 👩‍👩‍👧‍👧🏳️‍🌈🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉 ♪♪♪♪♪♪♪♪♪♪ ★★★★★★★★★★ done --- *** ... …… !!!!!!!!!!!!!!!!!!!!",
+    "so\u00adft\u200b hy\u00adphens\u200d and\u2060 \ufeffzero\u200c-wi\u00addth \u202amarks\u202c every\u00adwhere",
+]
+
+
+@pytest.mark.parametrize("text", MARKUP)
+@pytest.mark.parametrize("how", ["whole", "streamed", "passed on"])
+@pytest.mark.parametrize("timed", [False, True])
+async def test_characters_that_are_not_said_take_no_time(
+    make_service: MakeService, text: str, how: str, timed: bool
+) -> None:
+    tts = make_service(Vendor(lambda request: 1.8, timed=timed))
+    for _ in range(5):
+        answer = await spoken(tts, text, how)
+        assert answer.outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed"])
+async def test_complete_times_outrank_an_estimate(make_service: MakeService, how: str) -> None:
+    """However fast it is: 0.015 s a character is eight hundred words a minute."""
+    vendor = Vendor(per_character(0.015), timed=True)
+    tts = make_service(vendor)
+    answer = await spoken(tts, ENGLISH, how)
+    assert answer.outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("drift", [0.97, 0.99, 1.01, 1.02])
+@pytest.mark.parametrize("sentences", [1, 10, 30])
+@pytest.mark.parametrize("how", ["whole", "streamed"])
+async def test_times_that_drift_are_judged_in_proportion(
+    make_service: MakeService, drift: float, sentences: int, how: str
+) -> None:
+    tts = make_service(Vendor(per_character(0.06), timed=True, drift=drift))
+    answer = await spoken(tts, " ".join([ENGLISH] * sentences), how)
+    assert answer.outcome == "spoken"
+    assert healthy(tts), tts.get_error_state()["last_error"]
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
+@pytest.mark.parametrize("how", ["whole", "streamed"])
+async def test_half_an_answer_is_said_again_by_somebody_else_and_opens_no_circuit_by_its_length_alone(
+    make_service: MakeService, text: str, share: float, how: str
+) -> None:
+    first, second = Vendor(natural, cut=share), Vendor(natural, name="second")
+    tts = make_service(first, second)
+    for _ in range(8):
+        answer = await spoken(tts, text, how)
+        assert (answer.outcome, answer.provider) == ("substituted", "second")
+    state = tts.get_error_state()["providers"]["vendor"]
+    assert state["last_error"]["kind"] == "too_short"
+    assert (state["circuit_state"], state["window"]["failures"]) == ("closed", 0)
+
+
+async def test_times_that_go_on_behind_the_audio_are_evidence(make_service: MakeService) -> None:
+    tts = make_service(Vendor(natural, cut=0.8, timed=True), Vendor(natural, name="second"))
+    assert (await spoken(tts, ENGLISH)).provider == "second"
+    assert tts.get_error_state()["providers"]["vendor"]["window"]["failures"] == 1
+
+
+async def test_a_voice_that_is_unusually_fast_is_believed_after_a_few_answers(make_service: MakeService) -> None:
+    fast = Vendor(per_character(0.032))
+    tts = make_service(fast)
+    asked = []
+    for word in ("so", "on", "on", "it", "went"):
+        assert (await spoken(tts, f"{ENGLISH} And {word}.")).outcome == "spoken"
+        asked.append(len(fast.asked))
+    assert asked == [2, 4, 5, 6, 7], "asked once more until it is known"
+    assert tts.get_error_state()["circuit_state"] == "closed"
+
+
+async def test_a_voice_that_is_declared_to_be_fast_is_believed_at_once(make_service: MakeService) -> None:
+    fast = Vendor(per_character(0.032), declared=Voice("fast", rate=300))
+    tts = make_service(fast, Vendor(natural, name="second"))
+    assert (await spoken(tts, ENGLISH)).provider == "vendor"
+    assert healthy(tts)
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed"])
+async def test_the_only_voice_is_heard_however_short_it_seems(make_service: MakeService, how: str) -> None:
+    vendor = Vendor(natural, cut=0.5)
+    tts = make_service(vendor)
+    answer = await spoken(tts, ENGLISH, how)
+    assert (answer.outcome, answer.provider) == ("spoken", "vendor")
+    assert len(vendor.asked) == 2, "asked once more, and it was as long again"
+    assert tts.get_error_state()["circuit_state"] == "closed"
+
+
+async def test_the_last_voice_is_heard_when_the_others_are_down(make_service: MakeService) -> None:
+    down = ScriptedProvider([TTSServerError("HTTP 503", status=503)], name="down")
+    tts = make_service(down, Vendor(natural, cut=0.5))
+    for _ in range(8):
+        answer = await spoken(tts, ENGLISH)
+        assert (answer.outcome, answer.provider) == ("substituted", "vendor")
+
+
+async def test_an_answer_that_was_refused_is_never_replaced_by_silence(make_service: MakeService) -> None:
+    down = TTSServerError("HTTP 503", status=503)
+    tts = make_service(ScriptedProvider([Say(seconds=2.0), down], name="vendor"))
+    with pytest.raises(TTSError, match="503"):
+        await spoken(tts, ENGLISH)
+    assert (await spoken(tts, ENGLISH)).outcome == "muted", "while nobody speaks at all it is silence, as ever"
+
+
+async def test_what_was_cut_is_not_kept_by_the_cache(make_service: MakeService, tmp_path: Any) -> None:
+    vendor = Vendor(natural, cut=0.5)
+    tts = make_service(vendor, cache=tmp_path)
+    await spoken(tts, ENGLISH)
+    before = len(vendor.asked)
+    await spoken(tts, ENGLISH)
+    assert len(vendor.asked) > before
+    await tts.aclose()
+
+
+UNPRONOUNCEABLE = ["👍", "...", "—", '<break time="1s"/>', "[sighs]", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "♪♪", "✓ ✗ →", "?!"]
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed", "passed on"])
+async def test_nothing_to_pronounce_is_no_failure_of_the_vendors(make_service: MakeService, how: str) -> None:
+    vendor = Vendor(lambda request: natural(request) if request.text == ENGLISH else 0.0)
+    tts = make_service(vendor)
+    for text in UNPRONOUNCEABLE:
+        answer = await spoken(tts, text, how)
+        assert answer.outcome == "spoken"
+        assert answer.duration == pytest.approx(1.0 if "1s" in text else 0.0, abs=0.11)
+    assert healthy(tts), tts.get_error_state()["last_error"]
+    assert (await spoken(tts, ENGLISH, how)).outcome == "spoken"

@@ -1,0 +1,87 @@
+"""The whole and nothing less: an answer that ends before its end, however properly, is said again by somebody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.audio.listening import words_in
+from steadyvoice.speech.failure_kinds import FailureKind
+from steadyvoice.speech.request import OnMidstream
+
+from ..conftest import MakeService
+from ..scripted_provider import Say, ScriptedProvider
+from ..word_tone_provider import LONG_TEXT, SHORT_TEXT, Fault, WordToneProvider, assert_all_words_once, read_all
+
+pytestmark = pytest.mark.looptime
+
+
+@pytest.mark.parametrize("share", [0.45, 0.62, 0.78])
+async def test_a_sentence_that_ends_early_is_said_again_by_somebody_else(
+    make_service: MakeService, share: float
+) -> None:
+    """Nothing tells but its length, and that it ends in the middle of a sound."""
+    first = WordToneProvider([Fault("truncate", share)], name="first", timed=False)
+    second = WordToneProvider(name="second")
+    stream = make_service(first, second).stream(LONG_TEXT, format="pcm_8000")
+    assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
+    assert stream.provider == "second"
+    assert stream.attempts[0].error is not None
+    assert stream.attempts[0].error.kind is FailureKind.TOO_SHORT
+
+
+async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as_long_as_usual(
+    make_service: MakeService,
+) -> None:
+    vendor = ScriptedProvider([Say()])  # a square wave to its very end
+    stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000")
+    await read_all(stream)
+    assert stream.outcome == "spoken"
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_who_wants_the_whole_pays_nothing(make_service: MakeService, timed: bool) -> None:
+    vendor = WordToneProvider(timed=timed, every=0.05)
+    speech = await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000")
+    assert [request.text for request in vendor.asked] == [LONG_TEXT]
+    assert speech.attempts[0].held_back == 0.0
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "mp3_44100_128", "opus"])
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.97])
+async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService, name: str, share: float) -> None:
+    """However late an answer is ended before its end, and however properly."""
+    first, second = WordToneProvider([Fault("truncate", share)], name="first"), WordToneProvider(name="second")
+    speech = await make_service(first, second).synthesize(SHORT_TEXT, format=name)
+    assert words_in(speech.audio, speech.format) == SHORT_TEXT.split()
+    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [("second", 0, len(SHORT_TEXT))]
+    assert speech.alignment.exact
+    assert speech.attempts[0].error
+    assert speech.attempts[0].error.kind in (
+        FailureKind.TOO_SHORT,
+        FailureKind.CUT,
+    )  # a frame that ends in its middle tells as well
+
+
+@pytest.mark.parametrize("on_midstream", ["resume", "restart"])
+async def test_it_asks_for_times_to_know_that(make_service: MakeService, on_midstream: OnMidstream) -> None:
+    vendor = WordToneProvider()
+    await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream=on_midstream)
+    assert vendor.asked[0].timestamps
+
+
+async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None:
+    vendor = WordToneProvider()
+    speech = await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream="error")
+    assert not vendor.asked[0].timestamps
+    assert not speech.alignment.exact
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_stream_that_has_begun_has_as_much_more_time_as_audio(make_service: MakeService, timed: bool) -> None:
+    """Without times nothing goes out before a sentence is whole: it begins with what is left at the end."""
+    vendor = ScriptedProvider([Say(every=1.0, pieces=3, aligned=timed)])
+    stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", deadline=3.0)
+    await read_all(stream)
+    assert not any(attempt.error for attempt in stream.attempts)
+    assert stream.outcome == "spoken"
+    assert len(vendor.asked) > 1 or timed

@@ -1,0 +1,207 @@
+"""Provider whose words can be read back from its audio, and which fails wherever a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from array import array
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from typing import Literal
+
+import pytest
+
+from steadyvoice import (
+    Accepted,
+    Alignment,
+    AsyncSpeechStream,
+    Audio,
+    AudioFormat,
+    CircuitBreakerConfig,
+    Offer,
+    SpeechRequest,
+    TimeoutConfig,
+)
+from steadyvoice.audio.convert import convert
+from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.seam import scaled
+from steadyvoice.audio.tones import tones
+from steadyvoice.speech.errors import TTSCutError, TTSServerError
+from steadyvoice.speech.format import Codec
+from steadyvoice.speech.markup import MarkedText, Markup, parse_markup
+
+DOWN = TTSServerError("HTTP 503", status=503)
+LONG_TEXT = " ".join(f"This is sentence number {i}, and it is not the last one of them all." for i in range(12))
+SHORT_TEXT = "The rain has stopped. We walk home now, slowly, and nobody says a word."
+
+
+FaultKind = Literal["cut", "stall", "drip", "truncate", "hush"]
+Times = Literal["with", "before", "after", "late", "never", "nonsense", "zero", "half"]
+
+
+PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=50, minimum_calls=50)
+TIMES = TimeoutConfig(read_timeout=3.0)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one answer, after this share of its bytes."""
+
+    manner: FaultKind
+    share: float
+
+
+@dataclass
+class WordToneProvider:
+    """Speaks in tones, in the format asked for unless it has one of its own; one fault an answer, until there is none.
+
+    `times` tells how the characters' times come, if they are wanted and it is `timed`.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    name: str = "tonal"
+    timed: bool = True
+    times: Times = "with"
+    format: AudioFormat | None = None
+    seed: int = 0
+    pitch: float = 1.0
+    level: float = 1.0
+    local: bool = False
+    chunk: float = 0.13  # seconds of audio
+    every: float = 0.0  # seconds between chunks
+    max_characters: int | None = None
+    markup: Markup = Markup.NONE  # that it takes, and says aloud like any word
+    performs: bool = False  # what markup it takes is not said aloud, and takes no time
+    pauses: bool = False  # tags are three seconds of silence each
+    asked: list[SpeechRequest] = field(default_factory=list)
+    left: int = 0  # listeners who left in the middle
+
+    def offer(self, request: SpeechRequest) -> Offer:
+        timed = self.timed and request.timestamps
+        form = self.format or request.format
+        return Offer(form, self.name, max_characters=self.max_characters, timed=timed, markup=self.markup)
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.asked.append(request)
+        fault = self.faults.pop(0) if self.faults else None
+        yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
+        data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
+        if self.pauses:
+            data, alignment = _with_pauses(request.text, offer.format)
+        if self.performs and (marked := parse_markup(request.text)):
+            data, alignment = _performed(marked, offer.format, self.pitch)
+        if fault and fault.manner == "hush":
+            data, fault = _hushed(data, offer.format, fault.share), None
+        upto = len(data) if fault is None else int(len(data) * fault.share)
+        try:
+            for chunk in self._chunks(data, upto, alignment if offer.timed else None):
+                yield chunk
+                await asyncio.sleep(self.every)
+            match fault and fault.manner:
+                case "cut":
+                    raise TTSCutError("the line broke")
+                case "stall":
+                    await asyncio.Event().wait()
+                case "drip":
+                    for at in range(upto, len(data)):
+                        await asyncio.sleep(1.0)
+                        yield Audio(data[at : at + 1])
+        except (GeneratorExit, asyncio.CancelledError):
+            self.left += 1
+            raise
+
+    async def aclose(self) -> None:
+        pass
+
+    def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[Audio]:
+        """The answer in pieces, the times of what is heard in each with it, or as they come here."""
+        seconds = alignment.ends[-1] if alignment else len(data) / 16000
+        size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
+        told = 0.0
+        for at in range(0, upto, size):
+            end = min(at + size, upto)
+            now = end / len(data) * seconds
+            until = {"before": seconds, "late": now - 0.5, "never": 0.0}.get(self.times, now)
+            said = _between(alignment, told, until) if alignment else None
+            if self.times == "nonsense" and said and at > len(data) * 0.4:
+                said = Alignment(tuple("x" * len(said.characters)), said.starts, said.ends)
+            if self.times == "zero" and said:
+                never = (0.0,) * len(said.characters)
+                said = Alignment(said.characters, never, never)
+            if self.times == "half" and said:
+                starts, ends = (tuple(time / 2 for time in times) for times in (said.starts, said.ends))
+                said = Alignment(said.characters, starts, ends)
+            told = max(told, until)
+            if self.times == "after":
+                yield Audio(data[at:end])
+                yield Audio(b"", said)
+            else:
+                yield Audio(data[at:end], said)
+
+
+@lru_cache(maxsize=1000)
+def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: float) -> tuple[bytes, Alignment]:
+    pcm, alignment = tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
+    pcm = scaled(array("h", pcm), level).tobytes()
+    return convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format), alignment
+
+
+def _performed(marked: MarkedText, format: AudioFormat, pitch: float) -> tuple[bytes, Alignment]:
+    """The words, and the times of all characters."""
+    data, said = _spoken(marked.words.text, format, 0, pitch, 1.0)
+    times = zip(range(1, len(said.characters) + 1), said.starts, said.ends, strict=True)
+    return data, Alignment.of_original(marked.words, times)
+
+
+def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:
+    """Bare samples in which `<...>` is three seconds of silence."""
+    pieces = re.split("(<[^>]*>)", text)
+    audio, alignments, now = b"", [], 0.0
+    for piece in pieces:
+        pcm, times = tones(piece, sample_rate=format.sample_rate)
+        if piece.startswith("<"):
+            pcm, times = bytes(6 * format.sample_rate), Alignment.spread(piece, 3.0)
+        audio += pcm
+        alignments.append((now, times))
+        now += len(pcm) / 2 / format.sample_rate
+    return audio, Alignment.joined(alignments)
+
+
+def _hushed(audio: bytes, format: AudioFormat, share: float) -> bytes:
+    """The same, and silent after that share of it."""
+    samples = AudioFormat(Codec.PCM, format.sample_rate)
+    pcm = convert(audio, format, samples)
+    heard = int(len(pcm) * share) // 2 * 2
+    return convert(pcm[:heard] + bytes(len(pcm) - heard), samples, format)
+
+
+def _between(alignment: Alignment, start: float, end: float) -> Alignment | None:
+    kept = [i for i, begin in enumerate(alignment.starts) if start <= begin < end]
+    if not kept:
+        return None
+    begin, upto = kept[0], kept[-1] + 1
+    return Alignment(alignment.characters[begin:upto], alignment.starts[begin:upto], alignment.ends[begin:upto])
+
+
+async def read_into(stream: AsyncSpeechStream, parts: list[bytes]) -> None:
+    async for chunk in stream:
+        parts.append(chunk)  # noqa: PERF401 - what comes before an error counts
+
+
+async def read_all(stream: AsyncSpeechStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+def assert_all_words_once(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
+    """Every word once, in order, and an account that fits what is heard."""
+    assert words_in(audio, stream.format) == text.split()
+    spans = stream.spoken.spans
+    assert (spans[0].begin, spans[-1].end) == (0, len(text))
+    assert all(a.end == b.begin and a.stop == b.start for a, b in pairwise(spans))
+    rate = stream.format.bytes_per_second
+    if rate:
+        assert stream.duration == pytest.approx(len(audio) / rate, abs=0.05)
