@@ -118,6 +118,12 @@ def test_every_link_has_a_target(page: Path) -> None:
     assert dead_links(page) == []
 
 
+@pytest.mark.parametrize("index", [ROOT / "docs" / "README.md", ROOT / "docs" / "decisions" / "README.md"], ids=str)
+def test_index_lists_every_page_beside_it(index: Path) -> None:
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text("utf-8")))
+    assert linked == {page.name for page in index.parent.glob("*.md")} - {index.name}
+
+
 def options_by_command() -> dict[str, set[str]]:
     import typer
     from typer.core import TyperGroup
