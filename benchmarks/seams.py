@@ -29,7 +29,8 @@ from steadyvoice import (
 )
 from steadyvoice.audio.listening import Heard, heard_in
 from steadyvoice.service.spoken import Spoken
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 
 TEXT = (
     "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
@@ -134,14 +135,24 @@ async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[Heard], Spoken]:
     return [word for word in heard_in(audio, form) if not word.partial], stream.spoken
 
 
-def _ways(rng: Random, *, timed: bool) -> list[acts.Act]:
+def _ways(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
     after = rng.uniform(0.0, SECONDS if timed else SECONDS / 2)
-    ways: list[acts.Act] = [acts.Cut(after), acts.Reset(after), acts.Stall(after), acts.WrongLength(1.5)]
+    ways: list[actions.FaultAction] = [
+        actions.Cut(after),
+        actions.Reset(after),
+        actions.Stall(after),
+        actions.WrongLength(1.5),
+    ]
     if timed:
-        ways += [acts.CutTerminated(after), acts.CutClose(after), acts.HalfLine(after), acts.ErrorLine(after=after)]
-        ways += [acts.TooShort(rng.uniform(0.05, 0.95))]
+        ways += [
+            actions.CutTerminated(after),
+            actions.CutClose(after),
+            actions.HalfLine(after),
+            actions.ErrorLine(after=after),
+        ]
+        ways += [actions.TooShort(rng.uniform(0.05, 0.95))]
     else:
-        ways += [acts.TooShort(rng.uniform(0.05, 0.4))]
+        ways += [actions.TooShort(rng.uniform(0.05, 0.4))]
     return [rng.choice(ways)]
 
 

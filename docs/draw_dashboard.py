@@ -27,7 +27,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator, actions
 
 HERE = Path(__file__).parent
 CHROMIUM = os.environ.get("STEADYVOICE_CHROMIUM", "/usr/bin/chromium")
@@ -77,7 +77,7 @@ class Setup:
 
     async def run_steps(self, steps: int, *faults: Fault) -> None:
         """Run calls for a number of steps with these faults in force."""
-        slow = Fault(acts.SlowFirstByte(seconds=0.09), probability=0.2)
+        slow = Fault(actions.SlowFirstByte(seconds=0.09), probability=0.2)
         self.sim.faults.set(*faults, slow)
         for _ in range(steps):
             many = 3 + self.rng.randrange(7)
@@ -126,19 +126,19 @@ async def gateway_setup() -> AsyncIterator[Setup]:
 async def calm(at: Setup) -> None:
     """Run an hour with one short outage early in it."""
     await at.run_steps(60)
-    await at.run_steps(10, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.run_steps(110, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
+    await at.run_steps(10, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await at.run_steps(110, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
     await at.run_steps(60)
 
 
 async def outage(at: Setup) -> None:
     """Run an hour that ends in an outage: streams break off first, and another vendor fails at times."""
-    stumble = Fault(acts.Refuse(status=500), endpoint="audio/speech", probability=0.2)
-    await at.run_steps(50, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.01))
-    await at.run_steps(9, Fault(acts.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    stumble = Fault(actions.Refuse(status=500), endpoint="audio/speech", probability=0.2)
+    await at.run_steps(50, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.01))
+    await at.run_steps(9, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
     await at.run_steps(150)
-    await at.run_steps(4, Fault(acts.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
-    await at.run_steps(27, Fault(acts.Refuse(status=503), endpoint=SPEECH), stumble)
+    await at.run_steps(4, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
+    await at.run_steps(27, Fault(actions.Refuse(status=503), endpoint=SPEECH), stumble)
 
 
 async def take_screenshot(

@@ -7,10 +7,10 @@ import re
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def shown(value: object, most: int = 60) -> str:
+def stable_repr(value: object, most: int = 60) -> str:
     """Return the `repr` of a value without memory addresses, cut to `most` characters."""
     if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(shown(each) for each in value))}}}"[:most]
+        return f"{{{', '.join(sorted(stable_repr(each) for each in value))}}}"[:most]
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python converts

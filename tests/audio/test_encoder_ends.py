@@ -7,7 +7,7 @@ import pytest
 from steadyvoice.audio.encode import encoder_of
 from steadyvoice.speech.format import AudioFormat
 
-from ..leftovers import alive, foreign_threads, no_garbage
+from ..leaked_objects import live_objects, native_threads, no_garbage
 
 pytestmark = pytest.mark.usefixtures("set_aside")
 
@@ -17,11 +17,11 @@ SECOND = bytes(2 * 48000)
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_encoder_starts_no_threads(name: str) -> None:
-    before = foreign_threads()
+    before = native_threads()
     encoders = [encoder_of(AudioFormat.parse(name)) for _ in range(10)]
     for encoder in encoders:
         encoder.feed(SECOND)
-    assert foreign_threads() == before
+    assert native_threads() == before
     for encoder in encoders:
         encoder.close()
 
@@ -35,10 +35,10 @@ def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end:
         getattr(encoder, end)()
 
     encode()
-    before = alive()
+    before = live_objects()
     with no_garbage():
         encode()
-        left = alive() - before
+        left = live_objects() - before
     assert not left
 
 

@@ -23,7 +23,7 @@ from steadyvoice.breaker import (
     Event,
 )
 from steadyvoice.breaker.testing import VirtualClock
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 NO_CONFIGS: list[Any] = [
     None,
@@ -45,7 +45,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
 # ---- settings
 
 
-@pytest.mark.parametrize("config", NO_CONFIGS, ids=shown)
+@pytest.mark.parametrize("config", NO_CONFIGS, ids=stable_repr)
 def test_update_with_something_else_changes_nothing(breaker: CircuitBreaker, config: Any) -> None:
     breaker.acquire().failure()
     heard: list[Event] = []
@@ -59,7 +59,7 @@ def test_update_with_something_else_changes_nothing(breaker: CircuitBreaker, con
     assert breaker.call(lambda: "spoken") == "spoken"
 
 
-@pytest.mark.parametrize("config", NO_CONFIGS, ids=shown)
+@pytest.mark.parametrize("config", NO_CONFIGS, ids=stable_repr)
 def test_a_registry_changes_no_circuit_when_the_settings_are_none(config: Any) -> None:
     usual = CircuitBreakerConfig(window_size=4)
     registry = CircuitRegistry(usual)
@@ -70,7 +70,7 @@ def test_a_registry_changes_no_circuit_when_the_settings_are_none(config: Any) -
     assert {circuit.config for circuit in [*circuits, registry.circuit("three")]} == {usual}
 
 
-@pytest.mark.parametrize("config", NO_CONFIGS[1:], ids=shown)
+@pytest.mark.parametrize("config", NO_CONFIGS[1:], ids=stable_repr)
 def test_settings_of_another_type_make_no_circuit(config: Any) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^config="):
         CircuitBreaker("voice", config)
@@ -95,7 +95,7 @@ def test_rules_are_put_together_with_rules_only(other: Any) -> None:
             put_together(other, ConsecutiveFailures(5))
 
 
-@pytest.mark.parametrize("overrides", [CircuitBreakerConfig(), [("a", CircuitBreakerConfig())], 5], ids=shown)
+@pytest.mark.parametrize("overrides", [CircuitBreakerConfig(), [("a", CircuitBreakerConfig())], 5], ids=stable_repr)
 def test_settings_by_name_are_a_mapping(overrides: Any) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^overrides="):
         CircuitRegistry(overrides=overrides)
@@ -206,7 +206,7 @@ DEAF: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("listener", DEAF, ids=shown)
+@pytest.mark.parametrize("listener", DEAF, ids=stable_repr)
 def test_a_listener_that_would_have_to_be_awaited_or_cannot_be_called_is_refused(
     breaker: CircuitBreaker, listener: Any
 ) -> None:
@@ -219,7 +219,7 @@ def test_a_listener_that_would_have_to_be_awaited_or_cannot_be_called_is_refused
     assert breaker.state == "forced_open"
 
 
-@pytest.mark.parametrize("listeners", [print, None, 5, "listener", coroutine, Listens()], ids=shown)
+@pytest.mark.parametrize("listeners", [print, None, 5, "listener", coroutine, Listens()], ids=stable_repr)
 def test_listeners_come_in_a_list(listeners: Any) -> None:
     for make in (CircuitBreaker, lambda _, **more: CircuitRegistry(**more)):
         with pytest.raises(CircuitArgumentError, match=r"^listeners="):
@@ -288,7 +288,7 @@ def test_a_circuit_may_be_forced_for_a_timedelta(breaker: CircuitBreaker) -> Non
     assert breaker.retry_after == 120
 
 
-@pytest.mark.parametrize("state", [None, 5, "open", [], {}, [1, 2], b""], ids=shown)
+@pytest.mark.parametrize("state", [None, 5, "open", [], {}, [1, 2], b""], ids=stable_repr)
 def test_what_was_never_exported_is_not_restored(breaker: CircuitBreaker, state: Any) -> None:
     breaker.acquire().failure()
     before = breaker.snapshot()

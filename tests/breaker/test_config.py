@@ -15,7 +15,7 @@ import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitConfigError, ConsecutiveFailures
 from steadyvoice.breaker.testing import assert_opens_after, assert_stays_closed
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 
 def test_the_defaults() -> None:
@@ -145,7 +145,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE, ids=shown)
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE, ids=stable_repr)
 def test_impossible_settings_are_refused_by_name_and_with_the_reason(field: str, value: Any) -> None:
     with pytest.raises(CircuitConfigError) as refusal:
         CircuitBreakerConfig(**{field: value})

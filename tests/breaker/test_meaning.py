@@ -12,7 +12,7 @@ import pytest
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import finish
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 
 class BaseTroubleError(Exception):
@@ -106,7 +106,7 @@ def test_errors_may_weigh_less(clock: VirtualClock) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: 0.5) == (0.5, 0)
 
 
-@pytest.mark.parametrize("weight", [Decimal("0.5"), Fraction(1, 2)], ids=shown)
+@pytest.mark.parametrize("weight", [Decimal("0.5"), Fraction(1, 2)], ids=stable_repr)
 def test_a_weight_may_be_any_real_number(clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == (0.5, 0)
     assert not caplog.records
@@ -115,7 +115,7 @@ def test_a_weight_may_be_any_real_number(clock: VirtualClock, caplog: pytest.Log
 @pytest.mark.parametrize(
     "weight",
     [0, -1, 7, float("nan"), 10**400, "x", "0.5", Decimal(2), Decimal("nan"), Fraction(-1, 2), 0.5j],
-    ids=shown,
+    ids=stable_repr,
 )
 def test_a_predicates_impossible_weight_is_logged_and_weighs_one(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any

@@ -15,7 +15,7 @@ import pytest
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError, finish
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 
 @pytest.fixture(params=[{}, {"hung_after": 5}], ids=["without a clock", "with a clock"])
@@ -109,7 +109,7 @@ UNSUITABLE: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("thing", "reason"), UNSUITABLE, ids=shown)
+@pytest.mark.parametrize(("thing", "reason"), UNSUITABLE, ids=stable_repr)
 def test_what_cannot_be_guarded_is_refused_when_it_is_decorated(
     breaker: CircuitBreaker, thing: Any, reason: str
 ) -> None:
@@ -133,7 +133,7 @@ def test_functions_of_many_kinds_are_guarded(breaker: CircuitBreaker) -> None:
     assert breaker.snapshot().totals.successes == len(anything)
 
 
-@pytest.mark.parametrize("thing", [None, "speak", 5], ids=shown)
+@pytest.mark.parametrize("thing", [None, "speak", 5], ids=stable_repr)
 def test_calling_what_is_no_function_is_no_failure(breaker: CircuitBreaker, thing: Any) -> None:
     with pytest.raises(TypeError, match="not a function"):
         breaker.call(thing)
@@ -154,7 +154,7 @@ def test_a_coroutine_in_place_of_its_function_is_no_failure(breaker: CircuitBrea
     assert breaker.snapshot().totals.failures == 0
 
 
-@pytest.mark.parametrize("answer", [None, 5, "spoken"], ids=shown)
+@pytest.mark.parametrize("answer", [None, 5, "spoken"], ids=stable_repr)
 def test_awaiting_what_is_not_awaitable_is_no_failure(breaker: CircuitBreaker, answer: object) -> None:
     fn: Any = lambda: answer  # noqa: E731
     with pytest.raises(TypeError, match="await"):
@@ -174,7 +174,7 @@ def drained_async(breaker: CircuitBreaker, fn: Any) -> object:
     return finish(drain())
 
 
-@pytest.mark.parametrize("answer", [None, 5, object()], ids=shown)
+@pytest.mark.parametrize("answer", [None, 5, object()], ids=stable_repr)
 @pytest.mark.parametrize("drain", [drained, drained_async])
 def test_streaming_what_cannot_be_iterated_is_no_failure(breaker: CircuitBreaker, drain: Any, answer: object) -> None:
     with pytest.raises(TypeError, match="iter"):

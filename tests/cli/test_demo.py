@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from steadyvoice.cli.app import app
-from steadyvoice.cli.complaint import MachineProblem, Status
 from steadyvoice.cli.demo.command import AUDIO, CAPTIONS, TIMELINE, demo
-from steadyvoice.cli.demo.story import Story
+from steadyvoice.cli.demo.scenario import Scenario
+from steadyvoice.cli.errors import ExitStatus, MachineError
 
 from .shell import Shell
 
@@ -29,7 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         said = StringIO()
         patch.setattr("sys.stdout", said)
-        assert demo(out, story=Story.usual(SCALE)) is Status.SPOKEN
+        assert demo(out, story=Scenario.usual(SCALE)) is ExitStatus.SPOKEN
     return out, said.getvalue()
 
 
@@ -59,7 +59,7 @@ def test_the_captions_have_every_word(told: tuple[Path, str]) -> None:
     out, _ = told
     captions = (out / CAPTIONS).read_text()
     assert captions.startswith("WEBVTT")
-    for word in {word for line in Story.usual().lines for word in line.text.split()}:
+    for word in {word for line in Scenario.usual().lines for word in line.text.split()}:
         assert word in captions
 
 
@@ -73,7 +73,7 @@ def test_the_picture_shows_the_outage(told: tuple[Path, str]) -> None:
 
 def test_the_story_is_told_as_it_happens(told: tuple[Path, str]) -> None:
     _, said = told
-    for line in Story.usual().lines:
+    for line in Scenario.usual().lines:
         assert line.text in said
     beats = [
         "spoken by elevenlabs",
@@ -109,9 +109,9 @@ def test_the_bare_client_suffered_all_three_ways(told: tuple[Path, str]) -> None
 
 
 def test_a_story_without_an_outage_is_not_passed_off_as_one(tmp_path: Path) -> None:
-    usual = Story.usual(0.01)
-    uneventful = replace(usual, lines=usual.lines[:1], cues=(), timeouts=Story.usual().timeouts)
-    with pytest.raises(MachineProblem, match="circuit opens"):
+    usual = Scenario.usual(0.01)
+    uneventful = replace(usual, lines=usual.lines[:1], cues=(), timeouts=Scenario.usual().timeouts)
+    with pytest.raises(MachineError, match="circuit opens"):
         demo(tmp_path / "out", story=uneventful)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from steadyvoice.cli.status.view import anything_open, duration, view
+from steadyvoice.cli.status_view import format_duration, needs_attention, render
 from tests.conformance.background_simulator import BackgroundSimulator, background_simulator, gateway_with_all_providers
 
 
@@ -101,7 +101,7 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
 def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160, height: int | None = None) -> str:
     board = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
     console = Console(file=io.StringIO(), width=width)
-    console.print(view(board, width, height))
+    console.print(render(board, width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -163,11 +163,11 @@ def test_a_hold_is_told_with_its_end() -> None:
     ],
 )
 def test_its_exit_status_says_whether_something_is_open(state: str, muted: bool, open_: bool) -> None:
-    assert anything_open({"providers": {"a": {"circuit_state": state, "is_muted": muted}}}) is open_
+    assert needs_attention({"providers": {"a": {"circuit_state": state, "is_muted": muted}}}) is open_
 
 
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.2, "0 s"), (99, "99 s"), (600, "10 min"), (36_000, "10 h"), (864_000, "10 d")]
 )
 def test_how_long_is_told_in_the_unit_that_tells_enough(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+    assert format_duration(seconds) == told

@@ -15,8 +15,8 @@ from typing import Any
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, Tone
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
-from steadyvoice.simulator import Entry, Fault, Simulator
-from steadyvoice.simulator.acts import Act, Refuse
+from steadyvoice.simulator import Fault, LedgerEntry, Simulator
+from steadyvoice.simulator.fault_injection.actions import FaultAction, Refuse
 
 KEY = "any-key"
 
@@ -29,7 +29,7 @@ class BackgroundSimulator:
     loop: asyncio.AbstractEventLoop
     url: str
 
-    def will(self, *faults: Fault | Act) -> None:
+    def will(self, *faults: Fault | FaultAction) -> None:
         """Put these faults in place of all others."""
 
         async def order() -> None:
@@ -37,7 +37,7 @@ class BackgroundSimulator:
 
         asyncio.run_coroutine_threadsafe(order(), self.loop).result(timeout=30)
 
-    def ledger(self) -> list[Entry]:
+    def ledger(self) -> list[LedgerEntry]:
         """Every request so far, its end included."""
         asyncio.run_coroutine_threadsafe(self.simulator.idle(), self.loop).result(timeout=30)
         return list(self.simulator.ledger)

@@ -20,9 +20,9 @@ from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Simulator, words_in
-from steadyvoice.simulator.acts import Refuse
-from tests.npm import fetched
-from tests.tools import require_tool
+from steadyvoice.simulator.fault_injection.actions import Refuse
+from tests.npm_packages import install_npm_packages
+from tests.required_tools import require_tool
 
 from .background_simulator import KEY, BackgroundSimulator, background_simulator, gateway_with_all_providers
 from .test_javascript import HERE as JAVASCRIPT
@@ -122,7 +122,7 @@ def heard_by_python(gateway: BackgroundSimulator, heading: str, **environment: s
     ],
 )
 def test_a_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
-    clients = fetched(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
+    clients = install_npm_packages(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
     (code,) = snippets(heading)
     tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
     tell += "process.stdout.write(Buffer.concat(heard).toString('base64'));"

@@ -16,8 +16,8 @@ from elevenlabs.types import (
 )
 
 from steadyvoice.simulator import words_in
-from steadyvoice.simulator.acts import Stall
-from steadyvoice.simulator.faults import Fault
+from steadyvoice.simulator.fault_injection.actions import Stall
+from steadyvoice.simulator.fault_injection.matching import Fault
 from steadyvoice.wire.elevenlabs.catalog import FURTHER_VOICES, VOICES
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 

@@ -11,8 +11,9 @@ from elevenlabs import AsyncElevenLabs, ElevenLabs, VoiceSettings
 from elevenlabs.core.api_error import ApiError
 from elevenlabs.errors import UnprocessableEntityError
 
-from steadyvoice.simulator import Ending, Fault, acts, words_in
-from steadyvoice.simulator.acts_of_connections import TlsFlaw
+from steadyvoice.simulator import Ending, Fault, words_in
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.actions import TlsFlaw
 from steadyvoice.wire.elevenlabs.catalog import VOICES
 from steadyvoice.wire.elevenlabs.errors import CODES
 
@@ -34,9 +35,9 @@ def spoken(eleven: ElevenLabs, voice: str = GEORGE, **order: Any) -> bytes:
 @pytest.mark.parametrize("form", ["current", "legacy"])
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_is_an_api_error_with_its_status(
-    sim: BackgroundSimulator, eleven: ElevenLabs, code: str, form: acts.ErrorForm
+    sim: BackgroundSimulator, eleven: ElevenLabs, code: str, form: actions.ErrorForm
 ) -> None:
-    sim.will(acts.Refuse(code, form=form))
+    sim.will(actions.Refuse(code, form=form))
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
     assert refused.value.status_code == CODES[code].status
@@ -49,7 +50,7 @@ def test_every_code_is_an_api_error_with_its_status(
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 409, 425, 500, 502, 503, 504])
 def test_every_status_is_an_api_error(sim: BackgroundSimulator, eleven: ElevenLabs, status: int) -> None:
-    sim.will(acts.Refuse(status=status))
+    sim.will(actions.Refuse(status=status))
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
     assert refused.value.status_code == status
@@ -111,7 +112,7 @@ def test_without_a_key_it_is_told_to_bring_one(sim: BackgroundSimulator) -> None
 
 
 def test_audio_is_asked_for_once_and_times_three_times(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.Refuse("system_busy", retry_after=SOON))
+    sim.will(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         spoken(eleven)
     assert len(sim.ledger()) == 1
@@ -125,17 +126,17 @@ def test_audio_is_asked_for_once_and_times_three_times(sim: BackgroundSimulator,
 
 
 async def test_the_client_that_awaits_asks_again_too(sim: BackgroundSimulator, async_eleven: AsyncElevenLabs) -> None:
-    sim.will(acts.Refuse(status=503, retry_after=SOON))
+    sim.will(actions.Refuse(status=503, retry_after=SOON))
     with pytest.raises(ApiError):
         [chunk async for chunk in async_eleven.text_to_speech.convert(GEORGE, text=TEXT)]
     assert len(sim.ledger()) == 1
-    sim.will(Fault(acts.Refuse(status=503, retry_after=SOON), times=1))
+    sim.will(Fault(actions.Refuse(status=503, retry_after=SOON), times=1))
     assert (await async_eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)).audio_base_64
     assert len(sim.ledger()) == 1 + 2
 
 
 def test_told_not_to_it_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.Refuse("system_busy", retry_after=SOON))
+    sim.will(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, request_options={"max_retries": 0})
     assert len(sim.ledger()) == 1
@@ -144,9 +145,9 @@ def test_told_not_to_it_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) 
 # Faults: what a user of this client lives with
 
 
-@pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False)])
+@pytest.mark.parametrize("act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False)])
 def test_the_official_client_takes_another_body_for_audio(
-    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
     assert spoken(eleven)[:1] in (b"{", b"<")
@@ -154,13 +155,13 @@ def test_the_official_client_takes_another_body_for_audio(
 
 
 def test_the_official_client_takes_nothing_for_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.Empty())
+    sim.will(actions.Empty())
     assert spoken(eleven) == b""
 
 
-@pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
+@pytest.mark.parametrize("act", [actions.CutClose(after=0.5), actions.CutTerminated(after=0.5), actions.TooShort()])
 def test_the_official_client_returns_half_the_audio_in_silence(
-    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
     audio = spoken(eleven)
@@ -169,13 +170,13 @@ def test_the_official_client_returns_half_the_audio_in_silence(
 
 
 def test_a_cut_that_shows_is_an_error_of_its_transport(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.Cut(after=0.5))
+    sim.will(actions.Cut(after=0.5))
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         spoken(eleven)
-    sim.will(acts.WrongLength(factor=2.0))
+    sim.will(actions.WrongLength(factor=2.0))
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
         spoken(eleven)
-    sim.will(acts.Reset(after=0.5))
+    sim.will(actions.Reset(after=0.5))
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         spoken(eleven)
     assert [entry.ending for entry in sim.ledger()] == [Ending.CUT] * 3
@@ -185,7 +186,7 @@ def test_a_cut_that_shows_is_an_error_of_its_transport(sim: BackgroundSimulator,
 def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(
     sim: BackgroundSimulator, eleven: ElevenLabs
 ) -> None:
-    sim.will(acts.RefuseConnection())
+    sim.will(actions.RefuseConnection())
     with pytest.raises(httpx.ConnectError):
         spoken(eleven)
     with pytest.raises(httpx.ConnectError):
@@ -199,15 +200,15 @@ def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(
 def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
     with background_simulator(tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.simulator.ca_file))
-        sim.will(acts.TlsFailure(flaw))
+        sim.will(actions.TlsFailure(flaw))
         with httpx.Client() as http, pytest.raises(httpx.ConnectError):
             spoken(ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http))
         assert [(entry.endpoint, entry.charged) for entry in sim.ledger()] == [("connection", 0)]
 
 
-@pytest.mark.parametrize("act", [acts.Hang(), acts.HangAfterHeaders(), acts.Stall(after=0.5)])
+@pytest.mark.parametrize("act", [actions.Hang(), actions.HangAfterHeaders(), actions.Stall(after=0.5)])
 def test_a_silence_ends_at_the_read_timeout_and_is_charged(
-    sim: BackgroundSimulator, eleven: ElevenLabs, act: acts.Act
+    sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
     with pytest.raises(httpx.ReadTimeout):
@@ -216,7 +217,7 @@ def test_a_silence_ends_at_the_read_timeout_and_is_charged(
 
 
 def test_a_drip_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.Drip(bytes=400, every=0.05))
+    sim.will(actions.Drip(bytes=400, every=0.05))
     audio = spoken(eleven, text="Hi", request_options={"timeout_in_seconds": 0.3})
     entry = sim.ledger()[-1]
     assert entry.ended is not None
@@ -225,7 +226,7 @@ def test_a_drip_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: El
 
 
 def test_half_a_line_with_times_is_dropped_in_silence(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.HalfLine(after=0.5))
+    sim.will(actions.HalfLine(after=0.5))
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     audio = b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces)
     assert audio
@@ -233,7 +234,7 @@ def test_half_a_line_with_times_is_dropped_in_silence(sim: BackgroundSimulator, 
 
 
 def test_an_error_among_the_lines_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(acts.ErrorLine("quota_exceeded", after=0.5))
+    sim.will(actions.ErrorLine("quota_exceeded", after=0.5))
     *pieces, last = eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT)
     assert all(piece.audio_base_64 for piece in pieces)
     assert last.audio_base_64 is None
@@ -241,13 +242,13 @@ def test_an_error_among_the_lines_is_a_piece_without_audio(sim: BackgroundSimula
 
 
 def test_odd_splits_and_gzip_do_no_harm(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    for act in (acts.OddSplits(), acts.Gzip()):
+    for act in (actions.OddSplits(), actions.Gzip()):
         sim.will(act)
         assert words_in(spoken(eleven), "pcm_8000") == WORDS
 
 
 def test_who_leaves_early_pays_for_the_whole(sim: BackgroundSimulator) -> None:
-    sim.will(acts.Stall(after=0.2))
+    sim.will(actions.Stall(after=0.2))
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
         assert next(iter(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")))
@@ -258,7 +259,7 @@ def test_who_leaves_early_pays_for_the_whole(sim: BackgroundSimulator) -> None:
 def test_one_too_many_at_once_is_refused() -> None:
     with background_simulator(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
-        sim.will(acts.Stall(after=0.2))
+        sim.will(actions.Stall(after=0.2))
         first = eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")
         assert next(iter(first))
         with pytest.raises(ApiError) as refused:

@@ -34,7 +34,8 @@ from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from steadyvoice.simulator import Ending, acts, words_in
+from steadyvoice.simulator import Ending, words_in
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.wire.elevenlabs.catalog import VOICES
 
 from .background_simulator import KEY, BackgroundSimulator, background_simulator
@@ -100,19 +101,19 @@ def test_a_bad_key_is_told_with_the_vendors_code(tls: BackgroundSimulator) -> No
     assert tls.ledger()[-1].ending is Ending.REFUSED
 
 
-@pytest.mark.parametrize("act", [acts.Refuse("quota_exceeded"), acts.IdleTimeout()])
-def test_a_refusal_is_told_with_the_vendors_code(tls: BackgroundSimulator, act: acts.Act) -> None:
+@pytest.mark.parametrize("act", [actions.Refuse("quota_exceeded"), actions.IdleTimeout()])
+def test_a_refusal_is_told_with_the_vendors_code(tls: BackgroundSimulator, act: actions.FaultAction) -> None:
     tls.will(act)
     assert code_of_what_ends(client_of(tls)) == 1008
 
 
 def test_a_restart_of_the_server_is_told_with_its_code(tls: BackgroundSimulator) -> None:
-    tls.will(acts.Restart())
+    tls.will(actions.Restart())
     assert code_of_what_ends(client_of(tls)) == 1012
 
 
 def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: BackgroundSimulator) -> None:
-    tls.will(acts.FinalWithoutAudio())
+    tls.will(actions.FinalWithoutAudio())
     assert spoken(client_of(tls)) == []
 
 

@@ -17,7 +17,7 @@ from steadyvoice.simulator import words_in
 from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES
 from steadyvoice.wire.openai.speech import MODELS as OPENAI_MODELS
 from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
-from tests.npm import fetched
+from tests.npm_packages import install_npm_packages
 
 from .background_simulator import background_simulator
 
@@ -34,7 +34,7 @@ Told = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def told(pytestconfig: pytest.Config) -> Told:
-    clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
+    clients = install_npm_packages(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with background_simulator() as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

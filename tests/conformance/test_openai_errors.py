@@ -8,7 +8,8 @@ import httpx2
 import openai
 import pytest
 
-from steadyvoice.simulator import Ending, Fault, acts, words_in
+from steadyvoice.simulator import Ending, Fault, words_in
+from steadyvoice.simulator.fault_injection import actions
 
 from .background_simulator import BackgroundSimulator, background_simulator
 
@@ -28,28 +29,28 @@ def spoken(client: openai.OpenAI, **more: Any) -> bytes:
 @pytest.mark.parametrize(
     ("act", "error", "requests"),
     [
-        (acts.Refuse(status=400), openai.BadRequestError, 1),
-        (acts.Refuse("invalid_api_key"), openai.AuthenticationError, 1),
-        (acts.Refuse(status=403), openai.PermissionDeniedError, 1),
-        (acts.Refuse("model_not_found"), openai.NotFoundError, 1),
-        (acts.Refuse(status=409), openai.ConflictError, 3),
-        (acts.Refuse(status=422), openai.UnprocessableEntityError, 1),
-        (acts.Refuse("rate_limit_exceeded"), openai.RateLimitError, 3),
-        (acts.Refuse("insufficient_quota"), openai.RateLimitError, 3),  # though no waiting will help
-        (acts.Refuse("server_error"), openai.InternalServerError, 3),
-        (acts.Refuse(status=502), openai.InternalServerError, 3),
-        (acts.Refuse(status=503), openai.InternalServerError, 3),
-        (acts.Refuse(status=504), openai.InternalServerError, 3),
+        (actions.Refuse(status=400), openai.BadRequestError, 1),
+        (actions.Refuse("invalid_api_key"), openai.AuthenticationError, 1),
+        (actions.Refuse(status=403), openai.PermissionDeniedError, 1),
+        (actions.Refuse("model_not_found"), openai.NotFoundError, 1),
+        (actions.Refuse(status=409), openai.ConflictError, 3),
+        (actions.Refuse(status=422), openai.UnprocessableEntityError, 1),
+        (actions.Refuse("rate_limit_exceeded"), openai.RateLimitError, 3),
+        (actions.Refuse("insufficient_quota"), openai.RateLimitError, 3),  # though no waiting will help
+        (actions.Refuse("server_error"), openai.InternalServerError, 3),
+        (actions.Refuse(status=502), openai.InternalServerError, 3),
+        (actions.Refuse(status=503), openai.InternalServerError, 3),
+        (actions.Refuse(status=504), openai.InternalServerError, 3),
     ],
 )
 def test_every_refusal_has_its_class_and_is_asked_for_so_often(
     sim: BackgroundSimulator,
     openai_client: openai.OpenAI,
-    act: acts.Refuse,
+    act: actions.Refuse,
     error: type[openai.APIStatusError],
     requests: int,
 ) -> None:
-    sim.will(acts.Refuse(act.code, act.status, retry_after=AT_ONCE))
+    sim.will(actions.Refuse(act.code, act.status, retry_after=AT_ONCE))
     with pytest.raises(error) as refused:
         spoken(openai_client)
     assert type(refused.value) is error
@@ -99,14 +100,14 @@ def test_a_bad_key_is_an_authentication_error() -> None:
 async def test_the_client_that_awaits_asks_as_often(
     sim: BackgroundSimulator, async_openai_client: openai.AsyncOpenAI
 ) -> None:
-    sim.will(acts.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
+    sim.will(actions.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
     with pytest.raises(openai.RateLimitError):
         await async_openai_client.audio.speech.create(**ORDER)
     assert len(sim.ledger()) == 3
 
 
 def test_a_refusal_that_passes_is_not_seen(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(Fault(acts.Refuse(status=503, retry_after=AT_ONCE), times=2))
+    sim.will(Fault(actions.Refuse(status=503, retry_after=AT_ONCE), times=2))
     assert words_in(spoken(openai_client), "pcm_24000") == WORDS
     assert [entry.ending for entry in sim.ledger()] == [Ending.REFUSED, Ending.REFUSED, Ending.COMPLETED]
 
@@ -117,7 +118,7 @@ def test_a_refusal_that_passes_is_not_seen(sim: BackgroundSimulator, openai_clie
 def test_a_silence_is_a_timeout_and_every_try_is_charged(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
-    sim.will(acts.Hang())
+    sim.will(actions.Hang())
     with pytest.raises(openai.APITimeoutError):
         spoken(openai_client.with_options(timeout=0.2, max_retries=1))
     assert len(sim.ledger()) == 2
@@ -127,14 +128,14 @@ def test_a_silence_is_a_timeout_and_every_try_is_charged(
 def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
-    sim.will(acts.Cut(after=0.5))
+    sim.will(actions.Cut(after=0.5))
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=1))
     assert sim.charged == 2 * len(TEXT)
 
 
 def test_streamed_a_cut_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(acts.Cut(after=0.5))
+    sim.will(actions.Cut(after=0.5))
     with (
         openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer,
         pytest.raises(httpx2.RemoteProtocolError),
@@ -144,7 +145,7 @@ def test_streamed_a_cut_is_an_error_of_its_transport(sim: BackgroundSimulator, o
 
 
 def test_streamed_a_stall_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(acts.Stall(after=0.2))
+    sim.will(actions.Stall(after=0.2))
     with (
         openai_client.with_options(timeout=0.3).audio.speech.with_streaming_response.create(**ORDER) as answer,
         pytest.raises(httpx2.ReadTimeout),
@@ -153,13 +154,13 @@ def test_streamed_a_stall_is_an_error_of_its_transport(sim: BackgroundSimulator,
 
 
 def test_a_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(acts.Reset())
+    sim.will(actions.Reset())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
 
 
 def test_nobody_listening_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(acts.RefuseConnection())
+    sim.will(actions.RefuseConnection())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
     sim.will()
@@ -167,18 +168,20 @@ def test_nobody_listening_is_a_connection_error(sim: BackgroundSimulator, openai
     assert len(sim.ledger()) == 1
 
 
-@pytest.mark.parametrize("act", [acts.Json(told=True), acts.Json(told=False), acts.Html(told=False), acts.Empty()])
+@pytest.mark.parametrize(
+    "act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False), actions.Empty()]
+)
 def test_the_official_client_takes_another_body_for_audio(
-    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: acts.Act
+    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
     sim.will(act)
     assert spoken(openai_client)[:1] in (b"{", b"<", b"")
     assert sim.charged == len(TEXT)
 
 
-@pytest.mark.parametrize("act", [acts.CutClose(after=0.5), acts.CutTerminated(after=0.5), acts.TooShort()])
+@pytest.mark.parametrize("act", [actions.CutClose(after=0.5), actions.CutTerminated(after=0.5), actions.TooShort()])
 def test_the_official_client_returns_half_the_audio_in_silence(
-    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: acts.Act
+    sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
     sim.will(act)
     audio = spoken(openai_client)
@@ -189,7 +192,7 @@ def test_the_official_client_returns_half_the_audio_in_silence(
 def test_an_error_among_the_events_stands_where_the_end_belongs(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
-    sim.will(acts.ErrorLine("server_error", after=0.5))
+    sim.will(actions.ErrorLine("server_error", after=0.5))
     with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
         *deltas, last = [line for line in answer.iter_lines() if line]
     assert deltas

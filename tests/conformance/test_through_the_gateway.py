@@ -15,7 +15,7 @@ from elevenlabs import ElevenLabs
 from steadyvoice.simulator import words_in
 from steadyvoice.wire.elevenlabs.catalog import VOICES
 from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
-from tests.npm import fetched
+from tests.npm_packages import install_npm_packages
 
 from .background_simulator import (
     BackgroundSimulator,
@@ -102,7 +102,7 @@ def test_the_javascript_clients_hear_every_word_and_read_every_list(pytestconfig
 
 
 def _told_by_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
-    clients = fetched(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
+    clients = install_npm_packages(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with background_simulator(gate) as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT, sim.simulator.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

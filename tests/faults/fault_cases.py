@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from steadyvoice.simulator import acts
-from steadyvoice.simulator.acts import ACTS, Act, Door, name_of
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultAction, FaultTarget, action_name
 from steadyvoice.wire.elevenlabs.errors import CODES
 
 MP3, SAMPLES = "mp3_44100_128", "pcm_16000"
@@ -24,14 +24,14 @@ LATE = 3.6
 class BadDay:
     """One fault, in one audio format."""
 
-    act: Act
+    act: FaultAction
     format: str = MP3
 
     @property
     def fault(self) -> str:
         """As a script or a header would say it, with what is not usual."""
         told = ", ".join(f"{name}={value}" for name, value in self._unusual())
-        return f"{name_of(self.act)} ({told})" if told else name_of(self.act)
+        return f"{action_name(self.act)} ({told})" if told else action_name(self.act)
 
     @property
     def mishap(self) -> str:
@@ -46,48 +46,48 @@ class BadDay:
         return [(field.name, value) for field, value in values if value != field.default]
 
 
-_TRIED: dict[type[Act], tuple[Act, ...]] = {
-    acts.SlowFirstByte: (acts.SlowFirstByte(0.1), acts.SlowFirstByte(60.0)),
-    acts.SlowAccept: (acts.SlowAccept(0.1), acts.SlowAccept(60.0)),
-    acts.Stall: (acts.Stall(AFTER), acts.Stall(AFTER, seconds=0.1)),
-    acts.Drip: (acts.Drip(), acts.Drip(bytes=2000, every=0.25)),
-    acts.Cut: (acts.Cut(AFTER),),
-    acts.CutTerminated: (acts.CutTerminated(AFTER), acts.CutTerminated(LATE)),
-    acts.CutClose: (acts.CutClose(AFTER), acts.CutClose(LATE)),
-    acts.HalfLine: (acts.HalfLine(AFTER), acts.HalfLine(LATE)),
-    acts.ErrorLine: (acts.ErrorLine(after=AFTER), acts.ErrorLine(after=LATE)),
-    acts.Reset: (acts.Reset(), acts.Reset(AFTER)),
-    acts.WrongLength: (acts.WrongLength(2.0), acts.WrongLength(0.5)),
-    acts.Json: (acts.Json(), acts.Json(told=False)),
-    acts.Html: (acts.Html(), acts.Html(told=False)),
-    acts.Gzip: (acts.Gzip(), acts.Gzip(members=3), acts.Gzip(told=False)),
-    acts.UnknownCoding: (acts.UnknownCoding(), acts.UnknownCoding("gzip, gzip")),
-    acts.TlsFailure: (acts.TlsFailure(), acts.TlsFailure("name"), acts.TlsFailure("expired")),
-    acts.Refuse: tuple(acts.Refuse(status=status) for status in (408, 418, 422, 500, 502, 503, 504)),
+_TRIED: dict[type[FaultAction], tuple[FaultAction, ...]] = {
+    actions.SlowFirstByte: (actions.SlowFirstByte(0.1), actions.SlowFirstByte(60.0)),
+    actions.SlowAccept: (actions.SlowAccept(0.1), actions.SlowAccept(60.0)),
+    actions.Stall: (actions.Stall(AFTER), actions.Stall(AFTER, seconds=0.1)),
+    actions.Drip: (actions.Drip(), actions.Drip(bytes=2000, every=0.25)),
+    actions.Cut: (actions.Cut(AFTER),),
+    actions.CutTerminated: (actions.CutTerminated(AFTER), actions.CutTerminated(LATE)),
+    actions.CutClose: (actions.CutClose(AFTER), actions.CutClose(LATE)),
+    actions.HalfLine: (actions.HalfLine(AFTER), actions.HalfLine(LATE)),
+    actions.ErrorLine: (actions.ErrorLine(after=AFTER), actions.ErrorLine(after=LATE)),
+    actions.Reset: (actions.Reset(), actions.Reset(AFTER)),
+    actions.WrongLength: (actions.WrongLength(2.0), actions.WrongLength(0.5)),
+    actions.Json: (actions.Json(), actions.Json(told=False)),
+    actions.Html: (actions.Html(), actions.Html(told=False)),
+    actions.Gzip: (actions.Gzip(), actions.Gzip(members=3), actions.Gzip(told=False)),
+    actions.UnknownCoding: (actions.UnknownCoding(), actions.UnknownCoding("gzip, gzip")),
+    actions.TlsFailure: (actions.TlsFailure(), actions.TlsFailure("name"), actions.TlsFailure("expired")),
+    actions.Refuse: tuple(actions.Refuse(status=status) for status in (408, 418, 422, 500, 502, 503, 504)),
 }
 
-_IN_THE_SOUND = (acts.Silent, acts.TooShort, acts.HeaderOnly, acts.WrongRate, acts.OddSplits)
+_IN_THE_SOUND = (actions.Silent, actions.TooShort, actions.HeaderOnly, actions.WrongRate, actions.OddSplits)
 """What a format may hide. The others look alike in all."""
 
 _WITHOUT_SOUND = (
-    acts.Refuse, acts.Hang, acts.HangAfterHeaders, acts.SlowFirstByte, acts.Empty,
-    acts.RefuseConnection, acts.SlowAccept, acts.TlsFailure,
+    actions.Refuse, actions.Hang, actions.HangAfterHeaders, actions.SlowFirstByte, actions.Empty,
+    actions.RefuseConnection, actions.SlowAccept, actions.TlsFailure,
 )  # fmt: skip
 """What has nothing to do with formats: tried in the one that is the least work."""
 
 _OTHER_FORMATS = (SAMPLES, "wav_24000", "opus_48000_64", "ulaw_8000")
 
 
-def _days_of(kind: type[Act]) -> list[BadDay]:
+def _days_of(kind: type[FaultAction]) -> list[BadDay]:
     formats = (MP3, *_OTHER_FORMATS) if kind in _IN_THE_SOUND else (SAMPLES if kind in _WITHOUT_SOUND else MP3,)
     return [BadDay(act, format_) for act in _TRIED.get(kind, (kind(),)) for format_ in formats]
 
 
 def _refusals() -> list[BadDay]:
     """Every code the vendor is known to send, in both of its generations."""
-    return [BadDay(acts.Refuse(code, form=form), SAMPLES) for code in CODES for form in ("current", "legacy")]
+    return [BadDay(actions.Refuse(code, form=form), SAMPLES) for code in CODES for form in ("current", "legacy")]
 
 
-LEFT_OUT = [name for name, kind in ACTS.items() if kind.doors == {Door.WEBSOCKET}]
+LEFT_OUT = [name for name, kind in ACTIONS.items() if kind.targets == {FaultTarget.WEBSOCKET}]
 
-EVERY_DAY = [day for name, kind in ACTS.items() if name not in LEFT_OUT for day in _days_of(kind)] + _refusals()
+EVERY_DAY = [day for name, kind in ACTIONS.items() if name not in LEFT_OUT for day in _days_of(kind)] + _refusals()

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from steadyvoice import TTSStreamInterruptedError
-from steadyvoice.simulator.acts import Refuse
+from steadyvoice.simulator.fault_injection.actions import Refuse
 
 from .fault_cases import EVERY_DAY, LEFT_OUT, BadDay
 from .scenario import TEXT, Fate, live_through_all

@@ -24,8 +24,8 @@ from steadyvoice import (
 from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE
 from steadyvoice.service.spoken import Account, Attempt
 from steadyvoice.simulator import Simulator, words_in
-from steadyvoice.simulator.acts import TlsFailure, WrongLength
-from steadyvoice.simulator.ledger import Entry
+from steadyvoice.simulator.fault_injection.actions import TlsFailure, WrongLength
+from steadyvoice.simulator.ledger import LedgerEntry
 
 from .fault_cases import BadDay
 
@@ -59,7 +59,7 @@ class Fate:
     requests: int  # that reached the vendor
     charged: int  # characters, by the vendor's own ledger
     attempts: tuple[Attempt, ...]  # at the vendor
-    ledger: tuple[Entry, ...]  # the vendor's own, of these
+    ledger: tuple[LedgerEntry, ...]  # the vendor's own, of these
     bills: dict[str, Any]  # the service's own
 
     @property

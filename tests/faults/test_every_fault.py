@@ -8,7 +8,15 @@ import pytest
 
 from steadyvoice import TTSError
 from steadyvoice.service.bills import Charge
-from steadyvoice.simulator.acts import ACTS, Door, Gzip, OddSplits, SlowAccept, SlowFirstByte, name_of
+from steadyvoice.simulator.fault_injection.actions import (
+    ACTIONS,
+    FaultTarget,
+    Gzip,
+    OddSplits,
+    SlowAccept,
+    SlowFirstByte,
+    action_name,
+)
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
 from .fault_cases import EVERY_DAY, LEFT_OUT, BadDay
@@ -107,8 +115,8 @@ def test_what_only_looks_odd_is_heard_word_for_word(
 
 
 def test_every_fault_of_the_simulator_is_among_them() -> None:
-    assert {name_of(day.act) for day in EVERY_DAY} | set(LEFT_OUT) == set(ACTS)
-    assert all(ACTS[name].doors == {Door.WEBSOCKET} for name in LEFT_OUT)
+    assert {action_name(day.act) for day in EVERY_DAY} | set(LEFT_OUT) == set(ACTIONS)
+    assert all(ACTIONS[name].targets == {FaultTarget.WEBSOCKET} for name in LEFT_OUT)
 
 
 def test_the_page_tells_what_became_of_each(fates: dict[tuple[BadDay, Way], Fate]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.providers.provider import Offer
 from steadyvoice.service.style import Style
-from steadyvoice.simulator import acts
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import SpeechRequest
 
 from .fault_cases import EVERY_DAY, BadDay
@@ -21,7 +21,7 @@ from .scenario import Fate, live_through, local_voice
 pytestmark = pytest.mark.timeout(300)  # all of it is lived through in the first one
 
 A_FEW_REFUSALS = {"quota_exceeded", "too_many_concurrent_requests", "voice_not_found", "system_busy"}
-DAYS = [day for day in EVERY_DAY if not isinstance(day.act, acts.Refuse) or day.act.code in A_FEW_REFUSALS]
+DAYS = [day for day in EVERY_DAY if not isinstance(day.act, actions.Refuse) or day.act.code in A_FEW_REFUSALS]
 
 
 class Roundabout(ElevenLabs):

@@ -20,8 +20,9 @@ from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenA
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
-from steadyvoice.simulator import Fault, Simulator, acts
-from tests.tools import require_tool
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+from tests.required_tools import require_tool
 
 from .house import ELEVENLABS, Clock, spoken
 
@@ -77,7 +78,7 @@ class Stage:
         """From now on ElevenLabs refuses; four callers find out, and its circuit opens."""
 
         async def work() -> None:
-            self.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+            self.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
 
         self.do(work)
         self.call(4)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -18,7 +18,8 @@ from steadyvoice import ElevenLabs
 from steadyvoice.gateway.access import ACCESS
 from steadyvoice.gateway.exchange import current_request
 from steadyvoice.gateway.loglines import JsonLines
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, GEORGE, TEXT, Clock, Visit, spoken, visiting
 
@@ -57,10 +58,10 @@ async def test_every_request_has_a_line(log: pytest.LogCaptureFixture) -> None:
 
 async def test_a_line_tells_who_was_cut_short_and_who_hung_up(log: pytest.LogCaptureFixture) -> None:
     async with visiting(on_midstream="error") as at:
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         with pytest.raises(aiohttp.ClientPayloadError):
             await (await at.post(STREAM, spoken())).read()
-        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         answer = await at.post(STREAM, spoken())
         await answer.content.readany()
         answer.close()
@@ -134,7 +135,7 @@ async def test_a_request_whose_body_breaks_has_one_number_in_both_its_lines(log:
 
 async def test_one_too_many_has_a_line_and_a_number_too(log: pytest.LogCaptureFixture) -> None:
     async with visiting(server={"max_connections": 1}) as at:
-        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         busy = await at.post(STREAM, spoken())
         await busy.content.readany()
         told = await _answer(at, b"")
@@ -168,12 +169,12 @@ async def test_a_voice_that_nobody_knows_is_worth_one_warning_while_it_stays_so(
         assert await statuses("another") == [404]
         assert warnings(log)[1:] == ["elevenlabs: elevenlabs/voice/another on hold"]
 
-        at.sim.faults.set(acts.Refuse("voice_not_found"))
+        at.sim.faults.set(actions.Refuse("voice_not_found"))
         assert await statuses(GEORGE) == [404]
         at.sim.faults.clear()
         clock.ahead += 601.0
         assert await statuses(GEORGE) == [200]
-        at.sim.faults.set(acts.Refuse("voice_not_found"))
+        at.sim.faults.set(actions.Refuse("voice_not_found"))
         assert await statuses(GEORGE) == [404]
         assert warnings(log)[2:] == [f"elevenlabs: elevenlabs/voice/{GEORGE} on hold"] * 2, "it had spoken in between"
 
@@ -189,7 +190,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][^\"\s,]*")
 async def test_times_are_written_in_one_way_wherever_they_stand(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     async with visiting(server={"state_file": str(file)}) as at:
-        at.sim.faults.set(acts.Refuse("invalid_api_key"))
+        at.sim.faults.set(actions.Refuse("invalid_api_key"))
         await at.whole("POST", STREAM, json=spoken())
         at.service.circuits["elevenlabs"].force_open("for maintenance")
         doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "board", "calls", "circuits")]

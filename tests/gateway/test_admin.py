@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from steadyvoice import CircuitBreakerConfig, ElevenLabs, Tone
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, TEXT, Visit, spoken, visiting
 from .reader import reading
@@ -74,7 +75,7 @@ async def test_every_action_can_be_done_without_a_word(action: str, state: str) 
 
 async def test_a_reset_forgets_what_was_on_hold() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=spoken())
         assert (await (await at.whole("GET", "/admin/state")).json())["holds"]
         await at.whole("POST", f"{CIRCUIT}/reset", json={"reason": "a new key"})
@@ -238,7 +239,7 @@ async def test_the_configuration_is_shown_and_no_secret_with_it() -> None:
 
 async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", f"{ELEVENLABS}/stream", json=spoken(), headers={"x-request-id": "one"})
         at.sim.faults.clear()
         await at.whole("POST", f"{ELEVENLABS}/stream", json=spoken(), headers={"x-request-id": "two"})

@@ -15,7 +15,8 @@ from steadyvoice.gateway.board import MOST_DOTS, dots
 from steadyvoice.gateway.calls import Call, Mishap
 from steadyvoice.gateway.hour import KEPT, STEP, Hour
 from steadyvoice.service.spoken import Attempt
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, spoken, visiting
 from .reader import reading
@@ -138,7 +139,7 @@ def test_a_window_of_seconds_has_dots_for_its_parts_the_newest_last() -> None:
 
 async def test_the_board_tells_who_is_down_why_and_until_when() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(4):
             await at.whole("POST", ELEVENLABS, json=spoken())
         told = await (await at.whole("GET", "/admin/board")).json()

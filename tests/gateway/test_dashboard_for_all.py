@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.npm import fetched
+from tests.npm_packages import install_npm_packages
 
 from .browser import Stage, card, chromium, visitor
 
@@ -20,7 +20,7 @@ _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "b
 
 @pytest.fixture(scope="module")
 def axe(pytestconfig: pytest.Config) -> str:
-    folder = fetched(Path(__file__).parent / "axe" / "package.json", pytestconfig.cache.mkdir("axe"))
+    folder = install_npm_packages(Path(__file__).parent / "axe" / "package.json", pytestconfig.cache.mkdir("axe"))
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
 

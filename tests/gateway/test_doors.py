@@ -14,7 +14,8 @@ from yarl import URL
 
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.listening import words_in
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
 
 from .house import ELEVENLABS, GEORGE, OPENAI, TEXT, Visit, asked, spoken, visiting
@@ -97,7 +98,7 @@ async def test_each_vendors_client_is_served_by_the_other() -> None:
         answer = await at.post(OPENAI, asked(response_format="wav"))
         assert words_in(await answer.read(), "wav_24000") == WORDS
         assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", spoken())
         assert words_in(await answer.read(), "pcm_16000") == WORDS
         assert answer.headers["x-steadyvoice-provider"] == "openai"
@@ -160,14 +161,14 @@ async def test_when_nobody_can_speak_the_answer_is_silence_and_says_so() -> None
 
 async def test_a_stream_that_dies_goes_on_and_every_word_is_heard_once() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
         assert words_in(await answer.read(), "pcm_16000") == WORDS
 
 
 async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean_end() -> None:
     async with visiting(on_midstream="error") as at:
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -184,7 +185,7 @@ async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(
         "events": (OPENAI, asked(model="gpt-4o-mini-tts", stream_format="sse")),
     }
     async with Simulator(voice="tones") as vendor, visiting(ElevenLabs("sk_test", base_url=vendor.url)) as at:
-        vendor.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(*knock[door])
         assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -199,7 +200,7 @@ async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(
 
 async def test_a_whole_answer_tells_at_the_end_that_a_part_of_it_is_silence() -> None:
     async with Simulator(voice="tones") as vendor, visiting(ElevenLabs("sk_test", base_url=vendor.url)) as at:
-        vendor.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", spoken())
         assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "muted")
         assert await answer.read()
@@ -228,7 +229,7 @@ async def test_refusals_say_that_nobody_was_heard() -> None:
 async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
     patient = TimeoutConfig(read_timeout=60, total_timeout=60)
     async with visiting(timeouts=patient) as at:
-        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
         await answer.content.readany()
         answer.close()
@@ -242,7 +243,7 @@ async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
 
 async def test_a_call_may_bring_wishes_in_headers() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
         answer = await at.post(path, spoken(), headers={"x-steadyvoice-on-midstream": "error"})
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -333,7 +334,7 @@ async def test_who_names_no_model_is_spoken_to_by_the_one_that_is_configured() -
 )
 async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(code: str, statuses: list[int]) -> None:
     async with visiting(only_elevenlabs=True, muted=False) as at:
-        at.sim.faults.set(acts.Refuse(code, retry_after=7 if code == "system_busy" else None))
+        at.sim.faults.set(actions.Refuse(code, retry_after=7 if code == "system_busy" else None))
         for status in statuses:
             answer = await at.post(ELEVENLABS, spoken())
             assert answer.status == status
@@ -345,7 +346,7 @@ async def test_two_vendors_that_are_busy_are_busy_while_they_said_so() -> None:
     async with Simulator(voice="tones") as sim:
         both = ElevenLabs("sk_a", base_url=sim.url), OpenAICompatible("sk_b", base_url=f"{sim.url}/v1")
         async with visiting(*both, muted=False) as at:
-            sim.faults.set(acts.Refuse("system_busy", retry_after=7))
+            sim.faults.set(actions.Refuse("system_busy", retry_after=7))
             for path, body in (ELEVENLABS, spoken()), (ELEVENLABS, spoken()), (OPENAI, asked()):
                 answer = await at.whole("POST", path, json=body)
                 assert (answer.status, int(answer.headers["retry-after"]) >= 5) == (429, True)

@@ -19,7 +19,8 @@ from steadyvoice.gateway.pulse import SHOWN
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.service.style import Style
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .conftest import Run
 from .house import ELEVENLABS, OPENAI, Clock, Visit, asked, spoken, visiting
@@ -31,7 +32,7 @@ ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, su
 async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
     clock = Clock()
     async with visiting(circuit=ONE_STRIKE, clock=clock) as at, reading(at) as reader:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=spoken(), headers={"x-request-id": "call-1"})
         opened = await reader.next()
         assert (opened.kind, opened.data["from"], opened.data["to"]) == ("transition", "closed", "open")
@@ -209,7 +210,7 @@ async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
 
 async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
     async with visiting(muted=False) as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=spoken())
         exchange, account = await at.next_call()
         order = Order("text", Style.of({}))

@@ -13,7 +13,8 @@ import pytest
 from steadyvoice import ElevenLabs, TimeoutConfig
 from steadyvoice.audio.listening import words_in
 from steadyvoice.gateway.reply import Receive, Reply, Scope, Send
-from steadyvoice.simulator import Ending, Fault, acts
+from steadyvoice.simulator import Ending, Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .conftest import Run
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
@@ -75,7 +76,7 @@ def test_a_client_that_half_closes_is_answered_in_full(run: Run, midstream: str)
 def test_a_client_that_half_closes_while_the_vendor_is_slow_hears_all_of_it(run: Run, after: float) -> None:
     async def story() -> None:
         async with visiting(on_midstream="error", timeouts=PATIENT) as at:
-            at.sim.faults.set(acts.SlowFirstByte(0.4) if not after else acts.Stall(after=after, seconds=0.4))
+            at.sim.faults.set(actions.SlowFirstByte(0.4) if not after else actions.Stall(after=after, seconds=0.4))
             for form in ("", "/stream"):
                 async with connected(at, f"{ELEVENLABS}{form}?output_format=pcm_16000", spoken()) as client:
                     client.half_close()
@@ -96,7 +97,7 @@ def test_a_client_that_leaves_is_noticed_and_the_vendor_stopped(
 ) -> None:
     async def story() -> None:
         async with visiting(only_elevenlabs=True, timeouts=PATIENT, on_midstream="error") as at:
-            at.sim.faults.set(acts.Hang() if when == "before" else acts.Stall(after=1.5, seconds=50))
+            at.sim.faults.set(actions.Hang() if when == "before" else actions.Stall(after=1.5, seconds=50))
             async with connected(at, ELEVENLABS + form, spoken()) as client:
                 if half_closed_first:
                     client.half_close()
@@ -118,7 +119,7 @@ def test_a_client_that_leaves_is_noticed_and_the_vendor_stopped(
 def test_what_breaks_off_before_a_half_closed_client_never_looks_complete(run: Run) -> None:
     async def story() -> None:
         async with visiting(only_elevenlabs=True, on_midstream="error", timeouts=PATIENT) as at:
-            at.sim.faults.set(Fault(acts.Cut(after=1.0)), Fault(acts.Stall(after=1.0, seconds=0.2)))
+            at.sim.faults.set(Fault(actions.Cut(after=1.0)), Fault(actions.Stall(after=1.0, seconds=0.2)))
             async with connected(at, f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken()) as client:
                 client.half_close()
                 await client.head()

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from steadyvoice import TimeoutConfig
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, OPENAI, asked, spoken, visiting
 
@@ -27,7 +28,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize(("path", "document"), REQUESTS.values(), ids=REQUESTS)
 async def test_clients_who_hang_up_on_a_silent_vendor_count(path: str, document: dict[str, Any]) -> None:
     async with visiting(only_elevenlabs=True, timeouts=HURRIED) as at:
-        at.sim.faults.set(Fault(acts.Hang(), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
         outcomes = []
         for patience in (0.05, 0.4):
             with pytest.raises(asyncio.TimeoutError):

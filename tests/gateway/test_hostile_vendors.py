@@ -6,18 +6,24 @@ import asyncio
 
 import pytest
 
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .conftest import Run
 from .house import ELEVENLABS, Visit, spoken, visiting
 
 STREAM = f"{ELEVENLABS}/stream?output_format=mp3_44100_128"
-HOSTILE = [acts.GzipBomb(megabytes=200), acts.EndlessTag(), acts.EndlessHeader(), acts.UnknownCoding("zstd")]
+HOSTILE = [
+    actions.GzipBomb(megabytes=200),
+    actions.EndlessTag(),
+    actions.EndlessHeader(),
+    actions.UnknownCoding("zstd"),
+]
 
 
 @pytest.mark.parametrize("midstream", ["resume", "error"])
-@pytest.mark.parametrize("act", HOSTILE, ids=acts.name_of)
-def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: acts.Act, midstream: str) -> None:
+@pytest.mark.parametrize("act", HOSTILE, ids=actions.action_name)
+def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actions.FaultAction, midstream: str) -> None:
     async def story() -> None:
         async with visiting() as visit:
             visit.sim.faults.set(Fault(act, times=1))
@@ -38,7 +44,7 @@ def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
     async def story() -> None:
         async with visiting() as visit:
             whole = await visit.whole("POST", STREAM, json=spoken(), headers={"x-steadyvoice-on-midstream": "error"})
-            visit.sim.faults.set(Fault(acts.Gzip(members=3)))
+            visit.sim.faults.set(Fault(actions.Gzip(members=3)))
             packed = await visit.whole("POST", STREAM, json=spoken(), headers={"x-steadyvoice-on-midstream": "error"})
             assert packed.headers["x-steadyvoice-outcome"] == "spoken"
             assert await packed.read() == await whole.read()

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from steadyvoice.service.pipeline.audio_limits import MIN_AUDIO_BYTES
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .conftest import Run
 from .house import ELEVENLABS, Visit, asked, spoken, visiting
@@ -77,7 +78,7 @@ def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, t
 def test_answer_written_through_that_breaks_has_no_end(run: Run) -> None:
     async def story() -> None:
         async with limited(only_elevenlabs=True, muted=False, on_midstream="error") as visit:
-            visit.sim.faults.set(Fault(acts.Cut(after=60.0)))
+            visit.sim.faults.set(Fault(actions.Cut(after=60.0)))
             for path in (PCM, TIMED):
                 with pytest.raises(aiohttp.ClientPayloadError):
                     await told(visit, path, spoken(LONG))
@@ -88,7 +89,7 @@ def test_answer_written_through_that_breaks_has_no_end(run: Run) -> None:
 def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written_through(run: Run) -> None:
     async def story() -> None:
         async with limited(only_elevenlabs=True, muted=False) as visit:
-            visit.sim.faults.set(Fault(acts.Refuse(status=500)))
+            visit.sim.faults.set(Fault(actions.Refuse(status=500)))
             for path in (PCM, TIMED):
                 answer, _ = await told(visit, path, spoken(LONG))
                 assert answer.status >= 500

@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 
 from steadyvoice import Tone
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
-from ..leftovers import alive, foreign_threads, no_garbage, no_more_foreign_threads_than
+from ..leaked_objects import live_objects, native_threads, native_threads_back_to, no_garbage
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
@@ -54,7 +55,7 @@ async def left_in_the_middle(at: Visit, request: Request, format: str) -> None:
 
 
 async def left_before_the_first_byte(at: Visit, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(acts.Hang(), endpoint="text-to-speech*"))
+    at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
     calls = at.sim.ledger
     before = len(calls)
     asking = asyncio.ensure_future(request(at, TEXT, format))
@@ -67,7 +68,7 @@ async def left_before_the_first_byte(at: Visit, request: Request, format: str) -
 
 
 async def cut_by_the_vendor(at: Visit, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(acts.Cut(after=0.5), endpoint="text-to-speech*"))
+    at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
     with suppress(aiohttp.ClientError):
         answer = await request(at, TEXT, format)
         await answer.read()
@@ -75,7 +76,7 @@ async def cut_by_the_vendor(at: Visit, request: Request, format: str) -> None:
 
 
 async def refused_by_the_vendor(at: Visit, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+    at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
     with suppress(aiohttp.ClientError):
         answer = await request(at, TEXT, format)
         await answer.read()
@@ -125,19 +126,19 @@ async def left_over(at: Visit, work: Callable[[], Awaitable[None]], name: str, *
     for _ in range(2):
         await once()
     await settled(at)
-    foreign, before = foreign_threads(), alive()
+    foreign, before = native_threads(), live_objects()
     with no_garbage():
         for _ in range(2):
             await once()
-        left = alive() - before
+        left = live_objects() - before
         for _ in range(200):  # sockets are closed, and threads put their work away, a moment later
             if not left:
                 break
             await settled(at)
             threading.Event().wait(0.005)
-            left = alive() - before
+            left = live_objects() - before
     assert not left, f"{name}: still alive: {dict(left)}"
-    assert no_more_foreign_threads_than(foreign)
+    assert native_threads_back_to(foreign)
 
 
 async def settled(at: Visit) -> None:

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from steadyvoice import ElevenLabs, Espeak, OpenAICompatible, Tone
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.wire.openai.speech import MODELS, VOICES
 
 from .house import GEORGE, OPENAI, asked, visiting
@@ -68,7 +69,7 @@ async def test_the_history_is_empty_whatever_is_asked() -> None:
 async def test_the_settings_of_voices_are_told(outage: bool) -> None:
     async with visiting(only_elevenlabs=True) as at:
         if outage:
-            at.sim.faults.set(Fault(acts.Refuse(status=503)))
+            at.sim.faults.set(Fault(actions.Refuse(status=503)))
         for path in ("/v1/voices/settings/default", f"/v1/voices/{GEORGE}/settings"):
             settings = await document(at, path)
             assert settings["stability"] == 0.5

@@ -9,7 +9,8 @@ import pytest
 
 from steadyvoice import Tone
 from steadyvoice.audio.listening import words_in
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.markup import strip_markup
 
 from .house import ELEVENLABS, OPENAI, asked, spoken, visiting
@@ -31,11 +32,11 @@ async def test_elevenlabs_performs_it_and_the_stand_in_says_the_words(path: str,
         answer = await at.post(path, spoken(TEXT))
         await answer.read()
         assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         answer = await at.post(path, spoken(TEXT))
         assert words_in(await answer.read(), "pcm_16000") == WORDS
         assert answer.headers["x-steadyvoice-provider"] == "openai"
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
         answer = await at.post(path, spoken(TEXT))
         assert words_in(await answer.read(), "pcm_16000") == WORDS
         assert answer.headers["x-steadyvoice-provider"] == "tone"
@@ -43,7 +44,7 @@ async def test_elevenlabs_performs_it_and_the_stand_in_says_the_words(path: str,
 
 async def test_openai_gets_the_words_only() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         answer = await at.post(OPENAI, asked(TEXT, response_format="pcm"))
         assert words_in(await answer.read(), "pcm_24000") == WORDS
         charged = [entry.charged for entry in at.sim.ledger if entry.endpoint == "audio/speech"]
@@ -54,7 +55,7 @@ async def test_openai_gets_the_words_only() -> None:
 async def test_times_tell_of_the_text_as_the_caller_wrote_it(down: bool) -> None:
     async with visiting() as at:
         if down:
-            at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="*"))
+            at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
         whole = await at.post(f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000", spoken(TEXT))
         document = await whole.json()
         assert "".join(document["alignment"]["characters"]) == TEXT
@@ -69,7 +70,7 @@ async def test_times_tell_of_the_text_as_the_caller_wrote_it(down: bool) -> None
 
 async def test_a_stream_that_breaks_off_goes_on_with_words_only() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Cut(after=0.5), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
         streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", spoken(TEXT))
         lines = [json.loads(line) async for line in streamed.content]
         told = "".join("".join(line["alignment"]["characters"]) for line in lines if line["alignment"])

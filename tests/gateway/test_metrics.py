@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
 from steadyvoice.gateway.families import FAMILIES
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, OPENAI, TEXT, Clock, Visit, asked, spoken, visiting
 
@@ -77,7 +78,7 @@ async def test_an_accept_header_that_makes_no_sense_is_served_all_the_same(accep
 async def test_an_outage_and_its_end_can_be_read_off() -> None:
     clock = Clock()
     async with visiting(clock=clock, circuit=QUICK) as at:
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(2):
             await at.whole("POST", ELEVENLABS, json=spoken())
         found = await scraped(at)
@@ -101,7 +102,7 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
 
 async def test_who_hangs_up_is_told_from_who_heard_all() -> None:
     async with visiting() as at:
-        at.sim.faults.set(Fault(acts.Stall(after=1.5), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", spoken())
         await answer.content.readany()
         assert (await scraped(at))["steadyvoice_streams_in_flight"] == {(): 1}
@@ -157,7 +158,7 @@ async def test_hedges_are_counted_by_what_came_of_them() -> None:
         vendors = [ElevenLabs("sk", name=name, base_url=sim.url) for name, sim in (("first", one), ("second", other))]
         async with visiting(*vendors, hedging=hedging) as at:
             await (await at.post(ELEVENLABS, spoken())).read()
-            one.faults.set(acts.HangAfterHeaders())
+            one.faults.set(actions.HangAfterHeaders())
             await (await at.post(ELEVENLABS, spoken())).read()
             found = await scraped(at)
     assert {word: count for (word,), count in found["steadyvoice_hedges_total"].items() if count} == {"won": 1}

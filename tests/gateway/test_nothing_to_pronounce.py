@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from steadyvoice.audio.meter import Meter
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.format import AudioFormat
 
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, asked, spoken, visiting
@@ -16,7 +17,7 @@ NOTHING = ("👍", "...", "—", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "
 
 
 async def refuse_nothing(at: Visit, path: str, document: Any, format: str) -> None:
-    at.sim.faults.set(Fault(acts.Empty(), endpoint="*speech*"))
+    at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
     for text in NOTHING:
         answer = await at.whole("POST", path, json={**document(text)})
         assert answer.status == 200
@@ -57,7 +58,7 @@ async def test_openai_clients_get_a_little_silence(format: str) -> None:
 @pytest.mark.parametrize("form", ["/with-timestamps", "/stream/with-timestamps"])
 async def test_with_times_there_is_an_answer_as_well(form: str) -> None:
     async with visiting(only_elevenlabs=True) as at:
-        at.sim.faults.set(Fault(acts.Empty(), endpoint="*speech*"))
+        at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
         for text in NOTHING:
             answer = await at.whole("POST", ELEVENLABS + form, json=spoken(text))
             assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from steadyvoice.gateway.families import FAMILIES
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"

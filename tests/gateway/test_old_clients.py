@@ -8,7 +8,8 @@ import aiohttp
 
 from steadyvoice.audio.listening import words_in
 from steadyvoice.gateway.reply import Receive, Scope, Send
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .conftest import Run
 from .house import ELEVENLABS, TEXT, spoken, visiting
@@ -83,6 +84,6 @@ async def test_an_old_client_hears_a_stream_and_never_half_of_it_as_the_whole() 
     async with visiting(on_midstream="error") as at, aiohttp.ClientSession(version=OLD) as old:
         answer = await old.post(at.gateway.url + STREAM, json=spoken())
         assert words_in(await answer.read(), "pcm_16000") == TEXT.split()
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await old.post(at.gateway.url + STREAM, json=spoken())
         assert answer.status == 500

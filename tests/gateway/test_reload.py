@@ -19,7 +19,8 @@ import pytest
 from steadyvoice import AsyncTTSService
 from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Loaded, load
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, OPENAI, TEXT, Visit, Witness, asked, spoken
 from .reader import reading
@@ -128,7 +129,7 @@ async def test_what_the_file_says_now_holds_and_what_has_changed_is_told(tmp_pat
 
 async def test_a_new_key_is_used_and_the_circuit_keeps_what_it_has_seen(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
-        at.sim.faults.set(Fault(acts.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=spoken())
         at.sim.faults.clear()
         await at.whole("POST", OPENAI, json=asked())
@@ -150,7 +151,7 @@ async def test_a_new_key_is_used_and_the_circuit_keeps_what_it_has_seen(tmp_path
 
 async def test_who_is_being_spoken_to_hears_the_end_from_the_provider_that_is_gone(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
-        at.sim.faults.set(Fault(acts.SlowFirstByte(seconds=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.SlowFirstByte(seconds=1.0), endpoint="text-to-speech*"))
         waits = asyncio.create_task(at.whole("POST", f"{ELEVENLABS}/stream?output_format=pcm_16000", json=spoken()))
         while not at.sim.ledger.requests:
             await at.whole("GET", "/healthz")
@@ -235,7 +236,7 @@ async def test_what_a_vendor_said_before_is_forgotten(tmp_path: Path) -> None:
     path = "/v1/user/subscription"
     async with served(tmp_path) as (at, _):
         theirs = await (await at.whole("GET", path)).json()
-        at.sim.faults.set(Fault(acts.Refuse(status=503), endpoint="*"))
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
         assert await (await at.whole("GET", path)).json() == theirs, "it was asked just now"
         await reloaded(at)
         assert await (await at.whole("GET", path)).json() != theirs

@@ -13,7 +13,8 @@ import pytest
 from elevenlabs import AsyncElevenLabs
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, TEXT, Visit, spoken, visiting
 from .recording import Recorder, recording
@@ -52,7 +53,7 @@ async def test_an_answer_of_a_stand_in_and_silence_carry_an_id_of_ours(form: str
 
 async def test_a_whole_answer_that_ends_in_silence_carries_an_id_of_ours() -> None:
     async with visiting(only_elevenlabs=True) as at:
-        at.sim.faults.set(Fault(acts.Cut(after=1.0), endpoint="text-to-speech*"))
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.whole("POST", ELEVENLABS, json=spoken())
         assert answer.headers["x-steadyvoice-outcome"] == "muted"
         assert answer.headers["request-id"].startswith(OURS)
@@ -69,7 +70,7 @@ async def test_a_kept_answer_carries_an_id_of_ours(tmp_path: Path) -> None:
 
 async def test_every_refusal_carries_an_id_of_ours() -> None:
     async with visiting(only_elevenlabs=True, muted=False, server={"api_keys": ["key"]}) as at:
-        at.sim.faults.set(acts.Refuse("invalid_api_key"))
+        at.sim.faults.set(actions.Refuse("invalid_api_key"))
         key = {"xi-api-key": "key"}
         for method, path, headers, body in (
             ("POST", ELEVENLABS, {}, spoken()),

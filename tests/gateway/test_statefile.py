@@ -19,7 +19,7 @@ from steadyvoice.gateway.scribe import Scribe
 from steadyvoice.gateway.statefile import StateFile
 from steadyvoice.providers.provider import Offer
 from steadyvoice.service.settings import Server
-from steadyvoice.simulator import acts
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.errors import (
     TTSBusyError,
     TTSError,
@@ -225,7 +225,7 @@ def test_holds_that_make_no_sense_are_told_and_passed_over(
 async def test_a_refused_key_is_remembered_though_the_process_dies(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     async with visiting(server={"state_file": str(file)}) as at:
-        at.sim.faults.set(acts.Refuse("invalid_api_key"))
+        at.sim.faults.set(actions.Refuse("invalid_api_key"))
         for voice in ("default", "default"):
             assert (await at.whole("POST", f"/v1/text-to-speech/{voice}", json=spoken())).status == 200
         await asyncio.get_running_loop().shutdown_default_executor()

@@ -11,7 +11,8 @@ import pytest
 from yarl import URL
 
 from steadyvoice import ElevenLabs
-from steadyvoice.simulator import Fault, acts
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
 
 from .house import ELEVENLABS, OPENAI, asked, spoken, visiting
 
@@ -152,7 +153,7 @@ async def test_no_secret_is_told_anywhere(caplog: pytest.LogCaptureFixture) -> N
     token = {"authorization": f"Bearer {TOKEN}"}
     async with visiting(server=KEYED, muted=False) as at:
         vendor = ElevenLabs(VENDORS, base_url=at.sim.url)
-        for fault in (acts.Refuse(status=401), acts.Refuse(status=500), acts.Cut(after=0.5)):
+        for fault in (actions.Refuse(status=401), actions.Refuse(status=500), actions.Cut(after=0.5)):
             at.sim.faults.set(Fault(fault))
             heard = [
                 await at.whole("POST", ELEVENLABS, json=spoken(), headers={"xi-api-key": key})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 from .layers import ROOT
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from steadyvoice.service.settings import Server, parse_file, plan_of
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 from .layers import ROOT
 

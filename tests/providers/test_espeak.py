@@ -19,7 +19,7 @@ from steadyvoice.providers.espeak_voices import EspeakFiles
 from steadyvoice.providers.provider import Audio
 from steadyvoice.speech.errors import TTSConfigurationError, TTSLocalCrashError
 from tests.providers.speaking import Heard, asking, listen
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 require_tool(installed(), "espeakng-loader")
 

@@ -15,7 +15,7 @@ from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.voice import Voice
 from tests.providers.speaking import asking, listen
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 require_tool(installed(), "espeakng-loader")
 

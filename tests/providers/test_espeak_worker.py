@@ -9,7 +9,7 @@ from steadyvoice.providers import espeak_worker as worker
 from steadyvoice.providers.espeak import installed
 from steadyvoice.providers.espeak_process import worker_command
 from steadyvoice.providers.espeak_voices import EspeakFiles
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 require_tool(installed(), "espeakng-loader")
 

@@ -23,7 +23,7 @@ from steadyvoice.service.settings import read_file
 from steadyvoice.simulator.simulator import Simulator
 from steadyvoice.speech.errors import TTSConfigurationError, TTSConnectError, TTSError
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 from tests.providers.vendor import Vendor, audio, heard, say, served, vendor_on_a_socket
 
 KEY = "sk_test"
@@ -268,7 +268,7 @@ def test_user_of_a_proxy_that_nothing_has_replaced_is_refused(monkeypatch: pytes
 
 
 @kinds
-@pytest.mark.parametrize("proxy", [8080, b"http://proxy:3128", {"https": "http://proxy:3128"}, True], ids=shown)
+@pytest.mark.parametrize("proxy", [8080, b"http://proxy:3128", {"https": "http://proxy:3128"}, True], ids=stable_repr)
 def test_proxy_that_is_no_text_is_refused_by_its_name(kind: str, proxy: Any) -> None:
     with pytest.raises(TTSConfigurationError, match=rf"{kind}\.proxy: must be text"):
         made(kind, "https://api.example.com", proxy=proxy)

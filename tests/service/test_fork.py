@@ -13,7 +13,7 @@ import pytest
 from steadyvoice.providers.espeak import installed
 from steadyvoice.simulator import Simulator
 from tests.providers.vendor import Then, chunked, vendor_on_a_socket
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 from .forks import run_script
 from .scripted_provider import pcm

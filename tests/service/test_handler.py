@@ -32,7 +32,7 @@ from steadyvoice.speech.errors import (
     TTSServerError,
 )
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 from .conftest import BRIEF, loop_clock
 
@@ -197,7 +197,7 @@ async def test_a_refusal_by_a_circuit_further_in_counts_nothing_and_is_not_tried
         (group(TTSBusyError("HTTP 429"), TTSBadRequestError("HTTP 400")), FailureKind.BUSY, (1, 0)),
         (BaseExceptionGroup("mixed", [asyncio.CancelledError(), TimeoutError()]), FailureKind.READ_TIMEOUT, (1, 0)),
     ],
-    ids=shown,
+    ids=stable_repr,
 )
 async def test_a_group_amounts_to_the_error_in_it_that_counts_most(
     error: BaseException, kind: FailureKind, totals: tuple[int, int]
@@ -227,7 +227,7 @@ def test_what_a_group_amounts_to_has_the_group_as_its_cause() -> None:
         BaseExceptionGroup("left", [asyncio.CancelledError(), KeyboardInterrupt()]),
         group(concurrent.futures.CancelledError()),
     ],
-    ids=shown,
+    ids=stable_repr,
 )
 async def test_a_group_of_departures_counts_for_nothing(error: BaseException) -> None:
     handler = guard(max_attempts=1)
@@ -248,7 +248,7 @@ async def test_a_group_of_departures_counts_for_nothing(error: BaseException) ->
         ({"failure_on": ConnectionError}, group(TTSServerError("HTTP 503")), (1, 0)),
         ({"ignore": TTSError}, TTSServerError("HTTP 503"), (1, 0)),
     ],
-    ids=shown,
+    ids=stable_repr,
 )
 async def test_the_circuits_settings_judge_what_is_no_speech_error(
     settings: dict[str, Any], error: Exception, totals: tuple[int, int]

@@ -9,7 +9,8 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone, TTSError
 from steadyvoice.service.bills import Charge
-from steadyvoice.simulator import Simulator, acts
+from steadyvoice.simulator import Simulator
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.ledger import Ending
 
 from .scripted_provider import read_chunks
@@ -33,7 +34,7 @@ async def test_a_crowd_never_meets_with_a_429(limit: int) -> None:
     ):
         speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_16000") for _ in range(20)))
         assert {speech.provider for speech in speeches} == {"elevenlabs"}
-        assert (refusals(sim), sim.gate.peak) == (0, limit)
+        assert (refusals(sim), sim.request_limit.peak) == (0, limit)
         assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": limit, "waiting": 0}
 
 
@@ -64,7 +65,7 @@ async def test_two_voices_on_one_key_are_one_crowd() -> None:
             async with asyncio.TaskGroup() as group:
                 for _ in range(10):
                     group.create_task(tts.synthesize(TEXT, format="pcm_16000"))
-            assert (refusals(sim), sim.gate.peak) == (0, 3)
+            assert (refusals(sim), sim.request_limit.peak) == (0, 3)
 
 
 async def test_somebody_else_on_the_account_is_given_way_to() -> None:
@@ -109,8 +110,8 @@ async def test_a_key_that_may_not_ask_for_its_credit_speaks_all_the_same() -> No
         assert tts.get_error_state()["holds"] == []
 
 
-@pytest.mark.parametrize("body", [acts.Json(), acts.Html(), acts.Empty()])
-async def test_a_server_that_answers_with_something_else_is_told_apart(body: acts.Act) -> None:
+@pytest.mark.parametrize("body", [actions.Json(), actions.Html(), actions.Empty()])
+async def test_a_server_that_answers_with_something_else_is_told_apart(body: actions.FaultAction) -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(body)
         async with AsyncTTSService([ElevenLabs("any", base_url=sim.url)]) as tts:
@@ -123,12 +124,12 @@ async def test_a_server_that_answers_with_something_else_is_told_apart(body: act
 async def test_our_books_agree_with_the_vendors_whatever_befalls_and_whoever_leaves(seed: int) -> None:
     rng = Random(seed)
     moods = (
-        acts.Cut(0.5),
-        acts.Refuse(status=503),
-        acts.Empty(),
-        acts.Html(),
-        acts.Reset(0.3),
-        acts.TooShort(),
+        actions.Cut(0.5),
+        actions.Refuse(status=503),
+        actions.Empty(),
+        actions.Html(),
+        actions.Reset(0.3),
+        actions.TooShort(),
         None,
         None,
     )

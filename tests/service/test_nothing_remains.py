@@ -25,7 +25,7 @@ from steadyvoice import (
     TTSStreamInterruptedError,
 )
 
-from ..leftovers import alive, foreign_threads, no_garbage, no_more_foreign_threads_than
+from ..leaked_objects import live_objects, native_threads, native_threads_back_to, no_garbage
 from .conftest import MakeService
 from .hedging.late_provider import late_provider
 from .scripted_provider import Hang, ScriptedProvider
@@ -315,17 +315,17 @@ async def test_nothing_waits_for_the_collector(make_service: MakeService, story:
     for _ in range(2):  # in which what is imported and remembered for good is there
         await anext(requests)
         await asyncio.sleep(0.1)
-    foreign, before = foreign_threads(), alive()
+    foreign, before = native_threads(), live_objects()
     with no_garbage():
         for _ in range(3):
             await anext(requests)
             await asyncio.sleep(0.1)
-        left = alive() - before
+        left = live_objects() - before
         for _ in range(100):  # a thread that has done its work may not have come to putting it away
             if left:
                 threading.Event().wait(0.005)
                 await asyncio.sleep(0)
-                left = alive() - before
+                left = live_objects() - before
     assert not left, f"still alive: {dict(left)}"
-    assert no_more_foreign_threads_than(foreign)
+    assert native_threads_back_to(foreign)
     await requests.aclose()

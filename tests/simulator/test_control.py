@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.simulator import Ending, Fault, Simulator, acts
-from steadyvoice.simulator.notation import parse_fault
+from steadyvoice.simulator import Ending, Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.syntax import parse_fault
 
 from .client import STREAM, TEXT, Client
 
@@ -24,7 +25,7 @@ async def test_faults_come_and_go_at_run_time(sim: Simulator, client: Client) ->
     assert (await client.get(FAULTS)).json["faults"][1] == {"fault": "stall", "after": 0.8}
 
     assert (await client.ask("PUT", FAULTS, b'["hang", {"fault": "cut"}]')).status == 200
-    assert list(sim.faults) == [Fault(acts.Hang()), Fault(acts.Cut())]
+    assert list(sim.faults) == [Fault(actions.Hang()), Fault(actions.Cut())]
 
     assert (await client.ask("DELETE", FAULTS)).json == {"faults": []}
     assert (await client.speak()).status == 200
@@ -32,19 +33,19 @@ async def test_faults_come_and_go_at_run_time(sim: Simulator, client: Client) ->
 
 async def test_a_fault_may_be_posted_as_it_stands_in_the_header(sim: Simulator, client: Client) -> None:
     await client.ask("POST", FAULTS, b"stall;after=0.8")
-    assert list(sim.faults) == [Fault(acts.Stall(after=0.8))]
+    assert list(sim.faults) == [Fault(actions.Stall(after=0.8))]
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"3", b"[3]", b'{"fault": "stal"}', b'["cut", "stal"]', b"{", b"null", b"\xff\xfe"]
 )
 async def test_what_is_no_fault_changes_nothing(sim: Simulator, client: Client, body: bytes) -> None:
-    sim.faults.set(acts.Empty())
+    sim.faults.set(actions.Empty())
     for method in ("POST", "PUT"):
         seen = await client.ask(method, FAULTS, body)
         assert seen.status == 422
         assert seen.json["error"]
-    assert list(sim.faults) == [Fault(acts.Empty())]
+    assert list(sim.faults) == [Fault(actions.Empty())]
 
 
 async def test_the_ledger_over_http_is_the_ledger(sim: Simulator, client: Client) -> None:
@@ -57,12 +58,12 @@ async def test_the_ledger_over_http_is_the_ledger(sim: Simulator, client: Client
 
 
 async def test_looking_is_no_request_of_the_vendors(sim: Simulator, client: Client) -> None:
-    sim.faults.set(acts.Hang())
+    sim.faults.set(actions.Hang())
     assert (await client.get("/sim/ledger")).json["totals"]["requests"] == 0
 
 
 async def test_a_header_is_for_one_request(sim: Simulator, client: Client) -> None:
-    sim.faults.set(acts.Refuse(status=503))
+    sim.faults.set(actions.Refuse(status=503))
     assert (await client.speak(STREAM, fault="empty")).body == b""
     assert (await client.speak(STREAM)).status == 503
 
@@ -100,7 +101,7 @@ async def test_two_headers_are_one_too_many(sim: Simulator) -> None:
 
 async def test_what_happens_to_one_door_is_ordered_by_its_name(sim: Simulator, client: Client) -> None:
     for name, path in (("voices", "/v2/voices"), ("user/subscription", "/v1/user/subscription")):
-        sim.faults.set(Fault(acts.Refuse(status=503), endpoint=name))
+        sim.faults.set(Fault(actions.Refuse(status=503), endpoint=name))
         assert (await client.get(path)).status == 503
         assert sim.ledger[-1].endpoint == name
 

@@ -6,9 +6,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from steadyvoice.simulator import Settings, acts, profiles, read_script
+from steadyvoice.simulator import SimulatorSettings, read_script
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.syntax import CONDITIONS
 from steadyvoice.simulator.ledger import Ending
-from steadyvoice.simulator.notation import CONDITIONS
+from steadyvoice.simulator.script import profile_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
 
@@ -23,7 +25,8 @@ def column(title: str) -> list[str]:
 def test_every_fault_is_listed_with_the_places_where_it_can_happen() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| ([a-z, ]+) \| .+ \|$", PAGE, re.MULTILINE))
     assert rows == {
-        name: ", ".join(door.value for door in acts.Door if door in act.doors) for name, act in acts.ACTS.items()
+        name: ", ".join(door.value for door in actions.FaultTarget if door in act.targets)
+        for name, act in actions.ACTIONS.items()
     }
 
 
@@ -31,7 +34,7 @@ def test_every_field_of_a_fault_is_named_in_its_row() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| [a-z, ]+ \| (.+) \|$", PAGE, re.MULTILINE))
     missing = [
         (name, field.name)
-        for name, act in acts.ACTS.items()
+        for name, act in actions.ACTIONS.items()
         for field in fields(act)
         if not re.search(rf"`{field.name}\b", rows[name])
     ]
@@ -40,8 +43,10 @@ def test_every_field_of_a_fault_is_named_in_its_row() -> None:
 
 def test_every_condition_setting_profile_and_ending_is_named() -> None:
     assert sorted(column("condition")) == sorted(CONDITIONS)
-    assert sorted(column("setting")) == sorted(field.name for field in fields(Settings) if field.name != "faults")
-    assert sorted(column("profile")) == profiles.names()
+    assert sorted(column("setting")) == sorted(
+        field.name for field in fields(SimulatorSettings) if field.name != "faults"
+    )
+    assert sorted(column("profile")) == profile_names()
     assert all(f"`{ending.value}`" in PAGE for ending in Ending)
 
 

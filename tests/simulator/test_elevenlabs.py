@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steadyvoice.simulator import Ending, Simulator, words_in
-from steadyvoice.simulator.elevenlabs import WRAPPINGS
+from steadyvoice.simulator.elevenlabs import RESPONSE_SHAPES
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire.elevenlabs.catalog import VOICES
@@ -31,7 +31,7 @@ async def test_every_format_holds_every_word(client: Client, form: SpeechEndpoin
 
 
 def test_every_form_has_its_wrapping() -> None:
-    assert set(WRAPPINGS) == set(SpeechEndpoint)
+    assert set(RESPONSE_SHAPES) == set(SpeechEndpoint)
 
 
 async def test_the_usual_format_is_mp3(client: Client) -> None:

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from steadyvoice.simulator import Ending, Fault, Ledger, Simulator, acts
-from steadyvoice.simulator.ledger import KEPT
+from steadyvoice.simulator import Ending, Fault, RequestLedger, Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.ledger import MAX_ENTRIES
 
 from .client import GEORGE, OPENAI, STREAM, TEXT, WHOLE, Client, until
 
@@ -85,14 +86,14 @@ async def test_a_short_text_passes_where_a_long_one_is_refused() -> None:
 
 
 async def test_a_fault_can_refuse_only_large_texts(sim: Simulator, client: Client) -> None:
-    sim.faults.set(Fault(acts.Refuse("quota_exceeded"), longer_than=20))
+    sim.faults.set(Fault(actions.Refuse("quota_exceeded"), longer_than=20))
     assert [(await client.speak(text=text)).status for text in (TEXT, "Hi")] == [401, 200]
 
 
 async def test_no_more_run_at_once_than_the_plan_allows() -> None:
     async with Simulator(voice="tones", concurrency=3, queue_seconds=0.0) as sim:
         client = Client(sim.url)
-        sim.faults.set(acts.Stall())
+        sim.faults.set(actions.Stall())
         answers = await asyncio.gather(*(client.speak(text="Hi", leave=True) for _ in range(8)))
         await sim.idle()
         taken = [seen for seen in answers if seen.status == 200]
@@ -100,7 +101,7 @@ async def test_no_more_run_at_once_than_the_plan_allows() -> None:
         assert len(taken) + len(refused) == 8
         assert sorted(seen.headers["current-concurrent-requests"] for seen in taken) == ["1", "2", "3"]
         assert {seen.json["detail"]["code"] for seen in refused} == {"concurrent_limit_exceeded"}
-        assert (sim.gate.peak, sim.gate.running) == (3, 0)
+        assert (sim.request_limit.peak, sim.request_limit.running) == (3, 0)
         assert sim.ledger.charged == 3 * len("Hi")
 
 
@@ -109,7 +110,7 @@ async def test_one_too_many_waits_for_its_turn() -> None:
         client = Client(sim.url)
         answers = await asyncio.gather(*(client.speak(text="Hi") for _ in range(5)))
         assert [seen.status for seen in answers] == [200] * 5
-        assert sim.gate.peak == 1
+        assert sim.request_limit.peak == 1
 
 
 async def test_a_client_that_leaves_gives_its_place_back() -> None:
@@ -124,7 +125,7 @@ async def test_a_client_that_leaves_the_queue_has_paid_nothing() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=60.0) as sim:
         client = Client(sim.url)
         holder = asyncio.create_task(client.speak(fault="stall"))
-        await until(lambda: sim.gate.running == 1)
+        await until(lambda: sim.request_limit.running == 1)
         await client.speak(leave=True)
         holder.cancel()
         await sim.idle()
@@ -133,15 +134,15 @@ async def test_a_client_that_leaves_the_queue_has_paid_nothing() -> None:
 
 
 def test_the_ledger_forgets_the_oldest_but_not_the_sum() -> None:
-    ledger = Ledger(lambda: 0.0)
-    for _ in range(KEPT + 5):
+    ledger = RequestLedger(lambda: 0.0)
+    for _ in range(MAX_ENTRIES + 5):
         ledger.charge(ledger.open("user"), 2)
-    assert (len(ledger), ledger[0].number) == (KEPT, 6)
-    assert (ledger.requests, ledger.charged) == (KEPT + 5, 2 * (KEPT + 5))
+    assert (len(ledger), ledger[0].number) == (MAX_ENTRIES, 6)
+    assert (ledger.requests, ledger.charged) == (MAX_ENTRIES + 5, 2 * (MAX_ENTRIES + 5))
 
 
 def test_the_first_ending_is_the_one_that_counts() -> None:
-    ledger = Ledger(lambda: 0.0)
+    ledger = RequestLedger(lambda: 0.0)
     entry = ledger.open("user")
     ledger.end(entry, Ending.CUT)
     ledger.end(entry, Ending.CLIENT_LEFT)

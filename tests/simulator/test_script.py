@@ -7,19 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.simulator import (
-    Fault,
-    Script,
-    ScriptError,
-    Settings,
-    Simulator,
-    acts,
-    load_script,
-    profiles,
-    read_script,
-)
-from steadyvoice.simulator.acts import FaultError, TlsFailure
-from steadyvoice.simulator.faults import Call
+from steadyvoice.simulator import Fault, Script, ScriptError, Simulator, SimulatorSettings, load_script, read_script
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.actions import FaultError, TlsFailure
+from steadyvoice.simulator.fault_injection.matching import FaultCall
+from steadyvoice.simulator.script import load_profile, profile_names
 
 SCRIPT = """\
 # A bad day.
@@ -45,10 +37,10 @@ nth = 3
 def test_a_script_says_how_and_when() -> None:
     script = read_script(SCRIPT)
     assert script.about == "A bad day."
-    assert script.settings == Settings(voice="tones", keys=("a", "b"), concurrency=5, real_time_factor=1.0)
+    assert script.settings == SimulatorSettings(voice="tones", keys=("a", "b"), concurrency=5, real_time_factor=1.0)
     assert script.faults == (
-        Fault(acts.Refuse("system_busy", retry_after=2.0), start=10.0, end=40.0),
-        Fault(acts.Stall(after=0.8), nth=3),
+        Fault(actions.Refuse("system_busy", retry_after=2.0), start=10.0, end=40.0),
+        Fault(actions.Stall(after=0.8), nth=3),
     )
 
 
@@ -131,7 +123,7 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
 
 
 def test_all_weather_there_is() -> None:
-    assert profiles.names() == [
+    assert profile_names() == [
         "brownout",
         "flapping",
         "hang",
@@ -142,23 +134,26 @@ def test_all_weather_there_is() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", profiles.names())
+@pytest.mark.parametrize("name", profile_names())
 def test_a_profile_says_what_it_is_and_touches_both_vendors(name: str) -> None:
-    script = profiles.load(name)
+    script = load_profile(name)
     assert script.about.endswith(".")
-    calls = [Call("text-to-speech/stream", "v", 100), Call("audio/speech", "v", 100)]
+    calls = [FaultCall("text-to-speech/stream", "v", 100), FaultCall("audio/speech", "v", 100)]
     for call in calls:
-        assert any(fault.fits(call, 15) or fault.fits(call, 45) for fault in script.faults) or name == "out-of-credit"
+        assert (
+            any(fault.matches(call, 15) or fault.matches(call, 45) for fault in script.faults)
+            or name == "out-of-credit"
+        )
     remaining = script.settings.character_limit - script.settings.character_count
     assert (remaining < 100) is (name == "out-of-credit")
 
 
 def test_an_outage_begins_and_ends() -> None:
-    (fault,) = profiles.load("outage").faults
+    (fault,) = load_profile("outage").faults
     assert (fault.start, fault.end, fault.period) == (30, 90, None)
     assert fault.end < math.inf
 
 
 def test_an_unknown_profile_lists_the_others() -> None:
     with pytest.raises(ScriptError, match="unknown profile 'sunshine': there are brownout, "):
-        profiles.load("sunshine")
+        load_profile("sunshine")

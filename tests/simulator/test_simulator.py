@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 
 from steadyvoice.providers.espeak import installed
-from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, acts, words_in
-from steadyvoice.simulator.run import serve
-from tests.tools import require_tool
+from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, words_in
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.runner import serve
+from tests.required_tools import require_tool
 
 from .client import OPENAI, STREAM, TEXT, TIMED, WORDS, Client, until
 from .clock import Clock
@@ -37,7 +38,7 @@ def test_an_impossible_setting_is_refused() -> None:
 
 
 async def test_settings_are_laid_over_the_scripts() -> None:
-    script = Script(faults=(Fault(acts.Empty()),))
+    script = Script(faults=(Fault(actions.Empty()),))
     async with Simulator(script, voice="tones", keys=("k",)) as sim:
         assert sim.settings.keys == ("k",)
         assert (await Client(sim.url, {"xi-api-key": "k"}).speak()).body == b""
@@ -47,7 +48,7 @@ async def test_the_same_seed_is_the_same_day() -> None:
     days = []
     for seed in (1, 1, 2):
         async with Simulator(voice="tones", seed=seed) as sim:
-            sim.faults.set(Fault(acts.Refuse(status=503), probability=0.5))
+            sim.faults.set(Fault(actions.Refuse(status=503), probability=0.5))
             client = Client(sim.url)
             answers = [await client.get("/v1/voices") for _ in range(24)]
             days.append([(seen.status, seen.headers.get("request-id")) for seen in answers])
@@ -57,7 +58,7 @@ async def test_the_same_seed_is_the_same_day() -> None:
 async def test_faults_keep_the_time_they_are_given() -> None:
     clock = Clock(500.0)
     async with Simulator(voice="tones", clock=clock) as sim:
-        sim.faults.set(Fault(acts.Refuse(status=503), start=10, end=20))
+        sim.faults.set(Fault(actions.Refuse(status=503), start=10, end=20))
         client = Client(sim.url)
         found = [(await client.get("/v1/voices")).status for clock.now in (505.0, 515.0, 525.0)]
         assert found == [200, 503, 200]
@@ -84,7 +85,7 @@ async def test_many_speak_at_once_and_nobody_gets_anothers_words() -> None:
 
 async def test_it_ends_with_clients_still_waiting() -> None:
     async with Simulator(voice="tones") as sim:
-        sim.faults.set(acts.Hang())
+        sim.faults.set(actions.Hang())
         client = Client(sim.url)
         waiting = [asyncio.create_task(client.speak(path)) for path in (STREAM, OPENAI, TIMED)]
         await until(lambda: sim.ledger.charged == 3 * len(TEXT))
@@ -117,7 +118,7 @@ async def test_it_ends_amid_clients_that_come_back_at_once() -> None:
 
 async def test_it_ends_though_requests_come_at_that_very_moment() -> None:
     sim = await Simulator(voice="tones").__aenter__()
-    sim.faults.set(acts.Hang())
+    sim.faults.set(actions.Hang())
     waiting = asyncio.create_task(Client(sim.url).speak())
     port = int(sim.url.rpartition(":")[2])
     connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
@@ -190,7 +191,7 @@ async def test_a_client_that_leaves_ends_the_voice_that_spoke_to_it() -> None:
 async def test_in_the_foreground_it_says_where_it_is_and_what_it_will_do() -> None:
     said: list[str] = []
     enough = asyncio.Event()
-    script = Script(faults=(Fault(acts.Stall(after=0.8), nth=2),), about="A test.")
+    script = Script(faults=(Fault(actions.Stall(after=0.8), nth=2),), about="A test.")
     simulator = Simulator(script, voice="tones")
     serving = asyncio.create_task(serve(simulator, said.append, enough))
     await until(lambda: len(said) > 0)

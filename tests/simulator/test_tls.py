@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from steadyvoice.simulator import Simulator, words_in
-from steadyvoice.simulator.certificates import Certificates
+from steadyvoice.simulator.http.listener import Certificates
 
 from .client import STREAM, TEXT, WORDS
-from .talk import KEY, WHOLE_TEXT, address, listen, say
+from .websocket_client import KEY, WHOLE_TEXT, address, listen, send
 
 SPEECH = {"text": TEXT}
 
@@ -39,7 +39,7 @@ async def test_websockets_are_served_too() -> None:
         url = address(sim).replace("https", "wss")
         async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url, ssl=trusted) as socket:
             for message in WHOLE_TEXT:
-                await say(socket, message)
+                await send(socket, message)
             assert (await listen(socket)).words() == WORDS
 
 

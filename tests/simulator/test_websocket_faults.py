@@ -11,16 +11,17 @@ import aiohttp
 import pytest
 import websockets
 
-from steadyvoice.simulator import Ending, Fault, Simulator, acts, words_in
+from steadyvoice.simulator import Ending, Fault, Simulator, words_in
+from steadyvoice.simulator.fault_injection import actions
 
 from .client import TEXT, WORDS, Client, until
-from .talk import BEGIN, END, KEY, WHOLE_TEXT, Heard, address, listen, say, talk
+from .websocket_client import BEGIN, END, KEY, WHOLE_TEXT, Received, address, listen, send, talk
 
-AT_WEBSOCKETS = sorted(name for name, act in acts.ACTS.items() if acts.Door.WEBSOCKET in act.doors)
+AT_WEBSOCKETS = sorted(name for name, act in actions.ACTIONS.items() if actions.FaultTarget.WEBSOCKET in act.targets)
 LIMIT = 2**20  # bytes of a message that Python's `websockets` takes
 
 
-async def silence(sim: Simulator, fault: str, patience: int = 200) -> Heard | None:
+async def silence(sim: Simulator, fault: str, patience: int = 200) -> Received | None:
     """Say everything; what comes is what came within so many turns of the event loop, None if there was no end."""
     talking = asyncio.create_task(talk(sim, fault=fault))
     for _ in range(patience):
@@ -78,7 +79,7 @@ async def test_half_open_is_open_and_deaf(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=headers) as session:
         socket = await session.ws_connect(address(sim))
         for message in WHOLE_TEXT:
-            await say(socket, message)
+            await send(socket, message)
         await socket.ping()
         answer = asyncio.create_task(socket.receive())
         for _ in range(300):
@@ -128,7 +129,7 @@ async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator)
     headers = {**KEY, "x-sim-fault": "stall;after=0.8"}
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(address(sim)) as socket:
         for message in WHOLE_TEXT:
-            await say(socket, message)
+            await send(socket, message)
         first = await socket.receive_json()
         assert first["audio"]
         await until(lambda: sim.ledger[-1].audio_sent > 0.4)
@@ -174,7 +175,7 @@ async def test_a_client_with_the_usual_limit_gives_up_on_a_big_frame(sim: Simula
     url = address(sim)
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url, max_msg_size=LIMIT) as socket:
         for message in WHOLE_TEXT:
-            await say(socket, message)
+            await send(socket, message)
         heard = await listen(socket)
     assert (heard.messages, heard.code) == ([], 1009)
 
@@ -240,14 +241,14 @@ async def test_what_happens_to_websockets_only_is_refused_there(client: Client) 
 
 
 async def test_a_fault_finds_its_door(sim: Simulator, client: Client) -> None:
-    sim.faults.set(acts.Restart(), Fault(acts.Gzip()))
+    sim.faults.set(actions.Restart(), Fault(actions.Gzip()))
     assert (await talk(sim)).code == 1012
     assert (await client.speak()).headers["content-encoding"] == "gzip"
     assert [entry.fault for entry in sim.ledger] == ["restart", "gzip"]
 
 
 async def test_of_websockets_connections_are_counted(sim: Simulator) -> None:
-    sim.faults.set(Fault(acts.Restart(), nth=2, endpoint="*/stream-input"))
+    sim.faults.set(Fault(actions.Restart(), nth=2, endpoint="*/stream-input"))
     assert [(await talk(sim)).code for _ in range(3)] == [1000, 1012, 1000]
 
 
@@ -255,7 +256,7 @@ async def test_of_websockets_connections_are_counted(sim: Simulator) -> None:
 @pytest.mark.parametrize("multi", [False, True])
 async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, name: str, multi: bool) -> None:
     said: Any = [{"text": f"{TEXT} ", "context_id": "a", "flush": True}, {"close_socket": True}]
-    sim.faults.set(Fault(acts.ACTS[name](), times=1))
+    sim.faults.set(Fault(actions.ACTIONS[name](), times=1))
     talking = asyncio.create_task(talk(sim, said if multi else WHOLE_TEXT, multi=multi))
     for _ in range(500):
         await asyncio.sleep(0)
@@ -269,7 +270,7 @@ async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, na
     assert befallen.fault == name
     assert befallen.ending is not Ending.RUNNING
     assert (served.fault, served.ending) == (None, Ending.COMPLETED)
-    assert sim.gate.running == 0
+    assert sim.request_limit.running == 0
 
 
 async def test_pythons_websockets_library_stumbles_over_a_big_frame_as_it_does_at_the_vendors(sim: Simulator) -> None:

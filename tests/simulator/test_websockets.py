@@ -12,10 +12,10 @@ import pytest
 from steadyvoice.providers.espeak import installed
 from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.wire.elevenlabs.websocket import FORMATS
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 from .client import GEORGE, TEXT, WORDS, Client, until
-from .talk import BEGIN, END, KEY, WHOLE_TEXT, address, listen, say, talk
+from .websocket_client import BEGIN, END, KEY, WHOLE_TEXT, address, listen, send, talk
 
 LONG = "One sentence that is as long as it takes to pass a hundred and twenty characters, which is further than one "
 MORE = "would think, and then some more. "
@@ -69,13 +69,13 @@ async def test_times_count_from_each_messages_own_audio(sim: Simulator) -> None:
 async def test_nothing_is_said_before_enough_is_there(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
         for message in (BEGIN, {"text": "Too short a text to begin with. "}):
-            await say(socket, message)
+            await send(socket, message)
         await until(lambda: sim.ledger[-1].status == 101)
         assert sim.ledger.charged == 0
-        await say(socket, {"text": LONG})
+        await send(socket, {"text": LONG})
         await until(lambda: sim.ledger.charged > 120)
-        await say(socket, {"text": MORE})
-        await say(socket, END)
+        await send(socket, {"text": MORE})
+        await send(socket, END)
         heard = await listen(socket)
     assert heard.words() == f"Too short a text to begin with. {LONG}{MORE}".split()
     assert sim.ledger.charged == len(f"Too short a text to begin with. {LONG}{MORE}")
@@ -85,20 +85,20 @@ async def test_nothing_is_said_before_enough_is_there(sim: Simulator) -> None:
 async def test_a_client_may_hurry_it_and_go_on(sim: Simulator, how: dict[str, Any]) -> None:
     first = "Fifty characters and more are enough to be triggered. "
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
-        await say(socket, BEGIN)
-        await say(socket, {"text": first, **how})
+        await send(socket, BEGIN)
+        await send(socket, {"text": first, **how})
         audio = b""
         while words_in(audio, "pcm_8000") != first.split():
             audio += base64.b64decode((await socket.receive_json())["audio"])
-        await say(socket, {"text": "Goodbye. "})
-        await say(socket, END)
+        await send(socket, {"text": "Goodbye. "})
+        await send(socket, END)
         assert (await listen(socket)).words() == ["Goodbye."]
 
 
 async def test_in_auto_mode_nothing_waits(sim: Simulator) -> None:
     url = address(sim, auto_mode="true")
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url) as socket:
-        await say(socket, {"text": "Hi. "})
+        await send(socket, {"text": "Hi. "})
         assert (await socket.receive_json())["audio"]
 
 
@@ -106,7 +106,7 @@ async def test_an_own_schedule(sim: Simulator) -> None:
     begin = {"text": " ", "generation_config": {"chunk_length_schedule": [50]}}
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
         for message in (begin, {"text": "It takes no more than fifty characters to be heard. "}):
-            await say(socket, message)
+            await send(socket, message)
         assert (await socket.receive_json())["audio"]
 
 
@@ -144,11 +144,11 @@ async def test_a_blank_keeps_it_alive(blank: dict[str, str]) -> None:
     begin = {"text": "Hello ", **({"context_id": "a"} if multi else {})}
     async with Simulator(voice="tones") as sim, aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim, multi)) as socket:
-            await say(socket, begin)
+            await send(socket, begin)
             for _ in range(5):
                 await asyncio.sleep(15)
-                await say(socket, blank)
-            await say(socket, {"context_id": "a", "flush": True} if multi else END)
+                await send(socket, blank)
+            await send(socket, {"context_id": "a", "flush": True} if multi else END)
             assert (await socket.receive_json())["audio"]
         assert sim.ledger.charged == len("Hello ")
 
@@ -336,7 +336,7 @@ async def test_a_context_that_was_ended_can_be_begun_again(sim: Simulator) -> No
     url = address(sim, multi=True)
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url) as socket:
         for _ in range(3):
-            await say(socket, {"text": TEXT, "context_id": "a", "flush": True, "voice_settings": {}})
+            await send(socket, {"text": TEXT, "context_id": "a", "flush": True, "voice_settings": {}})
             assert await socket.receive_json() == {"isFinal": True, "contextId": "a"}
 
 
@@ -367,7 +367,7 @@ async def test_a_close_waits_for_its_answer(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim), autoclose=False) as socket:
             for message in WHOLE_TEXT:
-                await say(socket, message)
+                await send(socket, message)
             while (await socket.receive()).type is not aiohttp.WSMsgType.CLOSE:
                 pass
             idle = asyncio.create_task(sim.idle())
@@ -381,17 +381,17 @@ async def test_a_close_waits_for_its_answer(sim: Simulator) -> None:
 async def test_an_open_websocket_takes_no_place_while_it_is_silent() -> None:
     async with Simulator(voice="tones", concurrency=1) as sim, aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim)) as socket:
-            await say(socket, {"text": "Wait. "})
+            await send(socket, {"text": "Wait. "})
             assert (await talk(sim)).words() == WORDS
             assert (await Client(sim.url).speak()).status == 200
-        assert sim.gate.peak == 1
+        assert sim.request_limit.peak == 1
 
 
 async def test_a_websocket_that_speaks_takes_a_place() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=0) as sim:
         client = Client(sim.url)
         hanging = asyncio.create_task(client.speak(fault="hang"))
-        await until(lambda: sim.gate.running == 1)
+        await until(lambda: sim.request_limit.running == 1)
         heard = await talk(sim)
         assert (heard.code, heard.error) == (1008, "concurrent_limit_exceeded")
         hanging.cancel()
@@ -401,18 +401,18 @@ async def test_a_client_that_leaves_has_paid_for_what_was_begun() -> None:
     async with Simulator(voice="tones", real_time_factor=1.0) as sim, aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim)) as socket:
             for message in WHOLE_TEXT:
-                await say(socket, message)
+                await send(socket, message)
             assert (await socket.receive_json())["audio"]
         await sim.idle()
         assert (sim.ledger[-1].ending, sim.ledger.charged) == (Ending.CLIENT_LEFT, len(TEXT) + 1)
-        assert sim.gate.running == 0
+        assert sim.request_limit.running == 0
 
 
 async def test_a_client_that_leaves_when_all_is_said_has_had_everything(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
-        await say(socket, {"text": "Hi ", "flush": True})
+        await send(socket, {"text": "Hi ", "flush": True})
         assert (await socket.receive_json())["audio"]
-        await until(lambda: sim.gate.running == 0)
+        await until(lambda: sim.request_limit.running == 0)
     await sim.idle()
     assert sim.ledger[-1].ending is Ending.COMPLETED
 
@@ -433,7 +433,7 @@ async def test_it_ends_with_websockets_open() -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         async with Simulator(voice="tones") as sim:
             socket = await session.ws_connect(address(sim))
-            await say(socket, BEGIN)
+            await send(socket, BEGIN)
             await until(lambda: len(sim.ledger) == 1)
         assert sim.ledger[-1].ending is Ending.CLOSED
         assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)

@@ -15,7 +15,7 @@ from steadyvoice.speech.sentences import (
     split_text,
 )
 from steadyvoice.speech.text import clean_text
-from tests.parametrize_ids import shown
+from tests.parametrize_ids import stable_repr
 
 PROSE = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200d各", max_size=200)
 TEXTS = st.one_of(st.text(max_size=200), PROSE)
@@ -247,7 +247,7 @@ def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
         ("આ ડૉ. પટેલ છે.", "gu"),
         ("ಇದು ಡಾ. ರಾವ್.", "kn"),
     ],
-    ids=shown,
+    ids=stable_repr,
 )
 def test_a_sentence_goes_on_behind_an_abbreviation(text: str, language: str) -> None:
     assert split_sentences(text, language) == [text]

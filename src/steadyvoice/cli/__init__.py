@@ -3,12 +3,12 @@
 
 def main() -> None:
     """Run `steadyvoice` with the arguments of the process."""
-    from steadyvoice.cli.streams import open_closed_streams
+    from steadyvoice.cli.standard_streams import open_closed_streams
 
     open_closed_streams()
 
     from steadyvoice.cli.app import app
-    from steadyvoice.cli.complaint import flushed
+    from steadyvoice.cli.errors import flushing_output
 
-    with flushed():
+    with flushing_output():
         app(prog_name="steadyvoice")

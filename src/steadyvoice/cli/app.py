@@ -85,12 +85,12 @@ def say(
     [bold]Exit status[/bold]: 0 spoken, by whomever; 2 asked wrongly; 3 muted, for
     nobody could speak, and the audio is silence; 4 failed.
     """
-    from steadyvoice.cli.complaint import reported
+    from steadyvoice.cli.errors import reporting_errors
 
-    with reported(debug):
+    with reporting_errors(debug):
         from steadyvoice.cli import say as command
 
-        order = command.Order(text, output, voice, provider, format, config, play)
+        order = command.SayOptions(text, output, voice, provider, format, config, play)
         raise typer.Exit(command.say(order))
 
 
@@ -112,9 +112,9 @@ def demo(
 
     [bold]Exit status[/bold]: 0 if the story went as told; 2 asked wrongly; 4 if it did not.
     """
-    from steadyvoice.cli.complaint import reported
+    from steadyvoice.cli.errors import reporting_errors
 
-    with reported(debug):
+    with reporting_errors(debug):
         from steadyvoice.cli.demo.command import demo as tell
 
         raise typer.Exit(tell(out, seed=seed))
@@ -150,9 +150,9 @@ def serve(
       ElevenLabs(base_url="http://127.0.0.1:8040", api_key="any")
       OpenAI(base_url="http://127.0.0.1:8040/v1", api_key="any")
     """
-    from steadyvoice.cli.complaint import reported
+    from steadyvoice.cli.errors import reporting_errors
 
-    with reported(debug):
+    with reporting_errors(debug):
         from steadyvoice.cli.serve import serve as run
 
         raise typer.Exit(run(config, host, port))
@@ -187,9 +187,9 @@ def sim(
       ElevenLabs(base_url="http://127.0.0.1:8041", api_key="any")
       OpenAI(base_url="http://127.0.0.1:8041/v1", api_key="any")
     """
-    from steadyvoice.cli.complaint import reported
+    from steadyvoice.cli.errors import reporting_errors
 
-    with reported(debug):
+    with reporting_errors(debug):
         from steadyvoice.cli.sim import sim as serve
 
         raise typer.Exit(serve(port, script, profile, tls=tls))
@@ -212,9 +212,9 @@ def status(
 
     [bold]Exit status[/bold]: 0 all circuits closed; 1 something is open or on hold; 2 asked wrongly; 4 nobody answers.
     """
-    from steadyvoice.cli.complaint import reported
+    from steadyvoice.cli.errors import reporting_errors
 
-    with reported(debug):
-        from steadyvoice.cli.status.command import status as show
+    with reporting_errors(debug):
+        from steadyvoice.cli.status import status as show
 
         raise typer.Exit(show(url, as_json=json))

@@ -1,49 +1,74 @@
-"""`steadyvoice serve`: the gateway in the foreground."""
+"""`steadyvoice serve`: the gateway in the foreground, with its memory allocator and garbage collector tuned."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steadyvoice.cli.allocator import return_memory_early
-from steadyvoice.cli.complaint import Status, UsageProblem
-from steadyvoice.cli.streams import silence
+from steadyvoice.cli.errors import ExitStatus, UsageError
+from steadyvoice.cli.standard_streams import redirect_to_null
 from steadyvoice.gateway.descriptors import raised_to
 from steadyvoice.gateway.loglines import JsonLines
 from steadyvoice.gateway.run import serve as serve_gateway
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.settings import Loaded, Server, from_environment, load
 
+_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # https://man7.org/linux/man-pages/man3/mallopt.3.html
+
+_MAX_ARENAS = 2
+_TRIM_THRESHOLD = 1024 * 1024  # bytes
+
+
+def return_memory_early() -> None:
+    """Have glibc share two arenas between all threads, and give free memory back to the system above one megabyte.
+
+    Encoders take and free memory in several threads. By default each thread gets an arena of its own, which keeps its
+    peak, and the threshold for giving memory back grows with use: with 14 MB in use, a gateway that encoded 15 streams
+    a second held 156 MB, and 88 MB with these settings. Environment variables of glibc's own win. Does nothing where
+    the C library is another one.
+    """
+    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with suppress(OSError, AttributeError, ValueError):
+        if not os.confstr("CS_GNU_LIBC_VERSION"):
+            return
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, _MAX_ARENAS)
+        libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+
+
 log = logging.getLogger("steadyvoice.gateway")
 
 
-def serve(config: Path | None, host: str | None, port: int | None) -> Status:
+def serve(config: Path | None, host: str | None, port: int | None) -> ExitStatus:
     """Serve until Ctrl-C. Raises UsageProblem, and TTSConfigurationError for a file that makes no sense."""
     return_memory_early()
-    path = config or _named_by_environment()
-    source = partial(_read, path, host, port) if path else None
+    path = config or _path_from_environment()
+    source = partial(_load, path, host, port) if path else None
     loaded = source(None) if source else None
-    server = loaded.server if loaded else _given(Server(), host, port)
+    server = loaded.server if loaded else _with_overrides(Server(), host, port)
     service = AsyncTTSService(**(loaded.plan if loaded else from_environment(os.environ)))
-    _log_in_lines()
+    _log_json_lines()
     try:
-        _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_keep_what_there_is))
+        _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_tune_garbage_collector))
     except OSError as error:
         if error.filename:
             raise
-        raise UsageProblem(
+        raise UsageError(
             f"{server.host}, port {server.port}, cannot be had: {error.strerror}; name another with --port"
         ) from None
-    return Status.SPOKEN
+    return ExitStatus.SPOKEN
 
 
 def _show(line: str) -> None:
@@ -51,10 +76,10 @@ def _show(line: str) -> None:
     try:
         print(line, flush=True)
     except OSError:
-        silence(1)
+        redirect_to_null(1)
 
 
-def _log_in_lines() -> None:
+def _log_json_lines() -> None:
     """Write what the gateway and the library say to standard error, as JSON, unless `--debug` shows all of it anyway.
 
     Every utterance has its line in the access log; the library's own line would tell the same once more.
@@ -69,7 +94,7 @@ def _log_in_lines() -> None:
     logging.getLogger("steadyvoice.calls").setLevel(logging.WARNING)
 
 
-def _fitting(server: Server) -> Server:
+def _limit_connections(server: Server) -> Server:
     """With no more connections than this process may have files open."""
     fitting = raised_to(server.max_connections)
     if fitting == server.max_connections:
@@ -88,18 +113,18 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 _THREADS = 4
 
 
-_RARELY = (50_000, 20, 100)
+_GC_THRESHOLDS = (50_000, 20, 100)
 """New objects until the collector comes, and its rounds until it takes in the older ones, and all."""
 
 
-def _keep_what_there_is() -> None:
+def _tune_garbage_collector() -> None:
     """What is there by now stays. The collector went through it again and again: that was a fifth of the work.
 
     It also comes less often. Streams live for seconds, so it found next to nothing and went through hundreds of them.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_RARELY)
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -110,16 +135,16 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _named_by_environment() -> Path | None:
+def _path_from_environment() -> Path | None:
     return Path(path) if (path := os.environ.get("STEADYVOICE_CONFIG")) else None
 
 
-def _read(path: Path, host: str | None, port: int | None, former: Loaded | None) -> Loaded:
+def _load(path: Path, host: str | None, port: int | None, former: Loaded | None) -> Loaded:
     """The file, for the first time or again, and what the command line says over it."""
     loaded = load(path, os.environ, former)
-    return replace(loaded, server=_given(loaded.server, host, port))
+    return replace(loaded, server=_with_overrides(loaded.server, host, port))
 
 
-def _given(server: Server, host: str | None, port: int | None) -> Server:
+def _with_overrides(server: Server, host: str | None, port: int | None) -> Server:
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return _fitting(server.laid_over(**given))
+    return _limit_connections(server.laid_over(**given))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from steadyvoice.cli.complaint import Status, UsageProblem
-from steadyvoice.simulator import ScriptError, run
+from steadyvoice.cli.errors import ExitStatus, UsageError
+from steadyvoice.simulator.runner import run
+from steadyvoice.simulator.script import ScriptError
 
 
-def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = False) -> Status:
+def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = False) -> ExitStatus:
     """Serve until Ctrl-C. Raises UsageProblem for what cannot be played, or a port that cannot be had."""
     try:
         # Whoever reads this from a pipe needs the address now.
@@ -17,11 +18,11 @@ def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = Fals
     except BrokenPipeError:
         raise
     except (ScriptError, ValueError) as error:
-        raise UsageProblem(str(error)) from None
+        raise UsageError(str(error)) from None
     except OSError as error:
         if error.filename:
-            raise UsageProblem(f"{error.filename} cannot be read: {error.strerror}") from None
-        raise UsageProblem(
+            raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise UsageError(
             f"port {port} cannot be had: {error.strerror}; name another with --port, or 0 for any"
         ) from None
-    return Status.SPOKEN
+    return ExitStatus.SPOKEN

@@ -1,9 +1,9 @@
-"""A vendor that fails on command: ElevenLabs and OpenAI over HTTP, with real audio, until told to misbehave.
+"""Simulator of ElevenLabs and OpenAI-compatible speech servers, with real audio and fault injection.
 
-from steadyvoice.simulator import Fault, Simulator, acts, words_in
+from steadyvoice.simulator import Fault, Simulator, actions, words_in
 
 async with Simulator(voice="tones") as sim:
-    sim.faults.set(Fault(acts.Stall(after=0.8), nth=2))
+    sim.faults.set(Fault(actions.Stall(after=0.8), nth=2))
     ...  # any ElevenLabs client, with base_url=sim.url
     assert sim.ledger.charged == 42
 """
@@ -11,28 +11,36 @@ async with Simulator(voice="tones") as sim:
 from __future__ import annotations
 
 from steadyvoice.audio.tones import words_in
-from steadyvoice.simulator import acts, profiles
-from steadyvoice.simulator.acts import FaultError
-from steadyvoice.simulator.faults import Fault
-from steadyvoice.simulator.ledger import Ending, Entry, Ledger
-from steadyvoice.simulator.run import run
-from steadyvoice.simulator.script import Script, ScriptError, load_script, read_script
-from steadyvoice.simulator.settings import Settings
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.actions import FaultError
+from steadyvoice.simulator.fault_injection.matching import Fault
+from steadyvoice.simulator.ledger import Ending, LedgerEntry, RequestLedger
+from steadyvoice.simulator.runner import run
+from steadyvoice.simulator.script import (
+    Script,
+    ScriptError,
+    SimulatorSettings,
+    load_profile,
+    load_script,
+    profile_names,
+    read_script,
+)
 from steadyvoice.simulator.simulator import Simulator
 
 __all__ = [
     "Ending",
-    "Entry",
     "Fault",
     "FaultError",
-    "Ledger",
+    "LedgerEntry",
+    "RequestLedger",
     "Script",
     "ScriptError",
-    "Settings",
     "Simulator",
-    "acts",
+    "SimulatorSettings",
+    "actions",
+    "load_profile",
     "load_script",
-    "profiles",
+    "profile_names",
     "read_script",
     "run",
     "words_in",

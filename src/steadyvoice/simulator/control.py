@@ -8,19 +8,19 @@ from typing import Any
 
 from aiohttp import web
 
-from steadyvoice.simulator.acts import FaultError
-from steadyvoice.simulator.faults import Fault
-from steadyvoice.simulator.notation import parse_fault, read_fault, write_fault
-from steadyvoice.simulator.vendor import Vendor
+from steadyvoice.simulator.fault_injection.actions import FaultError
+from steadyvoice.simulator.fault_injection.matching import Fault
+from steadyvoice.simulator.fault_injection.syntax import fault_from_table, fault_to_table, parse_fault
+from steadyvoice.simulator.vendor import SimulatedVendor
 
 LEDGER_PATH = "/sim/ledger"
 FAULTS_PATH = "/sim/faults"
 
 
-class Control:
+class ControlRoutes:
     """GET the ledger; GET, POST (one more), PUT (instead of all) and DELETE faults."""
 
-    def __init__(self, vendor: Vendor) -> None:
+    def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
 
     def routes(self) -> list[web.RouteDef]:
@@ -31,7 +31,7 @@ class Control:
             web.post(FAULTS_PATH, self._add),
             web.put(FAULTS_PATH, self._set),
             web.delete(FAULTS_PATH, self._clear),
-            web.route("*", "/sim{path:(/.*)?}", _nothing_here),
+            web.route("*", "/sim{path:(/.*)?}", _not_found),
         ]
 
     async def _ledger(self, request: web.Request) -> web.Response:
@@ -52,21 +52,21 @@ class Control:
 
     async def _changed(self, request: web.Request, change: Callable[..., None]) -> web.Response:
         try:
-            change(*read_faults((await request.read()).decode("utf-8", "replace")))
+            change(*parse_faults((await request.read()).decode("utf-8", "replace")))
         except FaultError as error:
             return web.json_response({"error": str(error)}, status=422)
         return self._faults()
 
     def _faults(self) -> web.Response:
-        return web.json_response({"faults": [write_fault(fault) for fault in self._vendor.faults]})
+        return web.json_response({"faults": [fault_to_table(fault) for fault in self._vendor.faults]})
 
 
-async def _nothing_here(request: web.Request) -> web.Response:
+async def _not_found(request: web.Request) -> web.Response:
     there = f"GET {LEDGER_PATH}, and GET, POST, PUT and DELETE {FAULTS_PATH}"
     return web.json_response({"error": f"no {request.method} {request.path} here: there are {there}"}, status=404)
 
 
-def read_faults(text: str) -> list[Fault]:
+def parse_faults(text: str) -> list[Fault]:
     """Read what was posted: a fault, or a list of them, each as JSON or as it would stand in the header.
 
     Raises FaultError.
@@ -75,14 +75,14 @@ def read_faults(text: str) -> list[Fault]:
         told = json.loads(text)
     except (ValueError, RecursionError):
         told = text
-    return [_fault(each) for each in (told if isinstance(told, list) else [told])]
+    return [_parse_fault_document(each) for each in (told if isinstance(told, list) else [told])]
 
 
-def _fault(told: Any) -> Fault:
+def _parse_fault_document(told: Any) -> Fault:
     match told:
         case str():
             return parse_fault(told)
         case dict():
-            return read_fault(told)
+            return fault_from_table(told)
         case _:
             raise FaultError(f'a fault is written {{"fault": "stall", "after": 0.8}} or stall;after=0.8, got {told!r}')

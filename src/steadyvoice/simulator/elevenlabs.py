@@ -6,10 +6,15 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from steadyvoice.simulator.answer import Answer, json_answer
-from steadyvoice.simulator.order import Order, Wrapping
-from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
-from steadyvoice.simulator.settings import Settings
+from steadyvoice.simulator.http.response import (
+    Rejection,
+    RequestRejectedError,
+    SimulatedResponse,
+    json_response,
+    retry_after_value,
+)
+from steadyvoice.simulator.script import SimulatorSettings
+from steadyvoice.simulator.synthesis import ResponseShape, SynthesisOrder
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
 from steadyvoice.wire.elevenlabs import dialogue as elevenlabs_dialogue
@@ -23,18 +28,18 @@ from steadyvoice.wire.error_response import get_header
 from steadyvoice.wire.openai import errors as openai_errors
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
-WRAPPINGS: Mapping[SpeechEndpoint, Wrapping] = {
-    SpeechEndpoint.WHOLE: Wrapping.WHOLE,
-    SpeechEndpoint.STREAM: Wrapping.STREAM,
-    SpeechEndpoint.TIMED: Wrapping.TIMED,
-    SpeechEndpoint.TIMED_STREAM: Wrapping.TIMED_STREAM,
+RESPONSE_SHAPES: Mapping[SpeechEndpoint, ResponseShape] = {
+    SpeechEndpoint.WHOLE: ResponseShape.WHOLE,
+    SpeechEndpoint.STREAM: ResponseShape.STREAM,
+    SpeechEndpoint.TIMED: ResponseShape.TIMED,
+    SpeechEndpoint.TIMED_STREAM: ResponseShape.TIMED_STREAM,
 }
 
 
-class ElevenLabsDialect:
+class SimulatedElevenLabs:
     """Reads requests and writes answers as ElevenLabs does."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         stock = (elevenlabs_catalog.VOICES, elevenlabs_catalog.FURTHER_VOICES)
         self._voices = {*(voice for voices in stock for voice in voices.values()), *settings.voices}
@@ -42,56 +47,58 @@ class ElevenLabsDialect:
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Let any key pass, unless they are named."""
-        key = get_header(headers, elevenlabs_speech.KEY_HEADER) or _bearer(headers)
+        key = get_header(headers, elevenlabs_speech.KEY_HEADER) or _bearer_token(headers)
         if not key:
             message = "Neither authorization header nor xi-api-key received, please provide one."
-            raise RefusedError(Refusal("needs_authorization", message))
+            raise RequestRejectedError(Rejection("needs_authorization", message))
         if self._settings.keys and key not in self._settings.keys:
-            raise RefusedError(Refusal("invalid_api_key", "Invalid API key"))
+            raise RequestRejectedError(Rejection("invalid_api_key", "Invalid API key"))
 
     def check_socket_key(self, key: str | None) -> None:
         """Do the same for a key out of a query or a message, or a bearer token."""
         self.check_key({elevenlabs_speech.KEY_HEADER: (key or "").removeprefix("Bearer ").strip()})
 
-    def order(self, form: SpeechEndpoint, voice: str, query: Mapping[str, str], body: bytes) -> Order:
+    def order(self, form: SpeechEndpoint, voice: str, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
             call = elevenlabs_speech.parse_request(query, body, form)
         except RequestValidationError as error:
-            raise RefusedError(Refusal(status=422, issues=error.issues)) from error
+            raise RequestRejectedError(Rejection(status=422, issues=error.issues)) from error
         self._check_voice(voice)
         self._check_model(call)
-        _check_effects(call)
-        speed = checked_voice_settings(call.settings.get("voice_settings") or {})
+        _validate_audio_effects(call)
+        speed = validate_voice_settings(call.settings.get("voice_settings") or {})
         format = AudioFormat.parse(call.output_format)
         seed = call.settings.get("seed") or 0
-        return Order(endpoint(form), call.text, voice, call.model_id, format, WRAPPINGS[form], seed, speed)
+        return SynthesisOrder(
+            endpoint(form), call.text, voice, call.model_id, format, RESPONSE_SHAPES[form], seed, speed
+        )
 
-    def dialogue(self, form: SpeechEndpoint, query: Mapping[str, str], body: bytes) -> Order:
+    def dialogue(self, form: SpeechEndpoint, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
         """Read a dialogue. Raises RefusedError for whatever the vendor would refuse."""
         try:
             call = elevenlabs_dialogue.parse_dialogue(query, body, form)
         except RequestValidationError as error:
-            raise RefusedError(Refusal(status=422, issues=error.issues)) from error
+            raise RequestRejectedError(Rejection(status=422, issues=error.issues)) from error
         text, voices = "".join(line.text for line in call.lines), {line.voice_id: None for line in call.lines}
         if len(voices) > elevenlabs_dialogue.MAX_VOICES:
             message = f"A dialogue has at most {elevenlabs_dialogue.MAX_VOICES} voices, got {len(voices)}."
-            raise RefusedError(Refusal("invalid_parameters", message, status=400, param="inputs"))
+            raise RequestRejectedError(Rejection("invalid_parameters", message, status=400, param="inputs"))
         for voice in voices:
             self._check_voice(voice)
         hints = {name: value for name, value in call.settings.items() if name != "language_code"}
         self._check_model(ElevenLabsSpeechRequest(text, call.model_id, call.output_format, hints))
         if elevenlabs_catalog.get_model_info(call.model_id).takes_context:  # as all have that are not expressive
             message = f"The model {call.model_id} does not support dialogues."
-            raise RefusedError(Refusal("unsupported_model", message, status=400, param="model_id"))
-        checked_voice_settings(call.settings.get("settings") or {})
-        return Order(
+            raise RequestRejectedError(Rejection("unsupported_model", message, status=400, param="model_id"))
+        validate_voice_settings(call.settings.get("settings") or {})
+        return SynthesisOrder(
             dialogue_endpoint(form),
             text,
             call.lines[0].voice_id,
             call.model_id,
             AudioFormat.parse(call.output_format),
-            WRAPPINGS[form],
+            RESPONSE_SHAPES[form],
             call.settings.get("seed") or 0,
             lines=tuple(call.lines),
         )
@@ -101,53 +108,53 @@ class ElevenLabsDialect:
         try:
             call = elevenlabs_websocket.parse_query(query)
         except RequestValidationError as error:
-            raise RefusedError(Refusal("invalid_parameters", str(error))) from error
+            raise RequestRejectedError(Rejection("invalid_parameters", str(error))) from error
         self._check_voice(voice)
         self._check_known(call.model_id)
         if call.model_id == "eleven_v3":  # https://elevenlabs.io/docs/api-reference/text-to-speech says so
-            raise RefusedError(
-                Refusal("unsupported_model", f"The model {call.model_id} is not available here.", status=400)
+            raise RequestRejectedError(
+                Rejection("unsupported_model", f"The model {call.model_id} is not available here.", status=400)
             )
         return call
 
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
         """What comes with every success."""
         receipt = elevenlabs_speech.SpeechResponseHeaders(request_id, cost, current, maximum)
-        return {**receipt.headers(), "history-item-id": request_id[::-1], **every_answer(request_id)}
+        return {**receipt.headers(), "history-item-id": request_id[::-1], **common_headers(request_id)}
 
-    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+    def refusal(self, refusal: Rejection, request_id: str) -> SimulatedResponse:
         """Put a refusal in ElevenLabs' words, in the form that it or the settings ask for."""
         status, document = self._complaint(refusal, request_id)
-        headers = every_answer(request_id)
+        headers = common_headers(request_id)
         if refusal.retry_after is not None:
-            headers["retry-after"] = whole_seconds(refusal.retry_after)
-        return json_answer(document, status=status, headers=headers)
+            headers["retry-after"] = retry_after_value(refusal.retry_after)
+        return json_response(document, status=status, headers=headers)
 
-    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> Answer:
+    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
         """Answer for a path that nobody keeps, or not with this method: in FastAPI's words."""
         if allowed:
-            headers = {**every_answer(request_id), "allow": ", ".join(sorted(allowed))}
-            return json_answer({"detail": "Method Not Allowed"}, status=405, headers=headers)
-        return json_answer({"detail": "Not Found"}, status=404, headers=every_answer(request_id))
+            headers = {**common_headers(request_id), "allow": ", ".join(sorted(allowed))}
+            return json_response({"detail": "Method Not Allowed"}, status=405, headers=headers)
+        return json_response({"detail": "Not Found"}, status=404, headers=common_headers(request_id))
 
-    def trouble(self, refusal: Refusal) -> ErrorMessage:
+    def trouble(self, refusal: Rejection) -> ErrorMessage:
         """Put a refusal in the words of the websockets."""
-        code = _own_code(refusal)
+        code = _elevenlabs_code(refusal)
         return ErrorMessage(code, refusal.message or f"The simulator was told to refuse this: {code}.")
 
     def error_line(self, code: str) -> bytes:
         """Write an error where a line of JSON belongs."""
-        _, document = self._complaint(Refusal(code, status=None if code in CODES else 500), "")
+        _, document = self._complaint(Rejection(code, status=None if code in CODES else 500), "")
         return json.dumps(document).encode() + b"\n"
 
     def _check_voice(self, voice: str) -> None:
         if voice not in self._voices:
-            raise RefusedError(unknown_voice(voice))
+            raise RequestRejectedError(unknown_voice(voice))
 
     def _check_known(self, model: str) -> None:
         if model not in self._models:
-            raise RefusedError(
-                Refusal("model_not_found", f"A model with model ID {model} does not exist", param="model_id")
+            raise RequestRejectedError(
+                Rejection("model_not_found", f"A model with model ID {model} does not exist", param="model_id")
             )
 
     def _check_model(self, call: ElevenLabsSpeechRequest) -> None:
@@ -156,17 +163,17 @@ class ElevenLabsDialect:
         facts = elevenlabs_catalog.get_model_info(model)
         if len(call.text) > facts.max_characters:
             message = f"The model {model} takes at most {facts.max_characters} characters, got {len(call.text)}."
-            raise RefusedError(Refusal("max_character_limit_exceeded", message, param="text"))
-        hints = [] if facts.takes_context else _STITCHING
+            raise RequestRejectedError(Rejection("max_character_limit_exceeded", message, param="text"))
+        hints = [] if facts.takes_context else _CONTEXT_FIELDS
         for hint in (*hints, *([] if facts.takes_language else ["language_code"])):
             if model not in self._settings.models and call.settings.get(hint) not in (None, []):
                 message = f"The model {model} does not support {hint}."
-                raise RefusedError(Refusal("invalid_parameters", message, param=hint))
+                raise RequestRejectedError(Rejection("invalid_parameters", message, param=hint))
 
-    def _complaint(self, refusal: Refusal, request_id: str) -> tuple[int, Any]:
+    def _complaint(self, refusal: Rejection, request_id: str) -> tuple[int, Any]:
         if refusal.issues:
             return refusal.status or 422, elevenlabs_errors.validation_body(refusal.issues)
-        code = _own_code(refusal)
+        code = _elevenlabs_code(refusal)
         status = refusal.status or CODES[code].status
         message = refusal.message or f"The simulator was told to refuse this: {code}."
         match refusal.form or self._settings.errors:
@@ -176,7 +183,7 @@ class ElevenLabsDialect:
                 return status, {"detail": message}
             case "legacy":
                 return status, elevenlabs_errors.error_body(
-                    _LEGACY.get(code, code), message, generation=ErrorBodyVersion.LEGACY
+                    _LEGACY_CODES.get(code, code), message, generation=ErrorBodyVersion.LEGACY
                 )
             case _:
                 body = elevenlabs_errors.error_body(
@@ -195,34 +202,36 @@ def dialogue_endpoint(form: SpeechEndpoint) -> str:
     return f"text-to-dialogue{form.value}"
 
 
-def _bearer(headers: Mapping[str, str]) -> str:
+def _bearer_token(headers: Mapping[str, str]) -> str:
     """Take the key from an Authorization header, which will do as well."""
     scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-_STITCHING = ("previous_text", "next_text", "previous_request_ids", "next_request_ids")
+_CONTEXT_FIELDS = ("previous_text", "next_text", "previous_request_ids", "next_request_ids")
 
 
-def _check_effects(call: ElevenLabsSpeechRequest) -> None:
+def _validate_audio_effects(call: ElevenLabsSpeechRequest) -> None:
     effects = call.settings.get("audio_effects") or {}
     if unknown := elevenlabs_speech.find_unknown_effect(effects):
         field, id = unknown
         message = f"There is no audio effect {id!r}: {field} knows {', '.join(elevenlabs_speech.EFFECTS[field])} here."
-        raise RefusedError(Refusal("audio_effect_not_found", message, status=404, param=f"audio_effects.{field}"))
+        raise RequestRejectedError(
+            Rejection("audio_effect_not_found", message, status=404, param=f"audio_effects.{field}")
+        )
     if elevenlabs_speech.needs_stereo(effects, call.output_format):
         message = f"These audio effects are stereo, and {call.output_format} is not."
-        raise RefusedError(Refusal("invalid_parameters", message, param="audio_effects"))
+        raise RequestRejectedError(Rejection("invalid_parameters", message, param="audio_effects"))
 
 
-def unknown_voice(voice: str) -> Refusal:
+def unknown_voice(voice: str) -> Rejection:
     """Refuse a voice that the account does not have."""
-    return Refusal("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
+    return Rejection("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
 
 
-_LEGACY = {"concurrent_limit_exceeded": "too_many_concurrent_requests", "rate_limit_exceeded": "system_busy"}
+_LEGACY_CODES = {"concurrent_limit_exceeded": "too_many_concurrent_requests", "rate_limit_exceeded": "system_busy"}
 
-_OF_STATUS = {
+_CODE_BY_STATUS = {
     400: "invalid_parameters",
     401: "invalid_api_key",
     402: "payment_required",
@@ -237,18 +246,18 @@ _OF_STATUS = {
 }
 
 
-def _own_code(refusal: Refusal) -> str:
+def _elevenlabs_code(refusal: Rejection) -> str:
     """ElevenLabs' word for it: its own code, one that means what OpenAI's means, or the status's usual one."""
     if refusal.code is None:
         status = refusal.status or 500
-        return _OF_STATUS.get(status, "internal_server_error" if status >= 500 else "invalid_parameters")
+        return _CODE_BY_STATUS.get(status, "internal_server_error" if status >= 500 else "invalid_parameters")
     if refusal.code in CODES or refusal.code not in openai_errors.CODES:
         return refusal.code
     meant = openai_errors.CODES[refusal.code]
     return next(code for code, known in CODES.items() if known.error is meant)
 
 
-def checked_voice_settings(told: Mapping[str, Any]) -> float:
+def validate_voice_settings(told: Mapping[str, Any]) -> float:
     """Check the ranges, and give the pace. Raises RefusedError. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
     ranges = dict.fromkeys(("stability", "similarity_boost", "style", "clone_strength"), (0.0, 1.0))
     ranges["speed"] = (elevenlabs_speech.MIN_SPEED, elevenlabs_speech.MAX_SPEED)
@@ -258,12 +267,12 @@ def checked_voice_settings(told: Mapping[str, Any]) -> float:
         if value is not None and not (number and lowest <= value <= highest):
             expected = f"greater or equal to {lowest} and less or equal to {highest}"
             message = f"Invalid setting for {name}, expected to be {expected}, received {value}"
-            raise RefusedError(Refusal("invalid_voice_settings", message, param=name))
+            raise RequestRejectedError(Rejection("invalid_voice_settings", message, param=name))
     speed = told.get("speed")
     return 1.0 if speed is None else float(speed)
 
 
-def every_answer(request_id: str) -> dict[str, str]:
+def common_headers(request_id: str) -> dict[str, str]:
     """Headers seen on answers of all kinds, errors too."""
     return {
         "server": "uvicorn",

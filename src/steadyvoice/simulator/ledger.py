@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-KEPT = 10_000
+MAX_ENTRIES = 10_000
 """How many requests are remembered; the totals are of all."""
 
 
@@ -26,7 +26,7 @@ class Ending(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class LedgerEntry:
     """One request. Times are seconds since the simulator started; `None` is not yet, or never."""
 
     number: int
@@ -51,53 +51,53 @@ class Entry:
         return {**asdict(self), "ending": self.ending.value}
 
 
-class Ledger:
+class RequestLedger:
     """The requests in the order they came, the latest `KEPT` of them; and the sum of all."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[LedgerEntry] = deque(maxlen=MAX_ENTRIES)
         self.requests = 0
         self.charged = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[LedgerEntry]:
         return iter(self._entries)
 
-    def __getitem__(self, index: int) -> Entry:
+    def __getitem__(self, index: int) -> LedgerEntry:
         return self._entries[index]
 
-    def open(self, endpoint: str) -> Entry:
+    def open(self, endpoint: str) -> LedgerEntry:
         """Begin the entry of a request that has just come."""
         self.requests += 1
-        entry = Entry(self.requests, endpoint, self._now())
+        entry = LedgerEntry(self.requests, endpoint, self._now())
         self._entries.append(entry)
         return entry
 
-    def charge(self, entry: Entry, characters: int) -> None:
+    def charge(self, entry: LedgerEntry, characters: int) -> None:
         """Note that it was accepted, and what that costs. A websocket's texts add up."""
         if entry.accepted is None:
             entry.accepted = self._now()
         entry.charged += characters
         self.charged += characters
 
-    def sent(self, entry: Entry, count: int, heard: float) -> None:
+    def sent(self, entry: LedgerEntry, count: int, heard: float) -> None:
         """Note bytes of a body on their way, up to which second of the audio."""
         if entry.first_byte is None:
             entry.first_byte = self._now()
         entry.bytes_sent += count
         entry.audio_sent = max(entry.audio_sent, heard)
 
-    def end(self, entry: Entry, ending: Ending) -> None:
+    def end(self, entry: LedgerEntry, ending: Ending) -> None:
         """Note how it ended. What comes later changes nothing."""
         if entry.ending is Ending.RUNNING:
             entry.ending = ending
             entry.ended = self._now()
 
     @contextmanager
-    def witnessed(self, entry: Entry) -> Iterator[None]:
+    def witnessed(self, entry: LedgerEntry) -> Iterator[None]:
         """Note what ends the serving of a request before its time. A client that has left is no error."""
         try:
             yield

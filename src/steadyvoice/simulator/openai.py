@@ -6,10 +6,15 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from steadyvoice.simulator.answer import Answer, json_answer
-from steadyvoice.simulator.order import Order, Wrapping
-from steadyvoice.simulator.refusal import Refusal, RefusedError, whole_seconds
-from steadyvoice.simulator.settings import Settings
+from steadyvoice.simulator.http.response import (
+    Rejection,
+    RequestRejectedError,
+    SimulatedResponse,
+    json_response,
+    retry_after_value,
+)
+from steadyvoice.simulator.script import SimulatorSettings
+from steadyvoice.simulator.synthesis import ResponseShape, SynthesisOrder
 from steadyvoice.speech.errors import TTSBusyError, TTSConcurrencyError, TTSError
 from steadyvoice.wire.elevenlabs import errors as elevenlabs_errors
 from steadyvoice.wire.error_response import get_header
@@ -21,10 +26,10 @@ from steadyvoice.wire.request_validation import RequestValidationError
 ENDPOINT = "audio/speech"
 
 
-class OpenAIDialect:
+class SimulatedOpenAI:
     """Reads requests and writes answers as OpenAI does."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self._voices = {*openai_speech.VOICES, *settings.voices}
         self._models = {*openai_speech.MODELS, *settings.models}
@@ -33,53 +38,53 @@ class OpenAIDialect:
         """Let any key pass, unless they are named."""
         scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            raise RefusedError(Refusal("invalid_api_key", "You didn't provide an API key."))
+            raise RequestRejectedError(Rejection("invalid_api_key", "You didn't provide an API key."))
         if self._settings.keys and key.strip() not in self._settings.keys:
-            raise RefusedError(Refusal("invalid_api_key", "Incorrect API key provided."))
+            raise RequestRejectedError(Rejection("invalid_api_key", "Incorrect API key provided."))
 
-    def order(self, body: bytes) -> Order:
+    def order(self, body: bytes) -> SynthesisOrder:
         """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
         try:
             call = openai_speech.parse_request(body)
         except RequestValidationError as error:
-            raise RefusedError(Refusal(status=400, issues=error.issues)) from error
+            raise RequestRejectedError(Rejection(status=400, issues=error.issues)) from error
         self.check_model(call.model)
         if call.voice not in self._voices:
             message = f"Unknown voice {call.voice!r}: use one of {', '.join(openai_speech.VOICES)}."
-            raise RefusedError(Refusal("invalid_value", message, status=400, param="voice"))
+            raise RequestRejectedError(Rejection("invalid_value", message, status=400, param="voice"))
         if len(call.text) > openai_speech.MAX_CHARACTERS:
             message = f"String should have at most {openai_speech.MAX_CHARACTERS} characters, got {len(call.text)}."
-            raise RefusedError(Refusal("string_above_max_length", message, param="input"))
+            raise RequestRejectedError(Rejection("string_above_max_length", message, param="input"))
         if call.sse and call.model.startswith("tts-1"):
-            raise RefusedError(
-                Refusal(
+            raise RequestRejectedError(
+                Rejection(
                     "unsupported_value", f"sse is not supported for {call.model}.", status=400, param="stream_format"
                 )
             )
-        wrapping = Wrapping.EVENTS if call.sse else Wrapping.STREAM
-        return Order(ENDPOINT, call.text, call.voice, call.model, call.format, wrapping, speed=call.speed)
+        wrapping = ResponseShape.EVENTS if call.sse else ResponseShape.STREAM
+        return SynthesisOrder(ENDPOINT, call.text, call.voice, call.model, call.format, wrapping, speed=call.speed)
 
     def check_model(self, model: str) -> None:
         """Raise RefusedError for a model that there is not."""
         if model not in self._models:
             message = f"The model `{model}` does not exist or you do not have access to it."
-            raise RefusedError(Refusal("model_not_found", message, param="model"))
+            raise RequestRejectedError(Rejection("model_not_found", message, param="model"))
 
     def headers(self, request_id: str) -> dict[str, str]:
         """What comes with every answer."""
         told = {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
         return {**told, "server": "cloudflare"}
 
-    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+    def refusal(self, refusal: Rejection, request_id: str) -> SimulatedResponse:
         """Put a refusal in OpenAI's words."""
-        status, document = _complaint(refusal)
+        status, document = _error_document(refusal)
         headers = self.headers(request_id)
         if refusal.retry_after is not None:
-            headers["retry-after"] = whole_seconds(refusal.retry_after)
+            headers["retry-after"] = retry_after_value(refusal.retry_after)
             headers["retry-after-ms"] = str(round(refusal.retry_after * 1000))
-        return json_answer(document, status=status, headers=headers)
+        return json_response(document, status=status, headers=headers)
 
-    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> Answer:
+    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
         """Answer for a path that nobody keeps, or not with this method."""
         status, code, message = 404, None, f"Invalid URL ({method} {path})"
         headers = self.headers(request_id)
@@ -88,11 +93,11 @@ class OpenAIDialect:
             message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
             headers["allow"] = ", ".join(sorted(allowed))
         body = openai_errors.error_body(message, type="invalid_request_error", code=code)
-        return json_answer(body, status=status, headers=headers)
+        return json_response(body, status=status, headers=headers)
 
     def error_line(self, code: str) -> bytes:
         """Write an error where an event belongs."""
-        _, document = _complaint(Refusal(code, status=500))
+        _, document = _error_document(Rejection(code, status=500))
         return b"data: " + json.dumps({"type": "error", **document}).encode() + b"\n\n"
 
 
@@ -110,34 +115,34 @@ _STATUS = {
 
 _TYPES = {"insufficient_quota": "insufficient_quota", "rate_limit_exceeded": "requests", "server_error": "server_error"}
 
-_OF_STATUS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+_CODE_BY_STATUS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-def _complaint(refusal: Refusal) -> tuple[int, dict[str, Any]]:
+def _error_document(refusal: Rejection) -> tuple[int, dict[str, Any]]:
     if refusal.issues:
         return refusal.status or 400, openai_errors.validation_body(refusal.issues)
-    code, usual = _own_code(refusal)
+    code, usual = _openai_code(refusal)
     status = refusal.status or usual
     message = refusal.message or f"The simulator was told to refuse this: {code or status}."
     type = _TYPES.get(code or "", "invalid_request_error" if status < 500 else "server_error")
     return status, openai_errors.error_body(message, type=type, code=code, param=refusal.param)
 
 
-def _own_code(refusal: Refusal) -> tuple[str | None, int]:
+def _openai_code(refusal: Rejection) -> tuple[str | None, int]:
     """OpenAI's word for it, and the status it comes with: its own code, one that means what ElevenLabs' means,
     that one itself where OpenAI has none, or the status's usual one.
     """
     code, theirs = refusal.code, elevenlabs_errors.CODES
     if code is None:
         status = refusal.status or 500
-        return _OF_STATUS.get(status, "server_error" if status >= 500 else None), status
+        return _CODE_BY_STATUS.get(status, "server_error" if status >= 500 else None), status
     if code not in CODES and code in theirs:
         meant = theirs[code].error
-        same = next((own for own, error in CODES.items() if error in (meant, _NEAREST.get(meant))), None)
+        same = next((own for own, error in CODES.items() if error in (meant, _NEAREST_ERROR.get(meant))), None)
         return (same, _STATUS.get(same, 400)) if same else (code, theirs[code].status)
     return code, _STATUS.get(code, 400)
 
 
-_NEAREST: Mapping[type[TTSError], type[TTSError]] = {
+_NEAREST_ERROR: Mapping[type[TTSError], type[TTSError]] = {
     TTSConcurrencyError: TTSBusyError
 }  # it does not tell the two apart

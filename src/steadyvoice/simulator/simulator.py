@@ -13,27 +13,25 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from steadyvoice.simulator.account import Credit, Gate
-from steadyvoice.simulator.acts import FaultError, TlsFailure
-from steadyvoice.simulator.certificates import Certificates
-from steadyvoice.simulator.control import Control
-from steadyvoice.simulator.doors import Doors
-from steadyvoice.simulator.faults import Fault, Faults
-from steadyvoice.simulator.ledger import Ledger
-from steadyvoice.simulator.listener import Listener
+from steadyvoice.simulator.control import ControlRoutes
+from steadyvoice.simulator.fault_injection.actions import FaultError, TlsFailure
+from steadyvoice.simulator.fault_injection.matching import Fault, FaultRules
+from steadyvoice.simulator.http.listener import Certificates, SimulatorListener
+from steadyvoice.simulator.http.routes import HTTPRoutes
+from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.script import Script
-from steadyvoice.simulator.socket_doors import SocketDoors
-from steadyvoice.simulator.vendor import Vendor
-from steadyvoice.simulator.voices import engine_for
+from steadyvoice.simulator.synthesis import create_engine
+from steadyvoice.simulator.vendor import CharacterCredit, RequestLimit, SimulatedVendor
+from steadyvoice.simulator.websocket.routes import WebSocketRoutes
 
-_LONGEST_BODY = 8 * 1024 * 1024  # bytes of a request
+_MAX_REQUEST_BODY = 8 * 1024 * 1024  # bytes of a request
 
 
 class Simulator:
     """ElevenLabs and OpenAI on one loopback port, with real audio, until told to fail.
 
         async with Simulator(voice="tones") as sim:
-            sim.faults.set(acts.Stall(after=0.8))
+            sim.faults.set(actions.Stall(after=0.8))
             ...  # speak to sim.url
             sim.ledger[-1].ending
 
@@ -56,16 +54,16 @@ class Simulator:
     ) -> None:
         self.script = script or Script()
         self.settings = replace(self.script.settings, **settings)
-        self._host = _loopback(host)
+        self._host = _validate_loopback(host)
         self._port = port
         self._clock = clock
         self._began = 0.0
         self._certificates: Certificates | None = None
         self._visits: dict[asyncio.Task[Any], web.RequestHandler] = {}  # and on which connection
         self._closing = False
-        self.faults = Faults(self._now, Random(self.settings.seed), self._check)
+        self.faults = FaultRules(self._now, Random(self.settings.seed), self._check)
         self._check_script()
-        self.ledger = Ledger(self._now)
+        self.ledger = RequestLedger(self._now)
 
     @property
     def url(self) -> str:
@@ -83,14 +81,14 @@ class Simulator:
         return self._certificates.ca_file if self._certificates else None
 
     @property
-    def credit(self) -> Credit:
+    def credit(self) -> CharacterCredit:
         """ElevenLabs' count of characters."""
         return self._vendor.credit
 
     @property
-    def gate(self) -> Gate:
+    def request_limit(self) -> RequestLimit:
         """ElevenLabs' limit of concurrent requests."""
-        return self._vendor.gate
+        return self._vendor.request_limit
 
     async def idle(self) -> None:
         """Wait until no request is running: what the ledger says by then is final."""
@@ -102,8 +100,8 @@ class Simulator:
         self._began = self._clock()
         if self.settings.tls:
             self._certificates = Certificates(self._host)
-        self._engine = engine_for(self.settings.voice)
-        self._vendor = Vendor.of(self.settings, self._engine, self.faults, self.ledger)
+        self._engine = create_engine(self.settings.voice)
+        self._vendor = SimulatedVendor.of(self.settings, self._engine, self.faults, self.ledger)
         self.faults.add(*self.script.faults)
         try:
             await self._listen()
@@ -133,21 +131,21 @@ class Simulator:
             self._certificates.close()
 
     async def _listen(self) -> None:
-        app = web.Application(middlewares=[self._followed], client_max_size=_LONGEST_BODY)
-        for doors in (Control, SocketDoors, Doors):  # the last one answers for whatever is left
+        app = web.Application(middlewares=[self._followed], client_max_size=_MAX_REQUEST_BODY)
+        for doors in (ControlRoutes, WebSocketRoutes, HTTPRoutes):  # the last one answers for whatever is left
             app.add_routes(doors(self._vendor).routes())
         # Cancellation is how a visit learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         server = self._runner.server
         assert server is not None  # noqa: S101  it is set up
-        self._listener = Listener(server, self.faults, self.ledger, self._certificates, self._close_idle)
+        self._listener = SimulatorListener(server, self.faults, self.ledger, self._certificates, self._close_idle)
         await self._listener.open(self._host, self._port)
         self._port = self._listener.port
 
     async def _open_back_door(self) -> None:
-        app = web.Application(client_max_size=_LONGEST_BODY)
-        app.add_routes(Control(self._vendor).routes())
+        app = web.Application(client_max_size=_MAX_REQUEST_BODY)
+        app.add_routes(ControlRoutes(self._vendor).routes())
         self._back_door = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._back_door.setup()
         await web.TCPSite(self._back_door, self._host, 0).start()
@@ -165,7 +163,7 @@ class Simulator:
                 raise self.script.mistake(number, error) from None
 
     def _check(self, fault: Fault) -> None:
-        if isinstance(fault.act, TlsFailure) and not self.settings.tls:
+        if isinstance(fault.action, TlsFailure) and not self.settings.tls:
             raise FaultError(
                 f"{fault.name}: there is no TLS here to fail; ask for it with --tls, or tls = true", "fault"
             )
@@ -190,7 +188,7 @@ class Simulator:
         return self._clock() - self._began if self._clock else 0.0
 
 
-def _loopback(host: str) -> str:
+def _validate_loopback(host: str) -> str:
     """It takes any key and any order, so only this machine may reach it."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -14,7 +14,7 @@ from steadyvoice.audio.seam import level
 from steadyvoice.audio.tones import tones
 from steadyvoice.providers.espeak import installed
 from tests.providers.vendor import Vendor, audio, refusal, vendor_on_a_socket
-from tests.tools import require_tool
+from tests.required_tools import require_tool
 
 TEXT = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
 SPEECH = tones(TEXT, sample_rate=24_000)[0]

@@ -12,7 +12,8 @@ import pytest
 from steadyvoice import AsyncTTSService, ElevenLabs, HedgeConfig, OpenAICompatible, Tone
 from steadyvoice.service.bills import Charge
 from steadyvoice.service.spoken import Account
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.ledger import Ending
 from steadyvoice.speech.errors import TTSHedgedError
 
@@ -42,8 +43,8 @@ def charged(sim: Simulator) -> int:
     return sum(entry.charged for entry in sim.ledger)
 
 
-@pytest.mark.parametrize("silence", [acts.HangAfterHeaders(), acts.SlowFirstByte(30.0), acts.Hang()])
-async def test_a_vendor_that_is_late_is_hung_up_on_and_the_other_is_heard(silence: acts.Act) -> None:
+@pytest.mark.parametrize("silence", [actions.HangAfterHeaders(), actions.SlowFirstByte(30.0), actions.Hang()])
+async def test_a_vendor_that_is_late_is_hung_up_on_and_the_other_is_heard(silence: actions.FaultAction) -> None:
     async with (
         Simulator(voice="tones") as first,
         Simulator(voice="tones") as second,
@@ -59,7 +60,7 @@ async def test_a_vendor_that_is_late_is_hung_up_on_and_the_other_is_heard(silenc
         await first.idle()
         assert first.ledger[-1].ending is Ending.CLIENT_LEFT
         cost = charged(first) - before
-        if isinstance(silence, acts.HangAfterHeaders):
+        if isinstance(silence, actions.HangAfterHeaders):
             assert (loser.bill.charge, loser.bill.characters, loser.bill.wasted) == (Charge.BILLED, cost, cost)
         assert cost in (0, loser.bill.characters)
         assert tts.get_error_state()["bills"]["wasted_by"] == {"hedged": loser.bill.wasted}
@@ -72,8 +73,8 @@ async def test_a_hedge_that_loses_is_hung_up_on_as_well() -> None:
         Simulator(voice="tones") as second,
         warmed(first, second, READY) as tts,
     ):
-        first.faults.set(acts.SlowFirstByte(3.0))
-        second.faults.set(acts.HangAfterHeaders())
+        first.faults.set(actions.SlowFirstByte(3.0))
+        second.faults.set(actions.HangAfterHeaders())
         speech = await tts.synthesize(TEXT, format="pcm_16000")
         assert (speech.outcome, speech.provider) == ("spoken", "first")
         await second.idle()
@@ -87,10 +88,10 @@ async def test_a_hedge_that_loses_is_hung_up_on_as_well() -> None:
 async def test_the_books_agree_with_both_vendors_whatever_befalls_and_whoever_leaves(seed: int) -> None:
     rng = Random(seed)
     moods = [
-        Fault(acts.SlowFirstByte(0.3), probability=0.3),
-        Fault(acts.HangAfterHeaders(), probability=0.2),
-        Fault(acts.Cut(0.5), probability=0.2),
-        Fault(acts.Refuse(status=503), probability=0.2),
+        Fault(actions.SlowFirstByte(0.3), probability=0.3),
+        Fault(actions.HangAfterHeaders(), probability=0.2),
+        Fault(actions.Cut(0.5), probability=0.2),
+        Fault(actions.Refuse(status=503), probability=0.2),
     ]
     hedging = HedgeConfig(percentile=0.8, minimum_samples=5, budget=0.5)
     async with (
@@ -139,7 +140,7 @@ async def test_vendors_of_two_kinds_race_too() -> None:
         async with AsyncTTSService([elevenlabs, openai], hedging=READY) as tts:
             for _ in range(5):
                 await tts.synthesize(TEXT, format="mp3_44100_128")
-            first.faults.set(acts.Hang())
+            first.faults.set(actions.Hang())
             stream = tts.stream(TEXT, format="mp3_44100_128")
             assert [chunk async for chunk in stream]
             assert (stream.outcome, [attempt.hedge for attempt in stream.attempts]) == ("substituted", [False, True])

@@ -22,8 +22,9 @@ from steadyvoice import (
 )
 from steadyvoice.audio.listening import words_in
 from steadyvoice.service.resilience.text_limits import LIMIT_LIFETIME, MIN_CHARACTERS, TextLimits
-from steadyvoice.simulator import Simulator, acts
-from steadyvoice.simulator.faults import Fault
+from steadyvoice.simulator import Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.fault_injection.matching import Fault
 from steadyvoice.speech.errors import TTSTextTooLongError
 
 from ..conftest import MakeService
@@ -174,7 +175,7 @@ async def test_every_word_is_heard_over_sockets(
 ) -> None:
     text = " ".join(f"This is sentence number {number} of a text." for number in range(4))
     async with Simulator(voice="tones") as sim:
-        sim.faults.set(Fault(acts.Refuse("max_character_limit_exceeded"), longer_than=room))
+        sim.faults.set(Fault(actions.Refuse("max_character_limit_exceeded"), longer_than=room))
         async with AsyncTTSService([kind("any", base_url=sim.url), Tone()]) as tts:
             if whole:
                 speech = await tts.synthesize(text, format="pcm_24000")

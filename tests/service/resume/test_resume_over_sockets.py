@@ -18,7 +18,8 @@ from steadyvoice import (
     Tone,
 )
 from steadyvoice.audio.listening import words_in
-from steadyvoice.simulator import Fault, Simulator, acts
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
 
 pytestmark = pytest.mark.slow
 
@@ -46,18 +47,23 @@ def tone(sim: Simulator) -> Provider:
     return Tone()
 
 
-def broken(rng: Random) -> acts.Act:
+def broken(rng: Random) -> actions.FaultAction:
     """Any way to break off that can be told from an end, somewhere in the middle."""
     after = rng.uniform(0.0, 5.0)
-    ways: list[acts.Act] = [acts.Cut(after), acts.Reset(after), acts.Stall(after), acts.Drip(bytes=7, every=0.02)]
-    return rng.choice([*ways, acts.TooShort(rng.uniform(0.05, 0.4)), acts.WrongLength(rng.uniform(1.2, 2.0))])
+    ways: list[actions.FaultAction] = [
+        actions.Cut(after),
+        actions.Reset(after),
+        actions.Stall(after),
+        actions.Drip(bytes=7, every=0.02),
+    ]
+    return rng.choice([*ways, actions.TooShort(rng.uniform(0.05, 0.4)), actions.WrongLength(rng.uniform(1.2, 2.0))])
 
 
-def ended(rng: Random) -> acts.Act:
+def ended(rng: Random) -> actions.FaultAction:
     """An end that looks proper in all but the times; or any other."""
     after = rng.uniform(0.0, 5.0)
-    ways: list[acts.Act] = [acts.CutTerminated(after), acts.CutClose(after), acts.HalfLine(after)]
-    return rng.choice([*ways, acts.ErrorLine(after=after), acts.TooShort(rng.uniform(0.1, 0.9)), broken(rng)])
+    ways: list[actions.FaultAction] = [actions.CutTerminated(after), actions.CutClose(after), actions.HalfLine(after)]
+    return rng.choice([*ways, actions.ErrorLine(after=after), actions.TooShort(rng.uniform(0.1, 0.9)), broken(rng)])
 
 
 @pytest.mark.parametrize("form", ["pcm_16000", "wav_24000", "mp3_44100_128"])

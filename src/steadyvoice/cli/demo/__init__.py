@@ -1,1 +1,1 @@
-"""The demo: a story as data, lived through, told in a terminal, drawn and recorded."""
+"""`steadyvoice demo`: a scripted outage, its run, and its output as text, audio and picture."""

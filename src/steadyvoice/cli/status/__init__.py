@@ -1,1 +1,0 @@
-"""`steadyvoice status`: a gateway's circuits in a terminal."""

@@ -1,0 +1,190 @@
+"""Text view of a gateway's overview: providers that are down, since when and why, and their next probe. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# A shape, a word and a colour: any one of them is enough.
+_STATE_STYLES: Mapping[str, tuple[str, str, str]] = {
+    "closed": ("●", "closed", "green"),
+    "open": ("✖", "open", "bold red"),
+    "half_open": ("◐", "half-open", "yellow"),
+    "forced_open": ("■", "forced open", "bold magenta"),
+    "disabled": ("○", "disabled", "blue"),
+    "monitoring": ("◌", "monitoring", "cyan"),
+}
+REFUSING_STATES = frozenset({"open", "half_open", "forced_open"})
+_SPARK_CHARACTERS = "·▁▂▃▄▅▆▇█"
+
+
+_MIN_WIDTHS = {  # and from which width of the terminal on they are shown
+    "provider": 0,
+    "circuit": 0,
+    "failure rate": 0,
+    "window": 140,
+    "calls/s": 80,
+    "first audio": 80,
+    "at once": 100,
+    "credit": 120,
+}
+
+
+def needs_attention(states: Mapping[str, Any]) -> bool:
+    """Whether any provider's circuit is not simply closed to trouble, or its credential is on hold."""
+    return any(each["circuit_state"] in REFUSING_STATES or each["is_muted"] for each in states["providers"].values())
+
+
+def render(board: Mapping[str, Any], width: int = 160, height: int | None = None) -> RenderableType:
+    """All of it that fits in so many columns: a narrow terminal shows who is down and why, and fewer numbers.
+
+    Of more providers than fit in so many lines, those at the end are only counted.
+    """
+    providers = board["providers"]
+    reasons = [_reason(name, each) for name, each in providers.items() if _needs_reason(each)]
+    room = (
+        len(providers)
+        if height is None
+        else max(1, height - _FIXED_LINES - sum(_wrapped_lines(each, width) for each in reasons))
+    )
+    shown = dict(list(providers.items())[:room])
+    parts: list[RenderableType] = [_headline(board), *reasons, _table(shown, width)]
+    if left := len(providers) - len(shown):
+        parts.append(Text(f"and {left} more, for which this terminal is too low", style="dim"))
+    return Group(*parts)
+
+
+_FIXED_LINES = 6  # lines: the headline, the table's own, and how many do not fit
+
+
+def _wrapped_lines(text: Text, width: int) -> int:
+    return sum(1 + len(line) // width for line in text.plain.splitlines())
+
+
+def _table(providers: Mapping[str, Any], width: int) -> Table:
+    shown = [name for name, needs in _MIN_WIDTHS.items() if width >= needs]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in shown:
+        table.add_column(name, no_wrap=name != "provider", overflow="fold" if name == "provider" else "ellipsis")
+    for name, provider in providers.items():
+        row = dict(zip(_MIN_WIDTHS, _row(name, provider), strict=True))
+        table.add_row(*(row[column] for column in shown))
+    return table
+
+
+def _headline(board: Mapping[str, Any]) -> Text:
+    down = [name for name, each in board["providers"].items() if _is_down(each)]
+    if board["is_muted"]:
+        return Text("Callers hear silence: nobody can speak.", style="bold red")
+    overload = board.get("overload") or {}  # an older gateway does not tell
+    if overload.get("overloaded"):
+        told = f"{overload['active']} utterances are synthesised, {overload['queued']} wait"
+        return Text(f"Overloaded: {told}; new requests are queued or refused.", style="bold yellow")
+    if down:
+        return Text(f"Down: {', '.join(down)}. Others speak.", style="bold yellow")
+    return Text("Everybody speaks.", style="bold green")
+
+
+def _row(name: str, provider: Mapping[str, Any]) -> Sequence[RenderableType]:
+    state, circuit = provider["state"], provider["circuit"]
+    return (
+        Text(name, style="bold"),
+        _circuit(state),
+        _failures(state, circuit),
+        _window_sparkline(circuit["dots"]),
+        _rate(provider),
+        _first_audio(provider),
+        _concurrency(state["concurrency"]),
+        _credit(state["credit"]),
+    )
+
+
+def _circuit(state: Mapping[str, Any]) -> Text:
+    shape, word, colour = _STATE_STYLES.get(state["circuit_state"], ("?", state["circuit_state"], "white"))
+    wait = state["retry_after"]
+    again = f", tried in {format_duration(wait)}" if wait and state["circuit_state"] in REFUSING_STATES else ""
+    return Text(f"{shape} {word}{again}", style=colour)
+
+
+def _failures(state: Mapping[str, Any], circuit: Mapping[str, Any]) -> Text:
+    rate, threshold = state["failure_rate"], circuit["threshold"]
+    if rate is None:
+        return Text("–", style="dim")
+    limit = "" if threshold is None else f", opens at {threshold:.0%}"
+    style = "red" if threshold is not None and rate >= threshold else ""
+    return Text(f"{rate:.0%}{limit}", style=style)
+
+
+def _window_sparkline(dots: Sequence[Sequence[float]]) -> Text:
+    """The window, oldest first: how many of the calls in each part of it failed."""
+    told = Text()
+    for calls, failures in dots[-30:]:
+        share = failures / calls if calls else 0.0
+        mark = (
+            _SPARK_CHARACTERS[min(len(_SPARK_CHARACTERS) - 1, round(share * (len(_SPARK_CHARACTERS) - 1)))]
+            if calls
+            else " "
+        )
+        told.append(mark, style="red" if share else "green")
+    return told
+
+
+def _rate(provider: Mapping[str, Any]) -> str:
+    return f"{provider['rate']:.1f}"
+
+
+def _first_audio(provider: Mapping[str, Any]) -> str:
+    told = provider.get("first_audio") or {}
+    if told.get("p50") is None:
+        return "–"
+    return f"{1000 * told['p50']:.0f} / {1000 * told['p95']:.0f} ms"
+
+
+def _concurrency(concurrency: Mapping[str, Any]) -> str:
+    limit = "∞" if concurrency["limit"] is None else concurrency["limit"]
+    waiting = f" +{concurrency['waiting']}" if concurrency["waiting"] else ""
+    return f"{concurrency['in_use']}/{limit}{waiting}"
+
+
+def _credit(credit: Mapping[str, Any] | None) -> str:
+    if not credit or credit["remaining"] is None:
+        return "–"
+    ends = f", {format_duration(credit['ends_in'])} left" if credit["ends_in"] is not None else ""
+    return f"{credit['remaining']:,.0f}{ends}"
+
+
+def _is_down(provider: Mapping[str, Any]) -> bool:
+    state = provider["state"]
+    return bool(state["circuit_state"] in REFUSING_STATES or state["is_muted"])
+
+
+def _needs_reason(provider: Mapping[str, Any]) -> bool:
+    return _is_down(provider) or provider["state"]["circuit_state"] != "closed" or bool(provider["state"]["holds"])
+
+
+def _reason(name: str, provider: Mapping[str, Any]) -> Text:
+    """Since when and why, in a sentence."""
+    state, told = provider["state"], Text()
+    told.append(f"{name}: ", style="bold")
+    told.append(provider["circuit"]["why"])
+    if (opened := state["circuit_opened_at"]) and state["circuit_state"] in REFUSING_STATES:
+        told.append(f", since {opened[11:19]} UTC")
+    if following := provider["circuit"]["next"]:
+        told.append(f"; {following}")
+    for hold in state["holds"]:
+        told.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['because']}", style="yellow")
+    return told
+
+
+def format_duration(seconds: float) -> str:
+    """So long, in the largest unit that tells enough."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 100 * 3600 else f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,118 @@
+"""What was said is said again without being made again, and memory has an end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+
+from steadyvoice.audio.convert import Converter
+from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.tone import Tone
+from steadyvoice.simulator.fault_injection.actions import FaultAction, Silent, Stall, TooShort
+from steadyvoice.simulator.synthesis import EncodedAudio, EncodedAudioCache, ResponseShape, SynthesisOrder
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+
+ORDER = SynthesisOrder("any", "Good evening.", "George", "any", AudioFormat.parse("pcm_8000"), ResponseShape.STREAM)
+
+
+class Counted(Tone):
+    """Counts how often it had to speak."""
+
+    spoke = 0
+
+    async def speak(
+        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self.spoke += 1
+        async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+            yield event
+
+
+async def said(
+    memory: EncodedAudioCache, order: SynthesisOrder = ORDER, action: FaultAction | None = None
+) -> list[EncodedAudio]:
+    return [piece async for piece in memory.speak(order, action)]
+
+
+async def test_what_was_said_is_said_again_without_being_made_again() -> None:
+    engine = Counted()
+    memory = EncodedAudioCache(engine)
+    first = await said(memory)
+    assert await said(memory, replace(ORDER, wrapping=ResponseShape.WHOLE), Stall()) == first != []
+    assert engine.spoke == 1
+
+
+async def test_what_has_to_be_encoded_is_encoded_in_haste() -> None:
+    plain, mp3 = AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128")
+    samples, audio = [
+        b"".join(piece.data for piece in await said(EncodedAudioCache(Tone()), replace(ORDER, format=format)))
+        for format in (plain, mp3)
+    ]
+    hasty = Converter(plain, mp3, quick=True)
+    assert audio == hasty.feed(samples) + hasty.finish()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ORDER, text="Good morning."),
+        replace(ORDER, voice="Rachel"),
+        replace(ORDER, seed=1),
+        replace(ORDER, speed=1.1),
+        replace(ORDER, format=AudioFormat.parse("pcm_16000")),
+    ],
+)
+async def test_whatever_else_is_asked_for_is_made(other: SynthesisOrder) -> None:
+    engine = Counted()
+    memory = EncodedAudioCache(engine)
+    await said(memory)
+    await said(memory, other)
+    assert engine.spoke == 2
+
+
+async def test_a_fault_in_the_sound_is_another_sound() -> None:
+    memory = EncodedAudioCache(Tone())
+    assert (
+        len(
+            {
+                b"".join(piece.data for piece in await said(memory, action=action))
+                for action in (None, Silent(), TooShort())
+            }
+        )
+        == 3
+    )
+
+
+async def test_what_was_broken_off_is_made_again() -> None:
+    engine = Counted()
+    memory = EncodedAudioCache(engine)
+    long = replace(ORDER, text="Good evening, this is the news.")
+    pieces = memory.speak(long)
+    await anext(pieces)
+    await pieces.aclose()
+    assert len(await said(memory, long)) > 1
+    assert engine.spoke == 2
+
+
+async def test_the_least_lately_wanted_is_forgotten_first() -> None:
+    one, two, three = (replace(ORDER, seed=seed) for seed in range(3))
+    engine = Counted()
+    size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
+    memory = EncodedAudioCache(engine, most=2 * size)
+    for order in (one, two, one, three, one):
+        await said(memory, order)
+    assert engine.spoke == 1 + 3
+    await said(memory, two)
+    assert engine.spoke == 1 + 4
+
+
+async def test_what_is_more_than_all_the_memory_is_not_kept_and_drives_nothing_out() -> None:
+    engine = Counted()
+    size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
+    memory = EncodedAudioCache(engine, most=size)
+    for text in (ORDER.text, 2 * ORDER.text, 2 * ORDER.text, ORDER.text):
+        await said(memory, replace(ORDER, text=text))
+    assert engine.spoke == 1 + 3

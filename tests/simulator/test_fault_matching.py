@@ -1,0 +1,235 @@
+"""Which call a fault befalls: decided from values, without a clock or a socket."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.simulator.fault_injection.actions import (
+    ACTIONS,
+    BigFrame,
+    CutTerminated,
+    Drip,
+    ErrorLine,
+    FaultError,
+    FaultTarget,
+    Hang,
+    OddSplits,
+    Refuse,
+    RefuseConnection,
+    Restart,
+    Silent,
+    SlowAccept,
+    SlowFirstByte,
+    Stall,
+    TlsFailure,
+    TooShort,
+    WrongLength,
+    WrongRate,
+)
+from steadyvoice.simulator.fault_injection.matching import ENDPOINTS, Fault, FaultCall, FaultRules
+
+from .clock import Clock
+
+CALL = FaultCall("text-to-speech/stream", "george", 100)
+
+
+def faults(*rules: Fault, time: Clock | None = None, seed: int = 0) -> FaultRules:
+    made = FaultRules(time or Clock(), Random(seed))
+    made.set(*rules)
+    return made
+
+
+def strikes(made: FaultRules, count: int, call: FaultCall = CALL) -> list[bool]:
+    return [made.select(call) is not None for _ in range(count)]
+
+
+def test_a_bare_fault_befalls_every_call() -> None:
+    assert strikes(faults(Fault(Hang())), 3) == [True, True, True]
+
+
+def test_a_fault_waits_for_a_door_where_it_can_happen() -> None:
+    restart = Fault(Restart())
+    assert not restart.matches(CALL, 0)
+    assert restart.matches(FaultCall("text-to-speech/stream-input", target=FaultTarget.WEBSOCKET), 0)
+    made = faults(Fault(Hang(), nth=2), restart)
+    socket = FaultCall("text-to-speech/stream-input", target=FaultTarget.WEBSOCKET)
+    chosen = [made.select(call) for call in (socket, CALL, FaultCall("connection", target=FaultTarget.CONNECTION))]
+    assert [fault and fault.name for fault in chosen] == ["restart", "hang", None]
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 3)))
+def test_looking_ahead_is_right_and_changes_nothing(seed: int, looks: list[int]) -> None:
+    rules = Fault(Stall(), nth=3), Fault(Hang(), probability=0.4, times=9)
+    looked, blind = faults(*rules, seed=seed), faults(*rules, seed=seed)
+    for count in looks:
+        seen = [looked.peek(CALL) for _ in range(count)]
+        chosen = looked.select(CALL)
+        assert chosen == blind.select(CALL)
+        assert seen == [chosen] * count
+
+
+def test_whoever_watches_is_told_of_every_change() -> None:
+    told = []
+    made = faults()
+    made.on_change(lambda: told.append(len(list(made))))
+    made.add(Hang())
+    made.set(Stall(), Hang())
+    made.clear()
+    assert told == [0, 1, 2, 0]
+
+
+def test_nothing_befalls_nobody() -> None:
+    assert faults().select(CALL) is None
+
+
+def test_the_nth_call_is_one_call() -> None:
+    assert strikes(faults(Fault(Hang(), nth=2)), 4) == [False, True, False, False]
+
+
+def test_so_many_times_and_no_more() -> None:
+    assert strikes(faults(Fault(Hang(), times=2)), 4) == [True, True, False, False]
+
+
+def test_only_calls_that_fit_are_counted() -> None:
+    made = faults(Fault(Hang(), nth=2, voice="george"))
+    anna = FaultCall("text-to-speech", "anna", 100)
+    assert [made.select(call) is not None for call in (anna, CALL, anna, CALL)] == [False, False, False, True]
+
+
+def test_a_fault_waits_for_its_voice_its_door_and_its_length() -> None:
+    assert Fault(Hang(), voice="george").matches(CALL, 0)
+    assert not Fault(Hang(), voice="anna").matches(CALL, 0)
+    assert Fault(Hang(), endpoint="text-to-speech*").matches(CALL, 0)
+    assert not Fault(Hang(), endpoint="text-to-speech").matches(CALL, 0)
+    assert Fault(Hang(), longer_than=99).matches(CALL, 0)
+    assert not Fault(Hang(), longer_than=100).matches(CALL, 0)
+
+
+def test_a_fault_of_the_sound_waits_for_a_call_that_asks_for_sound() -> None:
+    silent = Fault(Silent(), nth=1)
+    made = FaultRules(lambda: 0.0, Random(0))
+    made.set(silent)
+    assert [made.select(call) for call in (FaultCall("voices", speech=False), CALL)] == [None, silent]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_door_can_be_named(endpoint: str) -> None:
+    assert Fault(Hang(), endpoint=endpoint).endpoint == endpoint
+
+
+def test_a_span_counts_from_when_the_fault_was_set() -> None:
+    time = Clock(1000.0)
+    made = faults(Fault(Hang(), start=10, end=20), time=time)
+    found = []
+    for time.now in (1000.0, 1009.9, 1010.0, 1019.9, 1020.0):
+        found += strikes(made, 1)
+    assert found == [False, False, True, True, False]
+
+
+@given(st.floats(0, 1e6), st.floats(0, 50), st.floats(1, 50), st.floats(0, 50))
+def test_a_period_brings_the_span_back(elapsed: float, start: float, length: float, rest: float) -> None:
+    fault = Fault(Hang(), start=start, end=start + length, period=start + length + rest)
+    assert fault.period is not None
+    assert fault.matches(CALL, elapsed) == (start <= math.fmod(elapsed, fault.period) < fault.end)
+
+
+def test_the_first_fault_that_is_due_wins() -> None:
+    made = faults(Fault(Hang(), nth=2), Fault(Stall()))
+    chosen = [made.select(CALL) for _ in range(3)]
+    assert [fault.name for fault in chosen if fault] == ["stall", "hang", "stall"]
+
+
+def test_each_fault_counts_all_calls_that_fit_it() -> None:
+    made = faults(Fault(Hang(), nth=2), Fault(Stall(), nth=3), Fault(Restart(), times=9))
+    chosen = [made.select(CALL) for _ in range(4)]
+    assert [fault and fault.name for fault in chosen] == [None, "hang", "stall", None]
+
+
+def test_luck_repeats_with_its_seed() -> None:
+    first, again, other = (strikes(faults(Fault(Hang(), probability=0.5), seed=seed), 64) for seed in (1, 1, 2))
+    assert first == again != other
+    assert 16 < sum(first) < 48
+
+
+def test_no_luck_is_no_fault() -> None:
+    assert not any(strikes(faults(Fault(Hang(), probability=0.0)), 64))
+
+
+def test_setting_replaces_adding_adds_clearing_clears() -> None:
+    made = faults(Fault(Hang()))
+    made.add(Stall())
+    assert [fault.name for fault in made] == ["hang", "stall"]
+    made.set(Stall())
+    assert [fault.name for fault in made] == ["stall"]
+    made.clear()
+    assert list(made) == []
+
+
+IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
+    (Fault, {"probability": 1.1}, "probability"),
+    (Fault, {"probability": -0.1}, "probability"),
+    (Fault, {"start": -1.0}, "start"),
+    (Fault, {"start": math.inf}, "start"),
+    (Fault, {"start": 5.0, "end": 5.0}, "end"),
+    (Fault, {"end": 5.0, "period": 4.0}, "period"),
+    (Fault, {"period": 4.0}, "period"),
+    (Fault, {"nth": 0}, "nth"),
+    (Fault, {"times": 0}, "times"),
+    (Fault, {"longer_than": -1}, "longer_than"),
+    (Refuse, {"status": 200}, "status"),
+    (Refuse, {"status": 600}, "status"),
+    (Refuse, {"code": "nobody_knows"}, "code"),
+    (ErrorLine, {"code": "nobody_knows"}, "code"),
+    (Fault, {"endpoint": "nobodyhome"}, "endpoint"),
+    (Fault, {"endpoint": "speech*"}, "endpoint"),
+    (Refuse, {"form": "verse"}, "form"),
+    (Refuse, {"retry_after": -1.0}, "retry_after"),
+    (SlowFirstByte, {"seconds": -1.0}, "seconds"),
+    (SlowFirstByte, {"seconds": math.inf}, "seconds"),
+    (Stall, {"after": -1.0}, "after"),
+    (Stall, {"seconds": -1.0}, "seconds"),
+    (CutTerminated, {"after": math.nan}, "after"),
+    (Drip, {"bytes": 0}, "bytes"),
+    (Drip, {"every": -1.0}, "every"),
+    (WrongLength, {"factor": 1.0}, "factor"),
+    (WrongLength, {"factor": 0.0}, "factor"),
+    (TooShort, {"fraction": 1.0}, "fraction"),
+    (WrongRate, {"rate": 44_000}, "rate"),
+    (OddSplits, {"bytes": 2}, "bytes"),
+    (RefuseConnection, {"seconds": 0.0}, "seconds"),
+    (RefuseConnection, {"seconds": -1.0}, "seconds"),
+    (SlowAccept, {"seconds": math.inf}, "seconds"),
+    (TlsFailure, {"flaw": "rust"}, "flaw"),
+    (Restart, {"after": -1.0}, "after"),
+    (BigFrame, {"bytes": 0}, "bytes"),
+    (BigFrame, {"bytes": 2**27}, "bytes"),
+]
+
+
+@pytest.mark.parametrize(("kind", "told", "key"), IMPOSSIBLE)
+def test_what_cannot_be_is_refused_by_name(kind: type, told: dict[str, Any], key: str) -> None:
+    with pytest.raises(FaultError, match=f"^{key}: ") as refused:
+        kind(Hang(), **told) if kind is Fault else kind(**told)
+    assert refused.value.key == key
+
+
+def test_an_unknown_code_may_come_with_a_status() -> None:
+    assert Refuse("brand_new", status=418).code == "brand_new"
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_no_act_has_a_field_that_a_condition_has_too(name: str) -> None:
+    own = {field.name for field in fields(ACTIONS[name])}
+    assert not own & {field.name for field in fields(Fault)}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_act_can_be_without_being_told_more(name: str) -> None:
+    assert Fault(ACTIONS[name]()).name == name
