@@ -76,7 +76,7 @@ async def test_with_the_vendors_times_every_word_is_heard_once_in_order(
     faults = [Fault(ended(rng), endpoint="text-to-speech/*", times=1) for _ in range(rng.randint(1, 3))]
     sim.faults.set(*faults)
     audio = await spoken(form, elevenlabs(sim), *(make(sim) for make in others))
-    assert words_in(audio, form) == TEXT.split(), [fault.act for fault in faults]
+    assert words_in(audio, form) == TEXT.split(), [fault.action for fault in faults]
 
 
 @pytest.mark.parametrize("form", ["pcm_24000", "wav_24000", "mp3_44100_128"])
@@ -86,7 +86,7 @@ async def test_without_times_no_word_is_lost_or_said_twice(sim: Simulator, form:
     faults = [Fault(broken(rng), times=1) for _ in range(rng.randint(1, 4))]
     sim.faults.set(*faults)
     audio = await spoken(form, openai(sim), elevenlabs(sim), Tone())
-    assert words_in(audio, form) == TEXT.split(), [fault.act for fault in faults]
+    assert words_in(audio, form) == TEXT.split(), [fault.action for fault in faults]
 
 
 async def test_times_are_asked_for_only_where_they_are_needed(sim: Simulator) -> None:
