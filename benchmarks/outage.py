@@ -34,7 +34,7 @@ import aiohttp
 from steadyvoice import AsyncTTSService, CircuitState, ElevenLabs, Provider, Tone
 from steadyvoice.audio.listening import words_in
 from steadyvoice.breaker import Event, StateChanged
-from steadyvoice.gateway.run import Gateway
+from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 
 TEXT = "The rain has stopped, at last. We walk home now, slowly, and nobody says a word."

@@ -31,7 +31,7 @@ from proxy.vendor import TEXT, USUAL
 
 import steadyvoice
 from steadyvoice import AsyncTTSService, ElevenLabs
-from steadyvoice.gateway.run import Gateway
+from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 
 WARM_UP, REQUESTS = 20, 50

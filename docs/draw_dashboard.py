@@ -23,9 +23,9 @@ from random import Random
 import aiohttp
 import av
 from playwright.async_api import Browser, Page, async_playwright
+from steadyvoice.gateway.run import Gateway
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
-from steadyvoice.gateway.run import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Fault, Simulator, actions
 

@@ -23,9 +23,9 @@ _KEPT_ON_PURPOSE = (
     "steadyvoice.speech.format.",  # the keys of caches
     "steadyvoice.speech.request.",  # what a test's vendor was asked
     "steadyvoice.simulator.",
-    "steadyvoice.gateway.hour.",
-    "steadyvoice.gateway.journal.",  # the last calls and events, a bounded number of them, with:
-    "steadyvoice.gateway.calls.",
+    "steadyvoice.gateway.observability.hourly_statistics.",
+    "steadyvoice.gateway.observability.event_log.",  # the last calls and events, a bounded number of them, with:
+    "steadyvoice.gateway.observability.recent_calls.",
     "steadyvoice.service.spoken.Attempt",
     "steadyvoice.service.spoken.Span",
     "steadyvoice.service.bills.",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway.browser import Stage
+from tests.gateway.browser import GatewayThread
 
 from .terminal import FIRST_SCREEN, HIDE_CURSOR, OTHER_SCREEN, SHOW_CURSOR, Terminal, terminal
 
@@ -15,13 +15,13 @@ CTRL_C = "\x03"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with Stage() as stage:
+def stage() -> Iterator[GatewayThread]:
+    with GatewayThread() as stage:
         yield stage
 
 
 @pytest.fixture
-def at(stage: Stage) -> Stage:
+def at(stage: GatewayThread) -> GatewayThread:
     stage.heal()
     return stage
 
@@ -33,7 +33,7 @@ def is_as_it_was(seen: Terminal) -> bool:
     return shown and left and seen.settings_now == seen.settings
 
 
-def test_it_is_watched_through_an_outage(at: Stage) -> None:
+def test_it_is_watched_through_an_outage(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url) as seen:
         seen.until("Everybody speaks.", "elevenlabs", "openai", "● closed", without="✖")
         at.break_down()
@@ -45,7 +45,7 @@ def test_it_is_watched_through_an_outage(at: Stage) -> None:
         assert is_as_it_was(seen)
 
 
-def test_another_size_is_drawn_at_once_and_nothing_of_the_former_is_left(at: Stage) -> None:
+def test_another_size_is_drawn_at_once_and_nothing_of_the_former_is_left(at: GatewayThread) -> None:
     at.break_down()
     with terminal("status", "--url", at.url, rows=40, columns=120) as seen:
         seen.until("Down: elevenlabs", "first audio")
@@ -62,7 +62,7 @@ def test_another_size_is_drawn_at_once_and_nothing_of_the_former_is_left(at: Sta
         assert "Down: elevenlabs" in last, "what was seen last stays on the terminal"
 
 
-def test_a_gateway_that_is_gone_is_said_to_be_and_comes_back(at: Stage) -> None:
+def test_a_gateway_that_is_gone_is_said_to_be_and_comes_back(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url) as seen:
         seen.until("Everybody speaks.")
         at.stop()
@@ -77,7 +77,7 @@ def test_a_gateway_that_is_gone_is_said_to_be_and_comes_back(at: Stage) -> None:
         assert seen.ended() == 1
 
 
-def test_left_while_nobody_answers_it_does_not_say_that_all_is_well(at: Stage) -> None:
+def test_left_while_nobody_answers_it_does_not_say_that_all_is_well(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url) as seen:
         seen.until("Everybody speaks.")
         at.stop()
@@ -91,7 +91,7 @@ def test_left_while_nobody_answers_it_does_not_say_that_all_is_well(at: Stage) -
         assert "no gateway answers" in seen.all.rpartition(FIRST_SCREEN)[2]
 
 
-def test_told_to_end_it_puts_the_terminal_in_order_first(at: Stage) -> None:
+def test_told_to_end_it_puts_the_terminal_in_order_first(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url) as seen:
         seen.until("Everybody speaks.")
         seen.process.send_signal(signal.SIGTERM)
@@ -99,7 +99,7 @@ def test_told_to_end_it_puts_the_terminal_in_order_first(at: Stage) -> None:
         assert is_as_it_was(seen)
 
 
-def test_a_terminal_that_can_only_type_is_told_once(at: Stage) -> None:
+def test_a_terminal_that_can_only_type_is_told_once(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url, TERM="dumb") as seen:
         assert seen.ended() == 0
         assert seen.all.count("Everybody speaks.") == 1

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, Tone
-from steadyvoice.gateway.run import Gateway
+from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Fault, LedgerEntry, Simulator
 from steadyvoice.simulator.fault_injection.actions import FaultAction, Refuse

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
-from steadyvoice.gateway.run import Gateway
+from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import Refuse

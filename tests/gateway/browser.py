@@ -18,13 +18,13 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.breaker import Event, StateChanged
-from steadyvoice.gateway.run import Gateway
+from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 from tests.required_tools import require_tool
 
-from .house import ELEVENLABS, Clock, spoken
+from .running_gateway import ELEVENLABS, Clock, elevenlabs_body
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-class Stage:
+class GatewayThread:
     """A gateway that a story can break, heal, restart and call, from a thread that is not its own."""
 
     def __init__(self, *, server: dict[str, Any] | None = None) -> None:
@@ -57,7 +57,7 @@ class Stage:
         self._enough = asyncio.Event()
         self._thread = Thread(target=self._run, name="gateway")
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> GatewayThread:
         self._thread.start()
         self._ready.result(timeout=30)
         return self
@@ -101,14 +101,14 @@ class Stage:
             async with aiohttp.ClientSession() as client:
                 for _ in range(times):
                     path = f"{self.url}{ELEVENLABS}?output_format=pcm_16000"
-                    async with client.post(path, json=spoken()) as answer:
+                    async with client.post(path, json=elevenlabs_body()) as answer:
                         await answer.read()
 
         self.do(work)
 
     async def cut_readers(self) -> None:
         """Whoever reads events is hung up on, as a proxy does that thinks a line is idle."""
-        journal = self.gateway.house.journal
+        journal = self.gateway.context.event_log
         journal.close()
         await asyncio.sleep(0.05)
         journal.closed = False
@@ -155,7 +155,7 @@ class Stage:
 
 
 @dataclass
-class Visitor:
+class PageVisit:
     """Somebody who looks at the page; all they send, and everything that goes wrong."""
 
     page: Page
@@ -179,12 +179,12 @@ class Visitor:
 
 
 @contextmanager
-def visitor(browser: Browser, **options: Any) -> Iterator[Visitor]:
+def page_visit(browser: Browser, **options: Any) -> Iterator[PageVisit]:
     """A window of its own. When it is left, no error may have come up in it, and nothing that the policy forbids."""
     context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(10_000)
     context.add_init_script(_VIOLATIONS)
-    seen = Visitor(context.new_page())
+    seen = PageVisit(context.new_page())
     seen.page.on("request", lambda request: seen.requests.append(request))
     seen.page.on("pageerror", lambda error: seen.wrong.append(str(error)))
     seen.page.on("console", seen.hear)

@@ -19,8 +19,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from steadyvoice.gateway import half_close, outgoing, protocol, unframed
-from steadyvoice.gateway.protocol import Connection
+from steadyvoice.gateway.http_server import half_close, output, protocol
+from steadyvoice.gateway.http_server.protocol import ClientConnection
 
 from .layers import ROOT
 
@@ -104,7 +104,7 @@ def known_to(kind: type) -> set[str]:
     return set(dir(kind)) | attributes_of(tree_of(kind), "self", stored=True)
 
 
-OVERRIDDEN = sorted(name for name in vars(Connection) if name in vars(HttpToolsProtocol) and name[:2] != "__")
+OVERRIDDEN = sorted(name for name in vars(ClientConnection) if name in vars(HttpToolsProtocol) and name[:2] != "__")
 
 
 def test_there_are_overridden_methods() -> None:
@@ -113,7 +113,7 @@ def test_there_are_overridden_methods() -> None:
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
 def test_overridden_methods_have_uvicorns_parameters(name: str) -> None:
-    theirs, ours = (inspect.signature(getattr(kind, name)).parameters for kind in (HttpToolsProtocol, Connection))
+    theirs, ours = (inspect.signature(getattr(kind, name)).parameters for kind in (HttpToolsProtocol, ClientConnection))
     assert list(theirs) == list(ours)
 
 
@@ -123,16 +123,14 @@ def test_uvicorn_calls_the_overridden_methods_that_the_parser_does_not_call(name
 
 
 def test_attributes_of_the_protocol_are_uvicorns_or_our_own() -> None:
-    used = attributes_of(tree_of(Connection), "self")
+    used = attributes_of(tree_of(ClientConnection), "self")
     assert {"flow", "parser", "pipeline", "scope", "cycle", "transport"} <= used
-    assert used - known_to(Connection) - known_to(HttpToolsProtocol) == set()
+    assert used - known_to(ClientConnection) - known_to(HttpToolsProtocol) == set()
 
 
 def test_attributes_of_a_request_are_uvicorns() -> None:
     cycle = ("cycle", "_cycle", "_answered", "answered")
-    used = set[str]().union(
-        *(attributes_of(tree_of(each), *cycle) for each in (half_close, outgoing, protocol, unframed))
-    )
+    used = set[str]().union(*(attributes_of(tree_of(each), *cycle) for each in (half_close, output, protocol, output)))
     assert {"more_body", "send", "receive", "chunked_encoding", "response_complete"} <= used
     assert used - known_to(RequestResponseCycle) == set()
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import redirect_to_null
-from steadyvoice.gateway.descriptors import raised_to
-from steadyvoice.gateway.loglines import JsonLines
-from steadyvoice.gateway.run import serve as serve_gateway
+from steadyvoice.gateway.http_server.listener import raise_descriptor_limit
+from steadyvoice.gateway.observability.access_log import JSONFormatter
+from steadyvoice.gateway.server import serve as serve_gateway
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.settings import Loaded, Server, from_environment, load
 
@@ -87,7 +87,7 @@ def _log_json_lines() -> None:
     if logging.root.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JSONFormatter())
     ours = logging.getLogger("steadyvoice")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
@@ -96,7 +96,7 @@ def _log_json_lines() -> None:
 
 def _limit_connections(server: Server) -> Server:
     """With no more connections than this process may have files open."""
-    fitting = raised_to(server.max_connections)
+    fitting = raise_descriptor_limit(server.max_connections)
     if fitting == server.max_connections:
         return server
     log.warning("only %d connections fit into the limit of open files, not %d", fitting, server.max_connections)

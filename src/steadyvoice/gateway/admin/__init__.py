@@ -1,0 +1,1 @@
+"""Admin API: state, settings and manual control of the circuits."""

@@ -1,0 +1,1 @@
+"""Metrics, access log, event log and statistics of the gateway."""

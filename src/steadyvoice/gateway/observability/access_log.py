@@ -1,0 +1,134 @@
+"""Access log: one JSON line per finished request, to the logger `steadyvoice.access`; and JSON log lines.
+
+No query, header or text is logged, unless `log_texts` asks for the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.http_server.connections import RejectedConnection
+from steadyvoice.gateway.request_context import RequestContext, client_outcome, current_request_id
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.error_state import iso
+from steadyvoice.service.spoken import Account
+from steadyvoice.speech.errors import TTSError
+
+ACCESS_LOGGER = "steadyvoice.access"
+log = logging.getLogger(ACCESS_LOGGER)
+
+_MAX_PATH = 300
+_MAX_TEXT = 2_000
+
+
+class AccessLog:
+    """Writes down every request, as long as the settings want it."""
+
+    def __init__(self, context: GatewayContext) -> None:
+        self._context = context
+
+    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+        """An utterance is over; its request is soon."""
+        if self._wanted:
+            exchange.told |= _speech_fields(exchange, door, order, account)
+            if self._context.server.log_texts:
+                exchange.told["text"] = order.text[:_MAX_TEXT]
+
+    def answered(self, exchange: RequestContext) -> None:
+        """A request is over."""
+        if self._wanted:
+            self._write(self._of_request(exchange) | exchange.told)
+
+    def connection_rejected(self, who: RejectedConnection) -> None:
+        """Somebody did not get as far as the doors."""
+        if self._wanted:
+            self._write(
+                {
+                    "request_id": who.request_id,
+                    "client": who.client[0] if who.client else None,
+                    "method": None,
+                    "path": None,
+                    "status": who.refusal.status,
+                    "bytes": who.bytes,
+                    "seconds": round(who.seconds, 4),
+                    "first_byte": None,
+                    "complete": True,
+                    "refused": who.refusal.told,
+                }
+            )
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        at = iso(datetime.fromtimestamp(self._context.wall_clock(), UTC))
+        log.info("%s", json.dumps({"at": at, **facts}, separators=(",", ":")))
+
+    @property
+    def _wanted(self) -> bool:
+        return self._context.server.access_log and log.isEnabledFor(logging.INFO)
+
+    def _of_request(self, exchange: RequestContext) -> dict[str, Any]:
+        """`status` is null when nobody was there to be answered; `complete`, whether all of the answer was sent."""
+        client = exchange.scope.get("client")
+        now = self._context.clock()
+        return {
+            "request_id": exchange.request_id,
+            "client": client[0] if client else None,
+            "method": exchange.scope["method"],
+            "path": exchange.scope["path"][:_MAX_PATH],
+            "status": exchange.status,
+            "bytes": exchange.bytes_sent,
+            "seconds": round(now - exchange.at, 4),
+            "first_byte": None
+            if exchange.response_started_at is None
+            else round(exchange.response_started_at - exchange.at, 4),
+            "complete": exchange.complete,
+        }
+
+
+def _speech_fields(exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> dict[str, Any]:
+    """Add the outcome; `interrupted` when the caller hung up."""
+    error = account.spoken.error
+    return {
+        "door": door,
+        "outcome": client_outcome(exchange, account),
+        "provider": account.provider,
+        "error": error.kind.value if isinstance(error, TTSError) else None,
+        "attempts": len(account.spoken.attempts),
+        "characters": len(order.text),
+        "audio_seconds": round(account.duration, 3),
+    }
+
+
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JSONFormatter(logging.Formatter):
+    """A record is an object in one line. The access log's are that already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        if record.name == ACCESS_LOGGER:
+            return record.getMessage()
+        told: dict[str, Any] = {
+            "at": iso(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request := current_request_id.get():
+            told["request_id"] = request
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(told | _facts(record), default=str, separators=(",", ":"))
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given as `extra`. A vendor's name for its part of a request is not ours."""
+    facts = {
+        name: value for name, value in vars(record).items() if name not in _RECORD_ATTRIBUTES and value is not None
+    }
+    return {f"vendor_{name}" if name == "request_id" else name: value for name, value in facts.items()}

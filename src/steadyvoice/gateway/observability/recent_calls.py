@@ -1,0 +1,161 @@
+"""Recent calls with their attempts, timings and bills. Texts are kept only with `log_texts`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.request_context import RequestContext, client_outcome
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.error_state import iso
+from steadyvoice.service.spoken import Account, Attempt, Outcome, Span
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.request import field_copier
+
+CALLS_KEPT = 500
+_MAX_PARTS = 50  # attempts, and spans, of one call
+_MAX_TEXT = 2_000  # characters
+_MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CallError:
+    """An error without its traceback, which would keep everything alive that it went through."""
+
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class RecentCall:
+    """One call that is over. Times in seconds; what callers made up is cut to a decent length."""
+
+    number: int
+    at: datetime  # when it came
+    request_id: str
+    door: str
+    outcome: Outcome
+    provider: str | None
+    voice: str | None
+    model: str | None
+    format: str
+    characters: int
+    bytes_sent: int
+    seconds: float
+    first_audio: float | None
+    audio_seconds: float
+    attempts: Sequence[tuple[Attempt, CallError | None]]
+    spans: Sequence[Span]
+    left_out: int  # attempts and spans that are too many to be shown
+    error: CallError | None
+    text: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        told: dict[str, Any] = {name: getattr(self, name) for name in _CALL_FIELDS}
+        told["at"] = iso(self.at)
+        told["attempts"] = [self._attempt(attempt, error) for attempt, error in self.attempts]
+        told |= {"spans": self.spans, "error": self.error}
+        if self.text is not None:
+            told["text"] = self.text
+        shown: dict[str, Any] = to_json(told)
+        return shown
+
+    def _attempt(self, attempt: Attempt, error: CallError | None) -> dict[str, Any]:
+        told = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+        # Both are times of day: a clock that is set back in between must not show an attempt before its call.
+        began = max(0.0, (attempt.at - self.at).total_seconds())
+        return {**told, "at": iso(attempt.at), "began": began, "error": error}
+
+
+_CALL_FIELDS = (
+    "number", "request_id", "door", "outcome", "provider", "voice", "model", "format", "characters", "bytes_sent",
+    "seconds", "first_audio", "audio_seconds", "left_out",
+)  # fmt: skip
+_ATTEMPT_FIELDS = (
+    "provider", "begin", "end", "waited", "answered", "first_audio", "held_back", "audio", "refused", "request_id",
+    "bill", "hedge",
+)  # fmt: skip
+
+
+class RecentCalls:
+    """A bounded number of them."""
+
+    def __init__(self) -> None:
+        self._calls: deque[RecentCall] = deque(maxlen=CALLS_KEPT)
+        self._number = 0
+
+    def add(
+        self,
+        exchange: RequestContext,
+        door: str,
+        order: SpeechOrder,
+        account: Account,
+        *,
+        now: float,
+        wall_time: float,
+        text: bool,
+    ) -> RecentCall:
+        """Take note of a call that is over now."""
+        self._number += 1
+        spoken, asked, took = account.spoken, order.style.request, now - exchange.at
+        too_many = max(0, len(spoken.attempts) - _MAX_PARTS) + max(0, len(spoken.spans) - _MAX_PARTS)
+        call = RecentCall(
+            number=self._number,
+            at=datetime.fromtimestamp(wall_time - took, UTC),
+            request_id=exchange.request_id,
+            door=door,
+            outcome=client_outcome(exchange, account),
+            provider=spoken.provider,
+            voice=_truncated(asked.voice),
+            model=_truncated(asked.model),
+            format=order.format.name,
+            characters=len(order.text),
+            bytes_sent=exchange.bytes_sent,
+            seconds=took,
+            first_audio=first_audio(exchange),
+            audio_seconds=spoken.duration,
+            attempts=[_without_traceback(attempt) for attempt in spoken.attempts[:_MAX_PARTS]],
+            spans=spoken.spans[:_MAX_PARTS],
+            left_out=too_many,
+            error=_call_error(spoken.error),
+            text=order.text[:_MAX_TEXT] if text else None,
+        )
+        self._calls.append(call)
+        return call
+
+    def newest(self, most: int) -> list[RecentCall]:
+        """The newest first."""
+        return list(reversed(self._calls))[:most]
+
+
+def first_audio(exchange: RequestContext) -> float | None:
+    """Seconds from a request to the first audio of its answer."""
+    if exchange.response_started_at is None or exchange.status != 200:
+        return None
+    return exchange.response_started_at - exchange.at
+
+
+def _without_traceback(attempt: Attempt) -> tuple[Attempt, CallError | None]:
+    if attempt.error is None:
+        return attempt, None
+    return _without_error(attempt, None), _call_error(attempt.error)
+
+
+_without_error = field_copier(Attempt, "error")
+
+
+def _call_error(error: Exception | None) -> CallError | None:
+    if error is None:
+        return None
+    if not isinstance(error, TTSError):  # something of ours: what it says is for the log
+        return CallError("unexpected", type(error).__name__)
+    return CallError(error.kind.value, error.message)
+
+
+def _truncated(name: str | None) -> str | None:
+    return name[:_MAX_NAME] if name else name

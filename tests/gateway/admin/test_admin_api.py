@@ -1,0 +1,281 @@
+"""What whoever is on call does at /admin: look, act, change settings. Each is answered, checked, and written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice import CircuitBreakerConfig, ElevenLabs, Tone
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+
+from ..event_reader import reading_events
+from ..running_gateway import ELEVENLABS, TEXT, RunningGateway, elevenlabs_body, running_gateway
+
+CIRCUIT = "/admin/circuits/elevenlabs"
+
+
+async def refusal(answer: Any, status: int) -> dict[str, Any]:
+    """The error in the gateway's own words."""
+    assert answer.status == status, await answer.text()
+    error: dict[str, Any] = (await answer.json())["error"]
+    assert set(error) == {"code", "message", "field"}
+    return error
+
+
+async def test_the_state_is_what_the_library_says() -> None:
+    async with running_gateway() as at:
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        told = await (await at.whole("GET", "/admin/state")).json()
+        assert told == at.service.get_error_state()
+        assert told["totals"]["successes"] == 1
+
+
+async def test_a_provider_is_taken_out_by_hand_and_put_back() -> None:
+    async with running_gateway() as at, reading_events(at) as reader:
+        order = {"reason": "they announced\nmaintenance", "duration": 600}
+        told = await (await at.whole("POST", f"{CIRCUIT}/open", json=order)).json()
+        assert told["state"] == "forced_open"
+        assert "they announced maintenance" in told["explanation"]["text"]
+        assert told["snapshot"]["retry_after"] == pytest.approx(600, abs=5)
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert answer.headers["x-steadyvoice-provider"] == "openai"
+
+        action, moved = await reader.next(), await reader.next()
+        assert (action.kind, action.data["action"], action.data["duration"]) == ("action", "open", 600)
+        assert action.data["by"]["address"] == "127.0.0.1"
+        assert moved.kind == "transition"
+        assert moved.data["by"] == action.data["by"], "whose doing the change is"
+
+        assert (await (await at.whole("POST", f"{CIRCUIT}/close", json={"reason": "they are back"})).json())[
+            "state"
+        ] == "closed"
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+
+
+@pytest.mark.parametrize(
+    ("action", "state"),
+    [
+        ("open", "forced_open"),
+        ("disable", "disabled"),
+        ("monitor", "monitoring"),
+        ("close", "closed"),
+        ("reset", "closed"),
+    ],
+)
+async def test_every_action_can_be_done_without_a_word(action: str, state: str) -> None:
+    async with running_gateway() as at:
+        answer = await at.whole("POST", f"{CIRCUIT}/{action}")
+        assert answer.status == 200
+        assert (await answer.json())["state"] == state
+        assert at.service.circuits["elevenlabs"].state.value == state
+
+
+async def test_a_reset_forgets_what_was_on_hold() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert (await (await at.whole("GET", "/admin/state")).json())["holds"]
+        await at.whole("POST", f"{CIRCUIT}/reset", json={"reason": "a new key"})
+        assert not (await (await at.whole("GET", "/admin/state")).json())["holds"]
+
+
+async def test_settings_are_changed_at_run_time_and_the_evidence_is_kept() -> None:
+    async with running_gateway() as at, reading_events(at) as reader:
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        before = await (await at.whole("GET", CIRCUIT)).json()
+        assert before["config"]["failure_threshold"] == 0.5
+        changed = await at.whole("PATCH", CIRCUIT, json={"failure_threshold": 0.9, "cooldown_period": 5})
+        told = await changed.json()
+        assert told["before"] == before["config"]
+        assert told["after"] == {**before["config"], "failure_threshold": 0.9, "cooldown_period": 5}
+        assert sorted(told["changed"]) == ["cooldown_period", "failure_threshold"]
+        now = await (await at.whole("GET", CIRCUIT)).json()
+        assert now["config"] == told["after"]
+        assert now["snapshot"]["calls"] == 1
+        event = await reader.next("config")
+        assert event.data["before"] == {"failure_threshold": 0.5, "cooldown_period": 30}
+        assert event.data["after"] == {"failure_threshold": 0.9, "cooldown_period": 5}
+        assert event.data["by"]["leave"] == "on this machine"
+
+        undone = {name: told["before"][name] for name in told["changed"]}
+        answer = await at.whole("PATCH", CIRCUIT, json=undone)
+        assert (await answer.json())["after"] == before["config"]
+
+
+async def test_a_preset_is_laid_under_the_fields() -> None:
+    async with running_gateway() as at:
+        answer = await at.whole("PATCH", CIRCUIT, json={"preset": "production"})
+        assert (await answer.json())["preset"] == "production"
+        assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.production()
+        await at.whole("PATCH", CIRCUIT, json={"preset": "adaptive", "max_cooldown": 90})
+        assert at.service.circuits["elevenlabs"].config.max_cooldown == 90
+        assert at.service.circuits["elevenlabs"].config.significance == 1e-9
+
+
+async def test_a_circuit_may_open_for_failures_in_a_row_only() -> None:
+    async with running_gateway() as at:
+        answer = await at.whole("PATCH", CIRCUIT, json={"preset": "consecutive", "consecutive_failures": 7})
+        told = await answer.json()
+        assert told["preset"] == "consecutive"
+        assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(7)
+        await at.whole("PATCH", CIRCUIT, json={"preset": "default"})
+        wanted = {"failure_threshold": False, "consecutive_failures": 3, "cooldown_period": 0}
+        told = await (await at.whole("PATCH", CIRCUIT, json=wanted)).json()
+        assert (told["after"]["failure_threshold"], told["after"]["consecutive_failures"]) == (None, 3)
+        shown = await (await at.whole("GET", CIRCUIT)).json()
+        assert (shown["config"]["failure_threshold"], shown["config"]["consecutive_failures"]) == (None, 3)
+        assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(3, cooldown_period=0)
+
+
+async def test_a_setting_of_another_library_is_refused_with_the_name_that_it_has_here() -> None:
+    async with running_gateway() as at:
+        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"fail_max": 5}), 422)
+        assert "consecutive_failures" in error["message"]
+        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"window_size": 10**400}), 422)
+        assert len(error["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"failure_threshold": 1.5}, "failure_threshold"),
+        ({"failure_threshold": "half"}, "failure_threshold"),
+        ({"window_size": 2.5}, "window_size"),
+        ({"cooldown_period": None}, "cooldown_period"),
+        ({"cooldown_period": 20, "success_threshold": 0}, "success_threshold"),
+        ({"max_cooldown": 1}, "max_cooldown"),
+        ({"treshold": 1}, "treshold"),
+        ({"window_size": 10**400}, "window_size"),
+        ({"preset": "consecutive", "consecutive_failures": 10**400}, "consecutive_failures"),
+        ({"failure_threshold": False}, "failure_threshold"),
+        ({"failure_threshold": 5}, "failure_threshold"),
+        ({"cooldown_period": False}, "cooldown_period"),
+        ({"fail_max": 5}, "fail_max"),
+        ({"opens_when": "now"}, "opens_when"),
+        ({"preset": "wild"}, "preset"),
+        ({"preset": ["production"]}, "preset"),
+    ],
+)
+async def test_a_change_that_cannot_work_is_refused_whole_and_names_the_field(wanted: Any, field: str) -> None:
+    async with running_gateway() as at:
+        before = at.service.circuits["elevenlabs"].config
+        error = await refusal(await at.whole("PATCH", CIRCUIT, json=wanted), 422)
+        assert error["field"] == field
+        assert at.service.circuits["elevenlabs"].config == before
+
+
+@pytest.mark.parametrize(
+    ("send", "status", "code"),
+    [
+        ({"data": b"{}", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media_type"),
+        ({"data": b"{", "headers": {"content-type": "application/json"}}, 400, "invalid_json"),
+        ({"data": b"[" * 30_000, "headers": {"content-type": "application/json"}}, 400, "invalid_json"),
+        ({"data": b"[1]", "headers": {"content-type": "application/json"}}, 422, "invalid_body"),
+        ({"json": {"reason": "x" * 70_000}}, 413, "too_large"),
+        ({"json": {"reason": "x" * 501}}, 422, "invalid_field"),
+        ({"json": {"reason": 7}}, 422, "invalid_field"),
+        ({"json": {"duration": -1}}, 422, "invalid_field"),
+        ({"json": {"duration": 10**400}}, 422, "invalid_field"),
+        ({"json": {"duration": True}}, 422, "invalid_field"),
+        ({"json": {"duration": "60"}}, 422, "invalid_field"),
+        ({"json": {"why": "so"}}, 422, "unknown_field"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_in_our_own_words(send: dict[str, Any], status: int, code: str) -> None:
+    async with running_gateway() as at:
+        error = await refusal(await at.whole("POST", f"{CIRCUIT}/open", **send), status)
+        assert error["code"] == code
+        assert at.service.circuits["elevenlabs"].state.value == "closed"
+
+
+async def test_nobody_answers_for_circuits_that_are_not_there() -> None:
+    async with running_gateway() as at:
+        for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/open"), ("POST", "/reset")):
+            answer = await at.whole(method, f"/admin/circuits/nobody{path}")
+            assert "elevenlabs, openai, tone" in (await refusal(answer, 404))["message"]
+        await refusal(await at.whole("GET", "/admin/nothing"), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("DELETE", CIRCUIT, "GET, PATCH, HEAD"), ("GET", f"{CIRCUIT}/open", "POST"), ("POST", "/metrics", "GET, HEAD")],
+)
+async def test_a_method_that_is_not_answered_is_refused_in_words(method: str, path: str, allowed: str) -> None:
+    async with running_gateway(Tone()) as at:
+        answer = await at.whole(method, path)
+        await refusal(answer, 405)
+        assert answer.headers["allow"] == allowed
+        theirs = await at.whole("PUT", ELEVENLABS)
+        assert (theirs.status, "detail" in await theirs.json()) == (405, True)
+        openais = await at.whole("PUT", "/v1/audio/speech")
+        assert (openais.status, (await openais.json())["error"]["type"]) == (405, "invalid_request_error")
+
+
+async def test_head_is_get_without_its_body() -> None:
+    async with running_gateway(Tone()) as at:
+        for path in ("/healthz", "/metrics", "/admin/state", "/admin/events", "/v1/voices"):
+            answer = await at.whole("HEAD", path)
+            assert (answer.status, await answer.read()) == (200, b"")
+
+
+async def test_the_configuration_is_shown_and_no_secret_with_it() -> None:
+    keys = {"api_keys": ["caller-key-1", "caller-key-2"], "admin_token": "the-admin-token"}
+    provider = ElevenLabs("sk_very_secret", base_url="http://127.0.0.1:9", voices={"narrator": "abc"})
+    async with running_gateway(provider, server=keys) as at:
+        answer = await at.whole("GET", "/admin/config", headers={"authorization": "Bearer the-admin-token"})
+        text = await answer.text()
+        assert not any(secret in text for secret in ("caller-key", "the-admin-token", "sk_very_secret"))
+        told = await answer.json()
+        assert (told["server"]["api_keys"], told["server"]["admin_token"]) == (2, True)
+        assert told["timeouts"]["total_timeout"] == 45
+        assert told["on_midstream"] == "resume"
+        assert told["providers"][0]["voices"]["narrator"]["id"] == "abc"
+        assert told["providers"][0]["base_url"] == "http://127.0.0.1:9"
+        assert told["circuits"]["elevenlabs"]["cooldown_period"] == 30
+
+
+async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "one"})
+        at.sim.faults.clear()
+        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "two"})
+        newest, older = await _calls(at)
+        assert (newest["request_id"], newest["outcome"], newest["provider"]) == ("two", "spoken", "elevenlabs")
+        assert newest["characters"] == len(TEXT)
+        assert 0 < newest["first_audio"] <= newest["seconds"]
+        assert newest["bytes_sent"] > 1_000
+        first, second = older["attempts"]
+        assert (first["provider"], first["error"]["kind"]) == ("elevenlabs", "server_error")
+        assert (second["provider"], second["error"]) == ("openai", None)
+        assert second["bill"]["charge"] == "sent and unknown"
+        assert first["answered"] is None, "it never said yes"
+        assert 0 < second["answered"] <= second["first_audio"]
+        assert not second["hedge"]
+        assert first["began"] <= second["began"] <= older["seconds"]
+        assert {span["provider"] for span in older["spans"]} == {"openai"}
+        assert "text" not in newest
+        assert [call["request_id"] for call in await _calls(at, "?limit=1")] == ["two"]
+        for wrong in ("0", "-1", "x", "501", "1e2"):
+            assert (await refusal(await at.whole("GET", f"/admin/calls?limit={wrong}"), 422))["field"] == "limit"
+
+
+async def test_a_query_without_end_is_refused() -> None:
+    async with running_gateway(Tone()) as at:
+        endless = "&".join(f"p{n}=1" for n in range(200))
+        await refusal(await at.whole("GET", f"/admin/calls?{endless}"), 400)
+        await refusal(await at.whole("GET", f"/admin/events?{endless}"), 400)
+
+
+async def test_texts_are_shown_only_when_the_configuration_asks_for_them() -> None:
+    async with running_gateway(Tone(), server={"log_texts": True}) as at:
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert (await _calls(at))[0]["text"] == TEXT
+
+
+async def _calls(at: RunningGateway, query: str = "") -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = (await (await at.whole("GET", f"/admin/calls{query}")).json())["calls"]
+    return calls

@@ -1,0 +1,103 @@
+"""`GET /openapi.json` describes every door there is, and answers are as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+
+from steadyvoice import AsyncTTSService, Tone
+from steadyvoice.gateway.app import all_routes
+from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.reload import Reloader
+
+from ..running_gateway import ELEVENLABS, RunningGateway, elevenlabs_body, running_gateway
+
+pytestmark = pytest.mark.slow
+
+METHODS = ("get", "post", "patch", "put", "delete")
+
+
+async def described(at: RunningGateway) -> dict[str, Any]:
+    """The document."""
+    document: dict[str, Any] = await (await at.whole("GET", "/openapi.json")).json()
+    return document
+
+
+async def test_every_door_is_described_and_no_other() -> None:
+    async with running_gateway(Tone()) as at, AsyncTTSService([Tone()]) as service:
+        house = GatewayContext(service)
+        rooms = all_routes(house, Reloader(house)).values()
+        doors = {(path, method) for room in rooms for path, doors in room.items() for method in doors}
+        doors = {(path, method) for path, method in doors if not path.startswith("/page/")}  # which are for the page
+        house.leave()
+        paths = (await described(at))["paths"]
+        told = {(path, method.upper()) for path, door in paths.items() for method in METHODS if method in door}
+        assert told == doors
+
+
+async def test_the_document_is_a_sound_one() -> None:
+    async with running_gateway(Tone()) as at:
+        validate(await described(at))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/healthz", None),
+        ("GET", "/readyz", None),
+        ("GET", "/openapi.json", None),
+        ("GET", "/admin/state", None),
+        ("GET", "/admin/board", None),
+        ("GET", "/admin/config", None),
+        ("GET", "/admin/calls", None),
+        ("GET", "/admin/circuits", None),
+        ("GET", "/admin/circuits/{name}", None),
+        ("PATCH", "/admin/circuits/{name}", {"window_size": 30}),
+        ("POST", "/admin/circuits/{name}/open", {"reason": "so", "duration": 5}),
+        ("POST", "/admin/circuits/{name}/disable", {}),
+        ("POST", "/admin/circuits/{name}/monitor", {}),
+        ("POST", "/admin/circuits/{name}/reset", {}),
+        ("POST", "/admin/circuits/{name}/close", {}),
+        ("POST", "/admin/reload", {}),
+        ("GET", "/admin/calls?limit=0", None),
+        ("GET", "/admin/nowhere", None),
+    ],
+)
+async def test_answers_are_as_described(method: str, path: str, body: Any) -> None:
+    async with running_gateway() as at:
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        document = await described(at)
+        answer = await at.whole(method, path.replace("{name}", "elevenlabs"), json=body)
+        door = document["paths"].get(path.partition("?")[0], document["paths"]["/admin/reload"])
+        told = door[method.lower() if method.lower() in door else "post"]["responses"]
+        response = told.get(str(answer.status), told["default"])
+        if "$ref" in response:
+            assert answer.status >= 400
+            response = document["components"]["responses"]["Refused"]
+        schema = {**response["content"][answer.content_type]["schema"], "components": document["components"]}
+        OAS31Validator(schema).validate(await answer.json())
+
+
+@pytest.mark.timeout(180)
+async def test_a_machine_that_tries_whatever_the_document_allows_and_more_finds_no_fault(
+    tmp_path: Path,
+) -> None:
+    async with running_gateway(Tone()) as at:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("schemathesis"),
+            *("run", f"{at.gateway.url}/openapi.json", "--exclude-path", "/admin/events", "--exclude-tag", "vendors"),
+            *("--exclude-checks", "positive_data_acceptance"),  # some settings do not go together
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--generation-deterministic"),
+            cwd=tmp_path,  # it keeps what it has found out
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await process.communicate()
+        assert process.returncode == 0, told.decode()
+        assert b"passed" in told

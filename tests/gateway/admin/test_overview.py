@@ -1,0 +1,161 @@
+"""How the board is written down: the same as the obvious way would tell, and without anybody having to wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pytest
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
+from steadyvoice.breaker import CircuitOpenError, CircuitState
+from steadyvoice.gateway.admin.overview import _encode
+from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.observability.event_recorder import EventRecorder
+from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT
+from steadyvoice.gateway.observability.recent_calls import RecentCall
+
+from ..reference_overview import ReferenceOverview
+from .test_hourly_statistics import NOON, Wall, call
+
+pytestmark = pytest.mark.slow
+
+CONFIGS = (
+    CircuitBreakerConfig.adaptive(),
+    CircuitBreakerConfig.production(),
+    CircuitBreakerConfig(failure_threshold=0.5, window_seconds=20, cooldown_period=7, success_threshold=3),
+    CircuitBreakerConfig(failure_threshold=0.4, window_size=9, cooldown_period=40, success_threshold=1),
+)
+
+
+@dataclass
+class World:
+    """A gateway without a socket, at a time that is set by hand."""
+
+    context: GatewayContext
+    reporter: EventRecorder
+    wall_clock: Wall
+    diary: ReferenceOverview = field(default_factory=ReferenceOverview)
+
+    def over(self, one: RecentCall) -> None:
+        """A call is over."""
+        self.reporter.hour.call(one)
+        self.diary.calls.append((self.wall_clock.now, one))
+
+    async def told(self, since: int = 1) -> Any:
+        return json.loads((await self.reporter.board.told(since)).body)
+
+    async def obvious(self, since: int = 1) -> Any:
+        return self.diary.board(self.context, self.reporter.hour, since)
+
+
+@asynccontextmanager
+async def world(providers: int) -> AsyncIterator[World]:
+    wall_clock, voices = Wall(), [Tone(name=f"p{number}") for number in range(providers)]
+    async with AsyncTTSService(voices, clock=wall_clock, wall_clock=wall_clock, rng=Random(1)) as service:
+        house = GatewayContext(service, clock=wall_clock, wall_clock=wall_clock)
+        yield World(house, EventRecorder(house), wall_clock)
+        house.leave()
+
+
+def a_moment(at: World, rng: Random) -> None:
+    """Some call, some fail, and somebody may do something by hand."""
+    at.wall_clock.now += rng.choice((0.6, 4.0, STEP_SECONDS, 3 * STEP_SECONDS))
+    for name, circuit in at.context.service.circuits.items():
+        try:
+            permit = circuit.acquire()
+        except CircuitOpenError:
+            at.over(call("muted", (name, "circuit_open"), first_audio=None))
+            continue
+        if rng.random() < 0.75:
+            permit.success()
+            at.over(call("spoken", (name, None), first_audio=rng.random()))
+        else:
+            permit.failure(OSError("it broke"), weight=rng.choice((0.5, 1.0)))
+            at.over(call("failed", (name, "server_error"), first_audio=None))
+    if rng.random() < 0.1:
+        circuit = at.context.service.circuits[f"p{rng.randrange(4)}"]
+        rng.choice((circuit.force_open, circuit.disable, circuit.monitor))("by hand", rng.choice((None, 30.0)))
+    elif rng.random() < 0.1:
+        at.context.service.reset_circuit_breaker(f"p{rng.randrange(4)}")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_lively_history_is_told_as_the_obvious_way_tells_it(seed: int) -> None:
+    rng = Random(seed)
+    seen: set[CircuitState] = set()
+    async with world(providers=5) as at:
+        circuits = at.context.service.circuits
+        for circuit, config in zip(circuits.values(), CONFIGS, strict=False):
+            circuit.update(config)
+        for moment in range(300):
+            a_moment(at, rng)
+            states = {circuit.state for circuit in circuits.values()}
+            if moment % 30 == 0 or not states <= seen:
+                seen |= states
+                await is_told_as_the_obvious_way_tells_it(at)
+        assert at.wall_clock.now - NOON > STEPS_KEPT * STEP_SECONDS, "or else nothing was forgotten"
+    assert seen >= {"closed", "open", "forced_open", "half_open"}, "or else there was little to tell"
+
+
+async def is_told_as_the_obvious_way_tells_it(at: World) -> None:
+    now = int(at.wall_clock.now // STEP_SECONDS)
+    for since in (1, now - 1, now + 1):
+        told, obvious = await at.told(since), await at.obvious(since)
+        assert told == json.loads(json.dumps(obvious))
+        assert list(told["providers"]) == list(obvious["providers"])
+
+
+async def test_what_is_too_old_to_say_anything_about_now_does_not() -> None:
+    async with world(providers=1) as at:
+        at.over(call("spoken", ("p0", None), first_audio=0.9))
+        at.wall_clock.now += 299
+        at.over(call("spoken", ("p0", None), first_audio=0.4))
+        at.wall_clock.now += 1
+        assert await at.told() == json.loads(json.dumps(await at.obvious()))
+        at.wall_clock.now += 300
+        assert (await at.told())["providers"]["p0"]["first_audio"] is None
+
+
+async def test_while_it_is_written_others_have_their_turns() -> None:
+    async with world(providers=50) as at:
+        turns, writing = 0, asyncio.create_task(at.told())
+        while not writing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10
+        assert len(writing.result()["providers"]) == 50
+
+
+async def test_who_asks_meanwhile_is_told_the_same_and_it_is_written_once() -> None:
+    async with world(providers=50) as at:
+        first, second = await asyncio.gather(at.reporter.board.told(1), at.reporter.board.told(1))
+        assert first is second
+
+
+async def test_a_circuit_that_moves_while_it_is_written_is_seen_by_the_next_who_asks() -> None:
+    async with world(providers=50) as at:
+        early = asyncio.create_task(at.told())
+        await asyncio.sleep(0)
+        at.context.service.circuits["p0"].force_open("just now")
+        late = asyncio.create_task(at.told())
+        assert (await early)["providers"]["p0"]["state"]["circuit_state"] == "closed"
+        assert (await late)["providers"]["p0"]["state"]["circuit_state"] == "forced_open"
+
+
+async def test_who_hangs_up_while_it_is_written_leaves_nothing_half_written_for_the_next() -> None:
+    async with world(providers=50) as at:
+        gone = asyncio.create_task(at.told())
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert len((await at.told())["providers"]) == 50
+
+
+def test_what_json_has_no_word_for_is_told_as_everywhere_else() -> None:
+    told = {"endless": float("inf"), "text": "Grüße, \ud83d", "at": (NOON, [None])}
+    assert _encode(told) == b'{"endless":null,"text":"Gr\xc3\xbc\xc3\x9fe, \\ud83d","at":[1800000000.0,[null]]}'

@@ -1,0 +1,222 @@
+"""What happens, told as it happens: to who reads along, and to who comes back after a while."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+from weakref import ref
+
+import aiohttp
+import pytest
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
+from steadyvoice.gateway.admin import server_sent_events
+from steadyvoice.gateway.http_server.output import MAX_UNSENT_BYTES
+from steadyvoice.gateway.observability.event_log import OTHERS_KEPT
+from steadyvoice.gateway.observability.event_recorder import MAX_CALLS_PER_SECOND
+from steadyvoice.gateway.observability.recent_calls import RecentCalls
+from steadyvoice.gateway.server import Gateway
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.settings import Server
+from steadyvoice.service.style import Style
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+
+from ..conftest import Run
+from ..event_reader import EventReader, reading_events
+from ..running_gateway import ELEVENLABS, OPENAI, Clock, RunningGateway, elevenlabs_body, openai_body, running_gateway
+
+ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, success_threshold=1)
+
+
+async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
+    clock = Clock()
+    async with running_gateway(circuit=ONE_STRIKE, clock=clock) as at, reading_events(at) as reader:
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"x-request-id": "call-1"})
+        opened = await reader.next()
+        assert (opened.kind, opened.data["from"], opened.data["to"]) == ("transition", "closed", "open")
+        assert opened.data["provider"] == "elevenlabs"
+        assert opened.data["cause"] == "consecutive_failures"
+        assert opened.data["reason"]
+        assert opened.data["retry_after"] == pytest.approx(30)
+        assert opened.data["at"].endswith("Z")
+        assert "by" not in opened.data, "it did so by itself"
+
+        call = await reader.next()
+        assert (call.kind, call.data["request_id"], call.data["outcome"]) == ("call", "call-1", "substituted")
+        assert [each["provider"] for each in call.data["attempts"]] == ["elevenlabs", "openai"]
+        second = await reader.next()
+        assert (second.kind, second.data["calls"], second.data["shown"]) == ("calls", 1, 1)
+        assert second.data["outcomes"] == {"substituted": 1}
+
+        at.sim.faults.clear()
+        clock.ahead += 31
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        moves = [(await reader.next("transition")).data["to"] for _ in range(2)]
+        assert moves == ["half_open", "closed"]
+
+
+@pytest.mark.parametrize(
+    "said", ["{0}-" + "0" * 5000, "{0}-" + "9" * 5000, "{0}-x", "{0}-", "-", "\xb2", "{0}-\xb2", "x" * 900]
+)
+async def test_a_place_in_the_events_that_makes_no_sense_is_the_beginning(said: str) -> None:
+    async with running_gateway(Tone()) as at:
+        journal = at.gateway.context.event_log
+        journal.note("action", {"provider": "tone"})
+        async with reading_events(at, said.format(journal.edition)) as reader:
+            assert (await reader.next()).kind == "lost"
+            assert (await reader.next()).kind == "action"
+
+
+async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> None:
+    async with running_gateway(Tone()) as at:
+        async with reading_events(at) as reader:
+            at.service.circuits["tone"].force_open("first")
+            first = await reader.next("transition")
+        at.service.circuits["tone"].close("second")
+        at.service.circuits["tone"].force_open("third")
+        async with reading_events(at, first.id) as again:
+            assert [(await again.next()).data["reason"] for _ in range(2)] == ["second", "third"]
+        async with reading_events(at, "0") as curious:
+            assert [(await curious.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
+
+
+async def test_who_was_away_too_long_is_told_how_much_is_missing() -> None:
+    async with running_gateway(Tone()) as at:
+        async with reading_events(at) as reader:
+            at.gateway.context.event_log.note("action", {"n": 0})
+            first = await reader.next()
+        for n in range(OTHERS_KEPT + 7):
+            at.gateway.context.event_log.note("action", {"n": n})
+        async with reading_events(at, first.id) as again:
+            lost, oldest = await again.next(), await again.next()
+            assert (lost.kind, lost.data["entries"]) == ("lost", 7)
+            assert (oldest.kind, oldest.data["n"]) == ("action", 7)
+
+
+@pytest.mark.parametrize("last_id", ["abcd1234-5", "nonsense", "-", "99", "\u0661-1".encode().decode("latin-1")])
+async def test_a_reader_from_before_a_restart_is_told_that_there_was_one(last_id: str) -> None:
+    async with running_gateway(Tone()) as at:
+        at.service.circuits["tone"].force_open("since")
+        async with reading_events(at, last_id) as reader:
+            lost, moved = await reader.next(), await reader.next()
+            assert (lost.kind, lost.data["why"]) == ("lost", "the gateway was restarted")
+            assert moved.data["reason"] == "since"
+
+
+async def test_of_a_thousand_calls_a_few_are_shown_and_all_are_counted() -> None:
+    async with running_gateway(Tone(), muted=False) as at, reading_events(at) as reader:
+        for _ in range(MAX_CALLS_PER_SECOND + 5):
+            await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        at.service.circuits["tone"].force_open()
+        await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        shown: list[str] = []
+        counted = 0
+        while counted < MAX_CALLS_PER_SECOND + 6:
+            seen = await reader.next("call", "calls")
+            if seen.kind == "call":
+                shown.append(seen.data["outcome"])
+            else:
+                counted += seen.data["calls"]
+        assert "failed" in shown, "what went wrong is seen among many that went well"
+        at.service.circuits["tone"].close()
+        await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        assert (await reader.next("call")).data["outcome"] == "spoken", "another second has begun"
+
+
+async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
+    async with running_gateway(Tone()) as at:
+        at.service.circuits["tone"].force_open("long ago")
+        for n in range(5_000):
+            at.gateway.context.event_log.note("call", {"n": n})
+        async with reading_events(at, "0") as reader:
+            lost, moved = await reader.next(), await reader.next()
+            assert lost.data["entries"] == 4_500
+            assert moved.data["reason"] == "long ago"
+
+
+async def test_a_quiet_line_is_known_to_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sent_events, "HEARTBEAT", 0.01)
+    async with running_gateway(Tone()) as at, reading_events(at) as reader:
+        assert (await reader.next()).kind == "comment"
+
+
+async def test_readers_are_sent_home_when_the_gateway_stops_and_nothing_is_cut() -> None:
+    async with running_gateway(Tone()) as at, reading_events(at) as reader:
+        cut = await at.gateway.stop()
+        assert cut == 0
+        assert [seen.kind for seen in await reader.rest()] == ["closing"]
+
+
+async def test_there_is_room_for_many_readers_and_not_for_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sent_events, "MAX_READERS", 2)
+    async with running_gateway(Tone()) as at:
+        async with reading_events(at), reading_events(at):
+            refused = await at.whole("GET", "/admin/events")
+            assert refused.status == 503
+            assert (await refused.json())["error"]["code"] == "too_many_readers"
+        while (await at.whole("HEAD", "/admin/events")).status == 503:
+            pass  # until the places are given back
+
+
+async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sent_events, "_WRITE_TIMEOUT", 0.05)
+    async with running_gateway(Tone()) as at, reading_events(at) as reader:
+        journal = at.gateway.context.event_log
+        for _ in range(400):
+            journal.note("action", {"reason": "x" * 50_000})
+        while at.gateway.context.traffic().requests:
+            await at.whole("GET", "/healthz")
+        with pytest.raises((aiohttp.ClientError, EOFError)):
+            await _read(reader, 400)
+
+
+def test_of_a_reader_that_does_not_read_little_is_held(run: Run) -> None:
+    """One test for both event loops: on some versions of Python, `writelines()` of asyncio's never says to wait."""
+
+    async def story() -> None:
+        async with running_gateway(Tone()) as at, reading_events(at):
+            for _ in range(400):
+                at.gateway.context.event_log.note("action", {"reason": "x" * 50_000})
+                assert held(at) <= MAX_UNSENT_BYTES
+                await at.whole("GET", "/healthz")
+            assert held(at) <= MAX_UNSENT_BYTES
+
+    run(story())
+
+
+def held(at: RunningGateway) -> int:
+    """Bytes that wait in memory until somebody reads them."""
+    guests: list[Any] = list(at.gateway._listener._connections.all)
+    return max(int(guest.transport.get_write_buffer_size()) for guest in guests)
+
+
+async def _read(reader: EventReader, many: int) -> None:
+    for _ in range(many):
+        await reader.next()
+
+
+async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
+    async with AsyncTTSService([Tone()]) as service:
+        gateway = Gateway(service, Server(port=0))
+        house = ref(gateway.context)
+        async with gateway:
+            pass
+        del gateway
+        gc.collect()
+        assert house() is None
+
+
+async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
+    async with running_gateway(muted=False) as at:
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        exchange, account = await at.next_call()
+        order = SpeechOrder("text", Style.of({}))
+        call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
+        attempt, mishap = call.attempts[0]
+        assert account.attempts[0].error is not None
+        assert attempt.error is None, "an error holds its traceback, and that all it went through"
+        assert mishap is not None
+        assert mishap.kind == "server_error"

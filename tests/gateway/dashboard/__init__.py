@@ -1,0 +1,1 @@
+"""Dashboard in a browser."""

@@ -1,0 +1,314 @@
+"""The dashboard in a real browser, before a live gateway in an outage: what is seen, and what can be done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from steadyvoice import CircuitState
+
+from ..browser import GatewayThread, PageVisit, card, chromium, page_visit, until
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+
+_WHEN_IT_SHOWS = """
+  new MutationObserver(() => {
+    const card = document.querySelector('[data-provider="elevenlabs"][data-state="open"]');
+    if (card) window.shownAt ??= Date.now();
+  }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"] });
+"""
+
+
+_IN_A_TAB_BEHIND = (
+    "Object.defineProperty(document, 'hidden', { get: () => true });"  # which asks every ten seconds only
+)
+_LOADED = """(audio) => new Promise((loaded) => {
+  audio.addEventListener("loadeddata", loaded, { once: true });
+  if (audio.readyState >= 2) loaded();
+})"""
+_WATCH_JUMPS = """() => {
+  window.jumped = 0;
+  const watch = new PerformanceObserver((list) => list.getEntries().forEach((each) => (window.jumped += each.value)));
+  watch.observe({ type: "layout-shift" });
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[GatewayThread]:
+    with GatewayThread() as opened:
+        yield opened
+
+
+@pytest.fixture
+def at(stage: GatewayThread) -> Iterator[GatewayThread]:
+    yield stage
+    stage.heal()
+
+
+@pytest.fixture
+def who(browser: Browser) -> Iterator[PageVisit]:
+    with page_visit(browser) as seen:
+        yield seen
+
+
+def state(at: GatewayThread) -> CircuitState:
+    return at.service.circuits["elevenlabs"].state
+
+
+def test_an_outage_is_seen_within_a_second_with_its_reason_and_what_callers_hear(
+    at: GatewayThread, who: PageVisit
+) -> None:
+    who.page.add_init_script(_WHEN_IT_SHOWS + _IN_A_TAB_BEHIND)
+    page = who.open(at.url)
+    expect(page.get_by_role("heading", level=1)).to_have_text("All 3 circuits are closed")
+    at.break_down()
+    expect(card(page)).to_have_attribute("data-state", "open")
+    late = page.evaluate("window.shownAt") - at.moves[-1].wall.timestamp() * 1000
+    assert late < 1000, f"{late:.0f} ms after the transition"
+    expect(page.get_by_role("heading", level=1)).to_have_text("elevenlabs is down")
+    expect(page.locator("#meanwhile")).to_contain_text("hear openai")
+    expect(page.locator("#troubles")).to_contain_text("calls failed")
+    expect(card(page).locator(".badge")).to_have_text("open")
+    expect(page).to_have_title("(1) steadyvoice")
+    expect(page.locator("#log")).to_contain_text("closed → open")
+
+
+def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: PageVisit) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    clock = card(page).get_by_role("timer")
+    expect(clock).to_have_text(re.compile(r"^(1:00|0:5\d) until the next probe$"))
+    first = clock.text_content()
+    expect(clock).not_to_have_text(first or "")
+    assert str(clock.text_content()) < str(first)
+
+    page.route("**/admin/board**", lambda route: None)  # no answer comes: the page counts by itself
+    page.wait_for_timeout(1100)
+    alone = clock.text_content()
+    expect(clock).not_to_have_text(alone or "")
+    page.unroute_all(behavior="ignoreErrors")
+    at.clock.ahead += 61
+    expect(clock).to_have_text("the next caller is the probe")
+    at.heal()
+    expect(clock).to_be_hidden()
+
+
+def test_why_a_probe_failed_is_said_once_and_what_was_cut_off_ends_so(at: GatewayThread, who: PageVisit) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    why = card(page).locator(".why")
+    expect(why).to_have_text(re.compile(r"^\d of the last \d calls failed\. It said: HTTP 503 .*[.…]$"))
+    at.clock.ahead += 61
+    at.call()
+    expect(why).to_have_text(re.compile(r"^A probe failed with TTSServerError: elevenlabs: HTTP 503 [^.]*…$"))
+    expect(page.locator("#troubles .why")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
+
+
+def test_numbers_stand_beside_the_limits_at_which_it_opens(at: GatewayThread, who: PageVisit) -> None:
+    at.call()
+    told = card(who.open(at.url)).locator(".told")
+    expect(told).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls on")
+    at.break_down()
+    expect(told).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
+
+
+def test_a_reset_closes_it_and_the_log_says_who_did_it(at: GatewayThread, who: PageVisit) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    button = page.get_by_role("button", name="Reset elevenlabs")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(card(page)).to_have_attribute("data-state", "closed")
+    assert state(at) is CircuitState.CLOSED
+    newest = page.locator("#log li").filter(has_text="reset by hand").first
+    expect(newest).to_contain_text("by 127.0.0.1, on this machine")
+    expect(button).to_be_focused()
+
+
+def test_it_is_forced_open_with_the_keyboard_alone_for_a_reason_that_everybody_sees(
+    at: GatewayThread, who: PageVisit
+) -> None:
+    page = who.open(at.url)
+    page.get_by_role("button", name="Act… elevenlabs").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("radio", name="Force open")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.type("they announced maintenance")
+    page.keyboard.press("Tab")
+    page.keyboard.type("30")
+    page.keyboard.press("Enter")
+    expect(card(page)).to_have_attribute("data-state", "forced_open")
+    expect(card(page)).to_contain_text(re.compile("they announced maintenance", re.IGNORECASE))
+    expect(card(page).get_by_role("timer")).to_contain_text(re.compile(r"^(30:00|29:\d\d) until it may be probed"))
+    expect(page.locator("#log")).to_contain_text("open by hand for 30 min")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Act… elevenlabs")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"), [("Disable", "disabled"), ("Monitor", "monitoring"), ("Close", "closed"), ("Reset", "closed")]
+)
+def test_every_other_action_is_done_too(at: GatewayThread, who: PageVisit, word: str, wanted: str) -> None:
+    at.service.circuits["elevenlabs"].force_open("before")
+    page = who.open(at.url)
+    page.get_by_role("button", name="Act… elevenlabs").click()
+    page.get_by_role("radio", name=word, exact=False).check()
+    page.get_by_role("button", name="Do it").click()
+    expect(card(page)).to_have_attribute("data-state", wanted)
+    assert state(at).value == wanted
+
+
+def test_settings_are_those_in_force_and_a_change_is_shown_before_it_is_made_and_can_be_undone(
+    at: GatewayThread, who: PageVisit
+) -> None:
+    page = who.open(at.url)
+    circuit = at.service.circuits["elevenlabs"]
+    before = circuit.config
+    page.get_by_role("button", name="Settings… elevenlabs").click()
+    dialog, apply = page.get_by_role("dialog"), page.get_by_role("button", name="Apply")
+    cooldown = dialog.get_by_label("cooldown_period")
+    expect(cooldown).to_have_value(f"{before.cooldown_period:g}")
+    expect(dialog.get_by_label("failure_threshold")).to_have_value("0.5")
+    expect(apply).to_be_disabled()
+
+    dialog.get_by_label("failure_threshold").fill("7")
+    expect(dialog.locator(".preview")).to_contain_text("failure_threshold")
+    expect(apply).to_be_disabled()
+    dialog.get_by_label("failure_threshold").fill("0.5")
+    cooldown.fill("5")
+    expect(dialog.locator(".difference")).to_have_text("cooldown_period60 → 5")
+    assert circuit.config == before, "it was only looked at"
+    apply.click()
+    expect(dialog).to_have_count(0)
+    until(lambda: circuit.config.cooldown_period == 5, "the new cooldown")
+
+    page.locator("#notices").get_by_role("button", name="Undo").click()
+    until(lambda: circuit.config == before, "the former settings")
+    expect(page.locator("#log")).to_contain_text("cooldown_period 5 → 60")
+    page.get_by_role("button", name="Undo for elevenlabs: cooldown_period back to 5").click()
+    until(lambda: circuit.config.cooldown_period == 5, "what was undone")
+    who.forgive("422")
+
+
+def test_a_preset_can_be_started_from(at: GatewayThread, who: PageVisit) -> None:
+    page = who.open(at.url)
+    page.get_by_role("button", name="Settings… tone").click()
+    page.get_by_label("Preset to start from").select_option("production")
+    expect(page.locator(".difference")).to_contain_text("window_size4 → 20")
+    page.get_by_role("button", name="Cancel").click()
+    assert at.service.circuits["tone"].config.window_size == 4
+
+
+def test_a_call_is_opened_with_the_keyboard_and_stays_open_while_others_come(at: GatewayThread, who: PageVisit) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    row = page.locator("#calls summary").first
+    row.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#calls .account").first).to_contain_text("not asked: circuit open")
+    expect(page.locator("#calls .account").first).to_contain_text("openai")
+    told = page.locator("#calls details[open] .account").text_content()
+    at.call(3)
+    expect(page.get_by_role("button", name=re.compile("3 newer calls"))).to_be_visible()
+    assert page.locator("#calls details[open] .account").text_content() == told
+    page.get_by_role("button", name=re.compile("newer calls")).click()
+    expect(page.locator("#calls details[open]")).to_have_count(0)
+
+
+def test_something_is_said_heard_and_shown_as_it_happens(at: GatewayThread, who: PageVisit) -> None:
+    page = who.open(at.url)
+    page.get_by_label("Text").fill("Is anybody there?")
+    page.get_by_role("button", name="Say it").click()
+    expect(page.locator(".steps")).to_contain_text("first audio from elevenlabs")
+    expect(page.locator(".say .account")).to_contain_text("spoken, elevenlabs spoke first: 17 characters")
+    audio = page.locator(".say audio")
+    expect(audio).to_have_attribute("src", re.compile("^blob:"))
+    audio.evaluate(_LOADED)  # not wait_for_function: it polls with eval, which the page's policy forbids
+    assert audio.evaluate("(it) => it.duration") > 0.5
+
+
+def test_the_page_says_when_the_gateway_is_gone_and_goes_on_with_the_next_one(
+    at: GatewayThread, who: PageVisit
+) -> None:
+    at.break_down()
+    page = who.open(at.url)
+    expect(card(page)).to_have_attribute("data-state", "open")
+    heard = page.get_by_role("row", name="substituted")
+    expect(heard.locator("td").last).not_to_have_text("0")
+    at.stop()
+    expect(page.locator("#banner")).to_contain_text("The gateway does not answer. What you see is how it was at")
+    at.start()
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("#line")).to_contain_text("live")
+    expect(page.locator("#log")).to_contain_text("The gateway was restarted")
+    expect(heard.locator("td").last).to_have_text("0")
+    at.heal()
+    expect(card(page)).to_have_attribute("data-state", "closed")
+    who.forgive("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
+
+
+def test_who_was_cut_off_for_a_while_hears_everything_once(at: GatewayThread, who: PageVisit) -> None:
+    at.service.circuits["openai"].disable("before the cut")
+    page = who.open(at.url)
+    expect(page.locator("#log").get_by_text("before the cut", exact=True)).to_have_count(1)
+    at.do(at.cut_readers)
+    at.service.circuits["openai"].force_open("while nobody listened")
+    expect(page.locator("#log").get_by_text("while nobody listened", exact=True)).to_have_count(1)
+    at.service.circuits["openai"].close("and they were let in again")
+    expect(page.locator("#log").get_by_text("and they were let in again")).to_have_count(1)
+    for once in ("before the cut", "while nobody listened"):
+        expect(page.locator("#log").get_by_text(once, exact=True)).to_have_count(1)
+    who.forgive("ERR_INCOMPLETE", "ERR_CONNECTION")
+
+
+def test_nothing_jumps_when_a_circuit_opens_and_calls_come(at: GatewayThread, who: PageVisit) -> None:
+    at.call(12)
+    page = who.open(at.url)
+    expect(page.locator("#calls li").nth(11)).to_be_visible()
+    page.evaluate(_WATCH_JUMPS)
+    at.break_down()
+    expect(card(page)).to_have_attribute("data-state", "open")
+    at.call(2)
+    at.heal()
+    expect(card(page)).to_have_attribute("data-state", "closed")
+    assert page.evaluate("window.jumped") < 0.005
+
+
+def test_a_flood_of_calls_does_not_fill_the_page(at: GatewayThread, who: PageVisit) -> None:
+    page = who.open(at.url)
+
+    async def flood() -> None:
+        for n in range(3000):
+            at.gateway.context.event_log.note("action", {"action": "reset", "provider": "tone", "reason": str(n)})
+
+    at.do(flood)
+    expect(page.locator("#log")).to_contain_text("2999")
+    assert page.locator("#log li").count() <= 200
+    assert page.locator("#calls li").count() <= 40
+
+
+@pytest.mark.parametrize("width", [360, 2560])
+def test_nothing_hangs_over_the_edge(at: GatewayThread, browser: Browser, width: int) -> None:
+    at.break_down()
+    with page_visit(browser, viewport={"width": width, "height": 800}) as seen:
+        page = seen.open(at.url)
+        expect(card(page)).to_have_attribute("data-state", "open")
+        page.locator("#calls summary").first.click()
+        assert _wide(page) <= width
+        page.get_by_role("button", name="Settings… tone").click()
+        page.get_by_role("dialog").wait_for()
+        assert _wide(page) <= width
+
+
+def _wide(page: Page) -> int:
+    wide: int = page.evaluate("document.documentElement.scrollWidth")
+    return wide

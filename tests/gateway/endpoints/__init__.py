@@ -1,0 +1,1 @@
+"""Speech endpoints and vendors' lists, seen through real HTTP clients."""

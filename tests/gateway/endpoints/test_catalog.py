@@ -1,0 +1,150 @@
+"""The lists that clients ask for before they speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from steadyvoice import ElevenLabs, Espeak, OpenAICompatible, Tone
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.wire.openai.speech import MODELS, VOICES
+
+from ..running_gateway import GEORGE, OPENAI, openai_body, running_gateway
+
+EMPTY: dict[str, Any] = {"history": [], "last_history_item_id": None, "has_more": False, "scanned_until": None}
+LISTS = ["/v1/audio/voices", "/v1/audio/models", "/v1/history", "/v1/voices/settings/default"]
+
+
+async def document(at: Any, path: str) -> Any:
+    answer = await at.get(path)
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    return await answer.json()
+
+
+async def test_open_webui_finds_voices_and_models() -> None:
+    """It asks for these when the base URL is not OpenAI's own: backend/open_webui/routers/audio.py."""
+    async with running_gateway() as at:
+        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        assert {voice["id"]: voice["name"] for voice in voices}.items() >= {name: name for name in VOICES}.items()
+        assert await document(at, "/v1/audio/models") == {"models": [{"id": name} for name in _models(at)]}
+        for voice in voices:
+            answer = await at.post(OPENAI, openai_body("Hi.", voice=voice["id"]))
+            assert (answer.status, bool(await answer.read())) == (200, True)
+
+
+def _models(at: Any) -> list[str]:
+    ours = [each.model for each in at.service.providers if isinstance(each, OpenAICompatible)]
+    return list(dict.fromkeys([*ours, *MODELS]))
+
+
+async def test_the_voices_are_those_that_are_configured() -> None:
+    eleven = ElevenLabs(
+        "sk", base_url="http://127.0.0.1:9", voices={"default": GEORGE, "narrator": GEORGE, "old man": "x"}
+    )
+    async with running_gateway(eleven, Tone()) as at:
+        told = (await document(at, "/v1/audio/voices"))["voices"]
+        assert [voice["id"] for voice in told] == ["default", "narrator", "old man"]
+
+
+async def test_where_no_voice_has_a_name_the_usual_one_is_listed_and_can_be_heard() -> None:
+    async with running_gateway(Tone()) as at:
+        assert (await document(at, "/v1/audio/voices"))["voices"] == [{"id": "default", "name": "default"}]
+        assert (await at.whole("POST", OPENAI, json=openai_body("Hi.", voice="default"))).status == 200
+
+
+async def test_the_history_is_empty_whatever_is_asked() -> None:
+    async with running_gateway() as at:
+        for query in ("", "?page_size=100", f"?voice_id={GEORGE}&sort_direction=desc"):
+            assert await document(at, f"/v1/history{query}") == EMPTY
+        assert not at.sim.ledger.requests, "what an account has spoken is not for every caller to read"
+        assert (await at.whole("GET", "/v1/history/abc")).status == 404
+
+
+@pytest.mark.parametrize("outage", [False, True])
+async def test_the_settings_of_voices_are_told(outage: bool) -> None:
+    async with running_gateway(only_elevenlabs=True) as at:
+        if outage:
+            at.sim.faults.set(Fault(actions.Refuse(status=503)))
+        for path in ("/v1/voices/settings/default", f"/v1/voices/{GEORGE}/settings"):
+            settings = await document(at, path)
+            assert settings["stability"] == 0.5
+            assert settings.keys() == {"stability", "similarity_boost", "style", "use_speaker_boost", "speed"}
+        assert (await at.whole("GET", "/v1/voices/nobody/settings")).status == 404
+
+
+async def test_a_voice_of_the_account_is_asked_for_at_the_vendor() -> None:
+    async with (
+        Simulator(voice="tones", voices=("OwnVoice",)) as sim,
+        running_gateway(ElevenLabs("sk", base_url=sim.url)) as at,
+    ):
+        assert (await document(at, "/v1/voices/OwnVoice"))["voice_id"] == "OwnVoice"
+        assert (await document(at, "/v1/voices/OwnVoice/settings"))["speed"] == 1.0
+        assert (await at.whole("GET", "/v1/voices/nobody")).status == 404
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_they_are_like_their_siblings(path: str) -> None:
+    async with running_gateway(
+        Espeak(), server={"api_keys": ["key"], "allowed_origins": ["https://page.example"]}
+    ) as at:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert (await at.whole(method, path)).status == 401
+            assert (await at.whole(method, path, headers={"authorization": "Bearer wrong"})).status == 401
+            for key in ({"authorization": "Bearer key"}, {"xi-api-key": "key"}):
+                answer = await at.whole(method, path, headers=key)
+                assert answer.status == (204 if method == "OPTIONS" else 200)
+                assert bool(await answer.read()) == (method == "GET")
+        page = {"origin": "https://page.example", "xi-api-key": "key"}
+        assert (await at.whole("GET", path, headers=page)).headers["access-control-allow-origin"]
+        assert (await at.whole("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
+        described = await (await at.whole("GET", "/openapi.json")).json()
+        assert "get" in described["paths"][path]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ["af_heart", "am_echo"],
+        [{"id": "af_heart", "name": "Heart"}, {"id": "am_echo", "name": "Echo"}],
+        [{"voice_id": "af_heart"}, {"name": "am_echo"}, {"id": 7}, None, "\u0000", "af_heart"],
+    ],
+)
+async def test_a_server_like_openais_is_asked_for_its_own_voices(listed: list[Any]) -> None:
+    """Kokoro-FastAPI lists names, others objects."""
+    named = {"narrator": "af_heart"}
+    async with (
+        list_of_voices({"voices": listed}) as server,
+        running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1", voices=named)) as at,
+    ):
+        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        assert [voice["id"] for voice in voices] == ["default", "narrator", "af_heart", "am_echo"]
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"voices": 7}, {"voices": {}}, "voices", None])
+async def test_an_odd_list_of_a_server_is_none(answer: Any) -> None:
+    async with list_of_voices(answer) as server, running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1")) as at:
+        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        assert {"alloy", "default"} <= {voice["id"] for voice in voices}
+
+
+@asynccontextmanager
+async def list_of_voices(answer: Any) -> AsyncIterator[str]:
+    """A server like OpenAI's that lists voices."""
+
+    async def tell(request: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    app = web.Application()
+    app.router.add_get("/v1/audio/voices", tell)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

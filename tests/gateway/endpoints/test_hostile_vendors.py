@@ -1,0 +1,63 @@
+"""Whatever one vendor sends, its caller gets another voice or an error, and others are served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+
+from ..conftest import Run
+from ..running_gateway import ELEVENLABS, RunningGateway, elevenlabs_body, running_gateway
+
+STREAM = f"{ELEVENLABS}/stream?output_format=mp3_44100_128"
+HOSTILE = [
+    actions.GzipBomb(megabytes=200),
+    actions.EndlessTag(),
+    actions.EndlessHeader(),
+    actions.UnknownCoding("zstd"),
+]
+
+
+@pytest.mark.parametrize("midstream", ["resume", "error"])
+@pytest.mark.parametrize("act", HOSTILE, ids=actions.action_name)
+def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actions.FaultAction, midstream: str) -> None:
+    async def story() -> None:
+        async with running_gateway() as visit:
+            visit.sim.faults.set(Fault(act, times=1))
+            asked = asyncio.create_task(outcome(visit, midstream))
+            served = 0
+            while not asked.done():
+                async with visit.get("/healthz") as answer:
+                    assert answer.status == 200
+                served += 1
+            assert await asked == (200, "substituted")
+            assert served > 1
+            assert await outcome(visit, midstream) == (200, "spoken")
+
+    run(story())
+
+
+def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
+    async def story() -> None:
+        async with running_gateway() as visit:
+            whole = await visit.whole(
+                "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
+            )
+            visit.sim.faults.set(Fault(actions.Gzip(members=3)))
+            packed = await visit.whole(
+                "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
+            )
+            assert packed.headers["x-steadyvoice-outcome"] == "spoken"
+            assert await packed.read() == await whole.read()
+
+    run(story())
+
+
+async def outcome(visit: RunningGateway, midstream: str) -> tuple[int, str]:
+    answer = await visit.whole(
+        "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": midstream}
+    )
+    return answer.status, answer.headers["x-steadyvoice-outcome"]

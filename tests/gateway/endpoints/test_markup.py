@@ -1,0 +1,91 @@
+"""Markup at the doors: the vendor that performs it gets it as it is, whoever stands in gets the words only."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from steadyvoice import Tone
+from steadyvoice.audio.listening import words_in
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.speech.markup import strip_markup
+
+from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
+
+TEXT = (
+    '<speak>Good <emphasis level="strong">morning</emphasis>. <break time="1s"/> '
+    'This <phoneme alphabet="ipa" ph="ɪz">is</phoneme> a '
+    '<prosody rate="slow">test. [sighs] Of many</prosody> words.</speak>'
+)
+WORDS = ["Good", "morning.", "This", "is", "a", "test.", "Of", "many", "words."]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{ELEVENLABS}?output_format=pcm_16000", f"{ELEVENLABS}/stream?output_format=pcm_16000"]
+)
+@pytest.mark.parametrize("on_midstream", ["resume", "error"])
+async def test_elevenlabs_performs_it_and_the_stand_in_says_the_words(path: str, on_midstream: str) -> None:
+    async with running_gateway(on_midstream=on_midstream) as at:
+        answer = await at.post(path, elevenlabs_body(TEXT))
+        await answer.read()
+        assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        answer = await at.post(path, elevenlabs_body(TEXT))
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "openai"
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
+        answer = await at.post(path, elevenlabs_body(TEXT))
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "tone"
+
+
+async def test_openai_gets_the_words_only() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        answer = await at.post(OPENAI, openai_body(TEXT, response_format="pcm"))
+        assert words_in(await answer.read(), "pcm_24000") == WORDS
+        charged = [entry.charged for entry in at.sim.ledger if entry.endpoint == "audio/speech"]
+        assert charged == [len(strip_markup(TEXT))]
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_times_tell_of_the_text_as_the_caller_wrote_it(down: bool) -> None:
+    async with running_gateway() as at:
+        if down:
+            at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
+        whole = await at.post(f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000", elevenlabs_body(TEXT))
+        document = await whole.json()
+        assert "".join(document["alignment"]["characters"]) == TEXT
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body(TEXT))
+        told = [
+            line["alignment"] for line in [json.loads(line) async for line in streamed.content] if line["alignment"]
+        ]
+        assert "".join("".join(each["characters"]) for each in told) == TEXT
+        starts = [start for each in told for start in each["character_start_times_seconds"]]
+        assert starts == sorted(starts)
+
+
+async def test_a_stream_that_breaks_off_goes_on_with_words_only() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body(TEXT))
+        lines = [json.loads(line) async for line in streamed.content]
+        told = "".join("".join(line["alignment"]["characters"]) for line in lines if line["alignment"])
+        assert told == TEXT
+        audio = b"".join(base64.b64decode(line["audio_base64"]) for line in lines)
+        assert words_in(audio, "pcm_16000")[-2:] == WORDS[-2:]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{ELEVENLABS}?output_format=pcm_16000", f"{ELEVENLABS}/stream?output_format=pcm_16000"]
+)
+@pytest.mark.parametrize(("text", "seconds"), [('<break time="1s"/>', 1.0), ("[sighs]", 0.1)])
+async def test_markup_alone_is_silence_of_whoever_stands_in(path: str, text: str, seconds: float) -> None:
+    async with running_gateway(Tone()) as at:
+        answer = await at.post(path, elevenlabs_body(text))
+        assert len(await answer.read()) == round(seconds * 32_000)
+        assert answer.headers["x-steadyvoice-provider"] == "tone"
+        assert answer.headers["x-steadyvoice-outcome"] == "spoken"

@@ -1,0 +1,63 @@
+"""A model or voice of the configuration that the vendor has dropped is no mistake of the caller's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice import ElevenLabs, OpenAICompatible, Tone
+from steadyvoice.simulator import Simulator
+
+from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
+
+
+def told(door: str, document: Any) -> Any:
+    return document["error"] if door == OPENAI else document["detail"]
+
+
+@pytest.mark.parametrize("muted", [True, False])
+async def test_a_dropped_model_is_no_mistake_of_a_caller_who_named_none(muted: bool) -> None:
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk", base_url=sim.url, model="eleven_gone")
+        async with running_gateway(eleven, muted=muted) as at:
+            for door, document in (
+                (ELEVENLABS, elevenlabs_body()),
+                (ELEVENLABS, elevenlabs_body(model_id="tts-9")),
+                (OPENAI, openai_body()),
+            ):
+                for _ in range(2):  # the second time, the model is on hold
+                    answer = await at.post(door, document)
+                    error = told(door, await answer.json())
+                    assert (answer.status, error["code"]) == (503, "misconfigured")
+                    assert "eleven_gone" in error["message"]
+                    assert "`model`" in error["message"], "what to change"
+                    assert answer.headers["x-steadyvoice-outcome"] == "failed"
+
+
+async def test_a_dropped_model_that_a_caller_named_is_the_callers() -> None:
+    async with Simulator(voice="tones") as sim:
+        openai = OpenAICompatible("sk", base_url=f"{sim.url}/v1", model="gone-1")
+        async with running_gateway(openai, muted=False) as at:
+            named = await at.post(OPENAI, openai_body(model="gone-1"))
+            assert (named.status, told(OPENAI, await named.json())["code"]) == (404, "model_not_found")
+
+
+async def test_a_dropped_voice_of_the_configuration_is_no_mistake_of_a_caller_who_named_another() -> None:
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk", base_url=sim.url, voices={"default": "goneVoice", "narrator": "goneVoice"})
+        async with running_gateway(eleven, muted=False) as at:
+            for door, document in ((OPENAI, openai_body()), ("/v1/text-to-speech/narrator", elevenlabs_body())):
+                answer = await at.post(door, document)
+                error = told(door, await answer.json())
+                assert (answer.status, error["code"]) == (503, "misconfigured")
+                assert "goneVoice" in error["message"]
+            named = await at.post("/v1/text-to-speech/goneVoice2", elevenlabs_body())
+            assert (named.status, told(ELEVENLABS, await named.json())["code"]) == (404, "voice_not_found")
+
+
+async def test_another_provider_speaks_meanwhile() -> None:
+    vendor = Simulator(voice="tones")
+    async with vendor, running_gateway(ElevenLabs("sk", base_url=vendor.url, model="eleven_gone"), Tone()) as at:
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "substituted")

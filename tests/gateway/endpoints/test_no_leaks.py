@@ -1,0 +1,148 @@
+"""A request that is over leaves nothing for the collector, whichever way it ended and in whichever format."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aiohttp
+import pytest
+
+from steadyvoice import Tone
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+from tests.leaked_objects import live_objects, native_threads, native_threads_back_to, no_garbage
+
+from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
+
+LONG = " ".join([TEXT] * 40)
+
+ELEVENLABS_FORMATS = ["mp3_44100_128", "pcm_24000", "opus_48000_64"]
+OPENAI_FORMATS = ["opus", "aac", "flac", "wav"]
+
+Request = Callable[[RunningGateway, str, str], Awaitable[aiohttp.ClientResponse]]
+Ending = Callable[[RunningGateway, Request, str], Awaitable[None]]
+
+
+async def streamed(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+    if format in OPENAI_FORMATS:
+        return await at.client.post(at.gateway.url + OPENAI, json=openai_body(text, response_format=format))
+    return await at.client.post(
+        f"{at.gateway.url}{ELEVENLABS}/stream?output_format={format}", json=elevenlabs_body(text)
+    )
+
+
+async def whole(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+    return await at.client.post(f"{at.gateway.url}{ELEVENLABS}?output_format={format}", json=elevenlabs_body(text))
+
+
+async def timed(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+    path = f"{ELEVENLABS}/stream/with-timestamps?output_format={format}"
+    return await at.client.post(at.gateway.url + path, json=elevenlabs_body(text))
+
+
+async def read(at: RunningGateway, request: Request, format: str) -> None:
+    answer = await request(at, TEXT, format)
+    assert (answer.status, bool(await answer.read())) == (200, True)
+
+
+async def left_in_the_middle(at: RunningGateway, request: Request, format: str) -> None:
+    answer = await request(at, LONG, format)
+    await answer.content.readany()
+    answer.close()
+
+
+async def left_before_the_first_byte(at: RunningGateway, request: Request, format: str) -> None:
+    at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
+    calls = at.sim.ledger
+    before = len(calls)
+    asking = asyncio.ensure_future(request(at, TEXT, format))
+    while len(calls) == before:  # noqa: ASYNC110 - the simulator tells nobody
+        await asyncio.sleep(0)
+    asking.cancel()
+    with suppress(asyncio.CancelledError):
+        await asking
+    at.sim.faults.clear()
+
+
+async def cut_by_the_vendor(at: RunningGateway, request: Request, format: str) -> None:
+    at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
+    with suppress(aiohttp.ClientError):
+        answer = await request(at, TEXT, format)
+        await answer.read()
+    at.sim.faults.clear()
+
+
+async def refused_by_the_vendor(at: RunningGateway, request: Request, format: str) -> None:
+    at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+    with suppress(aiohttp.ClientError):
+        answer = await request(at, TEXT, format)
+        await answer.read()
+    at.sim.faults.clear()
+
+
+ENDINGS: list[Ending] = [
+    read, left_in_the_middle, left_before_the_first_byte, cut_by_the_vendor, refused_by_the_vendor,
+]  # fmt: skip
+REQUESTS: list[tuple[Request, str]] = [
+    *((streamed, format) for format in ELEVENLABS_FORMATS + OPENAI_FORMATS),
+    (whole, "mp3_44100_128"),
+    (whole, "opus_48000_64"),
+    (timed, "mp3_44100_128"),
+]
+
+
+CASES = [("error", streamed, "mp3_44100_128"), *(("resume", *each) for each in REQUESTS)]
+
+
+@pytest.mark.parametrize(("midstream", "request_of", "format"), CASES, ids=lambda each: getattr(each, "__name__", each))
+async def test_nothing_of_an_answer_is_left_behind(midstream: str, request_of: Request, format: str) -> None:
+    async with running_gateway(only_elevenlabs=True, on_midstream=midstream, muted=False) as at:
+        for ending in ENDINGS:
+            await left_over(at, lambda: ending(at, request_of, format), ending.__name__)  # noqa: B023
+
+
+@pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64"])
+async def test_callers_who_hang_up_leave_no_threads_and_no_encoders(format: str) -> None:
+    async with running_gateway(Tone()) as at:
+
+        async def forty() -> None:
+            await asyncio.gather(*(left_in_the_middle(at, streamed, format) for _ in range(40)))
+
+        await left_over(at, forty, "hung up", calls=40)
+
+
+async def left_over(at: RunningGateway, work: Callable[[], Awaitable[None]], name: str, *, calls: int = 1) -> None:
+    """Do it twice, and twice more under watch: fail if anything is alive afterwards that was not before."""
+
+    async def once() -> None:
+        at.service.reset_circuit_breaker()
+        await work()
+        for _ in range(calls):
+            await at.next_call()
+
+    for _ in range(2):
+        await once()
+    await settled(at)
+    foreign, before = native_threads(), live_objects()
+    with no_garbage():
+        for _ in range(2):
+            await once()
+        left = live_objects() - before
+        for _ in range(200):  # sockets are closed, and threads put their work away, a moment later
+            if not left:
+                break
+            await settled(at)
+            threading.Event().wait(0.005)
+            left = live_objects() - before
+    assert not left, f"{name}: still alive: {dict(left)}"
+    assert native_threads_back_to(foreign)
+
+
+async def settled(at: RunningGateway) -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -1,0 +1,65 @@
+"""A text with nothing to pronounce, which a vendor answers with no bytes, is nobody's failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steadyvoice.audio.meter import Meter
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.speech.format import AudioFormat
+
+from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
+
+NOTHING = ("👍", "...", "—", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "♪", "?!", "\u0301")
+
+
+async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: str) -> None:
+    at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
+    for text in NOTHING:
+        answer = await at.whole("POST", path, json={**document(text)})
+        assert answer.status == 200
+        assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+        assert Meter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
+    state = at.service.get_error_state()
+    assert (state["circuit_state"], state["window"]["failures"], state["last_error"]) == ("closed", 0, None)
+    at.sim.faults.set()
+    answer = await at.whole("POST", path, json=document(TEXT))
+    assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+
+
+@pytest.mark.parametrize(
+    ("form", "format", "on_midstream"),
+    [
+        ("", "mp3_44100_128", "resume"),
+        ("", "pcm_24000", "error"),
+        ("/stream", "pcm_24000", "resume"),
+        ("/stream", "opus_48000_64", "error"),
+        ("/stream", "ulaw_8000", "error"),
+    ],
+)
+async def test_elevenlabs_clients_get_a_little_silence(form: str, format: str, on_midstream: Any) -> None:
+    async with running_gateway(only_elevenlabs=True, on_midstream=on_midstream) as at:
+        await refuse_nothing(at, f"{ELEVENLABS}{form}?output_format={format}", elevenlabs_body, format)
+
+
+@pytest.mark.parametrize("format", ["mp3", "pcm"])
+async def test_openai_clients_get_a_little_silence(format: str) -> None:
+    async with running_gateway(only_elevenlabs=True) as at:
+
+        def document(text: str) -> Any:
+            return openai_body(text, response_format=format)
+
+        await refuse_nothing(at, OPENAI, document, {"mp3": "mp3_44100_128", "pcm": "pcm_24000"}[format])
+
+
+@pytest.mark.parametrize("form", ["/with-timestamps", "/stream/with-timestamps"])
+async def test_with_times_there_is_an_answer_as_well(form: str) -> None:
+    async with running_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
+        for text in NOTHING:
+            answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body(text))
+            assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+        assert at.service.get_error_state()["window"]["failures"] == 0

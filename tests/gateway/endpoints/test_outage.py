@@ -1,0 +1,23 @@
+"""Many callers at the gateway while its vendor dies and comes back, as `benchmarks/outage.py` tells it, in short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STORY = Path(__file__).parents[3] / "benchmarks" / "outage.py"
+SHORT = ["--callers", "60", "--before", "4", "--dies", "9", "--after", "12", "--pause", "2", "--slack", "5"]
+
+
+@pytest.mark.timeout(180)  # it is lived through in real time
+def test_nobody_waits_too_long_is_cut_short_or_blamed_and_the_vendor_is_left_alone_until_it_is_back() -> None:
+    done = subprocess.run(
+        [sys.executable, str(STORY), *SHORT], capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("holds ") == 5

@@ -1,0 +1,205 @@
+"""Request stitching through the gateway: every answer has an id, and ids reach only the account that issued them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from elevenlabs import AsyncElevenLabs
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+
+from ..raw_http import RawClient
+from ..recording_vendor import RecordingVendor, recording_vendor
+from ..running_gateway import ELEVENLABS, TEXT, RunningGateway, elevenlabs_body, running_gateway
+
+OURS = "steadyvoice-"
+FORMS = ["", "/stream", "/with-timestamps", "/stream/with-timestamps"]
+
+
+@asynccontextmanager
+async def recorded(*others: Any, **settings: Any) -> AsyncIterator[tuple[RunningGateway, RecordingVendor, Simulator]]:
+    """A gateway in front of ElevenLabs, whose requests are remembered, and of further providers."""
+    async with Simulator(voice="tones") as sim, recording_vendor(sim.url) as vendor:
+        eleven = ElevenLabs("sk_one", base_url=vendor.url)
+        async with running_gateway(eleven, *others, **settings) as at:
+            yield at, vendor, sim
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("midstream", ["resume", "error"])
+async def test_an_answer_of_the_vendor_carries_the_vendors_id(form: str, midstream: Any) -> None:
+    async with running_gateway(only_elevenlabs=True, on_midstream=midstream) as at:
+        answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body())
+        assert answer.headers.getall("request-id") == [at.sim.ledger[-1].request_id]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_answer_of_a_stand_in_and_silence_carry_an_id_of_ours(form: str) -> None:
+    async with running_gateway() as at:
+        for down in ("elevenlabs", "openai", "tone"):
+            at.service.circuits[down].force_open()
+            answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body())
+            assert answer.headers["x-steadyvoice-outcome"] == ("muted" if down == "tone" else "substituted")
+            assert answer.headers.getall("request-id") == [OURS + answer.headers["x-request-id"]]
+
+
+async def test_a_whole_answer_that_ends_in_silence_carries_an_id_of_ours() -> None:
+    async with running_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert answer.headers["x-steadyvoice-outcome"] == "muted"
+        assert answer.headers["request-id"].startswith(OURS)
+
+
+async def test_a_kept_answer_carries_an_id_of_ours(tmp_path: Path) -> None:
+    async with running_gateway(cache=tmp_path) as at:
+        first = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        second = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        assert not first.headers["request-id"].startswith(OURS)
+        assert second.headers["x-steadyvoice-outcome"] == "cached"
+        assert second.headers["request-id"].startswith(OURS)
+
+
+async def test_every_refusal_carries_an_id_of_ours() -> None:
+    async with running_gateway(only_elevenlabs=True, muted=False, server={"api_keys": ["key"]}) as at:
+        at.sim.faults.set(actions.Refuse("invalid_api_key"))
+        key = {"xi-api-key": "key"}
+        for method, path, headers, body in (
+            ("POST", ELEVENLABS, {}, elevenlabs_body()),
+            ("POST", ELEVENLABS, key, elevenlabs_body("")),
+            ("POST", ELEVENLABS, key, elevenlabs_body()),
+            ("POST", ELEVENLABS, {**key, "host": "elsewhere.example"}, elevenlabs_body()),
+            ("PUT", ELEVENLABS, key, elevenlabs_body()),
+            ("POST", "/v1/text-to-speech", key, elevenlabs_body()),
+            ("GET", "/v1/voices/nobody", key, None),
+            ("GET", "/v2/voices?page_size=0", key, None),
+        ):
+            answer = await at.whole(method, path, headers=headers, json=body)
+            assert answer.status >= 400
+            assert answer.headers.getall("request-id") == [OURS + answer.headers["x-request-id"]], (method, path)
+
+
+async def test_a_refusal_of_what_is_no_request_carries_an_id_of_ours() -> None:
+    async with running_gateway() as at:
+        port = int(at.gateway.url.rpartition(":")[2])
+        for said in (b"nonsense\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"):
+            client = RawClient(*await asyncio.open_connection("127.0.0.1", port))
+            await client.say(said)
+            status, headers, _ = await client.answer()
+            assert status >= 400
+            assert headers["request-id"] == OURS + headers["x-request-id"]
+            client.hang_up()
+
+
+async def test_every_list_carries_an_id_of_ours() -> None:
+    async with running_gateway() as at:
+        for path in ("/v1/voices", "/v2/voices", "/v1/models", "/v1/user", "/v1/user/subscription", "/v1/history"):
+            for method in ("GET", "HEAD"):
+                answer = await at.whole(method, path)
+                assert (answer.status, answer.headers["request-id"][: len(OURS)]) == (200, OURS)
+
+
+async def test_a_page_may_read_the_id() -> None:
+    async with running_gateway(server={"allowed_origins": ["https://page.example"]}) as at:
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": "https://page.example"})
+        shown = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"request-id", "character-cost", "x-request-id", "retry-after"} <= set(shown)
+
+
+async def test_the_vendors_guide_works_through_an_outage() -> None:
+    """https://elevenlabs.io/docs/developers/guides/cookbooks/text-to-speech/request-stitching, word for word."""
+    async with recorded(Tone()) as (at, vendor, sim), httpx.AsyncClient(verify=False) as http:
+        client = AsyncElevenLabs(api_key="any", base_url=at.gateway.url, httpx_client=http)
+        request_ids: list[str | None] = []
+        for number in range(4):
+            circuit = at.service.circuits["elevenlabs"]
+            circuit.force_open() if number == 1 else circuit.close()
+            speech = client.text_to_speech.with_raw_response.stream(
+                "JBFqnCBsd6RMkjVDRZzb", text=TEXT, previous_request_ids=request_ids
+            )
+            async with speech as answer:
+                request_ids.append(answer.headers.get("request-id"))
+                assert b"".join([chunk async for chunk in answer.data])
+        first, second, third, _ = request_ids
+        assert str(second).startswith(OURS)
+        assert [first, third] == [entry.request_id for entry in sim.ledger][:2]
+        assert vendor.ids() == [None, [first], [first, third]]
+
+
+@pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
+async def test_what_is_no_id_and_what_is_ours_never_reaches_the_vendor(name: str) -> None:
+    async with recorded() as (at, vendor, _):
+        for sent, received in TOLERATED:
+            answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
+            assert (answer.status, vendor.ids(name)[-1]) == (200, received), sent
+
+
+TOLERATED: list[tuple[Any, Any]] = [
+    (None, None),
+    ([], None),
+    ([None], None),
+    (["", "  ", "null", "None", "undefined"], None),
+    (["abc", "abc", None, "def", " def "], ["abc", "def"]),
+    ([None, "a", "b", "c", "a"], ["a", "b", "c"]),
+    ([f"{OURS}1"], None),
+    ([f"{OURS}1", "abc", f"{OURS}2"], ["abc"]),
+]
+
+
+@pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
+async def test_what_the_vendor_would_refuse_is_refused_as_the_vendor_does(name: str) -> None:
+    async with recorded() as (at, vendor, _):
+        refused: list[Any] = [["a", "b", "c", "d"], ["a", "b", "c", f"{OURS}1"], "a", [1], [["a"]], {"a": 1}]
+        for sent in refused:
+            answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
+            assert answer.status == 422
+            assert (await answer.json())["detail"][0]["loc"] == ["body", name]
+        assert not vendor.bodies
+
+
+async def test_an_id_of_one_account_is_not_sent_to_another() -> None:
+    async with Simulator(voice="tones", seed=1) as other, recording_vendor(other.url) as elsewhere:
+        second = ElevenLabs("sk_two", name="second", base_url=elsewhere.url)
+        async with recorded(second) as (at, vendor, _):
+            ids = [(await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).headers["request-id"]]
+            at.service.circuits["elevenlabs"].force_open()
+            for _ in range(2):
+                answer = await at.whole(
+                    "POST", ELEVENLABS, json=elevenlabs_body(previous_request_ids=[*ids, "from before"])
+                )
+                assert answer.headers["x-steadyvoice-provider"] == "second"
+                ids.append(answer.headers["request-id"])
+            assert elsewhere.ids() == [["from before"], [ids[1], "from before"]]
+            at.service.circuits["elevenlabs"].close()
+            await at.whole("POST", ELEVENLABS, json=elevenlabs_body(previous_request_ids=ids))
+            assert vendor.ids() == [None, [ids[0]]]
+
+
+@pytest.mark.parametrize("ids", [[None], [""], (None, "x", "x"), [f"{OURS}7", "x"]])
+async def test_the_library_tolerates_the_same(ids: Any) -> None:
+    async with Simulator(voice="tones") as sim, recording_vendor(sim.url) as vendor:
+        async with AsyncTTSService([ElevenLabs("sk_one", base_url=vendor.url)], muted=False) as tts:
+            speech = await tts.synthesize(TEXT, options={"previous_request_ids": ids})
+        assert speech.outcome == "spoken"
+        assert vendor.ids() == [["x"] if "x" in ids else None]
+
+
+async def test_the_library_does_not_send_an_id_of_another_vendor() -> None:
+    async with Simulator(voice="tones") as sim, recording_vendor(sim.url) as vendor:
+        providers = (OpenAICompatible("sk_one", base_url=f"{sim.url}/v1"), ElevenLabs("sk_one", base_url=vendor.url))
+        async with AsyncTTSService(providers, muted=False) as tts:
+            first = await tts.synthesize(TEXT)
+            ids = [attempt.request_id for attempt in first.attempts]
+            tts.circuits["openai"].force_open()
+            second = await tts.synthesize(TEXT, options={"previous_request_ids": ids})
+            assert second.provider == "elevenlabs"
+        assert ids[0]
+        assert vendor.ids() == [None]

@@ -1,0 +1,467 @@
+"""The vendors' doors: audio goes out in every form and format, and what cannot be is refused in the caller's words."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
+from steadyvoice.audio.listening import words_in
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
+
+from ..running_gateway import (
+    ELEVENLABS,
+    GEORGE,
+    OPENAI,
+    TEXT,
+    RunningGateway,
+    elevenlabs_body,
+    openai_body,
+    running_gateway,
+)
+
+WORDS = TEXT.split()
+
+
+async def test_an_elevenlabs_client_hears_elevenlabs() -> None:
+    async with running_gateway() as at:
+        for form in ("", "/stream"):
+            answer = await at.post(f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body())
+            assert (answer.status, answer.content_type) == (200, "audio/pcm")
+            assert words_in(await answer.read(), "pcm_16000") == WORDS
+            assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+            assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+            assert answer.headers["request-id"] in {entry.request_id for entry in at.sim.ledger}
+            assert answer.headers["x-request-id"]
+        assert [entry.charged for entry in at.sim.ledger] == [len(TEXT), len(TEXT)]
+
+
+async def test_what_is_whole_tells_its_length_and_what_streams_does_not() -> None:
+    async with running_gateway() as at:
+        whole = await at.post(ELEVENLABS, elevenlabs_body())
+        assert int(whole.headers["content-length"]) == len(await whole.read())
+        streamed = await at.post(f"{ELEVENLABS}/stream", elevenlabs_body())
+        assert streamed.headers["transfer-encoding"] == "chunked"
+        assert await streamed.read()
+
+
+async def test_times_come_in_one_object_or_line_by_line() -> None:
+    async with running_gateway() as at:
+        whole = await at.post(f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000", elevenlabs_body())
+        document = await whole.json()
+        assert words_in(base64.b64decode(document["audio_base64"]), "pcm_16000") == WORDS
+        assert "".join(document["alignment"]["characters"]) == TEXT
+
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body())
+        lines = [json.loads(line) async for line in streamed.content]
+        audio = b"".join(base64.b64decode(line["audio_base64"]) for line in lines)
+        assert words_in(audio, "pcm_16000") == WORDS
+        told = [line["alignment"] for line in lines if line["alignment"]]
+        assert len(told) > 1, "not only at the end"
+        assert "".join("".join(each["characters"]) for each in told) == TEXT
+        starts = [start for each in told for start in each["character_start_times_seconds"]]
+        assert starts == sorted(starts)
+
+
+async def test_times_come_untouched_too() -> None:
+    async with running_gateway(on_midstream="error") as at:
+        streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body())
+        lines = [json.loads(line) async for line in streamed.content]
+        told = "".join("".join(line["alignment"]["characters"]) for line in lines if line["alignment"])
+        assert told == TEXT
+        assert [entry.endpoint for entry in at.sim.ledger] == ["text-to-speech/stream/with-timestamps"]
+
+
+@pytest.mark.parametrize("name", RESPONSE_FORMATS)
+async def test_an_openai_client_hears_openai_in_each_format(name: str) -> None:
+    async with running_gateway(OpenAICompatible("sk", base_url="http://127.0.0.1:9"), Tone()) as at:
+        answer = await at.post(OPENAI, openai_body(response_format=name))
+        audio = await answer.read()
+        assert answer.status == 200
+        assert answer.content_type == RESPONSE_FORMATS[name].mime_type
+        assert words_in(audio, RESPONSE_FORMATS[name]) == WORDS
+        assert answer.headers["x-steadyvoice-outcome"] == "substituted"
+
+
+async def test_an_openai_client_is_sent_events_when_it_asks_for_them() -> None:
+    async with running_gateway() as at:
+        answer = await at.post(OPENAI, openai_body(model="gpt-4o-mini-tts", response_format="pcm", stream_format="sse"))
+        assert answer.content_type == "text/event-stream"
+        events = [json.loads(line[6:]) async for line in answer.content if line.startswith(b"data: ")]
+        audio = b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "speech.audio.delta")
+        assert words_in(audio, "pcm_24000") == WORDS
+        assert events[-1]["type"] == "speech.audio.done"
+
+
+async def test_each_vendors_client_is_served_by_the_other() -> None:
+    async with running_gateway() as at:
+        answer = await at.post(OPENAI, openai_body(response_format="wav"))
+        assert words_in(await answer.read(), "wav_24000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", elevenlabs_body())
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+        assert answer.headers["x-steadyvoice-provider"] == "openai"
+
+
+async def test_a_vendors_own_fields_reach_that_vendor_only() -> None:
+    async with running_gateway() as at:
+        document = elevenlabs_body(voice_settings={"stability": 7}, some_new_field=True)
+        answer = await at.post(ELEVENLABS, document)
+        assert answer.status == 200, "the vendor refused its own field, and the next one never saw it"
+        assert answer.headers["x-steadyvoice-outcome"] == "substituted"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u0000\u0007"])
+async def test_an_empty_text_is_refused_in_the_dialect(text: str) -> None:
+    async with running_gateway() as at:
+        theirs = await at.post(ELEVENLABS, elevenlabs_body(text))
+        assert theirs.status == 422
+        assert (await theirs.json())["detail"][0]["loc"] == ["body", "text"]
+        ours = await at.post(OPENAI, openai_body(text))
+        assert ours.status == 400
+        assert (await ours.json())["error"]["param"] == "input"
+        assert not at.sim.ledger.requests
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b"{" * 10_000, b'{"text": 7}', b"\xff\xfe"])
+async def test_nonsense_is_refused_in_the_dialect(body: bytes) -> None:
+    async with running_gateway() as at:
+        theirs = await at.client.post(at.gateway.url + ELEVENLABS, data=body)
+        assert theirs.status == 422
+        assert (await theirs.json())["detail"]
+        ours = await at.client.post(at.gateway.url + OPENAI, data=body)
+        assert ours.status == 400
+        assert (await ours.json())["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_provider_in_trouble_is_told_in_the_dialect_with_when_to_come_again() -> None:
+    async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+        for _ in range(3):
+            answer = await at.post(ELEVENLABS, elevenlabs_body())
+            assert answer.status in (502, 503)
+        detail = (await answer.json())["detail"]
+        assert answer.status == 503
+        assert detail["code"] == "circuit_open"
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        openais = await at.post(OPENAI, openai_body())
+        assert openais.status == 503
+        assert (await openais.json())["error"]["code"] == "circuit_open"
+
+
+async def test_when_nobody_can_speak_the_answer_is_silence_and_says_so() -> None:
+    async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9")) as at:
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", elevenlabs_body())
+        assert answer.status == 200
+        assert answer.headers["x-steadyvoice-outcome"] == "muted"
+        audio = await answer.read()
+        assert len(audio) > 16_000
+        assert not any(audio)
+
+
+async def test_a_stream_that_dies_goes_on_and_every_word_is_heard_once() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
+        assert words_in(await answer.read(), "pcm_16000") == WORDS
+
+
+async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean_end() -> None:
+    async with running_gateway(on_midstream="error") as at:
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+@pytest.mark.parametrize("door", ["elevenlabs", "timed", "openai", "events"])
+async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(door: str) -> None:
+    """The header has said `spoken` by then: a clean end would make half an utterance a success."""
+    knock: dict[str, tuple[str, dict[str, Any]]] = {
+        "elevenlabs": (f"{ELEVENLABS}/stream", elevenlabs_body()),
+        "timed": (f"{ELEVENLABS}/stream/with-timestamps", elevenlabs_body()),
+        "openai": (OPENAI, openai_body()),
+        "events": (OPENAI, openai_body(model="gpt-4o-mini-tts", stream_format="sse")),
+    }
+    async with Simulator(voice="tones") as vendor, running_gateway(ElevenLabs("sk_test", base_url=vendor.url)) as at:
+        vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(*knock[door])
+        assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        _, account = await at.next_call()
+        assert account.outcome == "failed"
+        at.service.circuits["elevenlabs"].force_open()
+        later = await at.post(*knock[door])
+        assert later.headers["x-steadyvoice-outcome"] == "muted", "silence from the start can still be told"
+        assert await later.read()
+
+
+async def test_a_whole_answer_tells_at_the_end_that_a_part_of_it_is_silence() -> None:
+    async with Simulator(voice="tones") as vendor, running_gateway(ElevenLabs("sk_test", base_url=vendor.url)) as at:
+        vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", elevenlabs_body())
+        assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "muted")
+        assert await answer.read()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
+async def test_a_deadline_that_cannot_be_is_the_callers_mistake(seconds: str) -> None:
+    async with running_gateway() as at:
+        for door, document in ((ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body())):
+            answer = await at.whole("POST", door, json=document, headers={"x-steadyvoice-deadline": seconds})
+            assert answer.status == 400
+            assert "x-steadyvoice-deadline" in await answer.text()
+        assert not at.sim.ledger.requests
+
+
+async def test_refusals_say_that_nobody_was_heard() -> None:
+    async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+        for door, document in (
+            (ELEVENLABS, elevenlabs_body()),
+            (OPENAI, openai_body()),
+            (ELEVENLABS, elevenlabs_body("")),
+            (OPENAI, {}),
+        ):
+            answer = await at.whole("POST", door, json=document)
+            assert answer.status >= 400
+            assert answer.headers["x-steadyvoice-outcome"] == "failed"
+            assert answer.headers["x-steadyvoice-provider"] == "none"
+            assert answer.headers["x-request-id"]
+
+
+async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
+    patient = TimeoutConfig(read_timeout=60, total_timeout=60)
+    async with running_gateway(timeouts=patient) as at:
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
+        await answer.content.readany()
+        answer.close()
+        await at.sim.idle()  # the vendor was hung up on as well
+        exchange, account = await at.next_call()
+        assert not exchange.complete
+        assert account.spoken.error is None
+        totals = at.service.get_error_state()["totals"]
+        assert (totals["calls"], totals["failures"]) == (1, 0)
+
+
+async def test_a_call_may_bring_wishes_in_headers() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
+        answer = await at.post(path, elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"})
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        for name in ("on-midstream", "voice-substitution", "deadline", "cache"):
+            wrong = await at.post(path, elevenlabs_body(), headers={f"x-steadyvoice-{name}": "perhaps"})
+            assert wrong.status == 400
+            assert name in (await wrong.json())["detail"]["message"]
+
+
+async def test_a_text_beyond_the_limit_is_refused_before_anything_is_spent() -> None:
+    async with running_gateway(server={"max_text_characters": 10, "max_body_bytes": 1000}) as at:
+        for text in ("eleven char", "x" * 2000):
+            answer = await at.post(ELEVENLABS, elevenlabs_body(text))
+            assert answer.status == 413
+            assert "10 characters" in (await answer.json())["detail"]["message"]
+        assert not at.sim.ledger.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/voices", "/v2/voices", "/v1/models", "/v1/user", "/v1/user/subscription"])
+async def test_lists_are_the_vendors_while_it_can_be_asked_and_ours_when_not(path: str) -> None:
+    async with running_gateway() as at:
+        told = await (await at.get(path)).json()
+        theirs = await (await at.client.get(at.sim.url + path, headers={"xi-api-key": "k"})).json()
+        assert _shape(told) == _shape(theirs)
+    async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9", voices={"narrator": GEORGE})) as at:
+        answer = await at.get(path)
+        assert answer.status == 200
+        assert _shape(await answer.json()) == _shape(theirs)
+
+
+def _shape(document: Any) -> Any:
+    """The names of its fields."""
+    if isinstance(document, list):
+        return _shape(document[0])
+    if isinstance(document, dict):
+        return {name: _shape(value) if name in ("voices", "subscription") else None for name, value in document.items()}
+    return None
+
+
+async def test_voices_that_are_known_here_are_listed_by_the_name_that_speaks_with_them() -> None:
+    down = "http://127.0.0.1:9"
+    first = ElevenLabs("sk", base_url=down, voices={"narrator": Voice(GEORGE, language="en")})
+    spare = OpenAICompatible("sk", base_url=down, voices={"narrator": "onyx", "anna": Voice("nova", gender="female")})
+    async with running_gateway(first, spare) as at:
+        voices = (await (await at.get("/v1/voices")).json())["voices"]
+    ids = {voice["name"]: voice["voice_id"] for voice in voices}
+    assert (ids["narrator"], ids["anna"]) == (GEORGE, "anna"), "nova is no voice of ElevenLabs'"
+
+
+async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:
+    async with running_gateway() as at:
+        bearer = {"Authorization": "Bearer k"}
+        models = await (await at.get("/v1/models", headers=bearer)).json()
+        assert models["object"] == "list"
+        assert "gpt-4o-mini-tts" in {model["id"] for model in models["data"]}
+        assert (await (await at.get("/v1/models/tts-1", headers=bearer)).json())["id"] == "tts-1"
+        unknown = await at.get("/v1/models/gpt-99", headers=bearer)
+        assert (unknown.status, (await unknown.json())["error"]["code"]) == (404, "model_not_found")
+
+
+WEBSOCKET = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "x"}
+
+
+async def test_nobody_at_home_is_said_in_the_dialect() -> None:
+    async with running_gateway() as at:
+        assert "detail" in await (await at.get("/v1/nowhere")).json()
+        assert "error" in await (await at.get("/v1/audio/nowhere")).json()
+        socket = await at.get(f"{ELEVENLABS}/stream-input?model_id=eleven_v3", headers=WEBSOCKET)
+        assert (socket.status, "websockets are not served" in await socket.text()) == (404, True)
+        for path, status in (("/admin/nowhere", 404), ("/nowhere", 404), (ELEVENLABS, 405)):
+            async with at.get(path) as answer:
+                assert answer.status == status
+                assert await answer.read()
+
+
+async def test_who_names_no_model_is_spoken_to_by_the_one_that_is_configured() -> None:
+    async with running_gateway() as at:
+        for document, model in (
+            (elevenlabs_body(), "eleven_flash_v2_5"),
+            (elevenlabs_body(model_id="eleven_v3"), "eleven_v3"),
+        ):
+            answer = await at.post(ELEVENLABS, document)
+            assert await answer.read()
+            assert at.sim.ledger[-1].model == model
+
+
+@pytest.mark.parametrize(
+    ("code", "statuses"),
+    [("quota_exceeded", [503, 503]), ("invalid_api_key", [503, 503]), ("system_busy", [429, 429])],
+)
+async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(code: str, statuses: list[int]) -> None:
+    async with running_gateway(only_elevenlabs=True, muted=False) as at:
+        at.sim.faults.set(actions.Refuse(code, retry_after=7 if code == "system_busy" else None))
+        for status in statuses:
+            answer = await at.post(ELEVENLABS, elevenlabs_body())
+            assert answer.status == status
+            assert int(answer.headers["retry-after"]) >= 5
+            assert await answer.json()
+
+
+async def test_two_vendors_that_are_busy_are_busy_while_they_said_so() -> None:
+    async with Simulator(voice="tones") as sim:
+        both = ElevenLabs("sk_a", base_url=sim.url), OpenAICompatible("sk_b", base_url=f"{sim.url}/v1")
+        async with running_gateway(*both, muted=False) as at:
+            sim.faults.set(actions.Refuse("system_busy", retry_after=7))
+            for path, body in (ELEVENLABS, elevenlabs_body()), (ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body()):
+                answer = await at.whole("POST", path, json=body)
+                assert (answer.status, int(answer.headers["retry-after"]) >= 5) == (429, True)
+
+
+async def test_a_body_that_is_compressed_is_told_what_is_wrong() -> None:
+    async with running_gateway() as at:
+        body, headers = gzip.compress(json.dumps(elevenlabs_body()).encode()), {"content-encoding": "gzip"}
+        for path in (ELEVENLABS, OPENAI):
+            answer = await at.whole("POST", path, data=body, headers=headers)
+            assert (answer.status, "Content-Encoding" in await answer.text()) == (415, True)
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '["\\ud800"]', "-1e-999"])
+@pytest.mark.parametrize("field", ["text", "input"])
+async def test_whatever_is_echoed_the_refusal_is_json(field: str, text: str) -> None:
+    async with running_gateway() as at:
+        path, status = (ELEVENLABS, 422) if field == "text" else (OPENAI, 400)
+        answer = await at.whole("POST", path, data=f'{{"{field}": {text}, "model": "m", "voice": "alloy"}}'.encode())
+        assert answer.status == status
+        strict = json.loads(await answer.text(), parse_constant=pytest.fail)
+        assert set(strict) == {"detail" if field == "text" else "error"}
+
+
+async def test_a_number_that_json_does_not_have_is_no_reason_for_another_voice() -> None:
+    async with running_gateway() as at:
+        for number in ("NaN", "1e999"):
+            body = f'{{"text": "Hello", "voice_settings": {{"stability": {number}}}}}'.encode()
+            answer = await at.whole("POST", ELEVENLABS, data=body)
+            assert answer.status == 422
+            assert number in await answer.text()
+        assert not at.sim.ledger.requests
+
+
+NO_IDS = [
+    "x\x00\r\nX",
+    "x?a=b",
+    "a/b",
+    "a/stream",
+    "..%2f",
+    "#",
+    "a%b",
+    "a\\b",
+    " ",
+    ". .",
+    "\u202eevil",
+    "x" * 101,
+    " " + GEORGE,
+]
+
+
+@pytest.mark.parametrize("form", ["", "/stream", "/with-timestamps", "/stream/with-timestamps"])
+async def test_what_can_be_no_voice_of_elevenlabs_is_sent_nowhere_and_spoken_by_nobody(form: str) -> None:
+    async with running_gateway() as at:
+        for voice in NO_IDS:
+            async with by_voice(at, voice, form) as answer:
+                assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (404, "failed"), voice
+                told = (await answer.json())["detail"]
+                assert (told["code"], told["param"]) == ("voice_not_found", "voice_id")
+                assert repr(voice[:100]) in told["message"]
+        assert not at.sim.ledger
+
+
+@pytest.mark.parametrize("voice", ["x\x00\r\nX", " ", "..", "x" * 201])
+async def test_what_can_be_no_voice_of_openais_is_sent_nowhere_and_spoken_by_nobody(voice: str) -> None:
+    async with running_gateway() as at:
+        async with at.post(OPENAI, openai_body(voice=voice)) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"]["code"] == "voice_not_found"
+        assert not at.sim.ledger
+
+
+async def test_the_operators_own_names_for_voices_are_heard_whatever_they_are_made_of() -> None:
+    names = [name for name in NO_IDS if name.strip()] + [
+        "Erzähler 2",
+        "team/a/stream",
+        "a+b",
+        "ü/stream/with-timestamps",
+    ]
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk_test", base_url=sim.url, voices=dict.fromkeys(names, GEORGE))
+        async with running_gateway(eleven, Tone()) as at:
+            for name in names:
+                for answer in (await by_voice(at, name, "/stream"), await at.post(OPENAI, openai_body(voice=name))):
+                    assert (answer.status, await answer.read() != b"") == (200, True), name
+                    assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
+        assert {entry.voice for entry in sim.ledger} == {GEORGE}
+
+
+async def test_an_odd_id_that_the_operator_wrote_down_is_one_all_the_same() -> None:
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk_test", base_url=sim.url, voices={"narrator": "group/one"})
+        async with running_gateway(eleven, Tone()) as at:
+            answer = await by_voice(at, "group/one")
+            assert answer.headers["x-steadyvoice-provider"] == "tone", "the vendor was asked for it, and knows it not"
+        assert [entry.status for entry in sim.ledger] == [404]
+
+
+def by_voice(at: RunningGateway, voice: str, form: str = "") -> Any:
+    path = f"/v1/text-to-speech/{quote(voice, safe='')}{form}"
+    return at.client.post(URL(at.gateway.url + path, encoded=True), json=elevenlabs_body())

@@ -1,0 +1,1 @@
+"""HTTP server: connections, limits, half-close, shutdown."""

@@ -1,0 +1,182 @@
+"""What comes in has limits, in size and in time; what they are is told, and then the connection ends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.gateway.http import Receive, Response, Scope, Send
+from steadyvoice.gateway.http_server.connections import ConnectionLimits, ConnectionPhase, WriteProgress, check_head
+from steadyvoice.service.settings import Server
+
+from ..conftest import Run
+from ..raw_http import GET, echo, endless, head, listening
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (head(b"x: " + b"y" * 40_000), 431),
+        (head(*[b"x%d: y" % number for number in range(200)]), 431),
+        (head(b"x: " + b"y" * 20_000, b"z: " + b"y" * 20_000), 431),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 40_000, 431),
+        (head(line=b"GET /" + b"u" * 9_000 + b" HTTP/1.1"), 414),
+        (head(line=b"GET / HTTP/2.0"), 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 505),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+        (head(b"no colon"), 400),
+        (head(b"x: a\x00b"), 400),
+        (head(b"x : y"), 400),
+        (head(b" folded"), 400),
+        (head(line=b"GET /\xff\xfe HTTP/1.1"), 400),
+        (head(b"content-length: 3", b"transfer-encoding: chunked", line=b"POST / HTTP/1.1") + b"0\r\n\r\n", 400),
+        (head(b"content-length: 3", b"content-length: 4", line=b"POST / HTTP/1.1") + b"abcd", 400),
+        (head(b"content-length: -1", line=b"POST / HTTP/1.1"), 400),
+        (head(b"content-length: 99999999999999999999999", line=b"POST / HTTP/1.1"), 400),
+        (head(b"transfer-encoding: chunked, gzip", line=b"POST / HTTP/1.1") + b"0\r\n\r\n", 400),
+        (head(b"transfer-encoding: xchunked", line=b"POST / HTTP/1.1") + b"0\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_told_so_and_shown_out(run: Run, said: bytes, status: int) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(said)
+            told, headers, body = await client.answer()
+            assert (told, headers["connection"]) == (status, "close")
+            assert body.endswith(b"\n")
+            assert await client.end() == b""
+
+    run(story())
+
+
+def test_a_refusal_is_heard_by_who_is_still_talking(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(b"GET /" + b"u" * 500_000)
+            assert (await client.answer())[0] in (414, 431)
+            await client.say(b"u" * 100_000)
+            assert await client.end() == b""
+
+    run(story())
+
+
+def test_a_slow_head_runs_out_of_time(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo, header_timeout=0.2) as line:
+            slow = await line.call(b"GET / HTT")
+            silent = await line.call()
+            told, _, body = await slow.answer()
+            assert (told, b"0.2 s" in body) == (408, True)
+            assert await silent.end() == b"", "who said nothing is told nothing"
+
+            again = await line.call(GET)
+            assert (await again.answer())[0] == 200
+            await again.say(b"\r\nGE")  # the clock runs from the first byte of the next one
+            assert (await again.answer())[0] == 408
+            early = await line.call(GET + b"GE")  # or from the answer before it
+            assert [(await early.answer())[0] for _ in range(2)] == [200, 408]
+
+    run(story())
+
+
+def test_an_idle_connection_ends_silently(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo, idle_timeout=0.2) as line:
+            client = await line.call(GET)
+            assert (await client.answer())[0] == 200
+            assert await client.end() == b""
+
+    run(story())
+
+
+def test_who_asks_for_nothing_makes_room_for_who_comes(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo, max_connections=3) as line:
+            first, second, _ = [await line.call() for _ in range(3)]
+            await second.say(GET)
+            await second.answer()
+            fourth = await line.call(GET)
+            assert await first.end() == b""
+            assert (await fourth.answer())[0] == 200
+            await second.say(GET)
+            assert (await second.answer())[0] == 200
+
+    run(story())
+
+
+def test_when_all_are_busy_who_comes_is_told_so(run: Run) -> None:
+    async def story() -> None:
+        async with listening(endless, max_connections=2) as line:
+            (await line.call()).hang_up()  # who is gone makes no room
+            await line.one_left()
+            busy = [await line.call(GET) for _ in range(2)]
+            for client in busy:
+                await client.head()
+            told, _, body = await (await line.call(GET)).answer()
+            assert told == 503
+            assert b"too many connections" in body
+
+    run(story())
+
+
+def test_who_reads_nothing_for_long_is_cut_off(run: Run) -> None:
+    async def story() -> None:
+        async with listening(endless, write_timeout=0.3) as line:
+            deaf = await line.call(GET, small_window=True)
+            await line.listener.empty()
+            with pytest.raises(ConnectionResetError):
+                await deaf.end()
+
+    run(story())
+
+
+def test_and_so_is_who_does_not_fetch_the_end_of_an_answer(run: Run) -> None:
+    async def long(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(body=bytes(20_000_000))(scope, receive, send)
+
+    async def story() -> None:
+        async with listening(long, write_timeout=0.3, idle_timeout=0.3) as line:
+            await line.call(GET, small_window=True)
+            await line.call(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), small_window=True)
+            await line.listener.empty()
+
+    run(story())
+
+
+# Pure.
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.integers(0, 3))))
+def test_who_takes_anything_at_all_within_the_limit_is_never_stuck(steps: list[tuple[float, int]]) -> None:
+    outflow, now, left = WriteProgress(), 0.0, 1000
+    since = now
+    outflow.stuck(left, now)
+    for seconds, taken in steps:
+        now, left = now + seconds, left - taken
+        since = now if taken else since
+        assert outflow.stuck(left, now) == pytest.approx(now - since)
+
+
+def test_a_client_that_has_taken_all_begins_anew() -> None:
+    outflow = WriteProgress()
+    assert [outflow.stuck(left, now) for left, now in [(9, 1), (9, 5), (0, 6), (9, 100), (9, 103)]] == [0, 4, 0, 0, 3]
+
+
+def test_the_settings_are_the_limits() -> None:
+    limits = ConnectionLimits.of(
+        Server(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
+    )
+    assert [limits.patience(wait) for wait in ConnectionPhase] == [1, 2, float("inf"), 3, limits.leave]
+    assert (limits.write, limits.connections) == (4, 5)
+    assert limits.tick <= 0.25
+
+
+def test_a_head_within_all_limits_is_taken() -> None:
+    limits = ConnectionLimits(url_bytes=3, headers=1, head_bytes=2)
+    assert check_head(b"abc", [(b"a", b"b")], "1.0", limits) is None
+    for url, headers, status in [(b"abcd", [], 414), (b"", [(b"", b"")] * 2, 431), (b"", [(b"ab", b"c")], 431)]:
+        refused = check_head(url, headers, "1.1", limits)
+        assert refused
+        assert refused.status == status

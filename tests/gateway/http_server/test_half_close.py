@@ -1,0 +1,288 @@
+"""Clients that end their own side after a request are answered; clients that leave are noticed all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from steadyvoice import ElevenLabs, TimeoutConfig
+from steadyvoice.audio.listening import words_in
+from steadyvoice.gateway.http import Receive, Response, Scope, Send
+from steadyvoice.simulator import Ending, Fault
+from steadyvoice.simulator.fault_injection import actions
+
+from ..conftest import Run
+from ..raw_http import GET, RawClient, RawListener, echo, head, listening, refuse_at_once
+from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
+
+WORDS = TEXT.split()
+LONG = " ".join([TEXT] * 30)
+PATIENT = TimeoutConfig(read_timeout=50, total_timeout=50)
+
+
+@asynccontextmanager
+async def connected(at: RunningGateway, path: str, document: object, version: str = "1.1") -> AsyncIterator[RawClient]:
+    """Send a request over a socket of one's own."""
+    body = json.dumps(document).encode()
+    port = int(at.gateway.url.rpartition(":")[2])
+    client = RawClient(*await asyncio.open_connection("127.0.0.1", port, limit=2**22))
+    lines = [f"POST {path} HTTP/{version}", "host: localhost", f"content-length: {len(body)}", "", ""]
+    await client.say("\r\n".join(lines).encode() + body)
+    try:
+        yield client
+    finally:
+        client.hang_up()
+
+
+def unchunked(body: bytes) -> bytes:
+    """Join the chunks of a complete body. Raises when it is not complete."""
+    joined = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not int(size, 16):
+            assert body == b"\r\n"
+            return joined
+        joined, body = joined + body[: int(size, 16)], body[int(size, 16) + 2 :]
+
+
+@pytest.mark.parametrize("midstream", ["resume", "error"])
+def test_a_client_that_half_closes_is_answered_in_full(run: Run, midstream: str) -> None:
+    async def story() -> None:
+        async with running_gateway(on_midstream=midstream) as at:
+            path = f"{ELEVENLABS}{{}}?output_format=pcm_16000"
+            async with connected(at, path.format(""), elevenlabs_body()) as client:
+                client.half_close()
+                status, _, audio = await client.answer()
+                assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
+                assert await client.end() == b""
+            for door, document in (
+                (path.format("/stream"), elevenlabs_body()),
+                (OPENAI, openai_body(response_format="pcm")),
+            ):
+                async with connected(at, door, document) as client:
+                    client.half_close()
+                    status, headers = await client.head()
+                    assert (status, headers["transfer-encoding"]) == (200, "chunked")
+                    format = "pcm_24000" if door == OPENAI else "pcm_16000"
+                    assert words_in(unchunked(await client.end()), format) == WORDS
+            assert {entry.ending for entry in at.sim.ledger} == {Ending.COMPLETED}
+
+    run(story())
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3])
+def test_a_client_that_half_closes_while_the_vendor_is_slow_hears_all_of_it(run: Run, after: float) -> None:
+    async def story() -> None:
+        async with running_gateway(on_midstream="error", timeouts=PATIENT) as at:
+            at.sim.faults.set(actions.SlowFirstByte(0.4) if not after else actions.Stall(after=after, seconds=0.4))
+            for form in ("", "/stream"):
+                async with connected(at, f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body()) as client:
+                    client.half_close()
+                    status, headers = await client.head()
+                    assert status == 200
+                    body = await client.end()
+                    audio = body if "content-length" in headers else unchunked(body)
+                    assert words_in(audio, "pcm_16000") == WORDS
+
+    run(story())
+
+
+@pytest.mark.parametrize("form", ["", "/stream", "/stream/with-timestamps"])
+@pytest.mark.parametrize("when", ["before", "amid"])
+@pytest.mark.parametrize("half_closed_first", [False, True])
+def test_a_client_that_leaves_is_noticed_and_the_vendor_stopped(
+    run: Run, form: str, when: str, half_closed_first: bool
+) -> None:
+    async def story() -> None:
+        async with running_gateway(only_elevenlabs=True, timeouts=PATIENT, on_midstream="error") as at:
+            at.sim.faults.set(actions.Hang() if when == "before" else actions.Stall(after=1.5, seconds=50))
+            async with connected(at, ELEVENLABS + form, elevenlabs_body()) as client:
+                if half_closed_first:
+                    client.half_close()
+                if when == "amid" and form:
+                    await client.hear(b"\r\n\r\n")
+                    await client.hear(b"\r\n")
+                else:
+                    while not at.sim.ledger.requests:  # noqa: ASYNC110 - the simulator tells nobody
+                        await asyncio.sleep(0)
+            await at.sim.idle()
+            assert at.sim.ledger[-1].ending is Ending.CLIENT_LEFT
+            _, account = await at.next_call()
+            assert account.outcome == "interrupted"
+            assert at.service.get_error_state()["totals"]["failures"] == 0
+
+    run(story())
+
+
+def test_what_breaks_off_before_a_half_closed_client_never_looks_complete(run: Run) -> None:
+    async def story() -> None:
+        async with running_gateway(only_elevenlabs=True, on_midstream="error", timeouts=PATIENT) as at:
+            at.sim.faults.set(Fault(actions.Cut(after=1.0)), Fault(actions.Stall(after=1.0, seconds=0.2)))
+            async with connected(at, f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body()) as client:
+                client.half_close()
+                await client.head()
+                with suppress(ConnectionResetError):
+                    body = await client.end()
+                    with pytest.raises((ValueError, AssertionError)):
+                        unchunked(body)
+
+    run(story())
+
+
+def test_an_error_before_the_answer_is_told_in_full(run: Run) -> None:
+    async def story() -> None:
+        async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+            for document, expected in ((elevenlabs_body(), 502), (elevenlabs_body(""), 422)):
+                async with connected(at, ELEVENLABS, document) as client:
+                    client.half_close()
+                    status, _, body = await client.answer()
+                    assert (status, bool(json.loads(body)["detail"])) == (expected, True)
+
+    run(story())
+
+
+def test_http_1_0_is_answered_too(run: Run) -> None:
+    async def story() -> None:
+        async with running_gateway(on_midstream="error") as at:
+            path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
+            async with connected(at, path, elevenlabs_body(), version="1.0") as client:
+                client.half_close()
+                status, _, audio = await client.answer()
+                assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
+
+    run(story())
+
+
+def test_requests_behind_one_another_are_all_answered(run: Run) -> None:
+    async def story() -> None:
+        async with listening(slow_echo) as line:
+            client = await line.call(GET * 3 + b"GET / HTTP/1.1\r\nhost: loc")
+            client.half_close()
+            assert [(await client.answer())[2] for _ in range(3)] == [b"GET / "] * 3
+            assert await client.end() == b""
+            await line.listener.empty()
+
+    run(story())
+
+
+@pytest.mark.parametrize("first", [b"", GET])
+def test_a_body_that_is_there_is_not_asked_for(run: Run, first: bytes) -> None:
+    async def story() -> None:
+        async with listening(slow_echo) as line:
+            expecting = head(b"content-length: 5", b"expect: 100-continue", line=b"POST / HTTP/1.1") + b"12345"
+            client = await line.call(first + expecting)
+            client.half_close()
+            bodies = [b"GET / "] * bool(first) + [b"POST / 12345"]
+            assert [(await client.answer())[::2] for _ in bodies] == [(200, body) for body in bodies]
+            assert await client.end() == b""
+
+    run(story())
+
+
+def test_a_body_that_will_never_be_complete_is_not_waited_for(run: Run) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(GET + head(b"content-length: 10", line=b"POST / HTTP/1.1") + b"12345")
+            client.half_close()
+            assert (await client.answer())[2] == b"GET / "
+            assert await client.end() == b""
+            await line.listener.empty()
+
+    run(story())
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nho", head(b"content-length: 9", line=b"POST / HTTP/1.1")])
+def test_a_client_that_ends_before_its_request_is_let_go(run: Run, said: bytes) -> None:
+    async def story() -> None:
+        async with listening(echo) as line:
+            client = await line.call(said)
+            client.half_close()
+            assert await client.end() == b""
+            await line.listener.empty()
+
+    run(story())
+
+
+def test_an_idle_connection_that_is_half_closed_is_closed(run: Run) -> None:
+    async def story() -> None:
+        for app in (echo, refuse_at_once):
+            async with listening(app) as line:
+                client = await line.call(GET)
+                await client.answer()
+                client.half_close()
+                assert await client.end() == b""
+                await line.listener.empty()
+
+    run(story())
+
+
+def test_what_breaks_before_it_begins_is_said_once(run: Run) -> None:
+    async def story() -> None:
+        async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+            await asyncio.sleep(0.05)  # in which the client is probed
+            raise RuntimeError("broken")
+
+        async with listening(broken) as line:
+            client = await line.call(GET)
+            client.half_close()
+            status, _, body = await client.answer()
+            assert (status, body) == (500, b"it broke off; there is no answer\n")
+
+    run(story())
+
+
+async def slow_echo(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0.03)
+    await echo(scope, receive, send)
+
+
+def test_hang_ups_while_idle_cost_nothing(run: Run) -> None:
+    async def story() -> None:
+        async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+            await Response(200, b"ok")(scope, receive, send)
+
+        async with listening(quick) as line:
+            clients = [await answered(line) for _ in range(20)]
+            for client in clients:
+                client.hang_up()
+            await line.listener.empty()
+
+    run(story())
+
+
+async def answered(line: RawListener) -> RawClient:
+    client = await line.call(GET)
+    await client.answer()
+    return client
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_a_socket_half_closed_by_the_system_call_itself(run: Run, ipv6: bool) -> None:
+    """As `nc -N`, PHP's and Perl's scripts do it."""
+    if ipv6 and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+
+    async def story() -> None:
+        async with running_gateway(server={"host": "localhost"}) as at:
+            port = int(at.gateway.url.rpartition(":")[2])
+            heard = await asyncio.to_thread(_by_hand, "::1" if ipv6 else "127.0.0.1", port)
+            assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert words_in(heard.partition(b"\r\n\r\n")[2], "pcm_16000") == WORDS
+
+    run(story())
+
+
+def _by_hand(host: str, port: int) -> bytes:
+    body = json.dumps(elevenlabs_body()).encode()
+    with socket.create_connection((host, port), timeout=30) as line:
+        target = f"{ELEVENLABS}?output_format=pcm_16000"
+        line.sendall(
+            f"POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+        )
+        line.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: line.recv(65536), b""))

@@ -1,0 +1,1 @@
+"""Metrics, logs, alerts and the state file."""

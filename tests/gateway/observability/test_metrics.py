@@ -1,0 +1,194 @@
+"""The metrics: they tell what happened, and no caller can make them many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
+from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+
+from ..running_gateway import (
+    ELEVENLABS,
+    OPENAI,
+    TEXT,
+    Clock,
+    RunningGateway,
+    elevenlabs_body,
+    openai_body,
+    running_gateway,
+)
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+QUICK = CircuitBreakerConfig(
+    failure_threshold=0.5, window_size=2, minimum_calls=2, cooldown_period=30, success_threshold=1
+)
+
+
+async def scraped(at: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]:
+    """Every sample by its metric, and by its labels' values in the order of their names."""
+    answer = await at.whole("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.content_type == "text/plain"
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(await answer.text()):
+        for sample in family.samples:
+            labels = tuple(sample.labels[name] for name in sorted(sample.labels))
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+async def test_what_callers_got_is_counted_by_door_and_provider() -> None:
+    async with running_gateway() as at:
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body())
+        await at.whole("POST", OPENAI, json=openai_body())
+        await at.whole("POST", OPENAI, json=openai_body(""))
+        found = await scraped(at)
+        requests = found["steadyvoice_requests_total"]
+        assert requests == {("elevenlabs", "spoken", "elevenlabs"): 2, ("openai", "spoken", "elevenlabs"): 1}
+        assert found["steadyvoice_characters_total"] == {("elevenlabs",): 3 * len(TEXT)}
+        assert found["steadyvoice_provider_characters_total"]["billed", "elevenlabs"] == 3 * len(TEXT)
+        assert found["steadyvoice_provider_attempts_total"] == {("elevenlabs", "ok"): 3}
+        assert found["steadyvoice_first_audio_seconds_count"] == {("elevenlabs",): 2, ("openai",): 1}
+        assert found["steadyvoice_request_seconds_bucket"]["elevenlabs", "+Inf"] == 2
+        assert found["steadyvoice_http_requests_total"] == {("speech", "2xx"): 3, ("speech", "4xx"): 1}
+        assert found["steadyvoice_http_requests_in_flight"] == {(): 1}, "the scrape itself"
+        assert found["steadyvoice_streams_in_flight"] == {(): 0}
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=abc",
+        "text/plain;version=abc",
+        "text/plain;version=1.x",
+        "application/openmetrics-text;version=",
+        "application/openmetrics-text;version==1.0.0;escaping=?",
+        f"text/plain;version={'9' * 5000}",
+        "application/openmetrics-text;version=1.0.0;escaping=values;q=x",
+        ";;;,,,=",
+        "\xff",
+    ],
+)
+async def test_an_accept_header_that_makes_no_sense_is_served_all_the_same(accept: str) -> None:
+    async with running_gateway(Tone()) as at:
+        answer = await at.whole("GET", "/metrics", headers={"accept": accept})
+        assert (answer.status, "steadyvoice_build_info" in await answer.text()) == (200, True)
+
+
+async def test_an_outage_and_its_end_can_be_read_off() -> None:
+    clock = Clock()
+    async with running_gateway(clock=clock, circuit=QUICK) as at:
+        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        for _ in range(2):
+            await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        found = await scraped(at)
+        assert found["steadyvoice_circuit_state"]["elevenlabs", "open"] == 1
+        assert found["steadyvoice_circuit_state"]["elevenlabs", "closed"] == 0
+        assert found["steadyvoice_circuit_failure_rate"]["elevenlabs",] == 1.0
+        assert found["steadyvoice_circuit_opened_timestamp_seconds"]["elevenlabs",] > 1.7e9
+        assert found["steadyvoice_provider_attempts_total"]["elevenlabs", "server_error"] == 2
+        assert ("openai",) not in found["steadyvoice_circuit_opened_timestamp_seconds"]
+
+        at.sim.faults.clear()
+        clock.ahead += 40
+        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        found = await scraped(at)
+        moved = found["steadyvoice_circuit_transitions_total"]
+        assert moved["closed", "elevenlabs", "failure_rate", "open"] == 1
+        assert moved["half_open", "elevenlabs", "probes_succeeded", "closed"] == 1
+        recovered = found["steadyvoice_circuit_recovery_seconds_bucket"]
+        assert (recovered["30.0", "elevenlabs"], recovered["60.0", "elevenlabs"]) == (0, 1)
+
+
+async def test_who_hangs_up_is_told_from_who_heard_all() -> None:
+    async with running_gateway() as at:
+        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
+        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
+        await answer.content.readany()
+        assert (await scraped(at))["steadyvoice_streams_in_flight"] == {(): 1}
+        answer.close()
+        await at.next_call()
+        assert (await scraped(at))["steadyvoice_requests_total"] == {("elevenlabs", "interrupted", "elevenlabs"): 1}
+
+
+@pytest.mark.parametrize("who", ["garbage", "silence"])
+async def test_nothing_that_callers_make_up_becomes_a_label(who: str) -> None:
+    async with running_gateway(*_sorts[who]) as at:
+        before = await _series(at)
+        for n in range(40):
+            await at.whole("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))
+            await at.whole("POST", OPENAI, json=openai_body(voice=f"voice-{n}", model=f"model-{n}"))
+            made_up = {"x-request-id": f"id-{n}", "authorization": f"Bearer {n}"}
+            await at.whole("GET", f"/somewhere/{n}", headers=made_up)
+            await at.whole(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
+            if n == 2:
+                first = await _series(at)
+        assert before < first == await _series(at)
+        text = await (await at.whole("GET", "/metrics")).text()
+        assert not re.search(r"(voice|model|id)-\d|VERB|somewhere", text)
+
+
+_sorts: dict[str, tuple[Any, ...]] = {
+    "garbage": (),
+    "silence": (ElevenLabs("sk", base_url="http://127.0.0.1:9"),),
+}
+
+
+async def _series(at: RunningGateway) -> int:
+    return sum(map(len, (await scraped(at)).values()))
+
+
+async def test_two_gateways_in_one_process_count_apart() -> None:
+    async with running_gateway(Tone()) as one, running_gateway(Tone()) as other:
+        await (await one.post(OPENAI, openai_body(response_format="pcm"))).read()
+        assert (await scraped(one))["steadyvoice_requests_total"] == {("openai", "spoken", "tone"): 1}
+        assert "steadyvoice_requests_total" not in await scraped(other)
+
+
+async def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
+    async with running_gateway(Tone()) as at:
+        answer = await at.whole("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+        assert answer.content_type == "application/openmetrics-text"
+        assert (await answer.text()).endswith("# EOF\n")
+
+
+async def test_hedges_are_counted_by_what_came_of_them() -> None:
+    hedging = HedgeConfig(minimum_samples=1, budget=1.0)
+    async with Simulator(voice="tones") as one, Simulator(voice="tones") as other:
+        vendors = [ElevenLabs("sk", name=name, base_url=sim.url) for name, sim in (("first", one), ("second", other))]
+        async with running_gateway(*vendors, hedging=hedging) as at:
+            await (await at.post(ELEVENLABS, elevenlabs_body())).read()
+            one.faults.set(actions.HangAfterHeaders())
+            await (await at.post(ELEVENLABS, elevenlabs_body())).read()
+            found = await scraped(at)
+    assert {word: count for (word,), count in found["steadyvoice_hedges_total"].items() if count} == {"won": 1}
+    assert found["steadyvoice_provider_attempts_total"]["first", "hedged"] == 1
+    assert found["steadyvoice_provider_wasted_characters_total"]["hedged", "first"] == len(TEXT)
+
+
+def test_the_page_tells_every_metric_and_no_other() -> None:
+    told = {name: (kind, labels) for name, kind, labels in _rows(PAGE.read_text(encoding="utf-8"))}
+    assert told == {family.name: (family.kind, family.labels) for family in METRIC_DEFINITIONS}
+
+
+async def test_every_metric_of_the_page_is_exported_and_no_other(tmp_path: Path) -> None:
+    async with running_gateway(cache=tmp_path) as at:
+        text = await (await at.whole("GET", "/metrics")).text()
+        exported = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+        assert sorted(exported) == sorted((family.name, family.kind) for family in METRIC_DEFINITIONS)
+
+
+def _rows(page: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for line in page.splitlines():
+        if line.startswith("| `steadyvoice_"):
+            name, kind, labels, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            yield name.strip("`"), kind, tuple(re.findall(r"`(\w+)`", labels))

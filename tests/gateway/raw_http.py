@@ -1,0 +1,136 @@
+"""An HTTP listener with small ASGI applications, and a client that sends raw bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from steadyvoice.gateway.http import ClientDisconnectedError, Receive, Response, Scope, Send, read_body
+from steadyvoice.gateway.http_server.listener import HTTPListener
+from steadyvoice.service.settings import Server
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Story = Callable[[], Coroutine[Any, Any, None]]
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def head(*headers: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
+    """Bring a request's head into shape."""
+    return b"\r\n".join([line, b"host: localhost", *headers, b"", b""])
+
+
+class RawClient:
+    """Says bytes, and hears bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.port: int = writer.get_extra_info("sockname")[1]
+
+    async def say(self, data: bytes) -> None:
+        """Send it. That nobody listens any more is no mishap."""
+        with suppress(OSError):
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def hear(self, until: bytes) -> bytes:
+        return await self._reader.readuntil(until)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one answer that tells its length."""
+        status, headers = await self.head()
+        return status, headers, await self._reader.readexactly(int(headers["content-length"]))
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Read the head of an answer."""
+        line, *rest = (await self.hear(b"\r\n\r\n")).decode().strip().split("\r\n")
+        return int(line.split()[1]), {name: value for name, _, value in (each.partition(": ") for each in rest)}
+
+    async def end(self) -> bytes:
+        """Read whatever comes until the other side is done. Raises ConnectionResetError when it breaks off."""
+        return await self._reader.read()
+
+    def hang_up(self) -> None:
+        self._writer.close()
+
+    def half_close(self) -> None:
+        self._writer.write_eof()
+
+
+class RawListener:
+    """Where the listener listens."""
+
+    def __init__(self, listener: HTTPListener) -> None:
+        self.listener = listener
+        self._clients: list[RawClient] = []
+
+    async def call(self, said: bytes = b"", *, small_window: bool = False) -> RawClient:
+        """Connect, and say something."""
+        ours = socket.socket()
+        ours.setblocking(False)
+        if small_window:  # what is not read soon shows on the other side
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        try:
+            await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", self.listener.port))
+        except OSError:
+            ours.close()
+            raise
+        client = RawClient(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
+        self._clients.append(client)
+        if said:
+            await client.say(said)
+        return client
+
+    async def one_left(self) -> None:
+        """Wait until somebody was here and nobody is any more."""
+        while not self.listener.traffic.connections:  # noqa: ASYNC110 - the listener tells who left, not who came
+            await asyncio.sleep(0)
+        await self.listener.empty()
+
+    def hang_up(self) -> None:
+        for client in self._clients:
+            client.hang_up()
+
+
+@asynccontextmanager
+async def listening(app: Application, **server: Any) -> AsyncIterator[RawListener]:
+    """Serve an application on a free port."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    bound.setblocking(False)
+    listener = HTTPListener(app, Server(**{"shutdown_timeout": 5, **server}))
+    await listener.open(bound)
+    line = RawListener(listener)
+    try:
+        yield line
+    finally:
+        line.hang_up()
+        await listener.close(5)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what was asked: the method, the path, the body."""
+    with suppress(ClientDisconnectedError):
+        body = await read_body(receive, most=2**20, within=10)
+        told = f"{scope['method']} {scope['path']} ".encode() + body
+        await Response(body=told, content_type="text/plain")(scope, receive, send)
+
+
+async def refuse_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse without reading."""
+    await Response(401, b"no", content_type="text/plain")(scope, receive, send)
+
+
+async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    """Speak until nobody is there."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    gone = asyncio.ensure_future(_gone(receive))
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"x" * 16384, "more_body": True})
+        await asyncio.sleep(0)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,105 @@
+"""A running gateway for tests: the simulator as its vendors, and an HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.gateway.request_context import RequestContext
+from steadyvoice.gateway.server import Gateway
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.settings import Server
+from steadyvoice.service.spoken import Account
+from steadyvoice.simulator import Simulator
+
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+ELEVENLABS = f"/v1/text-to-speech/{GEORGE}"
+OPENAI = "/v1/audio/speech"
+TEXT = "Good morning, this is a test of many words."
+CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=30, success_threshold=2)
+
+
+class Clock:
+    """The machine's, which can be moved ahead."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+class CallWitness:
+    """Sees every call that is over."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[tuple[RequestContext, Account]] = asyncio.Queue()
+
+    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+        self.calls.put_nowait((exchange, account))
+
+    def answered(self, exchange: RequestContext) -> None: ...
+
+
+@dataclass
+class RunningGateway:
+    """All that a story needs."""
+
+    sim: Simulator
+    service: AsyncTTSService
+    gateway: Gateway
+    client: aiohttp.ClientSession
+    witness: CallWitness
+
+    async def next_call(self) -> tuple[RequestContext, Account]:
+        """Wait until a call is over, on our side."""
+        return await self.witness.calls.get()
+
+    async def whole(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
+        """Knock, and wait for all of the answer."""
+        answer = await self.client.request(method, self.gateway.url + path, **options)
+        await answer.read()
+        return answer
+
+    def post(self, path: str, document: Any, **options: Any) -> Any:
+        """Knock, with a document."""
+        return self.client.post(self.gateway.url + path, json=document, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        """Knock."""
+        return self.client.get(self.gateway.url + path, **options)
+
+
+@asynccontextmanager
+async def running_gateway(
+    *others: Any, server: dict[str, Any] | None = None, only_elevenlabs: bool = False, **settings: Any
+) -> AsyncIterator[RunningGateway]:
+    """A gateway before two simulated vendors and a voice of its own. `settings` are the service's."""
+    settings = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), **settings}
+    async with Simulator(voice="tones") as sim:
+        eleven = ElevenLabs("sk_test", base_url=sim.url)
+        all_of_them = (eleven, OpenAICompatible("sk_test", base_url=f"{sim.url}/v1"), Tone())
+        providers = others or ((eleven,) if only_elevenlabs else all_of_them)
+        async with (
+            AsyncTTSService(providers, **settings) as service,
+            Gateway(service, Server(**{"port": 0, **(server or {})})) as gateway,
+            aiohttp.ClientSession() as client,
+        ):
+            gateway.context.observers.append(witness := CallWitness())
+            yield RunningGateway(sim, service, gateway, client, witness)
+
+
+def elevenlabs_body(text: str = TEXT, **fields: Any) -> dict[str, Any]:
+    """What an ElevenLabs client posts."""
+    return {"text": text, **fields}
+
+
+def openai_body(text: str = TEXT, **fields: Any) -> dict[str, Any]:
+    """What an OpenAI client posts."""
+    return {"input": text, "model": "tts-1", "voice": "alloy", **fields}

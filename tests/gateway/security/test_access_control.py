@@ -1,0 +1,250 @@
+"""Who may come in, by a request's head alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.gateway.access_control import (
+    AccessRules,
+    RequestHead,
+    RouteClass,
+    allowed_origin,
+    check_access,
+    check_duplicate_headers,
+    host_name,
+    is_loopback,
+)
+
+PAGE = "https://page.example"
+OPEN = AccessRules(api_keys=(b"key-one", b"key-two"), admin_token=b"token", open_to_all=True)
+LOCAL = AccessRules()
+
+
+def head(
+    room: RouteClass = RouteClass.SPEECH,
+    method: str = "POST",
+    client: str | None = "127.0.0.1",
+    scheme: str = "http",
+    **headers: Any,
+) -> RequestHead:
+    """`host` is there unless it is given as empty; an underscore is a dash."""
+    said = {name.replace("_", "-"): value for name, value in ({"host": "127.0.0.1:8040"} | headers).items() if value}
+    return RequestHead(
+        method, scheme, room, {name.encode(): value.encode("latin-1") for name, value in said.items()}, client
+    )
+
+
+def code(request: RequestHead, rules: AccessRules = LOCAL) -> str | None:
+    refused = check_access(request, rules)
+    return refused.code if refused else None
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("localhost", None),
+        ("LOCALHOST:8040", None),
+        ("localhost.", None),
+        ("127.0.0.1:1", None),
+        ("127.9.9.9", None),
+        ("[::1]:8040", None),
+        ("[::ffff:127.0.0.1]", None),
+        ("10.0.0.1", "foreign_host"),
+        ("evil.example:8040", "foreign_host"),
+        ("localhost.evil.example", "foreign_host"),
+        ("127.0.0.1.evil.example", "foreign_host"),
+        ("", "no_host"),
+        ("a b", "foreign_host"),
+        ("user@localhost", "bad_host"),
+        ("localhost/path", "bad_host"),
+        ("localhost:port", "bad_host"),
+        ("[::1", "bad_host"),
+        (":8040", "bad_host"),
+    ],
+)
+def test_only_names_that_are_ours_are_listened_to(said: str, told: str | None) -> None:
+    assert code(head(host=said)) == told
+
+
+def test_open_to_all_addresses_are_ours_and_names_only_if_they_are_told() -> None:
+    rules = AccessRules(allowed_hosts=frozenset({"voice.example"}), open_to_all=True)
+    for said, told in (("10.0.0.1", None), ("voice.example:80", None), ("evil.example", "foreign_host")):
+        assert code(head(host=said), rules) == told
+
+
+@pytest.mark.parametrize("room", RouteClass)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "null"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://127.0.0.1:8041"},  # another port
+        {"origin": "https://127.0.0.1:8040"},  # another scheme
+        {"origin": "http://127.0.0.1"},
+        {"origin": "http://127.0.0.1:8040.evil.example"},
+        {"origin": "file://"},
+        {"origin": "chrome-extension://abc"},
+        {"origin": "\xff"},
+        {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"},
+        {"sec_fetch_site": "same-site", "sec_fetch_mode": "cors"},
+        {"origin": "https://127.0.0.1:8040", "sec_fetch_site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_can_do_nothing(room: RouteClass, headers: dict[str, str]) -> None:
+    for method in ("GET", "POST", "OPTIONS", "PATCH"):
+        assert code(head(room, method, **headers)) == "foreign_origin"
+
+
+def test_a_page_of_ours_can_and_a_link_leads_to_the_first_page_only() -> None:
+    assert code(head(RouteClass.ADMIN, origin="http://127.0.0.1:8040")) is None
+    assert code(head(RouteClass.ADMIN, origin="http://LOCALHOST:8040", host="localhost:8040")) is None
+    assert code(head(RouteClass.ADMIN, sec_fetch_site="same-origin")) is None
+    assert code(head(RouteClass.ADMIN, sec_fetch_site="none")) is None
+    link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
+    assert code(head(RouteClass.PAGE, "GET", **link)) is None
+    assert code(head(RouteClass.PAGE, "POST", **link)) == "foreign_origin"
+    for room in (RouteClass.ADMIN, RouteClass.SPEECH, RouteClass.PUBLIC):
+        assert code(head(room, "GET", **link)) == "foreign_origin"
+
+
+def test_behind_a_proxy_that_takes_tls_off_the_browsers_word_counts() -> None:
+    rules = AccessRules(admin_token=b"token", allowed_hosts=frozenset({"voice.example"}))
+    ours = {"host": "voice.example", "origin": "https://voice.example", "authorization": "Bearer token"}
+    assert code(head(RouteClass.ADMIN, **ours, sec_fetch_site="same-origin"), rules) is None
+    assert code(head(RouteClass.ADMIN, **ours), rules) == "foreign_origin"
+    other = ours | {"origin": "https://other.example"}
+    assert code(head(RouteClass.ADMIN, **other, sec_fetch_site="same-origin"), rules) == "foreign_origin"
+
+
+def test_a_page_that_is_allowed_may_speak_and_nothing_else() -> None:
+    rules = AccessRules(allowed_origins=frozenset({PAGE}))
+    for request in (head(origin=PAGE), head(origin=PAGE.upper())):
+        assert code(request, rules) is None
+        assert allowed_origin(request, rules)
+    for room in (RouteClass.ADMIN, RouteClass.PUBLIC, RouteClass.PAGE):
+        assert code(head(room, origin=PAGE), rules) == "foreign_origin"
+        assert allowed_origin(head(room, origin=PAGE), rules) is None
+    assert code(head(origin=f"{PAGE}.evil.example"), rules) == "foreign_origin"
+    keyed = AccessRules(allowed_origins=frozenset({PAGE}), api_keys=(b"key",))
+    assert code(head(origin=PAGE), keyed) == "needs_authorization", "a page needs a key as everybody does"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "needs_authorization"),
+        ({"xi_api_key": "key-one"}, None),
+        ({"authorization": "Bearer key-two"}, None),
+        ({"authorization": "bearer  key-two "}, None),
+        ({"xi_api_key": "key-three"}, "invalid_api_key"),
+        ({"xi_api_key": "key-on"}, "invalid_api_key"),
+        ({"xi_api_key": "key-one2"}, "invalid_api_key"),
+        ({"xi_api_key": "KEY-ONE"}, "invalid_api_key"),
+        ({"xi_api_key": "token"}, "invalid_api_key"),
+        ({"authorization": "Basic key-one"}, "needs_authorization"),
+        ({"authorization": "Bearer"}, "needs_authorization"),
+        ({"authorization": "key-one"}, "needs_authorization"),
+        ({"xi_api_key": "\xff"}, "invalid_api_key"),
+    ],
+)
+def test_who_speaks_shows_a_key(headers: dict[str, Any], told: str | None) -> None:
+    assert code(head(**headers), OPEN) == told
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "needs_authorization"),
+        ({"authorization": "Bearer token"}, None),
+        ({"authorization": "Bearer key-one"}, "invalid_admin_token"),
+        ({"xi_api_key": "token"}, "needs_authorization"),
+        ({"authorization": "Bearer toke"}, "invalid_admin_token"),
+    ],
+)
+def test_who_manages_shows_the_token_wherever_they_are(headers: dict[str, str], told: str | None) -> None:
+    for client in ("127.0.0.1", "10.0.0.9"):
+        assert code(head(RouteClass.ADMIN, client=client, **headers), OPEN) == told
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), (None, None), ("10.0.0.9", "admin_is_local")],
+)
+def test_without_a_token_this_machine_manages(client: str | None, told: str | None) -> None:
+    rules = AccessRules(api_keys=(b"k",), open_to_all=True)
+    assert code(head(RouteClass.ADMIN, client=client), rules) == told
+
+
+@pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_real_ip", "x_forwarded_host"])
+def test_nobody_is_this_machine_because_a_header_says_so_nor_when_a_proxy_sends_them(name: str) -> None:
+    for client in ("127.0.0.1", "10.0.0.9"):
+        forwarded: dict[str, Any] = {"room": RouteClass.ADMIN, "client": client, name: "127.0.0.1"}
+        assert code(head(**forwarded)) == "admin_is_local"
+
+
+PROXY_HEADERS = """
+    Forwarded Via X-Forwarded-Server X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-User X-Forwarded-Whatever
+    CF-Connecting-IP CF-Ray CDN-Loop True-Client-IP X-Client-IP X-Cluster-Client-IP Fastly-Client-IP
+    Fly-Client-IP X-Original-Forwarded-For X-Original-URL X-Original-Host X-Rewrite-URL
+    X-Envoy-External-Address X-Remote-IP X-Remote-Addr X-Real-Ip X-ProxyUser-Ip Proxy-Client-IP
+    WL-Proxy-Client-IP Proxy-Connection X-Azure-ClientIP X-Appengine-User-IP X-Amzn-Trace-Id X-Amz-Cf-Id
+    CloudFront-Viewer-Address X-ARR-SSL X-Vercel-Forwarded-For X-NF-Client-Connection-IP Tailscale-User-Login
+    Ngrok-Trace-Id X-Host X-HTTP-Host-Override X-Scheme X-Url-Scheme Front-End-Https X-Request-Start
+    X-Auth-Request-User Remote-User X-Bluecoat-Via X-Originating-IP Client-IP X-SSL-Client-Verify
+    Surrogate-Capability
+""".split()  # noqa: SIM905 - a list of this length is unreadable in a column
+
+
+@pytest.mark.parametrize("name", PROXY_HEADERS)
+def test_any_header_of_a_proxy_means_that_a_request_is_not_local(name: str) -> None:
+    assert code(head(RouteClass.ADMIN, **{name.lower(): "127.0.0.1"})) == "admin_is_local"
+    assert (
+        code(head(RouteClass.METRICS, **{name.lower(): "x"}), AccessRules(metrics_for_admins=True)) == "admin_is_local"
+    )
+    assert code(head(RouteClass.METRICS, **{name.lower(): "x"})) is None
+
+
+LOCAL_HEADERS = """
+    user-agent accept accept-encoding accept-language connection content-type content-length cookie dnt
+    referer cache-control pragma if-none-match last-event-id sec-ch-ua sec-gpc te priority
+    upgrade-insecure-requests range authorization xi-api-key x-request-id x-steadyvoice-deadline traceparent
+    tracestate baggage expect from x-requested-with x-client-data openai-organization x-stainless-lang
+    x-fern-sdk-name idempotency-key
+""".split()  # noqa: SIM905 - a list of this length is unreadable in a column
+
+
+def test_headers_of_local_programs_are_not_a_proxys() -> None:
+    for name in LOCAL_HEADERS:
+        assert code(head(RouteClass.ADMIN, **{name: "x"})) is None, name
+
+
+def test_health_is_for_everybody_who_knows_us() -> None:
+    assert code(head(RouteClass.PUBLIC, client="10.0.0.9"), OPEN) is None
+    assert code(head(RouteClass.PUBLIC, host="evil.example"), OPEN) == "foreign_host"
+
+
+@pytest.mark.parametrize("name", [b"host", b"origin", b"authorization", b"xi-api-key", b"sec-fetch-site"])
+def test_what_decides_is_said_once(name: bytes) -> None:
+    once = [(b"host", b"localhost"), (b"accept", b"a"), (b"accept", b"b")]
+    assert check_duplicate_headers(once) is None
+    assert check_duplicate_headers([*once, (name, b"1"), (name, b"2")])
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_host_or_origin_whatever_they_are_breaks_the_guard(host: str, origin: str) -> None:
+    said = {b"host": host.encode(), b"origin": origin.encode()}
+    refused = check_access(RequestHead("POST", "http", RouteClass.SPEECH, said, "127.0.0.1"), LOCAL)
+    known = host_name(said[b"host"].decode("latin-1").strip())
+    assert refused or (known and is_loopback(known))
+
+
+@given(st.binary(max_size=20))
+def test_only_the_very_key_opens(key: bytes) -> None:
+    refused = check_access(
+        RequestHead("POST", "http", RouteClass.SPEECH, {b"host": b"localhost", b"xi-api-key": key}, None), OPEN
+    )
+    assert (refused is None) == (key in OPEN.api_keys)

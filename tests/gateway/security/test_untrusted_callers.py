@@ -1,0 +1,188 @@
+"""Strangers at the gateway, over real sockets: pages of other sites, people without a key, and names that walk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from steadyvoice import ElevenLabs
+from steadyvoice.simulator import Fault
+from steadyvoice.simulator.fault_injection import actions
+
+from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
+
+PAGE = "https://page.example"
+KEY, TOKEN, VENDORS = "caller-key-1", "admin-token-1", "sk_vendor_key"
+KEYED = {"api_keys": [KEY], "admin_token": TOKEN}
+
+
+async def test_a_page_of_another_site_can_do_nothing() -> None:
+    async with running_gateway() as at:
+        for origin in ("https://evil.example", "null"):
+            for path in (ELEVENLABS, OPENAI, "/admin/circuits/elevenlabs/open", "/healthz"):
+                answer = await at.whole("POST", path, json=elevenlabs_body(), headers={"origin": origin})
+                assert answer.status == 403
+                assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+        rebound = await at.whole("GET", "/admin/state", headers={"host": "evil.example"})
+        assert rebound.status == 403
+        assert not at.sim.ledger.requests
+
+
+async def test_a_page_that_says_null_of_itself_is_told_so_in_words() -> None:
+    async with running_gateway(server={"allowed_origins": [PAGE]}) as at:
+        answer = await at.post(ELEVENLABS, elevenlabs_body(), headers={"origin": "null"})
+        told = (await answer.json())["detail"]["message"]
+        assert told == "a page that does not say which site it is of (its Origin is null) may not call this"
+
+
+async def test_a_whole_url_is_judged_by_the_host_in_it() -> None:
+    async with running_gateway() as at:
+        port = URL(at.gateway.url).port
+        for target, host, status in (
+            (f"http://evil.example{ELEVENLABS}", f"localhost:{port}", 403),
+            (f"http://localhost:{port}{ELEVENLABS}", "evil.example", 200),
+            (f"http://localhost@evil.example{ELEVENLABS}", f"localhost:{port}", 400),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            body = json.dumps(elevenlabs_body()).encode()
+            said = f"POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(said.encode() + body)
+            assert (await reader.read()).startswith(f"HTTP/1.1 {status} ".encode())
+            writer.close()
+        assert at.sim.ledger.requests == 1
+
+
+async def test_metrics_are_for_everybody_unless_they_are_for_admins_only() -> None:
+    async with running_gateway(server=KEYED) as at:
+        assert (await at.whole("GET", "/metrics")).status == 200
+    async with running_gateway(server={**KEYED, "metrics": "admin"}) as at:
+        token = {"authorization": f"Bearer {TOKEN}"}
+        for method in ("GET", "HEAD"):
+            assert (await at.whole(method, "/metrics")).status == 401
+            assert (await at.whole(method, "/metrics", headers={"xi-api-key": KEY})).status == 401
+            assert (await at.whole(method, "/metrics", headers=token)).status == 200
+        assert (await at.whole("GET", "/healthz")).status == 200
+    async with running_gateway(server={"metrics": "admin"}) as at:
+        assert (await at.whole("GET", "/metrics")).status == 200, "it is this machine"
+        forwarded = await at.whole("GET", "/metrics", headers={"x-forwarded-for": "10.0.0.1"})
+        assert forwarded.status == 403
+        assert "/metrics are for this machine only" in await forwarded.text()
+
+
+async def test_a_page_that_is_allowed_may_speak_and_read_what_it_is_told() -> None:
+    async with running_gateway(server={"allowed_origins": [f"{PAGE}/"], "api_keys": [KEY]}) as at:
+        wish = {
+            "origin": PAGE,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "xi-api-key, content-type",
+        }
+        preflight = await at.whole("OPTIONS", ELEVENLABS, headers=wish)
+        assert preflight.status == 204
+        assert preflight.headers["access-control-allow-origin"] == PAGE
+        assert preflight.headers["access-control-allow-headers"] == "xi-api-key, content-type"
+        assert (await at.whole("OPTIONS", "/admin/state", headers=wish)).status == 403
+        assert (await at.whole("OPTIONS", ELEVENLABS, headers={**wish, "origin": "null"})).status == 403
+
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE, "xi-api-key": KEY})
+        refused = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE})
+        for each, status in ((answer, 200), (refused, 401)):
+            assert (each.status, each.headers["access-control-allow-origin"]) == (status, PAGE)
+            assert each.headers["vary"] == "origin"
+            assert "x-request-id" in each.headers["access-control-expose-headers"]
+
+
+async def test_without_a_key_nobody_speaks_and_is_told_in_the_dialect() -> None:
+    async with running_gateway(server=KEYED) as at:
+        theirs = await at.post(ELEVENLABS, elevenlabs_body())
+        assert (theirs.status, (await theirs.json())["detail"]["code"]) == (401, "needs_authorization")
+        assert theirs.headers["www-authenticate"] == "Bearer"
+        ours = await at.post(OPENAI, openai_body(), headers={"authorization": f"Bearer {TOKEN}"})
+        assert (ours.status, (await ours.json())["error"]["code"]) == (401, "invalid_api_key")
+        assert (await at.whole("GET", "/v1/voices")).status == 401
+        assert (await at.whole("GET", "/admin/state", headers={"authorization": f"Bearer {KEY}"})).status == 401
+        assert (await at.whole("GET", "/admin/state", headers={"authorization": f"Bearer {TOKEN}"})).status == 200
+        assert not at.sim.ledger.requests
+        spoke = await at.whole("POST", OPENAI, json=openai_body(), headers={"authorization": f"Bearer {KEY}"})
+        assert spoke.status == 200
+
+
+@pytest.mark.parametrize(
+    "voice", ["..", ".", "%2e%2e", "..%2F..%2Fuser", "a%0d%0ax-evil:%201", "a%00b", "%2E%2E%5C", "x" * 300]
+)
+async def test_a_voices_id_stays_one_step_of_a_path(voice: str) -> None:
+    async with running_gateway() as at:
+        for form in ("", "/stream"):
+            url = URL(f"{at.gateway.url}/v1/text-to-speech/{voice}{form}", encoded=True)
+            async with at.client.post(url, json=elevenlabs_body()) as answer:
+                assert answer.status in (200, 400, 404, 405, 422)
+        asked_for = {entry.endpoint for entry in at.sim.ledger}
+        speech = {"text-to-speech", "text-to-speech/stream", "text-to-speech/stream/with-timestamps", "audio/speech"}
+        assert asked_for <= speech
+
+
+async def test_where_the_vendor_is_no_caller_can_say() -> None:
+    async with running_gateway() as at, aiohttp.ClientSession() as client:
+        fields = dict.fromkeys(("base_url", "api_key", "url", "host", "proxy"), "http://127.0.0.1:9/")
+        headers = {"x-steadyvoice-base-url": "http://127.0.0.1:9/", "x-forwarded-host": "127.0.0.1:9"}
+        for path, document in ((ELEVENLABS, elevenlabs_body(**fields)), (OPENAI, openai_body(**fields))):
+            async with client.post(at.gateway.url + path, json=document, headers=headers) as answer:
+                assert answer.status == 200
+                assert answer.headers["x-steadyvoice-outcome"] == "spoken"
+
+
+async def test_nothing_of_a_caller_gets_into_a_header() -> None:
+    async with running_gateway(server=KEYED) as at:
+        key = {"xi-api-key": KEY}
+        odd = "a\r\nx-evil: 1"
+        for document in (
+            elevenlabs_body(model_id=odd),
+            elevenlabs_body(voice_settings=odd),
+            elevenlabs_body(language_code=odd),
+        ):
+            answer = await at.whole("POST", ELEVENLABS, json=document, headers=key)
+            assert "x-evil" not in answer.headers
+        answer = await at.whole("GET", "/healthz", headers={"x-request-id": "a b\tc"})
+        assert " " not in answer.headers["x-request-id"], "it is one of ours"
+        answer = await at.whole("GET", "/healthz", headers={"x-request-id": "theirs-1"})
+        assert answer.headers["x-request-id"] == "theirs-1"
+
+
+async def test_no_secret_is_told_anywhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = {"authorization": f"Bearer {TOKEN}"}
+    async with running_gateway(server=KEYED, muted=False) as at:
+        vendor = ElevenLabs(VENDORS, base_url=at.sim.url)
+        for fault in (actions.Refuse(status=401), actions.Refuse(status=500), actions.Cut(after=0.5)):
+            at.sim.faults.set(Fault(fault))
+            heard = [
+                await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"xi-api-key": key})
+                for key in (KEY, KEY + "2")
+            ]
+            heard.append(await at.whole("POST", OPENAI, json={"input": 7}, headers={"authorization": f"Bearer {KEY}"}))
+        paths = ("/metrics", "/readyz", "/admin/state", "/admin/calls", "/admin/circuits/elevenlabs", "/nowhere")
+        heard += [await at.whole("GET", path, headers=token) for path in paths]
+        told = "\n".join([*[await each.text(errors="replace") for each in heard], caplog.text])
+        told += repr(at.gateway.server) + repr(at.gateway.context) + repr(vendor)
+        for secret in (KEY, TOKEN, VENDORS, "sk_test"):
+            assert secret not in told
+
+
+async def test_json_that_is_deep_or_huge_is_refused_and_hurts_nobody() -> None:
+    async with running_gateway() as at:
+        for body in (
+            b"[" * 500_000,
+            b'{"text":' * 100_000,
+            b'{"text": ' + b"9" * 100_000 + b"}",
+            b'{"text": 1e999999}',
+        ):
+            for path, status in ((ELEVENLABS, 422), (OPENAI, 400)):
+                answer = await at.whole("POST", path, data=body, headers={"content-type": "application/json"})
+                assert answer.status == status
+        deep = json.loads("[" * 500 + "]" * 500)
+        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(voice_settings=deep))
+        assert answer.status < 500
