@@ -19,10 +19,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from steadyvoice.audio.convert import Converter, convert, wav_bytes
+from steadyvoice.audio.convert import Converter, convert
+from steadyvoice.audio.listening import words_in
 from steadyvoice.audio.meter import Meter
-from steadyvoice.audio.tones import tones, words_in
-from steadyvoice.audio.wav import wav_header
+from steadyvoice.audio.tones import tones
+from steadyvoice.audio.wav import wav_bytes, wav_header
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 

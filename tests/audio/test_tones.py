@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.audio.convert import convert
-from steadyvoice.audio.listening import heard_in
+from steadyvoice.audio.listening import heard_in, words_in
 from steadyvoice.audio.tone_code import END_LOW, HIGHS, LOWS, START_LOW, checksum, word_of
-from steadyvoice.audio.tones import spoken_words, tones, words_in
+from steadyvoice.audio.tones import spoken_words, tones
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
 from .sounds import ONE_OF_EACH, hum

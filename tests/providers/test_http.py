@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from steadyvoice.providers.http import READ_BUFFER, HttpClient, Ready
+from steadyvoice.providers.http import HttpClient, Ready
+from steadyvoice.providers.line import READ_BUFFER
 from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from steadyvoice.wire.elevenlabs.errors import error_body

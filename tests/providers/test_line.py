@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 
 from steadyvoice.providers.direct import Direct
-from steadyvoice.providers.http import READ_BUFFER, HttpClient
-from steadyvoice.providers.line import Line
+from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.line import READ_BUFFER, Line
 from steadyvoice.providers.provider import Accepted, Pour
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import refused

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.audio.tones import words_in
+from steadyvoice.audio.listening import words_in
 from steadyvoice.providers.tone import Tone
 from steadyvoice.speech.format import AudioFormat
 from tests.providers.speaking import asking, listen

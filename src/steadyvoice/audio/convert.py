@@ -9,10 +9,7 @@ from itertools import chain
 from steadyvoice.audio.decode import Decoder, Pcm
 from steadyvoice.audio.encode import Encoder, encoder_of
 from steadyvoice.audio.resample import Resampler
-from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.speech.format import AudioFormat, Codec
-
-__all__ = ["Converter", "convert", "wav_bytes"]
 
 
 class Converter:

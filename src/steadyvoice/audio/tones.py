@@ -14,11 +14,8 @@ from functools import lru_cache
 from itertools import groupby, pairwise
 from operator import add
 
-from steadyvoice.audio.listening import words_in
 from steadyvoice.audio.tone_code import BLANK_MS, CHORD_MS, FUNDAMENTAL, MARGIN_MS, Chord, chords_of
 from steadyvoice.speech.alignment import Alignment
-
-__all__ = ["spoken_words", "tones", "words_in"]
 
 _TONE_LEVEL = 0.1 * 32767  # of each of the two: a peak of -14 dBFS together
 _HUM_LEVEL = 0.03 * 32767

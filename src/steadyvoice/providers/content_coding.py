@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Protocol
 
+from steadyvoice.providers.direct import Answer
 from steadyvoice.providers.provider import Pour
 from steadyvoice.providers.work_budget import PIECE, WorkBudget
 from steadyvoice.wire.error_response import single_line
@@ -24,19 +24,6 @@ _UNPACKED_BY_HTTP = ("", "identity", "chunked")
 
 class UnknownCodingError(Exception):
     """Raised for a body in a coding that was not asked for and cannot be unpacked."""
-
-
-class Answer(Protocol):
-    """An answer whose body is to be read."""
-
-    status: int
-    headers: dict[str, str]
-
-    async def read(self, pour: Pour | None = None) -> bytes: ...
-
-    def take(self) -> bytes | None: ...
-
-    def close(self) -> None: ...
 
 
 def unpacker_for(headers: Mapping[str, str]) -> Unpacker | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.line import GarbledError, Line
@@ -18,6 +19,41 @@ from steadyvoice.speech.errors import (
     TTSStaleConnectionError,
 )
 from steadyvoice.wire.error_response import single_line
+
+
+class Answer(Protocol):
+    """An answer whose head has come; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+
+    async def read(self, pour: Pour | None = None) -> bytes:
+        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead. Raises OSError."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The same, if there is anything to be told without a wait; else None."""
+        ...
+
+    def close(self) -> None:
+        """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
+        ...
+
+
+class Carrier(Protocol):
+    """One way to a host, in one event loop."""
+
+    async def ask(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> Answer:
+        """Send a request and wait for the head of its answer. Raises TTSError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+    def after_fork(self) -> None:
+        """Part from the connections in a forked child, without a word to the host: they are the parent's."""
+        ...
 
 
 class Direct:

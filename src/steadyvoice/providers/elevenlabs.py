@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
     checked_concurrency,
-    checked_url,
     credential_of,
     needed_key,
 )
 from steadyvoice.providers.http import ERROR_BODY_READ, HttpClient, Ready, Reply
 from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
-from steadyvoice.providers.proxies import proxy_for
+from steadyvoice.providers.proxies import checked_url, proxy_for
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec

@@ -11,14 +11,13 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork import abandon, renew_after_fork
 from steadyvoice.providers.content_coding import UnknownCodingError, UnpackedAnswer, unpacker_for
-from steadyvoice.providers.direct import Direct, reason_of
-from steadyvoice.providers.line import READ_BUFFER as READ_BUFFER
+from steadyvoice.providers.direct import Answer, Carrier, Direct, reason_of
 from steadyvoice.providers.provider import Accepted, Pour
 from steadyvoice.providers.work_budget import WorkBudget
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
@@ -34,41 +33,6 @@ ERROR_BODY_READ = 64 * 1024
 DOCUMENT_READ = 8 * 1024 * 1024  # an account may have hundreds of voices
 
 _WORDS = re.compile(r"(text/|application/(json|xml|xhtml|problem|javascript))", re.IGNORECASE)
-
-
-class Answer(Protocol):
-    """An answer whose head has come; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-
-    async def read(self, pour: Pour | None = None) -> bytes:
-        """The next bytes, b"" at the end. What comes meanwhile may go to `pour` instead. Raises OSError."""
-        ...
-
-    def take(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
-        ...
-
-    def close(self) -> None:
-        """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
-        ...
-
-
-class Carrier(Protocol):
-    """One way to a host, in one event loop."""
-
-    async def ask(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> Answer:
-        """Send a request and wait for the head of its answer. Raises TTSError."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-    def after_fork(self) -> None:
-        """Part from the connections in a forked child, without a word to the host: they are the parent's."""
-        ...
 
 
 class HttpClient:

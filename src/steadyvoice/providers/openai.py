@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 from steadyvoice.providers.credentials import (
     checked_concurrency,
-    checked_url,
     credential_of,
     found_key,
     needed_key,
 )
 from steadyvoice.providers.http import HttpClient, Ready
 from steadyvoice.providers.provider import Accepted, Audio, Offer
-from steadyvoice.providers.proxies import proxy_for
+from steadyvoice.providers.proxies import checked_url, proxy_for
 from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
