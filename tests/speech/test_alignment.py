@@ -71,7 +71,7 @@ def test_a_piece_without_characters_has_nothing_to_guess() -> None:
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf")])
 def test_times_that_are_no_numbers_are_refused(time: float) -> None:
-    with pytest.raises(ValueError, match="no finite number"):
+    with pytest.raises(ValueError, match="finite times in seconds"):
         Alignment(("a",), (0.0,), (time,))
 
 

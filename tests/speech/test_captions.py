@@ -149,7 +149,7 @@ def test_a_sentence_that_ends_in_a_quotation_mark_ends_its_line_too() -> None:
 
 
 def test_another_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="captions come as 'vtt' or 'srt', not as 'ass'"):
+    with pytest.raises(ValueError, match="unknown caption format 'ass': use 'vtt' or 'srt'"):
         captions(Alignment(), "ass")  # type: ignore[arg-type]
 
 

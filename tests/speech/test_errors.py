@@ -116,7 +116,7 @@ def test_a_summary_says_what_to_do_about_each_cause(error: TTSAllProvidersFailed
 
 
 def test_a_summary_of_nobody_says_whom_to_add() -> None:
-    assert "name one that speaks without a network" in str(TTSAllProvidersFailedError([]))
+    assert "add one that works without a network" in str(TTSAllProvidersFailedError([]))
     assert TTSAllProvidersFailedError([]).kind is FailureKind.MISCONFIGURED
 
 
@@ -125,7 +125,7 @@ def test_a_summary_reads_like_a_sentence() -> None:
     busy = TTSBusyError("429 busy", provider="elevenlabs", retry_after=11.2)
     assert str(TTSAllProvidersFailedError([busy, key])) == (
         "no provider could speak: "
-        "elevenlabs (429 busy, again in 12 s; wait: the vendor asks for fewer requests); "
+        "elevenlabs (429 busy, try again in 12 s; wait: the vendor asks for fewer requests); "
         "openai (401 invalid key, request r-9; check the API key)"
     )
 
@@ -141,13 +141,13 @@ def test_a_summary_speaks_for_the_first_choice_and_names_the_earliest_time() -> 
 
 def test_an_interruption_says_how_much_was_heard() -> None:
     error = TTSStreamInterruptedError([TTSServerError("gone", provider="a")], delivered=2.46)
-    assert str(error).startswith("the voice broke off after 2.5 s of audio: no provider could speak: a (gone;")
+    assert str(error).startswith("stream interrupted after 2.5 s of audio: no provider could speak: a (gone;")
     assert error.args == (str(error),)
 
 
 @pytest.mark.parametrize(
     ("wait", "said"),
-    [(0.2, "(again in 1 s)"), (12.0, "(again in 12 s)"), (12.1, "(again in 13 s)")],
+    [(0.2, "(try again in 1 s)"), (12.0, "(try again in 12 s)"), (12.1, "(try again in 13 s)")],
 )
 def test_a_wait_is_rounded_up(wait: float, said: str) -> None:
     assert said in str(TTSBusyError("429", retry_after=wait))
@@ -160,7 +160,7 @@ def test_a_wait_that_nobody_can_keep_is_not_named(wait: float | None) -> None:
 
 def test_an_error_names_the_vendors_request_but_not_its_body() -> None:
     assert str(FULL) == (
-        "elevenlabs: the server failed (again in 12 s) [request r-1]; wait, and look at the vendor's status page"
+        "elevenlabs: the server failed (try again in 12 s) [request r-1]; wait, and look at the vendor's status page"
     )
 
 

@@ -1,4 +1,4 @@
-"""Abbreviations behind which a sentence goes on, in the languages that voices speak."""
+"""Abbreviations whose full stop does not end a sentence, and word lists for sentence segmentation, by language."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ BEFORE_NAMES = _set(
     డా ડૉ ಡಾ
     """
 )
-"""Titles and the like, which stand before a name and never at an end."""
+"""Titles and the like, written before a name and never at the end of a sentence."""
 
 PLACES = frozenset({"Mt", "Ft", "St", "Ste", "Pt"})
-"""What stands before the name of a place if it has a capital, and may end a sentence if it has none."""
+"""Abbreviations before the name of a place if written with a capital; otherwise they may end a sentence."""
 
 BEFORE_NUMBERS = _set(
     """
@@ -60,10 +60,10 @@ BEFORE_NUMBERS = _set(
     janv févr avr juil déc ene abr ago dic gen mag giu lug ott set out dez märz
     """
 )
-"""What stands before a number."""
+"""Abbreviations before a number."""
 
 BEFORE_LETTERS = _set("app apps fig figs tab vol sec ex")
-"""What stands before a number, and before a letter as well."""
+"""Abbreviations before a number or a single letter, such as "fig. A"."""
 
 INSIDE = _set(
     """
@@ -93,7 +93,7 @@ INSIDE = _set(
     कि.मी कि.ग्रा रु
     """
 )
-"""What goes on, as "for example" does."""
+"""Abbreviations within a sentence, such as "e.g."."""
 
 ONLY_IN = {
     "dot": {"pl"},
@@ -110,8 +110,9 @@ ONLY_IN = {
     "rag": {"it"},
     "so": {"fi"},
 }
-"""Abbreviations that are words in other languages, and those they are asked for in."""
+"""Abbreviations that are ordinary words in other languages, with the languages in which they count."""
 
+# A full stop behind an initial or capitals ends the sentence if one of these words follows with a capital.
 STARTERS = _set(
     """
     it the he she we they this that these those there here but and so in on at then if when while what who why
@@ -122,6 +123,7 @@ STARTERS = _set(
     """
 )
 
+# Behind "a.m." and "p.m." these continue the sentence.
 ZONES = _set(
     """
     eastern central pacific mountain est edt cst cdt mst mdt pst pdt et ct pt gmt utc cet cest bst ist
@@ -170,4 +172,4 @@ FUNCTION_WORDS = {
     "id": _set("yang dan di ini itu dengan untuk tidak dari ke ada adalah"),
     "vi": _set("và là của có không được cho một các những này"),
 }
-"""Words by which a language is told that is written in Latin letters; where two are as likely, the first is taken."""
+"""Frequent words that identify a language in Latin letters. Of equally likely languages the first is taken."""

@@ -1,4 +1,4 @@
-"""Which character of a text is heard when, and the captions that follow from it."""
+"""Alignment of a text with its audio: start and end of each character."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steadyvoice.speech.text import count_letters_and_digits
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word, where it stands in the text (character offsets) and when it is heard (seconds)."""
+    """Word, its place in the text (`begin`, `finish`: character offsets) and in the audio (`start`, `end`: seconds)."""
 
     text: str
     begin: int
@@ -27,9 +27,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """For each character of a text, when it starts and ends, in seconds from the first sample.
+    """Start and end of each character of a text, in seconds from the first sample of the audio.
 
-    `exact` is false where the times were spread evenly over the audio because the provider sent none.
+    `exact` is False where the times were spread evenly over the audio because the provider sent none. Raises ValueError
+    for tuples of different lengths and for times that are not finite.
     """
 
     characters: tuple[str, ...] = ()
@@ -44,22 +45,23 @@ class Alignment:
                 f"{len(self.characters)} characters, {len(self.starts)} starts and {len(self.ends)} ends"
             )
         if not (all(map(isfinite, self.starts)) and all(map(isfinite, self.ends))):
-            raise ValueError("an alignment has times in seconds, got one that is no finite number")
+            raise ValueError("an alignment has finite times in seconds, got nan or infinity")
 
     @classmethod
     def spread(cls, text: str, duration: float, *, exact: bool = False) -> Alignment:
-        """Share `duration` seconds evenly among the characters: the best guess without a vendor's times."""
+        """Spread `duration` seconds evenly over the characters: the best estimate without a vendor's timestamps."""
         count = len(text)
         edges = [duration * index / count for index in range(count + 1)] if count else []
         return cls(tuple(text), tuple(edges[:-1]), tuple(edges[1:]), exact)
 
     @property
     def text(self) -> str:
+        """Text that is aligned."""
         return "".join(self.characters)
 
     @classmethod
     def joined(cls, pieces: Iterable[tuple[float, Alignment]]) -> Alignment:
-        """Lay pieces end to end, each with the second at which its audio begins."""
+        """Concatenate pieces, each given with the second at which its audio begins."""
         pieces = list(pieces)
         return cls(
             tuple(character for _, piece in pieces for character in piece.characters),
@@ -72,24 +74,24 @@ class Alignment:
     def of_original(
         cls, sent: Rendering, times: Iterable[tuple[int, float, float]], *, exact: bool = True
     ) -> Alignment:
-        """Give the characters of a text the times of what was sent for it: see `Rendering.spread`."""
-        told = list(sent.spread(times))
+        """Map the times of a rendering to the characters of the original text: see `Rendering.spread`."""
+        mapped = list(sent.spread(times))
         return cls(
-            tuple(character for character, _, _ in told),
-            tuple(start for _, start, _ in told),
-            tuple(end for _, _, end in told),
+            tuple(character for character, _, _ in mapped),
+            tuple(start for _, start, _ in mapped),
+            tuple(end for _, _, end in mapped),
             exact,
         )
 
     @classmethod
     def spread_over(cls, sent: Rendering, count: int, seconds: float, *, exact: bool = False) -> Alignment:
-        """Share the time evenly among the first `count` characters that were sent for a text."""
+        """Spread `seconds` evenly over the first `count` characters of a rendering, and map them to the original."""
         share = seconds / max(1, count)
         times = ((number + 1, number * share, (number + 1) * share) for number in range(count))
         return cls.of_original(sent, times, exact=exact)
 
     def without_markup(self) -> Alignment:
-        """Leave out what is markup in the text. What stands for others, such as an alias, gets their time."""
+        """Return the alignment of the words without markup. A substitute, such as an alias, gets its element's time."""
         marked = parse_markup(self.text)
         if marked is None:
             return self
@@ -104,38 +106,39 @@ class Alignment:
         return Alignment(tuple(words.text), tuple(starts), tuple(ends), self.exact)
 
     def since(self, count: int) -> Alignment:
-        """Leave out the first so many characters."""
+        """Return the alignment without its first `count` characters."""
         return Alignment(self.characters[count:], self.starts[count:], self.ends[count:], self.exact)
 
     def words(self) -> list[Word]:
-        """Split at white space. A word lasts from its first character's start to its last one's end."""
+        """Split at white space. A word lasts from the start of its first character to the end of its last."""
         blanks = [-1, *(i for i, character in enumerate(self.characters) if character.isspace())]
         blanks.append(len(self.characters))
         return [self.word(before + 1, after) for before, after in pairwise(blanks) if after - before > 1]
 
     def word(self, begin: int, finish: int) -> Word:
-        """Take the characters from `begin` up to `finish` (at least one) for a word."""
+        """Return the characters from `begin` up to `finish` (at least one) as a word."""
         text = "".join(self.characters[begin:finish])
         return Word(text, begin, finish, self.starts[begin], self.ends[finish - 1])
 
 
 @dataclass(frozen=True, slots=True)
 class EstimatedAlignment:
-    """Times that nobody told: worked out when somebody wants them."""
+    """Evenly spread times, computed only when they are asked for."""
 
     text: str
     seconds: float
 
     @property
     def times(self) -> Alignment:
+        """Alignment with the time spread evenly."""
         return Alignment.spread(self.text, self.seconds, exact=not count_letters_and_digits(self.text))
 
 
 def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
-    """Write the words, without markup, as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip, a cue a line.
+    """Format the words, without markup, as WebVTT (https://www.w3.org/TR/webvtt1/) or SubRip captions.
 
-    Players refuse a cue that lasts no time or begins before the one above it: such times are put right, to the
-    next millisecond. Raises ValueError for another form.
+    Players refuse a cue without duration, or one that begins before the cue above it: such times are moved to the next
+    millisecond. Raises ValueError for another form.
 
     >>> print(captions(Alignment.spread("It rains.", 0.9), "srt"))
     1
@@ -144,7 +147,7 @@ def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
     <BLANKLINE>
     """
     if form not in ("vtt", "srt"):
-        raise ValueError(f"captions come as 'vtt' or 'srt', not as {form!r}")
+        raise ValueError(f"unknown caption format {form!r}: use 'vtt' or 'srt'")
     blocks = ["WEBVTT\n"] if form == "vtt" else []
     begin = 0
     for number, cue in enumerate(_cues(_words_that_fit(alignment.without_markup())), start=1):
@@ -159,7 +162,7 @@ _WIDTH = 42  # columns in a line of subtitles: broadcasters' habit
 
 
 def _words_that_fit(alignment: Alignment) -> Iterator[Word]:
-    """Cut words that are longer than a line. A whole Chinese sentence is one "word": it has no blanks."""
+    """Split words that are longer than a line. A whole Chinese sentence is one "word", for it has no blanks."""
     for word in alignment.words():
         if _columns(word.text) <= _WIDTH or len(word.text) != word.finish - word.begin:
             yield word
@@ -171,7 +174,7 @@ def _words_that_fit(alignment: Alignment) -> Iterator[Word]:
 
 
 def _cues(words: Iterable[Word]) -> list[list[Word]]:
-    """Gather words into cues that fit a line of subtitles; a new sentence begins a new line."""
+    """Group words into cues that fit a line of subtitles; a new sentence begins a new cue."""
     lines: list[list[Word]] = []
     room = 0
     for word in words:
@@ -193,9 +196,9 @@ def _ends_sentence(word: str) -> bool:
 
 
 def _vtt_text(cue: list[Word], begin: int, end: int) -> str:
-    """Give a cue's later words their own time stamps, so that a player can light them up one by one.
+    """Format a cue whose later words have timestamps of their own, so that a player can highlight them one by one.
 
-    Stamps must grow and lie inside the cue; a word whose time does not simply comes with the one before.
+    Timestamps must increase and lie within the cue; a word whose time does not is shown with the word before it.
     """
     text = _escaped(cue[0].text)
     for before, word in pairwise(cue):
@@ -214,7 +217,7 @@ def _srt_text(cue: list[Word]) -> str:
 
 
 def _gap(before: Word, word: Word) -> str:
-    """What stood between two words: nothing, if they are parts of one that was cut."""
+    """Return the blank between two words: none if they are parts of one word that was split."""
     return "" if word.begin == before.finish else " "
 
 

@@ -1,17 +1,17 @@
-"""Errors for people: what happened, whose fault it is, what to do next. One class per kind of failure.
+"""Errors: one class for each kind of failure, with a message that says what happened and what to do next.
 
-Raise the leaves. A family raised as itself (`TTSTimeoutError("...")`) is taken for the plainest of its members.
+Raise the leaf classes. A base class raised as itself (`TTSTimeoutError("...")`) has the kind of its most general leaf.
 
 TTSError
-├── TTSRequestError          the caller's to mend
+├── TTSRequestError          to be corrected by the caller
 │   ├── TTSBadRequestError  TTSTextTooLongError  TTSUnsupportedFormatError
 │   ├── TTSUnsupportedScriptError  TTSVoiceUnknownError  TTSModelUnknownError
 │   ├── TTSDeadlineError  TTSCancelledError
 │   └── TTSConfigurationError
-├── TTSCredentialError       the account's
+├── TTSCredentialError       to be corrected in the account
 │   ├── TTSInvalidKeyError  TTSQuotaExceededError
 │   └── TTSAccountFlaggedError  TTSPlanRequiredError
-├── TTSProviderError         the vendor's, the network's, or an engine's
+├── TTSProviderError         failure of the vendor, the network or a local engine
 │   ├── TTSServerError  TTSBusyError  TTSConcurrencyError
 │   ├── TTSRefusedError  TTSBlockedError
 │   ├── TTSConnectError  TTSStaleConnectionError  TTSNoAnswerError
@@ -28,12 +28,12 @@ TTSError
 │   │   ├── TTSFinalWithoutAudioError  TTSSocketIdleError
 │   │   └── TTSSocketRestartedError  TTSSocketDroppedError
 │   └── TTSLocalCrashError  TTSUnexpectedError
-├── TTSOverloadedError       this process has more to do than it can
-├── TTSHoldError             a credential, voice or model is set aside until a time
-├── TTSHedgedError           two were asked, and the other one was heard first
-├── TTSStreamInterruptedError  some was heard, the rest was not
+├── TTSOverloadedError       this process is overloaded
+├── TTSHoldError             a credential, voice or model is on hold until a time
+├── TTSHedgedError           another provider answered the same request first
+├── TTSStreamInterruptedError  part of the audio was delivered, the rest was not
 ├── TTSAllProvidersFailedError
-└── TTSCircuitOpenError      (in the service, for it is a CircuitOpenError too)
+└── TTSCircuitOpenError      (in the service package, for it is a CircuitOpenError too)
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ E = TypeVar("E", bound=Exception)
 
 
 class TTSError(Exception):
-    """Anything that keeps a text from being spoken.
+    """Base class of all errors that keep a text from being spoken.
 
-    `message` says what happened, without secrets. `status`, `request_id` and `body` (at most a few hundred
-    characters) are the vendor's own; `retry_after` is in seconds, where somebody named a time. They may be pickled
-    and copied, as exceptions that cross processes are; what is chained to them stays behind, as ever.
+    `message` says what happened, without secrets. `status`, `code`, `request_id` and `body` (at most a few hundred
+    characters) are the vendor's own; `retry_after` is in seconds, or None if no time is known. Instances can be pickled
+    and copied, as exceptions that cross processes are; as for all exceptions, chained ones are not.
     """
 
     kind: ClassVar[FailureKind] = FailureKind.UNEXPECTED
     starved: bool = False
-    """Whether our own lack of processor time is the likely reason, so that it counts against no provider."""
+    """Whether this process's lack of processor time is the likely cause, so that no provider is blamed."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class TTSError(Exception):
         retry_after: float | None = None,
         body: str | None = None,
     ) -> None:
-        # It goes into logs, events and answers, and a plug-in may have said anything.
+        # The message goes into logs, events and HTTP responses, and a plugin may have put anything into it.
         message = strip_invisible(escape_surrogates(str(message)))
         super().__init__(message)
         self.message = message
@@ -86,178 +86,178 @@ class TTSError(Exception):
 
     @property
     def meaning(self) -> FailureMeaning:
-        """Whose fault it is and what may be done about it."""
+        """Row of the failure table for this kind: blame, retry, weight in the circuit, advice."""
         return meaning_of(self.kind)
 
     def __str__(self) -> str:
         subject = f"{self.provider}: " if self.provider else ""
-        wait = f" ({again})" if (again := _retry_hint(self.retry_after)) else ""
+        wait = f" ({hint})" if (hint := _retry_hint(self.retry_after)) else ""
         request = f" [request {self.request_id}]" if self.request_id else ""
         return f"{subject}{self.message}{wait}{request}; {self.meaning.advice}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The way of BaseException calls the class with its args alone, which the keyword-only fields do not survive.
+        # BaseException's own __reduce__ calls the class with its args alone, which loses the keyword-only fields.
         return _unpickle, (type(self), self.args), self.__dict__
 
 
 def _unpickle(of: type[TTSError], args: tuple[Any, ...]) -> TTSError:
-    """Make an error as it was, without asking its constructor again."""
+    """Rebuild an error without calling its constructor."""
     error = of.__new__(of)
     error.args = args
     return error
 
 
 class TTSRequestError(TTSError):
-    """The caller's to mend."""
+    """Base class of errors that the caller can correct: the request, the configuration or the deadline."""
 
     kind = FailureKind.BAD_REQUEST
 
 
 class TTSBadRequestError(TTSRequestError, ValueError):
-    """The request makes no sense to the provider, or to us."""
+    """Invalid request, refused by the provider or before it was sent."""
 
     kind = FailureKind.BAD_REQUEST
 
 
 class TTSTextTooLongError(TTSRequestError):
-    """The text is over the provider's limit: `limit` characters, where the vendor names it."""
+    """Text longer than the provider's limit: `limit` characters, where the vendor names it."""
 
     kind = FailureKind.TEXT_TOO_LONG
     limit: int | None = None
 
 
 class TTSUnsupportedFormatError(TTSRequestError, ValueError):
-    """Nobody here knows this audio format."""
+    """Audio format that is unknown, or that no provider has."""
 
     kind = FailureKind.UNSUPPORTED_FORMAT
 
 
 class TTSUnsupportedScriptError(TTSRequestError, ValueError):
-    """The text is in letters that the voice cannot read."""
+    """Text in a writing system that the voice cannot read."""
 
     kind = FailureKind.UNSUPPORTED_SCRIPT
 
 
 class TTSVoiceUnknownError(TTSRequestError):
-    """The voice is not in the provider's map, or the vendor does not know the id."""
+    """Voice that is not among the provider's `voices`, or whose id the vendor does not know."""
 
     kind = FailureKind.VOICE_UNKNOWN
 
 
 class TTSModelUnknownError(TTSRequestError):
-    """The vendor does not serve this model, or no longer."""
+    """Model that the vendor does not serve, or no longer serves."""
 
     kind = FailureKind.MODEL_UNKNOWN
 
 
 class TTSDeadlineError(TTSRequestError, TimeoutError):
-    """The call's own deadline came before the provider was through."""
+    """Deadline of the call passed before the provider had finished."""
 
     kind = FailureKind.DEADLINE
 
 
 class TTSCancelledError(TTSRequestError):
-    """Nobody wanted to hear the rest: the service was closed while it spoke."""
+    """Utterance cancelled: the caller left, or the service was closed during it."""
 
     kind = FailureKind.CANCELLED
 
 
 class TTSConfigurationError(TTSRequestError, ValueError):
-    """A setting is missing, unknown or impossible. The message begins with the setting's full path."""
+    """Missing, unknown or impossible setting. The message begins with the setting's full path."""
 
     kind = FailureKind.MISCONFIGURED
 
 
 class TTSCredentialError(TTSError):
-    """The account's to mend."""
+    """Base class of errors of the vendor's account: key, credit or plan."""
 
     kind = FailureKind.INVALID_KEY
 
 
 class TTSInvalidKeyError(TTSCredentialError):
-    """The vendor does not accept the API key."""
+    """API key that the vendor does not accept."""
 
     kind = FailureKind.INVALID_KEY
 
 
 class TTSQuotaExceededError(TTSCredentialError):
-    """The account is out of credit."""
+    """Account without enough credit left."""
 
     kind = FailureKind.QUOTA_EXCEEDED
 
 
 class TTSAccountFlaggedError(TTSCredentialError):
-    """The vendor suspects abuse."""
+    """Account that the vendor suspects of abuse."""
 
     kind = FailureKind.ACCOUNT_FLAGGED
 
 
 class TTSPlanRequiredError(TTSCredentialError):
-    """The voice or format needs a larger plan."""
+    """Voice or format that the account's plan does not include."""
 
     kind = FailureKind.PLAN_REQUIRED
 
 
 class TTSProviderError(TTSError):
-    """The vendor's, the network's or an engine's fault."""
+    """Base class of failures of the vendor, the network or a local engine."""
 
 
 class TTSServerError(TTSProviderError):
-    """The vendor's server failed."""
+    """Failure of the vendor's server."""
 
     kind = FailureKind.SERVER_ERROR
 
 
 class TTSRefusedError(TTSProviderError):
-    """The vendor refused with a status that says nothing of the request, the voice or the key."""
+    """Refusal by the vendor with a status that blames neither the request nor the voice nor the key."""
 
     kind = FailureKind.REFUSED
 
 
 class TTSBlockedError(TTSProviderError):
-    """A firewall or bot protection in front of the vendor refused, before the vendor saw the request."""
+    """Refusal by a firewall or bot protection in front of the vendor."""
 
     kind = FailureKind.BLOCKED
 
 
 class TTSBusyError(TTSProviderError):
-    """The vendor asks for fewer requests."""
+    """Rate limit or high load at the vendor: fewer requests are wanted."""
 
     kind = FailureKind.BUSY
 
 
 class TTSConcurrencyError(TTSProviderError):
-    """More requests at once than the account allows."""
+    """Concurrency limit of the account exceeded."""
 
     kind = FailureKind.CONCURRENCY
 
 
 class TTSConnectError(TTSProviderError, ConnectionError):
-    """No connection: refused, unreachable, unknown host or failed TLS."""
+    """Connection failure: refused, unreachable, unknown host or failed TLS handshake."""
 
     kind = FailureKind.CONNECT_FAILED
 
 
 class TTSStaleConnectionError(TTSProviderError, ConnectionError):
-    """A connection kept from an earlier request broke with this one on it; perhaps the vendor had closed it before."""
+    """Broken keep-alive connection: the vendor may have closed it before this request was sent on it."""
 
     kind = FailureKind.STALE_CONNECTION
 
 
 class TTSNoAnswerError(TTSProviderError, ConnectionError):
-    """The vendor took the request and hung up without a word."""
+    """Connection closed by the vendor after the request, without a response."""
 
     kind = FailureKind.NO_ANSWER
 
 
 class TTSTimeoutError(TTSProviderError, TimeoutError):
-    """The provider took too long."""
+    """Base class of timeouts while waiting for a provider."""
 
     kind = FailureKind.READ_TIMEOUT
 
 
 class TTSConnectTimeoutError(TTSTimeoutError):
-    """No connection within `connection_timeout`."""
+    """Connecting took longer than `connection_timeout`."""
 
     kind = FailureKind.CONNECT_TIMEOUT
 
@@ -269,164 +269,162 @@ class TTSReadTimeoutError(TTSTimeoutError):
 
 
 class TTSStalledError(TTSTimeoutError):
-    """Audio came, and then nothing for `stall_timeout`."""
+    """No further audio for `stall_timeout` after the first."""
 
     kind = FailureKind.STALLED
 
 
 class TTSTooSlowError(TTSTimeoutError):
-    """Audio comes slower than it is played, and the listener has nothing left to play."""
+    """Audio slower than real time for `slow_timeout`, with nothing left to play."""
 
     kind = FailureKind.TOO_SLOW
 
 
 class TTSAbandonedInSilenceError(TTSTimeoutError):
-    """The provider was overdue when its caller left, or when the call's own deadline came."""
+    """Provider overdue when its caller left, or when the call's own deadline passed."""
 
     kind = FailureKind.ABANDONED_IN_SILENCE
 
 
 class TTSTotalTimeoutError(TTSTimeoutError):
-    """The whole took longer than `total_timeout` and the audio delivered so far."""
+    """Utterance longer than `total_timeout` plus the seconds of audio delivered so far."""
 
     kind = FailureKind.TOTAL_TIMEOUT
 
 
 class TTSNotSpeechError(TTSProviderError):
-    """The vendor said yes, but what it sent is not the speech it was asked for."""
+    """Base class of successful responses that are not the speech asked for."""
 
     kind = FailureKind.NOT_AUDIO
 
 
 class TTSEmptyAudioError(TTSNotSpeechError):
-    """A success without a byte of audio."""
+    """Successful response without a byte of audio."""
 
     kind = FailureKind.EMPTY_AUDIO
 
 
 class TTSNotAudioError(TTSNotSpeechError):
-    """A success that is JSON, HTML or noise."""
+    """Successful response that is JSON, HTML or noise instead of audio."""
 
     kind = FailureKind.NOT_AUDIO
 
 
 class TTSCutError(TTSNotSpeechError):
-    """The connection broke before the end."""
+    """Connection that broke before the end of the audio."""
 
     kind = FailureKind.CUT
 
 
 class TTSTooShortError(TTSNotSpeechError):
-    """A clean end, long before the text can be over."""
+    """Audio that ends properly, but is too short for its text."""
 
     kind = FailureKind.TOO_SHORT
     estimated: bool = False
-    """Whether only its length speaks against the answer. That is a reason to ask somebody else, and no evidence: it
-    counts nothing in the circuit.
-    """
+    """Whether the length alone is the reason. That is enough to fail over, but has weight 0 in the circuit."""
 
     @property
     def meaning(self) -> FailureMeaning:
-        """As the table has it, without a weight where it is only an estimate."""
+        """Row of the failure table, with weight 0 in the circuit if the length is only an estimate."""
         meaning = super().meaning
         return replace(meaning, counts=0.0) if self.estimated else meaning
 
 
 class TTSTooLongError(TTSNotSpeechError):
-    """Audio without an end."""
+    """Audio that goes on long after the text must be over."""
 
     kind = FailureKind.TOO_LONG
 
 
 class TTSSilentAudioError(TTSNotSpeechError):
-    """Audio in which nothing is to be heard, for a text that has words."""
+    """Silent audio for a text that has words."""
 
     kind = FailureKind.SILENT_AUDIO
 
 
 class TTSWrongFormatError(TTSNotSpeechError):
-    """Audio, but not as promised: another container, sample rate or number of channels."""
+    """Audio in another container, sample rate or number of channels than asked for."""
 
     kind = FailureKind.WRONG_FORMAT
 
 
 class TTSSocketError(TTSProviderError):
-    """A websocket ended in one of its own ways."""
+    """Base class of failures that only websockets have."""
 
     kind = FailureKind.SOCKET_DROPPED
 
 
 class TTSFinalWithoutAudioError(TTSSocketError):
-    """The last message came without any audio before it."""
+    """Final message of a websocket without any audio before it."""
 
     kind = FailureKind.FINAL_WITHOUT_AUDIO
 
 
 class TTSSocketIdleError(TTSSocketError):
-    """The vendor closed a connection that we left idle."""
+    """Websocket closed by the vendor because it was left idle."""
 
     kind = FailureKind.SOCKET_IDLE
 
 
 class TTSSocketRestartedError(TTSSocketError):
-    """The vendor's server restarts."""
+    """Websocket closed because the vendor's server restarts."""
 
     kind = FailureKind.SOCKET_RESTARTED
 
 
 class TTSSocketDroppedError(TTSSocketError):
-    """The connection vanished without a goodbye."""
+    """Websocket lost without a close frame."""
 
     kind = FailureKind.SOCKET_DROPPED
 
 
 class TTSLocalCrashError(TTSProviderError):
-    """The child process of a local voice died."""
+    """Crash of a local voice's child process."""
 
     kind = FailureKind.LOCAL_CRASH
 
 
 class TTSUnexpectedError(TTSProviderError):
-    """The call raised something that is not a TTSError; it is chained as the cause."""
+    """Exception that is not a TTSError; it is chained as the cause."""
 
     kind = FailureKind.UNEXPECTED
 
 
 class TTSOverloadedError(TTSError):
-    """This process has more to do than it can: the request was refused, or could not be served in time.
+    """Overload of this process: the request was refused, or could not be served in time.
 
-    Nothing is wrong with any provider. `retry_after` tells in how many seconds it is worth another try.
+    No provider is to blame. `retry_after` is the number of seconds after which a retry is worthwhile.
     """
 
     kind = FailureKind.OVERLOADED
 
 
 class TTSHoldError(TTSError):
-    """A credential, voice or model is set aside until a time."""
+    """Credential, voice or model on hold until a time."""
 
     kind = FailureKind.ON_HOLD
 
 
 class TTSHedgedError(TTSError):
-    """Two were asked for the same words, and the other one was heard first."""
+    """Hedged attempt that lost: another provider answered the same request first."""
 
     kind = FailureKind.HEDGED
 
 
 class TTSAllProvidersFailedError(TTSError):
-    """Nobody could speak. `causes` holds the last error of each provider that was asked or passed over."""
+    """All providers failed. `causes` holds the last error of each provider that was tried or skipped."""
 
     def __init__(self, causes: Sequence[TTSError]) -> None:
-        said = "; ".join(_summary(cause) for cause in causes)
-        super().__init__(f"no provider could speak: {said or _NO_PROVIDER_LEFT}")
+        details = "; ".join(_summary(cause) for cause in causes)
+        super().__init__(f"no provider could speak: {details or _NO_PROVIDER_LEFT}")
         self.causes = tuple(causes)
         waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
         self.retry_after = min(waits, default=None)
         self.code = causes[0].code if causes else None
 
-    # The kind of a summary is that of its first cause: the provider the caller would rather have heard.
     @property
     def kind(self) -> FailureKind:  # type: ignore[override]
+        """Kind of the first cause: that of the provider which the caller prefers."""
         return self.causes[0].kind if self.causes else FailureKind.MISCONFIGURED
 
     def __str__(self) -> str:
@@ -434,21 +432,21 @@ class TTSAllProvidersFailedError(TTSError):
 
 
 class TTSStreamInterruptedError(TTSAllProvidersFailedError):
-    """Some of the utterance was delivered; the rest could not be. `delivered` is in seconds of audio."""
+    """Utterance of which only a part could be delivered. `delivered` is in seconds of audio."""
 
     def __init__(self, causes: Sequence[TTSError], *, delivered: float) -> None:
         super().__init__(causes)
         self.delivered = delivered
-        self.message = f"the voice broke off after {delivered:.1f} s of audio: {self.message}"
+        self.message = f"stream interrupted after {delivered:.1f} s of audio: {self.message}"
         self.args = (self.message,)
 
 
 def copy_without_traceback(error: E) -> E:
-    """Copy an error for a record: the same class, facts and cause, without its traceback.
+    """Copy an error for a record: the same class, attributes and cause, without its traceback.
 
-    A traceback holds the local variables of every frame that it names, and with them whatever the request had opened.
-    The error that is raised belongs to its caller; what an account keeps is this. An exception of somebody else's that
-    cannot be copied is recorded as it is.
+    A traceback holds the local variables of every frame that it names, and with them everything that the request had
+    opened. The error that is raised belongs to its caller; records keep this copy. An exception of another library that
+    cannot be copied is returned as it is.
     """
     try:
         copied = copy(error)
@@ -459,9 +457,9 @@ def copy_without_traceback(error: E) -> E:
 
 
 def drop_tracebacks(error: Exception) -> Exception:
-    """Drop the tracebacks of an error and of all that is chained to it, and return it.
+    """Remove the tracebacks of an error and of all errors chained to it, and return it.
 
-    For an error that outlives its request: the frames of a traceback keep everything alive that they ever touched.
+    For an error that outlives its request: the frames of a traceback keep everything alive that they refer to.
     """
     chain: list[BaseException] = [error]
     seen: set[int] = set()
@@ -478,15 +476,15 @@ def drop_tracebacks(error: Exception) -> Exception:
     return error
 
 
-_NO_PROVIDER_LEFT = "there is none left to ask: name one that speaks without a network, such as Tone(), as the last"
+_NO_PROVIDER_LEFT = "none is left to try: add one that works without a network, such as Tone(), as the last"
 
 
 def _summary(error: TTSError) -> str:
-    wait = f", {again}" if (again := _retry_hint(error.retry_after)) else ""
+    wait = f", {hint}" if (hint := _retry_hint(error.retry_after)) else ""
     request = f", request {error.request_id}" if error.request_id else ""
     return f"{error.provider or 'steadyvoice'} ({error.message}{wait}{request}; {error.meaning.advice})"
 
 
 def _retry_hint(seconds: float | None) -> str:
-    # Rounded up: who comes back a moment too early is refused once more.
-    return f"again in {ceil(seconds)} s" if seconds and isfinite(seconds) else ""
+    # Rounded up, because a retry a moment too early is refused once more.
+    return f"try again in {ceil(seconds)} s" if seconds and isfinite(seconds) else ""

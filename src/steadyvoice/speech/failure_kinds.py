@@ -1,6 +1,6 @@
-"""What each failure means: one row a kind, and all code asks this table how to react.
+"""Kinds of failure, and one table with the meaning of each: blame, retry, weight in the circuit, failover, billing, hold.
 
-Adapters turn what a vendor sent into a kind; after that nobody looks at status codes again.
+Adapters turn a vendor's response into a kind. All reactions are looked up in this table, never in a status code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class FailureKind(Enum):
-    """What went wrong."""
+    """Kind of failure; the value is its name in logs, metrics and error states."""
 
     CANCELLED = "cancelled"
     HEDGED = "hedged"
@@ -59,7 +59,7 @@ class FailureKind(Enum):
 
 
 class Blame(Enum):
-    """Whose fault it is."""
+    """Party at fault."""
 
     CALLER = "caller"
     PROVIDER = "provider"
@@ -69,16 +69,19 @@ class Blame(Enum):
 
 
 class RetryAdvice(Enum):
-    """Whether the same provider may be asked the same again. What it may have billed already, another one says first."""
+    """Whether the same provider may be sent the same request again.
+
+    A request that may have been billed goes to another provider first, whatever this says.
+    """
 
     NO = "no"
     NOW = "now"  # at once, on a new connection
     AFTER = "after"  # after a backoff, or when the vendor says
-    LAST = "last"  # after a backoff, and only when no other provider can: we are too many
+    LAST = "last"  # after a backoff, and only when no other provider is left: the account's limit is reached
 
 
 class FailureScope(Enum):
-    """What is sick: this one request, a voice or model, the provider, or the credential."""
+    """Extent of a failure: this request, a voice or model, the provider, or the credential."""
 
     REQUEST = "request"
     VOICE = "voice"
@@ -97,7 +100,11 @@ class Billed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FailureMeaning:
-    """One row of the table. `counts` is the weight in the circuit's failure rate; `hold` is in seconds."""
+    """Row of the table: reaction to one kind of failure.
+
+    `counts` is the weight in the circuit's failure rate, from 0 (ignored) to 1. `hold` is in seconds: how long the
+    credential, voice or model of `scope` is set aside; None for none.
+    """
 
     blame: Blame
     retry: RetryAdvice
@@ -110,7 +117,7 @@ class FailureMeaning:
 
 
 def meaning_of(kind: FailureKind) -> FailureMeaning:
-    """Look a kind up."""
+    """Return the row of a kind."""
     return FAILURE_TABLE[kind]
 
 
@@ -126,13 +133,13 @@ def _table() -> dict[FailureKind, FailureMeaning]:
     # fmt: off
     rows = {
         #                       blame       retry  counts scope    fail over  billed  hold, s       what to do next
-        k.CANCELLED:           (caller,     no,    0.0, request, False, unknown,  None,         "nothing: the caller went away"),
-        k.HEDGED:              (us,         no,    0.0, request, True,  unknown,  None,         "nothing: another provider was sooner"),
-        k.DEADLINE:            (caller,     no,    0.0, request, True,  unknown,  None,         "allow more time: the deadline of this call was shorter than the provider needed"),
-        k.ABANDONED_IN_SILENCE: (provider,  no,    0.5, whole,   True,  unknown,  None,         "wait, or name a provider that answers sooner: this one was silent for longer than usual when its caller left"),
+        k.CANCELLED:           (caller,     no,    0.0, request, False, unknown,  None,         "nothing to do: the caller left"),
+        k.HEDGED:              (us,         no,    0.0, request, True,  unknown,  None,         "nothing to do: another provider answered first"),
+        k.DEADLINE:            (caller,     no,    0.0, request, True,  unknown,  None,         "allow more time: the call's deadline was shorter than the provider needed"),
+        k.ABANDONED_IN_SILENCE: (provider,  no,    0.5, whole,   True,  unknown,  None,         "wait, or add a faster provider: this one had sent nothing for longer than usual when its caller left"),
         k.BAD_REQUEST:         (caller,     no,    0.0, request, False, unbilled, None,         "correct the request"),
         k.TEXT_TOO_LONG:       (caller,     no,    0.0, request, True,  unbilled, None,         "split the text at sentences"),
-        k.UNSUPPORTED_FORMAT:  (caller,     no,    0.0, request, True,  unbilled, None,         "ask for another audio format"),
+        k.UNSUPPORTED_FORMAT:  (caller,     no,    0.0, request, True,  unbilled, None,         "request another audio format"),
         k.UNSUPPORTED_SCRIPT:  (caller,     no,    0.0, request, True,  unbilled, None,         "name the `language`, choose a voice or model that reads it, or add a provider that does"),
         k.VOICE_UNKNOWN:       (caller,     no,    0.0, voice,   True,  unbilled, 10 * _MINUTE, "check the voice id in the provider's `voices`"),
         k.PLAN_REQUIRED:       (credential, no,    0.0, voice,   True,  unbilled, _HOUR,        "choose a voice or format that the plan includes, or upgrade the plan"),
@@ -143,33 +150,33 @@ def _table() -> dict[FailureKind, FailureMeaning]:
         k.CONCURRENCY:         (us,         last,  0.0, request, True,  unbilled, None,         "send fewer requests at once"),
         k.BUSY:                (provider,   after, 0.5, whole,   True,  unbilled, None,         "wait: the vendor asks for fewer requests"),
         k.SERVER_ERROR:        (provider,   after, 1.0, whole,   True,  unbilled, None,         "wait, and look at the vendor's status page"),
-        k.REFUSED:             (provider,   no,    0.5, whole,   True,  unbilled, None,         "look at what the vendor says: it refuses for a reason that is not known here"),
-        k.BLOCKED:             (network,    no,    1.0, whole,   True,  unbilled, None,         "use another network, or ask the vendor to let this one in: a firewall refuses it, whatever the key"),
+        k.REFUSED:             (provider,   no,    0.5, whole,   True,  unbilled, None,         "read the vendor's message: the reason of its refusal is unknown"),
+        k.BLOCKED:             (network,    no,    1.0, whole,   True,  unbilled, None,         "use another network, or ask the vendor to allow this one: a firewall or bot protection blocks it, whatever the key"),
         k.CONNECT_FAILED:      (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network and `base_url`"),
         k.CONNECT_TIMEOUT:     (network,    now,   1.0, whole,   True,  unbilled, None,         "check the network, or raise `connection_timeout`"),
-        k.STALE_CONNECTION:    (network,    now,   0.0, request, True,  unknown,  None,         "nothing: the connection was closed while it lay idle"),
-        k.NO_ANSWER:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor took the request and hung up"),
+        k.STALE_CONNECTION:    (network,    now,   0.0, request, True,  unknown,  None,         "nothing to do: the kept-alive connection was closed while idle"),
+        k.NO_ANSWER:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor took the request and closed the connection"),
         k.READ_TIMEOUT:        (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `read_timeout`"),
         k.TOTAL_TIMEOUT:       (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait, or raise `total_timeout`"),
         k.STALLED:             (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `stall_timeout`"),
         k.TOO_SLOW:            (provider,   after, 1.0, whole,   True,  billed,   None,         "wait, or raise `slow_timeout`"),
-        k.CUT:                 (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor hung up before the end"),
-        k.TOO_SHORT:           (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio ends long before the text can be over"),
-        k.TOO_LONG:            (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to it: the audio goes on long after the text must be over"),
-        k.SILENT_AUDIO:        (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor sent silence for a text"),
+        k.CUT:                 (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor closed the connection before the end"),
+        k.TOO_SHORT:           (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to the audio: it is too short for the text"),
+        k.TOO_LONG:            (provider,   after, 1.0, whole,   True,  billed,   None,         "listen to the audio: it is too long for the text"),
+        k.SILENT_AUDIO:        (provider,   after, 1.0, whole,   True,  billed,   None,         "wait: the vendor sent silent audio for a text"),
         k.WRONG_FORMAT:        (provider,   after, 1.0, whole,   True,  billed,   None,         "check which formats the provider really sends"),
-        k.EMPTY_AUDIO:         (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor answered without any audio"),
-        k.NOT_AUDIO:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "check `base_url`: something else than speech answers there"),
+        k.EMPTY_AUDIO:         (provider,   after, 1.0, whole,   True,  unknown,  None,         "wait: the vendor sent a response without audio"),
+        k.NOT_AUDIO:           (provider,   after, 1.0, whole,   True,  unknown,  None,         "check `base_url`: the response is not audio"),
         k.FINAL_WITHOUT_AUDIO: (provider,   after, 1.0, whole,   True,  unknown,  None,         "check the account's credit"),
-        k.SOCKET_IDLE:         (us,         now,   0.0, request, False, unbilled, None,         "report this: the connection was left idle"),
-        k.SOCKET_RESTARTED:    (provider,   now,   0.0, whole,   True,  unknown,  5.0,          "nothing: the vendor restarts"),
+        k.SOCKET_IDLE:         (us,         now,   0.0, request, False, unbilled, None,         "report this bug: the connection was left idle"),
+        k.SOCKET_RESTARTED:    (provider,   now,   0.0, whole,   True,  unknown,  5.0,          "nothing to do: the vendor's server restarts"),
         k.SOCKET_DROPPED:      (network,    now,   1.0, whole,   True,  unknown,  None,         "check the network"),
-        k.LOCAL_CRASH:         (us,         now,   1.0, whole,   True,  unbilled, None,         "report this: the local voice died"),
+        k.LOCAL_CRASH:         (us,         now,   1.0, whole,   True,  unbilled, None,         "report this bug: the process of the local voice died"),
         k.OVERLOADED:          (us,         no,    0.0, request, False, unbilled, None,         "try again later, send fewer requests at once, or add processes (`workers`)"),
-        k.CIRCUIT_OPEN:        (provider,   no,    0.0, whole,   True,  unbilled, None,         "wait until the circuit probes again"),
+        k.CIRCUIT_OPEN:        (provider,   no,    0.0, whole,   True,  unbilled, None,         "wait for the circuit's next probe"),
         k.ON_HOLD:             (credential, no,    0.0, key,     True,  unbilled, None,         "see the holds in the error state"),
         k.MISCONFIGURED:       (caller,     no,    0.0, request, False, unbilled, None,         "correct the configuration"),
-        k.UNEXPECTED:          (provider,   after, 1.0, whole,   True,  unknown,  None,         "look at the chained error: nobody has classified it"),
+        k.UNEXPECTED:          (provider,   after, 1.0, whole,   True,  unknown,  None,         "see the chained exception: its type is not classified"),
     }
     # fmt: on
     return {kind: FailureMeaning(*row) for kind, row in rows.items()}

@@ -1,4 +1,4 @@
-"""Audio formats, in ElevenLabs' `output_format` names: the common tongue between callers, providers and doors."""
+"""Audio formats, named as in ElevenLabs' `output_format`: codec, sample rate and bit rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steadyvoice.speech.errors import TTSUnsupportedFormatError
 
 
 class Codec(Enum):
-    """How samples are written down. All of it is mono."""
+    """Codec or container of an audio format. All formats are mono."""
 
     PCM = "pcm"  # signed 16-bit little-endian samples, no header
     WAV = "wav"  # the same behind a RIFF header
@@ -25,7 +25,7 @@ class Codec(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """One audio format: codec, samples per second, and kilobits per second where the codec has a bit rate."""
+    """Audio format: codec, samples per second, and kilobits per second where the codec has a bit rate."""
 
     codec: Codec
     sample_rate: int
@@ -34,9 +34,9 @@ class AudioFormat:
     @classmethod
     @lru_cache(256)
     def parse(cls, name: str) -> AudioFormat:
-        """Read a name such as `mp3_44100_128`, or a bare codec such as `mp3`, which means its usual form.
+        """Parse a name such as `mp3_44100_128`, or a codec such as `mp3`, which means its default format.
 
-        Raises TTSUnsupportedFormatError, which lists what there is.
+        Raises TTSUnsupportedFormatError, which lists the supported names.
 
         >>> AudioFormat.parse("wav")
         AudioFormat(codec=<Codec.WAV: 'wav'>, sample_rate=24000, bitrate=None)
@@ -52,7 +52,7 @@ class AudioFormat:
 
     @classmethod
     def of_file(cls, path: str | PurePath) -> AudioFormat:
-        """Choose the format a file's extension promises. Raises TTSUnsupportedFormatError.
+        """Return the default format for a file's extension. Raises TTSUnsupportedFormatError for an unknown extension.
 
         >>> AudioFormat.of_file("chapter-1.ogg").name
         'opus_48000_64'
@@ -61,29 +61,29 @@ class AudioFormat:
         name = {"ogg": "opus", "raw": "pcm", "ul": "ulaw", "al": "alaw"}.get(extension, extension)
         if name not in DEFAULT_FORMATS:
             raise TTSUnsupportedFormatError(
-                f"cannot tell an audio format from {PurePath(path).name!r}: "
-                f"end it in {', '.join('.' + known for known in DEFAULT_FORMATS)}, or name a format"
+                f"unknown file extension of {PurePath(path).name!r}: "
+                f"use {', '.join('.' + known for known in DEFAULT_FORMATS)}, or name a format"
             )
         return cls.parse(name)
 
     @property
     def name(self) -> str:
-        """The name this format is asked for by."""
+        """Name, such as `mp3_44100_128`."""
         return _name(self.codec, self.sample_rate, self.bitrate)
 
     @property
     def mime_type(self) -> str:
-        """What to call it in a Content-Type header."""
+        """Media type for a Content-Type header."""
         return _MIME_TYPES[self.codec]
 
     @property
     def extension(self) -> str:
-        """How a file of it ends, without the dot."""
+        """File extension, without the dot."""
         return "ogg" if self.codec is Codec.OPUS else self.codec.value
 
     @property
     def bytes_per_second(self) -> float | None:
-        """Exact for raw samples and constant for WAV after its header; None where frames vary."""
+        """Bytes per second: exact for raw samples, and for WAV after its header; None where frames vary in size."""
         if self.codec in (Codec.PCM, Codec.WAV):
             return 2.0 * self.sample_rate
         if self.codec in (Codec.ULAW, Codec.ALAW):
@@ -92,7 +92,7 @@ class AudioFormat:
 
     @property
     def is_concatenable(self) -> bool:
-        """Whether two pieces laid end to end are again one piece of this format."""
+        """Whether two pieces, concatenated, are again valid audio of this format."""
         return self.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW, Codec.MP3, Codec.AAC)
 
     def __str__(self) -> str:

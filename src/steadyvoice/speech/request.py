@@ -16,7 +16,11 @@ Copied = TypeVar("Copied")
 
 
 def field_copier(kind: type[Copied], field: str) -> Callable[[Copied, Any], Copied]:
-    """Make what copies a frozen dataclass with slots, and gives one field of it another value."""
+    """Return a function that copies an instance of a frozen dataclass with slots, with another value for one field.
+
+    `dataclasses.replace` runs `__post_init__` again, which checks all fields. For an object made for every request this
+    copy takes a third of the time.
+    """
     slots: list[Any] = [kind.__dict__[name] for name in vars(kind)["__slots__"]]
     copied = [(slot.__set__, slot.__get__) for slot in slots if slot.__name__ != field]
     changed = kind.__dict__[field].__set__
@@ -41,9 +45,10 @@ MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """One utterance, as the caller wants it. Voice and model are the caller's names; each provider maps them.
+    """Utterance as the caller wants it.
 
-    Raises TTSBadRequestError, which names the field.
+    `voice` and `model` are the caller's names, which each provider maps to its own. Raises TTSBadRequestError, which
+    names the field, for a value of the wrong type or out of range.
     """
 
     text: str
@@ -51,24 +56,25 @@ class SpeechRequest:
     voice: str = DEFAULT_VOICE
     model: str | None = None
     language: str | None = None  # BCP 47, such as "en" or "de-AT"
-    speed: float = 1.0  # 1.0 is the voice's own pace
+    speed: float = 1.0  # factor of the voice's usual speech rate
     seed: int | None = None
-    previous_text: str | None = None  # said just before, for the prosody
+    previous_text: str | None = None  # spoken just before, for the prosody
     next_text: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on as they are
-    unknown_voice: UnknownVoice = "refuse"  # what becomes of a voice that a provider's map does not know
-    dialect: str | None = None  # whose words voice and options are, such as "elevenlabs": no other provider gets them
-    like: Voice | None = None  # how the voice asked for is declared, for whoever stands in for it
-    timestamps: bool = False  # wanted with the audio: each character's own, as far as the provider has them
-    previous_request_ids: tuple[str, ...] = ()  # the provider's own, of what was said just before
+    options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on unchanged
+    unknown_voice: UnknownVoice = "refuse"  # treatment of a voice that is not among the provider's `voices`
+    dialect: str | None = None  # vendor whose names voice and options are, such as "elevenlabs"; others do not get them
+    like: Voice | None = None  # declaration of the requested voice, by which fallback voices are chosen
+    timestamps: bool = False  # whether character timestamps are wanted, if the provider has them
+    previous_request_ids: tuple[str, ...] = ()  # the provider's ids of the requests just before
 
     def __post_init__(self) -> None:
-        for name, (kinds, said) in _FIELD_TYPES.items():
+        for name, (types, description) in _FIELD_TYPES.items():
             value = getattr(self, name)
-            # True is an int to Python, and to nobody else.
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                raise TTSBadRequestError(f"{name}: must be {said}, got {type(value).__name__}")
-            if isinstance(value, str) and not value.isascii() and name != "text":  # of which it would be dropped
+            # Python takes True for an int; a speed or seed of True is a mistake.
+            if isinstance(value, bool) or not isinstance(value, types):
+                raise TTSBadRequestError(f"{name}: must be {description}, got {type(value).__name__}")
+            # The text is not checked: `clean_text` removes what cannot be encoded.
+            if isinstance(value, str) and not value.isascii() and name != "text":
                 self._refuse_unencodable(name, value)
         if self.options:
             self._refuse_unencodable("options", self.options)
@@ -81,11 +87,11 @@ class SpeechRequest:
 
     def _refuse_unencodable(self, name: str, value: Any) -> None:
         if not _is_encodable_value(value):
-            told = "half of a surrogate pair, which cannot be encoded"
-            raise TTSBadRequestError(f"{name}: must not have {told}, got {value!a:.100}")
+            problem = "half of a surrogate pair, which cannot be encoded"
+            raise TTSBadRequestError(f"{name}: must not contain {problem}, got {value!a:.100}")
 
     def with_text(self, text: str) -> SpeechRequest:
-        """The same for another text. What has been checked is not checked again."""
+        """Return a copy with another text. The other fields are not checked again."""
         if not isinstance(text, str):
             raise TTSBadRequestError(f"text: must be a string, got {type(text).__name__}")
         return _copy_with_text(self, text)
@@ -109,7 +115,7 @@ _FIELD_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 
 def _is_encodable_value(value: Any) -> bool:
-    """Whether all strings in a value have bytes in UTF-8."""
+    """Return whether all strings in a value, at any depth, can be encoded in UTF-8."""
     match value:
         case str():
             return is_encodable(value)

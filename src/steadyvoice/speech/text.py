@@ -1,4 +1,4 @@
-"""What callers hand in to be spoken: made clean, and guessed in length."""
+"""Text from callers: cleaning, encodability, invisible characters, and a rough measure of its length."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import re
 import unicodedata
 
 SECONDS_PER_CHARACTER = 0.06
-"""About 1,000 characters a minute, by ElevenLabs' own table of character limits (docs, "Models")."""
+"""Usual seconds of speech per character: 1,000 characters a minute, by ElevenLabs' table of limits (docs, "Models")."""
 
 NORMALIZATION_VERSION = 2
-"""Raise it when other words would be spoken for the same text: what was kept of them is not the same any more."""
+"""Version of the rules by which a text becomes the words that are sent; part of the cache's keys.
+
+To be raised when other words would be sent for the same text, so that recordings made before are not played for it.
+"""
 
 
 def clean_text(text: str) -> str:
-    """Drop what no voice can speak: control characters, lone surrogates, byte-order marks; trim the ends.
+    """Remove control characters, lone surrogates and byte-order marks from a text, and trim its ends.
 
-    Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. Nothing else is
-    changed, unless it is all invisible: zero-width spaces and the like are no reason to ask anybody.
+    Tabs and line breaks stay, for they are pauses; any other kind of break becomes a line feed. A text of nothing but
+    invisible characters, such as zero-width spaces, becomes empty, so that no provider is asked for it.
     """
     if text.isprintable():
         return text.strip()
@@ -27,7 +30,7 @@ def clean_text(text: str) -> str:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether a text has bytes in UTF-8. Half of a surrogate pair has none, though JSON can escape it."""
+    """Return whether a text can be encoded in UTF-8. Half of a surrogate pair cannot, though JSON can escape it."""
     if text.isascii():
         return True
     try:
@@ -38,16 +41,17 @@ def is_encodable(text: str) -> bool:
 
 
 def escape_surrogates(text: str) -> str:
-    """Return a text that can be encoded: half of a surrogate pair becomes its escape, anything else stays."""
+    """Replace halves of surrogate pairs by their escapes, so that the text can be encoded."""
     return text if is_encodable(text) else text.encode("utf-8", "backslashreplace").decode()
 
 
-# Carriage returns, vertical tabs, form feeds, information separators, "next line": dropped, they would join two words.
+# Carriage returns, vertical tabs, form feeds, information separators and "next line" become line feeds. If they were
+# removed like other control characters, the words on both sides would become one.
 _ODD_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1f\x85]")
 
 
 def strip_invisible(text: str) -> str:
-    """Drop what cannot be seen from a message: what would show the rest in another order, or as other words.
+    """Remove invisible characters from a message: they can show the rest in another order, or as other words.
 
     A text to be spoken may hold such characters (`clean_text` keeps them), for scripts and emoji need some. In a
     message they only serve to make it read as something else (https://trojansource.codes/).
@@ -68,11 +72,11 @@ _SEPARATORS = "\u2028\u2029"  # of lines and paragraphs
 _BLANK_LETTERS = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
-"""Characters that are seen as nothing though they are not format characters: fillers, joiners, variation selectors."""
+"""Invisible characters that are not in the format category: fillers, joiners, variation selectors."""
 
 
 def count_letters_and_digits(text: str) -> int:
-    """Count the letters and digits: what takes time to say.
+    """Count the letters and digits, which are the characters that take time to say.
 
     >>> count_letters_and_digits("Well, well!"), count_letters_and_digits("-----")
     (8, 0)

@@ -1,4 +1,4 @@
-"""A voice as it is declared, and which of several is most like another: by what is declared, for nobody listens."""
+"""Voices as they are declared, and the choice of the most similar one as a fallback voice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ T = TypeVar("T")
 Gender = Literal["female", "male", "neutral"]
 
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
-_UNDECLARED_RATE_DISTANCE = math.log(1.25)  # how far away a rate is that nobody declared: a quarter faster
-_UNDECLARED_LOUDNESS_DISTANCE = 6.0  # dB, likewise
+# Distances of a trait that is not declared: worse than a small difference, better than a large one.
+_UNDECLARED_RATE_DISTANCE = math.log(1.25)  # as if a quarter faster
+_UNDECLARED_LOUDNESS_DISTANCE = 6.0  # dB
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One of a provider's voices: its own id for it, and what is declared of it, so that one like it can stand in.
+    """Voice of a provider: the provider's id for it, and the declared traits by which a fallback voice is chosen.
 
-    `language` is a BCP 47 tag, such as "en" or "de-AT"; `rate` the words a minute that it speaks at its usual pace
-    (150 is common); `loudness` the LUFS of its speech: integrated loudness, as in ITU-R BS.1770 (-20 is common).
+    `language` is a BCP 47 tag, such as "en" or "de-AT"; `rate` the usual speech rate in words a minute (150 is common);
+    `loudness` the integrated loudness in LUFS, as in ITU-R BS.1770 (-20 is common).
 
     Raises TTSConfigurationError, which names the field.
     """
@@ -47,32 +48,33 @@ class Voice:
 
     @property
     def has_traits(self) -> bool:
-        """Whether anything is declared of it."""
+        """Whether any trait is declared."""
         return any(trait is not None for trait in (self.language, self.gender, self.rate, self.loudness))
 
 
 def is_language_tag(tag: object) -> bool:
-    """Whether it has the shape of a BCP 47 tag; `_` will do for `-`."""
+    """Return whether a value has the form of a BCP 47 tag, with `_` or `-` as separator."""
     return isinstance(tag, str) and bool(_TAG.fullmatch(tag))
 
 
 def is_valid_voice_id(voice: object) -> bool:
-    """Whether it could be a voice's id. Dots alone would walk up the path of a URL, and what cannot be printed has no
-    business in one.
+    """Return whether a value could be a voice id: printable, at most 200 characters, not only dots and blanks.
+
+    Ids become a segment of a URL's path, where dots alone would refer to a parent.
     """
     return isinstance(voice, str) and len(voice) <= 200 and voice.isprintable() and voice.strip(". ") != ""
 
 
 def most_similar_voice(wanted: Voice, voices: Iterable[Voice]) -> Voice:
-    """Choose who stands in: the very same voice if it is there, else the first of those that differ the least."""
+    """Return the voice with the same id if there is one, else the first of those with the least distance."""
     return min(voices, key=lambda voice: (voice.id != wanted.id, voice_distance(voice, wanted)))
 
 
 def voice_distance(voice: Voice, wanted: Voice) -> tuple[float, float, float, float]:
-    """Say how a voice differs from the one wanted, the gravest first: in language, gender, rate and loudness.
+    """Return the distances of a voice from the wanted one, most important first: language, gender, rate, loudness.
 
-    0 is as wanted, or nobody said what is wanted. What is not declared is worse than that, and better than what is
-    declared to be something else: of rates, more than a quarter faster or slower; of loudness, more than 6 dB away.
+    0 means as wanted, or that nothing is wanted. An undeclared trait is worse than that, and better than one declared
+    to be different: for rates, more than a quarter faster or slower; for loudness, more than 6 dB away.
     """
     return (
         _trait_distance(voice.language, wanted.language, _language_distance, unknown=2),
@@ -93,7 +95,7 @@ def _trait_distance(has: T | None, wanted: T | None, distance: Callable[[T, T], 
 
 
 def _language_distance(one: str, other: str) -> float:
-    """0 for the same tag, 1 for another kind of the same language, 3 for another language."""
+    """Return 0 for the same tag, 1 for another variant of the same language, 3 for another language."""
     tag, other_tag = (each.lower().replace("_", "-") for each in (one, other))
     if tag == other_tag:
         return 0.0

@@ -1,4 +1,4 @@
-"""Which scripts a text is written in, and which ones a language is. Pure: it knows letters, and no voices.
+"""Writing systems (scripts) of texts and of languages.
 
 Scripts have their Unicode names: "Latin", "Cyrillic", "Han" (Chinese characters), "Hiragana".
 """
@@ -13,7 +13,7 @@ from functools import lru_cache
 LATIN = frozenset({"Latin"})
 
 _MAX_FOREIGN_SHARE = 1 / 3
-"""Of the letters: a few foreign words are nobody's reason to be silent; more than this, and the sense is lost."""
+"""Largest share of letters in unsupported scripts: a few foreign words may be skipped; with more the sense is lost."""
 
 
 def count_scripts(text: str) -> Counter[str]:
@@ -33,9 +33,9 @@ def count_scripts(text: str) -> Counter[str]:
 
 
 def unsupported_script(found: Counter[str], scripts: frozenset[str] | None) -> str | None:
-    """Name the script of which a text has too many letters for who reads these only; None when it will do.
+    """Return the most frequent unsupported script of a text if more than a third of its letters are in such, else None.
 
-    `found` is what `count_scripts` counted. Of whom nobody knows what they read (None), nothing is too much.
+    `found` is the result of `count_scripts`. `scripts` are the supported ones; None means unknown: all are supported.
 
     >>> unsupported_script(count_scripts("Привет, Anna!"), LATIN)
     'Cyrillic'
@@ -50,9 +50,9 @@ def unsupported_script(found: Counter[str], scripts: frozenset[str] | None) -> s
 
 
 def scripts_of_languages(languages: Iterable[str]) -> frozenset[str] | None:
-    """Which scripts whoever speaks these languages (BCP 47) reads; None when one of the languages is not known here.
+    """Return the scripts that a voice of these languages (BCP 47) reads; None if one of the languages is unknown.
 
-    Latin is always among them: names and quotations in it are everywhere.
+    Latin is always included: names and quotations in it occur in all languages.
 
     >>> sorted(scripts_of_languages(["en", "ja-JP"]))
     ['Han', 'Hiragana', 'Katakana', 'Latin']
@@ -64,7 +64,7 @@ def scripts_of_languages(languages: Iterable[str]) -> frozenset[str] | None:
 
 
 def usual_language(script: str) -> str | None:
-    """The language that is most often written in a script. None for Latin, which is anybody's, and for unknown ones.
+    """Return the language most often written in a script. None for Latin, which many languages share, and if unknown.
 
     >>> usual_language("Cyrillic")
     'ru'
@@ -75,7 +75,10 @@ def usual_language(script: str) -> str | None:
 
 @lru_cache(4096)
 def _script(character: str) -> str | None:
-    """The standard library has no scripts, but the names of letters begin with them: CYRILLIC SMALL LETTER PE."""
+    """Return the script of a character, None if it is no letter.
+
+    The standard library has no table of scripts, but letters' names begin with them: CYRILLIC SMALL LETTER PE.
+    """
     plain = unicodedata.normalize("NFKC", character)[0]  # full-width and mathematical letters are plain ones, too
     if not unicodedata.category(plain).startswith("L"):
         return None
@@ -86,8 +89,8 @@ def _script(character: str) -> str | None:
 _ASCII_NON_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _SCRIPT_OF_NAME = {"CJK": "Han", "IDEOGRAPHIC": "Han", "MODIFIER": "", "FEMININE": "", "MASCULINE": ""}
 
-# The scripts of living languages by https://cldr.unicode.org, the most usual language of each first. A language that is
-# not here may be written in any.
+# Scripts of living languages by https://cldr.unicode.org, the most usual language of each first. A language that is
+# missing here may be written in any script.
 _LANGUAGES_OF_SCRIPT: Mapping[str, str] = {
     "Arabic": "ar ckb fa ku ps sd ug ur",
     "Armenian": "hy hyw",

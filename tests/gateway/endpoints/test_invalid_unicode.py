@@ -140,10 +140,10 @@ async def test_the_library_drops_it_from_a_text_and_refuses_it_elsewhere() -> No
         assert halved.outcome == "spoken"
         for name in ("voice", "model", "language", "previous_text", "next_text"):
             wishes: Any = {name: "a\ud800"}
-            with pytest.raises(TTSBadRequestError, match=f"{name}: must not have half of a surrogate pair"):
+            with pytest.raises(TTSBadRequestError, match=f"{name}: must not contain half of a surrogate pair"):
                 await tts.synthesize("Hi.", **wishes)
         for options in ({"a": "\ud800"}, {"\ud800": 1}, {"a": [{"b": ("\udfff",)}]}):
-            with pytest.raises(TTSBadRequestError, match="options: must not have half"):
+            with pytest.raises(TTSBadRequestError, match="options: must not contain half"):
                 await tts.synthesize("Hi.", options=options)
 
 
