@@ -19,7 +19,16 @@ from typing import NamedTuple
 
 from lab.leap import run
 
-from steadyvoice import Accepted, AsyncTTSService, Audio, AudioFormat, CircuitState, HedgeConfig, Offer, SpeechRequest
+from steadyvoice import (
+    Accepted,
+    AsyncTTSService,
+    AudioChunk,
+    AudioFormat,
+    CircuitState,
+    HedgeConfig,
+    SpeechRequest,
+    SynthesisOffer,
+)
 from steadyvoice.breaker import Event, StateChanged
 
 TEXTS = 3_000
@@ -82,20 +91,20 @@ class Vendor:
         self.name, self._draw, self._hangs = name, draw, hangs
         self.charged = 0
 
-    def offer(self, request: SpeechRequest) -> Offer:
-        return Offer(AudioFormat.parse("pcm_8000"), voice=self.name)
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return SynthesisOffer(AudioFormat.parse("pcm_8000"), voice=self.name)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.charged += len(request.text)
         yield Accepted(characters_billed=len(request.text))
         begin, end = self._hangs
         if begin <= asyncio.get_running_loop().time() < end:
             await asyncio.Event().wait()
         await asyncio.sleep(self._draw(Random(f"{self.name} {request.text}")))
-        yield Audio(SOUND)
-        yield Audio(SOUND * (len(request.text) // 2))
+        yield AudioChunk(SOUND)
+        yield AudioChunk(SOUND * (len(request.text) // 2))
 
     async def aclose(self) -> None:
         pass

@@ -32,7 +32,7 @@ from typing import Any
 import aiohttp
 
 from steadyvoice import AsyncTTSService, CircuitState, ElevenLabs, Provider, Tone
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server

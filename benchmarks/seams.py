@@ -27,7 +27,7 @@ from steadyvoice import (
     TimeoutConfig,
     Tone,
 )
-from steadyvoice.audio.listening import Heard, heard_in
+from steadyvoice.audio.word_tones import DetectedWord, detect_words
 from steadyvoice.service.spoken import Spoken
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
@@ -56,7 +56,7 @@ class Tally:
     out_of_order: int = 0
     gaps: list[float] = field(default_factory=list)  # milliseconds more than between the same words unbroken
 
-    def add(self, words: list[Heard], whole: list[Heard], spoken: Spoken) -> None:
+    def add(self, words: list[DetectedWord], whole: list[DetectedWord], spoken: Spoken) -> None:
         """Compare a broken utterance with a whole one."""
         said, wanted = [word.text for word in words], TEXT.split()
         missing, extra = Counter(wanted) - Counter(said), Counter(said) - Counter(wanted)
@@ -129,10 +129,10 @@ async def _cut(sim: Simulator, tally: Tally, form: str, makers: tuple[Make, Make
     tally.add(words, whole, spoken)
 
 
-async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[Heard], Spoken]:
+async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], Spoken]:
     stream = tts.stream(TEXT, format=form)
     audio = b"".join([chunk async for chunk in stream])
-    return [word for word in heard_in(audio, form) if not word.partial], stream.spoken
+    return [word for word in detect_words(audio, form) if not word.partial], stream.spoken
 
 
 def _ways(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
@@ -156,7 +156,7 @@ def _ways(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
     return [rng.choice(ways)]
 
 
-def _gap(words: list[Heard], at: int) -> float:
+def _gap(words: list[DetectedWord], at: int) -> float:
     return words[at].start - words[at - 1].end
 
 

@@ -15,7 +15,7 @@ from typing import cast
 
 import uvloop
 
-from steadyvoice.audio.encode import encoder_of
+from steadyvoice.audio.codec import encoder_for
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
@@ -37,7 +37,7 @@ def seconds(name: str) -> float:
 def parts(name: str = USUAL) -> list[bytes]:
     """A tone, as MP3 in whole frames."""
     format = AudioFormat.parse(name)
-    encoder = encoder_of(format)
+    encoder = encoder_for(format)
     count = round(seconds(name) * format.sample_rate)
     wave = b"".join(int(8000 * ((n // 50) % 2 * 2 - 1)).to_bytes(2, "little", signed=True) for n in range(count))
     data = encoder.feed(wave) + encoder.finish()

@@ -17,10 +17,10 @@ from steadyvoice._version import __version__
 
 if TYPE_CHECKING:
     from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState
+    from steadyvoice.providers.base import Accepted, AudioChunk, Credential, Credit, Provider, SynthesisOffer
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
     from steadyvoice.providers.openai import OpenAICompatible
-    from steadyvoice.providers.provider import Accepted, Audio, Credential, Credit, Offer, Provider
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.cache.keys import CacheConfig
     from steadyvoice.service.error_state import TTSErrorState
@@ -51,7 +51,7 @@ _HOMES = {
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
     "providers.openai": ("OpenAICompatible",),
-    "providers.provider": ("Accepted", "Audio", "Credential", "Credit", "Offer", "Provider"),
+    "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
     "providers.tone": ("Tone",),
     "service.cache.keys": ("CacheConfig",),
     "service.error_state": ("TTSErrorState",),
@@ -85,7 +85,7 @@ __all__ = [
     "AsyncSpeechStream",
     "AsyncTTSService",
     "Attempt",
-    "Audio",
+    "AudioChunk",
     "AudioFormat",
     "CacheConfig",
     "CircuitBreaker",
@@ -98,7 +98,6 @@ __all__ = [
     "Espeak",
     "HedgeConfig",
     "Markup",
-    "Offer",
     "OpenAICompatible",
     "Provider",
     "RetryConfig",
@@ -106,6 +105,7 @@ __all__ = [
     "Speech",
     "SpeechRequest",
     "SpeechStream",
+    "SynthesisOffer",
     "TTSAllProvidersFailedError",
     "TTSCircuitOpenError",
     "TTSConfigurationError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steadyvoice.audio.encode import encoder_of
+from steadyvoice.audio.codec import encoder_for
 from steadyvoice.speech.format import AudioFormat
 
 from ..leaked_objects import live_objects, native_threads, no_garbage
@@ -18,7 +18,7 @@ SECOND = bytes(2 * 48000)
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_encoder_starts_no_threads(name: str) -> None:
     before = native_threads()
-    encoders = [encoder_of(AudioFormat.parse(name)) for _ in range(10)]
+    encoders = [encoder_for(AudioFormat.parse(name)) for _ in range(10)]
     for encoder in encoders:
         encoder.feed(SECOND)
     assert native_threads() == before
@@ -30,7 +30,7 @@ def test_an_encoder_starts_no_threads(name: str) -> None:
 @pytest.mark.parametrize("end", ["finish", "close"])
 def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end: str) -> None:
     def encode() -> None:
-        encoder = encoder_of(AudioFormat.parse(name))
+        encoder = encoder_for(AudioFormat.parse(name))
         encoder.feed(SECOND)
         getattr(encoder, end)()
 
@@ -44,7 +44,7 @@ def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_closed_encoder_refuses_more(name: str) -> None:
-    encoder = encoder_of(AudioFormat.parse(name))
+    encoder = encoder_for(AudioFormat.parse(name))
     encoder.feed(SECOND)
     encoder.close()
     encoder.close()

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.audio.accept import FirstLook, NotAudio, first_look
-from steadyvoice.audio.convert import convert
+from steadyvoice.audio.conversion import convert
 from steadyvoice.audio.frames import Frame, Framer
-from steadyvoice.audio.framing import framer_of
-from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.framing import AudioMeter, framer_for
+from steadyvoice.audio.validation import FormatSniffer, NotAudio, sniff_format
 from steadyvoice.speech.format import AudioFormat
 
 FORMATS = ("pcm_24000", "wav_24000", "mp3_44100_128", "mp3_22050_32", "aac_24000_64", "opus_48000_64", "flac_24000")
@@ -69,7 +68,7 @@ def test_where_bytes_are_split_changes_nothing(
     data = (audio(name)[:4_000] if begins else b"") + of(name, parts)
     format_ = AudioFormat.parse(name)
 
-    whole, split = framer_of(format_), framer_of(format_)
+    whole, split = framer_for(format_), framer_for(format_)
     ours, theirs = frames_of(whole, [data]), frames_of(split, cut(data, places))
     if name.startswith(("pcm", "wav")):  # samples are no frames: how many come at once is as it comes
         assert b"".join(frame.data for frame in ours) == b"".join(frame.data for frame in theirs)
@@ -77,7 +76,7 @@ def test_where_bytes_are_split_changes_nothing(
         assert ours == theirs
     assert whole.torn == split.torn
 
-    one, many = Meter(format_), Meter(format_)
+    one, many = AudioMeter(format_), AudioMeter(format_)
     one.pass_over(data)
     for piece in cut(data, places):
         many.pass_over(piece)
@@ -91,13 +90,13 @@ def test_first_look_comes_to_the_same_verdict_byte_by_byte(
 ) -> None:
     data = of(name, parts)[:4_000]
     format_ = AudioFormat.parse(name)
-    look = FirstLook(format_)
+    look = FormatSniffer(format_)
     for piece in cut(data, places):
         look.feed(piece)
     verdict = look.verdict
     if isinstance(verdict, NotAudio) and verdict.reason.startswith(("text", "JSON", "HTML")):
         return  # what begins as text is refused at once, and would be redeemed by what follows in the same piece
-    assert type(verdict) is type(first_look(data, None, format_)) or len(data) < 12
+    assert type(verdict) is type(sniff_format(data, None, format_)) or len(data) < 12
 
 
 ENDLESS = {
@@ -117,7 +116,7 @@ ENDLESS = {
 @pytest.mark.parametrize("what", ENDLESS)
 def test_what_has_no_end_is_not_held(what: str) -> None:
     name, begin, block = ENDLESS[what]
-    framer, chunk = framer_of(AudioFormat.parse(name)), block * (32_768 // len(block) or 1)
+    framer, chunk = framer_for(AudioFormat.parse(name)), block * (32_768 // len(block) or 1)
     framer.feed(begin)
     framer.feed(chunk)
     tracemalloc.start()

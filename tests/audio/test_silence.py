@@ -7,17 +7,17 @@ from itertools import islice
 
 import pytest
 
-from steadyvoice.audio.meter import Meter
-from steadyvoice.audio.silence import silence
+from steadyvoice.audio.conversion import silence
+from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
 
-from .sounds import ONE_OF_EACH, frame_seconds, samples_of
+from .samples import ONE_OF_EACH, frame_seconds, samples_of
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("seconds", [0.05, 2.5])
 def test_it_lasts_as_long_as_asked(name: str, seconds: float) -> None:
-    meter = Meter(AudioFormat.parse(name))
+    meter = AudioMeter(AudioFormat.parse(name))
 
     for chunk in silence(meter.format, seconds):
         meter.feed(chunk)

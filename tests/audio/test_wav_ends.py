@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from steadyvoice.audio.wav import WavFrames
-from tests.audio.wavs import chunk, form, pcm, wav
+from steadyvoice.audio.wav import WavFramer
+from tests.audio.wav_files import chunk, form, pcm, wav
 
 PCM = pcm(0.1)
 ID3 = b"ID3\4\0\0\0\0\0\0"
@@ -13,7 +13,7 @@ UNKNOWN = 0xFFFFFFFF
 
 
 def read(*pieces: bytes) -> bytes:
-    frames = WavFrames()
+    frames = WavFramer()
     return b"".join(frame.data for piece in pieces for frame in frames.feed(piece)) + b"".join(
         frame.data for frame in frames.finish()
     )

@@ -10,7 +10,7 @@ import wave
 
 import pytest
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 
 from .conftest import Simulator
 from .shell import COMMAND, Shell, one_provider, stopped

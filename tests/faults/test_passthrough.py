@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.style import Style
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import SpeechRequest
@@ -27,7 +27,7 @@ DAYS = [day for day in EVERY_DAY if not isinstance(day.act, actions.Refuse) or d
 class Roundabout(ElevenLabs):
     """Makes nothing ready, so that its audio goes through every room of the house."""
 
-    def ready(self, request: SpeechRequest, offer: Offer) -> None:
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> None:
         """Not this one."""
 
 

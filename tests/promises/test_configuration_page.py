@@ -67,7 +67,7 @@ def test_section_lists_every_key_with_its_default(title: str) -> None:
 def test_section_of_providers_lists_every_key_of_each_kind(kind: str) -> None:
     rows = [row for row in section("[[providers]]") if len(row) == 5 and kind in row[1].split(", ")]
     shown = {row[0].strip("`"): row[3] for row in rows}
-    parameters = inspect.signature(plugins.load(kind)).parameters
+    parameters = inspect.signature(plugins.load_kind(kind)).parameters
     assert shown.keys() == parameters.keys() - NOT_OF_FILES
     for name, default in shown.items():
         if default.startswith("`"):

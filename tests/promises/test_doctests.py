@@ -14,7 +14,7 @@ import pytest
 import steadyvoice
 
 # Running these is what importing them is for.
-_PROGRAMS = ("steadyvoice.__main__", "steadyvoice.providers.espeak_worker")
+_PROGRAMS = ("steadyvoice.__main__", "steadyvoice.providers.espeak_ng.worker")
 
 
 def modules() -> Iterator[str]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from steadyvoice.providers.http import HttpClient
+from steadyvoice.providers.http.client import HTTPClient
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.elevenlabs.errors import parse_error
-from tests.providers.vendor import Vendor, vendor_on_a_socket
+from tests.providers.scripted_vendor import Vendor, vendor_on_a_socket
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ async def vendor() -> AsyncIterator[Vendor]:
 
 
 @pytest.fixture
-async def client(vendor: Vendor) -> AsyncIterator[HttpClient]:
-    made = HttpClient("vendor", vendor.url, refused, headers={"x-key": "k"})
+async def client(vendor: Vendor) -> AsyncIterator[HTTPClient]:
+    made = HTTPClient("vendor", vendor.url, refused, headers={"x-key": "k"})
     yield made
     await made.aclose()
 

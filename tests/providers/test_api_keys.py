@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible
-from steadyvoice.providers.api_keys import problem_with_key, problem_with_token, stripped
+from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
 from steadyvoice.service.settings import read_file
 from steadyvoice.speech.errors import TTSConfigurationError
 
@@ -150,21 +150,21 @@ def test_server_of_ones_own_may_take_any_key(key: str) -> None:
     ],
 )  # fmt: skip
 def test_true_keys_are_taken(key: str) -> None:
-    assert problem_with_key(key) is None
-    assert problem_with_token(key) is None
+    assert api_key_problem(key) is None
+    assert token_problem(key) is None
 
 
 @pytest.mark.parametrize("token", ["pa$$word", "it's", "100%sure%", "a;b,c", "x{y}", "#!/", "$ecret"])
 def test_token_of_ones_own_may_have_nearly_anything_in_it(token: str) -> None:
-    assert problem_with_token(token) is None
+    assert token_problem(token) is None
 
 
 @pytest.mark.parametrize("part", ["a_", "a-", "_", "xxx_", "KEY", "${", "your", "key", "add ", "%a"])
 @pytest.mark.parametrize("end", ["b", "\n", " ", "x", ""])
 def test_long_key_is_read_in_time_that_grows_with_its_length(part: str, end: str) -> None:
     key = part * (4_000 // len(part)) + end
-    problem_with_key(key)
-    problem_with_token(key)
+    api_key_problem(key)
+    token_problem(key)
 
 
 @pytest.mark.parametrize("name", [KEY, "0123456789abcdef0123456789abcdef"])
@@ -185,7 +185,7 @@ def test_name_of_a_variable_that_is_not_set_is_shown(name: str, tmp_path: Path) 
 
 
 def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stripped(" \r\n") == ""
+    assert strip_secret(" \r\n") == ""
     monkeypatch.setenv("ELEVENLABS_API_KEY", " \r\n")
     with pytest.raises(TTSConfigurationError, match=r"there is none; .*ELEVENLABS_API_KEY"):
         ElevenLabs()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from steadyvoice.providers.base import Accepted, Credit
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.provider import Accepted, Credit
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
@@ -21,7 +21,18 @@ from steadyvoice.wire.elevenlabs.errors import ErrorBodyVersion, error_body, val
 from steadyvoice.wire.elevenlabs.speech import SpeechResponseHeaders
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from steadyvoice.wire.request_validation import ValidationIssue
-from tests.providers.vendor import Heard, Then, Vendor, answer, audio, chunked, heard, refusal, say, vendor_on_a_socket
+from tests.providers.scripted_vendor import (
+    Heard,
+    Then,
+    Vendor,
+    answer,
+    audio,
+    chunked,
+    heard,
+    refusal,
+    say,
+    vendor_on_a_socket,
+)
 
 KEY = "sk_test_0123456789"
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.providers.espeak import Espeak, installed
-from steadyvoice.providers.espeak_voices import EspeakFiles
-from steadyvoice.providers.provider import Audio
+from steadyvoice.providers.base import AudioChunk
+from steadyvoice.providers.espeak import Espeak, is_installed
+from steadyvoice.providers.espeak_ng.voices import EspeakFiles
 from steadyvoice.speech.errors import TTSConfigurationError, TTSLocalCrashError
-from tests.providers.speaking import Heard, asking, listen
+from tests.providers.synthesis import Heard, asking, listen
 from tests.required_tools import require_tool
 
-require_tool(installed(), "espeakng-loader")
+require_tool(is_installed(), "espeakng-loader")
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 
@@ -129,7 +129,7 @@ async def test_a_long_text_is_heard_long_before_it_is_finished(espeak: Espeak) -
         await anext(speech)
         first = await anext(speech)
         # Two hours are 300 MB; the child has been asked for half a minute so far.
-        assert isinstance(first, Audio)
+        assert isinstance(first, AudioChunk)
         assert len(first.data) == 44_100
         shared = await listen(espeak, "Hello")
     assert 0.3 < shared.seconds < 1.0
@@ -203,7 +203,7 @@ async def test_a_child_killed_between_two_turns_is_replaced_and_nothing_is_lost(
     killed = espeak.process_id
     assert killed is not None
     async for piece in espeak.speak(request, espeak.offer(request), connection_timeout=10):
-        if isinstance(piece, Audio):
+        if isinstance(piece, AudioChunk):
             heard.chunks.append(piece)
             if len(heard.chunks) == 1:
                 os.kill(killed, signal.SIGKILL)
@@ -272,8 +272,8 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["espeakng_loader"] = None  # what Python does when it is not there
-from steadyvoice.providers.espeak import Espeak, installed
-print(installed())
+from steadyvoice.providers.espeak import Espeak, is_installed
+print(is_installed())
 Espeak()
 """
     answer = run_in_another_python(program)

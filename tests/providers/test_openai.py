@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.openai import OpenAICompatible
-from steadyvoice.providers.provider import Accepted
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.wire.openai.errors import error_body
-from tests.providers.vendor import Then, Vendor, audio, chunked, heard, refusal, say, vendor_on_a_socket
+from tests.providers.scripted_vendor import Then, Vendor, audio, chunked, heard, refusal, say, vendor_on_a_socket
 
 KEY = "sk-proj-test0123456789"
 

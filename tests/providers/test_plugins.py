@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.plugins import kinds, load
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.plugins import installed_kinds, load_kind
 from steadyvoice.speech.errors import TTSConfigurationError
-from tests.providers.vendor import heard, say
+from tests.providers.scripted_vendor import heard, say
 
 PARROT = '''
-from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 
 class Parrot:
     """Says what it hears, in bytes."""
@@ -25,11 +25,11 @@ class Parrot:
         self.name = name
 
     def offer(self, request):
-        return Offer(request.format, "polly")
+        return SynthesisOffer(request.format, "polly")
 
     async def speak(self, request, offer, *, connection_timeout):
         yield Accepted()
-        yield Audio(request.text.encode())
+        yield AudioChunk(request.text.encode())
 
     async def aclose(self):
         pass
@@ -55,29 +55,29 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_ours_are_kinds_like_any_other() -> None:
-    assert {"elevenlabs", "openai", "espeak", "tone"} <= set(kinds())
-    assert load("elevenlabs") is ElevenLabs
-    assert kinds()["elevenlabs"].origin.startswith("steadyvoice ")
+    assert {"elevenlabs", "openai", "espeak", "tone"} <= set(installed_kinds())
+    assert load_kind("elevenlabs") is ElevenLabs
+    assert installed_kinds()["elevenlabs"].origin.startswith("steadyvoice ")
 
 
 async def test_another_packages_provider_speaks_by_its_kind(install: Install) -> None:
     install("parrot_of_tests", PARROT, parrot="Parrot")
 
-    provider = load("parrot")(name="pet")
+    provider = load_kind("parrot")(name="pet")
     result = await heard(provider, say("Hello"))
 
     assert provider.name == "pet"
     assert (result.accepted, result.data) == ([Accepted()], b"Hello")
-    assert kinds()["parrot"](name="same").name == "same"
+    assert installed_kinds()["parrot"](name="same").name == "same"
 
 
 def test_a_broken_package_harms_nobody_who_does_not_use_it(install: Install) -> None:
     install("broken_of_tests", "import a_module_that_is_not_there", broken="Anything")
 
-    assert load("elevenlabs") is ElevenLabs
-    assert "broken" in kinds()
+    assert load_kind("elevenlabs") is ElevenLabs
+    assert "broken" in installed_kinds()
     with pytest.raises(TTSConfigurationError, match=r"'broken' comes from broken_of_tests 1\.2.*a_module_that_is_not"):
-        load("broken")
+        load_kind("broken")
 
 
 @pytest.mark.parametrize("module", ["raise SystemError('odd')", "Other = 1"])
@@ -88,24 +88,24 @@ def test_whatever_a_package_does_when_it_is_imported_becomes_one_error(
     install(package, module, odd="Missing")
 
     with pytest.raises(TTSConfigurationError, match=rf"'odd' comes from {package} 1\.2"):
-        load("odd")
+        load_kind("odd")
 
 
 def test_a_kind_that_is_no_class_is_refused(install: Install) -> None:
     install("number_of_tests", "FIVE = 5", number="FIVE")
 
     with pytest.raises(TTSConfigurationError, match="no class or function"):
-        load("number")
+        load_kind("number")
 
 
 def test_nobody_takes_the_place_of_one_of_ours(install: Install) -> None:
     install("impostor_of_tests", PARROT, elevenlabs="Parrot")
 
-    assert load("elevenlabs") is ElevenLabs
+    assert load_kind("elevenlabs") is ElevenLabs
 
 
 def test_an_unknown_kind_is_told_with_what_there_is() -> None:
     with pytest.raises(TTSConfigurationError, match=r"'polly'.*elevenlabs.*openai.*install") as refused:
-        load("polly")
+        load_kind("polly")
 
     assert refused.value.kind.value == "misconfigured"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.providers.tone import Tone
 from steadyvoice.speech.format import AudioFormat
-from tests.providers.speaking import asking, listen
+from tests.providers.synthesis import asking, listen
 
 
 async def test_its_tones_carry_every_word() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import ElevenLabs, OpenAICompatible, Voice
-from steadyvoice.providers.voices import checked_voices, chosen, matched_gain, matched_speed
+from steadyvoice.providers.voices import choose_voice, matched_gain, matched_speed, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
@@ -28,7 +28,7 @@ def say(**wishes: Any) -> SpeechRequest:
 def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
     table = {"id": "n", "language": "en-GB", "gender": "female", "rate": 150, "loudness": -18.0}
 
-    voices = checked_voices({"plain": "p", "narrator": table, "anna": ANNA}, "d", provider="main")
+    voices = validate_voices({"plain": "p", "narrator": table, "anna": ANNA}, "d", provider="main")
 
     assert voices == {"default": Voice("d"), "plain": Voice("p"), "narrator": NARRATOR, "anna": ANNA}
 
@@ -50,7 +50,7 @@ def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
 )
 def test_a_table_that_makes_no_sense_is_refused_by_its_path(voice: Any, complaint: str) -> None:
     with pytest.raises(TTSConfigurationError) as refused:
-        checked_voices({"narrator": voice}, "d", provider="main")
+        validate_voices({"narrator": voice}, "d", provider="main")
     assert refused.value.message == complaint
 
 
@@ -70,7 +70,7 @@ def test_a_table_that_makes_no_sense_is_refused_by_its_path(voice: Any, complain
     ],
 )
 def test_who_speaks(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
-    choice = chosen(say(**wishes), OTHERS, "here", provider="main")
+    choice = choose_voice(say(**wishes), OTHERS, "here", provider="main")
 
     assert (choice.voice, choice.known) == (speaker, known)
 
@@ -82,7 +82,7 @@ def test_who_speaks(wishes: dict[str, Any], speaker: Voice, known: bool) -> None
 def test_the_language_asked_for_counts_for_more_than_the_voices_own(language: str | None, speaker: str) -> None:
     voices = {**OTHERS, "hans": Voice("h", "de", "male")}
 
-    assert chosen(say(language=language), voices, "here", provider="main").voice.id == speaker
+    assert choose_voice(say(language=language), voices, "here", provider="main").voice.id == speaker
 
 
 @given(st.floats(0.25, 4.0), st.floats(20, 1000), st.floats(20, 1000))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 
-from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest, TTSError
+from steadyvoice import Accepted, Alignment, AudioChunk, AudioFormat, SpeechRequest, SynthesisOffer, TTSError
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import Markup
@@ -83,10 +83,10 @@ class ScriptedProvider:
     def __post_init__(self) -> None:
         self._acts = list(self.acts)
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         if self.refuse:
             raise self.refuse(request)
-        return Offer(
+        return SynthesisOffer(
             self.format or request.format,
             voice=f"{self.name}-voice",
             max_characters=self.max_characters,
@@ -96,8 +96,8 @@ class ScriptedProvider:
         )
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
         try:
@@ -110,9 +110,9 @@ class ScriptedProvider:
                 case Drip(every):
                     while True:
                         await asyncio.sleep(every)
-                        yield Audio(pcm(1 / RATE))
+                        yield AudioChunk(pcm(1 / RATE))
                 case Send(data):
-                    yield Audio(data)
+                    yield AudioChunk(data)
                 case Say():
                     async for chunk in _spoken(act, request.text):
                         yield chunk
@@ -124,13 +124,13 @@ class ScriptedProvider:
         self.closed += 1
 
 
-async def _spoken(act: Say, text: str) -> AsyncGenerator[Audio, None]:
+async def _spoken(act: Say, text: str) -> AsyncGenerator[AudioChunk, None]:
     seconds = len(text) * 0.06 if act.seconds is None else act.seconds
     await asyncio.sleep(act.first_after)
     for index in range(act.pieces):
         if index:
             await asyncio.sleep(act.every)
         alignment = Alignment.spread(text, seconds) if act.aligned and index == 0 else None
-        yield Audio(pcm(seconds / act.pieces), alignment)
+        yield AudioChunk(pcm(seconds / act.pieces), alignment)
     if act.then:
         raise copy(act.then)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import Accepted, Audio, Credential, Credit, Offer, SpeechRequest
+from steadyvoice import Accepted, AudioChunk, Credential, Credit, SpeechRequest, SynthesisOffer
 from steadyvoice.service.credit import MEMORY, Meter
 from steadyvoice.service.holds import Hold, reconsidered
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSQuotaExceededError
@@ -43,8 +43,8 @@ class Prepaid(ScriptedProvider):
         self.account, self.credential = account, account.credential
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         account, cost = self.account, len(request.text) * self.account.price
         await asyncio.sleep(0.1)
@@ -53,7 +53,7 @@ class Prepaid(ScriptedProvider):
         if account.remaining is not None:
             account.remaining -= int(cost)
         yield Accepted(characters_billed=cost)
-        yield Audio(pcm(len(request.text) * 0.06))
+        yield AudioChunk(pcm(len(request.text) * 0.06))
 
     async def credit(self) -> Credit:
         self.account.questions += 1

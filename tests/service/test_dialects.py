@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.pipeline.candidates import Candidate, GuardedProvider, find_candidates
 from steadyvoice.service.wishes import check_wishes, wishes_of

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.providers.espeak import installed
+from steadyvoice.providers.espeak import is_installed
 from steadyvoice.simulator import Simulator
-from tests.providers.vendor import Then, chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import Then, chunked, vendor_on_a_socket
 from tests.required_tools import require_tool
 
 from .forks import run_script
@@ -49,7 +49,7 @@ async def run(script: str, *arguments: str, until: asyncio.Event | None = None) 
 
 
 async def test_children_of_a_parent_that_spoke_with_espeak_speak_and_close() -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         espeak = Espeak()
         tts = TTSService([espeak])
@@ -72,7 +72,7 @@ async def test_children_of_a_parent_that_spoke_with_espeak_speak_and_close() -> 
 
 
 async def test_fork_while_the_parent_speaks_with_espeak() -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         tts = TTSService([Espeak()])
         say(tts)
@@ -100,7 +100,7 @@ async def test_deadline_holds_in_a_child() -> None:
 
 
 async def test_close_returns_in_both_processes_whoever_closes_first() -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         def closed_first(by_child):
             tts = TTSService([Espeak(), Tone()])
@@ -207,7 +207,7 @@ async def test_vendor_sees_the_parent_hang_up_while_a_child_lives() -> None:
 
 
 async def test_fork_of_a_fork_and_forks_by_multiprocessing_and_from_another_thread() -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         tts = TTSService([Espeak()])
         say(tts)
@@ -235,7 +235,7 @@ async def test_fork_of_a_fork_and_forks_by_multiprocessing_and_from_another_thre
 
 async def test_child_may_end_as_any_program_does(tmp_path: Path) -> None:
     """It runs finalisers at its exit, which must not reach for the parent's engine, connections or event loop."""
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
         told = await run(
             """
@@ -261,7 +261,7 @@ async def test_child_may_end_as_any_program_does(tmp_path: Path) -> None:
 
 
 async def test_async_service_speaks_in_the_own_loop_of_a_child() -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
         told = await run(
             """
@@ -300,7 +300,7 @@ async def test_async_service_speaks_in_the_own_loop_of_a_child() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 async def test_child_holds_no_pipe_of_the_parents_engine() -> None:
     """An engine ends when its stdin does: when no process holds the other end."""
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         def files_of(process):
             paths = [f"/proc/{process}/fd/{each}" for each in os.listdir(f"/proc/{process}/fd")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.holds import Holds
 from steadyvoice.speech.errors import TTSBusyError, TTSVoiceUnknownError
 from steadyvoice.speech.format import AudioFormat
@@ -14,10 +14,10 @@ def test_of_a_thousand_made_up_voices_the_latest_are_remembered_and_the_provider
     holds = Holds("main")
     holds.place(TTSBusyError("it is busy", retry_after=30.0), None, 0.0)
     for number in range(1000):
-        holds.place(TTSVoiceUnknownError("there is none"), Offer(FORMAT, f"voice-{number}"), number / 1000)
+        holds.place(TTSVoiceUnknownError("there is none"), SynthesisOffer(FORMAT, f"voice-{number}"), number / 1000)
     assert 100 < len(holds.current(1.0)) < 300
     for voice, kind in (("voice-999", "voice_unknown"), ("voice-0", "busy")):
-        found = holds.find(Offer(FORMAT, voice), 1.0)
+        found = holds.find(SynthesisOffer(FORMAT, voice), 1.0)
         assert found
         assert found.kind.value == kind
 
@@ -26,7 +26,7 @@ def test_of_a_thousand_made_up_voices_the_latest_are_no_news() -> None:
     holds = Holds("main")
 
     def news(number: int) -> bool:
-        hold = holds.place(TTSVoiceUnknownError("there is none"), Offer(FORMAT, f"voice-{number}"), 0.0)
+        hold = holds.place(TTSVoiceUnknownError("there is none"), SynthesisOffer(FORMAT, f"voice-{number}"), 0.0)
         assert hold
         return holds.news(hold)
 

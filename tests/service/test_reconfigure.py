@@ -20,7 +20,7 @@ from steadyvoice import (
     TTSService,
 )
 from steadyvoice.breaker import Event
-from steadyvoice.providers.provider import Credential, Credit
+from steadyvoice.providers.base import Credential, Credit
 from steadyvoice.speech.errors import TTSServerError, TTSVoiceUnknownError
 
 from .scripted_provider import Hang, Say, ScriptedProvider
@@ -242,7 +242,10 @@ class Metered(ScriptedProvider):
 
 
 async def test_an_account_goes_on_with_the_limits_and_the_questions_of_who_uses_it_now() -> None:
-    old, new = Metered(credential=Credential("the same", most=5)), Metered(credential=Credential("the same", most=2))
+    old, new = (
+        Metered(credential=Credential("the same", max_concurrency=5)),
+        Metered(credential=Credential("the same", max_concurrency=2)),
+    )
     new.left = 7
     async with AsyncTTSService([old]) as tts:
         assert tts.get_error_state()["concurrency"]["limit"] == 5

@@ -8,7 +8,15 @@ from random import Random
 
 import pytest
 
-from steadyvoice import Accepted, Audio, CircuitBreakerConfig, Offer, RetryConfig, SpeechRequest, TTSErrorHandler
+from steadyvoice import (
+    Accepted,
+    AudioChunk,
+    CircuitBreakerConfig,
+    RetryConfig,
+    SpeechRequest,
+    SynthesisOffer,
+    TTSErrorHandler,
+)
 from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.service.retry import RetryLoop
 from steadyvoice.speech.errors import TTSServerError
@@ -61,8 +69,8 @@ async def test_handler_and_pipeline_pause_equally_between_attempts(make_service:
 
     class Failing(ScriptedProvider):
         async def speak(
-            self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-        ) -> AsyncGenerator[Accepted | Audio, None]:
+            self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+        ) -> AsyncGenerator[Accepted | AudioChunk, None]:
             by_pipeline.append(loop_clock())
             async for event in super().speak(request, offer, connection_timeout=connection_timeout):
                 yield event

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from steadyvoice import AsyncTTSService, Offer, SpeechRequest
+from steadyvoice import AsyncTTSService, SpeechRequest, SynthesisOffer
 from steadyvoice.service.style import Style
 from steadyvoice.speech.errors import TTSBadRequestError
 
@@ -24,7 +24,7 @@ class Particular(ScriptedProvider):
         super().__post_init__()
         self.read: list[str] = []
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Say how it would speak this."""
         if not request.text:
             raise TTSBadRequestError("text: there is none")

@@ -10,12 +10,12 @@ import pytest
 
 from steadyvoice import (
     Accepted,
-    Audio,
+    AudioChunk,
     Credential,
     ElevenLabs,
-    Offer,
     OpenAICompatible,
     SpeechRequest,
+    SynthesisOffer,
     TimeoutConfig,
     TTSConfigurationError,
 )
@@ -48,8 +48,8 @@ class Metered(ScriptedProvider):
         self.down = False
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         account = self.account
         account.running += 1
         account.most = max(account.most, account.running)
@@ -63,7 +63,7 @@ class Metered(ScriptedProvider):
                 raise TTSConcurrencyError("HTTP 429", status=429)
             yield Accepted(concurrency_limit=account.limit if account.tells else None)
             await asyncio.sleep(0.9)
-            yield Audio(pcm(len(request.text) * 0.06))
+            yield AudioChunk(pcm(len(request.text) * 0.06))
         finally:
             account.running -= 1
 
@@ -92,7 +92,7 @@ async def test_the_state_tells_who_runs_and_who_waits(make_service: MakeService)
 async def test_a_limit_of_the_users_own_holds_for_all_who_use_the_key(make_service: MakeService) -> None:
     account = Account(limit=10)
     warm, cold = Metered(account, "warm"), Metered(account, "cold")
-    warm.credential, cold.credential = Credential("one key"), Credential("one key", most=3)
+    warm.credential, cold.credential = Credential("one key"), Credential("one key", max_concurrency=3)
     tts = make_service(warm, cold)
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(9)))
     assert (account.most, account.refused) == (3, 0)
@@ -100,10 +100,10 @@ async def test_a_limit_of_the_users_own_holds_for_all_who_use_the_key(make_servi
 
 
 def test_it_is_a_setting_of_the_provider() -> None:
-    assert ElevenLabs("sk_test").credential.at_once == 2
+    assert ElevenLabs("sk_test").credential.initial_concurrency == 2
     own = ElevenLabs("sk_test", max_concurrency=5).credential
-    assert (own.at_once, own.most) == (5, 5), "whoever names it knows the account's plan"
-    assert OpenAICompatible("sk_test", max_concurrency=5).credential.most == 5
+    assert (own.initial_concurrency, own.max_concurrency) == (5, 5), "whoever names it knows the account's plan"
+    assert OpenAICompatible("sk_test", max_concurrency=5).credential.max_concurrency == 5
     for senseless in (0, -1, 2.5, True, "5"):
         with pytest.raises(
             TTSConfigurationError, match=r"elevenlabs\.max_concurrency: must be a whole number, 1 or more"

@@ -17,17 +17,16 @@ from steadyvoice import (
     Accepted,
     Alignment,
     AsyncSpeechStream,
-    Audio,
+    AudioChunk,
     AudioFormat,
     CircuitBreakerConfig,
-    Offer,
     SpeechRequest,
+    SynthesisOffer,
     TimeoutConfig,
 )
-from steadyvoice.audio.convert import convert
-from steadyvoice.audio.listening import words_in
-from steadyvoice.audio.seam import scaled
-from steadyvoice.audio.tones import tones
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.crossfade import apply_gain
+from steadyvoice.audio.word_tones import synthesize_tones, words_in
 from steadyvoice.speech.errors import TTSCutError, TTSServerError
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import MarkedText, Markup, parse_markup
@@ -78,14 +77,14 @@ class WordToneProvider:
     asked: list[SpeechRequest] = field(default_factory=list)
     left: int = 0  # listeners who left in the middle
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         timed = self.timed and request.timestamps
         form = self.format or request.format
-        return Offer(form, self.name, max_characters=self.max_characters, timed=timed, markup=self.markup)
+        return SynthesisOffer(form, self.name, max_characters=self.max_characters, timed=timed, markup=self.markup)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         fault = self.faults.pop(0) if self.faults else None
         yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
@@ -109,7 +108,7 @@ class WordToneProvider:
                 case "drip":
                     for at in range(upto, len(data)):
                         await asyncio.sleep(1.0)
-                        yield Audio(data[at : at + 1])
+                        yield AudioChunk(data[at : at + 1])
         except (GeneratorExit, asyncio.CancelledError):
             self.left += 1
             raise
@@ -117,7 +116,7 @@ class WordToneProvider:
     async def aclose(self) -> None:
         pass
 
-    def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[Audio]:
+    def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[AudioChunk]:
         """The answer in pieces, the times of what is heard in each with it, or as they come here."""
         seconds = alignment.ends[-1] if alignment else len(data) / 16000
         size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
@@ -137,16 +136,16 @@ class WordToneProvider:
                 said = Alignment(said.characters, starts, ends)
             told = max(told, until)
             if self.times == "after":
-                yield Audio(data[at:end])
-                yield Audio(b"", said)
+                yield AudioChunk(data[at:end])
+                yield AudioChunk(b"", said)
             else:
-                yield Audio(data[at:end], said)
+                yield AudioChunk(data[at:end], said)
 
 
 @lru_cache(maxsize=1000)
 def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: float) -> tuple[bytes, Alignment]:
-    pcm, alignment = tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
-    pcm = scaled(array("h", pcm), level).tobytes()
+    pcm, alignment = synthesize_tones(text, sample_rate=format.sample_rate, seed=seed, pitch=pitch)
+    pcm = apply_gain(array("h", pcm), level).tobytes()
     return convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format), alignment
 
 
@@ -162,7 +161,7 @@ def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:
     pieces = re.split("(<[^>]*>)", text)
     audio, alignments, now = b"", [], 0.0
     for piece in pieces:
-        pcm, times = tones(piece, sample_rate=format.sample_rate)
+        pcm, times = synthesize_tones(piece, sample_rate=format.sample_rate)
         if piece.startswith("<"):
             pcm, times = bytes(6 * format.sample_rate), Alignment.spread(piece, 3.0)
         audio += pcm

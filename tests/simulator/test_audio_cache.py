@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from steadyvoice.audio.convert import Converter
-from steadyvoice.providers.provider import Accepted, Audio, Offer
+from steadyvoice.audio.conversion import Converter
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.fault_injection.actions import FaultAction, Silent, Stall, TooShort
 from steadyvoice.simulator.synthesis import EncodedAudio, EncodedAudioCache, ResponseShape, SynthesisOrder
@@ -24,8 +24,8 @@ class Counted(Tone):
     spoke = 0
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.spoke += 1
         async for event in super().speak(request, offer, connection_timeout=connection_timeout):
             yield event

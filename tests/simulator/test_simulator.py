@@ -8,7 +8,7 @@ import contextlib
 import aiohttp
 import pytest
 
-from steadyvoice.providers.espeak import installed
+from steadyvoice.providers.espeak import is_installed
 from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.runner import serve
@@ -166,7 +166,7 @@ async def test_a_body_too_large_is_refused_and_in_the_ledger(sim: Simulator, cli
 
 
 async def test_real_speech_has_times_and_two_voices() -> None:
-    require_tool(installed(), "steadyvoice[local]")
+    require_tool(is_installed(), "steadyvoice[local]")
     async with Simulator(voice="speech") as sim:
         client = Client(sim.url)
         first, again, other = [
@@ -181,7 +181,7 @@ async def test_real_speech_has_times_and_two_voices() -> None:
 
 
 async def test_a_client_that_leaves_ends_the_voice_that_spoke_to_it() -> None:
-    require_tool(installed(), "steadyvoice[local]")
+    require_tool(is_installed(), "steadyvoice[local]")
     async with Simulator(voice="speech", real_time_factor=1.0) as sim:
         await Client(sim.url).speak(leave=True)
         await sim.idle()

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from steadyvoice.providers.espeak import installed
+from steadyvoice.providers.espeak import is_installed
 from steadyvoice.simulator import Ending, Simulator, words_in
 from steadyvoice.wire.elevenlabs.websocket import FORMATS
 from tests.required_tools import require_tool
@@ -284,7 +284,7 @@ async def test_the_single_websocket_takes_voice_settings_at_any_time(sim: Simula
 
 
 async def test_a_voice_keeps_the_pace_it_is_told() -> None:
-    require_tool(installed(), "steadyvoice[local]")
+    require_tool(is_installed(), "steadyvoice[local]")
     async with Simulator(voice="speech") as sim:
         slow, fast = [
             await talk(sim, [{**BEGIN, "voice_settings": {"speed": speed}}, *WHOLE_TEXT]) for speed in (0.7, 1.2)

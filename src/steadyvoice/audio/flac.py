@@ -16,7 +16,7 @@ _LONGEST_FRAME = 1024 * 1024
 """Bytes, twice what two channels of 32 bits take. What goes on for longer without a next header is no frame."""
 
 
-def with_length(head: bytes, samples: int) -> bytes:
+def with_sample_count(head: bytes, samples: int) -> bytes:
     """Write the number of samples into the STREAMINFO that a stream begins with: its encoder did not know it."""
     if len(head) < _TOTAL_AT + 8 or not re.match(_STREAM, head, re.DOTALL):
         return head
@@ -27,11 +27,11 @@ def with_length(head: bytes, samples: int) -> bytes:
 _TOTAL_AT = 18  # bytes into a stream: rate, channels and width, and the 36 bits of the number of samples
 
 
-class SampleCount:
+class FlacSampleCounter:
     """Counts the samples of a FLAC stream as it comes, for its header."""
 
     def __init__(self) -> None:
-        self._framer = FlacFrames()
+        self._framer = FlacFramer()
         self._count = 0
 
     def feed(self, data: bytes) -> None:
@@ -55,7 +55,7 @@ class _Header(NamedTuple):
         return self.counts_samples == earlier.counts_samples and self.number == earlier.number + step
 
 
-class FlacFrames:
+class FlacFramer:
     """Cuts a native FLAC stream.
 
     Nothing is held but the frame at hand: metadata is passed over as it comes, and so is what belongs to no frame.

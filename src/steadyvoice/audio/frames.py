@@ -67,7 +67,7 @@ class Framer(Protocol):
         """Give what was held back; no more bytes will come."""
 
 
-class Samples:
+class SampleFramer:
     """Raw samples of a fixed width: every byte is audio."""
 
     begun = 0.0

@@ -10,7 +10,7 @@ _LONGEST_PACKET = 128 * 1024
 """Bytes of a packet that are held, twice what Opus allows. Of tags, which may hold pictures, the first few are read."""
 
 
-class OpusFrames:
+class OpusFramer:
     """Cuts Ogg pages into Opus packets. A page is read when all of it has come.
 
     Samples before the pre-skip and after the last page's granule position are not heard.
@@ -122,7 +122,7 @@ class _OpusStream:
         return bool(packet)
 
     def _frames(self, packets: list[bytes], coding: Coding, page: bytes) -> list[Frame]:
-        lengths = [_samples(packet) for packet in packets]
+        lengths = [_packet_samples(packet) for packet in packets]
         granule = int.from_bytes(page[6:14], "little", signed=True)
         last = bool(page[5] & 4)
         if self._position is None:
@@ -147,7 +147,7 @@ class _OpusStream:
         return frames
 
 
-def _samples(packet: bytes) -> int:
+def _packet_samples(packet: bytes) -> int:
     """How long a packet lasts, by its first byte."""
     config, code = packet[0] >> 3, packet[0] & 3
     if config < 12:

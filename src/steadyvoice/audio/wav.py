@@ -10,20 +10,24 @@ import re
 import struct
 from enum import Enum
 
-from steadyvoice.audio.frames import Coding, Frame, Samples
+from steadyvoice.audio.frames import Coding, Frame, SampleFramer
 
-_UNKNOWN = 0xFFFFFFFF  # the size of what is still being made; FFmpeg writes the same
-_OPEN_END = 0x7FFFF000  # from here on, a size is a placeholder: sox and others write the largest number they have
+_UNKNOWN_SIZE = 0xFFFFFFFF  # the size of what is still being made; FFmpeg writes the same
+_PLACEHOLDER_SIZE = (
+    0x7FFFF000  # from here on, a size is a placeholder: sox and others write the largest number they have
+)
 _ENDLESS = 1 << 62  # bytes
 _READ = {b"fmt ": 40, b"ds64": 16}  # bytes of a chunk that tell something, whatever size it claims
-_LARGEST_STRANGER = 1 << 26  # bytes in a chunk of unknown name; loud samples that look like one claim more
+_MAX_UNKNOWN_CHUNK = 1 << 26  # bytes in a chunk of unknown name; loud samples that look like one claim more
 _FILE_MARKS = (b"RIFF", b"RF64", b"BW64")
 _FILE = re.compile(b"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
 _KNOWN_CHUNK = re.compile(b"RIFF|RF64|BW64|LIST|data|fact|fmt |JUNK|junk|PAD |FLLR|bext|iXML|id3 |ID3 |cue |smpl|inst")
-_STRANGE_CHUNK = re.compile(b"[A-Za-z_][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
-_MARK = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE|LIST....(?:INFO|adtl)|(?:id3 |ID3 )....ID3[\x02-\x04]", re.DOTALL)
+_UNKNOWN_CHUNK = re.compile(b"[A-Za-z_][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
+_HEADER_MARK = re.compile(
+    rb"(?:RIFF|RF64|BW64)....WAVE|LIST....(?:INFO|adtl)|(?:id3 |ID3 )....ID3[\x02-\x04]", re.DOTALL
+)
 """The head of a file or of its tags: eight bytes that samples show by chance once in 10^19."""
-_MARK_BEGUN = re.compile(
+_PARTIAL_MARK = re.compile(
     rb"(?:R(?:I(?:F(?:F.{0,7})?)?|F(?:6(?:4.{0,7})?)?)?|BW?|BW6(?:4.{0,7})?|L(?:I(?:S(?:T.{0,7})?)?)?"
     rb"|id?|id3(?: .{0,7})?|ID?|ID3(?: .{0,7})?)\Z",
     re.DOTALL,
@@ -61,14 +65,14 @@ def wav_bytes(pcm: bytes, rate: int) -> bytes:
 
 def wav_header(rate: int, size: int | None = None) -> bytes:
     """Write the 44 bytes before 16-bit mono samples. `size` in bytes; None while it is unknown."""
-    data = _UNKNOWN if size is None else size
-    riff = _UNKNOWN if size is None else size + 36
+    data = _UNKNOWN_SIZE if size is None else size
+    riff = _UNKNOWN_SIZE if size is None else size + 36
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", data
     )
 
 
-class WavFrames:
+class WavFramer:
     """Reader of a WAV stream: cuts the samples out of its `data` chunks, in the coding that its `fmt ` chunk names.
 
     Sizes in headers are hints. Writers of streams leave 0, 0xFFFFFFFF or a guess, servers put the header of the first
@@ -84,7 +88,7 @@ class WavFrames:
     def __init__(self) -> None:
         self._held = b""  # of a header, or of what may be the beginning of one
         self._state = _State.FILE
-        self._samples: Samples | None = None  # None before the first `data` chunk
+        self._samples: SampleFramer | None = None  # None before the first `data` chunk
         self._coding: tuple[Coding, int] | None = None
         self._skip = 0  # bytes of a chunk that holds no samples
         self._left: int | None = None  # bytes of the `data` chunk still to come; None without end
@@ -136,7 +140,7 @@ class WavFrames:
         """Take samples up to their declared end, or to where something else begins."""
         assert self._samples is not None  # noqa: S101 - it was made when the chunk began
         end = len(data) if self._left is None else min(len(data), at + self._left)
-        mark = _mark_in(data, at, end)
+        mark = _find_mark(data, at, end)
         stop = end if mark is None else min(end, mark.start())
         if stop > at:
             frames += self._samples.feed(data[at:stop])
@@ -151,7 +155,7 @@ class WavFrames:
     def _pass_over(self, data: bytes, at: int) -> int | None:
         """Pass over a chunk. Behind samples, one whose size is wrong does not hide the next file."""
         end = min(len(data), at + self._skip)
-        mark = _mark_in(data, at, end) if self._samples else None
+        mark = _find_mark(data, at, end) if self._samples else None
         stop = end if mark is None else min(end, mark.start())
         self._skip -= stop - at
         if not self._skip:
@@ -161,7 +165,7 @@ class WavFrames:
         return stop
 
     def _read_mark(self, mark: re.Match[bytes], at: int) -> int | None:
-        if mark.re is _MARK_BEGUN:
+        if mark.re is _PARTIAL_MARK:
             return mark.start() if mark.start() > at else None
         self._state, self._odd = _State.CHUNK, False
         return mark.start()
@@ -213,7 +217,7 @@ class WavFrames:
                 self._begin_samples(size)
                 return at + 8
             case b"fmt ":
-                self._coding = _form_of(content)
+                self._coding = _parse_format_chunk(content)
             case b"ds64" if len(content) == 16:
                 self._long_size = int.from_bytes(content[8:], "little")
         self._state, self._skip, self._odd = _State.SKIPPED, size, bool(size % 2)
@@ -225,22 +229,22 @@ class WavFrames:
         assert self._coding is not None  # noqa: S101 - the caller has looked
         coding, width = self._coding
         if self._samples is None or not self._samples.same(coding, width):
-            self._samples = Samples(coding, width)
-        if size == _UNKNOWN and self._long_size:
+            self._samples = SampleFramer(coding, width)
+        if size == _UNKNOWN_SIZE and self._long_size:
             self._left = self._long_size
         else:
-            self._left = size if size < _OPEN_END else None
+            self._left = size if size < _PLACEHOLDER_SIZE else None
         self._zeros, self._empty = 0, self._left == 0
         self._state = _State.SAMPLES if self._left != 0 else _State.AFTER_SAMPLES
 
 
-def _mark_in(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
+def _find_mark(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
     """Find the first mark that begins before `end`, or at the end of the data what may be the beginning of one."""
     rest = _MARK_LENGTH - 1
-    mark = _MARK.search(data, at, end + rest)
+    mark = _HEADER_MARK.search(data, at, end + rest)
     if mark or end < len(data):
         return mark
-    return _MARK_BEGUN.search(data, max(at, end - rest))
+    return _PARTIAL_MARK.search(data, max(at, end - rest))
 
 
 def _is_chunk(data: bytes, at: int) -> bool:
@@ -248,10 +252,10 @@ def _is_chunk(data: bytes, at: int) -> bool:
     if _KNOWN_CHUNK.match(data, at):
         return True
     size = int.from_bytes(data[at + 4 : at + 8], "little")
-    return size < _LARGEST_STRANGER and _STRANGE_CHUNK.match(data, at) is not None
+    return size < _MAX_UNKNOWN_CHUNK and _UNKNOWN_CHUNK.match(data, at) is not None
 
 
-def _form_of(chunk: bytes) -> tuple[Coding, int] | None:
+def _parse_format_chunk(chunk: bytes) -> tuple[Coding, int] | None:
     """Read a `fmt ` chunk: how samples are coded, and bytes in one sample of all channels.
 
     Bytes per second and per block are what follows from the rest.

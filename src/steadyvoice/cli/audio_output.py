@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from steadyvoice.audio.convert import Converter
-from steadyvoice.audio.flac import SampleCount, with_length
+from steadyvoice.audio.conversion import Converter
+from steadyvoice.audio.flac import FlacSampleCounter, with_sample_count
 from steadyvoice.audio.wav import wav_bytes, wav_header
 from steadyvoice.cli.errors import MachineError, UsageError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -56,7 +56,7 @@ class FileSink:
         check_target(self._path)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._file = _open_part(self._part, path)
-        self._count = SampleCount() if format.codec is Codec.FLAC else None
+        self._count = FlacSampleCounter() if format.codec is Codec.FLAC else None
 
     async def write(self, data: bytes) -> None:
         self._file.write(data)
@@ -68,7 +68,7 @@ class FileSink:
             _fix_wav_header(self._file)
         if self._count:
             self._file.seek(0)
-            head = with_length(self._file.read(_FLAC_HEADER_BYTES), self._count.finish())
+            head = with_sample_count(self._file.read(_FLAC_HEADER_BYTES), self._count.finish())
             self._file.seek(0)
             self._file.write(head)
         self._file.close()

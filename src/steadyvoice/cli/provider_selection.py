@@ -7,7 +7,7 @@ from pathlib import Path
 
 from steadyvoice.cli.errors import UsageError
 from steadyvoice.providers import plugins
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.service.settings import from_environment, read_file
 from steadyvoice.service.wishes import Plan
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -32,16 +32,16 @@ def _named(plan: Plan, provider: str) -> Provider | None:
 
 def _of_kind(plan: Plan, kind: str) -> list[Provider]:
     try:
-        factory = plugins.load(kind)
+        factory = plugins.load_kind(kind)
     except TTSConfigurationError:
         return []
     return [one for one in plan["providers"] if isinstance(factory, type) and isinstance(one, factory)]
 
 
 def _create_provider(kind: str) -> Provider:
-    if kind not in plugins.kinds():
-        raise UsageError(f"no provider {kind!r}: there is {', '.join(plugins.kinds())}")
-    provider: Provider = plugins.load(kind)()
+    if kind not in plugins.installed_kinds():
+        raise UsageError(f"no provider {kind!r}: there is {', '.join(plugins.installed_kinds())}")
+    provider: Provider = plugins.load_kind(kind)()
     return provider
 
 

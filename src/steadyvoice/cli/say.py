@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.cli.audio_output import (
     AudioSink,
     FileSink,
@@ -87,7 +87,7 @@ class SpeechProgress:
 
     def __init__(self, stream: AsyncSpeechStream, characters: int) -> None:
         self._stream, self._characters = stream, characters
-        self._meter = Meter(stream.format)
+        self._meter = AudioMeter(stream.format)
         self._bar: RichProgress | None = None
         if characters >= PROGRESS_FROM_CHARACTERS and sys.stderr.isatty():
             self._bar = _progress_bar()

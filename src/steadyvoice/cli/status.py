@@ -24,7 +24,7 @@ from rich.text import Text
 
 from steadyvoice.cli.errors import ExitStatus, MachineError, UsageError
 from steadyvoice.cli.status_view import needs_attention, render
-from steadyvoice.providers.api_keys import problem_with_token
+from steadyvoice.providers.credentials import token_problem
 
 _TIMEOUT = 5.0  # seconds
 _MAX_RESPONSE = 32 * 1024 * 1024  # bytes
@@ -128,7 +128,7 @@ def status(url: str, *, as_json: bool) -> StatusExit:
 
 def _show(url: str, *, as_json: bool) -> StatusExit:
     token = os.environ.get("STEADYVOICE_ADMIN_TOKEN")
-    if token and (problem := problem_with_token(token)):
+    if token and (problem := token_problem(token)):
         raise UsageError(f"the environment variable STEADYVOICE_ADMIN_TOKEN {problem}")
     if as_json:
         state = fetch_json(url, STATE, token)

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from itertools import chain
 
-from steadyvoice.audio.silence import silence
+from steadyvoice.audio.conversion import silence
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.dialects.base import Dialect, HTTPError, configuration_error, http_error
 from steadyvoice.gateway.http import (

@@ -19,7 +19,7 @@ from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.breaker.saved import aged
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.service.error_state import iso
 from steadyvoice.service.saved_holds import mark_of, restore, saved
 from steadyvoice.service.service import AsyncTTSService

@@ -1,39 +1,117 @@
-"""What a vendor's provider is given, checked before anything is spent: key and addresses."""
+"""API keys and tokens, checked before anything is spent: harmless surroundings are stripped, impossible keys refused.
+
+No message shows any part of a key.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from hashlib import blake2b, scrypt
 
-from steadyvoice.providers.api_keys import problem_with_key, stripped
-from steadyvoice.providers.provider import Credential
+from steadyvoice.providers.base import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
 
+_SURROUNDING = " \t\r\n\v\f\0\ufeff\u00a0\u200b\u200c\u200d\u2060"  # whitespace and marks of no width
+_QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\uff02\uff07"
 
-def found_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
+_ASSIGNMENT = re.compile(r"(export\s+|set\s+)?\w*(KEY|TOKEN|SECRET)\s*=\s*\S|\w*(api_?key|token|secret)\s*[=:]\s*\S")
+_HEADER_NAME = re.compile(r"(bearer|basic|token|authorization|(x-|xi-)?api-key)(\s*:|\s)", re.IGNORECASE)
+_UNEXPANDED = re.compile(
+    r".*(\$\{|\{\{).*"  # shells, Compose; Helm, Jinja
+    r"|\$\(.*\)|%\w+%|\$env:\w+|env:\w+|process\.env\b.*|os\.(environ|getenv)\b.*"
+    r"|\$[A-Z][A-Z0-9_]+",
+    re.DOTALL,
+)
+_UNEXPANDED_LOWER = re.compile(r"\$\w+")
+_PLACEHOLDER = re.compile(
+    r"<.*>|\[.*\]"
+    r"|([a-z]{2}[-_.])?your.*(key|token|secret|here|value).*"
+    r"|(insert|enter|paste|put|add|replace|change)[-_. ].*(key|token|secret|here|me|this|it)"
+    r"|(change|replace)[-_]?me\W*"
+    r"|.*(key|token|secret|value)[-_. ]?(goes[-_. ]?)?here"
+    r"|todo|fixme|placeholder|example[-_. ]?(api)?[-_. ]?(key|token)",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_VALUE = re.compile(r"none|null|nil|undefined|([\w-]*[-_])?x{3,}|[-_.*]+", re.IGNORECASE)
+_TRUNCATED = re.compile(r"\.\.\.|\*\*\*|\u2026|\u2022")
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+
+
+def strip_secret(secret: str) -> str:
+    """Strip what surrounds a key when it is copied or read from a file: whitespace, line ends, marks of no width."""
+    return secret.strip(_SURROUNDING)
+
+
+def api_key_problem(key: str, *, may_be_nothing: bool = False) -> str | None:
+    """Say why this cannot be a vendor's API key, without showing any of it; None if it can be one.
+
+    It `may_be_nothing`, such as "none", where a server of one's own takes any key.
+    """
+    if any(character in _QUOTES for character in key):
+        return "has quotes in it: remove them"
+    if _UNEXPANDED_LOWER.fullmatch(key):
+        return _NOT_EXPANDED
+    if not may_be_nothing and _NO_VALUE.fullmatch(key):
+        return _IS_PLACEHOLDER
+    if _TRUNCATED.search(key):
+        return "is shortened or masked: copy the whole key"
+    return _common_problem(key)
+
+
+def token_problem(token: str) -> str | None:
+    """The same for a key or token that users of this program choose themselves, in which nearly anything may be."""
+    if len(token) > 1 and token[0] in _QUOTES and token[-1] in _QUOTES:
+        return "is wrapped in quotes: remove them"
+    return _IS_PLACEHOLDER if _NO_VALUE.fullmatch(token) else _common_problem(token)
+
+
+_NOT_EXPANDED = "is the name of a variable that nothing has replaced by its value"
+_IS_PLACEHOLDER = "is a placeholder: put the key in its place"
+
+
+def _common_problem(key: str) -> str | None:
+    if _UNEXPANDED.fullmatch(key):
+        return _NOT_EXPANDED
+    if _PLACEHOLDER.fullmatch(key):
+        return _IS_PLACEHOLDER
+    if _ASSIGNMENT.match(key):
+        return "holds the name of a setting before its value: copy the value alone"
+    if _HEADER_NAME.match(key):
+        return "begins as a header does, such as `Bearer`: copy the key alone"
+    if not _VISIBLE_ASCII.fullmatch(key):
+        return "has a space, a line break or a character beyond ASCII in it: copy it again"
+    return None
+
+
+def resolve_api_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
     """Return the key given, or that in the environment, where whitespace around it is left out.
 
     Raises TTSConfigurationError for what cannot be a key, without showing it. With `any_key`, a server may be content
     with one such as "none".
     """
-    key = stripped(os.environ.get(variable, "")) if given is None else given
+    key = strip_secret(os.environ.get(variable, "")) if given is None else given
     where = f"{provider}.api_key: {f'the environment variable {variable} ' if given is None else ''}"
     if not isinstance(key, str):
         raise TTSConfigurationError(f"{where}must be text, got {type(key).__name__}")
-    if key and (problem := problem_with_key(key, may_be_nothing=any_key)):
+    if key and (problem := api_key_problem(key, may_be_nothing=any_key)):
         raise TTSConfigurationError(f"{where}{problem}")
     return key or None
 
 
-_SALT = os.urandom(16)
+_PROCESS_SALT = os.urandom(16)
 
 
-def checked_concurrency(most: int | None, *, provider: str) -> int | None:
+def validate_concurrency(max_concurrency: int | None, *, provider: str) -> int | None:
     """A limit of the user's own to how many requests run at once. Raises TTSConfigurationError."""
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise TTSConfigurationError(f"{provider}.max_concurrency: must be a whole number, 1 or more, got {most!r}")
-    return most
+    if max_concurrency is not None and (
+        isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1
+    ):
+        raise TTSConfigurationError(
+            f"{provider}.max_concurrency: must be a whole number, 1 or more, got {max_concurrency!r}"
+        )
+    return max_concurrency
 
 
 def credential_id(key: str | None, place: str) -> str:
@@ -41,23 +119,25 @@ def credential_id(key: str | None, place: str) -> str:
 
     Salted anew in every process, it can neither be looked up nor compared with one out of another log.
     """
-    return blake2b(f"{place}\n{key or ''}".encode(), key=_SALT, digest_size=8).hexdigest()
+    return blake2b(f"{place}\n{key or ''}".encode(), key=_PROCESS_SALT, digest_size=8).hexdigest()
 
 
-def credential_of(key: str | None, place: str, *, at_once: int | None = None, most: int | None = None) -> Credential:
+def credential_for(
+    key: str | None, place: str, *, initial_concurrency: int | None = None, max_concurrency: int | None = None
+) -> Credential:
     """The account of a key at a place.
 
     Its mark may be kept on disk: it takes its time, and it is short, so that it says little of a key that somebody
     guesses, and nothing of any other.
     """
     secret = f"{place}\n{key or ''}".encode()
-    mark = lru_cache(2)(lambda salt: scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=4).hex())
-    return Credential(credential_id(key, place), at_once, most, mark)
+    fingerprint = lru_cache(2)(lambda salt: scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=4).hex())
+    return Credential(credential_id(key, place), initial_concurrency, max_concurrency, fingerprint)
 
 
-def needed_key(given: str | None, variable: str, *, provider: str) -> str:
+def require_api_key(given: str | None, variable: str, *, provider: str) -> str:
     """The same, when there is no speaking without one."""
-    key = found_key(given, variable, provider=provider, any_key=False)
+    key = resolve_api_key(given, variable, provider=provider, any_key=False)
     if key is None:
         raise TTSConfigurationError(f"{provider}.api_key: there is none; pass api_key=... or set {variable}")
     return key

@@ -8,15 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from steadyvoice.providers.credentials import (
-    checked_concurrency,
-    credential_of,
-    needed_key,
-)
-from steadyvoice.providers.http import ERROR_BODY_READ, HttpClient, Ready, Reply
-from steadyvoice.providers.provider import Accepted, Audio, Credit, Offer
-from steadyvoice.providers.proxies import checked_url, proxy_for
-from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
+from steadyvoice.providers.base import Accepted, AudioChunk, Credit, SynthesisOffer
+from steadyvoice.providers.credentials import credential_for, require_api_key, validate_concurrency
+from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, HTTPClient, PreparedHTTPRequest
+from steadyvoice.providers.http.urls import select_proxy, validate_base_url
+from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -41,15 +37,15 @@ from steadyvoice.wire.elevenlabs.timestamps import Timeline, parse_timed_audio
 from steadyvoice.wire.error_response import get_header, seconds_until
 from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
-AT_ONCE = 2
+MIN_CONCURRENCY = 2
 """Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
 
-_BARREN_LINES = 1024 * 1024  # bytes of lines that bring no audio, one after the other
+_MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of lines that bring no audio, one after the other
 
-_NO_TIME = 1e15  # Unix seconds, far beyond what a datetime can tell
-_LONGEST_RESET = 100 * 365 * 86_400.0  # seconds: whoever names a later moment means none
+_MAX_UNIX_TIME = 1e15  # Unix seconds, far beyond what a datetime can tell
+_MAX_RESET_DELAY = 100 * 365 * 86_400.0  # seconds: whoever names a later moment means none
 
-_ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
+_QUERY_CONNECT_TIMEOUT = 5.0  # seconds to connect, for a question that nobody waits for
 
 
 class ElevenLabs:
@@ -85,19 +81,21 @@ class ElevenLabs:
             raise TTSConfigurationError(f"{name}.model: must not be empty")
         self.name = name
         self.model = model
-        self.voices = checked_voices(voices, VOICES["George"], provider=name)
-        self.base_url = checked_url(base_url, provider=name, endpoints=ENDPOINTS)
+        self.voices = validate_voices(voices, VOICES["George"], provider=name)
+        self.base_url = validate_base_url(base_url, provider=name, endpoints=ENDPOINTS)
         self._timestamps = timestamps
         self._knows_times = True  # until a server shows that it does not: many imitate the rest only
         self._wall_clock = wall_clock
-        self._key = needed_key(api_key, "ELEVENLABS_API_KEY", provider=name)
-        most = checked_concurrency(max_concurrency, provider=name)
-        self.credential = credential_of(self._key, _account_place(self.base_url), at_once=most or AT_ONCE, most=most)
+        self._key = require_api_key(api_key, "ELEVENLABS_API_KEY", provider=name)
+        most = validate_concurrency(max_concurrency, provider=name)
+        self.credential = credential_for(
+            self._key, _account_host(self.base_url), initial_concurrency=most or MIN_CONCURRENCY, max_concurrency=most
+        )
         headers = {KEY_HEADER: self._key}
-        proxy = proxy_for(self.base_url, given=proxy, trust_env=trust_env, provider=name)
-        self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
+        proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=name)
+        self._http = HTTPClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
         asked = request.format
         native = asked.name in SpeechEndpoint.STREAM.formats
@@ -105,8 +103,8 @@ class ElevenLabs:
         model = request.model if request.model and request.model in MODELS else self.model
         facts = get_model_info(model)
         speeds = (MIN_SPEED, MAX_SPEED) if facts.takes_speed and not sets_voice_speed(request) else None
-        choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
-        return Offer(
+        choice = choose_voice(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
+        return SynthesisOffer(
             format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
             voice=choice.voice.id,
             model=model,
@@ -123,8 +121,8 @@ class ElevenLabs:
         )
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
         if offer.timed:
             try:
@@ -133,29 +131,29 @@ class ElevenLabs:
                         yield event
                 return
             except TTSError as error:
-                if not _no_such_door(error):
+                if not _is_unknown_endpoint(error):
                     raise
                 self._knows_times = False
-        ready = self._ready(SpeechEndpoint.STREAM, request, offer)
-        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+        prepared = self._prepare(SpeechEndpoint.STREAM, request, offer)
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as reply:
             yield reply.accepted
             while data := await reply.read():
-                yield Audio(data)
+                yield AudioChunk(data)
 
-    def ready(self, request: SpeechRequest, offer: Offer) -> Ready | None:
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest | None:
         """Make a request ready whose audio comes without times. Raises TTSBadRequestError."""
-        return None if offer.timed else self._ready(SpeechEndpoint.STREAM, request, offer)
+        return None if offer.timed else self._prepare(SpeechEndpoint.STREAM, request, offer)
 
     async def _timed(
-        self, request: SpeechRequest, offer: Offer, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Speak with times, if there are any in the answer."""
-        ready = self._ready(SpeechEndpoint.TIMED_STREAM, request, offer)
-        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+        prepared = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as reply:
             yield reply.accepted
             if (get_header(reply.headers, "content-type") or "").startswith("audio/"):
                 while data := await reply.read():
-                    yield Audio(data)
+                    yield AudioChunk(data)
                 self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
                 return
             lines, timeline, normalized, barren = JSONLineReader(), Timeline(), Timeline(), 0
@@ -169,20 +167,20 @@ class ElevenLabs:
                     yield audio
                     pieces = line.audio if isinstance(line, StreamedLine) else []
                     for piece in pieces:
-                        yield Audio(piece)
+                        yield AudioChunk(piece)
                     barren = 0 if audio.data or pieces else barren
-                if barren > _BARREN_LINES:
-                    told = f"{barren} bytes of lines without audio (limit: {_BARREN_LINES})"
+                if barren > _MAX_BYTES_WITHOUT_AUDIO:
+                    told = f"{barren} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
                     raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
             if rest := lines.rest():
                 yield self._timed_audio(rest, timeline, normalized, reply, [rest])
                 for piece in rest.audio if isinstance(rest, StreamedLine) else []:
-                    yield Audio(piece)
+                    yield AudioChunk(piece)
 
     async def credit(self) -> Credit:
         """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
         path = SUBSCRIPTION_PATH
-        document, headers = await self._http.document_and_headers(path, connection_timeout=_ASKED_WITHIN)
+        document, headers = await self._http.document_and_headers(path, connection_timeout=_QUERY_CONNECT_TIMEOUT)
         try:
             subscription = parse_subscription(document)
         except (ValueError, TypeError, AttributeError) as error:
@@ -191,25 +189,25 @@ class ElevenLabs:
 
     def _resets_at(self, told: Any, headers: Mapping[str, str]) -> datetime | None:
         """Read when there is new credit, by the vendor's clock. None if it makes no sense."""
-        if isinstance(told, bool) or not isinstance(told, (int, float)) or not abs(told) < _NO_TIME:
+        if isinstance(told, bool) or not isinstance(told, (int, float)) or not abs(told) < _MAX_UNIX_TIME:
             return None
         now = self._wall_clock()
         seconds = seconds_until(told, headers, now)
-        return now + timedelta(seconds=seconds) if abs(seconds) <= _LONGEST_RESET else None
+        return now + timedelta(seconds=seconds) if abs(seconds) <= _MAX_RESET_DELAY else None
 
-    async def ask(self, target: str) -> Any:
+    async def fetch_json(self, target: str) -> Any:
         """Ask something that is free, by its path and query: voices, models, the account. Raises TTSError."""
-        return await self._http.document(target, connection_timeout=_ASKED_WITHIN)
+        return await self._http.document(target, connection_timeout=_QUERY_CONNECT_TIMEOUT)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._http.aclose()
 
-    def _ready(self, form: SpeechEndpoint, request: SpeechRequest, offer: Offer) -> Ready:
+    def _prepare(self, form: SpeechEndpoint, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
         call = encode_request(request, model_id=offer.model or self.model, output_format=offer.format.name)
         document = call.body()
         del document["text"]
-        return self._http.ready(
+        return self._http.prepare(
             speech_path(offer.voice, form),
             document,
             text="text",
@@ -223,23 +221,23 @@ class ElevenLabs:
         line: bytes | StreamedLine,
         timeline: Timeline,
         normalized: Timeline,
-        reply: Reply,
+        reply: HTTPAudioResponse,
         come: Sequence[bytes | StreamedLine],
-    ) -> Audio:
+    ) -> AudioChunk:
         """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
         try:
-            timed = parse_timed_audio(_document(line), api_key=self._key, provider=self.name)
+            timed = parse_timed_audio(_json_of_line(line), api_key=self._key, provider=self.name)
         except TTSError:
             if timeline.begun:
                 raise
             raise self._refused(
-                reply.status, reply.headers, b"\n".join(map(_document, come))[:ERROR_BODY_READ]
+                reply.status, reply.headers, b"\n".join(map(_json_of_line, come))[:MAX_ERROR_BODY]
             ) from None
         # Either may be missing from a line. Most texts are spoken as they are written, so one can stand for the other.
         alignment = timeline.placed(timed.alignment or timed.normalized)
         if timed.normalized == timed.alignment:
-            return Audio(timed.audio, alignment)
-        return Audio(timed.audio, alignment, normalized.placed(timed.normalized))
+            return AudioChunk(timed.audio, alignment)
+        return AudioChunk(timed.audio, alignment, normalized.placed(timed.normalized))
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
         return parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)
@@ -248,19 +246,19 @@ class ElevenLabs:
         return f"ElevenLabs(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
 
 
-def _account_place(base_url: str) -> str:
+def _account_host(base_url: str) -> str:
     """Where an account is kept: the vendor's own hosts are all one place."""
     parts = urlsplit(base_url)
     ours = f".{parts.hostname}".endswith(".elevenlabs.io")
     return "elevenlabs.io" if ours else parts.netloc
 
 
-def _no_such_door(error: TTSError) -> bool:
+def _is_unknown_endpoint(error: TTSError) -> bool:
     """Whether the path itself is unknown: what the vendor knows of, it refuses with a code."""
     return error.status in (404, 405, 501) and error.code is None
 
 
-def _document(line: bytes | StreamedLine) -> bytes:
+def _json_of_line(line: bytes | StreamedLine) -> bytes:
     """The JSON of a line, without the audio of a long one, which is unpacked already."""
     return line.skeleton if isinstance(line, StreamedLine) else line
 

@@ -1,19 +1,26 @@
-"""Espeak: the voice in the house. It needs no network, no key and no graphics card, and is never far from an answer."""
+"""eSpeak NG as a provider: a local voice that needs no network, no key and no graphics card."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
-from steadyvoice.providers.espeak_process import EspeakProcess, Passage, start, worker_command
-from steadyvoice.providers.espeak_scripts import reads
-from steadyvoice.providers.espeak_times import chunks
-from steadyvoice.providers.espeak_voices import EspeakFiles, EspeakVoices
-from steadyvoice.providers.espeak_worker import SAMPLE_RATE
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Queued
-from steadyvoice.providers.voices import VoiceMap, checked_voices, matched_gain, matched_speed, wanted
+from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
+from steadyvoice.providers.espeak_ng.process import (
+    EspeakProcess,
+    EspeakRequest,
+    EspeakSpeech,
+    start_child,
+    worker_command,
+)
+from steadyvoice.providers.espeak_ng.voices import EspeakFiles, EspeakVoices, readable_scripts
+from steadyvoice.providers.espeak_ng.worker import SAMPLE_RATE
+from steadyvoice.providers.voices import VoiceMap, matched_gain, matched_speed, requested_voice, validate_voices
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
@@ -24,9 +31,11 @@ from steadyvoice.speech.writing_systems import count_scripts, unsupported_script
 _SLOWEST, _FASTEST = 80, 450  # words a minute
 _VARIANTS = {"female": "+f3", "male": ""}
 _GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of f3 and the like; others have names
-_REALLY = 1.2  # words spoken for each that it is told to speak a minute; 1.05 (German) to 1.34 (French) were measured
+_RATE_FACTOR = (
+    1.2  # words spoken for each that it is told to speak a minute; 1.05 (German) to 1.34 (French) were measured
+)
 _LOUDNESS = -20.5  # LUFS: -20.0 to -20.8 were measured of nine voices, -22.3 of the French one
-_CHARACTERS_A_TURN = 500  # half a minute of speech, computed in some 25 ms
+_CHARACTERS_PER_JOB = 500  # half a minute of speech, computed in some 25 ms
 
 
 class Espeak:
@@ -59,14 +68,14 @@ class Espeak:
         files: EspeakFiles | None = None,
     ) -> None:
         self.name = name
-        self._files = _present(files or EspeakFiles.bundled(), name)
+        self._files = _require_files(files or EspeakFiles.bundled(), name)
         self._known = EspeakVoices.read(self._files.data)
-        self._pace = _within(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
+        self._pace = _validate_range(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
         self.voices = {
             own: self._described(voice, f"{name}.voices.{own}")
-            for own, voice in checked_voices(voices, "en-us", provider=name).items()
+            for own, voice in validate_voices(voices, "en-us", provider=name).items()
         }
-        self._pitch = _within(0, pitch, 99, f"{name}.pitch")
+        self._pitch = _validate_range(0, pitch, 99, f"{name}.pitch")
         self._process = self._new_process()
 
     @property
@@ -79,14 +88,14 @@ class Espeak:
         """Seconds for which whoever has the next turn at the child has waited; 0.0 when nobody waits."""
         return self._process.queue_wait
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Take any voice: those in the map as they are, others by the default voice.
 
         A name that the map does not know, passed on as it is, may still be one of espeak's own.
         """
         voice, known = self._who(request)
         speeds = (_SLOWEST / self._pace, _FASTEST / self._pace)
-        return Offer(
+        return SynthesisOffer(
             AudioFormat(Codec.PCM, SAMPLE_RATE),
             voice.id,
             knows_voice=known,
@@ -95,13 +104,13 @@ class Espeak:
             gain=matched_gain(voice, request),
             timbre=f"pitch {self._pitch}",
             timed=True,
-            scripts=reads(voice.id),
+            scripts=readable_scripts(voice.id),
             for_any_text=request.voice in self.voices and request.voice != DEFAULT_VOICE,  # others go by the letters
         )
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Speak in `pcm_22050`, a second at a time, with the times of all words. The text is no SSML.
 
         Raises TTSLocalCrashError when the child dies over it; the next request finds a new one.
@@ -109,9 +118,9 @@ class Espeak:
         yield Accepted()
         pace = round(self._pace * request.speed)
         offset = 0.0
-        for text, last in _turns(request.text):
-            passage = Passage(text, offer.voice, pace, self._pitch, pause_after=not last)
-            turn = self._process.enter(passage)
+        for text, last in _split_text(request.text):
+            passage = EspeakRequest(text, offer.voice, pace, self._pitch, pause_after=not last)
+            turn = self._process.submit(passage)
             try:
                 if turn.waits:
                     yield Queued(waits=True)
@@ -121,7 +130,7 @@ class Espeak:
             except BaseException:
                 turn.abandon()
                 raise
-            for audio in chunks(text, spoken, offset):
+            for audio in audio_chunks(text, spoken, offset):
                 yield audio
             offset += spoken.duration
 
@@ -140,9 +149,9 @@ class Espeak:
         found = count_scripts(request.text)
         if asked == DEFAULT_VOICE or request.unknown_voice == "default":
             return self._adapted(found, request.language), True
-        like = wanted(request)
+        like = requested_voice(request)
         candidates = [*self.voices.values(), self._adapted(found, like.language, like.gender)]
-        readers = [voice for voice in candidates if not unsupported_script(found, reads(voice.id))]
+        readers = [voice for voice in candidates if not unsupported_script(found, readable_scripts(voice.id))]
         return most_similar_voice(like, readers or candidates), False
 
     def _adapted(self, found: Counter[str], language: str | None, gender: Gender | None = None) -> Voice:
@@ -153,7 +162,9 @@ class Espeak:
         languages = [language, None, *map(usual_language, found)]
         voices = [self._known.for_language(each, otherwise=default.id) if each else default.id for each in languages]
         choices = list(zip(voices, languages, strict=True))
-        voice, spoken = next((each for each in choices if not unsupported_script(found, reads(each[0]))), choices[0])
+        voice, spoken = next(
+            (each for each in choices if not unsupported_script(found, readable_scripts(each[0]))), choices[0]
+        )
         spoken = spoken if voice != default.id and is_language_tag(spoken) else None
         if default.gender and gender in _VARIANTS and gender != default.gender:
             voice = voice.partition("+")[0] + _VARIANTS[gender]
@@ -172,30 +183,30 @@ class Espeak:
             found,
             voice.language or language,
             gender,
-            voice.rate or self._pace * _REALLY,
+            voice.rate or self._pace * _RATE_FACTOR,
             _LOUDNESS if voice.loudness is None else voice.loudness,
         )
 
     def _new_process(self) -> EspeakProcess:
-        return EspeakProcess(partial(start, worker_command(self._files)), name=self.name)
+        return EspeakProcess(partial(start_child, worker_command(self._files)), name=self.name)
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether the extra `steadyvoice[local]` is there."""
     return EspeakFiles.bundled() is not None
 
 
-def _turns(text: str) -> Iterator[tuple[str, bool]]:
+def _split_text(text: str) -> Iterator[tuple[str, bool]]:
     """Cut a text where one breathes, and say of each piece whether it is the last."""
     begin = 0
     while begin < len(text):
-        window = text[begin : begin + _CHARACTERS_A_TURN + LOOK_AHEAD]
-        piece = leading_piece(window, _CHARACTERS_A_TURN)
+        window = text[begin : begin + _CHARACTERS_PER_JOB + LOOK_AHEAD]
+        piece = leading_piece(window, _CHARACTERS_PER_JOB)
         begin += len(piece)
         yield piece, begin >= len(text)
 
 
-def _present(files: EspeakFiles | None, name: str) -> EspeakFiles:
+def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
     if files is None:
         raise TTSConfigurationError(f'{name}: eSpeak NG is not installed: pip install "steadyvoice[local]"')
     if not (files.library.is_file() and (files.data / "voices").is_dir()):
@@ -203,7 +214,49 @@ def _present(files: EspeakFiles | None, name: str) -> EspeakFiles:
     return files
 
 
-def _within(lowest: int, value: int, highest: int, path: str) -> int:
+def _validate_range(lowest: int, value: int, highest: int, path: str) -> int:
     if type(value) is not int or not lowest <= value <= highest:  # True is no number, 170.5 no whole one
         raise TTSConfigurationError(f"{path}: must be a whole number between {lowest} and {highest}, got {value!r}")
     return value
+
+
+_BYTES_PER_SECOND = 2 * SAMPLE_RATE  # a second
+
+
+def audio_chunks(text: str, spoken: EspeakSpeech, offset: float) -> Iterator[AudioChunk]:
+    """Cut what was spoken, `offset` seconds into the audio, into seconds with the characters that begin in each."""
+    alignment = character_times(text, spoken)
+    done = 0
+    for begin in range(0, len(spoken.samples), _BYTES_PER_SECOND):
+        end = begin + _BYTES_PER_SECOND
+        last = end >= len(spoken.samples)
+        upto = len(alignment.starts) if last else bisect_left(alignment.starts, end / _BYTES_PER_SECOND)
+        said = Alignment(alignment.characters[done:upto], alignment.starts[done:upto], alignment.ends[done:upto])
+        yield AudioChunk(spoken.samples[begin:end], Alignment.joined([(offset, said)]))
+        done = upto
+
+
+def character_times(text: str, spoken: EspeakSpeech) -> Alignment:
+    """Give every character of a passage its time: a word's characters, and what follows it, share its time evenly.
+
+    espeak tells where words begin, but now and then twice (it says "1,234" in five words) or not in order.
+    Whatever it says, the times here rise from zero to the end of the audio, without a gap.
+    """
+    edges = [
+        start + (end - start) * index / (after - before)
+        for (before, start), (after, end) in pairwise(_anchors(len(text), spoken))
+        for index in range(after - before)
+    ]
+    edges.append(spoken.duration)
+    return Alignment(tuple(text), tuple(edges[:-1]), tuple(edges[1:]))
+
+
+def _anchors(size: int, spoken: EspeakSpeech) -> Iterator[tuple[int, float]]:
+    """Give (character, seconds) of the beginning, of the words that rise from there, and of the end."""
+    place, clock = 0, 0.0
+    yield place, clock
+    for begin, seconds in spoken.words:
+        if place < begin < size and clock <= seconds <= spoken.duration:
+            place, clock = begin, seconds
+            yield place, clock
+    yield size, spoken.duration

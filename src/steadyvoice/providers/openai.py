@@ -9,16 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from steadyvoice.providers.credentials import (
-    checked_concurrency,
-    credential_of,
-    found_key,
-    needed_key,
-)
-from steadyvoice.providers.http import HttpClient, Ready
-from steadyvoice.providers.provider import Accepted, Audio, Offer
-from steadyvoice.providers.proxies import checked_url, proxy_for
-from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
+from steadyvoice.providers.credentials import credential_for, require_api_key, resolve_api_key, validate_concurrency
+from steadyvoice.providers.http.client import HTTPClient, PreparedHTTPRequest
+from steadyvoice.providers.http.urls import select_proxy, validate_base_url
+from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -45,7 +40,7 @@ EXACT_FORMATS = {"pcm": "pcm_24000", "wav": "wav_24000", "flac": "flac_24000"}
 
 _LOSSLESS = (Codec.PCM, Codec.WAV, Codec.FLAC)
 
-_ASKED_WITHIN = 5.0  # seconds to connect, for a question that nobody waits for
+_QUERY_CONNECT_TIMEOUT = 5.0  # seconds to connect, for a question that nobody waits for
 
 
 class OpenAICompatible:
@@ -90,35 +85,35 @@ class OpenAICompatible:
         self.name = name
         self.model = model
         self.max_characters = max_characters
-        self.voices = checked_voices(voices, "alloy", provider=name)
-        self.base_url = checked_url(base_url, provider=name, endpoints=ENDPOINTS)
+        self.voices = validate_voices(voices, "alloy", provider=name)
+        self.base_url = validate_base_url(base_url, provider=name, endpoints=ENDPOINTS)
         # Where a version stands elsewhere in the path, the vendor's clients put nothing but the endpoint behind it.
         versioned = re.search(r"/v\d+[a-z]*\d*(/|\Z)", urlsplit(self.base_url).path)
         self._path = SPEECH_PATH.removeprefix("/v1") if versioned else SPEECH_PATH
-        self._formats = _checked_formats(EXACT_FORMATS if formats is None else formats, name)
+        self._formats = _validate_formats(EXACT_FORMATS if formats is None else formats, name)
         self._genuine = genuine = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if genuine else ())}
-        self._scripts = None if languages is None else scripts_of_languages(_checked_languages(languages, name))
+        self._scripts = None if languages is None else scripts_of_languages(_validate_languages(languages, name))
         self._wall_clock = wall_clock
-        key = needed_key if genuine else found_key
+        key = require_api_key if genuine else resolve_api_key
         self._key = key(api_key, "OPENAI_API_KEY", provider=name)
-        most = checked_concurrency(max_concurrency, provider=name)
+        most = validate_concurrency(max_concurrency, provider=name)
         if not isinstance(streams, bool):
             raise TTSConfigurationError(f"{name}.streams: must be true or false, got {streams!r}")
         self._streams = streams
-        self.credential = credential_of(self._key, urlsplit(self.base_url).netloc, most=most)
+        self.credential = credential_for(self._key, urlsplit(self.base_url).netloc, max_concurrency=most)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        proxy = proxy_for(self.base_url, given=proxy, trust_env=trust_env, provider=name)
-        self._http = HttpClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
+        proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=name)
+        self._http = HTTPClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Say how it would speak this: in the format asked for if it surely has it, else in the best it has."""
         had = self._formats.values()
         model = request.model if request.model in self._models else self.model
         speeds = None if str(model).startswith(MODELS_WITHOUT_SPEED) else (MIN_SPEED, MAX_SPEED)
-        choice = chosen(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
-        return Offer(
-            format=request.format if request.format in had else max(had, key=_worth),
+        choice = choose_voice(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
+        return SynthesisOffer(
+            format=request.format if request.format in had else max(had, key=_format_preference),
             voice=choice.voice.id,
             model=model,
             max_characters=self.max_characters,
@@ -135,16 +130,16 @@ class OpenAICompatible:
         )
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
-        ready = self.ready(request, offer)
-        with closing(await ready.ask(request.text, connection_timeout=connection_timeout)) as reply:
+        prepared = self.prepare(request, offer)
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as reply:
             yield reply.accepted
             while data := await reply.read():
-                yield Audio(data)
+                yield AudioChunk(data)
 
-    def ready(self, request: SpeechRequest, offer: Offer) -> Ready:
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
         """Make a request ready. Raises TTSBadRequestError."""
         response_format = next(name for name, format_ in self._formats.items() if format_ == offer.format)
         call = encode_request(
@@ -152,17 +147,17 @@ class OpenAICompatible:
         )
         document = call.body()
         del document["input"]
-        return self._http.ready(self._path, document, text="input", accepted=_accepted)
+        return self._http.prepare(self._path, document, text="input", accepted=_accepted)
 
     @property
     def is_openai(self) -> bool:
         """Whether the server is OpenAI's own, and not one like it."""
         return self._genuine
 
-    async def ask(self, target: str) -> Any:
+    async def fetch_json(self, target: str) -> Any:
         """Ask something that is free, by its path behind the version, such as `/audio/voices`. Raises TTSError."""
         path = self._path.removesuffix(SPEECH_PATH.removeprefix("/v1")) + target
-        return await self._http.document(path, connection_timeout=_ASKED_WITHIN)
+        return await self._http.document(path, connection_timeout=_QUERY_CONNECT_TIMEOUT)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -175,13 +170,13 @@ class OpenAICompatible:
         return f"OpenAICompatible(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
 
 
-def _checked_languages(languages: Sequence[str], provider: str) -> Sequence[str]:
+def _validate_languages(languages: Sequence[str], provider: str) -> Sequence[str]:
     if isinstance(languages, str) or not languages or not all(isinstance(tag, str) and tag for tag in languages):
         raise TTSConfigurationError(f'{provider}.languages: must be tags such as ["en", "ja"], got {languages!r}')
     return languages
 
 
-def _checked_formats(formats: Mapping[str, str], provider: str) -> dict[str, AudioFormat]:
+def _validate_formats(formats: Mapping[str, str], provider: str) -> dict[str, AudioFormat]:
     unknown = [name for name in formats if name not in RESPONSE_FORMATS]
     if unknown or not formats:
         what = f"unknown {unknown[0]!r}" if unknown else "there is none"
@@ -197,7 +192,7 @@ def _accepted(headers: Mapping[str, str]) -> Accepted:
     return Accepted(request_id=single_line(request_id, 100) if request_id else None)
 
 
-def _worth(format_: AudioFormat) -> tuple[bool, bool, int, int]:
+def _format_preference(format_: AudioFormat) -> tuple[bool, bool, int, int]:
     """Lossless before lossy, headerless before the rest, then by rate."""
     plain = format_.codec is Codec.PCM
     return format_.codec in _LOSSLESS, plain, format_.sample_rate, format_.bitrate or 0

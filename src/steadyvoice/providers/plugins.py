@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.speech.errors import TTSConfigurationError
 
 GROUP = "steadyvoice.providers"
@@ -49,17 +49,17 @@ class ProviderKind:
         return self.load()(*args, **settings)
 
 
-def kinds() -> dict[str, ProviderKind]:
+def installed_kinds() -> dict[str, ProviderKind]:
     """Every kind installed. Nobody can take the place of one of ours."""
     found: dict[str, ProviderKind] = {}
-    for entry in sorted(entry_points(group=GROUP), key=_ours_last):
+    for entry in sorted(entry_points(group=GROUP), key=_built_in_last):
         found[entry.name] = ProviderKind(entry.name, _origin(entry), entry)
     return dict(sorted(found.items()))
 
 
-def load(kind: str) -> Factory:
+def load_kind(kind: str) -> Factory:
     """The class or function that makes providers of this kind. Raises TTSConfigurationError."""
-    known = kinds()
+    known = installed_kinds()
     if kind not in known:
         raise TTSConfigurationError(
             f"unknown kind of provider {kind!r}: there are {', '.join(known) or 'none'}; "
@@ -68,7 +68,7 @@ def load(kind: str) -> Factory:
     return known[kind].load()
 
 
-def _ours_last(entry: EntryPoint) -> bool:
+def _built_in_last(entry: EntryPoint) -> bool:
     return entry.value.startswith("steadyvoice.")
 
 

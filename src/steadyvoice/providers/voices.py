@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from steadyvoice.audio.seam import MOST
+from steadyvoice.audio.crossfade import MAX_GAIN
 from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError
 from steadyvoice.speech.request import DEFAULT_VOICE, MAX_SPEED, MIN_SPEED, SpeechRequest
 from steadyvoice.speech.voice import Voice, is_language_tag, is_valid_voice_id, most_similar_voice
@@ -16,7 +16,7 @@ VoiceMap = Mapping[str, str | Voice | Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class VoiceChoice:
     """Who speaks; whether it is the voice asked for; and how it is matched to that if it is not.
 
     `speed` is None where there is nothing to match, `gain` a factor.
@@ -28,32 +28,32 @@ class Choice:
     gain: float = 1.0
 
 
-def checked_voices(voices: VoiceMap | None, default: str, *, provider: str) -> dict[str, Voice]:
+def validate_voices(voices: VoiceMap | None, default: str, *, provider: str) -> dict[str, Voice]:
     """The voices by the caller's names, with a `default` as the first of them. Raises TTSConfigurationError."""
     if voices is not None and not isinstance(voices, Mapping):
         raise TTSConfigurationError(f"{provider}.voices: must be a table of names and voices, got {voices!r}")
     named = {DEFAULT_VOICE: default, **(voices or {})}
-    return {name: _declared(voice, f"{provider}.voices.{name}") for name, voice in named.items()}
+    return {name: _parse_voice(voice, f"{provider}.voices.{name}") for name, voice in named.items()}
 
 
-def chosen(
+def choose_voice(
     request: SpeechRequest,
     voices: Mapping[str, Voice],
     dialect: str,
     *,
     provider: str,
     speeds: tuple[float, float] | None = None,
-) -> Choice:
+) -> VoiceChoice:
     """Choose who speaks. `speeds` are the slowest and the fastest that it can be asked for, if it can be asked.
 
     A voice that is passed on in the vendor's own dialect is none that anybody here has a name for: as long as another
     provider has, it is not the first choice. Raises TTSBadRequestError when it cannot be a voice at all.
     """
-    voice, known = _who(request, voices, dialect, provider)
-    return Choice(voice, known, matched_speed(voice, request, speeds), matched_gain(voice, request))
+    voice, known = _select_voice(request, voices, dialect, provider)
+    return VoiceChoice(voice, known, matched_speed(voice, request, speeds), matched_gain(voice, request))
 
 
-def wanted(request: SpeechRequest) -> Voice:
+def requested_voice(request: SpeechRequest) -> Voice:
     """What is known of the voice asked for. A language asked for counts for more than its own: it may speak several."""
     like = request.like or Voice(request.voice if is_valid_voice_id(request.voice) else DEFAULT_VOICE)
     return replace(like, language=request.language) if is_language_tag(request.language) else like
@@ -73,32 +73,34 @@ def matched_gain(voice: Voice, request: SpeechRequest) -> float:
     like = request.like
     if like is None or like.loudness is None or voice.loudness is None:
         return 1.0
-    return float(min(max(10 ** ((like.loudness - voice.loudness) / 20), 1 / MOST), MOST))
+    return float(min(max(10 ** ((like.loudness - voice.loudness) / 20), 1 / MAX_GAIN), MAX_GAIN))
 
 
-def _who(request: SpeechRequest, voices: Mapping[str, Voice], dialect: str, provider: str) -> tuple[Voice, bool]:
+def _select_voice(
+    request: SpeechRequest, voices: Mapping[str, Voice], dialect: str, provider: str
+) -> tuple[Voice, bool]:
     if request.voice in voices:
         return voices[request.voice], True
     if request.unknown_voice == "passthrough" and request.dialect in (None, dialect):
-        return _passed(request.voice, voices, provider), request.dialect is None
+        return _passthrough_voice(request.voice, voices, provider), request.dialect is None
     if request.unknown_voice == "default":
         return voices[DEFAULT_VOICE], True
-    if request.dialect == dialect and (own := _by_id(request.voice, voices)):
+    if request.dialect == dialect and (own := _voice_by_id(request.voice, voices)):
         return own, True
-    return most_similar_voice(wanted(request), voices.values()), False
+    return most_similar_voice(requested_voice(request), voices.values()), False
 
 
-def _passed(voice: str, voices: Mapping[str, Voice], provider: str) -> Voice:
+def _passthrough_voice(voice: str, voices: Mapping[str, Voice], provider: str) -> Voice:
     if not is_valid_voice_id(voice):
         raise TTSBadRequestError(f"voice: not a voice id: {voice[:100]!r}", provider=provider)
-    return _by_id(voice, voices) or Voice(voice)
+    return _voice_by_id(voice, voices) or Voice(voice)
 
 
-def _by_id(id: str, voices: Mapping[str, Voice]) -> Voice | None:
+def _voice_by_id(id: str, voices: Mapping[str, Voice]) -> Voice | None:
     return next((known for known in voices.values() if known.id == id), None)
 
 
-def _declared(voice: object, path: str) -> Voice:
+def _parse_voice(voice: object, path: str) -> Voice:
     if isinstance(voice, Voice):
         return voice
     if not isinstance(voice, Mapping):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from steadyvoice.breaker.fork import renew_after_fork
-from steadyvoice.providers.provider import Accepted, Credential, Credit, HasCredential, Provider, TellsCredit
+from steadyvoice.providers.base import Accepted, Credential, Credit, HasCredential, Provider, ReportsCredit
 from steadyvoice.service.credit import Meter
 from steadyvoice.service.gate import Gate
 from steadyvoice.service.holds import CREDENTIAL, Shared, reconsidered
@@ -51,7 +51,7 @@ class Allowance:
         credential = credential or Credential(f"only {name}")
         self.account = credential.id
         self.request_ids = request_ids or RequestIds()
-        self.turnstile = Turnstile(Gate(credential.at_once, credential.most), clock)
+        self.turnstile = Turnstile(Gate(credential.initial_concurrency, credential.max_concurrency), clock)
         self.meter = Meter()
         self.holds: Shared = {}
         self._ask, self._clock, self._wall_clock = ask, clock, wall_clock
@@ -68,8 +68,8 @@ class Allowance:
 
     def adopt(self, users: Sequence[Provider]) -> None:
         """These use it from now on: the strictest limit among them holds, and the first of them puts the question."""
-        self._ask = users[0].credit if isinstance(users[0], TellsCredit) else None
-        mosts = [user.credential.most if isinstance(user, HasCredential) else None for user in users]
+        self._ask = users[0].credit if isinstance(users[0], ReportsCredit) else None
+        mosts = [user.credential.max_concurrency if isinstance(user, HasCredential) else None for user in users]
         self.turnstile.call(self.turnstile.gate.bound(mosts, self._clock()))
 
     def accepted(self, told: Accepted, characters: int, model: str | None) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from steadyvoice.providers.provider import Credit
+from steadyvoice.providers.base import Credit
 
 MEMORY = 3600.0
 """Seconds after which what was spent weighs a third in the present rate."""

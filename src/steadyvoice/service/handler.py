@@ -14,7 +14,7 @@ from typing import Any, TypeGuard, TypeVar
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
 from steadyvoice.breaker.checks import is_finite
 from steadyvoice.breaker.failure import Failure, errors_in, failure_of, is_departure, judge_error
-from steadyvoice.providers.provider import Accepted, Offer
+from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.bills import Bills
 from steadyvoice.service.error_state import Concurrency, LastError, TTSErrorState, last_error, shown, shown_forecast
@@ -148,7 +148,7 @@ class TTSErrorHandler:
 
     @contextmanager
     def attempt(
-        self, *, offer: Offer | None = None, characters: int | None = None, retry: bool = False
+        self, *, offer: SynthesisOffer | None = None, characters: int | None = None, retry: bool = False
     ) -> Iterator[Permit]:
         """Guard one call: the body runs under a permit, and how it ends is recorded. `characters` is its text's length.
 
@@ -162,7 +162,7 @@ class TTSErrorHandler:
             raise
         self.settle(permit, None, offer, characters)
 
-    def admit(self, offer: Offer | None, characters: int | None, *, retry: bool) -> Permit:
+    def admit(self, offer: SynthesisOffer | None, characters: int | None, *, retry: bool) -> Permit:
         """Leave to make one call, to be settled. Raises TTSCircuitOpenError or TTSHoldError."""
         self.check(offer, characters)
         try:
@@ -175,7 +175,9 @@ class TTSErrorHandler:
             self.budget.earn()
         return permit
 
-    def settle(self, permit: Permit, error: BaseException | None, offer: Offer | None, characters: int | None) -> None:
+    def settle(
+        self, permit: Permit, error: BaseException | None, offer: SynthesisOffer | None, characters: int | None
+    ) -> None:
         """Record how a call ended."""
         if error is None:
             permit.success()
@@ -186,7 +188,9 @@ class TTSErrorHandler:
         else:  # the caller went away: only a call that hangs is evidence then
             permit.abandon(weight=_ABANDONED)
 
-    def left(self, permit: Permit, offer: Offer, characters: int, *, heard: bool, failure: TTSError | None) -> None:
+    def left(
+        self, permit: Permit, offer: SynthesisOffer, characters: int, *, heard: bool, failure: TTSError | None
+    ) -> None:
         """Record that the caller of a call left. `failure` is the provider's, if it was overdue by then."""
         if failure and not permit.settled:
             self._record(permit, failure, offer, characters)
@@ -199,12 +203,12 @@ class TTSErrorHandler:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
         return self.allowance.turnstile.turn(self.name, limit, hopeful=hopeful, goes_on=goes_on)
 
-    def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: Offer) -> None:
+    def accepted(self, turn: Turn, told: Accepted, request: SpeechRequest, offer: SynthesisOffer) -> None:
         """The vendor took a request, and told what it costs and how many more it would take."""
         turn.accepted(told)
         self.allowance.accepted(told, len(request.text), offer.model)
 
-    def check(self, offer: Offer | None = None, characters: int | None = None) -> None:
+    def check(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> None:
         """Raise TTSHoldError while what the offer needs is set aside for a text of so many characters."""
         now = self.clock()
         hold = self.holds.find(offer, now, self._cost(offer, characters))
@@ -216,7 +220,7 @@ class TTSErrorHandler:
                 retry_after=hold.until - now,
             )
 
-    def refuses(self, offer: Offer | None = None, characters: int | None = None) -> bool:
+    def refuses(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> bool:
         """Whether the circuit would refuse a call now, or something it needs is set aside."""
         cost = self._cost(offer, characters)
         return self.holds.find(offer, self.clock(), cost) is not None or self.circuit_refuses()
@@ -233,7 +237,7 @@ class TTSErrorHandler:
         state = self.circuit.state
         return state is CircuitState.HALF_OPEN or (state in _REFUSING and not self.circuit_refuses())
 
-    def refusal(self, offer: Offer | None = None, characters: int | None = None) -> TTSError | None:
+    def refusal(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> TTSError | None:
         """Why a call now is refused, and have the circuit count it; None if it would not be."""
         try:
             self.check(offer, characters)
@@ -283,7 +287,7 @@ class TTSErrorHandler:
         gate = self.allowance.turnstile.gate
         return Concurrency(gate.running, gate.limit, gate.waiting)
 
-    def _cost(self, offer: Offer | None, characters: int | None) -> float | None:
+    def _cost(self, offer: SynthesisOffer | None, characters: int | None) -> float | None:
         return None if characters is None else self.allowance.meter.cost(characters, offer.model if offer else None)
 
     def _time_of_day(self) -> datetime:
@@ -293,7 +297,7 @@ class TTSErrorHandler:
         self,
         permit: Permit,
         error: TTSError,
-        offer: Offer | None,
+        offer: SynthesisOffer | None,
         characters: int | None,
         *,
         raised: BaseException | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from steadyvoice.providers.provider import Credit, Offer
+from steadyvoice.providers.base import Credit, SynthesisOffer
 from steadyvoice.speech.errors import TTSError, TTSHoldError, TTSModelUnknownError, TTSVoiceUnknownError
 from steadyvoice.speech.failure_kinds import FailureKind, FailureScope
 
@@ -45,7 +45,9 @@ class Holds:
         self._shared: Shared = {} if shared is None else shared
         self._told: dict[str, None] = {}  # the voices and models that the log has named, and that have not spoken since
 
-    def place(self, error: TTSError, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
+    def place(
+        self, error: TTSError, offer: SynthesisOffer | None, now: float, cost: float | None = None
+    ) -> Hold | None:
         """Set aside what the error says is sick, for as long as the vendor names or the table says."""
         seconds = error.meaning.hold if error.retry_after is None else error.retry_after
         if seconds is None or seconds <= 0:
@@ -81,7 +83,7 @@ class Holds:
             del self._told[next(iter(self._told))]
         return new
 
-    def spoke(self, offer: Offer | None) -> None:
+    def spoke(self, offer: SynthesisOffer | None) -> None:
         """These do speak: were they to stop, it would be news."""
         if self._told:
             self._told.pop(self._key(FailureScope.VOICE, offer), None)
@@ -93,7 +95,7 @@ class Holds:
             made_up = (hold for hold in self._own.values() if hold.key != self.provider)
             del self._own[min(made_up, key=lambda hold: hold.until).key]
 
-    def find(self, offer: Offer | None, now: float, cost: float | None = None) -> Hold | None:
+    def find(self, offer: SynthesisOffer | None, now: float, cost: float | None = None) -> Hold | None:
         """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""
         if not self._own and not self._shared:
             return None
@@ -119,7 +121,7 @@ class Holds:
         self._own.clear()
         self._shared.clear()
 
-    def _key(self, scope: FailureScope, offer: Offer | None) -> str:
+    def _key(self, scope: FailureScope, offer: SynthesisOffer | None) -> str:
         match scope:
             case FailureScope.CREDENTIAL:
                 return f"{self.provider}/{CREDENTIAL}"

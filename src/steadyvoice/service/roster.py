@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol
 
 from steadyvoice.breaker import CircuitBreakerConfig, Listener
-from steadyvoice.providers.provider import Credential, HasCredential, Provider
+from steadyvoice.providers.base import Credential, HasCredential, Provider
 from steadyvoice.service.allowance import Allowance
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.loop_lag import LoopLag

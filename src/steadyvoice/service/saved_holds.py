@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from steadyvoice.providers.provider import HasCredential, Provider
+from steadyvoice.providers.base import HasCredential, Provider
 from steadyvoice.service.holds import Hold, Holds
 from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
 from steadyvoice.wire.error_response import MAX_RETRY_AFTER
@@ -46,7 +46,7 @@ def restore(holds: Holds, state: Sequence[Any], now: float, passed: float) -> No
 def mark_of(provider: Provider, salt: bytes) -> str | None:
     """By which to know a provider's credential again: holds of another one are none of its. Slow, on purpose."""
     credential = provider.credential if isinstance(provider, HasCredential) else None
-    return credential.mark(salt) if credential and credential.mark else None
+    return credential.fingerprint(salt) if credential and credential.fingerprint else None
 
 
 def _hold(told: Any, provider: str, now: float, passed: float) -> Hold:

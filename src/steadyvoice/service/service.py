@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 from typing import cast as typed
 
-from steadyvoice.audio.workers import AudioWorkers
+from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork import abandon, renew_after_fork
-from steadyvoice.providers.provider import Credit, HasQueue, Provider, Ready
+from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, Admission
 from steadyvoice.service.cache.keys import checked_cache
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
@@ -60,7 +60,7 @@ class AsyncTTSService:
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
         self._wall_clock: Callable[[], float] = settings.get("wall_clock", time.time)
         self._rates = SpeechRates()
-        self._workers = AudioWorkers()
+        self._workers = AudioThreadPool()
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
         self._retired = Retired()
@@ -375,7 +375,7 @@ class AsyncTTSService:
             staging.cast = found
         return found
 
-    def _ready(self, request: SpeechRequest, staging: Staging, part: Candidate) -> Ready | None:
+    def _ready(self, request: SpeechRequest, staging: Staging, part: Candidate) -> PreparedRequest | None:
         """What this one is asked, for any text. Beside one that goes by the letters, it is found anew with each."""
         known = staging.ready.get(part.name)
         if known is None or known[0] != part.offer:

@@ -29,8 +29,8 @@ from pydantic_core import PydanticCustomError
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.other_names import setting_in_files
 from steadyvoice.providers import espeak, plugins
-from steadyvoice.providers.api_keys import problem_with_key, problem_with_token, stripped
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
+from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.admission import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
 from steadyvoice.service.cache.keys import CacheConfig
@@ -75,7 +75,7 @@ class Table(BaseModel):
 
 
 def _checked_token(token: str) -> str:
-    if problem := problem_with_token(token) if token else "must not be empty":
+    if problem := token_problem(token) if token else "must not be empty":
         raise PydanticCustomError("token", problem)
     return token
 
@@ -305,10 +305,10 @@ def from_environment(environ: Mapping[str, str]) -> Plan:
         return read_file(Path(path), environ)
     providers: list[Provider] = []
     for kind, variable in (("elevenlabs", "ELEVENLABS_API_KEY"), ("openai", "OPENAI_API_KEY")):
-        if key := stripped(environ.get(variable, "")):
-            _refuse_secret(problem_with_key(key), variable)
-            providers.append(plugins.load(kind)(api_key=key))
-    providers.append(plugins.load("espeak" if espeak.installed() else "tone")())
+        if key := strip_secret(environ.get(variable, "")):
+            _refuse_secret(api_key_problem(key), variable)
+            providers.append(plugins.load_kind(kind)(api_key=key))
+    providers.append(plugins.load_kind("espeak" if espeak.is_installed() else "tone")())
     return Plan(providers=providers)
 
 
@@ -325,9 +325,11 @@ def _refuse_secret(problem: str | None, variable: str, where: str = "") -> None:
 def _provider(fields: dict[str, Any], path: str) -> Provider:
     kind = fields.pop("kind", None)
     if not isinstance(kind, str):
-        raise TTSConfigurationError(f"{path}.kind: must name a kind of provider: {', '.join(plugins.kinds())}")
+        raise TTSConfigurationError(
+            f"{path}.kind: must name a kind of provider: {', '.join(plugins.installed_kinds())}"
+        )
     try:
-        factory = plugins.load(kind)
+        factory = plugins.load_kind(kind)
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
     name = fields.get("name", kind)
@@ -417,14 +419,14 @@ def _with_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
             return [_with_secrets(inner, environ, f"{path}.{index}") for index, inner in enumerate(value)]
         case str() if value.startswith("env:"):
             name = value.removeprefix("env:")
-            if not stripped(environ.get(name, "")):
+            if not strip_secret(environ.get(name, "")):
                 named = f"the environment variable {name} is not set"
                 raise TTSConfigurationError(f"{path}: {_NO_NAME if _may_be_a_key(name) else named}")
-            held = stripped(environ[name])  # files of variables leave line ends, and secrets in files, too
+            held = strip_secret(environ[name])  # files of variables leave line ends, and secrets in files, too
             if path.startswith(("server.api_keys.", "server.admin_token")):
-                _refuse_secret(problem_with_token(held), name, f"{path}: ")
+                _refuse_secret(token_problem(held), name, f"{path}: ")
             elif path.endswith(".api_key"):
-                _refuse_secret(problem_with_key(held, may_be_nothing=True), name, f"{path}: ")
+                _refuse_secret(api_key_problem(held, may_be_nothing=True), name, f"{path}: ")
             return held
         case _:
             return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.bills import FREE, Bill, Charge
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment, captions
 from steadyvoice.speech.errors import TTSError

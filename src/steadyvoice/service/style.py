@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from steadyvoice.providers.provider import Offer, Ready
+from steadyvoice.providers.base import PreparedRequest, SynthesisOffer
 from steadyvoice.service.pipeline.candidates import Candidates
 from steadyvoice.service.pipeline.timeouts import check_deadline
 from steadyvoice.service.terms import Terms
@@ -20,7 +20,9 @@ class Staging:
     request: SpeechRequest  # without a text
     terms: Terms
     cast: Candidates | None = None
-    ready: dict[str, tuple[Offer, Ready | None]] = field(default_factory=dict)  # by the provider's name
+    ready: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(
+        default_factory=dict
+    )  # by the provider's name
 
 
 @dataclass(slots=True, eq=False)

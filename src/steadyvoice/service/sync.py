@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.breaker.fork import abandon, renew_after_fork
-from steadyvoice.providers.provider import Credit, Provider
+from steadyvoice.providers.base import Credit, Provider
 from steadyvoice.service.loop_thread import LoopThread
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.spoken import Account, Speech

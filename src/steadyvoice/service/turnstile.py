@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from types import TracebackType
 
-from steadyvoice.providers.provider import Accepted
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.gate import Gate, Place
 from steadyvoice.speech.errors import TTSConcurrencyError
 

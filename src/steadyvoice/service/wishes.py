@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypedDict, cast
 
 from steadyvoice.breaker import CircuitBreakerConfig
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.service.admission import check_admission
 from steadyvoice.service.cache.keys import CacheConfig, checked_cache
 from steadyvoice.service.pipeline.audio_limits import MIN_AUDIO_BYTES

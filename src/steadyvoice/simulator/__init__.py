@@ -10,7 +10,7 @@ async with Simulator(voice="tones") as sim:
 
 from __future__ import annotations
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import FaultError
 from steadyvoice.simulator.fault_injection.matching import Fault

@@ -15,11 +15,10 @@ from enum import Enum
 from typing import Any
 from zlib import crc32
 
-from steadyvoice.audio.convert import Converter
-from steadyvoice.audio.silence import silence
+from steadyvoice.audio.conversion import Converter, silence
 from steadyvoice.audio.wav import wav_bytes, wav_header
-from steadyvoice.providers.espeak import Espeak, installed
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider, SynthesisOffer
+from steadyvoice.providers.espeak import Espeak, is_installed
 from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.fault_injection.actions import (
     AudioAction,
@@ -77,7 +76,7 @@ _TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  
 
 def create_engine(voice: VoiceEngine) -> Provider:
     """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
-    if voice == "tones" or (voice == "auto" and not installed()):
+    if voice == "tones" or (voice == "auto" and not is_installed()):
         return Tone()
     ids = (*elevenlabs_catalog.VOICES.values(), *elevenlabs_catalog.FURTHER_VOICES.values(), *openai_speech.VOICES)
     return _FreshEspeak({id: f"en-us{_TIMBRES[stable_hash(id) % len(_TIMBRES)]}" for id in ids})
@@ -98,12 +97,12 @@ class _FreshEspeak:
         self._voices = voices
         self._model = self._new()
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return self._model.offer(request)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         espeak = self._new()
         try:
             async with aclosing(espeak.speak(request, offer, connection_timeout=connection_timeout)) as events:
@@ -174,11 +173,11 @@ def _request(order: SynthesisOrder, target: AudioFormat, voice: str, text: str) 
 
 async def _samples(
     engine: Provider, order: SynthesisOrder, target: AudioFormat, action: FaultAction | None
-) -> AsyncIterator[Audio]:
+) -> AsyncIterator[AudioChunk]:
     """What the engine says, in its own samples."""
     rate = engine.offer(_request(order, target, order.voice, order.text)).format.sample_rate
     async with aclosing(_engine_samples(engine, order, target)) as lines:
-        said: AsyncIterator[Audio] = lines
+        said: AsyncIterator[AudioChunk] = lines
         match action:
             case TooShort(fraction):
                 said = _first_characters(said, int(len(order.text) * fraction), rate)
@@ -188,7 +187,9 @@ async def _samples(
             yield audio
 
 
-async def _engine_samples(engine: Provider, order: SynthesisOrder, target: AudioFormat) -> AsyncGenerator[Audio, None]:
+async def _engine_samples(
+    engine: Provider, order: SynthesisOrder, target: AudioFormat
+) -> AsyncGenerator[AudioChunk, None]:
     """Say an order, the lines of a dialogue one after the other. Times count from the beginning of the first."""
     begin = 0.0
     for text, voice in order.lines or [(order.text, order.voice)]:
@@ -197,7 +198,7 @@ async def _engine_samples(engine: Provider, order: SynthesisOrder, target: Audio
         samples = 0
         async with aclosing(engine.speak(request, offer, connection_timeout=10.0)) as events:
             async for event in events:
-                if not isinstance(event, Audio):
+                if not isinstance(event, AudioChunk):
                     continue
                 samples += len(event.data) // 2
                 times = event.alignment
@@ -205,7 +206,9 @@ async def _engine_samples(engine: Provider, order: SynthesisOrder, target: Audio
         begin += samples / offer.format.sample_rate
 
 
-async def _first_characters(said: AsyncIterator[Audio], characters: int, rate: int) -> AsyncGenerator[Audio, None]:
+async def _first_characters(
+    said: AsyncIterator[AudioChunk], characters: int, rate: int
+) -> AsyncGenerator[AudioChunk, None]:
     """Speak so many characters of it, and stop, be it within a word."""
     start = 0.0
     async for audio in said:
@@ -213,24 +216,24 @@ async def _first_characters(said: AsyncIterator[Audio], characters: int, rate: i
         if times and len(times.characters) >= characters:
             end = times.ends[characters - 1] if characters else start
             kept = Alignment(times.characters[:characters], times.starts[:characters], times.ends[:characters])
-            yield Audio(audio.data[: 2 * round((end - start) * rate)], kept)
+            yield AudioChunk(audio.data[: 2 * round((end - start) * rate)], kept)
             return
         characters -= len(times.characters) if times else 0
         start += len(audio.data) / 2 / rate
         yield audio
 
 
-async def _group_pieces(sound: AsyncIterator[Audio], rate: int) -> AsyncIterator[Audio]:
+async def _group_pieces(sound: AsyncIterator[AudioChunk], rate: int) -> AsyncIterator[AudioChunk]:
     """Gather what is too small to be sent alone."""
     data, held = b"", []
     async for audio in sound:
         data += audio.data
         held += [audio.alignment] if audio.alignment else []
         if len(data) >= 2 * rate * _PIECE_SECONDS:
-            yield Audio(data, _join_alignments(held))
+            yield AudioChunk(data, _join_alignments(held))
             data, held = b"", []
     if data or held:
-        yield Audio(data, _join_alignments(held))
+        yield AudioChunk(data, _join_alignments(held))
 
 
 def _join_alignments(pieces: list[Alignment]) -> Alignment | None:

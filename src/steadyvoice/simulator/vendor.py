@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.simulator.elevenlabs import SimulatedElevenLabs
 from steadyvoice.simulator.fault_injection.matching import FaultRules
 from steadyvoice.simulator.http.response import Rejection, RequestRejectedError

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import CircuitBreaker, CircuitBreakerConfig, CircuitState, Tone
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.gateway.admin.overview import MAX_DOTS, window_dots
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT, HourlyStatistics
 from steadyvoice.gateway.observability.recent_calls import CallError, RecentCall

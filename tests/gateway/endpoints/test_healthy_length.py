@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from steadyvoice import OpenAICompatible
-from tests.providers.vendor import chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import chunked, vendor_on_a_socket
 
 from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
 

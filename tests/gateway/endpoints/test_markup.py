@@ -8,7 +8,7 @@ import json
 import pytest
 
 from steadyvoice import Tone
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.markup import strip_markup

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.format import AudioFormat
@@ -22,7 +22,7 @@ async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: s
         answer = await at.whole("POST", path, json={**document(text)})
         assert answer.status == 200
         assert answer.headers["x-steadyvoice-outcome"] == "spoken"
-        assert Meter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
+        assert AudioMeter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
     state = at.service.get_error_state()
     assert (state["circuit_state"], state["window"]["failures"], state["last_error"]) == ("closed", 0, None)
     at.sim.faults.set()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import Accepted, Audio, Offer, SpeechRequest
+from steadyvoice import Accepted, AudioChunk, SpeechRequest, SynthesisOffer
 from steadyvoice.gateway.observability.access_log import ACCESS_LOGGER
 from tests.service.scripted_provider import ScriptedProvider, pcm
 
@@ -28,12 +28,12 @@ class Gated(ScriptedProvider):
         self.let = asyncio.Event()
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         yield Accepted()
         await self.let.wait()
-        yield Audio(pcm(len(request.text) * 0.06))
+        yield AudioChunk(pcm(len(request.text) * 0.06))
 
 
 async def until(visit: RunningGateway, *, active: int, queued: int) -> None:

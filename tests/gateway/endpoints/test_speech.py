@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.wire.openai.speech import RESPONSE_FORMATS

@@ -13,12 +13,12 @@ import aiohttp
 import pytest
 
 from steadyvoice import AsyncTTSService, OpenAICompatible
-from steadyvoice.audio.convert import convert
+from steadyvoice.audio.conversion import convert
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.settings import Server
 from steadyvoice.speech.format import AudioFormat
-from tests.audio.wavs import Parsed, chunk, form, pcm, samples, strictly, wav
-from tests.providers.vendor import Vendor, chunked, vendor_on_a_socket
+from tests.audio.wav_files import Parsed, chunk, form, pcm, samples, strictly, wav
+from tests.providers.scripted_vendor import Vendor, chunked, vendor_on_a_socket
 
 PCM = pcm()
 FILES = {

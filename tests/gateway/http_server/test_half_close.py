@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from steadyvoice import ElevenLabs, TimeoutConfig
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.simulator import Ending, Fault
 from steadyvoice.simulator.fault_injection import actions

@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.gateway.http import Receive, Scope, Send
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions

@@ -16,7 +16,7 @@ import pytest
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, CircuitState, ElevenLabs, OpenAICompatible, Tone
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.state_file import AtomicWriter, StateFile
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.settings import Server
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.errors import (
@@ -140,7 +140,7 @@ def vendors(key: str = KEY, url: str = "https://vendor.example") -> AsyncTTSServ
 
 def put_on_hold(a_service: AsyncTTSService, error: TTSError, voice: str = "v", cost: float | None = None) -> None:
     handler = a_service.handler("elevenlabs")
-    handler.holds.place(error, Offer(AudioFormat.parse("pcm_16000"), voice), handler.clock(), cost)
+    handler.holds.place(error, SynthesisOffer(AudioFormat.parse("pcm_16000"), voice), handler.clock(), cost)
 
 
 def kept(file: Path, before: AsyncTTSService, after: AsyncTTSService, passed: float) -> dict[str, float]:

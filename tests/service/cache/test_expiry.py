@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steadyvoice import AudioFormat
-from steadyvoice.audio.convert import Converter
+from steadyvoice.audio.conversion import Converter
 from steadyvoice.service.cache.keys import DAY
 from steadyvoice.speech.errors import TTSCutError
 

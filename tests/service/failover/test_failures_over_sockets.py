@@ -24,7 +24,7 @@ from steadyvoice import (
 )
 from steadyvoice.speech.errors import TTSQuotaExceededError, TTSServerError
 from steadyvoice.wire.elevenlabs.errors import ErrorBodyVersion, error_body
-from tests.providers.vendor import Then, Vendor, answer, chunked, refusal, vendor_on_a_socket
+from tests.providers.scripted_vendor import Then, Vendor, answer, chunked, refusal, vendor_on_a_socket
 
 from ..scripted_provider import pcm
 

@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.providers.vendor import Vendor, answer, refusal, vendor_on_a_socket
+from tests.providers.scripted_vendor import Vendor, answer, refusal, vendor_on_a_socket
 
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 CHALLENGE = b"<!DOCTYPE html><html lang='en-US'><head><title>Just a moment...</title></head><body></body></html>"

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from steadyvoice import Accepted, Audio, AudioFormat, Offer, SpeechRequest, Voice
-from steadyvoice.audio.convert import convert
-from steadyvoice.audio.seam import level, scaled
-from steadyvoice.audio.tones import tones
+from steadyvoice import Accepted, AudioChunk, AudioFormat, SpeechRequest, SynthesisOffer, Voice
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.crossfade import apply_gain, speech_level
+from steadyvoice.audio.word_tones import synthesize_tones
 from steadyvoice.speech.errors import TTSServerError
 from steadyvoice.speech.format import Codec
 
@@ -45,7 +45,7 @@ def down() -> Down:
 
 def loudness(audio: bytes, form: AudioFormat = PCM) -> float:
     samples = convert(audio, form, AudioFormat(Codec.PCM, form.sample_rate))
-    return level(array("h", samples), form.sample_rate) or 0.0
+    return speech_level(array("h", samples), form.sample_rate) or 0.0
 
 
 @pytest.mark.parametrize("form", ["pcm_8000", "mp3_44100_128", "wav_24000", "opus_48000_64"])
@@ -63,7 +63,7 @@ async def test_who_stands_in_is_like_the_voice_asked_for_and_as_fast_and_as_loud
     assert (speech.outcome, speech.provider, speech.voice, stream.voice) == ("substituted", "other", "a", "a")
     assert {request.speed for request in other.asked} == {1.2 * 150 / 200}
     assert tts.get_error_state()["providers"]["other"]["voice"] == "a"
-    as_loud = loudness(convert(tones(TEXT, sample_rate=8000)[0], PCM, PCM))
+    as_loud = loudness(convert(synthesize_tones(TEXT, sample_rate=8000)[0], PCM, PCM))
     for audio in (speech.audio, streamed):
         assert loudness(audio, speech.format) == pytest.approx(as_loud, rel=0.1)
 
@@ -72,7 +72,7 @@ async def test_a_counterpart_of_the_same_name_is_matched_as_well(make_service: M
     other = OtherVendor(name="other", voices={"narrator": ANNA})
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000")
     assert (speech.voice, other.asked[0].speed) == ("a", 0.75)
-    assert loudness(speech.audio) == pytest.approx(loudness(tones(TEXT, sample_rate=8000)[0]), rel=0.02)
+    assert loudness(speech.audio) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.02)
 
 
 @pytest.mark.parametrize("wishes", [{}, {"on_midstream": "error"}], ids=str)
@@ -82,7 +82,9 @@ async def test_who_is_as_wanted_or_not_described_is_passed_on_untouched(
 ) -> None:
     other = OtherVendor(name="other", voices={"anna": voice})
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="mp3_44100_128", **wishes)
-    assert speech.audio == convert(tones(TEXT, sample_rate=44100)[0], AudioFormat(Codec.PCM, 44100), speech.format)
+    assert speech.audio == convert(
+        synthesize_tones(TEXT, sample_rate=44100)[0], AudioFormat(Codec.PCM, 44100), speech.format
+    )
     assert other.asked[0].speed == 1.0
 
 
@@ -90,7 +92,7 @@ async def test_the_first_choice_is_never_touched(make_service: MakeService) -> N
     first = VoicedProvider(name="first", voices={"narrator": ANNA})
     tts = make_service(first, OtherVendor(name="other", voices={"narrator": NARRATOR}))
     speech = await tts.synthesize(TEXT, voice="narrator", format="mp3_44100_128", speed=1.1)
-    quiet = scaled(array("h", tones(TEXT, sample_rate=44100)[0]), 10 ** (-4 / 20)).tobytes()
+    quiet = apply_gain(array("h", synthesize_tones(TEXT, sample_rate=44100)[0]), 10 ** (-4 / 20)).tobytes()
     assert speech.audio == convert(quiet, AudioFormat(Codec.PCM, 44100), speech.format)
     assert (speech.outcome, first.asked[0].speed) == ("spoken", 1.1)
 
@@ -103,7 +105,7 @@ async def test_every_piece_of_a_long_text_is_matched(make_service: MakeService) 
     rate = PCM.sample_rate
     for span in speech.spoken.spans:
         piece = speech.audio[2 * round(span.start * rate) : 2 * round(span.stop * rate)]
-        assert loudness(piece) == pytest.approx(loudness(tones(TEXT, sample_rate=8000)[0]), rel=0.15)
+        assert loudness(piece) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.15)
 
 
 async def test_who_goes_on_in_midstream_is_like_the_one_who_broke_off(make_service: MakeService) -> None:
@@ -155,12 +157,12 @@ class ByLetters(WordToneProvider):
 
     voices: ClassVar[list[str]] = []
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), voice="curious" if "?" in request.text else "calm")
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.voices.append(offer.voice)
         async for event in super().speak(request, offer, connection_timeout=connection_timeout):
             yield event

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, Espeak, OpenAICompatible, Provider, RetryConfig, Voice
-from steadyvoice.audio.seam import level
-from steadyvoice.audio.tones import tones
-from steadyvoice.providers.espeak import installed
-from tests.providers.vendor import Vendor, audio, refusal, vendor_on_a_socket
+from steadyvoice.audio.crossfade import speech_level
+from steadyvoice.audio.word_tones import synthesize_tones
+from steadyvoice.providers.espeak import is_installed
+from tests.providers.scripted_vendor import Vendor, audio, refusal, vendor_on_a_socket
 from tests.required_tools import require_tool
 
 TEXT = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
-SPEECH = tones(TEXT, sample_rate=24_000)[0]
+SPEECH = synthesize_tones(TEXT, sample_rate=24_000)[0]
 DOWN = refusal(503, {"detail": "down"})
 RACHEL = Voice("21m00Tcm4TlvDq8ikWAM", "en-US", "female", rate=150, loudness=-18.0)
 NOVA, ONYX = Voice("nova", "en", "female", rate=180, loudness=-21.0), Voice("onyx", "en", "male", rate=150)
@@ -68,7 +68,7 @@ async def test_an_elevenlabs_voice_for_one_of_openai(vendors: list[Vendor]) -> N
 
 
 async def test_an_espeak_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> None:
-    require_tool(installed(), "espeakng-loader")
+    require_tool(is_installed(), "espeakng-loader")
     heard: dict[str, Any] = {}
     for name, like in (("as it is", Voice("x", "en-US", "female")), ("matched", RACHEL)):
         vendors[0].will(DOWN)
@@ -81,4 +81,4 @@ async def test_an_espeak_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> N
 
 
 def loudness(pcm: bytes, rate: int = 24_000) -> float:
-    return level(array("h", pcm), rate) or 0.0
+    return speech_level(array("h", pcm), rate) or 0.0

@@ -13,21 +13,21 @@ import pytest
 from steadyvoice import (
     Accepted,
     AsyncTTSService,
-    Audio,
+    AudioChunk,
     Credential,
     ElevenLabs,
     Espeak,
     HedgeConfig,
-    Offer,
     OpenAICompatible,
     Provider,
     SpeechRequest,
+    SynthesisOffer,
     TimeoutConfig,
     Tone,
     TTSStreamInterruptedError,
     Voice,
 )
-from steadyvoice.providers.espeak import installed
+from steadyvoice.providers.espeak import is_installed
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.pipeline.candidates import GuardedProvider, find_candidates
 from steadyvoice.service.spoken import Account
@@ -50,12 +50,12 @@ class First(VoicedProvider):
     def __init__(self, name: str = "first", *, error: TTSError | None = None, **settings: Any) -> None:
         super().__init__(name=name, voices={"narrator": NARRATOR}, **settings)
         self.error = error
-        self.credential = Credential(name, at_once=1)
+        self.credential = Credential(name, initial_concurrency=1)
         self.pause = 0.0
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         if self.error:
             raise self.error
         await asyncio.sleep(self.pause)
@@ -234,7 +234,7 @@ def test_servers_that_imitate_openai_have_other_voices_under_its_names() -> None
     assert first_voices(kokoro, genuine, spare, piper) == ["kokoro/alloy", "spare/alloy"]
 
 
-@pytest.mark.skipif(not installed(), reason="espeakng-loader is not installed")
+@pytest.mark.skipif(not is_installed(), reason="espeakng-loader is not installed")
 def test_espeak_at_another_pitch_is_somebody_else() -> None:
     low, high, again = Espeak(name="low", pitch=20), Espeak(name="high"), Espeak(name="again", pitch=20)
     assert first_voices(low, high, again) == ["low/en-us", "again/en-us"]

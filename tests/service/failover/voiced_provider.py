@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 
-from steadyvoice import Accepted, Audio, Offer, SpeechRequest
-from steadyvoice.providers.voices import VoiceMap, checked_voices, chosen
+from steadyvoice import Accepted, AudioChunk, SpeechRequest, SynthesisOffer
+from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 
 from ..word_tone_provider import WordToneProvider
 
@@ -21,9 +21,9 @@ class VoicedProvider(WordToneProvider):
     voices: VoiceMap = field(default_factory=dict)
     speeds: tuple[float, float] | None = (0.5, 2.0)
 
-    def offer(self, request: SpeechRequest) -> Offer:
-        voices = checked_voices(self.voices, f"{self.name}-default", provider=self.name)
-        choice = chosen(request, voices, "tonal", provider=self.name, speeds=self.speeds)
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        voices = validate_voices(self.voices, f"{self.name}-default", provider=self.name)
+        choice = choose_voice(request, voices, "tonal", provider=self.name, speeds=self.speeds)
         return replace(
             super().offer(request),
             voice=choice.voice.id,
@@ -34,8 +34,8 @@ class VoicedProvider(WordToneProvider):
         )
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         loudness = offer.declared.loudness if offer.declared else None
         self.level = 10 ** (((USUAL if loudness is None else loudness) - USUAL) / 20)
         async for event in super().speak(request, offer, connection_timeout=connection_timeout):

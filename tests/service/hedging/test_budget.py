@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import Accepted, Audio, CircuitBreakerConfig, HedgeConfig, Offer, SpeechRequest, TimeoutConfig
+from steadyvoice import (
+    Accepted,
+    AudioChunk,
+    CircuitBreakerConfig,
+    HedgeConfig,
+    SpeechRequest,
+    SynthesisOffer,
+    TimeoutConfig,
+)
 
 from ..conftest import MakeService
 from ..scripted_provider import Hang, Say, ScriptedProvider, pcm
@@ -68,11 +76,13 @@ async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circu
     class Vendor(ScriptedProvider):
         down = False
 
-        async def speak(self, request: SpeechRequest, offer: Offer, **more: float) -> AsyncGenerator[Any, None]:
+        async def speak(
+            self, request: SpeechRequest, offer: SynthesisOffer, **more: float
+        ) -> AsyncGenerator[Any, None]:
             self.asked.append(request)
             yield Accepted(characters_billed=len(request.text))
             await asyncio.sleep(1e9 if self.down else 0.1)
-            yield Audio(pcm(2.0))
+            yield AudioChunk(pcm(2.0))
 
     first, second = Vendor(name="first"), ScriptedProvider(name="second")
     circuit = CircuitBreakerConfig(window_size=20, cooldown_period=600)

@@ -12,12 +12,12 @@ import pytest
 
 from steadyvoice import (
     Accepted,
-    Audio,
+    AudioChunk,
     CircuitBreakerConfig,
     Credential,
     HedgeConfig,
-    Offer,
     SpeechRequest,
+    SynthesisOffer,
     TTSError,
     TTSStreamInterruptedError,
 )
@@ -103,7 +103,9 @@ async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(
     rng = Random(19)
 
     class Moody(ScriptedProvider):
-        async def speak(self, request: SpeechRequest, offer: Offer, **more: float) -> AsyncGenerator[Any, None]:
+        async def speak(
+            self, request: SpeechRequest, offer: SynthesisOffer, **more: float
+        ) -> AsyncGenerator[Any, None]:
             self.asked.append(request)
             await asyncio.sleep(rng.choice([0.0, 0.05, 0.1, 1.0]))
             if rng.random() < 0.1:
@@ -111,13 +113,13 @@ async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(
             yield Accepted(characters_billed=len(request.text))
             await asyncio.sleep(rng.choice([0.0, 0.05, 0.1, 0.1, 5.0]))
             for _ in range(4):
-                yield Audio(pcm(0.5))
+                yield AudioChunk(pcm(0.5))
                 await asyncio.sleep(rng.choice([0.0, 0.1]))
 
     patient = CircuitBreakerConfig(failure_threshold=1.0, window_size=1000, minimum_calls=1000, hung_after=600.0)
     vendors = [Moody(name=name) for name in ("first", "second", "third")]
     for vendor in vendors:
-        vendor.credential = Credential(vendor.name, at_once=30)  # type: ignore[attr-defined]
+        vendor.credential = Credential(vendor.name, initial_concurrency=30)  # type: ignore[attr-defined]
     tts = make_service(
         *vendors, hedging=HedgeConfig(percentile=0.5, budget=0.5), circuit=patient, timeouts=SHORT_READ_TIMEOUT
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Credential, Offer, SpeechRequest
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Credential, SpeechRequest, SynthesisOffer
 from steadyvoice.speech.errors import TTSReadTimeoutError
 
 from ..conftest import MakeService, loop_clock
@@ -87,7 +87,7 @@ async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
         late_provider(Say(first_after=1.0)),
         ScriptedProvider([Say(seconds=1.0, pieces=10, every=1.0)], name="second"),
     )
-    second.credential = Credential("theirs", at_once=1)  # type: ignore[attr-defined]
+    second.credential = Credential("theirs", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
     async with tts.handler("second").turn(1.0, hopeful=False):
         await not_hedged(tts)
@@ -96,7 +96,7 @@ async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
 async def test_of_two_hedges_for_one_place_the_second_does_not_stand_in_line_either(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=3.0)), ScriptedProvider(name="second")
     second.speak = SlowFirstCall(second, 1.0).speak  # type: ignore[method-assign]
-    second.credential = Credential("theirs", at_once=1)  # type: ignore[attr-defined]
+    second.credential = Credential("theirs", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(2)))
     assert [speech.provider for speech in speeches] == ["second", "first"]
@@ -125,8 +125,8 @@ async def test_never_another_voice_when_that_is_not_wanted(make_service: MakeSer
 
 async def test_the_same_voice_on_another_account_may_race_all_the_same(make_service: MakeService) -> None:
     class SameVoice(ScriptedProvider):
-        def offer(self, request: SpeechRequest) -> Offer:
-            return Offer(self.format or request.format, voice="george")
+        def offer(self, request: SpeechRequest) -> SynthesisOffer:
+            return SynthesisOffer(self.format or request.format, voice="george")
 
     first, second = SameVoice([*USUAL, Hang()], name="first"), SameVoice(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import HedgeConfig, Offer, SpeechRequest, TimeoutConfig, TTSError
-from steadyvoice.audio.listening import words_in
+from steadyvoice import HedgeConfig, SpeechRequest, SynthesisOffer, TimeoutConfig, TTSError
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.errors import TTSBadRequestError, TTSReadTimeoutError, TTSServerError
 
 from ..conftest import MakeService, loop_clock
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.looptime
 
 async def test_when_the_first_fails_the_hedge_is_the_attempt_and_no_third_is_asked(make_service: MakeService) -> None:
     class Dies(ScriptedProvider):
-        async def speak(self, request: SpeechRequest, offer: Offer, **kwargs: float) -> AsyncGenerator[Any, None]:
+        async def speak(
+            self, request: SpeechRequest, offer: SynthesisOffer, **kwargs: float
+        ) -> AsyncGenerator[Any, None]:
             if len(self.asked) == len(USUAL):
                 self.asked.append(request)
                 await asyncio.sleep(0.5)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import AudioFormat, HedgeConfig, Offer, SpeechRequest, TTSConfigurationError
+from steadyvoice import AudioFormat, HedgeConfig, SpeechRequest, SynthesisOffer, TTSConfigurationError
 from steadyvoice.service.pipeline.failover import CandidateStatus, TryProvider
 from steadyvoice.service.resilience.hedging import MAX_STREAK, HedgeBudget, HedgeCandidate, HedgeStreak, choose_hedge
 from steadyvoice.service.resilience.latency import LatencyPercentiles, latency_class
@@ -212,7 +212,7 @@ def test_texts_are_alike_within_a_factor_of_four() -> None:
     def kind(characters: int, form: str = "mp3_44100_128", model: str = "flash", timed: bool = False) -> object:
         format = AudioFormat.parse(form)
         request = SpeechRequest("x" * characters, format=format)
-        return latency_class("vendor", request, Offer(format, "voice", model=model, timed=timed))
+        return latency_class("vendor", request, SynthesisOffer(format, "voice", model=model, timed=timed))
 
     assert kind(32) == kind(100) == kind(127) != kind(128)
     assert kind(32) == kind(32, "mp3_22050_32") != kind(32, "pcm_16000")

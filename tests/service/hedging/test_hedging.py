@@ -128,7 +128,7 @@ async def test_only_the_first_sound_is_hedged(make_service: MakeService) -> None
 
 async def test_the_time_in_the_queue_is_not_the_vendors(make_service: MakeService) -> None:
     first, second = late_provider(), ScriptedProvider(name="second")
-    first.credential = Credential("ours", at_once=1)  # type: ignore[attr-defined]
+    first.credential = Credential("ours", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
     tts.handler("first").allowance.turnstile.gate._ceiling = 1
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(5)))

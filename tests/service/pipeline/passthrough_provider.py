@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from steadyvoice import Accepted, AsyncTTSService, AudioFormat, Offer, SpeechRequest
-from steadyvoice.providers.provider import Pour
+from steadyvoice import Accepted, AsyncTTSService, AudioFormat, SpeechRequest, SynthesisOffer
+from steadyvoice.providers.base import ByteSink
 from steadyvoice.speech.format import Codec
 
 from ..scripted_provider import RATE, ScriptedProvider
@@ -25,17 +25,17 @@ class ScriptedResponse:
     accepted: Accepted = field(default_factory=lambda: Accepted(request_id="r1", characters_billed=5))
     closed: bool = False
 
-    async def read(self, pour: Pour | None = None) -> bytes:
+    async def read(self, sink: ByteSink | None = None) -> bytes:
         while self.steps:
             wait, what = self.steps.popleft()
             await asyncio.sleep(wait)
             if isinstance(what, Exception):
                 raise what
-            if pour is None or not pour(what):
+            if sink is None or not sink(what):
                 return what
         return b""
 
-    def take(self) -> None:
+    def read_nowait(self) -> None:
         """Nothing is ever there already."""
 
     def close(self) -> None:
@@ -48,15 +48,15 @@ class PassthroughProvider(ScriptedProvider):
 
     steps: Iterable[Step] = ()
 
-    def offer(self, request: SpeechRequest) -> Offer:
-        return Offer(
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return SynthesisOffer(
             AudioFormat(Codec.PCM, RATE), voice="voice", max_characters=None, knows_voice=True, for_any_text=True
         )
 
-    def ready(self, request: SpeechRequest, offer: Offer) -> PassthroughProvider:
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PassthroughProvider:
         return self
 
-    async def ask(self, text: str, *, connection_timeout: float) -> ScriptedResponse:
+    async def send(self, text: str, *, connection_timeout: float) -> ScriptedResponse:
         return ScriptedResponse(deque(self.steps))
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.errors import TTSCutError, TTSServerError
 from steadyvoice.speech.markup import MarkedText, Markup, strip_markup
 

@@ -11,16 +11,16 @@ import pytest
 from steadyvoice import (
     Accepted,
     AsyncTTSService,
-    Audio,
+    AudioChunk,
     AudioFormat,
     ElevenLabs,
-    Offer,
     OpenAICompatible,
     RetryConfig,
     SpeechRequest,
+    SynthesisOffer,
     Tone,
 )
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.service.resilience.text_limits import LIMIT_LIFETIME, MIN_CHARACTERS, TextLimits
 from steadyvoice.simulator import Simulator
 from steadyvoice.simulator.fault_injection import actions
@@ -46,13 +46,13 @@ class Cramped:
     spoken: list[str] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         model = request.model or "usual"
-        return Offer(AudioFormat.parse("pcm_8000"), voice="v", model=model, max_characters=self.stated)
+        return SynthesisOffer(AudioFormat.parse("pcm_8000"), voice="v", model=model, max_characters=self.stated)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         if len(request.text) > self.room:
             self.refused.append(len(request.text))
             error = TTSTextTooLongError("HTTP 400: too long", provider=self.name, status=400)
@@ -60,7 +60,7 @@ class Cramped:
             raise error
         self.spoken.append(request.text)
         yield Accepted(characters_billed=len(request.text))
-        yield Audio(pcm(len(request.text) * 0.06))
+        yield AudioChunk(pcm(len(request.text) * 0.06))
 
     async def aclose(self) -> None:
         pass

@@ -8,8 +8,7 @@ import gc
 import pytest
 
 from steadyvoice import AudioFormat, TTSStreamInterruptedError
-from steadyvoice.audio.listening import words_in
-from steadyvoice.audio.tones import tones
+from steadyvoice.audio.word_tones import synthesize_tones, words_in
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.request import OnMidstream
 
@@ -111,7 +110,7 @@ async def test_who_breaks_off_for_good_is_named_with_what_was_heard(make_service
         await read_all(stream)
     (span,) = stream.spoken.spans
     assert (span.provider, span.begin, span.exact) == ("tonal", 0, False)
-    assert span.stop == pytest.approx(0.5 * len(tones(LONG_TEXT, sample_rate=8000)[0]) / 16000, rel=0.02)
+    assert span.stop == pytest.approx(0.5 * len(synthesize_tones(LONG_TEXT, sample_rate=8000)[0]) / 16000, rel=0.02)
     assert 0.2 < span.end / len(LONG_TEXT) < 0.9
     assert LONG_TEXT[span.end - 1] == " "
     assert not stream.alignment.exact

@@ -7,11 +7,10 @@ from array import array
 import pytest
 
 from steadyvoice import AudioFormat
-from steadyvoice.audio.convert import convert
-from steadyvoice.audio.headers import Mp3Frames
-from steadyvoice.audio.listening import heard_in
-from steadyvoice.audio.seam import level as level_of
-from steadyvoice.audio.tones import tones
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.crossfade import speech_level as level_of
+from steadyvoice.audio.mpeg import Mp3Framer
+from steadyvoice.audio.word_tones import detect_words, synthesize_tones
 
 from ..conftest import MakeService
 from ..word_tone_provider import SHORT_TEXT, Fault, WordToneProvider, read_all
@@ -23,7 +22,7 @@ async def test_mp3_frames_that_nobody_breaks_off_are_passed_on_as_they_are(make_
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(SHORT_TEXT, format="mp3_44100_128")
     audio = await read_all(stream)
-    pcm, _ = tones(SHORT_TEXT, sample_rate=44100)
+    pcm, _ = synthesize_tones(SHORT_TEXT, sample_rate=44100)
     assert audio == convert(pcm, AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128"))
     assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.001)
 
@@ -56,8 +55,8 @@ async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: f
 async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
-    broken = heard_in(await read_all(stream), "pcm_16000")
-    whole = heard_in(
+    broken = detect_words(await read_all(stream), "pcm_16000")
+    whole = detect_words(
         await read_all(make_service(WordToneProvider()).stream(SHORT_TEXT, format="pcm_16000")), "pcm_16000"
     )
     assert [word.start for word in broken] == pytest.approx([word.start for word in whole], abs=0.006)
@@ -66,4 +65,4 @@ async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: Make
 
 
 def frame_bytes(mp3: bytes, count: int) -> bytes:
-    return b"".join(frame.data for frame in Mp3Frames().feed(mp3)[:count])
+    return b"".join(frame.data for frame in Mp3Framer().feed(mp3)[:count])

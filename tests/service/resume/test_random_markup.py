@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, Markup, Tone
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.markup import parse_markup, strip_markup
 
 from ..conftest import loop_clock

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from steadyvoice import RetryConfig, Tone, TTSStreamInterruptedError
-from steadyvoice.audio.listening import heard_in, words_in
+from steadyvoice.audio.word_tones import detect_words, words_in
 
 from ..conftest import MakeService
 from ..scripted_provider import Say, ScriptedProvider
@@ -25,7 +25,7 @@ async def test_a_restart_is_heard_behind_what_was_heard_before(
     first, second = WordToneProvider([Fault("cut", share)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format=name, on_midstream="restart")
     audio = await read_all(stream)
-    words, again = heard_in(audio, stream.format), len(SHORT_TEXT.split())
+    words, again = detect_words(audio, stream.format), len(SHORT_TEXT.split())
     assert [word.text for word in words[-again:]] == SHORT_TEXT.split()
     assert len(words) > again
     broken, whole = stream.spoken.spans

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice import RetryConfig, TTSStreamInterruptedError
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.markup import Markup
 
 from ..conftest import MakeService

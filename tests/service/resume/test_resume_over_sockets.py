@@ -17,7 +17,7 @@ from steadyvoice import (
     TimeoutConfig,
     Tone,
 )
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, Tone
-from steadyvoice.providers.provider import Provider
+from steadyvoice.providers.base import Provider
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
-from tests.providers.vendor import chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import chunked, vendor_on_a_socket
 
 RATE = 16000
 TEXT = "You owe $5 to the harbour master, who has been waiting since the morning."

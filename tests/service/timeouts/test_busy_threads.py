@@ -15,19 +15,19 @@ from steadyvoice import (
     Accepted,
     Alignment,
     AsyncTTSService,
-    Audio,
+    AudioChunk,
     AudioFormat,
     CircuitBreakerConfig,
     CircuitState,
-    Offer,
     RetryConfig,
     SpeechRequest,
+    SynthesisOffer,
     TTSOverloadedError,
     TTSStreamInterruptedError,
 )
-from steadyvoice.audio.listening import words_in
-from steadyvoice.audio.workers import AudioWorkers
-from steadyvoice.providers.provider import Queued
+from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.audio.word_tones import words_in
+from steadyvoice.providers.base import Queued
 from steadyvoice.speech.format import Codec
 
 from ..conftest import MakeService
@@ -66,13 +66,13 @@ class QueuedEngine(ScriptedProvider):
     """A local engine whose turns come late."""
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         yield Accepted()
         yield Queued(waits=True)
         await asyncio.sleep(10.0)
         yield Queued(waits=False)
-        yield Audio(pcm(len(request.text) * 0.06))
+        yield AudioChunk(pcm(len(request.text) * 0.06))
 
 
 @pytest.mark.looptime
@@ -148,18 +148,18 @@ async def listen(stream: AsyncIterator[bytes]) -> None:
 class BusyBehind(ScriptedProvider):
     """A provider behind whose last audio, which has times, all threads of the service are busy."""
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), timed=request.timestamps)
 
     def occupy(self) -> None:
         raise NotImplementedError
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         yield Accepted()
         seconds = len(request.text) * 0.06
-        yield Audio(pcm(seconds), Alignment.spread(request.text, seconds) if offer.timed else None)
+        yield AudioChunk(pcm(seconds), Alignment.spread(request.text, seconds) if offer.timed else None)
         self.occupy()
         await asyncio.sleep(0)
 
@@ -200,7 +200,7 @@ async def test_success_is_on_record_before_the_audio_is_converted(make_service: 
     await tts.aclose()
 
 
-class WorkersBehind(AudioWorkers):
+class WorkersBehind(AudioThreadPool):
     """Threads whose queue is always long; counts what they are given."""
 
     given = 0
@@ -223,7 +223,7 @@ async def test_audio_that_waits_together_is_the_same_audio(
 ) -> None:
     """When the threads are behind, each turn of theirs is dear: what came meanwhile takes one together."""
 
-    async def speak(workers: AudioWorkers | None) -> bytes:
+    async def speak(workers: AudioThreadPool | None) -> bytes:
         own = AudioFormat.parse("pcm_22050")
         first = WordToneProvider([fault] if fault else [], name="first", chunk=0.1, format=own)
         vendors = first, WordToneProvider(name="second", chunk=0.1, format=own)

@@ -14,15 +14,15 @@ import pytest
 from steadyvoice import (
     Accepted,
     AsyncTTSService,
-    Audio,
+    AudioChunk,
     CircuitBreakerConfig,
     HedgeConfig,
-    Offer,
     Provider,
     SpeechRequest,
+    SynthesisOffer,
     TimeoutConfig,
 )
-from steadyvoice.providers.provider import Queued
+from steadyvoice.providers.base import Queued
 from steadyvoice.service.loop_lag import BEAT, LoopLag
 from steadyvoice.service.pipeline.timeouts import WaitTimer
 from steadyvoice.speech.errors import TTSConnectTimeoutError, TTSOverloadedError
@@ -210,14 +210,14 @@ class Unreachable(ScriptedProvider):
     """Connects at the second try: the first one's time passed while nothing ran."""
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         await asyncio.sleep(0.5)
         if len(self.asked) == 1:
             raise TTSConnectTimeoutError("no connection within 10 s")
         yield Accepted()
-        yield Audio(pcm(0.72))
+        yield AudioChunk(pcm(0.72))
 
 
 async def test_connect_timeout_while_nothing_ran_counts_against_nobody() -> None:
@@ -241,8 +241,8 @@ class Engine(ScriptedProvider):
         self.turn, self.lock = turn, asyncio.Lock()
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         yield Accepted()
         for _ in range(4):
@@ -250,7 +250,7 @@ class Engine(ScriptedProvider):
             async with self.lock:
                 yield Queued(waits=False)
                 await asyncio.sleep(self.turn)
-            yield Audio(pcm(len(request.text) * 0.015))
+            yield AudioChunk(pcm(len(request.text) * 0.015))
 
 
 async def test_wait_for_a_turn_at_the_engine_is_not_the_voices_slowness() -> None:

@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSConfigurationError,
     TTSService,
 )
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.settings import read_file
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
 from steadyvoice.speech.request import SpeechRequest
@@ -194,7 +194,7 @@ async def test_a_total_of_its_own_bounds_each_attempt_with_a_provider(make_servi
 class Whole(ScriptedProvider):
     """Makes all of its audio before it sends any."""
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), streams=False)
 
 

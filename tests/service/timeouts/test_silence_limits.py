@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from looptime import new_event_loop
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, TimeoutConfig, TTSService, TTSStreamInterruptedError
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Queued
+from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
 from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.resilience.latency import MIN_SAMPLES, SilenceLimits
 from steadyvoice.speech.request import SpeechRequest
@@ -239,16 +239,16 @@ class TwoVoices(ScriptedProvider):
     dead = False
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         act = Hang() if self.dead else Say(first_after=4.0 if request.voice == "slow" else 0.2)
         self._acts = [act]
         async for event in super().speak(request, offer, connection_timeout=connection_timeout):
             yield event
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         found = super().offer(request)
-        return Offer(found.format, voice=request.voice, knows_voice=True)
+        return SynthesisOffer(found.format, voice=request.voice, knows_voice=True)
 
 
 async def test_each_voice_has_its_own_limit(make_service: MakeService) -> None:
@@ -305,10 +305,10 @@ async def test_an_abandoned_attempt_is_named_in_the_account(make_service: MakeSe
 
 
 async def test_waiting_for_a_slot_is_not_the_vendors_silence(make_service: MakeService) -> None:
-    from steadyvoice.providers.provider import Credential
+    from steadyvoice.providers.base import Credential
 
     class OneAtATime(ScriptedProvider):
-        credential = Credential("account", most=1)
+        credential = Credential("account", max_concurrency=1)
 
     tts = make_service(OneAtATime([Say(seconds=30.0, pieces=30, every=1.0)]))
     first = asyncio.create_task(tts.synthesize(TEXT * 40, format=PCM))
@@ -322,8 +322,8 @@ async def test_waiting_for_a_slot_is_not_the_vendors_silence(make_service: MakeS
 async def test_waiting_for_an_engine_of_ours_is_not_its_silence(make_service: MakeService) -> None:
     class Queueing(ScriptedProvider):
         async def speak(
-            self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-        ) -> AsyncGenerator[Accepted | Audio, None]:
+            self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+        ) -> AsyncGenerator[Accepted | AudioChunk, None]:
             yield Accepted()
             yield Queued(waits=True)
             await asyncio.Event().wait()
@@ -461,7 +461,7 @@ def test_a_stream_that_another_thread_closes_is_evidence_too() -> None:
 
 
 def test_callers_in_a_hurry_do_not_make_a_vendor_look_quick() -> None:
-    times = SilenceLimits().of(Offer(None, voice="a"))  # type: ignore[arg-type]
+    times = SilenceLimits().of(SynthesisOffer(None, voice="a"))  # type: ignore[arg-type]
     for _ in range(50):
         times.heard(0.2)
         times.given_up(1.0)

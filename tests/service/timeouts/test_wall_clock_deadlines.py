@@ -12,15 +12,15 @@ import pytest
 from steadyvoice import (
     Accepted,
     AsyncTTSService,
-    Audio,
+    AudioChunk,
     AudioFormat,
-    Offer,
     Provider,
     SpeechRequest,
+    SynthesisOffer,
     TimeoutConfig,
     TTSError,
 )
-from steadyvoice.providers.provider import Pour
+from steadyvoice.providers.base import ByteSink
 from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE
 from steadyvoice.speech.errors import TTSReadTimeoutError, TTSStreamInterruptedError
 from steadyvoice.speech.format import Codec
@@ -50,15 +50,15 @@ class Flood(ScriptedProvider):
     sent: int = 0
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         yield Accepted()
-        yield Audio(self.first)
+        yield AudioChunk(self.first)
         while self.pieces is None or self.sent < self.pieces:
             self.sent += 1
             self.clock.skipped += self.takes
-            yield Audio(self.piece)
+            yield AudioChunk(self.piece)
             assert self.sent < 10_000, "nobody looks at a clock"
 
 
@@ -125,22 +125,22 @@ class Torrent(ScriptedProvider):
     taken: int = 0
     accepted: Accepted = field(default_factory=Accepted)
 
-    def offer(self, request: SpeechRequest) -> Offer:
-        return Offer(self.format or request.format, voice="voice", for_any_text=True)
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return SynthesisOffer(self.format or request.format, voice="voice", for_any_text=True)
 
-    def ready(self, request: SpeechRequest, offer: Offer) -> Torrent:
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> Torrent:
         return self
 
-    async def ask(self, text: str, *, connection_timeout: float) -> Torrent:
+    async def send(self, text: str, *, connection_timeout: float) -> Torrent:
         return self
 
-    async def read(self, pour: Pour | None = None) -> bytes:
-        data = self.take()
-        while pour and pour(data):
-            data = self.take()
+    async def read(self, sink: ByteSink | None = None) -> bytes:
+        data = self.read_nowait()
+        while sink and sink(data):
+            data = self.read_nowait()
         return data
 
-    def take(self) -> bytes:
+    def read_nowait(self) -> bytes:
         self.taken += 1
         assert self.taken < 10_000, "nobody looks at a clock"
         self.clock.skipped += self.takes

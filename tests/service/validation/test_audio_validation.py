@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice import AudioFormat, SpeechRequest, TTSError, TTSStreamInterruptedError
-from steadyvoice.audio.convert import convert
-from steadyvoice.audio.silence import silence
+from steadyvoice.audio.conversion import convert, silence
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
 from steadyvoice.speech.failure_kinds import Billed, FailureKind, meaning_of
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER

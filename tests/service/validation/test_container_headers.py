@@ -10,10 +10,10 @@ import av
 import pytest
 
 from steadyvoice import AudioFormat
-from steadyvoice.audio.convert import convert
-from steadyvoice.audio.meter import Meter
-from steadyvoice.audio.resample import framed
-from tests.audio.wavs import pcm
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.framing import AudioMeter
+from steadyvoice.audio.resampling import pcm_frame
+from tests.audio.wav_files import pcm
 
 from ..conftest import MakeService
 from ..scripted_provider import ScriptedProvider, Send
@@ -37,7 +37,7 @@ def tagged() -> bytes:
         stream = container.add_stream("libmp3lame", rate=44_100, options={"b": "128000"})
         stream.layout = "mono"
         for at in range(0, len(samples), 2304):
-            frame = framed(samples[at : at + 2304], 44_100)
+            frame = pcm_frame(samples[at : at + 2304], 44_100)
             frame.pts = at // 2
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -90,7 +90,7 @@ async def test_whole_answer_is_one_stream_of_the_length_it_tells(make_service: M
 
     assert speech.outcome == "spoken"
     assert speech.duration == pytest.approx(SECONDS * times, abs=0.04 * times)
-    assert Meter(AudioFormat.parse(name)).feed(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
+    assert AudioMeter(AudioFormat.parse(name)).feed(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
     assert players_length(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
     assert speech.audio.count(b"fLaC") == (name == FLAC)
     assert speech.audio.count(b"OpusHead") == (name == OPUS)
@@ -107,7 +107,7 @@ async def test_flac_is_streamed_as_one_of_unknown_length(
         audio = b"".join([data async for data in tts.stream(TEXT, format=name)])
     assert audio.count(b"fLaC") == 1
     assert of_length(audio, 0) == audio
-    assert Meter(AudioFormat.parse(name)).feed(audio) == pytest.approx(SECONDS * times, abs=0.04)
+    assert AudioMeter(AudioFormat.parse(name)).feed(audio) == pytest.approx(SECONDS * times, abs=0.04)
     assert len(convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_24000"))) == 24_000 * times
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, SpeechRequest
+from steadyvoice import Accepted, Alignment, AudioChunk, AudioFormat, SpeechRequest, SynthesisOffer
 from steadyvoice.speech.errors import TTSError, TTSServerError
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.voice import Voice
@@ -37,20 +37,20 @@ class Vendor:
     local: bool = False
     asked: list[SpeechRequest] = field(default_factory=list)
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         form = AudioFormat(Codec.PCM, RATE)
         timed = self.timed and request.timestamps
-        return Offer(form, voice=request.voice, knows_voice=True, timed=timed, declared=self.declared)
+        return SynthesisOffer(form, voice=request.voice, knows_voice=True, timed=timed, declared=self.declared)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.asked.append(request)
         yield Accepted()
         await asyncio.sleep(0.1)
         seconds = self.seconds(request)
         times = Alignment.spread(request.text, seconds * self.drift, exact=True) if offer.timed else None
-        yield Audio(pcm(seconds * self.cut), times)
+        yield AudioChunk(pcm(seconds * self.cut), times)
 
     async def aclose(self) -> None:
         pass

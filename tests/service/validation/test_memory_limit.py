@@ -10,13 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice import (
-    Audio,
-    AudioFormat,
-    RetryConfig,
-    TTSConfigurationError,
-    TTSStreamInterruptedError,
-)
+from steadyvoice import AudioChunk, AudioFormat, RetryConfig, TTSConfigurationError, TTSStreamInterruptedError
 from steadyvoice.service.cache.coalescing import CoalescedStream
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES, collect_audio, fits
 from steadyvoice.service.settings import read_file
@@ -128,7 +122,7 @@ async def test_audio_that_has_to_be_converted_is_asked_for_in_pieces_that_can_be
 
 async def test_whole_answer_is_held_once_and_a_little(make_service: MakeService) -> None:
     pieces, block = 100, pcm(5.0)
-    vendor = AlwaysReady(lambda: repeat(Audio(block), pieces), "pcm_8000")
+    vendor = AlwaysReady(lambda: repeat(AudioChunk(block), pieces), "pcm_8000")
     async with make_service(vendor, muted=False) as tts:
         with peak() as held:
             speech = await tts.synthesize(SENTENCE * 180, format="pcm_8000", on_midstream="error")
@@ -173,7 +167,7 @@ async def test_stream_that_is_too_large_for_the_cache_is_not_held_for_it(
     make_service: MakeService, tmp_path: Path
 ) -> None:
     block = pcm(5.0)
-    vendor = AlwaysReady(lambda: repeat(Audio(block), 100), "pcm_8000")
+    vendor = AlwaysReady(lambda: repeat(AudioChunk(block), 100), "pcm_8000")
     async with make_service(vendor, muted=False, cache=tmp_path, max_audio_bytes=MOST) as tts:
         with peak() as held:
             async for _ in tts.stream(SENTENCE * 180, format="pcm_8000", on_midstream="error"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steadyvoice.audio.listening import words_in
+from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.request import OnMidstream
 

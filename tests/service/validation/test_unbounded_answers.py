@@ -10,9 +10,18 @@ from itertools import chain, repeat
 
 import pytest
 
-from steadyvoice import Accepted, Alignment, Audio, AudioFormat, Offer, RetryConfig, SpeechRequest, TTSError
-from steadyvoice.audio.convert import convert
-from steadyvoice.providers.work_budget import PIECE
+from steadyvoice import (
+    Accepted,
+    Alignment,
+    AudioChunk,
+    AudioFormat,
+    RetryConfig,
+    SpeechRequest,
+    SynthesisOffer,
+    TTSError,
+)
+from steadyvoice.audio.conversion import convert
+from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, MAX_UNVALIDATED_BYTES
 from steadyvoice.speech.failure_kinds import FailureKind
 
@@ -29,7 +38,7 @@ LONG_TEXT = "The quick brown fox jumps over the lazy dog. " * 40
 class AlwaysReady:
     """Yields what it has without ever making anybody wait, and counts it."""
 
-    pieces: Callable[[], Iterator[bytes | Audio]]
+    pieces: Callable[[], Iterator[bytes | AudioChunk]]
     format: str
     name: str = "always-ready"
     local: bool = False
@@ -38,12 +47,12 @@ class AlwaysReady:
     turns: int = 0
     spans: list[int] = field(default_factory=list)
 
-    def offer(self, request: SpeechRequest) -> Offer:
-        return Offer(AudioFormat.parse(self.format), voice="v")
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return SynthesisOffer(AudioFormat.parse(self.format), voice="v")
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         yield Accepted()
         loop, span, seen = asyncio.get_running_loop(), 0, -1
         count = [0]
@@ -59,7 +68,7 @@ class AlwaysReady:
                 span, seen = 0, count[0]
             self.turns = count[0]
             self.steps += 1
-            audio = piece if isinstance(piece, Audio) else Audio(piece)
+            audio = piece if isinstance(piece, AudioChunk) else AudioChunk(piece)
             self.taken += len(audio.data)
             span += len(audio.data)
             yield audio
@@ -121,7 +130,7 @@ WITHOUT_AUDIO = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [pytest.param(PIECE, marks=pytest.mark.slow), 400_000])
+@pytest.mark.parametrize("size", [pytest.param(CHUNK_SIZE, marks=pytest.mark.slow), 400_000])
 @pytest.mark.parametrize("what", WITHOUT_AUDIO)
 async def test_answer_without_audio_is_refused_after_a_megabyte(
     what: str, size: int, make_service: MakeService
@@ -129,11 +138,11 @@ async def test_answer_without_audio_is_refused_after_a_megabyte(
     name, pieces = WITHOUT_AUDIO[what]
     vendor = AlwaysReady(lambda: recut(pieces(), size), name)
 
-    error, peak = await refused(make_service, vendor, name, measured=size == PIECE)
+    error, peak = await refused(make_service, vendor, name, measured=size == CHUNK_SIZE)
 
     assert error.kind in (FailureKind.NOT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.SILENT_AUDIO)
-    assert vendor.taken <= MAX_UNVALIDATED_BYTES + 2 * max(size, PIECE)
-    assert max(vendor.spans, default=0) <= max(size, 2 * PIECE)
+    assert vendor.taken <= MAX_UNVALIDATED_BYTES + 2 * max(size, CHUNK_SIZE)
+    assert max(vendor.spans, default=0) <= max(size, 2 * CHUNK_SIZE)
     assert peak < 6 * MAX_UNVALIDATED_BYTES
 
 
@@ -141,7 +150,7 @@ async def test_answer_without_audio_is_refused_after_a_megabyte(
 @pytest.mark.parametrize("what", [what for what in WITHOUT_AUDIO if what[:3] in ("mp3", "aac")])
 async def test_audio_followed_by_megabytes_without_any_is_refused_too(what: str, make_service: MakeService) -> None:
     name, pieces = WITHOUT_AUDIO[what]
-    vendor = AlwaysReady(lambda: chain([tone(1.0, name)], recut(pieces(), PIECE)), name)
+    vendor = AlwaysReady(lambda: chain([tone(1.0, name)], recut(pieces(), CHUNK_SIZE)), name)
 
     error, peak = await refused(make_service, vendor, name)
 
@@ -177,12 +186,12 @@ async def test_audio_that_comes_all_at_once_is_dealt_with_in_pieces(name: str, m
     async with make_service(vendor, muted=False) as tts:
         sizes = [len(data) async for data in tts.stream(LONG_TEXT, format=name, on_midstream="error")]
         assert sum(sizes) == len(audio)
-        assert max(sizes) <= 2 * PIECE
-        assert turns.stop() >= len(audio) / (2 * PIECE)
+        assert max(sizes) <= 2 * CHUNK_SIZE
+        assert turns.stop() >= len(audio) / (2 * CHUNK_SIZE)
 
 
 async def test_events_without_bytes_let_the_event_loop_turn(make_service: MakeService) -> None:
-    vendor = AlwaysReady(lambda: chain(repeat(Audio(b""), 20_000), [pcm(5.0)]), "pcm_8000")
+    vendor = AlwaysReady(lambda: chain(repeat(AudioChunk(b""), 20_000), [pcm(5.0)]), "pcm_8000")
     async with make_service(vendor, muted=False) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
     assert vendor.turns > 100
@@ -190,7 +199,7 @@ async def test_events_without_bytes_let_the_event_loop_turn(make_service: MakeSe
 
 async def test_times_without_audio_come_to_an_end(make_service: MakeService) -> None:
     times = Alignment(("a",) * 1000, (0.0,) * 1000, (0.0,) * 1000)
-    vendor = AlwaysReady(lambda: repeat(Audio(b"", times)), "pcm_8000")
+    vendor = AlwaysReady(lambda: repeat(AudioChunk(b"", times)), "pcm_8000")
     error, _ = await refused(make_service, vendor, "pcm_8000")
     assert error.kind is FailureKind.NOT_AUDIO
     assert vendor.steps < 1000

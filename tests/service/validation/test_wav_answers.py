@@ -11,8 +11,8 @@ import pytest
 
 from steadyvoice import AsyncTTSService, OpenAICompatible, Tone
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.audio.wavs import KINDS, Parsed, chunk, form, pcm, samples, strictly, wav
-from tests.providers.vendor import Vendor, chunked, vendor_on_a_socket
+from tests.audio.wav_files import KINDS, Parsed, chunk, form, pcm, samples, strictly, wav
+from tests.providers.scripted_vendor import Vendor, chunked, vendor_on_a_socket
 
 TEXT = "Hello"
 PCM = pcm()

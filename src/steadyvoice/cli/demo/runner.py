@@ -12,7 +12,7 @@ from typing import Self
 
 import aiohttp
 
-from steadyvoice.audio.accept import plausible
+from steadyvoice.audio.validation import is_long_enough
 from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.cli.demo.results import (
@@ -122,7 +122,7 @@ class DirectClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             return "failed", f"{type(error).__name__}."
         seconds = len(audio) / 2 / RATE
-        if not plausible(text, seconds):
+        if not is_long_enough(text, seconds):
             return "cut short", f"Only {seconds:.1f} s of audio came, and it was called a success."
         return "spoken", ""
 

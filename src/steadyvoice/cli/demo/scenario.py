@@ -9,9 +9,9 @@ from enum import Enum
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitState
 from steadyvoice.cli.demo.results import ChargedCharacters, CircuitChange, DemoRecord
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider, SynthesisOffer
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.espeak import Espeak, installed
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider
+from steadyvoice.providers.espeak import Espeak, is_installed
 from steadyvoice.providers.tone import Tone
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.retry import RetryConfig
@@ -203,12 +203,12 @@ class SwitchableProvider:
         self.plugged = True
         self._provider = provider
 
-    def offer(self, request: SpeechRequest) -> Offer:
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return self._provider.offer(request)
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         if not self.plugged:
             raise TTSLocalCrashError("it is unplugged", provider=self.name)
         async for part in self._provider.speak(request, offer, connection_timeout=connection_timeout):
@@ -220,4 +220,4 @@ class SwitchableProvider:
 
 def _local_voice() -> Provider:
     """Another voice than the simulator's, so that one hears who speaks."""
-    return Espeak(name=BACKUP, voices={"default": "en-us+f3"}) if installed() else Tone(name=BACKUP)
+    return Espeak(name=BACKUP, voices={"default": "en-us+f3"}) if is_installed() else Tone(name=BACKUP)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from steadyvoice.audio.accept import plausible
+from steadyvoice.audio.validation import is_long_enough
 from steadyvoice.breaker import CircuitState
 from steadyvoice.cli.demo.results import (
     CircuitChange,
@@ -123,7 +123,7 @@ def comparison_rows(chronicle: DemoRecord) -> list[tuple[str, str, str]]:
 
 def _effective_outcome(answer: UtteranceResult) -> str:
     """What an answer was; half a sentence is none, whatever it calls itself."""
-    return answer.outcome if plausible(answer.text, answer.duration) else "cut short"
+    return answer.outcome if is_long_enough(answer.text, answer.duration) else "cut short"
 
 
 def _longest_wait(side: Sequence[UtteranceResult] | Sequence[DirectResult]) -> str:

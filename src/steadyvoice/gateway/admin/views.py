@@ -13,7 +13,7 @@ from steadyvoice.breaker.other_names import setting_in_files
 from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.json_values import to_json
-from steadyvoice.providers.provider import HasCredential, Provider
+from steadyvoice.providers.base import HasCredential, Provider
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.settings import PRESETS, Server, without_false
 

@@ -22,9 +22,9 @@ from steadyvoice.gateway.dialects.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.http import Receive, Response, Scope, Send, json_response, query_parameters
 from steadyvoice.gateway.request_context import request_context
 from steadyvoice.gateway.router import Endpoints
+from steadyvoice.providers.base import Provider
 from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.openai import OpenAICompatible
-from steadyvoice.providers.provider import Provider
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import DEFAULT_VOICE
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
@@ -66,7 +66,7 @@ class _CachedDocument:
 class Queryable(Protocol):
     """A provider that answers questions that are free."""
 
-    async def ask(self, target: str) -> Any:
+    async def fetch_json(self, target: str) -> Any:
         """Ask. Raises TTSError."""
         ...
 
@@ -92,7 +92,7 @@ class Catalog:
         for provider in providers:
             with contextlib.suppress(TTSError, TimeoutError):
                 async with asyncio.timeout(_QUERY_TIMEOUT):
-                    document = await provider.ask(target)
+                    document = await provider.fetch_json(target)
                 self._keep(target, document)
                 return document
         return kept.document if kept else None

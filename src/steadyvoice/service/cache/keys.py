@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from steadyvoice.providers.provider import Offer, Provider
+from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.pipeline.output import with_true_size
 from steadyvoice.service.spoken import Attempt, Spoken
 from steadyvoice.speech.alignment import Alignment
@@ -88,7 +88,7 @@ class Recording:
         return cls(audio, read["seconds"], alignment, fresh)
 
 
-def key_of(request: SpeechRequest, provider: Provider, offer: Offer) -> str | None:
+def key_of(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) -> str | None:
     """Name what this provider would say. None for what has no name: options that are no JSON."""
     kind = type(provider)
     sound = [

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from steadyvoice.audio.workers import AudioWorkers
+from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
 from steadyvoice.service.books import Books
 from steadyvoice.service.loop_lag import LoopLag
@@ -193,7 +193,7 @@ class AttemptFactory:
         books: Books,
         *,
         rates: SpeechRates,
-        workers: AudioWorkers,
+        workers: AudioThreadPool,
         clock: Callable[[], float],
         lag: LoopLag,
         refused: RejectedLengths,

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 
-from steadyvoice.audio.flac import SampleCount, with_length
+from steadyvoice.audio.flac import FlacSampleCounter, with_sample_count
 from steadyvoice.audio.wav import wav_header
-from steadyvoice.providers.work_budget import PIECE
+from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
 from steadyvoice.speech.duration_estimate import estimate_duration
 from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -71,7 +71,7 @@ async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most:
     The bytes are held once: one chunk, as is usual, is the answer, and of several none is kept beside the whole.
     """
     first, held, size = b"", BytesIO(), 0
-    count = SampleCount() if format.codec is Codec.FLAC else None
+    count = FlacSampleCounter() if format.codec is Codec.FLAC else None
     async for data in chunks:
         size += len(data)
         if size > most:
@@ -88,7 +88,7 @@ async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most:
             held.write(first)
         held.write(data)
     head = bytes(held.getbuffer()[:_HEADER]) if held.tell() else first[:_HEADER]
-    header = with_length(head, count.finish()) if count else true_header(first, size)
+    header = with_sample_count(head, count.finish()) if count else true_header(first, size)
     if header and format.codec in (Codec.WAV, Codec.FLAC):
         if not held.tell():
             held.write(first)
@@ -101,12 +101,12 @@ async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most:
 _HEADER = 42  # bytes before the frames of a FLAC whose only metadata is its STREAMINFO
 
 
-async def _count_samples(count: SampleCount, data: bytes) -> None:
+async def _count_samples(count: FlacSampleCounter, data: bytes) -> None:
     """Count samples, a little at a time: others share the event loop."""
-    for at in range(0, len(data), PIECE):
+    for at in range(0, len(data), CHUNK_SIZE):
         if at:
             await asyncio.sleep(0)
-        count.feed(data[at : at + PIECE])
+        count.feed(data[at : at + CHUNK_SIZE])
 
 
 def true_header(wav: bytes, size: int) -> bytes | None:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from steadyvoice.audio.accept import Audio, FirstLook, NeedMore, NotAudio, OtherAudio, ends_in_text, longest
-from steadyvoice.audio.ear import audible, silent_end, sounds
-from steadyvoice.audio.meter import Meter
+from steadyvoice.audio.framing import AudioMeter
+from steadyvoice.audio.validation import (
+    FormatMatch,
+    FormatMismatch,
+    FormatSniffer,
+    NeedMoreBytes,
+    NotAudio,
+    ends_with_message,
+    is_audible,
+    longest_plausible,
+    surely_audible,
+    trailing_silence,
+)
 from steadyvoice.speech.duration_estimate import estimate_duration, is_pronounceable, requested_pause
 from steadyvoice.speech.errors import (
     TTSCutError,
@@ -48,10 +58,10 @@ class AudioValidator:
     def __init__(self, request: SpeechRequest, format: AudioFormat, complain: MakeError) -> None:
         self._text = request.text
         self._format, self._complain = format, complain
-        self._meter = Meter(format)
-        self._longest = longest(request.text, speed=request.speed)
+        self._meter = AudioMeter(format)
+        self._longest = longest_plausible(request.text, speed=request.speed)
         self._audible = False
-        self._look = FirstLook(format)
+        self._look = FormatSniffer(format)
         self._head: bytes | bytearray | None = b""  # until it is believed
         self._barren = 0  # bytes since the last that brought audio
         self._tail = b""
@@ -105,14 +115,14 @@ class AudioValidator:
         """Nothing more comes: judge the whole, and give what was still held. Raises TTSError."""
         held = self._head or b""
         if held and not self.begun:
-            if isinstance(self._look.verdict, Audio) and not is_pronounceable(self._text):
+            if isinstance(self._look.verdict, FormatMatch) and not is_pronounceable(self._text):
                 return b""  # a header, and rightly nothing behind it
             raise self._complain(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
         if not self.begun and is_pronounceable(self._text):
             raise self._complain(TTSEmptyAudioError, "answered with success but no audio")
         if held:
             await self._refuse_silence(held)
-        if ends_in_text(self._tail):
+        if ends_with_message(self._tail):
             raise self._complain(TTSNotAudioError, f"ended in a message instead of {self._format}")
         if self._meter.torn:
             raise self._complain(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
@@ -144,8 +154,8 @@ class AudioValidator:
     def _followed(self, data: bytes) -> float:
         """Listen to all of it, for where the last sound is."""
         seconds = self._meter.feed(data)
-        self._audible = self._audible or sounds(self._meter.frames)
-        if (silence := silent_end(self._meter.frames)) is not None:
+        self._audible = self._audible or surely_audible(self._meter.frames)
+        if (silence := trailing_silence(self._meter.frames)) is not None:
             self.last_sound = seconds - silence
         return seconds
 
@@ -154,7 +164,7 @@ class AudioValidator:
         at = 0
         while at < len(data) and not self._audible:
             self._meter.feed(data[at : at + _LISTENING_BLOCK])
-            self._audible = sounds(self._meter.frames)
+            self._audible = surely_audible(self._meter.frames)
             at += _LISTENING_BLOCK
         return data[at:]
 
@@ -162,9 +172,9 @@ class AudioValidator:
         match self._look.verdict:
             case NotAudio(reason):
                 raise self._complain(TTSNotAudioError, f"answered with {reason} instead of {self._format}")
-            case OtherAudio(reason):
+            case FormatMismatch(reason):
                 raise self._complain(TTSWrongFormatError, f"answered with {reason}")
-            case NeedMore():
+            case NeedMoreBytes():
                 return False
             case _:
                 return self.seconds > 0
@@ -187,6 +197,6 @@ class AudioValidator:
             self._audible = True
             return
         within = _MAX_DECODED_SILENCE + requested_pause(self._text)
-        if not await asyncio.to_thread(audible, bytes(head), self._format, within=within):
+        if not await asyncio.to_thread(is_audible, bytes(head), self._format, within=within):
             raise self._complain(TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard")
         self._audible = True

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from steadyvoice.providers.provider import Offer, Provider, Ready
+from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
 from steadyvoice.service.handler import Course, TTSErrorHandler
 from steadyvoice.service.pipeline.failover import CandidateStatus
 from steadyvoice.service.pipeline.provider_call import ProviderCall
@@ -40,10 +40,10 @@ class Candidate:
     """A speaker in one utterance: what it offers, and how it has fared so far."""
 
     speaker: GuardedProvider
-    offer: Offer
+    offer: SynthesisOffer
     history: Course
     like: Voice | None = None  # whom it is made to sound like
-    ready: Ready | None = None  # for the whole text, if its answer can be passed on as it comes
+    ready: PreparedRequest | None = None  # for the whole text, if its answer can be passed on as it comes
     trusted: bool = True  # False: it promised times and sent none
     billed_until: int = 0  # the characters before this may be on its bill, whoever says them in the end
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from steadyvoice.audio.reel import HeldTooMuchError
+from steadyvoice.audio.buffers import BufferLimitError
 from steadyvoice.service.pipeline.audio_limits import is_padded
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.length_validation import LengthValidator
@@ -268,7 +268,7 @@ class Delivery:
     def _take(self, data: bytes) -> bytes:
         try:
             self._output.feed(data)
-        except HeldTooMuchError as error:
+        except BufferLimitError as error:
             raise self._too_large(error) from None
         match self.manner:
             case DeliveryMode.AS_IT_COMES:
@@ -379,7 +379,7 @@ class Delivery:
     def _listen_to_end(self, waiting: bytes) -> tuple[bytes, bool]:
         return self._take(waiting) if waiting else b"", self._output.breaks_off()
 
-    def _too_large(self, error: HeldTooMuchError) -> TTSError:
+    def _too_large(self, error: BufferLimitError) -> TTSError:
         """Name whose fault it is that more audio came than may be held: the text may be long, or the voice lost."""
         call = self._call
         if is_padded(call.request.text, call.seconds, call.request.speed):

@@ -14,10 +14,10 @@ from functools import cached_property, partial
 from threading import Lock
 from typing import ParamSpec, TypeVar, cast
 
-from steadyvoice.audio import seam
-from steadyvoice.audio.encode import Encoder, encoder_of
-from steadyvoice.audio.reel import Bytes, Echo, Mp3Reel, Reel, SampleReel
-from steadyvoice.audio.workers import AudioWorkers
+from steadyvoice.audio import crossfade
+from steadyvoice.audio.buffers import AudioBuffer, ByteBuffer, Mp3FrameBuffer, RecentOutput, SampleBuffer
+from steadyvoice.audio.codec import Encoder, encoder_for
+from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, true_header
 from steadyvoice.service.pipeline.timeouts import Deadline
 from steadyvoice.speech.errors import TTSTotalTimeoutError
@@ -57,7 +57,7 @@ class Output:
     def __init__(
         self,
         target: AudioFormat,
-        workers: AudioWorkers,
+        workers: AudioThreadPool,
         *,
         remembers: bool = True,
         most: int = MAX_AUDIO_BYTES,
@@ -75,7 +75,7 @@ class Output:
         """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
         self._rate = target.sample_rate
         self._encoder: Encoder | None = None
-        self._reel: Reel | None = None
+        self._buffer: AudioBuffer | None = None
         self._fed = False  # something came, of this piece
         self._misleads = False  # a header in it, about its length
         self._fresh = True  # nothing of this piece is out
@@ -92,8 +92,8 @@ class Output:
         return AudioFormat(Codec.PCM, self._rate)
 
     @cached_property
-    def _echo(self) -> Echo:
-        return Echo()
+    def _echo(self) -> RecentOutput:
+        return RecentOutput()
 
     @property
     def behind(self) -> bool:
@@ -148,22 +148,22 @@ class Output:
         self._misleads = False
         if voice is not None and not self.anything:
             self._gains = {voice: gain}
-        self._reel = self._reel_for(source, sole, breakable)
-        return self._flush() if self._reel.untouched else b""
+        self._buffer = self._buffer_for(source, sole, breakable)
+        return self._flush() if self._buffer.unmodified else b""
 
     def read_anew(self) -> None:
         """Do not hand on the bytes of this piece as they are, for a header in them misleads players."""
-        self._misleads = isinstance(self._reel, Bytes) and self._fresh
+        self._misleads = isinstance(self._buffer, ByteBuffer) and self._fresh
 
     @property
     def here(self) -> float:
         """Seconds that came of a piece that may break off."""
-        return self._reel.here if self._reel else 0.0
+        return self._buffer.received if self._buffer else 0.0
 
     @property
     def gone(self) -> float:
         """Seconds that went out of a piece that may break off, and has not yet."""
-        return self._reel.gone / self._rate if self._reel else 0.0
+        return self._buffer.released / self._rate if self._buffer else 0.0
 
     def passed(self, data: bytes) -> None:
         """Some of a piece goes out as it came, and nobody will go on in the middle of it."""
@@ -172,32 +172,32 @@ class Output:
 
     def feed(self, data: bytes) -> None:
         """Take some of the piece."""
-        assert self._reel is not None  # noqa: S101 - a piece has begun
+        assert self._buffer is not None  # noqa: S101 - a piece has begun
         self._fed = True
-        self._reel.feed(data)
+        self._buffer.feed(data)
 
     def out(self, seconds: float | None = None) -> bytes:
         """Give out the piece up to so many seconds of its own time, or all that is here."""
-        reel = self._reel
-        data = reel.out(seconds) if reel else b""
+        buffer = self._buffer
+        data = buffer.release(seconds) if buffer else b""
         if not data:
             return b""
-        if reel is None or reel.untouched:
+        if buffer is None or buffer.unmodified:
             self._note(self.target, data)
             return data
         return self._voiced(array("h", data))
 
     def end(self, last: bool = False) -> bytes:
         """The piece is over, and all of it goes out; behind the `last` one, what the encoder holds as well."""
-        if self._misleads and isinstance(self._reel, Bytes):
-            data = self._reel.out()
+        if self._misleads and isinstance(self._buffer, ByteBuffer):
+            data = self._buffer.release()
             mp3 = self.target.codec is Codec.MP3  # of which whole frames are left as they are
             most = self._most
-            self._reel = Mp3Reel(self.target, most) if mp3 else SampleReel(self.target, self._rate, most)
-            self._reel.feed(data)
-        if self._reel and self._fed:
-            self._reel.finish()
-        data, self._reel = self._all_out(), None
+            self._buffer = Mp3FrameBuffer(self.target, most) if mp3 else SampleBuffer(self.target, self._rate, most)
+            self._buffer.feed(data)
+        if self._buffer and self._fed:
+            self._buffer.finish()
+        data, self._buffer = self._all_out(), None
         if self._torn:  # half a sample would shift all that follow
             data += b"\0"
             self._torn = False
@@ -205,36 +205,36 @@ class Output:
 
     def _all_out(self) -> bytes:
         """Give out all that is here, samples a little at a time: each is copied several times on its way."""
-        reel = self._reel
-        if reel is None or reel.untouched:
+        buffer = self._buffer
+        if buffer is None or buffer.unmodified:
             return self.out()
         pieces, gone = list[bytes](), -1
-        while gone != reel.gone:
-            gone = reel.gone
+        while gone != buffer.released:
+            gone = buffer.released
             pieces.append(self.out(gone / self._rate + _BLOCK_SECONDS))
         return b"".join(pieces)
 
     def ends_quietly(self) -> bool:
         """Whether what came of this piece ends in silence, not in the middle of a sound."""
-        return seam.ends_quietly(self._last_sounds(), self._rate)
+        return crossfade.ends_quietly(self._last_sounds(), self._rate)
 
     def breaks_off(self) -> bool:
         """Whether what came of this piece seems to be cut off in the middle of a sound."""
-        return seam.breaks_off(self._last_sounds(), self._rate)
+        return crossfade.ends_abruptly(self._last_sounds(), self._rate)
 
     def _last_sounds(self) -> array[int]:
-        match self._reel:
-            case Bytes() | Mp3Reel() as reel:
-                heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
-            case SampleReel() as reel:
-                heard = self._echo.samples(self._rate, reel.last(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
+        match self._buffer:
+            case ByteBuffer() | Mp3FrameBuffer() as buffer:
+                heard = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
+            case SampleBuffer() as buffer:
+                heard = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
             case _:
                 heard = b""
         return _samples_of(heard)
 
     def drop(self) -> None:
         """The piece broke off before a word of it was out: it is forgotten."""
-        self._reel = None
+        self._buffer = None
 
     def break_off(self, mark: WordBoundary) -> bytes:
         """The piece broke off: its words up to the mark go out, and the rest is forgotten.
@@ -242,15 +242,15 @@ class Output:
         The pause behind the last word, up to its quietest place, is kept for whoever goes on.
         """
         data = self.out(mark.end)
-        reel, self._reel = self._reel, None
+        buffer, self._buffer = self._buffer, None
         pause = round((mark.start - mark.end) * self._rate)
-        if isinstance(reel, Mp3Reel):
-            word, left = self._taken_over(reel, round(mark.end * self._rate))
+        if isinstance(buffer, Mp3FrameBuffer):
+            word, left = self._taken_over(buffer, round(mark.end * self._rate))
             data += self._encode(word)
         else:
-            left = _samples_of(reel.first(pause) if isinstance(reel, SampleReel) else b"")
+            left = _samples_of(buffer.head(pause) if isinstance(buffer, SampleBuffer) else b"")
         left = left[:pause]
-        self._pause = _Pause(left[: seam.quietest(left, self._rate)], pause)
+        self._pause = _Pause(left[: crossfade.quietest_position(left, self._rate)], pause)
         return data
 
     def finish(self) -> bytes:
@@ -259,19 +259,19 @@ class Output:
             self._pause = None
             return self._encode(pause.samples) + self._flush()
         if not self.anything:
-            self._encoder = encoder_of(self.target)
+            self._encoder = encoder_for(self.target)
         return self._flush()
 
     @property
     def light(self) -> bool:
         """Whether the work at hand is a matter of moving bytes."""
-        reel = self._reel
-        if reel is None:
+        buffer = self._buffer
+        if buffer is None:
             return self._encoder is None or self.target.codec in _UNCOMPRESSED
         if self._misleads:
             return False
-        plain = isinstance(reel, SampleReel) and reel.plain and self.target.codec in _UNCOMPRESSED
-        return reel.untouched or (plain and not (self._fresh and self._must_join))
+        plain = isinstance(buffer, SampleBuffer) and buffer.plain and self.target.codec in _UNCOMPRESSED
+        return buffer.unmodified or (plain and not (self._fresh and self._must_join))
 
     @property
     def _must_join(self) -> bool:
@@ -282,18 +282,18 @@ class Output:
         """None: it is to be measured."""
         return self._gain if self._voice is None else self._gains.get(self._voice)
 
-    def _reel_for(self, source: AudioFormat, sole: bool, breakable: bool) -> Reel:
+    def _buffer_for(self, source: AudioFormat, sole: bool, breakable: bool) -> AudioBuffer:
         same = source == self.target
         encoding = breakable and self._encoder is not None
         if self._must_join or encoding:
-            return SampleReel(source, self._rate, self._most)
+            return SampleBuffer(source, self._rate, self._most)
         if breakable:
             mp3 = same and source.codec is Codec.MP3
-            return Mp3Reel(source, self._most) if mp3 else SampleReel(source, self._rate, self._most)
+            return Mp3FrameBuffer(source, self._most) if mp3 else SampleBuffer(source, self._rate, self._most)
         # A vendor's WAV or FLAC is read and written anew: its header may lie about its length and its samples.
         whole = sole and not self.anything and source.codec not in (Codec.WAV, Codec.FLAC)
         untouched = same and (source.is_concatenable or whole)
-        return Bytes(source, self._most) if untouched else SampleReel(source, self._rate, self._most)
+        return ByteBuffer(source, self._most) if untouched else SampleBuffer(source, self._rate, self._most)
 
     def _voiced(self, samples: array[int]) -> bytes:
         """Samples as they are heard: as loud as what went before, and joined to it if they are the first."""
@@ -301,7 +301,7 @@ class Output:
         if self._fresh and self._pause:
             samples = self._joined(self._pause, samples, gain)
         else:
-            samples = seam.scaled(samples, gain)
+            samples = crossfade.apply_gain(samples, gain)
         self._note(self._samples, samples.tobytes())
         return self._encode(samples)
 
@@ -310,35 +310,38 @@ class Output:
             return self._gain
         if self._voice not in self._gains:
             heard = _samples_of(self._echo.samples(self._rate))
-            gain = seam.gain(seam.level(heard, self._rate), seam.level(self._first_sounds(samples), self._rate))
+            gain = crossfade.matching_gain(
+                crossfade.speech_level(heard, self._rate),
+                crossfade.speech_level(self._first_sounds(samples), self._rate),
+            )
             self._gains[self._voice] = gain
         return self._gains[self._voice]
 
     def _first_sounds(self, samples: array[int]) -> array[int]:
         """What is known of the newcomer, out or not."""
         first = samples[: round(_FIRST_SOUNDS * self._rate)]
-        if isinstance(self._reel, SampleReel):
-            first += array("h", self._reel.first(round(_FIRST_SOUNDS * self._rate) - len(first)))
+        if isinstance(self._buffer, SampleBuffer):
+            first += array("h", self._buffer.head(round(_FIRST_SOUNDS * self._rate) - len(first)))
         return first
 
     def _joined(self, pause: _Pause, samples: array[int], gain: float) -> array[int]:
-        onset = min(seam.onset(self._first_sounds(samples), self._rate), len(samples))
-        samples = seam.scaled(samples, gain)
-        joint = seam.joined(pause.samples, samples, onset=onset, pause=pause.length, rate=self._rate)
+        onset = min(crossfade.leading_silence(self._first_sounds(samples), self._rate), len(samples))
+        samples = crossfade.apply_gain(samples, gain)
+        joint = crossfade.crossfade(pause.samples, samples, onset=onset, pause=pause.length, rate=self._rate)
         self._pause = None
         self.shift = joint.shift / self._rate
         return joint.samples
 
-    def _taken_over(self, reel: Mp3Reel, end: int) -> tuple[array[int], array[int]]:
+    def _taken_over(self, buffer: Mp3FrameBuffer, end: int) -> tuple[array[int], array[int]]:
         """Go on in samples where frames went out: the rest of the last word, and what came behind it.
 
         A new encoder takes over from the frame that is out last.
         """
-        held, count = reel.held
+        held, count = buffer.pending
         decoded = _samples_of(bytes(2 * _ENCODER_CONTEXT) + self._echo.samples(self._rate, held, self.target))
         here = max(_ENCODER_CONTEXT, len(decoded) - count)
-        self._encoder = encoder_of(self.target, after=decoded[here - _ENCODER_CONTEXT : here].tobytes())
-        word = max(0, end - reel.gone)
+        self._encoder = encoder_for(self.target, after=decoded[here - _ENCODER_CONTEXT : here].tobytes())
+        word = max(0, end - buffer.released)
         return decoded[here : here + word], decoded[here + word :]
 
     def _note(self, format: AudioFormat, data: bytes) -> None:
@@ -350,7 +353,7 @@ class Output:
 
     def _encode(self, samples: array[int]) -> bytes:
         if self._encoder is None:
-            self._encoder = encoder_of(self.target)
+            self._encoder = encoder_for(self.target)
         return self._encoder.feed(samples.tobytes())
 
     def _alone(self, work: Callable[[], T]) -> T:
@@ -365,7 +368,7 @@ class Output:
                     self._let_go()
 
     def _let_go(self) -> None:
-        encoder, self._encoder, self._reel, self._pause = self._encoder, None, None, None
+        encoder, self._encoder, self._buffer, self._pause = self._encoder, None, None, None
         if encoder:
             encoder.close()
 

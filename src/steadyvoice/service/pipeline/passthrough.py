@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.provider import Answering, MakesReady, Offer, Provider, Ready
+from steadyvoice.providers.base import AudioResponse, PreparedRequest, Provider, SupportsPrepare, SynthesisOffer
 from steadyvoice.service.pipeline.delivery import DeliveredSpeech, Delivery
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
@@ -16,15 +16,15 @@ from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 
 
-def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: Offer) -> Ready | None:
+def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
     """Make ready what a provider is asked, if its answer is the very bytes that the caller wants; else None."""
     # These have to be read: their headers may lie about their length and their samples.
     as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
     as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
-    if not (as_asked and offer.for_any_text and isinstance(provider, MakesReady)):
+    if not (as_asked and offer.for_any_text and isinstance(provider, SupportsPrepare)):
         return None
     try:
-        return provider.ready(request, offer)
+        return provider.prepare(request, offer)
     except TTSRequestError:  # whoever asks in earnest will hear of it
         return None
 
@@ -32,8 +32,8 @@ def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: Offer
 class PassthroughCall(ProviderCall):
     """The same clocks and the same doubts, and fewer steps from the socket to the listener."""
 
-    ready: Ready
-    _reply: Answering | None = None
+    ready: PreparedRequest
+    _reply: AudioResponse | None = None
     _hung_up = False
     _outlet: AudioSink | None = None
 
@@ -48,13 +48,13 @@ class PassthroughCall(ProviderCall):
     async def _more(self, outlet: AudioSink | None) -> bytes | None:
         reply = self._reply
         if reply is None:
-            asked = self.ready.ask(self.request.text, connection_timeout=self._connecting)
+            asked = self.ready.send(self.request.text, connection_timeout=self._connecting)
             self._reply = reply = await self._in_time(asked)
             if reply is None:
                 return None
             self._accept(reply.accepted)
         try:
-            data = reply.take()
+            data = reply.read_nowait()
         except TTSCutError as error:
             raise self._cut(error) from error.__cause__
         except TTSEmptyAudioError:

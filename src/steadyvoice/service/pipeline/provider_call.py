@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.provider import Accepted, Audio, Offer, Provider, Queued
-from steadyvoice.providers.work_budget import PIECE, STEP, WorkBudget
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider, Queued, SynthesisOffer
+from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE, STEP_COST, WorkBudget
 from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import AudioValidator
@@ -73,7 +73,7 @@ class ProviderCall:
         self,
         provider: Provider,
         request: SpeechRequest,
-        offer: Offer,
+        offer: SynthesisOffer,
         clocks: AttemptTimeouts,
         *,
         connecting: float,
@@ -195,14 +195,14 @@ class ProviderCall:
                     raise self._overdue(now)
                 if self._clocks.behind:
                     self._refuse_slowness()
-                if self._budget.left <= 0:  # a provider may have everything ready, and never make anybody wait
-                    await self._in_time(self._budget.turn())
+                if self._budget.remaining <= 0:  # a provider may have everything ready, and never make anybody wait
+                    await self._in_time(self._budget.yield_to_loop())
                 data = self._piece(self._backlog) if self._backlog else await self._more(outlet)
                 if data is None:
                     break
-                if len(data) > PIECE:
+                if len(data) > CHUNK_SIZE:
                     data = self._piece(data)
-                self._budget.left -= len(data) + STEP
+                self._budget.remaining -= len(data) + STEP_COST
                 if data and (believed := await self._hear(data)):
                     return self._sound(believed)
                 now = self._spend()
@@ -220,8 +220,8 @@ class ProviderCall:
 
     def _piece(self, data: bytes | memoryview) -> bytes:
         """Give the first piece of what came at once, and keep the rest for later: between two, the event loop turns."""
-        self._backlog = memoryview(data)[PIECE:]
-        return bytes(data[:PIECE])
+        self._backlog = memoryview(data)[CHUNK_SIZE:]
+        return bytes(data[:CHUNK_SIZE])
 
     def _begin(self) -> None:
         connecting = self._connecting
@@ -234,7 +234,7 @@ class ProviderCall:
     async def _more(self, outlet: AudioSink | None) -> bytes | None:
         """Some bytes, or none but something else that was told; None at the end."""
         event = await self._in_time(anext(self._source, None))
-        if isinstance(event, Audio):
+        if isinstance(event, AudioChunk):
             if event.alignment:
                 self._note_times(event.alignment)
             if event.normalized:

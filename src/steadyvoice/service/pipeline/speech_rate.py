@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.speech.duration_estimate import (
     FASTEST_ORDINARY_SHARE,
     IMPOSSIBLE_SHARE,
@@ -56,7 +56,7 @@ class SpeechStyle(NamedTuple):
     options: str
 
 
-def style_of(provider: str, offer: Offer, request: SpeechRequest) -> SpeechStyle:
+def style_of(provider: str, offer: SynthesisOffer, request: SpeechRequest) -> SpeechStyle:
     """Return the style in which a provider speaks a request."""
     speed, options = request.speed, request.options
     fastest, told = max(speed, 1.0), ""

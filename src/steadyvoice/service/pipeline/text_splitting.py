@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import MarkedText, Markup, Rendering
@@ -59,7 +59,7 @@ class TextPiece:
     """
 
     request: SpeechRequest
-    offer: Offer
+    offer: SynthesisOffer
     begin: int
     end: int
     whole: bool = False  # it is all of the text
@@ -143,7 +143,7 @@ def _with_stitching_ids(options: Mapping[str, Any], *, first: bool, last: bool) 
     return {name: value for name, value in options.items() if name not in left_out}
 
 
-def _with_speed_of(request: SpeechRequest, offer: Offer) -> SpeechRequest:
+def _with_speed_of(request: SpeechRequest, offer: SynthesisOffer) -> SpeechRequest:
     return request if offer.speed is None else replace(request, speed=offer.speed)
 
 

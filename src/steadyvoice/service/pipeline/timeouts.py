@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
-from steadyvoice.providers.provider import HasTimeouts, Provider
+from steadyvoice.providers.base import HasTimeouts, Provider
 from steadyvoice.speech.errors import TTSConfigurationError
 
 ATTEMPT_SHARE = 0.8

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from steadyvoice.audio.workers import AudioWorkers
-from steadyvoice.providers.provider import Offer, Provider
+from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.admission import Admission
 from steadyvoice.service.books import Books
 from steadyvoice.service.cache.keys import Recording
@@ -69,7 +69,7 @@ class Utterance:
         terms: Terms,
         *,
         rates: SpeechRates,
-        workers: AudioWorkers,
+        workers: AudioThreadPool,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         lag: LoopLag,
@@ -120,7 +120,7 @@ class Utterance:
         return self._books.spoken
 
     @property
-    def offers(self) -> list[tuple[Provider, Offer]]:
+    def offers(self) -> list[tuple[Provider, SynthesisOffer]]:
         """Who may speak, in order of preference, and as what."""
         return [(part.speaker.provider, part.offer) for part in self._parts]
 

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
-from steadyvoice.providers.provider import Offer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.speech.request import SpeechRequest
 
 SILENCE_FACTOR = 1.5
@@ -71,7 +71,7 @@ class SilenceLimits:
         """Times the slowest of the recent first audios after which a call is overdue."""
         return self._hung_factor() or SILENCE_FACTOR
 
-    def of(self, offer: Offer) -> FirstAudioTimes:
+    def of(self, offer: SynthesisOffer) -> FirstAudioTimes:
         """Return the first audios of the voice and model that are offered."""
         key = offer.voice, offer.model
         found = self._voices.get(key)
@@ -132,7 +132,7 @@ _CLASS_SAMPLES = 200  # answers of each kind
 _MAX_CLASSES = 100
 
 
-def latency_class(provider: str, request: SpeechRequest, offer: Offer) -> Hashable:
+def latency_class(provider: str, request: SpeechRequest, offer: SynthesisOffer) -> Hashable:
     """What has to be the same for two first sounds to be compared.
 
     Models differ, and so do formats (an encoder fills its first frame) and doors (with times or without). Some servers

@@ -1,0 +1,364 @@
+"""MP3 and ADTS: frames that begin with a header that tells their length.
+
+Sources: ISO/IEC 11172-3 and 13818-3 (MPEG audio), 13818-7 (ADTS), https://id3.org/id3v2.4.0-structure,
+and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write into the first frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from steadyvoice.audio.frames import Coding, Frame
+
+
+class FrameHeader(NamedTuple):
+    """What a frame's first bytes tell. `length` is in bytes and counts the header."""
+
+    length: int
+    samples: int
+    coding: Coding
+    tag_at: int = 0  # where an encoder's tag would stand
+
+
+class FrameRun(NamedTuple):
+    """Frames that differ from the first in nothing but their padding. They are passed over by a regular expression."""
+
+    header: FrameHeader
+    pattern: re.Pattern[bytes]
+    shortest: int  # bytes in a frame; the padded ones have one more
+
+    def end(self, data: bytes, at: int) -> int:
+        """Where the run ends; or only so much of it that the length tells how many frames there are."""
+        found = self.pattern.match(data, at, at + self.shortest * (self.shortest - 1))
+        return found.end() if found else at
+
+
+class Mp3Framer:
+    """Cuts MPEG layer III. The tag of an encoder is no audio, but tells how many samples to skip."""
+
+    begun = 0.0
+
+    def __init__(self) -> None:
+        self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
+        self._skip = 0
+        self._has_audio = False  # there was a frame of audio
+        self.told: int | None = None  # by the encoder's tag
+        self.misleads = False
+        self.tagged = False
+
+    @property
+    def lost(self) -> int:
+        return self._scanner.lost
+
+    @property
+    def torn(self) -> bool:
+        return self._scanner.torn
+
+    def feed(self, data: bytes) -> list[Frame]:
+        return self._heard(self._scanner.scan(data))
+
+    def finish(self) -> list[Frame]:
+        return self._heard(self._scanner.scan(b"", last=True))
+
+    def count(self, data: bytes) -> list[tuple[FrameHeader, int]] | None:
+        """Take the next bytes and count their frames by header, at a hundredth of the cost of cutting them.
+
+        None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
+        """
+        counted = None if self._skip else self._scanner.stride(data, _mp3_run)
+        if counted:
+            self._has_audio = True
+        return counted
+
+    def _heard(self, found: Iterator[tuple[bytes, FrameHeader]]) -> list[Frame]:
+        frames = []
+        for data, header in found:
+            if (
+                data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info")
+                or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
+            ):
+                self._skip = _encoder_delay(data, header.tag_at)
+                self.misleads |= self._has_audio
+                self.tagged = True
+                self.told = _declared_frames(data, header.tag_at)
+                continue
+            self._has_audio = True
+            skip = min(self._skip, header.samples) if self._skip else 0
+            self._skip -= skip
+            frames.append(Frame(data, header.samples - skip, header.coding, skip))
+        return frames
+
+
+class AacFramer:
+    """Cuts AAC in ADTS."""
+
+    begun = 0.0
+    misleads = tagged = False  # ADTS says nothing of its length
+    told = None
+
+    def __init__(self) -> None:
+        self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)
+
+    @property
+    def lost(self) -> int:
+        return self._scanner.lost
+
+    @property
+    def torn(self) -> bool:
+        return self._scanner.torn
+
+    def feed(self, data: bytes) -> list[Frame]:
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(data)]
+
+    def finish(self) -> list[Frame]:
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
+
+
+def _candidate(second: Callable[[int], bool], third: Callable[[int], bool]) -> re.Pattern[bytes]:
+    """Write down where the way back may be found, in one pass over the bytes.
+
+    That is at what may be a header, by what its second and third bytes can be, at a tag, or at the very end at what
+    may be the beginning of either.
+    """
+    seconds, thirds = (re.escape(bytes(byte for byte in range(256) if may_be(byte))) for may_be in (second, third))
+    frame = b"\xff(?:[%b](?:[%b]|\\Z)|\\Z)" % (seconds, thirds)
+    return re.compile(frame + b"|I(?:D3|D?\\Z)|A(?:PETAGEX|(?:PE?|PET|PETA|PETAG|PETAGE)?\\Z)")
+
+
+_MP3_CANDIDATE = _candidate(
+    lambda byte: byte & 0xE6 == 0xE2 and byte & 0x18 != 0x08, lambda byte: byte >> 4 not in (0, 15) and byte & 12 != 12
+)
+_ADTS_CANDIDATE = _candidate(lambda byte: byte & 0xF6 == 0xF0, lambda byte: byte >> 2 & 15 < 13)
+
+
+class _Scanner:
+    """Steps from header to header, over ID3 tags, and finds the way back after anything else.
+
+    Each byte is looked at, and copied, a fixed number of times, however the bytes are split and whatever they are; no
+    more is held than a frame. Tags are passed over without being held.
+    """
+
+    def __init__(self, size: int, read: Callable[[bytes], FrameHeader | None], candidate: re.Pattern[bytes]) -> None:
+        self.lost = 0
+        self._size = size  # bytes in a header
+        self._read = read
+        self._candidate = candidate
+        self._buffer = bytearray()
+        self._needed = 0  # bytes in the buffer without which nothing more can be told
+        self._skip = 0  # bytes of a tag still to come
+        self._in_step = True
+
+    @property
+    def torn(self) -> bool:
+        """Whether the bytes left over begin a frame that is not whole."""
+        head = bytes(self._buffer[: self._size])
+        return self._in_step and len(head) == self._size and self._read(head) is not None
+
+    def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, FrameHeader]]:
+        if self._skip:
+            step = min(self._skip, len(data))
+            self._skip -= step
+            data = data[step:]
+        buffer = self._buffer
+        buffer += data
+        if len(buffer) < self._needed and not last:
+            return
+        at, needed = 0, 0
+        while True:
+            if self._skip:
+                step = min(self._skip, len(buffer) - at)
+                self._skip -= step
+                at += step
+            if (tag := _tag_at(buffer, at)) is not None:
+                if len(buffer) - at < tag.head:
+                    break
+                self._skip = tag.length(bytes(buffer[at : at + tag.head]))
+                continue
+            if len(buffer) - at < self._size:
+                break
+            header = self._read(bytes(buffer[at : at + self._size]))
+            if header is not None and not self._in_step:
+                confirmed = self._confirmed(at + header.length, last)
+                if confirmed is None:
+                    needed = header.length + self._size
+                    break
+                header = header if confirmed else None
+            if header is None:
+                passed, at = at, self._next_candidate(at + 1)
+                self.lost += at - passed
+                continue
+            end = at + header.length
+            if end > len(buffer):
+                needed = header.length
+                break
+            self._in_step = True
+            self.lost = 0
+            with memoryview(buffer) as view:
+                frame = bytes(view[at:end])
+            yield frame, header
+            at = end
+        del buffer[:at]
+        self._needed = needed
+
+    def stride(self, data: bytes, run_of: Callable[[bytes], FrameRun | None]) -> list[tuple[FrameHeader, int]] | None:
+        """Count frames that follow each other closely; None if they do not, or hold an encoder's tag."""
+        if self._skip or not self._in_step:
+            return None
+        if len(self._buffer) + len(data) < self._needed:
+            self._buffer += data
+            return []
+        whole = bytes(self._buffer) + data if self._buffer else data
+        counted: list[tuple[FrameHeader, int]] = []
+        at, size, most, needed = 0, self._size, len(whole), 0
+        while at + size <= most:
+            run = run_of(whole[at : at + size])
+            if run is None or (counted and run.header.coding != counted[0][0].coding):
+                return None
+            if at + run.shortest > most:
+                needed = run.shortest
+                break
+            end = run.end(whole, at)
+            if end == at:
+                if at + run.header.length <= most:  # the frame is here, and is not like the others
+                    return None
+                needed = run.header.length
+                break
+            counted.append((run.header, (end - at) // run.shortest))
+            at = end
+        self._buffer[:] = whole[at:]
+        self._needed = needed
+        if counted:
+            self.lost = 0
+        return counted
+
+    def _confirmed(self, follows: int, last: bool) -> bool | None:
+        """Whether another header follows where this one says; None while that has not come.
+
+        Amid other bytes a header is easily mistaken: one in two thousand looks like it.
+        """
+        following = bytes(self._buffer[follows : follows + self._size])
+        if len(following) == self._size:
+            return self._read(following) is not None
+        return follows == len(self._buffer) if last else None
+
+    def _next_candidate(self, start: int) -> int:
+        self._in_step = False
+        found = self._candidate.search(self._buffer, start)
+        return found.start() if found else len(self._buffer)
+
+
+class _TagKind(NamedTuple):
+    """A kind of tag: bytes at its beginning that tell its length, and how they do."""
+
+    mark: bytes
+    head: int
+    length: Callable[[bytes], int]
+
+
+def _tag_at(buffer: bytearray, at: int) -> _TagKind | None:
+    """Return the kind of tag that begins here, or may begin with so little."""
+    if not buffer.startswith((b"I", b"A"), at):
+        return None
+    begin = bytes(buffer[at : at + 8])
+    return next((tag for tag in _TAGS if begin.startswith(tag.mark) or tag.mark.startswith(begin)), None)
+
+
+def _ape_length(head: bytes) -> int:
+    """Bytes in an APE tag whose header this is: items and footer, and the header itself.
+
+    https://wiki.hydrogenaudio.org/index.php?title=APE_Tags_Header. A footer in its place ends a tag without a header.
+    """
+    size, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
+    return 32 + size if flags & 0x20000000 else 32
+
+
+def _id3_length(head: bytes) -> int:
+    """Bytes in an ID3v2 tag, its ten-byte header and a footer counted."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size + (10 if head[5] & 0x10 else 0)
+
+
+_TAGS = (_TagKind(b"ID3", 10, _id3_length), _TagKind(b"APETAGEX", 32, _ape_length))
+_VBRI_AT = 36  # bytes into a frame, whatever its kind
+_MP3_RATES = (44100, 48000, 32000)
+_MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+@lru_cache(maxsize=256)  # a stream has a handful of different headers
+def _mp3_header(head: bytes) -> FrameHeader | None:
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    index, rate_index = head[2] >> 4, head[2] >> 2 & 3
+    sync = head[0] == 0xFF and head[1] >> 5 == 7
+    # Index 0 is "free format", which nobody sends.
+    if not sync or version == 1 or layer != 1 or index in (0, 15) or rate_index == 3 or head[3] & 3 == 2:
+        return None
+    mpeg1 = version == 3
+    rate = _MP3_RATES[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    kbps = (_MP3_KBPS_1 if mpeg1 else _MP3_KBPS_2)[index]
+    samples = 1152 if mpeg1 else 576
+    length = samples * 125 * kbps // rate + (head[2] >> 1 & 1)
+    mono = head[3] >> 6 == 3
+    side_info = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[mpeg1, mono]
+    return FrameHeader(length, samples, Coding("mp3float", rate, 1 if mono else 2), 4 + side_info)
+
+
+@lru_cache(maxsize=256)
+def _mp3_run(head: bytes) -> FrameRun | None:
+    header, twin = _mp3_header(head), head[:2] + bytes([head[2] ^ 2]) + head[3:]
+    padded = _mp3_header(twin)
+    if header is None or padded is None:
+        return None
+    frames = [_untagged_pattern(each, of) for each, of in ((head, header), (twin, padded))]
+    pattern = re.compile(b"(?:" + b"|".join(frames) + b")*+", re.DOTALL)
+    return FrameRun(header, pattern, min(header.length, padded.length))
+
+
+def _untagged_pattern(head: bytes, header: FrameHeader) -> bytes:
+    """Write down the pattern of a frame with this head that is no encoder's tag."""
+    pattern, at = re.escape(head), len(head)
+    for place, tags in sorted([(header.tag_at, b"Xing|Info"), (_VBRI_AT, b"VBRI")]):
+        if place < header.length:
+            pattern += b".{%d}(?!%s)" % (place - at, tags)
+            at = place
+    return pattern + b".{%d}" % (header.length - at)
+
+
+def _declared_frames(frame: bytes, tag_at: int) -> int | None:
+    """How many frames follow, by the tag of Xing, LAME or VBRI; None if it does not say."""
+    if frame[_VBRI_AT : _VBRI_AT + 4] == b"VBRI":
+        return int.from_bytes(frame[_VBRI_AT + 14 : _VBRI_AT + 18], "big")
+    says = frame[tag_at + 7 : tag_at + 8]
+    return int.from_bytes(frame[tag_at + 8 : tag_at + 12], "big") if says and says[0] & 1 else None
+
+
+def _encoder_delay(frame: bytes, tag_at: int) -> int:
+    """Samples that LAME or FFmpeg put before the first real one, and the decoder's own 529 on top."""
+    fields = frame[tag_at + 7 : tag_at + 8]
+    if not fields or frame[tag_at : tag_at + 4] not in (b"Xing", b"Info"):
+        return 0
+    sizes = ((1, 4), (2, 4), (4, 100), (8, 4))  # frames, bytes, table of contents, quality
+    lame_at = tag_at + 8 + sum(size for flag, size in sizes if fields[0] & flag)
+    if frame[lame_at : lame_at + 4] not in (b"LAME", b"Lavc", b"Lavf"):
+        return 0
+    delay = int.from_bytes(frame[lame_at + 21 : lame_at + 24], "big") >> 12
+    return delay + 529
+
+
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+
+@lru_cache(maxsize=4096)
+def _adts_header(head: bytes) -> FrameHeader | None:
+    rate_index = head[2] >> 2 & 15
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or rate_index >= len(_AAC_RATES) or length < 7:
+        return None
+    blocks = (head[6] & 3) + 1
+    channels = (head[2] & 1) << 2 | head[3] >> 6  # 0: the frame itself says
+    return FrameHeader(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index], channels or 1))

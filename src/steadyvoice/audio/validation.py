@@ -1,0 +1,295 @@
+"""Audio validation: format sniffing of an answer's first bytes, plausible lengths, silence.
+
+Frames are decoded only where their bytes leave open whether there is any sound in them.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from steadyvoice.audio.conversion import Converter, convert
+from steadyvoice.audio.frames import Frame
+from steadyvoice.audio.framing import framer_for
+from steadyvoice.speech.duration_estimate import SHORT_SECONDS, estimate_duration, requested_pause
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.text import SECONDS_PER_CHARACTER
+
+
+@dataclass(frozen=True, slots=True)
+class FormatMatch:
+    """It begins as the promised format does."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAudio:
+    """It is something else; `reason` completes "the answer is ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedMoreBytes:
+    """The bytes so far do not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatMismatch:
+    """It is audio, but not as promised; `reason` as above."""
+
+    reason: str
+
+
+FormatVerdict = FormatMatch | FormatMismatch | NotAudio | NeedMoreBytes
+
+_FIRST_WIDE_CHARACTER, _SECONDS_PER_WIDE_CHARACTER = (
+    "\u2e80",
+    0.25,
+)  # Chinese, Japanese and Korean: nearly all from there on
+_MAX_SLOWDOWN = 20.0  # times what is usual; sums and dates are long when read aloud
+_MAX_PAUSES = 10.0  # seconds; a short text may be drawn out
+_MAGIC_BYTES = 12  # bytes: every container has shown its mark by then
+_MAX_FRAME_OFFSET = 4096  # bytes in which a stream that was joined in its middle must come to a frame
+_MAX_SNIFFED = 16 * 1024  # bytes in which that frame must end, and the next one begin
+_MAX_TEXT_SNIFFED = 512  # bytes by which text is told from audio
+
+
+def sniff_format(head: bytes, content_type: str | None, format: AudioFormat) -> FormatVerdict:
+    """Judge an answer by its content type and its first bytes."""
+    return FormatSniffer(format, content_type).feed(head)
+
+
+class FormatSniffer:
+    """Judges an answer by its content type and its first bytes, which come split anywhere.
+
+    Each byte is looked at once, and no more of them than it takes: at most 16 KiB.
+    """
+
+    def __init__(self, format: AudioFormat, content_type: str | None = None) -> None:
+        self.verdict: FormatVerdict = NeedMoreBytes()
+        self._format = format
+        self._media = (content_type or "").partition(";")[0].strip().lower()
+        self._head = bytearray()  # the first that came
+        self._read = 0  # bytes of these that were found to be readable
+        self._framer = framer_for(format) if format.codec in _FRAME_SYNCED else None
+        self._framed = False
+
+    def feed(self, data: bytes) -> FormatVerdict:
+        """Take the next bytes and judge. Nothing is taken any more once the verdict is another than NeedMore."""
+        if isinstance(self.verdict, NeedMoreBytes):
+            self._head += data[: max(0, _MAX_FRAME_OFFSET - len(self._head))]
+            self.verdict = self._judged(data[:_MAX_SNIFFED])
+        return self.verdict
+
+    def _judged(self, new: bytes) -> FormatVerdict:
+        media, head = self._media, self._head
+        if refused := _NON_AUDIO_TYPES.get(media) or _NON_AUDIO_TYPES.get(media.rpartition("+")[2]):
+            return NotAudio(f"{refused} (content type {media})")
+        if not head:
+            return NeedMoreBytes()
+        if head.startswith(_GZIP_MAGIC):
+            return NotAudio("compressed data that does not say so")
+        if self._format.codec in _HEADERLESS:
+            return self._as_samples()
+        return self._as_container(new)
+
+    def _as_samples(self) -> FormatVerdict:
+        """Any bytes may be samples: only a container's mark is refused, and text under no audio content type."""
+        head = self._head
+        if _sniff_container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their marks are four letters
+            return FormatMismatch(
+                f"{_CONTAINER_NAMES[_MAGIC_NUMBERS[bytes(head[:4])]]}, where bare samples were promised"
+            )
+        if self._media.startswith("audio/"):
+            return FormatMatch()
+        return self._text_or(FormatMatch())
+
+    def _as_container(self, new: bytes) -> FormatVerdict:
+        head, format = self._head, self._format
+        if found := _sniff_container(head):
+            # AAC may begin with ID3, as MP3 does.
+            expected = found is format.codec or (head.startswith(b"ID3") and format.codec is Codec.AAC)
+            return (
+                FormatMatch() if expected else FormatMismatch(f"{_CONTAINER_NAMES[found]}, where {format} was promised")
+            )
+        if head.startswith((b"\x1aE\xdf\xa3", b"FORM", b"caff")) or head.startswith(b"ftyp", 4):
+            return FormatMismatch(f"another container, where {format} was promised")
+        return self._text_or(self._as_frames(new))
+
+    def _as_frames(self, new: bytes) -> FormatVerdict:
+        if self._framer and self._framer.feed(new):
+            return FormatMatch()
+        if len(self._head) < (_MAX_FRAME_OFFSET if self._framer else _MAGIC_BYTES):
+            return NeedMoreBytes()
+        return NotAudio(f"no {self._format}: it begins {self._head[:8].hex(' ')}")
+
+    def _text_or(self, otherwise: FormatVerdict) -> FormatVerdict:
+        """Say what kind of text this is, if it is one."""
+        head = self._head
+        upto = min(len(head), _MAX_TEXT_SNIFFED)
+        while self._read < upto and head[self._read] in _PRINTABLE:
+            self._read += 1
+        if self._read < upto:
+            return otherwise
+        begin = bytes(head[:_MAX_TEXT_SNIFFED]).lstrip(b"\xef\xbb\xbf \t\r\n")
+        if begin[:1] == b"<":
+            kind = "HTML"
+        elif begin[:1] in (b"{", b"["):
+            kind = "JSON"
+        else:
+            kind = "text"
+        if len(head) < _MAGIC_BYTES and (kind == "text" or isinstance(otherwise, FormatMatch)):
+            return NeedMoreBytes()
+        return NotAudio(f"{kind}: {head[:40].decode('ascii', 'replace')!r}")
+
+
+def is_long_enough(text: str, seconds: float, *, speed: float = 1.0) -> bool:
+    """Return whether so many seconds may be the whole text, by any voice. Short texts always pass.
+
+    `speed` is how much faster than usual the voice was asked to talk. A slower one proves nothing: some vendors ignore
+    it. What is known of a provider's voices is used by `service/pipeline/speech_rate.py`.
+    """
+    length = estimate_duration(text)
+    return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.least
+
+
+def longest_plausible(text: str, *, speed: float = 1.0) -> float:
+    """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
+    wide = 0 if text.isascii() else sum(character >= _FIRST_WIDE_CHARACTER for character in text)
+    usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
+    pauses = _MAX_PAUSES + (requested_pause(text) if "<" in text else 0.0)
+    return pauses + _MAX_SLOWDOWN * usual / speed
+
+
+def ends_with_message(tail: bytes) -> bool:
+    """Whether the last bytes of an answer are a message, such as an error where more audio should have come."""
+    return tail[-1:] in _MESSAGE_ENDS and _MESSAGE.search(tail) is not None
+
+
+_MESSAGE_ENDS = (b"}", b">", b"\r", b"\n")
+_MESSAGE = re.compile(rb"[{<][\t\r\n -~]{20,}[}>][\r\n]*\Z")
+
+_NON_AUDIO_TYPES = {
+    "application/json": "JSON",
+    "application/problem+json": "JSON",
+    "json": "JSON",  # the suffix of a media type, as the next
+    "xml": "XML",
+    "text/html": "HTML",
+    "application/xhtml+xml": "HTML",
+    "text/plain": "text",
+    "text/event-stream": "server-sent events",
+    "application/xml": "XML",
+    "text/xml": "XML",
+}
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952; as samples, these would be a loud noise out of nothing
+
+_FRAME_SYNCED = (Codec.MP3, Codec.AAC)  # whose frames may come without a container's mark
+_HEADERLESS = (Codec.PCM, Codec.ULAW, Codec.ALAW)
+
+_MAGIC_NUMBERS = {
+    b"RIFF": Codec.WAV,
+    b"RF64": Codec.WAV,  # with sizes of 64 bits: EBU Tech 3306, and its successor ITU-R BS.2088
+    b"BW64": Codec.WAV,
+    b"OggS": Codec.OPUS,
+    b"fLaC": Codec.FLAC,
+    b"ID3": Codec.MP3,
+}
+_CONTAINER_NAMES = {Codec.WAV: "a WAV", Codec.OPUS: "Ogg", Codec.FLAC: "FLAC", Codec.MP3: "MP3", Codec.AAC: "AAC"}
+
+
+def _sniff_container(head: bytearray) -> Codec | None:
+    for mark, codec in _MAGIC_NUMBERS.items():
+        if head.startswith(mark):
+            return codec
+    if len(head) < 2 or head[0] != 0xFF:
+        return None
+    if head[1] & 0xF6 == 0xF0:
+        return Codec.AAC
+    return Codec.MP3 if head[1] & 0xE0 == 0xE0 and head[1] & 6 == 2 else None
+
+
+_PRINTABLE = frozenset(b"\t\r\n" + bytes(range(0x20, 0x7F)))
+
+
+SILENCE_PEAK = 32
+"""The loudest sample of what is still silence, of 32768: -60 dB, where A-law's and MP3's own noise lies well below."""
+
+
+def surely_audible(frames: Iterable[Frame]) -> bool:
+    """Whether something is surely to be heard in these. No decoding: False means that it has to be looked at."""
+    return any(_frame_audible(frame) for frame in frames)
+
+
+def trailing_silence(frames: Sequence[Frame]) -> float | None:
+    """Seconds of silence at the end of these, as far as bytes tell without decoding; None when it is all of them."""
+    seconds = 0.0
+    for frame in reversed(frames):
+        left = _share_before_silence(frame)
+        seconds += (1 - left) * frame.samples / frame.coding.rate
+        if left:
+            return seconds
+    return None
+
+
+def _share_before_silence(frame: Frame) -> float:
+    """As a share of it: samples are looked at one by one, a codec's frame as a whole."""
+    quiet = b"\0" if frame.coding.plain else _QUIET_BYTES.get(frame.coding.codec)
+    if not quiet:
+        return float(_frame_audible(frame))
+    return len(frame.data.rstrip(quiet)) / max(1, len(frame.data))
+
+
+def peak_level(audio: bytes, format: AudioFormat) -> int:
+    """Decode a piece of audio for its loudest sample, from 0 to 32768. Raises TTSNotAudioError."""
+    return _peak(convert(audio, format, AudioFormat(Codec.PCM, format.sample_rate)))
+
+
+def is_audible(audio: bytes, format: AudioFormat, *, within: float) -> bool:
+    """Decode a piece of audio until something is heard, or `within` so many seconds nothing is.
+
+    A few bytes may decode to minutes of silence: they are decoded a little at a time, and nothing is kept.
+    Raises TTSNotAudioError.
+    """
+    samples = AudioFormat(Codec.PCM, format.sample_rate)
+    converter = Converter(format, samples)
+    left = 2 * round(within * format.sample_rate)
+    for at in range(0, len(audio), _DECODE_STEP):
+        pcm = converter.feed(audio[at : at + _DECODE_STEP])
+        if _peak(pcm) > SILENCE_PEAK:
+            return True
+        left -= len(pcm)
+        if left <= 0:
+            return False
+    return _peak(converter.finish()) > SILENCE_PEAK
+
+
+_DECODE_STEP = 1024
+"""Bytes that are decoded at once. As silence in FLAC or Opus they may be a hundred seconds, some megabytes."""
+
+
+def _frame_audible(frame: Frame) -> bool:
+    if frame.coding.plain:
+        return _peak(frame.data) > SILENCE_PEAK
+    if quiet := _QUIET_BYTES.get(frame.coding.codec):
+        return bool(frame.data.translate(None, quiet))
+    return len(set(frame.data)) > _MAX_DISTINCT_BYTES_OF_SILENCE
+
+
+def _peak(samples: bytes) -> int:
+    numbers = array("h", samples[: len(samples) // 2 * 2])
+    return max(max(numbers, default=0), -min(numbers, default=0))
+
+
+# Samples up to QUIET in both signs (ITU-T G.711).
+_QUIET_BYTES = {
+    "pcm_mulaw": bytes([*range(0xFB, 0x100), *range(0x7B, 0x80)]),
+    "pcm_alaw": bytes([0xD5, 0xD4, 0x55, 0x54]),
+}
+
+_MAX_DISTINCT_BYTES_OF_SILENCE = 24
+"""Different bytes in a frame of a codec. Silence has 3 (Opus) to 21 (MP3, most of it padding); the faintest noise that
+an encoder does not drop has 39 and more.
+"""

@@ -1,0 +1,1 @@
+"""HTTP client of the vendors' providers: connection pool, proxies, content codings."""

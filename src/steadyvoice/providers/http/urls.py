@@ -1,0 +1,173 @@
+"""Choice of the proxy to a vendor: the one that was named, or that of the environment, as the vendors' clients read it.
+
+`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or small letters; on Windows and macOS the system's
+settings, where the environment has none (`urllib.request.getproxies`). Loopback addresses are no exception, as in httpx
+and curl: NO_PROXY names them where a proxy cannot reach them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.wire.error_response import redact
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
+_UNEXPANDED_PROXY = re.compile(r"[\"'`{}<>]|\$\w|%[A-Za-z_]\w*%")
+_UNEXPANDED_USER = re.compile(r"[\"<>]|\$\{|\{\{|%(?![0-9A-Fa-f]{2})\w+%")  # a password may have the others in it
+
+_HOST_FIRST = re.compile(
+    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d+)?(/[a-z0-9./_-]*)?"
+)  # what else it is may be a key
+_STRANGE = re.compile(r"[\s\x00-\x1f\x7f]")
+_STRANGE_HOST = re.compile(r"[$!*,;()=+~&{}<>\"'`\\^|]")
+_STRANGE_PATH = re.compile(r"[{}<>\"'`\\^|]")
+
+
+def validate_base_url(base_url: str, *, provider: str, endpoints: str = "") -> str:
+    """Return an http(s) address without a slash at its end. Raises TTSConfigurationError.
+
+    Paths below it are often pasted along: what the regular expression `endpoints` matches at its end is left out.
+    """
+    if problem := _base_url_problem(base_url):
+        raise TTSConfigurationError(f"{provider}.base_url: {problem}")
+    parts = urlsplit(base_url)
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
+    if endpoints:
+        path = re.sub(rf"(?:{endpoints})\Z", "", path, flags=re.IGNORECASE).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _base_url_problem(base_url: str) -> str | None:
+    if not isinstance(base_url, str):
+        return f"must be text, got {type(base_url).__name__}"
+    if not is_http_url(base_url):
+        if re.match(r"wss?://", base_url, re.IGNORECASE):
+            return "must begin with https:// or http://: it is the address for requests, not for sockets"
+        if is_http_url(f"https://{base_url}") and "@" not in base_url:
+            shown = f", as in https://{redact(base_url)}" if _HOST_FIRST.fullmatch(base_url) else ""
+            return f"must be like https://host or http://host:port: begin it with https://{shown}"
+        return "must be like https://host or http://host:port"
+    parts = urlsplit(base_url)
+    if parts.username is not None or "?" in base_url or "#" in base_url:
+        return "must have no user, query or fragment; the key is api_key"
+    if _STRANGE_PATH.search(parts.path):
+        return "its path has quotes, braces or the like in it: is there a variable that nothing has replaced?"
+    return None
+
+
+def is_http_url(url: str) -> bool:
+    """Whether this is an http(s) URL with a host that can be connected to."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        there = bool(host.encode("idna")) and parts.port != 0
+    except ValueError:  # UnicodeError is one
+        return False
+    return there and parts.scheme in ("http", "https") and not _STRANGE.search(url) and not _STRANGE_HOST.search(host)
+
+
+def select_proxy(url: str, *, given: str | None, trust_env: bool, provider: str) -> str | None:
+    """Return the URL of the proxy for requests to `url`, or None for none. It may hold a password.
+
+    Raises TTSConfigurationError, which names the setting or the variable and shows nothing of its value.
+    """
+    if not isinstance(trust_env, bool):
+        raise TTSConfigurationError(f"{provider}.trust_env: must be true or false, got {trust_env!r}")
+    if given is not None:
+        if not isinstance(given, str):
+            raise TTSConfigurationError(f"{provider}.proxy: must be text, got {type(given).__name__}")
+        if not is_http_url(given):
+            raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
+        return given
+    return _environment_proxy(url, provider) if trust_env else None
+
+
+def _environment_proxy(url: str, provider: str) -> str | None:
+    told = getproxies()
+    parts = urlsplit(url)
+    scheme = _SECURE[parts.scheme.lower()]
+    chosen = scheme if told.get(scheme) else "all"
+    proxy = (told.get(chosen) or "").strip()
+    if not proxy or matches_no_proxy(url, told.get("no") or ""):
+        return None
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if problem := _proxy_problem(address):
+        variable = _variable_name(chosen)
+        raise TTSConfigurationError(
+            f"{provider}: the environment variable {variable} {problem}; mend it, name {provider}.proxy, or go without "
+            f"(NO_PROXY, or {provider}.trust_env = false)"
+        )
+    return address
+
+
+def _proxy_problem(address: str) -> str | None:
+    scheme = address.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        return "names a SOCKS proxy, which is not supported: only HTTP proxies are"
+    user, _, place = address.rpartition("@")
+    if _UNEXPANDED_PROXY.search(place) or _UNEXPANDED_USER.search(user):
+        return "holds quotes or a variable that nothing has replaced"
+    return None if is_http_url(address) else "must be like http://host:port"
+
+
+def _variable_name(name: str) -> str:
+    """The name of the variable as it is set. Small letters win, as in curl."""
+    lower = f"{name}_proxy"
+    return next((each for each in (lower, lower.upper()) if os.environ.get(each)), lower.upper())
+
+
+def matches_no_proxy(url: str, no_proxy: str) -> bool:
+    """Whether a list such as NO_PROXY says that this URL is asked without a proxy.
+
+    It names `*`, hosts, domains with all below them (a leading dot or `*.` changes nothing), addresses, and networks
+    such as 10.0.0.0/8; each of them with a port, or with a scheme before it, if it shall hold only there.
+    """
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").rstrip(".").lower(), parts.port or _PORTS[parts.scheme.lower()]
+    for entry in re.split(r"[,\s]+", no_proxy.strip().lower()):
+        if entry == "*":
+            return True
+        scheme, _, named = entry.rpartition("://")
+        if named and scheme in ("", "all", parts.scheme.lower()) and _entry_matches(named, host, port):
+            return True
+    return False
+
+
+def _entry_matches(entry: str, host: str, port: int) -> bool:
+    address = _parse_ip_address(host)
+    if "/" in entry:
+        return address is not None and _in_network(address, entry)
+    named, only_port = _split_port(entry)
+    if only_port is not None and only_port != port:
+        return False
+    if address is not None:
+        return _parse_ip_address(named) == address
+    domain = named.removeprefix("*").strip(".")
+    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    """Divide a host from its port."""
+    if found := re.fullmatch(r"\[(.+)\](?::(\d+))?", entry) or re.fullmatch(r"([^:]+):(\d+)", entry):
+        return found[1], int(found[2]) if found[2] else None
+    return entry, None
+
+
+def _parse_ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _in_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False

@@ -1,0 +1,87 @@
+"""What is silence, and what is not."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio.conversion import convert, silence
+from steadyvoice.audio.frames import Coding, Frame
+from steadyvoice.audio.framing import framer_for
+from steadyvoice.audio.validation import SILENCE_PEAK, peak_level, surely_audible, trailing_silence
+from steadyvoice.audio.word_tones import synthesize_tones
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+
+from .samples import ONE_OF_EACH, PCM, hum, in_format
+
+
+def heard(audio: bytes, name: str) -> bool:
+    framer = framer_for(AudioFormat.parse(name))
+    return surely_audible(framer.feed(audio) + framer.finish())
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_silence_is_silent_in_every_format(name: str) -> None:
+    format_ = AudioFormat.parse(name)
+    audio = b"".join(silence(format_, 1.0))
+
+    assert not heard(audio, name)
+    assert peak_level(audio, format_) <= SILENCE_PEAK
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_hum_is_heard_in_every_format_without_decoding(name: str) -> None:
+    assert heard(in_format(name, 0.3), name)
+    assert peak_level(in_format(name, 0.3), AudioFormat.parse(name)) > 7000
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_word_after_a_pause_is_heard(name: str) -> None:
+    audio = convert(bytes(2 * 24000) + hum(0.2, 24000), PCM, AudioFormat.parse(name))
+
+    assert heard(audio, name)
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
+def test_the_loudest_sample_decides(samples: list[int]) -> None:
+    pcm = array("h", samples).tobytes()
+
+    assert peak_level(pcm, PCM) == max(map(abs, samples))
+    assert heard(pcm, "pcm_24000") == (max(map(abs, samples)) > SILENCE_PEAK)
+
+
+@pytest.mark.parametrize("name", ["ulaw_8000", "alaw_8000"])
+@pytest.mark.parametrize("code", range(256))
+def test_telephone_samples_are_quiet_where_they_decode_to_little(name: str, code: int) -> None:
+    codec = {"ulaw_8000": "pcm_mulaw", "alaw_8000": "pcm_alaw"}[name]
+    level = peak_level(bytes([code]), AudioFormat.parse(name))
+
+    assert surely_audible([Frame(bytes([code]), 1, Coding(codec, 8000))]) == (level > SILENCE_PEAK)
+
+
+def test_silence_ends_above_the_faintest_noise() -> None:
+    assert not heard(array("h", [SILENCE_PEAK, -SILENCE_PEAK]).tobytes(), "pcm_24000")
+    assert heard(array("h", [0, -SILENCE_PEAK - 1]).tobytes(), "pcm_24000")
+
+
+def test_half_a_sample_is_none() -> None:
+    assert not surely_audible([Frame(b"\x01\x00\x7f", 1, Coding("pcm_s16le", 8000))])
+    assert peak_level(b"", PCM) == 0
+
+
+@pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "alaw_8000", "mp3_22050_32"])
+def test_where_the_last_sound_is_can_be_told_from_bytes(name: str) -> None:
+    form = AudioFormat.parse(name)
+    voice, _ = synthesize_tones("We", sample_rate=form.sample_rate)
+    audio = convert(voice + bytes(2 * form.sample_rate), AudioFormat(Codec.PCM, form.sample_rate), form)
+    framer = framer_for(form)
+    quiet = trailing_silence(framer.feed(audio) + framer.finish())
+    assert quiet == pytest.approx(1.0, abs=0.1)
+
+
+def test_where_nothing_sounds_there_is_no_last_sound() -> None:
+    assert trailing_silence(framer_for(AudioFormat.parse("pcm_8000")).feed(bytes(1000))) is None
+    assert trailing_silence([]) is None

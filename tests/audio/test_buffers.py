@@ -1,0 +1,88 @@
+"""A voice's audio, held until it may go out; and an encoder that takes over behind another one's frames."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio.buffers import Mp3FrameBuffer, RecentOutput, SampleBuffer
+from steadyvoice.audio.codec import encoder_for
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.mpeg import Mp3Framer
+from steadyvoice.speech.format import AudioFormat
+
+PCM = AudioFormat.parse("pcm_44100")
+MP3 = AudioFormat.parse("mp3_44100_128")
+HUM = array("h", (round(8000 * math.sin(i / 20)) for i in range(88_200)))
+ENCODED = convert(HUM.tobytes(), PCM, MP3)
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4), st.lists(st.floats(0, 0.005), max_size=4))
+def test_samples_go_out_once_and_in_order_up_to_where_they_may(
+    data: bytes, cuts: list[int], places: list[float]
+) -> None:
+    buffer = SampleBuffer(PCM, 44100)
+    gone = b""
+    edges = [0, *sorted(cuts), len(data)]
+    for a, b, upto in zip(edges, edges[1:], [*places, 0.0, 0.0, 0.0, 0.0, 0.0], strict=False):
+        buffer.feed(data[a:b])
+        gone += buffer.release(upto)
+        assert len(gone) // 2 <= max([0, *(round(place * 44100) for place in places)])
+    gone += buffer.release()
+    assert gone == data[: len(data) // 2 * 2]
+
+
+@given(st.floats(0, 2.5), st.integers(1, 5000))
+def test_whole_frames_go_out_untouched_up_to_where_they_may(upto: float, size: int) -> None:
+    buffer = Mp3FrameBuffer(MP3)
+    for at in range(0, len(ENCODED), size):
+        buffer.feed(ENCODED[at : at + size])
+    out = buffer.release(upto)
+    assert ENCODED.startswith(out)
+    assert buffer.released == 1152 * len(Mp3Framer().feed(out)) <= upto * 44100
+    assert (buffer.released + 1152 > int(upto * 44100)) or not buffer.pending[0]
+    buffer.finish()
+    assert out + buffer.release() == ENCODED
+
+
+@pytest.mark.parametrize("frames", [10, 33, 50])
+def test_another_encoder_takes_over_without_a_trace(frames: int) -> None:
+    """What a decoder makes of its first frame depends on the frame before, which is not its own."""
+    heard = array("h", convert(ENCODED, MP3, PCM))
+    begun = b"".join(frame.data for frame in Mp3Framer().feed(ENCODED)[:frames])
+    at = frames * 1152
+    second = encoder_for(MP3, after=heard[at - 2304 : at].tobytes())
+    both = array("h", convert(begun + second.feed(heard[at:].tobytes()) + second.finish(), MP3, PCM))
+    usual = max(abs(a - b) for a, b in zip(heard[at + 9216 :], both[at + 9216 : len(heard) - 4608], strict=False))
+    seam = max(abs(a - b) for a, b in zip(heard[at - 1152 : at + 2304], both[at - 1152 : at + 2304], strict=True))
+    assert seam < 1.3 * usual < 1000
+
+
+def test_an_echo_is_the_last_seconds_and_no_more() -> None:
+    echo = RecentOutput(seconds=1.0)
+    for second in range(100):
+        echo.add(PCM, array("h", [second] * 4410).tobytes())
+    samples = array("h", echo.samples(44100))
+    assert 44100 <= len(samples) <= 44100 + 4410
+    assert (samples[0], samples[-1]) == (90, 99)
+
+
+def test_an_echo_of_frames_goes_on_with_what_is_not_out_yet() -> None:
+    echo, buffer = RecentOutput(), Mp3FrameBuffer(MP3)
+    buffer.feed(ENCODED)
+    echo.add(MP3, buffer.release(1.0))
+    held, count = buffer.pending
+    samples = array("h", echo.samples(44100, held, MP3))
+    assert len(samples) == buffer.released + count
+    assert samples == array("h", convert(ENCODED, MP3, PCM))[: len(samples)]
+
+
+def test_what_came_behind_an_echo_of_another_format_stands_alone() -> None:
+    echo = RecentOutput()
+    assert echo.samples(44100) == b""
+    echo.add(PCM, HUM.tobytes())
+    assert len(echo.samples(44100, ENCODED, MP3)) == len(convert(ENCODED, MP3, PCM))

@@ -1,0 +1,329 @@
+"""What was asked for comes out, whatever came in and however it was cut."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import random
+import threading
+import wave
+import weakref
+from array import array
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from steadyvoice.audio.conversion import Converter, convert
+from steadyvoice.audio.framing import AudioMeter
+from steadyvoice.audio.wav import wav_bytes, wav_header
+from steadyvoice.audio.word_tones import synthesize_tones, words_in
+from steadyvoice.speech.errors import TTSNotAudioError
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+
+from .samples import ONE_OF_EACH, PCM, SECONDS, frame_seconds, hum, in_format, level_at, samples_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_every_format_comes_out_as_ffmpeg_understands_it(name: str) -> None:
+    format = AudioFormat.parse(name)
+    demuxer = {
+        Codec.PCM: "s16le",
+        Codec.ULAW: "mulaw",
+        Codec.ALAW: "alaw",
+        Codec.OPUS: "ogg",
+        Codec.AAC: "aac",
+    }.get(format.codec, format.codec.value)
+    options = {"sample_rate": str(format.sample_rate)} if format.codec is Codec.PCM else {}
+    if format.codec in (Codec.ULAW, Codec.ALAW):
+        options = {"sample_rate": str(format.sample_rate)}
+
+    with av.open(io.BytesIO(in_format(name)), "r", format=demuxer, options=options) as container:
+        stream = container.streams.audio[0]
+        decoded = list(container.decode(stream))
+
+    assert {frame.rate for frame in decoded} == {format.sample_rate}
+    assert {frame.layout.nb_channels for frame in decoded} == {1}
+    seconds = sum(frame.samples for frame in decoded) / format.sample_rate
+    assert seconds == pytest.approx(SECONDS, abs=frame_seconds(name))
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+@pytest.mark.parametrize("source", ONE_OF_EACH)
+def test_every_kind_turns_into_every_other_with_its_tone_and_length(source: str, target: str) -> None:
+    there = convert(in_format(source), AudioFormat.parse(source), AudioFormat.parse(target))
+
+    samples = samples_of(there, target)
+
+    assert len(samples) / 8000 == pytest.approx(SECONDS, abs=frame_seconds(source) + frame_seconds(target))
+    assert level_at(samples[800:-800], 440, 8000) == pytest.approx(7800, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_24000_48", "aac_24000_64", "opus_48000_64", "flac_24000"])
+def test_sound_stays_where_it_was(name: str) -> None:
+    """An encoder's priming would push it back; alignment and joins depend on it."""
+    click = array("h", [0] * 24000)
+    click[12000:12048] = array("h", [20000] * 48)
+
+    samples = samples_of(convert(click.tobytes(), PCM, AudioFormat.parse(name)), name)
+
+    loudest = max(range(len(samples)), key=lambda i: abs(samples[i]))
+    assert loudest / 8000 == pytest.approx(0.501, abs=0.003)
+
+
+@pytest.mark.parametrize("name", [n for n in FORMAT_NAMES if n.startswith(("mp3", "aac"))])
+def test_a_bit_rate_is_kept(name: str) -> None:
+    bitrate = AudioFormat.parse(name).bitrate
+    assert bitrate is not None
+
+    kilobits = len(in_format(name, 3.0)) * 8 / 3.0 / 1000
+
+    assert kilobits == pytest.approx(bitrate, rel=0.05 if name.startswith("mp3") else 0.9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    source=st.sampled_from(ONE_OF_EACH),
+    target=st.sampled_from(ONE_OF_EACH),
+    cuts=st.lists(st.integers(0, 12000), max_size=12),
+)
+def test_where_the_bytes_are_cut_does_not_matter(source: str, target: str, cuts: list[int]) -> None:
+    audio = in_format(source, 0.25)
+    edges = [0, *sorted(min(cut, len(audio)) for cut in cuts), len(audio)]
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
+
+    pieces = [converter.feed(audio[a:b]) for a, b in pairwise(edges)]
+
+    whole = convert(audio, AudioFormat.parse(source), AudioFormat.parse(target))
+    assert b"".join(pieces) + converter.finish() == whole
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+def test_the_same_sound_gives_the_same_bytes(target: str) -> None:
+    assert in_format(target) == in_format(target)
+
+
+@pytest.mark.parametrize("source", ONE_OF_EACH)
+def test_byte_by_byte_is_as_good(source: str) -> None:
+    audio = in_format(source, 0.1)
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
+
+    dripped = b"".join(converter.feed(bytes([byte])) for byte in audio) + converter.finish()
+
+    assert dripped == convert(audio, AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
+
+
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+def test_audio_flows_while_more_is_still_to_come(target: str) -> None:
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
+    audio = in_format("mp3_44100_128", 2.0)
+
+    early = converter.feed(audio[: len(audio) // 2])
+    late = converter.feed(audio[len(audio) // 2 :]) + converter.finish()
+
+    seconds = len(samples_of(early, target)) / 8000
+    assert seconds == pytest.approx(1.0, abs=0.3)
+    assert late
+
+
+@pytest.mark.parametrize("name", ["mp3_22050_32", "mp3_44100_128", "aac_44100_128", "opus_48000_64"])
+def test_haste_is_heard_by_nobody(name: str) -> None:
+    plain, target = AudioFormat.parse("pcm_44100"), AudioFormat.parse(name)
+    samples, _ = synthesize_tones("We are in a hurry.", sample_rate=44_100)
+    hasty = Converter(plain, target, quick=True)
+    audio = hasty.feed(samples) + hasty.finish()
+    assert audio != convert(samples, plain, target)
+    assert words_in(audio, name) == ["We", "are", "in", "a", "hurry."]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_the_same_format_is_left_alone(name: str) -> None:
+    converter = Converter(AudioFormat.parse(name), AudioFormat.parse(name))
+
+    assert converter.feed(b"\x00anything") == b"\x00anything"
+    assert converter.finish() == b""
+
+
+def test_a_stream_of_wav_says_that_its_end_is_open() -> None:
+    audio = in_format("wav_24000")
+
+    assert audio[:4] == b"RIFF"
+    assert audio[4:8] == audio[40:44] == b"\xff\xff\xff\xff"
+    assert len(audio) == 44 + round(SECONDS * 24000) * 2
+
+
+def test_a_finished_wav_tells_its_true_size() -> None:
+    with wave.open(io.BytesIO(wav_bytes(hum(0.5, 16000), 16000))) as reader:
+        assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (1, 2, 16000)
+        assert reader.readframes(reader.getnframes()) == hum(0.5, 16000)
+
+
+def test_a_wav_is_believed_over_its_name() -> None:
+    """Servers promise 24 kHz mono and send what their engine made."""
+    stereo = array("h", [value for value in array("h", hum(0.5, 44100)) for _ in range(2)]).tobytes()
+    header = bytearray(wav_header(44100, len(stereo)))
+    header[22:24] = (2).to_bytes(2, "little")
+    header[28:34] = (4 * 44100).to_bytes(4, "little") + (4).to_bytes(2, "little")
+
+    samples = samples_of(bytes(header) + stereo, "wav_24000")
+
+    assert len(samples) / 8000 == pytest.approx(0.5, abs=0.001)
+    assert level_at(samples, 440, 8000) == pytest.approx(8000, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 100, 1_000_000])
+def test_noise_goes_through_flac_unharmed(size: int) -> None:
+    """Its frames are told apart by their headers, and noise looks like anything."""
+    pcm = random.Random(3).randbytes(96_000)
+    flac = AudioFormat.parse("flac_24000")
+    audio = convert(pcm, PCM, flac)
+    converter = Converter(flac, PCM)
+
+    back = b"".join(converter.feed(audio[at : at + size]) for at in range(0, len(audio), size))
+
+    assert back + converter.finish() == pcm
+    assert AudioMeter(flac).feed(audio) == 2.0
+
+
+def test_what_stands_after_the_audio_of_a_wav_is_not_played() -> None:
+    audio = wav_bytes(hum(0.5, 24000), 24000) + b"LIST" + (4000).to_bytes(4, "little") + b"x" * 4000
+
+    assert convert(audio, AudioFormat.parse("wav_24000"), PCM) == hum(0.5, 24000)
+
+
+def test_joined_mp3s_of_two_rates_are_one_stream() -> None:
+    joined = in_format("mp3_44100_128") + in_format("mp3_24000_48")
+
+    samples = samples_of(joined, "mp3_44100_128")
+
+    apart = [samples_of(in_format(name), name) for name in ("mp3_44100_128", "mp3_24000_48")]
+    assert len(samples) == pytest.approx(sum(map(len, apart)), abs=8)
+    assert level_at(samples[-4000:-400], 440, 8000) == pytest.approx(7800, rel=0.1)
+
+
+def test_what_an_encoder_wrote_before_the_sound_is_not_heard() -> None:
+    """FFmpeg's own files begin with ID3 and a Xing frame that tells how much silence precedes."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=24000, layout="mono")
+        frame = av.AudioFrame(format="s16", layout="mono", samples=24000)
+        frame.planes[0].update(hum(1.0, 24000))
+        frame.sample_rate = 24000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    samples = samples_of(sink.getvalue(), "mp3_24000_48")
+
+    assert sink.getvalue()[:3] == b"ID3"
+    assert b"Info" in sink.getvalue()[:400]
+    assert abs(samples[20]) > 1000
+    assert len(samples) / 8000 == pytest.approx(1.0, abs=0.03)
+
+
+def test_rubbish_amid_good_frames_is_left_out() -> None:
+    audio = in_format("mp3_44100_128", 1.0)
+    half = len(audio) // 2
+
+    samples = samples_of(audio[:half] + b"\xff\xfb\x90 rubbish \xff" * 50 + audio[half:], "mp3_44100_128")
+
+    assert len(samples) / 8000 == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b'{"detail": "no"}', b"<html>502</html>", b"RIFF\0\0\0\0AVI ", b"OggS", b"fLaC", bytes(5000), b"\xff" * 5000],
+)
+def test_what_is_no_audio_is_refused_in_plain_words(name: str, rubbish: bytes) -> None:
+    with pytest.raises(TTSNotAudioError, match=f"not decodable as {name}"):
+        convert(rubbish, AudioFormat.parse(name), PCM)
+
+
+def test_endless_rubbish_is_refused_before_its_end() -> None:
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), PCM)
+
+    with pytest.raises(TTSNotAudioError, match="without a frame of audio"):
+        any(converter.feed(b"lorem ipsum " * 100) for _ in range(1000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.sampled_from(ONE_OF_EACH), noise=st.binary(max_size=2000))
+def test_no_bytes_make_it_fail_in_another_way(name: str, noise: bytes) -> None:
+    with contextlib.suppress(TTSNotAudioError):
+        convert(noise, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(ONE_OF_EACH), place=st.floats(0, 1), noise=st.binary(max_size=300))
+@example(name="flac_24000", place=0.008531730998700528, noise=b"\x00\x00")  # a codec without parameters
+def test_no_damage_makes_it_fail_in_another_way(name: str, place: float, noise: bytes) -> None:
+    audio = in_format(name, 0.3)
+    at = int(place * len(audio))
+    damaged = audio[:at] + noise + audio[at + len(noise) :]
+    with contextlib.suppress(TTSNotAudioError):
+        convert(damaged, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is let go must go at once, not when the garbage collector comes by."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("end", ["dropped", "closed", "finished"])
+@pytest.mark.parametrize("target", ONE_OF_EACH)
+def test_a_converter_let_go_leaves_nothing(target: str, end: str) -> None:
+    source = "flac_24000" if target != "flac_24000" else "opus_48000_64"
+    audio = in_format(source)
+    threads = threads_of_this_process()
+    converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
+    converter.feed(audio[: len(audio) // 2])
+    gone = weakref.ref(converter)
+
+    if end == "closed":
+        converter.close()
+        assert threads_of_this_process() == threads
+    if end == "finished":
+        converter.finish()
+        assert threads_of_this_process() == threads
+    del converter
+
+    assert gone() is None
+    assert threads_of_this_process() == threads
+
+
+@pytest.mark.parametrize("target", ["pcm_16000", "wav_24000", "ulaw_8000"])
+def test_no_thread_is_needed_to_decode_and_resample(target: str) -> None:
+    """FFmpeg's filters would start one a processor, for each of hundreds of streams."""
+    threads = threads_of_this_process()
+    converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
+
+    converter.feed(in_format("mp3_44100_128"))
+
+    assert threads_of_this_process() == threads
+
+
+def threads_of_this_process() -> int:
+    """Those of FFmpeg too, where the system shows them."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
+
+
+def test_a_closed_converter_says_so() -> None:
+    converter = Converter(PCM, AudioFormat.parse("mp3_44100_128"))
+    converter.close()
+
+    with pytest.raises(ValueError, match="make a new one"):
+        converter.feed(b"\0\0")
+    assert converter.finish() == b""

@@ -1,0 +1,263 @@
+"""Seconds told from bytes are the seconds a decoder finds."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from functools import cache
+from itertools import cycle
+
+import av
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyvoice.audio.conversion import convert, silence
+from steadyvoice.audio.framing import MAX_STRAY_BYTES, AudioMeter
+from steadyvoice.audio.wav import wav_bytes
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+
+from .samples import ONE_OF_EACH, PCM, hum, in_format
+
+
+def seconds_decoded(audio: bytes, name: str) -> float:
+    return len(convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_48000"))) / 96000
+
+
+def metered(audio: bytes, name: str) -> float:
+    return AudioMeter(AudioFormat.parse(name)).feed(audio)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_the_meter_tells_what_a_decoder_finds(name: str) -> None:
+    audio = in_format(name, 1.37)
+
+    assert metered(audio, name) == pytest.approx(seconds_decoded(audio, name), abs=0.0005)
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(ONE_OF_EACH), size=st.integers(1, 3000))
+def test_cuts_do_not_change_what_it_tells(name: str, size: int) -> None:
+    audio = in_format(name, 0.4)
+    meter = AudioMeter(AudioFormat.parse(name))
+
+    for at in range(0, len(audio), size):
+        meter.feed(audio[at : at + size])
+
+    assert meter.seconds == metered(audio, name)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    name=st.sampled_from(["mp3_44100_128", "mp3_22050_32", "mp3_44100_192", "aac_24000_64", "pcm_16000"]),
+    sizes=st.lists(st.integers(1, 5000), min_size=1),
+    stray=st.binary(max_size=700),
+    where=st.floats(0, 1),
+    tagged=st.booleans(),
+)
+def test_passing_over_frames_tells_what_looking_at_them_does(
+    name: str, sizes: list[int], stray: bytes, where: float, tagged: bool
+) -> None:
+    format, audio = AudioFormat.parse(name), _one(name)
+    at = round(where * len(audio))
+    audio = (b"ID3\x04\0\0\0\0\0\x20" + bytes(32)) * tagged + audio[:at] + stray + audio[at:]
+    looked, passed = AudioMeter(format), AudioMeter(format)
+
+    begin = 0
+    for size in cycle(sizes):
+        piece, begin = audio[begin : begin + size], begin + size
+        assert passed.pass_over(piece) == pytest.approx(looked.feed(piece))
+        assert (passed.torn, passed.parses, passed.broken_promise) == (
+            looked.torn,
+            looked.parses,
+            looked.broken_promise,
+        )
+        if begin >= len(audio):
+            break
+
+
+@pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
+def test_an_encoders_tag_is_seen_among_frames_that_are_passed_over(name: str, tag: bytes, at: int) -> None:
+    """It looks like the frames around it, but no sound is in it: two files were laid end to end."""
+    audio, meter = in_format(name), AudioMeter(AudioFormat.parse(name))
+    first = meter.feed(audio[:1000])
+    frame = audio[: audio.index(audio[:2], 2)]
+    tagged = frame[:at] + tag + frame[at + len(tag) :]
+
+    rest = meter.pass_over(audio[1000:] + tagged + audio)
+
+    assert first
+    assert rest == pytest.approx(2 * metered(audio, name))
+
+
+@cache
+def _one(name: str) -> bytes:
+    return in_format(name)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_it_never_runs_backwards_nor_ahead(name: str) -> None:
+    audio = in_format(name, 0.5)
+    meter = AudioMeter(AudioFormat.parse(name))
+
+    seen = [meter.feed(audio[at : at + 100]) for at in range(0, len(audio), 100)]
+
+    assert seen == sorted(seen)
+    assert seen[0] < 0.2 < seen[-1] < 0.6
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_an_utterance_cut_short_is_as_long_as_what_can_be_heard(name: str) -> None:
+    audio = in_format(name, 1.0)
+    half = audio[: len(audio) // 2]
+
+    # A broken FLAC frame at the end counts for the meter, which cannot know.
+    assert metered(half, name) == pytest.approx(seconds_decoded(half, name), abs=0.1)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_a_frame_of_the_promised_format_is_recognised(name: str) -> None:
+    meter = AudioMeter(AudioFormat.parse(name))
+    assert not meter.parses
+
+    meter.feed(b"".join(silence(AudioFormat.parse(name), 0.5)))
+
+    assert meter.parses
+
+
+def test_a_flac_frame_is_recognised_when_it_begins() -> None:
+    audio = in_format("flac_24000")
+    meter = AudioMeter(AudioFormat.parse("flac_24000"))
+
+    meter.feed(audio[: audio.index(b"\xff\xf8")])
+    assert not meter.parses
+
+    meter.feed(audio[audio.index(b"\xff\xf8") :][:20])
+    assert meter.parses
+
+
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
+def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
+    meter = AudioMeter(AudioFormat.parse(name))
+
+    meter.feed(b'{"detail": {"status": "quota_exceeded"}}' * 100)
+
+    assert not meter.parses
+    assert meter.seconds == 0.0
+
+
+def test_the_frame_with_an_encoders_tag_takes_no_time() -> None:
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=44100, layout="mono")
+        frame = av.AudioFrame(format="s16", layout="mono", samples=44100)
+        frame.planes[0].update(hum(1.0, 44100))
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    assert metered(sink.getvalue(), "mp3_44100_128") == pytest.approx(1.0, abs=0.026)
+
+
+def test_a_promise_kept_is_not_broken() -> None:
+    for name in FORMAT_NAMES:
+        meter = AudioMeter(AudioFormat.parse(name))
+        meter.feed(in_format(name, 0.3))
+        assert meter.broken_promise is None
+        assert not meter.torn
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "wav_24000", "aac_24000_64", "flac_24000"])
+def test_another_rate_than_promised_is_told(name: str) -> None:
+    asked = AudioFormat.parse(name)
+    meter = AudioMeter(asked)
+    meter.feed(convert(hum(0.3, 24000), PCM, replace(asked, sample_rate=16000)))
+
+    assert meter.broken_promise == f"audio of 16000 Hz, where {name} was promised"
+
+
+def test_half_the_rate_is_no_excuse_for_others() -> None:
+    meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
+    meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.MP3, 22050, 64)))
+
+    assert meter.broken_promise == "audio of 22050 Hz, where mp3_44100_128 was promised"
+
+
+def test_aac_may_be_written_with_half_its_rate() -> None:
+    meter = AudioMeter(AudioFormat.parse("aac_44100_128"))
+    meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.AAC, 22050, 64)))
+
+    assert meter.broken_promise is None
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac", "flac", "libopus", "pcm_s16le"])
+def test_two_channels_are_not_what_was_promised(codec: str) -> None:
+    name, container = {
+        "libmp3lame": ("mp3_44100_128", "mp3"),
+        "aac": ("aac_44100_128", "adts"),
+        "flac": ("flac_48000", "flac"),
+        "libopus": ("opus_48000_64", "ogg"),
+        "pcm_s16le": ("wav_48000", "wav"),
+    }[codec]
+    meter = AudioMeter(AudioFormat.parse(name))
+    meter.feed(stereo(codec, container, meter.format.sample_rate))
+
+    assert meter.broken_promise == "audio of 2 channels, where one was promised"
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
+def test_what_is_no_audio_in_the_middle_is_told_once_it_is_too_much_for_a_seam(name: str) -> None:
+    meter = AudioMeter(AudioFormat.parse(name))
+    audio = in_format(name, 0.3)
+    meter.feed(audio)
+
+    meter.feed(bytes(MAX_STRAY_BYTES))
+    assert meter.broken_promise is None
+    meter.feed(b"<html>" * 100)
+    assert meter.broken_promise is not None
+    assert f"that are no {name}" in meter.broken_promise
+    meter.feed(audio + audio)
+    assert meter.broken_promise is None
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
+def test_an_end_within_a_frame_is_told(name: str) -> None:
+    audio = in_format(name, 0.3)
+
+    for missing in (1, 20):
+        meter = AudioMeter(AudioFormat.parse(name))
+        meter.feed(audio[:-missing])
+        assert meter.torn
+
+
+def test_a_tag_at_the_end_tears_nothing() -> None:
+    meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
+    meter.feed(in_format("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
+
+    assert not meter.torn
+    assert meter.broken_promise is None
+
+
+def stereo(codec: str, container: str, rate: int) -> bytes:
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout="stereo")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame(format="s16", layout="stereo", samples=rate)
+        frame.planes[0].update(hum(2.0, rate))
+        frame.sample_rate = rate
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return sink.getvalue()
+
+
+def test_two_ogg_streams_end_to_end_add_up() -> None:
+    audio = in_format("opus_48000_64", 0.5)
+
+    assert metered(audio + audio, "opus_48000_64") == pytest.approx(1.0, abs=0.0001)
+
+
+def test_a_wav_ends_where_its_header_says() -> None:
+    audio = wav_bytes(hum(0.5, 24000), 24000)
+
+    assert metered(audio + b"LIST" + bytes(5000), "wav_24000") == 0.5

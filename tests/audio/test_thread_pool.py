@@ -1,0 +1,87 @@
+"""The pool of threads that decode and encode: bounded, in order, and measurable."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from steadyvoice.audio.thread_pool import AudioThreadPool
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_work_runs_in_no_more_threads_than_allowed() -> None:
+    workers = AudioThreadPool(2)
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.001)
+        with lock:
+            running -= 1
+
+    await asyncio.gather(*(workers.run(work) for _ in range(50)))
+    workers.close()
+    assert most == 2
+
+
+async def test_queue_wait_tells_how_long_the_oldest_waiting_work_has_waited() -> None:
+    clock = Clock()
+    workers = AudioThreadPool(1, clock=clock)
+    go, began = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        go.wait(10)
+
+    first = asyncio.ensure_future(workers.run(hold))
+    await asyncio.sleep(0)
+    assert began.wait(10)
+    assert workers.queue_wait == 0.0
+    second = asyncio.ensure_future(workers.run(hold))
+    await asyncio.sleep(0)
+    clock.now = 3.0
+    third = asyncio.ensure_future(workers.run(hold))
+    await asyncio.sleep(0)
+    clock.now = 5.0
+    assert workers.queue_wait == 5.0
+    go.set()
+    await asyncio.gather(first, second, third)
+    assert workers.queue_wait == 0.0
+    workers.close()
+
+
+async def test_work_of_a_cancelled_caller_is_done_and_counts_no_longer() -> None:
+    workers = AudioThreadPool(1, clock=Clock())
+    go, done = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(workers.run(go.wait, 10))
+    second = asyncio.ensure_future(workers.run(done.set))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go.set()
+    await first
+    assert done.wait(10)
+    workers.close()
+    assert workers.queue_wait == 0.0
+
+
+async def test_closed_workers_can_be_used_again() -> None:
+    workers = AudioThreadPool(1)
+    before = threading.active_count()
+    assert await workers.run(lambda: 1) == 1
+    workers.close()
+    assert threading.active_count() == before
+    assert await workers.run(lambda: 2) == 2
+    workers.close()

@@ -1,0 +1,194 @@
+"""What is believed to be audio, and what is not."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyvoice.audio.validation import (
+    FormatMatch,
+    FormatMismatch,
+    FormatVerdict,
+    NeedMoreBytes,
+    NotAudio,
+    ends_with_message,
+    is_long_enough,
+    longest_plausible,
+    sniff_format,
+)
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
+
+from .samples import ONE_OF_EACH, in_format
+
+CONTAINED = [name for name in ONE_OF_EACH if not name.startswith(("pcm", "ulaw", "alaw"))]
+BARE = [name for name in ONE_OF_EACH if name.startswith(("pcm", "ulaw", "alaw"))]
+
+
+def look(head: bytes, content_type: str | None, name: str) -> FormatVerdict:
+    return sniff_format(head, content_type, AudioFormat.parse(name))
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream", "audio/mpeg", "audio/whatever; rate=1"])
+def test_audio_of_every_format_is_believed(name: str, content_type: str | None) -> None:
+    assert look(in_format(name, 0.1)[:64], content_type, name) == FormatMatch()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize(
+    ("content_type", "reason"),
+    [
+        ("application/json", "JSON"),
+        ("application/problem+json; charset=utf-8", "JSON"),
+        ("application/vnd.api+json", "JSON"),
+        ("Text/HTML; charset=utf-8", "HTML"),
+        ("text/plain", "text"),
+        ("text/event-stream", "server-sent events"),
+        ("image/svg+xml", "XML"),
+    ],
+)
+def test_a_content_type_that_is_no_audio_settles_it(name: str, content_type: str, reason: str) -> None:
+    verdict = look(b"", content_type, name)
+
+    assert isinstance(verdict, NotAudio)
+    assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"detail":{"status":"quota_exceeded"}}', "JSON"),
+        (b' \n [ "no such voice" ]', "JSON"),
+        (b"<!DOCTYPE html><title>502</title>", "HTML"),
+        (b"<html><body>Bad gateway", "HTML"),
+        (b"upstream connect error", "text"),
+    ],
+)
+def test_a_message_in_place_of_audio_is_seen_even_under_an_audio_content_type(
+    name: str, body: bytes, reason: str
+) -> None:
+    verdict = look(body, "audio/mpeg", name)
+
+    assert isinstance(verdict, NotAudio)
+    assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("name", BARE)
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
+def test_readable_text_is_not_taken_for_samples(name: str, content_type: str | None) -> None:
+    assert isinstance(look(b'{"error": "no credit"}', content_type, name), NotAudio)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_samples_that_happen_to_be_readable_are_samples_where_the_server_says_audio(name: str) -> None:
+    assert look(b"{" * 100, "audio/pcm", name) == FormatMatch()
+
+
+@pytest.mark.parametrize("promised", CONTAINED)
+@pytest.mark.parametrize("sent", CONTAINED)
+def test_another_container_than_promised_is_refused(promised: str, sent: str) -> None:
+    verdict = look(in_format(sent, 0.1)[:64], None, promised)
+
+    if promised.split("_")[0] == sent.split("_")[0]:
+        assert verdict == FormatMatch()
+    else:
+        assert isinstance(verdict, FormatMismatch)
+        assert f"where {promised} was promised" in verdict.reason
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+@pytest.mark.parametrize("head", [b"", b"I", b"\xff", b"R", b"O", b"f", b"<", b"  "])
+def test_too_few_bytes_are_no_verdict(name: str, head: bytes) -> None:
+    assert look(head, "audio/mpeg", name) in (NeedMoreBytes(), NotAudio("HTML: '<'"))
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64"])
+def test_a_tag_may_stand_before_mp3_and_aac(name: str) -> None:
+    assert look(b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", name) == FormatMatch()
+
+
+@pytest.mark.parametrize("head", [b"\0\0\0\x1cftypM4A ", b"\x1aE\xdf\xa3webm", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"])
+def test_containers_we_do_not_speak_are_named_as_such(head: bytes) -> None:
+    assert look(head, "audio/mp4", "mp3_44100_128") == FormatMismatch(
+        "another container, where mp3_44100_128 was promised"
+    )
+
+
+@pytest.mark.parametrize("name", BARE)
+@pytest.mark.parametrize("sent", ["wav_24000", "opus_48000_64", "flac_24000"])
+def test_a_container_is_not_taken_for_samples(name: str, sent: str) -> None:
+    verdict = look(in_format(sent, 0.1)[:64], "audio/pcm", name)
+
+    assert isinstance(verdict, FormatMismatch)
+    assert "where bare samples were promised" in verdict.reason
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_compressed_data_is_not_taken_for_audio_of_any_kind(name: str) -> None:
+    verdict = look(gzip.compress(in_format(name, 0.1)), "audio/mpeg", name)
+
+    assert verdict == NotAudio("compressed data that does not say so")
+
+
+def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
+    middle = in_format("mp3_44100_128", 0.3)[100:]
+
+    assert look(middle[:50], None, "mp3_44100_128") == NeedMoreBytes()
+    assert look(middle[:2000], None, "mp3_44100_128") == FormatMatch()
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+def test_bytes_without_a_frame_are_refused_in_the_end(name: str) -> None:
+    verdict = look(bytes(5000), None, name)
+
+    assert isinstance(verdict, NotAudio)
+    assert "it begins 00 00" in verdict.reason
+
+
+@given(name=st.sampled_from(FORMAT_NAMES), head=st.binary(max_size=300))
+def test_any_bytes_get_a_verdict(name: str, head: bytes) -> None:
+    assert isinstance(look(head, None, name), FormatVerdict)
+
+
+def test_what_the_fastest_voices_need_is_the_least() -> None:
+    text = "mistrust " * 20  # 160 letters, of which each usually takes 75 ms
+
+    assert is_long_enough(text, 7.45)
+    assert not is_long_enough(text, 7.43)
+    assert is_long_enough(text, 3.73, speed=2.0)
+    assert is_long_enough(text, 7.45, speed=0.5), "some vendors ignore the speed"
+
+
+def test_a_voice_that_goes_on_and_on_has_lost_its_way() -> None:
+    assert longest_plausible("a" * 100) == 130.0
+    assert longest_plausible("a" * 100, speed=2.0) == 70.0
+    assert longest_plausible("") == 10.0, "a short text may be drawn out"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"detail":{"status":"internal_server_error"}}',
+        b'{"detail": "the server failed"}\n',
+        b"<html><body>502 Bad Gateway</body></html>\r\n",
+    ],
+)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_an_error_at_the_end_of_audio_is_seen(name: str, message: bytes) -> None:
+    assert ends_with_message((in_format(name, 0.1) + message)[-512:])
+    assert not ends_with_message(in_format(name, 0.1)[-512:])
+
+
+def test_a_tag_at_the_end_of_audio_is_no_error() -> None:
+    assert not ends_with_message(b"\xff\xfb" + b"TAG" + b"Good morning".ljust(124, b"\0") + b"\x0c")
+    assert not ends_with_message(b"{}")
+
+
+def test_a_short_text_is_never_refused() -> None:
+    assert is_long_enough("bad" * 13, 0.0)
+    assert not is_long_enough("bad " * 14, 0.0)
+    assert is_long_enough("-" * 1000, 0.0)

@@ -1,0 +1,273 @@
+"""What the word-tone voice says can be read back, word for word, after all that happens to audio."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Callable
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyvoice.audio.conversion import convert
+from steadyvoice.audio.word_tones import (
+    END_LOW,
+    HIGHS,
+    LOWS,
+    START_LOW,
+    checksum,
+    decode_word,
+    detect_words,
+    synthesize_tones,
+    synthesize_words,
+    words_in,
+)
+from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+
+from .samples import ONE_OF_EACH, hum
+
+pytestmark = pytest.mark.slow
+
+TEXT = "The quick brown fox jumps over a naïve façade — 你好 世界 🎉 aaaa pppp 0 1."
+HARD_CASES = [(name, pitch) for name in ("ulaw_8000", "mp3_22050_32", "aac_24000_64") for pitch in (0.5, 1.5, 2.0)]
+SOME_RATES = st.sampled_from([8000, 24000])
+
+
+def said(text: str = TEXT, rate: int = 8000) -> array[int]:
+    return array("h", synthesize_tones(text, sample_rate=rate)[0])
+
+
+def read(samples: array[int], rate: int = 8000) -> list[str]:
+    return words_in(samples.tobytes(), f"pcm_{rate}")
+
+
+@pytest.mark.parametrize(("name", "pitch"), [*((name, 1.0) for name in FORMAT_NAMES), *HARD_CASES])
+def test_every_format_carries_every_word(name: str, pitch: float) -> None:
+    format = AudioFormat.parse(name)
+    pcm, _ = synthesize_tones(TEXT, sample_rate=format.sample_rate, pitch=pitch)
+
+    audio = convert(pcm, AudioFormat(Codec.PCM, format.sample_rate), format)
+
+    assert words_in(audio, format) == TEXT.split()
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=st.text(st.characters(codec=None), max_size=30), rate=SOME_RATES, seed=st.integers(0, 99))
+def test_any_text_can_be_read_back(text: str, rate: int, seed: int) -> None:
+    pcm, _ = synthesize_tones(text, sample_rate=rate, seed=seed)
+
+    assert words_in(pcm, f"pcm_{rate}") == text.split()
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(st.sampled_from("ab é世🎉\n\t"), max_size=30), rate=st.sampled_from([8000, 22050, 44100]))
+def test_the_characters_times_tile_the_audio(text: str, rate: int) -> None:
+    pcm, alignment = synthesize_tones(text, sample_rate=rate)
+
+    assert alignment.text == text
+    assert alignment.exact
+    assert alignment.starts[1:] == alignment.ends[:-1]
+    assert (alignment.starts or (0.0,))[0] == 0.0
+    assert len(pcm) == 2 * round((alignment.ends or (0.0,))[-1] * rate)
+    assert all(end > start for start, end in zip(alignment.starts, alignment.ends, strict=True))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_words_are_heard_when_the_alignment_says(rate: int) -> None:
+    pcm, alignment = synthesize_tones(TEXT, sample_rate=rate)
+
+    for word, heard in zip(alignment.words(), detect_words(pcm, AudioFormat(Codec.PCM, rate)), strict=True):
+        assert heard.text == word.text
+        assert heard.start == pytest.approx(word.start + 0.02, abs=0.006)
+        assert heard.end == pytest.approx(word.end - 0.02, abs=0.006)
+
+
+def test_a_word_can_be_cut_out_by_its_times() -> None:
+    pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
+
+    for word in alignment.words():
+        assert words_in(pcm[2 * round(word.start * 24000) : 2 * round(word.end * 24000)], "pcm_24000") == [word.text]
+
+
+def test_its_pace_is_that_of_a_voice() -> None:
+    text = "It was the best of times, it was the worst of times, it was the age of wisdom."
+
+    _, alignment = synthesize_tones(text, sample_rate=8000)
+
+    assert 0.055 < alignment.ends[-1] / len(text) < 0.08
+
+
+def test_the_same_arguments_give_the_same_bytes() -> None:
+    assert synthesize_tones(TEXT, sample_rate=8000, seed=1) == synthesize_tones(TEXT, sample_rate=8000, seed=1)
+    assert synthesize_tones(TEXT, sample_rate=8000, seed=1) != synthesize_tones(TEXT, sample_rate=8000, seed=2)
+    assert synthesize_tones(TEXT, sample_rate=8000, pitch=1.5) != synthesize_tones(TEXT, sample_rate=8000)
+
+
+def test_it_is_soft() -> None:
+    samples = said(rate=24000)
+
+    peak = max(map(abs, samples)) / 32768
+    step = max(abs(b - a) for a, b in pairwise(samples)) / 32768
+    assert 0.1 < peak < 0.25
+    assert step < 0.17  # what the highest tone needs: no clicks
+
+
+def test_a_book_is_spoken_as_it_is_needed() -> None:
+    book = "word " * 1_000_000
+
+    pieces = list(islice(synthesize_words(book, sample_rate=8000), 4))
+
+    assert [piece.text for _, piece in pieces] == ["word", " ", "word", " "]
+    assert pieces[2][1].starts[0] == pieces[1][1].ends[-1]
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.4, 2.1, float("nan")])
+def test_an_impossible_pitch_is_refused(pitch: float) -> None:
+    with pytest.raises(ValueError, match=r"between 0\.5 and 2"):
+        synthesize_tones("hello", sample_rate=8000, pitch=pitch)
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1))
+def test_a_word_cut_short_is_not_reported(place: float) -> None:
+    text = "aaa bc 世 d"
+    pcm, alignment = synthesize_tones(text, sample_rate=8000)
+    cut = place * alignment.ends[-1]
+
+    front = words_in(pcm[: 2 * round(cut * 8000)], "pcm_8000")
+    back = words_in(pcm[2 * round(cut * 8000) :], "pcm_8000")
+
+    words = alignment.words()
+    certain = [word.text for word in words if word.end <= cut]
+    assert front in (certain, text.split()[: len(certain) + 1])
+    assert len(front) == len(certain) or words[len(certain)].end - cut < 0.03
+    after = [word.text for word in words if word.start >= cut]
+    assert back in (after, text.split()[-len(after) - 1 :])
+    assert len(back) == len(after) or cut - words[-len(after) - 1].start < 0.064  # its letters are whole
+
+
+@pytest.mark.parametrize("cut", range(160, 2200, 41))
+def test_a_word_broken_off_by_the_next_does_not_hide_it(cut: int) -> None:
+    margin = 160  # samples, before the mark
+    joined = said("hello")[:cut] + said("world")[margin:]
+
+    assert read(joined)[-1:] == ["world"]
+
+
+def test_a_word_broken_off_by_the_next_in_its_own_beat_does_not_hide_it() -> None:
+    margin, beat = 160, 352
+    joined = said("hello")[: margin + 3 * beat] + said("world")[margin:]
+
+    assert [(word.text, word.partial) for word in detect_words(joined.tobytes(), "pcm_8000")] == [
+        ("", True),
+        ("world", False),
+    ]
+
+
+def test_bytes_that_are_no_text_are_no_word() -> None:
+    spelled = b"\xff\xfe"
+    check = checksum(spelled)
+    letters = [(LOWS[byte >> 4], HIGHS[byte & 15]) for byte in spelled]
+
+    assert decode_word([(START_LOW, HIGHS[check >> 4]), *letters, (END_LOW, HIGHS[check & 15])]) is None
+
+
+def test_a_word_begun_and_not_ended_is_known_to_be_partial() -> None:
+    samples = said("hello")
+
+    heard = detect_words(samples[: len(samples) // 2].tobytes(), "pcm_8000")
+
+    assert [(word.text, word.partial) for word in heard] == [("", True)]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("change", ["quieter", "silence before", "silence between", "silence after", "odd start"])
+def test_what_players_and_pipelines_do_loses_no_word(name: str, change: str) -> None:
+    pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
+    at = 2 * round(alignment.words()[3].end * 24000)
+    changed = {
+        "quieter": array("h", [round(0.3 * sample) for sample in array("h", pcm)]).tobytes(),
+        "silence before": bytes(48000) + pcm,
+        "silence between": pcm[:at] + bytes(48000) + pcm[at:],
+        "silence after": pcm + bytes(48000),
+        "odd start": bytes(2 * 137) + pcm,
+    }[change]
+
+    audio = convert(changed, AudioFormat.parse("pcm_24000"), AudioFormat.parse(name))
+
+    assert words_in(audio, name) == TEXT.split()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_cross_fades_at_every_word_lose_none(name: str) -> None:
+    pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
+    fade = 480  # 20 ms
+    joined = array("h")
+    for word in alignment.words():
+        piece = array("h", pcm)[round(word.start * 24000) : round(word.end * 24000)]
+        if joined:
+            for i in range(fade):
+                weight = i / fade
+                joined[i - fade] = round(joined[i - fade] * (1 - weight) + piece[i] * weight)
+            piece = piece[fade:]
+        joined += piece
+
+    audio = convert(joined.tobytes(), AudioFormat.parse("pcm_24000"), AudioFormat.parse(name))
+
+    assert words_in(audio, name) == TEXT.split()
+
+
+@pytest.mark.parametrize("name", ["mp3_44100_32", "opus_48000_32", "ulaw_8000", "aac_24000_64"])
+def test_a_chain_of_formats_loses_no_word(name: str) -> None:
+    audio, format = synthesize_tones(TEXT, sample_rate=44100)[0], AudioFormat.parse("pcm_44100")
+    for step in ("opus_48000_32", "ulaw_8000", "mp3_22050_32", name):
+        audio, format = convert(audio, format, AudioFormat.parse(step)), AudioFormat.parse(step)
+
+    assert words_in(audio, name) == TEXT.split()
+
+
+def mixed(*sounds: array[int]) -> array[int]:
+    """Played at once, as long as the shortest."""
+    return array("h", map(sum, zip(*sounds, strict=False)))
+
+
+def noise(count: int) -> array[int]:
+    rng = random.Random(7)
+    return array("h", [rng.randrange(-9000, 9000) for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        lambda: array("h"),
+        lambda: array("h", [0] * 16000),
+        lambda: noise(32000),
+        lambda: array("h", hum(2.0, 8000, 90.909 * 20)),
+        lambda: array("h", [30000, -30000] * 8000),
+        lambda: mixed(said("hello"), array("h", hum(2.0, 8000, 90.909 * 21)), array("h", hum(2.0, 8000, 3600.0))),
+    ],
+    ids=["nothing", "silence", "noise", "the start mark's own tone", "a square wave", "a word drowned out"],
+)
+def test_no_word_is_heard_in_other_sounds(sound: Callable[[], array[int]]) -> None:
+    assert detect_words(sound().tobytes(), "pcm_8000") == []
+
+
+def test_a_damaged_letter_makes_no_other_word() -> None:
+    samples = said("hello world")
+    other = said("jelly world")
+    letter = slice(round(0.064 * 8000), round(0.108 * 8000))  # the first, after margin and start mark
+    assert other[letter] != samples[letter]
+
+    samples[letter] = other[letter]
+
+    assert read(samples) == ["world"]
+
+
+@pytest.mark.parametrize("rate", [8000, 24000])
+def test_soft_noise_beneath_loses_no_word(rate: int) -> None:
+    samples = said(rate=rate)
+    soft = array("h", [sample // 16 for sample in noise(len(samples))])
+
+    assert read(mixed(samples, soft), rate) == TEXT.split()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from steadyvoice.providers.espeak import audio_chunks, character_times
+from steadyvoice.providers.espeak_ng.process import EspeakSpeech
+
+RATE = 22_050
+
+
+def spoken(seconds: float, *words: tuple[int, float]) -> EspeakSpeech:
+    return EspeakSpeech(bytes(2 * round(seconds * RATE)), words)
+
+
+def test_a_words_time_is_shared_by_its_characters_and_what_follows() -> None:
+    alignment = character_times("ab cd", spoken(2.0, (0, 0.0), (3, 1.5)))
+
+    assert alignment.starts == pytest.approx((0.0, 0.5, 1.0, 1.5, 1.75))
+    assert alignment.ends == pytest.approx((0.5, 1.0, 1.5, 1.75, 2.0))
+    assert alignment.exact
+
+
+def test_what_stands_before_the_first_word_takes_the_time_before_it() -> None:
+    assert character_times("“a", spoken(1.0, (1, 0.25))).starts == pytest.approx((0.0, 0.25))
+
+
+def test_a_word_told_twice_counts_once() -> None:
+    once = character_times("12 ab", spoken(2.0, (0, 0.0), (3, 1.5)))
+
+    assert character_times("12 ab", spoken(2.0, (0, 0.0), (0, 0.4), (0, 0.8), (3, 1.5))) == once
+
+
+events = st.lists(st.tuples(st.integers(0, 60), st.floats(0, 8)), max_size=20)
+
+
+@given(st.text(max_size=50), st.floats(0.01, 5), events)
+def test_whatever_espeak_tells_the_times_rise_without_a_gap(
+    text: str, seconds: float, words: list[tuple[int, float]]
+) -> None:
+    said = spoken(seconds, *words)
+    alignment = character_times(text, said)
+
+    assert alignment.text == text
+    assert list(alignment.starts) == sorted(alignment.starts)
+    assert alignment.starts[1:] == alignment.ends[:-1]
+    if text:
+        assert (alignment.starts[0], alignment.ends[-1]) == (0.0, said.duration)
+
+
+@given(st.text(max_size=50), st.floats(0.01, 5), events, st.floats(0, 1000))
+@example("ab", 1.0, [(1, 1.0)], 0.0)  # a word that begins where the audio ends
+def test_cut_into_seconds_nothing_is_lost(
+    text: str, seconds: float, words: list[tuple[int, float]], offset: float
+) -> None:
+    said = spoken(seconds, *words)
+    pieces = list(audio_chunks(text, said, offset))
+
+    assert b"".join(piece.data for piece in pieces) == said.samples
+    assert "".join(piece.alignment.text for piece in pieces if piece.alignment) == text
+    assert all(len(piece.data) == 2 * RATE for piece in pieces[:-1])
+    starts = [start for piece in pieces if piece.alignment for start in piece.alignment.starts]
+    assert starts == [offset + start for start in character_times(text, said).starts]

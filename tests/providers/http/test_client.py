@@ -1,0 +1,344 @@
+"""What a broken connection means, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import socket
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+
+import pytest
+
+from steadyvoice.providers.base import Accepted
+from steadyvoice.providers.http.client import HTTPClient, PreparedHTTPRequest
+from steadyvoice.providers.http.connection import READ_BUFFER
+from steadyvoice.speech import errors as speech
+from steadyvoice.wire.elevenlabs.errors import error_body
+from tests.providers.conftest import refused
+from tests.providers.scripted_vendor import Then, Vendor, answer, audio, chunked, refusal, served
+
+
+def ready(client: HTTPClient) -> PreparedHTTPRequest:
+    return client.prepare("/speak", {}, text="text", accepted=lambda _: Accepted())
+
+
+async def read(client: HTTPClient, *, connection_timeout: float = 5.0) -> bytes:
+    body = b""
+    with closing(await ready(client).send("Hi", connection_timeout=connection_timeout)) as reply:
+        while data := await reply.read():
+            body += data
+    return body
+
+
+async def test_one_connection_carries_one_sentence_after_the_other(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(chunked(b"one"))
+    vendor.will(refusal(500, error_body("internal_server_error", "")))
+    vendor.will(audio(b"three"))
+
+    assert await read(client) == b"one"
+    with pytest.raises(speech.TTSServerError):
+        await read(client)
+    assert await read(client) == b"three"
+
+    assert vendor.connections == 1
+
+
+async def test_a_compressed_body_is_unpacked(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(gzip.compress(b"speech" * 100), content_encoding="gzip"))
+
+    assert await read(client) == b"speech" * 100
+
+
+async def test_a_body_that_only_says_it_is_compressed_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(b"speech" * 100, content_encoding="gzip"))
+
+    with pytest.raises(speech.TTSCutError):
+        await read(client)
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        (chunked(b"one", end=False), Then.CLOSE),
+        (chunked(b"one", end=False), Then.RESET),
+        (audio(b"one", content_length="100"), Then.CLOSE),
+        (audio(b"one", content_length="100"), Then.RESET),
+    ],
+    ids=["no last chunk", "reset between chunks", "short of its length", "reset"],
+)
+async def test_a_body_cut_off_is_an_error_that_may_have_been_billed(
+    vendor: Vendor, client: HTTPClient, answered: tuple[bytes | Then, ...]
+) -> None:
+    vendor.will(*answered)
+
+    with pytest.raises(speech.TTSCutError, match=r"cut off after [03] bytes: \S+ ?\S") as cut:
+        await read(client)
+
+    assert "None" not in str(cut.value)
+    assert cut.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
+
+
+async def test_a_cut_error_body_still_tells_its_status(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(answer(503, b'{"detail"', content_length="900"), Then.CLOSE)
+
+    with pytest.raises(speech.TTSServerError, match="503"):
+        await read(client)
+
+
+async def test_an_error_whose_body_never_comes_still_tells_its_status(vendor: Vendor) -> None:
+    client = HTTPClient("vendor", vendor.url, refused, headers={}, error_patience=0.01)
+    vendor.will(answer(429, content_length="900", retry_after="3"), Then.HANG)
+
+    with pytest.raises(speech.TTSBusyError) as busy:
+        await read(client)
+
+    assert busy.value.retry_after == 3.0
+    await vendor.client_left.wait()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
+async def test_a_connection_the_vendor_closed_while_it_lay_idle_is_no_outage(
+    vendor: Vendor, client: HTTPClient, ending: Then
+) -> None:
+    vendor.will(audio(b"one"))
+    vendor.will(ending)
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    with pytest.raises(speech.TTSStaleConnectionError, match=r"without an answer: \S+ ?\S") as stale:
+        await read(client)
+    assert stale.value.meaning.counts == 0
+    assert len(vendor.seen) == 2, "nobody knows whether the vendor worked on it, so it is not sent again from here"
+    assert await read(client) == b"two"
+
+
+async def test_noise_on_a_kept_connection_is_an_answer_and_not_a_stale_one(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(b"one"))
+    vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+    await read(client)
+    with pytest.raises(speech.TTSNotAudioError, match="not HTTP"):
+        await read(client)
+
+
+async def test_a_kept_connection_that_breaks_late_broke_under_the_vendors_hands(vendor: Vendor) -> None:
+    client = HTTPClient("vendor", vendor.url, refused, headers={}, stale_within=-1.0)
+    vendor.will(audio(b"one"))
+    vendor.will(Then.CLOSE)
+
+    await read(client)
+    with pytest.raises(speech.TTSNoAnswerError):
+        await read(client)
+
+    assert len(vendor.seen) == 2
+    await client.aclose()
+
+
+@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
+async def test_a_new_connection_dropped_without_an_answer_is_the_vendors_fault(
+    vendor: Vendor, client: HTTPClient, ending: Then
+) -> None:
+    vendor.will(ending)
+
+    with pytest.raises(speech.TTSNoAnswerError, match=r"without an answer: \S+ ?\S") as dropped:
+        await read(client)
+
+    assert len(vendor.seen) == 1
+    assert dropped.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
+
+
+async def test_the_key_does_not_follow_a_redirect(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(answer(307, location="http://elsewhere.example/speak"))
+
+    with pytest.raises(speech.TTSNotAudioError, match=r"redirect to http://elsewhere\.example/speak"):
+        await read(client)
+
+    assert len(vendor.seen) == 1
+
+
+async def test_a_refused_port_is_no_connection() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # nobody listens
+        client = HTTPClient("vendor", f"http://127.0.0.1:{reserved.getsockname()[1]}", refused, headers={})
+
+        with pytest.raises(speech.TTSConnectError, match=r"no connection to 127\.0\.0\.1"):
+            await read(client)
+    await client.aclose()
+
+
+async def test_an_unknown_host_is_no_connection() -> None:
+    client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
+
+    with pytest.raises(speech.TTSConnectError, match=r"no connection to nowhere\.invalid"):
+        await read(client)
+
+    await client.aclose()
+
+
+async def test_tls_to_a_plain_port_is_no_connection() -> None:
+    async with plain_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
+
+        with pytest.raises(speech.TTSConnectError, match="no connection"):
+            await read(client)
+        await client.aclose()
+
+
+async def test_a_handshake_that_never_ends_runs_into_the_connection_timeout() -> None:
+    async with plain_server(b"") as port:
+        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
+
+        with pytest.raises(speech.TTSConnectTimeoutError, match=r"no connection within 0\.05 s"):
+            await read(client, connection_timeout=0.05)
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1 200 " + b"O" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 100_000 + b"\r\n\r\n",
+        chunked(end=False) + b"what?\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x-many: y\r\n" * 10_000 + b"\r\n",
+    ],
+    ids=["another protocol", "endless first line", "endless header", "a chunk that is none", "endless headers"],
+)
+async def test_what_is_not_http_is_told_in_a_line(noise: bytes) -> None:
+    async with plain_server(noise) as port:
+        client = HTTPClient("vendor", f"http://127.0.0.1:{port}", refused, headers={})
+
+        with pytest.raises(speech.TTSNotAudioError, match="not HTTP") as garbled:
+            await read(client)
+        await client.aclose()
+
+    assert len(str(garbled.value)) < 400
+
+
+async def test_a_vendor_that_never_answers_is_left_when_the_caller_gives_up(vendor: Vendor, client: HTTPClient) -> None:
+    asked = asyncio.create_task(read(client))
+    await vendor.asked.wait()
+
+    asked.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await vendor.client_left.wait()
+
+
+async def test_a_caller_that_gives_up_in_the_middle_closes_the_connection(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(chunked(b"one", end=False), Then.HANG)
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        waiting = asyncio.create_task(reply.read())
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    await vendor.client_left.wait()
+
+
+async def test_a_slow_listener_stops_the_vendor_instead_of_filling_memory(vendor: Vendor, client: HTTPClient) -> None:
+    def endless() -> Iterator[bytes]:
+        yield chunked(end=False)
+        while True:
+            yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
+
+    vendor.will(endless())
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        for _ in range(1_000):  # turns of the loop, in which the vendor could send 64 MB
+            await asyncio.sleep(0)
+        assert len(await reply.read()) <= 4 * READ_BUFFER
+
+
+async def test_cookies_are_not_kept(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(set_cookie="a=b; Path=/"))
+    vendor.will(audio())
+
+    await read(client)
+    await read(client)
+
+    assert "cookie" not in vendor.seen[1].headers
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    vendor: Vendor, client: HTTPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    vendor.will(audio(b"one"))
+
+    assert await read(client) == b"one"
+
+
+async def test_a_proxy_that_was_named_is_asked(vendor: Vendor) -> None:
+    client = HTTPClient("vendor", "http://far.invalid", refused, headers={}, proxy=vendor.url)
+    vendor.will(audio(b"one"))
+
+    assert await read(client) == b"one"
+    assert vendor.seen[0].target == "http://far.invalid/speak"
+    await client.aclose()
+
+
+async def test_it_may_be_used_again_after_it_was_closed(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(b"one"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    await client.aclose()
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_each_event_loop_has_connections_of_its_own(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(b"one"))
+    vendor.will(audio(b"two"))
+
+    async def elsewhere() -> bytes:
+        try:
+            return await read(client)
+        finally:
+            await client.aclose()
+
+    assert await read(client) == b"one"
+    assert await asyncio.to_thread(lambda: asyncio.run(elsewhere())) == b"two"
+    assert vendor.connections == 2
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
+def test_an_event_loop_that_is_gone_is_not_remembered() -> None:
+    client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
+
+    async def attempt(*, tidy: bool) -> weakref.ref[asyncio.AbstractEventLoop]:
+        with pytest.raises(speech.TTSConnectError):
+            await read(client)
+        if tidy:
+            await client.aclose()
+        return weakref.ref(asyncio.get_running_loop())
+
+    gone = asyncio.run(attempt(tidy=False))
+    asyncio.run(attempt(tidy=True))
+    gc.collect()
+
+    assert gone() is None
+
+
+@asynccontextmanager
+async def plain_server(said: bytes) -> AsyncIterator[int]:
+    """Says its piece to whoever sends a byte, then waits for them to leave."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read(1)
+            writer.write(said)
+            await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async with served(serve) as port:
+        yield port

@@ -1,0 +1,394 @@
+"""What comes over a connection besides plain answers, and what becomes of connections that nobody needs."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from steadyvoice.providers.base import Accepted, ByteSink
+from steadyvoice.providers.http.client import HTTPClient
+from steadyvoice.providers.http.connection import READ_BUFFER, HTTPConnection
+from steadyvoice.providers.http.transport import DirectTransport
+from steadyvoice.speech import errors as speech
+from tests.providers.conftest import refused
+from tests.providers.http.test_client import read, ready
+from tests.providers.scripted_vendor import Then, Vendor, audio, chunked
+
+
+async def test_what_a_request_says(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(x_id="r1"))
+
+    params = {"a": "b c", "d": "é/"}
+    say = client.prepare(
+        "/v1/say", {"model": "m"}, text="input", params=params, accepted=lambda found: Accepted(found["x-id"])
+    )
+    with closing(await say.send("Hä?", connection_timeout=5.0)) as reply:
+        assert reply.accepted.request_id == "r1"
+
+    seen = vendor.seen[0]
+    assert (seen.method, seen.target) == ("POST", "/v1/say?a=b+c&d=%C3%A9%2F")
+    assert seen.json == {"input": "Hä?", "model": "m"}
+    assert seen.headers["host"] == vendor.url.removeprefix("http://")
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["x-key"] == "k"
+
+
+async def test_a_long_answer_that_nobody_read_keeps_no_later_one_away(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(bytes(3 * READ_BUFFER // 2)))
+    vendor.will(audio(b"two"))
+
+    with closing(await ready(client).send("one", connection_timeout=5.0)):
+        for _ in range(1_000):  # turns of the loop, in which all of it comes
+            await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        assert await read(client) == b"two"
+
+
+async def test_a_path_in_the_address_comes_first(vendor: Vendor) -> None:
+    client = HTTPClient("vendor", f"{vendor.url}/behind/a", refused, headers={})
+    vendor.will(audio())
+
+    await read(client)
+
+    assert vendor.seen[0].target == "/behind/a/speak"
+    await client.aclose()
+
+
+async def test_an_answer_that_is_announced_is_waited_for(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio(b"one"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    assert await read(client) == b"two"
+    assert vendor.connections == 1
+
+
+async def test_where_nothing_tells_how_long_it_is_the_end_of_the_connection_is_the_end(
+    vendor: Vendor, client: HTTPClient
+) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.CLOSE)
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"speech"
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_an_old_server_that_is_reset_has_not_said_all_of_it(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.RESET)
+
+    with pytest.raises((speech.TTSCutError, speech.TTSNoAnswerError)):
+        await read(client)
+
+
+async def test_a_server_that_will_close_is_not_asked_again_on_that_connection(
+    vendor: Vendor, client: HTTPClient
+) -> None:
+    vendor.will(audio(b"one", connection="close"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_what_nobody_asked_for_ends_the_connection(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(audio(b"one"), audio(b"a surplus"))
+    vendor.will(audio(b"two"))
+
+    assert await read(client) == b"one"
+    await asyncio.sleep(0.01)  # in which the surplus may come
+    assert await read(client) == b"two"
+    assert vendor.connections == 2
+
+
+async def test_what_is_packed_in_pieces_is_unpacked_in_pieces(vendor: Vendor, client: HTTPClient) -> None:
+    packed = gzip.compress(bytes(range(256)) * 50)
+    vendor.will(chunked(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
+
+    assert await read(client) == bytes(range(256)) * 50
+
+
+async def test_what_is_packed_and_ends_too_early_was_cut(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(chunked(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
+
+    with pytest.raises(speech.TTSCutError, match="too early"):
+        await read(client)
+
+
+async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
+    transport = DirectTransport("vendor", vendor.url, {}, stale_within=1.0, kept_alive=0.05)
+    vendor.will(audio(b"one"))
+
+    answer = await transport.send("POST", "/", b"{}", 5.0)
+    while await answer.read():
+        pass
+    answer.close()
+
+    await vendor.client_left.wait()
+    await transport.aclose()
+
+
+async def test_several_at_once_have_a_connection_each_and_share_them_afterwards(
+    vendor: Vendor, client: HTTPClient
+) -> None:
+    for _ in range(6):
+        vendor.will(audio(b"one"))
+
+    await asyncio.gather(*(read(client) for _ in range(3)))
+    await asyncio.gather(*(read(client) for _ in range(3)))
+
+    assert vendor.connections == 3
+
+
+async def test_what_comes_while_somebody_waits_is_poured(vendor: Vendor, client: HTTPClient) -> None:
+    going_on, got = asyncio.Event(), list[bytes]()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+
+    def sink(data: bytes) -> bool:
+        got.append(data)
+        return True
+
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read(sink) == b"one"
+        going_on.set()
+        assert await reply.read(sink) == b""
+    assert b"".join(got) == b"two"
+
+
+async def test_what_is_not_taken_stays_in_its_place(vendor: Vendor, client: HTTPClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        assert await reply.read(lambda _: False) == b"two"
+        assert await reply.read(lambda _: False) == b""
+
+
+async def test_what_goes_wrong_with_pouring_is_told_to_who_waits(vendor: Vendor, client: HTTPClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.HANG)
+    vendor.will(audio(b"three"))
+
+    def sink(data: bytes) -> bool:
+        raise speech.TTSTooSlowError("too slow", provider="vendor")
+
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        with pytest.raises(speech.TTSTooSlowError):
+            await reply.read(sink)
+    assert await read(client) == b"three"
+
+
+async def test_a_cut_behind_what_was_poured_counts_it(vendor: Vendor, client: HTTPClient) -> None:
+    going_on = asyncio.Event()
+    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.CLOSE)
+
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        assert await reply.read() == b"one"
+        going_on.set()
+        with pytest.raises(speech.TTSCutError, match="after 6 bytes"):
+            await reply.read(lambda _: True)
+
+
+async def test_what_is_packed_is_not_poured(vendor: Vendor, client: HTTPClient) -> None:
+    packed = gzip.compress(b"speech" * 100)
+    going_on = asyncio.Event()
+    rest = b"%x\r\n%s\r\n" % (len(packed) - 20, packed[20:])
+    vendor.will(chunked(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
+    body = b""
+
+    def sink(data: bytes) -> bool:
+        raise AssertionError("nobody can play this")
+
+    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        going_on.set()
+        while data := await reply.read(sink):
+            body += data
+    assert body == b"speech" * 100
+
+
+class Socket(asyncio.Transport):
+    """Takes what is sent; what comes is for a test to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+
+    def write(self, data: object) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def arrive(connection: HTTPConnection, data: bytes) -> None:
+    """Have this come in, in one piece."""
+    connection.get_buffer(-1)[: len(data)] = data
+    connection.buffer_updated(len(data))
+
+
+async def reading(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
+    """A connection that has answered, and somebody who waits for more of it."""
+    connection = HTTPConnection(asyncio.get_running_loop(), lambda _: None)
+    connection.connection_made(Socket())
+    asked = asyncio.ensure_future(connection.request(b"GET / HTTP/1.1\r\n\r\n"))
+    await asyncio.sleep(0)
+    arrive(connection, chunked(end=False))
+    await asked
+    waiting = asyncio.ensure_future(connection.read(sink))
+    await asyncio.sleep(0)
+    return connection, waiting
+
+
+async def test_behind_what_went_wrong_nothing_more_is_poured() -> None:
+    poured: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        poured.append(data)
+        raise speech.TTSTooLongError("no end", provider="vendor")
+
+    connection, waiting = await reading(sink)
+    for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n"):  # within one turn, before anybody can look
+        arrive(connection, packet)
+
+    with pytest.raises(speech.TTSTooLongError):
+        await waiting
+    assert poured == [b"one"]
+
+
+async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> None:
+    poured: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        poured.append(data)
+        return len(poured) > 1
+
+    connection, waiting = await reading(sink)
+    for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"):
+        arrive(connection, packet)
+
+    assert await waiting == b""
+    assert poured == [b"one", b"onetwo"]
+
+
+@pytest.mark.parametrize("tiny", [False, True], ids=["large chunks", "tiny chunks"])
+async def test_full_read_is_the_last_of_its_turn(tiny: bool) -> None:
+    """A loop that reads for as long as the buffer comes back full would otherwise do nothing else."""
+    poured: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        poured.append(data)
+        return True
+
+    connection, waiting = await reading(sink)
+    transport = connection._transport
+    assert isinstance(transport, Socket)
+    room = len(connection.get_buffer(-1))
+    packet = b"1\r\nx\r\n" * (room // 6 + 1) if tiny else b"fff0\r\n" + bytes(0xFFF0) + b"\r\n3\r\none\r\n"
+    arrive(connection, packet[:room])
+
+    assert room <= READ_BUFFER
+    assert not transport.reading
+    await asyncio.sleep(0)
+    assert transport.reading
+    waiting.cancel()
+
+
+async def test_partial_read_does_not_pause() -> None:
+    connection, waiting = await reading(lambda data: True)
+    arrive(connection, b"3\r\none\r\n")
+
+    transport = connection._transport
+    assert isinstance(transport, Socket)
+    assert transport.reading
+    waiting.cancel()
+
+
+ENDLESS = {
+    "a header value": (b"HTTP/1.1 200 OK\r\nx: ", b"a" * 1000),
+    "a header name": (b"HTTP/1.1 200 OK\r\n", b"a" * 1000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 100),
+    "a reason phrase": (b"HTTP/1.1 200 ", b"OK " * 300),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n" * 20),
+    "blank lines before the answer": (b"", b"\r\n" * 500),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_head_without_end_is_refused_before_it_fills_memory(
+    what: str, vendor: Vendor, client: HTTPClient
+) -> None:
+    begin, more = ENDLESS[what]
+    sent = Sent(more)
+    vendor.will(begin, iter(sent))
+
+    with pytest.raises(speech.TTSNotAudioError, match=r"endless headers|not HTTP"):
+        await read(client)
+    await vendor.client_left.wait()
+    assert sent.size < 8_000_000  # what the kernel's buffers take
+
+
+AFTERWARDS = {
+    "a chunk extension": (b"6;x=", b"a" * 1000),
+    "trailers": (b"0\r\n", b"x: y\r\n" * 100),
+    "a trailer": (b"0\r\nx: ", b"a" * 1000),
+    "the digits of a chunk's size": (b"", b"0" * 1000),
+}
+
+
+@pytest.mark.parametrize("what", AFTERWARDS)
+async def test_body_that_goes_on_without_audio_is_cut_off(what: str, vendor: Vendor, client: HTTPClient) -> None:
+    begin, more = AFTERWARDS[what]
+    sent = Sent(more)
+    vendor.will(chunked(b"speech", end=False) + begin, iter(sent))
+
+    with pytest.raises(speech.TTSCutError):
+        await read(client)
+    await vendor.client_left.wait()
+    assert sent.size < 8_000_000
+
+
+async def test_trailers_change_nothing_that_was_told_before(vendor: Vendor, client: HTTPClient) -> None:
+    vendor.will(chunked(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
+
+    async with asyncio.timeout(5.0):
+        with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+            assert await reply.read() == b"speech"
+            assert await reply.read() == b""
+            assert reply.headers["x-id"] == "r1"
+
+
+async def test_head_and_a_long_body_may_come_at_once(vendor: Vendor, client: HTTPClient) -> None:
+    body = bytes(range(256)) * 2_000
+    vendor.will(audio(body, x_long="a" * 20_000))
+
+    assert await read(client) == body
+
+
+class Sent:
+    """The same bytes again and again, and how many of them there were."""
+
+    def __init__(self, block: bytes) -> None:
+        self.block, self.size = block, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(100_000):
+            self.size += len(self.block)
+            yield self.block

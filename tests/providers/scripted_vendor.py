@@ -1,0 +1,187 @@
+"""A vendor on a real socket that says exactly the bytes a test tells it, answer by answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+
+
+class Then(Enum):
+    """What a vendor does that is not bytes."""
+
+    HANG = "hang"  # nothing more, until the client leaves
+    CLOSE = "close"  # hang up politely
+    RESET = "reset"  # hang up with a TCP reset
+
+
+Step = bytes | Then | Iterator[bytes] | asyncio.Event
+"""Bytes, something else, bytes one after the other; or wait until a test says that it goes on."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it arrived."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Vendor:
+    """Answers the first request with the first answer, the second with the second, and hangs after the last."""
+
+    answers: list[tuple[Step, ...]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    connections: int = 0
+    url: str = ""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    client_left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def will(self, *answer: Step) -> None:
+        self.answers.append(answer)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while await self._answer_one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            self.client_left.set()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+        body = await reader.readexactly(int(length.group(1)) if length else 0)
+        first, *lines = head.strip().split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        self.seen.append(Seen(method, target, headers, body))
+        self.asked.set()
+        for step in self.answers.pop(0) if self.answers else (Then.HANG,):
+            if step is Then.CLOSE:
+                return False
+            if step is Then.RESET:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+                return False
+            if step is Then.HANG:
+                await reader.read()
+                return False
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+                continue
+            for piece in [step] if isinstance(step, bytes) else step:
+                writer.write(piece)
+                await writer.drain()
+        return True
+
+
+@asynccontextmanager
+async def vendor_on_a_socket() -> AsyncIterator[Vendor]:
+    vendor = Vendor()
+    async with served(vendor.serve) as port:
+        vendor.url = f"http://127.0.0.1:{port}"
+        yield vendor
+
+
+@asynccontextmanager
+async def served(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+    """A server on some port of this machine that leaves nothing behind."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
+    """A whole answer with a true Content-Length, unless `content_length` says otherwise."""
+    told = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return _head(status, told) + body
+
+
+def audio(body: bytes = b"speech", **headers: str) -> bytes:
+    """A success."""
+    return answer(200, body, **{"content_type": "audio/mpeg", **headers})
+
+
+def refusal(status: int, document: Any, **headers: str) -> bytes:
+    """An error in JSON."""
+    return answer(status, json.dumps(document).encode(), content_type="application/json", **headers)
+
+
+def chunked(*chunks: bytes, end: bool = True, **headers: Any) -> bytes:
+    """A success in chunks, with or without the one that ends it."""
+    told = {"content-type": "audio/mpeg", "transfer-encoding": "chunked"}
+    told |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
+    pieces = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return _head(200, told) + pieces + (b"0\r\n\r\n" if end else b"")
+
+
+def _head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@dataclass
+class Heard:
+    """All that came of one request."""
+
+    accepted: list[Accepted] = field(default_factory=list)
+    data: bytes = b""
+    alignments: list[Alignment] = field(default_factory=list)
+
+
+async def heard(provider: Provider, request: SpeechRequest, *, into: Heard | None = None) -> Heard:
+    """Listen to the end. With `into`, what came before an error can be seen."""
+    result = Heard() if into is None else into
+    offer = provider.offer(request)
+    async with aclosing(provider.speak(request, offer, connection_timeout=5.0)) as events:
+        async for event in events:
+            if isinstance(event, AudioChunk):
+                assert event.data or event.alignment
+                result.data += event.data
+                result.alignments += [event.alignment] if event.alignment else []
+            else:
+                assert not result.data, "the vendor's yes comes first"
+                result.accepted.append(event)
+    return result
+
+
+def say(text: str = "Hello", format: str = "mp3_44100_128", **fields: Any) -> SpeechRequest:
+    """A request."""
+    return SpeechRequest(text, AudioFormat.parse(format), **fields)

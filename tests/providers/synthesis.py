@@ -1,0 +1,46 @@
+"""Ask a provider to speak, and hold what came."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.request import SpeechRequest
+
+PCM = AudioFormat.parse("pcm_24000")
+
+
+@dataclass
+class Heard:
+    """Everything one request brought."""
+
+    chunks: list[AudioChunk] = field(default_factory=list)
+    rate: int = 0
+
+    @property
+    def samples(self) -> array[int]:
+        return array("h", b"".join(chunk.data for chunk in self.chunks))
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+    @property
+    def alignment(self) -> Alignment:
+        return Alignment.joined([(0.0, chunk.alignment or Alignment()) for chunk in self.chunks])
+
+
+def asking(text: str, **wishes: Any) -> SpeechRequest:
+    return SpeechRequest(text, wishes.pop("format", PCM), **wishes)
+
+
+async def listen(provider: Provider, text: str, **wishes: Any) -> Heard:
+    request = asking(text, **wishes)
+    offer = provider.offer(request)
+    first, *rest = [piece async for piece in provider.speak(request, offer, connection_timeout=10)]
+    assert isinstance(first, Accepted)
+    return Heard([piece for piece in rest if isinstance(piece, AudioChunk)], offer.format.sample_rate)
