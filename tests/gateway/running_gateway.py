@@ -41,10 +41,10 @@ class CallWitness:
     def __init__(self) -> None:
         self.calls: asyncio.Queue[tuple[RequestContext, Account]] = asyncio.Queue()
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
-        self.calls.put_nowait((exchange, account))
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+        self.calls.put_nowait((request, account))
 
-    def answered(self, exchange: RequestContext) -> None: ...
+    def request_finished(self, request: RequestContext) -> None: ...
 
 
 @dataclass

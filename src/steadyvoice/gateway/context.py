@@ -23,11 +23,11 @@ log = logging.getLogger("steadyvoice.gateway")
 class RequestObserver(Protocol):
     """Somebody who is told what became of every request: metrics, the log, the list of recent calls."""
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """An utterance is over, well or not."""
         ...
 
-    def answered(self, exchange: RequestContext) -> None:
+    def request_finished(self, request: RequestContext) -> None:
         """A request of any kind is over."""
         ...
 
@@ -57,32 +57,32 @@ class GatewayContext:
     )  # to be told of whoever never got to the doors
     closing: bool = False  # nobody new is let in
     event_log: EventLog = field(init=False)
-    rules: AccessRules = field(init=False)  # who may come in
+    access_rules: AccessRules = field(init=False)  # who may come in
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.wall_clock)
-        self.rules = _access_rules(self.server)
+        self.access_rules = _access_rules(self.server)
 
     def apply_settings(self, server: Server) -> None:
         """These are the rules of the house from the next request on."""
-        self.server, self.rules = server, _access_rules(server)
+        self.server, self.access_rules = server, _access_rules(server)
         for told in self.on_settings:
             told(server)
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """Tell everybody that an utterance is over."""
-        for watcher in self.observers:
-            watcher.spoken(exchange, door, order, account)
+        for observer in self.observers:
+            observer.speech_finished(request, door, order, account)
 
-    def soonest(self) -> float | None:
+    def seconds_until_retry(self) -> float | None:
         """Seconds until somebody may be asked again; None while somebody may be now, or if nobody knows."""
         states = self.service.get_error_state()["providers"].values()
         waits = [state["retry_after"] for state in states if state["retry_after"] is not None]
         return min(waits) if all(state["is_muted"] for state in states) and waits else None
 
-    def broken(self, exchange: RequestContext, error: Exception) -> None:
+    def log_internal_error(self, request: RequestContext, error: Exception) -> None:
         """Something of ours went wrong: the log gets all of it, the caller only that it did."""
-        log.error("request %s: %s", exchange.request_id, error, exc_info=error)
+        log.error("request %s: %s", request.request_id, error, exc_info=error)
 
     def stop(self) -> None:
         """The gateway is about to stop: nobody new is let in, and whoever waits for news has heard all."""

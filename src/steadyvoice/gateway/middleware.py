@@ -43,50 +43,46 @@ class GatewayMiddleware:
                 await _lifespan(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = RequestContext(scope, send, clock=self._context.clock)
-        scope.setdefault("state", {})["exchange"] = exchange
-        current_request_id.set(exchange.request_id)
+        request = RequestContext(scope, send, clock=self._context.clock)
+        scope.setdefault("state", {})["request_context"] = request
+        current_request_id.set(request.request_id)
         try:
-            await self._answer(scope, receive, exchange)
+            await self._answer(scope, receive, request)
         finally:
-            for watcher in self._context.observers:
-                watcher.answered(exchange)
+            for observer in self._context.observers:
+                observer.request_finished(request)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: RequestContext) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, request: RequestContext) -> None:
         route, scope["path_params"] = self._routes.find(scope["path"], scope.get("raw_path") or b"")
-        exchange.route_class = route.route_class
+        request.route_class = route.route_class
         if route.suggestion:
-            exchange.suggested_path = route.suggestion.path
+            request.suggested_path = route.suggestion.path
         client = scope.get("client")
         head = RequestHead(
-            scope["method"], scope["scheme"], route.route_class, exchange.headers, client[0] if client else None
+            scope["method"], scope["scheme"], route.route_class, request.headers, client[0] if client else None
         )
-        origin = allowed_origin(head, self._context.rules) if b"origin" in exchange.headers else None
+        origin = allowed_origin(head, self._context.access_rules) if b"origin" in request.headers else None
         if origin and _is_preflight(head):
-            await _preflight(exchange)(scope, receive, exchange.send)
+            await _preflight(request)(scope, receive, request.send)
             return
         if origin:
-            exchange.add_headers(_cors_headers(origin))
-        if refused := check_duplicate_headers(scope["headers"]) or check_access(head, self._context.rules):
+            request.add_headers(_cors_headers(origin))
+        if refused := check_duplicate_headers(scope["headers"]) or check_access(head, self._context.access_rules):
             if refused.status == 401:
-                exchange.add_headers(
-                    {"www-authenticate": "Bearer"}
-                )  # https://www.rfc-editor.org/rfc/rfc9110#status.401
-            await refusal_response(refused, exchange)(scope, receive, exchange.send)
+                request.add_headers({"www-authenticate": "Bearer"})  # https://www.rfc-editor.org/rfc/rfc9110#status.401
+            await refusal_response(refused, request)(scope, receive, request.send)
             return
-        door = (
-            route.endpoints.get(head.method) or method_not_allowed(route, exchange) or route_not_found(route, exchange)
-        )
-        await door(scope, receive, exchange.send)
+        door = route.endpoints.get(head.method) or method_not_allowed(route, request) or route_not_found(route, request)
+        await door(scope, receive, request.send)
 
 
 def _is_preflight(head: RequestHead) -> bool:
     return head.method == "OPTIONS" and b"access-control-request-method" in head.headers
 
 
-def _preflight(exchange: RequestContext) -> Response:
-    origin = exchange.headers[b"origin"].decode("latin-1")
-    wanted = exchange.headers.get(b"access-control-request-headers", b"").decode("latin-1")
+def _preflight(request: RequestContext) -> Response:
+    origin = request.headers[b"origin"].decode("latin-1")
+    wanted = request.headers.get(b"access-control-request-headers", b"").decode("latin-1")
     return Response(
         204,
         headers={
@@ -115,16 +111,16 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def dialect_for(exchange: RequestContext) -> Words:
+def dialect_for(request: RequestContext) -> Words:
     """Choose the dialect to refuse in: by the path, and where both vendors have it, by the kind of credential sent."""
-    if exchange.route_class is not RouteClass.SPEECH:
+    if request.route_class is not RouteClass.SPEECH:
         return GatewayDialect()
-    path: str = exchange.suggested_path or exchange.scope["path"]
+    path: str = request.suggested_path or request.scope["path"]
     if path.startswith("/v1/audio/"):
         return OpenAIDialect()
     if path.startswith(_ELEVENLABS_ONLY):
         return ElevenLabsDialect()
-    return OpenAIDialect() if exchange.has_bearer_token else ElevenLabsDialect()
+    return OpenAIDialect() if request.has_bearer_token else ElevenLabsDialect()
 
 
 _ELEVENLABS_ONLY = (
@@ -133,28 +129,28 @@ _ELEVENLABS_ONLY = (
 )  # fmt: skip
 
 
-def refusal_response(denial: Denial, exchange: RequestContext) -> Response:
+def refusal_response(denial: Denial, request: RequestContext) -> Response:
     """Make the answer to a request that is not let in."""
-    return dialect_for(exchange).denied(denial, exchange.request_id)
+    return dialect_for(request).denied(denial, request.request_id)
 
 
-def method_not_allowed(route: Route, exchange: RequestContext) -> Response | None:
+def method_not_allowed(route: Route, request: RequestContext) -> Response | None:
     """Make the answer to a method that an endpoint does not have; None for a path without an endpoint."""
     if not route.endpoints:
         return None
-    method, allowed = exchange.scope["method"], ", ".join(route.endpoints)
+    method, allowed = request.scope["method"], ", ".join(route.endpoints)
     if method == "OPTIONS":
         return Response(204, headers={"allow": f"{allowed}, OPTIONS"})
-    exchange.add_headers({"allow": allowed})
+    request.add_headers({"allow": allowed})
     told = f"{method[:20]} is not allowed here; use {allowed}"
-    return refusal_response(Denial(405, "method_not_allowed", told), exchange)
+    return refusal_response(Denial(405, "method_not_allowed", told), request)
 
 
-def route_not_found(route: Route, exchange: RequestContext) -> Response:
+def route_not_found(route: Route, request: RequestContext) -> Response:
     """Make the answer to a path without an endpoint. It names the endpoint that was probably meant."""
-    method, path = exchange.scope["method"], exchange.scope["path"]
+    method, path = request.scope["method"], request.scope["path"]
     if route.problem:
-        return refusal_response(Denial(400, "invalid_path", route.problem), exchange)
+        return refusal_response(Denial(400, "invalid_path", route.problem), request)
     told = f"no route for {method[:20]} {_printable_path(path)}"
     if path.rstrip("/").endswith("stream-input"):
         told += ": websockets are not served; use POST /v1/text-to-speech/{voice_id}/stream"
@@ -165,7 +161,7 @@ def route_not_found(route: Route, exchange: RequestContext) -> Response:
         told += f"; did you mean {use} {meant.path}{filled}?"
     else:
         told += "; GET /openapi.json lists every endpoint"
-    return refusal_response(Denial(404, "not_found", told), exchange)
+    return refusal_response(Denial(404, "not_found", told), request)
 
 
 def _printable_path(path: str) -> str:

@@ -25,24 +25,12 @@ class RequestContext:
     """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
 
     __slots__ = (
-        "_clock",
-        "_extra",
-        "_send",
-        "at",
-        "bytes_sent",
-        "complete",
-        "headers",
-        "request_id",
-        "response_started_at",
-        "route_class",
-        "scope",
-        "status",
-        "suggested_path",
-        "told",
+        "_clock", "_extra", "_send", "bytes_sent", "complete", "headers", "log_fields", "received_at", "request_id",
+        "response_started_at", "route_class", "scope", "status", "suggested_path",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
-        self.scope, self._clock, self.at = scope, clock, clock()
+        self.scope, self._clock, self.received_at = scope, clock, clock()
         self.response_started_at: float | None = None  # when the answer's first byte was there
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.request_id = request_id_from(self.headers.get(b"x-request-id"))
@@ -51,7 +39,7 @@ class RequestContext:
         self.status: int | None = None
         self.bytes_sent = 0
         self.complete = False  # the answer was sent to its end
-        self.told: dict[str, Any] = {}  # what the access log will say of it besides
+        self.log_fields: dict[str, Any] = {}  # what the access log will say of it besides
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 
@@ -81,22 +69,22 @@ class RequestContext:
 
 
 class _CountingOutlet:
-    """An outlet of which an exchange knows."""
+    """An outlet of which an request knows."""
 
-    __slots__ = ("_exchange", "_write", "open")
+    __slots__ = ("_request", "_write", "open")
 
-    def __init__(self, exchange: RequestContext, outlet: AudioSink) -> None:
-        self._exchange, self.open, self._write = exchange, outlet.open, outlet.write
+    def __init__(self, request: RequestContext, outlet: AudioSink) -> None:
+        self._request, self.open, self._write = request, outlet.open, outlet.write
 
     def write(self, data: bytes) -> None:
         """Send this on."""
-        self._exchange.bytes_sent += len(data)
+        self._request.bytes_sent += len(data)
         self._write(data)
 
 
 def request_context(scope: Scope) -> RequestContext:
-    """The exchange that a request belongs to."""
-    found: Any = scope["state"]["exchange"]
+    """The request that a request belongs to."""
+    found: Any = scope["state"]["request_context"]
     assert isinstance(found, RequestContext)  # noqa: S101 - the front door has put it there
     return found
 
@@ -142,8 +130,8 @@ def acting_as(author: Actor) -> Iterator[None]:
         _current_actor.reset(token)
 
 
-def client_outcome(exchange: RequestContext, account: Account) -> Outcome:
+def client_outcome(request: RequestContext, account: Account) -> Outcome:
     """Return the service's outcome, or `interrupted` when the client left before the end of the answer was sent."""
-    if account.spoken.error is None and not exchange.complete:
+    if account.spoken.error is None and not request.complete:
         return "interrupted"
     return account.outcome

@@ -48,25 +48,25 @@ class SpeechHandler:
         self._context, self._dialect = context, dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = request_context(scope)
+        request = request_context(scope)
         order: SpeechOrder | None = None
         try:
-            order = await self._order(scope, receive, exchange)
-            await self._speak(order, exchange, scope, receive)
+            order = await self._order(scope, receive, request)
+            await self._speak(order, request, scope, receive)
         except ClientDisconnectedError:
             pass
         except Exception as error:
-            if exchange.status is None:
-                refusal = self._refusal(error, exchange, order)
+            if request.status is None:
+                refusal = self._refusal(error, request, order)
                 refusal = replace(refusal, headers={**refusal.headers, **NO_AUDIO_HEADERS})
-                await refusal(scope, receive, exchange.send)
+                await refusal(scope, receive, request.send)
             elif not isinstance(error, TTSError):
                 raise
             # What has begun and cannot go on ends here, without its end: the server breaks the connection off.
 
-    async def _order(self, scope: Scope, receive: Receive, exchange: RequestContext) -> SpeechOrder:
+    async def _order(self, scope: Scope, receive: Receive, request: RequestContext) -> SpeechOrder:
         limits = self._context.server
-        declared = exchange.headers.get(b"content-length")
+        declared = request.headers.get(b"content-length")
         body = await read_body(
             receive,
             most=limits.max_body_bytes,
@@ -75,69 +75,69 @@ class SpeechHandler:
             arrived=BODY_ARRIVED in scope and scope[BODY_ARRIVED](),
         )
         voice: str = scope["path_params"].get("voice_id", "")
-        order = self._dialect.order(RawRequest(voice, scope["query_string"], exchange.headers, body))
+        order = self._dialect.order(RawRequest(voice, scope["query_string"], request.headers, body))
         if len(order.text) > limits.max_text_characters:
             raise BodyTooLargeError
         return order
 
-    async def _speak(self, order: SpeechOrder, exchange: RequestContext, scope: Scope, receive: Receive) -> None:
+    async def _speak(self, order: SpeechOrder, request: RequestContext, scope: Scope, receive: Receive) -> None:
         service = self._context.service
-        request, most = order.style.request, service.max_audio_bytes
+        synthesis, max_bytes = order.style.request, service.max_audio_bytes
         # What would be too large to be held goes out as it is made, with all that this means for its end and headers.
-        hold = order.whole and fits(order.text, request.format, request.speed, most)
+        hold = order.whole and fits(order.text, synthesis.format, synthesis.speed, max_bytes)
         stream = service.open_stream(order.text, order.style, hold=hold, announced=not hold)
         try:
             async with CancelOnDisconnect(scope, receive), stream:
                 if hold:
-                    audio = await collect_audio(stream, order.format, most) or short_silence(order)
+                    audio = await collect_audio(stream, order.format, max_bytes) or short_silence(order)
                     length, parts = buffered_body(audio, stream, order)
-                    await self._begin(exchange, order, stream, length=length)
+                    await self._begin(request, order, stream, length=length)
                     last = next(parts, b"")
                     for part in parts:
-                        await exchange.send({"type": "http.response.body", "body": last, "more_body": True})
+                        await request.send({"type": "http.response.body", "body": last, "more_body": True})
                         last = part
                 else:
-                    await self._stream(order, stream, exchange)
+                    await self._stream(order, stream, request)
                     last = b""
-            await exchange.send({"type": "http.response.body", "body": last})
+            await request.send({"type": "http.response.body", "body": last})
         finally:
-            self._context.spoken(exchange, self._dialect.name, order, stream)
+            self._context.speech_finished(request, self._dialect.name, order, stream)
 
-    async def _stream(self, order: SpeechOrder, stream: AsyncSpeechStream, exchange: RequestContext) -> None:
+    async def _stream(self, order: SpeechOrder, stream: AsyncSpeechStream, request: RequestContext) -> None:
         chunks = body_chunks(stream, order)
         try:
             async for data in chunks:
                 if not data:
                     continue
-                begins = exchange.status is None
+                begins = request.status is None
                 if begins:
-                    await self._begin(exchange, order, stream)
-                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
-                if begins and order.body_format is BodyFormat.AUDIO and (outlet := exchange.outlet()):
+                    await self._begin(request, order, stream)
+                await request.send({"type": "http.response.body", "body": data, "more_body": True})
+                if begins and order.body_format is BodyFormat.AUDIO and (outlet := request.outlet()):
                     stream.attach_sink(outlet)
         finally:
             await chunks.aclose()
-        if exchange.status is None:  # there was nothing to be heard
-            await self._begin(exchange, order, stream)
+        if request.status is None:  # there was nothing to be heard
+            await self._begin(request, order, stream)
             if order.body_format is BodyFormat.AUDIO:
-                await exchange.send({"type": "http.response.body", "body": short_silence(order), "more_body": True})
+                await request.send({"type": "http.response.body", "body": short_silence(order), "more_body": True})
 
     async def _begin(
-        self, exchange: RequestContext, order: SpeechOrder, account: Account, *, length: int | None = None
+        self, request: RequestContext, order: SpeechOrder, account: Account, *, length: int | None = None
     ) -> None:
         headers = {
             "content-type": order.content_type,
             **outcome_headers(account),
-            **self._dialect.audio_headers(order, account, exchange.request_id),
+            **self._dialect.audio_headers(order, account, request.request_id),
             **({} if length is None else {"content-length": str(length)}),
         }
-        await exchange.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
+        await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
 
-    def _refusal(self, error: Exception, exchange: RequestContext, order: SpeechOrder | None) -> Response:
-        id = exchange.request_id
+    def _refusal(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> Response:
+        id = request.request_id
         limits = self._context.server
         match error:
-            case RequestValidationError() if b"content-encoding" in exchange.headers:
+            case RequestValidationError() if b"content-encoding" in request.headers:
                 told = "the body is taken for JSON as it comes: send it without Content-Encoding"
                 return self._dialect.trouble(HTTPError(415, "unsupported_encoding", told), id)
             case RequestValidationError():
@@ -156,10 +156,10 @@ class SpeechHandler:
                 if order and self._was_configured(error, order):
                     trouble = configuration_error(error)
                 if trouble.status >= 500 and trouble.retry_after is None:  # it may just have closed the last door
-                    trouble = replace(trouble, retry_after=self._context.soonest())
+                    trouble = replace(trouble, retry_after=self._context.seconds_until_retry())
                 return self._dialect.trouble(trouble, id)
             case _:
-                self._context.broken(exchange, error)
+                self._context.log_internal_error(request, error)
                 return self._dialect.trouble(http_error(error), id)
 
     def _was_configured(self, error: TTSError, order: SpeechOrder) -> bool:
@@ -169,15 +169,15 @@ class SpeechHandler:
         """
         if error.kind not in (FailureKind.MODEL_UNKNOWN, FailureKind.VOICE_UNKNOWN):
             return False
-        request = order.style.request
+        synthesis = order.style.request
         for provider in self._context.service.providers:
             if provider.name == error.provider:
                 with contextlib.suppress(TTSError):
-                    offer = provider.offer(request.with_text(order.text))
+                    offer = provider.offer(synthesis.with_text(order.text))
                     chosen, asked = (
-                        (offer.model, request.model)
+                        (offer.model, synthesis.model)
                         if error.kind is FailureKind.MODEL_UNKNOWN
-                        else (offer.voice, request.voice)
+                        else (offer.voice, synthesis.voice)
                     )
                     return chosen != asked
         return False

@@ -102,13 +102,13 @@ class StateFile:
             self._unsubscribe()
         self._scribe.write(self._content())
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
         for attempt in account.spoken.attempts:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
                 self._scribe.write_soon(self._content())
 
-    def answered(self, exchange: RequestContext) -> None:
+    def request_finished(self, request: RequestContext) -> None:
         """Of no interest here."""
 
     def _moved(self, event: Event) -> None:

@@ -212,9 +212,9 @@ async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
     async with running_gateway(muted=False) as at:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        exchange, account = await at.next_call()
+        request, account = await at.next_call()
         order = SpeechOrder("text", Style.of({}))
-        call = RecentCalls().add(exchange, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
+        call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None
         assert attempt.error is None, "an error holds its traceback, and that all it went through"

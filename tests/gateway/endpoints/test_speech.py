@@ -248,8 +248,8 @@ async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
         await answer.content.readany()
         answer.close()
         await at.sim.idle()  # the vendor was hung up on as well
-        exchange, account = await at.next_call()
-        assert not exchange.complete
+        request, account = await at.next_call()
+        assert not request.complete
         assert account.spoken.error is None
         totals = at.service.get_error_state()["totals"]
         assert (totals["calls"], totals["failures"]) == (1, 0)

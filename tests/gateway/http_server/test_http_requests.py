@@ -288,7 +288,7 @@ async def strict(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["state"]["exchange"] = RequestContext(scope, send, clock=asyncio.get_running_loop().time)
+    scope["state"]["request_context"] = RequestContext(scope, send, clock=asyncio.get_running_loop().time)
     if scope["path"] == "/amid":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half of it", "more_body": True})

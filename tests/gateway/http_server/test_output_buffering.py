@@ -124,11 +124,9 @@ def test_what_is_poured_is_counted() -> None:
 
     async def send(message: Any) -> None: ...
 
-    exchange = RequestContext(
-        {"headers": [], OUTLET_FACTORY: lambda: ChunkWriter(cycle, line)}, send, clock=lambda: 0.0
-    )
-    outlet = exchange.outlet()
+    request = RequestContext({"headers": [], OUTLET_FACTORY: lambda: ChunkWriter(cycle, line)}, send, clock=lambda: 0.0)
+    outlet = request.outlet()
 
     assert outlet
     outlet.write(b"three")
-    assert exchange.bytes_sent == 5
+    assert request.bytes_sent == 5

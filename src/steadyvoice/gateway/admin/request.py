@@ -47,7 +47,7 @@ class AdminRequest:
         self.context, self.scope, self._receive = context, scope, receive
 
     @property
-    def exchange(self) -> RequestContext:
+    def request_context(self) -> RequestContext:
         return request_context(self.scope)
 
     @property
@@ -61,7 +61,7 @@ class AdminRequest:
         """Who asks, as far as one can tell."""
         client = self.scope.get("client")
         leave = "admin token" if self.context.server.admin_token else "on this machine"
-        return Actor(client[0] if client else None, leave, self.exchange.request_id)
+        return Actor(client[0] if client else None, leave, self.request_context.request_id)
 
     def number(self, name: str, usual: int, most: int) -> int:
         """A whole number of the query, from 1. Raises RefusedError."""
@@ -89,7 +89,7 @@ class AdminRequest:
         body = await self._body()
         if not body:
             return {}
-        kind = self.exchange.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        kind = self.request_context.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
             raise AdminRequestError(
                 415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json"

@@ -94,15 +94,15 @@ class _AdminEndpoint:
         self._context, self._answer = context, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ask = AdminRequest(self._context, scope, receive)
+        request = AdminRequest(self._context, scope, receive)
         try:
-            reply = await self._answer(ask)
+            reply = await self._answer(request)
         except AdminRequestError as refused:
             reply = refused.reply
         except ClientDisconnectedError:
             return
         except Exception as error:
-            self._context.broken(ask.exchange, error)
+            self._context.log_internal_error(request.request_context, error)
             reply = AdminRequestError(
                 500, "internal_error", "something here went wrong; the gateway's log says what"
             ).reply
@@ -115,84 +115,86 @@ class _AdminHandlers:
     def __init__(self, context: GatewayContext, calls: RecentCalls, board: Overview, reloader: Reloader) -> None:
         self._context, self._calls, self._board, self._reloader = context, calls, board, reloader
 
-    async def state(self, ask: AdminRequest) -> Response:
+    async def state(self, request: AdminRequest) -> Response:
         """Exactly what the library says."""
-        return compressed(json_response(to_json(self._context.service.get_error_state())), ask.exchange.headers)
+        return compressed(
+            json_response(to_json(self._context.service.get_error_state())), request.request_context.headers
+        )
 
-    async def board(self, ask: AdminRequest) -> Response:
+    async def board(self, request: AdminRequest) -> Response:
         """What the dashboard shows."""
-        return compressed(await self._board.told(ask.number("since", 1, MAX_STEP)), ask.exchange.headers)
+        return compressed(await self._board.told(request.number("since", 1, MAX_STEP)), request.request_context.headers)
 
-    async def config(self, ask: AdminRequest) -> Response:
+    async def config(self, request: AdminRequest) -> Response:
         return json_response(configuration_view(self._context))
 
-    async def reload(self, ask: AdminRequest) -> Response:
+    async def reload(self, request: AdminRequest) -> Response:
         """The file once more."""
-        await ask.form(EmptyBody)
-        with acting_as(ask.author):
+        await request.form(EmptyBody)
+        with acting_as(request.author):
             return json_response(await self._reloader.reload())
 
-    async def calls(self, ask: AdminRequest) -> Response:
-        most = ask.number("limit", _DEFAULT_CALLS, CALLS_KEPT)
+    async def calls(self, request: AdminRequest) -> Response:
+        most = request.number("limit", _DEFAULT_CALLS, CALLS_KEPT)
         return json_response({"calls": [call.as_dict() for call in self._calls.newest(most)]})
 
-    async def circuits(self, ask: AdminRequest) -> Response:
+    async def circuits(self, request: AdminRequest) -> Response:
         return json_response({name: circuit_view(circuit) for name, circuit in self._context.service.circuits.items()})
 
-    async def circuit(self, ask: AdminRequest) -> Response:
-        return json_response(circuit_view(self._circuit(ask)))
+    async def circuit(self, request: AdminRequest) -> Response:
+        return json_response(circuit_view(self._circuit(request)))
 
-    async def change(self, ask: AdminRequest) -> Response:
+    async def change(self, request: AdminRequest) -> Response:
         """New settings, all of them or none; with `?dry_run=yes`, only what they would change."""
-        wanted = await ask.document()
-        circuit = self._circuit(ask)
+        wanted = await request.document()
+        circuit = self._circuit(request)
         before = circuit.config
         after = apply_changes(before, wanted)
         was, now = changed_settings(before, after)
-        if not ask.flag("dry_run"):
-            with acting_as(ask.author):
+        if not request.flag("dry_run"):
+            with acting_as(request.author):
                 circuit.update(after)
-            log.info("%s: settings changed by %s: %s -> %s", circuit.name, ask.author, was, now)
+            log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.author, was, now)
         told = {"name": circuit.name, "changed": list(now), "preset": preset_name(after)}
         return json_response({**told, "before": config_view(before), "after": config_view(after)})
 
-    async def reset(self, ask: AdminRequest) -> Response:
+    async def reset(self, request: AdminRequest) -> Response:
         """As if new, with nothing on hold."""
-        form = await ask.form(ActionBody)
-        circuit, service = self._circuit(ask), self._context.service
-        return self._act(ask, form, lambda why: service.reset_circuit_breaker(circuit.name, reason=why or "reset"))
+        form = await request.form(ActionBody)
+        circuit, service = self._circuit(request), self._context.service
+        return self._act(request, form, lambda why: service.reset_circuit_breaker(circuit.name, reason=why or "reset"))
 
-    async def close(self, ask: AdminRequest) -> Response:
-        form = await ask.form(ActionBody)
-        return self._act(ask, form, lambda why: self._circuit(ask).close(why or "closed by hand"))
+    async def close(self, request: AdminRequest) -> Response:
+        form = await request.form(ActionBody)
+        return self._act(request, form, lambda why: self._circuit(request).close(why or "closed by hand"))
 
-    async def open(self, ask: AdminRequest) -> Response:
-        form = await ask.form(TimedActionBody)
-        return self._act(ask, form, lambda why: self._circuit(ask).force_open(why, form.duration))
+    async def open(self, request: AdminRequest) -> Response:
+        form = await request.form(TimedActionBody)
+        return self._act(request, form, lambda why: self._circuit(request).force_open(why, form.duration))
 
-    async def disable(self, ask: AdminRequest) -> Response:
-        form = await ask.form(TimedActionBody)
-        return self._act(ask, form, lambda why: self._circuit(ask).disable(why, form.duration))
+    async def disable(self, request: AdminRequest) -> Response:
+        form = await request.form(TimedActionBody)
+        return self._act(request, form, lambda why: self._circuit(request).disable(why, form.duration))
 
-    async def monitor(self, ask: AdminRequest) -> Response:
-        form = await ask.form(TimedActionBody)
-        return self._act(ask, form, lambda why: self._circuit(ask).monitor(why, form.duration))
+    async def monitor(self, request: AdminRequest) -> Response:
+        form = await request.form(TimedActionBody)
+        return self._act(request, form, lambda why: self._circuit(request).monitor(why, form.duration))
 
-    def _act(self, ask: AdminRequest, form: ActionBody, action: Callable[[str], None]) -> Response:
+    def _act(self, request: AdminRequest, form: ActionBody, action: Callable[[str], None]) -> Response:
         """Do it, and write down who wanted it and why; then show what has come of it."""
-        circuit, word = self._circuit(ask), ask.scope["path"].rpartition("/")[2]
+        circuit, word = self._circuit(request), request.scope["path"].rpartition("/")[2]
         reason = single_line(form.reason, 500)
         facts: dict[str, Any] = {"action": word, "provider": circuit.name, "reason": reason}
         if isinstance(form, TimedActionBody):
             facts["duration"] = form.duration
-        with acting_as(ask.author):
+        with acting_as(request.author):
             self._context.event_log.note("action", facts)
             action(reason)
-        log.info("%s: %s by %s: %s", circuit.name, word, ask.author, reason or "no reason given")
+        log.info("%s: %s by %s: %s", circuit.name, word, request.author, reason or "no reason given")
         return json_response(circuit_view(circuit))
 
-    def _circuit(self, ask: AdminRequest) -> CircuitBreaker:
-        circuits, name = self._context.service.circuits, ask.path["name"]
+    def _circuit(self, request: AdminRequest) -> CircuitBreaker:
+        circuits, name = self._context.service.circuits, request.path["name"]
         if name not in circuits:
             told = f"there is no circuit of that name; there is {', '.join(circuits)}"
             raise AdminRequestError(404, "not_found", told, field="name")

@@ -37,9 +37,9 @@ class EventStreamEndpoint:
         self._readers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ask = AdminRequest(self._context, scope, receive)
+        request = AdminRequest(self._context, scope, receive)
         try:
-            last_id = last_event_id(ask)
+            last_id = last_event_id(request)
             self._check()
         except AdminRequestError as refused:
             await refused.reply(scope, receive, send)
@@ -47,7 +47,7 @@ class EventStreamEndpoint:
         self._readers += 1
         try:
             async with CancelOnDisconnect(scope, receive):
-                await self._read(ask.exchange, last_id, head_only=scope["method"] == "HEAD")
+                await self._read(request.request_context, last_id, head_only=scope["method"] == "HEAD")
         except (ClientDisconnectedError, TimeoutError):
             pass  # whoever does not take what comes is hung up on by the server, for there was no end
         finally:
@@ -59,27 +59,27 @@ class EventStreamEndpoint:
                 503, "too_many_readers", f"{MAX_READERS} read already, and that is all there may be"
             )
 
-    async def _read(self, exchange: RequestContext, last_id: str | None, *, head_only: bool) -> None:
-        await exchange.send({"type": "http.response.start", "status": 200, "headers": raw_headers(_HEADERS)})
+    async def _read(self, request: RequestContext, last_id: str | None, *, head_only: bool) -> None:
+        await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(_HEADERS)})
         journal = self._context.event_log
         number, first = start_position(journal, last_id)
-        await _send(exchange, first)
+        await _send(request, first)
         while not (journal.closed or head_only):
             if journal.last == number:
-                await _send(exchange, await _wait_for_news(journal, number))
+                await _send(request, await _wait_for_news(journal, number))
                 continue
             entries, lost = journal.since(number)
             number = journal.last
             for batch in encode_entries(journal, entries, lost):
-                await _send(exchange, batch)
+                await _send(request, batch)
         bye = b"" if head_only else _event("closing", "{}")
-        await exchange.send({"type": "http.response.body", "body": bye})
+        await request.send({"type": "http.response.body", "body": bye})
 
 
-def last_event_id(ask: AdminRequest) -> str | None:
+def last_event_id(request: AdminRequest) -> str | None:
     """Up to where somebody has read before: a browser says it by itself, others may in the query."""
-    said = ask.exchange.headers.get(b"last-event-id")
-    return said.decode("latin-1") if said else ask.word("last_event_id")
+    said = request.request_context.headers.get(b"last-event-id")
+    return said.decode("latin-1") if said else request.word("last_event_id")
 
 
 def start_position(journal: EventLog, last_id: str | None) -> tuple[int, bytes]:
@@ -119,11 +119,11 @@ async def _wait_for_news(journal: EventLog, number: int) -> bytes:
     return b""
 
 
-async def _send(exchange: RequestContext, data: bytes) -> None:
+async def _send(request: RequestContext, data: bytes) -> None:
     """Send, to who takes it in time. Raises TimeoutError."""
     if data:
         async with asyncio.timeout(_WRITE_TIMEOUT):
-            await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+            await request.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 def _hello(journal: EventLog, number: int) -> bytes:

@@ -189,8 +189,8 @@ class _CatalogEndpoint:
             reply = await self._answer(self._catalogue, scope)
         except RequestValidationError as error:
             reply = json_response(validation_body(error.issues), status=422)
-        exchange = request_context(scope)
-        headers = {"request-id": own_request_id(exchange.request_id), **reply.headers}
+        request = request_context(scope)
+        headers = {"request-id": own_request_id(request.request_id), **reply.headers}
         await replace(reply, headers=headers)(scope, receive, send)
 
 
@@ -250,9 +250,9 @@ async def _models(catalogue: Catalog, scope: Scope) -> Response:
 
 async def _model(catalogue: Catalog, scope: Scope) -> Response:
     wanted = scope["path_params"]["model"]
-    exchange = request_context(scope)
-    if not exchange.has_bearer_token:
-        return ElevenLabsDialect().denied(Denial(404, "not_found", "Not Found"), exchange.request_id)
+    request = request_context(scope)
+    if not request.has_bearer_token:
+        return ElevenLabsDialect().denied(Denial(404, "not_found", "Not Found"), request.request_id)
     if wanted in catalogue.openai_models:
         return json_response(openai_speech.model_body(wanted))
     told = f"The model `{wanted}` does not exist or you do not have access to it."

@@ -377,8 +377,8 @@ def _break_cycles(scope: Any) -> None:
 
 def _request_id(cycle: Any) -> str | None:
     """The id of a request, if it has got to the front door."""
-    exchange = cycle.scope["state"].get("exchange")
-    return exchange.request_id if exchange else None
+    request = cycle.scope["state"].get("request_context")
+    return request.request_id if request else None
 
 
 def _is_short(headers: Iterable[tuple[bytes, bytes]], most: int) -> bool:

@@ -32,17 +32,17 @@ class AccessLog:
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """An utterance is over; its request is soon."""
         if self._wanted:
-            exchange.told |= _speech_fields(exchange, door, order, account)
+            request.log_fields |= _speech_fields(request, door, order, account)
             if self._context.server.log_texts:
-                exchange.told["text"] = order.text[:_MAX_TEXT]
+                request.log_fields["text"] = order.text[:_MAX_TEXT]
 
-    def answered(self, exchange: RequestContext) -> None:
+    def request_finished(self, request: RequestContext) -> None:
         """A request is over."""
         if self._wanted:
-            self._write(self._of_request(exchange) | exchange.told)
+            self._write(self._of_request(request) | request.log_fields)
 
     def connection_rejected(self, who: RejectedConnection) -> None:
         """Somebody did not get as far as the doors."""
@@ -70,31 +70,31 @@ class AccessLog:
     def _wanted(self) -> bool:
         return self._context.server.access_log and log.isEnabledFor(logging.INFO)
 
-    def _of_request(self, exchange: RequestContext) -> dict[str, Any]:
+    def _of_request(self, request: RequestContext) -> dict[str, Any]:
         """`status` is null when nobody was there to be answered; `complete`, whether all of the answer was sent."""
-        client = exchange.scope.get("client")
+        client = request.scope.get("client")
         now = self._context.clock()
         return {
-            "request_id": exchange.request_id,
+            "request_id": request.request_id,
             "client": client[0] if client else None,
-            "method": exchange.scope["method"],
-            "path": exchange.scope["path"][:_MAX_PATH],
-            "status": exchange.status,
-            "bytes": exchange.bytes_sent,
-            "seconds": round(now - exchange.at, 4),
+            "method": request.scope["method"],
+            "path": request.scope["path"][:_MAX_PATH],
+            "status": request.status,
+            "bytes": request.bytes_sent,
+            "seconds": round(now - request.received_at, 4),
             "first_byte": None
-            if exchange.response_started_at is None
-            else round(exchange.response_started_at - exchange.at, 4),
-            "complete": exchange.complete,
+            if request.response_started_at is None
+            else round(request.response_started_at - request.received_at, 4),
+            "complete": request.complete,
         }
 
 
-def _speech_fields(exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> dict[str, Any]:
+def _speech_fields(request: RequestContext, door: str, order: SpeechOrder, account: Account) -> dict[str, Any]:
     """Add the outcome; `interrupted` when the caller hung up."""
     error = account.spoken.error
     return {
         "door": door,
-        "outcome": client_outcome(exchange, account),
+        "outcome": client_outcome(request, account),
         "provider": account.provider,
         "error": error.kind.value if isinstance(error, TTSError) else None,
         "attempts": len(account.spoken.attempts),

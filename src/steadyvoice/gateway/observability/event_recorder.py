@@ -84,15 +84,15 @@ class EventRecorder:
         context.on_stop.append(self._pulse.stop)
         context.on_stopped.append(context.service.subscribe(self._moved))
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """An utterance is over."""
         house = self._context
         now, wall_time, text = house.clock(), house.wall_clock(), house.server.log_texts
-        call = self.calls.add(exchange, door, order, account, now=now, wall_time=wall_time, text=text)
+        call = self.calls.add(request, door, order, account, now=now, wall_time=wall_time, text=text)
         self.hour.call(call)
         self._pulse.beat(call)
 
-    def answered(self, exchange: RequestContext) -> None:
+    def request_finished(self, request: RequestContext) -> None:
         """Nothing that was not said is told."""
 
     def _moved(self, event: Event) -> None:

@@ -116,19 +116,19 @@ class Metrics:
         self.registry.register(self)
         context.on_stopped.append(context.service.subscribe(self._moved))
 
-    def spoken(self, exchange: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
         """An utterance is over."""
         spoken = account.spoken
-        self._requests.add((door, spoken.provider or _NONE, client_outcome(exchange, account)))
-        self._duration.add((door,), self._context.clock() - exchange.at)
-        if (soon := first_audio(exchange)) is not None:
+        self._requests.add((door, spoken.provider or _NONE, client_outcome(request, account)))
+        self._duration.add((door,), self._context.clock() - request.received_at)
+        if (soon := first_audio(request)) is not None:
             self._first_audio.add((door,), soon)
         self._count(spoken)
 
-    def answered(self, exchange: RequestContext) -> None:
+    def request_finished(self, request: RequestContext) -> None:
         """A request of any kind is over."""
-        status = _NONE if exchange.status is None else f"{exchange.status // 100}xx"
-        self._http.add((exchange.route_class.value, status))
+        status = _NONE if request.status is None else f"{request.status // 100}xx"
+        self._http.add((request.route_class.value, status))
 
     def collect(self) -> Iterator[Metric]:
         """All of it, as prometheus-client wants it."""

@@ -91,7 +91,7 @@ class RecentCalls:
 
     def add(
         self,
-        exchange: RequestContext,
+        request: RequestContext,
         door: str,
         order: SpeechOrder,
         account: Account,
@@ -102,22 +102,22 @@ class RecentCalls:
     ) -> RecentCall:
         """Take note of a call that is over now."""
         self._number += 1
-        spoken, asked, took = account.spoken, order.style.request, now - exchange.at
+        spoken, asked, took = account.spoken, order.style.request, now - request.received_at
         too_many = max(0, len(spoken.attempts) - _MAX_PARTS) + max(0, len(spoken.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,
             at=datetime.fromtimestamp(wall_time - took, UTC),
-            request_id=exchange.request_id,
+            request_id=request.request_id,
             door=door,
-            outcome=client_outcome(exchange, account),
+            outcome=client_outcome(request, account),
             provider=spoken.provider,
             voice=_truncated(asked.voice),
             model=_truncated(asked.model),
             format=order.format.name,
             characters=len(order.text),
-            bytes_sent=exchange.bytes_sent,
+            bytes_sent=request.bytes_sent,
             seconds=took,
-            first_audio=first_audio(exchange),
+            first_audio=first_audio(request),
             audio_seconds=spoken.duration,
             attempts=[_without_traceback(attempt) for attempt in spoken.attempts[:_MAX_PARTS]],
             spans=spoken.spans[:_MAX_PARTS],
@@ -133,11 +133,11 @@ class RecentCalls:
         return list(reversed(self._calls))[:most]
 
 
-def first_audio(exchange: RequestContext) -> float | None:
+def first_audio(request: RequestContext) -> float | None:
     """Seconds from a request to the first audio of its answer."""
-    if exchange.response_started_at is None or exchange.status != 200:
+    if request.response_started_at is None or request.status != 200:
         return None
-    return exchange.response_started_at - exchange.at
+    return request.response_started_at - request.received_at
 
 
 def _without_traceback(attempt: Attempt) -> tuple[Attempt, CallError | None]:
