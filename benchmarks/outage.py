@@ -35,7 +35,7 @@ from steadyvoice import AsyncTTSService, CircuitState, ElevenLabs, Provider, Ton
 from steadyvoice.audio.word_tones import words_in
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 TEXT = "The rain has stopped, at last. We walk home now, slowly, and nobody says a word."
 WORDS = TEXT.split()
@@ -126,7 +126,7 @@ async def _lived_through(
     no_limit = aiohttp.TCPConnector(limit=0)
     async with (
         AsyncTTSService(providers) as service,
-        Gateway(service, Server(port=0, access_log=False)) as gateway,
+        Gateway(service, ServerConfig(port=0, access_log=False)) as gateway,
         aiohttp.ClientSession(connector=no_limit) as client,
     ):
         service.circuits["elevenlabs"].subscribe(watch.tell)

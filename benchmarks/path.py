@@ -32,7 +32,7 @@ from proxy.vendor import TEXT, USUAL
 import steadyvoice
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 WARM_UP, REQUESTS = 20, 50
 SETTLES = 0.3
@@ -227,7 +227,7 @@ async def gateway(url: str, profiler: Profiler) -> list[Length]:
             ("gateway, cached", cache, elevenlabs),
         ]:
             service = AsyncTTSService([provider(url)], muted=False, **settings)  # type: ignore[arg-type]
-            async with service, Gateway(service, Server(port=0, access_log=False)) as running:
+            async with service, Gateway(service, ServerConfig(port=0, access_log=False)) as running:
                 client = Client(running.url, *call)
                 try:
                     lengths.append(await measure(name, client, profiler))

@@ -28,7 +28,7 @@ from steadyvoice import (
     Tone,
 )
 from steadyvoice.audio.word_tones import DetectedWord, detect_words
-from steadyvoice.service.spoken import Spoken
+from steadyvoice.service.result import UtteranceReport
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 
@@ -56,7 +56,7 @@ class Tally:
     out_of_order: int = 0
     gaps: list[float] = field(default_factory=list)  # milliseconds more than between the same words unbroken
 
-    def add(self, words: list[DetectedWord], whole: list[DetectedWord], spoken: Spoken) -> None:
+    def add(self, words: list[DetectedWord], whole: list[DetectedWord], spoken: UtteranceReport) -> None:
         """Compare a broken utterance with a whole one."""
         said, wanted = [word.text for word in words], TEXT.split()
         missing, extra = Counter(wanted) - Counter(said), Counter(said) - Counter(wanted)
@@ -129,7 +129,7 @@ async def _cut(sim: Simulator, tally: Tally, form: str, makers: tuple[Make, Make
     tally.add(words, whole, spoken)
 
 
-async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], Spoken]:
+async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], UtteranceReport]:
     stream = tts.stream(TEXT, format=form)
     audio = b"".join([chunk async for chunk in stream])
     return [word for word in detect_words(audio, form) if not word.partial], stream.spoken

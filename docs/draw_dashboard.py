@@ -24,9 +24,9 @@ import aiohttp
 import av
 from playwright.async_api import Browser, Page, async_playwright
 from steadyvoice.gateway.run import Gateway
+from steadyvoice.service.settings import Server
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
-from steadyvoice.service.settings import Server
 from steadyvoice.simulator import Fault, Simulator, actions
 
 HERE = Path(__file__).parent

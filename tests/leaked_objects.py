@@ -26,9 +26,9 @@ _KEPT_ON_PURPOSE = (
     "steadyvoice.gateway.observability.hourly_statistics.",
     "steadyvoice.gateway.observability.event_log.",  # the last calls and events, a bounded number of them, with:
     "steadyvoice.gateway.observability.recent_calls.",
-    "steadyvoice.service.spoken.Attempt",
-    "steadyvoice.service.spoken.Span",
-    "steadyvoice.service.bills.",
+    "steadyvoice.service.result.Attempt",
+    "steadyvoice.service.result.Span",
+    "steadyvoice.service.billing.",
 )
 _OF_A_CALL = ("Permit", "Flight")
 _OF_PYAV = "av.filter."  # from 3.12 on its filter graphs and their contexts hold each other, inside of its encoders

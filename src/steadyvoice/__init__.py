@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.cache.keys import CacheConfig
     from steadyvoice.service.error_state import TTSErrorState
-    from steadyvoice.service.handler import TTSErrorHandler
     from steadyvoice.service.pipeline.timeouts import TimeoutConfig
     from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
+    from steadyvoice.service.resilience.error_handler import TTSErrorHandler
     from steadyvoice.service.resilience.hedging import HedgeConfig
-    from steadyvoice.service.retry import RetryConfig
+    from steadyvoice.service.resilience.retry import RetryConfig
+    from steadyvoice.service.result import Attempt, Span, Speech
     from steadyvoice.service.service import AsyncTTSService
-    from steadyvoice.service.spoken import Attempt, Span, Speech
     from steadyvoice.service.stream import AsyncSpeechStream
-    from steadyvoice.service.sync import SpeechStream, TTSService
+    from steadyvoice.service.sync_service import SpeechStream, TTSService
     from steadyvoice.speech.alignment import Alignment
     from steadyvoice.speech.errors import (
         TTSAllProvidersFailedError,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.forks import run_script
+from tests.service.fork_scripts import run_script
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"), pytest.mark.slow]
 
@@ -16,7 +16,7 @@ PRELUDE = """
 import json, os, sys, threading
 from steadyvoice.breaker import *
 from steadyvoice.breaker.testing import VirtualClock
-from tests.service.forks import in_child
+from tests.service.fork_scripts import in_child
 
 def in_thread(function):
     thread = threading.Thread(target=function, daemon=True)

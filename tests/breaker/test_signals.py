@@ -24,7 +24,7 @@ from steadyvoice.breaker import (
 )
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError
-from tests.service.forks import run_script
+from tests.service.fork_scripts import run_script
 
 from .interruptions import Interruption
 

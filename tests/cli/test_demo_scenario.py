@@ -14,7 +14,7 @@ from steadyvoice.cli.demo.results import ChargedCharacters, CircuitChange, DemoR
 from steadyvoice.cli.demo.runner import FORMAT, PAUSE, RATE, join_speeches
 from steadyvoice.cli.demo.scenario import Scenario, missing_events
 from steadyvoice.cli.demo.terminal import comparison_rows
-from steadyvoice.service.spoken import Spoken
+from steadyvoice.service.result import UtteranceReport
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 MOVES = (
@@ -92,7 +92,7 @@ def test_everything_in_the_story_happens_in_order_and_within_its_length() -> Non
 
 
 def speech(text: str, seconds: float) -> Speech:
-    spoken = Spoken("elevenlabs")
+    spoken = UtteranceReport("elevenlabs")
     spoken.add("elevenlabs", 0, len(text), seconds, Alignment.spread(text, seconds))
     return Speech(b"\1\0" * round(seconds * RATE), AudioFormat.parse(FORMAT), spoken)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.service.settings import parse_file
+from steadyvoice.service.config_file import parse_file
 from steadyvoice.simulator import ScriptError, load_script
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.wire.text_file import MAX_FILE_BYTES, UnreadableFileError, read_text_file

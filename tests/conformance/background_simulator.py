@@ -14,7 +14,7 @@ from typing import Any
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, Tone
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, LedgerEntry, Simulator
 from steadyvoice.simulator.fault_injection.actions import FaultAction, Refuse
 
@@ -132,7 +132,7 @@ async def gateway_in_an_outage(simulator: Simulator) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _gateway(*providers: Provider) -> AsyncIterator[str]:
-    async with AsyncTTSService(providers, muted=False) as service, Gateway(service, Server(port=0)) as opened:
+    async with AsyncTTSService(providers, muted=False) as service, Gateway(service, ServerConfig(port=0)) as opened:
         yield opened.url
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import Refuse
 from tests.npm_packages import install_npm_packages
@@ -173,7 +173,7 @@ async def unmuted(simulator: Simulator) -> AsyncIterator[str]:
 async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
     simulator.faults.set(Refuse(status=503))
     providers = [ElevenLabs(KEY, base_url=simulator.url)]
-    async with AsyncTTSService(providers, muted=muted) as service, Gateway(service, Server(port=0)) as opened:
+    async with AsyncTTSService(providers, muted=muted) as service, Gateway(service, ServerConfig(port=0)) as opened:
         yield opened.url
 
 

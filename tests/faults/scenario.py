@@ -22,7 +22,7 @@ from steadyvoice import (
     TTSError,
 )
 from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE
-from steadyvoice.service.spoken import Account, Attempt
+from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import TlsFailure, WrongLength
 from steadyvoice.simulator.ledger import LedgerEntry
@@ -52,7 +52,7 @@ class Fate:
     door: Door
     took: float  # seconds
     error: TTSError | None  # that the caller met with
-    account: Account | None
+    account: ReportedUtterance | None
     audio: bytes
     poured: int  # bytes of it
     counted: float  # failures in the circuit's window
@@ -123,7 +123,7 @@ async def live_through(
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
         began = asyncio.get_running_loop().time()
         audio, error, bucket = b"", None, Bucket()
-        account: Account | None = None
+        account: ReportedUtterance | None = None
         try:
             if door == "synthesize":
                 speech = await tts.synthesize(TEXT, format=day.format)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from steadyvoice import TTSError
-from steadyvoice.service.bills import Charge
+from steadyvoice.service.billing import Charge
 from steadyvoice.simulator.fault_injection.actions import (
     ACTIONS,
     FaultTarget,

@@ -11,7 +11,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.providers.base import SynthesisOffer
-from steadyvoice.service.style import Style
+from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import SpeechRequest
 
@@ -95,8 +95,8 @@ def told_of(fate: Fate) -> dict[str, Any]:
 async def test_the_two_ways_are_two(by: type[ElevenLabs], passes: bool) -> None:
     """Or all of this would compare something with itself."""
     async with AsyncTTSService([by("any")], on_midstream="error") as tts:
-        style = Style.of({})
+        style = ResolvedOptions.of({})
         tts.open_stream("Hello", style, hold=False)
-        [staging] = style.staged.values()
+        [staging] = style.templates.values()
         assert staging.cast
         assert (staging.cast.candidates[0].ready is not None) is passes

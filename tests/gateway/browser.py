@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 from tests.required_tools import require_tool
@@ -147,7 +147,7 @@ class GatewayThread:
                 await self.gateway.stop()
 
     async def _opened(self) -> Gateway:
-        return await Gateway(self.service, Server(**self._server)).__aenter__()
+        return await Gateway(self.service, ServerConfig(**self._server)).__aenter__()
 
     def _note(self, event: Event) -> None:
         if isinstance(event, StateChanged):

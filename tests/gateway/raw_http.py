@@ -10,7 +10,7 @@ from typing import Any
 
 from steadyvoice.gateway.http import ClientDisconnectedError, Receive, Response, Scope, Send, read_body
 from steadyvoice.gateway.http_server.listener import HTTPListener
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Story = Callable[[], Coroutine[Any, Any, None]]
@@ -99,7 +99,7 @@ async def listening(app: Application, **server: Any) -> AsyncIterator[RawListene
     """Serve an application on a free port."""
     bound = socket.create_server(("127.0.0.1", 0))
     bound.setblocking(False)
-    listener = HTTPListener(app, Server(**{"shutdown_timeout": 5, **server}))
+    listener = HTTPListener(app, ServerConfig(**{"shutdown_timeout": 5, **server}))
     await listener.open(bound)
     line = RawListener(listener)
     try:

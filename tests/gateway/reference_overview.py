@@ -15,8 +15,8 @@ from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT, HourlyStatistics
 from steadyvoice.gateway.observability.recent_calls import RecentCall
-from steadyvoice.service.error_state import iso
-from steadyvoice.service.settings import PRESETS
+from steadyvoice.service.config_file import PRESETS
+from steadyvoice.service.error_state import to_iso8601
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ReferenceOverview:
         steps = [each for each in steps if each > steps[-1] - STEPS_KEPT]
         told: dict[str, Any] = to_json(
             {
-                "at": iso(datetime.fromtimestamp(now, UTC)),
+                "at": to_iso8601(datetime.fromtimestamp(now, UTC)),
                 "version": __version__,
                 "edition": context.event_log.edition,
                 "is_muted": states["is_muted"],

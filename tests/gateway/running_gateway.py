@@ -15,8 +15,8 @@ from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenA
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.settings import Server
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.config_file import ServerConfig
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.simulator import Simulator
 
 GEORGE = "JBFqnCBsd6RMkjVDRZzb"
@@ -39,9 +39,11 @@ class CallWitness:
     """Sees every call that is over."""
 
     def __init__(self) -> None:
-        self.calls: asyncio.Queue[tuple[RequestContext, Account]] = asyncio.Queue()
+        self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         self.calls.put_nowait((request, account))
 
     def request_finished(self, request: RequestContext) -> None: ...
@@ -57,7 +59,7 @@ class RunningGateway:
     client: aiohttp.ClientSession
     witness: CallWitness
 
-    async def next_call(self) -> tuple[RequestContext, Account]:
+    async def next_call(self) -> tuple[RequestContext, ReportedUtterance]:
         """Wait until a call is over, on our side."""
         return await self.witness.calls.get()
 
@@ -88,7 +90,7 @@ async def running_gateway(
         providers = others or ((eleven,) if only_elevenlabs else all_of_them)
         async with (
             AsyncTTSService(providers, **settings) as service,
-            Gateway(service, Server(**{"port": 0, **(server or {})})) as gateway,
+            Gateway(service, ServerConfig(**{"port": 0, **(server or {})})) as gateway,
             aiohttp.ClientSession() as client,
         ):
             gateway.context.observers.append(witness := CallWitness())

@@ -12,7 +12,7 @@ import pytest
 
 from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig, TimeoutConfig
 from steadyvoice.providers import plugins
-from steadyvoice.service.settings import ConfigFile, Fallback, Server
+from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerConfig
 
 from .layers import ROOT
 
@@ -36,14 +36,14 @@ def default_in(cell: str) -> Any:
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    if issubclass(kind, Server | Fallback):
+    if issubclass(kind, ServerConfig | FallbackConfig):
         return {name: field.default for name, field in kind.model_fields.items()}
     return {field.name: field.default for field in fields(kind) if field.name not in NOT_IN_FILES}
 
 
 TABLES: Mapping[str, type] = {
-    "[server]": Server,
-    "[fallback]": Fallback,
+    "[server]": ServerConfig,
+    "[fallback]": FallbackConfig,
     "[timeouts]": TimeoutConfig,
     "[retry]": RetryConfig,
     "[circuit]": CircuitBreakerConfig,

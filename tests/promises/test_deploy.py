@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.service.settings import Server, parse_file, plan_of
+from steadyvoice.service.config_file import ServerConfig, build_arguments, parse_file
 from tests.required_tools import require_tool
 
 from .layers import ROOT
@@ -25,7 +25,7 @@ ENVIRON = {name: f"a-secret-{number}" for number, name in enumerate(NAMES)}
 
 
 @pytest.fixture
-def server() -> Server:
+def server() -> ServerConfig:
     return parse_file(DEPLOY / "steadyvoice.toml", ENVIRON).server
 
 
@@ -47,8 +47,9 @@ def container() -> list[tuple[str, str]]:
     return [(line.split()[0], line.partition(" ")[2].strip()) for line in found if line.strip()]
 
 
-def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(server: Server) -> None:
-    assert [provider.name for provider in plan_of(parse_file(DEPLOY / "steadyvoice.toml", ENVIRON))["providers"]] == [
+def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(server: ServerConfig) -> None:
+    arguments = build_arguments(parse_file(DEPLOY / "steadyvoice.toml", ENVIRON))
+    assert [provider.name for provider in arguments["providers"]] == [
         "elevenlabs", "openai", "espeak",
     ]  # fmt: skip
     assert server.is_local
@@ -56,7 +57,7 @@ def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(ser
     assert not set(ENVIRON.values()) & set((DEPLOY / "steadyvoice.toml").read_text().split('"'))
 
 
-def test_the_unit_gives_the_gateway_what_it_needs_and_time_to_end(unit: RawConfigParser, server: Server) -> None:
+def test_the_unit_gives_the_gateway_what_it_needs_and_time_to_end(unit: RawConfigParser, server: ServerConfig) -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["ExecStart"].endswith("/bin/steadyvoice serve --config /etc/steadyvoice/steadyvoice.toml")
@@ -92,7 +93,7 @@ def test_the_container_copies_what_is_there_and_runs_as_nobody(container: list[t
 
 
 def test_the_containers_command_is_one_of_ours_at_the_port_that_is_watched(
-    container: list[tuple[str, str]], server: Server
+    container: list[tuple[str, str]], server: ServerConfig
 ) -> None:
     said = dict(container)
     assert json.loads(said["ENTRYPOINT"])[0].endswith("/bin/steadyvoice")

@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-from steadyvoice.service.settings import read_file
+from steadyvoice.service.config_file import load_arguments
 
 from .documentation import (
     PAGES,
@@ -86,7 +86,7 @@ def test_toml_blocks_are_valid_toml(block: Block) -> None:
 def test_marked_configurations_are_accepted(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "steadyvoice.toml"
     path.write_text(block.code, "utf-8")
-    assert read_file(path, {})["providers"]
+    assert load_arguments(path, {})["providers"]
 
 
 def test_readme_begins_with_make_demo_and_make_test() -> None:

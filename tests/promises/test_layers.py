@@ -66,7 +66,7 @@ def test_a_trespass_is_caught(module: str, source: str, said: str) -> None:
     ("module", "source"),
     [
         ("service.plan", "from steadyvoice.speech.text import split"),
-        ("service.plan", "from steadyvoice.service.retry import RetryConfig"),
+        ("service.plan", "from steadyvoice.service.resilience.retry import RetryConfig"),
         ("service.plan", "from .retry import RetryConfig"),
         ("service.__init__", "from .retry import RetryConfig"),
         ("service.plan", "from ..speech import text"),

@@ -8,7 +8,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible
 from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
-from steadyvoice.service.settings import read_file
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.speech.errors import TTSConfigurationError
 
 KEY = "sk_" + "0123456789abcdef" * 2
@@ -86,7 +86,7 @@ def test_variable_named_in_a_file_is_told_with_its_path(how: str, tmp_path: Path
     file = tmp_path / "steadyvoice.toml"
     file.write_text('[[providers]]\nkind = "openai"\nbase_url = "http://here"\napi_key = "env:MY_KEY"\n')
     with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: .*MY_KEY") as refused:
-        read_file(file, {"MY_KEY": PASTED[how]})
+        load_arguments(file, {"MY_KEY": PASTED[how]})
     assert unshown(refused.value, PASTED[how])
 
 
@@ -101,13 +101,13 @@ def test_the_gateways_own_keys_are_checked_as_well(how: str, field: str, path: s
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[server]\n{field.format("env:GATE_KEY")}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: .*GATE_KEY") as refused:
-        read_file(file, {"GATE_KEY": PASTED[how]})
+        load_arguments(file, {"GATE_KEY": PASTED[how]})
     assert unshown(refused.value, PASTED[how])
 
     quoted = PASTED[how].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     file.write_text(f'[server]\n{field.format(quoted)}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: ") as refused:
-        read_file(file, {})
+        load_arguments(file, {})
     assert unshown(refused.value, PASTED[how])
 
 
@@ -121,7 +121,7 @@ def test_whitespace_around_a_variables_value_is_left_out(
     assert ElevenLabs().credential.id == clean.id
     file = tmp_path / "steadyvoice.toml"
     file.write_text('[server]\napi_keys = ["env:GATE"]\n[[providers]]\nkind = "elevenlabs"\napi_key = "env:E"\n')
-    [provider] = read_file(file, {"GATE": "gate" + around, "E": KEY + around})["providers"]
+    [provider] = load_arguments(file, {"GATE": "gate" + around, "E": KEY + around})["providers"]
     assert isinstance(provider, ElevenLabs)
     assert provider.credential.id == clean.id
 
@@ -172,7 +172,7 @@ def test_key_in_place_of_a_variables_name_is_not_shown(name: str, tmp_path: Path
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
     with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: no environment variable") as refused:
-        read_file(file, {})
+        load_arguments(file, {})
     assert name not in str(refused.value)
 
 
@@ -181,7 +181,7 @@ def test_name_of_a_variable_that_is_not_set_is_shown(name: str, tmp_path: Path) 
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
     with pytest.raises(TTSConfigurationError, match=rf"providers\.0\.api_key: .* {name} is not set"):
-        read_file(file, {})
+        load_arguments(file, {})
 
 
 def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

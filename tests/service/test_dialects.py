@@ -9,9 +9,9 @@ import pytest
 
 from steadyvoice import AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone
 from steadyvoice.providers.base import Provider
-from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.options import options_from_request, validate_options
 from steadyvoice.service.pipeline.candidates import Candidate, GuardedProvider, find_candidates
-from steadyvoice.service.wishes import check_wishes, wishes_of
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.speech.errors import TTSVoiceUnknownError
 from steadyvoice.speech.request import VoiceSubstitution
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
@@ -70,8 +70,8 @@ def test_a_vendors_voice_is_spoken_by_whoever_is_there() -> None:
 async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_service: MakeService) -> None:
     pcm = AudioFormat.parse("pcm_8000")
     asked = replace(AT_ELEVENLABS, format=pcm, language="de", seed=5, previous_text="So.", next_text="Then.", speed=1.1)
-    wishes = wishes_of(asked)
-    check_wishes(wishes)
+    wishes = options_from_request(asked)
+    validate_options(wishes)
     assert SpeechRequest(asked.text, **wishes) == asked  # type: ignore[misc, arg-type]
 
     heard: list[SpeechRequest] = []

@@ -8,14 +8,14 @@ from pathlib import Path
 from steadyvoice.cli.errors import UsageError
 from steadyvoice.providers import plugins
 from steadyvoice.providers.base import Provider
-from steadyvoice.service.settings import from_environment, read_file
-from steadyvoice.service.wishes import Plan
+from steadyvoice.service.config_file import arguments_from_environment, load_arguments
+from steadyvoice.service.options import ServiceArguments
 from steadyvoice.speech.errors import TTSConfigurationError
 
 
-def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, str]) -> Plan:
+def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, str]) -> ServiceArguments:
     """Build what a service is made of. Raises TTSConfigurationError, and UsageProblem for an unknown provider."""
-    plan = read_file(config, environ) if config else from_environment(environ)
+    plan = load_arguments(config, environ) if config else arguments_from_environment(environ)
     if provider is None:
         return plan
     there = _named(plan, provider)
@@ -24,13 +24,13 @@ def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, s
     return _only(plan, there or _create_provider(provider))
 
 
-def _named(plan: Plan, provider: str) -> Provider | None:
+def _named(plan: ServiceArguments, provider: str) -> Provider | None:
     """Find one by its name, or else the first of that kind."""
     by_name = [one for one in plan["providers"] if one.name == provider]
     return next(iter(by_name or _of_kind(plan, provider)), None)
 
 
-def _of_kind(plan: Plan, kind: str) -> list[Provider]:
+def _of_kind(plan: ServiceArguments, kind: str) -> list[Provider]:
     try:
         factory = plugins.load_kind(kind)
     except TTSConfigurationError:
@@ -45,10 +45,10 @@ def _create_provider(kind: str) -> Provider:
     return provider
 
 
-def _only(plan: Plan, provider: Provider) -> Plan:
+def _only(plan: ServiceArguments, provider: Provider) -> ServiceArguments:
     circuits = {name: circuit for name, circuit in plan.get("circuits", {}).items() if name == provider.name}
-    return Plan(**{**plan, "providers": [provider], "circuits": circuits})
+    return ServiceArguments(**{**plan, "providers": [provider], "circuits": circuits})
 
 
-def _names(plan: Plan) -> str:
+def _names(plan: ServiceArguments) -> str:
     return ", ".join(one.name for one in plan["providers"])

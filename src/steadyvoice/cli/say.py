@@ -27,11 +27,10 @@ from steadyvoice.cli.audio_output import (
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.provider_selection import load_plan
 from steadyvoice.cli.standard_streams import MAX_STDIN_BYTES, print_error, read_stdin, was_closed
+from steadyvoice.service.options import ResolvedOptions, ServiceArguments, SynthesisOptions
+from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.spoken import Account, Attempt
 from steadyvoice.service.stream import AsyncSpeechStream
-from steadyvoice.service.style import Style
-from steadyvoice.service.wishes import Plan, Wishes
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, clean_text
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 
-def summary(spoken: Account, output: Path | None) -> str:
+def summary(spoken: ReportedUtterance, output: Path | None) -> str:
     """Say who spoke, and why it was not the first choice if it was not."""
     where = f" in {output}" if output else ""
     length = f"{spoken.duration:.1f} s"
@@ -61,14 +60,14 @@ def failure_reasons(attempts: Iterable[Attempt]) -> str:
     return "; ".join(str(error) for error in last.values()) or "there was no time to ask anybody"
 
 
-def _silence_summary(spoken: Account) -> str:
+def _silence_summary(spoken: ReportedUtterance) -> str:
     silence = sum(span.stop - span.start for span in spoken.spoken.spans if span.provider is None)
     if silence == spoken.duration:
         return f"nobody could speak, so there are {silence:.1f} s of silence"
     return f"nobody could speak to the end, so {silence:.1f} of {spoken.duration:.1f} s are silence"
 
 
-def _provider_sequence(spoken: Account) -> list[str]:
+def _provider_sequence(spoken: ReportedUtterance) -> list[str]:
     """Who spoke, each turn once."""
     voices: list[str] = []
     for span in spoken.spoken.spans:
@@ -168,12 +167,16 @@ def say(order: SayOptions) -> ExitStatus:
     return asyncio.run(_synthesize(order, text, format, plan, heard=heard))
 
 
-async def _synthesize(order: SayOptions, text: str, format: AudioFormat, plan: Plan, *, heard: bool) -> ExitStatus:
+async def _synthesize(
+    order: SayOptions, text: str, format: AudioFormat, plan: ServiceArguments, *, heard: bool
+) -> ExitStatus:
     _cancel_on_sigterm()
     async with AsyncTTSService(**plan) as tts:
         # A file that nobody hears yet need not go on in another voice when the first one breaks off.
         hold = order.output is not None and not heard
-        stream = tts.open_stream(text, Style.of(Wishes(voice=order.voice, format=format)), hold=hold)
+        stream = tts.open_stream(
+            text, ResolvedOptions.of(SynthesisOptions(voice=order.voice, format=format)), hold=hold
+        )
         sinks = _open_sinks(order, format, heard=heard)
         async with finishing(sinks), stream:
             with SpeechProgress(stream, len(text)) as progress:

@@ -21,8 +21,8 @@ from steadyvoice.cli.standard_streams import redirect_to_null
 from steadyvoice.gateway.http_server.listener import raise_descriptor_limit
 from steadyvoice.gateway.observability.access_log import JSONFormatter
 from steadyvoice.gateway.server import serve as serve_gateway
+from steadyvoice.service.config_file import LoadedConfig, ServerConfig, arguments_from_environment, load_config
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.settings import Loaded, Server, from_environment, load
 
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # https://man7.org/linux/man-pages/man3/mallopt.3.html
 
@@ -57,8 +57,8 @@ def serve(config: Path | None, host: str | None, port: int | None) -> ExitStatus
     path = config or _path_from_environment()
     source = partial(_load, path, host, port) if path else None
     loaded = source(None) if source else None
-    server = loaded.server if loaded else _with_overrides(Server(), host, port)
-    service = AsyncTTSService(**(loaded.plan if loaded else from_environment(os.environ)))
+    server = loaded.server if loaded else _with_overrides(ServerConfig(), host, port)
+    service = AsyncTTSService(**(loaded.plan if loaded else arguments_from_environment(os.environ)))
     _log_json_lines()
     try:
         _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_tune_garbage_collector))
@@ -94,7 +94,7 @@ def _log_json_lines() -> None:
     logging.getLogger("steadyvoice.calls").setLevel(logging.WARNING)
 
 
-def _limit_connections(server: Server) -> Server:
+def _limit_connections(server: ServerConfig) -> ServerConfig:
     """With no more connections than this process may have files open."""
     fitting = raise_descriptor_limit(server.max_connections)
     if fitting == server.max_connections:
@@ -139,12 +139,12 @@ def _path_from_environment() -> Path | None:
     return Path(path) if (path := os.environ.get("STEADYVOICE_CONFIG")) else None
 
 
-def _load(path: Path, host: str | None, port: int | None, former: Loaded | None) -> Loaded:
+def _load(path: Path, host: str | None, port: int | None, former: LoadedConfig | None) -> LoadedConfig:
     """The file, for the first time or again, and what the command line says over it."""
-    loaded = load(path, os.environ, former)
+    loaded = load_config(path, os.environ, former)
     return replace(loaded, server=_with_overrides(loaded.server, host, port))
 
 
-def _with_overrides(server: Server, host: str | None, port: int | None) -> Server:
+def _with_overrides(server: ServerConfig, host: str | None, port: int | None) -> ServerConfig:
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     return _limit_connections(server.laid_over(**given))

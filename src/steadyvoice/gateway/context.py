@@ -13,9 +13,9 @@ from steadyvoice.gateway.http_server.connections import RejectedConnection
 from steadyvoice.gateway.observability.event_log import EventLog
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.config_file import ServerConfig
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.settings import Server
-from steadyvoice.service.spoken import Account
 
 log = logging.getLogger("steadyvoice.gateway")
 
@@ -23,7 +23,9 @@ log = logging.getLogger("steadyvoice.gateway")
 class RequestObserver(Protocol):
     """Somebody who is told what became of every request: metrics, the log, the list of recent calls."""
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """An utterance is over, well or not."""
         ...
 
@@ -44,11 +46,11 @@ class GatewayContext:
     """One gateway's own. `clock` gives seconds that never go back; `wall_clock` is the time of day, since 1970."""
 
     service: AsyncTTSService
-    server: Server = field(default_factory=Server)
+    server: ServerConfig = field(default_factory=ServerConfig)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     observers: list[RequestObserver] = field(default_factory=list)
-    on_settings: list[Callable[[Server], None]] = field(default_factory=list)  # to be told of other rules
+    on_settings: list[Callable[[ServerConfig], None]] = field(default_factory=list)  # to be told of other rules
     on_stop: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
     on_stopped: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
     traffic: Callable[[], OpenCounts] = OpenCounts
@@ -63,13 +65,15 @@ class GatewayContext:
         self.event_log = EventLog(self.wall_clock)
         self.access_rules = _access_rules(self.server)
 
-    def apply_settings(self, server: Server) -> None:
+    def apply_settings(self, server: ServerConfig) -> None:
         """These are the rules of the house from the next request on."""
         self.server, self.access_rules = server, _access_rules(server)
         for told in self.on_settings:
             told(server)
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """Tell everybody that an utterance is over."""
         for observer in self.observers:
             observer.speech_finished(request, door, order, account)
@@ -97,7 +101,7 @@ class GatewayContext:
             self.on_stopped.pop()()
 
 
-def _access_rules(server: Server) -> AccessRules:
+def _access_rules(server: ServerConfig) -> AccessRules:
     return AccessRules(
         api_keys=tuple(key.encode() for key in server.api_keys),
         admin_token=server.admin_token.encode() if server.admin_token else None,

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from steadyvoice.service.error_state import iso
+from steadyvoice.service.error_state import to_iso8601
 
 
 def to_json(value: Any) -> Any:
@@ -24,7 +24,7 @@ def to_json(value: Any) -> Any:
         case str():
             return value
         case datetime():
-            return iso(value)
+            return to_iso8601(value)
         case Mapping():
             return {str(key): to_json(each) for key, each in value.items()}
         case list() | tuple() | set() | frozenset():

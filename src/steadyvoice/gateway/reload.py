@@ -12,10 +12,10 @@ from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.admin.views import configuration_view
 from steadyvoice.gateway.context import GatewayContext, log
 from steadyvoice.gateway.request_context import Actor, acting_as, current_actor
-from steadyvoice.service.settings import Loaded, Server
+from steadyvoice.service.config_file import LoadedConfig, ServerConfig
 from steadyvoice.speech.errors import TTSConfigurationError
 
-ConfigSource = Callable[[Loaded | None], Loaded]
+ConfigSource = Callable[[LoadedConfig | None], LoadedConfig]
 """Reads the file; what is in it as it was before is made use of. Raises TTSConfigurationError."""
 
 RESTART_KEYS = ("host", "port", "state_file")
@@ -26,7 +26,7 @@ class Reloader:
     """One gateway's, with the file that it was started with, if there was one."""
 
     def __init__(
-        self, context: GatewayContext, source: ConfigSource | None = None, loaded: Loaded | None = None
+        self, context: GatewayContext, source: ConfigSource | None = None, loaded: LoadedConfig | None = None
     ) -> None:
         self._context, self._source, self._loaded = context, source, loaded
         self._turn = asyncio.Lock()
@@ -99,7 +99,7 @@ def configuration_difference(before: Mapping[str, Any], after: Mapping[str, Any]
     return {"before": {path: was.get(path) for path in paths}, "after": {path: now.get(path) for path in paths}}
 
 
-def _applicable(current: Server, wanted: Server) -> tuple[Server, list[str]]:
+def _applicable(current: ServerConfig, wanted: ServerConfig) -> tuple[ServerConfig, list[str]]:
     """What of a server's table can hold now, and the keys of which that must wait. Raises TTSConfigurationError."""
     for_good = {name: getattr(current, name) for name in RESTART_KEYS}
     wait = [f"server.{name}" for name, value in for_good.items() if getattr(wanted, name) != value]

@@ -13,7 +13,7 @@ from typing import Any
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import OUTLET_FACTORY, Message, Scope, Send
 from steadyvoice.service.pipeline.provider_call import AudioSink
-from steadyvoice.service.spoken import Account, Outcome
+from steadyvoice.service.result import Outcome, ReportedUtterance
 
 current_request_id: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
 """The id of the request that is being answered here, for the log."""
@@ -130,7 +130,7 @@ def acting_as(author: Actor) -> Iterator[None]:
         _current_actor.reset(token)
 
 
-def client_outcome(request: RequestContext, account: Account) -> Outcome:
+def client_outcome(request: RequestContext, account: ReportedUtterance) -> Outcome:
     """Return the service's outcome, or `interrupted` when the client left before the end of the answer was sent."""
     if account.spoken.error is None and not request.complete:
         return "interrupted"

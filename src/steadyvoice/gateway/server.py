@@ -15,8 +15,8 @@ from steadyvoice.gateway.http_server.listener import HTTPListener, bind_sockets
 from steadyvoice.gateway.http_server.shutdown import notify_systemd
 from steadyvoice.gateway.reload import ConfigSource, Reloader
 from steadyvoice.gateway.state_file import StateFile
+from steadyvoice.service.config_file import LoadedConfig, ServerConfig
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.settings import Loaded, Server
 
 
 class Gateway:
@@ -30,14 +30,14 @@ class Gateway:
     def __init__(
         self,
         service: AsyncTTSService,
-        server: Server | None = None,
+        server: ServerConfig | None = None,
         *,
         source: ConfigSource | None = None,
-        loaded: Loaded | None = None,
+        loaded: LoadedConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.context = GatewayContext(service, server or Server(), clock, wall_clock)
+        self.context = GatewayContext(service, server or ServerConfig(), clock, wall_clock)
         self.reloader = Reloader(self.context, source, loaded)
         self._listener = HTTPListener(
             build_application(self.context, self.reloader), self.server, self.context.connection_rejected
@@ -54,7 +54,7 @@ class Gateway:
         self.context.on_stopped.append(file.close)
 
     @property
-    def server(self) -> Server:
+    def server(self) -> ServerConfig:
         """The settings in force."""
         return self.context.server
 
@@ -90,10 +90,10 @@ class Gateway:
 
 async def serve(
     service: AsyncTTSService,
-    server: Server,
+    server: ServerConfig,
     *,
     source: ConfigSource | None = None,
-    loaded: Loaded | None = None,
+    loaded: LoadedConfig | None = None,
     until: asyncio.Event | None = None,
     hurry: asyncio.Event | None = None,
     show: Callable[[str], None] = print,

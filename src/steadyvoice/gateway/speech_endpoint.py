@@ -31,7 +31,7 @@ from steadyvoice.gateway.http import (
 from steadyvoice.gateway.request_context import RequestContext, request_context
 from steadyvoice.gateway.speech_request import BodyFormat, RawRequest, SpeechOrder
 from steadyvoice.service.pipeline.audio_limits import collect_audio, fits
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError
@@ -123,7 +123,7 @@ class SpeechHandler:
                 await request.send({"type": "http.response.body", "body": short_silence(order), "more_body": True})
 
     async def _begin(
-        self, request: RequestContext, order: SpeechOrder, account: Account, *, length: int | None = None
+        self, request: RequestContext, order: SpeechOrder, account: ReportedUtterance, *, length: int | None = None
     ) -> None:
         headers = {
             "content-type": order.content_type,
@@ -192,7 +192,7 @@ NO_AUDIO_HEADERS = {"x-steadyvoice-outcome": "failed", "x-steadyvoice-provider":
 """What these headers say on an answer without audio: nobody was heard."""
 
 
-def outcome_headers(account: Account) -> dict[str, str]:
+def outcome_headers(account: ReportedUtterance) -> dict[str, str]:
     """Who speaks, and how it came to that: as far as it is known when the answer begins."""
     return {
         "x-steadyvoice-outcome": account.outcome,
@@ -205,7 +205,7 @@ def short_silence(order: SpeechOrder) -> bytes:
     return b"".join(silence(order.format, _SILENCE_SECONDS))
 
 
-def buffered_body(audio: bytes, account: Account, order: SpeechOrder) -> tuple[int, Iterator[bytes]]:
+def buffered_body(audio: bytes, account: ReportedUtterance, order: SpeechOrder) -> tuple[int, Iterator[bytes]]:
     """Return the length of a finished utterance's body, and the body in parts: none of it is held a second time."""
     if order.body_format is not BodyFormat.TIMESTAMPS:
         return len(audio), _slices(audio, _SEND_SIZE)
@@ -277,7 +277,7 @@ async def _json_lines(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
 class _NewTimestamps:
     """Tells each character's times once, as soon as they are known."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: ReportedUtterance) -> None:
         self._spoken = account.spoken
         self._pieces = self._characters = 0  # told: whole pieces, and of the one at hand
 
@@ -293,7 +293,7 @@ class _NewTimestamps:
         return Alignment.joined(told)
 
 
-def _usage_event(order: SpeechOrder, account: Account) -> AudioDone:
+def _usage_event(order: SpeechOrder, account: ReportedUtterance) -> AudioDone:
     """What it would cost, by the rule of thumb: nobody here counts tokens."""
     asked = len(order.text) // _CHARACTERS_PER_TOKEN + 1
     return AudioDone(asked, round(account.duration / _SECONDS_PER_TOKEN))

@@ -8,8 +8,7 @@ from enum import Enum
 from math import isfinite
 from typing import Any, NamedTuple
 
-from steadyvoice.service.style import Style
-from steadyvoice.service.wishes import Wishes
+from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import clean_text
@@ -47,7 +46,7 @@ class SpeechOrder:
     """
 
     text: str
-    style: Style
+    style: ResolvedOptions
     body_format: BodyFormat = BodyFormat.AUDIO
     whole: bool = False
 
@@ -74,7 +73,7 @@ class SpeechOrderParser:
 
     def __init__(self, field: str, read: Callable[[RawRequest, dict[str, Any]], SpeechOrder]) -> None:
         self._field, self._read = field, read
-        self._known: dict[Hashable, tuple[Style, BodyFormat, bool]] = {}
+        self._known: dict[Hashable, tuple[ResolvedOptions, BodyFormat, bool]] = {}
 
     def order(self, asked: RawRequest) -> SpeechOrder:
         """Raises RequestValidationError and TTSError."""
@@ -108,14 +107,14 @@ def validated_text(text: str, field: str) -> str:
     return clean
 
 
-def header_options(headers: Mapping[bytes, bytes]) -> Wishes:
+def header_options(headers: Mapping[bytes, bytes]) -> SynthesisOptions:
     """What is asked in the gateway's own headers, whatever the dialect. Raises TTSBadRequestError.
 
     `x-steadyvoice-deadline` (seconds), `-on-midstream`, `-voice-substitution` and `-cache` (`no`: neither look there
     nor keep it).
     """
     deadline, midstream, substitution, cache = (_header_text(headers, name) for name in _OPTION_HEADERS)
-    wishes = Wishes()
+    wishes = SynthesisOptions()
     if deadline is not None:
         wishes["deadline"] = _seconds(deadline)
     match midstream:

@@ -20,10 +20,10 @@ from steadyvoice.breaker.saved import aged
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.providers.base import Provider
-from steadyvoice.service.error_state import iso
-from steadyvoice.service.saved_holds import mark_of, restore, saved
+from steadyvoice.service.error_state import to_iso8601
+from steadyvoice.service.resilience.holds import credential_fingerprint, export_holds, restore_holds
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.spoken import Account
 from steadyvoice.speech.failure_kinds import FailureScope
 from steadyvoice.wire.text_file import read_text_file
 
@@ -102,7 +102,9 @@ class StateFile:
             self._unsubscribe()
         self._scribe.write(self._content())
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
         for attempt in account.spoken.attempts:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
@@ -119,15 +121,17 @@ class StateFile:
         """All of it, as it is now; what takes its time is left to whoever writes it."""
         circuits = {name: circuit.export() for name, circuit in self._service.circuits.items()}
         held = [(provider, self._holds_of(provider)) for provider in self._service.providers]
-        told = {"saved_at": iso(datetime.fromtimestamp(self._wall_clock(), UTC)), "circuits": circuits}
+        told = {"saved_at": to_iso8601(datetime.fromtimestamp(self._wall_clock(), UTC)), "circuits": circuits}
         return lambda: {**told, "holds": self._marked([(provider, holds) for provider, holds in held if holds])}
 
     def _holds_of(self, provider: Provider) -> list[dict[str, Any]]:
         handler = self._service.handler(provider.name)
-        return saved(handler.holds, handler.clock())
+        return export_holds(handler.holds, handler.clock())
 
     def _marked(self, held: list[tuple[Provider, list[dict[str, Any]]]]) -> dict[str, Any]:
-        providers = {each.name: {"credential": mark_of(each, self._salt), "holds": holds} for each, holds in held}
+        providers = {
+            each.name: {"credential": credential_fingerprint(each, self._salt), "holds": holds} for each, holds in held
+        }
         return {"salt": self._salt.hex(), "providers": providers}
 
     def _restore(self) -> None:
@@ -162,6 +166,6 @@ class StateFile:
 
     def _take_up(self, provider: Provider, state: dict[str, Any], salt: bytes, passed: float) -> None:
         """With another credential, what was on hold is tried anew."""
-        if state["credential"] == mark_of(provider, salt):
+        if state["credential"] == credential_fingerprint(provider, salt):
             handler = self._service.handler(provider.name)
-            restore(handler.holds, state["holds"], handler.clock(), passed)
+            restore_holds(handler.holds, state["holds"], handler.clock(), passed)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steadyvoice.breaker import CircuitState, Snapshot
-from steadyvoice.service.credit import Forecast
-from steadyvoice.service.holds import Hold
+from steadyvoice.service.billing import CreditForecast
+from steadyvoice.service.resilience.holds import Hold
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import FailureKind
 
@@ -35,7 +35,7 @@ class HoldState:
 
 
 @dataclass(frozen=True, slots=True)
-class Concurrency:
+class ConcurrencyState:
     """How many requests run on the credential, how many may (None: any number), and how many wait for their turn."""
 
     in_use: int = 0
@@ -67,7 +67,7 @@ class TTSErrorState:
     holds: tuple[HoldState, ...] = ()
     held_for: float | None = None  # seconds until a hold on all of it ends
     is_muted: bool = False  # nothing is heard from it: its circuit refuses, or its credential is on hold
-    concurrency: Concurrency = Concurrency()
+    concurrency: ConcurrencyState = ConcurrencyState()
     credit: CreditState | None = None  # as soon as the vendor has told
     bills: dict[str, Any] = field(default_factory=dict)  # see Bills.as_dict
     voice: str | None = None  # that it spoke in last, by its own id
@@ -94,18 +94,19 @@ class TTSErrorState:
         moved, failed = circuit.last_transition, self.last_error
         return {
             "circuit_state": circuit.state.value,
-            "circuit_opened_at": iso(circuit.opened_at),
+            "circuit_opened_at": to_iso8601(circuit.opened_at),
             "failure_rate": circuit.failure_rate,
             "window": {"size": circuit.window_size, "calls": circuit.calls, "failures": circuit.failures},
             "retry_after": self.retry_after,
             "consecutive_failures": self.consecutive_failures,
-            "last_error": failed and {"kind": failed.kind.value, "message": failed.message, "at": iso(failed.at)},
+            "last_error": failed
+            and {"kind": failed.kind.value, "message": failed.message, "at": to_iso8601(failed.at)},
             "last_transition": moved
             and {
                 "from": moved.from_state.value,
                 "to": moved.to_state.value,
                 "reason": moved.reason,
-                "at": iso(moved.wall),
+                "at": to_iso8601(moved.wall),
             },
             "is_muted": self.is_muted,
             "totals": {
@@ -124,7 +125,7 @@ class TTSErrorState:
                 {
                     "key": hold.key,
                     "kind": hold.kind.value,
-                    "until": iso(hold.until),
+                    "until": to_iso8601(hold.until),
                     "because": hold.because,
                     "room": hold.room,
                 }
@@ -140,13 +141,13 @@ class TTSErrorState:
                 "remaining": self.credit.remaining,
                 "per_hour": self.credit.per_hour,
                 "ends_in": self.credit.ends_in,
-                "ends_at": iso(self.credit.ends_at),
-                "resets_at": iso(self.credit.resets_at),
+                "ends_at": to_iso8601(self.credit.ends_at),
+                "resets_at": to_iso8601(self.credit.resets_at),
             },
         }
 
 
-def iso(moment: datetime | None) -> str | None:
+def to_iso8601(moment: datetime | None) -> str | None:
     """Write a time as ISO 8601 in UTC."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
@@ -156,7 +157,7 @@ def last_error(error: TTSError, wall_time: datetime) -> LastError:
     return LastError(error.kind, error.message, wall_time)
 
 
-def shown(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldState, ...]:
+def hold_states(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldState, ...]:
     """Translate holds from the service's clock to the time of day."""
     return tuple(
         HoldState(hold.key, hold.kind, wall_time + timedelta(seconds=hold.until - now), hold.because, hold.room)
@@ -164,7 +165,7 @@ def shown(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldS
     )
 
 
-def shown_forecast(forecast: Forecast | None, wall_time: datetime) -> CreditState | None:
+def credit_state(forecast: CreditForecast | None, wall_time: datetime) -> CreditState | None:
     """Translate a forecast to the time of day."""
     if forecast is None:
         return None

@@ -10,10 +10,10 @@ from weakref import ref
 
 from steadyvoice.breaker.fork import abandon
 from steadyvoice.service.cache.lookup import CachedUtterance
-from steadyvoice.service.log import log_spoken
+from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.pipeline.utterance import Utterance
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSError,
@@ -45,7 +45,7 @@ class OpenStreams(Generic[T]):
         return [stream for each in list(self._refs.values()) if (stream := each()) is not None]
 
 
-class AsyncSpeechStream(Account):
+class AsyncSpeechStream(ReportedUtterance):
     """Audio of one utterance as it is made: iterate it, once, from one task. The account of it grows meanwhile.
 
     It ends in one of three ways: with its last chunk, with a TTSError, or early: closed by `aclose()` from any task of
@@ -84,7 +84,7 @@ class AsyncSpeechStream(Account):
             return await anext(chunks)
         except StopAsyncIteration:
             self._over()
-            log_spoken(self.spoken)
+            log_utterance(self.spoken)
             raise
         except asyncio.CancelledError:
             closed = self._ended_early is not None
@@ -107,7 +107,7 @@ class AsyncSpeechStream(Account):
                 self._reader_left.set_result(None)
         self.spoken.error = failure
         self._over()
-        log_spoken(self.spoken)
+        log_utterance(self.spoken)
         try:
             raise copy_without_traceback(
                 failure
@@ -195,7 +195,7 @@ class AsyncSpeechStream(Account):
             return
         self._end_early("this process was forked from the one that speaks it")
         abandon((self._chunks, self._reader, self._reader_left, self._closing))
-        self._chunks, self._reader, self._reader_left, self._closing = _nothing(), None, None, None
+        self._chunks, self._reader, self._reader_left, self._closing = _no_chunks(), None, None, None
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,6 +206,6 @@ class AsyncSpeechStream(Account):
         await self.aclose()
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
+async def _no_chunks() -> AsyncGenerator[bytes, None]:
     return
     yield b""

@@ -14,7 +14,7 @@ from steadyvoice.audio.word_tones import words_in
 from steadyvoice.gateway.admin.overview import MAX_DOTS, window_dots
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT, HourlyStatistics
 from steadyvoice.gateway.observability.recent_calls import CallError, RecentCall
-from steadyvoice.service.spoken import Attempt
+from steadyvoice.service.result import Attempt
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 

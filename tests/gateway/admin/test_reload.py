@@ -18,7 +18,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Loaded, load
+from steadyvoice.service.config_file import LoadedConfig, load_config
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 
@@ -79,8 +79,8 @@ async def served(folder: Path, **facts: str) -> AsyncIterator[tuple[RunningGatew
             yield RunningGateway(sim, service, gateway, client, witness), file
 
 
-def _read(path: Path, former: Loaded | None) -> Loaded:
-    return load(path, os.environ, former)
+def _read(path: Path, former: LoadedConfig | None) -> LoadedConfig:
+    return load_config(path, os.environ, former)
 
 
 async def reloaded(at: RunningGateway) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from steadyvoice.gateway.observability.event_recorder import MAX_CALLS_PER_SECON
 from steadyvoice.gateway.observability.recent_calls import RecentCalls
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.settings import Server
-from steadyvoice.service.style import Style
+from steadyvoice.service.config_file import ServerConfig
+from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 
@@ -199,7 +199,7 @@ async def _read(reader: EventReader, many: int) -> None:
 
 async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
     async with AsyncTTSService([Tone()]) as service:
-        gateway = Gateway(service, Server(port=0))
+        gateway = Gateway(service, ServerConfig(port=0))
         house = ref(gateway.context)
         async with gateway:
             pass
@@ -213,7 +213,7 @@ async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
         request, account = await at.next_call()
-        order = SpeechOrder("text", Style.of({}))
+        order = SpeechOrder("text", ResolvedOptions.of({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None

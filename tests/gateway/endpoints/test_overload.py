@@ -169,8 +169,8 @@ def test_overload_shows_in_metrics_state_board_and_log(run: Run, caplog: pytest.
 
 
 def test_limits_come_from_the_configuration_file() -> None:
-    from steadyvoice.service.settings import ConfigFile, plan_of
+    from steadyvoice.service.config_file import ConfigFile, build_arguments
 
     table = {"server": {"max_active": 7, "max_queued": 0, "queue_timeout": 1.5}, "providers": [{"kind": "tone"}]}
-    plan = plan_of(ConfigFile.model_validate(table))
+    plan = build_arguments(ConfigFile.model_validate(table))
     assert (plan["max_active"], plan["max_queued"], plan["queue_timeout"]) == (7, 0, 1.5)

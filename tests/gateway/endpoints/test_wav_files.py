@@ -15,7 +15,7 @@ import pytest
 from steadyvoice import AsyncTTSService, OpenAICompatible
 from steadyvoice.audio.conversion import convert
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.speech.format import AudioFormat
 from tests.audio.wav_files import Parsed, chunk, form, pcm, samples, strictly, wav
 from tests.providers.scripted_vendor import Vendor, chunked, vendor_on_a_socket
@@ -35,7 +35,7 @@ async def answered(vendor: Vendor, path: str, document: dict[str, Any], **settin
     service = AsyncTTSService([provider], muted=False, **settings)
     async with (
         service,
-        Gateway(service, Server(port=0)) as gateway,
+        Gateway(service, ServerConfig(port=0)) as gateway,
         aiohttp.ClientSession() as client,
         client.post(gateway.url + path, json=document) as answer,
     ):

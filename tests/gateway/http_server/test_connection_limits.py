@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.gateway.http_server.connections import ConnectionLimits, ConnectionPhase, WriteProgress, check_head
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 from ..conftest import Run
 from ..raw_http import GET, echo, endless, head, listening
@@ -166,7 +166,7 @@ def test_a_client_that_has_taken_all_begins_anew() -> None:
 
 def test_the_settings_are_the_limits() -> None:
     limits = ConnectionLimits.of(
-        Server(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
+        ServerConfig(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
     )
     assert [limits.patience(wait) for wait in ConnectionPhase] == [1, 2, float("inf"), 3, limits.leave]
     assert (limits.write, limits.connections) == (4, 5)

@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice import Tone
 from steadyvoice.gateway.http_server.listener import bind_sockets
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 from ..running_gateway import running_gateway
 
@@ -68,7 +68,7 @@ def test_a_port_that_is_taken_in_one_family_is_an_error_and_leaves_nothing_open(
     ("host", "local"), [("localhost", True), ("LocalHost.", True), ("::1", True), ("0.0.0.0", False)]
 )
 def test_only_loopback_needs_no_key(host: str, local: bool) -> None:
-    assert Server.model_construct(host=host).is_local is local
+    assert ServerConfig.model_construct(host=host).is_local is local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -17,7 +17,7 @@ from steadyvoice import AsyncTTSService, CircuitBreakerConfig, CircuitState, Ele
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.state_file import AtomicWriter, StateFile
 from steadyvoice.providers.base import SynthesisOffer
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.errors import (
     TTSBusyError,
@@ -60,7 +60,7 @@ def test_a_cooldown_goes_on_while_nobody_runs(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_takes_it_up_and_leaves_it_behind(tmp_path: Path) -> None:
-    server = Server(port=0, state_file=str(tmp_path / "state.json"))
+    server = ServerConfig(port=0, state_file=str(tmp_path / "state.json"))
     async with service() as first, Gateway(first, server):
         first.circuits["tone"].force_open("for maintenance")
     async with service() as second, Gateway(second, server) as gateway:
@@ -192,7 +192,7 @@ def test_credit_is_looked_for_as_soon_as_ever_and_what_fits_may_pass(tmp_path: P
     put_on_hold(before, TTSQuotaExceededError("out"), cost=50.0)
     holds = before.handler("elevenlabs").holds
     (hold,) = holds.current(0.0)
-    holds.take_up(replace(hold, until=hold.until + 1e6, room=20.0))
+    holds.restore(replace(hold, until=hold.until + 1e6, room=20.0))
     assert kept(tmp_path / "state.json", before, after, 0.0) == {"elevenlabs/credential": 900}
     assert after.handler("elevenlabs").holds.find(None, 0.0, 19.0) is None
     assert after.handler("elevenlabs").holds.find(None, 0.0, 21.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steadyvoice import ElevenLabs, OpenAICompatible
-from steadyvoice.service.settings import read_file
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.speech.errors import TTSConfigurationError
 from tests.providers.scripted_vendor import Vendor, audio, heard, say
 
@@ -97,7 +97,7 @@ def test_what_is_no_address_is_refused_by_its_name(kind: str, how: str, tmp_path
     file.write_text(f'[[providers]]\nkind = "{kind}"\napi_key = "{KEY}"\nbase_url = "env:URL"\n')
     if url:
         with pytest.raises(TTSConfigurationError, match=r"providers\.0\.base_url: "):
-            read_file(file, {"URL": url})
+            load_arguments(file, {"URL": url})
 
 
 def test_address_without_a_scheme_is_told_how_it_should_be() -> None:

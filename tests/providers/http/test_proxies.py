@@ -19,7 +19,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone
 from steadyvoice.providers.http.urls import matches_no_proxy, select_proxy
-from steadyvoice.service.settings import read_file
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.simulator.simulator import Simulator
 from steadyvoice.speech.errors import TTSConfigurationError, TTSConnectError, TTSError
 from steadyvoice.speech.failure_kinds import FailureKind
@@ -161,7 +161,7 @@ async def test_provider_may_say_no(
 
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "{kind}"\napi_key = "k"\nbase_url = "{vendor.url}"\ntrust_env = false\n')
-    [provider] = read_file(file, {})["providers"]
+    [provider] = load_arguments(file, {})["providers"]
     vendor.will(audio(b"spoken"))
     assert (await heard(provider, say())).data == b"spoken"
     await provider.aclose()

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 
 from steadyvoice import Alignment, TTSCircuitOpenError, TTSError
-from steadyvoice.service.spoken import Spoken
+from steadyvoice.service.result import UtteranceReport
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
 
 from ..conftest import MakeService
@@ -93,7 +93,7 @@ async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: 
 
 @pytest.mark.parametrize("who", ["first", "second"])
 async def test_the_outcome_is_muted_from_the_first_moment_of_silence(who: str) -> None:
-    spoken = Spoken("first")
+    spoken = UtteranceReport("first")
     spoken.now.heard(who)
     spoken.add(who, 0, 12, 0.7, Alignment())
 

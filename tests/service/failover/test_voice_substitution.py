@@ -28,9 +28,9 @@ from steadyvoice import (
     Voice,
 )
 from steadyvoice.providers.espeak import is_installed
-from steadyvoice.service.handler import TTSErrorHandler
 from steadyvoice.service.pipeline.candidates import GuardedProvider, find_candidates
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError, TTSQuotaExceededError, TTSServerError
 from steadyvoice.speech.format import AudioFormat
 
@@ -80,12 +80,12 @@ class Stage:
         hedging = HedgeConfig(minimum_samples=4, budget=1.0)
         self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts, hedging=hedging)
 
-    async def say(self, **wishes: Any) -> Account:
+    async def say(self, **wishes: Any) -> ReportedUtterance:
         return await self.tts.synthesize(
             TEXT, **{"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
         )
 
-    async def stream(self, **wishes: Any) -> Account:
+    async def stream(self, **wishes: Any) -> ReportedUtterance:
         wishes = {"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
         stream = self.tts.stream(TEXT, **wishes)
         try:
@@ -96,30 +96,30 @@ class Stage:
         return stream
 
 
-Way = Callable[[Stage], Awaitable[list[Account]]]
+Way = Callable[[Stage], Awaitable[list[ReportedUtterance]]]
 
 
-async def down(stage: Stage) -> list[Account]:
+async def down(stage: Stage) -> list[ReportedUtterance]:
     stage.first.error = DOWN
     return [await stage.say(), await stage.stream()]
 
 
-async def circuit_open(stage: Stage) -> list[Account]:
+async def circuit_open(stage: Stage) -> list[ReportedUtterance]:
     stage.tts.circuits["first"].force_open()
     return [await stage.say(), await stage.stream()]
 
 
-async def out_of_credit(stage: Stage) -> list[Account]:
+async def out_of_credit(stage: Stage) -> list[ReportedUtterance]:
     stage.first.error = TTSQuotaExceededError("no credit", status=401)
     return [await stage.say(), await stage.stream()]
 
 
-async def hanging(stage: Stage) -> list[Account]:
+async def hanging(stage: Stage) -> list[ReportedUtterance]:
     stage.first.pause = 1000.0
     return [await stage.say(), await stage.stream()]
 
 
-async def probed(stage: Stage) -> list[Account]:
+async def probed(stage: Stage) -> list[ReportedUtterance]:
     stage.first.error = DOWN
     for _ in range(4):
         await stage.say()
@@ -127,7 +127,7 @@ async def probed(stage: Stage) -> list[Account]:
     return [await stage.say(), await stage.stream()]
 
 
-async def cut_in_midstream(stage: Stage) -> list[Account]:
+async def cut_in_midstream(stage: Stage) -> list[ReportedUtterance]:
     accounts = []
     for on_midstream in ("resume", "restart", "error"):
         stage.first.faults = [Fault("cut", 0.5)] * 9
@@ -136,19 +136,19 @@ async def cut_in_midstream(stage: Stage) -> list[Account]:
     return accounts
 
 
-async def too_many_at_once(stage: Stage) -> list[Account]:
+async def too_many_at_once(stage: Stage) -> list[ReportedUtterance]:
     stage.first.pause = stage.twin.pause = 1.9
     return list(await asyncio.gather(*(stage.say(cache=False) for _ in range(4))))
 
 
-async def late(stage: Stage) -> list[Account]:
+async def late(stage: Stage) -> list[ReportedUtterance]:
     for _ in range(4):
         await stage.say(cache=False)
     stage.first.pause = 1.5  # not so late that anybody would give up
     return [await stage.say(cache=False), await stage.stream(cache=False)]
 
 
-async def kept_recordings_of_others(stage: Stage) -> list[Account]:
+async def kept_recordings_of_others(stage: Stage) -> list[ReportedUtterance]:
     stage.first.error = stage.twin.error = DOWN
     kept = await stage.say(voice_substitution="any")
     assert kept.provider not in ("first", "twin", None)
@@ -158,7 +158,7 @@ async def kept_recordings_of_others(stage: Stage) -> list[Account]:
     return [await stage.say(), await stage.stream(), await stage.stream(on_midstream="restart")]
 
 
-async def nobody_at_all(stage: Stage) -> list[Account]:
+async def nobody_at_all(stage: Stage) -> list[ReportedUtterance]:
     stage.first.error = stage.twin.error = DOWN
     return [await stage.say(), await stage.stream()]
 

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, HedgeConfig, OpenAICompatible, Tone
-from steadyvoice.service.bills import Charge
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.billing import Charge
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.ledger import Ending
@@ -99,7 +99,7 @@ async def test_the_books_agree_with_both_vendors_whatever_befalls_and_whoever_le
         Simulator(voice="tones", concurrency=4, real_time_factor=0.02, seed=seed + 9) as second,
         warmed(first, second, hedging) as tts,
     ):
-        accounts: list[Account] = []
+        accounts: list[ReportedUtterance] = []
         before = tts.get_error_state()["bills"]["billed"]
 
         async def listen() -> None:

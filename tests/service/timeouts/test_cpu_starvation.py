@@ -23,8 +23,8 @@ from steadyvoice import (
     TimeoutConfig,
 )
 from steadyvoice.providers.base import Queued
-from steadyvoice.service.loop_lag import BEAT, LoopLag
 from steadyvoice.service.pipeline.timeouts import WaitTimer
+from steadyvoice.service.resilience.event_loop_lag import HEARTBEAT_INTERVAL, LoopLag
 from steadyvoice.speech.errors import TTSConnectTimeoutError, TTSOverloadedError
 
 from ..conftest import BRIEF
@@ -62,15 +62,15 @@ async def test_what_the_loop_lost_is_counted_once_and_for_good() -> None:
     lag.start()
     await asyncio.sleep(1)
     clock.skip(3)
-    assert lag.lost == pytest.approx(3, abs=2 * BEAT), "before the beat that is overdue"
+    assert lag.lost == pytest.approx(3, abs=2 * HEARTBEAT_INTERVAL), "before the beat that is overdue"
     await asyncio.sleep(1)
-    assert lag.lost == pytest.approx(3, abs=2 * BEAT)
+    assert lag.lost == pytest.approx(3, abs=2 * HEARTBEAT_INTERVAL)
     assert lag.recent > 0.25
     await asyncio.sleep(10)
     assert lag.recent < 0.01
     lag.stop()
     clock.skip(100)
-    assert lag.lost == pytest.approx(3, abs=2 * BEAT), "nobody is kept waiting while nothing is active"
+    assert lag.lost == pytest.approx(3, abs=2 * HEARTBEAT_INTERVAL), "nobody is kept waiting while nothing is active"
 
 
 async def test_fair_clock_never_goes_back_and_stands_still_while_nothing_runs() -> None:
@@ -94,7 +94,7 @@ async def test_fair_clock_never_goes_back_and_stands_still_while_nothing_runs() 
 async def test_idle_service_sets_no_timer() -> None:
     tts = service(SkippingClock(), ScriptedProvider())
     await tts.synthesize("Hello", format="pcm_8000")
-    await asyncio.sleep(2 * BEAT)
+    await asyncio.sleep(2 * HEARTBEAT_INTERVAL)
     loop = asyncio.get_running_loop()
     assert not [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
 
@@ -109,7 +109,7 @@ async def test_wait_for_the_first_audio_leaves_out_what_was_lost_here() -> None:
     speech = await tts.synthesize("Good morning", format="pcm_8000")
     assert speech.outcome == "spoken"
     assert totals(tts) == (1, 0)
-    assert speech.attempts[0].waited == pytest.approx(1.0, abs=2 * BEAT)
+    assert speech.attempts[0].waited == pytest.approx(1.0, abs=2 * HEARTBEAT_INTERVAL)
 
 
 async def test_silence_between_chunks_leaves_out_what_was_lost_here() -> None:

@@ -22,7 +22,7 @@ from steadyvoice import (
     TTSService,
 )
 from steadyvoice.providers.base import SynthesisOffer
-from steadyvoice.service.settings import read_file
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.speech.errors import TTSInvalidKeyError, TTSServerError
 from steadyvoice.speech.request import SpeechRequest
 
@@ -267,7 +267,7 @@ name = "second"
 def plan(folder: Path, general: str = "", own: str = "") -> Any:
     path = folder / "steadyvoice.toml"
     path.write_text(FILE.format(general=general, own=own and f"[providers.timeouts]\n{own}"), "utf-8")
-    return read_file(path, {})
+    return load_arguments(path, {})
 
 
 def test_a_file_names_a_preset_and_fields_over_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from looptime import new_event_loop
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, TimeoutConfig, TTSService, TTSStreamInterruptedError
 from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
-from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.latency import MIN_SAMPLES, SilenceLimits
 from steadyvoice.speech.request import SpeechRequest
 

@@ -12,8 +12,8 @@ import pytest
 
 from steadyvoice import AudioChunk, AudioFormat, RetryConfig, TTSConfigurationError, TTSStreamInterruptedError
 from steadyvoice.service.cache.coalescing import CoalescedStream
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES, collect_audio, fits
-from steadyvoice.service.settings import read_file
 from steadyvoice.speech.errors import TTSTextTooLongError, TTSTooLongError
 
 from ..conftest import MakeService
@@ -70,10 +70,10 @@ async def test_limit_that_cannot_be_is_refused(bad: object, make_service: MakeSe
 def test_limit_can_be_set_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
     file.write_text('[server]\nmax_answer_bytes = 2000000\n[[providers]]\nkind = "tone"\n')
-    assert read_file(file, {})["max_audio_bytes"] == 2_000_000
+    assert load_arguments(file, {})["max_audio_bytes"] == 2_000_000
     file.write_text('[server]\nmax_answer_bytes = 1000\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=r"server\.max_answer_bytes"):
-        read_file(file, {})
+        load_arguments(file, {})
 
 
 HELD = {  # what the vendor sends, and what is asked for

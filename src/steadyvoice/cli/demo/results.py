@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steadyvoice.breaker import CircuitState
-from steadyvoice.service.spoken import Outcome
+from steadyvoice.service.result import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ from steadyvoice.cli.demo.scenario import (
     ScheduledIncident,
     ScheduledUtterance,
 )
+from steadyvoice.service.result import Attempt, Speech
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.service.spoken import Attempt, Speech
 from steadyvoice.speech.alignment import Alignment, captions
 
 RATE = 24000

@@ -14,7 +14,7 @@ from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.espeak import Espeak, is_installed
 from steadyvoice.providers.tone import Tone
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
-from steadyvoice.service.retry import RetryConfig
+from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.simulator import Simulator
 from steadyvoice.simulator.fault_injection.actions import FaultAction, Hang, Refuse, TooShort
 from steadyvoice.speech.errors import TTSLocalCrashError

@@ -14,7 +14,7 @@ from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.gateway.admin.request import MAX_STEP
 from steadyvoice.gateway.admin.views import CHANGEABLE_FIELDS
-from steadyvoice.service.settings import PRESETS
+from steadyvoice.service.config_file import PRESETS
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.openai import speech as openai_speech
 

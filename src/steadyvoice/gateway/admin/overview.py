@@ -20,9 +20,9 @@ from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import Response
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, HourlyStatistics
-from steadyvoice.service.error_state import iso
-from steadyvoice.service.handler import TTSErrorHandler
+from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 
 MAX_DOTS = 60
 _CACHE_SECONDS = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved
@@ -79,7 +79,7 @@ async def overview_json(context: GatewayContext, hour: HourlyStatistics, since: 
 
 def _gateway_part(context: GatewayContext, hour: HourlyStatistics, since: int) -> dict[str, Any]:
     return {
-        "at": iso(datetime.fromtimestamp(context.wall_clock(), UTC)),
+        "at": to_iso8601(datetime.fromtimestamp(context.wall_clock(), UTC)),
         "version": __version__,
         "edition": context.event_log.edition,
         "is_muted": context.service.is_muted,

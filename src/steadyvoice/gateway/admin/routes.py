@@ -28,7 +28,7 @@ from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.request_context import acting_as
 from steadyvoice.gateway.router import Endpoints
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
-from steadyvoice.service.settings import Seconds, Table
+from steadyvoice.service.config_file import ConfigTable, Seconds
 from steadyvoice.wire.error_response import single_line
 
 AdminHandler = Callable[[AdminRequest], Awaitable[Response]]
@@ -36,11 +36,11 @@ AdminHandler = Callable[[AdminRequest], Awaitable[Response]]
 _DEFAULT_CALLS = 100  # calls, unless said otherwise
 
 
-class EmptyBody(Table):
+class EmptyBody(ConfigTable):
     """There is nothing to be said."""
 
 
-class ActionBody(Table):
+class ActionBody(ConfigTable):
     """Why somebody does something."""
 
     reason: Annotated[str, Field(max_length=500)] = ""

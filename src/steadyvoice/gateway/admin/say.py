@@ -10,15 +10,14 @@ from steadyvoice.gateway.access_control import Denial
 from steadyvoice.gateway.dialects.base import HTTPError, retry_after_header
 from steadyvoice.gateway.http import Response, error_response
 from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder, header_options
-from steadyvoice.service.settings import Table
-from steadyvoice.service.spoken import Account
-from steadyvoice.service.style import Style
-from steadyvoice.service.wishes import Wishes
+from steadyvoice.service.config_file import ConfigTable
+from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.text import clean_text
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 
-class SayBody(Table):
+class SayBody(ConfigTable):
     """What to say, in which voice and format."""
 
     text: str
@@ -37,9 +36,12 @@ class SayDialect:
         text = clean_text(said.text)
         if not text.strip():
             raise RequestValidationError([ValidationIssue("too_short", ("text",), "there is nothing to say")])
-        return SpeechOrder(text, Style.of(Wishes(voice=said.voice, format=said.format) | header_options(asked.headers)))
+        return SpeechOrder(
+            text,
+            ResolvedOptions.of(SynthesisOptions(voice=said.voice, format=said.format) | header_options(asked.headers)),
+        )
 
-    def audio_headers(self, order: SpeechOrder, account: Account, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Nothing that is not on every answer already."""
         return {"cache-control": "no-store"}
 

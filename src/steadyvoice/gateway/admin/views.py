@@ -14,8 +14,8 @@ from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.providers.base import HasCredential, Provider
+from steadyvoice.service.config_file import PRESETS, ServerConfig, false_to_none
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
-from steadyvoice.service.settings import PRESETS, Server, without_false
 
 _CODE_ONLY = frozenset({"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "open_for"})
 CHANGEABLE_FIELDS = tuple(field.name for field in fields(CircuitBreakerConfig) if field.name not in _CODE_ONLY)
@@ -61,7 +61,7 @@ def apply_changes(config: CircuitBreakerConfig, wanted: Mapping[str, Any]) -> Ci
     for name in given:
         _check_name(name)
     try:
-        return replace(base, **without_false(given))
+        return replace(base, **false_to_none(given))
     except CircuitConfigError as error:
         raise AdminRequestError(422, "invalid_setting", str(error), field=error.field) from None
 
@@ -117,7 +117,7 @@ def timeouts_view(timeouts: TimeoutConfig) -> dict[str, Any]:
     return told | {"read_timeout_is_set": timeouts.read_timeout_is_set}
 
 
-def server_view(server: Server) -> dict[str, Any]:
+def server_view(server: ServerConfig) -> dict[str, Any]:
     """How many keys there are, and whether there is a token; not which."""
     told: dict[str, Any] = to_json(server.model_dump())
     return told | {"api_keys": len(server.api_keys), "admin_token": server.admin_token is not None}

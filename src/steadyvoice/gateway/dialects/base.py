@@ -10,7 +10,7 @@ from typing import Protocol
 from steadyvoice.gateway.access_control import Denial
 from steadyvoice.gateway.http import Response, error_response
 from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import Blame, FailureKind
 from steadyvoice.wire.request_validation import ValidationIssue
@@ -34,7 +34,7 @@ class Dialect(Words, Protocol):
         """Reads what is asked for. Raises RequestValidationError and TTSError."""
         ...
 
-    def audio_headers(self, order: SpeechOrder, account: Account, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """What goes before audio, besides its type: as much as is known by then."""
         ...
 

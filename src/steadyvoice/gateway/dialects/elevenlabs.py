@@ -16,9 +16,8 @@ from steadyvoice.gateway.speech_request import (
     header_options,
     validated_text,
 )
-from steadyvoice.service.spoken import Account
-from steadyvoice.service.style import Style
-from steadyvoice.service.wishes import wishes_of
+from steadyvoice.service.options import ResolvedOptions, options_from_request
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.errors import error_body, validation_body
@@ -42,13 +41,13 @@ class ElevenLabsDialect:
         call = elevenlabs_speech.parse_request_document(query_dict(asked.query), document, self._form)
         text = validated_text(call.text, "text")
         request = elevenlabs_speech.decode_request(call, asked.voice)
-        wishes = wishes_of(request) | header_options(asked.headers)
+        wishes = options_from_request(request) | header_options(asked.headers)
         if self._form.timed:
             wishes["timestamps"] = True
         wrapping = BodyFormat.TIMESTAMPS if self._form.timed else BodyFormat.AUDIO
-        return SpeechOrder(text, Style.of(wishes), wrapping, whole=not self._form.streams)
+        return SpeechOrder(text, ResolvedOptions.of(wishes), wrapping, whole=not self._form.streams)
 
-    def audio_headers(self, order: SpeechOrder, account: Account, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return the vendor's own receipt, and in any case a request id.
 
         With the id, a client asks for the same prosody in its next request. It is the vendor's where nobody else is

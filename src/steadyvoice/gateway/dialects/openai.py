@@ -16,9 +16,8 @@ from steadyvoice.gateway.speech_request import (
     header_options,
     validated_text,
 )
-from steadyvoice.service.spoken import Account
-from steadyvoice.service.style import Style
-from steadyvoice.service.wishes import wishes_of
+from steadyvoice.service.options import ResolvedOptions, options_from_request
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.wire.openai import speech as openai_speech
 from steadyvoice.wire.openai.errors import error_body, validation_body
@@ -33,7 +32,7 @@ class OpenAIDialect:
     def __init__(self) -> None:
         self.order = SpeechOrderParser("input", _order).order
 
-    def audio_headers(self, order: SpeechOrder, account: Account, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Nothing that is not on every answer already."""
         return {}
 
@@ -57,9 +56,9 @@ class OpenAIDialect:
 
 def _order(asked: RawRequest, document: dict[str, Any]) -> SpeechOrder:
     call = openai_speech.parse_request_document(document)
-    wishes = wishes_of(openai_speech.decode_request(call)) | header_options(asked.headers)
+    wishes = options_from_request(openai_speech.decode_request(call)) | header_options(asked.headers)
     text = validated_text(call.text, "input")
-    return SpeechOrder(text, Style.of(wishes), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
+    return SpeechOrder(text, ResolvedOptions.of(wishes), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
 
 
 _CODES: Mapping[FailureKind, str] = {

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from uvicorn.server import ServerState
 
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES
-from steadyvoice.service.settings import Server
 
 _NEVER = float("inf")
 _READ_AHEAD_BYTES = 512 * 1024
@@ -54,7 +54,7 @@ class ConnectionLimits:
     write: float = 60.0  # in which a client takes not one byte
 
     @staticmethod
-    def of(server: Server) -> ConnectionLimits:
+    def of(server: ServerConfig) -> ConnectionLimits:
         """The configured ones; what no setting names is as above."""
         return ConnectionLimits(
             connections=server.max_connections,

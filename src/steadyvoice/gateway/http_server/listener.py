@@ -15,7 +15,7 @@ import uvicorn
 from steadyvoice.gateway.context import OpenCounts
 from steadyvoice.gateway.http_server.connections import ConnectionLimits, ConnectionSet, RejectedConnection
 from steadyvoice.gateway.http_server.protocol import ClientConnection
-from steadyvoice.service.settings import Server
+from steadyvoice.service.config_file import ServerConfig
 
 _BACKLOG = 4096
 _FLUSH_SECONDS = 1.0  # seconds that shown-out connections have for what is written to them
@@ -27,7 +27,7 @@ class HTTPListener:
     def __init__(
         self,
         app: Callable[..., Any],
-        server: Server,
+        server: ServerConfig,
         turned_away: Callable[[RejectedConnection], None] = lambda who: None,
     ) -> None:
         self.port = server.port
@@ -53,7 +53,7 @@ class HTTPListener:
         """What is open now."""
         return OpenCounts(len(self._connections.state.connections), len(self._connections.state.tasks))
 
-    def apply_settings(self, server: Server) -> None:
+    def apply_settings(self, server: ServerConfig) -> None:
         """These limits are for whoever comes from now on."""
         self._connections.limits = ConnectionLimits.of(server)
 

@@ -15,8 +15,8 @@ from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http_server.connections import RejectedConnection
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, current_request_id
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.error_state import iso
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.error_state import to_iso8601
+from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
 
 ACCESS_LOGGER = "steadyvoice.access"
@@ -32,7 +32,9 @@ class AccessLog:
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """An utterance is over; its request is soon."""
         if self._wanted:
             request.log_fields |= _speech_fields(request, door, order, account)
@@ -63,7 +65,7 @@ class AccessLog:
             )
 
     def _write(self, facts: Mapping[str, Any]) -> None:
-        at = iso(datetime.fromtimestamp(self._context.wall_clock(), UTC))
+        at = to_iso8601(datetime.fromtimestamp(self._context.wall_clock(), UTC))
         log.info("%s", json.dumps({"at": at, **facts}, separators=(",", ":")))
 
     @property
@@ -89,7 +91,9 @@ class AccessLog:
         }
 
 
-def _speech_fields(request: RequestContext, door: str, order: SpeechOrder, account: Account) -> dict[str, Any]:
+def _speech_fields(
+    request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+) -> dict[str, Any]:
     """Add the outcome; `interrupted` when the caller hung up."""
     error = account.spoken.error
     return {
@@ -114,7 +118,7 @@ class JSONFormatter(logging.Formatter):
         if record.name == ACCESS_LOGGER:
             return record.getMessage()
         told: dict[str, Any] = {
-            "at": iso(datetime.fromtimestamp(record.created, UTC)),
+            "at": to_iso8601(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

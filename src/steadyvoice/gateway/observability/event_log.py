@@ -17,7 +17,7 @@ from typing import Any
 
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.gateway.request_context import current_actor
-from steadyvoice.service.error_state import iso
+from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.speech.text import escape_surrogates
 
 CALLS_KEPT = 500
@@ -49,7 +49,7 @@ class EventLog:
     def note(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Write down what has happened, when, and whose doing it was."""
         author = current_actor()
-        told = {"at": iso(datetime.fromtimestamp(self._wall_clock(), UTC)), **facts}
+        told = {"at": to_iso8601(datetime.fromtimestamp(self._wall_clock(), UTC)), **facts}
         if author:
             told["by"] = author
         self.last += 1

@@ -20,7 +20,7 @@ from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics
 from steadyvoice.gateway.observability.recent_calls import RecentCall, RecentCalls
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.spoken import Account
+from steadyvoice.service.result import ReportedUtterance
 
 MAX_CALLS_PER_SECOND = 20
 """Calls in one second that are shown by themselves; and as many again of those that went wrong."""
@@ -84,7 +84,9 @@ class EventRecorder:
         context.on_stop.append(self._pulse.stop)
         context.on_stopped.append(context.service.subscribe(self._moved))
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """An utterance is over."""
         house = self._context
         now, wall_time, text = house.clock(), house.wall_clock(), house.server.log_texts

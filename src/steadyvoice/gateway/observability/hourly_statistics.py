@@ -13,7 +13,7 @@ from typing import Any
 
 from steadyvoice.breaker import CircuitState
 from steadyvoice.gateway.observability.recent_calls import CallError, RecentCall
-from steadyvoice.service.spoken import Attempt
+from steadyvoice.service.result import Attempt
 from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
 
 STEP_SECONDS = 15.0

@@ -28,7 +28,7 @@ from steadyvoice.gateway.observability.metric_definitions import MetricDefinitio
 from steadyvoice.gateway.observability.recent_calls import first_audio
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, request_context
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.spoken import Account, Attempt, Spoken
+from steadyvoice.service.result import Attempt, ReportedUtterance, UtteranceReport
 
 Labels = tuple[str, ...]
 
@@ -116,7 +116,9 @@ class Metrics:
         self.registry.register(self)
         context.on_stopped.append(context.service.subscribe(self._moved))
 
-    def speech_finished(self, request: RequestContext, door: str, order: SpeechOrder, account: Account) -> None:
+    def speech_finished(
+        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
         """An utterance is over."""
         spoken = account.spoken
         self._requests.add((door, spoken.provider or _NONE, client_outcome(request, account)))
@@ -151,7 +153,7 @@ class Metrics:
             body, content_type = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
         await Response(body=body, content_type=content_type)(scope, receive, send)
 
-    def _count(self, spoken: Spoken) -> None:
+    def _count(self, spoken: UtteranceReport) -> None:
         for span in spoken.spans:
             who = (span.provider or _NONE,)
             self._characters.add(who, span.end - span.begin)

@@ -11,8 +11,8 @@ from typing import Any
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
 from steadyvoice.gateway.speech_request import SpeechOrder
-from steadyvoice.service.error_state import iso
-from steadyvoice.service.spoken import Account, Attempt, Outcome, Span
+from steadyvoice.service.error_state import to_iso8601
+from steadyvoice.service.result import Attempt, Outcome, ReportedUtterance, Span
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import field_copier
 
@@ -57,7 +57,7 @@ class RecentCall:
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         told: dict[str, Any] = {name: getattr(self, name) for name in _CALL_FIELDS}
-        told["at"] = iso(self.at)
+        told["at"] = to_iso8601(self.at)
         told["attempts"] = [self._attempt(attempt, error) for attempt, error in self.attempts]
         told |= {"spans": self.spans, "error": self.error}
         if self.text is not None:
@@ -69,7 +69,7 @@ class RecentCall:
         told = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
         # Both are times of day: a clock that is set back in between must not show an attempt before its call.
         began = max(0.0, (attempt.at - self.at).total_seconds())
-        return {**told, "at": iso(attempt.at), "began": began, "error": error}
+        return {**told, "at": to_iso8601(attempt.at), "began": began, "error": error}
 
 
 _CALL_FIELDS = (
@@ -94,7 +94,7 @@ class RecentCalls:
         request: RequestContext,
         door: str,
         order: SpeechOrder,
-        account: Account,
+        account: ReportedUtterance,
         *,
         now: float,
         wall_time: float,

@@ -12,7 +12,7 @@ from typing import Any
 
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.pipeline.output import with_true_size
-from steadyvoice.service.spoken import Attempt, Spoken
+from steadyvoice.service.result import Attempt, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -106,7 +106,7 @@ def key_of(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) ->
     return sha256(written.encode()).hexdigest()
 
 
-def whole_voice(spoken: Spoken, *, hold: bool) -> str | None:
+def whole_voice(spoken: UtteranceReport, *, hold: bool) -> str | None:
     """Who said all of it, alone and without breaking off: only that is worth keeping.
 
     With `hold` nobody heard what broke off before the end, and none of it is in the audio.
@@ -118,7 +118,7 @@ def whole_voice(spoken: Spoken, *, hold: bool) -> str | None:
     return voices.pop()
 
 
-def recorded(audio: bytes, format: AudioFormat, spoken: Spoken) -> Recording:
+def recorded(audio: bytes, format: AudioFormat, spoken: UtteranceReport) -> Recording:
     """Make a recording of what was said."""
     audio = with_true_size(audio) if format.codec is Codec.WAV else audio
     return Recording(audio, spoken.duration, spoken.alignment)

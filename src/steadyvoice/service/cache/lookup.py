@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from steadyvoice.service.cache.coalescing import CoalescedStream
 from steadyvoice.service.cache.keys import CacheConfig, Recording, key_of, recorded, whole_voice
 from steadyvoice.service.cache.store import Entry, Store
-from steadyvoice.service.log import log_cache
+from steadyvoice.service.log_messages import log_cache_problem
+from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.utterance import Utterance
-from steadyvoice.service.terms import Terms
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class SpeechCache:
         self._rests_until = self._clock() + DISK_ERROR_PAUSE
         if self.trouble not in self._told:
             self._told.add(self.trouble)
-            log_cache(self._store.path, self.trouble)
+            log_cache_problem(self._store.path, self.trouble)
 
 
 class CachedUtterance:
@@ -147,7 +147,9 @@ class CachedUtterance:
 
     flight: CoalescedStream
 
-    def __init__(self, utterance: Utterance, request: SpeechRequest, terms: Terms, memory: SpeechCache) -> None:
+    def __init__(
+        self, utterance: Utterance, request: SpeechRequest, terms: UtterancePolicy, memory: SpeechCache
+    ) -> None:
         self.utterance, self.request, self.terms = utterance, request, terms
         self.spoken, self.format = utterance.spoken, utterance.format
         self.finished = False
@@ -163,7 +165,7 @@ class CachedUtterance:
         """Give the audio, once, as an Utterance does."""
         self._pilot = pilot = self._memory.board(self)
         if pilot is not self:
-            self.spoken.overhear(pilot.spoken)
+            self.spoken.share_from(pilot.spoken)
         try:
             async with aclosing(pilot.flight.listen()) as chunks:
                 async for data in chunks:
@@ -178,7 +180,7 @@ class CachedUtterance:
         """Let go of what it holds. The flight ends with its last listener, and closes what it has opened."""
 
 
-def _joinable_terms(terms: Terms) -> Iterator[Terms]:
+def _joinable_terms(terms: UtterancePolicy) -> Iterator[UtterancePolicy]:
     """As what a caller may join in. Who waits for the whole can hear a stream out, if that survives its provider;
     who wants a stream is not made to wait for the whole.
     """

@@ -11,8 +11,8 @@ from typing import Self
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
-from steadyvoice.service.books import Books
-from steadyvoice.service.loop_lag import LoopLag
+from steadyvoice.service.accounting import UtteranceAccounting
+from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt_timeouts import DRIP, REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_limits import characters_that_fit
 from steadyvoice.service.pipeline.candidates import Candidate
@@ -25,8 +25,8 @@ from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece, next_piece
 from steadyvoice.service.pipeline.timeouts import Deadline
-from steadyvoice.service.terms import Terms
-from steadyvoice.service.turnstile import Turn
+from steadyvoice.service.resilience.concurrency import QueueSlot
+from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError
 from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest
@@ -49,7 +49,7 @@ class ProviderAttempt:
         self,
         part: Candidate,
         call: ProviderCall,
-        turn: Turn,
+        turn: QueueSlot,
         delivery: Delivery,
         *,
         output: Output,
@@ -189,8 +189,8 @@ class AttemptFactory:
     def __init__(
         self,
         request: SpeechRequest,
-        terms: Terms,
-        books: Books,
+        terms: UtterancePolicy,
+        books: UtteranceAccounting,
         *,
         rates: SpeechRates,
         workers: AudioThreadPool,
@@ -225,7 +225,7 @@ class AttemptFactory:
 
     def _call(
         self, part: Candidate, step: TryProvider, whole: Deadline, *, queues: bool
-    ) -> tuple[ProviderCall, Turn, TextPiece]:
+    ) -> tuple[ProviderCall, QueueSlot, TextPiece]:
         by_sentence = self._manner(part) is DeliveryMode.WHOLE and not self._terms.hold
         ids = self._books.ids(part.name)
         request, terms = self._request, self._terms
@@ -247,7 +247,7 @@ class AttemptFactory:
         queue = step.allowance if last else min(step.allowance, first_audio)
         heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
         limit = queue if queues else 0.0
-        turn = handler.turn(limit, hopeful=last and queues, goes_on=heard)
+        turn = handler.turn(limit, waits_anyway=last and queues, is_continuation=heard)
         pace = self._least_pace(part, step)
         clocks = AttemptTimeouts(
             timeouts,
@@ -275,7 +275,7 @@ class AttemptFactory:
 
     def _passes(self, part: Candidate, piece: SpeechRequest) -> bool:
         """Whether its bytes are just what the caller wants, and may go out as they come."""
-        return part.ready is not None and piece is self._request and self._books.in_vain < MAX_BROKEN_STARTS
+        return part.ready is not None and piece is self._request and self._books.broken_starts < MAX_BROKEN_STARTS
 
     def _delivery(
         self, part: Candidate, call: ProviderCall, output: Output, cut: TextPiece, whole: Deadline
@@ -298,7 +298,7 @@ class AttemptFactory:
         if self._terms.hold:
             return DeliveryMode.WHOLE
         if not self._terms.resumes:
-            return DeliveryMode.AS_IT_COMES if self._books.in_vain < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
+            return DeliveryMode.AS_IT_COMES if self._books.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
         return DeliveryMode.BY_WORD if part.timed and self._short_words else DeliveryMode.WHOLE
 
     @cached_property

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
-from steadyvoice.service.handler import Course, TTSErrorHandler
 from steadyvoice.service.pipeline.failover import CandidateStatus
 from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.resilience.error_handler import AttemptHistory, TTSErrorHandler
 from steadyvoice.speech.errors import (
     TTSConfigurationError,
     TTSError,
@@ -41,7 +41,7 @@ class Candidate:
 
     speaker: GuardedProvider
     offer: SynthesisOffer
-    history: Course
+    history: AttemptHistory
     like: Voice | None = None  # whom it is made to sound like
     ready: PreparedRequest | None = None  # for the whole text, if its answer can be passed on as it comes
     trusted: bool = True  # False: it promised times and sent none
@@ -147,7 +147,7 @@ def find_candidates(
         except TTSRequestError as error:
             refusals.append(error)
         else:
-            course = Course(speaker.handler, local=speaker.provider.local)
+            course = AttemptHistory(speaker.handler, local=speaker.provider.local)
             parts.append(Candidate(speaker, offer, course))
     if not parts:
         raise refusals[0]

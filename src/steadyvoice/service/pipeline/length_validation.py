@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.failover import GiveUp, next_step
 from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, SpeechStyle, much_longer, style_of
 from steadyvoice.service.pipeline.timeouts import Deadline
-from steadyvoice.service.terms import Terms
 from steadyvoice.speech.duration_estimate import IMPOSSIBLE_SHARE, estimate_duration, is_surely_complete
 
 _EARLY = 0.9  # of the usual length: an end in the middle of a sound is no end before that
@@ -36,7 +36,7 @@ class RejectedLengths:
     """
 
     def __init__(
-        self, rates: SpeechRates, parts: Sequence[Candidate], terms: Terms, *, clock: Callable[[], float]
+        self, rates: SpeechRates, parts: Sequence[Candidate], terms: UtterancePolicy, *, clock: Callable[[], float]
     ) -> None:
         self._rates, self._parts, self._terms, self._clock = rates, parts, terms, clock
         self.pending: list[_RejectedLength] = []

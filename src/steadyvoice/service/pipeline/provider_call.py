@@ -11,10 +11,10 @@ from typing import Protocol, TypeVar
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import Accepted, AudioChunk, Provider, Queued, SynthesisOffer
 from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE, STEP_COST, WorkBudget
-from steadyvoice.service.loop_lag import LoopLag
 from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import AudioValidator
 from steadyvoice.service.pipeline.timeouts import WaitTimer
+from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_pronounceable
 from steadyvoice.speech.errors import (

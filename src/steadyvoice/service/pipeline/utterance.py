@@ -8,11 +8,9 @@ from dataclasses import replace
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.providers.base import Provider, SynthesisOffer
-from steadyvoice.service.admission import Admission
-from steadyvoice.service.books import Books
+from steadyvoice.service.accounting import UtteranceAccounting
 from steadyvoice.service.cache.keys import Recording
-from steadyvoice.service.holds import mistake_behind
-from steadyvoice.service.loop_lag import LoopLag
+from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt import AttemptFactory, ProviderAttempt
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
 from steadyvoice.service.pipeline.delivery import DeliveredSpeech, Delivery, DeliveryMode
@@ -25,12 +23,14 @@ from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
 from steadyvoice.service.pipeline.text_splitting import has_no_words
 from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE, Deadline, Stopwatch
+from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.error_classification import classify
+from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.hedge_race import HedgePlan, HedgeRace, HedgeScheduler, cancelled_by_caller
 from steadyvoice.service.resilience.hedging import Hedging
-from steadyvoice.service.retry import RetryLoop
-from steadyvoice.service.spoken import Spoken
-from steadyvoice.service.terms import Terms
+from steadyvoice.service.resilience.holds import caller_error_behind
+from steadyvoice.service.resilience.retry import RetryLoop
+from steadyvoice.service.result import UtteranceReport
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
@@ -66,14 +66,14 @@ class Utterance:
         self,
         request: SpeechRequest,
         cast: Candidates,
-        terms: Terms,
+        terms: UtterancePolicy,
         *,
         rates: SpeechRates,
         workers: AudioThreadPool,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         lag: LoopLag,
-        admission: Admission,
+        admission: AdmissionControl,
         tell_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
@@ -92,7 +92,7 @@ class Utterance:
         self._output = Output(request.format, workers, remembers=request.timestamps, most=most, patience=patience)
         first = self._parts[0]
         self._first = first
-        self._books = Books(request.text, terms, self._parts, wall_clock=wall_clock)
+        self._books = UtteranceAccounting(request.text, terms, self._parts, wall_clock=wall_clock)
         self._refused = RejectedLengths(rates, self._parts, terms, clock=clock)
         self._asker = AttemptFactory(
             request,
@@ -115,7 +115,7 @@ class Utterance:
         """What each speaker has said of exactly this before, by its name: better than another's voice, or silence."""
 
     @property
-    def spoken(self) -> Spoken:
+    def spoken(self) -> UtteranceReport:
         """The account of it, so far."""
         return self._books.spoken
 
@@ -251,7 +251,7 @@ class Utterance:
             left=self._patience.left,
             max_attempts=self._terms.max_attempts,
             # While this process is behind, whoever it cannot serve in time is refused in time.
-            grace=0.0 if self._admission.pressed else LOCAL_GRACE,
+            grace=0.0 if self._admission.is_behind else LOCAL_GRACE,
         )
         if (
             isinstance(step, TryProvider)
@@ -348,7 +348,7 @@ class Utterance:
         something cannot be told to come again. Measured at twice the capacity: with a deadline of 5 s, nearly all
         streams that broke off had begun in the last second of it.
         """
-        if not self._admission.pressed or self._terms.hold or self.spoken.spans:
+        if not self._admission.is_behind or self._terms.hold or self.spoken.spans:
             return False
         return self._patience.left < min(_LATE_SHARE * self._patience.given, _LATE)
 
@@ -439,10 +439,12 @@ class Utterance:
 
     def _why_not_muted(self) -> TTSError | None:
         """Why silence is no answer: it is to an outage, not to a caller's mistake."""
-        causes = [mistake_behind(part.history.error or self._untried(part)) for part in self._parts] + self._refusals
+        causes = [
+            caller_error_behind(part.history.error or self._untried(part)) for part in self._parts
+        ] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
-        too_late = self._admission.pressed and self._patience.left <= 0
+        too_late = self._admission.is_behind and self._patience.left <= 0
         if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
         spoken_for = self._terms.announced and self._output.anything and not self._terms.hold

@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from steadyvoice.breaker import CircuitState
-from steadyvoice.service.log import log_hedge, log_overtaken
+from steadyvoice.service.log_messages import log_hedge_cancelled, log_hedge_started
+from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt import AttemptFactory, ProviderAttempt
 from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.failover import CLOCK_RESOLUTION
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.timeouts import Deadline
 from steadyvoice.service.resilience.hedging import HedgeCandidate, Hedging, choose_hedge
-from steadyvoice.service.terms import Terms
 from steadyvoice.speech.errors import TTSCancelledError, TTSError, TTSHedgedError
 from steadyvoice.speech.request import SpeechRequest
 
@@ -142,7 +142,7 @@ class HedgeScheduler:
         asker: AttemptFactory,
         parts: Sequence[Candidate],
         request: SpeechRequest,
-        terms: Terms,
+        terms: UtterancePolicy,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -178,7 +178,7 @@ class HedgeScheduler:
         """Learn from how soon it was to be heard, or that it was not."""
         overtaken = isinstance(error, TTSHedgedError)
         if overtaken:
-            log_overtaken(asking.part.name, asking.call.waited)
+            log_hedge_cancelled(asking.part.name, asking.call.waited)
         if asking.hedge and asking is not self._heard:
             self._hedging.over(won=False)
         self._hedging.learn(asking.call, overtaken=overtaken)
@@ -219,7 +219,7 @@ class HedgeScheduler:
         )
         if not self._hedging.affords(asking.call):
             return None
-        log_hedge(first.part.name, after, asking.part.name)
+        log_hedge_started(first.part.name, after, asking.part.name)
         return asking
 
     def _candidate(self, part: Candidate) -> HedgeCandidate:
@@ -228,6 +228,6 @@ class HedgeScheduler:
         return HedgeCandidate(
             part.status(0, len(self._request.text)),
             closed=circuit.state is CircuitState.CLOSED and circuit.admitted_share == 1,
-            free=handler.allowance.turnstile.gate.open,
+            free=handler.allowance.queue.gate.open,
             account=handler.allowance,
         )

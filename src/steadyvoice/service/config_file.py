@@ -1,0 +1,432 @@
+"""The configuration file, and what the environment offers: both become the arguments of a service.
+
+TOML in, checked whole: unknown keys and impossible values are refused with the key's full path.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from steadyvoice.breaker import CircuitBreakerConfig
+from steadyvoice.breaker.other_names import setting_in_files
+from steadyvoice.providers import espeak, plugins
+from steadyvoice.providers.base import Provider
+from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
+from steadyvoice.providers.voices import VoiceMap
+from steadyvoice.service.cache.keys import CacheConfig
+from steadyvoice.service.options import ServiceArguments
+from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
+from steadyvoice.service.resilience.hedging import HedgeConfig
+from steadyvoice.service.resilience.retry import RetryConfig
+from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
+from steadyvoice.wire.error_response import redact
+from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
+
+T = TypeVar("T")
+
+_UNCHECKED_TYPES = (inspect.Parameter.empty, VoiceMap, VoiceMap | None)
+"""What a provider's constructor takes and nobody could check here, or not as well as it does."""
+
+PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
+    "adaptive": CircuitBreakerConfig.adaptive,
+    "default": CircuitBreakerConfig,
+    "production": CircuitBreakerConfig.production,
+    "development": CircuitBreakerConfig.development,
+    "consecutive": partial(CircuitBreakerConfig.consecutive, 5),  # or as many as consecutive_failures says
+}
+
+_OPTIONAL_SETTINGS = frozenset(field.name for field in fields(CircuitBreakerConfig) if field.default is None) | {
+    "failure_threshold"
+}
+
+
+TIMEOUT_PRESETS: dict[str, Callable[[], TimeoutConfig]] = {
+    "default": TimeoutConfig,
+    "conversation": TimeoutConfig.conversation,
+}
+
+
+class ConfigTable(BaseModel):
+    """A table of the file: nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _validate_token(token: str) -> str:
+    if problem := token_problem(token) if token else "must not be empty":
+        raise PydanticCustomError("token", problem)
+    return token
+
+
+Secret = Annotated[str, AfterValidator(_validate_token)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+/?")
+
+
+class ServerConfig(ConfigTable):
+    """How the gateway listens, whom it lets in, and how much it takes at once."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8040
+    api_keys: Annotated[list[Secret], Field(repr=False)] = []
+    admin_token: Annotated[Secret | None, Field(repr=False)] = None
+    allowed_origins: list[str] = []  # of web pages that may call the speech doors
+    allowed_hosts: list[str] = []  # names by which it is known besides its addresses
+    max_body_bytes: Count = 1024 * 1024
+    max_text_characters: Count = 100_000
+    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # of audio held for one request
+    body_timeout: Seconds = 10.0
+    header_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 75.0  # between two requests of one connection
+    write_timeout: Seconds = 60.0  # in which a listener takes nothing
+    max_connections: Count = 8192
+    max_active: Count = MAX_ACTIVE  # utterances that are synthesised at once
+    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances that wait for that
+    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # in which one has its turn
+    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # from /readyz's no to the closed door
+    shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
+    state_file: str | None = None  # circuits and holds survive a restart in it
+    metrics: Literal["open", "admin"] = "open"  # to whoever reaches the port, or as /admin
+    access_log: StrictBool = True
+    log_texts: StrictBool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens to this machine only."""
+        if self.host.lower().rstrip(".") == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def laid_over(self, **given: Any) -> ServerConfig:
+        """The same with other values, checked anew. Raises TTSConfigurationError."""
+        return _with_path("server", lambda: ServerConfig.model_validate({**self.model_dump(), **given}))
+
+    @model_validator(mode="after")
+    def _origins_that_can_be(self) -> Self:
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"allowed_origins: {origin!r} is no origin, which is like https://app.example, with a port if it "
+                    "has one, and without a path; name each, there is no wildcard"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _keyed_when_open(self) -> Self:
+        if self.admin_token in self.api_keys:
+            raise ValueError(
+                "admin_token: is one of api_keys; give it a value of its own: who may speak may not manage"
+            )
+        if not self.is_local and not self.api_keys:
+            raise ValueError(
+                f"api_keys: are needed to listen on {self.host}, where others can reach it and would speak at your "
+                "expense; name some, or listen on 127.0.0.1"
+            )
+        return self
+
+
+class FallbackConfig(ConfigTable):
+    """What happens when the first provider does not speak."""
+
+    on_midstream: OnMidstream = "resume"
+    voice_substitution: VoiceSubstitution = "any"
+    muted: StrictBool = True
+
+
+class ConfigFile(ConfigTable):
+    """The whole file. Tables whose fields belong to another class are checked by that class."""
+
+    server: ServerConfig = ServerConfig()
+    timeouts: dict[str, Any] = {}
+    retry: dict[str, Any] = {}
+    circuit: dict[str, Any] = {}
+    fallback: FallbackConfig = FallbackConfig()
+    cache: dict[str, Any] | None = None  # no table, no cache
+    hedge: dict[str, Any] | None = None  # no table, no hedges
+    providers: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration file that was read: what it says, and what was built of it."""
+
+    file: ConfigFile
+    server: ServerConfig
+    plan: ServiceArguments
+
+
+def load_config(path: Path, environ: Mapping[str, str], former: LoadedConfig | None = None) -> LoadedConfig:
+    """Read a configuration file, perhaps once more: providers of which it says the same are the same objects.
+
+    Raises TTSConfigurationError.
+    """
+    file = parse_file(path, environ)
+    return LoadedConfig(file, file.server, build_arguments(file, former))
+
+
+def load_arguments(path: Path, environ: Mapping[str, str]) -> ServiceArguments:
+    """Read a configuration file. Raises TTSConfigurationError."""
+    return build_arguments(parse_file(path, environ))
+
+
+def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
+    """Read a configuration file and look up the secrets it names. Raises TTSConfigurationError."""
+    try:
+        document = parse_toml(read_text_file(path))
+    except OSError as error:
+        raise TTSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnreadableFileError as error:
+        raise TTSConfigurationError(f"{path}: {error}") from None
+    document = _resolve_secrets(document, environ, "")
+    return _with_path("", lambda: ConfigFile.model_validate(document))
+
+
+def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> ServiceArguments:
+    """Build what the file describes; a provider that was described in the same words is not built again.
+
+    Raises TTSConfigurationError.
+    """
+    built = list(zip(former.file.providers, former.plan["providers"], strict=True)) if former else []
+    if not config.providers:
+        raise TTSConfigurationError("providers: at least one [[providers]] table is needed")
+    circuits, timeouts = {}, {}
+    general = parse_timeouts(config.timeouts, "timeouts")
+    providers = []
+    for index, table in enumerate(config.providers):
+        fields, own = _provider_fields(table), table.get("circuit")
+        known = next((each for said, each in built if _provider_fields(said) == fields), None)
+        provider = known or _build_provider(fields, f"providers.{index}")
+        providers.append(provider)
+        if own is not None:
+            circuits[provider.name] = parse_circuit(own, f"providers.{index}.circuit")
+        if "timeouts" in table:
+            own_timeouts = parse_provider_timeouts(table["timeouts"], f"providers.{index}.timeouts", general)
+            timeouts[provider.name] = own_timeouts
+    return ServiceArguments(
+        providers=providers,
+        circuits=circuits,
+        circuit=parse_circuit(config.circuit, "circuit"),
+        timeouts=general,
+        provider_timeouts=timeouts,
+        retry=_build(RetryConfig, config.retry, "retry"),
+        muted=config.fallback.muted,
+        on_midstream=config.fallback.on_midstream,
+        voice_substitution=config.fallback.voice_substitution,
+        cache=None if config.cache is None else _build(CacheConfig, config.cache, "cache"),
+        max_audio_bytes=config.server.max_answer_bytes,
+        hedging=None if config.hedge is None else _build(HedgeConfig, config.hedge, "hedge"),
+        max_active=config.server.max_active,
+        max_queued=config.server.max_queued,
+        queue_timeout=config.server.queue_timeout,
+    )
+
+
+def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:
+    """Lay fields over a preset. No fields and no preset: adaptive; fields without a preset: default.
+
+    `false` removes what a setting asks for, such as the rule of `failure_threshold`.
+    """
+    if not isinstance(table, dict):
+        raise TTSConfigurationError(f"{path}: must be a table")
+    settings = dict(table)
+    preset = settings.pop("preset", "default" if settings else "adaptive")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(PRESETS)}, got {preset!r}")
+    for name in settings:
+        if instead := setting_in_files(name):
+            raise TTSConfigurationError(f"{path}.{name}: unknown key; use {instead}")
+    return _build(partial(replace, PRESETS[preset]()), false_to_none(settings), path)
+
+
+def false_to_none(circuit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a circuit's settings with None for `false`, where a setting may be absent: TOML has no null."""
+    return {name: None if value is False and name in _OPTIONAL_SETTINGS else value for name, value in circuit.items()}
+
+
+def parse_timeouts(table: Any, path: str) -> TimeoutConfig:
+    """Lay fields over a preset, the default one if none is named."""
+    own = dict(table)
+    preset = _take_timeout_preset(own, path)
+    return _with_path(path, lambda: (preset or TimeoutConfig()).laid_over(own))
+
+
+def parse_provider_timeouts(table: Any, path: str, general: TimeoutConfig) -> dict[str, float | None]:
+    """Return the fields in which one provider's timeouts differ from the general ones; a preset gives all of them."""
+    if not isinstance(table, dict):
+        raise TTSConfigurationError(f"{path}: must be a table")
+    own = dict(table)
+    if preset := _take_timeout_preset(own, path):
+        own = {field.name: getattr(preset, field.name) for field in fields(preset)} | own
+    _with_path(path, lambda: general.laid_over(own))
+    return own
+
+
+def _take_timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None:
+    """Take the preset out of a table's fields."""
+    if "preset" not in own:
+        return None
+    preset = own.pop("preset")
+    if not isinstance(preset, str) or preset not in TIMEOUT_PRESETS:
+        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(TIMEOUT_PRESETS)}, got {preset!r}")
+    return TIMEOUT_PRESETS[preset]()
+
+
+def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
+    """Use STEADYVOICE_CONFIG's file; or vendors whose keys are set, then the local voice, or else the tone voice."""
+    if path := environ.get("STEADYVOICE_CONFIG"):
+        return load_arguments(Path(path), environ)
+    providers: list[Provider] = []
+    for kind, variable in (("elevenlabs", "ELEVENLABS_API_KEY"), ("openai", "OPENAI_API_KEY")):
+        if key := strip_secret(environ.get(variable, "")):
+            _reject_secret(api_key_problem(key), variable)
+            providers.append(plugins.load_kind(kind)(api_key=key))
+    providers.append(plugins.load_kind("espeak" if espeak.is_installed() else "tone")())
+    return ServiceArguments(providers=providers)
+
+
+def _provider_fields(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table says of the provider itself."""
+    return {key: value for key, value in table.items() if key not in ("circuit", "timeouts")}
+
+
+def _reject_secret(problem: str | None, variable: str, where: str = "") -> None:
+    if problem:
+        raise TTSConfigurationError(f"{where}the environment variable {variable} {problem}")
+
+
+def _build_provider(fields: dict[str, Any], path: str) -> Provider:
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str):
+        raise TTSConfigurationError(
+            f"{path}.kind: must name a kind of provider: {', '.join(plugins.installed_kinds())}"
+        )
+    try:
+        factory = plugins.load_kind(kind)
+    except TTSConfigurationError as error:
+        raise TTSConfigurationError(f"{path}.kind: {error.message}") from None
+    name = fields.get("name", kind)
+    try:
+        return factory(**_validate_fields(factory, fields, path))
+    except TTSConfigurationError as error:  # a provider puts its own name before its key; here the path says which
+        raise TTSConfigurationError(
+            f"{path}.{error.message.removeprefix(f'{path}.').removeprefix(f'{name}.')}"
+        ) from None
+
+
+def _validate_fields(factory: Callable[..., Provider], fields: dict[str, Any], path: str) -> dict[str, Any]:
+    """Check a table against what the provider's constructor declares, so that its author need not."""
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    except NameError:  # annotations that exist for type checkers only
+        return fields
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    declared: dict[str, Any] = {
+        parameter.name: (
+            Any if parameter.annotation in _UNCHECKED_TYPES else parameter.annotation,
+            ... if parameter.default is parameter.empty else None,
+        )
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    config = ConfigDict(
+        extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
+    )
+    table = _with_path(path, lambda: create_model("Table", __config__=config, **declared).model_validate(fields))
+    return {name: getattr(table, name) for name in table.model_fields_set}
+
+
+def _build(build: Callable[..., T], fields: dict[str, Any], path: str) -> T:
+    """Call a constructor with a table's fields, and put the table's path before whatever it complains of."""
+    return _with_path(path, lambda: build(**fields))
+
+
+_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def _with_path(path: str, build: Callable[[], T]) -> T:
+    prefix = f"{path}." if path else ""
+    try:
+        return build()
+    except ValidationError as error:
+        raise TTSConfigurationError(f"{prefix}{_first_problem(error)}") from None
+    except TTSConfigurationError as error:
+        raise TTSConfigurationError(f"{prefix}{error.message}") from None
+    except TypeError as error:
+        if unknown := _UNKNOWN_ARGUMENT.search(str(error)):
+            raise TTSConfigurationError(f"{prefix}{unknown[1]}: unknown key") from None
+        raise TTSConfigurationError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise TTSConfigurationError(f"{prefix}{error}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """What is wrong first, behind its key's path. What a table says of itself begins with the key that it is about."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(step) for step in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key"
+    if first["type"] == "value_error":
+        return f"{where}." * bool(where) + str(first["ctx"]["error"])
+    return f"{where}: {first['msg']}"
+
+
+_NOT_A_VARIABLE = "no environment variable of the name behind `env:` is set; is that the key itself?"
+
+
+def _looks_like_secret(name: str) -> bool:
+    """Whether this is more like a key than like the name of a variable, so that it must not be shown."""
+    mixed = re.search("[0-9]", name) and re.search("[a-z]", name)
+    return redact(name) != name or bool(mixed and len(name) >= _MIN_SECRET_LENGTH)
+
+
+_MIN_SECRET_LENGTH = 13  # characters
+
+
+def _resolve_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
+    """Replace every "env:NAME" by what the environment holds. The value itself never appears in an error."""
+    match value:
+        case dict():
+            return {key: _resolve_secrets(inner, environ, f"{path}.{key}".lstrip(".")) for key, inner in value.items()}
+        case list():
+            return [_resolve_secrets(inner, environ, f"{path}.{index}") for index, inner in enumerate(value)]
+        case str() if value.startswith("env:"):
+            name = value.removeprefix("env:")
+            if not strip_secret(environ.get(name, "")):
+                named = f"the environment variable {name} is not set"
+                raise TTSConfigurationError(f"{path}: {_NOT_A_VARIABLE if _looks_like_secret(name) else named}")
+            held = strip_secret(environ[name])  # files of variables leave line ends, and secrets in files, too
+            if path.startswith(("server.api_keys.", "server.admin_token")):
+                _reject_secret(token_problem(held), name, f"{path}: ")
+            elif path.endswith(".api_key"):
+                _reject_secret(api_key_problem(held, may_be_nothing=True), name, f"{path}: ")
+            return held
+        case _:
+            return value

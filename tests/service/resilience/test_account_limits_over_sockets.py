@@ -1,0 +1,167 @@
+"""The vendor's own limits, over real sockets: how many at once, how much credit, and what it puts on the bill."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Tone, TTSError
+from steadyvoice.service.billing import Charge
+from steadyvoice.simulator import Simulator
+from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.simulator.ledger import Ending
+
+from ..scripted_provider import read_chunks
+
+TEXT = "Good morning, is anybody there?"
+
+
+def refusals(sim: Simulator) -> int:
+    return sum(entry.ending is Ending.REFUSED for entry in sim.ledger)
+
+
+def spoken_for(sim: Simulator) -> int:
+    return sum(entry.charged for entry in sim.ledger if entry.endpoint.startswith("text-to-speech"))
+
+
+@pytest.mark.parametrize("limit", [2, 5])
+async def test_a_crowd_never_meets_with_a_429(limit: int) -> None:
+    async with (
+        Simulator(voice="tones", concurrency=limit, real_time_factor=0.02) as sim,
+        AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()]) as tts,
+    ):
+        speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_16000") for _ in range(20)))
+        assert {speech.provider for speech in speeches} == {"elevenlabs"}
+        assert (refusals(sim), sim.request_limit.peak) == (0, limit)
+        assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": limit, "waiting": 0}
+
+
+def test_a_credential_is_known_by_its_key_and_place_and_tells_neither() -> None:
+    named = {
+        name: ElevenLabs(key, base_url=url).credential
+        for name, key, url in (
+            ("main", "sk_secret", "https://api.elevenlabs.io"),
+            ("nearby", "sk_secret", "https://api.us.elevenlabs.io"),
+            ("another key", "sk_other", "https://api.elevenlabs.io"),
+            ("another place", "sk_secret", "https://elevenlabs.io.example.com"),
+        )
+    }
+    assert named["main"] == named["nearby"]
+    assert len(set(named.values())) == 3
+    assert "secret" not in repr(named)
+    assert (
+        OpenAICompatible("k", base_url="http://a:1").credential
+        != OpenAICompatible("k", base_url="http://a:2").credential
+    )
+
+
+async def test_two_voices_on_one_key_are_one_crowd() -> None:
+    async with Simulator(voice="tones", concurrency=3, real_time_factor=0.02) as sim:
+        providers = [ElevenLabs("key", name=name, base_url=sim.url) for name in ("one", "other")]
+        async with AsyncTTSService(providers) as tts:
+            assert tts.handler("one").allowance is tts.handler("other").allowance
+            async with asyncio.TaskGroup() as group:
+                for _ in range(10):
+                    group.create_task(tts.synthesize(TEXT, format="pcm_16000"))
+            assert (refusals(sim), sim.request_limit.peak) == (0, 3)
+
+
+async def test_somebody_else_on_the_account_is_given_way_to() -> None:
+    async with Simulator(voice="tones", concurrency=4, queue_seconds=0.0, real_time_factor=0.02) as sim:
+        ours = AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()])
+        theirs = AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()])
+        async with ours, theirs:
+            for tts in (ours, theirs):
+                await tts.synthesize(TEXT, format="pcm_16000")
+            crowd = [tts.synthesize(TEXT, format="pcm_16000") for tts in (ours, theirs) for _ in range(10)]
+            await asyncio.gather(*crowd)
+            assert refusals(sim) > 0, "neither knows of the other"
+            for tts in (ours, theirs):
+                state = tts.get_error_state()
+                assert (state["circuit_state"], state["totals"]["failures"]) == ("closed", 0)
+                assert state["concurrency"]["in_use"] == 0
+
+
+async def test_the_account_is_asked_what_is_left_and_what_fits_is_said() -> None:
+    async with (
+        Simulator(voice="tones", character_limit=40, character_reset=4_000_000_000) as sim,
+        AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()]) as tts,
+    ):
+        assert (await tts.synthesize(TEXT * 2, format="pcm_16000")).provider == "tone"
+        await tts.check_credit()
+        [hold] = tts.get_error_state()["holds"]
+        assert (hold["room"], hold["until"][:16]) == (40, "2096-10-02T07:06")
+        assert (await tts.synthesize(TEXT * 2, format="pcm_16000")).provider == "tone"
+        assert (await tts.synthesize(TEXT, format="pcm_16000")).provider == "elevenlabs"
+        assert (await tts.synthesize(TEXT, format="pcm_16000")).provider == "tone"
+        speeches = [entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech")]
+        assert len(speeches) == 2, "what did not fit was not even sent"
+
+
+async def test_a_key_that_may_not_ask_for_its_credit_speaks_all_the_same() -> None:
+    async with (
+        Simulator(voice="tones", keys=("good",)) as sim,
+        AsyncTTSService([ElevenLabs("bad", base_url=sim.url), Tone()]) as tts,
+    ):
+        with pytest.raises(TTSError, match="invalid_api_key"):
+            await tts.check_credit()
+        assert tts.get_error_state()["holds"] == []
+
+
+@pytest.mark.parametrize("body", [actions.Json(), actions.Html(), actions.Empty()])
+async def test_a_server_that_answers_with_something_else_is_told_apart(body: actions.FaultAction) -> None:
+    async with Simulator(voice="tones") as sim:
+        sim.faults.set(body)
+        async with AsyncTTSService([ElevenLabs("any", base_url=sim.url)]) as tts:
+            with pytest.raises(TTSError, match="subscription"):
+                await tts.check_credit()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", range(3))
+async def test_our_books_agree_with_the_vendors_whatever_befalls_and_whoever_leaves(seed: int) -> None:
+    rng = Random(seed)
+    moods = (
+        actions.Cut(0.5),
+        actions.Refuse(status=503),
+        actions.Empty(),
+        actions.Html(),
+        actions.Reset(0.3),
+        actions.TooShort(),
+        None,
+        None,
+    )
+    async with Simulator(voice="tones", concurrency=4, real_time_factor=0.05) as sim:
+        vendor = ElevenLabs("any", base_url=sim.url)
+        async with AsyncTTSService([vendor, Tone()]) as tts:
+            accounts = []
+
+            async def listen() -> None:
+                stream = tts.stream(TEXT * rng.randint(1, 3), format="pcm_16000")
+                accounts.append(stream)
+                await read_chunks(stream, rng.choice([1, 5, 10_000]))
+
+            for _ in range(10):
+                mood = rng.choice(moods)
+                sim.faults.set(*([mood] if mood else []))
+                tts.reset_circuit_breaker()
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(4):
+                        group.create_task(listen())
+            bills = tts.get_error_state()["bills"]
+        await sim.idle()
+        told = {entry.request_id: entry for entry in sim.ledger}
+        attempts = [attempt for account in accounts for attempt in account.attempts if attempt.provider == "elevenlabs"]
+        for attempt in attempts:
+            match attempt.bill.charge:
+                case Charge.BILLED:
+                    assert attempt.request_id
+                    assert told[attempt.request_id].charged == attempt.bill.characters
+                case Charge.REFUSED if attempt.request_id:
+                    assert told[attempt.request_id].charged == 0
+        sums = {charge: sum(a.bill.characters for a in attempts if a.bill.charge is charge) for charge in Charge}
+        assert (bills["billed"], bills["unknown"]) == (sums[Charge.BILLED], sums[Charge.UNKNOWN])
+        assert bills["billed"] <= spoken_for(sim) <= bills["billed"] + bills["unknown"]
+        assert bills["wasted"] == pytest.approx(sum(attempt.bill.wasted for attempt in attempts))
