@@ -64,25 +64,25 @@ def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
 
 def test_a_word_counts_when_it_and_the_pause_behind_it_have_come() -> None:
     ledger = ledger_of(TEXT, EVEN)
-    assert ledger.upto(0.29) == WordBoundary()
-    mark = ledger.upto(0.31)
+    assert ledger.last_boundary(0.29) == WordBoundary()
+    mark = ledger.last_boundary(0.31)
     assert mark.character == 3
     assert [mark.end, mark.start] == pytest.approx([0.2, 0.3])
-    assert ledger.upto(0.99).character == 3
-    assert ledger.upto(1.01).character == len("It rains, ")
+    assert ledger.last_boundary(0.99).character == 3
+    assert ledger.last_boundary(1.01).character == len("It rains, ")
 
 
 def test_the_last_word_is_never_sure_before_the_end() -> None:
-    assert ledger_of(TEXT, EVEN).upto(100.0).character == TEXT.index("snores")
+    assert ledger_of(TEXT, EVEN).last_boundary(100.0).character == TEXT.index("snores")
 
 
 def test_audio_that_comes_before_its_times_waits_for_them() -> None:
     ledger = WordTiming(TEXT)
-    assert ledger.upto(3.3) == WordBoundary()
+    assert ledger.last_boundary(3.3) == WordBoundary()
     ledger.take(part(EVEN, 0, 12))
-    assert ledger.upto(3.3).character == len("It rains, ")
+    assert ledger.last_boundary(3.3).character == len("It rains, ")
     ledger.take(part(EVEN, 12))
-    assert ledger.upto(3.3).character == TEXT.index("snores")
+    assert ledger.last_boundary(3.3).character == TEXT.index("snores")
 
 
 @given(texts, st.data())
@@ -94,7 +94,7 @@ def test_however_times_are_grouped_they_give_only_places_between_words_in_order(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(alignment.characters)), max_size=4)))
     for a, b in pairwise([0, *cuts, len(alignment.characters)]):
         ledger.take(part(alignment, a, b))
-        now = ledger.upto(data.draw(st.floats(0, len(text) / 10)))
+        now = ledger.last_boundary(data.draw(st.floats(0, len(text) / 10)))
         assert ledger.trusted
         assert now.character in places
         assert now.character >= seen.character
@@ -124,7 +124,7 @@ def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: s
     """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""
     times = Alignment.spread(text, len(text) / 10)
     cut = data.draw(st.floats(0, len(text) / 10))
-    mark = ledger_of(text, times).upto(cut)
+    mark = ledger_of(text, times).last_boundary(cut)
     assert all(end <= cut + 1e-9 for end in times.ends[: mark.character])
     following = [place for place in word_boundaries(text) if place > mark.character]
     if following:
@@ -143,16 +143,16 @@ def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: s
 def test_from_where_times_make_no_sense_no_place_is_given(nonsense: Alignment) -> None:
     ledger = ledger_of(TEXT, nonsense)
     assert not ledger.trusted
-    assert ledger.upto(100.0).character == len("It rains, and ")
+    assert ledger.last_boundary(100.0).character == len("It rains, and ")
     ledger.take(EVEN)
-    assert ledger.upto(100.0).character == len("It rains, and ")
+    assert ledger.last_boundary(100.0).character == len("It rains, and ")
 
 
 def test_a_mark_may_stand_for_another_and_blanks_for_any_blank() -> None:
     written = Alignment.spread('"It rains", he said.', 2.0)
     ledger = ledger_of("“It\nrains”, he said.", written)
     assert ledger.trusted
-    assert ledger.upto(2.0).character == len("“It\nrains”, he ")
+    assert ledger.last_boundary(2.0).character == len("“It\nrains”, he ")
 
 
 def test_what_is_said_behind_the_text_is_nobodys_business() -> None:
@@ -184,19 +184,19 @@ def test_words_that_take_no_time_are_not_believed() -> None:
     never = (0.0,) * len(TEXT)
     ledger = ledger_of(TEXT, Alignment(tuple(TEXT), never, never))
     assert not ledger.trusted
-    assert ledger.upto(100.0) == WordBoundary()
+    assert ledger.last_boundary(100.0) == WordBoundary()
 
 
 def test_captions_show_all_of_the_text_whatever_times_came() -> None:
     """Blanks that were left out are put in, and what has no times shares what is left of the audio."""
     some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
-    filled = ledger_of(TEXT, *some).filled(5.0)
+    filled = ledger_of(TEXT, *some).extrapolated(5.0)
     assert filled.text == TEXT
     assert not filled.exact
     assert (filled.starts[3], filled.ends[-1]) == pytest.approx((0.3, 5.0))
-    assert ledger_of(TEXT, EVEN).filled(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
-    assert ledger_of(TEXT).filled(5.0) == Alignment.spread(TEXT, 5.0)
-    assert ledger_of(TEXT, part(EVEN, 0, -1)).filled(3.3).exact, "a full stop is not heard"
+    assert ledger_of(TEXT, EVEN).extrapolated(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
+    assert ledger_of(TEXT).extrapolated(5.0) == Alignment.spread(TEXT, 5.0)
+    assert ledger_of(TEXT, part(EVEN, 0, -1)).extrapolated(3.3).exact, "a full stop is not heard"
 
 
 MARKED = (
@@ -223,7 +223,7 @@ def test_markup_may_have_times_or_none(told: str) -> None:
     ledger = ledger_of(MARKED, alignment)
     assert ledger.trusted
     assert ledger.complete
-    assert ledger.upto(alignment.ends[-1]).character == MARKED.index("<emphasis>")
+    assert ledger.last_boundary(alignment.ends[-1]).character == MARKED.index("<emphasis>")
     assert ledger.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
 
 
@@ -239,12 +239,12 @@ def test_what_was_sent_is_followed_and_the_text_gets_its_times() -> None:
     ledger = WordTiming(sent.text, sent)
     ledger.take(Alignment.spread(sent.text, 2.8))
     assert ledger.times().text == MARKED
-    mark = ledger.upto(1.2)
+    mark = ledger.last_boundary(1.2)
     assert sent.text[: mark.character] == "It rains, "
     assert MARKED[sent.original(mark.character) :].startswith("Tom")
     assert ledger.times(mark.character).text == MARKED[: sent.original(mark.character)]
-    assert WordTiming(sent.text, sent).filled(2.0).text == MARKED
-    assert not WordTiming(sent.text, sent).filled(2.0).exact
+    assert WordTiming(sent.text, sent).extrapolated(2.0).text == MARKED
+    assert not WordTiming(sent.text, sent).extrapolated(2.0).exact
 
 
 def test_what_is_pronounced_as_one_is_not_left_in_the_middle() -> None:
@@ -254,5 +254,5 @@ def test_what_is_pronounced_as_one_is_not_left_in_the_middle() -> None:
         ledger = WordTiming(sent.text, sent)
         alignment = Alignment.spread(sent.text, 10.0)
         ledger.take(alignment)
-        places = [sent.original(ledger.upto(now / 10).character) for now in range(100)]
+        places = [sent.original(ledger.last_boundary(now / 10).character) for now in range(100)]
         assert sorted(set(places)) == [0, text.index("and"), text.index("<phoneme"), text.index("too")]

@@ -1,9 +1,9 @@
-"""Word boundaries of a text, and the times at which its words are heard.
+"""Word boundaries of a text, and their times in the audio by a vendor's timestamps.
 
-Word boundaries are the places from which another voice may go on. `WordTiming` follows a vendor's timestamps and knows
-which words are wholly contained in the audio received so far. It deals in seconds and characters only, not in bytes or
-providers. A boundary once returned stays valid; when the timestamps stop making sense no further one is returned, so
-that audio released up to a boundary never ends within a word, or behind a word whose end is unknown.
+Another voice may go on from a word boundary. `WordTiming` follows a vendor's timestamps and knows which words are
+wholly contained in the audio received so far. It deals in seconds and characters only, not in bytes or providers. A
+boundary once returned stays valid; when the timestamps stop making sense no further one is returned, so that audio
+released up to a boundary never ends within a word, or behind a word whose end is unknown.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from steadyvoice.speech.duration_estimate import FASTEST_ORDINARY_SHARE, estimat
 from steadyvoice.speech.markup import MarkedText, Rendering, TokenRole, parse_markup, strip_markup
 from steadyvoice.speech.text import count_letters_and_digits
 
-# Chinese and Japanese write no blanks. There a word surely begins behind a mark, and, in Japanese, where kanji follow
-# kana: "私は|東京に|行く". An honorific belongs to what follows it: "お|金" is one word.
+# Chinese and Japanese write no blanks. There a word surely begins behind a punctuation mark, and, in Japanese, where
+# kanji follow kana: "私は|東京に|行く". An honorific prefix belongs to what follows it: "お金" is one word.
 _MARKS = "、。，；：！？…」』）”’"
 _KANA = "\u3041-\u3096\u30a1-\u30fa\u30fc"
 _KANJI = "\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -33,7 +33,7 @@ _BOUNDARY = re.compile(
 
 
 def longest_word_length(text: str) -> int:
-    """Count the characters of the longest word, blanks behind it included. Thai has no blanks: it may be all of it.
+    """Count the characters of the longest word, blanks behind it included. In Thai that may be the whole text.
 
     >>> longest_word_length("Well, it rains.")
     6
@@ -42,15 +42,15 @@ def longest_word_length(text: str) -> int:
 
 
 def word_boundaries(text: str, marked: MarkedText | None = None) -> Iterator[int]:
-    """Give the offset of each word but the first.
+    """Yield the offset of each word but the first.
 
     >>> list(word_boundaries("Well, it rains."))
     [6, 9]
     >>> list(word_boundaries('Well, <break time="1s"/> it rains.'))
     [6, 25, 28]
 
-    No word begins inside of markup, or of what is pronounced as one: half of a tag would be read aloud. `marked` is the
-    text with its markup, if that is known.
+    There is no boundary inside of markup, where half of a tag would be read aloud, or of an element that is pronounced
+    as a whole. `marked` is the parsed markup of the text, if the caller has it.
     """
     first = len(text) - len(text.lstrip())
     marked = marked or parse_markup(text)
@@ -63,22 +63,21 @@ def word_boundaries(text: str, marked: MarkedText | None = None) -> Iterator[int
             yield found.start()
 
 
-_MAX_BACKWARD_STEP = 0.05  # seconds by which times may go back without being nonsense
-_MIN_WORD_SECONDS = 0.1  # seconds: no word is shorter
-_MIN_SECONDS_PER_LETTER = (
-    0.008  # seconds a letter: a fifth of what the fastest talkers need; less is no time of a voice
-)
-_MIN_SHARE = (
-    FASTEST_ORDINARY_SHARE  # share of the usual length: less cannot hold the characters that were given no times
-)
-_TAIL_CHARACTERS = 80  # characters of what was told last, by which its end is compared with the text's
+_MAX_BACKWARD_STEP = 0.05  # seconds by which timestamps may go back and still be trusted
+_MIN_WORD_SECONDS = 0.1
+_MIN_SHARE = FASTEST_ORDINARY_SHARE  # of the usual duration: less cannot hold the characters without timestamps
+_TAIL_CHARACTERS = 80  # of the last timestamps, which are compared with the end of the text
+
+# A fifth of what the fastest talkers need. Some vendors send timestamps that are all zero, or nearly so, for words that
+# the audio does not contain.
+_MIN_SECONDS_PER_LETTER = 0.008
 
 
 @dataclass(frozen=True, slots=True)
 class WordBoundary:
-    """A place between two words. The next one begins with this `character` of the text.
+    """Boundary between two words: the next word begins with this `character` of the text.
 
-    The word before it is over at `end` and the next begins at `start`, in seconds of the audio.
+    The word before it ends at `end` and the next begins at `start`, in seconds of the audio.
     """
 
     character: int = 0
@@ -88,14 +87,14 @@ class WordBoundary:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    upto: int  # characters of the text that are timed with this one
+    place: int  # of its end in the text, in characters
     characters: str
     start: float
     end: float
 
 
 class TimestampsEnd:
-    """End of what a vendor's times tell, in whatever spelling."""
+    """End of a vendor's timestamps, whether or not they spell the text."""
 
     __slots__ = ("_tail", "end")
 
@@ -104,7 +103,7 @@ class TimestampsEnd:
         self._tail = ""
 
     def take(self, alignment: Alignment) -> None:
-        """Take the next times, in seconds from the beginning of the audio."""
+        """Add the next timestamps, in seconds from the beginning of the audio."""
         self._tail = (self._tail + "".join(alignment.characters[-_TAIL_CHARACTERS:]))[-_TAIL_CHARACTERS:]
         for characters, end in zip(reversed(alignment.characters), reversed(alignment.ends), strict=True):
             if characters.strip():
@@ -112,7 +111,7 @@ class TimestampsEnd:
                 break
 
     def reaches(self, text: str) -> bool:
-        """Whether the last words are those of a text: the last two, where there are so many."""
+        """Return whether their last words are those of a text: the last two, if the text has two."""
         heard = [word for word in map(_spoken_letters, self._tail.split()) if word]
         asked = [word for word in map(_spoken_letters, text[-4 * _TAIL_CHARACTERS :].split()) if word]
         last = min(2, len(asked))
@@ -120,21 +119,22 @@ class TimestampsEnd:
 
 
 class WordTiming:
-    """Follows the times of one text, as they come.
+    """Timestamps of one text, as they arrive with its audio.
 
-    Times are believed as long as they rise and spell the text. Several characters may come as one, blanks, markup and
-    emoji may be left out, blanks may be added, and one mark may stand for another. Words that take next to no time are
-    no words that were heard.
+    They are trusted as long as they increase and spell the text. All of this is accepted, for vendors do it: several
+    characters as one entry; blanks, markup and emoji left out; blanks added; one punctuation mark for another. Words
+    that take next to no time are not trusted.
 
-    Where a text was `sent` in place of another, places are told in what was sent, and times of the original.
+    `sent` is the rendering that was sent in place of the original text, if there is one: boundaries are then places in
+    the rendering, and alignments are of the original.
     """
 
     def __init__(self, text: str, sent: Rendering | None = None) -> None:
         self._text, self._sent = text, sent
         marked = sent.marked if sent and sent.marked.text == text else parse_markup(text)
         self._markup = _MarkupPlaces(marked) if marked else None
-        self._reached = TimestampsEnd()  # by the times since they are not believed
-        self._last = Alignment()  # that was taken, while they are
+        self._reached = TimestampsEnd()  # of those that came since they are not trusted any more
+        self._last = Alignment()  # the latest ones, while they are trusted
         begins = word_boundaries(text, marked)
         if sent:
             begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
@@ -142,11 +142,11 @@ class WordTiming:
         self._marks: deque[WordBoundary] = deque()
         self._passed = WordBoundary()
         self._entries: list[_Entry] = []
-        self._told = Alignment()  # the times of the first of these, as they were given last
-        self._told_count = 0
-        self._place = 0  # characters that have times
-        self._letters = 0  # of these, and digits
-        self._end = 0.0  # of the last word so far
+        self._cached = Alignment()  # of the first `_cached_count` entries
+        self._cached_count = 0
+        self._place = 0  # characters that have timestamps
+        self._letters = 0  # letters and digits among them
+        self._end = 0.0  # of the last word so far, in seconds
         self._word_start = 0.0
         self.trusted = True
 
@@ -156,7 +156,7 @@ class WordTiming:
         return self._end
 
     def take(self, alignment: Alignment) -> None:
-        """Take the next times, in seconds from the beginning of the audio."""
+        """Add the next timestamps, in seconds from the beginning of the audio."""
         for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
             if not self.trusted:
                 break
@@ -164,21 +164,24 @@ class WordTiming:
         if self.trusted:
             self._last = alignment
             return
-        # From here on only their end is of interest: the last words may stand in two of them.
+        # From here on only the end of the timestamps is of interest. The last words may be spread over two alignments.
         self._reached.take(self._last)
         self._reached.take(alignment)
         self._last = Alignment()
 
-    def upto(self, seconds: float) -> WordBoundary:
-        """Give the last place that lies wholly within so much audio, the pause behind the word included."""
+    def last_boundary(self, seconds: float) -> WordBoundary:
+        """Return the last boundary within so many seconds of audio, the pause behind the word included.
+
+        Vendors spread a word's time over its letters by guess, so that its true end may lie in the pause.
+        """
         while self._marks and self._marks[0].start <= seconds:
             self._passed = self._marks.popleft()
         return self._passed
 
     def shortfall(self, seconds: float, *, speed: float = 1.0) -> float:
-        """Tell how many seconds are missing when the audio is over; none if it is 0 or less.
+        """Return how many seconds of audio are missing if it ends at `seconds`; none are if the result is not positive.
 
-        Characters without times need a share of what they usually take, and a tenth of a second a word at least.
+        Characters without timestamps need a share of their usual duration, and a tenth of a second a word at least.
         """
         rest = self._rest
         length = estimate_duration(rest) if rest.strip() else None
@@ -188,56 +191,56 @@ class WordTiming:
         needed = max(_MIN_WORD_SECONDS * words, length.at_least(_MIN_SHARE) / max(speed, 1.0))
         return self._end + needed - seconds
 
-    def fits(self, seconds: float) -> bool:
-        """Whether all of the text has its times, marks at the end included, and they end within so much audio."""
+    def ends_within(self, seconds: float) -> bool:
+        """Return whether all of the text has timestamps, final punctuation included, and they end within the audio."""
         return self.trusted and 0 < self._end <= seconds and not self._text[self._place :].strip()
 
     @property
     def last_timestamp(self) -> float:
-        """Seconds at which the last character is over that was told, whether or not it is one of the text's."""
+        """End of the last character with a timestamp, in seconds, whether or not it is one of the text's."""
         return self._reached.end
 
     @property
     def covers_text(self) -> bool:
-        """Whether times were told up to the end of the text, be it in another spelling: its last words are the same."""
+        """Whether the timestamps reach the end of the text, even in another spelling: their last words are the same."""
         if self._place and self.complete:
             return True
         return not self.trusted and self.text_is_covered_by(self._reached)
 
-    def text_is_covered_by(self, told: TimestampsEnd) -> bool:
-        """Whether other times tell of the end of the text, too."""
-        return told.reaches(strip_markup(self._text))
+    def text_is_covered_by(self, end: TimestampsEnd) -> bool:
+        """Return whether other timestamps, such as those of the normalized text, reach the end of the text."""
+        return end.reaches(strip_markup(self._text))
 
     def letters_between(self, start: float, end: float) -> int:
-        """Count the letters and digits whose times begin in there, in seconds."""
+        """Count the letters and digits whose timestamps begin between two times, in seconds."""
         before, count = 0, 0
         for entry in self._entries:
             if start <= entry.start < end:
-                count += self._letters_in(before, entry.upto)
-            before = entry.upto
+                count += self._letters_in(before, entry.place)
+            before = entry.place
         return count
 
     @property
     def complete(self) -> bool:
-        """Whether everything that is said has its times."""
+        """Whether every spoken character has a timestamp."""
         rest = self._rest
         return not rest or rest.isspace() or not has_spoken_characters(rest)
 
     @property
     def tolerated_shortfall(self) -> float:
-        """Seconds of shortfall that leave every word audible, if the audio ends in silence: half of the last word."""
+        """Seconds of shortfall to accept if the audio ends in silence: half of the last word."""
         return (self._end - self._word_start) / 2 if not self._rest.strip() else 0.0
 
     def times(self, characters: int | None = None) -> Alignment:
-        """Give the times believed so far, of the first so many characters of the text, or of all."""
-        upto = len(self._text) if characters is None else characters
-        count = bisect_right(self._entries, upto, key=lambda entry: entry.upto)
-        # This is asked with each chunk of audio, and most of them bring no word to its end.
-        if count != self._told_count:
+        """Return the trusted timestamps so far, of the first `characters` of the text, or of all."""
+        end = len(self._text) if characters is None else characters
+        count = bisect_right(self._entries, end, key=lambda entry: entry.place)
+        # Called for each chunk of audio, of which most do not complete a word: the last result is kept.
+        if count != self._cached_count:
             kept = self._entries[:count]
-            self._told_count = count
-            self._told = (
-                Alignment.of_original(self._sent, ((entry.upto, entry.start, entry.end) for entry in kept))
+            self._cached_count = count
+            self._cached = (
+                Alignment.of_original(self._sent, ((entry.place, entry.start, entry.end) for entry in kept))
                 if self._sent
                 else Alignment(
                     tuple(entry.characters for entry in kept),
@@ -245,10 +248,10 @@ class WordTiming:
                     tuple(entry.end for entry in kept),
                 )
             )
-        return self._told
+        return self._cached
 
-    def filled(self, seconds: float) -> Alignment:
-        """Give times for all of the text: those believed, and the rest spread over what is left of so much audio."""
+    def extrapolated(self, seconds: float) -> Alignment:
+        """Return times for all of the text: the trusted ones, and the rest spread evenly up to `seconds`."""
         rest, end = self._text[self._place :], min(self._end, seconds)
         if not rest:
             return self.times()
@@ -256,46 +259,46 @@ class WordTiming:
             return self._filled_original(rest, end, seconds)
         if not self._place:
             return Alignment.spread(rest, seconds, exact=not count_letters_and_digits(rest))
-        guess = replace(Alignment.spread(rest, seconds - end), exact=not count_letters_and_digits(rest))
-        return Alignment.joined([(0.0, self.times()), (end, guess)])
+        estimate = replace(Alignment.spread(rest, seconds - end), exact=not count_letters_and_digits(rest))
+        return Alignment.joined([(0.0, self.times()), (end, estimate)])
 
     def _filled_original(self, rest: str, begin: float, end: float) -> Alignment:
-        assert self._sent  # noqa: S101 - the caller has looked
+        assert self._sent  # noqa: S101 - checked by the caller
         share = (end - begin) / len(rest)
-        told = [(entry.upto, entry.start, entry.end) for entry in self._entries]
-        told += [
+        times = [(entry.place, entry.start, entry.end) for entry in self._entries]
+        times += [
             (self._place + number + 1, begin + number * share, begin + (number + 1) * share)
             for number in range(len(rest))
         ]
-        return Alignment.of_original(self._sent, told, exact=not count_letters_and_digits(strip_markup(rest)))
+        return Alignment.of_original(self._sent, times, exact=not count_letters_and_digits(strip_markup(rest)))
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place
-        upto = self._found(characters)
-        if upto is None or not self._rises(start, end):
+        after = self._find(characters)
+        if after is None or not self._increases(start, end):
             self.trusted = False
             return
-        if upto == before and characters.strip():
-            return  # said after the text's own end
-        blank = not self._text[before:upto].strip()
-        self._pass_blanks_without_times(before, upto, characters, start)
-        self._entries.append(_Entry(upto, characters, start, end))
-        self._place = upto
+        if after == before and characters.strip():
+            return  # behind the end of the text
+        blank = not self._text[before:after].strip()
+        self._skip_blanks(before, after, characters, start)
+        self._entries.append(_Entry(after, characters, start, end))
+        self._place = after
         self._letters += (
-            self._letters_in(before, upto) if self._markup else count_letters_and_digits(self._text[before:upto])
+            self._letters_in(before, after) if self._markup else count_letters_and_digits(self._text[before:after])
         )
         if not blank:
             self._end = max(self._end, end)
-        self._mark(upto, end)
+        self._add_boundary(after, end)
 
-    def _found(self, characters: str) -> int | None:
-        """Where in the text these end. None if they do not come next."""
+    def _find(self, characters: str) -> int | None:
+        """Return the place in the text behind these characters, None if they do not come next."""
         text, at = self._text, self._place
         if text.startswith(characters, at):
             if self._markup:
-                self._markup.begin(characters, at)
+                self._markup.note_literal(characters, at)
             return at + len(characters)
-        if self._markup and (found := self._markup.found(characters, at)) is not None:
+        if self._markup and (found := self._markup.find(characters, at)) is not None:
             return found
         if not characters.strip():
             return at + 1 if text[at : at + 1].isspace() else at
@@ -303,10 +306,10 @@ class WordTiming:
             at += 1
         if at == len(text) or text.startswith(characters, at):
             return min(at + len(characters), len(text))
-        alike = len(characters) == 1 and not characters.isalnum() and not text[at].isalnum()
-        if alike and not has_spoken_characters(characters):
+        both_marks = len(characters) == 1 and not characters.isalnum() and not text[at].isalnum()
+        if both_marks and not has_spoken_characters(characters):
             return at + 1
-        while at < len(text) and not has_spoken_characters(text[at]):  # an emoji, or a mark
+        while at < len(text) and not has_spoken_characters(text[at]):  # an emoji or a punctuation mark
             at += 1
         if text.startswith(characters, at):
             return at + len(characters)
@@ -314,7 +317,7 @@ class WordTiming:
 
     @property
     def _rest(self) -> str:
-        """Words that have no times yet."""
+        """Words without timestamps so far."""
         if self._markup:
             return self._markup.words_between(self._place, len(self._text))
         return self._text[self._place :]
@@ -324,21 +327,21 @@ class WordTiming:
             self._markup.words_between(begin, end) if self._markup else self._text[begin:end]
         )
 
-    def _rises(self, start: float, end: float) -> bool:
+    def _increases(self, start: float, end: float) -> bool:
         before = self._entries[-1].start if self._entries else 0.0
         return start >= before - _MAX_BACKWARD_STEP and end >= start - _MAX_BACKWARD_STEP
 
-    def _pass_blanks_without_times(self, before: int, upto: int, characters: str, start: float) -> None:
-        """The vendor went from one word to the next: the pause is what lies between."""
-        blanks = len(self._text[before:upto]) - len(self._text[before:upto].lstrip())
+    def _skip_blanks(self, before: int, after: int, characters: str, start: float) -> None:
+        """Add an entry for blanks that the vendor left out: they last from the end of one word to the next."""
+        blanks = len(self._text[before:after]) - len(self._text[before:after].lstrip())
         if blanks and characters.strip() and not characters[0].isspace():
             place = before + blanks
             self._entries.append(_Entry(place, self._text[before:place], self._end, max(start, self._end)))
-            self._mark(place, start)
+            self._add_boundary(place, start)
 
-    def _mark(self, place: int, start: float) -> None:
+    def _add_boundary(self, place: int, start: float) -> None:
         while self._begins and self._begins[0] < place:
-            self._begins.popleft()  # within characters that came as one
+            self._begins.popleft()  # within characters that came as one entry
         if self._begins and self._begins[0] == place:
             self._begins.popleft()
             start = max(start, self._end)
@@ -350,37 +353,37 @@ class WordTiming:
 
 
 class _MarkupPlaces:
-    """Where a text has markup: vendors leave it out of their times, or tell what a reference stands for."""
+    """Places of markup in a text. Vendors leave tags out of their timestamps, and resolve character references."""
 
     def __init__(self, marked: MarkedText) -> None:
         self._text = marked.text
-        self._said = {token.begin: token.said for token in marked.tokens if token.role is TokenRole.CHARACTER}
+        self._resolved = {token.begin: token.said for token in marked.tokens if token.role is TokenRole.CHARACTER}
         self._ends = {token.begin: token.end for token in marked.tokens}
-        self._inside = bytearray(len(marked.text))  # of each character, whether it is markup
+        self._inside = bytearray(len(marked.text))  # for each character, whether it is markup
         for token in marked.tokens:
             if token.role is not TokenRole.CHARACTER:
                 self._inside[token.begin : token.end] = bytes([1]) * (token.end - token.begin)
-        self._reference = 0  # the end of one of which only the first character has come
+        self._reference = 0  # end of a character reference of which only the first character has come
 
     def words_between(self, begin: int, end: int) -> str:
-        """Return the characters from `begin` up to `end` that are no markup."""
+        """Return the characters from `begin` up to `end` that are not markup."""
         return "".join(self._text[place] for place in range(begin, end) if not self._inside[place])
 
-    def begin(self, characters: str, at: int) -> None:
-        """Note that these came as they are written. They may be what a reference stands for: "&", of "&amp;"."""
-        self._reference = self._ends[at] if self._said.get(at) == characters else 0
+    def note_literal(self, characters: str, at: int) -> None:
+        """Note that characters came as they are written. They may be a resolved reference, such as "&" for "&amp;"."""
+        self._reference = self._ends[at] if self._resolved.get(at) == characters else 0
 
-    def found(self, characters: str, at: int) -> int | None:
-        """Where these end, if they come behind markup that was left out. None if they do not."""
+    def find(self, characters: str, at: int) -> int | None:
+        """Return the place behind characters that follow skipped markup, None if they do not."""
         text, begins = self._text, [at, self._reference] if self._reference else [at]
         self._reference = 0
         for place in begins:
             while place < len(text):
-                if self._said.get(place) == characters:
+                if self._resolved.get(place) == characters:
                     return self._ends[place]
                 if place != at and text.startswith(characters, place):
                     return place + len(characters)
-                if place in self._ends and place not in self._said:
+                if place in self._ends and place not in self._resolved:
                     place = self._ends[place]
                 elif text[place].isspace() and characters.strip():
                     place += 1

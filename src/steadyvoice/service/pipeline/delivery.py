@@ -177,7 +177,7 @@ class Delivery:
     @property
     def confirmed(self) -> DeliveredSpeech | None:
         """What was said before it broke off, if it was anything. What has to be said again are no characters."""
-        mark = self._ledger.upto(0.0)
+        mark = self._ledger.last_boundary(0.0)
         if not mark.character or self.manner is not DeliveryMode.BY_WORD:
             return DeliveredSpeech(0, self._vain, Alignment()) if self._vain else None
         times = self._ledger.times(mark.character)
@@ -190,7 +190,7 @@ class Delivery:
             return self.confirmed
         self._learn_times()
         text, seconds = self._call.request.text, self._call.seconds
-        if told := self._ledger.upto(seconds).character:
+        if told := self._ledger.last_boundary(seconds).character:
             return DeliveredSpeech(self._original(told), seconds, self._ledger.times(told))
         begins = [begin for begin in word_boundaries(text) if begin <= self.characters_delivered]
         guess = text[: begins[-1]] if begins else ""
@@ -203,10 +203,10 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return 0.0, Alignment()
             case DeliveryMode.BY_WORD:
-                mark = self._ledger.upto(0.0)
+                mark = self._ledger.last_boundary(0.0)
             case DeliveryMode.AS_IT_COMES:
                 self._learn_times()
-                mark = self._ledger.upto(self._call.seconds)
+                mark = self._ledger.last_boundary(self._call.seconds)
         return self._output.shift, self._ledger.times(mark.character)
 
     @property
@@ -218,7 +218,7 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return 0
             case DeliveryMode.BY_WORD:
-                return self._ledger.upto(0.0).character
+                return self._ledger.last_boundary(0.0).character
             case DeliveryMode.AS_IT_COMES:
                 if not self.heard:
                     return 0
@@ -233,7 +233,7 @@ class Delivery:
         lies = self._ledger.complete and seconds - self._ledger.timed > max(
             MAX_LEAD_OVER_TIMES, _MAX_SILENT_TAIL * seconds
         )
-        times = self._spread(text, seconds) if lies else self._ledger.filled(seconds)
+        times = self._spread(text, seconds) if lies else self._ledger.extrapolated(seconds)
         return DeliveredSpeech(self.length, self._output.shift + seconds, times, self._output.shift)
 
     def _original(self, characters: int) -> int:
@@ -292,7 +292,7 @@ class Delivery:
         """The last place between two words that surely are wholly here."""
         here, last_sound = self._output.here, self._call.last_sound
         doubted = here - self._ledger.timed > max(MAX_LEAD_OVER_TIMES, _MAX_LEAD_SHARE * here)
-        return self._ledger.upto(0.0 if doubted else min(here, last_sound))  # in silence no word is heard
+        return self._ledger.last_boundary(0.0 if doubted else min(here, last_sound))  # in silence no word is heard
 
     def _refuse_hush(self, longest: float) -> None:
         """Raise if words should be heard where there has been nothing but silence for so long."""
@@ -324,7 +324,7 @@ class Delivery:
         Times that reach the end of the text outrank any estimate. They may be a little longer than the audio.
         """
         ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
-        if ledger.fits(seconds + _TIME_TOLERANCE):
+        if ledger.ends_within(seconds + _TIME_TOLERANCE):
             return True
         ends = [ledger.timed if ledger.complete else ledger.last_timestamp] if ledger.covers_text else []
         if other and ledger.text_is_covered_by(other):
