@@ -13,10 +13,10 @@ from pathlib import Path
 import av
 import av.filter
 from av import AudioFrame, VideoFrame
-
-from steadyvoice import Accepted, AsyncTTSService, Audio, Espeak, Offer, SpeechRequest, Tone
 from steadyvoice.audio.convert import convert
 from steadyvoice.service.spoken import Span
+
+from steadyvoice import Accepted, AsyncTTSService, Audio, Espeak, Offer, SpeechRequest, Tone
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import AudioFormat, Codec
 

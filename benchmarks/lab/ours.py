@@ -23,7 +23,7 @@ class Ours:
         self._now = 0.0
         luck = random.Random(1)
         self._breaker = CircuitBreaker(
-            "ours", config, clock=lambda: self._now, luck=luck.random, listeners=[self._listen]
+            "ours", config, clock=lambda: self._now, random=luck.random, listeners=[self._listen]
         )
 
     def admit(self, now: float) -> Settle | None:

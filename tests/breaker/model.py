@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState, Evidence, Outcome, Rule, SlowCallRate
+from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState, Outcome, Rule, SlowCallRate, WindowStats
 from steadyvoice.breaker.states import CLOSED, FORCED_OPEN, HALF_OPEN, MONITORING, OPEN
 from tests.breaker.model_cooldown import Cooldown
 from tests.breaker.model_records import Call, Result
@@ -117,7 +117,7 @@ class Model:
         slow = slow if self.config.slow_call_duration else 0
         if not failures and not slow:
             return None  # also when a streak is longer than its window remembers
-        return broken(self.rule, Evidence(calls, failures, slow, self.in_a_row, normal(self.past)))
+        return broken(self.rule, WindowStats(calls, failures, slow, self.in_a_row, normal(self.past)))
 
     def share(self, now: float) -> float:
         """Of the calls that are admitted while closed."""
@@ -178,7 +178,7 @@ class Model:
             lease = min(c.half_open_timeout, c.hung_after or inf)
             running = [(call.since + lease, call) for call in self.out if not call.held]
             held = [call for call in self.out if call.held and call.useful is not None]
-            return running + [((call.useful or 0.0) + c.probe_after, call) for call in held]
+            return running + [((call.useful or 0.0) + c.stream_probe_success_after, call) for call in held]
         if self.state in (CLOSED, MONITORING) and c.hung_after is not None:
             return [(call.since + c.hung_after, call) for call in self.out if not call.held and not call.hung]
         return []

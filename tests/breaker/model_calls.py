@@ -113,7 +113,7 @@ def progress(model: Model, call: Call, now: float, held: bool = False) -> None:
     model.advance(now)
     call.useful = now if call.useful is None else call.useful
     _live(model, call, now, held)
-    if model.state is HALF_OPEN and now - call.useful >= model.config.probe_after:
+    if model.state is HALF_OPEN and now - call.useful >= model.config.stream_probe_success_after:
         succeed(model, call, now)
 
 

@@ -6,11 +6,11 @@ from steadyvoice.breaker import (
     Cause,
     CircuitBreakerConfig,
     ConsecutiveFailures,
-    Evidence,
     FailureRate,
     Rule,
     SlowCallRate,
     UnlikelyFailures,
+    WindowStats,
 )
 from steadyvoice.breaker.rules import AllOf, AnyOf
 
@@ -57,19 +57,19 @@ def normal(past: list[float]) -> float:
     return (hundred * 100 + failures + 1) / (100 + calls + 2)
 
 
-def broken(rule: Rule, seen: Evidence) -> Cause | None:
-    calls, failures = seen.calls, seen.failures
+def broken(rule: Rule, stats: WindowStats) -> Cause | None:
+    calls, failures = stats.calls, stats.failures
     match rule:
         case AnyOf():
-            return broken(rule.one, seen) or broken(rule.other, seen)
+            return broken(rule.one, stats) or broken(rule.other, stats)
         case AllOf():
-            return broken(rule.one, seen) if broken(rule.other, seen) else None
-        case ConsecutiveFailures() if seen.in_a_row >= rule.count:
+            return broken(rule.one, stats) if broken(rule.other, stats) else None
+        case ConsecutiveFailures() if stats.consecutive_failures >= rule.count:
             return Cause.CONSECUTIVE_FAILURES
-        case UnlikelyFailures() if seen.normal**seen.in_a_row <= rule.significance:
+        case UnlikelyFailures() if stats.normal_failure_rate**stats.consecutive_failures <= rule.significance:
             return Cause.UNLIKELY_FAILURES
         case FailureRate() if calls >= rule.minimum_calls and failures / calls >= rule.threshold:
             return Cause.FAILURE_RATE
-        case SlowCallRate() if calls >= rule.minimum_calls and seen.slow / calls >= rule.threshold:
+        case SlowCallRate() if calls >= rule.minimum_calls and stats.slow / calls >= rule.threshold:
             return Cause.SLOW_CALL_RATE
     return None

@@ -64,6 +64,6 @@ def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
         half_open_max_calls=draw(st.integers(1, 3)),
         half_open_failures=draw(st.sampled_from([0, 0, 1, 2])),
         half_open_timeout=draw(st.sampled_from([2.0, 10.0])),
-        probe_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
+        stream_probe_success_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
         ignore=CallersMistakeError,
     )

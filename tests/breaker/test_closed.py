@@ -20,7 +20,7 @@ def test_four_failures_are_not_enough_to_judge(tell: Tell) -> None:
     story = tell(minimum_calls=5)
     assert story.play("FFFF") == "closed"
     assert not story.breaker.snapshot().enough_calls
-    assert "not enough calls: 1 to go" in str(story.breaker.explain())
+    assert "1 more call needed" in str(story.breaker.explain())
 
 
 @pytest.mark.parametrize(

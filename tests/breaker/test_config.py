@@ -88,7 +88,7 @@ class BrokenOffError(BaseException):
     pass
 
 
-PREDICATES = ["failure_on", "ignore", "failure_result", "failure_weight", "open_for"]
+PREDICATES = ["failure_on", "ignore", "failure_result", "failure_weight", "cooldown_from_error"]
 NEVER_ANSWERS = [in_time, one_by_one, partial(in_time), InTime()]
 NO_ERRORS: list[Any] = [
     5,
@@ -128,7 +128,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     *[("cooldown_backoff", value) for value in [0.99, 0, None, *NOT_A_NUMBER]],
     *[("hung_factor", value) for value in [0.99, 0, *NOT_A_NUMBER]],
     *[("cooldown_jitter", value) for value in [-0.1, 1.1, None, *NOT_A_NUMBER]],
-    *[("probe_after", value) for value in [-1, None, *NOT_A_NUMBER]],
+    *[("stream_probe_success_after", value) for value in [-1, None, *NOT_A_NUMBER]],
     *[(field, None) for field in ["window_size", "cooldown_period", "success_threshold"]],
     *[(field, None) for field in ["half_open_max_calls", "half_open_timeout"]],
     *[("significance", value) for value in [0, 1, -1e-7, *NOT_A_NUMBER]],
@@ -140,7 +140,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     ("failure_threshold", None),
     *[(field, value) for field in ["failure_on", "ignore"] for value in NO_ERRORS],
     *[("failure_on", value) for value in NEVER_FAILURES],
-    *[(field, 5) for field in ["failure_result", "failure_weight", "open_for"]],
+    *[(field, 5) for field in ["failure_result", "failure_weight", "cooldown_from_error"]],
     *[(field, value) for field in PREDICATES for value in NEVER_ANSWERS],
 ]
 
@@ -157,7 +157,7 @@ def test_impossible_settings_are_refused_by_name_and_with_the_reason(field: str,
 
 
 def test_rates_may_be_one_and_times_may_be_whole_numbers() -> None:
-    config = CircuitBreakerConfig(failure_threshold=1, window_seconds=1, hung_after=1, probe_after=0)
+    config = CircuitBreakerConfig(failure_threshold=1, window_seconds=1, hung_after=1, stream_probe_success_after=0)
     assert config.failure_threshold == 1
 
 
@@ -194,8 +194,8 @@ def test_ignoring_what_never_counts_is_no_mistake() -> None:
 
 def test_durations_may_be_timedeltas() -> None:
     minute = timedelta(minutes=1)
-    config = CircuitBreakerConfig(**dict.fromkeys(DURATIONS, minute), probe_after=minute)  # type: ignore[arg-type]
-    assert {getattr(config, field) for field in [*DURATIONS, "probe_after"]} == {60.0}
+    config = CircuitBreakerConfig(**dict.fromkeys(DURATIONS, minute), stream_probe_success_after=minute)  # type: ignore[arg-type]
+    assert {getattr(config, field) for field in [*DURATIONS, "stream_probe_success_after"]} == {60.0}
     assert CircuitBreakerConfig(cooldown_schedule=[minute, 90]).cooldown_schedule == (60.0, 90)
     assert CircuitBreakerConfig(cooldown_period=minute) == CircuitBreakerConfig(cooldown_period=60)
 

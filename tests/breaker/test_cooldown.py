@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError
-from steadyvoice.breaker.cooldown import Cooldown
+from steadyvoice.breaker.backoff import Cooldown
 from steadyvoice.breaker.testing import VirtualClock
 
 
 def flaky(clock: VirtualClock, luck: float = 0.0, **settings: Any) -> CircuitBreaker:
     config = CircuitBreakerConfig(**{"window_size": 1, "cooldown_period": 10, "success_threshold": 1, **settings})
-    return CircuitBreaker("voice", config, clock=clock, luck=lambda: luck)
+    return CircuitBreaker("voice", config, clock=clock, random=lambda: luck)
 
 
 def cooldown(breaker: CircuitBreaker) -> float:
@@ -73,7 +73,7 @@ def test_a_schedule_that_became_shorter_goes_on_with_its_last(clock: VirtualCloc
 def test_a_schedule_and_backoff_contradict_each_other() -> None:
     contradictions: list[dict[str, Any]] = [{"cooldown_backoff": 2}, {"max_cooldown": 60}]
     for settings in contradictions:
-        with pytest.raises(CircuitConfigError, match="says nothing beside cooldown_schedule"):
+        with pytest.raises(CircuitConfigError, match="has no effect with cooldown_schedule"):
             CircuitBreakerConfig(cooldown_schedule=(5, 30), **settings)
 
 
@@ -151,7 +151,7 @@ def test_without_jitter_luck_is_not_asked_and_changes_nothing_later(clock: Virtu
         return 0.5
 
     config = CircuitBreakerConfig(window_size=1, cooldown_period=10)
-    breaker = CircuitBreaker("voice", config, clock=clock, luck=luck)
+    breaker = CircuitBreaker("voice", config, clock=clock, random=luck)
     cooldown(breaker)
     breaker.update(replace(config, cooldown_jitter=0.5))
     assert breaker.snapshot().retry_after == 10
@@ -175,7 +175,7 @@ def test_jitter_shortens_by_up_to_its_share(luck: float, jitter: float) -> None:
 def test_jitter_draws_anew_for_each_opening(clock: VirtualClock) -> None:
     luck = iter([0.0, 0.5])
     config = CircuitBreakerConfig(window_size=1, cooldown_period=10, cooldown_jitter=0.5)
-    breaker = CircuitBreaker("voice", config, clock=clock, luck=lambda: next(luck))
+    breaker = CircuitBreaker("voice", config, clock=clock, random=lambda: next(luck))
     assert cooldowns(breaker, clock, 2) == [10, 7.5]
 
 
@@ -188,6 +188,6 @@ def test_no_luck_needs_to_be_brought(clock: VirtualClock) -> None:
 def test_a_huge_cooldown_overflows_nothing(backoff: float) -> None:
     config = CircuitBreakerConfig(cooldown_period=1e300, cooldown_backoff=backoff)
     cooldown = Cooldown(lambda: 0.0)
-    seconds = [cooldown.next(config, None, healthy=0.0) for _ in range(1100)]
+    seconds = [cooldown.start(config, None, healthy=0.0) for _ in range(1100)]
     assert seconds == sorted(seconds)
     assert math.isfinite(seconds[-1])

@@ -8,21 +8,20 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
-from steadyvoice.breaker.ending import fail
-from steadyvoice.breaker.era import Flight
-from steadyvoice.breaker.events import NEVER
-from steadyvoice.breaker.failure import failure_of
-from steadyvoice.breaker.machine import Machine
-from steadyvoice.breaker.ticks import reconcile
+from steadyvoice.breaker.call_lifecycle import collect_lock_free_results, fail
+from steadyvoice.breaker.events import NO_WALL_TIME
+from steadyvoice.breaker.failure_classification import make_failure
+from steadyvoice.breaker.in_flight_calls import InFlightCall
+from steadyvoice.breaker.state_machine import StateMachine
 
 
-def machine_with(failures: int, config: CircuitBreakerConfig) -> Machine:
+def machine_with(failures: int, config: CircuitBreakerConfig) -> StateMachine:
     """A circuit in which so many calls failed; callers from before are still out, and need no lock to succeed."""
-    machine = Machine("voice", config, 0.0, lambda: 0.0)
-    assert machine.era.quiet
-    machine.era.quiet = False
+    machine = StateMachine("voice", config, 0.0, lambda: 0.0)
+    assert machine.era.lock_free
+    machine.era.lock_free = False
     for _ in range(failures):
-        fail(0.0, machine, Flight(machine.era, None), failure_of("down"))
+        fail(machine, 0.0, InFlightCall(machine.era, None), make_failure("down"))
     return machine
 
 
@@ -34,10 +33,10 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     before = machine.era
     for _ in range(4):
         next(before.ticks)
-    reconcile(7.0, machine, before)
-    assert machine.news is not None
-    (news,) = machine.news
-    opened = news.event(NEVER)
+    collect_lock_free_results(machine, 7.0, before)
+    assert machine.notifications is not None
+    (notification,) = machine.notifications
+    opened = notification.make_event(NO_WALL_TIME)
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
     assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
@@ -47,12 +46,12 @@ def test_what_is_late_adds_up() -> None:
     machine = machine_with(0, CircuitBreakerConfig())
     before = machine.era
     for _ in range(5):
-        fail(0.0, machine, Flight(before, None), failure_of("down"))
+        fail(machine, 0.0, InFlightCall(before, None), make_failure("down"))
     assert machine.state == "open"
     for ticks in (2, 3):
         for _ in range(ticks):
             next(before.ticks)
-        reconcile(1.0, machine, before)
+        collect_lock_free_results(machine, 1.0, before)
     assert (machine.successes, machine.late) == (0, 5)
 
 
@@ -60,6 +59,6 @@ def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
     machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
     for _ in range(250):
         next(machine.era.ticks)
-    reconcile(1.0, machine, machine.era)
-    reconcile(1.0, machine, machine.era)  # nothing is taken in twice
-    assert (machine.successes, machine.calls, machine.news) == (250, 10, None)
+    collect_lock_free_results(machine, 1.0, machine.era)
+    collect_lock_free_results(machine, 1.0, machine.era)  # nothing is taken in twice
+    assert (machine.successes, machine.calls, machine.notifications) == (250, 10, None)

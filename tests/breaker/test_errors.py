@@ -34,7 +34,7 @@ def test_errors_survive_a_pickle() -> None:
 
 @pytest.mark.parametrize("watched", [True, False])
 def test_a_refusal_that_travels_takes_the_last_failure_along(watched: bool) -> None:
-    breaker = CircuitBreaker("voice", clock=VirtualClock(7.0), wall=VirtualClock(100.0))
+    breaker = CircuitBreaker("voice", clock=VirtualClock(7.0), wall_clock=VirtualClock(100.0))
     breaker.subscribe(lambda event: None, calls=watched)
     breaker.acquire().failure(ConnectionError("gone"), trip=True)
     with pytest.raises(CircuitOpenError) as refused:
@@ -46,9 +46,9 @@ def test_a_refusal_that_travels_takes_the_last_failure_along(watched: bool) -> N
 
 def test_a_half_open_refusal_says_so() -> None:
     refusal = CircuitOpenError(name="voice", state=CircuitState.HALF_OPEN, reason="1 of 1 probes in flight")
-    assert "half open (1 of 1 probes in flight): its probes are out" in str(refusal)
+    assert "half open (1 of 1 probes in flight): retry when a probe has ended" in str(refusal)
 
 
 def test_a_refusal_in_a_list_of_errors_says_which_circuit_refused() -> None:
     refusal = CircuitOpenError(name="voice", reason="why", retry_after=5.0)
-    assert repr(refusal) == """CircuitOpenError("circuit 'voice' is open (why): try again in 5 s")"""
+    assert repr(refusal) == """CircuitOpenError("circuit 'voice' is open (why): retry in 5 s")"""

@@ -27,7 +27,7 @@ from steadyvoice.breaker.testing import VirtualClock
 @pytest.fixture
 def breaker(clock: VirtualClock) -> CircuitBreaker:
     config = CircuitBreakerConfig(window_size=4, minimum_calls=2, success_threshold=1)
-    return CircuitBreaker("voice", config, clock=clock, wall=VirtualClock(1_700_000_000))
+    return CircuitBreaker("voice", config, clock=clock, wall_clock=VirtualClock(1_700_000_000))
 
 
 def test_a_transition_tells_from_where_to_where_why_and_when(breaker: CircuitBreaker) -> None:
@@ -47,7 +47,7 @@ def test_a_transition_tells_from_where_to_where_why_and_when(breaker: CircuitBre
 
 def test_what_was_noticed_later_bears_the_time_it_happened(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(minimum_calls=1, hung_after=5)
-    breaker = CircuitBreaker("voice", config, clock=clock, wall=VirtualClock(1_700_000_000))
+    breaker = CircuitBreaker("voice", config, clock=clock, wall_clock=VirtualClock(1_700_000_000))
     permit = breaker.acquire()
     clock.advance(25)
     with pytest.raises(CircuitOpenError):

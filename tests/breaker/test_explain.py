@@ -30,7 +30,7 @@ def test_an_open_circuit_names_the_calls_that_opened_it(breaker: CircuitBreaker,
         permit.failure(ProviderDownError(error))
     clock.advance(10)
     explanation = breaker.explain()
-    assert explanation.why == "2 of the last 3 calls failed"
+    assert explanation.reason == "2 of the last 3 calls failed"
     assert [(f.kind, f.message, f.latency) for f in explanation.failures] == [
         ("ProviderDownError", "first", 1.5),
         ("ProviderDownError", "second", 1.5),
@@ -45,9 +45,9 @@ def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) ->
     breaker.acquire().failure(None, 6.0)
     breaker.acquire().success(1.0)
     streak, rate, slow = breaker.explain().rules
-    assert (rate.value, rate.threshold, rate.needs) == (0.5, 0.5, 1)
-    assert (streak.value, streak.threshold, streak.needs) == (0, 4, 0)
-    assert (slow.value, slow.threshold, slow.needs) == (0.5, 0.5, 1)
+    assert (rate.value, rate.threshold, rate.missing_calls) == (0.5, 0.5, 1)
+    assert (streak.value, streak.threshold, streak.missing_calls) == (0, 4, 0)
+    assert (slow.value, slow.threshold, slow.missing_calls) == (0.5, 0.5, 1)
     assert str(streak) == "failures in a row 0, threshold 4"
 
 
@@ -79,11 +79,11 @@ def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: 
         "the next caller is a probe",
         "closes after 1 more successful probe in a row, opens when one fails",
         "the first caller in 5 s or later is a probe",
-        "stays so until close() or reset()",
-        "reports when it would open; refuses nobody until close() or reset()",
-        "reports when it would open, refuses nobody; closed from the first caller in 30 s or later",
-        "closed from the first caller in 20 s or later",
-        "stays so until close() or reset()",
+        "unchanged until close() or reset()",
+        "reports when it would open, refuses no call, until close() or reset()",
+        "reports when it would open, refuses no call; closed by the first caller in 30 s or later",
+        "closed by the first caller in 20 s or later",
+        "unchanged until close() or reset()",
     ]
 
 
@@ -104,11 +104,11 @@ def test_calls_that_hang_are_named_when_they_opened_it(clock: VirtualClock) -> N
     clock.advance(5)
     hanging[0].ignore()
     explanation = breaker.explain()
-    assert explanation.why == "3 failures in a row, 3 of them still silent"
+    assert explanation.reason == "3 failures in a row, 3 of them still in flight without progress"
     assert [(f.kind, f.message) for f in explanation.failures] == [
-        ("hanging", "no sign of life for 7 s"),
-        ("hanging", "no sign of life for 6 s"),
-        ("hanging", "no sign of life for 5 s"),
+        ("hanging", "no progress for 7 s"),
+        ("hanging", "no progress for 6 s"),
+        ("hanging", "no progress for 5 s"),
     ]
     last_error = breaker.snapshot().last_error
     assert last_error is not None

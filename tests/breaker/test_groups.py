@@ -129,7 +129,9 @@ def test_a_group_weighs_as_much_as_its_worst_and_opens_for_the_longest_time_name
             self.weight, self.retry_after = weight, retry_after
 
     config = CircuitBreakerConfig(
-        failure_weight=lambda error: error.weight, open_for=lambda error: error.retry_after, ignore=ValueError
+        failure_weight=lambda error: error.weight,
+        cooldown_from_error=lambda error: error.retry_after,
+        ignore=ValueError,
     )
     breaker = CircuitBreaker("voice", config, clock=clock)
     with pytest.raises(ExceptionGroup), breaker:

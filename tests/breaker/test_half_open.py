@@ -207,7 +207,7 @@ def test_a_dropped_probe_gives_its_permit_back(clock: VirtualClock) -> None:
 
 
 def test_a_stream_has_proved_enough_at_the_very_moment_it_was_given(clock: VirtualClock) -> None:
-    breaker = half_open(clock, success_threshold=1, probe_after=3)
+    breaker = half_open(clock, success_threshold=1, stream_probe_success_after=3)
     probe = breaker.acquire()
     probe.progress()
     clock.advance(2.75)
@@ -238,7 +238,7 @@ def test_a_stream_from_before_takes_no_probes_place(clock: VirtualClock, word: s
 
 
 def test_a_probe_that_was_slow_to_begin_is_slow_though_its_listener_is_slower(clock: VirtualClock) -> None:
-    breaker = half_open(clock, slow_call_duration=4, success_threshold=1, probe_after=3)
+    breaker = half_open(clock, slow_call_duration=4, success_threshold=1, stream_probe_success_after=3)
     stream = breaker.acquire()
     clock.advance(4)
     stream.pause()
@@ -310,7 +310,7 @@ def test_a_probe_that_waits_for_something_of_the_callers_own_is_no_proof(clock: 
     assert breaker.state == "half_open"
     clock.advance(1)
     assert breaker.try_acquire() is None
-    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe gave no sign of life for 10 s")
+    assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe made no progress for 10 s")
 
 
 def test_many_probes_cost_the_next_one_no_look_at_each(clock: VirtualClock) -> None:

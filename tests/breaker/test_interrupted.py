@@ -17,7 +17,7 @@ class Interrupted:
     def __init__(self, clock: VirtualClock) -> None:
         self.happens: Callable[[], object] = lambda: None
         config = CircuitBreakerConfig(window_size=1, cooldown_jitter=0.5, success_threshold=1)
-        self.breaker = CircuitBreaker("voice", config, clock=clock, luck=self._luck)
+        self.breaker = CircuitBreaker("voice", config, clock=clock, random=self._luck)
 
     def _luck(self) -> float:
         self.happens()
@@ -82,7 +82,7 @@ def test_a_look_from_inside_sees_what_there_is_and_a_hand_is_told_to_wait(interr
 
     def look_and_touch() -> None:
         seen.append(breaker.snapshot().name)
-        with pytest.raises(RuntimeError, match="'voice' was in the middle of its bookkeeping"):
+        with pytest.raises(RuntimeError, match="'voice' cannot be changed from a finaliser or signal handler"):
             breaker.reset()
 
     interrupted.open_while(look_and_touch)

@@ -35,7 +35,7 @@ def test_each_event_is_logged_at_its_level(clock: VirtualClock, caplog: pytest.L
     told = [(record.levelname, record.message) for record in caplog.records]
     assert told[0] == (
         "WARNING",
-        "circuit 'voice': closed -> open: 1 of the last 1 call failed; the next probe in 60 s",
+        "circuit 'voice': closed -> open: 1 of the last 1 call failed; next probe in 60 s",
     )
     assert told[1:3] == [
         ("INFO", "circuit 'voice': open -> half_open: the cooldown is over"),

@@ -19,9 +19,7 @@ from steadyvoice.breaker import (
     StateChanged,
     WouldHaveOpened,
 )
-from steadyvoice.breaker.machine import Machine
-from steadyvoice.breaker.moving import enter
-from steadyvoice.breaker.rules import Verdict
+from steadyvoice.breaker.state_machine import StateMachine
 from steadyvoice.breaker.states import CLOSED, HALF_OPEN, TRANSITIONS, Cause, CircuitState
 from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.conftest import Tell
@@ -38,7 +36,7 @@ def test_forced_open_never_recovers_by_time(tell: Tell) -> None:
     story.clock.advance(1e9)
     refusal = story.refused()
     assert (refusal.state, refusal.reason, refusal.retry_after) == ("forced_open", "maintenance", None)
-    assert "until somebody closes it" in str(refusal)
+    assert "until it is closed manually" in str(refusal)
 
 
 def test_forced_open_for_a_duration_probes_afterwards(tell: Tell) -> None:
@@ -228,10 +226,10 @@ def test_recovery_is_measured_from_opening_to_closing(breaker: CircuitBreaker, c
 
 
 def test_a_closed_circuit_cannot_go_half_open() -> None:
-    machine = Machine("voice", CircuitBreakerConfig(), 0.0, lambda: 0.0)
+    machine = StateMachine("voice", CircuitBreakerConfig(), 0.0, lambda: 0.0)
     assert HALF_OPEN not in TRANSITIONS[CLOSED]
-    with pytest.raises(RuntimeError, match="cannot go from closed to half_open"):
-        enter(machine, HALF_OPEN, 0.0, Verdict(Cause.MANUAL, "nonsense"))
+    with pytest.raises(RuntimeError, match="no transition from closed to half_open"):
+        machine.transition(HALF_OPEN, 0.0, Cause.MANUAL, "nonsense")
     assert machine.state is CLOSED
 
 
@@ -261,7 +259,7 @@ def test_a_monitored_circuit_that_recovered_warns_anew(clock: VirtualClock, door
 def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: CircuitState) -> None:
     told: list[object] = []
     breaker = CircuitBreaker("voice", clock=clock, state=state, listeners=[told.append])
-    assert (breaker.state, breaker.snapshot().reason) == (state, "from the beginning")
+    assert (breaker.state, breaker.snapshot().reason) == (state, "initial state")
     breaker.close()
     assert breaker.state == "closed"
     assert [event.to_state for event in told if isinstance(event, StateChanged)] == [state, "closed"]
@@ -269,7 +267,7 @@ def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: Circu
 
 @pytest.mark.parametrize("state", [CircuitState.OPEN, CircuitState.HALF_OPEN])
 def test_a_circuit_comes_to_open_and_half_open_by_itself(state: CircuitState) -> None:
-    with pytest.raises(ValueError, match="begin it as forced_open"):
+    with pytest.raises(ValueError, match="begin with forced_open"):
         CircuitBreaker("voice", state=state)
 
 

@@ -67,7 +67,7 @@ def test_predicates_look_into_the_error(clock: VirtualClock) -> None:
     assert outcomes(clock, OtherError("503x"), **settings) == IGNORED
 
 
-@pytest.mark.parametrize("field", ["failure_on", "ignore", "failure_weight", "open_for"])
+@pytest.mark.parametrize("field", ["failure_on", "ignore", "failure_weight", "cooldown_from_error"])
 def test_a_predicate_that_raises_leaves_the_callers_error_alone(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, field: str
 ) -> None:
@@ -142,14 +142,14 @@ class Array:
         {"failure_on": lambda error: Array()},
         {"failure_weight": lambda error: None},
         {"failure_weight": lambda error: "half"},
-        {"open_for": lambda error: 10**400},
+        {"cooldown_from_error": lambda error: 10**400},
         {"ignore": lambda error: answer_later(error)},
         {"failure_on": lambda error: answer_later(error)},
-        {"open_for": lambda error: "120"},
-        {"open_for": lambda error: -5},
-        {"open_for": lambda error: True},
-        {"open_for": lambda error: float("nan")},
-        {"open_for": lambda error: timedelta(seconds=-1)},
+        {"cooldown_from_error": lambda error: "120"},
+        {"cooldown_from_error": lambda error: -5},
+        {"cooldown_from_error": lambda error: True},
+        {"cooldown_from_error": lambda error: float("nan")},
+        {"cooldown_from_error": lambda error: timedelta(seconds=-1)},
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -162,7 +162,7 @@ def test_a_predicates_senseless_answer_is_logged_and_leaves_the_callers_error_al
 
 @pytest.mark.parametrize("seconds", [120, 120.0, timedelta(minutes=2)])
 def test_an_error_may_name_its_time_as_a_number_or_a_timedelta(clock: VirtualClock, seconds: Any) -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(open_for=lambda error: seconds), clock=clock)
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(cooldown_from_error=lambda error: seconds), clock=clock)
     with pytest.raises(OtherError), breaker:
         raise OtherError
     assert (breaker.state, breaker.retry_after) == ("open", 120)

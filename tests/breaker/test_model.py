@@ -66,7 +66,9 @@ class Lives(RuleBasedStateMachine):
         self._be_born(config)
 
     def _be_born(self, config: CircuitBreakerConfig) -> None:
-        self.breaker = CircuitBreaker("voice", config, clock=self.clock, wall=self.clock, luck=cycle(LUCK).__next__)
+        self.breaker = CircuitBreaker(
+            "voice", config, clock=self.clock, wall_clock=self.clock, random=cycle(LUCK).__next__
+        )
         self.model.cooldown.luck = cycle(LUCK).__next__
         heard: list[tuple[object, ...]] = []
         self.heard = heard

@@ -42,7 +42,7 @@ def test_a_refusal_tells_what_one_needs_to_know(tell: Tell) -> None:
     assert refusal.reason == "1 of the last 1 call failed"
     assert refusal.last_error is not None
     assert str(refusal.last_error) == "ProviderDownError: no voice today"
-    assert str(refusal) == "circuit 'voice' is open (1 of the last 1 call failed): try again in 60 s"
+    assert str(refusal) == "circuit 'voice' is open (1 of the last 1 call failed): retry in 60 s"
 
 
 def test_each_refusal_is_a_fresh_exception(tell: Tell) -> None:
@@ -94,7 +94,7 @@ def test_what_was_in_flight_when_it_opened_changes_nothing(clock: VirtualClock) 
 def test_the_wall_clock_moves_nothing(clock: VirtualClock) -> None:
     wall = VirtualClock(1_700_000_000.0)
     config = CircuitBreakerConfig(window_size=1, cooldown_period=60)
-    breaker = CircuitBreaker("voice", config, clock=clock, wall=wall)
+    breaker = CircuitBreaker("voice", config, clock=clock, wall_clock=wall)
     breaker.acquire().failure()
     opened_at = breaker.snapshot().opened_at
     assert opened_at is not None
@@ -107,7 +107,7 @@ def test_the_wall_clock_moves_nothing(clock: VirtualClock) -> None:
 
 
 def test_an_error_may_name_the_time_for_which_the_circuit_opens_at_once(tell: Tell) -> None:
-    story = tell(window_size=100, cooldown_period=60, cooldown_jitter=0.5, open_for=lambda error: 7200)
+    story = tell(window_size=100, cooldown_period=60, cooldown_jitter=0.5, cooldown_from_error=lambda error: 7200)
     assert story.play("F") == "open"
     story.clock.advance(3600)
     assert story.refused().retry_after == 3600

@@ -15,7 +15,7 @@ from steadyvoice.breaker import (
     CircuitOpenError,
     CircuitState,
 )
-from steadyvoice.breaker.patience import MEMORY, Patience
+from steadyvoice.breaker.in_flight_calls import LEARNED_CALLS, HangThreshold
 from steadyvoice.breaker.testing import VirtualClock
 
 PATIENT = CircuitBreakerConfig(
@@ -42,7 +42,7 @@ def answer(breaker: CircuitBreaker, clock: VirtualClock, seconds: float) -> None
 
 def get_to_know(breaker: CircuitBreaker, clock: VirtualClock, seconds: float = 0.5) -> None:
     """As many calls as it takes to know a provider that answers after so many seconds."""
-    for _ in range(MEMORY):
+    for _ in range(LEARNED_CALLS):
         answer(breaker, clock, seconds)
 
 
@@ -76,7 +76,7 @@ def test_a_slow_provider_hangs_after_a_multiple_of_its_longest_silence(
 def test_nobody_knows_how_slow_a_new_provider_is_so_it_gets_the_time_of_a_probe(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
-    for _ in range(MEMORY - 1):
+    for _ in range(LEARNED_CALLS - 1):
         answer(breaker, clock, 0.5)
     assert seconds_until_open(breaker, clock) == 20
 
@@ -94,7 +94,7 @@ def test_a_call_that_waits_already_hangs_sooner_once_a_slow_answer_is_forgotten(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     get_to_know(breaker, clock, 10)
-    for _ in range(MEMORY - 1):
+    for _ in range(LEARNED_CALLS - 1):
         answer(breaker, clock, 0.5)
     waiting = [breaker.acquire() for _ in range(3)]
     answer(breaker, clock, 0.5)
@@ -181,11 +181,11 @@ def test_a_factor_without_a_least_time_is_refused() -> None:
         CircuitBreakerConfig(hung_factor=2)
 
 
-@given(st.lists(st.floats(0, 100), min_size=MEMORY, max_size=3 * MEMORY))
+@given(st.lists(st.floats(0, 100), min_size=LEARNED_CALLS, max_size=3 * LEARNED_CALLS))
 def test_what_one_of_the_last_hundred_calls_was_given_is_not_hanging(silences: list[float]) -> None:
-    patience = Patience()
+    patience = HangThreshold()
     for silence in silences:
-        patience.learn(silence)
+        patience.record(silence)
     seconds = patience.seconds(PATIENT)
     assert seconds is not None
-    assert max(2, 1.5 * max(silences[-MEMORY:])) <= seconds <= max(2, 1.5 * max(silences[-2 * MEMORY :]))
+    assert max(2, 1.5 * max(silences[-LEARNED_CALLS:])) <= seconds <= max(2, 1.5 * max(silences[-2 * LEARNED_CALLS :]))

@@ -64,7 +64,7 @@ def test_a_permit_dropped_in_a_cycle_while_the_lock_is_held_deadlocks_nobody(clo
         return 0.0
 
     config = CircuitBreakerConfig(window_size=1, cooldown_jitter=0.5)
-    breaker = CircuitBreaker("voice", config, clock=clock, luck=luck)
+    breaker = CircuitBreaker("voice", config, clock=clock, random=luck)
     cycle: list[object] = [breaker.acquire()]
     cycle.append(cycle)
     del cycle

@@ -54,7 +54,7 @@ def test_every_door_is_held_back_and_then_opened(tell: Tell) -> None:
     refusal = story.refused()
     assert (refusal.state, refusal.retry_after) == ("closed", None)
     assert refusal.reason == "just recovered: 10% of the calls are admitted"
-    assert str(refusal).endswith("try again in a moment")
+    assert str(refusal).endswith("retry shortly")
     story.clock.advance(10)
     assert story.play("S" * 20) == "closed"
 
@@ -93,7 +93,7 @@ def test_closing_by_hand_admits_everybody(recovered: CircuitBreaker) -> None:
 def test_it_is_seen_in_the_snapshot_and_told(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     clock.advance(4)
     assert recovered.snapshot().admitted_share == pytest.approx(0.4)
-    assert recovered.explain().next == "admits 40% of the calls, soon all; opens when a rule is broken"
+    assert recovered.explain().next == "admits 40% of the calls, gradually all; opens when a rule is broken"
     clock.advance(6)
     assert recovered.snapshot().admitted_share == 1
     assert recovered.explain().next == "opens when a rule is broken"

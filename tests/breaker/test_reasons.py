@@ -50,13 +50,16 @@ def test_a_run_of_failures_includes_the_calls_that_hang(clock: VirtualClock) -> 
     hanging = breaker.acquire()
     clock.advance(5)
     hanging.progress()
-    assert why(breaker) == (Cause.CONSECUTIVE_FAILURES, "3 failures in a row, 1 of them still silent")
+    assert why(breaker) == (
+        Cause.CONSECUTIVE_FAILURES,
+        "3 failures in a row, 1 of them still in flight without progress",
+    )
 
 
 def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> None:
     breaker = circuit(clock, half_open_timeout=10)
     breaker.acquire().failure(ConnectionError(), trip=True)
-    assert why(breaker) == (Cause.TRIPPED, "opened at once by ConnectionError")
+    assert why(breaker) == (Cause.TRIPPED, "tripped by ConnectionError")
     clock.advance(60)
     probe = breaker.acquire()
     assert why(breaker) == (Cause.COOLDOWN_OVER, "the cooldown is over")
@@ -66,7 +69,7 @@ def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> Non
     silent = breaker.acquire()
     clock.advance(10)
     silent.success()
-    assert why(breaker) == (Cause.PROBE_EXPIRED, "a probe gave no sign of life for 10 s")
+    assert why(breaker) == (Cause.PROBE_EXPIRED, "a probe made no progress for 10 s")
     clock.advance(60)
     for _ in range(2):
         breaker.acquire().success()
@@ -117,14 +120,14 @@ def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: Vi
     assert why(breaker) == (Cause.MANUAL, "maintenance")
     clock.advance(10)
     probe = breaker.acquire()
-    assert why(breaker) == (Cause.DURATION_OVER, "was forced open until now")
+    assert why(breaker) == (Cause.DURATION_OVER, "the duration of forced open is over")
     probe.ignore()
     breaker.disable("load test", duration=10)
     clock.advance(10)
     breaker.acquire().ignore()
-    assert why(breaker) == (Cause.DURATION_OVER, "disabled until now")
+    assert why(breaker) == (Cause.DURATION_OVER, "the duration of disabled is over")
     breaker.monitor()
-    assert why(breaker) == (Cause.MANUAL, "only watching")
+    assert why(breaker) == (Cause.MANUAL, "monitoring only")
     breaker.reset()
     assert why(breaker) == (Cause.RESET, "reset")
 
@@ -142,7 +145,7 @@ def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: Vi
             "SW",
             "1 of the last 2 calls was slow",
         ),
-        ({"significance": 0.5}, "F", "1 failure in a row, where 0.05 of the calls failed before"),
+        ({"significance": 0.5}, "F", "1 failure in a row, at a failure rate of 0.05 before"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )

@@ -14,13 +14,13 @@ from steadyvoice.breaker import (
     CircuitBreakerConfig,
     CircuitConfigError,
     ConsecutiveFailures,
-    Evidence,
     FailureRate,
     Rule,
     SlowCallRate,
     UnlikelyFailures,
+    WindowStats,
 )
-from steadyvoice.breaker.baseline import MEMORY, Baseline
+from steadyvoice.breaker.rules import BASELINE_CALLS, FailureBaseline
 from steadyvoice.breaker.testing import VirtualClock, assert_opens_after, assert_stays_closed
 from tests.breaker.conftest import Tell
 
@@ -73,20 +73,20 @@ def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> No
     breaker.acquire().failure(None, 5.0)
     breaker.acquire().success(1.0)
     explanation = breaker.explain()
-    assert [str(standing) for standing in explanation.rules] == [
+    assert [str(status) for status in explanation.rules] == [
         "failures in a row 0, threshold 9",
         "failure rate 0.5, threshold 0.5",
-        "slow call rate 0.5, threshold 1, not enough calls: 2 to go",
+        "slow call rate 0.5, threshold 1, 2 more calls needed",
     ]
-    assert explanation.told == (
+    assert explanation.rule_descriptions == (
         "failures in a row 0, threshold 9",
-        "(failure rate 0.5, threshold 0.5) and (slow call rate 0.5, threshold 1, not enough calls: 2 to go)",
+        "(failure rate 0.5, threshold 0.5) and (slow call rate 0.5, threshold 1, 2 more calls needed)",
     )
     nested = FailureRate(0.5, 2) & (ConsecutiveFailures(9) | ConsecutiveFailures(7))
     breaker.update(config(nested))
-    (told,) = breaker.explain().told
+    (description,) = breaker.explain().rule_descriptions
     either = "(failures in a row 0, threshold 9) or (failures in a row 0, threshold 7)"
-    assert told == f"(failure rate 0.5, threshold 0.5) and ({either})"
+    assert description == f"(failure rate 0.5, threshold 0.5) and ({either})"
 
 
 def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
@@ -94,7 +94,7 @@ def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
         """One that might raise, or be broken by a success, under the circuit's lock."""
 
     for rule in (Rule(), AnyFailure(1), ConsecutiveFailures(3) | AnyFailure(1)):
-        with pytest.raises(CircuitConfigError, match="must be put together from the rules that there are"):
+        with pytest.raises(CircuitConfigError, match="must combine the rules of this package"):
             config(rule)
 
 
@@ -141,18 +141,18 @@ def test_a_simple_rule_that_cannot_work_is_refused_by_name(field: str, make: Any
 
 
 def test_where_rules_stand_before_and_after_there_is_anything_to_see() -> None:
-    nothing, enough = Evidence(0, 0.0, 0, 0.0, 0.05), Evidence(6, 3.0, 3, 1.0, 0.05)
+    nothing, enough = WindowStats(0, 0.0, 0, 0.0, 0.05), WindowStats(6, 3.0, 3, 1.0, 0.05)
     for rule in (FailureRate(0.5, 4), SlowCallRate(0.5, 4)):
-        assert (rule.standing(nothing).value, rule.standing(nothing).needs) == (0, 4)
-        assert (rule.standing(enough).value, rule.standing(enough).needs) == (0.5, 0)
+        assert (rule.status(nothing).value, rule.status(nothing).missing_calls) == (0, 4)
+        assert (rule.status(enough).value, rule.status(enough).missing_calls) == (0.5, 0)
 
 
 def test_the_second_of_two_rules_is_not_asked_where_the_first_holds() -> None:
     class NeverAsked(ConsecutiveFailures):
-        def broken(self, seen: Evidence) -> Any:
+        def evaluate(self, stats: WindowStats) -> Any:
             raise AssertionError
 
-    assert (FailureRate(1.0, 1) & NeverAsked(1)).broken(Evidence(2, 1.0, 0, 1.0, 0.05)) is None
+    assert (FailureRate(1.0, 1) & NeverAsked(1)).evaluate(WindowStats(2, 1.0, 0, 1.0, 0.05)) is None
 
 
 # ---- what is normal
@@ -185,13 +185,13 @@ def test_the_reason_and_the_explanation_tell_what_was_normal(clock: VirtualClock
         breaker.acquire().success()
     for _ in range(3):
         breaker.acquire().failure()
-    assert breaker.explain().told == ("unlikely failures in a row 3, threshold 4",)
+    assert breaker.explain().rule_descriptions == ("unlikely failures in a row 3, threshold 4",)
     assert breaker.snapshot().normal_failure_rate == pytest.approx(1 / 102)
     breaker.acquire().failure()
     transition = breaker.snapshot().last_transition
     assert transition is not None
     assert transition.cause is Cause.UNLIKELY_FAILURES
-    assert transition.reason == "4 failures in a row, where 0.0098 of the calls failed before"
+    assert transition.reason == "4 failures in a row, at a failure rate of 0.0098 before"
 
 
 def test_calls_that_hang_are_part_of_the_run(clock: VirtualClock) -> None:
@@ -206,25 +206,25 @@ def test_calls_that_hang_are_part_of_the_run(clock: VirtualClock) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 300))))
 def test_successes_taken_in_at_once_teach_the_same_as_one_by_one(runs: list[tuple[int, int]]) -> None:
-    at_once, one_by_one = Baseline(), Baseline()
+    at_once, one_by_one = FailureBaseline(), FailureBaseline()
     for failures, successes in runs:
-        at_once.learn(failures, successes)
-        one_by_one.learn(failures, 1)
+        at_once.record(failures, successes)
+        one_by_one.record(failures, 1)
         for _ in range(successes - 1):
-            one_by_one.learn(0, 1)
+            one_by_one.record(0, 1)
         assert at_once.rate == one_by_one.rate
         assert 0 < at_once.rate < 1
 
 
 @given(st.integers(0, 3), st.integers(5, 20))
 def test_what_is_normal_comes_close_to_the_truth_and_forgets(failures: int, successes: int) -> None:
-    baseline = Baseline()
+    baseline = FailureBaseline()
     for _ in range(20):
-        baseline.learn(50, 50)
+        baseline.record(50, 50)
     for _ in range(60):
-        baseline.learn(failures, successes)
+        baseline.record(failures, successes)
     truth = failures / (failures + successes)
-    assert baseline.rate == pytest.approx(truth, abs=4 / MEMORY)
+    assert baseline.rate == pytest.approx(truth, abs=4 / BASELINE_CALLS)
 
 
 def test_a_snapshot_waits_for_as_many_calls_as_the_rule_does(clock: VirtualClock) -> None:

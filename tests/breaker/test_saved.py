@@ -176,17 +176,17 @@ def test_a_foreign_crowd_of_failures_takes_no_time(breaker: CircuitBreaker) -> N
 @pytest.mark.parametrize("force", [False, True])
 def test_the_time_at_which_it_opened_is_kept(clock: VirtualClock, force: bool) -> None:
     wall = VirtualClock(1_700_000_000.0)
-    breaker = CircuitBreaker("voice", CONFIG, clock=clock, wall=wall)
+    breaker = CircuitBreaker("voice", CONFIG, clock=clock, wall_clock=wall)
     if force:
         breaker.force_open("maintenance")
     else:
         breaker.acquire().failure(trip=True)
     opened_at = breaker.snapshot().opened_at
     wall.advance(30)
-    again = CircuitBreaker("voice", CONFIG, wall=wall)
+    again = CircuitBreaker("voice", CONFIG, wall_clock=wall)
     again.restore(json.loads(json.dumps(breaker.export())))
     assert again.snapshot().opened_at == opened_at == datetime.fromtimestamp(1_700_000_000, UTC)
-    third = CircuitBreaker("voice", CONFIG, wall=wall)
+    third = CircuitBreaker("voice", CONFIG, wall_clock=wall)
     third.restore(json.loads(json.dumps(again.export())))
     assert third.snapshot().opened_at == opened_at
     third.close()
@@ -199,7 +199,7 @@ def test_an_older_export_opens_when_it_is_restored(breaker: CircuitBreaker) -> N
     state = breaker.export()
     del state["opened_at"]
     wall = VirtualClock(1_700_000_000.0)
-    again = CircuitBreaker("voice", CONFIG, wall=wall)
+    again = CircuitBreaker("voice", CONFIG, wall_clock=wall)
     again.restore(state)
     assert again.snapshot().opened_at == datetime.fromtimestamp(1_700_000_000, UTC)
 

@@ -32,7 +32,7 @@ def test_the_time_of_a_failure_stays_when_the_computer_was_suspended(
     clock: VirtualClock, look: Callable[[CircuitBreaker], FailureRecord | None]
 ) -> None:
     wall = VirtualClock(NOON.timestamp())
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock, wall=wall)
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock, wall_clock=wall)
     breaker.acquire().failure("503")
     for suspended in (0, 3600, 12 * 3600):  # a monotonic clock stands still meanwhile
         wall.advance(suspended)
@@ -46,7 +46,7 @@ def test_the_time_of_a_failure_stays_when_the_computer_was_suspended(
 
 def test_what_time_did_is_shown_at_the_time_at_which_it_was_due(clock: VirtualClock) -> None:
     wall = VirtualClock(NOON.timestamp())
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(hung_after=5, window_size=1), clock=clock, wall=wall)
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(hung_after=5, window_size=1), clock=clock, wall_clock=wall)
     permit = breaker.acquire()
     for each in (clock, wall):
         each.advance(20)

@@ -112,7 +112,7 @@ def test_a_probe_that_expired_is_remembered_in_words(clock: VirtualClock) -> Non
     probe.success()
     last_error = breaker.snapshot().last_error
     assert last_error is not None
-    assert (last_error.kind, last_error.message) == ("probe_expired", "a probe gave no sign of life for 10 s")
+    assert (last_error.kind, last_error.message) == ("probe_expired", "a probe made no progress for 10 s")
     with pytest.raises(CircuitOpenError) as refused:
         breaker.acquire()
     assert refused.value.last_error is not None

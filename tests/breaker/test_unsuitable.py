@@ -101,8 +101,8 @@ UNSUITABLE: list[tuple[Any, str]] = [
     (Speaker().block, "a context manager"),
     (staticmethod(block), "a context manager"),
     (staticmethod(property(plain)), "a property"),  # type: ignore[arg-type]
-    (generator(), "what one has returned"),
-    (async_generator(), "what one has returned"),
+    (generator(), "the result of one"),
+    (async_generator(), "the result of one"),
     (functools.cache(coroutine), "a cache of a coroutine function"),
     (functools.lru_cache(maxsize=5)(generator), "a cache of a generator function"),
     (CircuitBreaker("other"), "another circuit"),
@@ -119,7 +119,7 @@ def test_what_cannot_be_guarded_is_refused_when_it_is_decorated(
 
 def test_a_coroutine_is_not_its_function(breaker: CircuitBreaker) -> None:
     begun: Any = coroutine()
-    with pytest.raises(TypeError, match="what one has returned; decorate the function"):
+    with pytest.raises(TypeError, match="the result of one; decorate the function"):
         breaker(begun)
     begun.close()
 
@@ -135,13 +135,13 @@ def test_functions_of_many_kinds_are_guarded(breaker: CircuitBreaker) -> None:
 
 @pytest.mark.parametrize("thing", [None, "speak", 5], ids=stable_repr)
 def test_calling_what_is_no_function_is_no_failure(breaker: CircuitBreaker, thing: Any) -> None:
-    with pytest.raises(TypeError, match="not a function"):
+    with pytest.raises(TypeError, match="not callable"):
         breaker.call(thing)
-    with pytest.raises(TypeError, match="not a function"):
+    with pytest.raises(TypeError, match="not callable"):
         finish(breaker.call_async(thing))
-    with pytest.raises(TypeError, match="not a function"):
+    with pytest.raises(TypeError, match="not callable"):
         breaker.stream(thing)
-    with pytest.raises(TypeError, match="not a function"):
+    with pytest.raises(TypeError, match="not callable"):
         breaker.stream_async(thing)
     assert breaker.snapshot().totals.failures == 0
 

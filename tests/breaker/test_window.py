@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.breaker import CircuitBreakerConfig
-from steadyvoice.breaker.window import CountWindow, Run, TimeWindow, window_for
+from steadyvoice.breaker.sliding_window import CountWindow, ResultRun, TimeWindow, window_for
 
 WEIGHTS = st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0])
 RESULTS = st.lists(st.tuples(WEIGHTS, st.booleans()), max_size=60)
@@ -133,10 +133,10 @@ def test_the_runs_of_a_count_window_part_what_was_not_a_plain_success() -> None:
     window.add(0.0, 0.0, True)
     window.add_successes(0.0, 3)
     assert window.runs(7.0) == [
-        Run(2, 0, 0.0, 0, 0.0),
-        Run(1, 1, 0.5, 0, 0.0),
-        Run(1, 0, 0.0, 1, 0.0),
-        Run(3, 0, 0.0, 0, 0.0),
+        ResultRun(2, 0, 0.0, 0, 0.0),
+        ResultRun(1, 1, 0.5, 0, 0.0),
+        ResultRun(1, 0, 0.0, 1, 0.0),
+        ResultRun(3, 0, 0.0, 0, 0.0),
     ]
 
 
@@ -144,7 +144,7 @@ def test_a_bucket_is_a_hundredth_of_a_time_window_and_ends_before_the_next_begin
     window = TimeWindow(100.0)
     for now, weight in [(0.0, 0.5), (0.5, 0.5), (0.75, 0.0), (1.0, 1.0)]:
         window.add(now, weight, False)
-    assert window.runs(2.0) == [Run(3, 2, 1.0, 0, 2.0), Run(1, 1, 1.0, 0, 1.0)]
+    assert window.runs(2.0) == [ResultRun(3, 2, 1.0, 0, 2.0), ResultRun(1, 1, 1.0, 0, 1.0)]
 
 
 def test_successes_by_the_dozen_share_buckets_with_the_others() -> None:
@@ -157,5 +157,5 @@ def test_successes_by_the_dozen_share_buckets_with_the_others() -> None:
 
 def test_runs_of_one_age_become_one_bucket() -> None:
     config = CircuitBreakerConfig(window_seconds=100)
-    window = window_for(config, 5.0, [Run(2, 1, 0.5, 1, 0.0), Run(1, 1, 1.0, 0, 0.0)])
-    assert window.runs(5.0) == [Run(3, 2, 1.5, 1, 0.0)]
+    window = window_for(config, 5.0, [ResultRun(2, 1, 0.5, 1, 0.0), ResultRun(1, 1, 1.0, 0, 0.0)])
+    assert window.runs(5.0) == [ResultRun(3, 2, 1.5, 1, 0.0)]

@@ -93,10 +93,10 @@ class ReferenceOverview:
 def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
     config, why = circuit.config, circuit.explain()
     return {
-        "why": why.why,
+        "why": why.reason,
         "next": why.next,
         "changes_in": why.changes_in,
-        "rules": why.told,
+        "rules": why.rule_descriptions,
         "preset": next((name for name, preset in PRESETS.items() if preset() == config), None),
         "threshold": config.failure_threshold if config.opens_when is None else None,
         "minimum": config.minimum,

@@ -16,7 +16,7 @@ from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerCo
 
 from .layers import ROOT
 
-NOT_IN_FILES = {"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "open_for"}
+NOT_IN_FILES = {"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "cooldown_from_error"}
 NOT_OF_FILES = {"name", "voices", "wall_clock", "files"}  # of providers: common to all, or for code only
 
 

@@ -31,9 +31,8 @@ def test_examples_in_docstrings_hold(name: str) -> None:
 
 
 def test_the_walk_has_seen_the_house_and_its_examples() -> None:
-    assert {"steadyvoice.breaker.machine", "steadyvoice.speech.text", "steadyvoice.service.pipeline.failover"} <= set(
-        modules()
-    )
+    expected = {"steadyvoice.breaker.state_machine", "steadyvoice.speech.text", "steadyvoice.service.pipeline.failover"}
+    assert expected <= set(modules())
     finder = doctest.DocTestFinder(exclude_empty=True)
     assert any(test.examples for test in finder.find(importlib.import_module("steadyvoice.speech.text")))
 

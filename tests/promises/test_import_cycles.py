@@ -7,13 +7,7 @@ from graphlib import TopologicalSorter
 
 from .layers import PACKAGE, all_imports
 
-KNOWN: set[frozenset[str]] = {
-    frozenset(
-        f"breaker.{name}"
-        for name in ("counting", "judging", "machine", "moving", "news", "overdue", "ticks", "updating")
-    ),
-    frozenset(f"breaker.{name}" for name in ("breaker", "decorator", "entered", "stream")),
-}
+KNOWN: set[frozenset[str]] = set()
 """Cycles that are there today, in imports for type checkers. None may be added; one that is broken leaves this list."""
 
 

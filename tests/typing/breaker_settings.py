@@ -42,8 +42,8 @@ def lambdas() -> None:
     CircuitBreakerConfig(failure_result=lambda answer: answer.status >= 500)
     CircuitBreakerConfig(failure_result=lambda answer: answer is None)
     CircuitBreakerConfig(failure_weight=lambda error: 0.5)
-    CircuitBreakerConfig(open_for=lambda error: getattr(error, "retry_after", None))
-    CircuitBreakerConfig(open_for=lambda error: timedelta(minutes=2))
+    CircuitBreakerConfig(cooldown_from_error=lambda error: getattr(error, "retry_after", None))
+    CircuitBreakerConfig(cooldown_from_error=lambda error: timedelta(minutes=2))
     CircuitBreakerConfig(failure_on=by_status, ignore=by_status, failure_result=by_answer)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
-from steadyvoice.breaker.fork import renew_after_fork
+from steadyvoice.breaker.fork_safety import register_fork_aware
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class AudioThreadPool:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: dict[int, float] = {}  # when each piece of work came that has not begun, the oldest first
         self._numbers = 0
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     @property
     def queue_wait(self) -> float:

@@ -1,6 +1,6 @@
-"""A general circuit breaker: standard library only, for threads and event loops alike; it knows nothing of speech.
+"""General circuit breaker for threads and event loops. Needs the standard library only.
 
-Names are looked up when they are first used, so that whoever only catches its errors need not load it.
+Names are imported when they are first used, so that code that only catches the errors does not load the breaker.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ if TYPE_CHECKING:
         StateChanged,
         WouldHaveOpened,
     )
-    from steadyvoice.breaker.explain import Explanation
+    from steadyvoice.breaker.failure_record import FailureRecord
     from steadyvoice.breaker.permit import Permit
-    from steadyvoice.breaker.record import FailureRecord
     from steadyvoice.breaker.registry import CircuitRegistry
     from steadyvoice.breaker.rules import (
         ConsecutiveFailures,
-        Evidence,
         FailureRate,
         Rule,
+        RuleBroken,
+        RuleStatus,
         SlowCallRate,
-        Standing,
         UnlikelyFailures,
-        Verdict,
+        WindowStats,
     )
-    from steadyvoice.breaker.snapshot import Recoveries, Snapshot, Totals
+    from steadyvoice.breaker.snapshot import Explanation, Recoveries, Snapshot, Totals
     from steadyvoice.breaker.states import Cause, CircuitState, Outcome
 
 _HOMES = {
@@ -55,21 +54,20 @@ _HOMES = {
         "StateChanged",
         "WouldHaveOpened",
     ),
-    "explain": ("Explanation",),
+    "failure_record": ("FailureRecord",),
     "permit": ("Permit",),
-    "record": ("FailureRecord",),
     "registry": ("CircuitRegistry",),
     "rules": (
         "ConsecutiveFailures",
-        "Evidence",
         "FailureRate",
         "Rule",
+        "RuleBroken",
+        "RuleStatus",
         "SlowCallRate",
-        "Standing",
         "UnlikelyFailures",
-        "Verdict",
+        "WindowStats",
     ),
-    "snapshot": ("Recoveries", "Snapshot", "Totals"),
+    "snapshot": ("Explanation", "Recoveries", "Snapshot", "Totals"),
     "states": ("Cause", "CircuitState", "Outcome"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -89,7 +87,6 @@ __all__ = [
     "ConfigChanged",
     "ConsecutiveFailures",
     "Event",
-    "Evidence",
     "Explanation",
     "FailureRate",
     "FailureRecord",
@@ -98,23 +95,24 @@ __all__ = [
     "Permit",
     "Recoveries",
     "Rule",
+    "RuleBroken",
+    "RuleStatus",
     "SlowCallRate",
     "Snapshot",
-    "Standing",
     "StateChanged",
     "Totals",
     "UnlikelyFailures",
-    "Verdict",
+    "WindowStats",
     "WouldHaveOpened",
     "log_listener",
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
+if not TYPE_CHECKING:  # a type checker would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME_OF:
-            from steadyvoice.breaker.other_names import missing_from_module
+            from steadyvoice.breaker.migration_hints import missing_from_module
 
             raise missing_from_module(__name__, name)
         value = getattr(import_module(f"steadyvoice.breaker.{_HOME_OF[name]}"), name)

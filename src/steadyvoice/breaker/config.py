@@ -1,4 +1,4 @@
-"""How a circuit breaker is set: fields, presets, and the checks that refuse what cannot work."""
+"""Configuration of a circuit breaker: fields, presets, and the validation that refuses settings that cannot work."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from steadyvoice.breaker import checks
-from steadyvoice.breaker.error_types import check_errors, check_predicate, types_of
+from steadyvoice.breaker import _validators
 from steadyvoice.breaker.errors import CircuitConfigError
-from steadyvoice.breaker.other_names import answer_other_settings
+from steadyvoice.breaker.migration_hints import add_setting_hints
 from steadyvoice.breaker.rules import (
     SIMPLE_RULES,
     ConsecutiveFailures,
@@ -20,7 +19,7 @@ from steadyvoice.breaker.rules import (
     Rule,
     SlowCallRate,
     UnlikelyFailures,
-    minimums,
+    minimum_call_counts,
 )
 
 if TYPE_CHECKING:
@@ -28,19 +27,19 @@ if TYPE_CHECKING:
     from types import UnionType
 
     class Seconds:
-        """A duration: a timedelta is accepted, too, and is a number of seconds from then on."""
+        """Descriptor for type checkers: accepts a number of seconds or a timedelta, returns seconds."""
 
         def __get__(self, config: object, kind: object = None) -> float: ...
         def __set__(self, config: object, value: float | timedelta) -> None: ...
 
     class OptionalSeconds:
-        """The same, or None."""
+        """Descriptor for type checkers: a duration, or None."""
 
         def __get__(self, config: object, kind: object = None) -> float | None: ...
         def __set__(self, config: object, value: float | timedelta | None) -> None: ...
 
     class Schedule:
-        """Several of them, or None."""
+        """Descriptor for type checkers: several durations, or None."""
 
         def __get__(self, config: object, kind: object = None) -> tuple[float, ...] | None: ...
         def __set__(self, config: object, value: Sequence[float | timedelta] | None) -> None: ...
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
         | Set[type[BaseException]]
         | Callable[[Any], object]
     )
-    """Exception types: one, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
+    """One exception type, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
 
     def default(value: object) -> Any:
         """Return the default value of a field that accepts more types than it has."""
@@ -65,45 +64,45 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerConfig:
-    """The settings of one circuit. Durations are in seconds, or timedeltas; rates are between 0 and 1.
+    """Settings of one circuit. Durations are seconds or timedeltas; rates are between 0 and 1.
 
-    Opening. Any of the rules that are set opens the circuit:
+    Opening. The circuit opens when any of the rules that are set is broken:
 
-    * `failure_threshold`: the failure rate over the window reaches this, with at least `minimum_calls` results
-      (None: half the window, rounded up; five in a time window). None: no such rule.
-    * `consecutive_failures`: so many failures in a row.
-    * `significance`: so many failures in a row as would come by chance this rarely, at the failure rate of the last
+    * `failure_threshold`: the failure rate over the window reaches it, with at least `minimum_calls` results (None:
+      half the window, rounded up; five in a time window). None: no such rule.
+    * `consecutive_failures`: number of failures in a row.
+    * `significance`: as many failures in a row as come by chance with this probability, at the failure rate of the last
       calls before them; with 1e-8, four where none failed before, ten where 15 % did, seven while that is unknown.
-    * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate
-      over the window reaches the threshold (None: all of them).
-    * `hung_after`: no rule of its own: a call in flight for so long counts as a failure until it ends.
-    * `hung_factor`: waits longer for a provider that is slow but works: a call hangs only when it is silent also
-      for so many times as long as the slowest of the last 100 to 200 calls that answered. Before 100 have, it is
-      given `half_open_timeout`.
-
-    * `opens_when`: a rule of your own in place of all these, put together with `&` and `|`:
+    * `slow_call_duration`, `slow_call_threshold`: calls that take this long or longer are slow, and their rate over the
+      window reaches the threshold (None: all of them).
+    * `opens_when`: a rule in place of all these, combined with `&` and `|`:
       `ConsecutiveFailures(9) | FailureRate(0.2, 20) & SlowCallRate(0.5, 20)`.
-
-    The window is the last `window_size` results, or those of the last `window_seconds` when that is set.
 
     Rules are alternatives: `consecutive_failures=20` alone opens after five failures of the first five calls, as
     `failure_threshold` is set unless it is None. `consecutive(20)` has that one rule.
 
-    Recovering. After `cooldown_period` the next callers become probes, `half_open_max_calls` at a time;
-    `success_threshold` of them in a row close the circuit, or, when `half_open_failures` of them may fail, so many
-    in all. A probe without an end or progress for `half_open_timeout` has failed; one that is a stream has
-    succeeded after `probe_after` of progress. Once closed, the circuit admits a tenth of the calls and more and
-    more of them for `ramp_up`, when that is set.
+    Hanging. A call in flight for `hung_after` without progress counts as a failure until it ends. With `hung_factor`,
+    it hangs only when it is silent also for so many times as long as the slowest of the last 100 to 200 calls that
+    answered; before 100 have, it is given `half_open_timeout`.
 
-    Each opening multiplies the next cooldown by `cooldown_backoff`, up to `max_cooldown`; or the cooldowns are
-    those of `cooldown_schedule`, the last one again and again. Staying closed for as long as the last cooldown takes
-    one such step back. `cooldown_jitter` shortens each cooldown by up to that share, at random.
+    Window. The last `window_size` results, or those of the last `window_seconds` when that is set.
 
-    Meaning. `failure_on` and `ignore` are an exception type, several (`A | B`, or a tuple, list or set), or a
-    predicate; `ignore` wins. What is neither is ignored. Without `failure_on` every Exception is a failure, but for
-    another circuit's refusal. An exception group is a failure if any exception in it is one.
-    `failure_result(value)` tells a returned value that is a failure; `failure_weight(error)` gives a failure's
-    weight in (0, 1]; `open_for(error)` gives the seconds for which this error opens the circuit at once, or None.
+    Recovery. After `cooldown_period` the next callers become probes, `half_open_max_calls` at a time;
+    `success_threshold` of them in a row close the circuit, or, when `half_open_failures` of them may fail, as many in
+    all. A probe without an end or progress for `half_open_timeout` has failed; one that is a stream has succeeded after
+    `stream_probe_success_after` seconds of progress. Once closed, the circuit admits a tenth of the calls and gradually
+    more during `ramp_up`, when that is set.
+
+    Backoff. Each opening multiplies the next cooldown by `cooldown_backoff`, up to `max_cooldown`; or the cooldowns are
+    those of `cooldown_schedule`, whose last one repeats. Staying closed for as long as the last cooldown takes one such
+    step back. `cooldown_jitter` shortens each cooldown by up to that share, at random.
+
+    Classification. `failure_on` and `ignore` are an exception type, several (`A | B`, or a tuple, list or set), or a
+    predicate; `ignore` wins. Errors that match neither are ignored. Without `failure_on` every Exception is a failure,
+    except another circuit's refusal. An exception group is a failure if any exception in it is one.
+    `failure_result(value)` returns whether a returned value is a failure; `failure_weight(error)` returns a failure's
+    weight in (0, 1]; `cooldown_from_error(error)` returns the seconds for which this error opens the circuit at once,
+    or None.
 
     Raises CircuitConfigError, a ValueError that names the field, for settings that cannot work.
     """
@@ -125,7 +124,7 @@ class CircuitBreakerConfig:
     half_open_max_calls: int = 1
     half_open_failures: int = 0
     half_open_timeout: Seconds = default(60.0)
-    probe_after: Seconds = default(3.0)
+    stream_probe_success_after: Seconds = default(3.0)
     cooldown_backoff: float = 1.0
     cooldown_jitter: float = 0.0
     cooldown_schedule: Schedule = default(None)
@@ -135,25 +134,26 @@ class CircuitBreakerConfig:
     ignore: Errors | None = None
     failure_result: Callable[[Any], object] | None = None
     failure_weight: Callable[[Any], float] | None = None
-    open_for: Callable[[Any], float | timedelta | None] | None = None
+    cooldown_from_error: Callable[[Any], float | timedelta | None] | None = None
 
     @classmethod
     def production(cls) -> CircuitBreakerConfig:
-        """Slow to judge and slow to forgive."""
+        """Return settings for production: 0.6 of 20 calls, 120 s cooldown, 5 probes."""
         return cls(failure_threshold=0.6, window_size=20, cooldown_period=120, success_threshold=5)
 
     @classmethod
     def development(cls) -> CircuitBreakerConfig:
-        """Shows its behaviour within seconds."""
+        """Return settings for development, which show the behaviour within seconds: 0.5 of 4 calls, 10 s, 2 probes."""
         return cls(failure_threshold=0.5, window_size=4, cooldown_period=10, success_threshold=2)
 
     @classmethod
     def adaptive(cls) -> CircuitBreakerConfig:
-        """What we recommend: know what is normal, notice hanging calls, probe soon and gently.
+        """Return the recommended settings: learn the usual failure rate, notice hanging calls, probe soon.
 
-        Four or five failures in a row open the circuit of a provider that was nearly perfect until then. An outage
-        is overslept by about two seconds and a twentieth of its length. At 20 calls a second with 15 % independent
-        errors it stays closed: it takes eleven or twelve in a row there, nine when errors were fewer lately.
+        Four or five failures in a row open the circuit of a provider that was nearly perfect until then. The end of an
+        outage is noticed about two seconds and a twentieth of its length late. At 20 calls a second with 15 %
+        independent errors the circuit stays closed: it takes eleven or twelve failures in a row there, nine when errors
+        were fewer lately. Measured with `benchmarks/policy.py`.
         """
         return cls(
             failure_threshold=0.6,
@@ -172,32 +172,32 @@ class CircuitBreakerConfig:
 
     @classmethod
     def consecutive(cls, n: int, cooldown_period: float | timedelta = 60.0, **settings: Any) -> CircuitBreakerConfig:
-        """Return settings that open after `n` failures in a row and for no other reason, as many libraries do.
+        """Return settings that open after `n` failures in a row and for no other reason, as in many libraries.
 
         Further `settings` are fields, such as `success_threshold=1` or `ignore=ValueError`.
         """
-        checks.present("consecutive_failures", checks.count, n)
+        _validators.require("consecutive_failures", _validators.count, n)
         return cls(failure_threshold=None, consecutive_failures=n, cooldown_period=cooldown_period, **settings)
 
     @property
     def minimum(self) -> int:
-        """The results the window must hold before a rate is judged."""
+        """Results that the window must hold before a rate is evaluated."""
         if self.minimum_calls is not None:
             return self.minimum_calls
         if self.opens_when is not None:
-            return minimums(self.opens_when)[0]
+            return minimum_call_counts(self.opens_when)[0]
         return 5 if self.window_seconds is not None else (self.window_size + 1) // 2
 
     @property
     def rule(self) -> Rule:
-        """What opens the circuit."""
-        return self.opens_when or reduce(or_, _simple_rules(self))
+        """Rule that opens the circuit: `opens_when`, or the rules of the fields combined with `|`."""
+        return self.opens_when or reduce(or_, _rules_of_fields(self))
 
     def __post_init__(self) -> None:
-        _convert(self)
-        _check_rules(self)
-        _check_recovery(self)
-        _check_meaning(self)
+        _normalise(self)
+        _validate_rules(self)
+        _validate_recovery(self)
+        _validate_classification(self)
 
 
 DURATIONS = (
@@ -206,72 +206,72 @@ DURATIONS = (
     "hung_after",
     "slow_call_duration",
     "half_open_timeout",
-    "probe_after",
+    "stream_probe_success_after",
     "max_cooldown",
     "ramp_up",
 )
 
 
-def _convert(config: CircuitBreakerConfig) -> None:
-    """Bring what may be written in several ways into one."""
+def _normalise(config: CircuitBreakerConfig) -> None:
+    """Convert timedeltas to seconds, and collections to tuples."""
     for field in DURATIONS:
         value = getattr(config, field)
-        if (seconds := checks.seconds_of(value)) is not value:
+        if (seconds := _validators.to_seconds(value)) is not value:
             object.__setattr__(config, field, seconds)
     schedule: object = config.cooldown_schedule
     if isinstance(schedule, list | tuple):  # a list, as configuration files have it
-        object.__setattr__(config, "cooldown_schedule", tuple(checks.seconds_of(each) for each in schedule))
+        object.__setattr__(config, "cooldown_schedule", tuple(_validators.to_seconds(each) for each in schedule))
     for field in ("failure_on", "ignore"):
-        object.__setattr__(config, field, types_of(getattr(config, field)))
+        object.__setattr__(config, field, _validators.exception_types(getattr(config, field)))
 
 
-def _check_rules(config: CircuitBreakerConfig) -> None:
-    checks.rate("failure_threshold", config.failure_threshold)
-    checks.present("window_size", checks.count, config.window_size)
-    checks.count("minimum_calls", config.minimum_calls)
-    checks.duration("window_seconds", config.window_seconds)
-    checks.count("consecutive_failures", config.consecutive_failures)
-    checks.chance("significance", config.significance)
-    checks.duration("hung_after", config.hung_after)
-    checks.multiple("hung_factor", config.hung_factor)
-    checks.duration("slow_call_duration", config.slow_call_duration)
-    checks.rate("slow_call_threshold", config.slow_call_threshold)
+def _validate_rules(config: CircuitBreakerConfig) -> None:
+    _validators.rate("failure_threshold", config.failure_threshold)
+    _validators.require("window_size", _validators.count, config.window_size)
+    _validators.count("minimum_calls", config.minimum_calls)
+    _validators.duration("window_seconds", config.window_seconds)
+    _validators.count("consecutive_failures", config.consecutive_failures)
+    _validators.probability("significance", config.significance)
+    _validators.duration("hung_after", config.hung_after)
+    _validators.factor("hung_factor", config.hung_factor)
+    _validators.duration("slow_call_duration", config.slow_call_duration)
+    _validators.rate("slow_call_threshold", config.slow_call_threshold)
     if config.opens_when is None and config.window_seconds is None and config.minimum > config.window_size:
-        reason = f"never reached: the window holds only {config.window_size} (window_size)"
+        reason = f"never reached: the window holds only {config.window_size} calls (window_size)"
         raise CircuitConfigError("minimum_calls", config.minimum_calls, reason)
     if config.slow_call_threshold is not None and config.slow_call_duration is None:
-        reason = "needs slow_call_duration: from when on is a call slow?"
+        reason = "requires slow_call_duration"
         raise CircuitConfigError("slow_call_threshold", config.slow_call_threshold, reason)
     if config.hung_factor is not None and config.hung_after is None:
-        raise CircuitConfigError("hung_factor", config.hung_factor, "needs hung_after: the least a call is given")
+        raise CircuitConfigError("hung_factor", config.hung_factor, "requires hung_after, its lower limit")
     if config.opens_when is not None:
-        _check_own_rule(config)
-    elif not any(_simple_rules(config)):
-        reason = "without another rule (consecutive_failures, significance, slow_call_duration) nothing would open it"
+        _validate_combined_rule(config)
+    elif not any(_rules_of_fields(config)):
+        reason = "no rule would open the circuit; set consecutive_failures, significance or slow_call_duration"
         raise CircuitConfigError("failure_threshold", None, reason)
 
 
-def _check_own_rule(config: CircuitBreakerConfig) -> None:
+def _validate_combined_rule(config: CircuitBreakerConfig) -> None:
     if not isinstance(config.opens_when, Rule):
         reason = "must be a rule, such as FailureRate(0.5, 10) | ConsecutiveFailures(5)"
         raise CircuitConfigError("opens_when", config.opens_when, reason)
     for field in ("minimum_calls", "consecutive_failures", "significance", "slow_call_threshold"):
         if (value := getattr(config, field)) is not None:
-            raise CircuitConfigError(field, value, "says nothing beside opens_when: make it part of that rule")
+            raise CircuitConfigError(field, value, "has no effect with opens_when; make it part of that rule")
     for part in config.opens_when.parts():
         if type(part) not in SIMPLE_RULES:
-            reason = "must be put together from the rules that there are: the circuit relies on how they behave"
+            reason = "must combine the rules of this package: the circuit relies on how they behave"
             raise CircuitConfigError("opens_when", config.opens_when, reason)
         if isinstance(part, SlowCallRate) and config.slow_call_duration is None:
-            reason = "needs slow_call_duration: from when on is a call slow?"
+            reason = "requires slow_call_duration"
             raise CircuitConfigError("opens_when", config.opens_when, reason)
-    if config.window_seconds is None and minimums(config.opens_when)[-1] > config.window_size:
-        reason = f"never has enough calls: the window holds only {config.window_size} (window_size)"
+    if config.window_seconds is None and minimum_call_counts(config.opens_when)[-1] > config.window_size:
+        reason = f"never has enough calls: the window holds only {config.window_size} calls (window_size)"
         raise CircuitConfigError("opens_when", config.opens_when, reason)
 
 
-def _simple_rules(config: CircuitBreakerConfig) -> Iterator[Rule]:
-    """The rules that the fields spell, in the order in which they are asked."""
+def _rules_of_fields(config: CircuitBreakerConfig) -> Iterator[Rule]:
+    """Yield the rules that the fields define, in the order of evaluation."""
     if config.consecutive_failures is not None:
         yield ConsecutiveFailures(config.consecutive_failures)
     if config.significance is not None:
@@ -282,42 +282,46 @@ def _simple_rules(config: CircuitBreakerConfig) -> Iterator[Rule]:
         yield SlowCallRate(config.slow_call_threshold or 1.0, config.minimum)
 
 
-def _check_recovery(config: CircuitBreakerConfig) -> None:
-    checks.present("cooldown_period", checks.cooldown, config.cooldown_period)
-    checks.present("success_threshold", checks.count, config.success_threshold)
-    checks.present("half_open_max_calls", checks.count, config.half_open_max_calls)
-    checks.count("half_open_failures", config.half_open_failures, least=0)
-    checks.present("half_open_timeout", checks.duration, config.half_open_timeout)
-    checks.duration("max_cooldown", config.max_cooldown)
-    checks.duration("ramp_up", config.ramp_up)
-    checks.within("probe_after", config.probe_after, 0, math.inf, "must be 0 or more seconds")
-    checks.within("cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: less would shrink")
-    checks.within("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
+def _validate_recovery(config: CircuitBreakerConfig) -> None:
+    _validators.require("cooldown_period", _validators.cooldown, config.cooldown_period)
+    _validators.require("success_threshold", _validators.count, config.success_threshold)
+    _validators.require("half_open_max_calls", _validators.count, config.half_open_max_calls)
+    _validators.count("half_open_failures", config.half_open_failures, least=0)
+    _validators.require("half_open_timeout", _validators.duration, config.half_open_timeout)
+    _validators.duration("max_cooldown", config.max_cooldown)
+    _validators.duration("ramp_up", config.ramp_up)
+    _validators.in_range(
+        "stream_probe_success_after", config.stream_probe_success_after, 0, math.inf, "must be 0 or more seconds"
+    )
+    _validators.in_range(
+        "cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: with less, cooldowns would shrink"
+    )
+    _validators.in_range("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
     if config.max_cooldown is not None and config.max_cooldown < config.cooldown_period:
-        reason = f"less than the first cooldown, {config.cooldown_period} s (cooldown_period)"
+        reason = f"is less than the first cooldown, {config.cooldown_period} s (cooldown_period)"
         raise CircuitConfigError("max_cooldown", config.max_cooldown, reason)
-    _check_schedule(config)
+    _validate_schedule(config)
 
 
-def _check_schedule(config: CircuitBreakerConfig) -> None:
+def _validate_schedule(config: CircuitBreakerConfig) -> None:
     schedule = config.cooldown_schedule
     if schedule is None:
         return
     if not isinstance(schedule, tuple) or not schedule:
-        reason = "must be several seconds: the first cooldown, the second, ..."
+        reason = "must be a sequence of seconds: the first cooldown, the second, ..."
         raise CircuitConfigError("cooldown_schedule", schedule, reason)
     for seconds in schedule:
-        checks.present("cooldown_schedule", checks.cooldown, seconds)
+        _validators.require("cooldown_schedule", _validators.cooldown, seconds)
     for field, usual in (("cooldown_backoff", 1), ("max_cooldown", None)):
         if (value := getattr(config, field)) != usual:
-            raise CircuitConfigError(field, value, "says nothing beside cooldown_schedule, which names each cooldown")
+            raise CircuitConfigError(field, value, "has no effect with cooldown_schedule, which lists each cooldown")
 
 
-def _check_meaning(config: CircuitBreakerConfig) -> None:
-    check_errors("failure_on", config.failure_on)
-    check_errors("ignore", config.ignore)
-    for field in ("failure_result", "failure_weight", "open_for"):
-        check_predicate(field, getattr(config, field))
+def _validate_classification(config: CircuitBreakerConfig) -> None:
+    _validators.errors_or_predicate("failure_on", config.failure_on)
+    _validators.errors_or_predicate("ignore", config.ignore)
+    for field in ("failure_result", "failure_weight", "cooldown_from_error"):
+        _validators.predicate(field, getattr(config, field))
 
 
-answer_other_settings(CircuitBreakerConfig, [field.name for field in fields(CircuitBreakerConfig)])
+add_setting_hints(CircuitBreakerConfig, [field.name for field in fields(CircuitBreakerConfig)])

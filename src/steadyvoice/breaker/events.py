@@ -1,6 +1,6 @@
-"""What happened, as frozen values. A listener is any callable that takes one of them.
+"""Events of a circuit, as frozen values. A listener is a callable that takes one event.
 
-Every event carries `at`, on the breaker's own clock, and `wall`, the time of day in UTC, only to be shown.
+Every event carries `at`, on the breaker's own clock, and `wall`, the time of day in UTC, which is only shown.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TypeAlias
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.states import Cause, CircuitState, Outcome
 
-NEVER = datetime.fromtimestamp(0, UTC)  # for events that somebody else makes
+NO_WALL_TIME = datetime.fromtimestamp(0, UTC)
+"""Default of `wall`, for events that are made outside the breaker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChanged:
-    """The circuit moved. The rate and the counts are the window's at that moment.
+    """Transition of a circuit, with the failure rate and counts of its window at that moment.
 
     `retry_after` is in seconds, None unless the circuit is open now and the end is known.
     """
@@ -33,22 +34,22 @@ class StateChanged:
     failures: float
     retry_after: float | None
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitReset:
-    """A closed circuit was emptied by hand."""
+    """Manual reset of a circuit that was closed already: its window was emptied."""
 
     name: str
     reason: str
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WouldHaveOpened:
-    """A monitored circuit came to where it would have opened."""
+    """Broken rule in a monitored circuit, which would have opened it."""
 
     name: str
     cause: Cause
@@ -57,42 +58,42 @@ class WouldHaveOpened:
     calls: int
     failures: float
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChanged:
-    """The circuit has new settings; what they changed in its state follows as an event of its own."""
+    """Change of a circuit's configuration; a transition that it causes follows as an event of its own."""
 
     name: str
     before: CircuitBreakerConfig
     after: CircuitBreakerConfig
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecorded:
-    """A call ended. `duration` in seconds, None where no clock was running. Only for listeners that ask for calls."""
+    """End of a call, for listeners subscribed with `calls=True`. `duration` in seconds, None if it was not measured."""
 
     name: str
     outcome: Outcome
     duration: float | None
     error: str | None
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRefused:
-    """A call was refused. Only for listeners that ask for calls."""
+    """Refusal of a call, for listeners subscribed with `calls=True`."""
 
     name: str
     state: CircuitState
     reason: str
     retry_after: float | None
     at: float
-    wall: datetime = NEVER
+    wall: datetime = NO_WALL_TIME
 
 
 Event: TypeAlias = StateChanged | CircuitReset | WouldHaveOpened | ConfigChanged | CallRecorded | CallRefused

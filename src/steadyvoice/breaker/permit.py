@@ -1,4 +1,4 @@
-"""Leave to make one call: acquired before it, settled once after it."""
+"""Permit for one call: acquired before it, settled once after it."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from steadyvoice.breaker import checks
+from steadyvoice.breaker import _validators
 from steadyvoice.breaker.errors import CircuitArgumentError
-from steadyvoice.breaker.failure import failure_of
+from steadyvoice.breaker.failure_classification import make_failure
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from steadyvoice.breaker.era import Flight
-    from steadyvoice.breaker.locked import LockedMachine
+    from steadyvoice.breaker._locking import LockedStateMachine
+    from steadyvoice.breaker.in_flight_calls import InFlightCall
 
 
 class Permit:
-    """Leave to make one call. Settle it once: later settlements do nothing.
+    """Permit for one call. It is settled once: later settlements do nothing.
 
-    As a context manager it settles itself. One that is dropped without a word counts as ignored.
+    As a context manager it settles itself. A permit that is dropped without being settled counts as ignored.
     """
 
     # The finaliser is an object of each permit, written in C. An exception that a signal handler raises in a finaliser
     # written in Python is lost, Ctrl-C included: the interpreter prints it and goes on.
-    __slots__ = ("__del__", "_breaker", "_flight")
+    __slots__ = ("__del__", "_breaker", "_call")
 
     __del__: Callable[[], None]
 
-    def __init__(self, breaker: LockedMachine, flight: Flight) -> None:
+    def __init__(self, breaker: LockedStateMachine, call: InFlightCall) -> None:
         self._breaker = breaker
-        self._flight = flight
-        self.__del__ = partial(breaker._later.append, flight)
+        self._call = call
+        self.__del__ = partial(breaker._postponed.append, call)
 
     @property
     def settled(self) -> bool:
-        """Whether the call's end is known, by its own word or by its lease."""
-        return self._flight.settled
+        """Whether the call has ended: it was settled, or its timeout as a probe ran out."""
+        return self._call.settled
 
     def success(self, duration: float | timedelta | None = None) -> None:
-        """The call did what it was asked to. `duration` in seconds, measured by the breaker when absent.
+        """Settle a call that succeeded. `duration` in seconds, measured by the breaker when absent.
 
-        Raises ValueError for a duration that is no number of seconds, and no timedelta. The permit can be settled then.
+        Raises ValueError for a duration that is neither a number of seconds nor a timedelta; the permit is unsettled
+        then.
         """
-        self._breaker._succeed(self._flight, _checked(duration))
+        self._breaker._succeed(self._call, _checked(duration))
         self._disarm()
 
     def failure(
@@ -57,65 +58,66 @@ class Permit:
         cooldown: float | timedelta | None = None,
         trip: bool = False,
     ) -> None:
-        """The call failed.
+        """Settle a call that failed.
 
-        `weight` in (0, 1] is what it adds to the failures; `cooldown` is the time in seconds, named by the provider,
-        that the circuit stays open if this failure opens it; `trip` opens it at once.
+        `duration` in seconds is measured by the breaker when absent. `weight` in (0, 1] is added to the failures;
+        `cooldown` is the time in seconds that the circuit stays open if this failure opens it, such as the provider's
+        Retry-After; `trip` opens it at once.
 
         Raises ValueError for a weight outside (0, 1], and for a duration or cooldown that is neither seconds, 0 or
-        more, nor a timedelta. The permit can be settled then.
+        more, nor a timedelta; the permit is unsettled then.
         """
         _check_error(error)
-        seconds = checks.span("cooldown", cooldown, "None for the usual one")
-        failure = failure_of(error, weight=checks.weight(weight), cooldown=seconds, trip=bool(trip))
-        self._breaker._fail(self._flight, failure, _checked(duration))
+        seconds = _validators.optional_duration("cooldown", cooldown, "None: the configured one")
+        failure = make_failure(error, weight=_validators.weight(weight), cooldown=seconds, trip=bool(trip))
+        self._breaker._fail(self._call, failure, _checked(duration))
         self._disarm()
 
     def ignore(self) -> None:
         """Settle a call that says nothing about the provider, such as the caller's own mistake.
 
-        Where the caller was cancelled or lost patience, use `abandon()`: a call that hangs is evidence then.
+        Where the caller was cancelled or gave up, use `abandon()`: there, a call that hangs counts as a failure.
         """
-        self._breaker._ignore(self._flight)
+        self._breaker._ignore(self._call)
         self._disarm()
 
     def abandon(self, *, weight: float = 1.0) -> None:
         """Settle a call whose consumer left: a success if something useful had come, else ignored.
 
-        A call that had been silent for `hung_after` keeps the failure that it counts as already; `weight` in (0, 1] is
-        what it adds to the failures from then on. Raises ValueError for another weight.
+        A call without progress for `hung_after` keeps the failure that it counts as already; `weight` in (0, 1] is
+        added to the failures for it from then on. Raises ValueError for another weight.
         """
-        self._breaker._abandon(self._flight, checks.weight(weight))
+        self._breaker._abandon(self._call, _validators.weight(weight))
         self._disarm()
 
     def progress(self) -> None:
-        """Something useful arrived: the call is not hanging."""
-        self._breaker._progress(self._flight, held=False)
+        """Report that something useful arrived: the call is not hanging."""
+        self._breaker._progress(self._call, paused=False)
 
     def pause(self) -> None:
-        """Something useful arrived and the consumer has it: the call's clocks stand still until `resume()`."""
-        self._breaker._progress(self._flight, held=True)
+        """Report that something useful arrived, and stop the call's clocks until `resume()`: its consumer is busy."""
+        self._breaker._progress(self._call, paused=True)
 
     def suspend(self) -> None:
-        """Stop the call's clocks until `resume()`, for it waits for something of the caller's own, such as a queue."""
-        self._breaker._suspend(self._flight)
+        """Stop the call's clocks until `resume()`: it waits for something of the caller's own, such as a queue."""
+        self._breaker._suspend(self._call)
 
     def resume(self) -> None:
-        """The consumer wants more: the call's clocks run again."""
-        self._breaker._resume(self._flight)
+        """Restart the call's clocks: the consumer wants more."""
+        self._breaker._resume(self._call)
 
     def settle(self, error: BaseException | None) -> None:
-        """Settle by how the call ended, the configuration deciding what `error` means."""
+        """Settle by the error that ended the call, as the configuration classifies it; None is a success."""
         if error is None:
             self.success()
         elif not isinstance(error, BaseException):
             raise CircuitArgumentError("error", error, "must be the exception itself, or None for a success")
         else:
-            self._breaker._ended(self._flight, error)
+            self._breaker._record_error(self._call, error)
             self._disarm()
 
     def _disarm(self) -> None:
-        """Spare the finaliser, which would only be told again that the call has ended."""
+        """Remove the finaliser, which would only append a settled call."""
         try:  # noqa: SIM105 - a context manager costs as much as all the rest, and this is done for each call
             del self.__del__
         except AttributeError:
@@ -141,11 +143,11 @@ class Permit:
 def _checked(duration: object) -> float | None:
     if duration is None:
         return None
-    return checks.span("duration", duration, "None has the breaker measure it")
+    return _validators.optional_duration("duration", duration, "None: measured by the breaker")
 
 
 def _check_error(error: object) -> None:
-    """Raise CircuitArgumentError for what cannot be told as a failure."""
+    """Raise CircuitArgumentError for a value that does not describe a failure."""
     if error is None or isinstance(error, BaseException | str):
         return
-    raise CircuitArgumentError("error", error, "must be the exception itself, or words about the failure")
+    raise CircuitArgumentError("error", error, "must be the exception itself, or a description of the failure")

@@ -1,4 +1,4 @@
-"""Circuits by name: one object a name, shared settings, exceptions for some."""
+"""Registry of circuits by name, with shared settings and overrides."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.arguments import check_clock, check_config, check_listeners, check_name, check_tags
+from steadyvoice.breaker._arguments import check_clock, check_config, check_listeners, check_name, check_tags
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitArgumentError
-from steadyvoice.breaker.fork import renew_after_fork
-from steadyvoice.breaker.other_names import REGISTRY, answer_other_attributes
+from steadyvoice.breaker.fork_safety import register_fork_aware
+from steadyvoice.breaker.migration_hints import REGISTRY_ATTRIBUTES, add_attribute_hints
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.events import Listener
 
 
 class CircuitRegistry:
-    """Makes a circuit when its name is first asked for, and keeps it.
+    """Registry that makes a circuit when its name is first asked for, and keeps it.
 
-    `overrides` holds the settings of single names; every other circuit has `config`. Listeners hear all circuits.
-    Iterating gives the circuits. Arguments of another type raise CircuitArgumentError, a TypeError, and change nothing.
+    `overrides` holds the configurations of single names; every other circuit has `config`. Listeners receive the events
+    of all circuits; `clock` and `wall_clock` are those of CircuitBreaker. Iterating yields the circuits. Arguments of
+    another type raise CircuitArgumentError, a TypeError, and change nothing.
     """
 
     def __init__(
@@ -32,64 +33,64 @@ class CircuitRegistry:
         overrides: Mapping[str, CircuitBreakerConfig] | None = None,
         listeners: Iterable[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = CircuitBreakerConfig() if config is None else check_config(config)
         self._overrides = _checked(overrides)
         self._listeners = check_listeners(listeners)
         self._clock = check_clock("clock", clock)
-        self._wall = check_clock("wall", wall)
+        self._wall_clock = check_clock("wall_clock", wall_clock)
         self._lock = Lock()
         self._circuits: dict[str, CircuitBreaker] = {}
         self._tags: dict[str, dict[str, str]] = {}
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     @property
     def fork_lock(self) -> Lock:
-        """Held while circuits are made."""
+        """Lock that is held while circuits are made."""
         return self._lock
 
     def after_fork(self) -> None:
-        """Begin a forked child with a lock that no thread holds."""
+        """Replace the lock in a forked child, where a thread that held it does not exist."""
         self._lock = Lock()
 
     def circuit(self, name: str, **tags: str) -> CircuitBreaker:
-        """The circuit of that name: the same object for everybody. Tags are added to those it has."""
+        """Return the circuit of that name, always the same object. Tags are added to those it has."""
         check_name(name)
         check_tags(tags)
         with self._lock:
-            self._tags.setdefault(name, {}).update(tags)  # first: no circuit is ever without
+            self._tags.setdefault(name, {}).update(tags)  # first, so that `tagged` finds tags for each circuit
             circuit = self._circuits.get(name)
             if circuit is None:
                 circuit = self._circuits[name] = self._make(name)
         return circuit
 
     def get(self, name: str) -> CircuitBreaker | None:
-        """Return the circuit of that name, or None if it was never asked for. Makes none."""
+        """Return the circuit of that name, or None if there is none yet."""
         return self._circuits.get(name)
 
     def remove(self, name: str) -> CircuitBreaker | None:
-        """Forget the circuit of that name, with its tags, and return it; None if there is none.
+        """Remove the circuit of that name, with its tags, and return it; None if there is none.
 
-        Whoever holds it may go on using it. The next `circuit(name)` makes a new one, with the settings of that name.
+        Code that holds it may go on using it. The next `circuit(name)` makes a new one, with the settings of that name.
         """
         with self._lock:
             self._tags.pop(name, None)
             return self._circuits.pop(name, None)
 
     def tagged(self, **tags: str) -> list[CircuitBreaker]:
-        """The circuits that carry all of these tags."""
+        """Return the circuits that carry all of these tags."""
         with self._lock:
             return [c for name, c in self._circuits.items() if tags.items() <= self._tags[name].items()]
 
     def tags(self, name: str) -> dict[str, str]:
-        """What a circuit was tagged with. Raises KeyError for a name nobody asked for."""
+        """Return the tags of a circuit. Raises KeyError for an unknown name."""
         with self._lock:
             self._circuits[name]  # KeyError
             return dict(self._tags[name])
 
     def configure(self, name: str, config: CircuitBreakerConfig) -> None:
-        """Settings of one name, from now on; an existing circuit keeps its evidence."""
+        """Set the configuration of one name; an existing circuit keeps its results."""
         check_name(name)
         check_config(config)
         with self._lock:
@@ -99,7 +100,7 @@ class CircuitRegistry:
             circuit.update(config)
 
     def update(self, config: CircuitBreakerConfig) -> None:
-        """The shared settings, from now on; existing circuits without settings of their own keep their evidence."""
+        """Set the shared configuration; existing circuits without an override get it and keep their results."""
         check_config(config)
         with self._lock:
             self._config = config
@@ -108,7 +109,7 @@ class CircuitRegistry:
             circuit.update(config)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a circuit of that name, or that circuit, is in it."""
+        """Return whether a circuit of that name, or that circuit, is registered."""
         if isinstance(name, CircuitBreaker):
             return self._circuits.get(name.name) is name
         return name in self._circuits
@@ -122,7 +123,7 @@ class CircuitRegistry:
 
     def _make(self, name: str) -> CircuitBreaker:
         config = self._overrides.get(name, self._config)
-        return CircuitBreaker(name, config, clock=self._clock, wall=self._wall, listeners=self._listeners)
+        return CircuitBreaker(name, config, clock=self._clock, wall_clock=self._wall_clock, listeners=self._listeners)
 
 
 def _checked(overrides: Mapping[str, CircuitBreakerConfig] | None) -> dict[str, CircuitBreakerConfig]:
@@ -133,4 +134,4 @@ def _checked(overrides: Mapping[str, CircuitBreakerConfig] | None) -> dict[str, 
     return {check_name(name): check_config(config, f"overrides[{name!r}]") for name, config in overrides.items()}
 
 
-answer_other_attributes(CircuitRegistry, REGISTRY)
+add_attribute_hints(CircuitRegistry, REGISTRY_ATTRIBUTES)

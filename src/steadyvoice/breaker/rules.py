@@ -1,7 +1,7 @@
-"""When a closed circuit opens: rules over what was seen lately, to be combined with `&` and `|`.
+"""Rules that open a closed circuit, to be combined with `&` and `|`, and the usual failure rate some compare with.
 
-A rule knows no state and keeps nothing: evidence in, verdict out. None can be broken by a success that comes after
-its minimum of calls: the machine relies on that (`ticks.rest`).
+A rule keeps no state: statistics of the window in, a broken rule or None out. No rule can be broken by a success that
+comes after its minimum of calls: `StateMachine.update_lock_free` relies on that.
 """
 
 from __future__ import annotations
@@ -10,77 +10,83 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from steadyvoice.breaker import checks
-from steadyvoice.breaker.plural import counted, were
+from steadyvoice.breaker import _validators
 from steadyvoice.breaker.states import Cause
 
+BASELINE_CALLS = 100
+"""Calls that must have ended before their failure rate is trusted; at least as many are remembered from then on."""
+UNKNOWN_FAILURE_RATE = 0.05
+"""Usual failure rate that is assumed until then, if not more is seen."""
+ASSUMED_CALLS = 20
+"""Number of calls that this assumption weighs as much as."""
 
-class Evidence(NamedTuple):
-    """What was seen lately. Calls that hang are in it, as failures.
 
-    `calls`, `failures` (a sum of weights) and `slow` are the window's; `in_a_row` is the present run of failures: a
-    success ends it, for calls that hang already, too; `normal` is the failure rate before that run.
+class WindowStats(NamedTuple):
+    """Recent results, calls that hang included as failures.
+
+    `calls`, `failures` (a sum of weights) and `slow` are those of the window; `consecutive_failures` is the present run
+    of failures, which a success ends for calls that hang already, too; `normal_failure_rate` is the rate before it.
     """
 
     calls: int
     failures: float
     slow: int
-    in_a_row: float
-    normal: float
+    consecutive_failures: float
+    normal_failure_rate: float
 
 
-class Verdict(NamedTuple):
-    """A broken rule, as a word and as a sentence."""
+class RuleBroken(NamedTuple):
+    """A broken rule: its cause, and the reason as a sentence."""
 
     cause: Cause
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far one rule is from being broken. `needs` calls are missing before it is asked at all."""
+class RuleStatus:
+    """Distance of one rule from being broken; `missing_calls` are needed before it is evaluated at all."""
 
     name: str
     value: float
     threshold: float
-    needs: int = 0
+    missing_calls: int = 0
 
     def __str__(self) -> str:
         text = f"{self.name} {self.value:.3g}, threshold {self.threshold:.3g}"
-        return f"{text}, not enough calls: {self.needs} to go" if self.needs else text
+        return f"{text}, {pluralize(self.missing_calls, 'more call')} needed" if self.missing_calls else text
 
 
-def minimums(rule: Rule) -> tuple[int, ...]:
-    """At how many calls in the window a success can break the rule, in ascending order; at least one number."""
+def minimum_call_counts(rule: Rule) -> tuple[int, ...]:
+    """Return the numbers of calls in the window at which a success can break the rule, ascending; at least one."""
     counts = {part.minimum_calls for part in rule.parts() if isinstance(part, FailureRate | SlowCallRate)}
     return tuple(sorted(counts)) or (1,)
 
 
-def slow_share(rule: Rule) -> float | None:
-    """The smallest share of slow calls that a rule asks about, None where none does."""
+def slow_call_threshold(rule: Rule) -> float | None:
+    """Return the smallest share of slow calls that a part of the rule compares with, None where none does."""
     return min((part.threshold for part in rule.parts() if isinstance(part, SlowCallRate)), default=None)
 
 
 class Rule:
-    """What opens a circuit. `one & other` opens when both are broken, `one | other` when either is."""
+    """Condition that opens a circuit: `one & other` when both are broken, `one | other` when either is."""
 
     __slots__ = ()
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """Why the circuit must open, None if it need not."""
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Return why the circuit must open, None if it need not."""
         raise NotImplementedError
 
     def parts(self) -> tuple[Rule, ...]:
-        """The simple rules it is made of."""
+        """Return the simple rules of which it consists."""
         return (self,)
 
-    def standing(self, seen: Evidence) -> Standing:
-        """How far a simple rule is from being broken."""
+    def status(self, stats: WindowStats) -> RuleStatus:
+        """Return how far a simple rule is from being broken."""
         raise NotImplementedError
 
-    def told(self, seen: Evidence) -> str:
-        """The same in words."""
-        return str(self.standing(seen))
+    def describe(self, stats: WindowStats) -> str:
+        """Return the status as text."""
+        return str(self.status(stats))
 
     def __and__(self, other: Rule) -> Rule:
         return AllOf(self, other) if isinstance(other, Rule) else NotImplemented
@@ -91,104 +97,107 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Rate(Rule):
-    """A share of the calls in the window reaches `threshold`, with at least `minimum_calls` results."""
+    """Share of the calls in the window that reaches `threshold`, with at least `minimum_calls` results."""
 
     threshold: float
     minimum_calls: int
 
     def __post_init__(self) -> None:
-        checks.present("threshold", checks.rate, self.threshold)
-        checks.present("minimum_calls", checks.count, self.minimum_calls)
+        _validators.require("threshold", _validators.rate, self.threshold)
+        _validators.require("minimum_calls", _validators.count, self.minimum_calls)
 
-    def _reached(self, of: float, seen: Evidence) -> bool:
-        """`>=`: a threshold of a half opens on exactly half."""
-        return seen.calls >= self.minimum_calls and of / seen.calls >= self.threshold
+    def _is_reached(self, number: float, stats: WindowStats) -> bool:
+        """Compare with `>=`: a threshold of 0.5 opens at exactly half."""
+        return stats.calls >= self.minimum_calls and number / stats.calls >= self.threshold
 
-    def _standing(self, name: str, of: float, seen: Evidence) -> Standing:
-        rate = of / seen.calls if seen.calls else 0.0
-        return Standing(name, rate, self.threshold, max(0, self.minimum_calls - seen.calls))
+    def _status(self, name: str, number: float, stats: WindowStats) -> RuleStatus:
+        rate = number / stats.calls if stats.calls else 0.0
+        return RuleStatus(name, rate, self.threshold, max(0, self.minimum_calls - stats.calls))
 
 
 class FailureRate(_Rate):
-    """The failure rate over the window reaches `threshold`, with at least `minimum_calls` results."""
+    """Rule: the failure rate over the window reaches `threshold`, with at least `minimum_calls` results."""
 
     __slots__ = ()
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """Failures may weigh less than a call; calls count as one."""
-        if not self._reached(seen.failures, seen):
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Compare failures, which may weigh less than 1, with calls, which always count 1."""
+        if not self._is_reached(stats.failures, stats):
             return None
-        return Verdict(Cause.FAILURE_RATE, f"{seen.failures:g} of the last {counted(seen.calls, 'call')} failed")
+        reason = f"{stats.failures:g} of the last {pluralize(stats.calls, 'call')} failed"
+        return RuleBroken(Cause.FAILURE_RATE, reason)
 
-    def standing(self, seen: Evidence) -> Standing:
-        """As failures per call."""
-        return self._standing("failure rate", seen.failures, seen)
+    def status(self, stats: WindowStats) -> RuleStatus:
+        """Return the status as failures per call."""
+        return self._status("failure rate", stats.failures, stats)
 
 
 class SlowCallRate(_Rate):
-    """The share of slow calls in the window reaches `threshold`, with at least `minimum_calls` results.
+    """Rule: the share of slow calls in the window reaches `threshold`, with at least `minimum_calls` results.
 
-    Which calls are slow, `slow_call_duration` says.
+    A call is slow from `slow_call_duration` on, whether or not it failed.
     """
 
     __slots__ = ()
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """Slow calls count, whether or not they failed."""
-        if not self._reached(seen.slow, seen):
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Compare slow calls with calls."""
+        if not self._is_reached(stats.slow, stats):
             return None
-        told = f"{seen.slow} of the last {counted(seen.calls, 'call')} {were(seen.slow)} slow"
-        return Verdict(Cause.SLOW_CALL_RATE, told)
+        reason = f"{stats.slow} of the last {pluralize(stats.calls, 'call')} {was_or_were(stats.slow)} slow"
+        return RuleBroken(Cause.SLOW_CALL_RATE, reason)
 
-    def standing(self, seen: Evidence) -> Standing:
-        """As slow calls per call."""
-        return self._standing("slow call rate", seen.slow, seen)
+    def status(self, stats: WindowStats) -> RuleStatus:
+        """Return the status as slow calls per call."""
+        return self._status("slow call rate", stats.slow, stats)
 
 
 @dataclass(frozen=True, slots=True)
 class ConsecutiveFailures(Rule):
-    """So many failures in a row; one that counts half is half of one."""
+    """Rule: `count` failures in a row; one with weight 0.5 is half a failure."""
 
     count: int
 
     def __post_init__(self) -> None:
-        checks.present("count", checks.count, self.count)
+        _validators.require("count", _validators.count, self.count)
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """`>=`; ignored calls neither add to a run nor end it."""
-        if seen.in_a_row < self.count:
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Compare with `>=`; ignored calls neither add to a run of failures nor end it."""
+        if stats.consecutive_failures < self.count:
             return None
-        return Verdict(Cause.CONSECUTIVE_FAILURES, f"{counted(seen.in_a_row, 'failure')} in a row")
+        reason = f"{pluralize(stats.consecutive_failures, 'failure')} in a row"
+        return RuleBroken(Cause.CONSECUTIVE_FAILURES, reason)
 
-    def standing(self, seen: Evidence) -> Standing:
-        """As the present run."""
-        return Standing("failures in a row", seen.in_a_row, self.count)
+    def status(self, stats: WindowStats) -> RuleStatus:
+        """Return the status as the length of the present run."""
+        return RuleStatus("failures in a row", stats.consecutive_failures, self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class UnlikelyFailures(Rule):
-    """So many failures in a row as would hardly come by chance, the provider being as it was before them.
+    """Rule: more failures in a row than would come by chance at the failure rate before them.
 
-    `significance` is that chance: the failure rate before the run, to the power of its length. With 1e-8, four
-    failures in a row open the circuit of a provider that is nearly perfect, and ten that of one that fails three
-    calls in twenty.
+    `significance` is that chance: the failure rate before the run, to the power of its length. With 1e-8, four failures
+    in a row open the circuit of a provider that is nearly perfect, and ten that of one that fails three calls in
+    twenty.
     """
 
     significance: float
 
     def __post_init__(self) -> None:
-        checks.present("significance", checks.chance, self.significance)
+        _validators.require("significance", _validators.probability, self.significance)
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """`<=`, in logarithms: chances get too small for a float."""
-        if seen.in_a_row < self._needed(seen.normal):
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Compare the chance with `<=`, in logarithms: it gets too small for a float."""
+        if stats.consecutive_failures < self._needed(stats.normal_failure_rate):
             return None
-        reason = f"{counted(seen.in_a_row, 'failure')} in a row, where {seen.normal:.2g} of the calls failed before"
-        return Verdict(Cause.UNLIKELY_FAILURES, reason)
+        run, normal = pluralize(stats.consecutive_failures, "failure"), stats.normal_failure_rate
+        return RuleBroken(Cause.UNLIKELY_FAILURES, f"{run} in a row, at a failure rate of {normal:.2g} before")
 
-    def standing(self, seen: Evidence) -> Standing:
-        """As the present run, of what it would take."""
-        return Standing("unlikely failures in a row", seen.in_a_row, math.ceil(self._needed(seen.normal)))
+    def status(self, stats: WindowStats) -> RuleStatus:
+        """Return the status as the length of the present run."""
+        needed = math.ceil(self._needed(stats.normal_failure_rate))
+        return RuleStatus("unlikely failures in a row", stats.consecutive_failures, needed)
 
     def _needed(self, normal: float) -> float:
         return math.log(self.significance) / math.log(normal)
@@ -196,46 +205,89 @@ class UnlikelyFailures(Rule):
 
 @dataclass(frozen=True, slots=True)
 class _Pair(Rule):
-    """Two rules together, each of which may be a pair."""
+    """Combination of two rules, each of which may be a combination."""
 
     one: Rule
     other: Rule
 
     def parts(self) -> tuple[Rule, ...]:
-        """Left to right."""
+        """Return the simple rules from left to right."""
         return self.one.parts() + self.other.parts()
 
 
 class AllOf(_Pair):
-    """Opens when both are broken."""
+    """Rule that is broken when both of its rules are."""
 
     __slots__ = ()
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """For both reasons; the word is the first one's."""
-        one = self.one.broken(seen)
-        other = None if one is None else self.other.broken(seen)
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Return both reasons, with the cause of the first."""
+        one = self.one.evaluate(stats)
+        other = None if one is None else self.other.evaluate(stats)
         if one is None or other is None:
             return None
-        return Verdict(one.cause, f"{one.reason} and {other.reason}")
+        return RuleBroken(one.cause, f"{one.reason} and {other.reason}")
 
-    def told(self, seen: Evidence) -> str:
-        """With brackets: it may stand inside another."""
-        return f"({self.one.told(seen)}) and ({self.other.told(seen)})"
+    def describe(self, stats: WindowStats) -> str:
+        """Return the status as text, in brackets, for it may stand inside another combination."""
+        return f"({self.one.describe(stats)}) and ({self.other.describe(stats)})"
 
 
 class AnyOf(_Pair):
-    """Opens when either is broken; asked in this order."""
+    """Rule that is broken when either of its rules is."""
 
     __slots__ = ()
 
-    def broken(self, seen: Evidence) -> Verdict | None:
-        """For the first reason there is."""
-        return self.one.broken(seen) or self.other.broken(seen)
+    def evaluate(self, stats: WindowStats) -> RuleBroken | None:
+        """Return the first broken rule from left to right."""
+        return self.one.evaluate(stats) or self.other.evaluate(stats)
 
-    def told(self, seen: Evidence) -> str:
-        """With brackets: it may stand inside another."""
-        return f"({self.one.told(seen)}) or ({self.other.told(seen)})"
+    def describe(self, stats: WindowStats) -> str:
+        """Return the status as text, in brackets, for it may stand inside another combination."""
+        return f"({self.one.describe(stats)}) or ({self.other.describe(stats)})"
 
 
 SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures)
+
+
+class FailureBaseline:
+    """Usual failure rate of a provider, over its last calls without the present run of failures.
+
+    Four failures in a row say little about a provider that fails one call in five, and a lot about one that never did.
+    """
+
+    __slots__ = ("_calls", "_earlier_rate", "_failures")
+
+    def __init__(self) -> None:
+        self._calls = self._failures = 0.0  # since `_earlier_rate` was computed
+        self._earlier_rate: float | None = None  # of the BASELINE_CALLS before
+
+    def record(self, failures: float, successes: int) -> None:
+        """Record a run of failures (a sum of weights) together with the successes that ended it."""
+        self._calls += failures
+        self._failures += failures
+        while successes:
+            step = 1 if successes == 1 else min(successes, max(1, math.ceil(BASELINE_CALLS - self._calls)))
+            successes -= step
+            self._calls += step
+            if self._calls >= BASELINE_CALLS:
+                self._earlier_rate = self._failures / self._calls
+                self._calls = self._failures = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Expected failure rate, never 0: a provider that has not failed yet may."""
+        if self._earlier_rate is None:
+            assumed_failures = UNKNOWN_FAILURE_RATE * ASSUMED_CALLS
+            return max(UNKNOWN_FAILURE_RATE, (self._failures + assumed_failures) / (self._calls + ASSUMED_CALLS))
+        return (self._earlier_rate * BASELINE_CALLS + self._failures + 1) / (BASELINE_CALLS + self._calls + 2)
+
+
+def pluralize(number: float, noun: str) -> str:
+    """Return a number and its noun: 1 failure, 2 failures, 0.5 failures."""
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
+
+
+def was_or_were(number: float) -> str:
+    """Return the verb that fits a number."""
+    return "was" if number == 1 else "were"

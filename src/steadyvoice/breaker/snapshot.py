@@ -1,24 +1,26 @@
-"""A circuit at one moment, as a frozen value."""
+"""Snapshot of a circuit at one moment, and its explanation in words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from steadyvoice.breaker.admission import admitted_share
+from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.events import StateChanged
-from steadyvoice.breaker.record import FailureRecord
+from steadyvoice.breaker.failure_record import FailureRecord
+from steadyvoice.breaker.rules import AnyOf, Rule, RuleStatus, WindowStats, pluralize
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
-    from steadyvoice.breaker.history import History
-    from steadyvoice.breaker.machine import Machine
+    from steadyvoice.breaker._notifications import TransitionHistory
+    from steadyvoice.breaker.state_machine import StateMachine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Since the breaker was made. `calls` have ended, and are the sum of successes, failures, ignored and late."""
+    """Totals since the breaker was made. `calls` have ended: the sum of successes, failures, ignored and late."""
 
     calls: int
     successes: int
@@ -30,7 +32,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recoveries:
-    """How often the circuit closed by itself again, and the seconds from opening to closing."""
+    """Number of times that probes closed the circuit, and the seconds from opening to closing."""
 
     count: int
     last_seconds: float | None
@@ -39,14 +41,14 @@ class Recoveries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A circuit at one moment; taking it changed nothing.
+    """Circuit at one moment. Taking a snapshot changes nothing.
 
-    `calls`, `failures` (a sum of weights) and `failure_rate` are those in the window now, calls that hang
-    included; while open, the window is the one that opened it. `retry_after` in seconds is None unless open, and
-    0 when the next caller would be a probe. `in_flight` is None where nobody counts. `window_size` is None for a
-    time window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.05 or more
-    while few are known; it is learnt only where `significance` asks for it. `admitted_share` is how many of the
-    calls are let through: less than 1 while `ramp_up` lasts, 0 where none is.
+    `calls`, `failures` (a sum of weights) and `failure_rate` are those in the window now, calls that hang included;
+    while open, the window is the one that opened it. `retry_after` in seconds is None unless open, and 0 when the next
+    caller would be a probe. `in_flight` is None where calls in flight are not tracked. `window_size` is None for a time
+    window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.05 or more while few
+    are known; it is learnt only if `significance` is set. `admitted_share` is the share of calls that is admitted:
+    below 1 during `ramp_up`, 0 where no call is.
     """
 
     name: str
@@ -75,13 +77,13 @@ class Snapshot:
 
     @property
     def enough_calls(self) -> bool:
-        """Whether the window holds enough results for its rate to be judged."""
+        """Whether the window holds enough results for its rate to be evaluated."""
         return self.calls >= self.minimum_calls
 
 
-def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> Snapshot:
-    """What the machine says at `now`, which is `wall` o'clock. Requires the breaker's lock."""
-    config, hung = machine.config, len(machine.flights.silent)
+def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float, wall_time: float) -> Snapshot:
+    """Return the snapshot at `now`. Requires the breaker's lock."""
+    config, hung = machine.config, len(machine.in_flight.hung)
     calls, failures, slow = machine.window.counts(now)
     calls, failures = calls + hung, failures + hung
     return Snapshot(
@@ -98,20 +100,20 @@ def snapshot_of(machine: Machine, history: History, now: float, wall: float) -> 
         slow_calls=slow,
         hung_calls=hung,
         normal_failure_rate=machine.baseline.rate,
-        admitted_share=admitted_share(machine, now),
-        in_flight=machine.in_flight,
+        admitted_share=machine.admitted_share(now),
+        in_flight=machine.in_flight_count,
         probe_successes=machine.probes.succeeded,
         probe_failures=machine.probes.failed,
         opened_at=history.opened_at,
         retry_after=machine.retry_after(now),
-        last_error=machine.last_error and machine.last_error.record(),
+        last_error=machine.last_error and machine.last_error.to_record(),
         last_transition=history.last_transition,
         totals=_totals(machine),
         recoveries=_recoveries(machine),
     )
 
 
-def _totals(machine: Machine) -> Totals:
+def _totals(machine: StateMachine) -> Totals:
     return Totals(
         calls=machine.successes + machine.failures + machine.ignored + machine.late,
         successes=machine.successes,
@@ -122,7 +124,99 @@ def _totals(machine: Machine) -> Totals:
     )
 
 
-def _recoveries(machine: Machine) -> Recoveries:
+def _recoveries(machine: StateMachine) -> Recoveries:
     count = machine.recoveries
-    mean = machine.recovered_seconds / count if count else None
-    return Recoveries(count=count, last_seconds=machine.recovered_last, mean_seconds=mean)
+    mean = machine.total_recovery_seconds / count if count else None
+    return Recoveries(count=count, last_seconds=machine.last_recovery_seconds, mean_seconds=mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Explanation of a circuit's state, as values, and as text with `str()`.
+
+    `rules` are the simple ones; `rule_descriptions` has a line for each rule that opens the circuit alone. `failures`
+    are the last ones, oldest first. `changes_in` is in seconds, None where no timer decides.
+    """
+
+    name: str
+    state: CircuitState
+    reason: str
+    rules: tuple[RuleStatus, ...]
+    failures: tuple[FailureRecord, ...]
+    next: str
+    changes_in: float | None
+    rule_descriptions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} is {self.state.value.replace('_', ' ')}: {self.reason}", f"next: {self.next}"]
+        lines += [f"rule: {rule}" for rule in self.rule_descriptions]
+        lines += [f"failure: {_line(failure)}" for failure in reversed(self.failures)]
+        return "\n".join(lines)
+
+
+def explain(machine: StateMachine, history: TransitionHistory, now: float, wall_time: float) -> Explanation:
+    """Return the explanation at `now`. Requires the breaker's lock."""
+    snapshot, config = take_snapshot(machine, history, now, wall_time), machine.config
+    stats, rule = _window_stats(snapshot, machine.consecutive_failures), config.rule
+    remaining = None if machine.state_until is None else max(0.0, machine.state_until - now)
+    return Explanation(
+        name=snapshot.name,
+        state=snapshot.state,
+        reason=snapshot.reason,
+        rules=tuple(part.status(stats) for part in rule.parts()),
+        failures=tuple(each.to_record() for each in machine.recent_failures or ()),
+        next=_next_change(snapshot, config, remaining),
+        changes_in=remaining,
+        rule_descriptions=tuple(each.describe(stats) for each in _alternatives(rule)),
+    )
+
+
+def _window_stats(snapshot: Snapshot, consecutive_failures: float) -> WindowStats:
+    normal = snapshot.normal_failure_rate
+    return WindowStats(snapshot.calls, snapshot.failures, snapshot.slow_calls, consecutive_failures, normal)
+
+
+def _alternatives(rule: Rule) -> Iterator[Rule]:
+    if isinstance(rule, AnyOf):
+        yield from _alternatives(rule.one)
+        yield from _alternatives(rule.other)
+    else:
+        yield rule
+
+
+def _next_change(snapshot: Snapshot, config: CircuitBreakerConfig, remaining: float | None) -> str:
+    match snapshot.state:
+        case CircuitState.CLOSED if snapshot.admitted_share < 1:
+            return f"admits {snapshot.admitted_share:.0%} of the calls, gradually all; opens when a rule is broken"
+        case CircuitState.CLOSED:
+            return "opens when a rule is broken"
+        case CircuitState.OPEN if not remaining:
+            return "the next caller is a probe"
+        case CircuitState.HALF_OPEN:
+            return _next_change_by_probes(snapshot, config)
+        case CircuitState.OPEN | CircuitState.FORCED_OPEN if remaining is not None:
+            return f"the first caller in {remaining:.3g} s or later is a probe"
+        case CircuitState.MONITORING if remaining is not None:
+            return (
+                f"reports when it would open, refuses no call; closed by the first caller in {remaining:.3g} s or later"
+            )
+        case CircuitState.DISABLED if remaining is not None:
+            return f"closed by the first caller in {remaining:.3g} s or later"
+        case CircuitState.MONITORING:
+            return "reports when it would open, refuses no call, until close() or reset()"
+        case _:
+            return "unchanged until close() or reset()"
+
+
+def _next_change_by_probes(snapshot: Snapshot, config: CircuitBreakerConfig) -> str:
+    missing = config.success_threshold - snapshot.probe_successes
+    permitted = config.half_open_failures - snapshot.probe_failures
+    more = pluralize(missing, "more successful probe")
+    if config.half_open_failures == 0:
+        return f"closes after {more} in a row, opens when one fails"
+    return f"closes after {more}, opens when {permitted + 1} {'fail' if permitted else 'fails'} before"
+
+
+def _line(failure: FailureRecord) -> str:
+    latency = "" if failure.latency is None else f" after {failure.latency:.3g} s"
+    return f"{failure.at:%H:%M:%S} {failure}{latency}"

@@ -1,4 +1,4 @@
-"""The six states a circuit can be in, the ways between them, the causes that move it, and how calls end."""
+"""States of a circuit, the table of permitted transitions, their causes, and the outcomes of calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class CircuitState(StrEnum):
-    """Closed, open and half-open move by themselves; the other three are set by hand and stay."""
+    """State of a circuit. It moves between the first three by itself; the other three are set manually and stay."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -21,38 +21,40 @@ class CircuitState(StrEnum):
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, MONITORING = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING
 
-_BY_HAND = {
+_MANUAL = {
     CircuitState.FORCED_OPEN: "force_open()",
     CircuitState.DISABLED: "disable()",
     CircuitState.MONITORING: "monitor()",
 }
 
+# The state diagram in docs/breaker.md is drawn from this table (docs/draw_states.py), and the state machine refuses
+# every transition that is not in it. A timer fires when a call arrives: time alone moves no circuit.
 TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyType(
     {
-        CircuitState.CLOSED: {CircuitState.OPEN: "a rule is broken", **_BY_HAND},
+        CircuitState.CLOSED: {CircuitState.OPEN: "a rule is broken", **_MANUAL},
         CircuitState.OPEN: {
-            CircuitState.HALF_OPEN: "the cooldown is over and a caller comes",
+            CircuitState.HALF_OPEN: "the cooldown is over and a call arrives",
             CircuitState.CLOSED: "close(), reset()",
-            **_BY_HAND,
+            **_MANUAL,
         },
         CircuitState.HALF_OPEN: {
             CircuitState.CLOSED: "enough probes in a row succeed, close(), reset()",
             CircuitState.OPEN: "a probe fails",
-            **_BY_HAND,
+            **_MANUAL,
         },
         CircuitState.FORCED_OPEN: {
             CircuitState.CLOSED: "close(), reset()",
-            CircuitState.HALF_OPEN: "its duration is over and a caller comes",
+            CircuitState.HALF_OPEN: "its duration is over and a call arrives",
             CircuitState.DISABLED: "disable()",
             CircuitState.MONITORING: "monitor()",
         },
         CircuitState.DISABLED: {
-            CircuitState.CLOSED: "its duration is over and a caller comes, close(), reset()",
+            CircuitState.CLOSED: "its duration is over and a call arrives, close(), reset()",
             CircuitState.FORCED_OPEN: "force_open()",
             CircuitState.MONITORING: "monitor()",
         },
         CircuitState.MONITORING: {
-            CircuitState.CLOSED: "its duration is over and a caller comes, close(), reset()",
+            CircuitState.CLOSED: "its duration is over and a call arrives, close(), reset()",
             CircuitState.FORCED_OPEN: "force_open()",
             CircuitState.DISABLED: "disable()",
         },
@@ -61,7 +63,7 @@ TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyTyp
 
 
 class Cause(StrEnum):
-    """What moved a circuit: a short word for metrics and `match`; the sentence is in `reason`."""
+    """Cause of a transition, as a short word for metrics and `match`; the sentence for people is `reason`."""
 
     FAILURE_RATE = "failure_rate"
     CONSECUTIVE_FAILURES = "consecutive_failures"
@@ -80,7 +82,7 @@ class Cause(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a call ended, as far as the circuit is concerned."""
+    """Outcome of a call for its circuit. LATE: the call began before the last transition, and changes nothing."""
 
     SUCCESS = "success"
     FAILURE = "failure"

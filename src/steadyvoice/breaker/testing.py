@@ -1,4 +1,4 @@
-"""For testing your own settings in microseconds: a clock that moves when told to, and outcomes by script.
+"""Testing of your own settings in microseconds: a virtual clock, and outcomes by script.
 
     assert_opens_after(CircuitBreakerConfig(window_size=10), "FFFSS")
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from steadyvoice.breaker import checks
+from steadyvoice.breaker import _validators
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitArgumentError
@@ -21,10 +21,10 @@ __all__ = ["ScriptedFunction", "VirtualClock", "assert_opens_after", "assert_sta
 
 
 class VirtualClock:
-    """A monotonic clock that stands still until it is told to move. Give it to a breaker as `clock`."""
+    """Monotonic clock that only moves by `advance`. Pass it to a breaker as `clock`."""
 
     def __init__(self, now: float = 0.0) -> None:
-        if not checks.is_finite(now):
+        if not _validators.is_finite(now):
             raise CircuitArgumentError("now", now, "must be seconds")
         self._now = now
 
@@ -32,14 +32,14 @@ class VirtualClock:
         return self._now
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Move on. Raises ValueError for negative seconds: a monotonic clock knows no way back."""
-        self._now += checks.span("seconds", seconds, "a monotonic clock knows no way back") or 0.0
+        """Advance by so many seconds. Raises ValueError for negative ones: a monotonic clock never goes back."""
+        self._now += _validators.optional_duration("seconds", seconds, "a monotonic clock never goes back") or 0.0
 
 
 class ScriptedFunction:
-    """Something to call that succeeds and fails by the letters of a script, and succeeds ever after.
+    """Function that succeeds and fails by the letters of a script, and succeeds after its end.
 
-    `calls` counts how often it was reached. A slow success (W) moves `clock` by `slow` seconds.
+    `calls` counts how often it was called. A slow success (W) advances `clock` by `slow` seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ScriptedFunction:
         script: str = "",
         *,
         result: Any = "ok",
-        error: Callable[[], Exception] = lambda: ConnectionError("the script says so"),
+        error: Callable[[], Exception] = lambda: ConnectionError("scripted failure"),
         clock: VirtualClock | None = None,
         slow: float = 10.0,
     ) -> None:
@@ -69,12 +69,12 @@ class ScriptedFunction:
         return self._result
 
     async def call_async(self, *args: Any, **kwargs: Any) -> Any:
-        """The same, awaited."""
+        """Call the function; for breakers that await it."""
         return self(*args, **kwargs)
 
 
 def assert_opens_after(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
-    """Assert that the last letter of the script opens the circuit, and none before. A call every so many seconds."""
+    """Assert that the last letter of the script opens the circuit, and none before; one call every `every` seconds."""
     opened = _opens_at(config, script, every)
     if opened is None:
         raise AssertionError(f"the circuit is still closed after {script!r}")
@@ -83,14 +83,14 @@ def assert_opens_after(config: CircuitBreakerConfig, script: str, *, every: floa
 
 
 def assert_stays_closed(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
-    """Assert that nothing in the script opens the circuit."""
+    """Assert that no letter of the script opens the circuit; one call every `every` seconds."""
     opened = _opens_at(config, script, every)
     if opened is not None:
         raise AssertionError(f"the circuit opens after {script[:opened]!r}")
 
 
 def _opens_at(config: CircuitBreakerConfig, script: str, every: float) -> int | None:
-    """How many letters it takes to open the circuit, None when all of them do not."""
+    """Return how many letters it takes to open the circuit, None if all of them do not."""
     _check(script, "SFWX")
     clock = VirtualClock()
     breaker = CircuitBreaker("under test", config, clock=clock)

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from steadyvoice.breaker import Event, StateChanged
-from steadyvoice.breaker.saved import aged
+from steadyvoice.breaker.persistence import age_exported_state
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.providers.base import Provider
@@ -152,7 +152,7 @@ class StateFile:
         for name, circuit in self._service.circuits.items():
             if name in circuits:
                 try:
-                    circuit.restore(aged(circuits[name], passed))
+                    circuit.restore(age_exported_state(circuits[name], passed))
                 except _READ_ERRORS as error:
                     log.warning("state file %s: %s: %.200s; it begins closed", self._path, name, error)
 

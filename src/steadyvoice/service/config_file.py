@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from steadyvoice.breaker import CircuitBreakerConfig
-from steadyvoice.breaker.other_names import setting_in_files
+from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.providers import espeak, plugins
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem

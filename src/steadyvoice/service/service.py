@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
-from steadyvoice.breaker.fork import abandon, renew_after_fork
+from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider
 from steadyvoice.service.cache.keys import checked_cache
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
@@ -125,7 +125,7 @@ class AsyncTTSService:
         self._memory: SpeechCache | None = None
         self._settings: ServiceSettings = {}
         self._settle(settings, providers, dict.fromkeys(ServicePolicies.__annotations__))
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     fork_lock = None
 
@@ -136,7 +136,7 @@ class AsyncTTSService:
         self._open = OpenStreams()
         self.lag.after_fork()
         self.admission.after_fork()
-        abandon(self._retired)
+        keep_until_exit(self._retired)
         self._retired = ReplacedProviders()
         if self._hedging:
             self._hedging.forget()

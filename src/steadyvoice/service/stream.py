@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 from weakref import ref
 
-from steadyvoice.breaker.fork import abandon
+from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.service.cache.lookup import CachedUtterance
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.pipeline.provider_call import AudioSink
@@ -194,7 +194,7 @@ class AsyncSpeechStream(ReportedUtterance):
         if not self.begun:
             return
         self._end_early("this process was forked from the one that speaks it")
-        abandon((self._chunks, self._reader, self._reader_left, self._closing))
+        keep_until_exit((self._chunks, self._reader, self._reader_left, self._closing))
         self._chunks, self._reader, self._reader_left, self._closing = _no_chunks(), None, None, None
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
-from steadyvoice.breaker.fork import abandon, renew_after_fork
+from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Credit, Provider
 from steadyvoice.service.options import ServiceSettings, SettingChanges, SynthesisOptions
 from steadyvoice.service.result import ReportedUtterance, Speech
@@ -199,7 +199,7 @@ class TTSService:
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[ServiceSettings]) -> None:
         self._service = AsyncTTSService(providers, **settings)
         self.after_fork()
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -282,7 +282,7 @@ class TTSService:
     def after_fork(self) -> None:
         """Start over: a forked child has neither the loop's thread nor that of whoever held the lock."""
         if self._loop:
-            abandon(self._loop)
+            keep_until_exit(self._loop)
         self._lock = threading.Lock()
         self._loop = None
 

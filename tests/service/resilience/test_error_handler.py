@@ -267,7 +267,7 @@ async def test_the_circuits_settings_weigh_what_is_no_speech_error_and_open_for_
     with pytest.raises(RuntimeError):
         await handler.execute_with_retry(Operation(RuntimeError("odd")))
     assert handler.state.circuit.failures == 0.25
-    handler.circuit.update(CircuitBreakerConfig(open_for=lambda error: 5.0))
+    handler.circuit.update(CircuitBreakerConfig(cooldown_from_error=lambda error: 5.0))
     with pytest.raises(RuntimeError):
         await handler.execute_with_retry(Operation(RuntimeError("odd")))
     assert handler.state.circuit_state is CircuitState.OPEN

@@ -103,7 +103,7 @@ RESPONSE_SCHEMAS: Mapping[str, Schema] = {
         preset=_MAYBE_TEXT,
         config=_ANYTHING,
         snapshot=_ANYTHING,
-        explanation=_object(text=_TEXT, why=_TEXT, next=_TEXT, changes_in=_MAYBE_NUMBER),
+        explanation=_object(text=_TEXT, reason=_TEXT, next=_TEXT, changes_in=_MAYBE_NUMBER),
     ),
     "Changed": _object(name=_TEXT, changed=_list(_TEXT), preset=_MAYBE_TEXT, before=_ANYTHING, after=_ANYTHING),
     "Changes": _object(before=_ANYTHING, after=_ANYTHING, needs_restart=_list(_TEXT)),

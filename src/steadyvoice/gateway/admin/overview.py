@@ -122,10 +122,10 @@ def _circuit_part(circuit: CircuitBreaker, seen: Snapshot) -> dict[str, Any]:
     """Why it is in its state, and what its window holds."""
     config, why = circuit.config, circuit.explain()
     return {
-        "why": why.why,
+        "why": why.reason,
         "next": why.next,
         "changes_in": why.changes_in,
-        "rules": why.told,
+        "rules": why.rule_descriptions,
         "preset": preset_name(config),
         "threshold": config.failure_threshold if config.opens_when is None else None,
         "minimum": config.minimum,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError
-from steadyvoice.breaker.other_names import setting_in_files
+from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.json_values import to_json
@@ -17,7 +17,9 @@ from steadyvoice.providers.base import HasCredential, Provider
 from steadyvoice.service.config_file import PRESETS, ServerConfig, false_to_none
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 
-_CODE_ONLY = frozenset({"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "open_for"})
+_CODE_ONLY = frozenset(
+    {"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "cooldown_from_error"}
+)
 CHANGEABLE_FIELDS = tuple(field.name for field in fields(CircuitBreakerConfig) if field.name not in _CODE_ONLY)
 """What a configuration can say, and so can be changed at run time."""
 _PRESETS = {name: preset() for name, preset in PRESETS.items()}

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, cast
 
-from steadyvoice.breaker.fork import renew_after_fork
+from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.espeak_ng import worker
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
@@ -61,7 +61,7 @@ class EspeakProcess:
         self._name = name
         self._child: subprocess.Popen[bytes] | None = None
         self._begin()
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     def _begin(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
-from steadyvoice.breaker.fork import abandon, renew_after_fork
+from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Accepted, ByteSink
 from steadyvoice.providers.cooperative_scheduling import WorkBudget
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
@@ -61,7 +61,7 @@ class HTTPClient:
         self._stale_within = stale_within
         self._error_patience = error_patience
         self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     fork_lock = None
 
@@ -69,7 +69,7 @@ class HTTPClient:
         """Leave the parent its connections; this process opens its own."""
         for transport in self._transports.values():
             transport.after_fork()
-        abandon(self._transports)
+        keep_until_exit(self._transports)
         self._transports = {}
 
     def prepare(

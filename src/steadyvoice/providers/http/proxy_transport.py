@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import aiohttp
 from yarl import URL
 
-from steadyvoice.breaker.fork import abandon
+from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.providers.base import ByteSink
 from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
 from steadyvoice.providers.http.connection import READ_BUFFER
@@ -76,7 +76,7 @@ class ProxyTransport:
 
     def after_fork(self) -> None:
         """Part from the connections in a forked child: aiohttp's finaliser would act on the parent's epoll set."""
-        abandon(self._session)
+        keep_until_exit(self._session)
 
     def _unanswered(self, error: Exception, connection_timeout: float) -> TTSError:
         """Name what kept an answer away. Once connected, the request may have been worked on, and billed."""

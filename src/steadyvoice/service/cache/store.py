@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from steadyvoice.breaker.fork import abandon, renew_after_fork
+from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 
 FILE = "speech-1.sqlite3"
 """Each layout has a file of its own, so that an older steadyvoice and a newer one can share a folder."""
@@ -68,7 +68,7 @@ class Store:
         self._reading, self._writing = _Line(self), _Line(self)
         self._asked: dict[str, None] = {}  # since the last writing, the latest last
         self._asking, self._making = threading.Lock(), threading.Lock()
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     def get(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Find what is kept under these keys, whole and as it was put."""
@@ -213,7 +213,7 @@ class _Line:
         self._db: sqlite3.Connection | None = None
         self._file = 0
         self._lock = threading.Lock()
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     @property
     def fork_lock(self) -> threading.Lock:
@@ -244,7 +244,7 @@ class _Line:
 
     def _leave_behind(self) -> None:
         # Closing it would clean up beside a file that is another's by now.
-        abandon(self._db)
+        keep_until_exit(self._db)
         self._db = None
 
 

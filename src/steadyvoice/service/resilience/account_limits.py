@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from steadyvoice.breaker.fork import renew_after_fork
+from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.base import Accepted, Credential, Credit, HasCredential, Provider, ReportsCredit
 from steadyvoice.service.billing import CreditMeter
 from steadyvoice.service.log_messages import log_credit_unknown, log_credit_warning
@@ -58,7 +58,7 @@ class AccountLimits:
         self._ask, self._clock, self._wall_clock = ask, clock, wall_clock
         self._asked: float | None = None
         self._task: asyncio.Task[None] | None = None
-        renew_after_fork(self)
+        register_fork_aware(self)
 
     fork_lock = None
 

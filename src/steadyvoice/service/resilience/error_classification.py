@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steadyvoice.breaker import CircuitOpenError, CircuitState
-from steadyvoice.breaker.failure import errors_in, is_departure
+from steadyvoice.breaker.failure_classification import is_cancellation, iter_leaf_errors
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSError,
@@ -20,9 +20,9 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
     kind = FailureKind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
-        name, state, reason, retry_after, _ = refusal._about  # asking it for each would take as long as all the rest
+        name, state, reason, retry_after, _ = refusal._refusal_fields  # its attributes take as long as all the rest
         TTSError.__init__(self, f"circuit {_WORDS[state]}: {reason}", provider=name, retry_after=retry_after)
-        self._about = refusal._about  # which the other parent has just made its own
+        self._refusal_fields = refusal._refusal_fields  # which the other parent has just made its own
 
 
 _WORDS = {state: state.value.replace("_", "-") for state in CircuitState}
@@ -56,8 +56,8 @@ def _most_significant(group: BaseExceptionGroup[BaseException], provider: str) -
     """The one that counts most in a circuit, without those that tell only that somebody went away."""
     named = [
         classify(error, provider)
-        for error in errors_in(group)
-        if isinstance(error, Exception) and not is_departure(error)
+        for error in iter_leaf_errors(group)
+        if isinstance(error, Exception) and not is_cancellation(error)
     ]
     if not named:
         return None

@@ -12,8 +12,14 @@ from random import Random, SystemRandom
 from typing import Any, TypeGuard, TypeVar
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
-from steadyvoice.breaker.checks import is_finite
-from steadyvoice.breaker.failure import Failure, errors_in, failure_of, is_departure, judge_error
+from steadyvoice.breaker._validators import is_finite
+from steadyvoice.breaker.failure_classification import (
+    Failure,
+    classify_error,
+    is_cancellation,
+    iter_leaf_errors,
+    make_failure,
+)
 from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.service.billing import Billing
 from steadyvoice.service.error_state import (
@@ -53,7 +59,7 @@ class TTSErrorHandler:
     `circuit_clock` is the circuit's own clock, if that is another.
 
     What a TTSError counts in the circuit, the table of meanings says. Of other errors that an operation raises, the
-    `failure_on`, `ignore`, `failure_weight` and `open_for` of `circuit_config` do, where one of them is set;
+    `failure_on`, `ignore`, `failure_weight` and `cooldown_from_error` of `circuit_config` do, where one of them is set;
     `failure_result` is not asked.
     """
 
@@ -90,8 +96,8 @@ class TTSErrorHandler:
             name,
             CircuitBreakerConfig.adaptive() if circuit_config is None else circuit_config,
             clock=circuit_clock or clock,
-            wall=wall_clock,
-            luck=self._rng.random,
+            wall_clock=wall_clock,
+            random=self._rng.random,
             listeners=[log_transition],
         )
         guard = self.circuit
@@ -333,12 +339,12 @@ class TTSErrorHandler:
     def _failure(self, error: TTSError, raised: BaseException | None) -> Failure | None:
         """What it counts as in the circuit, None if nothing. What was raised is judged by the circuit's settings."""
         if raised is not None and _is_other_error(raised) and _classifies_errors(self.circuit.config):
-            return judge_error(self.circuit.config, raised)
+            return classify_error(self.circuit.config, raised)
         weight = error.meaning.counts
         if not weight:
             return None
         named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None
-        return failure_of(None, weight=weight, cooldown=named)
+        return make_failure(None, weight=weight, cooldown=named)
 
     def _another(self, permit: Permit) -> Permit:
         try:
@@ -350,18 +356,18 @@ class TTSErrorHandler:
 def _is_failure(error: BaseException) -> TypeGuard[Exception | BaseExceptionGroup[BaseException]]:
     """Whether an error says what went wrong, and not only that the caller went away."""
     if isinstance(error, BaseExceptionGroup):
-        return not is_departure(error)
+        return not is_cancellation(error)
     return isinstance(error, Exception)
 
 
 def _is_other_error(error: BaseException) -> bool:
     """Whether it is no TTSError, nor a group with one in it: those say themselves what they count."""
-    errors = errors_in(error) if isinstance(error, BaseExceptionGroup) else (error,)
+    errors = iter_leaf_errors(error) if isinstance(error, BaseExceptionGroup) else (error,)
     return not any(isinstance(each, TTSError) for each in errors)
 
 
 def _classifies_errors(config: CircuitBreakerConfig) -> bool:
-    settings = (config.failure_on, config.ignore, config.failure_weight, config.open_for)
+    settings = (config.failure_on, config.ignore, config.failure_weight, config.cooldown_from_error)
     return any(setting is not None for setting in settings)
 
 

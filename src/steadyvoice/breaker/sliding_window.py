@@ -1,7 +1,7 @@
-"""Which recent results count: the last so many, or those of the last so many seconds.
+"""Sliding windows over recent results: the last N results, or those of the last N seconds.
 
-A window takes results in and gives three numbers out: `calls`, `failures` (a sum of weights) and `slow`. It knows
-no threshold and no state. A run of plain successes is only a number, so a healthy window is tiny whatever its size.
+A window takes results in and gives three numbers out: `calls`, `failures` (a sum of weights) and `slow`. A run of plain
+successes is only a number, so the window of a healthy circuit is small whatever its size.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import NamedTuple, Protocol
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 
-BUCKETS = 100  # of a time window: a result leaves it at most one hundredth of its length early
+BUCKETS = 100
+"""Buckets of a time window: a result leaves it at most one hundredth of its length early."""
 
 
-class Run(NamedTuple):
-    """Results that belong together, for carrying evidence from one window to another.
+class ResultRun(NamedTuple):
+    """Results that are kept together, for carrying them from one window to another.
 
-    `failures` is the sum of the weights of the `failed` calls; `age` is in seconds, 0 where nobody knows.
+    `failures` is the sum of the weights of the `failed` calls; `age` is in seconds, 0 in a window of N results.
     """
 
     calls: int
@@ -29,31 +30,45 @@ class Run(NamedTuple):
     age: float
 
 
-class Window(Protocol):
-    """Outcomes in, counts out. The counts are right after `expire(now)`."""
+class SlidingWindow(Protocol):
+    """Recent results. The three counts are right after `expire(now)`."""
 
     calls: int
     failures: float
     slow: int
 
-    def add(self, now: float, weight: float, slow: bool) -> None: ...  # a success weighs 0
-    def add_successes(self, now: float, count: int) -> None: ...
-    def expire(self, now: float) -> None: ...
-    def counts(self, now: float) -> tuple[int, float, int]: ...  # calls, failures, slow; asking changes nothing
-    def runs(self, now: float) -> list[Run]: ...  # the same in detail, oldest first; nor does this
-    def recount(self) -> None: ...  # after an exception in the middle of a change
+    def add(self, now: float, weight: float, slow: bool) -> None:
+        """Add a result; a success weighs 0."""
+
+    def add_successes(self, now: float, count: int) -> None:
+        """Add successes that were not slow."""
+
+    def expire(self, now: float) -> None:
+        """Remove the results that are too old."""
+
+    def counts(self, now: float) -> tuple[int, float, int]:
+        """Return calls, failures and slow calls without changing anything."""
+
+    def runs(self, now: float) -> list[ResultRun]:
+        """Return the results in detail, oldest first, without changing anything."""
+
+    def recount(self) -> None:
+        """Restore the counts after an exception in the middle of a change."""
 
 
-def window_for(config: CircuitBreakerConfig, now: float, evidence: Iterable[Run] = ()) -> Window:
-    """The window that `config` asks for, holding the newest of the evidence that fits."""
+def window_for(config: CircuitBreakerConfig, now: float, runs: Iterable[ResultRun] = ()) -> SlidingWindow:
+    """Return the window of a configuration, with the newest of these results that fit."""
     window = CountWindow(config.window_size) if config.window_seconds is None else TimeWindow(config.window_seconds)
-    for run in evidence:
+    for run in runs:
         window.absorb(run, now)
     return window
 
 
 class CountWindow:
-    """The last `size` results: how many there were, and where among them those lie that were not plain successes."""
+    """Sliding window over the last `size` results.
+
+    Keeps their number, and the positions of those that were failures or slow.
+    """
 
     __slots__ = ("_marks", "_seen", "calls", "failures", "size", "slow")
 
@@ -62,10 +77,11 @@ class CountWindow:
         self.calls = 0
         self.failures = 0.0
         self.slow = 0
-        self._seen = 0
-        self._marks: deque[tuple[int, float, bool]] | None = None  # until the first failure: a deque is 760 bytes
+        self._seen = 0  # results since the beginning: positions are counted from there
+        self._marks: deque[tuple[int, float, bool]] | None = None  # made when needed: a deque takes 760 bytes
 
     def add(self, now: float, weight: float, slow: bool) -> None:
+        """Add a result; a success weighs 0."""
         if weight or slow:
             if self._marks is None:
                 self._marks = deque()
@@ -79,6 +95,7 @@ class CountWindow:
             self._evict()
 
     def add_successes(self, now: float, count: int) -> None:
+        """Add successes that were not slow."""
         self._seen += count
         if self.calls < self.size:
             self.calls = min(self.calls + count, self.size)
@@ -86,25 +103,27 @@ class CountWindow:
             self._evict()
 
     def expire(self, now: float) -> None:
-        """Nothing: only newer results push the old ones out."""
+        """Do nothing: only newer results replace old ones."""
 
     def counts(self, now: float) -> tuple[int, float, int]:
+        """Return calls, failures and slow calls."""
         return self.calls, self.failures, self.slow
 
-    def runs(self, now: float) -> list[Run]:
-        runs: list[Run] = []
+    def runs(self, now: float) -> list[ResultRun]:
+        """Return the results in detail, oldest first."""
+        runs: list[ResultRun] = []
         done = self._seen - self.calls
         for index, weight, slow in self._marks or ():
             if index > done:
-                runs.append(Run(index - done, 0, 0.0, 0, 0.0))
-            runs.append(Run(1, 1 if weight else 0, weight, int(slow), 0.0))
+                runs.append(ResultRun(index - done, 0, 0.0, 0, 0.0))
+            runs.append(ResultRun(1, 1 if weight else 0, weight, int(slow), 0.0))
             done = index + 1
         if self._seen > done:
-            runs.append(Run(self._seen - done, 0, 0.0, 0, 0.0))
+            runs.append(ResultRun(self._seen - done, 0, 0.0, 0, 0.0))
         return runs
 
-    def absorb(self, run: Run, now: float) -> None:
-        """Take a run in, its successes first; its failures share their weight evenly."""
+    def absorb(self, run: ResultRun, now: float) -> None:
+        """Add a run, its successes first; its failures share their weight evenly."""
         plain = run.calls - max(run.failed, run.slow)
         self.add_successes(now, plain)
         for position in range(max(0, run.calls - plain - self.size), run.calls - plain):
@@ -112,7 +131,7 @@ class CountWindow:
             self.add(now, weight, position < run.slow)
 
     def recount(self) -> None:
-        """Make the sums agree with the marks again."""
+        """Recompute the counts from the marks."""
         marks = self._marks or deque()
         if marks and marks[-1][0] >= self._seen:
             self._seen = marks[-1][0] + 1
@@ -129,14 +148,13 @@ class CountWindow:
             self.failures -= weight
             self.slow -= slow
         if not marks:
-            self.failures = 0.0  # odd weights leave dust behind in a float
+            self.failures = 0.0  # subtracting odd weights leaves rounding errors
 
 
 class TimeWindow:
-    """The results of the last `seconds`, in buckets that begin with their first result.
+    """Sliding window over the results of the last `seconds`, in buckets that begin with their first result.
 
-    A bucket goes when its own beginning is `seconds` ago, whatever happened since: after an idle hour the window
-    is empty, without anybody having emptied it.
+    A bucket expires as a whole when its beginning is `seconds` ago, so after an idle hour the window is empty.
     """
 
     __slots__ = ("_buckets", "_failed", "_newest", "_width", "calls", "failures", "seconds", "slow")
@@ -152,6 +170,7 @@ class TimeWindow:
         self._buckets: deque[_Bucket] = deque()
 
     def add(self, now: float, weight: float, slow: bool) -> None:
+        """Add a result; a success weighs 0."""
         bucket = self._newest
         if now - bucket.begin >= self._width:
             bucket = self._begin_bucket(now)
@@ -167,10 +186,12 @@ class TimeWindow:
             self.slow += 1
 
     def add_successes(self, now: float, count: int) -> None:
+        """Add successes that were not slow."""
         self._bucket(now).calls += count
         self.calls += count
 
     def expire(self, now: float) -> None:
+        """Remove the buckets that are too old."""
         buckets = self._buckets
         while buckets and buckets[0].begin + self.seconds <= now:
             bucket = buckets.popleft()
@@ -179,18 +200,20 @@ class TimeWindow:
             self.slow -= bucket.slow
             self._failed -= bucket.failed
             if not self._failed:
-                self.failures = 0.0  # odd weights leave dust behind in a float
+                self.failures = 0.0  # subtracting odd weights leaves rounding errors
 
     def counts(self, now: float) -> tuple[int, float, int]:
-        left = self.runs(now)
-        return sum(run.calls for run in left), sum(run.failures for run in left), sum(run.slow for run in left)
+        """Return calls, failures and slow calls without changing anything."""
+        runs = self.runs(now)
+        return sum(run.calls for run in runs), sum(run.failures for run in runs), sum(run.slow for run in runs)
 
-    def runs(self, now: float) -> list[Run]:
-        left = [b for b in self._buckets if b.begin + self.seconds > now]
-        return [Run(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in left]
+    def runs(self, now: float) -> list[ResultRun]:
+        """Return the results by bucket, oldest first, without changing anything."""
+        current = [b for b in self._buckets if b.begin + self.seconds > now]
+        return [ResultRun(b.calls, b.failed, b.failures, b.slow, now - b.begin) for b in current]
 
-    def absorb(self, run: Run, now: float) -> None:
-        """Take a run in at its age."""
+    def absorb(self, run: ResultRun, now: float) -> None:
+        """Add a run at its age."""
         bucket = self._bucket(now - run.age)
         bucket.calls += run.calls
         bucket.failed += run.failed
@@ -202,7 +225,7 @@ class TimeWindow:
         self.slow += run.slow
 
     def recount(self) -> None:
-        """Make the sums agree with the buckets again."""
+        """Recompute the counts from the buckets."""
         buckets = self._buckets
         if self._newest.calls and (not buckets or buckets[-1] is not self._newest):
             buckets.append(self._newest)

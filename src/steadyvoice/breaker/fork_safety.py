@@ -1,7 +1,7 @@
-"""What a forked child process must not use as its parent left it: locks, threads, pipes, connections.
+"""Fork safety: renewal of locks, threads, pipes and connections in forked child processes.
 
-`os.fork()` copies memory, but only the thread that called it. A lock held by another thread stays held in the child
-for ever, an executor waits for a thread that is not there, and pipes, sockets and epoll sets are shared with the
+`os.fork()` copies the memory, but only the thread that called it. A lock held by another thread stays held in the child
+for ever, an executor waits for a thread that does not exist, and pipes, sockets and epoll sets are shared with the
 parent. Objects that own such things register here; the hooks run for every fork that Python knows of, which includes
 multiprocessing, gunicorn, Celery and uWSGI.
 """
@@ -15,8 +15,8 @@ from threading import RLock
 from typing import Protocol
 from weakref import ref
 
-PATIENCE = 1.0
-"""Seconds, for all owners together, that a fork waits for other threads to leave what must not be copied half done."""
+LOCK_TIMEOUT = 1.0
+"""Seconds, for all owners together, that a fork waits for other threads to release their locks."""
 
 
 class _AnyLock(Protocol):
@@ -26,46 +26,46 @@ class _AnyLock(Protocol):
 
 
 class ForkAware(Protocol):
-    """An owner of something that a child must renew."""
+    """Owner of something that a forked child must renew."""
 
     @property
     def fork_lock(self) -> _AnyLock | None:
-        """Lock to hold while the process forks, so that the copy is consistent. None if there is no need."""
+        """Lock to hold while the process forks, so that the copy is consistent. None if none is needed."""
         ...
 
     def after_fork(self) -> None:
-        """Renew everything in the child, where no other thread runs yet. A lock that is held now is held for ever."""
+        """Renew everything in the child, where no other thread runs. A lock that is held now stays held for ever."""
         ...
 
 
-def renew_after_fork(owner: ForkAware) -> None:
+def register_fork_aware(owner: ForkAware) -> None:
     """Call `owner.after_fork()` in every child that is forked while `owner` is alive. Holds no strong reference."""
     _owners.add(ref(owner, _forget))
 
 
-def abandon(inherited: object) -> None:
-    """Keep a parent's object alive in the child until the process is gone, so that its finaliser never runs.
+def keep_until_exit(inherited: object) -> None:
+    """Keep a parent's object alive in the child until the process exits, so that its finaliser never runs.
 
     Closing an inherited event loop, transport or database would act on what the parent still uses.
     """
-    _abandoned.append(inherited)
+    _kept.append(inherited)
     with suppress(ImportError, AttributeError):  # other interpreters than CPython
         import ctypes
 
-        # One reference more than there are: the interpreter's exit clears modules, this list included.
+        # One reference too many: at exit, the interpreter clears the modules, this list included.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 _owners: set[ref[ForkAware]] = set()
-_forget = _owners.discard  # one object for all references
-_abandoned: list[object] = []
-_forking = RLock()  # two threads may fork at once
+_forget = _owners.discard  # bound once, for all references
+_kept: list[object] = []
+_forking = RLock()  # two threads may fork at the same time
 _held: list[_AnyLock] = []
 
 
 def _before() -> None:
     _forking.acquire()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     for each in _owners.copy():
         owner = each()
         lock = owner and owner.fork_lock
@@ -76,7 +76,7 @@ def _before() -> None:
 def _release() -> None:
     while _held:
         _held.pop().release()
-    with suppress(RuntimeError):  # a signal handler raised before it was acquired
+    with suppress(RuntimeError):  # not held: a signal handler raised before it was acquired
         _forking.release()
 
 

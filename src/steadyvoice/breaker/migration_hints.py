@@ -1,8 +1,7 @@
-"""Names of other circuit breaker libraries, answered with the names that they have here.
+"""Migration hints: names of other circuit breaker libraries, with the names to use here.
 
-pybreaker, circuitbreaker, aiobreaker and purgatory are what people come from. Their keyword arguments, attributes and
-module names do not exist here: using one raises the usual TypeError, AttributeError or ImportError, which says what to
-write instead. Attributes are answered by descriptors on the class: `__getattr__` would slow down every attribute.
+The keyword arguments, attributes and module names of pybreaker, circuitbreaker, aiobreaker and purgatory do not exist
+here: using one raises the usual TypeError, AttributeError or ImportError, with a message that names the replacement.
 """
 
 from __future__ import annotations
@@ -38,10 +37,12 @@ SETTINGS: Mapping[str, str] = {
     "state_storage": "export() and restore(): a circuit lives in one process",
     "uow": "export() and restore(): a circuit lives in one process",
     "throw_new_error_on_trip": "nothing: the call that opens the circuit always raises its own error",
+    "open_for": _SETTING % "cooldown_from_error",  # the names of earlier versions
+    "probe_after": _SETTING % "stream_probe_success_after",
 }
-"""Keyword arguments, of a breaker or of its settings."""
+"""Keyword arguments of a breaker or of its configuration."""
 
-ATTRIBUTES: Mapping[str, str] = {
+BREAKER_ATTRIBUTES: Mapping[str, str] = {
     "fail_max": "breaker.config.consecutive_failures",
     "reset_timeout": "breaker.config.cooldown_period",
     "timeout_duration": "breaker.config.cooldown_period",
@@ -83,7 +84,7 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 """Attributes of a breaker."""
 
-REGISTRY: Mapping[str, str] = {
+REGISTRY_ATTRIBUTES: Mapping[str, str] = {
     "get_breaker": "registry.circuit(name)",
     "register": "registry.circuit(name), which makes a circuit when it is first asked for",
     "get_circuits": "iterating over the registry",
@@ -95,7 +96,7 @@ REGISTRY: Mapping[str, str] = {
 }
 """Attributes of a registry."""
 
-MODULE: Mapping[str, str] = {
+MODULE_NAMES: Mapping[str, str] = {
     "CircuitBreakerError": "CircuitOpenError",
     "CircuitBreakerListener": "a function that takes one event: breaker.subscribe(listener)",
     "CircuitBreakerState": "CircuitState",
@@ -114,28 +115,31 @@ MODULE: Mapping[str, str] = {
 """Names in the package."""
 
 
-class _NotHere:
-    """An attribute that raises AttributeError, which names what to use instead."""
+class _MissingAttribute:
+    """Attribute that raises AttributeError with a message that names the replacement."""
 
-    def __init__(self, name: str, instead: str) -> None:
-        self._name, self._instead = name, instead
+    # A descriptor on the class: with `__getattr__`, CPython specialises no attribute of the class, and every lookup of
+    # one would be slow.
+
+    def __init__(self, name: str, replacement: str) -> None:
+        self._name, self._replacement = name, replacement
 
     def __get__(self, owner: object, kind: type | None = None) -> NoReturn:
-        self._refuse(kind or type(owner))
+        self._raise(kind or type(owner))
 
     def __set__(self, owner: object, value: object) -> NoReturn:
-        self._refuse(type(owner))
+        self._raise(type(owner))
 
-    def _refuse(self, kind: type) -> NoReturn:
-        told = f"{kind.__name__!r} object has no attribute {self._name!r}; use {self._instead}"
-        raise AttributeError(told, name=self._name)
+    def _raise(self, kind: type) -> NoReturn:
+        message = f"{kind.__name__!r} object has no attribute {self._name!r}; use {self._replacement}"
+        raise AttributeError(message, name=self._name)
 
 
-def answer_other_attributes(kind: Any, names: Mapping[str, str]) -> None:
-    """Have a class answer those names that it does not have itself. They are not in its `dir()`."""
-    missing = {name: instead for name, instead in names.items() if not hasattr(kind, name)}
-    for name, instead in missing.items():
-        setattr(kind, name, _NotHere(name, instead))
+def add_attribute_hints(kind: Any, names: Mapping[str, str]) -> None:
+    """Add hints to a class for those names that it does not have itself. They are not in its `dir()`."""
+    missing = {name: replacement for name, replacement in names.items() if not hasattr(kind, name)}
+    for name, replacement in missing.items():
+        setattr(kind, name, _MissingAttribute(name, replacement))
 
     def listed(self: object) -> list[str]:
         return sorted(set(object.__dir__(self)) - missing.keys())
@@ -143,9 +147,9 @@ def answer_other_attributes(kind: Any, names: Mapping[str, str]) -> None:
     kind.__dir__ = listed
 
 
-def answer_other_settings(kind: Any, known: Iterable[str]) -> None:
-    """Have a class of settings answer other keyword arguments and attributes."""
-    answer_other_attributes(kind, SETTINGS)
+def add_setting_hints(kind: Any, known: Iterable[str]) -> None:
+    """Add hints to a configuration class, for keyword arguments and attributes."""
+    add_attribute_hints(kind, SETTINGS)
     init, names = kind.__init__, frozenset(known)
 
     @wraps(init)
@@ -154,57 +158,57 @@ def answer_other_settings(kind: Any, known: Iterable[str]) -> None:
             init(self, *args, **settings)
         except TypeError:
             for name in settings.keys() - names:
-                raise TypeError(unknown_setting(kind.__name__, name)) from None
+                raise TypeError(unknown_setting_message(kind.__name__, name)) from None
             raise
 
     kind.__init__ = checked
 
 
-def unknown_setting(kind: str, name: str) -> str:
-    """Say that there is no such setting, and what it is called here."""
-    told = f"{kind}() got an unexpected keyword argument {name!r}"
-    return f"{told}; use {SETTINGS[name]}" if name in SETTINGS else told
+def unknown_setting_message(kind: str, name: str) -> str:
+    """Return the message for an unknown setting, with its replacement if there is one."""
+    message = f"{kind}() got an unexpected keyword argument {name!r}"
+    return f"{message}; use {SETTINGS[name]}" if name in SETTINGS else message
 
 
 def setting_in_files(name: str) -> str | None:
-    """Return what another library's setting is called in a configuration file. None for other names."""
-    instead = SETTINGS.get(name)
-    if instead is None:
+    """Return the replacement of another library's setting in a configuration file. None for other names."""
+    replacement = SETTINGS.get(name)
+    if replacement is None:
         return None
-    if instead is _CONSECUTIVE:
+    if replacement is _CONSECUTIVE:
         return 'preset = "consecutive" with consecutive_failures'
-    return instead.removeprefix("CircuitBreakerConfig(").removesuffix("=...)")
+    return replacement.removeprefix("CircuitBreakerConfig(").removesuffix("=...)")
 
 
-def refuse_keywords(given: Mapping[str, object], settings: Iterable[str]) -> NoReturn:
-    """Refuse keyword arguments of a breaker that it does not have. Raises TypeError."""
-    names, own = sorted(given), frozenset(settings)
-    told = "; ".join(f"instead of {name}, {_in_settings(name, given[name], own)}" for name in names)
-    raise TypeError(f"CircuitBreaker() got an unexpected keyword argument {names[0]!r}; {told}")
+def raise_unknown_keywords(keywords: Mapping[str, object], settings: Iterable[str]) -> NoReturn:
+    """Raise TypeError for unknown keyword arguments of a breaker, with their replacements."""
+    names, own = sorted(keywords), frozenset(settings)
+    hints = "; ".join(f"instead of {name}, {_replacement(name, keywords[name], own)}" for name in names)
+    raise TypeError(f"CircuitBreaker() got an unexpected keyword argument {names[0]!r}; {hints}")
 
 
-def _in_settings(name: str, value: object, own: frozenset[str]) -> str:
+def _replacement(name: str, value: object, own: frozenset[str]) -> str:
     number = type(value) is int
     if name == "failure_threshold" and number and value != 1:
         return f"CircuitBreaker(name, CircuitBreakerConfig.consecutive({value}))"
     if name in own:
         return f"CircuitBreaker(name, CircuitBreakerConfig({name}=...))"
-    instead = SETTINGS.get(name) or "nothing: there is no such setting"
-    if instead is _CONSECUTIVE and number:
-        instead = f"CircuitBreakerConfig.consecutive({value})"
-    return f"CircuitBreaker(name, {instead})" if instead.startswith("CircuitBreakerConfig") else instead
+    replacement = SETTINGS.get(name) or "nothing: there is no such setting"
+    if replacement is _CONSECUTIVE and number:
+        replacement = f"CircuitBreakerConfig.consecutive({value})"
+    return f"CircuitBreaker(name, {replacement})" if replacement.startswith("CircuitBreakerConfig") else replacement
 
 
 def missing_from_module(module: str, name: str) -> AttributeError | ImportError:
-    """Return the error for a name that a module does not have.
+    """Return the error for a name that a module does not have: an AttributeError, or an ImportError with a hint.
 
-    `from module import name` replaces an AttributeError by words of its own, so there it is an ImportError.
+    `from module import name` replaces the message of an AttributeError by its own, so there it is an ImportError.
     """
-    told = f"module {module!r} has no attribute {name!r}"
-    if name not in MODULE:
-        return AttributeError(told, name=name)
-    told = f"{told}; use {MODULE[name]}"
-    return ImportError(told, name=module) if _is_import(2) else AttributeError(told, name=name)
+    message = f"module {module!r} has no attribute {name!r}"
+    if name not in MODULE_NAMES:
+        return AttributeError(message, name=name)
+    message = f"{message}; use {MODULE_NAMES[name]}"
+    return ImportError(message, name=module) if _is_import(2) else AttributeError(message, name=name)
 
 
 def _is_import(depth: int) -> bool:

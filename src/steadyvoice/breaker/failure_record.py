@@ -1,4 +1,4 @@
-"""One failure as it is shown."""
+"""Failure as it is shown: in snapshots, explanations and refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """One failure as it is shown. `latency` is in seconds, None where no clock was running; `at` is wall time."""
+    """One failure. `latency` is in seconds, None where no clock was running; `at` is the time of day in UTC."""
 
     kind: str
     message: str

@@ -1,0 +1,350 @@
+"""State machine behind a lock and a clock: one locked section for each operation, notifications delivered after it.
+
+The lock is held for the bookkeeping only: never across the protected call, a listener, a predicate or an await. While
+the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`).
+"""
+
+# What can interrupt a locked section, and why it is still consistent:
+#
+# * Another thread waits for the lock.
+# * The garbage collector may close a forgotten stream at any line, in this thread. The lock is reentrant, so that this
+#   cannot deadlock, and `_in_section` shows that the state machine is in the middle of something: what such a call
+#   reports waits for the next section (`_postpone`).
+# * A signal handler may raise at any line. Then `_recover` finishes the section. The lock itself is free afterwards:
+#   CPython looks for signals neither between taking a lock and entering its `with` block, nor between leaving the block
+#   and releasing the lock.
+# * `os.fork()` waits for the lock, so that a child never inherits half a change (`fork_safety.py`).
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from steadyvoice.breaker._arguments import check_reading
+from steadyvoice.breaker._notifications import EventDispatcher, TransitionHistory
+from steadyvoice.breaker.call_lifecycle import (
+    abandon,
+    admit,
+    collect_lock_free_results,
+    drop,
+    fail,
+    fail_lock_free_call,
+    ignore,
+    progress,
+    resume,
+    succeed,
+    suspend,
+)
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.failure_classification import Failure, classify_error, classify_result, is_cancellation
+from steadyvoice.breaker.fork_safety import register_fork_aware
+from steadyvoice.breaker.in_flight_calls import Era, InFlightCall, InFlightCalls, OpenRefusal
+from steadyvoice.breaker.state_machine import StateMachine
+from steadyvoice.breaker.states import CircuitState
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from steadyvoice.breaker._notifications import Notification
+    from steadyvoice.breaker.events import Listener
+
+T = TypeVar("T")
+
+Postponed: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]] | InFlightCall
+"""What the next locked section does first: an operation with its arguments, or dropping a call."""
+
+_REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+
+
+class LockedStateMachine:
+    """Thread-safe state machine with a clock, on which all public operations of a breaker are built."""
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_dispatcher",
+        "_era",
+        "_history",
+        "_in_section",
+        "_lock",
+        "_machine",
+        "_postponed",
+        "_wall_clock",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        random: Callable[[], float],
+        listeners: Iterable[Listener],
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lock = RLock()
+        self._in_section = False
+        check_reading("wall_clock", wall_clock)
+        self._machine = StateMachine(name, config, check_reading("clock", clock), random, wall_clock)
+        self._era = self._machine.era
+        self._postponed: list[Postponed] = []
+        self._history = TransitionHistory()
+        self._dispatcher = EventDispatcher(tuple(listeners))
+        register_fork_aware(self)
+
+    @property
+    def fork_lock(self) -> RLock:
+        """Lock that is held while the process forks, so that the child gets no half-changed circuit."""
+        return self._lock
+
+    def after_fork(self) -> None:
+        """Free the lock in a forked child, and forget the calls in flight: their threads do not exist there.
+
+        Left in place they would occupy a half-open circuit for ever, and count as hanging. A call of the thread that
+        forked still counts when it ends, and a stream from its next progress on.
+        """
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lock, self._in_section = RLock(), False
+        if not self._in_section:
+            self._machine.in_flight = InFlightCalls()
+        self._dispatcher.after_fork()
+
+    # ---------------------------------------------------------------- a call
+
+    def _refuse_without_lock(self, refusal: OpenRefusal, silently: bool = False) -> bool:
+        """Refuse a call without the lock. Raises CircuitOpenError, unless the caller would be a probe by now.
+
+        With `silently`, return whether it was refused instead of raising.
+        """
+        if self._postponed or (now := self._clock()) >= refusal.until:
+            return False
+        era = self._era
+        if era.open_refusal is not refusal:
+            return False
+        next(era.ticks)
+        if era.open_refusal is None:  # a locked section began meanwhile: see `Era`
+            self._collect_late_ticks(era)
+        if silently:
+            return True
+        remaining = refusal.until - now
+        retry_after = remaining if remaining < math.inf else None
+        raise CircuitOpenError.from_fields((refusal.name, era.state, refusal.reason, retry_after, refusal.last_error))
+
+    def _admit(self, call: InFlightCall) -> None:
+        """Admit a call. Raises CircuitOpenError."""
+        refusal = self._run_locked(admit, call)
+        if refusal is not None:
+            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
+
+    def _record_result(self, call: InFlightCall, result: object) -> None:
+        failure = None
+        if self._machine.config.failure_result is not None:
+            failure = classify_result(self._machine.config, result)
+        if failure is None:
+            self._run_locked(succeed, call)
+        else:
+            self._run_locked(fail, call, failure)
+
+    def _record_error(self, call: InFlightCall, error: BaseException) -> None:
+        if is_cancellation(error):
+            self._run_locked(abandon, call)
+            return
+        failure = classify_error(self._machine.config, error)
+        if failure is None:
+            self._run_locked(ignore, call)
+        else:
+            self._run_locked(fail, call, failure)
+
+    def _record_lock_free_error(self, era: Era, error: BaseException) -> None:
+        """Record the error of a call without a call object. One is made only if the call is to be ignored."""
+        failure = None if is_cancellation(error) else classify_error(self._machine.config, error)
+        if failure is None:
+            self._run_locked(ignore, InFlightCall(era, None))
+        else:
+            self._run_locked(fail_lock_free_call, era, failure)
+
+    def _succeed(self, call: InFlightCall, duration: float | None) -> None:
+        self._run_locked(succeed, call, duration)
+
+    def _fail(self, call: InFlightCall, failure: Failure, duration: float | None) -> None:
+        self._run_locked(fail, call, failure, duration)
+
+    def _ignore(self, call: InFlightCall) -> None:
+        self._run_locked(ignore, call)
+
+    def _abandon(self, call: InFlightCall, weight: float) -> None:
+        self._run_locked(abandon, call, weight)
+
+    def _progress(self, call: InFlightCall, *, paused: bool) -> None:
+        if self._record_progress_without_lock(call):
+            call.paused = paused
+        elif call.first_output_at is None or self._machine.tracks_calls:
+            self._run_locked(progress, call, paused)
+
+    def _suspend(self, call: InFlightCall) -> None:
+        if self._machine.tracks_calls:
+            self._run_locked(suspend, call)
+
+    def _resume(self, call: InFlightCall) -> None:
+        if self._record_progress_without_lock(call):
+            call.paused = False
+        elif self._machine.tracks_calls:
+            self._run_locked(resume, call)
+
+    def _record_progress_without_lock(self, call: InFlightCall) -> bool:
+        """Note progress on the call itself, if nothing else can depend on it; return whether that was possible.
+
+        A stream reports progress twice for each chunk; without the lock, a chunk costs a fifth of what it did with it.
+        """
+        machine = self._machine
+        if call.first_output_at is None or not machine.records_results or call not in machine.in_flight.running:
+            return False
+        now = self._clock()
+        if now >= machine.next_timer_at:  # a call hangs by now, perhaps this one
+            return False
+        call.last_progress_at = now
+        return True
+
+    def _collect_late_ticks(self, era: Era) -> None:
+        """Collect a tick that came too late for the locked section that collected the others."""
+        self._run_locked(collect_lock_free_results, era)
+
+    def _drop(self, call: InFlightCall) -> None:
+        """Ignore a call that was not settled.
+
+        Called after exceptions, perhaps inside a locked section, so it only appends: no lock, no listener.
+        """
+        if not call.settled:
+            self._postponed.append(call)
+
+    # ---------------------------------------------------------------- a locked section
+
+    def _run_locked(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Run `operation(machine, now, *arguments)` under the lock, then deliver its notifications."""
+        machine = self._machine
+        with self._lock:
+            if self._in_section:
+                postponed: T = self._postpone(operation, arguments)
+                return postponed
+            try:
+                self._in_section = True
+                now = self._clock()
+                if self._era.lock_free or self._era.open_refusal:
+                    self._collect_ticks(now)
+                if self._postponed:
+                    self._run_postponed(self._postponed, now)
+                result = operation(machine, now, *arguments)
+                # A closed circuit that stays closed and needs a clock has nothing to finish.
+                if (
+                    machine.lock_free_allowed
+                    or machine.notifications
+                    or not machine.records_results
+                    or machine.era is not self._era
+                ):
+                    self._finish_section(now)
+                self._in_section = False
+            except BaseException:
+                self._recover()
+                raise
+        if pending := machine.notifications:
+            self._dispatcher.deliver(pending, self._lock)
+            if not pending and not machine.emits_call_events:
+                self._allow_lock_free_calls(now)
+        return result
+
+    def _allow_lock_free_calls(self, now: float) -> None:
+        """Let calls skip the lock again, where that is possible, after all notifications were delivered."""
+        with self._lock:
+            if not self._in_section:
+                self._finish_section(now)
+
+    def _recover(self) -> None:
+        """Finish a section in which an exception occurred, perhaps one that a signal handler raised."""
+        try:
+            now = self._clock()
+            self._machine.repair(now)
+            self._finish_section(now)
+        finally:
+            self._in_section = False
+
+    def _run_postponed(self, postponed: list[Postponed], now: float) -> None:
+        while postponed:
+            first = postponed[0]
+            if isinstance(first, InFlightCall):
+                drop(self._machine, now, first)
+            else:
+                operation, arguments = first
+                operation(self._machine, now, *arguments)
+            # Not before it is done: an exception in between would leave a call in a probe's place for ever. Doing it
+            # twice is harmless, for a call is settled only once.
+            del postponed[0]
+
+    def _postpone(self, operation: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Accept an operation of this thread from inside its own section, where nothing else may change.
+
+        A call that begins there is admitted and not counted; one that ends there is recorded by the next section.
+        """
+        if operation is admit:
+            call: InFlightCall = arguments[0]
+            call.era, call.started_at, call.settled = Era(CircuitState.DISABLED), self._clock(), False
+            return None
+        if not arguments or not isinstance(arguments[0], InFlightCall | Era):
+            name = self._machine.name
+            raise RuntimeError(f"circuit {name!r} cannot be changed from a finaliser or signal handler at this moment")
+        self._postponed.append((operation, arguments))
+        return None
+
+    def _read(self, view: Callable[..., T]) -> T:
+        """Return `view(machine, history, now, wall_time)`. Collects ticks, but runs no timers and notifies nobody."""
+        with self._lock:
+            if self._in_section:
+                return view(self._machine, self._history, self._clock(), self._wall_clock())
+            try:
+                self._in_section = True
+                now = self._clock()
+                self._collect_ticks(now)
+                seen = view(self._machine, self._history, now, self._wall_clock())
+                self._finish_section(now)
+                self._in_section = False
+            except BaseException:
+                self._recover()
+                raise
+        return seen
+
+    def _collect_ticks(self, now: float) -> None:
+        era = self._era
+        if era.lock_free or era.open_refusal:
+            # First the flags, then the ticks: see `Era`.
+            era.lock_free, era.open_refusal = False, None
+            collect_lock_free_results(self._machine, now, era)
+
+    def _finish_section(self, now: float) -> None:
+        machine = self._machine
+        self._era = era = machine.era
+        if machine.notifications:
+            # Calls need the lock until these are delivered: should an exception prevent that, the next call does it.
+            self._address_notifications(machine.notifications, now)
+            return
+        if machine.lock_free_allowed:
+            machine.update_lock_free()
+        if era.state in _REFUSING and not machine.emits_call_events:
+            until = math.inf if machine.state_until is None else machine.state_until
+            era.open_refusal = OpenRefusal(machine.name, until, machine.reason, machine.last_error)
+
+    def _address_notifications(self, pending: deque[Notification], now: float) -> None:
+        wall_time = self._wall_clock()
+        fresh: list[Notification] = []
+        for notification in reversed(pending):  # from the newest: a slow listener may have thousands before it
+            if notification.addressed:
+                break
+            fresh.append(notification)
+        for notification in reversed(fresh):
+            happened = wall_time - (now - notification.at)
+            self._history.record(notification, happened)
+            self._dispatcher.address(notification, happened)

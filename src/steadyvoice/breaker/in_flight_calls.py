@@ -1,0 +1,245 @@
+"""Calls in flight: the era they began in, their clocks, when they count as hanging, and the results of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import NamedTuple
+
+from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.errors import RecordedFailure
+from steadyvoice.breaker.rules import pluralize, was_or_were
+from steadyvoice.breaker.states import Cause, CircuitState
+
+LEARNED_CALLS = 100
+"""Calls that must have answered before their latency is known; at most twice as many are remembered."""
+
+
+class OpenRefusal(NamedTuple):
+    """Refusal that every caller receives before `until`, on the breaker's own clock."""
+
+    name: str
+    until: float
+    reason: str
+    last_error: RecordedFailure | None
+
+
+class Era:
+    """Time between two transitions, with a counter that needs no lock.
+
+    While `lock_free` is set, a success cannot change the state, so all that a caller does is `next(ticks)`. While
+    `open_refusal` is set, the same is true of a refusal.
+    """
+
+    # Why every tick is counted exactly once, without a lock:
+    #
+    # * `next()` of an itertools.count is one atomic step in C, with the interpreter's lock and, in free-threaded
+    #   builds, without it; no two threads draw the same number and none is skipped.
+    # * A locked section first takes `lock_free` and `open_refusal` away and then collects the ticks. A caller first
+    #   ticks and then looks at the flag again. Whichever order the two threads' steps interleave in, either the tick
+    #   came before the collection and is in it, or the caller finds the flag gone and comes to the lock itself, where
+    #   the rest of the ticks is collected (`collect_lock_free_results`).
+    # * A new era has a new counter. So a caller that ticks on an old era can never be counted for the new one.
+
+    __slots__ = ("_collected", "lock_free", "open_refusal", "state", "ticks")
+
+    def __init__(self, state: CircuitState) -> None:
+        self.state = state
+        self.lock_free = False
+        self.open_refusal: OpenRefusal | None = None
+        self.ticks = count()
+        self._collected = 0  # including the ticks that collecting makes itself
+
+    def collect_ticks(self) -> int:
+        """Return the ticks since the last collection. Requires the lock, and neither `lock_free` nor `open_refusal`."""
+        ticks = next(self.ticks)
+        new = ticks - self._collected
+        self._collected = ticks + 1  # a count can only be read by stepping it
+        return new
+
+    def return_ticks(self, ticks: int) -> None:
+        """Leave so many ticks to the next collection."""
+        self._collected -= ticks
+
+
+class InFlightCall:
+    """One call: the era in which it began, and its clocks. Settled until it is admitted, and from its end on.
+
+    `started_at` is None where no clock was read; `last_progress_at` is restarted by each progress; `first_output_at`
+    is set by the first. While `paused`, its consumer is busy with what was delivered and no clock runs.
+    """
+
+    __slots__ = ("era", "first_output_at", "last_progress_at", "paused", "settled", "started_at")
+
+    def __init__(self, era: Era | None = None, now: float | None = None) -> None:
+        self.era = era
+        self.started_at = now
+        self.last_progress_at = now or 0.0
+        self.first_output_at: float | None = None
+        self.settled = era is None
+        self.paused = False
+
+    def latency(self, now: float) -> float | None:
+        """Return the seconds until the first output, or until `now` where there was none."""
+        if self.started_at is None:
+            return None
+        return (now if self.first_output_at is None else self.first_output_at) - self.started_at
+
+
+class InFlightCalls:
+    """Calls of one era that have not ended: running, hanging, or paused. Requires the machine's external locking.
+
+    Running calls are kept in the order of their last progress, so the next one to hang is always the first.
+    """
+
+    # Progress in time takes no lock: it is written on the call itself, and the order is restored only when the first
+    # call is not where it belongs. Progress makes a call younger, so that is the only place where an outdated order
+    # can matter. Sorting whenever a call hangs would take longer than the calls themselves, with thousands in flight.
+
+    __slots__ = ("hung", "hung_in_streak", "paused", "running")
+
+    def __init__(self) -> None:
+        self.running: dict[InFlightCall, float] = {}  # with the `last_progress_at` by which each has its place
+        self.hung: dict[InFlightCall, None] = {}
+        self.hung_in_streak: dict[InFlightCall, None] = {}  # those of `hung` without a success after they hung
+        self.paused: dict[InFlightCall, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.running) + len(self.hung) + len(self.paused)
+
+    def oldest(self) -> InFlightCall | None:
+        """Return the running call whose last progress is the longest ago."""
+        for call, placed_by in self.running.items():
+            if call.last_progress_at == placed_by and not call.paused:
+                return call
+            self._restore_order()
+            return next(iter(self.running), None)
+        return None
+
+    def remove(self, call: InFlightCall) -> None:
+        """Forget a call that ended."""
+        if call in self.running:
+            del self.running[call]
+        else:
+            self.hung.pop(call, None)
+            self.hung_in_streak.pop(call, None)
+            self.paused.pop(call, None)
+
+    def mark_hung(self, call: InFlightCall) -> None:
+        """Count a running call as hanging."""
+        del self.running[call]
+        self.hung[call] = self.hung_in_streak[call] = None
+
+    def reclassify(self, now: float, threshold: float | None) -> None:
+        """Decide anew which calls hang, by another threshold in seconds; None: no call does."""
+        excused = [call for call in self.hung if call not in self.hung_in_streak]
+        self.paused = {call: None for call in self.paused if not call.settled}
+        self.running = _in_order(call for call in (*self.hung, *self.running) if not call.settled)
+        self.hung, self.hung_in_streak = {}, {}
+        for call in [c for c in self.running if threshold is not None and c.last_progress_at + threshold <= now]:
+            self.mark_hung(call)
+        for call in excused:
+            self.hung_in_streak.pop(call, None)
+
+    def probe_deadlines(self, timeout: float, success_after: float) -> Iterator[tuple[float, InFlightCall]]:
+        """Return when each probe is decided without further progress, earliest first.
+
+        A probe that is paused before its first output has no deadline: it waits for its own caller.
+        """
+        deadlines = [(call.last_progress_at + timeout, call) for call in self.running]
+        deadlines += [
+            (call.first_output_at + success_after, call) for call in self.paused if call.first_output_at is not None
+        ]
+        return iter(sorted(deadlines, key=lambda deadline: deadline[0]))
+
+    def _restore_order(self) -> None:
+        """Put the calls with progress since they were placed where they belong."""
+        paused = {call: None for call in self.running if call.paused}
+        # In this order: an exception in between leaves a call in neither, which does no harm. In both, `remove` would
+        # leave it in one for ever.
+        self.running = _in_order(call for call in self.running if not call.paused)
+        self.paused |= paused
+
+
+def _in_order(calls: Iterable[InFlightCall]) -> dict[InFlightCall, float]:
+    return {call: call.last_progress_at for call in sorted(calls, key=lambda call: call.last_progress_at)}
+
+
+class HangThreshold:
+    """Seconds without progress after which a call hangs: as configured, or longer where the provider is slow.
+
+    With `hung_factor`, remembers the longest time that recent calls took to their first progress.
+    """
+
+    __slots__ = ("_calls", "_longest", "_longest_before")
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._longest = 0.0
+        self._longest_before = 0.0
+
+    def record(self, silence: float) -> bool:
+        """Record the seconds before a call's first progress; return whether the threshold may be lower from now on."""
+        self._calls += 1
+        self._longest = max(self._longest, silence)
+        if self._calls % LEARNED_CALLS:
+            return False
+        self._longest_before, self._longest = self._longest, 0.0
+        return True
+
+    def seconds(self, config: CircuitBreakerConfig) -> float | None:
+        """Return the threshold, None if no call hangs. While latencies are unknown: a probe's timeout."""
+        if config.hung_after is None or config.hung_factor is None:
+            return config.hung_after
+        if self._calls < LEARNED_CALLS:
+            return max(config.hung_after, config.half_open_timeout)
+        return max(config.hung_after, config.hung_factor * max(self._longest, self._longest_before))
+
+
+class ProbeDecision(NamedTuple):
+    """What the probes decided: PROBES_SUCCEEDED closes the circuit, every other cause opens it again."""
+
+    cause: Cause
+    reason: str
+
+
+class ProbeResults:
+    """Results of the probes of one half-open era. The `slow` ones are among those that succeeded."""
+
+    __slots__ = ("_last_failure", "failed", "slow", "succeeded")
+
+    def __init__(self) -> None:
+        self.succeeded = self.failed = self.slow = 0
+        self._last_failure: ProbeDecision | None = None
+
+    def succeed(self, slow: bool) -> None:
+        """Count a success."""
+        self.succeeded += 1
+        self.slow += slow
+
+    def fail(self, cause: Cause, reason: str) -> None:
+        """Count a failure."""
+        self.failed += 1
+        self._last_failure = ProbeDecision(cause, reason)
+
+    def evaluate(self, config: CircuitBreakerConfig, slow_threshold: float | None) -> ProbeDecision | None:
+        """Return the decision, None while there is none.
+
+        `slow_threshold` is the share of slow calls that would open a closed circuit, None where no share would.
+        """
+        wanted = config.success_threshold
+        if self._last_failure and self.failed > config.half_open_failures:
+            return self._last_failure if self.failed == 1 else self._after_several(self._last_failure)
+        if slow_threshold is not None and self.slow and self.slow / wanted >= slow_threshold:
+            reason = f"{self.slow} of {pluralize(wanted, 'probe')} {was_or_were(self.slow)} slow"
+            return ProbeDecision(Cause.PROBES_SLOW, reason)
+        if self.succeeded < wanted:
+            return None
+        if self.failed:
+            reason = f"{self.succeeded} of {pluralize(self.succeeded + self.failed, 'probe')} succeeded"
+        else:
+            reason = f"{pluralize(self.succeeded, 'probe')} in a row succeeded"
+        return ProbeDecision(Cause.PROBES_SUCCEEDED, reason)
+
+    def _after_several(self, last: ProbeDecision) -> ProbeDecision:
+        return ProbeDecision(last.cause, f"{last.reason}, the last of {self.failed} that failed")
