@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.speech.alignment import Alignment, captions
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.captions import captions
 
 Form = Literal["vtt", "srt"]
 

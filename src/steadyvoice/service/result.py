@@ -9,7 +9,8 @@ from typing import Literal
 
 from steadyvoice.providers.base import Accepted
 from steadyvoice.service.billing import FREE, Bill, Charge
-from steadyvoice.speech.alignment import Alignment, EstimatedAlignment, captions
+from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
+from steadyvoice.speech.captions import captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 

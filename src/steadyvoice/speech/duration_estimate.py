@@ -1,8 +1,8 @@
-"""Estimate of how long a text takes to say: what is usual, and the least that a whole answer can take.
+"""Estimate of the duration of a text when spoken: the usual one, and bounds for a complete answer.
 
 Letters take the time of their script: a Chinese character is a syllable, a Latin letter a third of one. Digits, URLs,
-capitals, bracketed words and the like are said in several ways, or not at all, so they have a range. Markup, emoji,
-punctuation, marks and invisible characters take no time. See docs/length.md.
+capitals, bracketed words and the like are spoken in several ways, or not at all, so they have a range. Markup, emoji,
+punctuation and invisible characters take no time. See docs/length.md.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 from steadyvoice.speech.writing_systems import count_scripts
 
 FASTEST_ORDINARY_SHARE = 0.62
-"""Share of the usual time that the fastest ordinary voices take: about 270 English words a minute."""
+"""Share of the usual duration that the fastest ordinary voices take: about 270 English words a minute."""
 
 IMPOSSIBLE_SHARE = 0.3
-"""Share of the usual time in which no voice is known to speak: 560 English words a minute."""
+"""Share of the usual duration in which no voice is known to speak: 560 English words a minute."""
 
 SHORT_SECONDS = 3.0
-"""Seconds: a text that usually takes less may take any time at all. Pauses and manner decide how long "Hm." is."""
+"""Usual seconds below which a text may take any time: pauses and manner decide how long "Hm." is."""
 
 _ENOUGH_PER_ASCII_CHARACTER, _ENOUGH_PER_CHARACTER = 0.05, 0.14
-"""Seconds a character that are enough for any text, but for what `least` says of it: see `is_surely_complete`."""
+"""Seconds a character that exceed the `least` duration of any text: see `is_surely_complete`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationEstimate:
-    """Estimate for one text, in seconds at the usual speed of a voice.
+    """Estimated duration of one text, in seconds at the usual speed of a voice.
 
-    `plain` is the usual time of the letters that are surely said, in the text's own `script`; `other` that of what may
-    be said in several ways, or not at all. `digits` is what the shortest reading of its digits takes ("one million").
-    `most` allows for all of it to be spelled, slowly. `hurried`: its markup asks for another speed.
+    `plain` is the usual duration of the letters that are surely spoken, in the text's own `script`; `other` that of the
+    rest, which may be spoken in several ways, or not at all. `digits` is the shortest reading of its digits ("one
+    million"). `most` allows for all of it to be spelled, slowly. `changes_speed`: its markup asks for another speed.
     """
 
     script: str
@@ -48,21 +48,21 @@ class DurationEstimate:
 
     @property
     def usual(self) -> float:
-        """Seconds that it usually takes."""
+        """Usual duration, in seconds."""
         return self.plain + self.other
 
     @property
     def least(self) -> float:
-        """Seconds that it takes at least, said by the fastest of ordinary voices."""
+        """Duration with the fastest of ordinary voices, in seconds."""
         return self.at_least(FASTEST_ORDINARY_SHARE)
 
     def at_least(self, share: float) -> float:
-        """Seconds that it takes at least, said by a voice that needs this share of the usual time."""
+        """Return the least seconds with a voice that needs `share` of the usual duration."""
         return share * (self.plain + self.digits) * (0.5 if self.changes_speed else 1.0)
 
     @property
     def indicates_rate(self) -> bool:
-        """Whether the length of its audio tells how fast a voice speaks: most of it is plain, and it is not short."""
+        """Whether a voice's speech rate can be learned from audio of this text: it is mostly plain, and not short."""
         return (
             self.plain >= SHORT_SECONDS and self.other <= _MAX_UNCERTAIN_SHARE * self.plain and not self.changes_speed
         )
@@ -74,7 +74,7 @@ NOTHING = DurationEstimate("", 0.0, 0.0, 0.0)
 
 
 def estimate_duration(text: str) -> DurationEstimate:
-    """Estimate how long a text takes to say.
+    """Estimate the duration of a text when spoken.
 
     >>> round(estimate_duration("The quick brown fox jumps over the lazy dog.").usual, 1)
     2.6
@@ -94,10 +94,10 @@ def estimate_duration(text: str) -> DurationEstimate:
 
 
 def is_surely_complete(text: str, seconds: float, *, share: float = FASTEST_ORDINARY_SHARE) -> bool:
-    """Whether audio is so long that it holds the whole of any text of this size, without a look at its characters.
+    """Return whether audio is long enough for any text of this size, whatever its characters.
 
-    A cheap answer for nearly every healthy one; False means that the text has to be looked at. `share` as in
-    `at_least`.
+    A cheap test that nearly every healthy answer passes; False means that the text has to be examined. `share` as in
+    `DurationEstimate.at_least`.
     """
     return (
         seconds
@@ -109,7 +109,7 @@ def is_surely_complete(text: str, seconds: float, *, share: float = FASTEST_ORDI
 
 
 def is_pronounceable(text: str) -> bool:
-    """Whether a text has letters or digits outside of its markup, so that a whole answer has some audio.
+    """Return whether a text has letters or digits outside of its markup, so that a complete answer has audio.
 
     >>> [is_pronounceable(text) for text in ("Hm.", "7", "...", "👍", "[sighs]", '<break time="1s"/>')]
     [True, True, False, False, False, False]
@@ -132,21 +132,19 @@ def requested_pause(text: str) -> float:
 
 
 def has_spoken_characters(characters: str) -> bool:
-    """Whether any of these is said: a letter or a digit, but no mark, modifier, emoji or invisible character."""
+    """Return whether any of these characters is spoken: a letter or digit, but no mark, modifier or emoji."""
     return any(map(_is_spoken_character, characters))
 
 
-# ---------------------------------------------------------------------------------------------------- what it rests on
-
 _LATIN = 0.075
-_MOST_CHARACTERS = 1.35  # a letter, with blanks and punctuation: more of these take no more time
+_MOST_CHARACTERS = 1.35  # per letter, with blanks and punctuation: more of these take no more time
 _SECONDS_PER_LETTER = {
     "Latin": _LATIN,
     "Cyrillic": 0.075,
     "Greek": 0.075,
     "Armenian": 0.075,
     "Georgian": 0.075,
-    "Arabic": 0.09,  # short vowels are said and not written
+    "Arabic": 0.09,  # short vowels are spoken and not written
     "Hebrew": 0.09,
     "Thaana": 0.1,
     "Devanagari": 0.12,  # vowel signs are marks, which are not counted
@@ -175,19 +173,19 @@ _SECONDS_PER_LETTER = {
 """Seconds a letter, pauses and blanks included, at the usual speed of a synthetic voice.
 
 Latin from ElevenLabs' own 1,000 characters a minute; the others from syllables a second (Coupé et al., "Different
-languages, similar encoding efficiency", Science Advances 2019) and what a letter of each script stands for. They are
-approximate, and voices differ by a third; so nothing is judged by less than FASTEST_ORDINARY_SHARE of them.
+languages, similar encoding efficiency", Science Advances 2019) and the syllables that a letter of each script stands
+for. They are approximate, and voices differ by a third; so limits are at most FASTEST_ORDINARY_SHARE of them.
 """
 
 _KANJI = 0.18
-"""The same for Han characters among kana: less, for most of them stand for two short syllables (morae) of Japanese."""
+"""Seconds for a Han character among kana: less than in Chinese, as most stand for two short syllables (morae)."""
 
-_UNKNOWN = 0.12  # a letter of a script that no voice is known to read
+_UNKNOWN = 0.12  # seconds for a letter of a script that no voice is known to read
 _DIGIT_LEAST, _DIGIT, _DIGIT_MOST = 0.08, 0.3, 1.0
 _SYMBOL, _SYMBOL_MOST = 0.3, 1.0  # "%" and the like, if they are read at all
 _EMOJI_MOST = 2.0
-_SPELLED = 0.3  # a letter of an abbreviation, or of a URL
-_SLOWEST = 2.5  # times what is usual
+_SPELLED = 0.3  # seconds for a letter of an abbreviation, or of a URL
+_SLOWEST = 2.5  # times the usual duration
 _SPELLED_MOST = 0.6
 
 _JAPANESE = ("Hiragana", "Katakana", "Han")
@@ -195,7 +193,7 @@ _JAPANESE = ("Hiragana", "Katakana", "Han")
 _ASCII_NON_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _SPOKEN_SYMBOLS = "%$€£¥₹₽₩&+=@°§×÷±√∞≈≠≤≥"
 
-# Anything that keeps a text of ASCII from being only words.
+# Anything in a text of ASCII that is not just words.
 _SPECIAL_ASCII = re.compile(
     r"[0-9<\[{(*/@#$%&+=\\_|^~`]|:[A-Za-z]|[A-Z][A-Z.]|www\.|[a-z]\.[a-z]|[A-Za-z]{31}|([A-Za-z])\1{3}"
 )
@@ -235,7 +233,7 @@ _SPEED = re.compile(r"""\b(?:rate|speed|ratio|duration)\s*=""", re.IGNORECASE)
 
 def _estimated(text: str) -> DurationEstimate:
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)  # Korean may come letter by letter
+        text = unicodedata.normalize("NFC", text)  # Korean may be decomposed into letters
     other = most = 0.0
     hurried = False
 
@@ -282,7 +280,7 @@ def _estimated(text: str) -> DurationEstimate:
 
 
 def _main_script(found: Counter[str], *, japanese: bool) -> str:
-    """Name the script of most letters; "Japanese" is three of them."""
+    """Return the script of most letters; "Japanese" stands for its three scripts."""
     letters = found
     if japanese:
         letters = Counter({script: count for script, count in found.items() if script not in _JAPANESE})
@@ -291,14 +289,14 @@ def _main_script(found: Counter[str], *, japanese: bool) -> str:
 
 
 def _is_read(script: str, main: str) -> bool:
-    """Whether letters of a script are surely said in a text that is mostly in another. Foreign ones may be skipped."""
+    """Return whether letters of a script are surely spoken in a text mostly in `main`. Others may be skipped."""
     if script not in _SECONDS_PER_LETTER:
         return False
     return script == main or script == "Latin" or (main == "Japanese" and script in _JAPANESE)
 
 
 def _is_shouted(text: str) -> bool:
-    """Whether all of a text is in capitals, so that they mean nothing. It may be spelled all the same."""
+    """Return whether all of a text is in capitals, which then mark no abbreviations. It may still be spelled."""
     return text.isupper() and " " in text.strip()
 
 

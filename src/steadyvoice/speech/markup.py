@@ -1,12 +1,12 @@
-"""Markup in text: which characters are instructions to a voice, and which words are left without them.
+"""Markup in text, SSML and audio tags: parsing, and rendering for voices that perform all, some or none of it.
 
 Two kinds are known. SSML (https://www.w3.org/TR/speech-synthesis11/, with what vendors added to it): tags, comments,
 CDATA sections and character references. Audio tags, as ElevenLabs' v3 performs them: "[sighs]", "[whispers]".
 
-A text is prose until it is shown to be markup. What looks like a tag is one if its name is SSML's, or if it has an
-attribute, closes itself or is closed later: "<prosody>" is a tag, and "x<y>z", "<3" and "<me@example.org>" are not.
-Brackets hold an audio tag if their words name a sound or a manner of speaking: "[laughs softly]" is one, and "[1]",
-"[sic]", "[link](https://example.org)" and the brackets of "The [music] stopped" are not.
+In doubt, text is prose. A tag counts as markup if its name is SSML's, or if it has an attribute, closes itself or is
+closed later: "<prosody>" is a tag, and "x<y>z", "<3" and "<me@example.org>" are not. Brackets are an audio tag if their
+words name a sound or a manner of speaking: "[laughs softly]" is one, and "[1]", "[sic]", "[link](https://example.org)"
+and the brackets of "The [music] stopped" are not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from html.entities import html5
 
 
 class Markup(Flag):
-    """Kinds of markup that a voice performs. It gets a text without the other kinds."""
+    """Kinds of markup that a voice performs. Other kinds are removed from the text that is sent to it."""
 
     NONE = 0
     SSML = auto()
@@ -32,7 +32,7 @@ class Markup(Flag):
 
 
 LONGEST_BREAK, LONGEST_PAUSE = 10.0, 60.0
-"""Seconds of silence that one `<break>` may ask for, and all of a text, of a voice that does not perform them."""
+"""Largest silence in seconds made for one `<break>`, and for all of a text, if the voice does not perform them."""
 
 
 def strip_markup(text: str) -> str:
@@ -48,7 +48,7 @@ def strip_markup(text: str) -> str:
 
 
 def parse_markup(text: str) -> MarkedText | None:
-    """Return a text with its markup, or None if it has none."""
+    """Parse the markup of a text; None if it has none."""
     if not ("<" in text or "[" in text or "&" in text):
         return None
     marked = MarkedText(text)
@@ -56,51 +56,50 @@ def parse_markup(text: str) -> MarkedText | None:
 
 
 class TokenRole(Enum):
-    """Purpose of one token."""
+    """Role of a token."""
 
     OPEN = "open"  # an element begins, or a CDATA section
     CLOSE = "close"  # an element ends
     EMPTY = "empty"  # an element without content, such as a pause
     NOTE = "note"  # a comment, a declaration
     CHARACTER = "character"  # a reference, such as "&amp;"
-    CUE = "cue"  # an audio tag, for the words behind it
+    CUE = "cue"  # an audio tag, which is about the words behind it
 
 
 @dataclass(slots=True, eq=False)
 class MarkupToken:
-    """One piece of markup in a text, from `begin` up to `end` (character offsets)."""
+    """Piece of markup in a text, from `begin` up to `end` (character offsets)."""
 
     begin: int
     end: int
     role: TokenRole
     name: str = ""  # of the element, in lower case and without a prefix
     attributes: str = ""
-    said: str = ""  # in its place, where it is not performed
-    outer: MarkupToken | None = None  # the innermost element it stands in, by its first tag
-    closed_by: MarkupToken | None = None  # for a first tag: the last one
+    said: str = ""  # replacement where the token is not performed
+    outer: MarkupToken | None = None  # opening tag of the innermost element around it
+    closed_by: MarkupToken | None = None  # for an opening tag: the closing one
 
     @property
     def kind(self) -> Markup:
-        """Kind of markup it belongs to."""
+        """Kind of markup."""
         return Markup.AUDIO_TAGS if self.role is TokenRole.CUE else Markup.SSML
 
     @property
     def separates(self) -> bool:
-        """Whether the words before and behind it are two."""
+        """Whether the words before and behind it are separate words."""
         return self.role is TokenRole.CUE or self.name in _SEPARATING
 
     @property
     def closes(self) -> bool:
-        """Whether it belongs to the words before it rather than to those behind it."""
+        """Whether it belongs to the words before it, rather than to those behind it."""
         return self.role not in (TokenRole.OPEN, TokenRole.CUE, TokenRole.CHARACTER)
 
 
 class Rendering:
-    """A text as one voice gets it, and where each of its characters stands in the text it was made from.
+    """Text as it is sent to one voice, with the offset of each of its characters in the original.
 
-    `text` is what is sent. `starts` and `ends` are the offsets of each of its characters in the original; the end
-    includes closing tags behind the character, so that whoever goes on from there does not begin with them. `replaced`
-    are the characters that stand for others, such as an alias.
+    `starts` and `ends` are these offsets; the end includes closing tags behind the character, so that a resumed
+    utterance does not begin with them. `replaced` are the ranges of characters that replace others, such as an alias.
     """
 
     __slots__ = ("begin", "end", "ends", "marked", "replaced", "starts", "text")
@@ -119,25 +118,25 @@ class Rendering:
         self.marked, self.replaced = marked, replaced
 
     def original(self, count: int) -> int:
-        """Return the offset in the original up to which the first `count` characters say it."""
+        """Return the offset in the original that the first `count` characters reach."""
         if count <= 0:
             return self.begin
         return self.end if count >= len(self.ends) else self.ends[count - 1]
 
     def index(self, offset: int) -> int:
-        """Return the number of characters that stand before an offset of the original."""
+        """Return the number of characters before an offset of the original."""
         return bisect_left(self.starts, offset)
 
     def piece(self, first: int, last: int) -> Rendering:
-        """Cut the characters from `first` up to `last` out."""
+        """Return the rendering of the characters from `first` up to `last`."""
         begin, end = self.original(first), self.original(last)
         return Rendering(self.marked, self.text[first:last], self.starts[first:last], self.ends[first:last], begin, end)
 
     def spread(self, times: Iterable[tuple[int, float, float]]) -> Iterator[tuple[str, float, float]]:
-        """Give each character of the original its time, from those of the rendering.
+        """Yield each character of the original with its start and end, from the times of the rendering.
 
-        `times` has for each entry the count of characters up to its end, and its start and end in seconds. Markup takes
-        no time; several characters that are said as one share its time.
+        Each entry of `times` has the count of characters up to its end, and its start and end in seconds. Markup takes
+        no time; several characters with one entry share its time.
         """
         source, place, before = self.marked.text, self.begin, 0
         for count, start, end in times:
@@ -154,7 +153,7 @@ class Rendering:
 
 
 class MarkedText:
-    """A text, its markup, and its renderings for voices that perform all of it, some of it, or none."""
+    """Text with its markup, and its renderings for voices that perform all of it, some of it, or none."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -163,31 +162,31 @@ class MarkedText:
 
     @cached_property
     def words(self) -> Rendering:
-        """The words only."""
+        """Rendering without any markup."""
         return self._rendered(0, len(self.text), Markup.NONE)
 
     @cached_property
     def pause(self) -> float:
-        """Seconds of silence that it asks for."""
+        """Seconds of silence that the `<break>` tags ask for."""
         return self.pause_between(0, len(self.text))
 
     def words_from(self, begin: int) -> str:
-        """Return the words from a place of the text on."""
+        """Return the words from an offset of the text on."""
         return self.words.text[self.words.index(begin) :]
 
     def pause_between(self, begin: int, end: int) -> float:
-        """Return the seconds of silence that the tags from `begin` up to `end` ask for."""
+        """Return the seconds of silence that the `<break>` tags from `begin` up to `end` ask for."""
         breaks = (each for each in self.tokens if each.name == "break" and begin <= each.begin < end)
         return min(sum(_seconds(each.attributes) for each in breaks), LONGEST_PAUSE)
 
     def is_unchanged_for(self, performed: Markup) -> bool:
-        """Whether a voice that performs so much gets all of the text as it is."""
+        """Return whether a voice that performs these kinds gets the text unchanged."""
         return all(token.kind in performed for token in self.tokens)
 
     def rendered(self, begin: int, end: int, performed: Markup) -> Rendering:
-        """Return the text from `begin` up to `end` for a voice that performs so much.
+        """Return the text from `begin` up to `end` for a voice that performs these kinds of markup.
 
-        Elements that are open at either end are opened again there, or closed.
+        Elements that are open at the beginning are opened again there; those open at the end are closed.
         """
         if not performed:
             piece = self.words.piece(self.words.index(begin), self.words.index(end))
@@ -208,14 +207,14 @@ class MarkedText:
 
     @cached_property
     def solid(self) -> Sequence[range]:
-        """Where the words must not be cut, in characters of `words`: inside what is pronounced as one."""
+        """Ranges of `words` (in characters) that must not be cut: elements that are pronounced as a whole."""
         index = self.words.index
         ranges = (range(index(begin), index(end)) for begin, end in self._pronounced_as_one())
         return [each for each in ranges if len(each) > 1]
 
     @cached_property
     def solid_markup(self) -> Sequence[range]:
-        """Where the text must not be cut: inside a token, and inside what is pronounced as one."""
+        """Ranges of the text that must not be cut: tokens, and elements that are pronounced as a whole."""
         ranges = list[range]()
         elements = self._pronounced_as_one()
         element = next(elements, None)
@@ -229,12 +228,12 @@ class MarkedText:
         return ranges
 
     def is_inside(self, offset: int) -> bool:
-        """Whether the text must not be cut there."""
+        """Return whether the text must not be cut at an offset."""
         number = bisect_left(self.solid_markup, offset, key=lambda each: each.start) - 1
         return number >= 0 and offset < self.solid_markup[number].stop
 
     def _pronounced_as_one(self) -> Iterator[tuple[int, int]]:
-        """Elements that cannot be cut, where they begin and end; of those in each other the outermost."""
+        """Yield begin and end of elements that cannot be cut; of nested ones the outermost."""
         end = 0
         for token in self.tokens:
             if token.closed_by and token.name in _ATOMIC and token.begin >= end:
@@ -242,7 +241,7 @@ class MarkedText:
                 yield token.begin, end
 
     def _open_at(self, place: int) -> Iterator[MarkupToken]:
-        """First tags of the elements that begin before a place and end behind it, the innermost first."""
+        """Yield the opening tags of the elements around an offset, the innermost first."""
         number = bisect_left(self._begins, place) - 1
         token = self.tokens[number] if number >= 0 else None
         if token and not token.closed_by:
@@ -270,20 +269,20 @@ class MarkedText:
 
 
 class _Writer:
-    """Writes a rendering, character by character where markup was left out, and otherwise in one go."""
+    """Writer of a rendering. Text between markup is copied as a whole."""
 
     def __init__(self, marked: MarkedText, begin: int) -> None:
         self.place = begin
         self._marked, self._text, self._begin = marked, marked.text, begin
         self._parts: list[str] = []
-        self._last = ""  # character so far
+        self._last = ""  # the last character so far
         self._starts, self._ends = array("L"), array("L")
         self._replaced = list[range]()
-        self._left_out = False  # markup, since the last character
-        self._gap: MarkupToken | None = None  # what separates the last character from the next
+        self._left_out = False  # whether markup was removed since the last character
+        self._gap: MarkupToken | None = None  # markup that separates the last character from the next
 
     def copy(self, upto: int) -> None:
-        """Take over the original up to there."""
+        """Copy the original up to an offset."""
         text, place = self._text, self.place
         if self._left_out:
             while place < upto and text[place].isspace() and (not self._last or self._last.isspace()):
@@ -300,7 +299,7 @@ class _Writer:
         self.place = upto
 
     def leave_out(self, token: MarkupToken) -> None:
-        """Pass over a token, or the element that it begins. What is said in its place is written."""
+        """Skip a token, or the element that it opens, and write its replacement if it has one."""
         upto = token.closed_by.end if token.closed_by and (token.said or token.name in _SILENT) else token.end
         if token.said:
             self._join(token.said[0])
@@ -319,7 +318,7 @@ class _Writer:
         self.place = upto
 
     def _join(self, following: str) -> None:
-        """Keep two words apart where only markup did, and a mark close to the word it belongs to."""
+        """Separate words that only markup separated, and remove a blank between a word and its punctuation mark."""
         gap, self._gap = self._gap, None
         if following in _CLOSING_MARKS:
             if self._last == " " and self._left_out:
@@ -331,7 +330,7 @@ class _Writer:
             self._ends.append(gap.end)
 
     def finished(self, end: int) -> Rendering:
-        """Return what was written. Blanks between the last word and markup behind it are left out."""
+        """Return the rendering, without blanks between the last word and markup behind it."""
         text = "".join(self._parts)
         if self._left_out:
             text = text.rstrip()
@@ -340,7 +339,7 @@ class _Writer:
 
 
 def _parse(text: str) -> Sequence[MarkupToken]:
-    """Find all markup, in the order in which it stands."""
+    """Return all tokens of a text in order."""
     tokens = list[MarkupToken]()
     opened = list[MarkupToken]()  # elements that are not closed yet, the innermost last
     reader = _Reader(text)
@@ -360,15 +359,18 @@ def _parse(text: str) -> Sequence[MarkupToken]:
 
 
 class _Reader:
-    """Reads the tokens of a text. What ends nowhere is looked for once, so that no text takes long."""
+    """Tokenizer of markup.
+
+    The end of each kind of token is searched once for all that lack it, so that the time is linear in the text.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._ends = dict[str, int]()  # where what closes a thing was found last
-        self.open_now = dict[str, int]()  # elements, by name
+        self._ends = dict[str, int]()  # where each closing sequence was found last
+        self.open_now = dict[str, int]()  # number of open elements by name
 
     def tokens(self) -> Iterator[MarkupToken]:
-        """Give them in order. Those in a CDATA section are none."""
+        """Yield the tokens in order. A CDATA section contains none."""
         text, place = self._text, 0
         for found in _MARK.finditer(text):
             at = found.start()
@@ -419,7 +421,7 @@ class _Reader:
         return MarkupToken(at, first.end(), role, name, attributes)
 
     def _surely(self, name: str, tag: re.Match[str]) -> bool:
-        """Whether a tag without attributes is one."""
+        """Return whether a tag without attributes is markup."""
         text = self._text
         if name in _TAGS:
             inside_word = text[tag.start() - 1 : tag.start()].isalnum() and text[tag.end() : tag.end() + 1].isalnum()
@@ -429,11 +431,11 @@ class _Reader:
 
     @cached_property
     def _closings(self) -> Mapping[str, int]:
-        """Where an element of each name is closed last."""
+        """Offset of the last closing tag of each name."""
         return {_local(found[1]): found.start() for found in _CLOSING.finditer(self._text)}
 
     def _careless_tag(self, at: int) -> MarkupToken | None:
-        """A tag of SSML whose attributes are not well-formed."""
+        """Return a tag of SSML whose attributes are not well-formed."""
         tag = _CARELESS_TAG.match(self._text, at)
         name = _local(tag[1]) if tag else ""
         if tag is None or name not in _SSML or len(name) == 1:
@@ -442,7 +444,7 @@ class _Reader:
         return MarkupToken(at, tag.end(), role, name, tag[2].rstrip("/"))
 
     def _torn_tag(self, at: int) -> MarkupToken | None:
-        """A tag that the text's end cuts off."""
+        """Return a tag that the end of the text cuts off."""
         torn = _TORN_TAG.match(self._text, at)
         name = _local(torn[1]) if torn else ""
         known = name in _TAGS and len(name) > 1
@@ -477,19 +479,19 @@ class _Reader:
 
 
 def _is_direction(words: str) -> bool:
-    """Whether the words in brackets, in lower case, tell a sound or a manner of speaking."""
-    said = words.replace(",", " ").split()
-    if not said or len(said) > _MOST_WORDS:
+    """Return whether words in brackets, in lower case, name a sound or a manner of speaking."""
+    split = words.replace(",", " ").split()
+    if not split or len(split) > _MOST_WORDS:
         return False
-    if said[-1] in _MANNERS and len(said) > 1:
+    if split[-1] in _MANNERS and len(split) > 1:
         return True
-    if any(word in _SOUNDS for word in said):
+    if any(word in _SOUNDS for word in split):
         return True
-    return said[-1] in _MOODS and all(word in _MOODS or word in _DEGREES or word.endswith("ly") for word in said)
+    return split[-1] in _MOODS and all(word in _MOODS or word in _DEGREES or word.endswith("ly") for word in split)
 
 
 def _is_heard(words: str) -> bool:
-    """Whether the words of an audio tag are hardly ever a part of the sentence around them."""
+    """Return whether the words of an audio tag are hardly ever a part of the sentence around them."""
     return any(word in _SOUNDS and word.endswith(("s", "ing", "pause", "laughter")) for word in words.split())
 
 
@@ -509,18 +511,18 @@ def _attribute(token: MarkupToken, name: str) -> str:
 
 
 def _seconds(attributes: str) -> float:
-    """Seconds that a `<break>` lasts, by its attributes."""
+    """Return the seconds that a `<break>` lasts, by its attributes."""
     token = MarkupToken(0, 0, TokenRole.EMPTY, attributes=attributes)
-    if told := _TIME.fullmatch(_attribute(token, "time")):
-        return min(float(told[1]) * (0.001 if told[2].lower() == "ms" else 1.0), LONGEST_BREAK)
+    if time := _TIME.fullmatch(_attribute(token, "time")):
+        return min(float(time[1]) * (0.001 if time[2].lower() == "ms" else 1.0), LONGEST_BREAK)
     return _STRENGTHS.get(_attribute(token, "strength").lower(), _STRENGTHS["medium"])
 
 
 _MARK = re.compile(r"<(?=\s{0,3}[A-Za-z_/!?])|&(?=[#A-Za-z])|\[(?=[A-Za-z])")
 _CDATA = "[cdata["
 
-# Possessive throughout: what is no tag is found out in one pass, whatever it is. Quotation marks may be typographic, as
-# language models write them, or escaped once too often.
+# All quantifiers are possessive, so that a text that is no tag is rejected in one pass, without backtracking. Quotation
+# marks may be typographic, as language models write them, or escaped once too often.
 _NAME = r"([A-Za-z_][\w.-]*+(?::[A-Za-z_][\w.-]*+)?+)"
 _VALUE = r"""(?:\\?"[^"]*+"|\\?'[^']*+'|[“”„][^“”„<>]*+[“”]|[^\s"'“”„<>=`/\\]++)"""
 _ATTRIBUTE_LIST = rf"((?:\s++[A-Za-z_][\w:.-]*+\s*+=\s*+{_VALUE})*+)"
@@ -537,7 +539,7 @@ _ATTRIBUTES = re.compile(
 _REFERENCE = re.compile(r"&(#\d{1,7}+|#[xX][0-9A-Fa-f]{1,6}+|[A-Za-z][A-Za-z0-9]{1,31}+);")
 _TIME = re.compile(r"\+?(\d{1,6}+(?:\.\d{0,6}+)?+|\.\d{1,6}+)\s*+(ms|s)", re.IGNORECASE)
 
-# Brackets behind which an address follows are a link of Markdown's.
+# Brackets followed by an address in parentheses are a link in Markdown.
 _CUE = re.compile(r"\[([A-Za-z][A-Za-z' ,-]{0,60}+)\](?!\()")
 
 
@@ -545,33 +547,33 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_DEEPEST = 32  # elements in each other: of those further in it is not kept which one they are in
+_DEEPEST = 32  # nested elements: deeper ones are taken to be in the 32nd
 _MOST_BLANKS = 3  # between a word and the brackets behind it
 _MOST_WORDS = 5  # in an audio tag
 
 _TAGS = _set(
     "speak break phoneme say-as sub emphasis prosody p s voice lang br hr em strong span div li ul ol h1 h2 h3 h4 h5 h6"
 )
-"""Tags even without an attribute and without an end. Of SSML's others, no valid one is bare and unclosed."""
+"""Elements whose tags are markup even without attribute and closing tag. Others of SSML are never valid like that."""
 
 _SSML = _TAGS | _set(
     "audio mark w token desc lexicon lookup metadata meta media par seq sentence paragraph silence spell"
     " express-as effect domain style viseme backgroundaudio auto-breaths"
 )
-"""Tags that are dropped even if they close nothing or if their attributes are not well-formed."""
+"""Elements whose tags are removed even if they close nothing, or if their attributes are not well-formed."""
 
 _VOID = _set("break br hr mark meta lexicon img silence")
-_SILENT = _set("desc metadata script style")  # their content is for machines
-_ATOMIC = _set("phoneme say-as sub w token spell")  # pronounced as one
+_SILENT = _set("desc metadata script style")  # with content that is not spoken
+_ATOMIC = _set("phoneme say-as sub w token spell")  # with content that is pronounced as a whole
 _SEPARATING = _set(
     "break p s speak br hr div li ul ol h1 h2 h3 h4 h5 h6 audio silence sentence paragraph media par seq"
 )
 _CLOSING_MARKS = frozenset(",.;:!?…，。、；：！？،؛؟।")
 
 _STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0}
-"""Seconds. SSML leaves them open; these are in the middle of what engines do."""
+"""Seconds of pause. SSML does not define them; these are in the middle of what engines do."""
 
-# From https://elevenlabs.io/docs/best-practices/prompting/eleven-v3 and what its examples use.
+# From https://elevenlabs.io/docs/best-practices/prompting/eleven-v3 and its examples.
 _MANNERS = _set("accent voice tone pause pauses silence sound sounds noise noises breath breaths")
 _SOUNDS = _set(
     """

@@ -1,9 +1,9 @@
-"""Ends of sentences: where a text is cut into requests, so that no voice stops behind "Dr." or "by J.".
+"""Sentence segmentation: the places at which a text is split into requests.
 
-A finder tells what may be an end: marks, or the library that the service uses. Ruled out is where a sentence goes on
-all the same: behind abbreviations, ordinals, numbers of a list, in lower case, and behind a quotation. A false end is
-heard, as a full stop in the middle of a name; a missed one costs a moment of latency. In doubt, the sentence goes on.
-Decision 0029 has the figures.
+A finder proposes ends of sentences: by punctuation marks, or the library that the service uses. Rejected are proposals
+behind abbreviations, ordinals, numbers of a list and quotations, and before lower case. A false end is audible, as a
+full stop in the middle of a name; a missed one only costs latency. In doubt, the sentence continues. Figures are in
+docs/decisions/0029-sentence-segmentation.md.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from steadyvoice.speech.abbreviations import (
 from steadyvoice.speech.writing_systems import LATIN, count_scripts, scripts_of_languages, usual_language
 
 SentenceFinder = Callable[[str, str], Iterable[int]]
-"""Gives the offsets in a text, in a language (ISO 639), behind which a sentence may begin, in order."""
+"""Function of a text and its language (ISO 639) that returns the offsets at which a sentence may begin, in order."""
 
 
 def sentence_ends(text: str, language: str | None = None, find: SentenceFinder | None = None) -> Iterator[int]:
-    """Give the offset behind each sentence and its blanks; the end of the text is none.
+    """Yield the offset behind each sentence and its blanks, except for the end of the text.
 
-    `language` is a BCP 47 tag. Without one, or with one that is written in other letters, the text tells.
+    `language` is a BCP 47 tag. Without one, or with one in another writing system than the text's, the language is
+    detected.
 
     >>> list(sentence_ends("See Dr. J. Smith at 3 p.m. on Main St. tomorrow. Bring No. 5."))
     [49]
@@ -56,7 +57,7 @@ def sentence_ends(text: str, language: str | None = None, find: SentenceFinder |
 
 
 def split_sentences(text: str, language: str | None = None, find: SentenceFinder | None = None) -> list[str]:
-    """Split behind each sentence. The pieces, joined, are the text again."""
+    """Split a text behind each sentence. The pieces, joined, are the text again."""
     ends = [0, *sentence_ends(text, language, find), len(text)]
     return [text[begin:end] for begin, end in pairwise(ends) if end > begin]
 
@@ -64,9 +65,9 @@ def split_sentences(text: str, language: str | None = None, find: SentenceFinder
 def leading_sentences(
     text: str, limit: int, *, at_least: int = 1, language: str | None = None, find: SentenceFinder | None = None
 ) -> str:
-    """Cut the shortest beginning that ends with a sentence and has at least so many characters.
+    """Return the shortest beginning that ends with a sentence and has at least `at_least` characters.
 
-    When the sentence is longer than `limit`, it ends where a speaker would breathe.
+    If it is longer than `limit`, the best place to split within the limit is taken: see `leading_piece`.
 
     >>> leading_sentences("No. It rains. It pours.", 100, at_least=5)
     'No. It rains. '
@@ -82,10 +83,11 @@ def leading_sentences(
 
 
 def leading_piece(text: str, limit: int, language: str | None = None, find: SentenceFinder | None = None) -> str:
-    """Cut the longest beginning of at most `limit` characters that ends where a speaker would breathe.
+    """Return the longest beginning of at most `limit` characters that ends at a good place to split.
 
-    That is after a sentence; failing that at the end of a line, after a clause, a word, or, in a text without any,
-    between two characters as a reader sees them. Only the first `limit` + LOOK_AHEAD characters are looked at.
+    That is behind a sentence; failing that behind a line, a clause, a word, or, in a text without blanks, between two
+    characters as a reader sees them. Only the first `limit` + LOOK_AHEAD characters are examined. Raises ValueError for
+    a limit below one.
 
     >>> leading_piece("It rains. It pours, and the old man snores.", 20)
     'It rains. '
@@ -103,14 +105,14 @@ def leading_piece(text: str, limit: int, language: str | None = None, find: Sent
         return text[:cut]
     for ends in (_LINE_END, _CLAUSE_END, _BREAK, _BLANK):
         cut = _last_cut(text, limit, ends)
-        # A cut in the first tenth would leave a crumb to be spoken on its own.
+        # A cut in the first tenth would make a request of one or two words.
         if cut and (cut >= limit // 10 or ends is _BLANK):
             return text[:cut]
     return text[: _between_characters(text, limit)]
 
 
 def split_text(text: str, limit: int) -> list[str]:
-    """Cut a text into pieces of at most `limit` characters. Joined, they are the text again.
+    """Split a text into pieces of at most `limit` characters. Joined, they are the text again.
 
     >>> split_text("It rains. It pours.", 12)
     ['It rains. ', 'It pours.']
@@ -123,11 +125,11 @@ def split_text(text: str, limit: int) -> list[str]:
 
 
 LOOK_AHEAD = 80
-"""Characters behind a limit that are looked at, for what follows tells whether a sentence is over."""
+"""Characters behind a limit that are examined, because the words behind a full stop decide whether a sentence ends."""
 
 
 def language_of(text: str, language: str | None = None) -> str:
-    """Return the language to split a text by: the one named, or the one that its first letters and words tell."""
+    """Return the language to split a text by: the given one if it fits the script, else one detected from the text."""
     sample = text[:_SAMPLE]
     found = count_scripts(sample)
     script = found.most_common(1)[0][0] if found else "Latin"
@@ -142,7 +144,7 @@ def language_of(text: str, language: str | None = None) -> str:
 
 
 def _latin_language(sample: str) -> str:
-    """Return the language whose function words occur most, English if in doubt."""
+    """Return the language in Latin letters whose function words occur most, English if in doubt."""
     known = _languages_by_word()
     counts = Counter(language for word in _WORD.findall(sample.lower()) for language in known.get(word, ()))
     return max(FUNCTION_WORDS, key=counts.__getitem__)
@@ -158,12 +160,12 @@ def _languages_by_word() -> Mapping[str, Sequence[str]]:
 
 
 def ends_by_marks(text: str, language: str) -> Iterator[int]:
-    """Give the offset behind each mark that may end a sentence, in any language."""
+    """Yield the offset behind each punctuation mark that may end a sentence, in any language."""
     return (mark.end() for mark in _MARKS.finditer(text))
 
 
 def _continues(text: str, begin: int, end: int, language: str) -> bool:
-    """Whether the sentence that starts at `begin` goes on behind what looks like its end."""
+    """Return whether the sentence that starts at `begin` continues behind its apparent end."""
     found = _END.search(text, max(begin, end - _LONGEST_END), end)
     if found is None:
         return False
@@ -175,7 +177,7 @@ def _continues(text: str, begin: int, end: int, language: str) -> bool:
     following = _FOLLOWING.match(text, end)
     first = following[2] if following else ""
     if following and first[:1].islower():
-        # Without any capitals, as in a chat, the small letter tells nothing; but for a quotation and its speaker.
+        # In a text without any capitals, such as a chat, a small letter means nothing, except behind a quotation.
         if closed.strip() or following[1].strip():
             return True
         around = text[max(0, begin - _SAMPLE, end - 2 * _SAMPLE) : end + _SAMPLE]
@@ -184,13 +186,13 @@ def _continues(text: str, begin: int, end: int, language: str) -> bool:
 
 
 def _is_inside(text: str, end: int) -> bool:
-    """Whether a mark without a blank behind it belongs to a number, a name or an address."""
+    """Return whether a punctuation mark without a blank behind it belongs to a number, a name or an address."""
     token = text[max(0, end - _SAMPLE) : end].split()[-1]
     return not text[end].isupper() or token[-2:-1].isdigit() or not _ADDRESS.isdisjoint(token)
 
 
 def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str) -> bool:
-    """Whether a full stop belongs to the word before it and ends no sentence. `first` is the word behind it."""
+    """Return whether a full stop belongs to an abbreviation before it. `first` is the word behind it."""
     before = text[max(begin, stop - _LONGEST_ABBREVIATION) : stop]
     token = "" if not before or before[-1].isspace() else before.split()[-1]
     word = token.lstrip(_OPENING)
@@ -199,7 +201,7 @@ def _is_abbreviated(text: str, begin: int, stop: int, first: str, language: str)
     if not word:
         return False
     if _is_danda_script(word[-1]) and any(mark in text[begin : begin + _SAMPLE] for mark in "।॥"):
-        return True  # of which sentences have a mark of their own here
+        return True  # sentences of this text end with a danda, so that a full stop is an abbreviation's
     low, follows = word.lower(), first.lower()
     if word.isdecimal():
         alone = stop - begin < _LONGEST_ABBREVIATION and not before[: -len(token)].strip()
@@ -230,18 +232,18 @@ def _blanks_before(text: str, end: int) -> int:
 
 
 def _last_cut(text: str, limit: int, ends: re.Pattern[str]) -> int:
-    """Find the last end that fits, 0 if there is none. Blanks after it go along as far as there is room."""
+    """Return the last end within the limit, 0 if there is none. Blanks behind it are included as far as they fit."""
     cut = 0
     # One character more, so that the blank behind an end exactly at the limit is seen.
     for match in ends.finditer(text, 0, limit + 1):
-        said = match.start() + len(match.group().rstrip())
-        if said <= limit:
+        without_blanks = match.start() + len(match.group().rstrip())
+        if without_blanks <= limit:
             cut = min(match.end(), limit)
     return cut if text[:cut].strip() else 0  # blanks alone are not worth a request
 
 
 def _between_characters(text: str, limit: int) -> int:
-    """Step back from the limit to where no number, word or address is torn; failing that, no accent, emoji or mark."""
+    """Return the last offset up to the limit that splits no word, number or address; failing that, no character."""
     blanks = len(text) - len(text.lstrip())
     for together in (_are_one_word, _belong_together):
         for cut in range(limit, max(blanks, limit - _LONGEST_WORD), -1):
@@ -251,7 +253,7 @@ def _between_characters(text: str, limit: int) -> int:
 
 
 def is_between_words(text: str, cut: int) -> bool:
-    """Whether a voice that begins there begins with a word: behind a blank, or behind a mark that ends a clause."""
+    """Return whether a word begins at a cut: behind a blank, or behind a mark that ends a clause."""
     before, after = text[cut - 1 : cut], text[cut : cut + 1]
     if not before or not after or before.isspace() or after.isspace():
         return True
@@ -259,7 +261,7 @@ def is_between_words(text: str, cut: int) -> bool:
 
 
 def _are_one_word(text: str, cut: int) -> bool:
-    """Whether a cut would tear a number, or a word or an address in Latin letters."""
+    """Return whether a cut would split a number, or a word or an address in Latin letters."""
     before, after = text[cut - 1], text[cut]
     return (_is_part_of_word(before) and _is_part_of_word(after)) or _belong_together(text, cut)
 
@@ -269,10 +271,10 @@ def _is_part_of_word(character: str) -> bool:
 
 
 def _belong_together(text: str, cut: int) -> bool:
-    """Whether a reader sees what lies around the cut as one character, or as a mark and the word it closes or opens.
+    """Return whether a cut would split a character as a reader sees it, or a punctuation mark from its word.
 
-    The short form of https://unicode.org/reports/tr29/: enough for emoji, flags, accents, Hangul, Indic scripts and
-    Thai, and of what does not begin or end a line in Japanese.
+    A subset of https://unicode.org/reports/tr29/: enough for emoji, flags, accents, Hangul, Indic scripts and Thai, and
+    for marks that do not begin or end a line in Japanese.
     """
     before, after = text[cut - 1], text[cut]
     if _is_flag_half(before) and _is_flag_half(after):
@@ -288,8 +290,8 @@ def _belong_together(text: str, cut: int) -> bool:
     )
 
 
-_JOINER = "\u200d"  # glues emoji into one
-_VIRAMA = 9  # the combining class of what glues Indic consonants into one
+_JOINER = "\u200d"  # joins emoji into one
+_VIRAMA = 9  # combining class of the marks that join Indic consonants into one
 _LEADING = frozenset("เแโใไເແໂໃໄ")  # vowels that are written before their consonant
 _TRAILERS = frozenset(
     [
@@ -297,7 +299,7 @@ _TRAILERS = frozenset(
         *map(chr, range(0x1F3FB, 0x1F400)),  # skin tones
         *map(chr, range(0xE0020, 0xE0080)),  # tags: the flag of Scotland
         *map(chr, range(0x1160, 0x1200)),  # the vowel and the end of a Hangul syllable
-        *"ะาำๅๆฯະາຳໆ",  # what is written behind a Thai or Lao consonant
+        *"ะาำๅๆฯະາຳໆ",  # vowels and marks written behind a Thai or Lao consonant
         *"ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々",
     ]
 )
@@ -314,10 +316,10 @@ def _is_danda_script(character: str) -> bool:
 
 _ADDRESS = frozenset("/@\\_=")
 _MARKS = re.compile(r"""(?:[.!?…؟۔।॥։።፧]["'”’»)\]]*\s+|[。！？｡։។៕]+["'”’」』）]*\s*)+""")
-_SAMPLE = 400  # characters that tell of a language
+_SAMPLE = 400  # characters by which a language is detected
 _LONGEST_ABBREVIATION = 24  # characters
-_LONGEST_WORD = 2000  # characters that are looked through for a place to cut
-_LONGEST_END = 40  # characters: a mark, what closes behind it, and blanks
+_LONGEST_WORD = 2000  # characters that are searched for a place to cut
+_LONGEST_END = 40  # characters: a punctuation mark, closing quotation marks and brackets, and blanks
 
 # Latin, Arabic and Indic marks end a clause when a blank follows ("1,000" does not); Chinese and Japanese ones always.
 _CLAUSE_END = re.compile(r"""[,;:–،؛]["'”’»)\]]*\s+|[—、，；：]+\s*""")

@@ -68,8 +68,7 @@ _MIN_WORD_SECONDS = 0.1
 _MIN_SHARE = FASTEST_ORDINARY_SHARE  # of the usual duration: less cannot hold the characters without timestamps
 _TAIL_CHARACTERS = 80  # of the last timestamps, which are compared with the end of the text
 
-# A fifth of what the fastest talkers need. Some vendors send timestamps that are all zero, or nearly so, for words that
-# the audio does not contain.
+# A fifth of what the fastest talkers need. Words whose timestamps hardly move are not taken for spoken.
 _MIN_SECONDS_PER_LETTER = 0.008
 
 

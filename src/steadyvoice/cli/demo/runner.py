@@ -35,7 +35,8 @@ from steadyvoice.cli.demo.scenario import (
 )
 from steadyvoice.service.result import Attempt, Speech
 from steadyvoice.service.service import AsyncTTSService
-from steadyvoice.speech.alignment import Alignment, captions
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.captions import captions
 
 RATE = 24000
 FORMAT = f"pcm_{RATE}"
