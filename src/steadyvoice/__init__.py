@@ -1,11 +1,11 @@
-"""A voice that keeps speaking when its provider does not.
+"""Text-to-speech with circuit breakers, timeouts, retries, failover, resume and a muted mode.
 
     from steadyvoice import ElevenLabs, Espeak, TTSService
 
     with TTSService(providers=[ElevenLabs(), Espeak()]) as tts:
         speech = tts.synthesize("Hello", format="mp3_44100_128")
 
-Names are looked up when they are first used, so that importing the package costs next to nothing.
+Names are imported when they are first used, so that `import steadyvoice` loads one module and no dependency.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from steadyvoice._version import __version__
 
 if TYPE_CHECKING:
-    from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState
+    from steadyvoice.breaker import (
+        CircuitArgumentError,
+        CircuitBreaker,
+        CircuitBreakerConfig,
+        CircuitConfigError,
+        CircuitOpenError,
+        CircuitState,
+    )
     from steadyvoice.providers.base import Accepted, AudioChunk, Credential, Credit, Provider, SynthesisOffer
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
@@ -35,11 +42,58 @@ if TYPE_CHECKING:
     from steadyvoice.service.sync_service import SpeechStream, TTSService
     from steadyvoice.speech.alignment import Alignment
     from steadyvoice.speech.errors import (
+        TTSAbandonedInSilenceError,
+        TTSAccountFlaggedError,
         TTSAllProvidersFailedError,
+        TTSBadRequestError,
+        TTSBlockedError,
+        TTSBusyError,
+        TTSCancelledError,
+        TTSConcurrencyError,
         TTSConfigurationError,
+        TTSConnectError,
+        TTSConnectTimeoutError,
+        TTSCredentialError,
+        TTSCutError,
+        TTSDeadlineError,
+        TTSEmptyAudioError,
         TTSError,
+        TTSFinalWithoutAudioError,
+        TTSHedgedError,
+        TTSHoldError,
+        TTSInvalidKeyError,
+        TTSLocalCrashError,
+        TTSModelUnknownError,
+        TTSNoAnswerError,
+        TTSNotAudioError,
+        TTSNotSpeechError,
         TTSOverloadedError,
+        TTSPlanRequiredError,
+        TTSProviderError,
+        TTSQuotaExceededError,
+        TTSReadTimeoutError,
+        TTSRefusedError,
+        TTSRequestError,
+        TTSServerError,
+        TTSSilentAudioError,
+        TTSSocketDroppedError,
+        TTSSocketError,
+        TTSSocketIdleError,
+        TTSSocketRestartedError,
+        TTSStaleConnectionError,
+        TTSStalledError,
         TTSStreamInterruptedError,
+        TTSTextTooLongError,
+        TTSTimeoutError,
+        TTSTooLongError,
+        TTSTooShortError,
+        TTSTooSlowError,
+        TTSTotalTimeoutError,
+        TTSUnexpectedError,
+        TTSUnsupportedFormatError,
+        TTSUnsupportedScriptError,
+        TTSVoiceUnknownError,
+        TTSWrongFormatError,
     )
     from steadyvoice.speech.format import AudioFormat
     from steadyvoice.speech.markup import Markup
@@ -47,7 +101,14 @@ if TYPE_CHECKING:
     from steadyvoice.speech.voice import Voice
 
 _HOMES = {
-    "breaker": ("CircuitBreaker", "CircuitBreakerConfig", "CircuitOpenError", "CircuitState"),
+    "breaker": (
+        "CircuitArgumentError",
+        "CircuitBreaker",
+        "CircuitBreakerConfig",
+        "CircuitConfigError",
+        "CircuitOpenError",
+        "CircuitState",
+    ),
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
     "providers.openai": ("OpenAICompatible",),
@@ -66,11 +127,58 @@ _HOMES = {
     "service.sync_service": ("SpeechStream", "TTSService"),
     "speech.alignment": ("Alignment",),
     "speech.errors": (
+        "TTSAbandonedInSilenceError",
+        "TTSAccountFlaggedError",
         "TTSAllProvidersFailedError",
+        "TTSBadRequestError",
+        "TTSBlockedError",
+        "TTSBusyError",
+        "TTSCancelledError",
+        "TTSConcurrencyError",
         "TTSConfigurationError",
+        "TTSConnectError",
+        "TTSConnectTimeoutError",
+        "TTSCredentialError",
+        "TTSCutError",
+        "TTSDeadlineError",
+        "TTSEmptyAudioError",
         "TTSError",
+        "TTSFinalWithoutAudioError",
+        "TTSHedgedError",
+        "TTSHoldError",
+        "TTSInvalidKeyError",
+        "TTSLocalCrashError",
+        "TTSModelUnknownError",
+        "TTSNoAnswerError",
+        "TTSNotAudioError",
+        "TTSNotSpeechError",
         "TTSOverloadedError",
+        "TTSPlanRequiredError",
+        "TTSProviderError",
+        "TTSQuotaExceededError",
+        "TTSReadTimeoutError",
+        "TTSRefusedError",
+        "TTSRequestError",
+        "TTSServerError",
+        "TTSSilentAudioError",
+        "TTSSocketDroppedError",
+        "TTSSocketError",
+        "TTSSocketIdleError",
+        "TTSSocketRestartedError",
+        "TTSStaleConnectionError",
+        "TTSStalledError",
         "TTSStreamInterruptedError",
+        "TTSTextTooLongError",
+        "TTSTimeoutError",
+        "TTSTooLongError",
+        "TTSTooShortError",
+        "TTSTooSlowError",
+        "TTSTotalTimeoutError",
+        "TTSUnexpectedError",
+        "TTSUnsupportedFormatError",
+        "TTSUnsupportedScriptError",
+        "TTSVoiceUnknownError",
+        "TTSWrongFormatError",
     ),
     "speech.format": ("AudioFormat",),
     "speech.markup": ("Markup",),
@@ -88,8 +196,10 @@ __all__ = [
     "AudioChunk",
     "AudioFormat",
     "CacheConfig",
+    "CircuitArgumentError",
     "CircuitBreaker",
     "CircuitBreakerConfig",
+    "CircuitConfigError",
     "CircuitOpenError",
     "CircuitState",
     "Credential",
@@ -106,15 +216,62 @@ __all__ = [
     "SpeechRequest",
     "SpeechStream",
     "SynthesisOffer",
+    "TTSAbandonedInSilenceError",
+    "TTSAccountFlaggedError",
     "TTSAllProvidersFailedError",
+    "TTSBadRequestError",
+    "TTSBlockedError",
+    "TTSBusyError",
+    "TTSCancelledError",
     "TTSCircuitOpenError",
+    "TTSConcurrencyError",
     "TTSConfigurationError",
+    "TTSConnectError",
+    "TTSConnectTimeoutError",
+    "TTSCredentialError",
+    "TTSCutError",
+    "TTSDeadlineError",
+    "TTSEmptyAudioError",
     "TTSError",
     "TTSErrorHandler",
     "TTSErrorState",
+    "TTSFinalWithoutAudioError",
+    "TTSHedgedError",
+    "TTSHoldError",
+    "TTSInvalidKeyError",
+    "TTSLocalCrashError",
+    "TTSModelUnknownError",
+    "TTSNoAnswerError",
+    "TTSNotAudioError",
+    "TTSNotSpeechError",
     "TTSOverloadedError",
+    "TTSPlanRequiredError",
+    "TTSProviderError",
+    "TTSQuotaExceededError",
+    "TTSReadTimeoutError",
+    "TTSRefusedError",
+    "TTSRequestError",
+    "TTSServerError",
     "TTSService",
+    "TTSSilentAudioError",
+    "TTSSocketDroppedError",
+    "TTSSocketError",
+    "TTSSocketIdleError",
+    "TTSSocketRestartedError",
+    "TTSStaleConnectionError",
+    "TTSStalledError",
     "TTSStreamInterruptedError",
+    "TTSTextTooLongError",
+    "TTSTimeoutError",
+    "TTSTooLongError",
+    "TTSTooShortError",
+    "TTSTooSlowError",
+    "TTSTotalTimeoutError",
+    "TTSUnexpectedError",
+    "TTSUnsupportedFormatError",
+    "TTSUnsupportedScriptError",
+    "TTSVoiceUnknownError",
+    "TTSWrongFormatError",
     "TimeoutConfig",
     "Tone",
     "Voice",
@@ -122,7 +279,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
+if not TYPE_CHECKING:  # with __getattr__ in sight, a type checker accepts any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME_OF:
