@@ -8,6 +8,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.leaked_objects import set_aside as set_aside
+
 # No test asserts on time, and a busy machine is no failure.
 settings.register_profile("steadyvoice", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=20)

@@ -249,7 +249,7 @@ def test_what_is_no_audio_is_refused_in_plain_words(name: str, rubbish: bytes) -
 def test_endless_rubbish_is_refused_before_its_end() -> None:
     converter = Converter(AudioFormat.parse("mp3_44100_128"), PCM)
 
-    with pytest.raises(TTSNotAudioError, match="without a frame of audio"):
+    with pytest.raises(TTSNotAudioError, match="no frame of audio"):
         any(converter.feed(b"lorem ipsum " * 100) for _ in range(1000))
 
 
@@ -324,6 +324,6 @@ def test_a_closed_converter_says_so() -> None:
     converter = Converter(PCM, AudioFormat.parse("mp3_44100_128"))
     converter.close()
 
-    with pytest.raises(ValueError, match="make a new one"):
+    with pytest.raises(ValueError, match="create a new one"):
         converter.feed(b"\0\0")
     assert converter.finish() == b""

@@ -66,11 +66,11 @@ def test_passing_over_frames_tells_what_looking_at_them_does(
     begin = 0
     for size in cycle(sizes):
         piece, begin = audio[begin : begin + size], begin + size
-        assert passed.pass_over(piece) == pytest.approx(looked.feed(piece))
-        assert (passed.torn, passed.parses, passed.broken_promise) == (
-            looked.torn,
-            looked.parses,
-            looked.broken_promise,
+        assert passed.skim(piece) == pytest.approx(looked.feed(piece))
+        assert (passed.truncated, passed.has_audio, passed.format_mismatch) == (
+            looked.truncated,
+            looked.has_audio,
+            looked.format_mismatch,
         )
         if begin >= len(audio):
             break
@@ -84,7 +84,7 @@ def test_an_encoders_tag_is_seen_among_frames_that_are_passed_over(name: str, ta
     frame = audio[: audio.index(audio[:2], 2)]
     tagged = frame[:at] + tag + frame[at + len(tag) :]
 
-    rest = meter.pass_over(audio[1000:] + tagged + audio)
+    rest = meter.skim(audio[1000:] + tagged + audio)
 
     assert first
     assert rest == pytest.approx(2 * metered(audio, name))
@@ -118,11 +118,11 @@ def test_an_utterance_cut_short_is_as_long_as_what_can_be_heard(name: str) -> No
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_a_frame_of_the_promised_format_is_recognised(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
-    assert not meter.parses
+    assert not meter.has_audio
 
     meter.feed(b"".join(silence(AudioFormat.parse(name), 0.5)))
 
-    assert meter.parses
+    assert meter.has_audio
 
 
 def test_a_flac_frame_is_recognised_when_it_begins() -> None:
@@ -130,10 +130,10 @@ def test_a_flac_frame_is_recognised_when_it_begins() -> None:
     meter = AudioMeter(AudioFormat.parse("flac_24000"))
 
     meter.feed(audio[: audio.index(b"\xff\xf8")])
-    assert not meter.parses
+    assert not meter.has_audio
 
     meter.feed(audio[audio.index(b"\xff\xf8") :][:20])
-    assert meter.parses
+    assert meter.has_audio
 
 
 @pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
@@ -142,7 +142,7 @@ def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
 
     meter.feed(b'{"detail": {"status": "quota_exceeded"}}' * 100)
 
-    assert not meter.parses
+    assert not meter.has_audio
     assert meter.seconds == 0.0
 
 
@@ -163,8 +163,8 @@ def test_a_promise_kept_is_not_broken() -> None:
     for name in FORMAT_NAMES:
         meter = AudioMeter(AudioFormat.parse(name))
         meter.feed(in_format(name, 0.3))
-        assert meter.broken_promise is None
-        assert not meter.torn
+        assert meter.format_mismatch is None
+        assert not meter.truncated
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "wav_24000", "aac_24000_64", "flac_24000"])
@@ -173,21 +173,21 @@ def test_another_rate_than_promised_is_told(name: str) -> None:
     meter = AudioMeter(asked)
     meter.feed(convert(hum(0.3, 24000), PCM, replace(asked, sample_rate=16000)))
 
-    assert meter.broken_promise == f"audio of 16000 Hz, where {name} was promised"
+    assert meter.format_mismatch == f"audio of 16000 Hz, expected {name}"
 
 
 def test_half_the_rate_is_no_excuse_for_others() -> None:
     meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
     meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.MP3, 22050, 64)))
 
-    assert meter.broken_promise == "audio of 22050 Hz, where mp3_44100_128 was promised"
+    assert meter.format_mismatch == "audio of 22050 Hz, expected mp3_44100_128"
 
 
 def test_aac_may_be_written_with_half_its_rate() -> None:
     meter = AudioMeter(AudioFormat.parse("aac_44100_128"))
     meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.AAC, 22050, 64)))
 
-    assert meter.broken_promise is None
+    assert meter.format_mismatch is None
 
 
 @pytest.mark.parametrize("codec", ["libmp3lame", "aac", "flac", "libopus", "pcm_s16le"])
@@ -202,7 +202,7 @@ def test_two_channels_are_not_what_was_promised(codec: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
     meter.feed(stereo(codec, container, meter.format.sample_rate))
 
-    assert meter.broken_promise == "audio of 2 channels, where one was promised"
+    assert meter.format_mismatch == "audio of 2 channels, expected mono"
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
@@ -212,12 +212,12 @@ def test_what_is_no_audio_in_the_middle_is_told_once_it_is_too_much_for_a_seam(n
     meter.feed(audio)
 
     meter.feed(bytes(MAX_STRAY_BYTES))
-    assert meter.broken_promise is None
+    assert meter.format_mismatch is None
     meter.feed(b"<html>" * 100)
-    assert meter.broken_promise is not None
-    assert f"that are no {name}" in meter.broken_promise
+    assert meter.format_mismatch is not None
+    assert f"that are not {name}" in meter.format_mismatch
     meter.feed(audio + audio)
-    assert meter.broken_promise is None
+    assert meter.format_mismatch is None
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
@@ -227,15 +227,15 @@ def test_an_end_within_a_frame_is_told(name: str) -> None:
     for missing in (1, 20):
         meter = AudioMeter(AudioFormat.parse(name))
         meter.feed(audio[:-missing])
-        assert meter.torn
+        assert meter.truncated
 
 
 def test_a_tag_at_the_end_tears_nothing() -> None:
     meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
     meter.feed(in_format("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
 
-    assert not meter.torn
-    assert meter.broken_promise is None
+    assert not meter.truncated
+    assert meter.format_mismatch is None
 
 
 def stereo(codec: str, container: str, rate: int) -> bytes:

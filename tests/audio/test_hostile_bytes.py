@@ -74,12 +74,12 @@ def test_where_bytes_are_split_changes_nothing(
         assert b"".join(frame.data for frame in ours) == b"".join(frame.data for frame in theirs)
     else:
         assert ours == theirs
-    assert whole.torn == split.torn
+    assert whole.truncated == split.truncated
 
     one, many = AudioMeter(format_), AudioMeter(format_)
-    one.pass_over(data)
+    one.skim(data)
     for piece in cut(data, places):
-        many.pass_over(piece)
+        many.skim(piece)
     assert many.seconds == pytest.approx(one.seconds)
 
 

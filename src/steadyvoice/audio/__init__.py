@@ -1,1 +1,1 @@
-"""Audio as bytes: converted, measured, judged, silent, or spoken in tones. Imports PyAV only to convert."""
+"""Audio as bytes: framing, codecs, conversion, validation and crossfade. PyAV is imported only to convert."""

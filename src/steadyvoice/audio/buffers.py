@@ -1,4 +1,4 @@
-"""Holds one voice's audio until it may go out: as samples, as MP3 frames nobody touches, or as mere bytes."""
+"""Buffers that hold one voice's audio until it may be released: as samples, unmodified MP3 frames, or bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from steadyvoice.audio.mpeg import Mp3Framer
 from steadyvoice.speech.format import AudioFormat, Codec
 
 _DECODE_STEP = 2048
-"""Bytes that are decoded at once: a few of them may hold minutes of silence, in FLAC and in Opus."""
+"""Bytes that are decoded at once: in FLAC and Opus, a few of them may hold minutes of silence."""
 
 
 class BufferLimitError(Exception):
-    """Raised by a reel that would have to hold more bytes than it may."""
+    """Raised by a buffer that would exceed its limit. `most` is the limit in bytes."""
 
     def __init__(self, most: float) -> None:
         super().__init__(f"more than {most:.0f} bytes of audio")
@@ -26,45 +26,45 @@ class BufferLimitError(Exception):
 
 
 class AudioBuffer(Protocol):
-    """Takes bytes as they come, and gives them out from the front."""
+    """Buffer that is fed at the end and released from the front."""
 
     @property
     def unmodified(self) -> bool:
-        """Whether what goes out is what came in. If not, samples go out."""
+        """Whether the bytes released are those fed. If not, they are 16-bit mono samples."""
 
     @property
     def received(self) -> float:
-        """Seconds of audio that came, whether still held or out already."""
+        """Seconds of audio fed so far, whether held or released."""
         ...
 
     @property
     def released(self) -> int:
-        """Samples that are out."""
+        """Number of samples released so far."""
         ...
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes. Raises BufferLimitError."""
 
     def finish(self) -> None:
-        """No more will come: what a decoder held back is here too."""
+        """Add what a decoder held back, at the end of the audio."""
 
     def release(self, seconds: float | None = None) -> bytes:
-        """Give what is held, up to so many seconds from the beginning of the audio, or all."""
+        """Remove and return the audio held, up to so many seconds from the beginning of the audio, or all of it."""
 
 
 class ByteBuffer:
-    """Any format, as it came. It goes out as a whole, and is held once."""
+    """Buffer of any format, unmodified, that is released as a whole."""
 
     unmodified = True
-    received, released = 0.0, 0  # nobody asks: bytes are not looked into
+    received, released = 0.0, 0  # not known, and not needed: bytes are not parsed
 
     def __init__(self, format: AudioFormat, most: float = inf) -> None:
         self._format, self._most = format, most
-        self._only = b""  # the first that came, until there is more
+        self._only = b""  # a single chunk is kept as it is, so that it is not copied
         self._held = BytesIO()
 
     def tail(self, seconds: float) -> bytes:
-        """Give bytes that hold at least the last so many seconds. They begin anywhere, where the format lets them."""
+        """Return bytes that hold at least the last `seconds`; all of them in formats that cannot be cut anywhere."""
         held = self._only or self._held.getbuffer()
         if not self._format.is_concatenable:
             return bytes(held)
@@ -84,7 +84,7 @@ class ByteBuffer:
         self._held.write(data)
 
     def finish(self) -> None:
-        """Nothing was held back."""
+        """Do nothing: no bytes are held back."""
 
     def release(self, seconds: float | None = None) -> bytes:
         only, held, self._only, self._held = self._only, self._held, b"", BytesIO()
@@ -92,7 +92,7 @@ class ByteBuffer:
 
 
 class Mp3FrameBuffer:
-    """MP3 frames as they came, without tags: one is out once its last sample may be heard."""
+    """Buffer of unmodified MP3 frames, without tags. A frame is released once its last sample may be heard."""
 
     unmodified = True
 
@@ -110,7 +110,7 @@ class Mp3FrameBuffer:
 
     @property
     def released(self) -> int:
-        """Samples that are out."""
+        """Number of samples released so far."""
         return self._gone
 
     def feed(self, data: bytes) -> None:
@@ -131,11 +131,11 @@ class Mp3FrameBuffer:
 
     @property
     def pending(self) -> tuple[bytes, int]:
-        """The frames still held, and how many samples a decoder makes of them."""
+        """The frames still held, and the number of samples that they decode to."""
         return b"".join(frame.data for frame in self._held), sum(frame.samples + frame.skip for frame in self._held)
 
     def tail(self, seconds: float) -> bytes:
-        """Give the frames that hold at least the last so many seconds, and are still held."""
+        """Return frames that hold at least the last `seconds`, as far as they are still held."""
         frames, left = list[bytes](), 2 * seconds * self.rate
         for frame in reversed(self._held):
             frames.append(frame.data)
@@ -153,7 +153,7 @@ class Mp3FrameBuffer:
 
 
 class SampleBuffer:
-    """Any format, decoded to 16-bit mono samples of one rate."""
+    """Buffer of any format, decoded to 16-bit mono samples of one rate."""
 
     unmodified = False
 
@@ -166,9 +166,9 @@ class SampleBuffer:
         self._gone = 0
 
     @property
-    def plain(self) -> bool:
-        """Whether nothing has to be decoded, as far as is known."""
-        return self._converter.plain
+    def is_plain_pcm(self) -> bool:
+        """Whether nothing has to be decoded, as far as is known yet."""
+        return self._converter.is_plain_pcm
 
     @property
     def received(self) -> float:
@@ -176,15 +176,15 @@ class SampleBuffer:
 
     @property
     def released(self) -> int:
-        """Samples that are out."""
+        """Number of samples released so far."""
         return self._gone
 
     def head(self, count: int) -> bytes:
-        """Give the first so many samples still held. Half a sample may have come behind them."""
+        """Return the first `count` samples still held."""
         return bytes(self._held[: 2 * max(0, min(count, len(self._held) // 2))])
 
     def tail(self, seconds: float) -> bytes:
-        """Give the samples of the last so many seconds, as far as they are still held."""
+        """Return the samples of the last `seconds`, as far as they are still held."""
         whole = len(self._held) // 2
         return bytes(self._held[2 * max(0, whole - round(seconds * self._rate)) : 2 * whole])
 
@@ -209,7 +209,7 @@ class SampleBuffer:
 
 
 class RecentOutput:
-    """The last seconds of what went out, for who must go on from there: how loud it was, and how it ended."""
+    """Last seconds of the audio sent, kept so that another voice can continue from it: its loudness, and its end."""
 
     def __init__(self, seconds: float = 3.0) -> None:
         self._seconds = seconds
@@ -218,7 +218,7 @@ class RecentOutput:
         self._size = 0
 
     def add(self, format: AudioFormat, data: bytes) -> None:
-        """Remember some, and forget what is older than so many seconds. Another format begins anew."""
+        """Add audio and drop what is older than the limit. Another format replaces everything."""
         if format != self._format:
             self._format, self._size = format, 0
             self._chunks.clear()
@@ -231,9 +231,9 @@ class RecentOutput:
     def samples(
         self, rate: int, then: bytes = b"", format: AudioFormat | None = None, *, last: float | None = None
     ) -> bytes:
-        """Decode it to samples of this rate, together with what came behind it, in this format, and is not out yet.
+        """Return the audio as 16-bit mono samples of this rate, followed by the bytes `then`, which are of `format`.
 
-        With `last`, only that many seconds at the end are kept, and no more is held meanwhile.
+        With `last`, only that many seconds at the end are decoded and returned, and no more is held meanwhile.
         """
         format = format or self._format
         out = self._chunks if format == self._format else ()

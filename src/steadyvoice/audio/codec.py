@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 Pcm = tuple[int, bytes]
 """Samples per second, and the samples: 16-bit, little-endian, mono."""
 
-_MAX_UNDECODABLE = 256 * 1024  # bytes without a good frame before we stop believing
+_MAX_UNDECODABLE = 256 * 1024  # bytes without a valid frame after which a stream is refused
 
 
 class Decoder:
-    """Turns one stream into samples, at the rate the stream really has.
+    """Decoder of one stream into samples, at the rate that the stream really has.
 
-    A broken frame amid good ones is left out, as players do. A stream without a good one raises
-    TTSNotAudioError: at its end, or after a quarter of a megabyte.
+    A broken frame among valid ones is skipped, as players do. A stream without a valid frame raises TTSNotAudioError:
+    at its end, or after a quarter of a megabyte.
     """
 
     def __init__(self, format: AudioFormat) -> None:
@@ -47,33 +47,33 @@ class Decoder:
         self._context: AudioCodecContext | None = None
         self._mono = MonoConverter()
         self._seen = 0  # bytes
-        self._heard = False
-        self.plain = False
-        """Whether the last frame held 16-bit mono samples as they are."""
+        self._decoded_any = False
+        self.is_plain_pcm = False
+        """Whether the last frame held 16-bit mono samples, which need no decoding."""
 
     def feed(self, data: bytes) -> list[Pcm]:
-        """Decode what these bytes complete."""
+        """Add the next bytes and decode the frames that they complete."""
         self._seen += len(data)
         pieces = self._decode(self._framer.feed(data))
-        if not self._heard and self._seen > _MAX_UNDECODABLE:
+        if not self._decoded_any and self._seen > _MAX_UNDECODABLE:
             raise self._refusal()
         return pieces
 
     def finish(self) -> list[Pcm]:
-        """Decode what was held back."""
+        """Decode the frames that were held back at the end of the stream."""
         pieces = self._decode(self._framer.finish())
-        if not self._heard:
+        if not self._decoded_any:
             raise self._refusal()
         return pieces
 
     def _decode(self, frames: list[Frame]) -> list[Pcm]:
         pieces = [piece for frame in frames for piece in self._pieces(frame)]
-        self._heard = self._heard or bool(pieces)
+        self._decoded_any = self._decoded_any or bool(pieces)
         return [(rate, pcm) for rate, pcm in pieces if pcm]
 
     def _pieces(self, frame: Frame) -> list[Pcm]:
-        self.plain = frame.coding.plain
-        if self.plain:
+        self.is_plain_pcm = frame.coding.is_plain_pcm
+        if self.is_plain_pcm:
             return [(frame.coding.rate, frame.data)]
         return [self._trimmed(decoded, frame) for decoded in self._decoded(frame)]
 
@@ -86,8 +86,8 @@ class Decoder:
         self._coding = frame.coding
         try:
             return self._context.decode(Packet(frame.data))
-        except (FFmpegError, ValueError):  # the latter for a codec that a damaged header left without parameters
-            return []  # looked like a frame, and was none
+        except (FFmpegError, ValueError):  # PyAV raises ValueError where a damaged header left a codec unconfigured
+            return []  # the bytes looked like a frame, but are damaged
 
     def _trimmed(self, decoded: AudioFrame, frame: Frame) -> Pcm:
         pcm = self._mono.feed(decoded)
@@ -97,8 +97,7 @@ class Decoder:
         return decoded.rate, pcm
 
     def _refusal(self) -> TTSNotAudioError:
-        what = f"{self._seen} bytes came" if self._seen else "not a byte came"
-        return TTSNotAudioError(f"not decodable as {self._format}: {what}, without a frame of audio")
+        return TTSNotAudioError(f"not decodable as {self._format}: no frame of audio in {self._seen} bytes")
 
 
 def _context_for(coding: Coding) -> AudioCodecContext:
@@ -116,23 +115,24 @@ def _context_for(coding: Coding) -> AudioCodecContext:
 
 
 class Encoder(Protocol):
-    """Streams samples, at the format's rate, into one piece of audio."""
+    """Encoder of a stream of samples, at the format's rate, into one stream of audio."""
 
     def feed(self, pcm: bytes) -> bytes:
-        """Take samples; give the bytes that are ready."""
+        """Add samples and return the encoded bytes that are ready."""
 
     def finish(self) -> bytes:
-        """Give the last bytes, and let go of everything."""
+        """Return the last bytes and release all resources."""
 
     def close(self) -> None:
-        """Let go of everything at once: nothing more is fed or given. After `finish` it changes nothing."""
+        """Release all resources at once, without the last bytes. Does nothing after `finish`."""
 
 
 def encoder_for(format: AudioFormat, *, after: bytes = b"", quick: bool = False) -> Encoder:
-    """Make an encoder for one stream of this format. A `quick` one searches less for what would sound best.
+    """Return an encoder for one stream of this format.
 
-    For a stream that another encoder began, `after` holds the samples of its last frames, so that this one's first
-    frame fits behind them: what a decoder makes of a frame depends on the one before.
+    For a stream that another encoder began, `after` holds the samples of its last frames, so that the first frame here
+    fits behind them: the decoded sound of a frame depends on the frame before. A `quick` encoder trades some quality
+    for speed: it takes about two thirds of the time.
     """
     match format.codec:
         case Codec.PCM:
@@ -140,12 +140,12 @@ def encoder_for(format: AudioFormat, *, after: bytes = b"", quick: bool = False)
         case Codec.WAV:
             return _RawEncoder(wav_header(format.sample_rate))
         case _:
-            recipe = _CODEC_SETTINGS[format.codec]
-            return _FFmpegEncoder(format, recipe.quick() if quick else recipe, after)
+            settings = _CODEC_SETTINGS[format.codec]
+            return _FFmpegEncoder(format, settings.quick() if quick else settings, after)
 
 
 class _RawEncoder:
-    """The samples themselves, behind a header where there is one."""
+    """Encoder that passes samples through, behind a header if the format has one."""
 
     def __init__(self, header: bytes = b"") -> None:
         self._header = header
@@ -161,33 +161,32 @@ class _RawEncoder:
         return header
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""
 
 
 @dataclass(frozen=True, slots=True)
 class _CodecSettings:
-    """How FFmpeg makes one format.
-
-    An encoder starts with frames of nothing, its priming, which players of a bare stream play as silence.
-    So we fill it up to whole frames and leave these out: sound stays where it was. The price is that a sound
-    at full level from the very first sample is faded in over some 20 ms.
-    """
+    """Settings of FFmpeg's encoder and muxer for one format."""
 
     codec: str
     container: str
     sample_format: str = "s16"
+    # An encoder starts with frames of silence, its priming, which players of a bare stream play. It is filled up to
+    # whole frames here, and these are dropped, so that sound stays where it was. The price is that a sound at full
+    # level from the very first sample is faded in over some 20 ms.
     priming: int = 0  # samples
     codec_options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
-    haste: dict[str, str] = field(default_factory=dict)  # codec options of who is in a hurry
+    quick_options: dict[str, str] = field(default_factory=dict)  # codec options that trade quality for speed
 
     def quick(self) -> _CodecSettings:
-        return replace(self, codec_options={**self.codec_options, **self.haste})
+        """Return a copy with the options for speed."""
+        return replace(self, codec_options={**self.codec_options, **self.quick_options})
 
 
 _CODEC_SETTINGS = {
-    # 576 samples of LAME's and 529 of the decoder's. Without a reservoir each frame stands alone, so that
-    # a stream may be cut, and another joined on, at any frame.
+    # The priming is 576 samples of LAME's and 529 of the decoder's. Without a bit reservoir each frame decodes on its
+    # own, so that a stream may be cut, and another one appended, at any frame.
     Codec.MP3: _CodecSettings(
         "libmp3lame",
         "mp3",
@@ -195,12 +194,12 @@ _CODEC_SETTINGS = {
         1105,
         {"reservoir": "0"},
         {"write_xing": "0", "id3v2_version": "0"},
-        haste={"compression_level": "7"},
+        quick_options={"compression_level": "7"},
     ),
-    Codec.AAC: _CodecSettings("aac", "adts", "fltp", 1024, haste={"aac_coder": "fast"}),
-    # Pages of 100 ms, for the usual second would be waited for.
+    Codec.AAC: _CodecSettings("aac", "adts", "fltp", 1024, quick_options={"aac_coder": "fast"}),
+    # Pages of 100 ms: FFmpeg's default of one second would delay the first audio by that much.
     Codec.OPUS: _CodecSettings(
-        "libopus", "ogg", container_options={"page_duration": "100000"}, haste={"compression_level": "0"}
+        "libopus", "ogg", container_options={"page_duration": "100000"}, quick_options={"compression_level": "0"}
     ),
     Codec.FLAC: _CodecSettings("flac", "flac", container_options={"metadata_header_padding": "0"}),
     Codec.ULAW: _CodecSettings("pcm_mulaw", "mulaw"),
@@ -209,9 +208,9 @@ _CODEC_SETTINGS = {
 
 
 class _FFmpegEncoder:
-    """What FFmpeg encodes and muxes into a sink of ours. It opens no file."""
+    """Encoder and muxer by FFmpeg, into memory."""
 
-    def __init__(self, format: AudioFormat, recipe: _CodecSettings, after: bytes) -> None:
+    def __init__(self, format: AudioFormat, settings: _CodecSettings, after: bytes) -> None:
         import av
 
         self._rate = format.sample_rate
@@ -219,26 +218,26 @@ class _FFmpegEncoder:
         self._container = av.open(
             self._sink,
             "w",
-            format=recipe.container,
-            container_options={"fflags": "+bitexact", **recipe.container_options},
+            format=settings.container,
+            container_options={"fflags": "+bitexact", **settings.container_options},
         )
-        # A container and its streams hold on to each other, so only closing it frees their memory. Whoever has an
-        # encoder closes it; this is for one that is dropped half-way.
+        # A container and its streams refer to each other, so only closing it frees their memory. The owner closes the
+        # encoder; the finalizer is for an encoder that is dropped half-way.
         self._close = finalize(self, self._container.close)
         self._close.atexit = False
-        self._stream = _add_stream(self._container, format, recipe)
+        self._stream = _add_stream(self._container, format, settings)
         self._stream.codec_context.open()
         frame = self._stream.codec_context.frame_size or self._rate // 50
         self._block = frame * 2
-        self._unheard = -(-recipe.priming // frame)  # packets to leave out
-        self._rest = bytearray(2 * (self._unheard * frame - recipe.priming)) + after
-        self._unheard += len(after) // self._block
+        self._dropped = -(-settings.priming // frame)  # packets of priming
+        self._rest = bytearray(2 * (self._dropped * frame - settings.priming)) + after
+        self._dropped += len(after) // self._block
         self._position = 0  # samples encoded
         self._started = False
 
     def feed(self, pcm: bytes) -> bytes:
-        if not self._close.alive:  # FFmpeg would take the process down
-            raise ValueError("this encoder is closed: make a new one for another stream")
+        if not self._close.alive:  # encoding into a closed container would crash the process
+            raise ValueError("encoder is closed: create a new one for another stream")
         rest = self._rest
         rest += pcm
         whole = len(rest) // self._block * self._block
@@ -249,7 +248,7 @@ class _FFmpegEncoder:
 
     def finish(self) -> bytes:
         if not self._close.alive:
-            raise ValueError("this encoder is closed: make a new one for another stream")
+            raise ValueError("encoder is closed: create a new one for another stream")
         if self._rest:
             self._encode(bytes(self._rest))
         self._mux(self._stream.encode(None))
@@ -273,20 +272,21 @@ class _FFmpegEncoder:
 
     def _mux(self, packets: Sequence[Packet[AudioStream]]) -> None:
         for packet in packets:
-            if self._unheard:
-                self._unheard -= 1
+            if self._dropped:
+                self._dropped -= 1
             else:
                 self._container.mux(packet)
 
 
 @contextmanager
 def _single_processor() -> Iterator[None]:
-    """Show FFmpeg a single processor while it starts.
+    """Restrict the calling thread to one processor while an encoder starts.
 
-    PyAV passes the first frame to a filter graph, which starts one idle thread for each processor that the calling
-    thread may run on, for every encoder, and offers no setting for it. Where a thread's processors cannot be set
-    (Windows, macOS), an encoder costs these threads until it is closed.
+    Where a thread's processors cannot be set (Windows, macOS), nothing is done.
     """
+    # PyAV passes the first frame to a filter graph, which starts one idle thread for each processor that the calling
+    # thread may run on, for every encoder, and offers no setting for it. Without this, an encoder keeps those threads
+    # until it is closed.
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -301,7 +301,7 @@ def _single_processor() -> Iterator[None]:
 
 
 class _Sink:
-    """What the muxer writes to."""
+    """File-like object in memory that the muxer writes to."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -316,14 +316,14 @@ class _Sink:
         return taken
 
 
-def _add_stream(container: OutputContainer, format: AudioFormat, recipe: _CodecSettings) -> AudioStream:
+def _add_stream(container: OutputContainer, format: AudioFormat, settings: _CodecSettings) -> AudioStream:
     from av import AudioStream
 
-    stream = container.add_stream(recipe.codec, rate=format.sample_rate, options=dict(recipe.codec_options))
+    stream = container.add_stream(settings.codec, rate=format.sample_rate, options=dict(settings.codec_options))
     assert isinstance(stream, AudioStream)  # noqa: S101  every codec we name is audio
     context = stream.codec_context
     context.layout = "mono"
-    context.format = recipe.sample_format
+    context.format = settings.sample_format
     context.time_base = Fraction(1, format.sample_rate)
     if format.bitrate is not None:
         context.bit_rate = format.bitrate * 1000

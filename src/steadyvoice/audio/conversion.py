@@ -12,11 +12,11 @@ from steadyvoice.speech.format import AudioFormat, Codec
 
 
 class Converter:
-    """Turns one stream of audio into another format, while it comes. It opens no file.
+    """Streaming converter of one stream of audio to another format, in memory.
 
-    The bytes may be cut anywhere; the cuts do not change the result. What comes out is as long as what went
-    in, to within one frame of the codec (26 ms for `mp3_44100_*`). When both formats are the same, nothing is
-    touched. `quick` is for who needs many and is no connoisseur: it takes about two thirds of the time.
+    The bytes may be split anywhere; the splits do not change the result. The output is as long as the input, to within
+    one frame of the codec (26 ms for `mp3_44100_*`). Equal formats pass unchanged. With `quick`, encoding takes about
+    two thirds of the time and sounds a little worse.
 
     `feed` and `finish` raise TTSNotAudioError when there is nothing to decode.
     """
@@ -28,24 +28,24 @@ class Converter:
         self._work = None if source == target else _Conversion(source, target, quick)
 
     @property
-    def plain(self) -> bool:
-        """Whether what comes are samples that only have to be moved, as far as is known yet."""
-        return self._work is None or self._work.plain
+    def is_plain_pcm(self) -> bool:
+        """Whether the source holds samples that only have to be copied, as far as is known yet."""
+        return self._work is None or self._work.is_plain_pcm
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes of the source; give the bytes of the target that are ready, perhaps none."""
+        """Add the next bytes of the source and return the bytes of the target that are ready, perhaps none."""
         if self._closed:
-            raise ValueError("this converter is finished: make a new one for another stream")
+            raise ValueError("converter is finished: create a new one for another stream")
         return self._work.feed(data) if self._work else data
 
     def finish(self) -> bytes:
-        """Give the last bytes. No more can be fed."""
+        """Return the last bytes of the target. No more can be fed."""
         work, self._work = self._work, None
         self._closed = True
         return work.finish() if work else b""
 
     def close(self) -> None:
-        """Let go of everything at once, half-way or not."""
+        """Release all resources at once, also half-way."""
         self._closed = True
         work, self._work = self._work, None
         if work:
@@ -53,13 +53,13 @@ class Converter:
 
 
 def convert(audio: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
-    """Convert a finished piece of audio. Raises TTSNotAudioError."""
+    """Convert a complete piece of audio. Raises TTSNotAudioError."""
     with closing(Converter(source, target)) as converter:
         return converter.feed(audio) + converter.finish()
 
 
 class _Conversion:
-    """Decode, bring to the target's rate, encode."""
+    """Pipeline of decoder, resampler and encoder."""
 
     def __init__(self, source: AudioFormat, target: AudioFormat, quick: bool) -> None:
         self._decoder = Decoder(source)
@@ -69,9 +69,9 @@ class _Conversion:
         self._samples_out = target.codec in (Codec.PCM, Codec.WAV)
 
     @property
-    def plain(self) -> bool:
+    def is_plain_pcm(self) -> bool:
         same_rate = self._resampler is not None and self._resampler.source == self._rate
-        return same_rate and self._samples_out and self._decoder.plain
+        return same_rate and self._samples_out and self._decoder.is_plain_pcm
 
     def feed(self, data: bytes) -> bytes:
         return self._encoded(self._decoder.feed(data))
@@ -92,7 +92,7 @@ class _Conversion:
         return self._encoder.feed(b"".join(resampled))
 
     def _resampled(self, rate: int, pcm: bytes) -> list[bytes]:
-        """At the target's rate. Joined streams may change theirs on the way."""
+        """Resample to the target's rate. Joined streams may change their own rate on the way."""
         if self._resampler and self._resampler.source == rate:
             return [self._resampler.feed(pcm)]
         last = self._resampler.finish() if self._resampler else b""
@@ -101,7 +101,10 @@ class _Conversion:
 
 
 def silence(format: AudioFormat, seconds: float) -> Iterator[bytes]:
-    """Yield one piece of audio, in chunks of about a second. No seconds give an empty one, headers included."""
+    """Yield one piece of silent audio, in chunks of about a second, as they are needed.
+
+    Zero seconds give a valid empty piece, headers included.
+    """
     encoder = encoder_for(format)
     left = round(seconds * format.sample_rate)
     try:

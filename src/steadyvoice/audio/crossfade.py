@@ -1,6 +1,7 @@
-"""Joins two voices in the pause between two words: where to cut, how loud, how long, without a click.
+"""Crossfade between two voices in the pause between two words: cut, gain, length of the pause, no click.
 
-Pure functions on 16-bit mono samples. They run only when a voice breaks off, so plain Python is fast enough.
+Pure functions on 16-bit mono samples. They run only when a voice breaks off, so plain Python is fast enough: some tens
+of milliseconds.
 """
 
 from __future__ import annotations
@@ -13,25 +14,27 @@ from itertools import accumulate
 from operator import mul
 
 _LOUDNESS_BLOCK = 0.02  # seconds over which loudness is measured
-_STEP = 0.005  # seconds: how finely a quiet place and the beginning of a sound are looked for
-_SILENCE = 60.0  # amplitude: -55 dBFS, beneath what anybody hears as speech
+_STEP = 0.005  # seconds: resolution of the search for a quiet place or the beginning of a sound
+_SILENCE = 60.0  # amplitude: -55 dBFS, below the softest speech
 _GATE = 0.1  # of the mean energy; quieter blocks are pauses, as in ITU-R BS.1770
-_MIN_LOUD_BLOCKS = 5  # blocks that tell how loud somebody speaks
-_ONSET_LEVEL = 0.03  # of a voice's level: where its softest consonants are, -30 dB
-_QUIET_LEVEL = 0.1  # of it: no sound that anybody would miss, -20 dB
-_END_WINDOW = 0.01  # seconds at the end that tell whether something is cut off
-_RUN_UP = 0.02  # seconds before the first sound that belong to it
+_MIN_LOUD_BLOCKS = 5  # blocks that are needed to measure a voice's loudness
+_ONSET_LEVEL = 0.03  # of a voice's level: -30 dB, where its softest consonants are
+_QUIET_LEVEL = 0.1  # of a voice's level: -20 dB, the loudest end that does not sound cut off
+_END_WINDOW = 0.01  # seconds at the end that are checked for a sound that is cut off
+_RUN_UP = 0.02  # seconds before the first measured sound that belong to it
 _FADE = 0.015  # seconds of cross-fade
 _FULL_SCALE = (1 << 15) - 1  # the highest amplitude
-_KNEE = 0.8 * _FULL_SCALE  # -2 dBFS: what is made louder than that is rounded off
+_KNEE = 0.8 * _FULL_SCALE  # -2 dBFS: samples that become louder than this are compressed smoothly
 MAX_GAIN = 2.0
-"""How much louder or softer a voice is made at most: 6 dB."""
+"""Maximum factor by which a voice is made louder or softer: 6 dB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crossfade:
-    """The beginning of a new voice, laid behind what was said. `shift` tells how many samples later its own
-    beginning lies; it is negative where its silence was shortened.
+    """Beginning of a new voice, joined to the end of another.
+
+    `shift` is the number of samples by which the new voice starts later than its own audio does; negative where its
+    leading silence was shortened.
     """
 
     samples: array[int]
@@ -39,7 +42,7 @@ class Crossfade:
 
 
 def speech_level(samples: array[int], rate: int) -> float | None:
-    """How loud somebody speaks: the effective amplitude, pauses left out. None when there is too little to tell."""
+    """Return the loudness of a voice: its effective amplitude without pauses. None if there is too little speech."""
     energies = [energy for energy in _energies(samples, round(_LOUDNESS_BLOCK * rate)) if energy > _SILENCE**2]
     if not energies:
         return None
@@ -48,22 +51,22 @@ def speech_level(samples: array[int], rate: int) -> float | None:
     return math.sqrt(sum(loud) / len(loud)) if len(loud) >= _MIN_LOUD_BLOCKS else None
 
 
-def matching_gain(heard: float | None, newcomer: float | None) -> float:
-    """By what the newcomer is multiplied to be as loud as what was heard: 6 dB up or down at most."""
-    if not heard or not newcomer:
+def matching_gain(before: float | None, new: float | None) -> float:
+    """Return the factor that makes a new voice as loud as the one before: 6 dB at most; 1.0 if a level is unknown."""
+    if not before or not new:
         return 1.0
-    return min(max(heard / newcomer, 1 / MAX_GAIN), MAX_GAIN)
+    return min(max(before / new, 1 / MAX_GAIN), MAX_GAIN)
 
 
 def apply_gain(samples: array[int], factor: float) -> array[int]:
-    """Multiply, and stay within 16 bits: what becomes too loud is rounded off, for cut off it would crackle."""
+    """Multiply samples by a factor, within 16 bits. Peaks are compressed smoothly: clipped ones would crackle."""
     return samples if factor == 1.0 else array("h", map(_gain_table(factor).__getitem__, samples))
 
 
 def quietest_position(samples: array[int], rate: int) -> int:
-    """The place to cut: the middle of the quietest 5 ms, the last of them if there are several.
+    """Return the offset at which to cut: the middle of the quietest 5 ms, the last such place if there are several.
 
-    All of it, if there is not even so much.
+    Returns the whole length if there are fewer samples than that.
     """
     width = max(1, round(_STEP * rate))
     if len(samples) < width:
@@ -76,7 +79,7 @@ def quietest_position(samples: array[int], rate: int) -> int:
 
 
 def ends_quietly(samples: array[int], rate: int) -> bool:
-    """Whether the last 10 ms are 20 dB softer than the voice: nothing was cut off in the middle of a sound."""
+    """Return whether the last 10 ms are 20 dB softer than the voice, so that no sound is cut off."""
     last = samples[-max(1, round(_END_WINDOW * rate)) :]
     energy = sum(map(mul, last, last)) / max(1, len(last))
     quiet = max(_SILENCE, _QUIET_LEVEL * (speech_level(samples, rate) or 0.0))
@@ -84,9 +87,9 @@ def ends_quietly(samples: array[int], rate: int) -> bool:
 
 
 def ends_abruptly(samples: array[int], rate: int) -> bool:
-    """Whether a voice that makes pauses ends in the middle of a sound, as if it had been cut off.
+    """Return whether a voice that makes pauses ends in the middle of a sound, as if it had been cut off.
 
-    Of one without any, such as a tone, its end tells nothing.
+    For sounds without any pause, such as a tone, the end proves nothing, and the result is False.
     """
     if ends_quietly(samples, rate):
         return False
@@ -95,7 +98,7 @@ def ends_abruptly(samples: array[int], rate: int) -> bool:
 
 
 def leading_silence(samples: array[int], rate: int) -> int:
-    """Samples of silence before a voice begins; 0 when it never does."""
+    """Return the samples of silence before a voice begins; 0 if it never does."""
     step = max(1, round(_STEP * rate))
     soft = max(_SILENCE, _ONSET_LEVEL * (speech_level(samples, rate) or 0.0)) ** 2
     first = next((i for i, energy in enumerate(_energies(samples, step)) if energy > soft), None)
@@ -103,11 +106,11 @@ def leading_silence(samples: array[int], rate: int) -> int:
 
 
 def crossfade(tail: array[int], head: array[int], *, onset: int, pause: int, rate: int) -> Crossfade:
-    """Lay a new voice's beginning behind the pause that was left, so that the pause lasts `pause` samples.
+    """Join the beginning of a new voice to the pause that the voice before left, so that it lasts `pause` samples.
 
-    `tail` is that pause, or some of it; it is never shortened but by the fade. `head` has `onset` samples of silence
-    before its first word, of which as much is kept as is needed. Where both are silent they are faded into each other;
-    where there is too little silence, some is put in.
+    `tail` is that pause, or the first part of it; only the fade shortens it. `head` has `onset` samples of silence
+    before its first word, of which as much is kept as is needed. Where both are silent they are cross-faded; where
+    there is too little silence, some is inserted.
     """
     fade = min(round(_FADE * rate), len(tail), onset)
     lead = min(onset, max(pause - len(tail), 0) + fade)
@@ -123,19 +126,18 @@ def crossfade(tail: array[int], head: array[int], *, onset: int, pause: int, rat
 
 
 def _energies(samples: array[int], width: int) -> list[float]:
-    """The mean square of each whole block."""
+    """Return the mean square of each whole block."""
     blocks = (samples[at : at + width] for at in range(0, len(samples) - width + 1, width))
     return [sum(map(mul, block, block)) / width for block in blocks]
 
 
-@lru_cache(maxsize=8)  # a declared voice has one factor, and what was measured at a seam another
+@lru_cache(maxsize=8)  # a declared voice has one factor, and each measured crossfade another
 def _gain_table(factor: float) -> array[int]:
-    """Return the product of every sample, at the sample as its index: negative ones count from the end.
+    """Return the product of every possible sample, indexed by the sample: negative ones count from the end."""
+    # 128 KiB, whatever is scaled. A dict of the samples that occurred grew to 9 MB for each factor.
 
-    128 KiB whatever was scaled. A dict of the samples that occurred grew to 9 MB for each factor.
-    """
     most = _FULL_SCALE + 2
-    quiet = most if factor <= 1 else int(_KNEE / factor) + 1  # samples that are only multiplied
+    quiet = most if factor <= 1 else int(_KNEE / factor) + 1  # samples below this are only multiplied
     products = [round(sample * factor) for sample in range(quiet)]
     products += [_soft_clipped(sample, factor) for sample in range(quiet, most)]
     return array("h", products[:-1]) + array("h", [-product for product in reversed(products[1:])])

@@ -1,4 +1,4 @@
-"""FLAC, cut into frames by their headers (RFC 9639). A frame does not tell its length: the next one does."""
+"""FLAC framer by frame headers (RFC 9639). A frame ends where the next header begins: no header gives its length."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _STREAM = b"fLaC[\\0\x80]\\0\\0\\x22"  # its mark, and the head of a STREAMINFO
 _SYNC = re.compile(rb"\xff(?:[\xf8\xf9]|\Z)|" + _STREAM)
 _LONGEST_MARK = 8  # bytes
 _LONGEST_FRAME = 1024 * 1024
-"""Bytes, twice what two channels of 32 bits take. What goes on for longer without a next header is no frame."""
+"""Bytes, twice what two channels of 32 bits take. Longer runs without a next header are not a frame."""
 
 
 def with_sample_count(head: bytes, samples: int) -> bytes:
-    """Write the number of samples into the STREAMINFO that a stream begins with: its encoder did not know it."""
+    """Return a stream's first bytes with the sample count in STREAMINFO, which a streaming encoder does not know."""
     if len(head) < _TOTAL_AT + 8 or not re.match(_STREAM, head, re.DOTALL):
         return head
     packed = int.from_bytes(head[_TOTAL_AT : _TOTAL_AT + 8], "big") >> 36 << 36 | samples
@@ -28,23 +28,23 @@ _TOTAL_AT = 18  # bytes into a stream: rate, channels and width, and the 36 bits
 
 
 class FlacSampleCounter:
-    """Counts the samples of a FLAC stream as it comes, for its header."""
+    """Counter of the samples in a FLAC stream, for its header."""
 
     def __init__(self) -> None:
         self._framer = FlacFramer()
         self._count = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._count += sum(frame.samples for frame in self._framer.feed(data))
 
     def finish(self) -> int:
-        """Return how many there are; no more bytes come."""
+        """Return the number of samples at the end of the stream."""
         return self._count + sum(frame.samples for frame in self._framer.finish())
 
 
 class _Header(NamedTuple):
-    """What a frame's first bytes tell. `number` counts frames, or samples where the block size varies."""
+    """Parsed header of a frame. `number` counts frames, or samples where the block size varies."""
 
     samples: int
     number: int
@@ -56,29 +56,30 @@ class _Header(NamedTuple):
 
 
 class FlacFramer:
-    """Cuts a native FLAC stream.
+    """Framer of a native FLAC stream.
 
-    Nothing is held but the frame at hand: metadata is passed over as it comes, and so is what belongs to no frame.
+    Only the frame at hand is held: metadata, pictures included, is skipped as it comes, and so are stray bytes.
     """
 
-    torn = False
-    misleads = tagged = False  # it is never passed on as it is
-    told = None
+    truncated = False
+    misreports_length = declares_length = False  # a FLAC stream is never passed on as it is
+    declared_frames = None
 
     def __init__(self) -> None:
-        self.lost = 0
+        self.stray_bytes = 0
         self._buffer = bytearray()
         self._coding: Coding | None = None
         self._in_metadata = False
         self._skip = 0  # bytes of metadata still to come
         self._current: _Header | None = None  # of the frame that the buffer begins with
-        self._searched = 0  # nothing starts before this place
+        self._searched = 0  # offset before which no header begins
 
     @property
-    def begun(self) -> float:
+    def pending_seconds(self) -> float:
         return self._current.samples / self._coding.rate if self._current and self._coding else 0.0
 
     def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
         if self._skip:
             step = min(self._skip, len(data))
             self._skip -= step
@@ -101,29 +102,30 @@ class FlacFramer:
         return frames
 
     def finish(self) -> list[Frame]:
+        """Return the frames that were held back at the end of the stream."""
         frames = self._take(len(self._buffer))
         self._current = None
         return frames
 
     def _take(self, end: int) -> list[Frame]:
-        """Cut everything before `end` off: the frame that has just proved complete, or what is no frame."""
+        """Remove everything before `end`: a frame that proved complete is returned, stray bytes are dropped."""
         if self._current is None or self._coding is None:
             self._drop(end)
             return []
         with memoryview(self._buffer) as view:
             data = bytes(view[:end])
         del self._buffer[:end]
-        self.lost = 0
+        self.stray_bytes = 0
         return [Frame(data, self._current.samples, self._coding)]
 
     def _drop(self, end: int) -> None:
-        """Pass over bytes that are no frame."""
-        self.lost += end
+        """Drop stray bytes."""
+        self.stray_bytes += end
         del self._buffer[:end]
         self._searched = 0
 
     def _frames_reached(self) -> bool:
-        """Read past the marker and the metadata blocks, as far as they have come."""
+        """Read past the marker and the metadata blocks, and return whether audio frames follow in the buffer."""
         buffer = self._buffer
         if self._coding is None and not self._in_metadata:
             start = buffer.find(b"fLaC")
@@ -150,8 +152,9 @@ class FlacFramer:
         return self._coding is not None and not self._in_metadata and not self._skip
 
     def _next_header(self) -> tuple[int, _Header | None] | None:
-        """Find where the next frame starts, or another stream, without a header. Sound may look like one, so it must
-        also count on.
+        """Find where the next frame starts, or another stream (then without a header).
+
+        Coded sound may look like a header, so its number must also continue that of the frame before.
         """
         at = self._searched
         while found := _SYNC.search(self._buffer, at):
@@ -162,7 +165,7 @@ class FlacFramer:
             if header and (self._current is None or header.follows(self._current)):
                 return at, header
             if len(self._buffer) - at < _LONGEST_HEADER:
-                self._searched = at  # perhaps a header whose end is still to come
+                self._searched = at  # may be a header of which more bytes have to come
                 return None
             at += 1
         self._searched = max(self._searched, len(self._buffer) - _LONGEST_MARK + 1)
@@ -178,7 +181,7 @@ def _header(head: bytes) -> _Header | None:
     try:
         return _checked_header(head)
     except IndexError:
-        return None  # it ends too soon
+        return None  # the header is not complete
 
 
 def _checked_header(head: bytes) -> _Header | None:
@@ -204,7 +207,7 @@ def _checked_header(head: bytes) -> _Header | None:
 
 
 def _coded_number(head: bytes) -> tuple[int, int]:
-    """Read a number of one to seven bytes, in the manner of UTF-8, and where it ends (0: it is none)."""
+    """Return a number of one to seven bytes, coded as in UTF-8, and the offset behind it (0: invalid)."""
     first = head[4]
     if first < 0x80:
         return first, 5
@@ -220,7 +223,7 @@ def _coded_number(head: bytes) -> tuple[int, int]:
 
 
 def _crc8(data: bytes) -> int:
-    """Checksum of a header: x^8 + x^2 + x + 1."""
+    """Return the checksum of a header, by the polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in data:
         crc = _CRC8[crc ^ byte]

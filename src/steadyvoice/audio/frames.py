@@ -1,4 +1,4 @@
-"""What all audio is cut into before anybody measures or decodes it: frames. No decoding here."""
+"""Frames: the pieces that audio is cut into before it is measured or decoded. No decoding here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """What a decoder must know before the first frame. `codec` is FFmpeg's name for it."""
+    """Parameters that a decoder needs before the first frame. `codec` is FFmpeg's name for it."""
 
     codec: str
     rate: int  # samples per second
@@ -16,17 +16,18 @@ class Coding:
     setup: bytes = b""  # the codec's own header, such as FLAC's STREAMINFO
 
     @property
-    def plain(self) -> bool:
+    def is_plain_pcm(self) -> bool:
         """Whether the bytes are 16-bit mono samples already."""
         return self.codec == "pcm_s16le" and self.channels == 1
 
 
 class Frame(NamedTuple):
-    """A piece that decodes on its own. A tuple, for there are hundreds in a second of streaming.
+    """Piece of audio that decodes on its own.
 
-    `samples` of it are to be heard (per channel, at the coding's rate), after the first `skip`.
+    `samples` of it are audible (per channel, at the coding's rate), after the first `skip`.
     """
 
+    # A tuple and no dataclass: a second of streaming has hundreds of them.
     data: bytes
     samples: int
     coding: Coding
@@ -34,57 +35,58 @@ class Frame(NamedTuple):
 
 
 class Framer(Protocol):
-    """Cuts one format's bytes, which come split anywhere, into frames. What is no frame is left out."""
+    """Parser that cuts the bytes of one format, split anywhere, into frames. Stray bytes are skipped."""
 
     @property
-    def begun(self) -> float:
-        """Seconds in a frame that has come but whose end cannot be known before the next one starts."""
+    def pending_seconds(self) -> float:
+        """Seconds in a frame that has come but whose end is known only when the next one starts."""
 
     @property
-    def lost(self) -> int:
+    def stray_bytes(self) -> int:
         """Bytes since the last frame that belong to none."""
 
     @property
-    def torn(self) -> bool:
-        """Whether what has come ends within a frame, as far as this format lets one tell."""
+    def truncated(self) -> bool:
+        """Whether the bytes so far end within a frame, where this format shows that."""
 
     @property
-    def misleads(self) -> bool:
-        """Whether the container holds several streams, or places them wrongly: players believe it."""
+    def misreports_length(self) -> bool:
+        """Whether the container holds several streams, or places them wrongly: players believe its header."""
 
     @property
-    def told(self) -> int | None:
-        """How many frames there are, as the container tells at its beginning."""
+    def declared_frames(self) -> int | None:
+        """Number of frames by the container's header, if it declares one."""
 
     @property
-    def tagged(self) -> bool:
-        """Whether it says anything of its length at its beginning, so that nothing may be laid behind it."""
+    def declares_length(self) -> bool:
+        """Whether the container declares its length at the beginning, so that nothing may be appended to it."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes and give the frames that are complete."""
+        """Add the next bytes and return the frames that they complete."""
 
     def finish(self) -> list[Frame]:
-        """Give what was held back; no more bytes will come."""
+        """Return the frames that were held back at the end of the stream."""
 
 
 class SampleFramer:
-    """Raw samples of a fixed width: every byte is audio."""
+    """Framer of raw samples of a fixed width: every byte is audio."""
 
-    begun = 0.0
-    lost = 0
-    torn = misleads = tagged = False
-    told = None
+    pending_seconds = 0.0
+    stray_bytes = 0
+    truncated = misreports_length = declares_length = False
+    declared_frames = None
 
     def __init__(self, coding: Coding, width: int) -> None:
         self._coding = coding
         self._width = width  # bytes of one sample of every channel
         self._rest = b""
 
-    def same(self, coding: Coding, width: int) -> bool:
-        """Whether these are samples of that coding and width."""
+    def has_layout(self, coding: Coding, width: int) -> bool:
+        """Whether these samples have that coding and that width in bytes."""
         return self._coding == coding and self._width == width
 
     def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return all whole samples as one frame."""
         if self._rest:
             data = self._rest + data
         count = len(data) // self._width
@@ -93,4 +95,5 @@ class SampleFramer:
         return [Frame(data[:whole], count, self._coding)] if count else []
 
     def finish(self) -> list[Frame]:
-        return []  # a piece of a sample is no sample
+        """Drop an incomplete sample."""
+        return []

@@ -11,7 +11,7 @@ from steadyvoice.speech.format import AudioFormat, Codec
 
 
 def framer_for(format: AudioFormat) -> Framer:
-    """Make a framer for one stream of this format."""
+    """Return a new framer for one stream of this format."""
     match format.codec:
         case Codec.PCM:
             return SampleFramer(Coding("pcm_s16le", format.sample_rate), 2)
@@ -32,27 +32,27 @@ def framer_for(format: AudioFormat) -> Framer:
 
 
 MAX_STRAY_BYTES = 4096
-"""Bytes in a row that belong to no frame, such as a tag or a seam leaves behind. More of them are something else."""
+"""Bytes in a row that may belong to no frame, as tags and joints of streams leave behind. More are not audio."""
 
 
 class AudioMeter:
-    """Counts the seconds in a stream of one format, whose bytes come split anywhere.
+    """Meter of the seconds of audio in a stream of one format, whose bytes come split anywhere.
 
-    `frames` are those that the last bytes completed.
+    `frames` holds the frames that the last bytes completed. Nothing is decoded, so every chunk can be measured.
     """
 
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
         self.frames: list[Frame] = []
         self._coding: Coding | None = None
-        self._as_promised: Coding | None = None  # the last that was found to be
+        self._matching: Coding | None = None  # the last coding that was found to match the format
         self._framer = framer_for(format)
-        self._samples: dict[int, int] = {}  # by samples per second: joined streams may change theirs
+        self._samples: dict[int, int] = {}  # by sample rate, which may change where streams were joined
         self._frames = 0
         self._counted = 0.0  # seconds in whole frames
 
     def feed(self, data: bytes) -> float:
-        """Take the next bytes; give the seconds of audio seen so far."""
+        """Add the next bytes and return the seconds of audio seen so far."""
         self.frames = self._framer.feed(data)
         for frame in self.frames:
             self._coding = frame.coding
@@ -62,8 +62,11 @@ class AudioMeter:
         self._count()
         return self.seconds
 
-    def pass_over(self, data: bytes) -> float:
-        """Do the same when nobody will look at `frames`, which is cheaper: they may be none."""
+    def skim(self, data: bytes) -> float:
+        """Add the next bytes without cutting MP3 into `frames`, and return the seconds of audio seen so far.
+
+        Frames are only counted then, at a hundredth of the cost; `frames` stays empty.
+        """
         counted = self._framer.count(data) if isinstance(self._framer, Mp3Framer) else None
         if counted is None:
             return self.feed(data)
@@ -80,42 +83,45 @@ class AudioMeter:
     @property
     def seconds(self) -> float:
         """Seconds of audio in the whole frames seen so far."""
-        return self._counted + self._framer.begun
+        return self._counted + self._framer.pending_seconds
 
     @property
-    def parses(self) -> bool:
-        """Whether at least one real frame or sample of the promised format has come."""
-        return self._frames > 0 or self._framer.begun > 0
+    def has_audio(self) -> bool:
+        """Whether at least one frame or sample of the expected format has come."""
+        return self._frames > 0 or self._framer.pending_seconds > 0
 
     @property
-    def broken_promise(self) -> str | None:
-        """What came instead of what was promised, if it did."""
+    def format_mismatch(self) -> str | None:
+        """Description of audio that differs from the expected format; None while it matches."""
         coding = self._coding
-        if self._framer.lost > MAX_STRAY_BYTES:
-            return f"{self._framer.lost} bytes that are no {self.format}"
-        if coding is None or coding is self._as_promised:
+        if self._framer.stray_bytes > MAX_STRAY_BYTES:
+            return f"{self._framer.stray_bytes} bytes that are not {self.format}"
+        if coding is None or coding is self._matching:
             return None
-        # High-efficiency AAC is written with half the rate that it is heard with.
+        # The headers of high-efficiency AAC give half of the rate at which it is played.
         rates = [coding.rate, 2 * coding.rate] if self.format.codec is Codec.AAC else [coding.rate]
         if self.format.sample_rate not in rates:
-            return f"audio of {coding.rate} Hz, where {self.format} was promised"
+            return f"audio of {coding.rate} Hz, expected {self.format}"
         if coding.channels != 1:
-            return f"audio of {coding.channels} channels, where one was promised"
-        self._as_promised = coding
+            return f"audio of {coding.channels} channels, expected mono"
+        self._matching = coding
         return None
 
     @property
-    def torn(self) -> bool:
-        """Whether it ends within a frame, as far as that can be told."""
-        return self._framer.torn
+    def truncated(self) -> bool:
+        """Whether the stream ends within a frame, where its format shows that."""
+        return self._framer.truncated
 
-    def misleads(self, *, sole: bool) -> bool:
-        """Whether players would take its length from a header that tells another: its own, or if it is not the `sole`
-        piece, that of the whole.
+    def misreports_length(self, *, sole: bool) -> bool:
+        """Whether players would read a wrong length from a header of this stream.
+
+        Unless it is the `sole` piece of an utterance, any length in its header is wrong for the whole.
         """
         framer = self._framer
-        lies = framer.told is not None and abs(framer.told - self._frames) > 1  # some count the tag's own frame
-        return lies or framer.misleads or (framer.tagged and not sole)
+        declared = framer.declared_frames
+        # Some encoders count the frame that holds their tag, others do not: one frame of difference is none.
+        wrong = declared is not None and abs(declared - self._frames) > 1
+        return wrong or framer.misreports_length or (framer.declares_length and not sole)
 
     def _count(self) -> None:
         if len(self._samples) == 1:

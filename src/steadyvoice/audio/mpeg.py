@@ -1,4 +1,4 @@
-"""MP3 and ADTS: frames that begin with a header that tells their length.
+"""MPEG audio: framers for MP3, and for AAC in ADTS, whose frame headers give the length of each frame.
 
 Sources: ISO/IEC 11172-3 and 13818-3 (MPEG audio), 13818-7 (ADTS), https://id3.org/id3v2.4.0-structure,
 and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write into the first frame.
@@ -15,7 +15,7 @@ from steadyvoice.audio.frames import Coding, Frame
 
 
 class FrameHeader(NamedTuple):
-    """What a frame's first bytes tell. `length` is in bytes and counts the header."""
+    """Parsed header of a frame. `length` is in bytes and includes the header."""
 
     length: int
     samples: int
@@ -24,56 +24,61 @@ class FrameHeader(NamedTuple):
 
 
 class FrameRun(NamedTuple):
-    """Frames that differ from the first in nothing but their padding. They are passed over by a regular expression."""
+    """Pattern of consecutive frames that differ only in their padding, matched by one regular expression."""
 
     header: FrameHeader
     pattern: re.Pattern[bytes]
     shortest: int  # bytes in a frame; the padded ones have one more
 
     def end(self, data: bytes, at: int) -> int:
-        """Where the run ends; or only so much of it that the length tells how many frames there are."""
+        """Return the end of the run, or of as much of it as still gives the number of frames by its length.
+
+        Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
+        """
         found = self.pattern.match(data, at, at + self.shortest * (self.shortest - 1))
         return found.end() if found else at
 
 
 class Mp3Framer:
-    """Cuts MPEG layer III. The tag of an encoder is no audio, but tells how many samples to skip."""
+    """Framer of MPEG layer III. An encoder's tag is not audio, but gives the number of samples to skip."""
 
-    begun = 0.0
+    pending_seconds = 0.0
 
     def __init__(self) -> None:
         self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
         self._skip = 0
-        self._has_audio = False  # there was a frame of audio
-        self.told: int | None = None  # by the encoder's tag
-        self.misleads = False
-        self.tagged = False
+        self._has_audio = False
+        self.declared_frames: int | None = None  # by the encoder's tag
+        self.misreports_length = False
+        self.declares_length = False
 
     @property
-    def lost(self) -> int:
-        return self._scanner.lost
+    def stray_bytes(self) -> int:
+        return self._scanner.stray_bytes
 
     @property
-    def torn(self) -> bool:
-        return self._scanner.torn
+    def truncated(self) -> bool:
+        return self._scanner.truncated
 
     def feed(self, data: bytes) -> list[Frame]:
-        return self._heard(self._scanner.scan(data))
+        """Add the next bytes and return the frames that they complete."""
+        return self._audio_frames(self._scanner.scan(data))
 
     def finish(self) -> list[Frame]:
-        return self._heard(self._scanner.scan(b"", last=True))
+        """Return the frames that were held back at the end of the stream."""
+        return self._audio_frames(self._scanner.scan(b"", last=True))
 
     def count(self, data: bytes) -> list[tuple[FrameHeader, int]] | None:
-        """Take the next bytes and count their frames by header, at a hundredth of the cost of cutting them.
+        """Add the next bytes and count their frames by header, at a hundredth of the cost of cutting them.
 
-        None, and nothing is taken, where each frame has to be looked at: in front of a tag, or out of step.
+        Returns None, and adds nothing, where each frame has to be inspected: before a tag, or out of step.
         """
         counted = None if self._skip else self._scanner.stride(data, _mp3_run)
         if counted:
             self._has_audio = True
         return counted
 
-    def _heard(self, found: Iterator[tuple[bytes, FrameHeader]]) -> list[Frame]:
+    def _audio_frames(self, found: Iterator[tuple[bytes, FrameHeader]]) -> list[Frame]:
         frames = []
         for data, header in found:
             if (
@@ -81,9 +86,9 @@ class Mp3Framer:
                 or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
             ):
                 self._skip = _encoder_delay(data, header.tag_at)
-                self.misleads |= self._has_audio
-                self.tagged = True
-                self.told = _declared_frames(data, header.tag_at)
+                self.misreports_length |= self._has_audio
+                self.declares_length = True
+                self.declared_frames = _declared_frames(data, header.tag_at)
                 continue
             self._has_audio = True
             skip = min(self._skip, header.samples) if self._skip else 0
@@ -93,35 +98,37 @@ class Mp3Framer:
 
 
 class AacFramer:
-    """Cuts AAC in ADTS."""
+    """Framer of AAC in ADTS."""
 
-    begun = 0.0
-    misleads = tagged = False  # ADTS says nothing of its length
-    told = None
+    pending_seconds = 0.0
+    misreports_length = declares_length = False  # ADTS has no header for the whole stream
+    declared_frames = None
 
     def __init__(self) -> None:
         self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)
 
     @property
-    def lost(self) -> int:
-        return self._scanner.lost
+    def stray_bytes(self) -> int:
+        return self._scanner.stray_bytes
 
     @property
-    def torn(self) -> bool:
-        return self._scanner.torn
+    def truncated(self) -> bool:
+        return self._scanner.truncated
 
     def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
         return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(data)]
 
     def finish(self) -> list[Frame]:
+        """Return the frames that were held back at the end of the stream."""
         return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
 
 
 def _candidate(second: Callable[[int], bool], third: Callable[[int], bool]) -> re.Pattern[bytes]:
-    """Write down where the way back may be found, in one pass over the bytes.
+    """Return the pattern of places where frames may begin again after other bytes, found in one pass.
 
-    That is at what may be a header, by what its second and third bytes can be, at a tag, or at the very end at what
-    may be the beginning of either.
+    A place is one that may hold a header, by the possible values of its second and third byte, or a tag; at the end of
+    the data, the beginning of either.
     """
     seconds, thirds = (re.escape(bytes(byte for byte in range(256) if may_be(byte))) for may_be in (second, third))
     frame = b"\xff(?:[%b](?:[%b]|\\Z)|\\Z)" % (seconds, thirds)
@@ -135,29 +142,30 @@ _ADTS_CANDIDATE = _candidate(lambda byte: byte & 0xF6 == 0xF0, lambda byte: byte
 
 
 class _Scanner:
-    """Steps from header to header, over ID3 tags, and finds the way back after anything else.
+    """Scanner that steps from header to header, over ID3 and APE tags, and resynchronizes after anything else.
 
-    Each byte is looked at, and copied, a fixed number of times, however the bytes are split and whatever they are; no
-    more is held than a frame. Tags are passed over without being held.
+    Each byte is inspected and copied a fixed number of times, however the bytes are split and whatever they are; no
+    more than a frame is held. Tags are skipped without being held.
     """
 
     def __init__(self, size: int, read: Callable[[bytes], FrameHeader | None], candidate: re.Pattern[bytes]) -> None:
-        self.lost = 0
+        self.stray_bytes = 0
         self._size = size  # bytes in a header
         self._read = read
         self._candidate = candidate
         self._buffer = bytearray()
-        self._needed = 0  # bytes in the buffer without which nothing more can be told
+        self._needed = 0  # bytes in the buffer below which a scan would find nothing new
         self._skip = 0  # bytes of a tag still to come
         self._in_step = True
 
     @property
-    def torn(self) -> bool:
-        """Whether the bytes left over begin a frame that is not whole."""
+    def truncated(self) -> bool:
+        """Whether the remaining bytes begin a frame that is not complete."""
         head = bytes(self._buffer[: self._size])
         return self._in_step and len(head) == self._size and self._read(head) is not None
 
     def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, FrameHeader]]:
+        """Add the next bytes and yield the frames that are complete; with `last`, no more bytes will come."""
         if self._skip:
             step = min(self._skip, len(data))
             self._skip -= step
@@ -188,15 +196,15 @@ class _Scanner:
                 header = header if confirmed else None
             if header is None:
                 passed, at = at, self._next_candidate(at + 1)
-                self.lost += at - passed
+                self.stray_bytes += at - passed
                 continue
             end = at + header.length
             if end > len(buffer):
                 needed = header.length
                 break
             self._in_step = True
-            self.lost = 0
-            with memoryview(buffer) as view:
+            self.stray_bytes = 0
+            with memoryview(buffer) as view:  # a slice of the bytearray itself would copy twice
                 frame = bytes(view[at:end])
             yield frame, header
             at = end
@@ -204,7 +212,7 @@ class _Scanner:
         self._needed = needed
 
     def stride(self, data: bytes, run_of: Callable[[bytes], FrameRun | None]) -> list[tuple[FrameHeader, int]] | None:
-        """Count frames that follow each other closely; None if they do not, or hold an encoder's tag."""
+        """Count frames that follow each other without a gap; None if they do not, or hold an encoder's tag."""
         if self._skip or not self._in_step:
             return None
         if len(self._buffer) + len(data) < self._needed:
@@ -222,7 +230,7 @@ class _Scanner:
                 break
             end = run.end(whole, at)
             if end == at:
-                if at + run.header.length <= most:  # the frame is here, and is not like the others
+                if at + run.header.length <= most:  # the frame is complete, and differs from the others
                     return None
                 needed = run.header.length
                 break
@@ -231,13 +239,13 @@ class _Scanner:
         self._buffer[:] = whole[at:]
         self._needed = needed
         if counted:
-            self.lost = 0
+            self.stray_bytes = 0
         return counted
 
     def _confirmed(self, follows: int, last: bool) -> bool | None:
-        """Whether another header follows where this one says; None while that has not come.
+        """Return whether another header follows where this one says; None while those bytes have not come.
 
-        Amid other bytes a header is easily mistaken: one in two thousand looks like it.
+        Among other bytes, one place in two thousand looks like a header.
         """
         following = bytes(self._buffer[follows : follows + self._size])
         if len(following) == self._size:
@@ -251,7 +259,7 @@ class _Scanner:
 
 
 class _TagKind(NamedTuple):
-    """A kind of tag: bytes at its beginning that tell its length, and how they do."""
+    """Kind of tag: its mark, the bytes of its head, and the function that reads its length from the head."""
 
     mark: bytes
     head: int
@@ -259,7 +267,7 @@ class _TagKind(NamedTuple):
 
 
 def _tag_at(buffer: bytearray, at: int) -> _TagKind | None:
-    """Return the kind of tag that begins here, or may begin with so little."""
+    """Return the kind of tag that begins at `at`, or that the few bytes there may begin."""
     if not buffer.startswith((b"I", b"A"), at):
         return None
     begin = bytes(buffer[at : at + 8])
@@ -267,7 +275,7 @@ def _tag_at(buffer: bytearray, at: int) -> _TagKind | None:
 
 
 def _ape_length(head: bytes) -> int:
-    """Bytes in an APE tag whose header this is: items and footer, and the header itself.
+    """Return the bytes in an APE tag with this header: items, footer, and the header itself.
 
     https://wiki.hydrogenaudio.org/index.php?title=APE_Tags_Header. A footer in its place ends a tag without a header.
     """
@@ -276,7 +284,7 @@ def _ape_length(head: bytes) -> int:
 
 
 def _id3_length(head: bytes) -> int:
-    """Bytes in an ID3v2 tag, its ten-byte header and a footer counted."""
+    """Return the bytes in an ID3v2 tag, including its ten-byte header and a footer."""
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F
@@ -284,7 +292,7 @@ def _id3_length(head: bytes) -> int:
 
 
 _TAGS = (_TagKind(b"ID3", 10, _id3_length), _TagKind(b"APETAGEX", 32, _ape_length))
-_VBRI_AT = 36  # bytes into a frame, whatever its kind
+_VBRI_AT = 36  # offset in bytes, the same in every kind of frame
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -295,7 +303,7 @@ def _mp3_header(head: bytes) -> FrameHeader | None:
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
     index, rate_index = head[2] >> 4, head[2] >> 2 & 3
     sync = head[0] == 0xFF and head[1] >> 5 == 7
-    # Index 0 is "free format", which nobody sends.
+    # Index 0 is "free format", whose frames do not give their length. No speech vendor sends it.
     if not sync or version == 1 or layer != 1 or index in (0, 15) or rate_index == 3 or head[3] & 3 == 2:
         return None
     mpeg1 = version == 3
@@ -315,12 +323,13 @@ def _mp3_run(head: bytes) -> FrameRun | None:
     if header is None or padded is None:
         return None
     frames = [_untagged_pattern(each, of) for each, of in ((head, header), (twin, padded))]
+    # The possessive quantifier keeps no positions to return to: they would take memory for each frame.
     pattern = re.compile(b"(?:" + b"|".join(frames) + b")*+", re.DOTALL)
     return FrameRun(header, pattern, min(header.length, padded.length))
 
 
 def _untagged_pattern(head: bytes, header: FrameHeader) -> bytes:
-    """Write down the pattern of a frame with this head that is no encoder's tag."""
+    """Return the pattern of a frame with this head that is not an encoder's tag."""
     pattern, at = re.escape(head), len(head)
     for place, tags in sorted([(header.tag_at, b"Xing|Info"), (_VBRI_AT, b"VBRI")]):
         if place < header.length:
@@ -330,15 +339,15 @@ def _untagged_pattern(head: bytes, header: FrameHeader) -> bytes:
 
 
 def _declared_frames(frame: bytes, tag_at: int) -> int | None:
-    """How many frames follow, by the tag of Xing, LAME or VBRI; None if it does not say."""
+    """Return the number of frames by a Xing, LAME or VBRI tag; None if the tag has none."""
     if frame[_VBRI_AT : _VBRI_AT + 4] == b"VBRI":
         return int.from_bytes(frame[_VBRI_AT + 14 : _VBRI_AT + 18], "big")
-    says = frame[tag_at + 7 : tag_at + 8]
-    return int.from_bytes(frame[tag_at + 8 : tag_at + 12], "big") if says and says[0] & 1 else None
+    flags = frame[tag_at + 7 : tag_at + 8]
+    return int.from_bytes(frame[tag_at + 8 : tag_at + 12], "big") if flags and flags[0] & 1 else None
 
 
 def _encoder_delay(frame: bytes, tag_at: int) -> int:
-    """Samples that LAME or FFmpeg put before the first real one, and the decoder's own 529 on top."""
+    """Return the samples that LAME or FFmpeg put before the first real one, plus the decoder's own 529."""
     fields = frame[tag_at + 7 : tag_at + 8]
     if not fields or frame[tag_at : tag_at + 4] not in (b"Xing", b"Info"):
         return 0
@@ -353,12 +362,12 @@ def _encoder_delay(frame: bytes, tag_at: int) -> int:
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # the length of a frame is in its header, so a stream has hundreds of different ones
 def _adts_header(head: bytes) -> FrameHeader | None:
     rate_index = head[2] >> 2 & 15
     length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or rate_index >= len(_AAC_RATES) or length < 7:
         return None
     blocks = (head[6] & 3) + 1
-    channels = (head[2] & 1) << 2 | head[3] >> 6  # 0: the frame itself says
+    channels = (head[2] & 1) << 2 | head[3] >> 6  # 0: the channels are described in the frame itself
     return FrameHeader(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index], channels or 1))

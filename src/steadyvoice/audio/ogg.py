@@ -1,57 +1,59 @@
-"""Opus in Ogg, cut into packets by its page headers (RFC 3533, RFC 6716 section 3.1, RFC 7845)."""
+"""Framer of Opus in Ogg, which cuts pages into packets (RFC 3533, RFC 6716 section 3.1, RFC 7845)."""
 
 from __future__ import annotations
 
 from steadyvoice.audio.frames import Coding, Frame
 
-_RATE = 48000  # Opus counts in this, whatever it was made from
+_RATE = 48000  # Opus always counts in this rate, whatever the rate of its source
 
 _LONGEST_PACKET = 128 * 1024
-"""Bytes of a packet that are held, twice what Opus allows. Of tags, which may hold pictures, the first few are read."""
+"""Bytes of a packet that are held, twice what Opus allows: of tags, which may hold pictures, the rest is dropped."""
 
 
 class OpusFramer:
-    """Cuts Ogg pages into Opus packets. A page is read when all of it has come.
+    """Framer that cuts Ogg pages into Opus packets. A page is read once all of it has come.
 
-    Samples before the pre-skip and after the last page's granule position are not heard.
+    Samples before the pre-skip and after the last page's granule position are not audible.
     """
 
-    begun = 0.0
-    tagged = False  # a stream behind another is one that misleads
-    told = None
+    pending_seconds = 0.0
+    declares_length = False  # a stream behind another misreports its length
+    declared_frames = None
 
     def __init__(self) -> None:
-        self.lost = 0
-        self.misleads = False
+        self.stray_bytes = 0
+        self.misreports_length = False
         self._buffer = bytearray()
-        self._needed = 0  # bytes in the buffer without which nothing more can be told
+        self._needed = 0  # bytes in the buffer below which no page can be complete
         self._stream = _OpusStream()
 
     @property
-    def torn(self) -> bool:
+    def truncated(self) -> bool:
         return self._buffer.startswith(b"OggS")
 
     def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
         self._buffer += data
         frames: list[Frame] = []
         if len(self._buffer) < self._needed:
             return frames
         while page := self._next_page():
             if page[5] & 2:  # the first page of a stream; a file may be several, end to end
-                self.misleads |= self._stream.begun
+                self.misreports_length |= self._stream.begun
                 self._stream = _OpusStream()
             frames += self._stream.read(page)
-            self.misleads |= self._stream.misplaced
+            self.misreports_length |= self._stream.misplaced
         return frames
 
     def finish(self) -> list[Frame]:
-        return []  # half a page is a page we cannot place in time
+        """Return the frames that were held back at the end of the stream."""
+        return []  # the position of an incomplete page is not known
 
     def _next_page(self) -> bytes | None:
         buffer = self._buffer
         start = buffer.find(b"OggS")
         strange = start if start >= 0 else max(0, len(buffer) - 3)
-        self.lost += strange
+        self.stray_bytes += strange
         del buffer[:strange]
         length = 27
         if len(buffer) >= length:
@@ -63,31 +65,31 @@ class OpusFramer:
             return None
         with memoryview(buffer) as view:
             page = bytes(view[:length])
-        self.lost = self._needed = 0
+        self.stray_bytes = self._needed = 0
         del buffer[:length]
         return page
 
 
 class _OpusStream:
-    """One logical stream: two header packets, then audio."""
+    """Logical stream: two header packets, then audio."""
 
     def __init__(self) -> None:
         self._serial = b""
         self._coding: Coding | None = None
         self._tags_seen = False
-        self._skip = 0  # samples still to be left out
-        self.misplaced = False  # a page's position is not where its samples are
-        self._position: int | None = None  # the granule position after what was read
-        self._partial = bytearray()  # a packet that goes on in the next page
+        self._skip = 0  # samples of the pre-skip that remain
+        self.misplaced = False  # the position of a page differs from the number of samples before it
+        self._position: int | None = None  # granule position at the end of the last page
+        self._partial = bytearray()  # packet that continues in the next page
 
     @property
     def begun(self) -> bool:
-        """Whether there was any audio."""
+        """Whether any audio has come."""
         return self._position is not None
 
     def read(self, page: bytes) -> list[Frame]:
         if self._serial and page[14:18] != self._serial:
-            return []  # something else is interleaved
+            return []  # the page belongs to an interleaved stream
         self._serial = page[14:18]
         audio = [packet for packet in self._packets(page) if self._is_audio(packet)]
         if self._coding is None or not audio:
@@ -95,7 +97,7 @@ class _OpusStream:
         return self._frames(audio, self._coding, page)
 
     def _packets(self, page: bytes) -> list[bytes]:
-        """Join the page's segments: one shorter than 255 bytes ends a packet."""
+        """Join the page's segments to packets: a segment shorter than 255 bytes ends one."""
         packets, partial = [], self._partial
         if not page[5] & 1:
             partial.clear()
@@ -112,7 +114,7 @@ class _OpusStream:
     def _is_audio(self, packet: bytes) -> bool:
         if self._coding is None:
             if packet.startswith(b"OpusHead") and len(packet) >= 19:
-                # FFmpeg would take the pre-skip off as well, so it is shown none.
+                # FFmpeg would apply the pre-skip a second time, so the header it gets declares none.
                 self._coding = Coding("libopus", _RATE, packet[9], packet[:10] + b"\0\0" + packet[12:])
                 self._skip = int.from_bytes(packet[10:12], "little")
             return False
@@ -127,8 +129,8 @@ class _OpusStream:
         last = bool(page[5] & 4)
         if self._position is None:
             self._position = 0 if last else max(0, granule - sum(lengths))
-        # Only the last page may end before its packets do, and not before its last one: RFC 7845, 4.4. A position
-        # that says anything else is wrong, as where streams were joined without counting anew.
+        # Only the last page may end before its packets do, and not before its last one (RFC 7845, 4.4). Any other
+        # difference is a wrong position, as in files made by joining streams without rewriting their pages.
         left = sum(lengths)
         surplus = self._position + left - granule
         self.misplaced |= surplus != 0 and not last
@@ -148,7 +150,7 @@ class _OpusStream:
 
 
 def _packet_samples(packet: bytes) -> int:
-    """How long a packet lasts, by its first byte."""
+    """Return the samples in a packet, by its first byte."""
     config, code = packet[0] >> 3, packet[0] & 3
     if config < 12:
         length = (480, 960, 1920, 2880)[config & 3]

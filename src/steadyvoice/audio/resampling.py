@@ -10,10 +10,9 @@ if TYPE_CHECKING:
 
 
 class MonoConverter:
-    """Turns PyAV's frames of one shape into 16-bit mono samples, at `rate` per second or at their own.
+    """Converter of PyAV's frames to 16-bit mono samples, at `rate` per second or at their own rate."""
 
-    It is what PyAV's AudioResampler is, without that one's threads: one a processor, for every stream.
-    """
+    # PyAV's AudioResampler does the same, but starts a thread for each processor, for every stream.
 
     def __init__(self, rate: int | None = None) -> None:
         self._rate = rate
@@ -21,7 +20,7 @@ class MonoConverter:
         self._graph: Graph | None = None
 
     def feed(self, frame: AudioFrame) -> bytes:
-        """Take a frame. When its shape is another than before, a new start is made."""
+        """Convert a frame. If its format differs from that of the one before, a new filter graph is made."""
         shape = (frame.format.name, frame.layout.name, frame.rate)
         last = b""
         if self._graph is None or shape != self._shape:
@@ -33,7 +32,7 @@ class MonoConverter:
         return last + _pull_samples(self._graph)
 
     def finish(self) -> bytes:
-        """Give the last samples."""
+        """Return the last samples."""
         if self._graph is None:
             return b""
         self._graph.push(None)
@@ -54,7 +53,7 @@ def _filter_graph(frame: AudioFrame, rate: int) -> Graph:
 
 
 def _pull_samples(graph: Graph) -> bytes:
-    """Everything that is ready, without the padding that FFmpeg puts behind samples."""
+    """Return all samples that are ready, without the padding that FFmpeg puts behind them."""
     from av import AudioFrame
 
     pulled = b""
@@ -68,18 +67,18 @@ def _pull_samples(graph: Graph) -> bytes:
 
 
 class Resampler:
-    """Streams 16-bit mono samples from one rate to another. At the same rate it touches nothing."""
+    """Streaming resampler of 16-bit mono samples. At equal rates, samples pass unchanged."""
 
     def __init__(self, source: int, target: int) -> None:
         self.source = source
         self._target = target
-        # 20 ms in bytes. Blocks of one size make the result independent of how the samples came.
+        # 20 ms in bytes. Blocks of a fixed size make the result independent of how the samples were split.
         self._block = max(1, source // 50) * 2
         self._rest = bytearray()
         self._mono = MonoConverter(target)
 
     def feed(self, pcm: bytes) -> bytes:
-        """Take samples; give what is ready, some milliseconds behind."""
+        """Add samples and return those that are ready, some milliseconds behind."""
         if self.source == self._target:
             return pcm
         rest = self._rest
@@ -90,7 +89,7 @@ class Resampler:
         return ready
 
     def finish(self) -> bytes:
-        """Give the last samples."""
+        """Return the last samples."""
         ready = self._resampled(bytes(self._rest)) if self._rest else b""
         return ready + self._mono.finish()
 
@@ -99,7 +98,7 @@ class Resampler:
 
 
 def pcm_frame(pcm: bytes, rate: int) -> AudioFrame:
-    """Lay samples into a frame of PyAV's."""
+    """Return a PyAV frame of 16-bit mono samples."""
     from av import AudioFrame
 
     frame = AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)

@@ -1,4 +1,4 @@
-"""Bounded pool of threads that decode and encode audio, so that the event loop does not."""
+"""Thread pool with a bounded number of threads, in which audio is decoded and encoded off the event loop."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_THREADS = 4
-"""Threads at most, whatever the number of processors: much of the work needs the interpreter's lock."""
+"""Maximum of threads, whatever the number of processors: much of the work holds the interpreter's lock."""
 
 
 class AudioThreadPool:
-    """Threads of one service, started when there is work and ended by `close()`. It may be used again afterwards.
+    """Thread pool of one service: threads start on demand and end with `close()`, after which it can be used again.
 
-    Work is begun in the order in which it came. `queue_wait` tells how far the pool is behind. Safe in threads, and in
-    a forked child, which starts threads of its own.
+    Jobs start in the order in which they came. Safe to use from several threads, and in a forked child, which starts
+    threads of its own.
     """
 
     def __init__(self, threads: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,27 +32,29 @@ class AudioThreadPool:
         self._clock = clock
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._waiting: dict[int, float] = {}  # when each piece of work came that has not begun, the oldest first
+        self._waiting: dict[int, float] = {}  # when each queued job came, the oldest first
         self._numbers = 0
         register_fork_aware(self)
 
     @property
     def queue_wait(self) -> float:
-        """Seconds for which the oldest piece of work that has not begun has waited; 0 when nothing waits."""
+        """Seconds for which the oldest job in the queue has waited; 0 when the queue is empty."""
         waiting = list(self._waiting.values())
         return max(0.0, self._clock() - waiting[0]) if waiting else 0.0
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do this in a thread, and wait for it. It is done even when whoever waits is cancelled meanwhile."""
+        """Run `work` in a thread and return its result. The job finishes even if the caller is cancelled meanwhile."""
         with self._lock:
             self._pool = pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="steadyvoice-audio")
             self._numbers = number = self._numbers + 1
             self._waiting[number] = self._clock()
         begin = partial(self._begin, number, partial(work, *args, **kwargs))
+        # A thread cannot be interrupted. The shield keeps a job in the queue from being cancelled with its caller, so
+        # that jobs on one object run in order and are all counted.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(pool, begin))
 
     def close(self) -> None:
-        """End the threads once they have done what they do, and wait for that; what has not begun is dropped."""
+        """Wait for the running jobs, then end the threads. Queued jobs are dropped."""
         with self._lock:
             pool, self._pool = self._pool, None
             self._waiting = {}
@@ -62,7 +64,7 @@ class AudioThreadPool:
     fork_lock = None
 
     def after_fork(self) -> None:
-        """Forget the parent's threads, which were not copied, and its lock, which one of them may have held."""
+        """Replace the parent's threads, which were not copied, and its lock, which one of them may have held."""
         self._pool, self._lock = None, Lock()
         self._waiting = {}
 
@@ -72,5 +74,5 @@ class AudioThreadPool:
 
 
 def _available_processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,64 +20,62 @@ from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 
 @dataclass(frozen=True, slots=True)
 class FormatMatch:
-    """It begins as the promised format does."""
+    """Verdict: the audio begins as the expected format does."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAudio:
-    """It is something else; `reason` completes "the answer is ..."."""
+    """Verdict: the bytes are not audio. `reason` completes "answered with ..."."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class NeedMoreBytes:
-    """The bytes so far do not tell."""
+    """Verdict: the bytes so far are too few to decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatMismatch:
-    """It is audio, but not as promised; `reason` as above."""
+    """Verdict: audio of another format than expected. `reason` completes "answered with ..."."""
 
     reason: str
 
 
 FormatVerdict = FormatMatch | FormatMismatch | NotAudio | NeedMoreBytes
 
-_FIRST_WIDE_CHARACTER, _SECONDS_PER_WIDE_CHARACTER = (
-    "\u2e80",
-    0.25,
-)  # Chinese, Japanese and Korean: nearly all from there on
-_MAX_SLOWDOWN = 20.0  # times what is usual; sums and dates are long when read aloud
+_FIRST_WIDE_CHARACTER = "\u2e80"  # nearly all of Chinese, Japanese and Korean comes from here on
+_SECONDS_PER_WIDE_CHARACTER = 0.25
+_MAX_SLOWDOWN = 20.0  # times the usual length; sums and dates are long when read aloud
 _MAX_PAUSES = 10.0  # seconds; a short text may be drawn out
-_MAGIC_BYTES = 12  # bytes: every container has shown its mark by then
-_MAX_FRAME_OFFSET = 4096  # bytes in which a stream that was joined in its middle must come to a frame
+_MAGIC_BYTES = 12  # bytes within which every container shows its magic number
+_MAX_FRAME_OFFSET = 4096  # bytes in which a stream that is joined in its middle must come to a frame
 _MAX_SNIFFED = 16 * 1024  # bytes in which that frame must end, and the next one begin
-_MAX_TEXT_SNIFFED = 512  # bytes by which text is told from audio
+_MAX_TEXT_SNIFFED = 512  # bytes that are inspected to distinguish text from audio
 
 
 def sniff_format(head: bytes, content_type: str | None, format: AudioFormat) -> FormatVerdict:
-    """Judge an answer by its content type and its first bytes."""
+    """Return the verdict on an answer by its content type and its first bytes."""
     return FormatSniffer(format, content_type).feed(head)
 
 
 class FormatSniffer:
-    """Judges an answer by its content type and its first bytes, which come split anywhere.
+    """Format sniffer of one answer, by its content type and its first bytes, which come split anywhere.
 
-    Each byte is looked at once, and no more of them than it takes: at most 16 KiB.
+    Each byte is inspected once, and only as many as it takes: at most 16 KiB.
     """
 
     def __init__(self, format: AudioFormat, content_type: str | None = None) -> None:
         self.verdict: FormatVerdict = NeedMoreBytes()
         self._format = format
         self._media = (content_type or "").partition(";")[0].strip().lower()
-        self._head = bytearray()  # the first that came
-        self._read = 0  # bytes of these that were found to be readable
+        self._head = bytearray()  # the first bytes
+        self._read = 0  # number of them that were found to be printable
         self._framer = framer_for(format) if format.codec in _FRAME_SYNCED else None
         self._framed = False
 
     def feed(self, data: bytes) -> FormatVerdict:
-        """Take the next bytes and judge. Nothing is taken any more once the verdict is another than NeedMore."""
+        """Add the next bytes and return the verdict. Once it is not NeedMoreBytes any more, it is final."""
         if isinstance(self.verdict, NeedMoreBytes):
             self._head += data[: max(0, _MAX_FRAME_OFFSET - len(self._head))]
             self.verdict = self._judged(data[:_MAX_SNIFFED])
@@ -90,18 +88,19 @@ class FormatSniffer:
         if not head:
             return NeedMoreBytes()
         if head.startswith(_GZIP_MAGIC):
-            return NotAudio("compressed data that does not say so")
+            return NotAudio("gzip data without a Content-Encoding header")
         if self._format.codec in _HEADERLESS:
             return self._as_samples()
         return self._as_container(new)
 
     def _as_samples(self) -> FormatVerdict:
-        """Any bytes may be samples: only a container's mark is refused, and text under no audio content type."""
+        """Judge headerless samples: any bytes may be some.
+
+        Only a container's magic number is refused, and text whose content type is not audio.
+        """
         head = self._head
-        if _sniff_container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their marks are four letters
-            return FormatMismatch(
-                f"{_CONTAINER_NAMES[_MAGIC_NUMBERS[bytes(head[:4])]]}, where bare samples were promised"
-            )
+        if _sniff_container(head) in (Codec.WAV, Codec.OPUS, Codec.FLAC):  # their magic numbers are four letters
+            return FormatMismatch(f"{_CONTAINER_NAMES[_MAGIC_NUMBERS[bytes(head[:4])]]}, expected bare samples")
         if self._media.startswith("audio/"):
             return FormatMatch()
         return self._text_or(FormatMatch())
@@ -109,13 +108,11 @@ class FormatSniffer:
     def _as_container(self, new: bytes) -> FormatVerdict:
         head, format = self._head, self._format
         if found := _sniff_container(head):
-            # AAC may begin with ID3, as MP3 does.
+            # AAC may begin with an ID3 tag, as MP3 does.
             expected = found is format.codec or (head.startswith(b"ID3") and format.codec is Codec.AAC)
-            return (
-                FormatMatch() if expected else FormatMismatch(f"{_CONTAINER_NAMES[found]}, where {format} was promised")
-            )
+            return FormatMatch() if expected else FormatMismatch(f"{_CONTAINER_NAMES[found]}, expected {format}")
         if head.startswith((b"\x1aE\xdf\xa3", b"FORM", b"caff")) or head.startswith(b"ftyp", 4):
-            return FormatMismatch(f"another container, where {format} was promised")
+            return FormatMismatch(f"another container, expected {format}")
         return self._text_or(self._as_frames(new))
 
     def _as_frames(self, new: bytes) -> FormatVerdict:
@@ -123,10 +120,10 @@ class FormatSniffer:
             return FormatMatch()
         if len(self._head) < (_MAX_FRAME_OFFSET if self._framer else _MAGIC_BYTES):
             return NeedMoreBytes()
-        return NotAudio(f"no {self._format}: it begins {self._head[:8].hex(' ')}")
+        return NotAudio(f"something that is not {self._format}: it begins with {self._head[:8].hex(' ')}")
 
     def _text_or(self, otherwise: FormatVerdict) -> FormatVerdict:
-        """Say what kind of text this is, if it is one."""
+        """Return a verdict that names the kind of text, if the bytes are text, else `otherwise`."""
         head = self._head
         upto = min(len(head), _MAX_TEXT_SNIFFED)
         while self._read < upto and head[self._read] in _PRINTABLE:
@@ -146,17 +143,17 @@ class FormatSniffer:
 
 
 def is_long_enough(text: str, seconds: float, *, speed: float = 1.0) -> bool:
-    """Return whether so many seconds may be the whole text, by any voice. Short texts always pass.
+    """Return whether `seconds` of audio may hold the whole text, by any voice. Short texts always pass.
 
-    `speed` is how much faster than usual the voice was asked to talk. A slower one proves nothing: some vendors ignore
-    it. What is known of a provider's voices is used by `service/pipeline/speech_rate.py`.
+    `speed` is the factor by which the voice was asked to speak faster than usual. A factor below 1 proves nothing: some
+    vendors ignore it. What is known of a provider's own voices is used by `service/pipeline/speech_rate.py`.
     """
     length = estimate_duration(text)
     return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.least
 
 
 def longest_plausible(text: str, *, speed: float = 1.0) -> float:
-    """How many seconds of audio may be this text, with all its pauses. More is a voice that has lost its way."""
+    """Return the seconds of audio that a text may take, all pauses included. More is a voice in a loop."""
     wide = 0 if text.isascii() else sum(character >= _FIRST_WIDE_CHARACTER for character in text)
     usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
     pauses = _MAX_PAUSES + (requested_pause(text) if "<" in text else 0.0)
@@ -164,7 +161,7 @@ def longest_plausible(text: str, *, speed: float = 1.0) -> float:
 
 
 def ends_with_message(tail: bytes) -> bool:
-    """Whether the last bytes of an answer are a message, such as an error where more audio should have come."""
+    """Return whether an answer ends with a text message, such as an error in place of more audio."""
     return tail[-1:] in _MESSAGE_ENDS and _MESSAGE.search(tail) is not None
 
 
@@ -174,7 +171,7 @@ _MESSAGE = re.compile(rb"[{<][\t\r\n -~]{20,}[}>][\r\n]*\Z")
 _NON_AUDIO_TYPES = {
     "application/json": "JSON",
     "application/problem+json": "JSON",
-    "json": "JSON",  # the suffix of a media type, as the next
+    "json": "JSON",  # this and the next are suffixes of media types
     "xml": "XML",
     "text/html": "HTML",
     "application/xhtml+xml": "HTML",
@@ -184,9 +181,9 @@ _NON_AUDIO_TYPES = {
     "text/xml": "XML",
 }
 
-_GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952; as samples, these would be a loud noise out of nothing
+_GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952; as samples, this would be a loud click before any sound
 
-_FRAME_SYNCED = (Codec.MP3, Codec.AAC)  # whose frames may come without a container's mark
+_FRAME_SYNCED = (Codec.MP3, Codec.AAC)  # formats whose frames may come without a magic number
 _HEADERLESS = (Codec.PCM, Codec.ULAW, Codec.ALAW)
 
 _MAGIC_NUMBERS = {
@@ -215,44 +212,42 @@ _PRINTABLE = frozenset(b"\t\r\n" + bytes(range(0x20, 0x7F)))
 
 
 SILENCE_PEAK = 32
-"""The loudest sample of what is still silence, of 32768: -60 dB, where A-law's and MP3's own noise lies well below."""
+"""Peak level up to which audio is silence, of 32768: -60 dB, well above the noise of A-law and MP3 themselves."""
 
 
 def surely_audible(frames: Iterable[Frame]) -> bool:
-    """Whether something is surely to be heard in these. No decoding: False means that it has to be looked at."""
+    """Return whether there surely is sound in these frames. False without decoding: it has to be decoded to decide."""
     return any(_frame_audible(frame) for frame in frames)
 
 
 def trailing_silence(frames: Sequence[Frame]) -> float | None:
-    """Seconds of silence at the end of these, as far as bytes tell without decoding; None when it is all of them."""
+    """Return the seconds of silence at the end, as far as it shows without decoding; None if all of it is silent."""
     seconds = 0.0
     for frame in reversed(frames):
-        left = _share_before_silence(frame)
-        seconds += (1 - left) * frame.samples / frame.coding.rate
-        if left:
+        share = _share_before_silence(frame)
+        seconds += (1 - share) * frame.samples / frame.coding.rate
+        if share:
             return seconds
     return None
 
 
 def _share_before_silence(frame: Frame) -> float:
-    """As a share of it: samples are looked at one by one, a codec's frame as a whole."""
-    quiet = b"\0" if frame.coding.plain else _QUIET_BYTES.get(frame.coding.codec)
+    """Return the share of a frame up to its last sound. A codec's frame counts as a whole: 0 or 1."""
+    quiet = b"\0" if frame.coding.is_plain_pcm else _QUIET_BYTES.get(frame.coding.codec)
     if not quiet:
         return float(_frame_audible(frame))
     return len(frame.data.rstrip(quiet)) / max(1, len(frame.data))
 
 
 def peak_level(audio: bytes, format: AudioFormat) -> int:
-    """Decode a piece of audio for its loudest sample, from 0 to 32768. Raises TTSNotAudioError."""
+    """Decode a piece of audio and return its loudest sample, from 0 to 32768. Raises TTSNotAudioError."""
     return _peak(convert(audio, format, AudioFormat(Codec.PCM, format.sample_rate)))
 
 
 def is_audible(audio: bytes, format: AudioFormat, *, within: float) -> bool:
-    """Decode a piece of audio until something is heard, or `within` so many seconds nothing is.
+    """Return whether there is sound in the first `within` seconds of a piece of audio. Raises TTSNotAudioError."""
+    # A few bytes may decode to minutes of silence: they are decoded in small steps, and no samples are kept.
 
-    A few bytes may decode to minutes of silence: they are decoded a little at a time, and nothing is kept.
-    Raises TTSNotAudioError.
-    """
     samples = AudioFormat(Codec.PCM, format.sample_rate)
     converter = Converter(format, samples)
     left = 2 * round(within * format.sample_rate)
@@ -267,11 +262,11 @@ def is_audible(audio: bytes, format: AudioFormat, *, within: float) -> bool:
 
 
 _DECODE_STEP = 1024
-"""Bytes that are decoded at once. As silence in FLAC or Opus they may be a hundred seconds, some megabytes."""
+"""Bytes that are decoded at once. Silence in FLAC or Opus may become a hundred seconds of them, some megabytes."""
 
 
 def _frame_audible(frame: Frame) -> bool:
-    if frame.coding.plain:
+    if frame.coding.is_plain_pcm:
         return _peak(frame.data) > SILENCE_PEAK
     if quiet := _QUIET_BYTES.get(frame.coding.codec):
         return bool(frame.data.translate(None, quiet))
@@ -290,6 +285,7 @@ _QUIET_BYTES = {
 }
 
 _MAX_DISTINCT_BYTES_OF_SILENCE = 24
-"""Different bytes in a frame of a codec. Silence has 3 (Opus) to 21 (MP3, most of it padding); the faintest noise that
-an encoder does not drop has 39 and more.
+"""Number of distinct bytes in a codec's frame up to which it may be silence.
+
+Measured: silence has 3 (Opus) to 21 (MP3, most of it padding); the faintest noise that an encoder keeps has 39 or more.
 """

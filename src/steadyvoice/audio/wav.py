@@ -1,7 +1,6 @@
-"""WAV: read with whatever samples it holds, written as 16-bit mono.
+"""WAV: framer of files with any kind of samples, and headers for 16-bit mono.
 
-Source: http://soundfile.sapp.org/doc/WaveFormat/ and Microsoft's page
-on WAVEFORMATEXTENSIBLE.
+Sources: http://soundfile.sapp.org/doc/WaveFormat/ and Microsoft's page on WAVEFORMATEXTENSIBLE.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from enum import Enum
 
 from steadyvoice.audio.frames import Coding, Frame, SampleFramer
 
-_UNKNOWN_SIZE = 0xFFFFFFFF  # the size of what is still being made; FFmpeg writes the same
-_PLACEHOLDER_SIZE = (
-    0x7FFFF000  # from here on, a size is a placeholder: sox and others write the largest number they have
-)
+_UNKNOWN_SIZE = 0xFFFFFFFF  # size of a file that is still being written; FFmpeg uses the same
+# From this size on, a size is a placeholder: sox and others write the largest number they have.
+_PLACEHOLDER_SIZE = 0x7FFFF000
 _ENDLESS = 1 << 62  # bytes
-_READ = {b"fmt ": 40, b"ds64": 16}  # bytes of a chunk that tell something, whatever size it claims
+_READ = {b"fmt ": 40, b"ds64": 16}  # bytes of a chunk that are read, whatever size it claims
 _MAX_UNKNOWN_CHUNK = 1 << 26  # bytes in a chunk of unknown name; loud samples that look like one claim more
 _FILE_MARKS = (b"RIFF", b"RF64", b"BW64")
 _FILE = re.compile(b"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
@@ -26,7 +24,7 @@ _UNKNOWN_CHUNK = re.compile(b"[A-Za-z_][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
 _HEADER_MARK = re.compile(
     rb"(?:RIFF|RF64|BW64)....WAVE|LIST....(?:INFO|adtl)|(?:id3 |ID3 )....ID3[\x02-\x04]", re.DOTALL
 )
-"""The head of a file or of its tags: eight bytes that samples show by chance once in 10^19."""
+"""Head of a file or of its tags: eight fixed bytes, which samples show by chance once in 10^19."""
 _PARTIAL_MARK = re.compile(
     rb"(?:R(?:I(?:F(?:F.{0,7})?)?|F(?:6(?:4.{0,7})?)?)?|BW?|BW6(?:4.{0,7})?|L(?:I(?:S(?:T.{0,7})?)?)?"
     rb"|id?|id3(?: .{0,7})?|ID?|ID3(?: .{0,7})?)\Z",
@@ -49,7 +47,7 @@ _CODECS = {
 
 
 class _State(Enum):
-    """What comes next in a WAV stream."""
+    """Parser state: the part of a WAV stream that comes next."""
 
     FILE = "the head of a file"
     CHUNK = "the head of a chunk"
@@ -59,12 +57,12 @@ class _State(Enum):
 
 
 def wav_bytes(pcm: bytes, rate: int) -> bytes:
-    """Wrap finished 16-bit mono samples, at `rate` per second, with the true sizes in the header."""
+    """Return complete 16-bit mono samples, `rate` per second, behind a header with their true size."""
     return wav_header(rate, len(pcm)) + pcm
 
 
 def wav_header(rate: int, size: int | None = None) -> bytes:
-    """Write the 44 bytes before 16-bit mono samples. `size` in bytes; None while it is unknown."""
+    """Return the 44 bytes before 16-bit mono samples. `size` is that of the samples in bytes; None: unknown."""
     data = _UNKNOWN_SIZE if size is None else size
     riff = _UNKNOWN_SIZE if size is None else size + 36
     return struct.pack(
@@ -73,32 +71,32 @@ def wav_header(rate: int, size: int | None = None) -> bytes:
 
 
 class WavFramer:
-    """Reader of a WAV stream: cuts the samples out of its `data` chunks, in the coding that its `fmt ` chunk names.
+    """Framer of a WAV stream: cuts the samples out of its `data` chunks, in the coding that its `fmt ` chunk names.
 
     Sizes in headers are hints. Writers of streams leave 0, 0xFFFFFFFF or a guess, servers put the header of the first
     sentence before the samples of all, and several files come end to end. So samples end where another chunk or another
-    file begins, and go on behind their declared end where neither does.
+    file begins, and continue behind their declared end where neither does.
     """
 
-    lost = 0
-    misleads = tagged = False  # it is never passed on as it is
-    told = None
-    torn = False  # a stream may be shorter than its header says without having been cut
+    stray_bytes = 0
+    misreports_length = declares_length = False  # a WAV stream is never passed on as it is
+    declared_frames = None
+    truncated = False  # a complete stream may be shorter than its header says
 
     def __init__(self) -> None:
-        self._held = b""  # of a header, or of what may be the beginning of one
+        self._held = b""  # beginning of a header, or bytes that may be one
         self._state = _State.FILE
         self._samples: SampleFramer | None = None  # None before the first `data` chunk
         self._coding: tuple[Coding, int] | None = None
-        self._skip = 0  # bytes of a chunk that holds no samples
-        self._left: int | None = None  # bytes of the `data` chunk still to come; None without end
-        self._long_size: int | None = None  # of the `data` chunk, as the 64-bit extension gives it
-        self._zeros = 0  # bytes of nothing behind the declared end of samples
-        self._empty = False  # the `data` chunk declares no samples at all
-        self._odd = False  # a chunk of odd size has just ended, behind which a byte of padding is due
+        self._skip = 0  # bytes that remain of a chunk without samples
+        self._left: int | None = None  # bytes that remain of the `data` chunk; None: its end is unknown
+        self._long_size: int | None = None  # size of the `data` chunk by the 64-bit extension
+        self._zeros = 0  # zero bytes behind the declared end of samples
+        self._empty = False  # the `data` chunk declares a size of zero
+        self._odd = False  # a chunk of odd size has just ended, which a byte of padding should follow
 
     @property
-    def begun(self) -> float:
+    def pending_seconds(self) -> float:
         """Seconds in bytes that are held as the possible beginning of a header."""
         if self._coding is None or self._state is not _State.SAMPLES:
             return 0.0
@@ -106,6 +104,7 @@ class WavFramer:
         return len(self._held) // width / coding.rate
 
     def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
         if self._held:
             data, self._held = self._held + data, b""
         frames: list[Frame] = []
@@ -129,15 +128,17 @@ class WavFramer:
         return frames
 
     def finish(self) -> list[Frame]:
+        """Return the frames that were held back at the end of the stream."""
         held, self._held = self._held, b""
         if self._samples and self._state is _State.AFTER_SAMPLES and self._empty:
-            return self._samples.feed(bytes(self._zeros) + held)  # silence: a size of 0 is a placeholder
+            # A size of 0 is a placeholder: the zeros are silence, and samples.
+            return self._samples.feed(bytes(self._zeros) + held)
         return self._samples.feed(held) if self._samples and self._state is _State.SAMPLES else []
 
-    # Each of these reads from `at` on, and gives where it stopped; None if more bytes are needed.
+    # Each of these reads from the offset `at` and returns the offset where it stopped; None if it needs more bytes.
 
     def _take_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
-        """Take samples up to their declared end, or to where something else begins."""
+        """Read samples up to their declared end, or to a mark within them."""
         assert self._samples is not None  # noqa: S101 - it was made when the chunk began
         end = len(data) if self._left is None else min(len(data), at + self._left)
         mark = _find_mark(data, at, end)
@@ -153,7 +154,7 @@ class WavFramer:
         return stop
 
     def _pass_over(self, data: bytes, at: int) -> int | None:
-        """Pass over a chunk. Behind samples, one whose size is wrong does not hide the next file."""
+        """Skip a chunk. Behind samples, a mark within it ends it: a wrong size must not hide the next file."""
         end = min(len(data), at + self._skip)
         mark = _find_mark(data, at, end) if self._samples else None
         stop = end if mark is None else min(end, mark.start())
@@ -171,7 +172,7 @@ class WavFramer:
         return mark.start()
 
     def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
-        """See whether a chunk or a file follows where samples should end, behind any padding. If not, they go on."""
+        """Look for a chunk or a file behind the declared end and any padding. Without one, samples continue."""
         padding = _ZEROS.match(data, at)
         if padding:
             self._zeros += padding.end() - at
@@ -193,14 +194,14 @@ class WavFramer:
         if _FILE.match(data, at):
             self._state = _State.CHUNK
             return at + 12
-        self._state, self._skip = _State.SKIPPED, _ENDLESS  # nothing in here is a chunk
+        self._state, self._skip = _State.SKIPPED, _ENDLESS  # bytes that are not a WAV file hold no chunks
         return at
 
     def _open_chunk(self, data: bytes, at: int) -> int | None:
-        """Read the head of a chunk, and what it says of the samples."""
+        """Read the head of a chunk, and its parameters of the samples."""
         if len(data) - at < 8 + self._odd:
             return None
-        if self._odd:  # some writers leave the padding out
+        if self._odd:  # some writers omit the padding
             self._odd = False
             if not _is_chunk(data, at):
                 return at + 1
@@ -228,7 +229,7 @@ class WavFramer:
     def _begin_samples(self, size: int) -> None:
         assert self._coding is not None  # noqa: S101 - the caller has looked
         coding, width = self._coding
-        if self._samples is None or not self._samples.same(coding, width):
+        if self._samples is None or not self._samples.has_layout(coding, width):
             self._samples = SampleFramer(coding, width)
         if size == _UNKNOWN_SIZE and self._long_size:
             self._left = self._long_size
@@ -239,7 +240,7 @@ class WavFramer:
 
 
 def _find_mark(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
-    """Find the first mark that begins before `end`, or at the end of the data what may be the beginning of one."""
+    """Find the first mark that begins before `end`, or a possible beginning of one at the end of the data."""
     rest = _MARK_LENGTH - 1
     mark = _HEADER_MARK.search(data, at, end + rest)
     if mark or end < len(data):
@@ -248,7 +249,7 @@ def _find_mark(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
 
 
 def _is_chunk(data: bytes, at: int) -> bool:
-    """Whether a chunk begins here. What is no chunk behind samples are more samples."""
+    """Return whether a chunk begins at `at`."""
     if _KNOWN_CHUNK.match(data, at):
         return True
     size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -256,16 +257,16 @@ def _is_chunk(data: bytes, at: int) -> bool:
 
 
 def _parse_format_chunk(chunk: bytes) -> tuple[Coding, int] | None:
-    """Read a `fmt ` chunk: how samples are coded, and bytes in one sample of all channels.
+    """Parse a `fmt ` chunk: the coding of samples, and bytes in one sample of all channels. None if unsupported.
 
-    Bytes per second and per block are what follows from the rest.
+    The fields of bytes per second and per block are ignored: they follow from the others, and are often wrong.
     """
     if len(chunk) < 16:
         return None
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == 0xFFFE and len(chunk) >= 26:
         tag = int.from_bytes(chunk[24:26], "little")
-    width = (bits + 7) // 8  # 12 or 20 bits stand in the upper part of whole bytes
+    width = (bits + 7) // 8  # samples of 12 or 20 bits fill the upper part of whole bytes
     codec = _CODECS.get((tag, 8 * width))
     if codec is None or rate == 0 or not 0 < channels <= _MOST_CHANNELS:
         return None

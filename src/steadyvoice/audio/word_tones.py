@@ -31,7 +31,7 @@ CHORD_MS = 4 * PERIOD_MS
 MARGIN_MS = 20
 """Silence before and after each word that belongs to it: two words may overlap by this in a cross-fade."""
 BLANK_MS = 20
-"""What a white-space character takes."""
+"""Length of a white-space character."""
 
 FUNDAMENTAL = 1000 / PERIOD_MS  # Hz
 LOWS = range(4, 20)  # multiples of the fundamental, one for each value of four bits
@@ -43,7 +43,7 @@ Chord = tuple[int, int]
 
 
 def encode_word(word: str) -> list[Chord]:
-    """Spell a word: start mark, bytes, end mark."""
+    """Return the chords of a word: start mark, bytes, end mark."""
     spelled = word.encode("utf-8", "surrogatepass")
     check = checksum(spelled)
     start = (START_LOW, HIGHS[check >> 4])
@@ -52,7 +52,7 @@ def encode_word(word: str) -> list[Chord]:
 
 
 def decode_word(chords: list[Chord]) -> str | None:
-    """Read a word from its start mark to its end mark. None when the checksum does not fit."""
+    """Return the word of these chords, from start mark to end mark. None when the checksum does not match."""
     start, *letters, end = chords
     spelled = bytes(LOWS.index(low) << 4 | HIGHS.index(high) for low, high in letters)
     if checksum(spelled) != HIGHS.index(start[1]) << 4 | HIGHS.index(end[1]):
@@ -64,25 +64,26 @@ def decode_word(chords: list[Chord]) -> str | None:
 
 
 def checksum(spelled: bytes) -> int:
-    """Eight bits that depend on every byte, its place, and how many there are."""
+    """Return eight bits that depend on every byte, its position, and the number of bytes."""
     value = 0x5A
     for byte in spelled:
         value = (value * 31 + byte + 1) & 0xFFFF
     return (value ^ value >> 8) & 0xFF
 
 
-_TONE_LEVEL = 0.1 * 32767  # of each of the two: a peak of -14 dBFS together
+_TONE_LEVEL = 0.1 * 32767  # of each of two tones: a peak of -14 dBFS together
 _HUM_LEVEL = 0.03 * 32767
 _HUM_HERTZ = 110.0
 _EDGE_MS = 5.5
-_START_PHASES = 8  # that a tone may begin in
+_START_PHASES = 8  # number of phases in which a tone may begin
 
 
 def synthesize_tones(text: str, *, sample_rate: int, seed: int = 0, pitch: float = 1.0) -> tuple[bytes, Alignment]:
-    """Speak a text: 16-bit mono samples, and when each character is heard. The same arguments give the same bytes.
+    """Return a text as word tones: 16-bit mono samples, and the time of each character.
 
-    `pitch`, from 0.5 to 2, tells voices apart by ear: it moves the hum beneath the tones (110 Hz at 1.0).
-    `seed` gives other bytes for the same sound. The words can be read back whatever they are.
+    Equal arguments give equal bytes. `pitch`, from 0.5 to 2, makes voices distinguishable by ear: it moves the hum
+    beneath the tones (110 Hz at 1.0). `seed` gives other bytes for the same sound. Both leave the words readable.
+    Raises ValueError for an impossible pitch.
     """
     pieces = list(synthesize_words(text, sample_rate=sample_rate, seed=seed, pitch=pitch))
     alignment = Alignment(
@@ -96,8 +97,9 @@ def synthesize_tones(text: str, *, sample_rate: int, seed: int = 0, pitch: float
 def synthesize_words(
     text: str, *, sample_rate: int, seed: int = 0, pitch: float = 1.0
 ) -> Iterator[tuple[bytes, Alignment]]:
-    """Speak a text word by word, for what is too long to hold: the samples of each word, or of the white space
-    between two, and its alignment, in seconds from the beginning of the whole.
+    """Yield a text word by word, for texts too long to hold: samples and alignment of each word or white space.
+
+    Alignments are in seconds from the beginning of the whole text. Raises ValueError for an impossible pitch.
     """
     if not 0.5 <= pitch <= 2.0:
         raise ValueError(f"pitch: must lie between 0.5 and 2, got {pitch}")
@@ -120,7 +122,7 @@ def _blank_lengths(blank: str) -> list[int]:
 
 
 def _letter_lengths(word: str) -> list[int]:
-    """Milliseconds of each character: its chords, and for the first and last the marks and margins too."""
+    """Return the milliseconds of each character: its chords, and for the first and last the marks and margins too."""
     lengths = [CHORD_MS * len(letter.encode("utf-8", "surrogatepass")) for letter in word]
     lengths[0] += MARGIN_MS + CHORD_MS
     lengths[-1] += CHORD_MS + MARGIN_MS
@@ -128,7 +130,7 @@ def _letter_lengths(word: str) -> list[int]:
 
 
 class _ToneSynthesizer:
-    """Draws chords at one rate. Edges are counted in milliseconds, so that no rounding adds up."""
+    """Synthesizer of chords at one rate. Edges are counted in milliseconds, so that rounding does not add up."""
 
     def __init__(self, rate: int, seed: int, pitch: float) -> None:
         self._rate = rate
@@ -168,7 +170,7 @@ def _chord_samples(chord: Chord, count: int, rate: int, seed: int, pitch: float)
 
 @lru_cache(maxsize=2048)  # all voices share these
 def _tone_samples(hertz: float, level: float, phase: int, count: int, rate: int) -> array[int]:
-    """Draw one tone of `count` samples with soft edges, so that nothing clicks."""
+    """Return one tone of `count` samples with soft edges, which do not click."""
     start = phase / _START_PHASES
     turns = (hertz * i / rate + start for i in range(count))
     drawn = zip(_envelope(count, rate), map(math.sin, [2 * math.pi * turn for turn in turns]), strict=True)
@@ -177,28 +179,28 @@ def _tone_samples(hertz: float, level: float, phase: int, count: int, rate: int)
 
 @lru_cache(maxsize=64)  # a chord has one of two lengths at each rate
 def _envelope(count: int, rate: int) -> tuple[float, ...]:
-    """How loud each sample is, from 0 to 1."""
+    """Return the loudness of each sample, from 0 to 1."""
     edge = _EDGE_MS * rate / 1000
     nearest = (min(i + 0.5, count - i - 0.5, edge) for i in range(count))
     return tuple(math.sin(math.pi / 2 * distance / edge) ** 2 for distance in nearest)
 
 
 _DECODER_RATE = 8000
-_PERIOD_SAMPLES = PERIOD_MS * _DECODER_RATE // 1000  # 88 samples: every tone has whole waves in it
+_PERIOD_SAMPLES = PERIOD_MS * _DECODER_RATE // 1000  # 88 samples, in which every tone has whole waves
 _HALF_PERIOD = _PERIOD_SAMPLES // 2
 _CHORD_LENGTH = CHORD_MS * _DECODER_RATE // 1000
 _WINDOW = 3 * _PERIOD_SAMPLES  # the middle of a chord, without its soft edges
 _CHORD_EDGE = (_CHORD_LENGTH - _WINDOW) // 2
-_HOP = _PERIOD_SAMPLES // 4  # how finely a start mark is looked for
-_MIN_TONE_LEVEL = 60.0  # amplitude of a tone that is none, of 32768
-_MIN_LEVEL_RATIO = 2.0  # how much stronger than its rivals a tone must be
+_HOP = _PERIOD_SAMPLES // 4  # step of the search for a start mark
+_MIN_TONE_LEVEL = 60.0  # amplitude, of 32768, below which there is no tone
+_MIN_LEVEL_RATIO = 2.0  # factor by which a tone must be stronger than all others
 
 _Quarters = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class DetectedWord:
-    """A word, or the rest of one, and when it is heard, in seconds. `text` is empty where it is partial."""
+    """Word read back from audio, or a part of one, and its time in seconds. `text` is empty if it is partial."""
 
     text: str
     start: float
@@ -207,15 +209,15 @@ class DetectedWord:
 
 
 def words_in(audio: bytes, format: AudioFormat | str) -> list[str]:
-    """Read the whole words in a piece of audio of the word-tone voice. A word that was cut is left out.
+    """Return the complete words in a piece of audio of the word-tone voice.
 
     Raises TTSNotAudioError when the audio cannot be decoded.
     """
-    return [heard.text for heard in detect_words(audio, format) if not heard.partial]
+    return [word.text for word in detect_words(audio, format) if not word.partial]
 
 
 def detect_words(audio: bytes, format: AudioFormat | str) -> list[DetectedWord]:
-    """Read the words, and also where one was begun and is not whole."""
+    """Return the words in a piece of audio, partial ones included. Raises TTSNotAudioError."""
     if not audio:
         return []
     source = AudioFormat.parse(format) if isinstance(format, str) else format
@@ -223,7 +225,7 @@ def detect_words(audio: bytes, format: AudioFormat | str) -> list[DetectedWord]:
 
 
 def _detect(samples: array[int]) -> Iterator[DetectedWord]:
-    """Look for a start mark, read chords until the end mark, go on behind it."""
+    """Yield words: search for a start mark, read chords until the end mark, continue behind it."""
     at = 0
     while (start := _next_start(samples, at)) is not None:
         chords = _chords_from(samples, start)
@@ -234,7 +236,7 @@ def _detect(samples: array[int]) -> Iterator[DetectedWord]:
 
 
 def _next_start(samples: array[int], at: int) -> int | None:
-    """Find where the next start mark begins: its window is where its tone is strongest."""
+    """Return the offset of the next start mark, at which its tone is strongest; None if there is none."""
     while at + _WINDOW <= len(samples):
         if _start_level(samples, at) > _MIN_TONE_LEVEL and _is_start(_chord_at(samples, at)):
             last = min(at + _CHORD_LENGTH, len(samples) - _WINDOW)
@@ -249,7 +251,7 @@ def _start_level(samples: array[int], place: int) -> float:
 
 
 def _chords_from(samples: array[int], start: int) -> list[Chord]:
-    """Read chord after chord, as far as they are clear and belong to one word."""
+    """Return the chords from `start`, as far as they are clear and belong to one word."""
     chords: list[Chord] = []
     place = start + _CHORD_EDGE
     while place + _WINDOW <= len(samples):
@@ -268,7 +270,7 @@ def _is_start(chord: Chord | None) -> bool:
 
 
 def _chord_at(samples: array[int], place: int) -> Chord | None:
-    """Tell which two tones sound in the window. None when they are not clear."""
+    """Return the two tones in the window at `place`. None when they are not clear."""
     folded = _folded(samples, place)
     even_and_odd = [_quarters(folded, odd) for odd in (0, 1)]
     low = _strongest({tone: _level(even_and_odd[tone % 2], tone) for tone in _ALL_LOWS})
@@ -283,24 +285,23 @@ def _strongest(levels: dict[int, float]) -> int | None:
 
 
 def _folded(samples: array[int], place: int) -> list[int]:
-    """Lay the periods of the window over each other. Our tones have whole waves in each, so they add up."""
+    """Return the sum of the window's three periods. Word tones have whole waves in each, so they add up."""
     first, second, third = (samples[place + _PERIOD_SAMPLES * i : place + _PERIOD_SAMPLES * (i + 1)] for i in range(3))
     return list(map(add, map(add, first, second), third))
 
 
 def _quarters(period: list[int], odd: int) -> _Quarters:
-    """Lay the quarters of a period over each other, too, as the cosines and the sines of all odd or all even tones do:
-    there are many of them to be multiplied with.
-    """
+    """Return a period folded to a quarter of its length, as cosines and as sines, for all odd or all even tones."""
+    # Each of the 36 tones is multiplied with the result, so folding first saves three quarters of the products.
     halves = list(map(sub if odd else add, period[:_HALF_PERIOD], period[_HALF_PERIOD:]))
     there, back = halves[: _HALF_PERIOD // 2 + 1], [0, *halves[: _HALF_PERIOD // 2 - 1 : -1]]
-    back[-1] = 0  # the middle is its own mirror
+    back[-1] = 0  # the middle sample is its own mirror image
     as_cosines, as_sines = (sub, add) if odd else (add, sub)
     return list(map(as_cosines, there, back)), list(map(as_sines, there, back))
 
 
 def _level(quarters: _Quarters, tone: int) -> float:
-    """The amplitude of one tone: one bin of a Fourier transform, which is what Goertzel's filter computes."""
+    """Return the amplitude of one tone: one bin of a Fourier transform, as Goertzel's filter computes it."""
     (cosines, sines), (as_cosines, as_sines) = _REFERENCE_WAVES[tone], quarters
     return 2 * math.hypot(sum(map(mul, as_cosines, cosines)), sum(map(mul, as_sines, sines))) / _WINDOW
 

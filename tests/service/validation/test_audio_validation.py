@@ -123,7 +123,7 @@ async def test_another_rate_than_promised_is_no_speech(name: str) -> None:
 async def test_another_container_than_promised_is_told_by_name() -> None:
     error = await failure(said("wav_24000"), name="mp3_44100_128")
     assert error.kind is FailureKind.WRONG_FORMAT
-    assert "answered with a WAV, where mp3_44100_128 was promised" in str(error)
+    assert "answered with a WAV, expected mp3_44100_128" in str(error)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -72,8 +72,8 @@ class AudioValidator:
         self._follows = request.timestamps
 
     def misleads(self, *, sole: bool) -> bool:
-        """Whether what was heard tells players another length than it has. See Meter.misleads."""
-        return self._meter.misleads(sole=sole)
+        """Whether what was heard tells players another length than it has. See AudioMeter.misreports_length."""
+        return self._meter.misreports_length(sole=sole)
 
     async def hear(self, data: bytes) -> bytes:
         """Take what came, and give what may be handed on, perhaps nothing yet. Raises TTSError.
@@ -124,7 +124,7 @@ class AudioValidator:
             await self._refuse_silence(held)
         if ends_with_message(self._tail):
             raise self._complain(TTSNotAudioError, f"ended in a message instead of {self._format}")
-        if self._meter.torn:
+        if self._meter.truncated:
             raise self._complain(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
         return bytes(held)
 
@@ -132,11 +132,11 @@ class AudioValidator:
         if self._follows:
             seconds = self._followed(data)
         else:
-            seconds = self._meter.pass_over(data if self._audible else self._listened(data))
+            seconds = self._meter.skim(data if self._audible else self._listened(data))
         self._barren = 0 if seconds > self.seconds else self._barren + len(data)
         self.seconds = seconds
         self._tail = data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
-        if broken := self._meter.broken_promise:
+        if broken := self._meter.format_mismatch:
             raise self._complain(TTSWrongFormatError, f"answered with {broken}")
         if self._barren > MAX_UNVALIDATED_BYTES:
             limit = f"(limit: {MAX_UNVALIDATED_BYTES})"

@@ -270,7 +270,7 @@ class Output:
             return self._encoder is None or self.target.codec in _UNCOMPRESSED
         if self._misleads:
             return False
-        plain = isinstance(buffer, SampleBuffer) and buffer.plain and self.target.codec in _UNCOMPRESSED
+        plain = isinstance(buffer, SampleBuffer) and buffer.is_plain_pcm and self.target.codec in _UNCOMPRESSED
         return buffer.unmodified or (plain and not (self._fresh and self._must_join))
 
     @property

@@ -134,7 +134,7 @@ class ProviderCall:
         return self._hearing.seconds
 
     def misleads(self, *, sole: bool) -> bool:
-        """Whether a header in the audio tells another length than it has. See Meter.misleads."""
+        """Whether a header in the audio tells another length than it has. See AudioMeter.misreports_length."""
         return self._hearing.misleads(sole=sole)
 
     @property
