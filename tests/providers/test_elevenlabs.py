@@ -441,7 +441,7 @@ async def test_line_without_an_end_is_refused(vendor: Vendor, timed: ElevenLabs)
     begin = b'{"audio_base64":"'
     vendor.will(chunked(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
 
-    with pytest.raises(TTSNotAudioError, match="a line of more than"):
+    with pytest.raises(TTSNotAudioError, match="a line of the response is longer"):
         await heard(timed, say())
 
 

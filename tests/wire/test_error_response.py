@@ -138,7 +138,7 @@ def test_every_shape_of_error_is_read(document: Any, code: str | None, message: 
     told = parse_error_details(json.dumps(document).encode())
 
     assert (told.code, told.message, told.param) == (code, message, param)
-    assert told.spoken
+    assert told.recognized
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_no_speech_server_says_is_known_as_such(body: bytes, message: str) 
     told = parse_error_details(body)
 
     assert told.message == message
-    assert not told.spoken
+    assert not told.recognized
 
 
 def test_a_header_is_found_however_it_is_spelt() -> None:

@@ -25,30 +25,30 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.text import clean_text, strip_invisible
 
 MAX_BODY_EXCERPT = 500
-"""How many characters of a vendor's body an error carries."""
+"""Characters of a vendor's body that an error keeps."""
 
 MAX_RETRY_AFTER = 86_400.0
-"""Seconds: a Retry-After beyond a day is taken for a day, for it would outlive whoever reads it."""
+"""Seconds. A longer Retry-After is taken for a day, for longer ones are mistakes."""
 
 _KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}")
-_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)  # bounded: a page may be all beginnings
-_MIN_SECRET_LENGTH = 4  # a shorter "key" is a test's, and would be struck out of every word
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)  # bounded: a page may repeat "<title" endlessly
+_MIN_SECRET_LENGTH = 4  # a shorter "key" is one of a test, and would be removed from every word that contains it
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
-    """An error answer: its code, message, the field it is about, and the vendor's id of the request."""
+    """Content of an error response: its code, message, the field it is about, and the vendor's id of the request."""
 
     code: str | None = None
     message: str = ""
     param: str | None = None
     request_id: str | None = None
-    spoken: bool = False  # whether it came in a shape that speech servers use
+    recognized: bool = False  # whether the body has a form that speech servers use
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An HTTP answer as it came. `now` is wall time with a zone; `secret` must not be told to anybody."""
+    """HTTP response that is not audio. `now` is wall time with a zone; `secret` is the API key, to be redacted."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,31 +58,31 @@ class ErrorResponse:
 
 
 def build_error(
-    kind: type[TTSError], complaint: ErrorDetails, answer: ErrorResponse, provider: str | None = None
+    kind: type[TTSError], details: ErrorDetails, response: ErrorResponse, provider: str | None = None
 ) -> TTSError:
-    """Make an error of an answer and what it complains of."""
-    code = complaint.code and single_line(redact(complaint.code, answer.secret), 64)
+    """Build an error of class `kind` from a response and its parsed details."""
+    code = details.code and single_line(redact(details.code, response.secret), 64)
     return kind(
-        _message(complaint, answer),
+        _message(details, response),
         provider=provider,
-        status=answer.status,
+        status=response.status,
         code=code or None,
-        request_id=_request_id(complaint, answer),
-        retry_after=parse_retry_after(answer.headers, answer.now),
-        body=body_excerpt(answer.body, answer.secret),
+        request_id=_request_id(details, response),
+        retry_after=parse_retry_after(response.headers, response.now),
+        body=body_excerpt(response.body, response.secret),
     )
 
 
 def build_error_in_stream(kind: type[TTSError], body: bytes, secret: str | None, provider: str | None) -> TTSError:
-    """Make an error of one that stands where audio belongs: there is no status left to go by, only its code."""
-    complaint = parse_error_details(body)
-    code = complaint.code and single_line(redact(complaint.code, secret), 64)
-    message = single_line(redact(f"{code or 'error'} in the middle of the answer: {complaint.message}", secret))
+    """Build an error from an error object in the middle of an audio stream, where the status was 200 already."""
+    details = parse_error_details(body)
+    code = details.code and single_line(redact(details.code, secret), 64)
+    message = single_line(redact(f"{code or 'error'} in the middle of the answer: {details.message}", secret))
     return kind(message, provider=provider, code=code or None, body=body_excerpt(body, secret))
 
 
 def parse_error_details(body: bytes) -> ErrorDetails:
-    """Read an error body. Whatever cannot be read is told as text."""
+    """Parse an error body. A body of unknown form becomes the message."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ def parse_error_details(body: bytes) -> ErrorDetails:
 
 
 def redact(text: str, secret: str | None = None) -> str:
-    """Strike out the secret, and whatever looks like an API key, once what is hidden in between is gone."""
+    """Replace the secret, and whatever looks like an API key, by `***`, after removing invisible characters."""
     text = strip_invisible(text)
     if secret and len(secret) >= _MIN_SECRET_LENGTH:
         text = text.replace(secret, "***")
@@ -104,7 +104,7 @@ def redact(text: str, secret: str | None = None) -> str:
 
 
 def single_line(text: str, limit: int = 200) -> str:
-    """Make it fit for a message: nothing invisible, no line breaks, at most `limit` characters."""
+    """Return a text fit for a message: nothing invisible, no line breaks, at most `limit` characters."""
     if text.isascii() and text.isalnum() and len(text) <= limit:
         return text
     line = " ".join(clean_text(strip_invisible(text[:_MAX_SCANNED])).split())
@@ -112,31 +112,31 @@ def single_line(text: str, limit: int = 200) -> str:
 
 
 def body_excerpt(body: bytes, secret: str | None = None) -> str:
-    """Keep the beginning of a body, without secrets."""
-    # Redacted first: a key across the cut would leave its beginning.
+    """Return the beginning of a body, without secrets."""
+    # Redacted before it is cut, because a key across the cut would leave its beginning.
     return redact(clean_text(strip_invisible(body[:_MAX_SCANNED].decode("utf-8", "replace"))), secret)[
         :MAX_BODY_EXCERPT
     ]
 
 
-_MAX_SCANNED = 8 * 1024  # characters or bytes: what is kept of them is much shorter
+_MAX_SCANNED = 8 * 1024  # characters or bytes of a body or message that are examined; the result is much shorter
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds the vendor asks us to wait, from `retry-after-ms` or `Retry-After` (seconds, or a date).
+    """Return the seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date), None without such a header.
 
-    `now` is wall time with a zone, where the vendor does not tell its own. RFC 9110, 10.2.3; the milliseconds are
-    OpenAI's. Some send the time as Unix seconds or milliseconds.
+    `now` is wall time with a zone; a `Date` header of the response wins over it. RFC 9110, 10.2.3; `retry-after-ms` is
+    OpenAI's. Some servers send the time as Unix seconds or milliseconds.
     """
     milliseconds = _parse_number(get_header(headers, "retry-after-ms"))
     if milliseconds is not None:
         return min(milliseconds / 1000.0, MAX_RETRY_AFTER)
-    said = get_header(headers, "retry-after")
-    seconds = _parse_number(said)
+    value = get_header(headers, "retry-after")
+    seconds = _parse_number(value)
     if seconds is not None and seconds >= _MIN_UNIX_TIME:
         seconds = _seconds_until_plausible(seconds, headers, now)
-    elif seconds is None and said:
-        moment = _parse_date(said)
+    elif seconds is None and value:
+        moment = _parse_date(value)
         seconds = None if moment is None else _seconds_until_plausible(moment.timestamp(), headers, now)
     return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
@@ -147,19 +147,19 @@ _CLOCK_TOLERANCE = 5.0  # seconds by which two clocks may differ; the header has
 
 
 def seconds_until(unix_time: float, headers: Mapping[str, str], now: datetime) -> float:
-    """Seconds from now to a moment that the vendor names, by the vendor's own clock if its answer tells the time.
+    """Return the seconds until a Unix time that the vendor named, by its own clock if there is a `Date` header.
 
-    This machine's may be wrong by hours. `now` is wall time with a zone.
+    This machine's clock may be wrong by hours. `now` is wall time with a zone.
     """
     ours = now.timestamp()
-    told = get_header(headers, "date")
-    date = _parse_date(told) if told else None
+    header = get_header(headers, "date")
+    date = _parse_date(header) if header else None
     theirs = ours if date is None or abs(date.timestamp() - ours) <= _CLOCK_TOLERANCE else date.timestamp()
     return unix_time - theirs
 
 
 def _seconds_until_plausible(unix_time: float, headers: Mapping[str, str], now: datetime) -> float:
-    """Read a moment to wait for. If that makes no sense by the vendor's clock, it is read by ours."""
+    """Return the seconds until a Unix time by the vendor's clock, or by ours if that is more than a day away."""
     if unix_time >= _MILLISECONDS:
         unix_time /= 1000.0
     seconds = seconds_until(unix_time, headers, now)
@@ -167,62 +167,63 @@ def _seconds_until_plausible(unix_time: float, headers: Mapping[str, str], now: 
 
 
 def get_header(headers: Mapping[str, str], name: str) -> str | None:
-    """Look a header up by its lower-case name, however the mapping spells it."""
+    """Return a header's value by its lower-case name, whatever the case in the mapping; None if it is missing."""
     if name in headers:
         return headers[name]
     return next((headers[key] for key in headers if key.lower() == name), None)
 
 
-def _message(complaint: ErrorDetails, answer: ErrorResponse) -> str:
-    said = f": {complaint.message}" if complaint.message else ""
-    if answer.status < 300:
-        told = get_header(answer.headers, "content-type") or "something"
-        message = f" with {told} instead of audio{said}"
-    elif answer.status < 400:
-        target = get_header(answer.headers, "location") or "nowhere"
-        message = f": a redirect to {target}, not followed because the key would go along"
+def _message(details: ErrorDetails, response: ErrorResponse) -> str:
+    reason = f": {details.message}" if details.message else ""
+    if response.status < 300:
+        media_type = get_header(response.headers, "content-type") or "something"
+        message = f" with {media_type} instead of audio{reason}"
+    elif response.status < 400:
+        target = get_header(response.headers, "location") or "nowhere"
+        message = f": redirect to {target}, not followed because the API key would be sent along"
     else:
-        message = said
-    code = f" {complaint.code}" if complaint.code else ""
-    return single_line(redact(f"HTTP {answer.status}{code}{message}", answer.secret))
+        message = reason
+    code = f" {details.code}" if details.code else ""
+    return single_line(redact(f"HTTP {response.status}{code}{message}", response.secret))
 
 
-def _request_id(complaint: ErrorDetails, answer: ErrorResponse) -> str | None:
-    """ElevenLabs says `request-id`, OpenAI `x-request-id`, and some say it in the body."""
-    headers = answer.headers
-    said = get_header(headers, "request-id") or get_header(headers, "x-request-id") or complaint.request_id
-    said = said or get_header(headers, "cf-ray")  # by which Cloudflare finds what it kept from the vendor
-    return single_line(redact(said, answer.secret), 100) or None if said else None
+def _request_id(details: ErrorDetails, response: ErrorResponse) -> str | None:
+    """Return the request's id: ElevenLabs sends `request-id`, OpenAI `x-request-id`, others put it into the body."""
+    headers = response.headers
+    found = get_header(headers, "request-id") or get_header(headers, "x-request-id") or details.request_id
+    found = found or get_header(headers, "cf-ray")  # Cloudflare's id of a request that it did not pass on
+    return single_line(redact(found, response.secret), 100) or None if found else None
 
 
-def _details_of(told: Any, document: Mapping[str, Any]) -> ErrorDetails:
-    match told:
+def _details_of(content: Any, document: Mapping[str, Any]) -> ErrorDetails:
+    match content:
         case str():
-            return ErrorDetails(None, told, request_id=_string(document.get("request_id")), spoken=told != "Not Found")
+            request_id = _string(document.get("request_id"))
+            return ErrorDetails(None, content, request_id=request_id, recognized=content != "Not Found")
         case [dict() as first, *_]:
             field = ".".join(str(part) for part in _list(first.get("loc")))
             param = field.rpartition(".")[2] or None
-            return ErrorDetails(None, f"{field}: {first.get('msg', 'invalid')}", param, spoken=True)
+            return ErrorDetails(None, f"{field}: {first.get('msg', 'invalid')}", param, recognized=True)
         case dict():
-            code = _string(told.get("code")) or _string(told.get("status")) or _string(told.get("type"))
-            message = _string(told.get("message")) or _string(told.get("msg")) or ""
-            request_id = _string(told.get("request_id"))
+            code = _string(content.get("code")) or _string(content.get("status")) or _string(content.get("type"))
+            message = _string(content.get("message")) or _string(content.get("msg")) or ""
+            request_id = _string(content.get("request_id"))
             known = code is not None or bool(message)
-            return ErrorDetails(code, message, _string(told.get("param")), request_id, spoken=known)
+            return ErrorDetails(code, message, _string(content.get("param")), request_id, recognized=known)
         case _:
-            return ErrorDetails(message=str(told))
+            return ErrorDetails(message=str(content))
 
 
 def _plain_text(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
-    if "<" in text:  # a proxy's page: its title says most, its markup nothing
+    if "<" in text:  # a proxy's page, of which the title is the message
         title = _TITLE.search(text)
         return title.group(1) if title else "a web page"
     return text
 
 
 def _string(value: Any) -> str | None:
-    # LiteLLM writes absent fields as "None"; a number in their place is an HTTP status told twice.
+    # LiteLLM writes absent fields as "None"; a number in place of a code repeats the HTTP status.
     return value if isinstance(value, str) and value not in ("", "None") and not value.isdigit() else None
 
 
@@ -230,14 +231,14 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _parse_number(said: str | None) -> float | None:
-    found = re.fullmatch(r"[ \t]*(\d{1,15}(\.\d{1,6})?)[ \t]*", said, re.ASCII) if said else None
+def _parse_number(value: str | None) -> float | None:
+    found = re.fullmatch(r"[ \t]*(\d{1,15}(\.\d{1,6})?)[ \t]*", value, re.ASCII) if value else None
     return float(found.group(1)) if found else None
 
 
-def _parse_date(said: str) -> datetime | None:
+def _parse_date(value: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(said)
+        moment = parsedate_to_datetime(value)
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
@@ -252,43 +253,43 @@ _HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|(html|head|title|body|
 _MAX_SCANNED_BODY = 4096  # bytes of a body
 
 
-def intermediary_error_class(answer: ErrorResponse, complaint: ErrorDetails) -> type[TTSError] | None:
-    """Return the class of error of an answer that is not the vendor's own, or None if it may be."""
-    if answer.status < 400:
+def intermediary_error_class(response: ErrorResponse, details: ErrorDetails) -> type[TTSError] | None:
+    """Return the error class of a response by a firewall, bot protection or proxy; None if it may be the vendor's."""
+    if response.status < 400:
         return None
-    if get_header(answer.headers, "cf-mitigated"):
+    if get_header(response.headers, "cf-mitigated"):
         return speech.TTSBlockedError
-    if answer.status in (401, 403) and _is_from_intermediary(answer, complaint):
+    if response.status in (401, 403) and _is_from_intermediary(response, details):
         return speech.TTSBlockedError
-    if answer.status in (400, 422) and not complaint.spoken and _is_html(answer):
-        return speech.TTSNotAudioError  # a vendor tells callers their mistakes in JSON
+    if response.status in (400, 422) and not details.recognized and _is_html(response):
+        return speech.TTSNotAudioError  # the vendors' own 400 and 422 are JSON
     return None
 
 
-def _is_from_intermediary(answer: ErrorResponse, complaint: ErrorDetails) -> bool:
-    body = answer.body[:_MAX_SCANNED_BODY]
+def _is_from_intermediary(response: ErrorResponse, details: ErrorDetails) -> bool:
+    body = response.body[:_MAX_SCANNED_BODY]
     if b'"cloudflare_error"' in body:
         return True
-    of_aws = get_header(answer.headers, "x-amzn-errortype") is not None
-    if answer.status == 403 and of_aws and (complaint.code, complaint.message) == (None, "Forbidden"):
-        return True  # its API Gateway says so in JSON
-    if complaint.spoken:  # vendors stand behind Cloudflare, too, and its name is on all that they say
+    of_aws = get_header(response.headers, "x-amzn-errortype") is not None
+    if response.status == 403 and of_aws and (details.code, details.message) == (None, "Forbidden"):
+        return True  # Amazon's API Gateway, which answers in JSON
+    # Vendors themselves stand behind Cloudflare, so that its name in `server` means nothing when the body has
+    # a form that speech servers use.
+    if details.recognized:
         return False
-    if (
-        answer.status == 403 or _is_html(answer) or _INTERMEDIARY_TEXT.match(body)
-    ):  # a vendor says in JSON what it forbids
+    # A vendor's own 403 is JSON, which would have been recognized.
+    if response.status == 403 or _is_html(response) or _INTERMEDIARY_TEXT.match(body):
         return True
-    server = get_header(answer.headers, "server") or ""
+    server = get_header(response.headers, "server") or ""
     return bool(_INTERMEDIARY_SERVERS.search(server)) or any(
-        get_header(answer.headers, mark) is not None for mark in _INTERMEDIARY_HEADERS
+        get_header(response.headers, mark) is not None for mark in _INTERMEDIARY_HEADERS
     )
 
 
-def _is_html(answer: ErrorResponse) -> bool:
-    media = (get_header(answer.headers, "content-type") or "").strip().lower()
-    return (
-        media.startswith(("text/html", "application/xhtml")) or _HTML.match(answer.body[:_MAX_SCANNED_BODY]) is not None
-    )
+def _is_html(response: ErrorResponse) -> bool:
+    media = (get_header(response.headers, "content-type") or "").strip().lower()
+    is_declared = media.startswith(("text/html", "application/xhtml"))
+    return is_declared or _HTML.match(response.body[:_MAX_SCANNED_BODY]) is not None
 
 
 _LENGTH_STATUSES = (400, 413, 422)
@@ -317,23 +318,23 @@ _NAMED_LIMIT = re.compile(
 _MAX_SCANNED_MESSAGE = 2000  # characters of a message
 
 
-def is_text_too_long(status: int, complaint: ErrorDetails) -> bool:
-    """Whether a vendor refuses a text for being too long, in whatever words."""
-    if status not in _LENGTH_STATUSES or complaint.param not in _TEXT_FIELDS:
+def is_text_too_long(status: int, details: ErrorDetails) -> bool:
+    """Return whether an error says that the text is too long, by its code or the wording of its message."""
+    if status not in _LENGTH_STATUSES or details.param not in _TEXT_FIELDS:
         return False
-    if complaint.code and _LENGTH_CODE.fullmatch(complaint.code):
+    if details.code and _LENGTH_CODE.fullmatch(details.code):
         return True
-    message = _without_echo(complaint.message)
+    message = _without_echo(details.message)
     return _LENGTH_MESSAGE.search(message) is not None and _OTHER_LIMIT.search(message) is None
 
 
-def concerns_text(complaint: ErrorDetails) -> bool:
-    """Whether a complaint is about the text to be spoken, as far as it names a field."""
-    return (complaint.param or "") in ("", "input", "text")
+def concerns_text(details: ErrorDetails) -> bool:
+    """Return whether an error is about the text to be spoken, as far as it names a field."""
+    return (details.param or "") in ("", "input", "text")
 
 
 def parse_length_limit(message: str) -> int | None:
-    """Find the number of characters that a refusal names as its limit: the smallest of those it may be."""
+    """Return the limit in characters that a message names, the smallest if there are several; None without one."""
     found = [re.sub(r"\D", "", number) for number in _NAMED_LIMIT.findall(_without_echo(message))]
     return min((int(number) for number in found if 0 < len(number) < 8), default=None)
 
@@ -343,7 +344,7 @@ def _without_echo(message: str) -> str:
 
 
 def error_class_by_status(status: int) -> type[TTSError]:
-    """Choose the class of error. Whatever is not an error's status is an answer that is not audio."""
+    """Return the error class of an HTTP status, as the last resort. A success here is a response that is not audio."""
     match status:
         case 401 | 403:
             return speech.TTSInvalidKeyError
@@ -355,13 +356,13 @@ def error_class_by_status(status: int) -> type[TTSError]:
             return speech.TTSConnectError
         case 409 | 423 | 425 | 429:
             return speech.TTSBusyError
-        case 404 | 405 | 410 | 421:  # nobody at this address speaks
+        case 404 | 405 | 410 | 421:  # no speech endpoint at this address
             return speech.TTSNotAudioError
         case 408:
             return speech.TTSServerError
         case 400 | 422:
             return speech.TTSBadRequestError
-        case _ if 400 <= status < 500:  # no caller's mistake is known to be told so: somebody else may speak
+        case _ if 400 <= status < 500:  # no mistake of the caller is known to have such a status
             return speech.TTSRefusedError
         case _ if status >= 500:
             return speech.TTSServerError

@@ -1,4 +1,4 @@
-"""Lines of JSON out of a stream of bytes, wherever the network cut it."""
+"""JSON lines (NDJSON) in a stream of bytes, with the base64 audio of long lines decoded as it arrives."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import re
 from steadyvoice.speech.errors import TTSNotAudioError
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Bytes. A line is held until it ends: this is half a minute of the largest format, in base64 with its times."""
+"""Bytes. A line is buffered until it ends: this is half a minute of the largest format, in base64 with timestamps."""
 
 STREAMED_LINE_BYTES = 64 * 1024
-"""Bytes of a line that has not ended, from which on its audio is unpacked as it comes."""
+"""Bytes of an incomplete line above which its audio is decoded as it arrives."""
 
 MAX_SKELETON_BYTES = 192 * 1024
-"""Bytes of one object besides its audio: three thousand characters and their times, twice. They are parsed in one go,
-and nothing else runs meanwhile.
+"""Bytes of one object besides its audio: three thousand characters and their timestamps, twice.
+
+They are parsed at once, which blocks the event loop.
 """
 
 _AUDIO = re.compile(rb'"audio_base64"\s{0,9}:\s{0,9}"')
-_MAX_KEY_BYTES = 40  # bytes that this may match
-_MAX_ESCAPE_BYTES = 6  # bytes of the longest escape in a JSON string, such as \u002b
+_MAX_KEY_BYTES = 40  # that `_AUDIO` may match
+_MAX_ESCAPE_BYTES = 6  # of an escape in a JSON string, such as \u002b
 
 
 class StreamedLine:
-    """One JSON object with much audio in base64, which is unpacked as it comes. Raises TTSNotAudioError.
+    """JSON object with much audio in base64, which is decoded as it arrives. Raises TTSNotAudioError.
 
-    `audio` is what was unpacked so far, `skeleton` the object without it.
+    `audio` is the audio so far, `skeleton` the object without it.
     """
 
     def __init__(self, begun: bytes, limit: int) -> None:
@@ -36,18 +37,18 @@ class StreamedLine:
         """Bytes of the line so far."""
         self._limit = limit
         self._skeleton = bytearray()
-        self._found = self._unpacked = False  # the audio, and its end
-        self._rest = b""  # of the base64, not yet unpacked
+        self._found = self._unpacked = False  # whether the beginning and the end of the audio were found
+        self._rest = b""  # of the base64, not decoded yet
         if self.feed(begun) is not None:
-            raise ValueError("a line that has ended already")
+            raise ValueError("the line has ended already")
 
     @property
     def skeleton(self) -> bytes:
-        """The object without its audio; none, unless the audio has come to its end."""
+        """Object without its audio; empty until the audio is complete."""
         return b"" if self._found and not self._unpacked else bytes(self._skeleton).strip()
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take what came. Gives what lies behind the end of the line, None while it goes on."""
+        """Add data. Return the data behind the end of the line, None while the line continues."""
         end = data.find(b"\n")
         self._take(data if end < 0 else data[:end])
         return None if end < 0 else data[end + 1 :]
@@ -55,7 +56,7 @@ class StreamedLine:
     def _take(self, data: bytes) -> None:
         self.size += len(data)
         if self.size > self._limit:
-            raise TTSNotAudioError(f"a line of more than {self._limit} bytes, where a short piece of audio belongs")
+            raise TTSNotAudioError(f"a line of the response is longer than {self._limit} bytes")
         if not self._found:
             seen = max(0, len(self._skeleton) - _MAX_KEY_BYTES)
             self._skeleton += data
@@ -69,12 +70,10 @@ class StreamedLine:
             data = self._unpack(data)
         self._skeleton += data
         if len(self._skeleton) > MAX_SKELETON_BYTES:
-            raise TTSNotAudioError(
-                f"a line with more than {MAX_SKELETON_BYTES} bytes besides its audio, where times belong"
-            )
+            raise TTSNotAudioError(f"a line of the response has more than {MAX_SKELETON_BYTES} bytes besides its audio")
 
     def _unpack(self, data: bytes) -> bytes:
-        """Unpack the base64 in this, and give what lies behind it."""
+        """Decode the base64 in the data, and return the data behind it."""
         end = data.find(b'"')
         text, behind = (data, b"") if end < 0 else (data[:end], data[end:])
         text, self._rest = self._rest + text, b""
@@ -88,24 +87,24 @@ class StreamedLine:
             if text:
                 self.audio.append(base64.b64decode(text, validate=True))
         except ValueError as error:
-            raise TTSNotAudioError("audio in a line of the answer is not base64") from error
+            raise TTSNotAudioError("audio in a line of the response is not base64") from error
         return behind
 
     def _unescaped(self, text: bytes) -> bytes:
-        """Read what a careful writer of JSON has escaped, and leave an escape that is not wholly here for later."""
+        """Resolve escapes, which some JSON encoders write for "+" and "/"; an incomplete escape is kept for later."""
         cut = text.rfind(b"\\", -_MAX_ESCAPE_BYTES + 1)
         if not self._unpacked and cut >= 0:
             text, self._rest = text[:cut], text[cut:]
         try:
             return str(json.loads(b'"%s"' % text)).encode("ascii")
         except ValueError as error:
-            raise TTSNotAudioError("audio in a line of the answer is not base64") from error
+            raise TTSNotAudioError("audio in a line of the response is not base64") from error
 
 
 class JSONLineReader:
-    """Gathers bytes into lines. `limit` is the largest size of one, in bytes; beyond it is TTSNotAudioError.
+    """Splitter of a stream of bytes into lines. Raises TTSNotAudioError for a line of more than `limit` bytes.
 
-    The audio of a line of more than `long` bytes is unpacked as it comes: such a line is a StreamedLine.
+    A line of more than `long` bytes is returned as a StreamedLine, whose audio is decoded as it arrives.
     """
 
     def __init__(self, limit: int = MAX_LINE_BYTES, long: int = STREAMED_LINE_BYTES) -> None:
@@ -115,11 +114,11 @@ class JSONLineReader:
 
     @property
     def held(self) -> int:
-        """Bytes of the line that has not ended."""
+        """Bytes of the incomplete line."""
         return self._long.size if self._long else len(self._begun)
 
     def feed(self, data: bytes) -> list[bytes | StreamedLine]:
-        """Return the lines that are now complete, blank ones left out."""
+        """Add data, and return the lines that are now complete, without blank ones."""
         ended: list[bytes | StreamedLine] = []
         if self._long:
             behind = self._long.feed(data)
@@ -140,10 +139,10 @@ class JSONLineReader:
         return ended
 
     def rest(self) -> bytes | StreamedLine:
-        """What came after the last line break: half a line if the stream was cut."""
+        """Return the data behind the last line break: a part of a line if the stream was cut."""
         return self._long or bytes(self._begun).strip()
 
     def _keep(self, piece: bytes) -> None:
         if len(self._begun) + len(piece) > self._limit:
-            raise TTSNotAudioError(f"a line of more than {self._limit} bytes, where a short piece of audio belongs")
+            raise TTSNotAudioError(f"a line of the response is longer than {self._limit} bytes")
         self._begun += piece

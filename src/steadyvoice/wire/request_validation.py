@@ -19,17 +19,17 @@ FLAGS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"
 
 @dataclass(frozen=True, slots=True)
 class ValidationIssue:
-    """One field that could not be accepted."""
+    """Field that cannot be accepted, as FastAPI and pydantic describe it."""
 
     type: str  # such as "missing" or "string_type"
-    loc: tuple[str | int, ...]  # such as ("body", "text"); a number is a place in the bytes
+    loc: tuple[str | int, ...]  # such as ("body", "text"); a number is an index, or an offset in the body
     msg: str
     input: Any = None
-    ctx: Mapping[str, Any] | None = None  # more about it, where there is more
+    ctx: Mapping[str, Any] | None = None  # further details
 
 
 class RequestValidationError(ValueError):
-    """A request whose shape is wrong; each dialect has its `validation_body(issues)` to answer with."""
+    """Invalid request. Each dialect builds the body of its error response by `validation_body(issues)`."""
 
     def __init__(self, issues: Sequence[ValidationIssue]) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, issue.loc))}: {issue.msg}" for issue in issues))
@@ -37,10 +37,10 @@ class RequestValidationError(ValueError):
 
 
 def parse_document(body: bytes) -> dict[str, Any]:
-    """Read the JSON object that a request's body is. Raises RequestValidationError."""
+    """Parse a request's body, which must be a JSON object. Raises RequestValidationError."""
     if not body:
         raise RequestValidationError([ValidationIssue("missing", ("body",), "Field required")])
-    plain = body[:1] == b"{" and body[1:2] != b"\0"  # which is how nearly all begin
+    plain = body[:1] == b"{" and body[1:2] != b"\0"  # UTF-8, as nearly all are: no need to detect the encoding
     try:
         document = _JSON.decode(body.decode("utf-8" if plain else json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
@@ -54,26 +54,26 @@ def parse_document(body: bytes) -> dict[str, Any]:
 
 
 MAX_JSON_DEPTH = 64
-"""How deeply lists and objects may be nested in a request. What is passed on is written as JSON once more, and Python's
-limit of recursion depends on where it is called from.
+"""Largest depth of nested lists and objects in a request.
+
+Fields that are passed on are encoded as JSON again, where a deeper nesting could reach Python's recursion limit.
 """
 
 
 def validate_content(body: bytes, document: Any) -> ValidationIssue | None:
-    """Find what JSON allows and nothing behind it can encode: half of a surrogate pair; and too deep a nesting.
+    """Return an issue for too deep a nesting, or for half of a surrogate pair: valid JSON that cannot be encoded again.
 
-    `body` is what the document was read from. Only one that looks suspicious is gone through.
+    `body` is the source of the document, which is searched only if the body may contain either.
     """
     if body.count(b"[") + body.count(b"{") > MAX_JSON_DEPTH and _is_too_deep(document):
-        told = f"Input should have at most {MAX_JSON_DEPTH} levels of lists and objects"
-        return ValidationIssue("too_deep", ("body",), told)
-    if (
-        b"\\ud" in body or b"\\uD" in body or b"\xed" in body or b"\0" in body
-    ):  # its escapes, in UTF-8, in UTF-16 and -32
+        expected = f"Input should have at most {MAX_JSON_DEPTH} levels of lists and objects"
+        return ValidationIssue("too_deep", ("body",), expected)
+    # A surrogate is written as one of its escapes, as bytes of UTF-8, or in UTF-16 or UTF-32, which have zero bytes.
+    if b"\\ud" in body or b"\\uD" in body or b"\xed" in body or b"\0" in body:
         half = next((where for where, text in _strings(document, ("body",)) if not is_encodable(text)), None)
         if half:
-            told = "Input should be a valid string, unable to parse raw data as a unicode string"
-            return ValidationIssue("string_unicode", half, f"{told}: it has half of a surrogate pair")
+            expected = "Input should be a valid string, unable to parse raw data as a unicode string"
+            return ValidationIssue("string_unicode", half, f"{expected}: it has half of a surrogate pair")
     return None
 
 
@@ -88,7 +88,7 @@ def _is_too_deep(document: Any) -> bool:
 
 
 def _strings(value: Any, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield every string and its place. The place of a key is that of its object: a key may be what cannot be told."""
+    """Yield every string with its place. A key has the place of its object, for the key itself may not be printable."""
     match value:
         case str():
             yield where, value
@@ -101,22 +101,21 @@ def _strings(value: Any, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
                 yield from _strings(each, (*where, name))
 
 
-def _reject_number(said: str) -> float:
-    raise ValueError(f"{said} is no number in JSON")
+def _reject_number(text: str) -> float:
+    raise ValueError(f"{text} is no number in JSON")
 
 
-def _parse_finite(said: str) -> float:
-    number = float(said)
-    return number if isfinite(number) else _reject_number(said[:40])
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _reject_number(text[:40])
 
 
-_JSON = json.JSONDecoder(
-    parse_constant=_reject_number, parse_float=_parse_finite
-)  # Python's own reads NaN, and 1e999 as infinity
+# Python's own decoder accepts NaN, and reads 1e999 as infinity.
+_JSON = json.JSONDecoder(parse_constant=_reject_number, parse_float=_parse_finite)
 
 
 def validate_text(name: str, document: Mapping[str, Any]) -> list[ValidationIssue]:
-    """Check the text to be spoken, a field of the document: there, a string, and not blank."""
+    """Return issues of the text to be spoken, a field of the document: missing, not a string, or blank."""
     if name not in document:
         return [ValidationIssue("missing", ("body", name), "Field required", dict(document))]
     text = document[name]
@@ -128,7 +127,7 @@ def validate_text(name: str, document: Mapping[str, Any]) -> list[ValidationIssu
 
 
 def validate_flag(loc: tuple[str | int, ...], value: Any) -> ValidationIssue | None:
-    """Say what is wrong with a flag, if anything: these are the ones that pydantic takes, and its words."""
+    """Return an issue if a value is no flag. The accepted values and the messages are those of pydantic."""
     if isinstance(value, str | int):
         if str(value).lower() in FLAGS:
             return None
@@ -137,7 +136,7 @@ def validate_flag(loc: tuple[str | int, ...], value: Any) -> ValidationIssue | N
 
 
 def _invalid_json_issue(error: Exception) -> ValidationIssue:
-    """Say it as FastAPI does: where, and why."""
+    """Return the issue of a body that is no valid JSON, as FastAPI describes it."""
     place = error.pos if isinstance(error, json.JSONDecodeError) else 0
     why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     if isinstance(error, RecursionError):
@@ -146,7 +145,7 @@ def _invalid_json_issue(error: Exception) -> ValidationIssue:
 
 
 def string_expected_issue(name: str, value: Any) -> ValidationIssue:
-    """Say that a field of the body should be a string."""
+    """Return the issue of a field of the body that should be a string."""
     return ValidationIssue("string_type", ("body", name), "Input should be a valid string", value)
 
 
@@ -177,9 +176,9 @@ _SET_BY_REQUEST = frozenset(
 
 
 def vendor_options(request: SpeechRequest, dialect: str, foreign: Set[str]) -> dict[str, Any]:
-    """Keep the options that are not another vendor's, and never one that the request itself decides.
+    """Return the request's options without fields that are `foreign`, or that the request itself determines.
 
-    Where the request says whose they all are, another vendor gets none.
+    If the request names the vendor that its options are for (`dialect`), another vendor gets none.
     """
     if request.dialect not in (None, dialect):
         return {}

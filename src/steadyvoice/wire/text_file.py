@@ -1,6 +1,6 @@
-"""Text files written by people or other programs: configurations, scripts, saved state. Bounded in size and in time.
+"""Reading of text files (configurations, scripts, saved state) with bounds of size and time.
 
-A path may name anything: a directory, a pipe that nobody writes to, /dev/zero, a file of gigabytes.
+A path may name anything: a directory, a pipe without a writer, /dev/zero, a file of gigabytes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-_PIPE_TIMEOUT = 5.0  # seconds, for what a pipe such as `<(...)` of a shell has to say
+_PIPE_TIMEOUT = 5.0  # seconds for the data of a pipe, such as `<(...)` of a shell
 
 
 class UnreadableFileError(ValueError):
-    """The content of a file that is no text of a reasonable size. The message says why, without the path."""
+    """File that is no text of a reasonable size. The message says why, without the path."""
 
 
 def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
     """Read a file of at most `most` bytes of UTF-8, with a byte-order mark or without.
 
-    Raises OSError when it cannot be opened or read, UnreadableFileError for what is no such text.
+    Raises OSError when it cannot be opened or read, UnreadableFileError when it is no such text.
     """
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
@@ -45,14 +45,14 @@ def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
 
 
 MAX_TOML_DEPTH = 32
-"""How deeply tables and lists of a TOML file may be nested. No setting needs more than a handful of levels."""
+"""Largest depth of nested tables and lists in a TOML file. No setting needs more than a handful of levels."""
 
-# Python's parser takes quadratic time for a key of many parts: ten seconds for 60 KB of them.
+# Python's parser takes quadratic time for a dotted key of many parts: ten seconds for 60 KB of them.
 _LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+\s*\.\s*){{{MAX_TOML_DEPTH}}}""")
 
 
 def parse_toml(source: str) -> dict[str, Any]:
-    """Read TOML of a reasonable shape. Raises UnreadableFileError, with the line if there is one."""
+    """Parse TOML of a bounded depth. Raises UnreadableFileError, with the line if it is known."""
     too_deep = f"nested too deeply: there may be at most {MAX_TOML_DEPTH} levels of tables and lists"
     if _LONG_KEY.search(source):
         raise UnreadableFileError(too_deep)
@@ -77,7 +77,7 @@ def _read(file: int, most: int) -> bytes:
     while len(data) <= most:
         try:
             part = os.read(file, 64 * 1024)
-        except BlockingIOError:  # a pipe or a terminal whose other side has said nothing yet
+        except BlockingIOError:  # a pipe or a terminal without data so far
             part = None
         if part:
             data += part

@@ -1,4 +1,4 @@
-"""An ElevenLabs account, both ways: `GET /v1/user/subscription`, `GET /v1/user`, and `GET /v1/history`."""
+"""ElevenLabs account: `GET /v1/user/subscription` with the quota, `GET /v1/user`, and `GET /v1/history`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """How many characters an account has used and may use, until its counter starts again (Unix seconds)."""
+    """Quota of an account: characters used and allowed until its counter is reset (in Unix seconds)."""
 
     character_count: int
     character_limit: int
     next_reset_unix: int | None = None
     tier: str = "free"
     status: str = "active"
-    extension: int = 0  # characters it may go over the limit
+    extension: int = 0  # characters allowed beyond the limit
     unlimited: bool = False
 
     @property
     def remaining(self) -> int | None:
-        """Characters left, None without a limit. A request longer than this fails while shorter ones pass."""
+        """Characters left, None without a limit. A longer request is refused, while shorter ones are accepted."""
         if self.unlimited:
             return None
         return max(self.character_limit + self.extension - self.character_count, 0)
 
 
 def parse_subscription(document: Mapping[str, Any]) -> Subscription:
-    """Read what the vendor answers. Raises ValueError when the counters are missing."""
+    """Parse the vendor's response. Raises ValueError when the counters are missing."""
     counters = document.get("character_count"), document.get("character_limit")
     if not all(isinstance(counter, int) for counter in counters):
         raise ValueError("a subscription without character_count and character_limit")
@@ -46,15 +46,15 @@ def parse_subscription(document: Mapping[str, Any]) -> Subscription:
 
 
 def subscription_body(subscription: Subscription) -> dict[str, Any]:
-    """Answer `GET /v1/user/subscription`."""
+    """Return the body of `GET /v1/user/subscription`."""
     return {**_plan(subscription), "next_invoice": None, "open_invoices": [], "has_open_invoices": False}
 
 
 def user_body(user_id: str, subscription: Subscription) -> dict[str, Any]:
-    """Answer `GET /v1/user`."""
+    """Return the body of `GET /v1/user`."""
     return {
         "user_id": user_id,
-        "workspace_id": user_id,  # somebody who shares it with nobody
+        "workspace_id": user_id,  # a workspace of its own
         "subscription": _plan(subscription),
         "is_new_user": False,
         "can_use_delayed_payment_methods": False,
@@ -66,12 +66,12 @@ def user_body(user_id: str, subscription: Subscription) -> dict[str, Any]:
 
 
 def history_body() -> dict[str, Any]:
-    """Answer `GET /v1/history` for an account that has none, or shows none."""
+    """Return the body of `GET /v1/history` for an account without a history, or one that is not shown."""
     return {"history": [], "last_history_item_id": None, "has_more": False, "scanned_until": None}
 
 
 def _plan(subscription: Subscription) -> dict[str, Any]:
-    """What both answers tell of it, by the names that the vendor's SDKs require."""
+    """Return the fields of a subscription that the vendor's SDKs require."""
     may_extend = subscription.unlimited or subscription.extension > 0
     return {
         "tier": subscription.tier,

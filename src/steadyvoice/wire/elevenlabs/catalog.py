@@ -1,4 +1,4 @@
-"""What ElevenLabs offers: its models with their limits, its stock voices, and how it lists them."""
+"""ElevenLabs catalog: models with their limits, default voices, and the lists of both."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from steadyvoice.wire.request_validation import RequestValidationError, Validati
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model: how many characters a request may have, which hints and markup it takes, whether it heeds a pace."""
+    """Model: the characters that a request may have, and the hints, languages and markup that it supports."""
 
     model_id: str
     max_characters: int
     takes_context: bool = True  # previous_text and next_text; an error where it does not
     takes_language: bool = False  # language_code; an error where it does not
-    takes_speed: bool = True  # voice_settings.speed; it is taken everywhere, and does nothing where it does not
-    languages: tuple[str, ...] | None = None  # None: more than anybody has listed
-    markup: Markup = Markup.SSML  # of which v2.5 and multilingual models perform the pauses, and pass over the rest
+    takes_speed: bool = True  # voice_settings.speed; all models accept it, but it has no effect where this is False
+    languages: tuple[str, ...] | None = None  # None: not listed completely anywhere
+    markup: Markup = Markup.SSML  # of which v2.5 and multilingual models perform the pauses, and ignore the rest
 
     @property
     def scripts(self) -> frozenset[str] | None:
-        """Of its languages; None: any."""
+        """Writing systems of its languages; None: any."""
         return None if self.languages is None else _scripts_of(self.languages)
 
 
@@ -61,7 +61,7 @@ MODELS: Mapping[str, ModelInfo] = {
 }
 
 DEFAULT_MODEL = "eleven_multilingual_v2"
-"""What ElevenLabs takes when a request names no model."""
+"""Model that ElevenLabs uses when a request names none."""
 
 # The voices every account has: https://elevenlabs.io/docs/product/voices/default-voices. Bella is LiveKit's default.
 VOICES: Mapping[str, str] = {
@@ -91,7 +91,7 @@ VOICES: Mapping[str, str] = {
     "Harry": "SOYHLrjzK2X1ezoPC6cr",
 }
 
-# Older default voices. The vendor lists them no longer and speaks with them still; frameworks and examples name them.
+# Older default voices, which the vendor lists no longer but still accepts; frameworks and examples name them.
 FURTHER_VOICES: Mapping[str, str] = {
     "Drew": "29vD33N1CtxCmqQRPOHJ",
     "Clyde": "2EiwWnXFnvU5JabPnv8n",
@@ -127,21 +127,21 @@ FURTHER_VOICES: Mapping[str, str] = {
 }
 
 MAX_PAGE_SIZE = 100
-"""On one page of `GET /v2/voices`."""
+"""Voices on one page of `GET /v2/voices`."""
 
 _SMALLEST_LIMIT = min(model.max_characters for model in MODELS.values())
 
 
 def get_model_info(model_id: str) -> ModelInfo:
-    """Look a model up. One we do not know gets the smallest limit and no hints.
+    """Return a model's facts. An unknown model gets the smallest limit and no hints.
 
-    A text cut too small costs a little melody; one too long, or a hint refused, costs the utterance.
+    A text that is split too small costs a little prosody; one too long, or a refused hint, costs the utterance.
     """
     return MODELS.get(model_id) or ModelInfo(model_id, _SMALLEST_LIMIT, takes_context=False, takes_speed=False)
 
 
 def models_body(models: Iterable[ModelInfo] = tuple(MODELS.values())) -> list[dict[str, Any]]:
-    """Answer `GET /v1/models`."""
+    """Return the body of `GET /v1/models`."""
     return [
         {
             "model_id": model.model_id,
@@ -167,7 +167,7 @@ def models_body(models: Iterable[ModelInfo] = tuple(MODELS.values())) -> list[di
 
 
 def voice_body(name: str, voice_id: str) -> dict[str, Any]:
-    """Answer `GET /v1/voices/{voice_id}`. What a stock voice has none of is told as null, as the vendor does."""
+    """Return the body of `GET /v1/voices/{voice_id}`. Fields that a default voice lacks are null."""
     return {
         "voice_id": voice_id,
         "name": name,
@@ -189,38 +189,38 @@ def voice_body(name: str, voice_id: str) -> dict[str, Any]:
 
 
 def voice_settings_body() -> dict[str, Any]:
-    """Answer `GET /v1/voices/settings/default`, and `GET /v1/voices/{voice_id}/settings` of a voice without its own."""
+    """Return the body of `GET /v1/voices/settings/default`, and of `GET /v1/voices/{voice_id}/settings`."""
     return {"stability": 0.5, "similarity_boost": 0.75, "style": 0.0, "use_speaker_boost": True, "speed": 1.0}
 
 
 def voices_body(voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
-    """Answer `GET /v1/voices`. `voices` maps names to ids."""
+    """Return the body of `GET /v1/voices`. `voices` maps names to ids."""
     return {"voices": [voice_body(name, voice_id) for name, voice_id in voices.items()]}
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceSearch:
-    """Which voices a client looks for, and how many at once; None is all."""
+    """Query of `GET /v2/voices`: filter and page. A `page_size` of None means all."""
 
     search: str = ""  # in names
     voice_ids: Sequence[str] = ()
     page_size: int | None = None
-    next_page_token: str | None = None  # as the page before told it
+    next_page_token: str | None = None  # from the page before
 
 
 def parse_voice_search(query: Sequence[tuple[str, str]]) -> VoiceSearch:
-    """Read the query of `GET /v2/voices`. Raises RequestValidationError, which a server answers with a 422."""
-    told = dict(query)
-    size = told.get("page_size")
+    """Parse the query of `GET /v2/voices`. Raises RequestValidationError, which a server answers with a 422."""
+    values = dict(query)
+    size = values.get("page_size")
     if size is not None and not (size.isascii() and size.isdigit() and 1 <= int(size) <= MAX_PAGE_SIZE):
         expected = f"Input should be an integer from 1 to {MAX_PAGE_SIZE}"
         raise RequestValidationError([ValidationIssue("int_parsing", ("query", "page_size"), expected, size)])
     ids = tuple(value for name, value in query if name == "voice_ids")
-    return VoiceSearch(told.get("search", ""), ids, int(size) if size else None, told.get("next_page_token"))
+    return VoiceSearch(values.get("search", ""), ids, int(size) if size else None, values.get("next_page_token"))
 
 
 def found_voices_body(wanted: VoiceSearch, voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
-    """Answer `GET /v2/voices` with one page of what was found. A token that we never gave starts from the beginning."""
+    """Return the body of `GET /v2/voices`: one page of the voices found. An unknown token starts from the beginning."""
     found = [
         voice_body(name, voice_id)
         for name, voice_id in voices.items()

@@ -1,4 +1,7 @@
-"""ElevenLabs' dialogues: several voices in one audio. https://elevenlabs.io/docs/api-reference/text-to-dialogue/convert"""
+"""ElevenLabs text-to-dialogue: several voices in one audio.
+
+https://elevenlabs.io/docs/api-reference/text-to-dialogue/convert
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from steadyvoice.wire.request_validation import RequestValidationError, Validati
 DIALOGUE_PATH = "/v1/text-to-dialogue"
 DEFAULT_MODEL = "eleven_v3"
 MAX_VOICES = 10
-"""Different ones in one request."""
+"""Different voices in one request."""
 
 
 class DialogueLine(NamedTuple):
-    """What one voice says."""
+    """Line of a dialogue: a text and the id of its voice."""
 
     text: str
     voice_id: str
@@ -25,7 +28,7 @@ class DialogueLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DialogueRequest:
-    """One request as it goes over the wire; `settings` are the further fields of its body."""
+    """Dialogue request as it is sent; `settings` are the further fields of its body."""
 
     lines: Sequence[DialogueLine]
     model_id: str
@@ -34,7 +37,7 @@ class DialogueRequest:
 
 
 def parse_dialogue(query: Mapping[str, str], body: bytes, form: SpeechEndpoint) -> DialogueRequest:
-    """Read a client's request. Raises RequestValidationError, which a server answers with a 422."""
+    """Parse a client's request. Raises RequestValidationError, which a server answers with a 422."""
     document = parse_document(body)
     inputs = document.pop("inputs", None)
     issues = list(_inputs_issues(inputs))
@@ -57,8 +60,8 @@ def _inputs_issues(inputs: Any) -> Iterator[ValidationIssue]:
     elif not isinstance(inputs, list):
         yield ValidationIssue("list_type", ("body", "inputs"), "Input should be a valid list", inputs)
     elif not inputs:
-        said = "List should have at least 1 item after validation, not 0"
-        yield ValidationIssue("too_short", ("body", "inputs"), said, inputs)
+        expected = "List should have at least 1 item after validation, not 0"
+        yield ValidationIssue("too_short", ("body", "inputs"), expected, inputs)
     else:
         for number, each in enumerate(inputs):
             yield from _line_issues(("body", "inputs", number), each)
@@ -81,19 +84,19 @@ def _line_issues(where: tuple[str | int, ...], line: Any) -> Iterator[Validation
 
 
 class VoiceSegments:
-    """Tells which voice says what, for one piece of an answer after the other."""
+    """Voice segments of the successive pieces of a response."""
 
     def __init__(self, lines: Sequence[DialogueLine]) -> None:
         self._lines = lines
-        self._line = self._said = 0  # which line it is, and how many of its characters have been told
+        self._line = self._spoken = 0  # index of the current line, and its characters in earlier pieces
 
     def of(self, times: Alignment | None) -> list[dict[str, Any]]:
-        """Return the segments of the next piece; its characters go on where those of the last one ended."""
+        """Return the segments of the next piece, whose characters follow those of the piece before."""
         segments: list[dict[str, Any]] = []
         begin, count = 0, len(times.characters) if times else 0
         while times and begin < count and self._line < len(self._lines):
             line = self._lines[self._line]
-            end = min(count, begin + len(line.text) - self._said)
+            end = min(count, begin + len(line.text) - self._spoken)
             segments.append(
                 {
                     "voice_id": line.voice_id,
@@ -104,8 +107,8 @@ class VoiceSegments:
                     "dialogue_input_index": self._line,
                 }
             )
-            self._said += end - begin
-            if self._said == len(line.text):
-                self._line, self._said = self._line + 1, 0
+            self._spoken += end - begin
+            if self._spoken == len(line.text):
+                self._line, self._spoken = self._line + 1, 0
             begin = end
         return segments

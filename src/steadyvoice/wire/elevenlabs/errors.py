@@ -1,7 +1,7 @@
-"""ElevenLabs' errors, both ways: what an answer means to us, and what a server in its place would say.
+"""ElevenLabs errors: classification of received ones, and bodies of those that a server in its place sends.
 
-Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, its SDKs and reports in the open. A code
-not named here is judged by its HTTP status.
+Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, the vendor's SDKs and public reports. An unknown
+code is classified by its HTTP status.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from steadyvoice.wire.request_validation import ValidationIssue
 
 
 class ErrorBodyVersion(Enum):
-    """Which of the two error bodies a server sends; both are in the wild."""
+    """Form of an error body. Servers of both forms exist."""
 
     LEGACY = "legacy"  # {"detail": {"status", "message"}}
     CURRENT = "current"  # {"detail": {"type", "code", "message", "status", "request_id", "param"}}
@@ -37,7 +37,7 @@ class ErrorBodyVersion(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """One of ElevenLabs' codes: the HTTP status it comes with, and what it means."""
+    """Error code of ElevenLabs: its HTTP status, and the class of error that it means."""
 
     status: int
     error: type[TTSError]
@@ -97,35 +97,35 @@ def parse_error(
     api_key: str | None = None,
     provider: str | None = None,
 ) -> TTSError:
-    """Name what an answer other than audio means: by its code if we know it, else by its HTTP status.
+    """Return the error that a response other than audio means, by its code if that is known, else by its HTTP status.
 
-    `now` is wall time with a zone, for a Retry-After that is a date. Never raises, and strikes out `api_key`.
+    `now` is wall time with a zone, for a Retry-After that is a date. Never raises. `api_key` is redacted.
     """
-    complaint = parse_error_details(body)
-    answer = ErrorResponse(status, headers, body, now=now, secret=api_key)
-    kind = intermediary_error_class(answer, complaint) or error_class(status, complaint)
-    error = build_error(kind, complaint, answer, provider)
+    details = parse_error_details(body)
+    response = ErrorResponse(status, headers, body, now=now, secret=api_key)
+    kind = intermediary_error_class(response, details) or error_class(status, details)
+    error = build_error(kind, details, response, provider)
     if isinstance(error, speech.TTSTextTooLongError):
-        error.limit = parse_length_limit(complaint.message)
+        error.limit = parse_length_limit(details.message)
     return error
 
 
-def error_class(status: int, complaint: ErrorDetails) -> type[TTSError]:
-    """Choose the class: a known code says more than its status does."""
-    code = complaint.code or ""
+def error_class(status: int, details: ErrorDetails) -> type[TTSError]:
+    """Return the class of error: by a known code, else by the status."""
+    code = details.code or ""
     if code in CODES:
         known = CODES[code].error
-        if known is speech.TTSTextTooLongError and not concerns_text(complaint):
+        if known is speech.TTSTextTooLongError and not concerns_text(details):
             known = speech.TTSBadRequestError
-        # Under another status than that of a mistake, the word is whoever's who stands in between.
+        # Under a status that does not mean a mistake, the code comes from an intermediary.
         foreign = known is speech.TTSBadRequestError and status not in (400, 404, 422)
         return error_class_by_status(status) if foreign else known
     if code.startswith("only_for_"):
         return speech.TTSPlanRequiredError
-    if is_text_too_long(status, complaint):
+    if is_text_too_long(status, details):
         return speech.TTSTextTooLongError
-    if status == 404 and complaint.spoken:  # the path of a synthesis names nothing but the voice
-        about_voice = complaint.param in (None, "voice_id")
+    if status == 404 and details.recognized:  # the voice is all that the path of a synthesis names
+        about_voice = details.param in (None, "voice_id")
         return speech.TTSVoiceUnknownError if about_voice else speech.TTSBadRequestError
     return error_class_by_status(status)
 
@@ -139,12 +139,12 @@ def error_body(
     param: str | None = None,
     status: int | None = None,
 ) -> dict[str, Any]:
-    """Build the body a server answers with. `status` is only needed for codes that are not in CODES."""
+    """Return the body of an error response. `status` is only needed for codes that are not in CODES."""
     if generation is ErrorBodyVersion.LEGACY:
         return {"detail": {"status": code, "message": message}}
-    answered = status or (CODES[code].status if code in CODES else 500)
+    sent = status or (CODES[code].status if code in CODES else 500)
     detail: dict[str, Any] = {
-        "type": _TYPES.get(answered, "internal_error" if answered >= 500 else "validation_error"),
+        "type": _TYPES.get(sent, "internal_error" if sent >= 500 else "validation_error"),
         "code": code,
         "message": message,
     }
@@ -157,7 +157,7 @@ def error_body(
 
 
 def validation_body(issues: Sequence[ValidationIssue]) -> dict[str, Any]:
-    """Build the 422 body, a list as FastAPI writes it."""
+    """Return the body of a 422, a list in FastAPI's form."""
     return {
         "detail": [
             {"type": issue.type, "loc": list(issue.loc), "msg": issue.msg, "input": issue.input}

@@ -1,9 +1,9 @@
-"""Request ids by which ElevenLabs' clients ask for continuity ("request stitching").
+"""Request stitching: ids of earlier requests, by which ElevenLabs' clients ask for continuous prosody.
 
-A client collects the `request-id` of each answer and sends the last three along:
-https://elevenlabs.io/docs/developers/guides/cookbooks/text-to-speech/request-stitching. An answer that was not
-ElevenLabs' alone carries an id of ours, which no vendor has heard of. Clients also send what a missing header became in
-their language.
+A client collects the `request-id` of each response and sends the last three along:
+https://elevenlabs.io/docs/developers/guides/cookbooks/text-to-speech/request-stitching. A response that was not
+ElevenLabs' alone has an id of ours, which the vendor does not know. Clients also send what a missing header became in
+their language, such as "undefined".
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Mapping
 from typing import Any
 
 REQUEST_ID_FIELDS = ("previous_request_ids", "next_request_ids")
-"""The fields of a request's body that hold such ids."""
+"""Fields of a request's body that hold such ids."""
 
 OWN_PREFIX = "steadyvoice-"
-"""The beginning of every id of ours. ElevenLabs' own are twenty letters and digits."""
+"""Prefix of every id of ours. ElevenLabs' own are twenty letters and digits."""
 
-_NO_IDS = frozenset({"", "null", "none", "undefined"})  # what JavaScript and Python write for a header that is missing
+_NO_IDS = frozenset({"", "null", "none", "undefined"})  # a missing header, as JavaScript and Python print it
 
 
 def own_request_id(number: str) -> str:
-    """Return the id that an answer of ours carries, by the number of its request in the log."""
+    """Return the `request-id` of a response of ours, by the id of its request in the log."""
     return number if number.startswith(OWN_PREFIX) else OWN_PREFIX + number
 
 
 def is_own_request_id(request_id: str) -> bool:
-    """Return whether an id is one of ours, or of another gateway like this one."""
+    """Return whether an id is one of ours, or of another steadyvoice gateway."""
     return request_id.startswith(OWN_PREFIX)
 
 
 def has_request_ids(fields: Mapping[str, Any]) -> bool:
-    """Return whether these fields hold ids at all, as few requests do."""
+    """Return whether the fields hold any ids, as those of few requests do."""
     return any(name in fields for name in REQUEST_ID_FIELDS)
 
 
 def clean_request_ids(value: Any) -> Any:
-    """Return a list of ids without its gaps and repetitions. What is no list is returned as it is, to be refused."""
+    """Return a list of ids without gaps and repetitions. Any other value is returned unchanged, to be refused later."""
     if not isinstance(value, list | tuple):
         return value
     kept: list[Any] = []
@@ -56,9 +56,10 @@ def without_own_ids(value: Any) -> Any:
 
 
 def clean_request_id_fields(fields: Mapping[str, Any], *, most: int | None = None) -> dict[str, Any]:
-    """Return the fields with tidied lists of ids, none of them ours; a list that is empty then is left out.
+    """Return the fields with clean lists of ids, without ours; a list that is then empty is removed.
 
-    A list that has more than `most` ids, ours included, keeps ours: it is refused for its length on good days and bad.
+    A list of more than `most` ids keeps ours, so that it is refused for its length whether or not a fallback provider
+    answered before.
     """
     tidied = dict(fields)
     for name in REQUEST_ID_FIELDS:

@@ -32,8 +32,255 @@ from steadyvoice.wire.request_validation import (
     vendor_options,
 )
 
+DIALECT = "elevenlabs"
+BASE_URL = "https://api.elevenlabs.io"
+KEY_HEADER = "xi-api-key"
+DEFAULT_FORMAT = "mp3_44100_128"
+
+SPEECH_PATH = "/v1/text-to-speech"
+ENDPOINTS = r"(/v[12])+(/(text-to-speech|text-to-dialogue|voices|models|user|history)(/.*)?)?"
+"""Regular expression of paths that are removed from a base URL: some users give an endpoint's address."""
+VOICES_PATH = "/v1/voices"
+VOICES_V2_PATH = "/v2/voices"
+MODELS_PATH = "/v1/models"
+USER_PATH = "/v1/user"
+SUBSCRIPTION_PATH = "/v1/user/subscription"
+HISTORY_PATH = "/v1/history"
+DEFAULT_SETTINGS_PATH = "/v1/voices/settings/default"
+
+MIN_SPEED, MAX_SPEED = 0.7, 1.2
+"""Limits of `voice_settings.speed`."""
+
+
+_STREAMED_FORMATS = tuple(name for name in ELEVENLABS_FORMAT_NAMES if not name.startswith("wav_"))
+
+
+class SpeechEndpoint(Enum):
+    """Endpoint for speech; the value is the end of its path."""
+
+    WHOLE = ""
+    STREAM = "/stream"
+    TIMED = "/with-timestamps"
+    TIMED_STREAM = "/stream/with-timestamps"
+
+    @property
+    def timed(self) -> bool:
+        """Whether the response is JSON that contains the audio and character timestamps."""
+        return self in (SpeechEndpoint.TIMED, SpeechEndpoint.TIMED_STREAM)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the response is streamed."""
+        return self in (SpeechEndpoint.STREAM, SpeechEndpoint.TIMED_STREAM)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Values of `output_format` that it takes. A WAV's header has its size, so streaming endpoints have no WAV."""
+        return _STREAMED_FORMATS if self.streams else ELEVENLABS_FORMAT_NAMES
+
+
+def speech_path(voice_id: str, form: SpeechEndpoint) -> str:
+    """Return the path of a synthesis. The voice id is quoted, so that it stays one segment."""
+    return f"{SPEECH_PATH}/{quote(voice_id, safe='')}{form.value}"
+
+
+def is_voice_id(voice: str) -> bool:
+    """Return whether a voice could be an id of the vendor.
+
+    Ids are plain tokens, as a rule 20 letters and digits. A name with characters that are special in a URL is none.
+    """
+    if len(voice) > _MAX_ID_LENGTH:
+        return False
+    return voice.isalnum() or (is_valid_voice_id(voice) and voice == voice.strip() and not _URL_SPECIAL.search(voice))
+
+
+_MAX_ID_LENGTH = 100
+_URL_SPECIAL = re.compile(r"[/\\?#%]")
+
+
+@dataclass(frozen=True, slots=True)
+class ElevenLabsSpeechRequest:
+    """Synthesis request as it is sent; the voice is in the path.
+
+    `settings` are further fields of the body, `query` further parameters of the query.
+    """
+
+    text: str
+    model_id: str = DEFAULT_MODEL
+    output_format: str = DEFAULT_FORMAT
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    model_given: bool = True  # False: the client named no model, and `model_id` is the vendor's default
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
+        return {**self.settings, "text": self.text, "model_id": self.model_id}
+
+    def params(self) -> dict[str, str]:
+        """Return the query."""
+        return {**self.query, "output_format": self.output_format}
+
+
+def encode_request(request: SpeechRequest, *, model_id: str, output_format: str) -> ElevenLabsSpeechRequest:
+    """Convert a request into ElevenLabs' form.
+
+    A speed beyond the vendor's limits becomes the nearest one, which is better than a refusal. Hints that the model
+    would answer with an error are left out. `request.options` are added unchanged, and win over hints.
+    """
+    options = vendor_options(request, DIALECT, OPENAI_BODY)
+    query = {name: _format_flag(options.pop(name)) for name in sorted(ELEVENLABS_QUERY & options.keys())}
+    if has_request_ids(options):
+        options = _known_ids(options, request, model_id)
+    settings: dict[str, Any] = {**_hints(request, model_id), **options}
+    if request.speed != 1.0:
+        given = settings.get("voice_settings")
+        speed = min(max(request.speed, MIN_SPEED), MAX_SPEED)
+        settings["voice_settings"] = {"speed": speed, **(given if isinstance(given, Mapping) else {})}
+    return ElevenLabsSpeechRequest(request.text, model_id, output_format, settings, query)
+
+
+def sets_voice_speed(request: SpeechRequest) -> bool:
+    """Return whether the request sets `voice_settings.speed` itself, which is then not overwritten."""
+    settings = vendor_options(request, DIALECT, OPENAI_BODY).get("voice_settings")
+    return isinstance(settings, Mapping) and "speed" in settings
+
+
+def parse_request(
+    query: Mapping[str, str], body: bytes, form: SpeechEndpoint = SpeechEndpoint.WHOLE
+) -> ElevenLabsSpeechRequest:
+    """Parse a client's request. Raises RequestValidationError, which a server answers with a 422."""
+    return parse_request_document(query, parse_document(body), form)
+
+
+def parse_request_document(
+    query: Mapping[str, str], document: dict[str, Any], form: SpeechEndpoint = SpeechEndpoint.WHOLE
+) -> ElevenLabsSpeechRequest:
+    """Parse a client's request whose body is a document already; the document becomes part of the result.
+
+    Raises RequestValidationError.
+    """
+    issues = validate_text("text", document)
+    text = document.pop("text", None)
+    model_id = document.pop("model_id", None)
+    output_format = query.get("output_format", DEFAULT_FORMAT)
+    issues += validate_hints({**document, "model_id": model_id}, query)
+    if output_format not in form.formats:
+        expected = ", ".join(form.formats)
+        issues.append(
+            ValidationIssue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format)
+        )
+    if issues:
+        raise RequestValidationError(issues)
+    others = {name: value for name, value in query.items() if name in ELEVENLABS_QUERY}
+    named = model_id is not None
+    return ElevenLabsSpeechRequest(text, model_id or DEFAULT_MODEL, output_format, document, others, model_given=named)
+
+
+def decode_request(call: ElevenLabsSpeechRequest, voice: str) -> SpeechRequest:
+    """Convert a client's request into a SpeechRequest. Raises TTSBadRequestError for an impossible value.
+
+    A voice that cannot be an id of the vendor is only looked up among the configured names. The speed stays in
+    `voice_settings`, and is also taken out as `speed`, for the fallback providers.
+    """
+    rest = {**call.settings, **call.query}
+    speed = (call.settings.get("voice_settings") or {}).get("speed")
+    hints = {ours: rest.pop(theirs) for ours, theirs in _HINT_FIELDS.items() if rest.get(theirs) is not None}
+    return SpeechRequest(
+        call.text,
+        AudioFormat.parse(call.output_format),
+        voice=voice,
+        model=call.model_id if call.model_given else None,
+        speed=1.0 if speed is None else speed,
+        options={name: value for name, value in rest.items() if value is not None},
+        unknown_voice="passthrough" if is_voice_id(voice) else "refuse",
+        dialect=DIALECT,
+        **hints,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResponseHeaders:
+    """Headers of a successful response: the request's id, its price, and the account's current concurrency."""
+
+    request_id: str | None = None
+    character_cost: float | None = None
+    current_concurrent_requests: int | None = None
+    maximum_concurrent_requests: int | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Return them as headers, without those that are unknown."""
+        values = {
+            "request-id": self.request_id,
+            "character-cost": None if self.character_cost is None else format_amount(self.character_cost),
+            "current-concurrent-requests": self.current_concurrent_requests,
+            "maximum-concurrent-requests": self.maximum_concurrent_requests,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def parse_response_headers(headers: Mapping[str, str]) -> SpeechResponseHeaders:
+    """Parse a response's headers. A missing or invalid one is None."""
+    request_id = get_header(headers, "request-id")
+    return SpeechResponseHeaders(
+        single_line(request_id, 100) if request_id else None,
+        _parse_amount(get_header(headers, "character-cost")),
+        _parse_count(get_header(headers, "current-concurrent-requests")),
+        _parse_count(get_header(headers, "maximum-concurrent-requests")),
+    )
+
+
+_HINT_FIELDS = {
+    "language": "language_code",
+    "seed": "seed",
+    "previous_text": "previous_text",
+    "next_text": "next_text",
+}
+
+
+def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
+    facts = get_model_info(model_id)
+    hints: dict[str, Any] = {"seed": request.seed}
+    if facts.takes_language and request.language:
+        hints["language_code"] = request.language.partition("-")[0].lower()  # the vendor takes "de", not "de-AT"
+    if facts.takes_context:
+        hints |= {"previous_text": request.previous_text, "next_text": request.next_text}
+        # A request that is not logged has no history by which the vendor could find the earlier ones.
+        if request.previous_request_ids and str(request.options.get("enable_logging", True)).lower() != "false":
+            hints["previous_request_ids"] = list(request.previous_request_ids[-MAX_LIST_ITEMS:])
+    return {name: value for name, value in hints.items() if value is not None}
+
+
+def _known_ids(options: Mapping[str, Any], request: SpeechRequest, model_id: str) -> dict[str, Any]:
+    """Remove request ids that the vendor cannot know; all of them if the model, chosen by us, takes no ids."""
+    options = clean_request_id_fields(options)
+    if request.model == model_id or get_model_info(model_id).takes_context:
+        return options
+    return {name: value for name, value in options.items() if name not in REQUEST_ID_FIELDS}
+
+
+def _format_flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def format_amount(amount: float) -> str:
+    """Format a number of characters as the vendor does: whole numbers without a decimal point."""
+    return str(int(amount) if float(amount).is_integer() else amount)
+
+
+def _parse_amount(value: str | None) -> float | None:
+    return float(value) if value and _AMOUNT.fullmatch(value) else None
+
+
+def _parse_count(value: str | None) -> int | None:
+    return int(value) if value and _COUNT.fullmatch(value) else None
+
+
+_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+
+
 MAX_LIST_ITEMS = 3
-"""Of the requests before this one, of those behind it, and of pronunciation dictionaries."""
+"""Largest number of ids of earlier and of later requests, and of pronunciation dictionaries."""
 
 _STRINGS = ("model_id", "language_code", "previous_text", "next_text")
 _IDS = ("previous_request_ids", "next_request_ids")
@@ -45,9 +292,9 @@ _LATENCIES = ("0", "1", "2", "3", "4")
 
 
 def validate_hints(document: Mapping[str, Any], query: Mapping[str, str]) -> list[ValidationIssue]:
-    """Check the fields of the body, and what the query has beside the format. Null is as good as absent."""
+    """Return the issues of optional fields of the body, and of the query without the format. Null counts as absent."""
     given = {name: value for name, value in document.items() if value is not None}
-    if not given and not query:  # as most requests are
+    if not given and not query:  # most requests have neither
         return []
     return [*_body_issues(given), *_flag_issues(given), *_list_issues(given), *_query_issues(query)]
 
@@ -72,21 +319,21 @@ def _body_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
 def _flag_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
     settings = given.get("voice_settings")
     boost = settings.get("use_speaker_boost") if isinstance(settings, dict) else None
-    told = {("body", name): given.get(name) for name in _FLAGS} | {
+    flags = {("body", name): given.get(name) for name in _FLAGS} | {
         ("body", "voice_settings", "use_speaker_boost"): boost
     }
-    yield from filter(None, (validate_flag(loc, value) for loc, value in told.items() if value is not None))
+    yield from filter(None, (validate_flag(loc, value) for loc, value in flags.items() if value is not None))
 
 
 def _list_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
     for name, kind in (*dict.fromkeys(_IDS, str).items(), (_DICTIONARIES, dict)):
-        told = given.get(name, [])
-        if not (isinstance(told, list) and all(isinstance(each, kind) for each in told)):
+        items = given.get(name, [])
+        if not (isinstance(items, list) and all(isinstance(each, kind) for each in items)):
             of_what = "strings" if kind is str else "objects"
-            yield ValidationIssue("list_type", ("body", name), f"Input should be a valid list of {of_what}", told)
-        elif len(told) > MAX_LIST_ITEMS:
-            said = f"List should have at most {MAX_LIST_ITEMS} items after validation, not {len(told)}"
-            yield ValidationIssue("too_long", ("body", name), said, told)
+            yield ValidationIssue("list_type", ("body", name), f"Input should be a valid list of {of_what}", items)
+        elif len(items) > MAX_LIST_ITEMS:
+            expected = f"List should have at most {MAX_LIST_ITEMS} items after validation, not {len(items)}"
+            yield ValidationIssue("too_long", ("body", name), expected, items)
 
 
 def _query_issues(query: Mapping[str, str]) -> Iterator[ValidationIssue]:
@@ -94,273 +341,32 @@ def _query_issues(query: Mapping[str, str]) -> Iterator[ValidationIssue]:
     if issue := validate_flag(("query", "enable_logging"), logging):
         yield issue
     if latency not in _LATENCIES:
-        said = "Input should be an integer from 0 to 4"
-        yield ValidationIssue("int_parsing", ("query", "optimize_streaming_latency"), said, latency)
+        expected = "Input should be an integer from 0 to 4"
+        yield ValidationIssue("int_parsing", ("query", "optimize_streaming_latency"), expected, latency)
 
 
+# `GET /v1/audio-effects/catalog` lists all of them; these are the ones that the documentation names.
 EFFECTS: Mapping[str, tuple[str, ...]] = {
     "filter_preset_id": ("phone", "old_radio"),
     "environment_id": ("small_room", "hall"),
     "background_noise_id": ("cafe", "keyboard"),
 }
-"""The fields that name one, and the ids that they know."""
+"""Fields of `audio_effects` that hold an effect's id, and the known ids."""
 
 _MONO = ("pcm_", "ulaw_", "alaw_")
 
 
 def find_unknown_effect(effects: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Find the first id that nobody knows, with its field."""
-    told = ((field, effects.get(field)) for field in EFFECTS)
-    return next(((field, id) for field, id in told if id is not None and id not in EFFECTS[field]), None)
+    """Return the first unknown id of an effect with its field, None if all are known."""
+    ids = ((field, effects.get(field)) for field in EFFECTS)
+    return next(((field, id) for field, id in ids if id is not None and id not in EFFECTS[field]), None)
 
 
 def needs_stereo(effects: Mapping[str, Any], output_format: str) -> bool:
-    """Whether this would be stereo in a format that is mono."""
+    """Return whether these effects need stereo, and the format is mono."""
     reverb = effects.get("environment_id") is not None and _is_positive(effects.get("send_level"))
     return output_format.startswith(_MONO) and (reverb or _is_positive(effects.get("pan"), either_side=True))
 
 
 def _is_positive(level: Any, *, either_side: bool = False) -> bool:
     return isinstance(level, int | float) and (level > 0 or (either_side and level < 0))
-
-
-DIALECT = "elevenlabs"
-BASE_URL = "https://api.elevenlabs.io"
-KEY_HEADER = "xi-api-key"
-DEFAULT_FORMAT = "mp3_44100_128"
-
-SPEECH_PATH = "/v1/text-to-speech"
-ENDPOINTS = r"(/v[12])+(/(text-to-speech|text-to-dialogue|voices|models|user|history)(/.*)?)?"
-"""Ends of an address that is given as the base of all (a regular expression)."""
-VOICES_PATH = "/v1/voices"
-VOICES_V2_PATH = "/v2/voices"
-MODELS_PATH = "/v1/models"
-USER_PATH = "/v1/user"
-SUBSCRIPTION_PATH = "/v1/user/subscription"
-HISTORY_PATH = "/v1/history"
-DEFAULT_SETTINGS_PATH = "/v1/voices/settings/default"
-
-MIN_SPEED, MAX_SPEED = 0.7, 1.2
-"""The limits of `voice_settings.speed`."""
-
-
-_STREAMED_FORMATS = tuple(name for name in ELEVENLABS_FORMAT_NAMES if not name.startswith("wav_"))
-
-
-class SpeechEndpoint(Enum):
-    """The four ways to ask for speech; the value is the end of the path."""
-
-    WHOLE = ""
-    STREAM = "/stream"
-    TIMED = "/with-timestamps"
-    TIMED_STREAM = "/stream/with-timestamps"
-
-    @property
-    def timed(self) -> bool:
-        """Whether the answer is JSON with character times around the audio."""
-        return self in (SpeechEndpoint.TIMED, SpeechEndpoint.TIMED_STREAM)
-
-    @property
-    def streams(self) -> bool:
-        return self in (SpeechEndpoint.STREAM, SpeechEndpoint.TIMED_STREAM)
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """The `output_format`s it takes. A WAV's header tells its size, so what streams has none."""
-        return _STREAMED_FORMATS if self.streams else ELEVENLABS_FORMAT_NAMES
-
-
-def speech_path(voice_id: str, form: SpeechEndpoint) -> str:
-    """Build the path of a synthesis. The voice's id is quoted: it stays one step of the path."""
-    return f"{SPEECH_PATH}/{quote(voice_id, safe='')}{form.value}"
-
-
-def is_voice_id(voice: str) -> bool:
-    """Whether the vendor could have a voice of this id. They are plain tokens, as a rule 20 letters and digits; nothing
-    that would have to be quoted to stay one step of a path is one.
-    """
-    if len(voice) > _MAX_ID_LENGTH:
-        return False
-    return voice.isalnum() or (is_valid_voice_id(voice) and voice == voice.strip() and not _URL_SPECIAL.search(voice))
-
-
-_MAX_ID_LENGTH = 100
-_URL_SPECIAL = re.compile(r"[/\\?#%]")
-
-
-@dataclass(frozen=True, slots=True)
-class ElevenLabsSpeechRequest:
-    """One synthesis request as it goes over the wire; the voice is in its path.
-
-    `settings` are further fields of the body, `query` further ones of the query.
-    """
-
-    text: str
-    model_id: str = DEFAULT_MODEL
-    output_format: str = DEFAULT_FORMAT
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
-    model_given: bool = True  # False: the client left it to the server, and `model_id` is the vendor's usual one
-
-    def body(self) -> dict[str, Any]:
-        """The JSON body."""
-        return {**self.settings, "text": self.text, "model_id": self.model_id}
-
-    def params(self) -> dict[str, str]:
-        """The query."""
-        return {**self.query, "output_format": self.output_format}
-
-
-def encode_request(request: SpeechRequest, *, model_id: str, output_format: str) -> ElevenLabsSpeechRequest:
-    """Put a request in ElevenLabs' words.
-
-    A pace beyond its limits becomes the nearest one it has: heard a little slower beats not heard. Hints that
-    the model would answer with an error are left out. `request.options` are added as they are, and win over hints.
-    """
-    options = vendor_options(request, DIALECT, OPENAI_BODY)
-    query = {name: _format_flag(options.pop(name)) for name in sorted(ELEVENLABS_QUERY & options.keys())}
-    if has_request_ids(options):
-        options = _known_ids(options, request, model_id)
-    settings: dict[str, Any] = {**_hints(request, model_id), **options}
-    if request.speed != 1.0:
-        given = settings.get("voice_settings")
-        speed = min(max(request.speed, MIN_SPEED), MAX_SPEED)
-        settings["voice_settings"] = {"speed": speed, **(given if isinstance(given, Mapping) else {})}
-    return ElevenLabsSpeechRequest(request.text, model_id, output_format, settings, query)
-
-
-def sets_voice_speed(request: SpeechRequest) -> bool:
-    """Whether it asks for a pace in ElevenLabs' own words, which no other is put in the place of."""
-    settings = vendor_options(request, DIALECT, OPENAI_BODY).get("voice_settings")
-    return isinstance(settings, Mapping) and "speed" in settings
-
-
-def parse_request(
-    query: Mapping[str, str], body: bytes, form: SpeechEndpoint = SpeechEndpoint.WHOLE
-) -> ElevenLabsSpeechRequest:
-    """Read a client's request. Raises RequestValidationError, which a server answers with a 422."""
-    return parse_request_document(query, parse_document(body), form)
-
-
-def parse_request_document(
-    query: Mapping[str, str], document: dict[str, Any], form: SpeechEndpoint = SpeechEndpoint.WHOLE
-) -> ElevenLabsSpeechRequest:
-    """Do the same with a body that is a document already, of which nobody else has a need any more."""
-    issues = validate_text("text", document)
-    text = document.pop("text", None)
-    model_id = document.pop("model_id", None)
-    output_format = query.get("output_format", DEFAULT_FORMAT)
-    issues += validate_hints({**document, "model_id": model_id}, query)
-    if output_format not in form.formats:
-        expected = ", ".join(form.formats)
-        issues.append(
-            ValidationIssue("enum", ("query", "output_format"), f"Input should be one of {expected}", output_format)
-        )
-    if issues:
-        raise RequestValidationError(issues)
-    others = {name: value for name, value in query.items() if name in ELEVENLABS_QUERY}
-    named = model_id is not None
-    return ElevenLabsSpeechRequest(text, model_id or DEFAULT_MODEL, output_format, document, others, model_given=named)
-
-
-def decode_request(call: ElevenLabsSpeechRequest, voice: str) -> SpeechRequest:
-    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
-
-    A voice that can be no id of the vendor's is only somebody's name for one, or nobody's. The pace stands in
-    `voice_settings` with them; it is taken out as `speed` too, for whoever steps in.
-    """
-    rest = {**call.settings, **call.query}
-    speed = (call.settings.get("voice_settings") or {}).get("speed")
-    hints = {ours: rest.pop(theirs) for ours, theirs in _HINT_FIELDS.items() if rest.get(theirs) is not None}
-    return SpeechRequest(
-        call.text,
-        AudioFormat.parse(call.output_format),
-        voice=voice,
-        model=call.model_id if call.model_given else None,
-        speed=1.0 if speed is None else speed,
-        options={name: value for name, value in rest.items() if value is not None},
-        unknown_voice="passthrough" if is_voice_id(voice) else "refuse",
-        dialect=DIALECT,
-        **hints,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechResponseHeaders:
-    """What the headers of a success tell: the request's id, its price, and how busy the account is."""
-
-    request_id: str | None = None
-    character_cost: float | None = None
-    current_concurrent_requests: int | None = None
-    maximum_concurrent_requests: int | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Write it as headers; what is unknown is left out."""
-        told = {
-            "request-id": self.request_id,
-            "character-cost": None if self.character_cost is None else format_amount(self.character_cost),
-            "current-concurrent-requests": self.current_concurrent_requests,
-            "maximum-concurrent-requests": self.maximum_concurrent_requests,
-        }
-        return {name: str(value) for name, value in told.items() if value is not None}
-
-
-def parse_response_headers(headers: Mapping[str, str]) -> SpeechResponseHeaders:
-    """Read it from headers. What is missing or makes no sense is None."""
-    request_id = get_header(headers, "request-id")
-    return SpeechResponseHeaders(
-        single_line(request_id, 100) if request_id else None,
-        _parse_amount(get_header(headers, "character-cost")),
-        _parse_count(get_header(headers, "current-concurrent-requests")),
-        _parse_count(get_header(headers, "maximum-concurrent-requests")),
-    )
-
-
-_HINT_FIELDS = {
-    "language": "language_code",
-    "seed": "seed",
-    "previous_text": "previous_text",
-    "next_text": "next_text",
-}
-
-
-def _hints(request: SpeechRequest, model_id: str) -> dict[str, Any]:
-    facts = get_model_info(model_id)
-    hints: dict[str, Any] = {"seed": request.seed}
-    if facts.takes_language and request.language:
-        hints["language_code"] = request.language.partition("-")[0].lower()  # "de-AT" is "de" to them
-    if facts.takes_context:
-        hints |= {"previous_text": request.previous_text, "next_text": request.next_text}
-        # A request that is not logged has no id to go by.
-        if request.previous_request_ids and str(request.options.get("enable_logging", True)).lower() != "false":
-            hints["previous_request_ids"] = list(request.previous_request_ids[-MAX_LIST_ITEMS:])
-    return {name: value for name, value in hints.items() if value is not None}
-
-
-def _known_ids(options: Mapping[str, Any], request: SpeechRequest, model_id: str) -> dict[str, Any]:
-    """Keep of a caller's request ids what the vendor can know; none where we chose a model that takes no ids."""
-    options = clean_request_id_fields(options)
-    if request.model == model_id or get_model_info(model_id).takes_context:
-        return options
-    return {name: value for name, value in options.items() if name not in REQUEST_ID_FIELDS}
-
-
-def _format_flag(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def format_amount(amount: float) -> str:
-    """Write a number of characters as the vendor does: whole ones without a point."""
-    return str(int(amount) if float(amount).is_integer() else amount)
-
-
-def _parse_amount(said: str | None) -> float | None:
-    return float(said) if said and _AMOUNT.fullmatch(said) else None
-
-
-def _parse_count(said: str | None) -> int | None:
-    return int(said) if said and _COUNT.fullmatch(said) else None
-
-
-_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
-_COUNT = re.compile(r"\d{1,9}", re.ASCII)

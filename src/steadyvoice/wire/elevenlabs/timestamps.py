@@ -1,4 +1,4 @@
-"""ElevenLabs' audio with character times, both ways: one JSON object, or one a line."""
+"""ElevenLabs audio with character timestamps: one JSON object, or one per line of a stream."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.wire.elevenlabs.errors import CODES
 from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream, parse_error_details
 
-_OVERLAP = 0.05  # seconds by which neighbours may overlap without counting for themselves
+_OVERLAP = 0.05  # seconds by which successive objects may overlap and still have one common origin
 
 
 @dataclass(frozen=True, slots=True)
 class TimedAudio:
-    """Some audio and when its characters are heard; `alignment` is of the text as it was sent.
+    """Audio with timestamps; `alignment` is of the text as it was sent.
 
-    `normalized` is of the text as it is spoken ("$5" is "five dollars"), so it says nothing about where to resume.
+    `normalized` is of the text as it is spoken ("$5" is "five dollars"), which is useless as a place to resume from.
     """
 
     audio: bytes
@@ -30,7 +30,7 @@ class TimedAudio:
 
 
 def parse_timed_audio(line: bytes, *, api_key: str | None = None, provider: str | None = None) -> TimedAudio:
-    """Read one object. Raises TTSNotAudioError for noise, and the vendor's error when the object is one."""
+    """Parse one object. Raises TTSNotAudioError for anything else, and the vendor's error when the object is one."""
     try:
         document = json.loads(line)
         if isinstance(document, dict) and "audio_base64" in document:
@@ -45,7 +45,7 @@ def parse_timed_audio(line: bytes, *, api_key: str | None = None, provider: str 
 
 
 def timed_audio_body(timed: TimedAudio) -> dict[str, Any]:
-    """Write one object. A server of the streaming form puts a line break behind each."""
+    """Return the body of one object. A server of the streaming endpoint puts a line break behind each."""
     return {
         "audio_base64": base64.b64encode(timed.audio).decode("ascii"),
         "alignment": _encode_alignment(timed.alignment),
@@ -54,19 +54,19 @@ def timed_audio_body(timed: TimedAudio) -> dict[str, Any]:
 
 
 class Timeline:
-    """Puts the times of one answer's objects on one line.
+    """Common timeline for the timestamps of one response's objects.
 
-    Some servers count from the beginning of the answer, others from that of each object: an object that begins
-    before the last one has ended counts for itself.
+    Some servers count from the beginning of the response, others from the beginning of each object: an object that
+    begins before the previous one has ended has an origin of its own.
     """
 
     def __init__(self) -> None:
-        self.begun = False  # whether there was an object already, with times or without
+        self.begun = False  # whether there was an object already, with timestamps or without
         self._offset = 0.0
         self._end = 0.0
 
     def placed(self, alignment: Alignment | None) -> Alignment | None:
-        """The same, in seconds from the beginning of the answer."""
+        """Return an object's alignment in seconds from the beginning of the response, None if it has no characters."""
         self.begun = True
         if alignment is None or not alignment.characters:
             return None
@@ -77,14 +77,14 @@ class Timeline:
         return placed
 
 
-def _parse_alignment(told: Mapping[str, Any] | None) -> Alignment | None:
-    if told is None:
+def _parse_alignment(document: Mapping[str, Any] | None) -> Alignment | None:
+    if document is None:
         return None
-    starts = tuple(float(start) for start in told["character_start_times_seconds"])
-    ends = tuple(float(end) for end in told["character_end_times_seconds"])
+    starts = tuple(float(start) for start in document["character_start_times_seconds"])
+    ends = tuple(float(end) for end in document["character_end_times_seconds"])
     if not all(math.isfinite(time) for time in (*starts, *ends)):
-        raise ValueError("a time that is not a number")
-    return Alignment(tuple(str(character) for character in told["characters"]), starts, ends)
+        raise ValueError("a timestamp that is not finite")
+    return Alignment(tuple(str(character) for character in document["characters"]), starts, ends)
 
 
 def _encode_alignment(alignment: Alignment | None) -> dict[str, Any] | None:
@@ -99,13 +99,13 @@ def _encode_alignment(alignment: Alignment | None) -> dict[str, Any] | None:
 
 def _not_audio_error(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
     return TTSNotAudioError(
-        "a line of the answer is not audio with times", provider=provider, body=body_excerpt(line, api_key)
+        "a line of the response is not audio with timestamps", provider=provider, body=body_excerpt(line, api_key)
     )
 
 
 def _parse_error(line: bytes, api_key: str | None, provider: str | None) -> TTSError:
-    complaint = parse_error_details(line)
-    if not complaint.spoken:
+    details = parse_error_details(line)
+    if not details.recognized:
         return _not_audio_error(line, api_key, provider)
-    known = CODES.get(complaint.code or "")
+    known = CODES.get(details.code or "")
     return build_error_in_stream(known.error if known else TTSServerError, line, api_key, provider)

@@ -1,4 +1,4 @@
-"""ElevenLabs' websockets: what comes in the query, what the client says, and what the server answers.
+"""ElevenLabs websockets: query, client messages and server messages.
 
 https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-stream-input, and
 multi-stream-input. Every message is JSON in a text frame; audio is base64 inside.
@@ -24,20 +24,20 @@ FORMATS = tuple(
     for name in ELEVENLABS_FORMAT_NAMES
     if not name.startswith("wav_") and name not in ("mp3_24000_48", "pcm_32000", "pcm_48000")
 )
-"""Fewer than over HTTP."""
+"""Values of `output_format`, fewer than over HTTP."""
 
 DEFAULT_SCHEDULE = (120.0, 160.0, 250.0, 290.0)
 SHORTEST_CHUNK, LONGEST_CHUNK = 50.0, 500.0
-"""Characters: the limits of `chunk_length_schedule`."""
+"""Limits of `chunk_length_schedule`, in characters."""
 
 DEFAULT_INACTIVITY, LONGEST_INACTIVITY = 20.0, 180.0  # seconds
 MAX_CONTEXTS = 5
 POLICY_VIOLATION = 1008
-"""The close code of every refusal."""
+"""Close code of every refusal."""
 
 
 class SocketEndpoint(Enum):
-    """The two websockets; the value is the end of the path."""
+    """Websocket endpoint; the value is the end of its path."""
 
     SINGLE = "/stream-input"
     MULTI = "/multi-stream-input"
@@ -45,7 +45,7 @@ class SocketEndpoint(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SocketParameters:
-    """What a connection's query says. `inactivity_timeout` is in seconds."""
+    """Parameters of a connection, from its query. `inactivity_timeout` is in seconds."""
 
     model_id: str = DEFAULT_MODEL
     output_format: str = DEFAULT_FORMAT
@@ -58,7 +58,7 @@ class SocketParameters:
 
 @dataclass(frozen=True, slots=True)
 class ClientMessage:
-    """One thing a client says. What it leaves out is None or false."""
+    """Message of a client. Absent fields are None or False."""
 
     text: str | None = None
     context_id: str | None = None
@@ -72,7 +72,7 @@ class ClientMessage:
 
 
 def parse_query(query: Mapping[str, str]) -> SocketParameters:
-    """Read a connection's query. Raises RequestValidationError."""
+    """Parse a connection's query. Raises RequestValidationError."""
     issues: list[ValidationIssue] = []
     output_format = query.get("output_format") or DEFAULT_FORMAT
     if output_format not in FORMATS:
@@ -97,22 +97,22 @@ def parse_query(query: Mapping[str, str]) -> SocketParameters:
 
 
 def parse_message(frame: str) -> ClientMessage:
-    """Read what a client says, in snake_case or camelCase; null is as good as absent.
+    """Parse a client's message, in snake_case or camelCase; null counts as absent.
 
     Raises RequestValidationError.
     """
-    told = parse_document(frame.encode("utf-8", "surrogatepass"))
+    document = parse_document(frame.encode("utf-8", "surrogatepass"))
     issues: list[ValidationIssue] = []
     message = ClientMessage(
-        _field(str, told, issues, "text"),
-        _field(str, told, issues, "context_id", "contextId"),
-        _field(bool, told, issues, "flush") or False,
-        _field(bool, told, issues, "try_trigger_generation", "tryTriggerGeneration") or False,
-        _field(bool, told, issues, "close_context", "closeContext") or False,
-        _field(bool, told, issues, "close_socket", "closeSocket") or False,
-        _field(dict, told, issues, "voice_settings", "voiceSettings"),
-        _schedule(_field(dict, told, issues, "generation_config", "generationConfig", "generator_config"), issues),
-        _field(str, told, issues, "xi_api_key", "xi-api-key", "xiApiKey", "authorization"),
+        _field(str, document, issues, "text"),
+        _field(str, document, issues, "context_id", "contextId"),
+        _field(bool, document, issues, "flush") or False,
+        _field(bool, document, issues, "try_trigger_generation", "tryTriggerGeneration") or False,
+        _field(bool, document, issues, "close_context", "closeContext") or False,
+        _field(bool, document, issues, "close_socket", "closeSocket") or False,
+        _field(dict, document, issues, "voice_settings", "voiceSettings"),
+        _schedule(_field(dict, document, issues, "generation_config", "generationConfig", "generator_config"), issues),
+        _field(str, document, issues, "xi_api_key", "xi-api-key", "xiApiKey", "authorization"),
     )
     if issues:
         raise RequestValidationError(issues)
@@ -120,16 +120,16 @@ def parse_message(frame: str) -> ClientMessage:
 
 
 class FieldSpelling(Enum):
-    """How the server spells its fields. Clients should take all of them: each has been seen."""
+    """Spelling of the server's fields. Clients should accept all of them, for servers have sent each."""
 
     USUAL = "usual"  # contextId, isFinal, charDurationsMs: as the SDK has it
     DOCUMENTED = "documented"  # context_id, is_final, charsDurationsMs: as the documentation's examples do
-    MIXED = "mixed"  # context_id with isFinal: what LiveKit met, https://github.com/livekit/agents/pull/5813
+    MIXED = "mixed"  # context_id with isFinal, as LiveKit received it: https://github.com/livekit/agents/pull/5813
 
 
 @dataclass(frozen=True, slots=True)
 class AudioMessage:
-    """Some audio. Its times are in seconds from the beginning of this audio; `context_id` is MULTI's only."""
+    """Message with audio. Alignments are in seconds from the beginning of its audio; `context_id` is for MULTI only."""
 
     audio: bytes
     alignment: Alignment | None = None
@@ -139,14 +139,14 @@ class AudioMessage:
 
 @dataclass(frozen=True, slots=True)
 class FinalMessage:
-    """The end of a text, or of a context."""
+    """Final message of a text, or of a context."""
 
     context_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """Why the connection is about to be closed with `code`."""
+    """Error message, after which the connection is closed with `code`."""
 
     error: str
     message: str
@@ -156,25 +156,25 @@ class ErrorMessage:
 def encode_message(
     message: AudioMessage | FinalMessage | ErrorMessage, spelling: FieldSpelling = FieldSpelling.USUAL
 ) -> str:
-    """Write what a server says. Times become whole milliseconds, and neighbours meet."""
+    """Encode a server's message. Times are rounded to milliseconds, so that adjacent characters still meet."""
     match message:
         case ErrorMessage(error, text, code):
             return json.dumps({"message": text, "error": error, "code": code})
         case AudioMessage(audio, alignment, normalized, context_id):
-            told: dict[str, Any] = {
+            document: dict[str, Any] = {
                 "audio": base64.b64encode(audio).decode("ascii"),
                 "alignment": _encode_alignment(alignment, spelling),
                 "normalizedAlignment": _encode_alignment(normalized, spelling),
             }
             final = None
         case FinalMessage(context_id):
-            told = {} if context_id is not None else {"audio": None, "alignment": None, "normalizedAlignment": None}
+            document = {} if context_id is not None else {"audio": None, "alignment": None, "normalizedAlignment": None}
             final = True
     if final or context_id is None:
-        told["is_final" if spelling is FieldSpelling.DOCUMENTED else "isFinal"] = final
+        document["is_final" if spelling is FieldSpelling.DOCUMENTED else "isFinal"] = final
     if context_id is not None:
-        told["contextId" if spelling is FieldSpelling.USUAL else "context_id"] = context_id
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        document["contextId" if spelling is FieldSpelling.USUAL else "context_id"] = context_id
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def _encode_alignment(alignment: Alignment | None, spelling: FieldSpelling) -> dict[str, Any] | None:
@@ -191,10 +191,10 @@ def _encode_alignment(alignment: Alignment | None, spelling: FieldSpelling) -> d
     }
 
 
-def _field(kind: type, told: Mapping[str, Any], issues: list[ValidationIssue], *names: str) -> Any:
-    """The first of these fields that is there."""
-    name = next((name for name in names if told.get(name) is not None), names[0])
-    value = told.get(name)
+def _field(kind: type, document: Mapping[str, Any], issues: list[ValidationIssue], *names: str) -> Any:
+    """Return the first of these fields that is present; a value of the wrong type is added to the issues."""
+    name = next((name for name in names if document.get(name) is not None), names[0])
+    value = document.get(name)
     if value is not None and not isinstance(value, kind):
         issues.append(ValidationIssue("type_error", ("body", name), f"Input should be {_KINDS[kind]}", value))
         return None
@@ -205,21 +205,21 @@ _KINDS = {str: "a valid string", bool: "true or false", dict: "an object"}
 
 
 def _schedule(config: Mapping[str, Any] | None, issues: list[ValidationIssue]) -> tuple[float, ...] | None:
-    told = (config or {}).get("chunk_length_schedule")
-    if told is None:
+    schedule = (config or {}).get("chunk_length_schedule")
+    if schedule is None:
         return None
-    if _numbers(told) and told and all(SHORTEST_CHUNK <= each <= LONGEST_CHUNK for each in told):
-        return tuple(told)
+    if _are_numbers(schedule) and schedule and all(SHORTEST_CHUNK <= each <= LONGEST_CHUNK for each in schedule):
+        return tuple(schedule)
     expected = f"Input should be a list of numbers from {SHORTEST_CHUNK:g} to {LONGEST_CHUNK:g}"
     issues.append(
-        ValidationIssue("value_error", ("body", "generation_config", "chunk_length_schedule"), expected, told)
+        ValidationIssue("value_error", ("body", "generation_config", "chunk_length_schedule"), expected, schedule)
     )
     return None
 
 
-def _numbers(told: Any) -> bool:
-    return isinstance(told, Sequence) and all(
-        isinstance(each, int | float) and not isinstance(each, bool) for each in told
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) for each in value
     )
 
 
@@ -239,7 +239,7 @@ def _number_in(query: Mapping[str, str], name: str, most: float, issues: list[Va
 
 
 def _flag_in(query: Mapping[str, str], name: str, issues: list[ValidationIssue]) -> bool:
-    said = query.get(name, "false").lower()
-    if said not in ("true", "false", "1", "0"):
-        issues.append(ValidationIssue("bool_parsing", ("query", name), "Input should be true or false", said))
-    return said in ("true", "1")
+    value = query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        issues.append(ValidationIssue("bool_parsing", ("query", name), "Input should be true or false", value))
+    return value in ("true", "1")

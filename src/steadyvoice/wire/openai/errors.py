@@ -1,6 +1,6 @@
-"""OpenAI's errors, both ways: what an answer means to us, and what a server in its place would say.
+"""OpenAI errors: classification of received ones, and bodies of those that a server in its place sends.
 
-https://platform.openai.com/docs/guides/error-codes. Compatible servers bring FastAPI's shapes and LiteLLM's.
+https://platform.openai.com/docs/guides/error-codes. Compatible servers also send FastAPI's and LiteLLM's forms.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from steadyvoice.wire.request_validation import ValidationIssue
 CODES: Mapping[str, type[TTSError]] = {
     "invalid_api_key": speech.TTSInvalidKeyError,
     "account_deactivated": speech.TTSInvalidKeyError,
-    "insufficient_quota": speech.TTSQuotaExceededError,  # a 429 that no waiting ends
+    "insufficient_quota": speech.TTSQuotaExceededError,  # a 429, for which waiting does not help
     "billing_not_active": speech.TTSQuotaExceededError,
     "billing_hard_limit_reached": speech.TTSQuotaExceededError,
     "rate_limit_exceeded": speech.TTSBusyError,
@@ -60,47 +60,47 @@ def parse_error(
     api_key: str | None = None,
     provider: str | None = None,
 ) -> TTSError:
-    """Name what an answer other than audio means: by its code, the field it is about, or its HTTP status.
+    """Return the error that a response other than audio means: by its code, the field it is about, or its HTTP status.
 
-    `now` is wall time with a zone, for a Retry-After that is a date. Never raises, and strikes out `api_key`.
+    `now` is wall time with a zone, for a Retry-After that is a date. Never raises. `api_key` is redacted.
     """
-    complaint = parse_error_details(body)
-    answer = ErrorResponse(status, headers, body, now=now, secret=api_key)
-    kind = intermediary_error_class(answer, complaint) or error_class(status, complaint)
-    error = build_error(kind, complaint, answer, provider)
+    details = parse_error_details(body)
+    response = ErrorResponse(status, headers, body, now=now, secret=api_key)
+    kind = intermediary_error_class(response, details) or error_class(status, details)
+    error = build_error(kind, details, response, provider)
     if isinstance(error, speech.TTSTextTooLongError):
-        error.limit = parse_length_limit(complaint.message)
+        error.limit = parse_length_limit(details.message)
     return error
 
 
-def error_class(status: int, complaint: ErrorDetails) -> type[TTSError]:
-    """Choose the class: a known code says more than a field, and a field more than the status."""
-    known = CODES.get(complaint.code or "")
-    if known is speech.TTSTextTooLongError and not concerns_text(complaint):
+def error_class(status: int, details: ErrorDetails) -> type[TTSError]:
+    """Return the class of error: by a known code, else by the field it is about, else by the status."""
+    known = CODES.get(details.code or "")
+    if known is speech.TTSTextTooLongError and not concerns_text(details):
         return speech.TTSBadRequestError  # "instructions" have a limit of their own
     if known:
         return known
-    quoted = _QUOTED_FIELD.search(complaint.message)
-    about = complaint.param or (quoted.group(1) if quoted else "")
+    quoted = _QUOTED_FIELD.search(details.message)
+    about = details.param or (quoted.group(1) if quoted else "")
     if status in (400, 404, 422) and about in _FIELDS:
         return _FIELDS[about]
-    if about in ("", "input", "text") and is_text_too_long(status, replace(complaint, param=None)):
+    if about in ("", "input", "text") and is_text_too_long(status, replace(details, param=None)):
         return speech.TTSTextTooLongError
-    wrong_address = complaint.message.startswith("Invalid URL")  # OpenAI's words for a path that it does not have
-    if status == 404 and complaint.spoken and not wrong_address:  # the path names nothing, so it is the model
+    wrong_address = details.message.startswith("Invalid URL")  # OpenAI's message for an unknown path
+    if status == 404 and details.recognized and not wrong_address:  # the path is right, so the model is unknown
         return speech.TTSModelUnknownError
     return error_class_by_status(status)
 
 
 def error_body(message: str, *, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """Build the body a server answers with; `type` is such as "invalid_request_error" or "server_error"."""
+    """Return the body of an error response; `type` is such as "invalid_request_error" or "server_error"."""
     return {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
 def validation_body(issues: Sequence[ValidationIssue]) -> dict[str, Any]:
-    """Build the body of a 400: OpenAI names the first field that is wrong."""
+    """Return the body of a 400, which names the first wrong field, as OpenAI's do."""
     first = issues[0]
     param = next((step for step in first.loc[1:] if isinstance(step, str)), None)
-    why = f": {first.ctx['error']}" if first.ctx and "error" in first.ctx else ""
-    message = f"{param or 'body'}: {first.msg}{why}"
+    reason = f": {first.ctx['error']}" if first.ctx and "error" in first.ctx else ""
+    message = f"{param or 'body'}: {first.msg}{reason}"
     return error_body(message, type="invalid_request_error", code=first.type, param=param)

@@ -1,4 +1,4 @@
-"""OpenAI's `POST /v1/audio/speech` and `GET /v1/models`, as sent and as answered, server-sent events included.
+"""OpenAI text-to-speech over HTTP: `POST /v1/audio/speech` with server-sent events, and `GET /v1/models`.
 
 https://platform.openai.com/docs/api-reference/audio/createSpeech. Many servers implement this API without being OpenAI.
 """
@@ -32,7 +32,7 @@ DIALECT = "openai"
 BASE_URL = "https://api.openai.com"
 SPEECH_PATH = "/v1/audio/speech"
 ENDPOINTS = r"/v1(/audio(/speech)?|/models)?|/audio/speech"
-"""Ends of an address that is given as the base of all (a regular expression): by convention it has the /v1."""
+"""Regular expression of paths that are removed from a base URL, which by convention ends with /v1."""
 MODELS_PATH = "/v1/models"
 AUDIO_VOICES_PATH = "/v1/audio/voices"
 AUDIO_MODELS_PATH = "/v1/audio/models"
@@ -41,7 +41,8 @@ MAX_CHARACTERS = 4096
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 MODELS_WITHOUT_SPEED = ("gpt-4o-mini-tts",)
-"""Models, by how their names begin, that "speed" does not work with:
+"""Prefixes of models for which `speed` has no effect.
+
 https://github.com/openai/openai-python/blob/main/src/openai/types/audio/speech_create_params.py
 """
 
@@ -51,8 +52,8 @@ VOICES = (
     *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
 )
 
-# What a server sends for each name. Of the compressed ones the documents only name the codec, so the rates
-# are the usual ones; pcm is 24 kHz signed 16-bit little-endian mono by OpenAI's text-to-speech guide.
+# Format of the audio for each name. For compressed formats the documentation only names the codec, so the rates are the
+# usual ones; pcm is 24 kHz signed 16-bit little-endian mono by OpenAI's text-to-speech guide.
 RESPONSE_FORMATS: Mapping[str, AudioFormat] = {
     name: AudioFormat.parse(full)
     for name, full in {
@@ -69,7 +70,7 @@ DEFAULT_RESPONSE_FORMAT = "mp3"
 
 @dataclass(frozen=True, slots=True)
 class OpenAISpeechRequest:
-    """One synthesis request as it goes over the wire; `settings` are further fields of the body."""
+    """Synthesis request as it is sent; `settings` are further fields of the body."""
 
     text: str
     model: str
@@ -79,10 +80,10 @@ class OpenAISpeechRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        """The JSON body. The usual pace is left out: some compatible servers know no `speed`."""
-        pace = {} if self.speed == 1.0 else {"speed": self.speed}
-        decided = {"input": self.text, "model": self.model, "voice": self.voice}
-        return {**pace, **self.settings, **decided, "response_format": self.response_format}
+        """Return the JSON body. The usual speed is left out, because some compatible servers know no `speed`."""
+        speed = {} if self.speed == 1.0 else {"speed": self.speed}
+        required = {"input": self.text, "model": self.model, "voice": self.voice}
+        return {**speed, **self.settings, **required, "response_format": self.response_format}
 
     @property
     def sse(self) -> bool:
@@ -91,23 +92,26 @@ class OpenAISpeechRequest:
 
     @property
     def format(self) -> AudioFormat:
-        """The audio format this asks for."""
+        """Audio format that is asked for."""
         return RESPONSE_FORMATS[self.response_format]
 
 
 def encode_request(request: SpeechRequest, *, model: str, voice: str, response_format: str) -> OpenAISpeechRequest:
-    """Put a request in OpenAI's words. It has none for language, seed or context; `request.options` are added."""
+    """Convert a request into OpenAI's form, which lacks language, seed and context; `request.options` are added."""
     settings = vendor_options(request, DIALECT, ELEVENLABS_BODY | ELEVENLABS_QUERY | {"stream_format"})
     return OpenAISpeechRequest(request.text, model, voice, response_format, request.speed, settings)
 
 
 def parse_request(body: bytes) -> OpenAISpeechRequest:
-    """Read a client's request. Raises RequestValidationError, which a server answers with a 400."""
+    """Parse a client's request. Raises RequestValidationError, which a server answers with a 400."""
     return parse_request_document(parse_document(body))
 
 
 def parse_request_document(document: dict[str, Any]) -> OpenAISpeechRequest:
-    """Do the same with a body that is a document already, of which nobody else has a need any more."""
+    """Parse a client's request whose body is a document already; the document becomes part of the result.
+
+    Raises RequestValidationError.
+    """
     issues = validate_text("input", document)
     text, model = document.pop("input", None), document.pop("model", None)
     voice = _parse_voice(document.pop("voice", None))
@@ -128,10 +132,10 @@ def parse_request_document(document: dict[str, Any]) -> OpenAISpeechRequest:
 
 
 def decode_request(call: OpenAISpeechRequest) -> SpeechRequest:
-    """Turn a client's request into ours. Raises TTSBadRequestError when a value is impossible.
+    """Convert a client's request into a SpeechRequest. Raises TTSBadRequestError for an impossible value.
 
-    Servers like OpenAI's call voices what they want, paths of files among it; what no server could is only looked up in
-    the names that are known here.
+    Compatible servers have voices of any name, file paths included. A name that no server could have is only looked up
+    among the configured ones.
     """
     options = {name: value for name, value in call.settings.items() if name != "stream_format" and value is not None}
     voice = call.voice or DEFAULT_VOICE
@@ -148,22 +152,22 @@ def decode_request(call: OpenAISpeechRequest) -> SpeechRequest:
 
 
 def models_body(models: Iterable[str] = MODELS, *, owner: str = "openai") -> dict[str, Any]:
-    """Answer `GET /v1/models`."""
+    """Return the body of `GET /v1/models`."""
     return {"object": "list", "data": [model_body(model, owner=owner) for model in models]}
 
 
 def model_body(model: str, *, owner: str = "openai") -> dict[str, Any]:
-    """Answer `GET /v1/models/{model}`."""
+    """Return the body of `GET /v1/models/{model}`."""
     return {"id": model, "object": "model", "created": 0, "owned_by": owner}
 
 
 def audio_voices_body(voices: Iterable[str]) -> dict[str, Any]:
-    """Answer `GET /v1/audio/voices`: not OpenAI's, but what servers like it have and Open WebUI asks for."""
+    """Return the body of `GET /v1/audio/voices`: compatible servers have it, and Open WebUI asks for it."""
     return {"voices": [{"id": voice, "name": voice} for voice in voices]}
 
 
 def parse_audio_voices(document: Any) -> list[str]:
-    """Read what a server like OpenAI's answers to the same: names, or objects with an id; others are left out."""
+    """Parse a compatible server's `GET /v1/audio/voices`: names, or objects with an id; anything else is left out."""
     listed = document.get("voices") if isinstance(document, dict) else document
     found: list[str] = []
     for each in listed if isinstance(listed, list) else []:
@@ -177,13 +181,13 @@ _MAX_LISTED_VOICES = 1_000  # of one server that are listed
 
 
 def audio_models_body(models: Iterable[str]) -> dict[str, Any]:
-    """Answer `GET /v1/audio/models`, of the same origin."""
+    """Return the body of `GET /v1/audio/models`, which compatible servers have too."""
     return {"models": [{"id": model} for model in models]}
 
 
-def _parse_voice(told: Any) -> str | None:
-    """A voice is a name, or an object with the id of a custom one."""
-    voice = told.get("id") if isinstance(told, dict) else told
+def _parse_voice(value: Any) -> str | None:
+    """Return the name of a voice: a string, or an object with the id of a custom voice."""
+    voice = value.get("id") if isinstance(value, dict) else value
     return voice if isinstance(voice, str) else None
 
 
@@ -219,36 +223,36 @@ def _speed_issues(speed: Any) -> list[ValidationIssue]:
 
 @dataclass(frozen=True, slots=True)
 class AudioDelta:
-    """Some audio."""
+    """Event with audio (`speech.audio.delta`)."""
 
     audio: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AudioDone:
-    """The end, and what it cost in tokens. A stream without it was cut."""
+    """Final event with the price in tokens (`speech.audio.done`). A stream without it was cut."""
 
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 def encode_event(event: AudioDelta | AudioDone) -> bytes:
-    """Write an event as it goes over the wire."""
+    """Encode an event as a server-sent event."""
     match event:
         case AudioDelta(audio):
-            told: dict[str, Any] = {"type": "speech.audio.delta", "audio": base64.b64encode(audio).decode("ascii")}
-        case AudioDone(asked, spoken):
-            usage = {"input_tokens": asked, "output_tokens": spoken, "total_tokens": asked + spoken}
-            told = {"type": "speech.audio.done", "usage": usage}
-    return b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
+            document: dict[str, Any] = {"type": "speech.audio.delta", "audio": base64.b64encode(audio).decode("ascii")}
+        case AudioDone(read, written):
+            usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+            document = {"type": "speech.audio.done", "usage": usage}
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
 
 
 def parse_event(
     line: bytes, *, api_key: str | None = None, provider: str | None = None
 ) -> AudioDelta | AudioDone | None:
-    """Read one line of the stream; None when it says nothing of ours.
+    """Parse one line of the stream; None for a line that is no event with audio or its end.
 
-    Raises TTSNotAudioError for noise, and the vendor's error when the event is one.
+    Raises TTSNotAudioError for invalid data, and the vendor's error when the event is one.
     """
     name, _, data = line.strip().partition(b":")
     if name != b"data" or data.strip() in (b"", b"[DONE]"):
@@ -279,4 +283,6 @@ def _parse_event_document(document: Mapping[str, Any]) -> AudioDelta | AudioDone
 
 
 def _not_audio_error(data: bytes, api_key: str | None, provider: str | None) -> TTSError:
-    return TTSNotAudioError("an event of the answer is not audio", provider=provider, body=body_excerpt(data, api_key))
+    return TTSNotAudioError(
+        "an event of the response is not audio", provider=provider, body=body_excerpt(data, api_key)
+    )
