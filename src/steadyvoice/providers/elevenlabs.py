@@ -1,19 +1,19 @@
-"""ElevenLabs, over its streaming HTTP endpoint."""
+"""ElevenLabs provider, over the vendor's streaming HTTP endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.base import Accepted, AudioChunk, Credit, SynthesisOffer
-from steadyvoice.providers.credentials import credential_for, require_api_key, validate_concurrency
-from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, HTTPClient, PreparedHTTPRequest
-from steadyvoice.providers.http.urls import select_proxy, validate_base_url
-from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
-from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSNotAudioError
+from steadyvoice.providers.credentials import require_api_key
+from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, PreparedHTTPRequest
+from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
+from steadyvoice.providers.voices import VoiceMap, choose_voice
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.elevenlabs.account import parse_subscription
@@ -38,30 +38,27 @@ from steadyvoice.wire.error_response import get_header, seconds_until
 from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
 MIN_CONCURRENCY = 2
-"""Requests that even the smallest plan takes at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
+"""Requests that even the smallest plan allows at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
 
-_MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of lines that bring no audio, one after the other
+_MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of consecutive lines without audio
 
-_MAX_UNIX_TIME = 1e15  # Unix seconds, far beyond what a datetime can tell
-_MAX_RESET_DELAY = 100 * 365 * 86_400.0  # seconds: whoever names a later moment means none
-
-_QUERY_CONNECT_TIMEOUT = 5.0  # seconds to connect, for a question that nobody waits for
+_MAX_UNIX_TIME = 1e15  # Unix seconds, far beyond the range of a datetime
+_MAX_RESET_DELAY = 100 * 365 * 86_400.0  # seconds; a later moment stands for "never"
 
 
-class ElevenLabs:
-    """Speaks with ElevenLabs' voices.
+class ElevenLabs(VendorProvider):
+    """Provider of ElevenLabs' voices. Raises TTSConfigurationError when a setting is missing or impossible.
 
-    Without `api_key`, ELEVENLABS_API_KEY of the environment is taken. `voices` maps the callers' names to voice ids,
-    or to a `Voice` that tells more of them; its `default` is George unless it says otherwise. With `timestamps` the
-    vendor always sends each character's times, for exact captions, for a third to a half more bytes; without, it
-    does when a request wants them. `base_url` may be a residency host, such as https://api.eu.residency.elevenlabs.io.
-    No more than `max_concurrency` requests run at once on this key, whatever its plan allows. `proxy` is the URL of an
-    HTTP proxy; without one, the environment's is used (HTTPS_PROXY, NO_PROXY), unless `trust_env` is False.
-
-    Raises TTSConfigurationError when a setting is missing or impossible.
+    - `api_key`: the vendor's key; by default ELEVENLABS_API_KEY of the environment.
+    - `base_url`: the API's address; may be a residency host, such as https://api.eu.residency.elevenlabs.io.
+    - `model`: the model of requests that do not name one of the vendor's.
+    - `voices`: voice ids, or a `Voice` with more properties, by the callers' names; "default" is George unless given.
+    - `timestamps`: request the time of each character always, for exact captions, at the cost of a third to a half
+      more bytes; otherwise only when a request needs them.
+    - `max_concurrency`: limit of simultaneous requests on this key, below what its plan allows.
+    - `proxy`: URL of an HTTP proxy; by default that of the environment (HTTPS_PROXY, NO_PROXY).
+    - `trust_env`: whether the environment's proxy is used.
     """
-
-    local = False
 
     def __init__(
         self,
@@ -75,31 +72,37 @@ class ElevenLabs:
         max_concurrency: int | None = None,
         proxy: str | None = None,
         trust_env: bool = True,
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        if not model:
-            raise TTSConfigurationError(f"{name}.model: must not be empty")
-        self.name = name
-        self.model = model
-        self.voices = validate_voices(voices, VOICES["George"], provider=name)
-        self.base_url = validate_base_url(base_url, provider=name, endpoints=ENDPOINTS)
-        self._timestamps = timestamps
-        self._knows_times = True  # until a server shows that it does not: many imitate the rest only
-        self._wall_clock = wall_clock
-        self._key = require_api_key(api_key, "ELEVENLABS_API_KEY", provider=name)
-        most = validate_concurrency(max_concurrency, provider=name)
-        self.credential = credential_for(
-            self._key, _account_host(self.base_url), initial_concurrency=most or MIN_CONCURRENCY, max_concurrency=most
+        super().__init__(
+            name=name,
+            base_url=base_url,
+            endpoints=ENDPOINTS,
+            model=model,
+            voices=voices,
+            default_voice=VOICES["George"],
+            parse_error=parse_error,
+            wall_clock=wall_clock,
         )
-        headers = {KEY_HEADER: self._key}
-        proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=name)
-        self._http = HTTPClient(name, self.base_url, self._refused, headers=headers, proxy=proxy)
+        self._always_timed = timestamps
+        # Many servers imitate the other endpoints only. False once one has shown that it has no timestamps.
+        self._has_timestamps = True
+        key = require_api_key(api_key, "ELEVENLABS_API_KEY", provider=name)
+        self._use_account(
+            key,
+            _account_host(self.base_url),
+            {KEY_HEADER: key},
+            initial_concurrency=MIN_CONCURRENCY,
+            max_concurrency=max_concurrency,
+            proxy=proxy,
+            trust_env=trust_env,
+        )
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        """Say how it would speak this: in the format asked for, or for one it has not, in samples of that rate."""
+        """Return the offer: in the requested format where the vendor has it, else in samples of its rate."""
         asked = request.format
         native = asked.name in SpeechEndpoint.STREAM.formats
-        wants_times = self._timestamps or request.timestamps
+        wants_times = self._always_timed or request.timestamps
         model = request.model if request.model and request.model in MODELS else self.model
         facts = get_model_info(model)
         speeds = (MIN_SPEED, MAX_SPEED) if facts.takes_speed and not sets_voice_speed(request) else None
@@ -116,150 +119,141 @@ class ElevenLabs:
             gain=choice.gain,
             markup=facts.markup,
             source=self.base_url,
-            timed=self._knows_times and wants_times,
-            for_any_text=not wants_times,  # whether there are times is found out in use
+            timed=self._has_timestamps and wants_times,
+            for_any_text=not wants_times,  # an offer with timestamps may change: `_has_timestamps` is learned in use
         )
 
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Speak: one `Accepted`, then `Audio`. Raises TTSError."""
+        """Yield one `Accepted`, then `AudioChunk`s. Raises TTSError."""
         if offer.timed:
             try:
-                async with aclosing(self._timed(request, offer, connection_timeout)) as events:
+                async with aclosing(self._speak_timed(request, offer, connection_timeout)) as events:
                     async for event in events:
                         yield event
                 return
             except TTSError as error:
                 if not _is_unknown_endpoint(error):
                     raise
-                self._knows_times = False
+                self._has_timestamps = False
+        # Not by `super().speak()`: a generator around another one would cost a call for each chunk.
         prepared = self._prepare(SpeechEndpoint.STREAM, request, offer)
-        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as reply:
-            yield reply.accepted
-            while data := await reply.read():
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
+            yield response.accepted
+            while data := await response.read():
                 yield AudioChunk(data)
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest | None:
-        """Make a request ready whose audio comes without times. Raises TTSBadRequestError."""
+        """Prepare a request for audio without timestamps; None if the offer has them. Raises TTSBadRequestError."""
         return None if offer.timed else self._prepare(SpeechEndpoint.STREAM, request, offer)
 
-    async def _timed(
+    async def _speak_timed(
         self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Speak with times, if there are any in the answer."""
+        """Yield audio with the time of each character, if the response has them."""
         prepared = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
-        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as reply:
-            yield reply.accepted
-            if (get_header(reply.headers, "content-type") or "").startswith("audio/"):
-                while data := await reply.read():
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
+            yield response.accepted
+            if (get_header(response.headers, "content-type") or "").startswith("audio/"):
+                while data := await response.read():
                     yield AudioChunk(data)
-                self._knows_times = False  # one bad answer, such as a web page labelled as audio, does not get here
+                # Only audio that was read to its end gets here: not a web page that is labelled as audio.
+                self._has_timestamps = False
                 return
-            lines, timeline, normalized, barren = JSONLineReader(), Timeline(), Timeline(), 0
-            while data := await reply.read():
+            lines, timeline, normalized, without_audio = JSONLineReader(), Timeline(), Timeline(), 0
+            while data := await response.read():
                 before = lines.held
-                come = lines.feed(data)
-                barren += before + len(data) - lines.held
-                for line in come:
-                    begins = come if timeline.begun else [*come, lines.rest()]
-                    audio = self._timed_audio(line, timeline, normalized, reply, begins)
+                complete = lines.feed(data)
+                without_audio += before + len(data) - lines.held
+                for line in complete:
+                    seen = complete if timeline.begun else [*complete, lines.rest()]
+                    audio = self._parse_line(line, timeline, normalized, response, seen)
                     yield audio
                     pieces = line.audio if isinstance(line, StreamedLine) else []
                     for piece in pieces:
                         yield AudioChunk(piece)
-                    barren = 0 if audio.data or pieces else barren
-                if barren > _MAX_BYTES_WITHOUT_AUDIO:
-                    told = f"{barren} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
-                    raise TTSNotAudioError(told, provider=self.name, request_id=reply.accepted.request_id)
+                    without_audio = 0 if audio.data or pieces else without_audio
+                if without_audio > _MAX_BYTES_WITHOUT_AUDIO:
+                    message = f"{without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
+                    raise TTSNotAudioError(message, provider=self.name, request_id=response.accepted.request_id)
             if rest := lines.rest():
-                yield self._timed_audio(rest, timeline, normalized, reply, [rest])
+                yield self._parse_line(rest, timeline, normalized, response, [rest])
                 for piece in rest.audio if isinstance(rest, StreamedLine) else []:
                     yield AudioChunk(piece)
 
     async def credit(self) -> Credit:
-        """Ask for the account's credit, which is free. Raises TTSError: a key may not be allowed to know."""
+        """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""
         path = SUBSCRIPTION_PATH
-        document, headers = await self._http.document_and_headers(path, connection_timeout=_QUERY_CONNECT_TIMEOUT)
+        document, headers = await self._http.document_and_headers(path, connection_timeout=QUERY_CONNECT_TIMEOUT)
         try:
             subscription = parse_subscription(document)
         except (ValueError, TypeError, AttributeError) as error:
-            raise TTSNotAudioError(f"{path}: not as we know it: {error}", provider=self.name) from error
+            raise TTSNotAudioError(f"{path}: unexpected response: {error}", provider=self.name) from error
         return Credit(subscription.remaining, self._resets_at(subscription.next_reset_unix, headers))
 
-    def _resets_at(self, told: Any, headers: Mapping[str, str]) -> datetime | None:
-        """Read when there is new credit, by the vendor's clock. None if it makes no sense."""
-        if isinstance(told, bool) or not isinstance(told, (int, float)) or not abs(told) < _MAX_UNIX_TIME:
+    def _resets_at(self, value: Any, headers: Mapping[str, str]) -> datetime | None:
+        """Return when there will be new credit, by the vendor's clock. None if `value` is not a possible time."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MAX_UNIX_TIME:
             return None
         now = self._wall_clock()
-        seconds = seconds_until(told, headers, now)
+        seconds = seconds_until(value, headers, now)
         return now + timedelta(seconds=seconds) if abs(seconds) <= _MAX_RESET_DELAY else None
 
-    async def fetch_json(self, target: str) -> Any:
-        """Ask something that is free, by its path and query: voices, models, the account. Raises TTSError."""
-        return await self._http.document(target, connection_timeout=_QUERY_CONNECT_TIMEOUT)
-
-    async def aclose(self) -> None:
-        """Close the connections of this event loop."""
-        await self._http.aclose()
-
-    def _prepare(self, form: SpeechEndpoint, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+    def _prepare(self, endpoint: SpeechEndpoint, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
         call = encode_request(request, model_id=offer.model or self.model, output_format=offer.format.name)
         document = call.body()
         del document["text"]
         return self._http.prepare(
-            speech_path(offer.voice, form),
+            speech_path(offer.voice, endpoint),
             document,
             text="text",
             accepted=_accepted,
             params=call.params(),
-            json_expected=form.timed,
+            json_expected=endpoint.timed,
         )
 
-    def _timed_audio(
+    def _parse_line(
         self,
         line: bytes | StreamedLine,
         timeline: Timeline,
         normalized: Timeline,
-        reply: HTTPAudioResponse,
-        come: Sequence[bytes | StreamedLine],
+        response: HTTPAudioResponse,
+        seen: Sequence[bytes | StreamedLine],
     ) -> AudioChunk:
-        """Read a line. Where not even the first brings audio, `come` is judged as any answer that is none."""
+        """Return the audio and times of a line.
+
+        When the first line is not one with audio, the lines `seen` are an error response: its error is raised.
+        """
         try:
             timed = parse_timed_audio(_json_of_line(line), api_key=self._key, provider=self.name)
         except TTSError:
             if timeline.begun:
                 raise
-            raise self._refused(
-                reply.status, reply.headers, b"\n".join(map(_json_of_line, come))[:MAX_ERROR_BODY]
-            ) from None
-        # Either may be missing from a line. Most texts are spoken as they are written, so one can stand for the other.
+            body = b"\n".join(map(_json_of_line, seen))[:MAX_ERROR_BODY]
+            raise self._error_of(response.status, response.headers, body) from None
+        # The vendor leaves either alignment out of some lines. Most texts are spoken as they are written, so one can
+        # stand for the other.
         alignment = timeline.placed(timed.alignment or timed.normalized)
         if timed.normalized == timed.alignment:
             return AudioChunk(timed.audio, alignment)
         return AudioChunk(timed.audio, alignment, normalized.placed(timed.normalized))
 
-    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
-        return parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)
-
-    def __repr__(self) -> str:
-        return f"ElevenLabs(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
-
 
 def _account_host(base_url: str) -> str:
-    """Where an account is kept: the vendor's own hosts are all one place."""
+    """Return the host that keeps the account: all of the vendor's own hosts share their accounts."""
     parts = urlsplit(base_url)
-    ours = f".{parts.hostname}".endswith(".elevenlabs.io")
-    return "elevenlabs.io" if ours else parts.netloc
+    is_vendor = f".{parts.hostname}".endswith(".elevenlabs.io")
+    return "elevenlabs.io" if is_vendor else parts.netloc
 
 
 def _is_unknown_endpoint(error: TTSError) -> bool:
-    """Whether the path itself is unknown: what the vendor knows of, it refuses with a code."""
+    """Return whether the server does not know the path: errors about anything else come with a code."""
     return error.status in (404, 405, 501) and error.code is None
 
 
 def _json_of_line(line: bytes | StreamedLine) -> bytes:
-    """The JSON of a line, without the audio of a long one, which is unpacked already."""
+    """Return the JSON of a line; that of a long one without its audio, which has been decoded already."""
     return line.skeleton if isinstance(line, StreamedLine) else line
 
 

@@ -1,0 +1,127 @@
+"""Common base of the vendors that are reached over HTTP: settings, account, connections, plain streaming."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from steadyvoice.providers.base import Accepted, AudioChunk, Credential, PreparedRequest, SynthesisOffer
+from steadyvoice.providers.credentials import credential_for, validate_concurrency
+from steadyvoice.providers.http.client import HTTPClient
+from steadyvoice.providers.http.urls import select_proxy, validate_base_url
+from steadyvoice.providers.voices import VoiceMap, validate_voices
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.speech.request import SpeechRequest
+
+QUERY_CONNECT_TIMEOUT = 5.0
+"""Seconds to connect for a query about the account or its voices, which no utterance waits for."""
+
+
+def utc_now() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(UTC)
+
+
+class VendorErrorParser(Protocol):
+    """Function that turns a vendor's error response into a TTSError. `now` is wall-clock time with a zone."""
+
+    def __call__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: datetime,
+        api_key: str | None = None,
+        provider: str | None = None,
+    ) -> TTSError: ...
+
+
+class VendorProvider(ABC):
+    """Provider that speaks through a vendor's HTTP API.
+
+    Validates the settings that all vendors have in common, and raises TTSConfigurationError for a missing or impossible
+    one. A subclass makes offers, prepares requests, and calls `_use_account` once it knows its key.
+    """
+
+    local = False
+    credential: Credential
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        endpoints: str,
+        model: str,
+        voices: VoiceMap | None,
+        default_voice: str,
+        parse_error: VendorErrorParser,
+        wall_clock: Callable[[], datetime],
+    ) -> None:
+        if not model:
+            raise TTSConfigurationError(f"{name}.model: must not be empty")
+        self.name = name
+        self.model = model
+        self.voices = validate_voices(voices, default_voice, provider=name)
+        self.base_url = validate_base_url(base_url, provider=name, endpoints=endpoints)
+        self._parse_error = parse_error
+        self._wall_clock = wall_clock
+        self._key: str | None = None
+        self._http: HTTPClient
+
+    def _use_account(
+        self,
+        key: str | None,
+        host: str,
+        headers: Mapping[str, str],
+        *,
+        initial_concurrency: int | None = None,
+        max_concurrency: int | None,
+        proxy: str | None,
+        trust_env: bool,
+    ) -> None:
+        """Set the credential and the HTTP client. `host` is where the account is kept, `headers` carry the key."""
+        limit = validate_concurrency(max_concurrency, provider=self.name)
+        self._key = key
+        self.credential = credential_for(
+            key, host, initial_concurrency=limit or initial_concurrency, max_concurrency=limit
+        )
+        proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=self.name)
+        self._http = HTTPClient(self.name, self.base_url, self._error_of, headers=headers, proxy=proxy)
+
+    @abstractmethod
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        """Return how this provider would speak the request, without I/O."""
+
+    @abstractmethod
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
+        """Return the request, complete but for its text. Raises TTSBadRequestError."""
+
+    async def speak(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Yield one `Accepted`, then `AudioChunk`s. Raises TTSError."""
+        prepared = self.prepare(request, offer)
+        assert prepared is not None  # noqa: S101 - only offers with timestamps cannot be prepared
+        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
+            yield response.accepted
+            while data := await response.read():
+                yield AudioChunk(data)
+
+    async def fetch_json(self, target: str) -> Any:
+        """Return a JSON document that is free of charge, such as voices or models, by its path. Raises TTSError."""
+        return await self._http.document(target, connection_timeout=QUERY_CONNECT_TIMEOUT)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. The provider can be used again afterwards."""
+        await self._http.aclose()
+
+    def _error_of(self, status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
+        return self._parse_error(status, headers, body, now=self._wall_clock(), api_key=self._key, provider=self.name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
