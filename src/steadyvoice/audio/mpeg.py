@@ -7,7 +7,7 @@ and http://gabriel.mp3-tech.org/mp3infotag.html for what LAME and FFmpeg write i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ class Mp3Framer:
             self._has_audio = True
         return counted
 
-    def _audio_frames(self, found: Iterator[tuple[bytes, FrameHeader]]) -> list[Frame]:
+    def _audio_frames(self, found: Iterable[tuple[bytes, FrameHeader]]) -> list[Frame]:
         frames = []
         for data, header in found:
             if (
@@ -164,8 +164,9 @@ class _Scanner:
         head = bytes(self._buffer[: self._size])
         return self._in_step and len(head) == self._size and self._read(head) is not None
 
-    def scan(self, data: bytes, *, last: bool = False) -> Iterator[tuple[bytes, FrameHeader]]:
-        """Add the next bytes and yield the frames that are complete; with `last`, no more bytes will come."""
+    def scan(self, data: bytes, *, last: bool = False) -> list[tuple[bytes, FrameHeader]]:
+        """Add the next bytes and return the frames that are complete; with `last`, no more bytes will come."""
+        found: list[tuple[bytes, FrameHeader]] = []
         if self._skip:
             step = min(self._skip, len(data))
             self._skip -= step
@@ -173,14 +174,14 @@ class _Scanner:
         buffer = self._buffer
         buffer += data
         if len(buffer) < self._needed and not last:
-            return
+            return found
         at, needed = 0, 0
         while True:
             if self._skip:
                 step = min(self._skip, len(buffer) - at)
                 self._skip -= step
                 at += step
-            if (tag := _tag_at(buffer, at)) is not None:
+            if buffer[at : at + 1] != b"\xff" and (tag := _tag_at(buffer, at)) is not None:
                 if len(buffer) - at < tag.head:
                     break
                 self._skip = tag.length(bytes(buffer[at : at + tag.head]))
@@ -206,10 +207,11 @@ class _Scanner:
             self.stray_bytes = 0
             with memoryview(buffer) as view:  # a slice of the bytearray itself would copy twice
                 frame = bytes(view[at:end])
-            yield frame, header
+            found.append((frame, header))
             at = end
         del buffer[:at]
         self._needed = needed
+        return found
 
     def stride(self, data: bytes, run_of: Callable[[bytes], FrameRun | None]) -> list[tuple[FrameHeader, int]] | None:
         """Count frames that follow each other without a gap; None if they do not, or hold an encoder's tag."""

@@ -59,13 +59,19 @@ class Alignment:
     @classmethod
     def joined(cls, pieces: Iterable[tuple[float, Alignment]]) -> Alignment:
         """Concatenate pieces, each given with the second at which its audio begins."""
-        pieces = list(pieces)
-        return cls(
-            tuple(character for _, piece in pieces for character in piece.characters),
-            tuple(offset + start for offset, piece in pieces for start in piece.starts),
-            tuple(offset + end for offset, piece in pieces for end in piece.ends),
-            exact=all(piece.exact for _, piece in pieces if piece.characters),
-        )
+        pieces = [(offset, piece) for offset, piece in pieces if piece.characters]
+        if len(pieces) == 1 and not pieces[0][0]:
+            return pieces[0][1]
+        characters: list[str] = []
+        starts: list[float] = []
+        ends: list[float] = []
+        exact = True
+        for offset, piece in pieces:
+            characters += piece.characters
+            starts += map(offset.__add__, piece.starts) if offset else piece.starts
+            ends += map(offset.__add__, piece.ends) if offset else piece.ends
+            exact &= piece.exact
+        return cls(tuple(characters), tuple(starts), tuple(ends), exact)
 
     @classmethod
     def of_original(

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import attrgetter
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import FASTEST_ORDINARY_SHARE, estimate_duration, has_spoken_characters
@@ -90,6 +91,10 @@ class _Entry:
     characters: str
     start: float
     end: float
+
+
+# No Python call for each entry, of which there is one per character.
+_PLACE_OF, _CHARACTERS_OF, _START_OF, _END_OF = map(attrgetter, ("place", "characters", "start", "end"))
 
 
 class TimestampsEnd:
@@ -233,7 +238,7 @@ class WordTiming:
     def times(self, characters: int | None = None) -> Alignment:
         """Return the trusted timestamps so far, of the first `characters` of the text, or of all."""
         end = len(self._text) if characters is None else characters
-        count = bisect_right(self._entries, end, key=lambda entry: entry.place)
+        count = bisect_right(self._entries, end, key=_PLACE_OF)
         # Called for each chunk of audio, of which most do not complete a word: the last result is kept.
         if count != self._cached_count:
             kept = self._entries[:count]
@@ -241,11 +246,7 @@ class WordTiming:
             self._cached = (
                 Alignment.of_original(self._sent, ((entry.place, entry.start, entry.end) for entry in kept))
                 if self._sent
-                else Alignment(
-                    tuple(entry.characters for entry in kept),
-                    tuple(entry.start for entry in kept),
-                    tuple(entry.end for entry in kept),
-                )
+                else Alignment(tuple(map(_CHARACTERS_OF, kept)), tuple(map(_START_OF, kept)), tuple(map(_END_OF, kept)))
             )
         return self._cached
 
