@@ -185,11 +185,11 @@ def _print(world: str, results: dict[str, Result]) -> None:
     bare = results["none"].percentile(0.99)
     for policy, result in results.items():
         late = result.percentile(0.99)
-        hedges = result.hedges or {"started": 0, "won": 0, "refused_for_budget": 0}
+        hedges = result.hedges or {"started": 0, "won": 0, "budget_exhausted": 0}
         print(
             f"| {policy} | {result.percentile(0.5):.2f} | {result.percentile(0.95):.2f}"
             f" | {late:.2f} | {late / bare:.2f}"
-            f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['won']} | {hedges['refused_for_budget']} |"
+            f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['won']} | {hedges['budget_exhausted']} |"
         )
     print()
 
@@ -204,11 +204,11 @@ def _outage(results: dict[str, Result]) -> None:
     for policy, result in results.items():
         waits = [wait for at, wait in result.waits if begin <= at < end]
         meanwhile = [result.percentile(share, begin, end) for share in (0.5, 0.9)]
-        hedges = result.hedges or {"started": 0, "refused_for_budget": 0}
+        hedges = result.hedges or {"started": 0, "budget_exhausted": 0}
         print(
             f"| {policy} | {result.opened_after or inf:.1f} s | {meanwhile[0]:.2f} | {meanwhile[1]:.2f}"
             f" | {sum(wait > 10 for wait in waits)} of {len(waits)}"
-            f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['refused_for_budget']} |"
+            f" | {100 * result.extra:.1f} % | {hedges['started']} | {hedges['budget_exhausted']} |"
         )
 
 

@@ -82,7 +82,7 @@ class UtteranceAccounting:
             hedge=hedge,
         )
         if error is None:
-            part.speaker.handler.voice = call.offer.voice
+            part.guarded.handler.voice = call.offer.voice
         self._note(part, attempt)
 
     def said(self, provider: str | None, said: DeliveredSpeech) -> None:
@@ -107,17 +107,19 @@ class UtteranceAccounting:
         self.said(provider, said)
 
     def _note(self, part: Candidate, attempt: Attempt) -> None:
-        part.speaker.handler.bills.add(attempt.bill, attempt.error)
+        part.guarded.handler.bills.add(attempt.bill, attempt.error)
         self.spoken.attempts.append(attempt)
 
     def _bill(
         self, part: Candidate, call: ProviderCall, delivery: Delivery, error: TTSError | None, *, left: bool
     ) -> Bill:
-        if part.speaker.provider.local or not call.sent:
+        if part.guarded.provider.local or not call.sent:
             return FREE
         characters = len(call.request.text)
         heard = delivery.characters_delivered if error else characters
         if self._terms.on_midstream == "restart" and error and not left:
             heard = 0  # what was heard of it is said once more
         billed = call.accepted.characters_billed
-        return calculate_bill(accepted=call.taken, billed=billed, characters=characters, heard=heard, error=error)
+        return calculate_bill(
+            accepted=call.was_accepted, billed=billed, characters=characters, heard=heard, error=error
+        )

@@ -64,8 +64,8 @@ class ProviderSet:
             fields = own.get(name, {})
             timeouts = provider_timeouts(speaker.provider, general, fields)
             most = math.inf if fields.get("total_timeout") is None else timeouts.total_timeout
-            self.by_name[name] = replace(speaker, timeouts=timeouts, most=most)
-            speaker.handler.overdue.cold = timeouts.overdue_after
+            self.by_name[name] = replace(speaker, timeouts=timeouts, max_seconds=most)
+            speaker.handler.silence_limits.default = timeouts.overdue_after
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event of every circuit, of those to come as well."""

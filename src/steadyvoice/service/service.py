@@ -391,7 +391,7 @@ class AsyncTTSService:
             wall_clock=self._wall_clock,
             lag=self.lag,
             admission=self.admission,
-            tell_muted=self._tell_muted,
+            on_muted=self._tell_muted,
             hedging=self._hedging if style.hedging else None,
             marked=marked,
         )
@@ -439,7 +439,7 @@ class AsyncTTSService:
         """What this one is asked, for any text. Beside one that goes by the letters, it is found anew with each."""
         known = staging.ready.get(part.name)
         if known is None or known[0] != part.offer:
-            ready = prepare_passthrough(part.speaker.provider, request, part.offer)
+            ready = prepare_passthrough(part.guarded.provider, request, part.offer)
             known = staging.ready[part.name] = (part.offer, ready)
         return known[1]
 

@@ -45,7 +45,7 @@ async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: M
     )
     await stingy.synthesize(TEXT, format="pcm_8000")
     state = stingy.get_error_state()["hedging"]
-    assert (state["started"], state["refused_for_budget"]) == (0, 1), "one of five is more than a twentieth"
+    assert (state["started"], state["budget_exhausted"]) == (0, 1), "one of five is more than a twentieth"
 
 
 async def test_words_that_are_asked_for_again_after_a_failure_are_no_more_words(make_service: MakeService) -> None:
@@ -67,7 +67,7 @@ async def test_what_a_local_voice_says_costs_nothing_and_pays_for_no_hedge(make_
     )
     assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "first"
     state = tts.get_error_state()["hedging"]
-    assert (state["characters"], state["refused_for_budget"]) == (0, 1)
+    assert (state["characters"], state["budget_exhausted"]) == (0, 1)
 
 
 async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circuit_opens(
@@ -102,8 +102,8 @@ async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circu
     state = tts.get_error_state()["hedging"]
     assert state["hedged_characters"] <= 0.05 * state["characters"]
     assert 15 <= state["started"] <= 45
-    assert state["refused_for_budget"] > 10
-    assert state["left_to_the_circuit"] > 10
+    assert state["budget_exhausted"] > 10
+    assert state["deferred_to_circuit"] > 10
     assert tts.circuits["first"].state.value == "open"
     before = hedge_counts(tts)
     await everybody(10)
@@ -121,4 +121,4 @@ async def test_an_outage_is_not_hidden_from_the_circuit_by_those_who_are_hedged(
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         providers.append((speech.provider, len(speech.attempts), speech.attempts[-1].hedge))
     assert providers == [("second", 2, hedge) for hedge in (True, True, True, False, True, False)]
-    assert tts.get_error_state()["hedging"]["left_to_the_circuit"] == 2
+    assert tts.get_error_state()["hedging"]["deferred_to_circuit"] == 2

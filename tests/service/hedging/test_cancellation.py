@@ -150,7 +150,7 @@ async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(
     assert state["hedged_characters"] <= 0.5 * state["characters"] <= 0.5 * 1_000 * len(TEXT)
     assert is_idle(tts)
     assert tts._hedging is not None
-    assert not tts._hedging.leaving
+    assert not tts._hedging.closing
     assert {circuit.snapshot().in_flight for circuit in tts.circuits.values()} == {0}
     attempts = [attempt for account in accounts for attempt in account.attempts]
     asked = sum(len(vendor.asked) for vendor in vendors)

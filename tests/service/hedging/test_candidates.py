@@ -20,7 +20,7 @@ pytestmark = pytest.mark.looptime
 async def not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
     speech = await tts.synthesize(TEXT, format="pcm_8000", **wishes)
     assert not any(attempt.hedge for attempt in speech.attempts)
-    assert tts.get_error_state()["hedging"]["nobody_free"] == 1
+    assert tts.get_error_state()["hedging"]["no_candidate"] == 1
     assert hedge_counts(tts) == (0, 0, 0)
 
 

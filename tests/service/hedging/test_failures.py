@@ -81,7 +81,7 @@ async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_
     ]
     assert [a.waited for a in stream.attempts] == pytest.approx([2.0, 2.0, 0.1])
     assert loop_clock() - began == pytest.approx(2.2, abs=0.01), "each has its own two seconds"
-    assert utterance._patience.spent == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
+    assert utterance._deadline.elapsed == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
 
 
 async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service: MakeService) -> None:
@@ -93,9 +93,9 @@ async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service:
     utterance = stream._utterance
     assert [chunk async for chunk in stream]
     assert [attempt.provider for attempt in stream.attempts] == ["first", "second", "scripted"]
-    patience = utterance._patience  # type: ignore[union-attr]
-    assert patience.spent == pytest.approx(loop_clock() - began) == pytest.approx(1.0, abs=0.01)
-    assert (patience.delivered, utterance.delivered) == (4.0, 4.0)  # type: ignore[union-attr]
+    deadline = utterance._deadline  # type: ignore[union-attr]
+    assert deadline.elapsed == pytest.approx(loop_clock() - began) == pytest.approx(1.0, abs=0.01)
+    assert (deadline.delivered, utterance.delivered) == (4.0, 4.0)  # type: ignore[union-attr]
 
 
 async def test_the_deadline_is_the_same_for_both(make_service: MakeService) -> None:

@@ -86,38 +86,38 @@ def test_nobody_is_asked_when_there_is_no_time() -> None:
 def test_a_budget_is_a_share_of_what_was_asked_for_lately() -> None:
     budget = HedgeBudget(0.05, 600.0)
     assert not budget.spend(1, 0.0), "nothing was asked for yet"
-    budget.asked(200, 0.0)
+    budget.record_requested(200, 0.0)
     assert not budget.spend(11, 1.0)
     assert budget.spend(10, 1.0)
     assert not budget.spend(1, 1.0)
     assert budget.totals(1.0) == (200, 10)
-    budget.asked(1000, 700.0)
+    budget.record_requested(1000, 700.0)
     assert budget.totals(700.0) == (1000, 0), "ten minutes ago is forgotten"
 
 
 def test_what_was_asked_for_twice_is_remembered_longer_than_what_was_asked_for() -> None:
     budget = HedgeBudget(0.5, 60.0)
-    budget.asked(100, 0.0)
+    budget.record_requested(100, 0.0)
     assert budget.spend(50, 30.0)
-    budget.asked(40, 62.0)
+    budget.record_requested(40, 62.0)
     assert budget.totals(62.0) == (40, 50)
     assert not budget.spend(1, 62.0), "in the last minute more was asked for twice than half of what was asked for"
 
 
 def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circuit() -> None:
-    suspicion = HedgeStreak()
+    streak = HedgeStreak()
     for _ in range(MAX_STREAK):
-        assert suspicion.spares()
-        suspicion.overtaken()
-    assert [suspicion.spares() for _ in range(6)] == [False, True] * 3
-    suspicion.heard()
-    assert [suspicion.spares() for _ in range(6)] == [True] * 6
+        assert streak.allows()
+        streak.record_cancelled()
+    assert [streak.allows() for _ in range(6)] == [False, True] * 3
+    streak.record_heard()
+    assert [streak.allows() for _ in range(6)] == [True] * 6
 
 
 def test_the_window_errs_on_the_side_of_the_purse() -> None:
     budget = HedgeBudget(1.0, 60.0)
-    budget.asked(10, 0.5)
-    budget.asked(100, 2.0)
+    budget.record_requested(10, 0.5)
+    budget.record_requested(100, 2.0)
     assert budget.spend(50, 2.0)
     assert budget.totals(60.7) == (100, 50), "what was asked for 60.2 s ago is not counted"
     assert budget.totals(61.9) == (100, 50), "what was asked for twice 59.9 s ago is"
@@ -138,7 +138,7 @@ def test_the_budget_is_never_exceeded_in_any_window_nor_in_all(
     for pause, characters, hedge in moments:
         now += pause
         if not hedge:
-            budget.asked(characters, now)
+            budget.record_requested(characters, now)
             asked.append((now, characters))
         elif budget.spend(characters, now):
             twice.append((now, characters))
@@ -150,62 +150,62 @@ def test_the_budget_is_never_exceeded_in_any_window_nor_in_all(
 @given(st.integers(20, 400), st.floats(0.05, 1.0))
 def test_a_budget_that_is_not_used_up_is_there_to_be_used(characters: int, share: float) -> None:
     budget = HedgeBudget(share, 60.0)
-    budget.asked(characters, 0.0)
+    budget.record_requested(characters, 0.0)
     assert budget.spend(int(share * characters), 58.0)
 
 
 def test_nobody_is_late_before_enough_is_known() -> None:
-    lateness = LatencyPercentiles(0.95, 20)
+    latencies = LatencyPercentiles(0.95, 20)
     for number in range(19):
-        lateness.spoke("kind", number / 100)
-    assert lateness.limit("kind") is None
-    lateness.spoke("kind", 9.0)
-    assert lateness.limit("kind") == 0.18, "19 of 20 were no later than that"
-    assert lateness.limit("other") is None
+        latencies.record("kind", number / 100)
+    assert latencies.limit("kind") is None
+    latencies.record("kind", 9.0)
+    assert latencies.limit("kind") == 0.18, "19 of 20 were no later than that"
+    assert latencies.limit("other") is None
 
 
 @given(st.lists(st.floats(0, 60), min_size=1, max_size=200), st.floats(0.01, 0.99))
 def test_at_most_the_rest_of_the_answers_were_later(seconds: list[float], percentile: float) -> None:
-    lateness = LatencyPercentiles(percentile, 1)
+    latencies = LatencyPercentiles(percentile, 1)
     for after in seconds:
-        lateness.spoke("kind", after)
-    limit = lateness.limit("kind")
+        latencies.record("kind", after)
+    limit = latencies.limit("kind")
     assert limit in seconds
     assert sum(after > limit for after in seconds) <= (1 - percentile) * len(seconds) + 1e-9
 
 
 def test_what_was_hung_up_on_stays_late() -> None:
-    lateness = LatencyPercentiles(0.9, 10)
+    latencies = LatencyPercentiles(0.9, 10)
     for _ in range(9):
-        lateness.spoke("kind", 0.1)
-    lateness.spoke("kind", 0.5)
+        latencies.record("kind", 0.1)
+    latencies.record("kind", 0.5)
     for _ in range(1000):  # one in ten is hung up on after half a second
         for _ in range(9):
-            lateness.spoke("kind", 0.1)
-        lateness.withdrawn("kind", 0.5)
-    assert not any(lateness.withdrawn("kind", 0.01) for _ in range(200)), "of those nothing is known"
-    assert not lateness.withdrawn("another kind", 60.0)
-    assert lateness.limit("kind") == 0.1
+            latencies.record("kind", 0.1)
+        latencies.record_cancelled("kind", 0.5)
+    assert not any(latencies.record_cancelled("kind", 0.01) for _ in range(200)), "of those nothing is known"
+    assert not latencies.record_cancelled("another kind", 60.0)
+    assert latencies.limit("kind") == 0.1
     for _ in range(30):
-        lateness.withdrawn("kind", 0.5)
-    assert lateness.limit("kind") == 0.5, "whoever is late more often has become slower"
+        latencies.record_cancelled("kind", 0.5)
+    assert latencies.limit("kind") == 0.5, "whoever is late more often has become slower"
 
 
 def test_old_answers_are_forgotten() -> None:
-    lateness = LatencyPercentiles(0.95, 1)
+    latencies = LatencyPercentiles(0.95, 1)
     for seconds in [9.0] * 200 + [0.1] * 200:
-        lateness.spoke("kind", seconds)
-    assert lateness.limit("kind") == 0.1
+        latencies.record("kind", seconds)
+    assert latencies.limit("kind") == 0.1
 
 
 def test_what_is_rarely_asked_for_is_forgotten_before_memory_runs_out() -> None:
-    lateness = LatencyPercentiles(0.95, 1)
+    latencies = LatencyPercentiles(0.95, 1)
     for number in range(1000):
-        lateness.spoke(number, 0.1)
-        lateness.spoke("usual", 0.2)
-    assert lateness.limit(0) is None
-    assert lateness.limit("usual") == 0.2
-    assert len(lateness._seen) <= 100
+        latencies.record(number, 0.1)
+        latencies.record("usual", 0.2)
+    assert latencies.limit(0) is None
+    assert latencies.limit("usual") == 0.2
+    assert len(latencies._recorded) <= 100
 
 
 def test_texts_are_alike_within_a_factor_of_four() -> None:

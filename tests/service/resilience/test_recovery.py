@@ -214,28 +214,28 @@ async def test_a_stream_that_outlives_its_circuits_closing_and_dies_counts(make_
 
 
 def test_who_never_spoke_gets_three_seconds() -> None:
-    assert ProbeTimeout().allowance == DEFAULT_PROBE_TIMEOUT
+    assert ProbeTimeout().seconds == DEFAULT_PROBE_TIMEOUT
 
 
 @given(st.lists(st.none() | st.floats(0, 100), max_size=60))
 def test_a_probe_gets_at_least_a_second_and_at_most_fifteen(history: list[float | None]) -> None:
-    promptness = ProbeTimeout()
+    probe_timeout = ProbeTimeout()
     for first_audio in history:
         if first_audio is None:
-            before = promptness.allowance
-            promptness.missed()
-            assert before <= promptness.allowance <= 1.501 * before
+            before = probe_timeout.seconds
+            probe_timeout.record_missed()
+            assert before <= probe_timeout.seconds <= 1.501 * before
         else:
-            promptness.spoke(first_audio)
-            assert promptness.allowance >= min(MAX_PROBE_TIMEOUT, 2 * first_audio)
-        assert MIN_PROBE_TIMEOUT <= promptness.allowance <= MAX_PROBE_TIMEOUT
+            probe_timeout.record(first_audio)
+            assert probe_timeout.seconds >= min(MAX_PROBE_TIMEOUT, 2 * first_audio)
+        assert MIN_PROBE_TIMEOUT <= probe_timeout.seconds <= MAX_PROBE_TIMEOUT
 
 
 def test_one_good_answer_ends_the_leniency() -> None:
-    promptness = ProbeTimeout()
-    promptness.missed()
-    promptness.spoke(0.2)
-    assert promptness.allowance == MIN_PROBE_TIMEOUT
+    probe_timeout = ProbeTimeout()
+    probe_timeout.record_missed()
+    probe_timeout.record(0.2)
+    assert probe_timeout.seconds == MIN_PROBE_TIMEOUT
 
 
 @pytest.mark.looptime
@@ -252,8 +252,8 @@ async def test_probe_never_waits_longer_than_the_timeouts_allow(make_service: Ma
 
 
 def test_old_answers_are_forgotten() -> None:
-    promptness = ProbeTimeout()
-    promptness.spoke(5.0)
+    probe_timeout = ProbeTimeout()
+    probe_timeout.record(5.0)
     for _ in range(20):
-        promptness.spoke(0.7)
-    assert promptness.allowance == pytest.approx(1.4)
+        probe_timeout.record(0.7)
+    assert probe_timeout.seconds == pytest.approx(1.4)

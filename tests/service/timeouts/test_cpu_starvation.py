@@ -142,11 +142,11 @@ async def test_provider_that_hangs_is_still_found_out() -> None:
 async def test_lagged_answers_teach_nothing() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=1.0)]))
-    usual = tts.handler("scripted").promptness.allowance
+    usual = tts.handler("scripted").probe_timeout.seconds
     for _ in range(5):
         clock.skip_at(0.5, 20.0)
         await tts.synthesize("Good morning", format="pcm_8000")
-    assert tts.handler("scripted").promptness.allowance == usual
+    assert tts.handler("scripted").probe_timeout.seconds == usual
 
 
 async def test_late_loop_does_not_start_a_hedge() -> None:

@@ -461,14 +461,14 @@ def test_a_stream_that_another_thread_closes_is_evidence_too() -> None:
 
 
 def test_callers_in_a_hurry_do_not_make_a_vendor_look_quick() -> None:
-    times = SilenceLimits().of(SynthesisOffer(None, voice="a"))  # type: ignore[arg-type]
+    times = SilenceLimits().for_offer(SynthesisOffer(None, voice="a"))  # type: ignore[arg-type]
     for _ in range(50):
-        times.heard(0.2)
-        times.given_up(1.0)
+        times.record(0.2)
+        times.record_abandoned(1.0)
     assert times.limit(3.0) == pytest.approx(1.5)
     for _ in range(50):
-        times.heard(0.2)
-        times.given_up(40.0)
+        times.record(0.2)
+        times.record_abandoned(40.0)
     assert times.limit(3.0) == 3.0
 
 

@@ -48,7 +48,7 @@ def hearing(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
 async def believed(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
     """Everything that is handed on, part by part; b"" where something was held."""
     heard = hearing(text, name)
-    handed = [await heard.hear(audio[at : at + size]) for at in range(0, len(audio), size)]
+    handed = [await heard.validate(audio[at : at + size]) for at in range(0, len(audio), size)]
     return [*handed, await heard.end()]
 
 
@@ -73,9 +73,9 @@ async def test_silence_where_a_text_should_be_is_no_speech(name: str) -> None:
 
 async def test_silence_without_an_end_is_told_after_five_seconds_of_it() -> None:
     heard = hearing()
-    assert await heard.hear(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
+    assert await heard.validate(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
     with pytest.raises(TTSError, match=r"5\.0 s of silence"):
-        await heard.hear(pcm(0.1, 0))
+        await heard.validate(pcm(0.1, 0))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -91,14 +91,14 @@ async def test_a_faint_voice_that_its_bytes_do_not_betray_is_decoded_before_it_i
     audio = convert(pcm(LONG), PCM, AudioFormat.parse("flac_24000"))
     assert b"".join(await believed(audio, name="flac_24000")) == audio
     longer = convert(pcm(MAX_LEADING_SILENCE + 2.0), PCM, AudioFormat.parse("flac_24000"))
-    assert await hearing(name="flac_24000").hear(longer) == longer, "and then it is heard at once"
+    assert await hearing(name="flac_24000").validate(longer) == longer, "and then it is heard at once"
 
 
 async def test_a_header_is_no_audio_yet() -> None:
     heard = hearing(name="wav_24000")
-    await heard.hear(said("wav_24000")[:44])
+    await heard.validate(said("wav_24000")[:44])
     assert not heard.begun
-    await heard.hear(said("wav_24000")[44:])
+    await heard.validate(said("wav_24000")[44:])
     assert heard.begun
     assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
 
@@ -138,9 +138,9 @@ async def test_an_end_within_a_frame_is_a_cut() -> None:
 
 async def test_a_voice_that_finds_no_end_is_stopped() -> None:
     heard = hearing("Good morning")
-    await heard.hear(tone(24.0))
+    await heard.validate(tone(24.0))
     with pytest.raises(TTSError, match="and no end") as failed:
-        await heard.hear(tone(1.0))
+        await heard.validate(tone(1.0))
     assert failed.value.kind is FailureKind.TOO_LONG
 
 
@@ -167,7 +167,7 @@ def test_however_it_is_cut_what_is_believed_is_what_came(name: str, hush: float,
 
     async def run() -> bytes:
         heard = hearing(name=name)
-        handed = [await heard.hear(piece) for piece in pieces]
+        handed = [await heard.validate(piece) for piece in pieces]
         return b"".join([*handed, await heard.end()])
 
     assert asyncio.run(run()) == audio

@@ -208,7 +208,7 @@ def _state_metrics(state: dict[str, Any]) -> Iterator[Metric]:
     )
 
 
-_HEDGE_RESULTS = ("won", "lost", "refused_for_budget", "nobody_free", "left_to_the_circuit")
+_HEDGE_RESULTS = ("won", "lost", "budget_exhausted", "no_candidate", "deferred_to_circuit")
 _CALL_RESULTS = {"successes": "success", "failures": "failure", "ignored": "ignored"}
 
 _GAUGES: dict[MetricDefinition, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""One speaker asked for the next piece: how much of the text, under which clocks, and when its audio may go out."""
+"""One attempt: a candidate asked for the next piece of the text, under timeouts and a permit of its circuit."""
 
 from __future__ import annotations
 
@@ -33,59 +33,61 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.word_timing import longest_word_length
 
 MAX_BROKEN_STARTS = 2
-"""Beginnings that broke off, after which a listener is given nothing more that may: it is a bad day at everybody's, and
-whoever speaks next is heard a sentence at a time, each when it is known to be whole.
+"""Number of broken streams after which nothing is delivered before it is complete.
+
+Several providers fail at once then; the next one is heard a sentence at a time, each when it is known to be whole.
 """
 
 
 class ProviderAttempt:
-    """A request that is ready to be made, and what becomes of its answer.
+    """Prepared request to one candidate, and the handling of its answer.
 
-    Enter it once, and there ask for the `next()` until there is none; `open()` it before if others are asked meanwhile.
-    `whole` is the utterance's time, with what is delivered here, `output` where the audio goes, `at` the time of day.
+    Enter it once and read with `next()` until it returns None; `open()` it before that if another attempt runs
+    meanwhile. `deadline` is the utterance's, which audio delivered here extends, `output` where the audio goes, `at`
+    the time of day.
     """
 
     def __init__(
         self,
-        part: Candidate,
+        candidate: Candidate,
         call: ProviderCall,
-        turn: QueueSlot,
+        slot: QueueSlot,
         delivery: Delivery,
         *,
         output: Output,
-        whole: Deadline,
+        deadline: Deadline,
         at: datetime,
         probe: bool,
         hedge: bool,
     ) -> None:
-        self.part, self.call, self.delivery, self.output = part, call, delivery, output
-        self.whole, self.at, self.probe, self.hedge = whole, at, probe, hedge
-        self._turn, self._handler = turn, part.speaker.handler
+        self.candidate, self.call, self.delivery, self.output = candidate, call, delivery, output
+        self.deadline, self.at, self.probe, self.hedge = deadline, at, probe, hedge
+        self._slot, self._handler = slot, candidate.guarded.handler
         self._permit: Permit | None = None
-        self._withdrawn = self._lent = self._over = False
-        self.left = False  # its caller went away
-        self.abandoned: TTSError | None = None  # what that means for the provider, if it was overdue
-        self.kept = False  # it is this one that is heard: its output is the utterance's
-        self._head: bytes | None = None
+        self._cancelled = self._paused = self._ended = False
+        self.caller_left = False  # the caller hung up
+        self.abandonment: TTSError | None = None  # error that counts against the provider then, if it was overdue
+        self.selected = False  # this attempt is heard: its output is the utterance's
+        self._first: bytes | None = None
 
     async def open(self) -> None:
-        """Make it, and wait until there is something to hear, if only it were not held back. Raises TTSError."""
+        """Send the request and wait for the first audio, even if that is held back. Raises TTSError."""
         await self.__aenter__()
         try:
-            self._head = await self.next()
+            self._first = await self.next()
         except BaseException as error:
             await self._end(error)
             raise
-        if self._over:
+        if self._ended:
             await self._end(None)
 
     async def __aenter__(self) -> Self:
-        """Have it in its turn, and under a permit."""
-        if self._permit or self._over:
+        """Wait in the queue, acquire a permit and send the request."""
+        if self._permit or self._ended:
             return self
-        await self._turn.__aenter__()
+        await self._slot.__aenter__()
         try:
-            retry = self.part.history.tries > 0
+            retry = self.candidate.history.tries > 0
             permit = self._handler.admit(self.call.offer, len(self.call.request.text), retry=retry)
             self._permit = self.call.permit = permit
             self.delivery.begin()
@@ -95,30 +97,30 @@ class ProviderAttempt:
             raise
         return self
 
-    async def next(self, outlet: AudioSink | None = None) -> bytes | None:
-        """What may be heard, empty while something is held back; None at the end. Raises TTSError.
+    async def next(self, sink: AudioSink | None = None) -> bytes | None:
+        """Return audio that may be heard, empty while some is held back; None at the end. Raises TTSError.
 
-        What comes meanwhile, and needs no looking at, may go to the `outlet` instead.
+        What arrives meanwhile, and needs no inspection, may go to the `sink` instead.
         """
-        if self._head is not None:
-            head, self._head = self._head, None
-            return head
-        if self._over:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._ended:
             return None
         permit = self._permit
         assert permit is not None  # noqa: S101 - it has been entered
-        if self._lent:
-            self._lent = False
+        if self._paused:
+            self._paused = False
             permit.resume()
-        if (data := await self.call.next(outlet and PassthroughSink(outlet, self.output, permit))) is None:
-            self._over = True
+        if (data := await self.call.next(sink and PassthroughSink(sink, self.output, permit))) is None:
+            self._ended = True
             await self.call.hang_up()
             permit.pause()
-            await self.delivery.end(self._spoke)
+            await self.delivery.end(self._record_success)
             return None
-        # While it is converted here, or the listener has it, nobody waits for the provider: under load, a call that
-        # waited for our own threads was taken for hanging.
-        self._lent = True
+        # While audio is converted here, or the consumer has it, nothing waits for the provider: under load, a call that
+        # waited for this process's own threads was taken for hanging.
+        self._paused = True
         permit.pause()
         return await self.delivery.take(data)
 
@@ -127,64 +129,68 @@ class ProviderAttempt:
     ) -> None:
         await self._end(error)
 
-    def withdraw(self) -> None:
-        """Nobody waits for it any more: from here on it tells nothing of its provider. It has to be closed as well."""
-        self._withdrawn = self.left = self.delivery.discarded = True
+    def cancel(self) -> None:
+        """Cancel the attempt without any effect on the provider's record. It has to be closed as well."""
+        self._cancelled = self.caller_left = self.delivery.discarded = True
         if self._permit:
-            self._leave(self._permit)
+            self._settle_abandoned(self._permit)
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Close the request."""
         await self._end(asyncio.CancelledError())
 
-    def _spoke(self) -> None:
-        """Record the success of the provider, and give its place to the next, before its audio is converted.
+    def _record_success(self) -> None:
+        """Record the success and release the queue slot, before the audio is converted.
 
-        Under load that takes long. A failure is recorded at once, and would overtake the successes before it.
+        Conversion takes long under load. A failure is recorded at once, and would overtake the successes before it.
         """
         permit, self._permit = self._permit, None
         if permit:
             self.call.learn()
             self._handler.settle(permit, None, self.call.offer, len(self.call.request.text))
-        self._turn.leave()
+        self._slot.leave()
 
     async def _end(self, error: BaseException | None) -> None:
-        """Let go of everything, once."""
-        permit, self._permit, self._over = self._permit, None, True
+        """Release everything, once."""
+        permit, self._permit, self._ended = self._permit, None, True
         try:
             if permit:
                 await self.call.hang_up()
-        except Exception as broken:
-            error = broken
+        except Exception as error_in_cleanup:
+            error = error_in_cleanup
             raise
         finally:
-            self.left |= not isinstance(error, Exception | None)
-            ours = self._withdrawn and isinstance(error, Exception)  # what breaks while we hang up is nobody's failure
+            self.caller_left |= not isinstance(error, Exception | None)
+            own_cleanup = self._cancelled and isinstance(
+                error, Exception
+            )  # errors while closing are no failure of the provider's
             if permit:
-                if isinstance(error, Exception | None) and not ours:
-                    in_a_hurry = isinstance(error, TTSDeadlineError) and not error.starved
-                    self.call.learn(given_up=in_a_hurry)
+                if isinstance(error, Exception | None) and not own_cleanup:
+                    given_up = isinstance(error, TTSDeadlineError) and not error.starved
+                    self.call.learn(given_up=given_up)
                     self._handler.settle(permit, error, self.call.offer, len(self.call.request.text))
-                elif self._withdrawn:
+                elif self._cancelled:
                     permit.ignore()
                 else:
-                    self._leave(permit)
-            self._turn.leave(error)
-            if not self.kept and (self.hedge or self._withdrawn):
+                    self._settle_abandoned(permit)
+            self._slot.leave(error)
+            if not self.selected and (self.hedge or self._cancelled):
                 self.output.close()
-        if ours:
+        if own_cleanup:
             raise asyncio.CancelledError from error
 
-    def _leave(self, permit: Permit) -> None:
-        """Settle it for a caller who left: only silence that is longer than usual says something of the provider."""
+    def _settle_abandoned(self, permit: Permit) -> None:
+        """Settle the permit for a caller who left: only silence that is longer than usual says something about the
+        provider.
+        """
         call = self.call
-        self.abandoned = call.abandoned()
-        heard, characters = call.first_sound is not None and not self._withdrawn, len(call.request.text)
-        self._handler.left(permit, call.offer, characters, heard=heard, failure=self.abandoned)
+        self.abandonment = call.abandonment_error()
+        heard, characters = call.first_sound is not None and not self._cancelled, len(call.request.text)
+        self._handler.left(permit, call.offer, characters, heard=heard, failure=self.abandonment)
 
 
 class AttemptFactory:
-    """Prepares what one utterance asks of its speakers."""
+    """Factory of the attempts of one utterance."""
 
     def __init__(
         self,
@@ -196,122 +202,130 @@ class AttemptFactory:
         workers: AudioThreadPool,
         clock: Callable[[], float],
         lag: LoopLag,
-        refused: RejectedLengths,
+        rejected: RejectedLengths,
         marked: MarkedText | None = None,
     ) -> None:
         self._request, self._terms, self._books, self.workers = request, terms, books, workers
-        self._marked, self._refused = marked, refused
+        self._marked, self._rejected = marked, rejected
         self._rates, self._clock, self._lag = rates, clock, lag
 
-    def asking(
-        self, part: Candidate, step: TryProvider, output: Output, whole: Deadline, *, hedge: bool = False
+    def create(
+        self, candidate: Candidate, step: TryProvider, output: Output, deadline: Deadline, *, hedge: bool = False
     ) -> ProviderAttempt:
-        """Prepare to ask this speaker for the next piece; for a `hedge` at once or not at all.
+        """Return an attempt at the next piece by this candidate; a `hedge` does not wait in the queue.
 
-        `whole` is the utterance's time.
+        `deadline` is the utterance's.
         """
-        call, turn, piece = self._call(part, step, whole, queues=not hedge)
+        call, slot, piece = self._call(candidate, step, deadline, queues=not hedge)
         return ProviderAttempt(
-            part,
+            candidate,
             call,
-            turn,
-            self._delivery(part, call, output, piece, whole),
+            slot,
+            self._delivery(candidate, call, output, piece, deadline),
             output=output,
-            whole=whole,
+            deadline=deadline,
             at=self._books.now(),
             probe=step.first_audio is not None,
             hedge=hedge,
         )
 
     def _call(
-        self, part: Candidate, step: TryProvider, whole: Deadline, *, queues: bool
+        self, candidate: Candidate, step: TryProvider, deadline: Deadline, *, queues: bool
     ) -> tuple[ProviderCall, QueueSlot, TextPiece]:
-        by_sentence = self._manner(part) is DeliveryMode.WHOLE and not self._terms.hold
-        ids = self._books.ids(part.name)
+        by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._terms.hold
+        ids = self._books.ids(candidate.name)
         request, terms = self._request, self._terms
         most = characters_that_fit(request.format, request.speed, terms.most_bytes) if terms.hold else None
         begin, marked = self._books.begin, self._marked
-        cut = next_piece(part, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
-        piece, offer = cut.request, cut.offer
-        speaker = part.speaker
-        handler, timeouts = speaker.handler, speaker.timeouts
-        patience = whole.share(min(step.allowance, speaker.most))
+        text_piece = next_piece(candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
+        piece, offer = text_piece.request, text_piece.offer
+        guarded = candidate.guarded
+        handler, timeouts = guarded.handler, guarded.timeouts
+        attempt_deadline = deadline.share(min(step.time_limit, guarded.max_seconds))
         if piece.options:
             piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
         first_audio = timeouts.first_audio_while(others=step.others)
         if step.first_audio is not None:
             first_audio = min(first_audio, step.first_audio)
         extra = 0.0 if offer.streams else timeouts.character_timeout * len(piece.text)
-        # Who is given all the time that is left is the last who can speak, and waits its turn however long it takes.
-        last = step.allowance >= whole.left
-        queue = step.allowance if last else min(step.allowance, first_audio)
-        heard = self._books.begin > 0 and not self._terms.hold  # and whoever listens should not hear us wait
+        # A candidate that is given all the remaining time is the last that can speak: it may wait in the queue until
+        # the end.
+        last = step.time_limit >= deadline.remaining
+        queue = step.time_limit if last else min(step.time_limit, first_audio)
+        heard = (
+            self._books.begin > 0 and not self._terms.hold
+        )  # a listener in the middle of an utterance should not hear a wait
         limit = queue if queues else 0.0
-        turn = handler.turn(limit, waits_anyway=last and queues, is_continuation=heard)
-        pace = self._least_pace(part, step)
-        clocks = AttemptTimeouts(
+        slot = handler.turn(limit, waits_anyway=last and queues, is_continuation=heard)
+        min_rate = self._min_rate(candidate, step)
+        attempt_timeouts = AttemptTimeouts(
             timeouts,
-            patience,
-            whole,
+            attempt_deadline,
+            deadline,
             own_deadline=self._terms.own_deadline,
-            pace=pace,
-            usual=handler.overdue.of(offer),
+            min_rate=min_rate,
+            usual=handler.silence_limits.for_offer(offer),
             first_audio=first_audio,
             extra=extra,
         )
-        call = (PassthroughCall if self._passes(part, piece) else ProviderCall)(
-            part.speaker.provider,
+        call = (PassthroughCall if self._passes_through(candidate, piece) else ProviderCall)(
+            candidate.guarded.provider,
             piece,
             offer,
-            clocks,
+            attempt_timeouts,
             connecting=timeouts.connection_timeout,
             clock=self._clock,
             lag=self._lag,
-            tell=lambda told: handler.accepted(turn, told, piece, offer),
+            on_accepted=lambda accepted: handler.accepted(slot, accepted, piece, offer),
         )
-        if isinstance(call, PassthroughCall) and part.ready:
-            call.ready = part.ready
-        return call, turn, cut
+        if isinstance(call, PassthroughCall) and candidate.ready:
+            call.ready = candidate.ready
+        return call, slot, text_piece
 
-    def _passes(self, part: Candidate, piece: SpeechRequest) -> bool:
-        """Whether its bytes are just what the caller wants, and may go out as they come."""
-        return part.ready is not None and piece is self._request and self._books.broken_starts < MAX_BROKEN_STARTS
+    def _passes_through(self, candidate: Candidate, piece: SpeechRequest) -> bool:
+        """Return whether the answer's bytes are the very ones that the caller wants, so that they can be passed
+        through.
+        """
+        return candidate.ready is not None and piece is self._request and self._books.broken_starts < MAX_BROKEN_STARTS
 
     def _delivery(
-        self, part: Candidate, call: ProviderCall, output: Output, cut: TextPiece, whole: Deadline
+        self, candidate: Candidate, call: ProviderCall, output: Output, text_piece: TextPiece, deadline: Deadline
     ) -> Delivery:
-        manner, begin = self._manner(part), self._books.begin
-        place = range(begin, cut.sent.end if cut.sent else begin + len(call.request.text))
+        mode, begin = self._mode(candidate), self._books.begin
+        place = range(begin, text_piece.sent.end if text_piece.sent else begin + len(call.request.text))
         return (PassthroughDelivery if isinstance(call, PassthroughCall) else Delivery)(
             call,
             output,
-            manner,
-            sole=cut.whole,
-            breakable=self._terms.on_midstream != "error" and manner is not DeliveryMode.WHOLE,
-            voice=part.voice if self._terms.resumes else None,
-            check=LengthValidator(self._rates, part, call, self._refused, place, whole),
-            sent=cut.sent,
+            mode,
+            sole=text_piece.whole,
+            breakable=self._terms.on_midstream != "error" and mode is not DeliveryMode.WHOLE,
+            voice=candidate.voice if self._terms.resumes else None,
+            validator=LengthValidator(self._rates, candidate, call, self._rejected, place, deadline),
+            sent=text_piece.sent,
         )
 
-    def _manner(self, part: Candidate) -> DeliveryMode:
-        """When this speaker's audio may go out: as late as is needed to go on if it breaks off, and no later."""
+    def _mode(self, candidate: Candidate) -> DeliveryMode:
+        """Return when this candidate's audio may be delivered: as late as resuming after a failure requires, and no
+        later.
+        """
         if self._terms.hold:
             return DeliveryMode.WHOLE
         if not self._terms.resumes:
-            return DeliveryMode.AS_IT_COMES if self._books.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
-        return DeliveryMode.BY_WORD if part.timed and self._short_words else DeliveryMode.WHOLE
+            return DeliveryMode.IMMEDIATE if self._books.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
+        return DeliveryMode.BY_WORD if candidate.timed and self._short_words else DeliveryMode.WHOLE
 
     @cached_property
     def _short_words(self) -> bool:
         text = self._marked.words.text if self._marked else self._request.text
-        return longest_word_length(text) <= MAX_SENTENCE  # what is longer would be held back for too long
+        return longest_word_length(text) <= MAX_SENTENCE  # longer ones would be held back for too long
 
-    def _least_pace(self, part: Candidate, step: TryProvider) -> float:
-        """Who waits for the whole does not mind the pace, unless we are only curious and somebody else could speak.
+    def _min_rate(self, candidate: Candidate, step: TryProvider) -> float:
+        """Return the least acceptable rate, in seconds of audio per second.
 
-        A local voice has no pace but what this machine has to give: slowness is no failure of its own.
+        A caller who waits for the whole needs none, unless this is a probe and another provider could speak. A local
+        voice has no rate but what this machine allows: slowness is no failure of its own.
         """
-        if part.speaker.provider.local:
+        if candidate.guarded.provider.local:
             return 0.0
         if not self._terms.hold:
             return REAL_TIME

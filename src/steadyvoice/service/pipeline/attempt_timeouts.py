@@ -20,29 +20,29 @@ from steadyvoice.speech.errors import (
 )
 
 REAL_TIME = 0.9
-"""Seconds of audio a second that are enough to listen to. A vendor that sends at the very pace of speech jitters around
-one.
+"""Seconds of audio per second that are enough to listen to. A vendor that sends at exactly the rate of speech jitters
+around one.
 """
 
 DRIP = 0.1
-"""Less than this is no speech in the making, even to somebody who waits for the whole."""
+"""Seconds of audio per second below which no speech is in the making, even for a caller who waits for the whole."""
 
 
 class PlaybackBuffer:
-    """Plays from the first audio on, and waits when there is none. Knows no clock: it is told how long things took.
+    """Playback on the caller's side: audio is played from the first chunk on, and waits when there is none.
 
-    One long gap is a stall, which has a clock of its own; slow is what goes on and on below `pace`, in seconds of
-    audio a second.
+    It reads no clock; durations come in as arguments. One long gap is a stall, which has its own timeout; slow is audio
+    that keeps arriving below `min_rate`, in seconds of audio per second.
     """
 
-    def __init__(self, pace: float = REAL_TIME) -> None:
-        self._pace = pace
-        self._ahead = 0.0  # seconds of audio in hand; what is missing when negative
+    def __init__(self, min_rate: float = REAL_TIME) -> None:
+        self._min_rate = min_rate
+        self._ahead = 0.0  # seconds of audio not yet played; missing audio when negative
         self.underrun: _Underrun | None = None
-        """Since it ran out of audio; None while it has some in hand."""
+        """Present underrun; None while there is audio to play."""
 
     def waited(self, seconds: float, *, gained: float) -> None:
-        """So much audio came after so long a wait."""
+        """Record that `gained` seconds of audio arrived after a wait of so many seconds."""
         self._ahead -= seconds
         if self._ahead < 0:
             self.underrun = self.underrun or _Underrun()
@@ -53,19 +53,21 @@ class PlaybackBuffer:
 
     @property
     def buffered(self) -> float:
-        """Seconds of audio that were not played yet when the last came. Whoever waits for the whole plays nothing."""
-        return self._ahead if self._pace > DRIP else 0.0
+        """Seconds of audio that were not yet played when the last arrived. A caller who waits for the whole plays
+        nothing.
+        """
+        return self._ahead if self._min_rate > DRIP else 0.0
 
     @property
     def underrun_seconds(self) -> float:
-        """Seconds for which audio has come slower than it is played, to somebody with nothing in hand."""
+        """Seconds for which audio has arrived slower than it is played, with nothing left to play."""
         if self.underrun is None:
             return 0.0
-        return self.underrun.lasted if self.underrun.gained < self._pace * self.underrun.lasted else 0.0
+        return self.underrun.lasted if self.underrun.gained < self._min_rate * self.underrun.lasted else 0.0
 
 
 class _Underrun:
-    """From the moment the listener ran dry until all that was missing has come."""
+    """Underrun of the playback buffer, until all missing audio has arrived."""
 
     def __init__(self) -> None:
         self._waited = self._longest = self.gained = 0.0
@@ -81,73 +83,74 @@ class _Underrun:
 
 
 HANG_LIMIT = 5.0
-"""Seconds without a sound after which a provider is at fault even if the caller's own deadline ended the wait.
+"""Seconds of silence after which a provider is at fault even if the caller's own deadline ended the wait.
 
-A healthy vendor's first audio comes well within one.
+A healthy vendor's first audio comes well within one second.
 """
 
 STARVED_SHARE = 0.25
-"""Share of a call's time that our own lack of processor time may take before the call's deadline says nothing about the
+"""Share of a call's time, lost for want of processor time here, from which on its deadline says nothing about the
 provider.
 """
 
 
 class AttemptTimeouts:
-    """Clocks of one request. `patience` is its own share of time, `whole` the utterance's; both go by the wall clock.
+    """Timeouts of one request.
 
-    What the provider answers for, `waited` and `silence`, is told: without the time that our own event loop lost.
-    `own_deadline` tells that the caller gave less time than the configuration allows. `pace` is the least that will
-    do, in seconds of audio a second. `usual` are the voice's recent first audios. The first audio may take so many
+    `deadline` is the attempt's, `utterance_deadline` that of the whole utterance; both go by the wall clock. `waited`
+    and `silence`, which the provider answers for, exclude the time that this process's event loop lost. `own_deadline`
+    tells that the caller gave less time than the configuration allows. `min_rate` is the least acceptable rate, in
+    seconds of audio per second. `usual` are the voice's recent first audios. The first audio may take `first_audio`
     seconds, and `extra` for the length of the text.
     """
 
     __slots__ = (
-        "_began", "_extra", "_first_audio", "_gap", "_listener", "_own_deadline", "_patience", "_stall",
-        "_timeouts", "_usual", "_whole", "behind", "first_audio", "queued", "silence", "waited",
+        "_began", "_deadline", "_extra", "_first_audio", "_gap", "_own_deadline", "_playback", "_stall",
+        "_timeouts", "_usual", "_utterance_deadline", "first_audio", "queued", "silence", "underrun", "waited",
     )  # fmt: skip
 
     def __init__(
         self,
         timeouts: TimeoutConfig,
-        patience: Deadline,
-        whole: Deadline,
+        deadline: Deadline,
+        utterance_deadline: Deadline,
         *,
         own_deadline: bool,
-        pace: float,
+        min_rate: float,
         usual: FirstAudioTimes,
         first_audio: float,
         extra: float,
     ) -> None:
-        self._timeouts, self._patience, self._whole = timeouts, patience, whole
+        self._timeouts, self._deadline, self._utterance_deadline = timeouts, deadline, utterance_deadline
         self._own_deadline, self._usual = own_deadline, usual
         self._first_audio, self._extra, self._stall = first_audio + extra, extra, timeouts.stall
-        self._listener = PlaybackBuffer(pace)
-        self._began = 0.0  # seconds of patience that were spent before the request was made
-        self._gap = 0.0  # seconds since anything came
-        self.behind = False  # whether whoever listens has nothing left to play: only then it may be too slow
-        self.waited = 0.0  # seconds, for the provider
-        self.silence = 0.0  # since the last audio
-        self.first_audio: float | None = None  # seconds until it came
+        self._playback = PlaybackBuffer(min_rate)
+        self._began = 0.0  # seconds of the deadline that had passed before the request was made
+        self._gap = 0.0  # seconds since anything arrived
+        self.underrun = False  # whether the caller has nothing left to play: only then audio may be too slow
+        self.waited = 0.0  # seconds that the provider took
+        self.silence = 0.0  # seconds since the last audio
+        self.first_audio: float | None = None  # seconds until it arrived
         self.queued = False
-        """Whether the request waits for its turn at an engine of ours: the provider answers for none of that."""
+        """Whether the request waits in the queue of a local engine, which is no time of the provider's."""
 
     def begin(self) -> None:
-        """Note that the request is made now."""
-        self._began = self._patience.spent
+        """Record that the request is made now."""
+        self._began = self._deadline.elapsed
 
     def limit(self, now: float) -> float:
-        """Seconds for which nothing may come from `now` on; 0.0 or less when a clock has run out."""
-        left = self._patience.left_at(now)
+        """Return the seconds for which nothing may arrive from `now` on; 0.0 or less when a timeout has expired."""
+        remaining = self._deadline.remaining_at(now)
         if self.queued:
-            return left
+            return remaining
         silence = self._first_audio - self.waited if self.first_audio is None else self._stall - self.silence
-        return silence if silence < left else left
+        return silence if silence < remaining else remaining
 
     def out_of_time(self, now: float) -> bool:
-        """Whether the share of time that was given is used up."""
-        return self._patience.left_at(now) <= 0
+        """Return whether the attempt's deadline has passed."""
+        return self._deadline.remaining_at(now) <= 0
 
-    def spend(self, seconds: float) -> None:
+    def add_wait(self, seconds: float) -> None:
         """Count seconds that the provider answers for."""
         if self.queued:
             return
@@ -155,17 +158,17 @@ class AttemptTimeouts:
         self.silence += seconds
         self._gap += seconds
 
-    def gain(self, seconds: float, *, begun: bool) -> None:
-        """Count so many seconds of audio that came; `begun` once any of it can be decoded.
+    def add_audio(self, seconds: float, *, begun: bool) -> None:
+        """Count seconds of audio that arrived; `begun` once any of it can be decoded.
 
-        Bytes without any audio, such as tags, stop neither the clock of the first audio nor that of silence.
+        Bytes without any audio, such as tags, stop neither the first-audio nor the stall timeout.
         """
-        self._patience.delivered += seconds
-        self._whole.delivered += seconds
-        # Playing starts with the first audio, so the wait for that is not missed.
-        listener = self._listener
-        listener.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
-        self.behind = listener.underrun is not None
+        self._deadline.delivered += seconds
+        self._utterance_deadline.delivered += seconds
+        # Playback starts with the first audio, so the wait for that is no underrun.
+        playback = self._playback
+        playback.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
+        self.underrun = playback.underrun is not None
         self._gap = 0.0
         if begun and self.first_audio is None:
             self.first_audio = self.waited
@@ -173,81 +176,82 @@ class AttemptTimeouts:
         elif seconds > 0:
             self.silence = 0.0
 
-    def slow(self, provider: str, audio: float) -> TTSError | None:
-        """What it means that audio comes slower than it is played, if it does for too long."""
-        starved = self._listener.underrun_seconds
+    def slow_error(self, provider: str, audio: float) -> TTSError | None:
+        """Return the error of audio that has arrived slower than it is played for too long, or None."""
+        starved = self._playback.underrun_seconds
         if starved < self._timeouts.slow_timeout:
             return None
-        told = f"slower than it is played for {starved:.1f} s, after {audio:.1f} s of audio"
-        return TTSTooSlowError(told, provider=provider)
+        message = f"slower than it is played for {starved:.1f} s, after {audio:.1f} s of audio"
+        return TTSTooSlowError(message, provider=provider)
 
-    def overdue(self, provider: str, audio: float, now: float) -> TTSError:
-        """Make the error of the clock that has run out by `now`, after so many seconds of audio.
+    def timeout_error(self, provider: str, audio: float, now: float) -> TTSError:
+        """Return the error of the timeout that has expired by `now`, after so many seconds of audio.
 
-        It is marked as `starved` when a substantial part of the time was lost here, not at the provider.
+        It is marked as `starved` when a substantial part of the time was lost in this process, not at the provider.
         """
-        error = self._overdue(provider, audio, now)
+        error = self._timeout_error(provider, audio, now)
         error.starved = self.starved(now)
         return error
 
-    def abandoned(self, provider: str) -> TTSError | None:
-        """Return what it means for the provider that the caller leaves now; None if it was not overdue."""
+    def abandonment_error(self, provider: str) -> TTSError | None:
+        """Return the error that counts against the provider when the caller leaves now; None if it was not overdue."""
         if not self._is_overdue(self.silence):
             return None
         usual = f"overdue after {self._limit:.3g} s"
-        told = f"silent for {self.silence:.1f} s when its caller left ({usual})"
-        return TTSAbandonedInSilenceError(told, provider=provider)
+        message = f"silent for {self.silence:.1f} s when its caller left ({usual})"
+        return TTSAbandonedInSilenceError(message, provider=provider)
 
     def learn(self, *, given_up: bool) -> None:
-        """Remember when the first audio came, or that a caller has `given_up` before it did."""
+        """Record when the first audio came, or that the caller left before it did (`given_up`)."""
         if self.first_audio is not None:
-            self._usual.heard(max(0.0, self.first_audio - self._extra))
+            self._usual.record(max(0.0, self.first_audio - self._extra))
         elif given_up:
-            self._usual.given_up(max(0.0, self.waited - self._extra))
+            self._usual.record_abandoned(max(0.0, self.waited - self._extra))
 
     @property
     def _limit(self) -> float:
         """Seconds of silence after which the provider is overdue."""
-        cold = self._timeouts.overdue_after
-        limit = self._usual.limit(cold) + self._extra
+        default = self._timeouts.overdue_after
+        limit = self._usual.limit(default) + self._extra
         # Between two chunks there is nothing to compare with, and a vendor that sends in bursts is not silent.
-        return limit if self.first_audio is None else max(limit, cold)
+        return limit if self.first_audio is None else max(limit, default)
 
     def _is_overdue(self, silence: float) -> bool:
         if silence <= self._limit:
             return False
-        return self.first_audio is None or silence > self._listener.buffered
+        return self.first_audio is None or silence > self._playback.buffered
 
     def starved(self, now: float) -> bool:
-        """Whether a substantial part of the time since the request was lost here, not at the provider."""
-        spent = self._patience.spent_at(now) - self._began
-        return spent > 0 and spent - self.waited >= STARVED_SHARE * spent
+        """Return whether a substantial part of the time since the request was lost in this process."""
+        elapsed = self._deadline.elapsed_at(now) - self._began
+        return elapsed > 0 and elapsed - self.waited >= STARVED_SHARE * elapsed
 
-    def _overdue(self, provider: str, audio: float, now: float) -> TTSError:
-        left = self._patience.left_at(now)
-        if self._silence_left > left:
-            return self._out_of_time(provider, audio, left)
+    def _timeout_error(self, provider: str, audio: float, now: float) -> TTSError:
+        remaining = self._deadline.remaining_at(now)
+        if self._silence_remaining > remaining:
+            return self._out_of_time(provider, audio, remaining)
         if self.first_audio is None:
             return TTSReadTimeoutError(f"no audio within {self._first_audio:g} s", provider=provider)
-        told = f"nothing for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
-        return TTSStalledError(told, provider=provider)
+        message = f"nothing for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
+        return TTSStalledError(message, provider=provider)
 
     @property
-    def _silence_left(self) -> float:
+    def _silence_remaining(self) -> float:
         if self.queued:
             return math.inf
         return self._first_audio - self.waited if self.first_audio is None else self._stall - self.silence
 
-    def _out_of_time(self, provider: str, audio: float, left: float) -> TTSError:
-        had = self._patience.given
-        about = f"within {had:g} s and the {audio:.1f} s of audio that came"
+    def _out_of_time(self, provider: str, audio: float, remaining: float) -> TTSError:
+        seconds = self._deadline.seconds
+        about = f"within {seconds:g} s and the {audio:.1f} s of audio that came"
         if not self._own_deadline:
             return TTSTotalTimeoutError(f"not finished {about}", provider=provider)
-        silence, told = self.silence + max(left, 0.0), f"not finished {about}, all that this call's deadline left it"
+        silence = self.silence + max(remaining, 0.0)
+        message = f"not finished {about}, all that this call's deadline left it"
         if not self._is_overdue(silence):
-            return TTSDeadlineError(told, provider=provider)
+            return TTSDeadlineError(message, provider=provider)
         if silence < HANG_LIMIT:
-            told = f"{told}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
-            return TTSAbandonedInSilenceError(told, provider=provider)
-        silent = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
-        return silent(f"no audio for {HANG_LIMIT:g} s and more when the call's deadline came", provider=provider)
+            message = f"{message}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
+            return TTSAbandonedInSilenceError(message, provider=provider)
+        kind = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
+        return kind(f"no audio for {HANG_LIMIT:g} s and more when the call's deadline came", provider=provider)

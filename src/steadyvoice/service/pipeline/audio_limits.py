@@ -1,4 +1,4 @@
-"""Limit on the audio that one request holds in memory, and what a text is expected to take of it."""
+"""Memory limit on the audio that one request holds, and estimates of how much of it a text takes."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, count_letters_and_digits
 
 MAX_AUDIO_BYTES = 64 * 1024 * 1024
-"""Default: an hour and ten minutes of MP3 at 128 kbit/s, eleven minutes of samples at 48 kHz."""
+"""Default limit in bytes: an hour and ten minutes of MP3 at 128 kbit/s, eleven minutes of samples at 48 kHz."""
 
 MIN_AUDIO_BYTES = 1024 * 1024
-"""What is held before any of an answer is believed; less would refuse it all."""
+"""Bytes that are held before any of an answer is validated; a lower limit would reject every answer."""
 
 _WIDE = "\u2e80"  # from here on, nearly all characters are Chinese, Japanese or Korean
 _SECONDS_PER_WIDE_CHARACTER = 0.25
-_LENGTH_MARGIN = 2.0  # times what is expected, which a slow voice or a text full of numbers may take
-_PADDING_FACTOR = 2.0  # times the most that is expected: no voice speaks so slowly
+_LENGTH_MARGIN = 2.0  # times the expected duration, which a slow voice or a text full of numbers may take
+_PADDING_FACTOR = 2.0  # times the longest expected duration: no voice speaks so slowly
 
 
 def bytes_per_second(format: AudioFormat) -> float:
-    """Bytes that a second takes, by the nominal rate where frames vary. FLAC is taken for half of its samples."""
+    """Return the bytes of one second, by the nominal rate where frames vary, and half of the samples' size for FLAC."""
     return format.bytes_per_second or 125.0 * (format.bitrate or 8 * format.sample_rate / 1000)
 
 
 def usual_seconds(text: str, speed: float = 1.0) -> float:
-    """Seconds that a text usually takes."""
+    """Return the seconds that a text usually takes."""
     wide = 0 if text.isascii() else sum(character >= _WIDE for character in text)
     return (len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER) / speed
 
 
 def refuse_too_large(text: str, format: AudioFormat, speed: float, most: int) -> None:
-    """Raise TTSTextTooLongError if the whole audio of a text surely exceeds `most` bytes."""
+    """Raise TTSTextTooLongError if the whole audio of a text certainly exceeds `most` bytes."""
     size = count_letters_and_digits(text) * SECONDS_PER_CHARACTER / speed * bytes_per_second(format)
     if size > most:
         raise TTSTextTooLongError(
@@ -49,26 +49,26 @@ def refuse_too_large(text: str, format: AudioFormat, speed: float, most: int) ->
 
 
 def fits(text: str, format: AudioFormat, speed: float, most: int) -> bool:
-    """Whether the whole audio of a text surely stays below `most` bytes, unless its voice has lost its way."""
+    """Return whether the whole audio of a text certainly stays below `most` bytes, unless its voice does not stop."""
     return _LENGTH_MARGIN * usual_seconds(text, speed) * bytes_per_second(format) <= most
 
 
 def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
-    """How many characters of a text may be spoken at once for their samples to stay below `most` bytes."""
+    """Return the number of characters whose audio, as samples, stays below `most` bytes."""
     return max(1, int(most / (_LENGTH_MARGIN * SECONDS_PER_CHARACTER / speed * 2 * format.sample_rate)))
 
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
-    """Whether so many seconds are far more than the text needs, so that the provider is at fault, and not the text."""
+    """Return whether so many seconds are far more than the text needs, which is the provider's fault."""
     return seconds > 10.0 + _PADDING_FACTOR * estimate_duration(text).most / min(speed, 1.0)
 
 
 async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:
-    """Put a whole answer together, with its true length in the header of a WAV or a FLAC.
+    """Collect a whole answer, with its true length in the header of a WAV or a FLAC.
 
     Raises TTSTextTooLongError beyond `most` bytes.
 
-    The bytes are held once: one chunk, as is usual, is the answer, and of several none is kept beside the whole.
+    The bytes are held once: a single chunk, as is usual, is the answer, and of several none is kept beside the whole.
     """
     first, held, size = b"", BytesIO(), 0
     count = FlacSampleCounter() if format.codec is Codec.FLAC else None
@@ -102,7 +102,7 @@ _HEADER = 42  # bytes before the frames of a FLAC whose only metadata is its STR
 
 
 async def _count_samples(count: FlacSampleCounter, data: bytes) -> None:
-    """Count samples, a little at a time: others share the event loop."""
+    """Count samples block by block, because the event loop is shared."""
     for at in range(0, len(data), CHUNK_SIZE):
         if at:
             await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def _count_samples(count: FlacSampleCounter, data: bytes) -> None:
 
 
 def true_header(wav: bytes, size: int) -> bytes | None:
-    """Write the header that a WAV of so many bytes should have, if its own was written while that was unknown."""
+    """Return the header that a WAV of this size should have, if its own was written while that was unknown."""
     if wav[:4] != b"RIFF" or wav[36:44] != b"data\xff\xff\xff\xff":
         return None
     return wav_header(int.from_bytes(wav[24:28], "little"), size - 44)

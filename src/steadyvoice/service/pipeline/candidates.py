@@ -1,4 +1,6 @@
-"""Who may speak an utterance, in what order, and as what: settled from offers, before anything is spent."""
+"""Candidates of an utterance: providers that can speak it, in order of preference, determined before anything
+is sent.
+"""
 
 from __future__ import annotations
 
@@ -27,177 +29,191 @@ from steadyvoice.speech.writing_systems import LATIN, count_scripts, unsupported
 
 @dataclass(frozen=True, slots=True)
 class GuardedProvider:
-    """A provider, its guard, and how long it may take; `most` seconds for one attempt."""
+    """Provider, its error handler and its timeouts; `max_seconds` bounds one attempt."""
 
     provider: Provider
     handler: TTSErrorHandler
     timeouts: TimeoutConfig = field(default_factory=TimeoutConfig)
-    most: float = math.inf
+    max_seconds: float = math.inf
 
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """A speaker in one utterance: what it offers, and how it has fared so far."""
+    """Provider as a candidate for one utterance: what it offers, and its attempts so far."""
 
-    speaker: GuardedProvider
+    guarded: GuardedProvider
     offer: SynthesisOffer
     history: AttemptHistory
-    like: Voice | None = None  # whom it is made to sound like
-    ready: PreparedRequest | None = None  # for the whole text, if its answer can be passed on as it comes
-    trusted: bool = True  # False: it promised times and sent none
-    billed_until: int = 0  # the characters before this may be on its bill, whoever says them in the end
+    like: Voice | None = None  # voice that it has to resemble
+    ready: PreparedRequest | None = None  # prepared request for the whole text, if its answer can be passed through
+    trusted: bool = True  # False: it promised timestamps and sent none
+    billed_until: int = 0  # the characters before this may have been billed, whichever provider speaks them in the end
 
     @property
     def name(self) -> str:
-        return self.speaker.provider.name
+        return self.guarded.provider.name
 
     @property
     def voice(self) -> str:
-        """Whose voice this is, by provider."""
+        """Identity of the voice: provider and voice id."""
         return f"{self.name}/{self.offer.voice}"
 
     @property
-    def reader(self) -> str:
-        """What decides which letters it reads: its model, or else its voice."""
+    def script_source(self) -> str:
+        """Model or voice that determines which scripts are read."""
         return self.offer.model or self.offer.voice
 
     @property
     def max_characters(self) -> int | None:
-        """How many characters one request may have: what it says, or less where the vendor has refused so many."""
-        return self.speaker.handler.text_limits.most(self.offer.model, self.offer.max_characters)
+        """Most characters that one request may have: the stated limit, or a lower one learned from refusals."""
+        return self.guarded.handler.text_limits.most(self.offer.model, self.offer.max_characters)
 
     @property
     def timed(self) -> bool:
-        """Whether it tells when each word is heard."""
+        """Whether timestamps come with the audio."""
         return self.offer.timed and self.trusted
 
     def fresh_copy(self) -> Candidate:
-        """The same speaker, who has not been asked yet."""
-        return Candidate(self.speaker, self.offer, self.history.fresh_copy(), self.like, self.ready)
+        """Return the same candidate without any attempts."""
+        return Candidate(self.guarded, self.offer, self.history.fresh_copy(), self.like, self.ready)
 
     def status(self, begin: int, end: int) -> CandidateStatus:
-        """How it stands for the words from `begin` to `end`, in characters."""
+        """Return the status for the text from `begin` to `end`, in characters."""
         if self.history.refused:
             return CandidateStatus(refused=True)
-        handler = self.speaker.handler
-        # A busy vendor's own hold is no refusal to who is waiting for it to end.
+        handler = self.guarded.handler
+        # A hold that the vendor's own rate limit placed is no refusal of the caller that waits for its end.
         refused = handler.circuit_refuses() if self.history.tries else handler.refuses(self.offer, end - begin)
         return self.history.status(refused=refused, billed=self.billed_until > begin)
 
-    def owe(self, end: int, error: TTSError, *, taken: bool) -> None:
-        """Remember that it failed a piece that ends there, and may charge for it all the same.
+    def record_possible_charge(self, end: int, error: TTSError, *, was_accepted: bool) -> None:
+        """Record that a failed piece up to `end` may be billed all the same.
 
-        An error in the middle of an answer has its usual meaning, but the request was `taken` by then.
+        An error in the middle of an answer has its usual meaning, but the vendor had accepted the request by then
+        (`was_accepted`).
         """
-        if not self.speaker.provider.local and (taken or error.meaning.billed is not Billed.NO):
+        if not self.guarded.provider.local and (was_accepted or error.meaning.billed is not Billed.NO):
             self.billed_until = max(self.billed_until, end)
 
     def learn(self, call: ProviderCall, error: Exception | None = None, *, probed: bool = False) -> None:
-        """Remember how soon its first audio came, or that a probe was given up waiting for it."""
+        """Record the latency of the first audio, or that a probe timed out."""
         if call.timing_unreliable:
             return
-        promptness = self.speaker.handler.promptness
+        probe_timeout = self.guarded.handler.probe_timeout
         if call.first_audio is not None:
-            promptness.spoke(call.first_audio)
+            probe_timeout.record(call.first_audio)
         elif probed and isinstance(error, TTSReadTimeoutError):
-            promptness.missed()
+            probe_timeout.record_missed()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Those who could speak a request, who knows its voice first, and why the others cannot; the text aside."""
+    """Candidates for a request, whatever its text, with those that know its voice first; and why other providers
+    cannot.
+    """
 
     candidates: Sequence[Candidate]
     refusals: Sequence[TTSError] = ()
-    read_latin: bool = False  # all of them do, or say no words at all
+    read_latin: bool = False  # all of them read Latin script, or speak no words at all
 
     @property
     def for_any_text(self) -> bool:
-        """Whether it is the same for every text."""
-        return not self.refusals and all(part.offer.for_any_text for part in self.candidates)
+        """Whether the candidates are the same for every text."""
+        return not self.refusals and all(candidate.offer.for_any_text for candidate in self.candidates)
 
     def for_text(self, text: str) -> tuple[list[Candidate], list[TTSError]]:
-        """Give those who can read this text, none of whom has been asked yet, and why the others cannot.
+        """Return the candidates that read this text, without attempts, and the refusals of all others.
 
-        Raises TTSUnsupportedScriptError when nobody can.
+        Raises TTSUnsupportedScriptError when no candidate reads it.
         """
-        strangers = {} if self.read_latin and text.isascii() else _unreadable_by(text, self.candidates)
-        parts = [part.fresh_copy() for part in self.candidates if part.name not in strangers]
-        return parts, [*self.refusals, *strangers.values()]
+        unreadable = {} if self.read_latin and text.isascii() else _unreadable_by(text, self.candidates)
+        candidates = [candidate.fresh_copy() for candidate in self.candidates if candidate.name not in unreadable]
+        return candidates, [*self.refusals, *unreadable.values()]
 
 
 def find_candidates(
-    request: SpeechRequest, speakers: Sequence[GuardedProvider], substitution: VoiceSubstitution
+    request: SpeechRequest, providers: Sequence[GuardedProvider], substitution: VoiceSubstitution
 ) -> Candidates:
-    """Find those who can speak the request, and in which order they should be asked.
+    """Return the candidates for the request, in order of preference.
 
-    At a vendor's door every client names one of that vendor's voices. Who speaks when nobody here has such a name is up
-    to the order of the providers; but where no other voice is wanted, who takes the vendor's own name comes first.
+    At a vendor's endpoint every client names one of that vendor's voices. If no provider has a voice of that name, the
+    order of the providers decides; but where no other voice is allowed, a provider that takes the vendor's own name
+    comes first.
 
-    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when nobody knows the voice, and the first
-    provider's own TTSRequestError when none of them can speak it at all.
+    Raises TTSConfigurationError without any provider, TTSVoiceUnknownError when no provider knows the voice, and the
+    first provider's own TTSRequestError when none of them can speak it at all.
     """
-    if not speakers:
+    if not providers:
         raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
-    parts: list[Candidate] = []
+    candidates: list[Candidate] = []
     refusals: list[TTSError] = []
-    for speaker in speakers:
+    for guarded in providers:
         try:
-            offer = speaker.provider.offer(request)
+            offer = guarded.provider.offer(request)
         except TTSRequestError as error:
             refusals.append(error)
         else:
-            course = AttemptHistory(speaker.handler, local=speaker.provider.local)
-            parts.append(Candidate(speaker, offer, course))
-    if not parts:
+            course = AttemptHistory(guarded.handler, local=guarded.provider.local)
+            candidates.append(Candidate(guarded, offer, course))
+    if not candidates:
         raise refusals[0]
-    at_a_door = request.dialect is not None and request.unknown_voice == "passthrough"
-    if not at_a_door and not any(part.offer.knows_voice for part in parts):
-        names = ", ".join(part.name for part in parts)
+    at_endpoint = request.dialect is not None and request.unknown_voice == "passthrough"
+    if not at_endpoint and not any(candidate.offer.knows_voice for candidate in candidates):
+        names = ", ".join(candidate.name for candidate in candidates)
         raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (asked: {names})")
-    parts.sort(key=lambda part: not part.offer.knows_voice)
+    candidates.sort(key=lambda candidate: not candidate.offer.knows_voice)
     if substitution == "never":
-        parts.sort(key=lambda part: not (part.offer.knows_voice or part.offer.voice == request.voice))
-    _match_voices(parts, request)
+        candidates.sort(
+            key=lambda candidate: not (candidate.offer.knows_voice or candidate.offer.voice == request.voice)
+        )
+    _match_voices(candidates, request)
     if substitution == "never":
-        parts = [part for part in parts if _same_voice(part, parts[0])]
-    return Candidates(parts, refusals, all(not part.offer.scripts or part.offer.scripts >= LATIN for part in parts))
+        candidates = [candidate for candidate in candidates if _same_voice(candidate, candidates[0])]
+    return Candidates(
+        candidates,
+        refusals,
+        all(not candidate.offer.scripts or candidate.offer.scripts >= LATIN for candidate in candidates),
+    )
 
 
-def _unreadable_by(text: str, parts: Sequence[Candidate]) -> dict[str, TTSError]:
-    """Who cannot read the text, by name, and why. Raises TTSUnsupportedScriptError when that is everybody.
+def _unreadable_by(text: str, candidates: Sequence[Candidate]) -> dict[str, TTSError]:
+    """Return errors of the candidates that cannot read the text, by name.
 
-    Whoever says no words at all stands in for those who do when they fail; not for their reading.
+    Raises TTSUnsupportedScriptError when none of them can. Candidates that speak no words at all stand in for failed
+    ones, but not for their reading.
     """
     found = count_scripts(text)
-    readers = [part for part in parts if part.offer.scripts != frozenset()]
-    lacking = {part: script for part in readers if (script := unsupported_script(found, part.offer.scripts))}
+    readers = [candidate for candidate in candidates if candidate.offer.scripts != frozenset()]
+    lacking = {
+        candidate: script for candidate in readers if (script := unsupported_script(found, candidate.offer.scripts))
+    }
     if readers and len(lacking) == len(readers):
-        told = ", ".join(f"{part.name} ({part.reader})" for part in readers)
-        raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and none of these reads it: {told}")
-    return {part.name: _cannot_read(part, script) for part, script in lacking.items()}
+        names = ", ".join(f"{candidate.name} ({candidate.script_source})" for candidate in readers)
+        raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and none of these reads it: {names}")
+    return {candidate.name: _cannot_read(candidate, script) for candidate, script in lacking.items()}
 
 
-def _cannot_read(part: Candidate, script: str) -> TTSError:
-    told = f"{part.reader} does not read {script}, in which the text is"
-    return TTSUnsupportedScriptError(told, provider=part.name)
+def _cannot_read(candidate: Candidate, script: str) -> TTSError:
+    message = f"{candidate.script_source} does not read {script}, in which the text is"
+    return TTSUnsupportedScriptError(message, provider=candidate.name)
 
 
-def _match_voices(parts: Sequence[Candidate], request: SpeechRequest) -> None:
-    """Have those who come later asked once more: for a voice like the first one's, as fast and as loud."""
-    like = parts[0].offer.declared
+def _match_voices(candidates: Sequence[Candidate], request: SpeechRequest) -> None:
+    """Request offers of the later candidates once more: for a voice like the first one's, as fast and as loud."""
+    like = candidates[0].offer.declared
     if like is None:
         return
-    for part in parts[1:]:
-        if like.has_traits or not part.offer.knows_voice:
-            part.like = like
-            part.offer = part.speaker.provider.offer(replace(request, like=like))
+    for candidate in candidates[1:]:
+        if like.has_traits or not candidate.offer.knows_voice:
+            candidate.like = like
+            candidate.offer = candidate.guarded.provider.offer(replace(request, like=like))
 
 
-def _same_voice(one: Candidate, other: Candidate) -> bool:
-    """Whether nobody could tell them apart. Two accounts of one vendor have the same voices; a name that the operator
-    gave to the voices of two vendors does not make one of them.
+def _same_voice(first: Candidate, second: Candidate) -> bool:
+    """Return whether a listener could not tell two candidates apart.
+
+    Two accounts of one vendor have the same voices; a name that the operator gave to voices of two vendors does not.
     """
-    if type(one.speaker.provider) is not type(other.speaker.provider):
+    if type(first.guarded.provider) is not type(second.guarded.provider):
         return False
-    return (one.offer.voice, one.offer.timbre) == (other.offer.voice, other.offer.timbre)
+    return (first.offer.voice, first.offer.timbre) == (second.offer.voice, second.offer.timbre)

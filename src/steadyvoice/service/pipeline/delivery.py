@@ -1,4 +1,4 @@
-"""How one call's audio is handed out: as it comes, word by word, or once it is whole."""
+"""Delivery of one call's audio: immediately, word by word, or once it is complete."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ from steadyvoice.speech.markup import Rendering
 from steadyvoice.speech.word_timing import WordBoundary, WordTiming, word_boundaries
 
 MAX_AUDIO_WITHOUT_TIMES = 30.0
-"""Seconds of audio without times, from a provider that promised them, before it is not believed any more."""
+"""Seconds of audio without timestamps, from a provider that promised them, after which they count as missing."""
 
 MAX_LEAD_OVER_TIMES = 2.0
-"""Seconds of audio behind the last word that has a time, before its times are doubted, for true ones come with their
-audio. No further word goes out until they catch up or all has come. In a long pause there is none anyway.
+"""Seconds of audio behind the last timestamp before the timestamps are doubted, since true ones come with their audio.
+
+No further word is delivered until they catch up or the audio has ended. A long pause contains no words anyway.
 """
 
 _MAX_BATCH = 256 * 1024
-"""Bytes that may wait for a thread together."""
+"""Most bytes that wait together for a thread."""
 
-_TIME_TOLERANCE = 0.02  # seconds by which times may be longer than the audio
+_TIME_TOLERANCE = 0.02  # seconds by which timestamps may exceed the audio
 _MAX_DRIFT = (
-    0.025  # of the audio, by which they may as well if nothing sounds cut: some vendors' times drift by a percent
+    0.025  # share of the audio by which they may, if nothing sounds cut: some vendors' times drift by a percent
 )
-_MAX_LEAD_SHARE = 0.03  # of the audio, by which they may be ahead of it before they are doubted
-_MIN_SILENT_LETTERS = 24  # letters in silence: some words, and not just two tags that ask for a pause
-_MAX_SILENT_TAIL = 0.25  # of the audio: nobody is silent for so long at the end
+_MAX_LEAD_SHARE = 0.03  # share of the audio by which it may exceed them before they are doubted
+_MIN_SILENT_LETTERS = 24  # letters timed within silence: several words, not just two tags that ask for a pause
+_MAX_SILENT_TAIL = 0.25  # share of the audio: no voice is silent for so long at the end
 
 
 class DeliveryMode(Enum):
-    """When audio may go out."""
+    """Moment at which audio may be delivered."""
 
-    AS_IT_COMES = "as it comes"
-    BY_WORD = "by word"  # a word at a time, once it is wholly here: whatever happens, no half word is out
-    WHOLE = "whole"  # nothing before all of it has come and is believed
+    IMMEDIATE = "as it comes"
+    BY_WORD = "by word"  # a word at a time, once it is complete: no half word is ever delivered
+    WHOLE = "whole"  # nothing before the audio is complete and valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +66,48 @@ class DeliveredSpeech:
     seconds: float
     alignment: Alignment | EstimatedAlignment
     shift: float = 0.0
-    exact: bool = True  # False: how many characters is a guess
+    exact: bool = True  # False: the number of characters is an estimate
 
 
 class Delivery:
-    """Hands out one call's audio: `begin`, `take` it, `end`; if that fails, ask `break_off()` what can be saved.
+    """Delivery of one call's audio: `begin()`, `take()` what arrives, `end()`; after a failure `break_off()`.
 
-    `voice` names who speaks, for it to be as loud as whoever spoke before; None leaves it as it is. `sole` tells that
-    the piece is the whole utterance, `breakable` that somebody may speak behind any part of it. `check` judges by its
-    length whether the answer is whole, unless the vendor's own times tell. Where the text was `sent` in place of
-    another, with less markup, what was said is told in characters of the other.
+    `voice` identifies the voice, so that it is made as loud as the one before; None leaves its level. `sole` tells that
+    the piece is the whole utterance, `breakable` that another voice may follow any part of it. `validator` decides by
+    its length whether the answer is complete, unless the vendor's timestamps do. If the text was `sent` in place of
+    another, with less markup, positions refer to the other.
     """
 
     def __init__(
         self,
         call: ProviderCall,
         output: Output,
-        manner: DeliveryMode,
+        mode: DeliveryMode,
         *,
         sole: bool,
         breakable: bool = False,
         voice: str | None = None,
-        check: LengthValidator,
+        validator: LengthValidator,
         sent: Rendering | None = None,
     ) -> None:
         self.length = sent.end - sent.begin if sent else len(call.request.text)
-        """Characters of the caller's text that it speaks for."""
-        self.manner = manner
-        self.heard = False
+        """Characters of the caller's text that this call speaks for."""
+        self.mode = mode
+        self.has_delivered = False
         self.held_back = 0.0
         self.timestamps_missing = False
-        """Whether the provider promised times, and sent none that lead anywhere."""
+        """Whether the provider promised timestamps, and sent none that can be used."""
         self.rest = b""
-        """What is ready when all has come and is believed: for whoever asks after the call is settled."""
+        """Audio that is ready at a valid end, to be delivered once the call is settled."""
         self.discarded = False
-        """Whether nobody listens to what it hands out."""
+        """Whether the delivered audio reaches no listener."""
         self._call, self._output = call, output
-        self._sole, self._breakable, self._voice, self.check = sole, breakable, voice, check
+        self._sole, self._breakable, self._voice, self.validator = sole, breakable, voice, validator
         self._sent = sent
-        self._pending = b""  # of the piece before
-        self._waiting: list[bytes] = []  # for a thread, as it came
-        self._taken = 0  # alignments
-        self._vain = 0.0  # seconds that were heard, and have to be said again
+        self._pending = b""  # of the previous piece
+        self._waiting: list[bytes] = []  # chunks that wait for a thread, as they arrived
+        self._alignments_read = 0  # number of alignments that were read
+        self._repeated_seconds = 0.0  # seconds that were delivered and have to be spoken again
 
     @property
     def call(self) -> ProviderCall:
@@ -114,11 +115,11 @@ class Delivery:
         return self._call
 
     @cached_property
-    def _ledger(self) -> WordTiming:
+    def _word_timing(self) -> WordTiming:
         return WordTiming(self._call.request.text, self._sent)
 
     def begin(self) -> None:
-        """Make ready for what comes."""
+        """Prepare the output for a piece of this format."""
         self._pending = self._output.begin(
             self._call.offer.format,
             sole=self._sole,
@@ -128,9 +129,9 @@ class Delivery:
         )
 
     async def take(self, data: bytes) -> bytes:
-        """Take what came, and give what may go out, perhaps nothing while it is held back. Raises TTSError."""
+        """Take audio and return what may be delivered, possibly nothing while it is held back. Raises TTSError."""
         output = self._output
-        if output.light and not self._waiting:
+        if output.is_trivial and not self._waiting:
             ready = self._take(data)
         elif self._may_wait(data):
             self._waiting.append(data)
@@ -139,122 +140,132 @@ class Delivery:
             ready = await output.run_in_thread(self._take, self._with_waiting(data))
         if self._pending:
             ready, self._pending = self._pending + ready, b""
-        self._note_heard(ready)
+        self._note_delivered(ready)
         return ready
 
-    async def end(self, believed: Callable[[], None]) -> None:
-        """All has come: see whether it is all of it, tell so by `believed()`, and convert the rest. Raises TTSError."""
+    async def end(self, on_validated: Callable[[], None]) -> None:
+        """Validate that the audio is complete, report it by `on_validated()`, and convert the rest. Raises TTSError."""
         await self._check_end()
-        believed()
-        if self.manner is DeliveryMode.WHOLE and self._call.misleads(sole=self._sole):
-            self._output.read_anew()
-        # One turn of a thread for all that is left: the listener waits for nothing else any more.
+        on_validated()
+        if self.mode is DeliveryMode.WHOLE and self._call.misreports_length(sole=self._sole):
+            self._output.rewrite()
+        # One turn of a thread for all that is left, because the listener waits for nothing else any more.
         run = self._output.run_in_thread if self._waiting else self._output.run
         self.rest = self._pending + await run(self._end, self._with_waiting())
-        self._note_heard(self.rest)
+        self._note_delivered(self.rest)
 
     async def break_off(self) -> bytes:
-        """After a failure: give the rest of the words that are wholly here, and forget what came behind them."""
+        """After a failure, return the rest of the complete words, and drop the audio behind them."""
         if self._output.starved:
             return b""
         waiting = b""
-        if self._waiting and self.manner is DeliveryMode.BY_WORD:
+        if self._waiting and self.mode is DeliveryMode.BY_WORD:
             with suppress(TTSError):
                 waiting = await self._output.run_in_thread(self._take, self._with_waiting())
-                self._note_heard(waiting)
+                self._note_delivered(waiting)
         if self._output.starved:
             return b""
-        self._learn_times()
-        mark = self._mark()
-        if not mark.character or self.manner is not DeliveryMode.BY_WORD:
-            self._vain = self._output.gone
+        self._read_alignments()
+        boundary = self._last_complete_word()
+        if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
+            self._repeated_seconds = self._output.emitted_seconds
             self._output.drop()
             return waiting
-        data = await self._output.run_in_thread(self._output.break_off, mark)
-        self._note_heard(data)
+        data = await self._output.run_in_thread(self._output.break_off, boundary)
+        self._note_delivered(data)
         return waiting + data
 
     @property
     def confirmed(self) -> DeliveredSpeech | None:
-        """What was said before it broke off, if it was anything. What has to be said again are no characters."""
-        mark = self._ledger.last_boundary(0.0)
-        if not mark.character or self.manner is not DeliveryMode.BY_WORD:
-            return DeliveredSpeech(0, self._vain, Alignment()) if self._vain else None
-        times = self._ledger.times(mark.character)
-        return DeliveredSpeech(self._original(mark.character), self._output.shift + mark.end, times, self._output.shift)
+        """Speech delivered before a failure, from which another voice can resume; None if there was none.
+
+        Audio that has to be spoken again counts with its seconds, but without characters.
+        """
+        boundary = self._word_timing.last_boundary(0.0)
+        if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
+            return DeliveredSpeech(0, self._repeated_seconds, Alignment()) if self._repeated_seconds else None
+        times = self._word_timing.times(boundary.character)
+        return DeliveredSpeech(
+            self._original(boundary.character), self._output.shift + boundary.end, times, self._output.shift
+        )
 
     @property
     def delivered_so_far(self) -> DeliveredSpeech | None:
-        """What a listener had heard of it when nobody goes on; without times, the words that the audio has room for."""
-        if self.manner is not DeliveryMode.AS_IT_COMES or not self.heard:
+        """Speech that a listener had heard when the stream ended for good.
+
+        Without timestamps it ends with the last word that the audio has room for.
+        """
+        if self.mode is not DeliveryMode.IMMEDIATE or not self.has_delivered:
             return self.confirmed
-        self._learn_times()
+        self._read_alignments()
         text, seconds = self._call.request.text, self._call.seconds
-        if told := self._ledger.last_boundary(seconds).character:
-            return DeliveredSpeech(self._original(told), seconds, self._ledger.times(told))
+        if characters := self._word_timing.last_boundary(seconds).character:
+            return DeliveredSpeech(self._original(characters), seconds, self._word_timing.times(characters))
         begins = [begin for begin in word_boundaries(text) if begin <= self.characters_delivered]
         guess = text[: begins[-1]] if begins else ""
         return DeliveredSpeech(self._original(len(guess)), seconds, self._spread(guess, seconds), exact=False)
 
     @property
     def times_so_far(self) -> tuple[float, Alignment]:
-        """When each character is heard of those that are wholly out, and how much later the piece's own time begins."""
-        match self.manner:
+        """Shift of the piece, and an alignment of the characters that were delivered completely."""
+        match self.mode:
             case DeliveryMode.WHOLE:
                 return 0.0, Alignment()
             case DeliveryMode.BY_WORD:
-                mark = self._ledger.last_boundary(0.0)
-            case DeliveryMode.AS_IT_COMES:
-                self._learn_times()
-                mark = self._ledger.last_boundary(self._call.seconds)
-        return self._output.shift, self._ledger.times(mark.character)
+                boundary = self._word_timing.last_boundary(0.0)
+            case DeliveryMode.IMMEDIATE:
+                self._read_alignments()
+                boundary = self._word_timing.last_boundary(self._call.seconds)
+        return self._output.shift, self._word_timing.times(boundary.character)
 
     @property
     def characters_delivered(self) -> int:
-        """How many characters were handed out when it ended early; without times, as many as the audio has room for."""
+        """Number of characters that were delivered before a failure; without timestamps, as many as the audio has room
+        for.
+        """
         if self.discarded:
             return 0
-        match self.manner:
+        match self.mode:
             case DeliveryMode.WHOLE:
                 return 0
             case DeliveryMode.BY_WORD:
-                return self._ledger.last_boundary(0.0).character
-            case DeliveryMode.AS_IT_COMES:
-                if not self.heard:
+                return self._word_timing.last_boundary(0.0).character
+            case DeliveryMode.IMMEDIATE:
+                if not self.has_delivered:
                     return 0
-                count, usual = len(self._call.request.text), self.check.usual
+                count, usual = len(self._call.request.text), self.validator.usual
                 return min(count, round(count * self._call.seconds / usual)) if usual else count
 
     @property
-    def said(self) -> DeliveredSpeech:
-        """What was said when all went well."""
-        self._learn_times()
+    def completed(self) -> DeliveredSpeech:
+        """Speech delivered by a successful call."""
+        self._read_alignments()
         text, seconds = self._call.request.text, self._call.seconds
-        lies = self._ledger.complete and seconds - self._ledger.timed > max(
+        contradicted = self._word_timing.complete and seconds - self._word_timing.timed > max(
             MAX_LEAD_OVER_TIMES, _MAX_SILENT_TAIL * seconds
         )
-        times = self._spread(text, seconds) if lies else self._ledger.extrapolated(seconds)
+        times = self._spread(text, seconds) if contradicted else self._word_timing.extrapolated(seconds)
         return DeliveredSpeech(self.length, self._output.shift + seconds, times, self._output.shift)
 
     def _original(self, characters: int) -> int:
-        """How many of the caller's characters the first ones that were sent stand for."""
+        """Return how many of the caller's characters the first ones that were sent stand for."""
         return self._sent.original(characters) - self._sent.begin if self._sent else characters
 
     def _spread(self, text: str, seconds: float) -> Alignment:
-        """Share the time evenly among the first characters that were sent."""
+        """Return an alignment that shares the time evenly among the first characters that were sent."""
         if self._sent is None:
             return Alignment.spread(text, seconds)
         return Alignment.spread_over(self._sent, len(text), seconds)
 
     def _may_wait(self, data: bytes) -> bool:
-        """Whether this may wait for what comes behind it: when the threads are behind, each turn of theirs is dear.
+        """Return whether this audio may wait for more: while the threads are busy, each turn of theirs is expensive.
 
-        A piece of 32 KiB holds a third of a second of samples: with one turn for each, audio came slower than it is
+        A chunk of 32 KiB holds a third of a second of samples: with one turn for each, audio came slower than it is
         played as soon as turns took longer than that.
         """
-        if not self._output.behind or self.manner is DeliveryMode.AS_IT_COMES:
+        if not self._output.threads_busy or self.mode is DeliveryMode.IMMEDIATE:
             return False
-        if not self.heard and self.manner is DeliveryMode.BY_WORD:
+        if not self.has_delivered and self.mode is DeliveryMode.BY_WORD:
             return False
         return sum(map(len, self._waiting)) + len(data) < _MAX_BATCH
 
@@ -269,132 +280,134 @@ class Delivery:
         try:
             self._output.feed(data)
         except BufferLimitError as error:
-            raise self._too_large(error) from None
-        match self.manner:
-            case DeliveryMode.AS_IT_COMES:
-                return self._output.out()
+            raise self._too_large_error(error) from None
+        match self.mode:
+            case DeliveryMode.IMMEDIATE:
+                return self._output.emit()
             case DeliveryMode.WHOLE:
                 return b""
             case DeliveryMode.BY_WORD:
                 return self._words()
 
     def _words(self) -> bytes:
-        """What belongs to words that are wholly here."""
-        self._learn_times()
-        self._refuse_hush(MAX_LEADING_SILENCE)
-        if self._output.here - self._ledger.timed > MAX_AUDIO_WITHOUT_TIMES:
+        """Return the audio of complete words."""
+        self._read_alignments()
+        self._raise_if_silent(MAX_LEADING_SILENCE)
+        if self._output.received - self._word_timing.timed > MAX_AUDIO_WITHOUT_TIMES:
             self.timestamps_missing = True
-            message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the times that were asked for"
+            message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the timestamps that were requested"
             raise TTSNotAudioError(message, provider=self._call.provider.name)
-        return self._output.out(self._mark().end)
+        return self._output.emit(self._last_complete_word().end)
 
-    def _mark(self) -> WordBoundary:
-        """The last place between two words that surely are wholly here."""
-        here, last_sound = self._output.here, self._call.last_sound
-        doubted = here - self._ledger.timed > max(MAX_LEAD_OVER_TIMES, _MAX_LEAD_SHARE * here)
-        return self._ledger.last_boundary(0.0 if doubted else min(here, last_sound))  # in silence no word is heard
+    def _last_complete_word(self) -> WordBoundary:
+        """Return the last word boundary up to which the words are certainly complete."""
+        received, last_sound = self._output.received, self._call.last_sound
+        doubtful = received - self._word_timing.timed > max(MAX_LEAD_OVER_TIMES, _MAX_LEAD_SHARE * received)
+        # Words are not heard in silence, so they end with the last sound at the latest.
+        return self._word_timing.last_boundary(0.0 if doubtful else min(received, last_sound))
 
-    def _refuse_hush(self, longest: float) -> None:
-        """Raise if words should be heard where there has been nothing but silence for so long."""
+    def _raise_if_silent(self, longest: float) -> None:
+        """Raise TTSSilentAudioError if timestamps place words where there has been silence for so many seconds."""
         since, now = self._call.last_sound, self._call.seconds
-        if now - since >= longest and self._ledger.letters_between(since, now) >= _MIN_SILENT_LETTERS:
-            told = f"silent since {since:.1f} s, where by its own times words are to be heard"
-            raise TTSSilentAudioError(told, provider=self._call.provider.name)
+        if now - since >= longest and self._word_timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
+            message = f"silent since {since:.1f} s, where its timestamps place words"
+            raise TTSSilentAudioError(message, provider=self._call.provider.name)
 
-    def _learn_times(self) -> None:
-        for alignment in self._call.times(self._taken):
-            self._ledger.take(alignment)
-            self._taken += 1
+    def _read_alignments(self) -> None:
+        for alignment in self._call.times(self._alignments_read):
+            self._word_timing.take(alignment)
+            self._alignments_read += 1
 
     async def _check_end(self) -> None:
-        """Raise if the audio ends before its words do, however properly it was ended."""
-        if self._taken or self._call.times() or self._call.normalized:
-            self._learn_times()
-            if self._call.request.timestamps:  # else nobody has listened for the last sound
-                self._refuse_hush(0.0)
-            if await self._is_told_whole():
+        """Raise TTSError if the audio ends before its words do, even if it was closed properly."""
+        if self._alignments_read or self._call.times() or self._call.normalized:
+            self._read_alignments()
+            if self._call.request.timestamps:  # otherwise the last sound is unknown
+                self._raise_if_silent(0.0)
+            if await self._is_complete_by_timestamps():
                 return
         self._check_length()
-        if self.manner is DeliveryMode.WHOLE:
+        if self.mode is DeliveryMode.WHOLE:
             await self._check_last_sound()
 
-    async def _is_told_whole(self) -> bool:
-        """Whether the vendor's times tell that this is all of it; False if they tell nothing. Raises if it is not.
+    async def _is_complete_by_timestamps(self) -> bool:
+        """Return whether the vendor's timestamps prove that the audio is complete; False if they prove nothing.
 
-        Times that reach the end of the text outrank any estimate. They may be a little longer than the audio.
+        Raises TTSTooShortError if they prove that it is not. Timestamps that reach the end of the text outrank any
+        estimate. They may be a little longer than the audio.
         """
-        ledger, seconds, other = self._ledger, self._call.seconds, self._call.normalized
-        if ledger.ends_within(seconds + _TIME_TOLERANCE):
+        timing, seconds, normalized = self._word_timing, self._call.seconds, self._call.normalized
+        if timing.ends_within(seconds + _TIME_TOLERANCE):
             return True
-        ends = [ledger.timed if ledger.complete else ledger.last_timestamp] if ledger.covers_text else []
-        if other and ledger.text_is_covered_by(other):
-            ends.append(other.end)
-        if not ledger.trusted or other:
-            ends = [end for end in ends if self.check.is_possible(end)]
+        ends = [timing.timed if timing.complete else timing.last_timestamp] if timing.covers_text else []
+        if normalized and timing.text_is_covered_by(normalized):
+            ends.append(normalized.end)
+        if not timing.trusted or normalized:
+            ends = [end for end in ends if self.validator.is_possible(end)]
         if ends:
-            missing = min(ends) - seconds  # where two disagree, the one that fits is right
-        elif ledger.timed and ledger.trusted:
-            missing = ledger.shortfall(seconds, speed=self.check.style.speed)
+            missing = min(ends) - seconds  # where two alignments disagree, the one that fits is right
+        elif timing.timed and timing.trusted:
+            missing = timing.shortfall(seconds, speed=self.validator.style.speed)
         else:
             return False
         if missing <= _TIME_TOLERANCE or (
-            _MAX_DRIFT * seconds < missing <= ledger.tolerated_shortfall and await self._ends_quietly()
+            _MAX_DRIFT * seconds < missing <= timing.tolerated_shortfall and await self._ends_quietly()
         ):
             return True
         drifted = missing <= _MAX_DRIFT * seconds
-        if drifted and (not await self._breaks_off() or self.check.forgives(seconds)):
+        if drifted and (not await self._breaks_off() or self.validator.accepts_anyway(seconds)):
             return True
-        told = f"the audio ends {missing:.2f} s before its last word does"
-        raise self._too_short(told, estimated=drifted)
+        raise self._too_short_error(f"the audio ends {missing:.2f} s before its last word does", estimated=drifted)
 
     def _check_length(self) -> None:
-        """Raise if it is so short that no voice like this one could have said all of it."""
+        """Raise TTSTooShortError if no voice like this one could have spoken the whole text in this time."""
         seconds = self._call.seconds
-        if self.check.refuses(seconds, forgiving=not self.heard):
-            raise self._too_short(self.check.told(seconds), estimated=True)
+        if self.validator.rejects(seconds, lenient=not self.has_delivered):
+            raise self._too_short_error(self.validator.describe(seconds), estimated=True)
 
     async def _check_last_sound(self) -> None:
-        """Raise if it ends early, and in the middle of a sound, though this voice usually ends in silence.
+        """Raise TTSTooShortError if the audio ends early and in the middle of a sound, though this voice ends in
+        silence.
 
-        What is out already would be heard twice by a mistake of ours, so that is looked at only while nothing is.
+        Checked only while nothing was delivered: a wrong rejection would make the listener hear the text twice.
         """
-        check, seconds = self.check, self._call.seconds
-        if check.doubted:
+        validator, seconds = self.validator, self._call.seconds
+        if validator.doubtful:
             return
-        if check.is_early(seconds):
-            if await self._breaks_off() and not check.forgives(seconds):
-                told = f"{check.told(seconds)}: it ends in the middle of a sound"
-                raise self._too_short(told, estimated=True)
-        elif check.wants_end():
-            check.ended(quietly=not await self._breaks_off())
+        if validator.is_early(seconds):
+            if await self._breaks_off() and not validator.accepts_anyway(seconds):
+                message = f"{validator.describe(seconds)}: it ends in the middle of a sound"
+                raise self._too_short_error(message, estimated=True)
+        elif validator.wants_ending():
+            validator.record_ending(quietly=not await self._breaks_off())
 
     async def _ends_quietly(self) -> bool:
         return await self._output.run_in_thread(self._output.ends_quietly)
 
     async def _breaks_off(self) -> bool:
-        ready, breaks_off = await self._output.run_in_thread(self._listen_to_end, self._with_waiting())
+        ready, breaks_off = await self._output.run_in_thread(self._check_ending, self._with_waiting())
         self._pending += ready
         return breaks_off
 
-    def _listen_to_end(self, waiting: bytes) -> tuple[bytes, bool]:
+    def _check_ending(self, waiting: bytes) -> tuple[bytes, bool]:
         return self._take(waiting) if waiting else b"", self._output.breaks_off()
 
-    def _too_large(self, error: BufferLimitError) -> TTSError:
-        """Name whose fault it is that more audio came than may be held: the text may be long, or the voice lost."""
+    def _too_large_error(self, error: BufferLimitError) -> TTSError:
+        """Return the error of audio beyond the memory limit: the text may be too long, or the voice may not stop."""
         call = self._call
         if is_padded(call.request.text, call.seconds, call.request.speed):
-            told = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, and no end"
-            return TTSTooLongError(told, provider=call.provider.name, request_id=call.accepted.request_id)
-        told = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
-        return TTSTextTooLongError(told)
+            message = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, and no end"
+            return TTSTooLongError(message, provider=call.provider.name, request_id=call.accepted.request_id)
+        message = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
+        return TTSTextTooLongError(message)
 
-    def _too_short(self, message: str, *, estimated: bool = False) -> TTSTooShortError:
+    def _too_short_error(self, message: str, *, estimated: bool = False) -> TTSTooShortError:
         call = self._call
         error = TTSTooShortError(message, provider=call.provider.name, request_id=call.accepted.request_id)
         error.estimated = estimated
         return error
 
-    def _note_heard(self, ready: bytes) -> None:
-        if ready and not self.heard:
-            self.heard = True
+    def _note_delivered(self, ready: bytes) -> None:
+        if ready and not self.has_delivered:
+            self.has_delivered = True
             self.held_back = self._call.waited - (self._call.first_audio or 0.0)

@@ -1,6 +1,6 @@
-"""Joins what providers said, piece by piece, into one stream of the format the caller asked for.
+"""Output of one utterance: joins pieces of audio from several providers into one stream of the requested format.
 
-A piece may go out as it comes, word by word, or as a whole. Bytes that are already right are not touched. Where one
+A piece may be emitted immediately, word by word, or as a whole. Bytes that are already right are not touched. Where one
 voice breaks off and another goes on, the two are joined as samples, and encoded from there.
 """
 
@@ -27,31 +27,31 @@ from steadyvoice.speech.word_timing import WordBoundary
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ENCODER_CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an encoder needs to take over
-_FIRST_SOUNDS = 2.0  # seconds in which a newcomer's loudness and first sound are looked for
+_ENCODER_CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an encoder needs to continue
+_FIRST_SOUNDS = 2.0  # seconds in which the loudness and the first sound of a new voice are measured
 _LAST_SOUNDS = 3.0  # seconds that tell how loud the end is
-_BLOCK_SECONDS = 10.0  # seconds of samples that are made louder and encoded at once; more than _FIRST_SOUNDS
+_BLOCK_SECONDS = 10.0  # seconds of samples that are amplified and encoded at once; more than _FIRST_SOUNDS
 _UNCOMPRESSED = (Codec.PCM, Codec.WAV)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """What a voice left behind when it broke off: the samples after its last word, and how many there should be."""
+    """Pause behind the last word of a voice that broke off: its samples so far, and its full length in samples."""
 
     samples: array[int]
     length: int
 
 
-_BUSY_QUEUE_WAIT = 0.1  # seconds
+_BUSY_QUEUE_WAIT = 0.1  # seconds of waiting for a thread from which on the threads count as busy
 
 
 class Output:
-    """Bytes of any format in, bytes of one format out.
+    """Joined audio of one utterance: bytes of any format in, bytes of one format out.
 
-    It `remembers` the last seconds of what went out, for whoever may have to go on in the middle of it. `most` bytes of
-    a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised. Whoever makes one closes it:
-    it may hold an encoder. What takes its time is done by the `workers`, for which one waits no longer than there is
-    `patience`, where it is given.
+    With `remembers` the last seconds of the output are kept, in case another voice has to continue it. At most `most`
+    bytes of a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised. The owner has to
+    close it, because it may hold an encoder. Expensive work runs in the `workers`, which are waited for no longer than
+    until the `deadline`, if there is one.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class Output:
         *,
         remembers: bool = True,
         most: int = MAX_AUDIO_BYTES,
-        patience: Deadline | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self.target = target
-        self._workers, self._patience = workers, patience
+        self._workers, self._deadline = workers, deadline
         self._lock = Lock()
-        self._given = self._done = 0  # pieces of work for a thread: counted here, and there
+        self._submitted = self._finished = 0  # number of jobs for a thread: submitted, and finished
         self._closed = False
-        self.anything = False  # is out, of any piece
+        self.has_output = False  # whether audio of any piece was emitted
         self.starved = False
-        """Whether some of the work was not waited for: what would come out from then on has a hole."""
+        """Whether a job was given up because of the deadline: output from then on would have a hole."""
         self.shift = 0.0
-        """Seconds by which this piece's own time begins later than the piece; negative if its silence was cut."""
+        """Seconds by which this piece's timestamps begin later than the piece; negative if its silence was cut."""
         self._rate = target.sample_rate
         self._encoder: Encoder | None = None
         self._buffer: AudioBuffer | None = None
-        self._fed = False  # something came, of this piece
-        self._misleads = False  # a header in it, about its length
-        self._fresh = True  # nothing of this piece is out
-        self._torn = False  # what is out ends in half a sample
+        self._has_input = False  # whether this piece has any bytes
+        self._misleading_header = False  # whether a header in it states a wrong length
+        self._at_start = True  # whether nothing of this piece was emitted
+        self._half_sample = False  # whether the output ends in half a sample
         self._voice: str | None = None
         self._gain = 1.0  # as declared
-        self._gains: dict[str, float] = {}  # of the voices that were heard
+        self._gains: dict[str, float] = {}  # of the voices that were emitted
         self._remembers = remembers
         self._most = most
         self._pause: _Pause | None = None
@@ -96,28 +96,28 @@ class Output:
         return RecentOutput()
 
     @property
-    def behind(self) -> bool:
-        """Whether work has waited for a thread for so long that one looks at the clock, and saves turns."""
+    def threads_busy(self) -> bool:
+        """Whether jobs have waited so long for a thread that turns of threads are worth saving."""
         return self._workers.queue_wait >= _BUSY_QUEUE_WAIT
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some of the work below: in a thread when it is heavy, for others share the event loop."""
-        if self.light:
+        """Run one of the methods below: in a thread if it is expensive, because the event loop is shared."""
+        if self.is_trivial:
             return work(*args, **kwargs)
         return await self.run_in_thread(work, *args, **kwargs)
 
     async def run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some of the work below in a thread, behind what one is still doing for a caller that was cancelled.
+        """Run one of the methods below in a thread, after the job of a cancelled caller that may still be running.
 
-        Raises TTSTotalTimeoutError, as `starved`, when the threads are so far behind that the time is over.
+        Raises TTSTotalTimeoutError, marked as `starved`, when no thread is free before the deadline.
         """
-        self._given += 1
-        alone = partial(work, *args, **kwargs)
-        if self._patience is None or not self.behind:
-            return await self._workers.run(self._alone, alone)
+        self._submitted += 1
+        job = partial(work, *args, **kwargs)
+        if self._deadline is None or not self.threads_busy:
+            return await self._workers.run(self._exclusively, job)
         try:
-            async with asyncio.timeout(max(0.0, self._patience.left)):
-                return await self._workers.run(self._alone, alone)
+            async with asyncio.timeout(max(0.0, self._deadline.remaining)):
+                return await self._workers.run(self._exclusively, job)
         except TimeoutError:
             self.starved = True
             error = TTSTotalTimeoutError("no processor was free to convert the audio before the deadline")
@@ -125,10 +125,10 @@ class Output:
             raise error from None
 
     def close(self) -> None:
-        """Let go of everything, once the thread that works on it is through; nothing more can be asked of it."""
+        """Release everything, once the thread that works on it has finished. Nothing may be called afterwards."""
         self._closed = True
-        if self._given == self._done:
-            self._let_go()
+        if self._submitted == self._finished:
+            self._release()
 
     def begin(
         self,
@@ -139,113 +139,115 @@ class Output:
         voice: str | None = None,
         gain: float = 1.0,
     ) -> bytes:
-        """A piece begins; `sole` when it is the whole utterance. What was pending before it comes out.
+        """Begin a piece, `sole` when it is the whole utterance. Return what was pending before it.
 
-        When it is `breakable` it can be given out in parts, and broken off. A `voice` other than the one before is made
-        as loud; the first to be heard, or one without a name, is multiplied by `gain`.
+        A `breakable` piece can be emitted in parts, and broken off. A `voice` other than the one before is made as
+        loud; the first one, or one without a name, is multiplied by `gain`.
         """
-        self._fed, self._fresh, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
-        self._misleads = False
-        if voice is not None and not self.anything:
+        self._has_input, self._at_start, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
+        self._misleading_header = False
+        if voice is not None and not self.has_output:
             self._gains = {voice: gain}
         self._buffer = self._buffer_for(source, sole, breakable)
         return self._flush() if self._buffer.unmodified else b""
 
-    def read_anew(self) -> None:
-        """Do not hand on the bytes of this piece as they are, for a header in them misleads players."""
-        self._misleads = isinstance(self._buffer, ByteBuffer) and self._fresh
+    def rewrite(self) -> None:
+        """Rewrite this piece from its samples or frames, because a header in it would mislead players."""
+        self._misleading_header = isinstance(self._buffer, ByteBuffer) and self._at_start
 
     @property
-    def here(self) -> float:
-        """Seconds that came of a piece that may break off."""
+    def received(self) -> float:
+        """Seconds received of a piece that may break off."""
         return self._buffer.received if self._buffer else 0.0
 
     @property
-    def gone(self) -> float:
-        """Seconds that went out of a piece that may break off, and has not yet."""
+    def emitted_seconds(self) -> float:
+        """Seconds emitted of a piece that may break off, and has not yet."""
         return self._buffer.released / self._rate if self._buffer else 0.0
 
-    def passed(self, data: bytes) -> None:
-        """Some of a piece goes out as it came, and nobody will go on in the middle of it."""
-        self.anything = True
-        self._torn ^= self.target.codec is Codec.PCM and len(data) % 2 == 1
+    def note_passthrough(self, data: bytes) -> None:
+        """Record audio that was passed through, which no other voice will continue."""
+        self.has_output = True
+        self._half_sample ^= self.target.codec is Codec.PCM and len(data) % 2 == 1
 
     def feed(self, data: bytes) -> None:
-        """Take some of the piece."""
+        """Add bytes to the piece."""
         assert self._buffer is not None  # noqa: S101 - a piece has begun
-        self._fed = True
+        self._has_input = True
         self._buffer.feed(data)
 
-    def out(self, seconds: float | None = None) -> bytes:
-        """Give out the piece up to so many seconds of its own time, or all that is here."""
+    def emit(self, seconds: float | None = None) -> bytes:
+        """Return the piece up to so many seconds of its own time, or all that was received."""
         buffer = self._buffer
         data = buffer.release(seconds) if buffer else b""
         if not data:
             return b""
         if buffer is None or buffer.unmodified:
-            self._note(self.target, data)
+            self._note_output(self.target, data)
             return data
-        return self._voiced(array("h", data))
+        return self._level_and_join(array("h", data))
 
     def end(self, last: bool = False) -> bytes:
-        """The piece is over, and all of it goes out; behind the `last` one, what the encoder holds as well."""
-        if self._misleads and isinstance(self._buffer, ByteBuffer):
+        """End the piece and return the rest of it; after the `last` one, what the encoder holds as well."""
+        if self._misleading_header and isinstance(self._buffer, ByteBuffer):
             data = self._buffer.release()
-            mp3 = self.target.codec is Codec.MP3  # of which whole frames are left as they are
+            mp3 = self.target.codec is Codec.MP3  # whose whole frames are kept as they are
             most = self._most
             self._buffer = Mp3FrameBuffer(self.target, most) if mp3 else SampleBuffer(self.target, self._rate, most)
             self._buffer.feed(data)
-        if self._buffer and self._fed:
+        if self._buffer and self._has_input:
             self._buffer.finish()
-        data, self._buffer = self._all_out(), None
-        if self._torn:  # half a sample would shift all that follow
+        data, self._buffer = self._emit_all(), None
+        if self._half_sample:  # half a sample would shift all that follow
             data += b"\0"
-            self._torn = False
-        return data + self.finish() if last and self.anything else data
+            self._half_sample = False
+        return data + self.finish() if last and self.has_output else data
 
-    def _all_out(self) -> bytes:
-        """Give out all that is here, samples a little at a time: each is copied several times on its way."""
+    def _emit_all(self) -> bytes:
+        """Return all that was received, a block of samples at a time, since each block is copied several times on its
+        way.
+        """
         buffer = self._buffer
         if buffer is None or buffer.unmodified:
-            return self.out()
-        pieces, gone = list[bytes](), -1
-        while gone != buffer.released:
-            gone = buffer.released
-            pieces.append(self.out(gone / self._rate + _BLOCK_SECONDS))
+            return self.emit()
+        pieces, released = list[bytes](), -1
+        while released != buffer.released:
+            released = buffer.released
+            pieces.append(self.emit(released / self._rate + _BLOCK_SECONDS))
         return b"".join(pieces)
 
     def ends_quietly(self) -> bool:
-        """Whether what came of this piece ends in silence, not in the middle of a sound."""
+        """Return whether the piece so far ends in silence, not in the middle of a sound."""
         return crossfade.ends_quietly(self._last_sounds(), self._rate)
 
     def breaks_off(self) -> bool:
-        """Whether what came of this piece seems to be cut off in the middle of a sound."""
+        """Return whether the piece so far seems to be cut off in the middle of a sound."""
         return crossfade.ends_abruptly(self._last_sounds(), self._rate)
 
     def _last_sounds(self) -> array[int]:
         match self._buffer:
             case ByteBuffer() | Mp3FrameBuffer() as buffer:
-                heard = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
+                audio = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
             case SampleBuffer() as buffer:
-                heard = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
+                audio = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
             case _:
-                heard = b""
-        return _samples_of(heard)
+                audio = b""
+        return _samples_of(audio)
 
     def drop(self) -> None:
-        """The piece broke off before a word of it was out: it is forgotten."""
+        """Forget a piece that broke off before its first word was emitted."""
         self._buffer = None
 
-    def break_off(self, mark: WordBoundary) -> bytes:
-        """The piece broke off: its words up to the mark go out, and the rest is forgotten.
+    def break_off(self, boundary: WordBoundary) -> bytes:
+        """Break the piece off: return its words up to the boundary, and forget the rest.
 
-        The pause behind the last word, up to its quietest place, is kept for whoever goes on.
+        The pause behind the last word, up to its quietest place, is kept for the voice that continues.
         """
-        data = self.out(mark.end)
+        data = self.emit(boundary.end)
         buffer, self._buffer = self._buffer, None
-        pause = round((mark.start - mark.end) * self._rate)
+        pause = round((boundary.start - boundary.end) * self._rate)
         if isinstance(buffer, Mp3FrameBuffer):
-            word, left = self._taken_over(buffer, round(mark.end * self._rate))
+            word, left = self._continue_mp3(buffer, round(boundary.end * self._rate))
             data += self._encode(word)
         else:
             left = _samples_of(buffer.head(pause) if isinstance(buffer, SampleBuffer) else b"")
@@ -254,24 +256,24 @@ class Output:
         return data
 
     def finish(self) -> bytes:
-        """The utterance is over. Without any audio, this is a valid file of no length, where the format has one."""
+        """Finish the utterance. Without any audio, this returns a valid empty file, where the format has one."""
         if pause := self._pause:
             self._pause = None
             return self._encode(pause.samples) + self._flush()
-        if not self.anything:
+        if not self.has_output:
             self._encoder = encoder_for(self.target)
         return self._flush()
 
     @property
-    def light(self) -> bool:
-        """Whether the work at hand is a matter of moving bytes."""
+    def is_trivial(self) -> bool:
+        """Whether the next job only moves bytes."""
         buffer = self._buffer
         if buffer is None:
             return self._encoder is None or self.target.codec in _UNCOMPRESSED
-        if self._misleads:
+        if self._misleading_header:
             return False
         plain = isinstance(buffer, SampleBuffer) and buffer.is_plain_pcm and self.target.codec in _UNCOMPRESSED
-        return buffer.unmodified or (plain and not (self._fresh and self._must_join))
+        return buffer.unmodified or (plain and not (self._at_start and self._must_join))
 
     @property
     def _must_join(self) -> bool:
@@ -279,7 +281,7 @@ class Output:
 
     @property
     def _known_gain(self) -> float | None:
-        """None: it is to be measured."""
+        """Factor on the voice's loudness; None until it is measured."""
         return self._gain if self._voice is None else self._gains.get(self._voice)
 
     def _buffer_for(self, source: AudioFormat, sole: bool, breakable: bool) -> AudioBuffer:
@@ -290,35 +292,35 @@ class Output:
         if breakable:
             mp3 = same and source.codec is Codec.MP3
             return Mp3FrameBuffer(source, self._most) if mp3 else SampleBuffer(source, self._rate, self._most)
-        # A vendor's WAV or FLAC is read and written anew: its header may lie about its length and its samples.
-        whole = sole and not self.anything and source.codec not in (Codec.WAV, Codec.FLAC)
+        # A vendor's WAV or FLAC is parsed and written again: its header may be wrong about its length and its samples.
+        whole = sole and not self.has_output and source.codec not in (Codec.WAV, Codec.FLAC)
         untouched = same and (source.is_concatenable or whole)
         return ByteBuffer(source, self._most) if untouched else SampleBuffer(source, self._rate, self._most)
 
-    def _voiced(self, samples: array[int]) -> bytes:
-        """Samples as they are heard: as loud as what went before, and joined to it if they are the first."""
+    def _level_and_join(self, samples: array[int]) -> bytes:
+        """Return samples made as loud as the audio before, and joined to it if they are the first of their voice."""
         gain = self._gain_of(samples)
-        if self._fresh and self._pause:
+        if self._at_start and self._pause:
             samples = self._joined(self._pause, samples, gain)
         else:
             samples = crossfade.apply_gain(samples, gain)
-        self._note(self._samples, samples.tobytes())
+        self._note_output(self._samples, samples.tobytes())
         return self._encode(samples)
 
     def _gain_of(self, samples: array[int]) -> float:
         if self._voice is None:
             return self._gain
         if self._voice not in self._gains:
-            heard = _samples_of(self._echo.samples(self._rate))
+            audio = _samples_of(self._echo.samples(self._rate))
             gain = crossfade.matching_gain(
-                crossfade.speech_level(heard, self._rate),
+                crossfade.speech_level(audio, self._rate),
                 crossfade.speech_level(self._first_sounds(samples), self._rate),
             )
             self._gains[self._voice] = gain
         return self._gains[self._voice]
 
     def _first_sounds(self, samples: array[int]) -> array[int]:
-        """What is known of the newcomer, out or not."""
+        """Return the first samples of a new voice, whether emitted or not."""
         first = samples[: round(_FIRST_SOUNDS * self._rate)]
         if isinstance(self._buffer, SampleBuffer):
             first += array("h", self._buffer.head(round(_FIRST_SOUNDS * self._rate) - len(first)))
@@ -332,10 +334,10 @@ class Output:
         self.shift = joint.shift / self._rate
         return joint.samples
 
-    def _taken_over(self, buffer: Mp3FrameBuffer, end: int) -> tuple[array[int], array[int]]:
-        """Go on in samples where frames went out: the rest of the last word, and what came behind it.
+    def _continue_mp3(self, buffer: Mp3FrameBuffer, end: int) -> tuple[array[int], array[int]]:
+        """Continue in samples where MP3 frames were emitted: return the rest of the last word, and the audio behind it.
 
-        A new encoder takes over from the frame that is out last.
+        A new encoder takes over from the last emitted frame.
         """
         held, count = buffer.pending
         decoded = _samples_of(bytes(2 * _ENCODER_CONTEXT) + self._echo.samples(self._rate, held, self.target))
@@ -344,10 +346,10 @@ class Output:
         word = max(0, end - buffer.released)
         return decoded[here : here + word], decoded[here + word :]
 
-    def _note(self, format: AudioFormat, data: bytes) -> None:
-        self.anything = True
-        self._fresh = False
-        self._torn ^= format.codec is Codec.PCM and len(data) % 2 == 1
+    def _note_output(self, format: AudioFormat, data: bytes) -> None:
+        self.has_output = True
+        self._at_start = False
+        self._half_sample ^= format.codec is Codec.PCM and len(data) % 2 == 1
         if self._remembers and format.is_concatenable:
             self._echo.add(format, data)
 
@@ -356,18 +358,19 @@ class Output:
             self._encoder = encoder_for(self.target)
         return self._encoder.feed(samples.tobytes())
 
-    def _alone(self, work: Callable[[], T]) -> T:
-        # An encoder that is closed, or fed, while another thread feeds it takes the process down.
+    def _exclusively(self, work: Callable[[], T]) -> T:
+        # An encoder that is closed, or fed, while another thread feeds it crashes the process.
         with self._lock:
             try:
-                # Closed, nobody waits for it any more; an exception would keep this frame, and all that it holds.
+                # Once closed, nothing waits for this job any more; an exception would keep this frame, and all that it
+                # holds.
                 return cast(T, None) if self._closed else work()
             finally:
-                self._done += 1
-                if self._closed and self._given == self._done:
-                    self._let_go()
+                self._finished += 1
+                if self._closed and self._submitted == self._finished:
+                    self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         encoder, self._encoder, self._buffer, self._pause = self._encoder, None, None, None
         if encoder:
             encoder.close()
@@ -382,6 +385,6 @@ def _samples_of(pcm: bytes) -> array[int]:
 
 
 def with_true_size(wav: bytes) -> bytes:
-    """Give a finished WAV its true length, if its header was written while that was unknown."""
+    """Return a finished WAV with its true length, if its header was written while that was unknown."""
     header = true_header(wav, len(wav))
     return b"".join((header, memoryview(wav)[44:])) if header else wav

@@ -1,4 +1,4 @@
-"""A call whose bytes go out as they come in: nothing of them is read but what tells that they are audio."""
+"""Passthrough of an answer whose bytes are sent on as they arrive: only what proves them to be audio is parsed."""
 
 from __future__ import annotations
 
@@ -17,110 +17,110 @@ from steadyvoice.speech.request import SpeechRequest
 
 
 def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-    """Make ready what a provider is asked, if its answer is the very bytes that the caller wants; else None."""
-    # These have to be read: their headers may lie about their length and their samples.
+    """Return the prepared request of a provider whose answer is the very bytes that the caller wants; else None."""
+    # A vendor's WAV and FLAC have to be parsed: their headers may be wrong about their length and their samples.
     as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
     as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
     if not (as_asked and offer.for_any_text and isinstance(provider, SupportsPrepare)):
         return None
     try:
         return provider.prepare(request, offer)
-    except TTSRequestError:  # whoever asks in earnest will hear of it
+    except TTSRequestError:  # the same error is raised where the request is made in earnest
         return None
 
 
 class PassthroughCall(ProviderCall):
-    """The same clocks and the same doubts, and fewer steps from the socket to the listener."""
+    """Call with the same timeouts and validation, and fewer steps from the socket to the consumer."""
 
     ready: PreparedRequest
     _reply: AudioResponse | None = None
-    _hung_up = False
-    _outlet: AudioSink | None = None
+    _closed = False
+    _sink: AudioSink | None = None
 
     def _begin(self) -> None:
-        """Nothing is asked before somebody wants to hear."""
+        """Do nothing: the request is sent with the first read."""
 
     async def _hang_up(self) -> None:
-        if self._reply and not self._hung_up:
-            self._hung_up = True
+        if self._reply and not self._closed:
+            self._closed = True
             self._reply.close()
 
-    async def _more(self, outlet: AudioSink | None) -> bytes | None:
+    async def _read(self, sink: AudioSink | None) -> bytes | None:
         reply = self._reply
         if reply is None:
-            asked = self.ready.send(self.request.text, connection_timeout=self._connecting)
-            self._reply = reply = await self._in_time(asked)
+            request = self.ready.send(self.request.text, connection_timeout=self._connecting)
+            self._reply = reply = await self._in_time(request)
             if reply is None:
                 return None
             self._accept(reply.accepted)
         try:
             data = reply.read_nowait()
         except TTSCutError as error:
-            raise self._cut(error) from error.__cause__
+            raise self._cut_error(error) from error.__cause__
         except TTSEmptyAudioError:
             if is_pronounceable(self.request.text):
                 raise
             return None
         if data is None:
-            self._outlet = outlet if self.first_sound is not None else None
-            if self._outlet:
-                data = await self._in_time(reply.read(self._pour))
+            self._sink = sink if self.first_sound is not None else None
+            if self._sink:
+                data = await self._in_time(reply.read(self._write_to_sink))
             else:
                 data = await self._in_time(reply.read())
         return data or None
 
-    def _pour(self, data: bytes) -> bool:
-        """What is believed goes out at once, and nobody is woken for it. Raises TTSError, to whoever waits."""
-        outlet, hearing = self._outlet, self._hearing
-        if outlet is None or self._alarm.expired or not outlet.open():
+    def _write_to_sink(self, data: bytes) -> bool:
+        """Write valid audio to the sink without waking the reader. Raises TTSError, in the task that reads."""
+        sink, validator = self._sink, self._validator
+        if sink is None or self._timer.expired or not sink.open():
             return False
-        now = self._spend()
-        before = hearing.seconds
-        hearing.take(data)
-        self._clocks.gain(hearing.seconds - before, begun=True)
-        outlet.write(data)
-        self._moved = True
-        self._check(now)
+        now = self._count_time()
+        before = validator.seconds
+        validator.take(data)
+        self._timeouts.add_audio(validator.seconds - before, begun=True)
+        sink.write(data)
+        self._limit_moved = True
+        self._raise_if_expired(now)
         return True
 
 
 class PassthroughSink:
-    """To an outlet, with a word to everybody who keeps an eye on what goes there."""
+    """Sink that reports what passes to the output and to the permit of the call."""
 
-    __slots__ = ("_alive", "_passed", "_write", "open")
+    __slots__ = ("_passed", "_progress", "_write", "open")
 
-    def __init__(self, outlet: AudioSink, output: Output, permit: Permit) -> None:
-        self.open, self._write = outlet.open, outlet.write
-        self._passed, self._alive = output.passed, permit.progress
+    def __init__(self, sink: AudioSink, output: Output, permit: Permit) -> None:
+        self.open, self._write = sink.open, sink.write
+        self._passed, self._progress = output.note_passthrough, permit.progress
 
     def write(self, data: bytes) -> None:
-        """Send this on."""
+        """Send the bytes."""
         self._passed(data)
         self._write(data)
-        self._alive()
+        self._progress()
 
 
 class PassthroughDelivery(Delivery):
-    """Hands out what comes. Only when something goes wrong it looks for what was said until then."""
+    """Delivery of audio as it arrives. Only a failure makes it work out how much was delivered."""
 
     def begin(self) -> None:
-        """There is nothing to make ready."""
+        """Do nothing: there is nothing to prepare."""
 
     async def take(self, data: bytes) -> bytes:
-        """Take what came, and give it."""
-        self._output.passed(data)
-        if not self.heard:
-            self._note_heard(data)
+        """Return the bytes unchanged."""
+        self._output.note_passthrough(data)
+        if not self.has_delivered:
+            self._note_delivered(data)
         return data
 
-    async def end(self, believed: Callable[[], None]) -> None:
-        """Judge the length of the whole, and end. Raises TTSError."""
+    async def end(self, on_validated: Callable[[], None]) -> None:
+        """Validate the length of the whole, and end. Raises TTSError."""
         self._check_length()
-        believed()
+        on_validated()
         self.rest = self._output.end()
 
     @property
-    def said(self) -> DeliveredSpeech:
-        """All of it."""
+    def completed(self) -> DeliveredSpeech:
+        """Speech delivered by a successful call: all of it."""
         text, seconds = self._call.request.text, self._call.seconds
         return DeliveredSpeech(len(text), seconds, EstimatedAlignment(text, seconds))

@@ -30,14 +30,14 @@ from steadyvoice.speech.word_timing import TimestampsEnd
 
 
 class AudioSink(Protocol):
-    """Somewhere that takes bytes at once, while it is `open`."""
+    """Destination that takes audio at once while it is open, without waking the task that reads the stream."""
 
     def open(self) -> bool:
-        """Whether it takes more now."""
+        """Return whether it takes more now."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send this on."""
+        """Send the bytes."""
         ...
 
 
@@ -47,26 +47,29 @@ _NOT_ACCEPTED = Accepted()
 
 _NOTICEABLE_LAG = 0.25
 """Seconds lost by the event loop during a wait, and share of that wait, above which the rest of it is no measurement.
-Less than that has been subtracted, to within a beat of the loop's.
+
+Less than that has been subtracted, to within one heartbeat of the loop.
 """
 
-# Characters with times that are kept: more than the text has, for vendors may spell it in another way.
+# Bound on the characters with timestamps that are kept. It is more than the text has, because vendors may spell it out.
 _MAX_TIMES_PER_CHARACTER, _EXTRA_TIMES = 4, 20_000
 
 UNREAD_LIMIT = 30.0
-"""Seconds that a listener may leave a stream unread. Servers and proxies hang up on who does so for about a minute."""
+"""Seconds that a consumer may leave a stream unread before a cut is no longer the provider's fault.
+
+Servers and proxies close connections that nothing was read from for about a minute.
+"""
 
 
 class ProviderCall:
-    """One request to one provider. Begin it once, ask for the `next()` until there is none, and hang up.
+    """One request to one provider: begin it once, read with `next()` until it returns None, and hang up.
 
-    The rest can be read at any time.
+    The other properties can be read at any time. `connecting` bounds connecting, in seconds; `on_accepted` is called
+    when the vendor has accepted the request.
 
-    `connecting` bounds that, in seconds; `tell` is called when the vendor has accepted.
-
-    Its clocks run from the moment that `next()` is called until it returns, whatever arrives meanwhile; only what the
-    event loop lost (`lag`) while it waited is not the provider's. So a provider whose bytes keep us busy answers for
-    the time that takes, and one whose bytes we had no time to read does not.
+    Its timeouts run from the moment that `next()` is called until it returns, whatever arrives meanwhile; only what the
+    event loop lost (`lag`) while it waited is not the provider's. So a provider whose bytes keep this process busy
+    answers for the time that takes, and one whose bytes there was no time to read does not.
     """
 
     def __init__(
@@ -74,45 +77,47 @@ class ProviderCall:
         provider: Provider,
         request: SpeechRequest,
         offer: SynthesisOffer,
-        clocks: AttemptTimeouts,
+        timeouts: AttemptTimeouts,
         *,
         connecting: float,
         clock: Callable[[], float],
         lag: LoopLag,
-        tell: Callable[[Accepted], None],
+        on_accepted: Callable[[Accepted], None],
     ) -> None:
         self.provider, self.request, self.offer = provider, request, offer
         self.accepted = _NOT_ACCEPTED
-        self.sent = self.taken = False  # to the vendor; by the vendor: from there on it may be billed
+        self.sent = self.was_accepted = False  # to the vendor; accepted by it: from there on it may be billed
         self.answered: float | None = None
         self.first_sound: float | None = None
-        """Seconds from the request to its first sound: audio that is believed, and was not just a pause."""
+        """Seconds from the request to its first sound: audio that is valid and not just a pause."""
         self.lost = 0.0
-        """Seconds that the event loop lost while this waited for the provider."""
-        self._since: float | None = None  # what came before is counted; None while the listener has what it wanted
-        self._lost: float | None = None  # by the event loop until then, while this waits for the provider
-        self._beat: tuple[float, float] | None = None  # of the event loop, when the last wait was over
-        self._moved = False  # the end of the wait at hand, for time was lost, or something came that woke nobody
-        self._clocks, self._connecting, self._clock, self._tell = clocks, connecting, clock, tell
+        """Seconds that the event loop lost while this call waited for the provider."""
+        self._since: float | None = None  # start of the time not counted yet; None while the consumer has its audio
+        self._lost: float | None = (
+            None  # seconds that the event loop had lost by `_since`, during a wait for the provider
+        )
+        self._beat: tuple[float, float] | None = None  # heartbeat of the event loop at the end of the last wait
+        self._limit_moved = False  # whether the end of the present wait moved: time was lost, or audio went to the sink
+        self._timeouts, self._connecting, self._clock, self._on_accepted = timeouts, connecting, clock, on_accepted
         self._lag = lag
-        self._said = CallErrors(provider.name)
-        self._hearing = AudioValidator(request, offer.format, self._said)
+        self._make_error = CallErrors(provider.name)
+        self._validator = AudioValidator(request, offer.format, self._make_error)
         self._alignments: list[tuple[float, Alignment]] = []
-        self._timed = 0  # characters in these
+        self._timed = 0  # characters in the alignments
         self.normalized: TimestampsEnd | None = None
-        """How far the vendor's times for the text as it is spoken reach, if it sent any."""
+        """Position that the vendor's timestamps of the normalized text have reached, if it sent any."""
         self._budget = WorkBudget()
-        self.permit: Permit | None = None  # under which it is made: told when it waits for an engine of ours
-        self._backlog = memoryview(b"")  # of what came at once, and is dealt with in pieces
-        self._given: float | None = None  # when the listener was given what it still reads
-        self._unread = 0.0  # seconds at most that the listener took for what came
+        self.permit: Permit | None = None  # suspended while the request waits for a local engine
+        self._backlog = memoryview(b"")  # rest of a large read, which is handled in pieces
+        self._given_at: float | None = None  # when the consumer was given the audio that it still reads
+        self._unread = 0.0  # most seconds that the consumer took for what it was given
         self._over = False
-        self._alarm = WaitTimer()
+        self._timer = WaitTimer()
 
     @property
     def waited(self) -> float:
-        """Seconds that the provider took so far."""
-        waited, since = self._clocks.waited, self._since
+        """Seconds that the provider has taken so far."""
+        waited, since = self._timeouts.waited, self._since
         if since is None:
             return waited
         now = self._clock()
@@ -120,106 +125,108 @@ class ProviderCall:
 
     @property
     def timing_unreliable(self) -> bool:
-        """Whether so much time was lost here that how long the provider took is not known well enough to learn from."""
-        return self.lost > _NOTICEABLE_LAG * max(1.0, self._clocks.waited)
+        """Whether so much time was lost in this process that the measured latency is not worth learning from."""
+        return self.lost > _NOTICEABLE_LAG * max(1.0, self._timeouts.waited)
 
     @property
     def first_audio(self) -> float | None:
-        """Seconds of that until the first audio that can be decoded."""
-        return self._clocks.first_audio
+        """Seconds until the first audio that can be decoded, or None."""
+        return self._timeouts.first_audio
 
     @property
     def seconds(self) -> float:
         """Seconds of audio so far."""
-        return self._hearing.seconds
+        return self._validator.seconds
 
-    def misleads(self, *, sole: bool) -> bool:
-        """Whether a header in the audio tells another length than it has. See AudioMeter.misreports_length."""
-        return self._hearing.misleads(sole=sole)
+    def misreports_length(self, *, sole: bool) -> bool:
+        """Return whether a header in the audio states another length than it has. See AudioMeter.misreports_length."""
+        return self._validator.misreports_length(sole=sole)
 
     @property
     def last_sound(self) -> float:
-        """Seconds into the audio at which something was heard last, as far as its bytes tell."""
-        return self._hearing.last_sound
+        """Seconds into the audio of the last sound, as far as its bytes tell."""
+        return self._validator.last_sound
 
-    def abandoned(self) -> TTSError | None:
-        """Return what it means for the provider that the caller leaves it now. None: nothing, or it is not known.
+    def abandonment_error(self) -> TTSError | None:
+        """Return the error that counts against the provider when the caller leaves now, or None.
 
-        For a caller who just comes too soon, remember how long the provider is silent at least.
+        It is None as well while too little is known. When the caller merely leaves early, the silence until now is
+        recorded as a lower bound of the provider's latency.
         """
-        now = self._clock() if self._since is None else self._spend()
-        if not self.sent or self.timing_unreliable or self._clocks.starved(now):
+        now = self._clock() if self._since is None else self._count_time()
+        if not self.sent or self.timing_unreliable or self._timeouts.starved(now):
             return None
-        error = None if self._over else self._clocks.abandoned(self.provider.name)
+        error = None if self._over else self._timeouts.abandonment_error(self.provider.name)
         if error:
             error.request_id = self.accepted.request_id
         self.learn(given_up=error is None)
         return error
 
     def learn(self, *, given_up: bool = False) -> None:
-        """Remember when the first audio came, or that a caller has `given_up` before it did."""
+        """Record when the first audio came, or that the caller left before it did (`given_up`)."""
         if not self.timing_unreliable:
-            self._clocks.learn(given_up=given_up)
+            self._timeouts.learn(given_up=given_up)
 
     def times(self, after: int = 0) -> Sequence[Alignment]:
-        """Give the vendor's own times so far, as they came, without the first so many."""
+        """Return the vendor's alignments as they arrived, without the first `after`."""
         return [times for _, times in self._alignments[after:]]
 
     @property
     def alignment(self) -> Alignment | None:
-        """The vendor's own times, if it sent any."""
+        """Vendor's own timestamps, if it sent any."""
         return Alignment.joined(self._alignments) if self._alignments else None
 
     def begin(self) -> None:
-        """Make it."""
+        """Send the request."""
         self.sent = True
-        self._clocks.begin()
+        self._timeouts.begin()
         self._begin()
 
     async def hang_up(self) -> None:
-        """Nobody wants more of it. Hanging up twice changes nothing."""
-        self._alarm.close()
+        """Close the request. Has no effect the second time."""
+        self._timer.close()
         self._backlog = memoryview(b"")
         await self._hang_up()
 
-    async def next(self, outlet: AudioSink | None = None) -> bytes | None:
-        """The next audio, from the moment that it is known to be audio; None at the end. Raises TTSError.
+    async def next(self, sink: AudioSink | None = None) -> bytes | None:
+        """Return the next audio once it is valid; None at the end. Raises TTSError.
 
-        What comes meanwhile may go to the `outlet` instead, once some of it is believed.
+        What arrives meanwhile may go to the `sink` instead, once some of the audio is valid.
         """
         self._since = now = self._clock()
         self._note_reading(now)
         try:
             while True:
-                if self._clocks.limit(now) <= 0:
-                    raise self._overdue(now)
-                if self._clocks.behind:
-                    self._refuse_slowness()
-                if self._budget.remaining <= 0:  # a provider may have everything ready, and never make anybody wait
+                if self._timeouts.limit(now) <= 0:
+                    raise self._timeout_error(now)
+                if self._timeouts.underrun:
+                    self._raise_if_slow()
+                # A provider that always has bytes ready would never let the event loop run.
+                if self._budget.remaining <= 0:
                     await self._in_time(self._budget.yield_to_loop())
-                data = self._piece(self._backlog) if self._backlog else await self._more(outlet)
+                data = self._piece(self._backlog) if self._backlog else await self._read(sink)
                 if data is None:
                     break
                 if len(data) > CHUNK_SIZE:
                     data = self._piece(data)
                 self._budget.remaining -= len(data) + STEP_COST
-                if data and (believed := await self._hear(data)):
-                    return self._sound(believed)
-                now = self._spend()
+                if data and (valid := await self._validate(data)):
+                    return self._deliver(valid)
+                now = self._count_time()
             if self._over:
                 return None
             self._over = True
-            rest = await self._hearing.end()
-            return self._sound(rest) if rest else None
+            rest = await self._validator.end()
+            return self._deliver(rest) if rest else None
         finally:
             if self._since is not None:
-                self._spend()
+                self._count_time()
                 self._since = None
 
-    # ---------------------------------------------------------------- where it comes from
+    # ---------------------------------------------------------------- input
 
     def _piece(self, data: bytes | memoryview) -> bytes:
-        """Give the first piece of what came at once, and keep the rest for later: between two, the event loop turns."""
+        """Return the first piece of a large read and keep the rest, so that the event loop runs in between."""
         self._backlog = memoryview(data)[CHUNK_SIZE:]
         return bytes(data[:CHUNK_SIZE])
 
@@ -231,8 +238,8 @@ class ProviderCall:
         if self.sent:
             await self._source.aclose()
 
-    async def _more(self, outlet: AudioSink | None) -> bytes | None:
-        """Some bytes, or none but something else that was told; None at the end."""
+    async def _read(self, sink: AudioSink | None) -> bytes | None:
+        """Return the next bytes, empty for an event without audio; None at the end."""
         event = await self._in_time(anext(self._source, None))
         if isinstance(event, AudioChunk):
             if event.alignment:
@@ -241,7 +248,7 @@ class ProviderCall:
                 self.normalized = self.normalized or TimestampsEnd()
                 self.normalized.take(event.normalized)
             if isinstance(event, Queued):
-                self._clocks.queued = event.waits
+                self._timeouts.queued = event.waits
                 if self.permit:
                     self.permit.suspend() if event.waits else self.permit.resume()
             return event.data
@@ -251,123 +258,132 @@ class ProviderCall:
         return b""
 
     def _note_times(self, times: Alignment) -> None:
-        """Keep the vendor's times, which without a bound could come for ever beside no audio."""
+        """Keep the vendor's timestamps, within a bound: without one they could go on for ever beside no audio."""
         self._timed += len(times.characters)
         text = self.request.text
         if self._timed > _MAX_TIMES_PER_CHARACTER * len(text) + _EXTRA_TIMES:
-            told = f"{self._timed} characters have been given times, where the text has {len(text)}"
-            raise self._said(TTSNotAudioError, told)
+            message = f"{self._timed} characters have been given times, where the text has {len(text)}"
+            raise self._make_error(TTSNotAudioError, message)
         self._alignments.append((0.0, times))
 
-    # ---------------------------------------------------------------- what is made of it
+    # ---------------------------------------------------------------- timeouts and validation
 
-    def _accept(self, told: Accepted) -> None:
-        self.accepted, self.taken, self.answered = told, True, self.waited
-        self._said.request_id = told.request_id
-        self._tell(told)
+    def _accept(self, accepted: Accepted) -> None:
+        self.accepted, self.was_accepted, self.answered = accepted, True, self.waited
+        self._make_error.request_id = accepted.request_id
+        self._on_accepted(accepted)
 
     async def _in_time(self, awaited: Awaitable[T]) -> T | None:
-        """Wait for what comes next, no longer than the shortest clock allows, which is looked at again at the end.
+        """Wait for the next event no longer than the shortest timeout allows; that is evaluated again when it fires.
 
-        None when a text without anything to pronounce was answered with no bytes.
+        Returns None when a text without anything to pronounce was answered with no bytes.
         """
         since = self._since
-        assert since is not None  # noqa: S101 - the clocks run while somebody waits
-        lost, due = self._lag.beat  # as LoopLag.lost_at() does: this is done for each chunk
-        self._lost, self._moved = lost if since <= due else lost + since - due, False
+        assert since is not None  # noqa: S101 - the timeouts run while next() is being awaited
+        # Inlined from LoopLag.lost_at(), because this runs for each chunk.
+        lost, due = self._lag.beat
+        self._lost, self._limit_moved = lost if since <= due else lost + since - due, False
         try:
-            return await self._alarm.wait(self._clocks.limit(since), awaited, self._left)
+            return await self._timer.wait(self._timeouts.limit(since), awaited, self._remaining)
         except TimeoutError as error:
-            if self._alarm.expired and not isinstance(error, TTSError):
-                raise self._overdue(self._clock()) from None
-            if isinstance(error, TTSConnectTimeoutError):  # its own timer rang, which knows nothing of any lag
-                error.starved = self._clocks.starved(self._spend())
+            if self._timer.expired and not isinstance(error, TTSError):
+                raise self._timeout_error(self._clock()) from None
+            # The transport's own connect timer fired, which knows nothing of the loop's lag.
+            if isinstance(error, TTSConnectTimeoutError):
+                error.starved = self._timeouts.starved(self._count_time())
             raise
         except TTSCutError as error:
-            raise self._cut(error) from error.__cause__
+            raise self._cut_error(error) from error.__cause__
         except TTSEmptyAudioError:
             if is_pronounceable(self.request.text):
                 raise
-            return None  # nothing to pronounce, and nothing was: that is the end
+            return None  # nothing to pronounce, and nothing was sent: that is the end
         finally:
-            self._spend()
+            self._count_time()
             self._lost, self._beat = None, self._lag.beat
 
-    def _spend(self) -> float:
-        """Count the time since this was called last. Gives the present time."""
+    def _count_time(self) -> float:
+        """Count the time since the last call of this. Return the present time."""
         now = self._clock()
         since, self._since = self._since, now
         if since is not None:
             lost = 0.0
-            # If the loop has had no turn since the wait before, the provider has let it have none: it had all ready.
+            # If the loop has had no turn since the last wait, the provider kept it busy with bytes that were ready: no
+            # lag.
             if self._lost is not None and self._lag.beat is not self._beat:
                 lost = self._lag.lost_at(now) - self._lost
             if lost:
                 self.lost += lost
-                self._lost, self._moved = self._lag.lost_at(now), True
-            self._clocks.spend(now - since - lost)
+                self._lost, self._limit_moved = self._lag.lost_at(now), True
+            self._timeouts.add_wait(now - since - lost)
         return now
 
-    def _left(self) -> float:
-        """Seconds for which nothing may come from here on, when the wait at hand has taken as long as it might.
+    def _remaining(self) -> float:
+        """Return the seconds for which nothing may arrive from now on, when the timer of the present wait has fired.
 
-        Less than none when time is up, whatever lies in the socket.
+        Negative when the deadline has passed, whatever lies in the socket.
         """
-        self._beat = None  # a timer has rung, so the loop has had a turn
-        now = self._spend()
-        if not self._moved:  # that the loop's clock and this one may differ is no reason to wait on
+        self._beat = None  # a timer has fired, so the loop has had a turn
+        now = self._count_time()
+        # The loop's clock and this one may differ, which is no reason to wait longer.
+        if not self._limit_moved:
             return 0.0
-        self._moved = False
-        left = self._clocks.limit(now)
-        return left if left > 0 or self._clocks.out_of_time(now) else 0.0
+        self._limit_moved = False
+        left = self._timeouts.limit(now)
+        return left if left > 0 or self._timeouts.out_of_time(now) else 0.0
 
-    def _check(self, now: float) -> None:
-        """Look at the clocks, and at how slow the provider is. Raises TTSError."""
-        if self._clocks.limit(now) <= 0:
-            raise self._overdue(now)
-        if self._clocks.behind:
-            self._refuse_slowness()
+    def _raise_if_expired(self, now: float) -> None:
+        """Raise the TTSError of an expired timeout, or of audio that is too slow."""
+        if self._timeouts.limit(now) <= 0:
+            raise self._timeout_error(now)
+        if self._timeouts.underrun:
+            self._raise_if_slow()
 
-    def _overdue(self, now: float) -> TTSError:
-        error = self._clocks.overdue(self.provider.name, self.seconds, now)
+    def _timeout_error(self, now: float) -> TTSError:
+        error = self._timeouts.timeout_error(self.provider.name, self.seconds, now)
         error.request_id = self.accepted.request_id
         return error
 
-    def _cut(self, error: TTSCutError) -> TTSError:
-        """It is no fault of the provider's when nobody had read on for long."""
+    def _cut_error(self, error: TTSCutError) -> TTSError:
+        """Return the error of a cut stream. It is not the provider's fault when the consumer had not read for long."""
         if self._unread < UNREAD_LIMIT:
             return error
-        told = f"hung up behind {self.seconds:.1f} s of audio, when nobody had read on for {self._unread:.0f} s"
-        return self._said(TTSStaleConnectionError, told)
+        unread = f"when nobody had read on for {self._unread:.0f} s"
+        message = f"connection closed after {self.seconds:.1f} s of audio, {unread}"
+        return self._make_error(TTSStaleConnectionError, message)
 
-    async def _hear(self, data: bytes) -> bytes:
-        hearing = self._hearing
-        before = hearing.seconds
-        believed = hearing.take(data)
-        if believed is None:
-            believed = await hearing.judge()
-        self._clocks.gain(hearing.seconds - before, begun=hearing.begun)
-        return believed
+    async def _validate(self, data: bytes) -> bytes:
+        validator = self._validator
+        before = validator.seconds
+        valid = validator.take(data)
+        if valid is None:
+            valid = await validator.evaluate()
+        self._timeouts.add_audio(validator.seconds - before, begun=validator.begun)
+        return valid
 
-    def _sound(self, believed: bytes) -> bytes:
-        self._given, self._since = self._since, None  # when it came; what was done with it since is no wait
+    def _deliver(self, valid: bytes) -> bytes:
+        self._given_at, self._since = self._since, None  # when it arrived; the consumer's time from here on is no wait
         if self.first_sound is None:
-            self.first_sound = self._clocks.waited
-        return believed
+            self.first_sound = self._timeouts.waited
+        return valid
 
     def _note_reading(self, now: float) -> None:
-        if self._given is not None:
-            self._unread = max(self._unread, now - self._given)
-            self._given = None
+        if self._given_at is not None:
+            self._unread = max(self._unread, now - self._given_at)
+            self._given_at = None
 
-    def _refuse_slowness(self) -> None:
-        if slow := self._clocks.slow(self.provider.name, self.seconds):
+    def _raise_if_slow(self) -> None:
+        if slow := self._timeouts.slow_error(self.provider.name, self.seconds):
             slow.request_id = self.accepted.request_id
             raise slow
 
 
 class CallErrors:
-    """Makes errors of a provider's, about one request. It knows nothing of the call, which would never be let go of."""
+    """Factory of a provider's errors about one request.
+
+    It holds no reference to the call: a call held by its validator would be a cycle that only the garbage collector
+    ends.
+    """
 
     __slots__ = ("_provider", "request_id")
 
@@ -376,5 +392,5 @@ class CallErrors:
         self.request_id: str | None = None
 
     def __call__(self, kind: type[TTSError], message: str) -> TTSError:
-        """An error of this kind."""
+        """Return an error of this class."""
         return kind(message, provider=self._provider, request_id=self.request_id)

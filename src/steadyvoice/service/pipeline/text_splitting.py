@@ -1,4 +1,7 @@
-"""Splitting of a text into the pieces that one provider request carries, at sentence boundaries."""
+"""Splitting of a text into the pieces that one provider request carries, at sentence boundaries.
+
+Sentence boundaries come from the library `sentencex`, in some 300 languages.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,18 @@ from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has
 
 
 def find_sentence_ends(text: str, language: str) -> Iterable[int]:
-    """Give the offsets behind which a sentence may begin. Where there is no library, those behind the marks."""
+    """Return the offsets behind which a sentence may begin; those behind marks if the library is missing."""
     try:
-        from sentencex import segment  # when it is needed first: four megabytes, and few requests are cut
+        from sentencex import segment  # imported late: it takes four megabytes, and few requests are split
     except ImportError:
         return ends_by_marks(text, language)
     try:
         pieces = segment(language, text.translate(_SPACES))
     except (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
         raise
-    except BaseException:  # a panic of its Rust is no Exception
+    except BaseException:  # a panic of its Rust code is no Exception
         return ends_by_marks(text, language)
-    if sum(map(len, pieces)) != len(text):  # it would cut at the wrong places
+    if sum(map(len, pieces)) != len(text):  # its offsets would split at the wrong places
         return ends_by_marks(text, language)
     ends = accumulate(map(len, pieces))
     if "\u17d4" in text or "\u17d5" in text:
@@ -38,17 +41,18 @@ def find_sentence_ends(text: str, language: str) -> Iterable[int]:
     return ends
 
 
-# A blank of several bytes behind a capital letter makes it panic, in some languages. U+3000 is the last of Unicode's.
+# A space of several bytes behind a capital letter makes sentencex panic in some languages. U+3000 is the last of
+# Unicode's spaces.
 _SPACES = {code: "\n" if code in (0x2028, 0x2029) else " " for code in range(0x80, 0x3001) if chr(code).isspace()}
 _KHMER_ENDS = re.compile(r"[\u17d4\u17d5]+\s*")  # marks that the library does not know
 
 
-_CONTEXT_CHARACTERS = 500  # characters of what comes before and after, sent along for the prosody
-_MIN_SENTENCE = 60  # characters: shorter sentences are said together with the next, for the prosody again
+_CONTEXT_CHARACTERS = 500  # characters before and after the piece that are sent along for the prosody
+_MIN_SENTENCE = 60  # characters: shorter sentences are sent together with the next, for the prosody as well
 MAX_SENTENCE = 400
-"""Characters: a longer sentence is said in parts. It is held back, so it bounds memory, too."""
+"""Characters of the longest piece that is held back: a longer sentence is split. This bounds memory, too."""
 
-_FITTING_ROUNDS = 8  # of looking for a piece that fits with its tags, before it goes without
+_FITTING_ROUNDS = 8  # attempts to find a piece that fits with its tags, before the tags are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,12 @@ class TextPiece:
 
     @property
     def length(self) -> int:
-        """Characters of the caller's text."""
+        """Number of characters of the caller's text."""
         return self.end - self.begin
 
 
 def next_piece(
-    part: Candidate,
+    candidate: Candidate,
     request: SpeechRequest,
     begin: int,
     *,
@@ -81,29 +85,30 @@ def next_piece(
     ids: Sequence[str] = (),
     most: int | None = None,
 ) -> TextPiece:
-    """Cut what this speaker says in one request from the text at `begin`, and how it would say it.
+    """Return the next piece of the text from `begin` on for this candidate, and its offer.
 
-    That is as much as it can, or with `by_sentence` only the next sentence. When a container format must be put
-    together from pieces, they are asked for as bare samples. `ids` are this provider's own for the pieces just before.
-    Where a piece is held as samples until it is whole, it has at most `most` characters. `marked` is the text, if there
-    is markup in it: of that, a speaker gets what it performs.
+    That is as much as one request may carry, or with `by_sentence` only the next sentence. When a container format must
+    be put together from pieces, they are requested as bare samples. `ids` are this provider's request ids of the pieces
+    just before. A piece that is held as samples until it is complete has at most `most` characters. `marked` is the
+    text, if there is markup in it, of which the candidate gets what it performs.
     """
-    limit = part.max_characters
-    untouched = part.offer.format == request.format and request.format.codec is not Codec.FLAC  # it is held as samples
+    limit = candidate.max_characters
+    # FLAC is held as samples.
+    untouched = candidate.offer.format == request.format and request.format.codec is not Codec.FLAC
     if most and not (
         untouched and (request.format.is_concatenable or len(request.text) <= (limit or len(request.text)))
     ):
         limit = min(limit or most, most)
-    language = request.language or (part.offer.declared.language if part.offer.declared else None)
+    language = request.language or (candidate.offer.declared.language if candidate.offer.declared else None)
     if marked is None:
         sent, text = None, _next_text(request.text[begin:], limit, by_sentence, language)
         end = begin + len(text)
     else:
-        sent = _next_rendering(marked, begin, limit, part.offer.markup, by_sentence, language)
+        sent = _next_rendering(marked, begin, limit, candidate.offer.markup, by_sentence, language)
         text, end = sent.text, sent.end
     if end - begin == len(request.text):
         whole = request if text == request.text else replace(request, text=text)
-        return TextPiece(_with_speed_of(whole, part.offer), part.offer, begin, end, True, sent)
+        return TextPiece(_with_speed_of(whole, candidate.offer), candidate.offer, begin, end, True, sent)
     wanted = request.format
     before, behind = _context(request.text, begin, end, marked)
     piece = replace(
@@ -114,16 +119,16 @@ def next_piece(
         previous_text=before or request.previous_text,
         next_text=behind or request.next_text,
         previous_request_ids=tuple(ids),
-        like=part.like,
+        like=candidate.like,
     )
-    offer, settled = part.speaker.provider.offer(piece), part.offer
-    # Whoever goes by the letters might read a part of the text in another voice than the whole.
-    offer = replace(offer, voice=settled.voice, speed=settled.speed, gain=settled.gain)
+    offer, original_offer = candidate.guarded.provider.offer(piece), candidate.offer
+    # A provider that detects the language might choose another voice for a part of the text than for the whole.
+    offer = replace(offer, voice=original_offer.voice, speed=original_offer.speed, gain=original_offer.gain)
     return TextPiece(_with_speed_of(piece, offer), offer, begin, end, sent=sent)
 
 
 def has_no_words(marked: MarkedText, begin: int, performed: Markup) -> bool:
-    """Whether nothing of the text from `begin` on is to be spoken by whoever performs so much.
+    """Return whether the text from `begin` on has nothing to speak for a voice that performs this markup.
 
     A text of markup alone goes to a voice that performs it. The end of a text does so only if it is a sound: several
     vendors refuse a request for a pause.
@@ -135,7 +140,7 @@ def has_no_words(marked: MarkedText, begin: int, performed: Markup) -> bool:
 
 
 def _with_stitching_ids(options: Mapping[str, Any], *, first: bool, last: bool) -> Mapping[str, Any]:
-    """Keep a caller's request ids where they belong: at the beginning of the text, and at its end."""
+    """Return the options with a caller's request ids at the beginning and the end of the text only."""
     if not options or not has_request_ids(options):
         return options
     previous, following = REQUEST_ID_FIELDS
@@ -159,7 +164,7 @@ def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | N
 def _next_rendering(
     marked: MarkedText, begin: int, most: int | None, performed: Markup, by_sentence: bool, language: str | None
 ) -> Rendering:
-    """Cut between words, so that what is sent of them, with the markup that is performed, fits."""
+    """Return the next words, split so that they fit together with the markup that is performed."""
     words = marked.words
     first = words.index(begin)
     if marked.is_inside(begin):  # of an element that fits no request: the rest of it goes without its tags
@@ -167,7 +172,7 @@ def _next_rendering(
     room = most
     for _ in range(_FITTING_ROUNDS):
         last = _end_of_words(marked, first, room, by_sentence, language)
-        if room != most and not is_between_words(words.text, last):  # it was cut for the sake of its tags
+        if room != most and not is_between_words(words.text, last):  # it was split for the sake of its tags
             break
         end = _end_in_text(marked, last)
         sent = marked.rendered(begin, end, performed)
@@ -179,12 +184,12 @@ def _next_rendering(
 
 
 def _end_in_text(marked: MarkedText, count: int) -> int:
-    """Where in the text the first `count` characters of its words end; markup behind the last goes with it."""
+    """Return the end in the text of the first `count` characters of its words; markup behind the last is included."""
     return marked.words.original(count) if count < len(marked.words.text) else len(marked.text)
 
 
 def _end_of_words(marked: MarkedText, first: int, most: int | None, by_sentence: bool, language: str | None) -> int:
-    """Where a piece of the words ends that begins at `first`."""
+    """Return the end of a piece of the words that begins at `first`."""
     rest = marked.words.text[first:]
     if not rest:
         return first
@@ -194,7 +199,7 @@ def _end_of_words(marked: MarkedText, first: int, most: int | None, by_sentence:
 
 
 def _context(text: str, begin: int, end: int, marked: MarkedText | None) -> tuple[str, str]:
-    """Characters just before and just behind a piece."""
+    """Return the characters just before and just behind a piece."""
     if marked:
         text, begin, end = marked.words.text, marked.words.index(begin), marked.words.index(end)
     return text[max(0, begin - _CONTEXT_CHARACTERS) : begin], text[end : end + _CONTEXT_CHARACTERS]

@@ -13,38 +13,38 @@ from steadyvoice.providers.base import HasTimeouts, Provider
 from steadyvoice.speech.errors import TTSConfigurationError
 
 ATTEMPT_SHARE = 0.8
-"""What one attempt may use of the time that remains, while somebody else could still take over."""
+"""Share of the remaining time that one attempt may use while another provider could still take over."""
 
 LOCAL_GRACE = 5.0
-"""A local voice is tried even when the time is up; this bounds it."""
+"""Seconds that bound a local voice, which is tried even when the time is up."""
 
 
 FAILOVER_AFTER = 8.0
-"""Seconds until the first audio while another provider is left, unless something else is set. A healthy vendor takes
+"""Seconds until the first audio while another provider is left, unless a timeout is configured. A healthy vendor takes
 well under three; a caller who hears nothing for ten hangs up.
 """
 
 
 class _NotSet(float):
-    """A number of seconds that nobody has set."""
+    """Default number of seconds, distinguishable from the same number set by the user."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TimeoutConfig:
-    """The clocks of speech.
+    """Timeouts of speech synthesis, in seconds.
 
     `connection_timeout` bounds connecting; `first_audio_timeout` the wait from request to first decodable audio;
-    `stall_timeout` the silence between chunks (`read_timeout` when None); `slow_timeout` how long a stream
-    may come slower than it is played, once nothing is left to play; `total_timeout` the whole utterance, all
-    attempts together, plus the seconds of audio already delivered. Waiting for the listener stops them all.
+    `stall_timeout` the silence between chunks (`read_timeout` when None); `slow_timeout` how long a stream may arrive
+    slower than it is played, once nothing is left to play; `total_timeout` the whole utterance, all attempts together,
+    plus the seconds of audio already delivered. Time in which the consumer does not read counts for none of them.
 
-    Without `first_audio_timeout`, that is 8 s while another provider is left and `read_timeout` was not set, else
+    Without `first_audio_timeout`, that limit is 8 s while another provider is left and `read_timeout` was not set, else
     `read_timeout`. `character_timeout` is added to it for each character of the text where a provider cannot stream.
 
-    `overdue_after` ends no call. It is the silence after which a caller who leaves is evidence against the provider,
-    while too few first audios of the voice are known to tell what is usual.
+    `overdue_after` ends no call. It is the silence after which a caller who hangs up counts against the provider, while
+    too few first audios of the voice are known to tell what is usual.
 
     Raises TTSConfigurationError.
     """
@@ -70,11 +70,11 @@ class TimeoutConfig:
 
     @classmethod
     def conversation(cls) -> TimeoutConfig:
-        """For voice agents: whoever waits for an answer hears the next voice after two seconds and a half.
+        """Return timeouts for voice agents: failover after 2.5 seconds of silence.
 
-        Connecting may lose one packet, which is sent again after a second. Healthy first audio comes within one second
-        and a half, and a gap of two seconds in speech is taken for its end. What is not spoken after 15 s is not
-        waited for any more.
+        Connecting may lose one packet, which TCP sends again after a second. Healthy first audio comes within a second
+        and a half, and a gap of two seconds in speech is taken for its end. Nothing is worth waiting for after 15
+        seconds.
         """
         return cls(
             connection_timeout=2.0,
@@ -92,17 +92,20 @@ class TimeoutConfig:
 
     @property
     def read_timeout_is_set(self) -> bool:
-        """Whether `read_timeout` was given, even if as what it would be anyway."""
+        """Whether `read_timeout` was set, even to its default."""
         return not isinstance(self.read_timeout, _NotSet)
 
     def first_audio_while(self, *, others: bool) -> float:
-        """Seconds until the first audio; `others` tells whether another provider is left."""
+        """Return the seconds until the first audio; `others` tells whether another provider is left."""
         if self.first_audio_timeout is not None:
             return self.first_audio_timeout
         return FAILOVER_AFTER if others and not self.read_timeout_is_set else self.read_timeout
 
     def laid_over(self, own: Mapping[str, float | None]) -> TimeoutConfig:
-        """Return the same with a provider's own fields. Raises TTSConfigurationError that names the field."""
+        """Return a copy in which a provider's own fields replace the general ones.
+
+        Raises TTSConfigurationError, which names the field.
+        """
         names = [field.name for field in fields(self)]
         for name in own:
             if name not in names:
@@ -112,7 +115,9 @@ class TimeoutConfig:
         return replace(self, **cast("dict[str, Any]", own))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the seconds in force: for the first audio while another provider is left, and `alone`."""
+        """Return the seconds in force as JSON-ready values: for the first audio while another provider is left, and
+        `alone`.
+        """
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "read_timeout": float(self.read_timeout),
@@ -128,48 +133,51 @@ class TimeoutConfig:
 
 
 def provider_timeouts(provider: Provider, general: TimeoutConfig, own: Mapping[str, float | None]) -> TimeoutConfig:
-    """Return one provider's timeouts: its `own` fields win over the `general` ones.
+    """Return one provider's timeouts: its `own` fields override the `general` ones.
 
-    What both leave open, its class may say (see HasTimeouts). Raises TTSConfigurationError.
+    Fields that neither sets default to those of the provider's class (see HasTimeouts). Raises TTSConfigurationError.
     """
     timeouts = general.laid_over(own)
     if isinstance(provider, HasTimeouts) and not timeouts.read_timeout_is_set:
         for name, seconds in provider.timeouts.items():
             if name not in ("first_audio_timeout", "stall_timeout"):
-                told = "a kind of provider may have first_audio_timeout and stall_timeout"
-                raise TTSConfigurationError(f"{provider.name}.timeouts.{name}: {told}")
+                message = "a kind of provider may have first_audio_timeout and stall_timeout"
+                raise TTSConfigurationError(f"{provider.name}.timeouts.{name}: {message}")
             if getattr(timeouts, name) is None:
                 timeouts = timeouts.laid_over({name: seconds})
     return timeouts
 
 
 class Stopwatch:
-    """Seconds of wall-clock time of one utterance, except those in which its consumer kept it waiting."""
+    """Wall-clock seconds of one utterance, without those in which its consumer did not read."""
 
     __slots__ = ("_clock", "before", "extends", "since")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.before = 0.0
-        """Seconds counted before it was started last."""
+        """Seconds counted before the last start."""
         self.since: float | None = None
-        """When that was, by the clock. None: it stands still."""
+        """Clock reading of the last start; None while stopped."""
         self.extends = True
-        """Whether audio that came gives more time: not while a caller who has heard nothing waits for a deadline."""
+        """Whether delivered audio extends deadlines.
+
+        False while a caller with a deadline of its own has heard nothing: audio that is held back is no progress to it.
+        """
 
     def start(self) -> None:
-        """Count from here on. Starting twice changes nothing."""
+        """Start counting. Has no effect while running."""
         if self.since is None:
             self.since = self._clock()
 
     def stop(self) -> None:
-        """Count no longer: the consumer has what it asked for. Stopping twice changes nothing."""
+        """Stop counting while the consumer has its audio. Has no effect while stopped."""
         if self.since is not None:
             self.before += self._clock() - self.since
             self.since = None
 
     def at(self, now: float) -> float:
-        """Seconds counted until `now`, a reading of the clock."""
+        """Return the seconds counted until `now`, a reading of the clock."""
         return self.before if self.since is None else self.before + now - self.since
 
     @property
@@ -179,52 +187,55 @@ class Stopwatch:
 
 
 class Deadline:
-    """Time left of a share of an utterance's: what was given, and a second more for each second of audio delivered.
+    """Deadline of an utterance, or of one attempt: a number of seconds, and one more for each second of delivered
+    audio.
 
-    It is spent by the stopwatch, whatever happens meanwhile.
+    Time is counted by the stopwatch, whatever happens meanwhile.
     """
 
-    __slots__ = ("_began", "_watch", "delivered", "given")
+    __slots__ = ("_began", "_stopwatch", "delivered", "seconds")
 
-    def __init__(self, given: float, watch: Stopwatch) -> None:
-        self.given = given
+    def __init__(self, seconds: float, stopwatch: Stopwatch) -> None:
+        self.seconds = seconds
         self.delivered = 0.0
-        self._watch = watch
-        self._began = watch.now
+        self._stopwatch = stopwatch
+        self._began = stopwatch.now
 
     @property
-    def spent(self) -> float:
-        """Seconds since it was given."""
-        return self._watch.now - self._began
+    def elapsed(self) -> float:
+        """Seconds since the deadline was set."""
+        return self._stopwatch.now - self._began
 
-    def spent_at(self, now: float) -> float:
-        """The same at `now`, a reading of the clock."""
-        return self._watch.at(now) - self._began
+    def elapsed_at(self, now: float) -> float:
+        """Return the seconds elapsed at `now`, a reading of the clock."""
+        return self._stopwatch.at(now) - self._began
 
     @property
-    def left(self) -> float:
-        """Seconds that remain."""
-        return self.given + (self.delivered if self._watch.extends else 0.0) - self.spent
+    def remaining(self) -> float:
+        """Seconds that remain, negative once the deadline has passed."""
+        return self.seconds + (self.delivered if self._stopwatch.extends else 0.0) - self.elapsed
 
-    def left_at(self, now: float) -> float:
-        """The same at `now`, a reading of the clock."""
-        watch = self._watch  # read here, not asked: this is done for each chunk
-        spent = watch.before if watch.since is None else watch.before + now - watch.since
-        return self.given + (self.delivered if watch.extends else 0.0) + self._began - spent
+    def remaining_at(self, now: float) -> float:
+        """Return the seconds that remain at `now`, a reading of the clock."""
+        # The stopwatch is read here instead of called, because this runs for each chunk: the wall-clock deadlines had
+        # added 26 Python calls to each, and four remain.
+        stopwatch = self._stopwatch
+        elapsed = stopwatch.before if stopwatch.since is None else stopwatch.before + now - stopwatch.since
+        return self.seconds + (self.delivered if stopwatch.extends else 0.0) + self._began - elapsed
 
-    def share(self, given: float) -> Deadline:
-        """Give away so many seconds of it, from now on."""
-        return Deadline(given, self._watch)
+    def share(self, seconds: float) -> Deadline:
+        """Return a deadline for one attempt that starts now, in seconds."""
+        return Deadline(seconds, self._stopwatch)
 
     def copy(self) -> Deadline:
-        """Another one with as much left, for audio that is delivered elsewhere."""
-        other = Deadline(self.given, self._watch)
+        """Return a deadline with the same time left, which audio delivered elsewhere does not extend."""
+        other = Deadline(self.seconds, self._stopwatch)
         other._began, other.delivered = self._began, self.delivered
         return other
 
 
 def check_deadline(deadline: float | None) -> float | None:
-    """Refuse a deadline that is no time at all."""
+    """Return the deadline in seconds, or None. Raises TTSConfigurationError unless it is a positive number."""
     if deadline is None:
         return None
     if isinstance(deadline, bool) or not isinstance(deadline, int | float):
@@ -236,41 +247,48 @@ def check_deadline(deadline: float | None) -> float | None:
 
 T = TypeVar("T")
 
-_LOOP_CLOCK_RESOLUTION = 0.001  # seconds by which it may ring late: event loops read their clock once a turn
+_LOOP_CLOCK_RESOLUTION = 0.001  # seconds by which a timer may be late: event loops read their clock once a turn
 
-_LATE_BY = 0.02  # seconds; a timer that is called later than this was kept waiting by the loop
+_LATE_BY = 0.02  # seconds; a timer that fires later than this was kept waiting by the loop
 _LOOP_TURNS = 3
-"""Turns of the loop that are waited for then: what is awaited may lie unread in the socket. A turn polls for I/O before
-or after it runs what is due (asyncio, uvloop), and who waits is woken one turn after the poll.
+"""Turns of the loop to wait once a timer has fired late: what is awaited may lie unread in the socket.
+
+A turn polls for I/O before or after it runs what is due (asyncio, uvloop), and the waiting task is woken one turn after
+the poll.
 """
 
 
 class WaitTimer:
-    """Ends waits that take too long, as `asyncio.timeout` does: by a cancellation that is taken back."""
+    """Timer for many short waits in a row, one handle for all of them.
 
-    __slots__ = ("_at", "_due", "_handle", "_left", "_task", "_turns", "expired")
+    Like `asyncio.timeout`, it ends a wait by a cancellation that is taken back. That one sets and cancels a timer for
+    each wait; a stream waits for every few kilobytes and hardly ever too long, so this timer is set once and looked at
+    when it fires.
+    """
+
+    __slots__ = ("_at", "_due", "_handle", "_remaining", "_task", "_turns", "expired")
 
     def __init__(self) -> None:
         self.expired = False
         """Whether the last wait was cut short."""
-        self._due = math.inf  # of the wait at hand
-        self._at = math.inf  # when the timer fires, which may be sooner
+        self._due = math.inf  # end of the present wait
+        self._at = math.inf  # when the handle fires, possibly sooner than the wait ends
         self._handle: asyncio.Handle | None = None
-        self._turns = _LOOP_TURNS  # that are left before a late ring is believed
-        self._task: asyncio.Task[Any] | None = None  # that waits now
-        self._left: Callable[[], float] | None = None
+        self._turns = _LOOP_TURNS  # left before a late timer is believed
+        self._task: asyncio.Task[Any] | None = None  # waiting now
+        self._remaining: Callable[[], float] | None = None
 
-    async def wait(self, seconds: float, awaited: Awaitable[T], left: Callable[[], float] | None = None) -> T:
-        """Wait for this, for so many seconds at most. Raises TimeoutError when they are over.
+    async def wait(self, seconds: float, awaited: Awaitable[T], remaining: Callable[[], float] | None = None) -> T:
+        """Await an awaitable for at most so many seconds. Raises TimeoutError.
 
-        `left` is asked then whether there are any more by now: they may have become more, and never less. A negative
-        number ends the wait at once, even if the loop was late.
+        `remaining` is called when the time is up and returns further seconds, if the limit has moved meanwhile; it may
+        only have grown. A negative number ends the wait at once, even if the loop was late.
         """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines run in tasks
         before = task.cancelling()
-        self._left = left
+        self._remaining = remaining
         self._begin(task, loop, seconds)
         try:
             return await awaited
@@ -283,11 +301,13 @@ class WaitTimer:
                 task.uncancel()
             raise
         finally:
-            self._task = self._left = None
-            del task  # a cancelled one keeps its CancelledError, whose traceback keeps this frame
+            self._task = self._remaining = None
+            # A cancelled task keeps its CancelledError, whose traceback keeps this frame: without this, a cycle that
+            # only the garbage collector ends.
+            del task
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Cancel the handle."""
         if self._handle:
             self._handle.cancel()
             self._handle = None
@@ -301,9 +321,9 @@ class WaitTimer:
 
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if due < math.inf:
-            self._at, self._handle = due, loop.call_at(due, self._ring)
+            self._at, self._handle = due, loop.call_at(due, self._fire)
 
-    def _ring(self) -> None:
+    def _fire(self) -> None:
         self._handle = None
         if (task := self._task) is None:
             return
@@ -312,14 +332,14 @@ class WaitTimer:
         if late < 0:
             self._set(loop, self._due)
             return
-        left = self._left() if self._left else 0.0
-        if left > _LOOP_CLOCK_RESOLUTION:
-            self._due = loop.time() + left
+        remaining = self._remaining() if self._remaining else 0.0
+        if remaining > _LOOP_CLOCK_RESOLUTION:
+            self._due = loop.time() + remaining
             self._turns = _LOOP_TURNS
             self._set(loop, self._due)
-        elif left >= 0 and self._turns and (late > _LATE_BY or self._turns < _LOOP_TURNS):
+        elif remaining >= 0 and self._turns and (late > _LATE_BY or self._turns < _LOOP_TURNS):
             self._turns -= 1
-            self._at, self._handle = -math.inf, loop.call_soon(self._ring)
+            self._at, self._handle = -math.inf, loop.call_soon(self._fire)
         else:
             self.expired = True
             task.cancel()

@@ -1,4 +1,4 @@
-"""One utterance, from its text to the last byte of its audio: who is asked, and what is delivered."""
+"""Utterance: synthesis of one text, from provider selection to the last byte of its audio."""
 
 from __future__ import annotations
 
@@ -49,23 +49,26 @@ from steadyvoice.speech.markup import MarkedText, Markup
 from steadyvoice.speech.request import SpeechRequest
 
 _LATE = 2.0
-"""Seconds before the deadline within which a process under pressure begins no stream: audio would come too slowly."""
+"""Seconds before the deadline within which an overloaded process begins no stream, because its audio would come too
+slowly.
+"""
 
 _LATE_SHARE = 0.2  # of the time given, likewise, for short deadlines
 
 
 class Utterance:
-    """Speaks one request through the first speaker of a cast that can, and the next when it cannot.
+    """Synthesis of one request by the first candidate that can speak it, with failover to the next.
 
-    `marked` is its text, if there is markup in it. All places in a text are places in the caller's own.
+    `marked` is its text, if there is markup in it. All positions are positions in the caller's text. `on_muted` is
+    called with True when the utterance falls silent, and with False when audio is delivered.
 
-    Construction spends nothing: it raises TTSUnsupportedScriptError when nobody could ever speak it.
+    Construction sends nothing. Raises TTSUnsupportedScriptError when no candidate can read the text.
     """
 
     def __init__(
         self,
         request: SpeechRequest,
-        cast: Candidates,
+        candidates: Candidates,
         terms: UtterancePolicy,
         *,
         rates: SpeechRates,
@@ -74,27 +77,28 @@ class Utterance:
         wall_clock: Callable[[], float],
         lag: LoopLag,
         admission: AdmissionControl,
-        tell_muted: Callable[[bool], None],
+        on_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
     ) -> None:
         self._request, self._terms, self._rates = request, terms, rates
-        self._clock, self._admission, self._tell_muted = clock, admission, tell_muted
+        self._clock, self._admission, self._on_muted = clock, admission, on_muted
         self._marked = marked
-        self._words = marked.words.text if marked else request.text
-        self._parts, self._refusals = cast.for_text(self._words)
+        self._spoken_text = marked.words.text if marked else request.text
+        self._candidates, self._refusals = candidates.for_text(self._spoken_text)
         self.stopwatch = Stopwatch(clock)
-        """Runs while somebody waits for audio of this."""
-        # A whole answer that comes faster than it is played is healthy, however long; but a deadline is a deadline.
+        """Runs while the consumer waits for audio."""
+        # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
+        # absolute.
         self.stopwatch.extends = terms.hold and not terms.own_deadline
-        self._patience = patience = Deadline(terms.total, self.stopwatch)
+        self._deadline = deadline = Deadline(terms.total, self.stopwatch)
         most = terms.most_bytes
-        self._output = Output(request.format, workers, remembers=request.timestamps, most=most, patience=patience)
-        first = self._parts[0]
+        self._output = Output(request.format, workers, remembers=request.timestamps, most=most, deadline=deadline)
+        first = self._candidates[0]
         self._first = first
-        self._books = UtteranceAccounting(request.text, terms, self._parts, wall_clock=wall_clock)
-        self._refused = RejectedLengths(rates, self._parts, terms, clock=clock)
-        self._asker = AttemptFactory(
+        self._books = UtteranceAccounting(request.text, terms, self._candidates, wall_clock=wall_clock)
+        self._rejected = RejectedLengths(rates, self._candidates, terms, clock=clock)
+        self._factory = AttemptFactory(
             request,
             terms,
             self._books,
@@ -102,59 +106,59 @@ class Utterance:
             workers=workers,
             clock=clock,
             lag=lag,
-            refused=self._refused,
+            rejected=self._rejected,
             marked=marked,
         )
-        self._hedger = (
-            HedgeScheduler(hedging, self._asker, self._parts, request, terms, clock=clock) if hedging else None
+        self._hedges = (
+            HedgeScheduler(hedging, self._factory, self._candidates, request, terms, clock=clock) if hedging else None
         )
-        self._ahead = PrefetchBuffer(request.format) if self._in_pieces(first) else None
+        self._prefetch = PrefetchBuffer(request.format) if self._takes_several_requests(first) else None
         self.format = request.format
-        self._outlet: AudioSink | None = None
+        self._sink: AudioSink | None = None
         self.recordings: Mapping[str, Recording] = {}
-        """What each speaker has said of exactly this before, by its name: better than another's voice, or silence."""
+        """Recordings of exactly this text, by provider: better than another voice, or silence."""
 
     @property
     def spoken(self) -> UtteranceReport:
-        """The account of it, so far."""
+        """Report of the utterance so far."""
         return self._books.spoken
 
     @property
     def offers(self) -> list[tuple[Provider, SynthesisOffer]]:
-        """Who may speak, in order of preference, and as what."""
-        return [(part.speaker.provider, part.offer) for part in self._parts]
+        """Candidates in order of preference, each with its offer."""
+        return [(candidate.guarded.provider, candidate.offer) for candidate in self._candidates]
 
     def is_cacheable(self, name: str, seconds: float) -> bool:
-        """Whether so much audio is surely all of it, said by this speaker."""
-        part = next(part for part in self._parts if part.name == name)
-        return self._rates.is_cacheable(style_of(name, part.offer, self._request), self._words, seconds)
+        """Return whether so many seconds by this provider are certainly the whole text."""
+        candidate = next(candidate for candidate in self._candidates if candidate.name == name)
+        return self._rates.is_cacheable(style_of(name, candidate.offer, self._request), self._spoken_text, seconds)
 
     @property
     def finished(self) -> bool:
         """Whether every character has been said, and handed out."""
-        return not self._books.rest and (self._ahead is None or self._ahead.empty)
+        return not self._books.rest and (self._prefetch is None or self._prefetch.empty)
 
     @property
     def delivered(self) -> float:
         """Seconds of audio that came so far."""
-        return self._patience.delivered
+        return self._deadline.delivered
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Give the audio, once. It raises TTSError when it cannot be had, and never ends early without saying so."""
-        return self._ahead.chunks(self._speak()) if self._ahead else self._speak()
+        """Return the audio, once. Raises TTSError when there is none, and never ends early without an error."""
+        return self._prefetch.chunks(self._speak()) if self._prefetch else self._speak()
 
     def close(self) -> None:
-        """Let go of what it holds, whichever way it has ended: its encoder, and what it would have gone on with."""
+        """Release everything, however the utterance has ended: its encoder, and what it kept for resuming."""
         self.spoken.now.times = None
         self._output.close()
 
-    def attach_sink(self, outlet: AudioSink) -> None:
-        """From here on, what goes out as it comes may go there; all else comes as before, and neither overtakes."""
-        if self._terms.on_midstream == "error":  # nothing else passes
-            self._outlet = outlet
+    def attach_sink(self, sink: AudioSink) -> None:
+        """Let passthrough audio go to the sink from now on. All other audio is yielded as before, in order."""
+        if self._terms.on_midstream == "error":  # otherwise audio is never passed through
+            self._sink = sink
 
-    def _in_pieces(self, first: Candidate) -> bool:
-        """Whether it is likely to take several requests, of which the next can be made while this one plays."""
+    def _takes_several_requests(self, first: Candidate) -> bool:
+        """Return whether several requests are likely, so that the next can be made while the audio plays."""
         if self._terms.hold:
             return False
         return self._terms.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
@@ -166,54 +170,54 @@ class Utterance:
         try:
             while self._books.rest:
                 step = await steps.next()
-                if not self._books.begin and (recalled := choose_recording(step, self._parts, self.recordings)):
-                    async for data in self.play(*recalled):
+                if not self._books.begin and (recording := choose_recording(step, self._candidates, self.recordings)):
+                    async for data in self.play(*recording):
                         yield data
                     return
                 if not admitted and not (admitted := self._admission.admit()):
-                    overloaded = await self._refused_admission()
-                    if overloaded and not (name := self._recorded_by()):
+                    overloaded = await self._wait_for_admission()
+                    if overloaded and not (name := self._recorded_provider()):
                         raise overloaded
                     if overloaded:
                         async for data in self.play(name, self.recordings[name]):
                             yield data
                         return
                     admitted = True
-                    continue  # who may speak now?
+                    continue  # a recording or another provider may be better by now
                 match step:
-                    case TryProvider(index) if self._nothing_for(self._parts[index]):
-                        async for data in self._pause(self._parts[index].name):
+                    case TryProvider(index) if self._is_silent_for(self._candidates[index]):
+                        async for data in self._pause(self._candidates[index].name):
                             yield data
                     case TryProvider(index):
-                        async with aclosing(self._ask(self._parts[index], step)) as said:
-                            async for data in said:
+                        async with aclosing(self._attempt(self._candidates[index], step)) as chunks:
+                            async for data in chunks:
                                 yield data
                     case WaitForProvider():
-                        pass  # slept through by the loop, which decides again
-                    case GiveUp() if silent := self._silent_voice():
+                        pass  # the retry loop has slept, and decides again
+                    case GiveUp() if silent := self._silent_candidate():
                         async for data in self._pause(silent):
                             yield data
                     case GiveUp():
-                        refusal = self._why_not_muted()
-                        if refusal and self._output.anything and (last := await self._finish()):
+                        refusal = self._error_instead_of_silence()
+                        if refusal and self._output.has_output and (last := await self._finish()):
                             yield last
                         if refusal:
                             raise refusal
-                        self._tell_muted(True)
+                        self._on_muted(True)
                         self.spoken.now.silent = True
-                        async for data in self._keep_silent():
+                        async for data in self._speak_silence():
                             yield data
             if last := await self._finish():
                 yield last
         finally:
             if admitted:
                 self._admission.leave()
-            if self._refused.pending:
-                self._refused.learn()
+            if self._rejected.pending:
+                self._rejected.learn()
             self.close()
 
     async def _finish(self) -> bytes:
-        """Give what the encoder still holds."""
+        """Return what the encoder still holds."""
         if self._output.starved:
             return b""
         try:
@@ -221,123 +225,129 @@ class Utterance:
         except TTSTotalTimeoutError as starved:
             raise self._overloaded([starved]) from None
 
-    async def _refused_admission(self) -> TTSOverloadedError | None:
-        """Queue for admission. Gives the refusal, if it is not had in time."""
+    async def _wait_for_admission(self) -> TTSOverloadedError | None:
+        """Wait in the admission queue. Return the refusal if admission does not come in time."""
         try:
-            await self._admission.wait(self._patience.left)
+            await self._admission.wait(self._deadline.remaining)
         except TTSOverloadedError as refusal:
             return refusal
         return None
 
-    def _recorded_by(self) -> str:
-        """Name of the first provider of which a recording stands ready, however old; empty if there is none."""
-        return next((part.name for part in self._parts if part.name in self.recordings), "")
+    def _recorded_provider(self) -> str:
+        """Return the name of the first provider with a recording, however old; empty if there is none."""
+        return next((candidate.name for candidate in self._candidates if candidate.name in self.recordings), "")
 
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
-        """Give out what this speaker has said of the whole before, from the start."""
-        self._tell_muted(False)
+        """Yield a recording of the whole text from its start."""
+        self._on_muted(False)
         self.spoken.cached = True
         self.spoken.now.heard(name)
         async for data in play_recording(self._output, recording.audio):
             yield data
-        self._patience.delivered += recording.seconds
+        self._deadline.delivered += recording.seconds
         self._books.said(name, DeliveredSpeech(len(self._request.text), recording.seconds, recording.alignment))
 
     def _next_step(self) -> TryProvider | WaitForProvider | GiveUp:
-        self._pass_over_the_refused()
+        self._record_refusals()
         step = next_step(
-            [part.status(self._books.begin, len(self._request.text)) for part in self._parts],
+            [candidate.status(self._books.begin, len(self._request.text)) for candidate in self._candidates],
             now=self._clock(),
-            left=self._patience.left,
+            left=self._deadline.remaining,
             max_attempts=self._terms.max_attempts,
-            # While this process is behind, whoever it cannot serve in time is refused in time.
+            # While this process is behind, callers that it cannot serve in time are refused in time.
             grace=0.0 if self._admission.is_behind else LOCAL_GRACE,
         )
         if (
             isinstance(step, TryProvider)
             and step.first_audio is None
-            and self._parts[step.index].name in self.recordings
+            and self._candidates[step.index].name in self.recordings
         ):
-            # A recording stands ready, as another provider does behind a probe: nobody waits long for a newer one.
-            return replace(step, first_audio=self._parts[step.index].speaker.handler.promptness.allowance)
+            # A recording is ready, like another provider behind a probe, so a newer one is not waited for much longer.
+            return replace(step, first_audio=self._candidates[step.index].guarded.handler.probe_timeout.seconds)
         return step
 
-    def _pass_over_the_refused(self) -> None:
-        """Let the circuits of those whose turn it would be say no, so that they count it and can be quoted."""
-        for part in self._parts:
-            if part.history.error is None:
-                refusal = part.speaker.handler.refusal(part.offer, len(self._books.rest))
+    def _record_refusals(self) -> None:
+        """Record refusals of the candidates that would be tried next, so that their circuits count them and errors name
+        them.
+        """
+        for candidate in self._candidates:
+            if candidate.history.error is None:
+                refusal = candidate.guarded.handler.refusal(candidate.offer, len(self._books.rest))
                 if refusal is None:
                     return
-                part.history.failed(refusal)
-                self._books.refused(part, refusal)
+                candidate.history.failed(refusal)
+                self._books.refused(candidate, refusal)
 
-    def _ask(self, part: Candidate, step: TryProvider) -> AsyncGenerator[bytes, None]:
-        """Ask one speaker for the next piece. Returns after a failure that somebody else may mend."""
-        asking = self._asker.asking(part, step, self._output, self._patience)
-        begin, anything = self._books.begin, self._output.anything
-        rival = self._hedger.rival(asking, begin=begin, anything=anything) if self._hedger else None
-        return self._raced(asking, rival) if rival else self._hear(asking)
+    def _attempt(self, candidate: Candidate, step: TryProvider) -> AsyncGenerator[bytes, None]:
+        """Yield the next piece by one candidate. Returns after a failure that another attempt may recover from."""
+        attempt = self._factory.create(candidate, step, self._output, self._deadline)
+        begin, has_output = self._books.begin, self._output.has_output
+        plan = self._hedges.plan(attempt, begin=begin, has_output=has_output) if self._hedges else None
+        return self._race(attempt, plan) if plan else self._deliver(attempt)
 
-    async def _raced(self, asking: ProviderAttempt, rival: HedgePlan) -> AsyncGenerator[bytes, None]:
-        """Ask somebody else as well when it is late."""
-        async with HedgeRace(asking, rival, failed=self._failed_unheard, withdrawn=self._note) as race:
+    async def _race(self, attempt: ProviderAttempt, plan: HedgePlan) -> AsyncGenerator[bytes, None]:
+        """Yield the piece from this attempt, or from a hedge if the attempt is late."""
+        async with HedgeRace(
+            attempt, plan, on_failure=self._record_failure_unheard, on_cancelled=self._record_end
+        ) as race:
             if winner := await race.winner():
-                async with aclosing(self._hear(winner)) as heard:
-                    async for data in heard:
+                async with aclosing(self._deliver(winner)) as chunks:
+                    async for data in chunks:
                         yield data
 
-    async def _hear(self, asking: ProviderAttempt) -> AsyncGenerator[bytes, None]:
-        """Hand out what comes, and see what is to be learnt from how it ends."""
-        asking.kept = True
-        self._output, self._patience = asking.output, asking.whole
-        if self._hedger:
-            self._hedger.heard(asking)
-        part, call, delivery = asking.part, asking.call, asking.delivery
+    async def _deliver(self, attempt: ProviderAttempt) -> AsyncGenerator[bytes, None]:
+        """Yield the audio of an attempt, and learn from how it ends."""
+        attempt.selected = True
+        self._output, self._deadline = attempt.output, attempt.deadline
+        if self._hedges:
+            self._hedges.record_selected(attempt)
+        candidate, call, delivery = attempt.candidate, attempt.call, attempt.delivery
         self.spoken.now.times = lambda: delivery.times_so_far
         begun = False
         too_late: TTSError | None = None
         try:
             try:
-                async with asking:
-                    while (data := await asking.next(self._outlet)) is not None:
+                async with attempt:
+                    while (data := await attempt.next(self._sink)) is not None:
                         if not data:
                             continue
                         if not begun and self._begins_too_late:
                             too_late = self._admission.refusal("starved")
-                            await asking.aclose()
+                            await attempt.aclose()
                             break
                         if not begun:
-                            self._heard(part, call, delivery)
+                            self._record_delivery(candidate, call, delivery)
                             begun = True
-                        self.stopwatch.stop()  # while the consumer has it
+                        self.stopwatch.stop()  # while the consumer has the audio
                         yield data
                         self.stopwatch.start()
             except Exception as error:
-                failure: TTSError | None = classify(error, part.name)
+                failure: TTSError | None = classify(error, candidate.name)
                 drop_tracebacks(error)
                 rest = await delivery.break_off()
             else:
                 failure, rest = None, delivery.rest
-        except BaseException:  # what it cost is on the books all the same, and what was heard
-            self._note(asking, cancelled_by_caller(asking))
-            if heard := delivery.delivered_so_far:
-                self._books.broke_off(part.name, heard)
+        except BaseException:  # costs and delivered audio are recorded all the same
+            self._record_end(attempt, cancelled_by_caller(attempt))
+            if delivered_part := delivery.delivered_so_far:
+                self._books.broke_off(candidate.name, delivered_part)
             raise
         if too_late:
-            self._note(asking, cancelled_by_caller(asking))
+            self._record_end(attempt, cancelled_by_caller(attempt))
             raise too_late
-        self._note(asking, failure)
+        self._record_end(attempt, failure)
         if rest:
-            self._heard(part, call, delivery)
+            self._record_delivery(candidate, call, delivery)
             self.stopwatch.stop()
             yield rest
             self.stopwatch.start()
-        part.learn(call, failure, probed=asking.probe)
+        candidate.learn(call, failure, probed=attempt.probe)
         if failure is None:
-            self._learn(delivery.check, call.seconds)
-            self._spoke(part, call, delivery.said)
-        elif not self._cut_smaller(part, call, failure) and (fatal := self._failed(part, failure, delivery)):
+            self._learn_rate(delivery.validator, call.seconds)
+            self._record_piece(candidate, call, delivery.completed)
+        elif not self._retry_shorter(candidate, call, failure) and (
+            fatal := self._record_failure(candidate, failure, delivery)
+        ):
             raise fatal
 
     @property
@@ -350,147 +360,162 @@ class Utterance:
         """
         if not self._admission.is_behind or self._terms.hold or self.spoken.spans:
             return False
-        return self._patience.left < min(_LATE_SHARE * self._patience.given, _LATE)
+        return self._deadline.remaining < min(_LATE_SHARE * self._deadline.seconds, _LATE)
 
-    def _heard(self, part: Candidate, call: ProviderCall, delivery: Delivery) -> None:
-        """Somebody is heard, from now on if not before. A stream that has begun has as much more time as audio."""
-        self._tell_muted(False)
+    def _record_delivery(self, candidate: Candidate, call: ProviderCall, delivery: Delivery) -> None:
+        """Record that audio is delivered. From the first audio on, delivered audio extends the deadline."""
+        self._on_muted(False)
         self.stopwatch.extends |= not self._terms.hold
-        self.spoken.now.heard(part.name, call.accepted, delivery.length)
+        self.spoken.now.heard(candidate.name, call.accepted, delivery.length)
 
-    def _note(self, asking: ProviderAttempt, error: TTSError | None) -> None:
-        """It is over. What it cost is on the books, and on its account until the words are said."""
-        part, call = asking.part, asking.call
-        self._books.asked(part, call, asking.delivery, asking.at, error, hedge=asking.hedge, left=asking.left)
-        if self._hedger:
-            self._hedger.over(asking, error)
+    def _record_end(self, attempt: ProviderAttempt, error: TTSError | None) -> None:
+        """Record the end of an attempt, its costs, and what its account may charge for the text."""
+        candidate, call = attempt.candidate, attempt.call
+        self._books.asked(
+            candidate, call, attempt.delivery, attempt.at, error, hedge=attempt.hedge, left=attempt.caller_left
+        )
+        if self._hedges:
+            self._hedges.record_end(attempt, error)
         if error and call.sent:
-            self._owe(part, call, error, asking.delivery.length)
+            self._record_possible_charge(candidate, call, error, attempt.delivery.length)
 
-    def _failed_unheard(self, asking: ProviderAttempt, failure: Exception) -> None:
-        """It failed while others were asked as well, or could have been. Raises TTSError when nobody else may go on."""
-        self._patience = asking.whole
-        error = classify(failure, asking.part.name)
+    def _record_failure_unheard(self, attempt: ProviderAttempt, failure: Exception) -> None:
+        """Record an attempt that failed before its audio was delivered. Raises TTSError when no other attempt may
+        follow.
+        """
+        self._deadline = attempt.deadline
+        error = classify(failure, attempt.candidate.name)
         drop_tracebacks(error)
-        self._note(asking, error)
-        asking.part.learn(asking.call, error)
-        if self._cut_smaller(asking.part, asking.call, error):
+        self._record_end(attempt, error)
+        attempt.candidate.learn(attempt.call, error)
+        if self._retry_shorter(attempt.candidate, attempt.call, error):
             return
-        fatal = self._failed(asking.part, error, asking.delivery)
-        if fatal and not asking.hedge:  # what is wrong with a hedge is no reason for the first not to speak
+        fatal = self._record_failure(attempt.candidate, error, attempt.delivery)
+        # An error of the hedge alone is no reason for the first attempt not to speak.
+        if fatal and not attempt.hedge:
             raise fatal
 
-    def _owe(self, part: Candidate, call: ProviderCall, error: TTSError, characters: int) -> None:
-        """An account that two providers share would be charged for the same words once more by the other."""
+    def _record_possible_charge(
+        self, candidate: Candidate, call: ProviderCall, error: TTSError, characters: int
+    ) -> None:
+        """Record a possible charge with all providers of the account, which would be charged for the same text once
+        more.
+        """
         end = self._books.begin + characters
-        for each in self._parts:
-            if each.speaker.handler.allowance is part.speaker.handler.allowance:
-                each.owe(end, error, taken=call.taken)
+        for each in self._candidates:
+            if each.guarded.handler.allowance is candidate.guarded.handler.allowance:
+                each.record_possible_charge(end, error, was_accepted=call.was_accepted)
 
-    def _cut_smaller(self, part: Candidate, call: ProviderCall, failure: TTSError) -> bool:
-        """Whether the vendor had no room for the text, and the same speaker is asked for less of it instead."""
+    def _retry_shorter(self, candidate: Candidate, call: ProviderCall, failure: TTSError) -> bool:
+        """Return whether the vendor refused the text for its length, so that the same provider is asked for
+        less of it.
+        """
         if not isinstance(failure, TTSTextTooLongError) or not call.sent or call.seconds:
-            return False  # with audio, it is our own memory that has no room
-        return part.speaker.handler.text_limits.learn(part.offer.model, len(call.request.text), failure)
+            return False  # with audio, it is this process's memory limit that was exceeded
+        return candidate.guarded.handler.text_limits.learn(candidate.offer.model, len(call.request.text), failure)
 
-    def _failed(self, part: Candidate, failure: TTSError, delivery: Delivery) -> TTSError | None:
-        """Keep what was said, and see who may go on. Return what to raise when nobody may."""
+    def _record_failure(self, candidate: Candidate, failure: TTSError, delivery: Delivery) -> TTSError | None:
+        """Record what was delivered before a failure. Return the error to raise, or None if another attempt may
+        follow.
+        """
         if delivery.timestamps_missing:
-            part.trusted = False
-        # Where the voice broke off is not known for sure, so going on would lose words or repeat them.
-        lost = self._terms.on_midstream == "error" and delivery.heard and delivery.manner is DeliveryMode.AS_IT_COMES
-        if saved := delivery.delivered_so_far if lost else delivery.confirmed:
-            self._books.broke_off(part.name, saved)
-            if saved.characters:
-                self._begin_anew()
+            candidate.trusted = False
+        # The position where the voice broke off is not known for certain, so resuming would lose words or repeat them.
+        lost = (
+            self._terms.on_midstream == "error" and delivery.has_delivered and delivery.mode is DeliveryMode.IMMEDIATE
+        )
+        if delivered_speech := delivery.delivered_so_far if lost else delivery.confirmed:
+            self._books.broke_off(candidate.name, delivered_speech)
+            if delivered_speech.characters:
+                self._clear_attempts()
         if isinstance(failure, TTSTooShortError) and failure.estimated:
-            self._refused.add(part, delivery.check, delivery.call)
-        part.history.failed(failure)
-        error = part.history.error
+            self._rejected.add(candidate, delivery.validator, delivery.call)
+        candidate.history.failed(failure)
+        error = candidate.history.error
         assert error is not None  # noqa: S101 - it has just failed
         if lost:
-            broken = TTSStreamInterruptedError([error], delivered=self._patience.delivered)
-            broken.__cause__ = error
-            return broken
-        # One vendor's own fields are no mistake to the others, who never see them.
-        foreign_fields = isinstance(error, TTSBadRequestError) and self._request.options
-        return None if error.meaning.fail_over or foreign_fields else error
+            interrupted = TTSStreamInterruptedError([error], delivered=self._deadline.delivered)
+            interrupted.__cause__ = error
+            return interrupted
+        # A vendor's own fields are no mistake to the other vendors, which never see them.
+        has_vendor_fields = isinstance(error, TTSBadRequestError) and self._request.options
+        return None if error.meaning.fail_over or has_vendor_fields else error
 
-    def _learn(self, check: LengthValidator, seconds: float) -> None:
-        """Learn from a whole answer how fast its voice is, and whether others for the same words were whole."""
-        if check.doubted:
-            self._rates.refused(check.style, check.text, seconds)
+    def _learn_rate(self, validator: LengthValidator, seconds: float) -> None:
+        """Learn the speech rate of a complete answer, and whether rejected answers for the same text were complete."""
+        if validator.doubtful:
+            self._rates.record_rejected(validator.style, validator.text, seconds)
             return
-        self._rates.learn(check.style, check.text, seconds)
-        if self._refused.pending:
-            self._refused.compare(check.style, check.place, seconds)
+        self._rates.learn(validator.style, validator.text, seconds)
+        if self._rejected.pending:
+            self._rejected.compare(validator.style, validator.place, seconds)
 
-    def _spoke(self, part: Candidate, call: ProviderCall, said: DeliveredSpeech) -> None:
-        """A piece was said to its end: let the same voice say the next."""
-        self._books.spoke(part.name, said, call.accepted.request_id)
-        self._parts.remove(part)
-        self._parts.insert(0, part)
-        self._begin_anew()
+    def _record_piece(self, candidate: Candidate, call: ProviderCall, delivered_speech: DeliveredSpeech) -> None:
+        """Record a piece that was spoken to its end, and prefer the same voice for the next."""
+        self._books.spoke(candidate.name, delivered_speech, call.accepted.request_id)
+        self._candidates.remove(candidate)
+        self._candidates.insert(0, candidate)
+        self._clear_attempts()
 
-    def _begin_anew(self) -> None:
-        """The words are other ones now: everybody may try them."""
-        for part in self._parts:
-            part.history = part.history.fresh_copy()
+    def _clear_attempts(self) -> None:
+        """Clear the attempts of all candidates, because the remaining text has changed."""
+        for candidate in self._candidates:
+            candidate.history = candidate.history.fresh_copy()
 
-    def _why_not_muted(self) -> TTSError | None:
-        """Why silence is no answer: it is to an outage, not to a caller's mistake."""
+    def _error_instead_of_silence(self) -> TTSError | None:
+        """Return the error to raise instead of silence, or None: silence answers an outage, not a caller's mistake."""
         causes = [
-            caller_error_behind(part.history.error or self._untried(part)) for part in self._parts
+            caller_error_behind(candidate.history.error or self._untried(candidate)) for candidate in self._candidates
         ] + self._refusals
         if all(isinstance(cause, TTSRequestError) and not isinstance(cause, TTSDeadlineError) for cause in causes):
             return causes[0]
-        too_late = self._admission.is_behind and self._patience.left <= 0
+        too_late = self._admission.is_behind and self._deadline.remaining <= 0
         if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
-        spoken_for = self._terms.announced and self._output.anything and not self._terms.hold
-        # Somebody may have spoken all of it, and was not believed: an error tells more than silence.
-        doubtful = any(each.place.start >= self._books.begin for each in self._refused.pending)
-        if self._terms.muted and not spoken_for and not doubtful:
+        must_not_be_silent = self._terms.announced and self._output.has_output and not self._terms.hold
+        # A provider may have spoken the whole text and been rejected: an error tells more than silence.
+        doubtful = any(each.place.start >= self._books.begin for each in self._rejected.pending)
+        if self._terms.muted and not must_not_be_silent and not doubtful:
             return None
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
         return causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
 
     def _overloaded(self, causes: list[TTSError]) -> TTSError:
-        """Why it was not spoken, though perhaps nothing is wrong with any provider. Silence would be no answer."""
+        """Return the overload error for text that was not spoken, perhaps through no provider's fault."""
         error = self._admission.refusal("starved")
         error.__cause__ = next((cause for cause in causes if cause.starved), causes[0])
         if self.spoken.spans and not self._terms.hold:
             return TTSStreamInterruptedError([error], delivered=self.spoken.duration)
         return error
 
-    def _untried(self, part: Candidate) -> TTSError:
-        """Why nobody asked this one: there was no time."""
+    def _untried(self, candidate: Candidate) -> TTSError:
+        """Return the error of a candidate that was not tried for want of time."""
         kind = TTSDeadlineError if self._terms.own_deadline else TTSTotalTimeoutError
-        return kind(f"no time was left to ask ({self._patience.given:g} s in all)", provider=part.name)
+        return kind(f"no time was left to ask ({self._deadline.seconds:g} s in all)", provider=candidate.name)
 
-    async def _keep_silent(self) -> AsyncGenerator[bytes, None]:
-        """Say nothing, for as long as saying it would have taken."""
+    async def _speak_silence(self) -> AsyncGenerator[bytes, None]:
+        """Yield silence for as long as speaking the rest would have taken."""
         text = self._marked.words_from(self._books.begin) if self._marked else self._books.rest
         first = self._first
         wanted = self._rates.usual(style_of(first.name, first.offer, self._request), text)
         async for data in self._pause(None, wanted):
             yield data
 
-    def _nothing_for(self, part: Candidate) -> bool:
-        """Whether only markup is left, and none that this one would make heard."""
-        return self._marked is not None and has_no_words(self._marked, self._books.begin, part.offer.markup)
+    def _is_silent_for(self, candidate: Candidate) -> bool:
+        """Return whether only markup is left that this candidate does not perform."""
+        return self._marked is not None and has_no_words(self._marked, self._books.begin, candidate.offer.markup)
 
-    def _silent_voice(self) -> str | None:
-        """Who can end the text whatever its circuit says, for nothing is left of it to be spoken."""
-        return next((part.name for part in self._parts if self._nothing_for(part)), None)
+    def _silent_candidate(self) -> str | None:
+        """Return the name of a candidate that can end the text without a request, whatever the state of its circuit."""
+        return next((candidate.name for candidate in self._candidates if self._is_silent_for(candidate)), None)
 
     async def _pause(self, name: str | None, seconds: float = 0.0) -> AsyncGenerator[bytes, None]:
-        """Stay silent over the rest of the text for so long, and as long as its markup asks for."""
+        """Yield silence for the rest of the text: so many seconds, and the pauses of its markup."""
         begin, rest, marked = self._books.begin, self._books.rest, self._marked
         seconds += marked.pause_between(begin, len(marked.text)) if marked else 0.0
         if name:
-            self._tell_muted(False)
+            self._on_muted(False)
             self.spoken.now.heard(name)
         if seconds or not name:
             seconds = round_to_samples(seconds, self._request.format.sample_rate)

@@ -82,7 +82,7 @@ class TTSErrorHandler:
         self.budget = RetryBudget(self.retry)
         self.allowance = allowance or AccountLimits(name, None, None, clock=clock, wall_clock=wall_clock)
         self.holds = Holds(name, self.allowance.holds)
-        self.promptness = ProbeTimeout()
+        self.probe_timeout = ProbeTimeout()
         self.bills = Billing()
         self.text_limits = TextLimits(clock)
         self.voice: str | None = None
@@ -101,7 +101,7 @@ class TTSErrorHandler:
             listeners=[log_transition],
         )
         guard = self.circuit
-        self.overdue = SilenceLimits(lambda: guard.config.hung_factor)
+        self.silence_limits = SilenceLimits(lambda: guard.config.hung_factor)
 
     def successor(self, retry: RetryConfig, allowance: AccountLimits) -> TTSErrorHandler:
         """The guard of whoever comes after, under the same name: the circuit and the books go on.
@@ -112,7 +112,7 @@ class TTSErrorHandler:
             self.name, None, retry, clock=self.clock, wall_clock=self._wall_clock, rng=self._rng, sleep=self._sleep,
             allowance=allowance, circuit=self.circuit,
         )  # fmt: skip
-        heir.promptness, heir.overdue, heir.bills = self.promptness, self.overdue, self.bills
+        heir.probe_timeout, heir.silence_limits, heir.bills = self.probe_timeout, self.silence_limits, self.bills
         heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
         if allowance is self.allowance:
             heir.holds, heir.text_limits = self.holds, self.text_limits
@@ -153,7 +153,7 @@ class TTSErrorHandler:
         try:
             return await operation()
         except BaseException as error:
-            waited, limit = self.clock() - began, self.overdue.cold
+            waited, limit = self.clock() - began, self.silence_limits.default
             if waited > limit and not _is_failure(error) and not permit.settled:
                 told = f"silent for {waited:.1f} s when its caller left (overdue after {limit:.3g} s)"
                 self._record(permit, TTSAbandonedInSilenceError(told, provider=self.name), None, None)
@@ -281,8 +281,8 @@ class TTSErrorHandler:
             credit=credit_state(self.allowance.meter.forecast(now), wall_time),
             bills=self.bills.as_dict(),
             voice=self.voice,
-            overdue_after=self.overdue.cold,
-            overdue_after_by_voice=self.overdue.limits(),
+            overdue_after=self.silence_limits.default,
+            overdue_after_by_voice=self.silence_limits.limits(),
         )
 
     def get_error_state(self) -> dict[str, Any]:
@@ -411,5 +411,5 @@ class AttemptHistory:
             billed=billed,
             ready_at=self._ready_at,
             affords_retry=self.handler.budget.affords_one,
-            probe=self.handler.promptness.allowance if self.handler.probes else None,
+            probe=self.handler.probe_timeout.seconds if self.handler.probes else None,
         )

@@ -24,47 +24,50 @@ from steadyvoice.speech.request import SpeechRequest
 
 @dataclass(frozen=True, slots=True)
 class HedgePlan:
-    """Who may be asked as well: `ask` is called after `delay` seconds of silence, and may think better of it.
+    """Plan of a hedge: `start` is called after `delay` seconds of silence, and may still decide against it.
 
-    Whoever was not heard is among `leaving` until nothing is left of it, for that may take longer than the race.
+    Losing attempts are among the `closing` tasks until they are closed, because that may take longer than the race.
     """
 
     delay: float
-    ask: Callable[[], ProviderAttempt | None]
-    leaving: set[asyncio.Task[None]]
+    start: Callable[[], ProviderAttempt | None]
+    closing: set[asyncio.Task[None]]
 
 
 class HedgeRace:
-    """Use it as `async with`, and in there `winner()`: however that ends, all others have been hung up on.
+    """Race between an attempt and its hedge.
 
-    `failed` hears of an asking that ended in an error of its own, and may raise to end it all; `withdrawn` of one that
-    was hung up on, and why. Without a rival, the first has won.
+    Use it as `async with`, and await `winner()` within: however the block ends, all other attempts have been cancelled.
+    `on_failure` is called with an attempt that failed by itself, and may raise to end the race; `on_cancelled` with one
+    that was cancelled, and why. Without a plan the first attempt has won.
     """
 
     def __init__(
         self,
         first: ProviderAttempt,
-        rival: HedgePlan | None,
+        plan: HedgePlan | None,
         *,
-        failed: Callable[[ProviderAttempt, Exception], None],
-        withdrawn: Callable[[ProviderAttempt, TTSError], None],
+        on_failure: Callable[[ProviderAttempt, Exception], None],
+        on_cancelled: Callable[[ProviderAttempt, TTSError], None],
     ) -> None:
-        self._first, self._rival, self._failed, self._withdrawn = first, rival, failed, withdrawn
+        self._first, self._plan, self._on_failure, self._on_cancelled = first, plan, on_failure, on_cancelled
         self._running: dict[ProviderAttempt, asyncio.Task[None]] = {}
-        self._leaving = rival.leaving if rival else set()
+        self._closing = plan.closing if plan else set()
 
     async def winner(self) -> ProviderAttempt | None:
-        """Give the one that is to be heard, the other withdrawn; None when none of them is."""
-        if self._rival is None:
+        """Return the attempt to deliver, with the other cancelled; None when both have failed."""
+        if self._plan is None:
             return self._first
         self._begin(self._first)
-        if await self._late(self._rival.delay) and (second := self._rival.ask()):
-            self._begin(second)
+        if await self._is_late(self._plan.delay) and (hedge := self._plan.start()):
+            self._begin(hedge)
         while self._running:
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
-            if heard := self._heard():
-                self._withdraw_all(lambda asking: TTSHedgedError("another was heard first", provider=asking.part.name))
-                return heard
+            if selected := self._selected():
+                self._cancel_all(
+                    lambda attempt: TTSHedgedError("another was heard first", provider=attempt.candidate.name)
+                )
+                return selected
         return None
 
     async def __aenter__(self) -> Self:
@@ -73,160 +76,163 @@ class HedgeRace:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leaving = self._withdraw_all(cancelled_by_caller)
-        if leaving:
-            await asyncio.wait(leaving)
+        closing = self._cancel_all(cancelled_by_caller)
+        if closing:
+            await asyncio.wait(closing)
 
-    def _begin(self, asking: ProviderAttempt) -> None:
-        self._running[asking] = asyncio.create_task(asking.open())
+    def _begin(self, attempt: ProviderAttempt) -> None:
+        self._running[attempt] = asyncio.create_task(attempt.open())
 
-    async def _late(self, delay: float) -> bool:
-        """Wait, and tell whether the first is silent for longer, its time in the queue not counted."""
+    async def _is_late(self, delay: float) -> bool:
+        """Wait, and return whether the first is silent for longer than the delay, its time in the queue not counted."""
         task = self._running[self._first]
         while not task.done() and (left := delay - self._first.call.waited) >= 0:
             await asyncio.wait([task], timeout=max(left, CLOCK_RESOLUTION))
         return not task.done()
 
-    def _heard(self) -> ProviderAttempt | None:
-        """Whoever is to be heard by now. Those that have failed are told of, and are out."""
-        over = {asking: task for asking, task in self._running.items() if task.done()}
-        for asking, task in over.items():
+    def _selected(self) -> ProviderAttempt | None:
+        """Return the attempt that has audio by now, if any, and report those that have failed."""
+        done = {attempt: task for attempt, task in self._running.items() if task.done()}
+        for attempt, task in done.items():
             if isinstance(error := task.exception(), Exception):
-                del self._running[asking]
-                self._failed(asking, error)
-        for asking, task in over.items():
-            if asking in self._running:
-                del self._running[asking]
+                del self._running[attempt]
+                self._on_failure(attempt, error)
+        for attempt, task in done.items():
+            if attempt in self._running:
+                del self._running[attempt]
                 task.result()
-                return asking
+                return attempt
         return None
 
-    def _withdraw_all(self, why: Callable[[ProviderAttempt], TTSError]) -> set[asyncio.Task[None]]:
-        """Hang up on all who are still asked. Gives the tasks that see them off."""
-        leaving = set()
-        for asking, task in self._running.items():
-            asking.withdraw()
+    def _cancel_all(self, why: Callable[[ProviderAttempt], TTSError]) -> set[asyncio.Task[None]]:
+        """Cancel all running attempts. Return the tasks that close them."""
+        closing = set()
+        for attempt, task in self._running.items():
+            attempt.cancel()
             task.cancel()
-            self._withdrawn(asking, why(asking))
-            leaving.add(asyncio.create_task(_close_attempt(asking, task)))
+            self._on_cancelled(attempt, why(attempt))
+            closing.add(asyncio.create_task(_close_attempt(attempt, task)))
         self._running.clear()
-        self._leaving |= leaving
-        for each in leaving:
-            each.add_done_callback(self._leaving.discard)
-        return leaving
+        self._closing |= closing
+        for each in closing:
+            each.add_done_callback(self._closing.discard)
+        return closing
 
 
-def cancelled_by_caller(asking: ProviderAttempt) -> TTSError:
-    """Make the error of a call whose caller has left."""
-    return asking.abandoned or TTSCancelledError("nobody listens any more", provider=asking.part.name)
+def cancelled_by_caller(attempt: ProviderAttempt) -> TTSError:
+    """Return the error of an attempt whose caller has left."""
+    return attempt.abandonment or TTSCancelledError("nobody listens any more", provider=attempt.candidate.name)
 
 
-async def _close_attempt(asking: ProviderAttempt, task: asyncio.Task[None]) -> None:
-    """See it through that nothing of it is left. How a provider takes being hung up on is its own affair."""
+async def _close_attempt(attempt: ProviderAttempt, task: asyncio.Task[None]) -> None:
+    """Close an attempt completely; errors of the provider while it is closed are ignored."""
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()
     with suppress(Exception, asyncio.CancelledError):
-        await asking.aclose()
+        await attempt.aclose()
 
 
 class HedgeScheduler:
-    """Of a request, those who may speak it in order of preference, and what the service may spend on hedges.
+    """Scheduler of hedges for one utterance: decides whether a second provider is asked, when, and which.
 
-    Only the wait for the first sound is hedged: who has begun to listen is not given another voice for a short pause.
+    Only the wait for the first sound is hedged: a listener who has heard a voice is not given another one for a short
+    pause.
     """
 
     def __init__(
         self,
         hedging: Hedging,
-        asker: AttemptFactory,
-        parts: Sequence[Candidate],
+        factory: AttemptFactory,
+        candidates: Sequence[Candidate],
         request: SpeechRequest,
         terms: UtterancePolicy,
         *,
         clock: Callable[[], float],
     ) -> None:
-        self._hedging, self._asker, self._parts = hedging, asker, parts
+        self._hedging, self._factory, self._candidates = hedging, factory, candidates
         self._request, self._terms, self._clock = request, terms, clock
-        self._counted = 0  # characters of the text that have been asked for
-        self._heard: ProviderAttempt | None = None
+        self._requested = 0  # characters of the text that have been requested
+        self._selected: ProviderAttempt | None = None
 
-    def rival(self, first: ProviderAttempt, *, begin: int, anything: bool) -> HedgePlan | None:
-        """Who may be asked when this one is late, and when that is. None: nobody, or it is not known yet.
+    def plan(self, first: ProviderAttempt, *, begin: int, has_output: bool) -> HedgePlan | None:
+        """Return the plan of a hedge for this attempt; None if there is none, or its delay is not known yet.
 
-        The piece starts at character `begin`; `anything` tells whether something was heard already.
+        The piece starts at character `begin`; `has_output` tells whether audio was delivered before.
         """
-        self._count(first, begin)
-        delay = self._hedging.patience(first.call)
-        # A probe has its own hurry, and somebody else behind it.
-        if delay is None or anything or first.probe or len(self._parts) == 1:
+        self._record_requested(first, begin)
+        delay = self._hedging.delay_for(first.call)
+        # A probe has a shorter timeout of its own, and another provider behind it.
+        if delay is None or has_output or first.probe or len(self._candidates) == 1:
             return None
-        whole = first.whole.copy()
+        deadline = first.deadline.copy()
 
-        def ask() -> ProviderAttempt | None:
-            return self._second(first, delay, whole)
+        def start() -> ProviderAttempt | None:
+            return self._hedge(first, delay, deadline)
 
-        return HedgePlan(delay, ask, self._hedging.leaving)
+        return HedgePlan(delay, start, self._hedging.closing)
 
-    def heard(self, asking: ProviderAttempt) -> None:
-        """It is this one that is heard."""
-        self._heard = asking
-        if asking.hedge:
-            self._hedging.over(won=True)
+    def record_selected(self, attempt: ProviderAttempt) -> None:
+        """Record that this attempt is the one delivered."""
+        self._selected = attempt
+        if attempt.hedge:
+            self._hedging.record_outcome(won=True)
 
-    def over(self, asking: ProviderAttempt, error: TTSError | None) -> None:
-        """Learn from how soon it was to be heard, or that it was not."""
-        overtaken = isinstance(error, TTSHedgedError)
-        if overtaken:
-            log_hedge_cancelled(asking.part.name, asking.call.waited)
-        if asking.hedge and asking is not self._heard:
-            self._hedging.over(won=False)
-        self._hedging.learn(asking.call, overtaken=overtaken)
+    def record_end(self, attempt: ProviderAttempt, error: TTSError | None) -> None:
+        """Record the outcome of an attempt, and learn from its latency."""
+        cancelled = isinstance(error, TTSHedgedError)
+        if cancelled:
+            log_hedge_cancelled(attempt.candidate.name, attempt.call.waited)
+        if attempt.hedge and attempt is not self._selected:
+            self._hedging.record_outcome(won=False)
+        self._hedging.learn(attempt.call, cancelled=cancelled)
 
-    def _count(self, first: ProviderAttempt, begin: int) -> None:
-        """Each character of the text is asked for once: after a failure, the next provider is asked for the same."""
+    def _record_requested(self, first: ProviderAttempt, begin: int) -> None:
+        """Record each character of the text once: after a failure, the next provider is asked for the same
+        characters.
+        """
         end = begin + first.delivery.length
-        if end > self._counted and not first.call.provider.local:
-            self._hedging.asked(end - max(begin, self._counted))
-            self._counted = end
+        if end > self._requested and not first.call.provider.local:
+            self._hedging.record_requested(end - max(begin, self._requested))
+            self._requested = end
 
-    def _second(self, first: ProviderAttempt, after: float, whole: Deadline) -> ProviderAttempt | None:
-        if not self._hedging.spares(first.call):
+    def _hedge(self, first: ProviderAttempt, delay: float, deadline: Deadline) -> ProviderAttempt | None:
+        if not self._hedging.allows(first.call):
             return None
-        names = [part.name for part in self._parts]
+        names = [candidate.name for candidate in self._candidates]
         step = choose_hedge(
-            [self._candidate(part) for part in self._parts],
-            names.index(first.part.name),
+            [self._candidate(candidate) for candidate in self._candidates],
+            names.index(first.candidate.name),
             now=self._clock(),
-            left=whole.left,
+            left=deadline.remaining,
             max_attempts=self._terms.max_attempts,
         )
         if step is None:
-            self._hedging.nobody_free()
+            self._hedging.record_unavailable()
             return None
-        asking = self._asker.asking(
-            self._parts[step.index],
+        attempt = self._factory.create(
+            self._candidates[step.index],
             step,
             Output(
                 self._request.format,
-                self._asker.workers,
+                self._factory.workers,
                 remembers=self._request.timestamps,
                 most=self._terms.most_bytes,
-                patience=whole,
+                deadline=deadline,
             ),
-            whole,
+            deadline,
             hedge=True,
         )
-        if not self._hedging.affords(asking.call):
+        if not self._hedging.reserve(attempt.call):
             return None
-        log_hedge_started(first.part.name, after, asking.part.name)
-        return asking
+        log_hedge_started(first.candidate.name, delay, attempt.candidate.name)
+        return attempt
 
-    def _candidate(self, part: Candidate) -> HedgeCandidate:
-        handler = part.speaker.handler
+    def _candidate(self, candidate: Candidate) -> HedgeCandidate:
+        handler = candidate.guarded.handler
         circuit = handler.circuit.snapshot()
         return HedgeCandidate(
-            part.status(0, len(self._request.text)),
+            candidate.status(0, len(self._request.text)),
             closed=circuit.state is CircuitState.CLOSED and circuit.admitted_share == 1,
             free=handler.allowance.queue.gate.open,
             account=handler.allowance,

@@ -17,11 +17,12 @@ from steadyvoice.speech.errors import TTSConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class HedgeConfig:
-    """When the next provider is asked as well, and what that may cost. Who speaks first is heard, the other hung up on.
+    """Settings of hedging: when a second provider is asked as well, and how much that may cost.
 
-    That is when the first has been silent for longer than `percentile` of its own answers to such texts, of which
-    `minimum_samples` must be known. Over the last `window_seconds`, what is asked for twice is at most a `budget` of
-    what was asked for at all, in characters. Raises TTSConfigurationError.
+    The second request is made when the first provider has been silent for longer than `percentile` of its own answers
+    to similar texts, of which `minimum_samples` must be known. The first audio wins, and the other request is
+    cancelled. Over the last `window_seconds`, at most a share of `budget` of all requested characters is requested
+    twice. Raises TTSConfigurationError.
     """
 
     percentile: float = 0.95
@@ -47,173 +48,180 @@ class HedgeConfig:
 
 @dataclass(frozen=True, slots=True)
 class HedgeCandidate:
-    """How a provider stands that might be asked as well."""
+    """Status of a provider that might be hedged to."""
 
     status: CandidateStatus
-    closed: bool  # its circuit: whoever is suspected or on probation is not asked for fun
-    free: bool  # a place at its gate: nobody else waits for a hedge
-    account: Hashable  # whose it is on
+    closed: bool  # its circuit: a provider that is suspected or on probation is not used for hedges
+    free: bool  # has a free concurrency slot: hedges do not queue
+    account: Hashable  # that is billed
 
 
 def choose_hedge(
-    candidates: Sequence[HedgeCandidate], asked: int, *, now: float, left: float, max_attempts: int
+    candidates: Sequence[HedgeCandidate], late: int, *, now: float, left: float, max_attempts: int
 ) -> TryProvider | None:
-    """Choose whom to ask for the words that `asked` is late with, for so long as `left` allows (seconds). None: nobody.
+    """Return the step of a hedge to another provider than the one that is late (index `late`), or None.
 
-    The next in order of preference that would answer at once, and has not been asked for these words before. Never
-    the same account, which would be charged twice. No local voice: it is never late, so it would be heard each time.
+    `left` is the remaining time in seconds. The hedge goes to the next provider in order of preference that would
+    answer at once, and was not tried with this text. Never to the same account, which would be charged twice, and never
+    to a local voice: it is never late, so it would win each time.
     """
-    account = candidates[asked].account
+    account = candidates[late].account
     chosen = next((i for i, each in enumerate(candidates) if _is_available(each) and each.account != account), None)
     if chosen is None or left <= 0:
         return None
-    rest = [each.status for i, each in enumerate(candidates) if i not in (asked, chosen)]
+    rest = [each.status for i, each in enumerate(candidates) if i not in (late, chosen)]
     step = next_step([candidates[chosen].status, *rest], now=now, left=left, max_attempts=max_attempts)
     return replace(step, index=chosen) if isinstance(step, TryProvider) else None
 
 
 def _is_available(candidate: HedgeCandidate) -> bool:
-    standing = candidate.status
-    untouched = not (standing.refused or standing.tries or standing.billed)
-    return untouched and candidate.closed and candidate.free and standing.probe is None and not standing.local
+    status = candidate.status
+    untouched = not (status.refused or status.tries or status.billed)
+    return untouched and candidate.closed and candidate.free and status.probe is None and not status.local
 
 
 MAX_STREAK = 3
-"""So many hedged in a row are no exception any more."""
+"""Number of hedged calls in a row from which on lateness is no exception any more."""
 
 
 class HedgeStreak:
-    """Whether a provider that is late is the exception, or out of order.
+    """Streak of hedged calls of one provider, which tells an exception from an outage.
 
-    A call that is hung up on tells its circuit nothing. When several in a row were, and none was heard in between,
-    every second one is therefore left to wait: that is what the circuit opens by.
+    A cancelled call tells its circuit nothing. When several calls in a row were cancelled, and none was heard in
+    between, every second one is therefore not hedged: those are the calls that open the circuit.
     """
 
     def __init__(self) -> None:
-        self._run = self._due = 0
+        self._length = self._late_calls = 0
 
-    def heard(self) -> None:
-        """It speaks."""
-        self._run = self._due = 0
+    def record_heard(self) -> None:
+        """Record that the provider was heard."""
+        self._length = self._late_calls = 0
 
-    def overtaken(self) -> None:
-        """It was late, and hung up on because another was heard."""
-        self._run += 1
+    def record_cancelled(self) -> None:
+        """Record a late call that was cancelled because another provider was heard."""
+        self._length += 1
 
-    def spares(self) -> bool:
-        """Whether the caller is spared the wait, now that it is late again."""
-        if self._run < MAX_STREAK:
+    def allows(self) -> bool:
+        """Return whether the present late call may be hedged."""
+        if self._length < MAX_STREAK:
             return True
-        self._due += 1
-        return self._due % 2 == 0
+        self._late_calls += 1
+        return self._late_calls % 2 == 0
 
 
 _BUCKETS = 60  # in which the window is counted
 
 
 class HedgeBudget:
-    """Characters of the last while: that were asked for, and that were asked for twice. Their share is never exceeded.
+    """Budget of hedges: a share of the characters requested in a sliding window, which is never exceeded.
 
-    The window moves by the grain. What was asked for is forgotten a grain too early, what was asked for twice a grain
-    too late, so that the share holds in the window as it is, and in all of history.
+    The window moves by whole buckets. Requested characters are forgotten a bucket too early, hedged ones a bucket too
+    late, so that the share holds in the window as it is, and in all of history.
     """
 
     def __init__(self, share: float, seconds: float) -> None:
-        self._share, self._grain = share, seconds / _BUCKETS
-        self._counts: deque[list[float]] = deque()  # of each grain: its number, asked for, asked for twice
+        self._share, self._bucket_seconds = share, seconds / _BUCKETS
+        # Of each bucket: its number, characters requested, characters hedged.
+        self._counts: deque[list[float]] = deque()
 
-    def asked(self, characters: int, now: float) -> None:
-        """So many were asked for."""
+    def record_requested(self, characters: int, now: float) -> None:
+        """Record requested characters."""
         self._latest(now)[1] += characters
 
     def spend(self, characters: int, now: float) -> bool:
-        """Ask for so many once more, if that is still within the budget."""
-        asked, twice = self.totals(now)
-        if twice + characters > self._share * asked:
+        """Record hedged characters if the budget allows them. Return whether it does."""
+        requested, hedged = self.totals(now)
+        if hedged + characters > self._share * requested:
             return False
         self._latest(now)[2] += characters
         return True
 
     def totals(self, now: float) -> tuple[float, float]:
-        """How many were asked for lately, and how many twice."""
+        """Return the characters requested and the characters hedged in the window."""
         self._latest(now)
-        oldest = now // self._grain - _BUCKETS
-        asked = sum(asked for grain, asked, _ in self._counts if grain > oldest)
-        return asked, sum(twice for _, _, twice in self._counts)
+        oldest = now // self._bucket_seconds - _BUCKETS
+        requested = sum(requested for bucket, requested, _ in self._counts if bucket > oldest)
+        return requested, sum(hedged for _, _, hedged in self._counts)
 
     def _latest(self, now: float) -> list[float]:
-        grain = now // self._grain
-        if not self._counts or self._counts[-1][0] < grain:
-            self._counts.append([grain, 0, 0])
-        while self._counts[0][0] < grain - _BUCKETS:
+        bucket = now // self._bucket_seconds
+        if not self._counts or self._counts[-1][0] < bucket:
+            self._counts.append([bucket, 0, 0])
+        while self._counts[0][0] < bucket - _BUCKETS:
             self._counts.popleft()
         return self._counts[-1]
 
 
 class Hedging:
-    """One service's. `clock` gives seconds that never go back."""
+    """Hedging of one service: latencies, budget, and counts of outcomes.
+
+    `clock` returns monotonic seconds.
+    """
 
     def __init__(self, config: HedgeConfig, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._budget = HedgeBudget(config.budget, config.window_seconds)
-        self._lateness = LatencyPercentiles(config.percentile, config.minimum_samples)
-        self._suspicions: defaultdict[str, HedgeStreak] = defaultdict(HedgeStreak)  # by provider
-        counts = ("started", "won", "lost", "refused_for_budget", "nobody_free", "left_to_the_circuit")
+        self._latencies = LatencyPercentiles(config.percentile, config.minimum_samples)
+        self._streaks: defaultdict[str, HedgeStreak] = defaultdict(HedgeStreak)  # by provider
+        counts = ("started", "won", "lost", "budget_exhausted", "no_candidate", "deferred_to_circuit")
         self._counts = dict.fromkeys(counts, 0)
-        self.leaving: set[asyncio.Task[None]] = set()
-        """Those who are being hung up on. A provider that takes long for that keeps no listener waiting."""
+        self.closing: set[asyncio.Task[None]] = set()
+        """Tasks that close cancelled attempts. A provider that takes long for that keeps no listener waiting."""
 
-    def patience(self, call: ProviderCall) -> float | None:
-        """Seconds that this call may be silent before another provider is asked as well. None: not known yet."""
-        return self._lateness.limit(_latency_class_of(call))
+    def delay_for(self, call: ProviderCall) -> float | None:
+        """Return the seconds of silence after which this call is hedged; None while unknown."""
+        return self._latencies.limit(_latency_class_of(call))
 
-    def asked(self, characters: int) -> None:
-        """So many are asked for, for the first time."""
-        self._budget.asked(characters, self._clock())
+    def record_requested(self, characters: int) -> None:
+        """Record characters that are requested for the first time."""
+        self._budget.record_requested(characters, self._clock())
 
-    def spares(self, call: ProviderCall) -> bool:
-        """Whether this call, which is late, may be overtaken: its provider is not plainly out of order."""
-        spared = self._suspicions[call.provider.name].spares()
-        self._counts["left_to_the_circuit"] += not spared
-        return spared
+    def allows(self, call: ProviderCall) -> bool:
+        """Return whether this late call may be hedged: its provider is not plainly out of order."""
+        allowed = self._streaks[call.provider.name].allows()
+        self._counts["deferred_to_circuit"] += not allowed
+        return allowed
 
-    def affords(self, call: ProviderCall) -> bool:
-        """Whether a call may be made as a hedge. It is counted as made."""
-        afforded = self._budget.spend(len(call.request.text), self._clock())
-        self._counts["started" if afforded else "refused_for_budget"] += 1
-        return afforded
+    def reserve(self, call: ProviderCall) -> bool:
+        """Return whether the budget allows this call as a hedge, and count it as started or refused."""
+        granted = self._budget.spend(len(call.request.text), self._clock())
+        self._counts["started" if granted else "budget_exhausted"] += 1
+        return granted
 
-    def nobody_free(self) -> None:
-        """A hedge was due, and nobody could be asked."""
-        self._counts["nobody_free"] += 1
+    def record_unavailable(self) -> None:
+        """Count a hedge that was due when no provider was available."""
+        self._counts["no_candidate"] += 1
 
-    def over(self, *, won: bool) -> None:
-        """A hedge was heard, or it was not: the first spoke after all, or it failed, or the listener left."""
+    def record_outcome(self, *, won: bool) -> None:
+        """Count a finished hedge: `won` when it was heard, lost when the first spoke, it failed, or the
+        listener left.
+        """
         self._counts["won" if won else "lost"] += 1
 
-    def learn(self, call: ProviderCall, *, overtaken: bool = False) -> None:
-        """Remember when its first sound came, or that it did not as long as it was waited for."""
+    def learn(self, call: ProviderCall, *, cancelled: bool = False) -> None:
+        """Record the latency of the first sound, or a lower bound of it if the call was cancelled."""
         if call.timing_unreliable:
             return
         if call.first_sound is not None:
-            self._lateness.spoke(_latency_class_of(call), call.first_sound)
-            self._suspicions[call.provider.name].heard()
-        elif overtaken and self._lateness.withdrawn(_latency_class_of(call), call.waited):
-            self._suspicions[call.provider.name].overtaken()
+            self._latencies.record(_latency_class_of(call), call.first_sound)
+            self._streaks[call.provider.name].record_heard()
+        elif cancelled and self._latencies.record_cancelled(_latency_class_of(call), call.waited):
+            self._streaks[call.provider.name].record_cancelled()
 
     def forget(self) -> None:
-        """Wait for no call that is being withdrawn: its task did not come along into a forked child."""
-        self.leaving = set()
+        """Forget the closing tasks, none of which exists in a forked child."""
+        self.closing = set()
 
     async def aclose(self) -> None:
-        """Wait until everybody who was hung up on is gone."""
-        if self.leaving:
-            await asyncio.wait(self.leaving)
+        """Wait until all cancelled attempts are closed."""
+        if self.closing:
+            await asyncio.wait(self.closing)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: hedges by how they went, and characters of the last while."""
-        asked, twice = self._budget.totals(self._clock())
-        return {**self._counts, "characters": asked, "hedged_characters": twice}
+        """Return JSON-ready counts: hedges by outcome, and characters in the window."""
+        requested, hedged = self._budget.totals(self._clock())
+        return {**self._counts, "characters": requested, "hedged_characters": hedged}
 
 
 def _latency_class_of(call: ProviderCall) -> object:
