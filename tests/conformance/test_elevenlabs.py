@@ -64,7 +64,7 @@ def test_the_client_names_the_formats_that_we_know(form: SpeechEndpoint) -> None
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS[SpeechEndpoint.WHOLE]))
-def test_every_format_arrives_word_for_word(eleven: ElevenLabs, format: str) -> None:
+def test_every_format_contains_every_word(eleven: ElevenLabs, format: str) -> None:
     audio = b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT, output_format=format))
     assert words_in(audio, format) == WORDS
 
@@ -73,18 +73,18 @@ def test_without_a_format_it_is_mp3(eleven: ElevenLabs) -> None:
     assert words_in(b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT)), "mp3_44100_128") == WORDS
 
 
-def test_streamed_it_comes_in_chunks(eleven: ElevenLabs) -> None:
+def test_stream_arrives_in_chunks(eleven: ElevenLabs) -> None:
     chunks = list(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_16000"))
     assert len(chunks) > 10
     assert words_in(b"".join(chunks), "pcm_16000") == WORDS
 
 
-def test_a_wav_does_not_stream(eleven: ElevenLabs) -> None:
+def test_wav_cannot_be_streamed(eleven: ElevenLabs) -> None:
     with pytest.raises(UnprocessableEntityError):
         list(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="wav_8000"))
 
 
-def test_all_that_can_be_asked_for_is_understood(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_all_options_of_the_client_are_accepted(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     audio = b"".join(
         eleven.text_to_speech.stream(
             GEORGE,
@@ -109,7 +109,7 @@ def test_all_that_can_be_asked_for_is_understood(sim: BackgroundSimulator, eleve
     assert sim.ledger()[-1].model == "eleven_flash_v2_5"
 
 
-def test_the_receipt_is_in_the_headers(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_response_headers_have_id_price_and_concurrency(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     with eleven.text_to_speech.with_raw_response.convert(GEORGE, text=TEXT) as answer:
         assert b"".join(answer.data)
         headers = dict(answer.headers)
@@ -121,7 +121,7 @@ def test_the_receipt_is_in_the_headers(sim: BackgroundSimulator, eleven: ElevenL
     assert entry.ending is Ending.COMPLETED
 
 
-def test_times_come_with_the_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_timestamps_come_with_the_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     told = eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000")
     validate_strictly(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
     audio = base64.b64decode(told.audio_base_64)
@@ -132,7 +132,7 @@ def test_times_come_with_the_audio(sim: BackgroundSimulator, eleven: ElevenLabs)
     assert told.normalized_alignment == told.alignment
 
 
-def test_times_come_with_every_piece(eleven: ElevenLabs) -> None:
+def test_timestamps_come_with_every_piece(eleven: ElevenLabs) -> None:
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     assert len(pieces) > 3
     for piece in pieces:
@@ -144,7 +144,7 @@ def test_times_come_with_every_piece(eleven: ElevenLabs) -> None:
     assert starts == sorted(starts)
 
 
-async def test_the_client_that_awaits_hears_the_same(async_eleven: AsyncElevenLabs) -> None:
+async def test_async_client_receives_the_same(async_eleven: AsyncElevenLabs) -> None:
     speech = async_eleven.text_to_speech
     order = {"text": TEXT, "output_format": "pcm_8000"}
     assert words_in(b"".join([chunk async for chunk in speech.convert(GEORGE, **order)]), "pcm_8000") == WORDS
@@ -162,7 +162,7 @@ def test_the_voices_are_read_completely(sim: BackgroundSimulator, eleven: Eleven
     assert {voice.name for voice in eleven.voices.get_all().voices} == set(VOICES)
 
 
-def test_voices_are_searched_and_the_pages_turned(eleven: ElevenLabs) -> None:
+def test_voices_are_searched_and_paged(eleven: ElevenLabs) -> None:
     assert [voice.voice_id for voice in eleven.voices.search(search="george").voices] == [GEORGE]
     chosen = eleven.voices.search(voice_ids=[VOICES["Bill"], VOICES["Adam"]])
     assert {voice.name for voice in chosen.voices} == {"Bill", "Adam"}
@@ -193,7 +193,7 @@ def test_the_account_is_read_completely(sim: BackgroundSimulator, eleven: Eleven
     assert (subscription.character_count, subscription.character_limit) == (len(TEXT), 500_000)
 
 
-async def test_the_client_that_awaits_reads_the_same_lists(eleven: ElevenLabs, async_eleven: AsyncElevenLabs) -> None:
+async def test_async_client_reads_the_same_lists(eleven: ElevenLabs, async_eleven: AsyncElevenLabs) -> None:
     assert await async_eleven.voices.get_all() == eleven.voices.get_all()
     assert await async_eleven.voices.search() == eleven.voices.search()
     assert await async_eleven.models.list() == eleven.models.list()

@@ -41,7 +41,7 @@ def test_the_client_names_the_formats_that_we_know() -> None:
 
 
 @pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_8000", "opus_48000_64", "wav_24000"])
-def test_a_dialogue_arrives_word_for_word(sim: BackgroundSimulator, eleven: ElevenLabs, format: Any) -> None:
+def test_dialogue_contains_every_word(sim: BackgroundSimulator, eleven: ElevenLabs, format: Any) -> None:
     dialogue = eleven.text_to_dialogue
     assert words_in(b"".join(dialogue.convert(inputs=LINES, output_format=format)), format) == WORDS
     if not format.startswith("wav"):
@@ -51,7 +51,7 @@ def test_a_dialogue_arrives_word_for_word(sim: BackgroundSimulator, eleven: Elev
     assert first.characters == first.charged == len("".join(TEXTS))
 
 
-def test_times_and_voices_are_told(eleven: ElevenLabs) -> None:
+def test_dialogue_has_timestamps_and_voice_segments(eleven: ElevenLabs) -> None:
     told = eleven.text_to_dialogue.convert_with_timestamps(**PCM)
     validate_strictly(AudioWithTimestampsAndVoiceSegmentsResponseModel, told.model_dump(by_alias=True))
     assert told.alignment is not None
@@ -68,7 +68,7 @@ def test_times_and_voices_are_told(eleven: ElevenLabs) -> None:
     assert times[-1][1] == pytest.approx(seconds, abs=0.001)
 
 
-def test_the_stream_tells_them_with_every_piece(eleven: ElevenLabs) -> None:
+def test_every_piece_of_the_stream_has_them(eleven: ElevenLabs) -> None:
     pieces = list(eleven.text_to_dialogue.stream_with_timestamps(**PCM))
     assert len(pieces) > 3
     said = ["", "", ""]
@@ -85,7 +85,7 @@ def test_the_stream_tells_them_with_every_piece(eleven: ElevenLabs) -> None:
     assert words_in(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces), "pcm_8000") == WORDS
 
 
-async def test_the_client_that_awaits_hears_the_same(async_eleven: AsyncElevenLabs) -> None:
+async def test_async_client_receives_the_same(async_eleven: AsyncElevenLabs) -> None:
     dialogue = async_eleven.text_to_dialogue
     assert words_in(b"".join([chunk async for chunk in dialogue.convert(**PCM)]), "pcm_8000") == WORDS
     assert words_in(b"".join([chunk async for chunk in dialogue.stream(**PCM)]), "pcm_8000") == WORDS
@@ -108,7 +108,7 @@ async def test_the_client_that_awaits_hears_the_same(async_eleven: AsyncElevenLa
         ({"inputs": LINES, "output_format": "mp3"}, ["query", "output_format"]),
     ],
 )
-def test_what_makes_no_sense_is_an_unprocessable_entity(eleven: ElevenLabs, fields: Any, where: list[Any]) -> None:
+def test_invalid_request_is_an_unprocessable_entity(eleven: ElevenLabs, fields: Any, where: list[Any]) -> None:
     with pytest.raises(UnprocessableEntityError) as refused:
         b"".join(eleven.text_to_dialogue.convert(**fields))
     body: Any = refused.value.body
@@ -125,14 +125,14 @@ def test_what_makes_no_sense_is_an_unprocessable_entity(eleven: ElevenLabs, fiel
         ({"inputs": [{"text": "Hi.", "voice_id": id} for id in list(VOICES.values())[:11]]}, 400, "invalid_parameters"),
     ],
 )
-def test_what_the_vendor_refuses_is_refused(eleven: ElevenLabs, fields: Any, status: int, code: str) -> None:
+def test_dialogue_is_validated_as_by_the_vendor(eleven: ElevenLabs, fields: Any, status: int, code: str) -> None:
     with pytest.raises(ApiError) as refused:
         b"".join(eleven.text_to_dialogue.convert(**fields))
     body: Any = refused.value.body
     assert (refused.value.status_code, body["detail"]["code"]) == (status, code)
 
 
-def test_faults_befall_dialogues_too(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_faults_apply_to_dialogues(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(Fault(Stall(after=0.5, seconds=0.1), endpoint="text-to-dialogue*"))
     assert words_in(b"".join(eleven.text_to_dialogue.stream(**PCM)), "pcm_8000") == WORDS
     assert sim.ledger()[-1].fault == "stall"

@@ -60,7 +60,7 @@ def test_every_status_is_an_api_error(sim: BackgroundSimulator, eleven: ElevenLa
     ("order", "field"),
     [({"text": ""}, "text"), ({"output_format": "mp3_1"}, "output_format"), ({"seed": -1}, "seed")],
 )
-def test_what_makes_no_sense_is_an_unprocessable_entity(eleven: ElevenLabs, order: dict[str, Any], field: str) -> None:
+def test_invalid_request_is_an_unprocessable_entity(eleven: ElevenLabs, order: dict[str, Any], field: str) -> None:
     with pytest.raises(UnprocessableEntityError) as refused:
         spoken(eleven, **order)
     (issue,) = refused.value.body["detail"]
@@ -68,7 +68,7 @@ def test_what_makes_no_sense_is_an_unprocessable_entity(eleven: ElevenLabs, orde
     assert {"type", "msg", "input"} <= issue.keys()
 
 
-def test_with_times_it_is_one_too(eleven: ElevenLabs) -> None:
+def test_invalid_request_with_timestamps_is_an_unprocessable_entity(eleven: ElevenLabs) -> None:
     with pytest.raises(UnprocessableEntityError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text="")
     with pytest.raises(UnprocessableEntityError):
@@ -86,9 +86,7 @@ def test_with_times_it_is_one_too(eleven: ElevenLabs) -> None:
         (GEORGE, {"voice_settings": VoiceSettings(stability=2.0)}, 400, "invalid_voice_settings"),
     ],
 )
-def test_what_cannot_be_had_says_what(
-    eleven: ElevenLabs, voice: str, order: dict[str, Any], status: int, code: str
-) -> None:
+def test_refused_value_is_named(eleven: ElevenLabs, voice: str, order: dict[str, Any], status: int, code: str) -> None:
     with pytest.raises(ApiError) as refused:
         spoken(eleven, voice, **order)
     assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (status, code)
@@ -102,7 +100,7 @@ def test_a_bad_key_and_an_empty_account_share_a_status() -> None:
             assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, code)
 
 
-def test_without_a_key_it_is_told_to_bring_one(sim: BackgroundSimulator) -> None:
+def test_missing_key_is_an_authorization_error(sim: BackgroundSimulator) -> None:
     with httpx.Client() as http, pytest.raises(ApiError) as refused:
         ElevenLabs(api_key=None, base_url=sim.url, httpx_client=http).user.get()
     assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (401, "needs_authorization")
@@ -111,7 +109,7 @@ def test_without_a_key_it_is_told_to_bring_one(sim: BackgroundSimulator) -> None
 # Asking again
 
 
-def test_audio_is_asked_for_once_and_times_three_times(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_audio_is_requested_once_and_timestamps_three_times(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         spoken(eleven)
@@ -125,7 +123,7 @@ def test_audio_is_asked_for_once_and_times_three_times(sim: BackgroundSimulator,
     assert sim.charged == 0
 
 
-async def test_the_client_that_awaits_asks_again_too(sim: BackgroundSimulator, async_eleven: AsyncElevenLabs) -> None:
+async def test_async_client_retries_too(sim: BackgroundSimulator, async_eleven: AsyncElevenLabs) -> None:
     sim.will(actions.Refuse(status=503, retry_after=SOON))
     with pytest.raises(ApiError):
         [chunk async for chunk in async_eleven.text_to_speech.convert(GEORGE, text=TEXT)]
@@ -135,7 +133,7 @@ async def test_the_client_that_awaits_asks_again_too(sim: BackgroundSimulator, a
     assert len(sim.ledger()) == 1 + 2
 
 
-def test_told_not_to_it_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_client_without_retries_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, request_options={"max_retries": 0})
@@ -146,7 +144,7 @@ def test_told_not_to_it_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) 
 
 
 @pytest.mark.parametrize("act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False)])
-def test_the_official_client_takes_another_body_for_audio(
+def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
@@ -154,13 +152,13 @@ def test_the_official_client_takes_another_body_for_audio(
     assert sim.charged == len(TEXT)
 
 
-def test_the_official_client_takes_nothing_for_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_official_client_returns_an_empty_body_as_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.Empty())
     assert spoken(eleven) == b""
 
 
 @pytest.mark.parametrize("act", [actions.CutClose(after=0.5), actions.CutTerminated(after=0.5), actions.TooShort()])
-def test_the_official_client_returns_half_the_audio_in_silence(
+def test_official_client_returns_half_the_audio_without_an_error(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
@@ -169,7 +167,7 @@ def test_the_official_client_returns_half_the_audio_in_silence(
     assert words_in(audio, "pcm_8000") != WORDS
 
 
-def test_a_cut_that_shows_is_an_error_of_its_transport(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_visible_cut_is_a_transport_error(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.Cut(after=0.5))
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         spoken(eleven)
@@ -183,9 +181,7 @@ def test_a_cut_that_shows_is_an_error_of_its_transport(sim: BackgroundSimulator,
     assert sim.charged == 3 * len(TEXT)
 
 
-def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(
-    sim: BackgroundSimulator, eleven: ElevenLabs
-) -> None:
+def test_refused_connection_is_a_transport_error_without_retry(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.RefuseConnection())
     with pytest.raises(httpx.ConnectError):
         spoken(eleven)
@@ -197,7 +193,7 @@ def test_nobody_listening_is_an_error_of_its_transport_and_asked_for_once(
 
 
 @pytest.mark.parametrize("flaw", get_args(TlsFlaw))
-def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
+def test_untrusted_certificate_is_refused(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
     with background_simulator(tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.simulator.ca_file))
         sim.will(actions.TlsFailure(flaw))
@@ -207,7 +203,7 @@ def test_a_certificate_that_is_not_to_be_trusted_is_not(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("act", [actions.Hang(), actions.HangAfterHeaders(), actions.Stall(after=0.5)])
-def test_a_silence_ends_at_the_read_timeout_and_is_charged(
+def test_silence_ends_at_the_read_timeout_and_is_charged(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
     sim.will(act)
@@ -216,7 +212,7 @@ def test_a_silence_ends_at_the_read_timeout_and_is_charged(
     assert sim.charged == len(TEXT)
 
 
-def test_a_drip_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_dripping_response_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.Drip(bytes=400, every=0.05))
     audio = spoken(eleven, text="Hi", request_options={"timeout_in_seconds": 0.3})
     entry = sim.ledger()[-1]
@@ -225,7 +221,7 @@ def test_a_drip_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: El
     assert words_in(audio, "pcm_8000") == ["Hi"]
 
 
-def test_half_a_line_with_times_is_dropped_in_silence(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_partial_line_with_timestamps_is_dropped_without_an_error(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.HalfLine(after=0.5))
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     audio = b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces)
@@ -233,7 +229,7 @@ def test_half_a_line_with_times_is_dropped_in_silence(sim: BackgroundSimulator, 
     assert words_in(audio, "pcm_8000") != WORDS
 
 
-def test_an_error_among_the_lines_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_error_line_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     sim.will(actions.ErrorLine("quota_exceeded", after=0.5))
     *pieces, last = eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT)
     assert all(piece.audio_base_64 for piece in pieces)
@@ -241,13 +237,13 @@ def test_an_error_among_the_lines_is_a_piece_without_audio(sim: BackgroundSimula
     assert last.model_dump()["detail"]["code"] == "quota_exceeded"
 
 
-def test_odd_splits_and_gzip_do_no_harm(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_odd_splits_and_gzip_are_tolerated(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     for act in (actions.OddSplits(), actions.Gzip()):
         sim.will(act)
         assert words_in(spoken(eleven), "pcm_8000") == WORDS
 
 
-def test_who_leaves_early_pays_for_the_whole(sim: BackgroundSimulator) -> None:
+def test_early_disconnect_is_charged_in_full(sim: BackgroundSimulator) -> None:
     sim.will(actions.Stall(after=0.2))
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
@@ -256,7 +252,7 @@ def test_who_leaves_early_pays_for_the_whole(sim: BackgroundSimulator) -> None:
     assert sim.charged == len(TEXT)
 
 
-def test_one_too_many_at_once_is_refused() -> None:
+def test_request_over_the_concurrency_limit_is_refused() -> None:
     with background_simulator(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
         sim.will(actions.Stall(after=0.2))

@@ -73,13 +73,13 @@ def spoken(eleven: ElevenLabs) -> list[str]:
     return words_in(b"".join(chunks), "pcm_16000")
 
 
-def test_the_official_realtime_client_hears_every_word(tls: BackgroundSimulator) -> None:
+def test_official_realtime_client_receives_every_word(tls: BackgroundSimulator) -> None:
     assert spoken(client_of(tls)) == WORDS
     (entry,) = tls.ledger()
     assert entry.ending is Ending.COMPLETED
 
 
-def test_the_official_client_speaks_https_to_it_too(tls: BackgroundSimulator) -> None:
+def test_official_client_works_over_https(tls: BackgroundSimulator) -> None:
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=tls.url, httpx_client=http)
         assert len(eleven.voices.get_all().voices) == len(VOICES)
@@ -96,23 +96,23 @@ def code_of_what_ends(eleven: ElevenLabs) -> int | None:
     return error.status_code
 
 
-def test_a_bad_key_is_told_with_the_vendors_code(tls: BackgroundSimulator) -> None:
+def test_bad_key_has_the_vendors_close_code(tls: BackgroundSimulator) -> None:
     assert code_of_what_ends(client_of(tls, "wrong")) == 1008
     assert tls.ledger()[-1].ending is Ending.REFUSED
 
 
 @pytest.mark.parametrize("act", [actions.Refuse("quota_exceeded"), actions.IdleTimeout()])
-def test_a_refusal_is_told_with_the_vendors_code(tls: BackgroundSimulator, act: actions.FaultAction) -> None:
+def test_refusal_has_the_vendors_close_code(tls: BackgroundSimulator, act: actions.FaultAction) -> None:
     tls.will(act)
     assert code_of_what_ends(client_of(tls)) == 1008
 
 
-def test_a_restart_of_the_server_is_told_with_its_code(tls: BackgroundSimulator) -> None:
+def test_restart_of_the_server_has_its_close_code(tls: BackgroundSimulator) -> None:
     tls.will(actions.Restart())
     assert code_of_what_ends(client_of(tls)) == 1012
 
 
-def test_the_official_realtime_client_takes_no_audio_for_the_end(tls: BackgroundSimulator) -> None:
+def test_official_realtime_client_takes_missing_audio_for_the_end(tls: BackgroundSimulator) -> None:
     tls.will(actions.FinalWithoutAudio())
     assert spoken(client_of(tls)) == []
 

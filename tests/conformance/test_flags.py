@@ -16,7 +16,7 @@ VALUES: st.SearchStrategy[Any] = SPELLINGS | NUMBERS | st.booleans() | st.text()
 
 
 @given(VALUES)
-def test_a_flag_is_what_pydantic_takes_for_one(value: Any) -> None:
+def test_flags_are_those_of_pydantic(value: Any) -> None:
     issue = validate_flag(("body", "flag"), value)
     try:
         TypeAdapter(bool).validate_python(value)

@@ -50,23 +50,23 @@ def audio(of: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000"])
 @pytest.mark.parametrize("way", ["convert", "stream"])
-def test_elevenlabs_client_hears_every_word(told: Told, way: str, format: str) -> None:
+def test_elevenlabs_client_receives_every_word(told: Told, way: str, format: str) -> None:
     answer = told[f"{way} {format}"]
     assert words_in(audio(answer), format) == WORDS
     assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
 
 
-def test_a_wav_is_heard_whole_and_the_client_itself_knows_that_it_does_not_stream(told: Told) -> None:
+def test_wav_is_received_whole_and_cannot_be_streamed_by_the_client(told: Told) -> None:
     assert words_in(audio(told["convert wav_24000"]), "wav_24000") == WORDS
     assert told["stream wav_24000"]["error"]["class"] == "JsonError"
     assert told["stream wav_24000"]["requests"] == 0
 
 
-def test_all_that_can_be_asked_for_is_understood(told: Told) -> None:
+def test_all_options_of_the_client_are_accepted(told: Told) -> None:
     assert words_in(audio(told["every option"]), LIBRARY) == WORDS
 
 
-def test_times_come_whole_and_line_by_line(told: Told) -> None:
+def test_timestamps_come_whole_and_line_by_line(told: Told) -> None:
     whole, lines = told["with timestamps"]["value"], told["stream with timestamps"]["value"]
     assert "".join(whole["alignment"]["characters"]) == TEXT
     assert words_in(base64.b64decode(whole["audioBase64"]), LIBRARY) == WORDS
@@ -85,7 +85,7 @@ def test_voices_models_and_the_account_are_read(told: Told) -> None:
 
 
 @pytest.mark.parametrize("list", ["voices", "voices found", "models", "user", "subscription"])
-def test_its_own_schemas_find_nothing_wrong_with_them(told: Told, list: str) -> None:
+def test_clients_own_schemas_accept_them(told: Told, list: str) -> None:
     assert told[f"{list} strictly"]["value"] is True, told[f"{list} strictly"]
 
 
@@ -97,23 +97,23 @@ def test_a_refusal_is_an_error_with_its_status(told: Told, status: int) -> None:
 
 
 @pytest.mark.parametrize("why", ["refused 422", "refused in a list", "no text"])
-def test_what_makes_no_sense_is_an_unprocessable_entity(told: Told, why: str) -> None:
+def test_invalid_request_is_an_unprocessable_entity(told: Told, why: str) -> None:
     assert (told[why]["error"]["class"], told[why]["error"]["status"]) == ("UnprocessableEntityError", 422)
 
 
-def test_an_unknown_voice_says_so(told: Told) -> None:
+def test_unknown_voice_is_named_in_the_error(told: Told) -> None:
     assert told["unknown voice"]["error"]["code"] == "voice_not_found"
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_unlike_its_python_sister_it_asks_for_audio_three_times(told: Told, status: int) -> None:
+def test_javascript_client_requests_audio_three_times(told: Told, status: int) -> None:
     assert told[f"refused {status}"]["error"]["status"] == status
     assert (told[f"refused {status}"]["requests"], told[f"refused {status}"]["charged"]) == (3, 0)
 
 
 @pytest.mark.parametrize("prefix", ["", "openai "])
 @pytest.mark.parametrize("fault", ["json", "json;told=false", "html;told=false", "empty"])
-def test_the_official_clients_take_another_body_for_audio(told: Told, prefix: str, fault: str) -> None:
+def test_official_clients_return_another_body_as_audio(told: Told, prefix: str, fault: str) -> None:
     answer = told[prefix + fault]
     assert audio(answer)[:1] == {"j": b"{", "h": b"<", "e": b""}[fault[0]]
     assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
@@ -121,24 +121,24 @@ def test_the_official_clients_take_another_body_for_audio(told: Told, prefix: st
 
 @pytest.mark.parametrize("prefix", ["", "openai "])
 @pytest.mark.parametrize("fault", ["cut-close;after=0.5", "cut-terminated;after=0.5"])
-def test_the_official_clients_take_half_the_audio_for_the_whole(told: Told, prefix: str, fault: str) -> None:
+def test_official_clients_return_half_the_audio(told: Told, prefix: str, fault: str) -> None:
     answer = told[prefix + fault]
     assert 0 < len(words_in(audio(answer), "pcm_24000" if prefix else LIBRARY)) < len(WORDS)
     assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
 
 
 @pytest.mark.parametrize("prefix", ["", "openai "])
-def test_a_cut_that_shows_is_an_error_of_the_platform(told: Told, prefix: str) -> None:
+def test_visible_cut_is_an_error_of_the_platform(told: Told, prefix: str) -> None:
     answer = told[f"{prefix}cut;after=0.5"]
     assert answer["error"] == {"class": "TypeError", "message": "terminated"}
     assert (answer["requests"], answer["charged"]) == (1, len(TEXT))
 
 
-def test_an_error_among_the_lines_is_noise(told: Told) -> None:
+def test_error_line_is_noise(told: Told) -> None:
     assert told["error line"]["error"]["class"] == "ParseError"
 
 
-def test_a_silence_ends_at_its_timeout_and_is_charged(told: Told) -> None:
+def test_silence_ends_at_the_timeout_and_is_charged(told: Told) -> None:
     assert told["hang"]["error"]["class"] == "ElevenLabsError"
     assert "status" not in told["hang"]["error"]
     assert told["openai hang"]["error"]["class"] == "APIConnectionTimeoutError"
@@ -146,7 +146,7 @@ def test_a_silence_ends_at_its_timeout_and_is_charged(told: Told) -> None:
 
 
 @pytest.mark.parametrize("format", RESPONSE_FORMATS)
-def test_openais_client_hears_every_word(told: Told, format: str) -> None:
+def test_openais_client_receives_every_word(told: Told, format: str) -> None:
     assert words_in(audio(told[f"openai {format}"]), RESPONSE_FORMATS[format]) == WORDS
 
 

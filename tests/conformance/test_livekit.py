@@ -70,18 +70,18 @@ def test_two_utterances_on_one_connection_keep_their_words_and_times(told: Told)
     assert words(second["audio"]) == second["timed"] == [word.upper() for word in WORDS]
 
 
-def test_small_pieces_lose_nothing(told: Told) -> None:
+def test_text_in_small_pieces_is_complete(told: Told) -> None:
     (speech,) = told["in small pieces"]["value"]
     assert words(speech["audio"]) == speech["timed"] == WORDS
 
 
-def test_its_other_ways_are_served_too(told: Told) -> None:
+def test_other_modes_of_the_plugin_work(told: Told) -> None:
     assert words(told["whole"]["value"]) == WORDS
     assert told["voices"]["value"] == list(VOICES.values())
 
 
 @pytest.mark.parametrize("fault", HARMLESS)
-def test_some_faults_do_it_no_harm(told: Told, fault: str) -> None:
+def test_harmless_faults_are_tolerated(told: Told, fault: str) -> None:
     (speech,) = told[fault]["value"]
     assert words(speech["audio"]) == WORDS
 
@@ -90,7 +90,7 @@ def test_a_restart_is_an_error_with_its_code(told: Told) -> None:
     assert told["restart"]["error"] == {"class": "APIStatusError", "status": 1012}
 
 
-def test_a_refusal_is_an_error_or_comes_before_it_listens_and_is_waited_for(told: Told) -> None:
+def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(told: Told) -> None:
     """The plugin registers an utterance after it has connected; a close that is faster is heard by nobody."""
     refused = told["refuse;code=invalid_api_key"]["error"]
     assert (refused["class"], refused["status"]) in (("APIStatusError", 1008), ("TimeoutError", None))

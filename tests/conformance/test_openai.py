@@ -45,7 +45,7 @@ def test_the_client_names_the_formats_voices_and_models_that_we_know() -> None:
 
 
 @pytest.mark.parametrize("format", RESPONSE_FORMATS)
-def test_every_format_arrives_word_for_word(openai_client: openai.OpenAI, format: Any) -> None:
+def test_every_format_contains_every_word(openai_client: openai.OpenAI, format: Any) -> None:
     answer = openai_client.audio.speech.create(**{**ORDER, "response_format": format})
     assert words_in(answer.content, RESPONSE_FORMATS[format]) == WORDS
 
@@ -63,7 +63,7 @@ def test_without_a_format_it_is_mp3(openai_client: openai.OpenAI) -> None:
     assert answer.response.headers["content-type"] == "audio/mpeg"
 
 
-def test_streamed_it_comes_in_chunks(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_stream_arrives_in_chunks(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     with openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer:
         chunks = list(answer.iter_bytes())
         assert answer.headers["x-request-id"]
@@ -73,18 +73,18 @@ def test_streamed_it_comes_in_chunks(sim: BackgroundSimulator, openai_client: op
     assert sim.ledger()[-1].charged == len(TEXT)
 
 
-def test_the_raw_answer_has_its_headers(openai_client: openai.OpenAI) -> None:
+def test_raw_response_has_its_headers(openai_client: openai.OpenAI) -> None:
     answer = openai_client.audio.speech.with_raw_response.create(**ORDER)
     assert answer.request_id == answer.headers["x-request-id"]
     assert words_in(answer.parse().content, "pcm_24000") == WORDS
 
 
-def test_all_that_can_be_asked_for_is_understood(openai_client: openai.OpenAI) -> None:
+def test_all_options_of_the_client_are_accepted(openai_client: openai.OpenAI) -> None:
     answer = openai_client.audio.speech.create(**ORDER, instructions="Whisper.", speed=1.25, stream_format="audio")
     assert words_in(answer.content, "pcm_24000") == WORDS
 
 
-def test_in_events_it_is_the_same_audio_and_says_when_it_is_done(openai_client: openai.OpenAI) -> None:
+def test_server_sent_events_have_the_same_audio_and_an_end(openai_client: openai.OpenAI) -> None:
     plain = openai_client.audio.speech.create(**ORDER).content
     with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
         *deltas, done = _events(answer.iter_lines())
@@ -107,7 +107,7 @@ def test_the_models_are_read_completely(sim: BackgroundSimulator, openai_client:
     assert [openai_client.models.retrieve(model.id) for model in models] == models
 
 
-async def test_the_client_that_awaits_hears_and_reads_the_same(async_openai_client: openai.AsyncOpenAI) -> None:
+async def test_async_client_receives_and_reads_the_same(async_openai_client: openai.AsyncOpenAI) -> None:
     speech = async_openai_client.audio.speech
     assert words_in((await speech.create(**ORDER)).content, "pcm_24000") == WORDS
     async with speech.with_streaming_response.create(**ORDER) as answer:

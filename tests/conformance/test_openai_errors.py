@@ -43,7 +43,7 @@ def spoken(client: openai.OpenAI, **more: Any) -> bytes:
         (actions.Refuse(status=504), openai.InternalServerError, 3),
     ],
 )
-def test_every_refusal_has_its_class_and_is_asked_for_so_often(
+def test_every_refusal_has_its_class_and_number_of_retries(
     sim: BackgroundSimulator,
     openai_client: openai.OpenAI,
     act: actions.Refuse,
@@ -76,7 +76,7 @@ def test_every_refusal_has_its_class_and_is_asked_for_so_often(
         ({"model": "tts-1", "stream_format": "sse"}, openai.BadRequestError, "stream_format"),
     ],
 )
-def test_what_cannot_be_had_names_its_field(
+def test_refused_value_names_its_field(
     openai_client: openai.OpenAI, order: dict[str, Any], error: type[openai.APIStatusError], param: str
 ) -> None:
     with pytest.raises(error) as refused:
@@ -97,16 +97,14 @@ def test_a_bad_key_is_an_authentication_error() -> None:
             client.models.list()
 
 
-async def test_the_client_that_awaits_asks_as_often(
-    sim: BackgroundSimulator, async_openai_client: openai.AsyncOpenAI
-) -> None:
+async def test_async_client_retries_as_often(sim: BackgroundSimulator, async_openai_client: openai.AsyncOpenAI) -> None:
     sim.will(actions.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
     with pytest.raises(openai.RateLimitError):
         await async_openai_client.audio.speech.create(**ORDER)
     assert len(sim.ledger()) == 3
 
 
-def test_a_refusal_that_passes_is_not_seen(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_temporary_refusal_is_retried(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(Fault(actions.Refuse(status=503, retry_after=AT_ONCE), times=2))
     assert words_in(spoken(openai_client), "pcm_24000") == WORDS
     assert [entry.ending for entry in sim.ledger()] == [Ending.REFUSED, Ending.REFUSED, Ending.COMPLETED]
@@ -115,7 +113,7 @@ def test_a_refusal_that_passes_is_not_seen(sim: BackgroundSimulator, openai_clie
 # Faults: what a user of this client lives with
 
 
-def test_a_silence_is_a_timeout_and_every_try_is_charged(
+def test_silence_is_a_timeout_and_every_attempt_is_charged(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
     sim.will(actions.Hang())
@@ -125,7 +123,7 @@ def test_a_silence_is_a_timeout_and_every_try_is_charged(
     assert sim.charged == 2 * len(TEXT)
 
 
-def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
+def test_cut_response_is_a_connection_error_and_charged_again(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
     sim.will(actions.Cut(after=0.5))
@@ -134,7 +132,7 @@ def test_a_cut_is_a_connection_error_and_the_whole_is_charged_again(
     assert sim.charged == 2 * len(TEXT)
 
 
-def test_streamed_a_cut_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_cut_stream_is_a_transport_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(actions.Cut(after=0.5))
     with (
         openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer,
@@ -144,7 +142,7 @@ def test_streamed_a_cut_is_an_error_of_its_transport(sim: BackgroundSimulator, o
     assert sim.charged == len(TEXT)
 
 
-def test_streamed_a_stall_is_an_error_of_its_transport(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_stalled_stream_is_a_transport_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(actions.Stall(after=0.2))
     with (
         openai_client.with_options(timeout=0.3).audio.speech.with_streaming_response.create(**ORDER) as answer,
@@ -159,7 +157,7 @@ def test_a_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: 
         spoken(openai_client.with_options(max_retries=0))
 
 
-def test_nobody_listening_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_refused_connection_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(actions.RefuseConnection())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
@@ -171,7 +169,7 @@ def test_nobody_listening_is_a_connection_error(sim: BackgroundSimulator, openai
 @pytest.mark.parametrize(
     "act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False), actions.Empty()]
 )
-def test_the_official_client_takes_another_body_for_audio(
+def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
     sim.will(act)
@@ -180,7 +178,7 @@ def test_the_official_client_takes_another_body_for_audio(
 
 
 @pytest.mark.parametrize("act", [actions.CutClose(after=0.5), actions.CutTerminated(after=0.5), actions.TooShort()])
-def test_the_official_client_returns_half_the_audio_in_silence(
+def test_official_client_returns_half_the_audio_without_an_error(
     sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
     sim.will(act)
@@ -189,9 +187,7 @@ def test_the_official_client_returns_half_the_audio_in_silence(
     assert words_in(audio, "pcm_24000") != WORDS
 
 
-def test_an_error_among_the_events_stands_where_the_end_belongs(
-    sim: BackgroundSimulator, openai_client: openai.OpenAI
-) -> None:
+def test_error_event_replaces_the_final_event(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.will(actions.ErrorLine("server_error", after=0.5))
     with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
         *deltas, last = [line for line in answer.iter_lines() if line]

@@ -29,7 +29,7 @@ async def test_openai(sim: BackgroundSimulator, story: Scenario) -> None:
     await story(_openai(sim))
 
 
-async def test_all_of_them_together_cost_less_than_promised(sim: BackgroundSimulator) -> None:
+async def test_all_scenarios_cost_less_than_the_budget(sim: BackgroundSimulator) -> None:
     for story in ELEVENLABS:
         await story(_elevenlabs(sim))
     for story in OPENAI:

@@ -29,11 +29,11 @@ def test_a_field_that_is_missing() -> None:
 
 
 @pytest.mark.parametrize("change", [{"status": "splendid"}, {"current_overage": {"amount": "0", "currency": "xau"}}])
-def test_a_word_that_the_client_does_not_list(change: dict[str, Any]) -> None:
+def test_value_that_the_client_does_not_list(change: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match="is none of"):
         validate_strictly(Subscription, {**WHOLE, **change})
 
 
-def test_such_a_word_in_a_list() -> None:
+def test_unlisted_value_within_a_list() -> None:
     with pytest.raises(AssertionError, match=r"voices\.category: 'premad' is none of"):
         validate_strictly(GetVoicesResponse, {"voices": [{"voice_id": "x", "category": "premad"}]})

@@ -39,7 +39,7 @@ def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_elevenlabs_python_client_hears_every_word(eleven: ElevenLabs, format: str) -> None:
+def test_elevenlabs_python_client_receives_every_word(eleven: ElevenLabs, format: str) -> None:
     speech = eleven.text_to_speech
     assert words_in(b"".join(speech.convert(GEORGE, text=TEXT, output_format=format)), format) == WORDS
     whole = speech.convert_with_timestamps(GEORGE, text=TEXT, output_format=format)
@@ -49,7 +49,7 @@ def test_elevenlabs_python_client_hears_every_word(eleven: ElevenLabs, format: s
 
 
 @pytest.mark.parametrize("format", FORMATS[:-1])  # a WAV does not stream
-def test_and_it_does_so_while_it_streams(eleven: ElevenLabs, format: str) -> None:
+def test_elevenlabs_python_client_receives_every_word_of_a_stream(eleven: ElevenLabs, format: str) -> None:
     speech = eleven.text_to_speech
     assert words_in(b"".join(speech.stream(GEORGE, text=TEXT, output_format=format)), format) == WORDS
     pieces = list(speech.stream_with_timestamps(GEORGE, text=TEXT, output_format=format))
@@ -66,7 +66,7 @@ def test_elevenlabs_python_client_reads_every_list(eleven: ElevenLabs) -> None:
 
 
 @pytest.mark.parametrize("format", RESPONSE_FORMATS)
-def test_openais_python_client_hears_every_word(openai_client: openai.OpenAI, format: Any) -> None:
+def test_openais_python_client_receives_every_word(openai_client: openai.OpenAI, format: Any) -> None:
     order: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT, "response_format": format}
     assert words_in(openai_client.audio.speech.create(**order).content, RESPONSE_FORMATS[format]) == WORDS
     with openai_client.audio.speech.with_streaming_response.create(**order, stream_format="sse") as answer:
@@ -83,7 +83,7 @@ def test_openais_python_client_reads_the_models(openai_client: openai.OpenAI) ->
 
 @pytest.mark.timeout(300)  # the first run fetches the clients, a hundred megabytes
 @GATEWAYS
-def test_the_javascript_clients_hear_every_word_and_read_every_list(pytestconfig: pytest.Config, gate: Any) -> None:
+def test_javascript_clients_receive_every_word_and_read_every_list(pytestconfig: pytest.Config, gate: Any) -> None:
     told = _told_by_javascript(pytestconfig, gate)
     for format in FORMATS:
         assert words_in(audio(told[f"convert {format}"]), format) == WORDS

@@ -68,7 +68,7 @@ def name_of(story: Scenario) -> str:
 
 
 @ELEVENLABS.append
-async def the_official_client_hears_audio_and_is_told_its_price(at: Target) -> None:
+async def official_client_receives_audio_and_its_price(at: Target) -> None:
     async with official(at) as client:
         order = {"text": TEXT, "model_id": at.model, "output_format": FORMAT}
         async with client.text_to_speech.with_raw_response.stream(at.voice, **order) as answer:
@@ -80,7 +80,7 @@ async def the_official_client_hears_audio_and_is_told_its_price(at: Target) -> N
 
 
 @ELEVENLABS.append
-async def the_official_client_is_told_when_each_character_is_heard(at: Target) -> None:
+async def official_client_receives_character_timestamps(at: Target) -> None:
     async with official(at) as client:
         told = await client.text_to_speech.convert_with_timestamps(
             at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
@@ -94,7 +94,7 @@ async def the_official_client_is_told_when_each_character_is_heard(at: Target) -
 
 
 @ELEVENLABS.append
-async def the_times_come_line_by_line(at: Target) -> None:
+async def timestamps_come_line_by_line(at: Target) -> None:
     async with official(at) as client:
         speaking = client.text_to_speech.stream_with_timestamps(
             at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
@@ -108,7 +108,7 @@ async def the_times_come_line_by_line(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def the_lists_are_what_the_official_client_expects(at: Target) -> None:
+async def lists_are_valid_for_the_official_client(at: Target) -> None:
     async with httpx.AsyncClient(base_url=at.url, headers={"xi-api-key": at.key}) as http:
         lists = {path: (await http.get(path)).json() for path in ("/v1/voices", "/v2/voices", "/v1/user")}
         models, subscription = (await http.get("/v1/models")).json(), (await http.get("/v1/user/subscription")).json()
@@ -122,7 +122,7 @@ async def the_lists_are_what_the_official_client_expects(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def a_bad_key_is_known_for_what_it_is(at: Target) -> None:
+async def bad_key_is_classified(at: Target) -> None:
     async with official(at, key=BAD_KEY) as client:
         with pytest.raises(ApiError) as refused:
             await client.user.get()
@@ -131,7 +131,7 @@ async def a_bad_key_is_known_for_what_it_is(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def an_unknown_voice_is_known_for_what_it_is(at: Target) -> None:
+async def unknown_voice_is_classified(at: Target) -> None:
     async with official(at) as client:
         with pytest.raises(ApiError) as refused:
             [chunk async for chunk in client.text_to_speech.convert(UNKNOWN_VOICE, text=TEXT, model_id=at.model)]
@@ -151,7 +151,7 @@ async def an_empty_text_is_refused(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def our_service_speaks_in_an_encoded_format(at: Target) -> None:
+async def service_returns_an_encoded_format(at: Target) -> None:
     async with AsyncTTSService([ours(at)], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
     assert (speech.outcome, speech.provider) == ("spoken", "elevenlabs")
@@ -159,7 +159,7 @@ async def our_service_speaks_in_an_encoded_format(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def our_service_knows_when_each_character_is_heard(at: Target) -> None:
+async def service_returns_character_timestamps(at: Target) -> None:
     async with AsyncTTSService([ours(at, timestamps=True)], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format=FORMAT)
     assert speech.alignment.exact
@@ -169,7 +169,7 @@ async def our_service_knows_when_each_character_is_heard(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def what_our_service_noted_is_what_the_account_was_charged(at: Target) -> None:
+async def billed_characters_are_those_the_account_was_charged(at: Target) -> None:
     async with official(at) as client, AsyncTTSService([ours(at)], muted=False) as tts:
         before = (await client.user.subscription.get()).character_count
         (attempt,) = (await tts.synthesize(TEXT, format=FORMAT)).attempts
@@ -182,7 +182,7 @@ async def what_our_service_noted_is_what_the_account_was_charged(at: Target) -> 
 
 
 @ELEVENLABS.append
-async def our_service_holds_a_bad_key_and_another_voice_speaks(at: Target) -> None:
+async def service_holds_a_bad_key_and_fails_over(at: Target) -> None:
     async with AsyncTTSService([ours(at, api_key=BAD_KEY), Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
         state = tts.get_error_state()
@@ -193,7 +193,7 @@ async def our_service_holds_a_bad_key_and_another_voice_speaks(at: Target) -> No
 
 
 @ELEVENLABS.append
-async def our_service_holds_an_unknown_voice_and_another_speaks(at: Target) -> None:
+async def service_holds_an_unknown_voice_and_fails_over(at: Target) -> None:
     async with AsyncTTSService([ours(at, voices={"default": UNKNOWN_VOICE}), Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
         state = tts.get_error_state()
@@ -205,7 +205,7 @@ async def our_service_holds_an_unknown_voice_and_another_speaks(at: Target) -> N
 
 
 @OPENAI.append
-async def openais_client_hears_audio(at: Target) -> None:
+async def openais_client_receives_audio(at: Target) -> None:
     async with openai.AsyncOpenAI(api_key=at.key, base_url=at.url) as client:
         answer = await client.audio.speech.create(model=at.model, voice=at.voice, input=TEXT, response_format="pcm")
     assert long_enough(answer.content, rate=24_000)
@@ -226,7 +226,7 @@ async def an_empty_text_is_a_bad_request(at: Target) -> None:
 
 
 @OPENAI.append
-async def our_service_speaks_through_it(at: Target) -> None:
+async def service_uses_openai(at: Target) -> None:
     provider = OpenAICompatible(at.key, base_url=at.url, model=at.model, voices={"default": at.voice})
     async with AsyncTTSService([provider], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_24000")
@@ -235,7 +235,7 @@ async def our_service_speaks_through_it(at: Target) -> None:
 
 
 @OPENAI.append
-async def our_service_holds_a_bad_key_of_it(at: Target) -> None:
+async def service_holds_a_bad_key_of_openai(at: Target) -> None:
     provider = OpenAICompatible(BAD_KEY, base_url=at.url, model=at.model, voices={"default": at.voice})
     async with AsyncTTSService([provider, Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_24000")).provider == "tone"

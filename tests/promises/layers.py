@@ -1,4 +1,4 @@
-"""The house and what its rooms import, read from the source without running it."""
+"""Layers of the package, and its imports, read from the source without running it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LAYERS = {
     "cli": 5,
     "__main__": 6,
 }
-PACKAGE_ROOT = "__init__"  # the package's own names: it may show anything, and nobody inside may lean on it
+PACKAGE_ROOT = "__init__"  # the package itself: it may import anything, and no module inside may import it
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A module of the package names another module."""
+    """Import of a module by a module of the package."""
 
     importer: str  # "service.plan"
     imported: str  # "steadyvoice.speech.text" or "json"
@@ -41,7 +41,7 @@ class Import:
 
 
 def all_imports() -> list[Import]:
-    """Every import of the package, wherever in a file it stands."""
+    """Return every import in the package, wherever in a file it is."""
     return [
         found
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -50,7 +50,7 @@ def all_imports() -> list[Import]:
 
 
 def imports_of(module: str, source: str) -> Iterator[Import]:
-    """Read a module's imports; `module` is its name below the package, with `.__init__` for a package's own file."""
+    """Yield a module's imports. `module` is its name below the package, with `.__init__` for a package's own file."""
     around = f"steadyvoice.{module}".rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -60,45 +60,46 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
             case ast.ImportFrom(of, names, level):
                 origin = resolve_name("." * level + (of or ""), around) if level else of or ""
                 for alias in names:
-                    # The name too: `from steadyvoice import speech` asks for a room.
+                    # With the name, for it may be a module: `from steadyvoice import speech`.
                     yield Import(module, f"{origin}.{alias.name}", node.lineno)
             case ast.Call(ast.Name("import_module") | ast.Attribute(attr="import_module"), [ast.Constant(str(name))]):
                 yield Import(module, name, node.lineno)
 
 
 def violation(found: Import) -> str | None:
-    """Say why an import is against the rules of the house, None if it is not."""
+    """Return why an import breaks the rules of the layers, None if it does not."""
     importer, imported = top_package(found.importer), _imported_package(found.imported)
     if importer == PACKAGE_ROOT or imported in (None, importer):
         return None
     if importer not in LAYERS:
-        return f"{found}: no floor is known for {importer!r}; give it one"
+        return f"{found}: no layer is known for {importer!r}; add it to LAYERS"
     if imported not in LAYERS:
-        return f"{found}: the inside leans on the front door; import from the room that defines it"
+        return f"{found}: a module inside imports the package itself; import from the module that defines the name"
     if LAYERS[imported] > LAYERS[importer]:
-        return f"{found}: upward, from floor {LAYERS[importer]} to floor {LAYERS[imported]}"
+        return f"{found}: upward, from layer {LAYERS[importer]} to layer {LAYERS[imported]}"
     if LAYERS[imported] == LAYERS[importer]:
-        return f"{found}: sideways, on floor {LAYERS[importer]}"
+        return f"{found}: sideways, within layer {LAYERS[importer]}"
     return None
 
 
 def is_third_party(found: Import) -> bool:
-    """Whether something is imported that is neither ours nor the standard library's."""
+    """Return whether an import is neither of this package nor of the standard library."""
     return found.imported.partition(".")[0] not in {"steadyvoice", *sys.stdlib_module_names}
 
 
 def top_package(module: str) -> str:
+    """Return the first part of a module's name."""
     return module.partition(".")[0]
 
 
 def _imported_package(imported: str) -> str | None:
-    """The room an absolute name belongs to; `__init__` for what only the package itself defines."""
+    """Return the top-level package of an absolute name; PACKAGE_ROOT for names of the package itself."""
     package, _, rest = imported.partition(".")
     if package != "steadyvoice":
         return None
     first = top_package(rest)
-    is_room = first in LAYERS or (first and (PACKAGE / first).is_dir())
-    return first if is_room else PACKAGE_ROOT
+    is_package = first in LAYERS or (first and (PACKAGE / first).is_dir())
+    return first if is_package else PACKAGE_ROOT
 
 
 def _module_name(path: Path) -> str:

@@ -35,7 +35,7 @@ def found_in(text: str) -> list[str]:
     return [f"{what}: {hit.group()}" for what, pattern in FORBIDDEN.items() for hit in pattern.finditer(text)]
 
 
-def test_no_tracked_file_holds_what_should_not_leave_the_machine() -> None:
+def test_no_tracked_file_holds_paths_registries_or_keys() -> None:
     read = 0
     for path in tracked():
         if path.is_file():  # a file just removed is still listed
@@ -60,7 +60,7 @@ def test_no_tracked_file_holds_what_should_not_leave_the_machine() -> None:
         "-----BEGIN PRIV" + "ATE KEY-----",
     ],
 )
-def test_what_should_not_be_there_is_recognised(text: str) -> None:
+def test_forbidden_text_is_found(text: str) -> None:
     assert found_in(text)
 
 
@@ -76,5 +76,5 @@ def test_what_should_not_be_there_is_recognised(text: str) -> None:
         "ta" + "sk_0123456789",
     ],
 )
-def test_what_may_be_there_is_left_alone(text: str) -> None:
+def test_similar_text_is_not_reported(text: str) -> None:
     assert not found_in(text)

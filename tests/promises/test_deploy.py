@@ -47,7 +47,7 @@ def container() -> list[tuple[str, str]]:
     return [(line.split()[0], line.partition(" ")[2].strip()) for line in found if line.strip()]
 
 
-def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(server: ServerConfig) -> None:
+def test_deployed_configuration_is_valid_and_requires_keys(server: ServerConfig) -> None:
     arguments = build_arguments(parse_file(DEPLOY / "steadyvoice.toml", ENVIRON))
     assert [provider.name for provider in arguments["providers"]] == [
         "elevenlabs", "openai", "espeak",
@@ -57,7 +57,9 @@ def test_the_configuration_builds_a_gateway_and_is_open_to_nobody_by_default(ser
     assert not set(ENVIRON.values()) & set((DEPLOY / "steadyvoice.toml").read_text().split('"'))
 
 
-def test_the_unit_gives_the_gateway_what_it_needs_and_time_to_end(unit: RawConfigParser, server: ServerConfig) -> None:
+def test_systemd_unit_has_the_limits_directories_and_timeout_that_the_gateway_needs(
+    unit: RawConfigParser, server: ServerConfig
+) -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["ExecStart"].endswith("/bin/steadyvoice serve --config /etc/steadyvoice/steadyvoice.toml")
@@ -69,7 +71,7 @@ def test_the_unit_gives_the_gateway_what_it_needs_and_time_to_end(unit: RawConfi
     assert Path(cache) == Path("/var/cache") / service["CacheDirectory"]
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     require_tool(shutil.which("systemd-analyze") is not None, "systemd-analyze")
     unit = tmp_path / "steadyvoice.service"
     text = (DEPLOY / "steadyvoice.service").read_text()
@@ -78,7 +80,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "steadyvoice" in line]) == (0, [])
 
 
-def test_the_container_copies_what_is_there_and_runs_as_nobody(container: list[tuple[str, str]]) -> None:
+def test_container_copies_existing_files_and_runs_unprivileged(container: list[tuple[str, str]]) -> None:
     copied = [what.split()[:-1] for name, what in container if name == "COPY" and not what.startswith("--from=build")]
     assert len(copied) == 3
     assert all((ROOT / each).exists() for names in copied for each in names)
@@ -92,7 +94,7 @@ def test_the_container_copies_what_is_there_and_runs_as_nobody(container: list[t
     assert needed <= {each for names in copied for each in names}, "what the wheel is made of"
 
 
-def test_the_containers_command_is_one_of_ours_at_the_port_that_is_watched(
+def test_container_command_serves_on_the_port_of_the_health_check(
     container: list[tuple[str, str]], server: ServerConfig
 ) -> None:
     said = dict(container)
@@ -110,7 +112,7 @@ def test_the_containers_command_is_one_of_ours_at_the_port_that_is_watched(
     assert "server.api_keys.0: the environment variable STEADYVOICE_API_KEY is not set" in told.stderr
 
 
-def test_the_pins_are_versions_of_all_that_is_needed() -> None:
+def test_constraints_pin_every_dependency() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     kept = [re.sub(r" *\\$", "", line) for line in lines if "--hash=" not in line]
     assert all(re.fullmatch(r"[\w.\[\]-]+==\S+( ;.*)?", line) for line in kept if line and not line.startswith("#"))

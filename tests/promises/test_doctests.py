@@ -30,7 +30,7 @@ def test_examples_in_docstrings_hold(name: str) -> None:
     assert result.failed == 0
 
 
-def test_the_walk_has_seen_the_house_and_its_examples() -> None:
+def test_modules_and_their_examples_were_found() -> None:
     expected = {"steadyvoice.breaker.state_machine", "steadyvoice.speech.text", "steadyvoice.service.pipeline.failover"}
     assert expected <= set(modules())
     finder = doctest.DocTestFinder(exclude_empty=True)

@@ -44,7 +44,7 @@ def _reachable(graph: Mapping[str, Iterable[str]], start: str) -> set[str]:
     return seen
 
 
-def test_no_cycle_is_added() -> None:
+def test_no_import_cycle_is_added() -> None:
     graph = import_graph()
     assert len(graph) > 150
     assert cycles(graph) == KNOWN

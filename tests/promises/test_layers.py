@@ -1,4 +1,4 @@
-"""Imports point down only, and never sideways between rooms of one floor."""
+"""Imports point down only, and never sideways between packages of one layer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from .layers import LAYERS, PACKAGE, all_imports, imports_of, is_third_party, to
 
 def test_imports_point_down_only() -> None:
     found = all_imports()
-    assert len(found) > 200  # the walk has seen the house, and not an empty lot
-    assert [said for each in found if (said := violation(each))] == []
+    assert len(found) > 200  # the source was found
+    assert [problem for each in found if (problem := violation(each))] == []
 
 
-def test_every_room_has_a_floor() -> None:
-    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert rooms - {"__init__"} <= set(LAYERS)
+def test_every_package_has_a_layer() -> None:
+    packages = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert packages - {"__init__"} <= set(LAYERS)
 
 
-def test_the_breaker_needs_the_standard_library_and_itself_only() -> None:
+def test_breaker_imports_only_the_standard_library_and_itself() -> None:
     found = [each for each in all_imports() if top_package(each.importer) == "breaker"]
     assert found
     assert [str(each) for each in found if is_third_party(each)] == []
@@ -26,40 +26,40 @@ def test_the_breaker_needs_the_standard_library_and_itself_only() -> None:
     assert [str(each) for each in ours if not each.imported.startswith("steadyvoice.breaker.")] == []
 
 
-def test_the_words_of_the_domain_need_nothing_from_outside() -> None:
+def test_speech_imports_no_third_party_package() -> None:
     found = [each for each in all_imports() if top_package(each.importer) == "speech"]
     assert found
     assert [str(each) for each in found if is_third_party(each)] == []
 
 
-def test_nobody_leans_on_a_vendors_own_client() -> None:
+def test_no_module_imports_a_vendors_own_client() -> None:
     packages = {each.imported.partition(".")[0] for each in all_imports()}
     assert {"aiohttp", "pydantic"} <= packages
     assert packages.isdisjoint({"elevenlabs", "openai", "httpx", "httpx2", "requests", "websockets"})
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "said"),
+    ("module", "source", "problem"),
     [
-        ("speech.text", "from steadyvoice.service.pipeline.failover import Try", "upward, from floor 0 to floor 3"),
-        ("speech.text", "import steadyvoice.cli", "upward, from floor 0 to floor 5"),
-        ("speech.text", "from steadyvoice import service", "upward, from floor 0 to floor 3"),
+        ("speech.text", "from steadyvoice.service.pipeline.failover import Try", "upward, from layer 0 to layer 3"),
+        ("speech.text", "import steadyvoice.cli", "upward, from layer 0 to layer 5"),
+        ("speech.text", "from steadyvoice import service", "upward, from layer 0 to layer 3"),
         ("speech.text", "from ..service.plan import Try", "upward"),
         ("speech.__init__", "from ..service import plan", "upward"),
         ("speech.text", "def f():\n    from steadyvoice.wire import openai", "upward"),
         ("speech.text", "import_module('steadyvoice.audio.wav')", "upward"),
         ("speech.text", "importlib.import_module('steadyvoice.audio.wav')", "upward"),
-        ("breaker.state_machine", "from steadyvoice.speech.text import split", "sideways, on floor 0"),
-        ("gateway.openai", "import steadyvoice.simulator.script as script", "sideways, on floor 4"),
+        ("breaker.state_machine", "from steadyvoice.speech.text import split", "sideways, within layer 0"),
+        ("gateway.openai", "import steadyvoice.simulator.script as script", "sideways, within layer 4"),
         ("cli.say.deep", "from ...__main__ import main", "upward"),
-        ("service.plan", "from steadyvoice import TTSError", "front door"),
-        ("service.plan", "import steadyvoice", "front door"),
-        ("cellar.rats", "from steadyvoice.speech import text", "no floor is known for 'cellar'"),
+        ("service.plan", "from steadyvoice import TTSError", "imports the package itself"),
+        ("service.plan", "import steadyvoice", "imports the package itself"),
+        ("unknown.module", "from steadyvoice.speech import text", "no layer is known for 'unknown'"),
     ],
 )
-def test_a_trespass_is_caught(module: str, source: str, said: str) -> None:
+def test_import_against_the_layers_is_found(module: str, source: str, problem: str) -> None:
     (found,) = imports_of(module, source)
-    assert said in (violation(found) or "nothing")
+    assert problem in (violation(found) or "nothing")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_a_trespass_is_caught(module: str, source: str, said: str) -> None:
         ("cli", "from steadyvoice.gateway import openai"),
     ],
 )
-def test_the_way_down_is_open(module: str, source: str) -> None:
+def test_import_of_a_lower_layer_is_allowed(module: str, source: str) -> None:
     (found,) = imports_of(module, source)
     assert violation(found) is None

@@ -39,7 +39,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_is_there_and_explains_itself(name: str) -> None:
+def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
     thing = getattr(steadyvoice, name)
     assert thing.__name__ == name
     said = vars(thing).get("__doc__")  # its own words, not its parent's
@@ -48,13 +48,13 @@ def test_every_public_name_is_there_and_explains_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_can_be_called_on_a_public_class_explains_itself(name: str) -> None:
+def test_public_methods_of_public_classes_have_docstrings(name: str) -> None:
     thing = getattr(steadyvoice, name)
     methods = {key: value for key, value in vars(thing).items() if inspect.isfunction(value) and key[0] != "_"}
     assert [key for key, value in methods.items() if not inspect.getdoc(value)] == []
 
 
-def test_the_version_is_one_of_pythons_kind() -> None:
+def test_version_has_two_numbers() -> None:
     assert all(part.isdigit() for part in steadyvoice.__version__.split(".")[:2])
 
 
@@ -69,7 +69,7 @@ def test_names_are_listed_once(front: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_type_checkers_and_the_interpreter_are_told_the_same_names_and_homes(front: ModuleType) -> None:
+def test_type_checkers_and_the_interpreter_see_the_same_names(front: ModuleType) -> None:
     promised = dict(shown_to_type_checkers(front))
     looked_up = {name: f"{front.__name__}.{home}" for name, home in front._HOME_OF.items()}
     assert promised == looked_up
@@ -77,31 +77,31 @@ def test_type_checkers_and_the_interpreter_are_told_the_same_names_and_homes(fro
 
 
 @pytest.mark.parametrize("name", steadyvoice.breaker.__all__)
-def test_every_name_of_the_breaker_is_there(name: str) -> None:
+def test_every_public_name_of_the_breaker_exists(name: str) -> None:
     assert getattr(steadyvoice.breaker, name) is not None
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_a_name_that_is_not_there_is_an_attribute_error(front: ModuleType) -> None:
+def test_unknown_name_is_an_attribute_error(front: ModuleType) -> None:
     with pytest.raises(AttributeError, match=f"module '{front.__name__}' has no attribute 'TTSServise'"):
         _ = front.TTSServise
 
 
-def test_importing_the_package_loads_nobody_elses() -> None:
+def test_importing_the_package_loads_no_third_party_package() -> None:
     loaded = loaded_by("import steadyvoice")
     assert "steadyvoice" in loaded
     assert loaded.isdisjoint(THIRD_PARTIES)
     assert {name for name in loaded if name.startswith("steadyvoice.")} == {"steadyvoice._version"}
 
 
-def test_importing_the_breaker_loads_nothing_of_it_until_it_is_used() -> None:
+def test_importing_the_breaker_loads_its_modules_on_first_use() -> None:
     loaded = loaded_by("import steadyvoice.breaker")
     ours = {name for name in loaded if name.startswith("steadyvoice.")}
     assert ours == {"steadyvoice._version", "steadyvoice.breaker"}
     assert loaded.isdisjoint({"asyncio", "dataclasses", "datetime", "logging", *THIRD_PARTIES})
 
 
-def test_a_breaker_that_nobody_looks_at_needs_no_more_than_it_must() -> None:
+def test_unobserved_breaker_loads_no_modules_for_events_and_snapshots() -> None:
     opened = "CircuitBreaker('voice').acquire().failure('down', trip=True)"
     loaded = loaded_by(f"from steadyvoice.breaker import CircuitBreaker; {opened}")
     assert "steadyvoice.breaker.state_machine" in loaded
@@ -111,10 +111,10 @@ def test_a_breaker_that_nobody_looks_at_needs_no_more_than_it_must() -> None:
     assert {name.split(".")[1] for name in loaded if name.startswith("steadyvoice.")} == {"_version", "breaker"}
 
 
-def test_what_catches_its_errors_loads_no_breaker() -> None:
+def test_importing_circuit_open_error_loads_no_state_machine() -> None:
     assert "steadyvoice.breaker.state_machine" not in loaded_by("from steadyvoice.breaker import CircuitOpenError")
 
 
-def test_what_an_import_loads_is_seen() -> None:
+def test_modules_loaded_by_an_import_are_listed() -> None:
     assert "pydantic" in loaded_by("import steadyvoice, pydantic")
     assert "asyncio" in loaded_by("import steadyvoice.breaker, asyncio")

@@ -19,7 +19,7 @@ def mypy(*files: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_users_code_is_typed_as_promised() -> None:
+def test_user_code_passes_the_type_checker() -> None:
     assert {"breaker_api.py", "service_api.py"} <= {user.name for user in USERS}
     checked = mypy(*USERS)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -32,7 +32,7 @@ def test_users_code_is_typed_as_promised() -> None:
         ("TTSService([]).synthesize('Hi', voise='anna')", 'Unexpected keyword argument "voise"'),
     ],
 )
-def test_a_broken_promise_would_be_seen(tmp_path: Path, line: str, complaint: str) -> None:
+def test_wrong_type_is_reported_by_the_type_checker(tmp_path: Path, line: str, complaint: str) -> None:
     user = tmp_path / "user.py"
     user.write_text(f"from typing import assert_type\nfrom steadyvoice import TTSService\n{line}\n", "utf-8")
     checked = mypy(user)
@@ -40,5 +40,5 @@ def test_a_broken_promise_would_be_seen(tmp_path: Path, line: str, complaint: st
     assert complaint in checked.stdout
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_package_has_a_py_typed_marker() -> None:
     assert (PACKAGE / "py.typed").is_file()

@@ -23,25 +23,25 @@ def test_characters_share_the_time_evenly(text: str, duration: float) -> None:
 
 
 @given(st.text(" a\n\t\u00a0\u3000\u2028\x1cb", max_size=40))
-def test_words_are_what_is_left_without_the_blanks(text: str) -> None:
+def test_words_are_separated_by_blanks(text: str) -> None:
     alignment = Alignment.spread(text, 1.0)
     words = alignment.words()
     assert [word.text for word in words] == text.split()
     assert all(text[word.begin : word.finish] == word.text for word in words)
 
 
-def test_a_word_lasts_from_its_first_characters_start_to_its_last_ones_end() -> None:
+def test_word_lasts_from_its_first_start_to_its_last_end() -> None:
     alignment = Alignment(tuple("Hi  you"), (0.0, 0.1, 0.3, 0.35, 0.4, 0.5, 0.6), (0.1, 0.3, 0.35, 0.4, 0.5, 0.6, 0.9))
     assert alignment.words() == [Word("Hi", 0, 2, 0.0, 0.3), Word("you", 4, 7, 0.4, 0.9)]
 
 
-def test_nothing_said_is_no_words() -> None:
+def test_empty_alignment_has_no_words() -> None:
     assert Alignment().words() == []
     assert Alignment.spread(" \n ", 1.0).words() == []
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.floats(0.1, 10)), max_size=5))
-def test_pieces_laid_end_to_end_are_one_text_on_one_time_line(pieces: list[tuple[str, float]]) -> None:
+def test_joined_pieces_are_one_text_with_increasing_times(pieces: list[tuple[str, float]]) -> None:
     at, laid = 0.0, []
     for text, duration in pieces:
         laid.append((at, Alignment.spread(text, duration)))
@@ -52,25 +52,25 @@ def test_pieces_laid_end_to_end_are_one_text_on_one_time_line(pieces: list[tuple
     assert len(whole.ends) == len(whole.text)
 
 
-def test_each_piece_is_moved_to_where_its_audio_begins() -> None:
+def test_joined_piece_is_moved_to_its_offset() -> None:
     said = Alignment(("a",), (0.25,), (0.5,))
     whole = Alignment.joined([(0.0, said), (10.0, said)])
     assert (whole.starts, whole.ends) == ((0.25, 10.25), (0.5, 10.5))
 
 
-def test_one_guessed_piece_makes_the_whole_a_guess() -> None:
+def test_one_inexact_piece_makes_the_whole_inexact() -> None:
     exact, guessed = Alignment(("a",), (0.0,), (1.0,)), Alignment.spread("b", 1.0)
     assert Alignment.joined(iter([(0.0, exact), (1.0, exact)])).exact
     assert not Alignment.joined([(0.0, exact), (1.0, guessed)]).exact
 
 
-def test_a_piece_without_characters_has_nothing_to_guess() -> None:
+def test_piece_without_characters_does_not_make_the_whole_inexact() -> None:
     exact = Alignment(("a",), (0.0,), (1.0,))
     assert Alignment.joined([(0.0, exact), (1.0, Alignment.spread("", 0.5))]).exact
 
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf")])
-def test_times_that_are_no_numbers_are_refused(time: float) -> None:
+def test_times_that_are_not_finite_are_refused(time: float) -> None:
     with pytest.raises(ValueError, match="finite times in seconds"):
         Alignment(("a",), (0.0,), (time,))
 

@@ -51,14 +51,14 @@ def stamps(text: str) -> list[int]:
 
 
 @given(ALIGNMENTS, st.sampled_from(["vtt", "srt"]))
-def test_cues_last_and_begin_in_order(alignment: Alignment, form: Form) -> None:
+def test_cues_have_a_duration_and_begin_in_order(alignment: Alignment, form: Form) -> None:
     read = cues(captions(alignment, form), form)
     assert all(begin < end for begin, end, _ in read)
     assert [begin for begin, _, _ in read] == sorted(begin for begin, _, _ in read)
 
 
 @given(ALIGNMENTS, st.sampled_from(["vtt", "srt"]))
-def test_no_text_is_taken_for_a_line_of_times(alignment: Alignment, form: Form) -> None:
+def test_no_text_is_taken_for_a_timestamp_line(alignment: Alignment, form: Form) -> None:
     assert all("-->" not in text and text.strip() for _, _, text in cues(captions(alignment, form), form))
 
 
@@ -69,13 +69,13 @@ def test_every_word_is_in_the_captions_once(alignment: Alignment) -> None:
 
 
 @given(ALIGNMENTS)
-def test_stamps_inside_a_cue_grow_and_stay_inside(alignment: Alignment) -> None:
+def test_timestamps_within_a_cue_increase_and_stay_inside(alignment: Alignment) -> None:
     for begin, end, text in cues(captions(alignment), "vtt"):
         inside = [begin, *stamps(text), end]
         assert inside == sorted(set(inside))
 
 
-def test_a_sentence_reads_like_this() -> None:
+def test_captions_of_a_sentence() -> None:
     assert captions(Alignment.spread("It rains. It pours & pours.", 2.7)) == (
         "WEBVTT\n\n"
         "1\n00:00:00.000 --> 00:00:00.900\nIt <00:00:00.300>rains.\n\n"
@@ -85,12 +85,12 @@ def test_a_sentence_reads_like_this() -> None:
     assert captions(Alignment.spread("It rains.", 0.9), "srt") == "1\n00:00:00,000 --> 00:00:00,900\nIt rains.\n"
 
 
-def test_nothing_said_is_an_empty_but_valid_file() -> None:
+def test_captions_of_no_words_are_a_valid_file() -> None:
     assert captions(Alignment()) == "WEBVTT\n"
     assert captions(Alignment(), "srt") == ""
 
 
-def test_a_long_book_goes_on_past_the_hour_and_the_hundredth() -> None:
+def test_timestamps_go_beyond_an_hour_and_a_hundred_hours() -> None:
     (hour,) = cues(captions(Alignment(("a",), (3599.9996,), (3661.5,))), "vtt")
     assert hour == (3_600_000, 3_661_500, "a")
     assert "100:00:00.000 --> 100:00:01.000" in captions(Alignment(("a",), (360_000.0,), (360_001.0,)))
@@ -104,7 +104,7 @@ def test_a_line_holds_forty_two_characters_at_most() -> None:
     assert [text for _, _, text in cues(captions(Alignment.spread(exactly, 1.0), "srt"), "srt")] == [exactly]
 
 
-def test_a_chinese_sentence_is_cut_into_lines_without_blanks_between() -> None:
+def test_chinese_sentence_is_split_into_lines_without_blanks() -> None:
     text = "今天天气很好，我们去公园散步，然后去吃饭，最后回家睡觉休息一下吧。明天再说。"
     read = cues(captions(Alignment.spread(text, 38.0), "srt"), "srt")
     assert [line for _, _, line in read] == [
@@ -119,27 +119,27 @@ def test_parts_of_one_word_stay_together_on_a_line() -> None:
     assert [line for _, _, line in read] == ["今" * 20 + "、", "今" * 4 + " 今"]
 
 
-def test_a_word_that_was_cut_is_not_parted_when_its_pieces_share_a_line() -> None:
+def test_pieces_of_a_split_word_on_one_line_have_no_blank_between() -> None:
     read = cues(captions(Alignment.spread("a" * 42 + "今c", 44.0), "srt"), "srt")
     assert [line for _, _, line in read] == ["a" * 21, "a" * 21 + "今c"]
 
 
-def test_words_whose_times_go_back_come_with_the_one_before() -> None:
+def test_word_whose_time_goes_back_is_shown_with_the_word_before() -> None:
     alignment = Alignment(tuple("a b c d"), (0.0, 1.0, 2.0, 3.0, 1.0, 4.0, 5.0), (1.0, 2.0, 3.0, 4.0, 2.0, 5.0, 6.0))
     assert [text for _, _, text in cues(captions(alignment), "vtt")] == ["a <00:00:02.000>b c <00:00:05.000>d"]
 
 
-def test_an_arrow_in_a_text_is_not_the_arrow_of_times() -> None:
+def test_arrow_in_a_text_is_replaced() -> None:
     assert cues(captions(Alignment.spread("left --> right", 1.4), "srt"), "srt") == [(0, 1400, "left → right")]
 
 
-def test_a_long_word_in_lumps_of_characters_is_left_whole() -> None:
+def test_long_word_of_multi_character_entries_is_left_whole() -> None:
     alignment = Alignment(("pneumonoultramicroscopic", "silicovolcanoconiosis"), (0.0, 1.0), (1.0, 2.0))
     assert cues(captions(alignment, "srt"), "srt") == [(0, 2000, alignment.text)]
 
 
 @pytest.mark.parametrize("form", ["vtt", "srt"])
-def test_a_line_break_among_characters_sent_as_one_does_not_end_the_cue(form: Form) -> None:
+def test_line_break_within_an_entry_does_not_end_the_cue(form: Form) -> None:
     alignment = Alignment(("Hel", "lo\n\nthere", "!"), (0.0, 0.5, 1.0), (0.5, 1.0, 1.5))
     assert [text for _, _, text in cues(captions(alignment, form), form)] == ["Hello there!"]
 
@@ -149,7 +149,7 @@ def test_a_sentence_that_ends_in_a_quotation_mark_ends_its_line_too() -> None:
     assert [text for _, _, text in read] == ["“It rains.”", "She left."]
 
 
-def test_another_form_is_refused() -> None:
+def test_unknown_caption_format_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown caption format 'ass': use 'vtt' or 'srt'"):
         captions(Alignment(), "ass")  # type: ignore[arg-type]
 
@@ -162,7 +162,7 @@ def test_captions_show_no_markup(form: Form) -> None:
     assert (html.unescape(shown) if form == "vtt" else shown) == "It rains, you know <3."
 
 
-def test_an_alias_is_shown_for_as_long_as_it_is_heard() -> None:
+def test_alias_is_shown_for_the_time_of_its_element() -> None:
     text = '<sub alias="a b">c</sub> d'
     spoken = 5.0
     word = Alignment.spread(text, spoken).without_markup().words()[1]
@@ -170,6 +170,6 @@ def test_an_alias_is_shown_for_as_long_as_it_is_heard() -> None:
     assert word.end == pytest.approx(spoken * text.index(" d") / len(text))
 
 
-def test_captions_show_what_only_looks_like_markup() -> None:
+def test_captions_keep_text_that_only_looks_like_markup() -> None:
     text = "I <3 x<y>z, see [1]."
     assert [words for _, _, words in cues(captions(Alignment.spread(text, 2.0), "srt"), "srt")] == [text]

@@ -30,7 +30,7 @@ texts = st.text(max_size=200)
 
 
 @pytest.mark.parametrize("silent", SILENT)
-def test_what_is_not_said_takes_no_time(silent: str) -> None:
+def test_unspoken_characters_take_no_time(silent: str) -> None:
     plain = estimate_duration(SENTENCE)
     marked = estimate_duration(f"{silent} {SENTENCE} {silent}")
     assert marked.least == pytest.approx(plain.least)
@@ -50,7 +50,7 @@ def test_what_is_not_said_takes_no_time(silent: str) -> None:
         "（そっと）", "【静かに】", "(walks slowly over to the door and opens it)",
     ],
 )  # fmt: skip
-def test_what_may_be_left_out_is_not_needed_and_may_take_long(text: str) -> None:
+def test_optional_parts_add_to_the_upper_bound_only(text: str) -> None:
     length = estimate_duration(f"{SENTENCE} {text}")
     assert length.least <= estimate_duration(SENTENCE + " a").least + 0.001
     assert length.most >= 2 * length.usual - 0.001 or length.usual == pytest.approx(
@@ -70,7 +70,7 @@ def test_what_may_be_left_out_is_not_needed_and_may_take_long(text: str) -> None
         ("Долгая зима кончилась, и весна пришла рано.", 2.0, 3.4),
     ],
 )
-def test_usual_times_are_about_right(text: str, least: float, most: float) -> None:
+def test_usual_durations_are_about_right(text: str, least: float, most: float) -> None:
     assert least < estimate_duration(text).usual < most
 
 
@@ -89,7 +89,7 @@ def test_foreign_letters_may_be_skipped_by_a_voice_that_cannot_read_them() -> No
     assert chinese.least > estimate_duration("我们今天在上安装了新的软件，大家都觉得很好用，非常满意").least
 
 
-def test_a_rate_asked_for_in_markup_may_halve_the_time() -> None:
+def test_speed_attribute_halves_the_least_duration() -> None:
     hurried = estimate_duration(f"<prosody rate='x-fast'>{SENTENCE}</prosody>")
     assert hurried.least == pytest.approx(estimate_duration(SENTENCE).least / 2)
     assert not hurried.indicates_rate
@@ -104,18 +104,18 @@ def test_any_text_has_an_estimate_in_order(text: str) -> None:
 
 
 @given(texts, st.floats(0, 60), st.sampled_from([FASTEST_ORDINARY_SHARE, 0.4, 0.75]))
-def test_the_quick_answer_never_contradicts_the_careful_one(text: str, seconds: float, share: float) -> None:
+def test_quick_estimate_never_contradicts_the_full_one(text: str, seconds: float, share: float) -> None:
     if is_surely_complete(text, seconds, share=share):
         assert seconds >= estimate_duration(text).at_least(share) - 1e-9
 
 
 @given(texts)
-def test_what_needs_time_is_pronounceable(text: str) -> None:
+def test_text_with_a_least_duration_is_pronounceable(text: str) -> None:
     if estimate_duration(text).least > 0:
         assert is_pronounceable(text)
 
 
-def test_short_texts_are_short() -> None:
+def test_short_texts_have_short_durations() -> None:
     for text in ("Hi.", "好。", "No!", "42", "ОК", "مرحبا", "a", "One moment, please."):
         assert estimate_duration(text).usual < SHORT_SECONDS
 
@@ -150,7 +150,7 @@ def test_short_texts_are_short() -> None:
         " *a",
     ],
 )
-def test_hostile_texts_take_time_in_proportion(part: str) -> None:
+def test_hostile_text_is_estimated_in_linear_time(part: str) -> None:
     """A regular expression that goes back and forth would need minutes here."""
     estimate_duration(part * (50_000 // len(part)))
     is_pronounceable(part * (50_000 // len(part)))

@@ -63,11 +63,11 @@ def test_each_kind_of_failure_has_one_class_of_error() -> None:
 
 
 @pytest.mark.parametrize("cls", [cls for cls in ALL if cls not in LEAVES], ids=lambda cls: cls.__name__)
-def test_a_family_raised_as_itself_is_taken_for_one_of_its_members(cls: type[TTSError]) -> None:
+def test_base_class_has_the_kind_of_one_of_its_leaves(cls: type[TTSError]) -> None:
     assert cls("told too little").kind in [member.kind for member in family(cls) if member in LEAVES]
 
 
-def test_each_kind_has_a_row_and_the_row_is_whole() -> None:
+def test_each_kind_has_a_complete_row() -> None:
     assert set(FAILURE_TABLE) == set(FailureKind)
     for meaning in FAILURE_TABLE.values():
         assert isinstance(meaning.blame, Blame)
@@ -88,7 +88,7 @@ def test_advice_is_a_clause_that_can_end_a_sentence(kind: FailureKind) -> None:
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_only_a_sick_provider_counts_against_its_circuit(kind: FailureKind) -> None:
+def test_only_failures_of_provider_or_network_count_in_the_circuit(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
     if meaning.counts:
         assert meaning.scope is FailureScope.PROVIDER
@@ -97,13 +97,13 @@ def test_only_a_sick_provider_counts_against_its_circuit(kind: FailureKind) -> N
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_what_is_billed_is_not_sent_again_at_once_to_a_provider_that_heard_it(kind: FailureKind) -> None:
+def test_billed_failure_is_not_retried_at_once_at_the_same_provider(kind: FailureKind) -> None:
     if meaning_of(kind).billed is Billed.YES:
         assert meaning_of(kind).retry in (RetryAdvice.AFTER, RetryAdvice.NO)
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
-def test_every_error_says_what_happened_where_and_what_to_do_next(cls: type[TTSError]) -> None:
+def test_error_says_what_happened_where_and_what_to_do_next(cls: type[TTSError]) -> None:
     said = str(cls("it broke", provider="elevenlabs"))
     assert said == f"elevenlabs: it broke; {meaning_of(cls.kind).advice}"
 
@@ -115,7 +115,7 @@ def test_a_summary_says_what_to_do_about_each_cause(error: TTSAllProvidersFailed
         assert cause.meaning.advice in str(error)
 
 
-def test_a_summary_of_nobody_says_whom_to_add() -> None:
+def test_summary_without_causes_says_which_provider_to_add() -> None:
     assert "add one that works without a network" in str(TTSAllProvidersFailedError([]))
     assert TTSAllProvidersFailedError([]).kind is FailureKind.MISCONFIGURED
 
@@ -130,7 +130,7 @@ def test_a_summary_reads_like_a_sentence() -> None:
     )
 
 
-def test_a_summary_speaks_for_the_first_choice_and_names_the_earliest_time() -> None:
+def test_summary_has_the_kind_of_the_first_cause_and_the_earliest_retry() -> None:
     summary = TTSAllProvidersFailedError(
         [TTSConnectError("refused"), TTSBusyError("429", retry_after=30.0), TTSBusyError("429", retry_after=5.0)]
     )
@@ -139,7 +139,7 @@ def test_a_summary_speaks_for_the_first_choice_and_names_the_earliest_time() -> 
     assert TTSAllProvidersFailedError([TTSConnectError("refused")]).retry_after is None
 
 
-def test_an_interruption_says_how_much_was_heard() -> None:
+def test_interruption_says_how_much_was_delivered() -> None:
     error = TTSStreamInterruptedError([TTSServerError("gone", provider="a")], delivered=2.46)
     assert str(error).startswith("stream interrupted after 2.5 s of audio: no provider could speak: a (gone;")
     assert error.args == (str(error),)
@@ -149,16 +149,16 @@ def test_an_interruption_says_how_much_was_heard() -> None:
     ("wait", "said"),
     [(0.2, "(try again in 1 s)"), (12.0, "(try again in 12 s)"), (12.1, "(try again in 13 s)")],
 )
-def test_a_wait_is_rounded_up(wait: float, said: str) -> None:
+def test_retry_after_is_rounded_up_in_messages(wait: float, said: str) -> None:
     assert said in str(TTSBusyError("429", retry_after=wait))
 
 
 @pytest.mark.parametrize("wait", [None, 0.0, float("inf"), float("nan")])
-def test_a_wait_that_nobody_can_keep_is_not_named(wait: float | None) -> None:
+def test_infinite_retry_after_is_not_in_messages(wait: float | None) -> None:
     assert "again" not in str(TTSBusyError("429", retry_after=wait))
 
 
-def test_an_error_names_the_vendors_request_but_not_its_body() -> None:
+def test_message_has_the_request_id_but_not_the_body() -> None:
     assert str(FULL) == (
         "elevenlabs: the server failed (try again in 12 s) [request r-1]; wait, and look at the vendor's status page"
     )
@@ -173,7 +173,7 @@ ROADS: list[Callable[[TTSError], TTSError]] = [
 
 @pytest.mark.parametrize("travel", ROADS, ids=["copied", "copied deeply", "pickled"])
 @pytest.mark.parametrize("error", [FULL, *(cls("it broke", retry_after=3.0) for cls in ALL)], ids=repr)
-def test_an_error_arrives_as_it_was_sent(error: TTSError, travel: Callable[[TTSError], TTSError]) -> None:
+def test_pickled_error_is_equal(error: TTSError, travel: Callable[[TTSError], TTSError]) -> None:
     arrived = travel(error)
     assert type(arrived) is type(error)
     assert arrived.args == error.args == (error.message,)
@@ -183,7 +183,7 @@ def test_an_error_arrives_as_it_was_sent(error: TTSError, travel: Callable[[TTSE
 
 @pytest.mark.parametrize("travel", ROADS, ids=["copied", "copied deeply", "pickled"])
 @pytest.mark.parametrize("error", SUMMARIES, ids=lambda error: type(error).__name__)
-def test_a_summary_arrives_with_its_causes(
+def test_pickled_summary_has_its_causes(
     error: TTSAllProvidersFailedError, travel: Callable[[TTSError], TTSError]
 ) -> None:
     arrived = travel(error)
@@ -193,7 +193,7 @@ def test_a_summary_arrives_with_its_causes(
     assert getattr(arrived, "delivered", None) == getattr(error, "delivered", None)
 
 
-def test_errors_are_also_what_pythons_own_would_be() -> None:
+def test_errors_are_also_pythons_own_exceptions() -> None:
     assert issubclass(TTSDeadlineError, TimeoutError)
     assert issubclass(errors.TTSTimeoutError, TimeoutError)
     assert issubclass(TTSConnectError, ConnectionError)
@@ -201,14 +201,14 @@ def test_errors_are_also_what_pythons_own_would_be() -> None:
     assert not issubclass(TTSProviderError, ValueError)
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_tree_of_classes_in_the_docstring_is_complete() -> None:
     drawn = errors.__doc__ or ""
     for cls in [*ALL, TTSAllProvidersFailedError, TTSStreamInterruptedError]:
         assert cls.__name__ in drawn
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\x1b[31m"[0], "\x9b", "\u3164"])
-def test_message_of_any_provider_holds_nothing_invisible(hidden: str) -> None:
+def test_message_contains_no_invisible_characters(hidden: str) -> None:
     error = TTSError(f"all{hidden} is well", code=f"c{hidden}", request_id=f"r{hidden}", provider="plug-in")
     assert error.message == "all is well"
     assert (error.code, error.request_id) == ("c", "r")

@@ -11,19 +11,19 @@ from steadyvoice.speech.format import DEFAULT_FORMATS, ELEVENLABS_FORMAT_NAMES, 
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_a_name_read_and_written_is_the_name(name: str) -> None:
+def test_parsed_format_has_the_same_name(name: str) -> None:
     form = AudioFormat.parse(name)
     assert form.name == str(form) == name
     assert AudioFormat.parse(form.name) == form
 
 
 @pytest.mark.parametrize("name", DEFAULT_FORMATS)
-def test_a_bare_codec_means_its_usual_form(name: str) -> None:
+def test_bare_codec_means_its_default_format(name: str) -> None:
     assert AudioFormat.parse(name).name == DEFAULT_FORMATS[name]
     assert AudioFormat.parse(name).codec.value == name
 
 
-def test_every_codec_can_be_asked_for() -> None:
+def test_every_codec_has_a_format() -> None:
     assert {AudioFormat.parse(name).codec for name in FORMAT_NAMES} == set(Codec)
     assert set(DEFAULT_FORMATS) == {codec.value for codec in Codec}
 
@@ -34,14 +34,14 @@ def test_no_format_has_two_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "mp3_44100", "mp3_44100_129", "MP3_44100_128", "pcm_24000_16", "midi", " mp3"])
-def test_an_unknown_name_is_answered_with_what_there_is(name: str) -> None:
+def test_error_for_an_unknown_format_lists_the_known_ones(name: str) -> None:
     with pytest.raises(TTSUnsupportedFormatError, match=r"unknown audio format .*mp3_44100_128") as caught:
         AudioFormat.parse(name)
     assert all(known in str(caught.value) for known in FORMAT_NAMES)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_a_file_of_a_format_is_known_again_by_its_extension(name: str) -> None:
+def test_extension_of_a_format_leads_back_to_its_codec(name: str) -> None:
     form = AudioFormat.parse(name)
     assert AudioFormat.of_file(f"out/speech.{form.extension}").codec is form.codec
 
@@ -58,12 +58,12 @@ def test_a_file_of_a_format_is_known_again_by_its_extension(name: str) -> None:
         (PurePosixPath("a/b.flac"), "flac_24000"),
     ],
 )
-def test_an_extension_promises_a_format(path: str | PurePosixPath, name: str) -> None:
+def test_file_extension_selects_a_format(path: str | PurePosixPath, name: str) -> None:
     assert AudioFormat.of_file(path).name == name
 
 
 @pytest.mark.parametrize("path", ["speech", "speech.txt", "wav", "speech.", "a.wav/speech"])
-def test_a_file_that_promises_nothing_is_refused_with_what_would(path: str) -> None:
+def test_error_for_an_unknown_extension_lists_the_known_ones(path: str) -> None:
     with pytest.raises(TTSUnsupportedFormatError, match=r"use \.mp3, \.wav"):
         AudioFormat.of_file(path)
 
@@ -72,12 +72,12 @@ def test_a_file_that_promises_nothing_is_refused_with_what_would(path: str) -> N
     ("name", "rate"),
     [("pcm_24000", 48000.0), ("wav_8000", 16000.0), ("ulaw_8000", 8000.0), ("alaw_8000", 8000.0), ("mp3", None)],
 )
-def test_bytes_a_second_are_known_where_samples_are_bare(name: str, rate: float | None) -> None:
+def test_bytes_per_second_are_known_for_raw_samples(name: str, rate: float | None) -> None:
     assert AudioFormat.parse(name).bytes_per_second == rate
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_only_what_has_no_header_or_frames_that_stand_alone_can_be_laid_end_to_end(codec: Codec) -> None:
+def test_formats_without_header_or_with_independent_frames_are_concatenable(codec: Codec) -> None:
     assert AudioFormat.parse(codec.value).is_concatenable == (codec not in (Codec.WAV, Codec.OPUS, Codec.FLAC))
 
 

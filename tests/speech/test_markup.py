@@ -30,7 +30,7 @@ PROSE = [
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_prose_is_left_alone(text: str) -> None:
+def test_prose_is_not_taken_for_markup(text: str) -> None:
     assert strip_markup(text) == text
     assert parse_markup(text) is None
 
@@ -85,7 +85,7 @@ def test_prose_is_left_alone(text: str) -> None:
         ('[curious] <break time="1s"/> [2] really?', "[2] really?"),
     ],
 )
-def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
+def test_markup_is_removed_and_words_are_kept(text: str, words: str) -> None:
     assert strip_markup(text) == words
     assert parse_markup(text) is not None
 
@@ -106,7 +106,7 @@ def test_markup_is_left_out_and_words_are_not(text: str, words: str) -> None:
         ("no break", 0.0),
     ],
 )
-def test_breaks_last_as_long_as_they_say_within_bounds(text: str, seconds: float) -> None:
+def test_breaks_have_their_duration_within_bounds(text: str, seconds: float) -> None:
     assert MarkedText(text).pause == pytest.approx(seconds)
 
 
@@ -140,7 +140,7 @@ TEXTS = st.one_of(st.lists(PARTS, max_size=12).map("".join), st.text("<>&;[]/=\"
 
 @given(TEXTS)
 @example("<sub alias='ab'>")
-def test_each_character_of_the_words_has_its_place_in_the_text(text: str) -> None:
+def test_each_character_of_a_rendering_has_its_offset_in_the_text(text: str) -> None:
     marked = MarkedText(text)
     words = marked.words
     assert len(words.text) == len(words.starts) == len(words.ends)
@@ -158,7 +158,7 @@ def test_each_character_of_the_words_has_its_place_in_the_text(text: str) -> Non
 @given(
     TEXTS, st.data(), st.sampled_from([Markup.NONE, Markup.SSML, Markup.AUDIO_TAGS, Markup.SSML | Markup.AUDIO_TAGS])
 )
-def test_pieces_say_all_the_words_once(text: str, data: st.DataObject, performed: Markup) -> None:
+def test_pieces_contain_all_words_once(text: str, data: st.DataObject, performed: Markup) -> None:
     assume(not re.search(r"\w<[ps]>\w", text))  # prose, and markup where a piece begins with it
     marked = MarkedText(text)
     words = marked.words
@@ -192,7 +192,7 @@ def test_times_of_the_words_give_every_character_of_the_text_its_time(text: str,
     assert all(start <= end for _, start, end in told)
 
 
-def test_an_element_that_is_cut_is_closed_and_opened_again() -> None:
+def test_split_element_is_closed_and_opened_again() -> None:
     text = '<speak>One. <prosody rate="slow">Two. Three.</prosody> Four.</speak>'
     marked = MarkedText(text)
     cut = text.index("Three")
@@ -203,13 +203,13 @@ def test_an_element_that_is_cut_is_closed_and_opened_again() -> None:
     assert marked.rendered(cut, len(text), Markup.NONE).text == "Three. Four."
 
 
-def test_whoever_goes_on_does_not_begin_with_what_belongs_to_the_words_before() -> None:
+def test_resumed_text_does_not_begin_with_closing_tags() -> None:
     text = 'One.</s> <break time="1s"/> <s>Two.</s>'
     words = MarkedText(text).words
     assert text[words.original(words.text.index("Two")) :] == "<s>Two.</s>"
 
 
-def test_what_is_pronounced_as_one_is_not_to_be_cut() -> None:
+def test_element_pronounced_as_a_whole_is_not_split() -> None:
     marked = MarkedText('In <phoneme ph="x">New York</phoneme>, <emphasis>no one</emphasis> cares.')
     assert [marked.words.text[each.start : each.stop] for each in marked.solid] == ["New York"]
 
@@ -228,7 +228,7 @@ def test_what_is_pronounced_as_one_is_not_to_be_cut() -> None:
         "<![CDATA[" * 11_000,
     ],
 )
-def test_hostile_text_is_read_in_one_pass(text: str) -> None:
+def test_hostile_text_is_parsed_in_linear_time(text: str) -> None:
     MarkedText(text).words.piece(0, 10)  # minutes, if it were quadratic
 
 
@@ -252,11 +252,11 @@ def test_words_in_brackets_within_a_sentence_are_kept(text: str) -> None:
         ("a < break and c > d", "a < break and c > d"),
     ],
 )
-def test_careless_markup_is_not_spoken(text: str, words: str) -> None:
+def test_malformed_markup_is_not_spoken(text: str, words: str) -> None:
     assert strip_markup(text) == words
 
 
-def test_a_careless_pause_is_one() -> None:
+def test_malformed_break_is_a_pause() -> None:
     marked = parse_markup("< break time='2s' extra />x")
     assert marked
     assert marked.pause == 2.0

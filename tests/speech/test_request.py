@@ -19,12 +19,12 @@ def test_a_text_and_a_format_are_enough() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.25, 1, 4.0])
-def test_the_pace_may_be_a_quarter_to_four_times_the_voices_own(speed: float) -> None:
+def test_speed_may_be_a_quarter_to_four(speed: float) -> None:
     assert SpeechRequest("Hello", MP3, speed=speed).speed == speed
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.24, 4.01, -1.0, float("nan"), float("inf")])
-def test_no_other_pace_is_taken(speed: float) -> None:
+def test_other_speeds_are_refused(speed: float) -> None:
     with pytest.raises(TTSBadRequestError, match=r"speed: must lie between 0\.25 and 4"):
         SpeechRequest("Hello", MP3, speed=speed)
 

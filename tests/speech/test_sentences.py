@@ -42,7 +42,7 @@ def test_no_piece_is_blank(text: str, limit: int) -> None:
 
 
 @given(TEXTS, LIMITS, st.text(max_size=20))
-def test_what_comes_much_later_changes_nothing(text: str, limit: int, tail: str) -> None:
+def test_text_beyond_the_look_ahead_changes_nothing(text: str, limit: int, tail: str) -> None:
     text = text.ljust(limit + LOOK_AHEAD, "a")
     assert leading_piece(text[: limit + LOOK_AHEAD], limit) == leading_piece(text + tail, limit)
 
@@ -75,7 +75,7 @@ def test_sentences_joined_are_the_text_again(text: str) -> None:
         ("incomprehensibilities", 5, "incom"),
     ],
 )
-def test_a_text_is_cut_where_a_speaker_would_breathe(text: str, limit: int, piece: str) -> None:
+def test_text_is_split_at_the_best_place(text: str, limit: int, piece: str) -> None:
     assert leading_piece(text, limit) == piece
 
 
@@ -84,7 +84,7 @@ def test_a_sentence_is_preferred_to_a_clause_and_a_clause_to_a_word() -> None:
     assert leading_piece("Yes it is but then, well not so much", 30) == "Yes it is but then, "
 
 
-def test_a_crumb_at_the_beginning_is_not_cut_off_alone() -> None:
+def test_no_tiny_piece_is_split_off_at_the_beginning() -> None:
     text = "A. " + "word " * 20
     assert len(leading_piece(text, 60)) > 50
 
@@ -108,7 +108,7 @@ def test_blanks_before_a_long_word_are_not_sent_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("before", range(6))
-def test_what_a_reader_sees_as_one_is_not_torn(whole: str, before: int) -> None:
+def test_what_readers_see_as_one_character_is_not_split(whole: str, before: int) -> None:
     text = "字" * before + whole * 4
     limit = 6 if len(whole) < 6 else 8
     text = text.replace("。」", "字。」")
@@ -122,21 +122,21 @@ def test_what_a_reader_sees_as_one_is_not_torn(whole: str, before: int) -> None:
     assert not begins & inside
 
 
-def test_a_row_of_flags_is_cut_between_flags() -> None:
+def test_row_of_flags_is_split_between_flags() -> None:
     assert split_text("🇩🇪🇫🇷🇮🇹", 5) == ["🇩🇪🇫🇷", "🇮🇹"]
     assert split_text("a🇩🇪🇫🇷", 4) == ["a🇩🇪", "🇫🇷"]
 
 
-def test_a_mountain_of_accents_is_cut_all_the_same() -> None:
+def test_endless_accents_are_split() -> None:
     assert split_text("e" + "\u0301" * 9, 4) == ["e\u0301\u0301\u0301", "\u0301" * 4, "\u0301" * 2]
 
 
-def test_a_limit_of_nothing_is_refused() -> None:
+def test_limit_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one character, got 0"):
         leading_piece("Hello", 0)
 
 
-def test_sentences_are_told_from_numbers_and_quotes() -> None:
+def test_sentence_ends_are_distinguished_from_numbers_and_quotes() -> None:
     assert split_sentences('It is 3.5 m long. "Really?" she asked. Yes!') == [
         "It is 3.5 m long. ",
         '"Really?" she asked. ',
@@ -146,7 +146,7 @@ def test_sentences_are_told_from_numbers_and_quotes() -> None:
 
 
 @given(TEXTS, st.sampled_from([None, "en", "de", "ja", "hi", "??"]))
-def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language: str | None) -> None:
+def test_sentences_of_any_text_joined_are_the_text(text: str, language: str | None) -> None:
     pieces = split_sentences(text, language)
     assert "".join(pieces) == text
     assert all(pieces)
@@ -154,7 +154,7 @@ def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language
 
 
 @given(TEXTS, LIMITS, LIMITS)
-def test_first_sentences_are_a_beginning_that_fits(text: str, limit: int, at_least: int) -> None:
+def test_leading_sentences_fit_the_limit(text: str, limit: int, at_least: int) -> None:
     rest = text
     while rest:
         piece = leading_sentences(rest, limit, at_least=at_least)
@@ -180,7 +180,7 @@ def test_first_sentences_are_a_beginning_that_fits(text: str, limit: int, at_lea
         ("123 !", "fr", "fr"),
     ],
 )
-def test_the_language_is_the_one_named_or_the_one_the_text_tells(text: str, language: str | None, guessed: str) -> None:
+def test_language_is_the_given_one_or_detected(text: str, language: str | None, guessed: str) -> None:
     assert language_of(text, language) == guessed
 
 
@@ -194,7 +194,7 @@ def test_the_language_is_the_one_named_or_the_one_the_text_tells(text: str, lang
         ("ภาษาไทยไม่มีช่องว่างระหว่างคำ", 5, "ไท"),
     ],
 )
-def test_a_number_or_an_address_is_not_torn_where_it_fits(text: str, limit: int, whole: str) -> None:
+def test_number_or_address_that_fits_is_not_split(text: str, limit: int, whole: str) -> None:
     at = text.index(whole)
     begins = {0}
     for piece in split_text(text, limit):
@@ -202,7 +202,7 @@ def test_a_number_or_an_address_is_not_torn_where_it_fits(text: str, limit: int,
     assert not begins & set(range(at + 1, at + len(whole)))
 
 
-def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
+def test_text_of_one_repeated_letter_is_split() -> None:
     assert split_text("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
     assert split_text("a/" * 10, 7)[0] == "a/a/a/"
 
@@ -225,11 +225,11 @@ def test_a_text_of_one_letter_is_cut_all_the_same() -> None:
         ("È di on. Rossi, che non viene da Roma.", 1),
     ],
 )
-def test_an_abbreviation_of_one_language_is_a_word_of_another(text: str, count: int) -> None:
+def test_abbreviation_of_one_language_is_a_word_of_another(text: str, count: int) -> None:
     assert len(split_sentences(text)) == count
 
 
-def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
+def test_long_text_without_sentences_is_examined_near_the_limit_only() -> None:
     text = "So. and On " * 20_000
     assert split_sentences(text) == [text]
 
@@ -249,12 +249,12 @@ def test_a_long_text_without_an_end_is_looked_at_nearby_only() -> None:
     ],
     ids=stable_repr,
 )
-def test_a_sentence_goes_on_behind_an_abbreviation(text: str, language: str) -> None:
+def test_sentence_continues_behind_an_abbreviation(text: str, language: str) -> None:
     assert split_sentences(text, language) == [text]
 
 
 @pytest.mark.parametrize(
     ("text", "language"), [("Hier is een jas. Trek hem aan.", "nl"), ("Das ist, was ich hab. Nimm es.", "de")]
 )
-def test_a_word_that_is_an_abbreviation_elsewhere_ends_a_sentence(text: str, language: str) -> None:
+def test_abbreviation_of_another_language_ends_a_sentence(text: str, language: str) -> None:
     assert len(split_sentences(text, language)) == 2

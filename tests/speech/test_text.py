@@ -46,7 +46,7 @@ def test_a_cleaned_text_can_be_sent(text: str) -> None:
         ("\x00 \ufeff\r", ""),
     ],
 )
-def test_what_no_voice_can_speak_is_dropped(text: str, clean: str) -> None:
+def test_control_characters_are_removed(text: str, clean: str) -> None:
     assert clean_text(text) == clean
 
 

@@ -27,7 +27,7 @@ def as_wanted(**changes: Any) -> Voice:
 
 
 @given(voices, st.lists(voices, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_the_choice_does_not_depend_on_luck_or_on_the_order_of_those_that_differ(
+def test_choice_of_voice_does_not_depend_on_the_order_of_different_ones(
     wanted: Voice, candidates: list[Voice], rng: Any
 ) -> None:
     chosen = most_similar_voice(wanted, candidates)
@@ -51,14 +51,14 @@ def test_among_equals_the_first_is_chosen(wanted: Voice, candidates: list[Voice]
 
 
 @given(voices, voices)
-def test_a_voice_is_like_itself_and_nothing_is_unlike_what_nobody_described(one: Voice, other: Voice) -> None:
+def test_distance_to_itself_and_to_a_voice_without_traits_is_zero(one: Voice, other: Voice) -> None:
     assert voice_distance(one, one) == (0, 0, 0, 0)
     assert voice_distance(one, Voice("plain")) == (0, 0, 0, 0)
     assert min(voice_distance(one, other)) >= 0
 
 
 @given(languages, genders, rates, loudnesses)
-def test_another_language_is_worse_than_all_the_rest_together(
+def test_another_language_outweighs_all_other_traits(
     language: str | None, gender: Any, rate: float | None, loudness: float | None
 ) -> None:
     unlike = replace(as_wanted(gender=gender, rate=rate, loudness=loudness), language="en")
@@ -80,7 +80,7 @@ def test_another_language_is_worse_than_all_the_rest_together(
         [as_wanted(loudness=-40.0), as_wanted(rate=100), as_wanted(gender="male", rate=None)],
     ],
 )
-def test_as_declared_is_better_than_unknown_and_unknown_better_than_something_else(
+def test_equal_trait_is_closer_than_an_unknown_one_and_unknown_closer_than_different(
     from_best_to_worst: list[Voice],
 ) -> None:
     for better, worse in pairwise(from_best_to_worst):
@@ -88,11 +88,11 @@ def test_as_declared_is_better_than_unknown_and_unknown_better_than_something_el
         assert most_similar_voice(WANTED, [worse, better]) == better
 
 
-def test_the_very_same_voice_is_like_no_other() -> None:
+def test_same_voice_is_preferred() -> None:
     assert most_similar_voice(WANTED, [as_wanted(), Voice("wanted", "de", "male")]).language == "de"
 
 
-def test_tags_of_one_language_are_one_however_they_are_spelt() -> None:
+def test_spellings_of_one_language_tag_are_equal() -> None:
     assert voice_distance(Voice("x", "en_gb"), WANTED)[0] == 0
 
 
@@ -113,7 +113,7 @@ def test_tags_of_one_language_are_one_however_they_are_spelt() -> None:
         ({"loudness": 16.0}, "loudness: must be from -70 to 0 LUFS, got 16.0"),
     ],
 )
-def test_what_a_voice_cannot_be_is_refused(settings: dict[str, Any], complaint: str) -> None:
+def test_invalid_voice_is_refused(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(TTSConfigurationError) as refused:
         Voice(**{"id": "x", **settings})
     assert refused.value.message == complaint

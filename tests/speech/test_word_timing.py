@@ -29,13 +29,13 @@ from steadyvoice.speech.word_timing import WordBoundary, WordTiming, word_bounda
         ("one", ["one"]),
     ],
 )
-def test_a_word_is_what_a_voice_can_begin_with(text: str, words: list[str]) -> None:
+def test_word_boundaries_are_places_where_a_voice_can_begin(text: str, words: list[str]) -> None:
     places = [0, *word_boundaries(text), len(text)]
     assert [text[a:b] for a, b in pairwise(places)] == words
 
 
 @given(st.text())
-def test_no_word_begins_with_a_blank_and_none_is_empty(text: str) -> None:
+def test_words_are_not_empty_and_begin_with_no_blank(text: str) -> None:
     places = list(word_boundaries(text))
     assert places == sorted(set(places))
     assert all(text[:place].strip() and not text[place].isspace() for place in places)
@@ -62,7 +62,7 @@ def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
     return Alignment(alignment.characters[begin:end], alignment.starts[begin:end], alignment.ends[begin:end])
 
 
-def test_a_word_counts_when_it_and_the_pause_behind_it_have_come() -> None:
+def test_boundary_is_returned_once_the_pause_behind_the_word_has_arrived() -> None:
     ledger = ledger_of(TEXT, EVEN)
     assert ledger.last_boundary(0.29) == WordBoundary()
     mark = ledger.last_boundary(0.31)
@@ -72,11 +72,11 @@ def test_a_word_counts_when_it_and_the_pause_behind_it_have_come() -> None:
     assert ledger.last_boundary(1.01).character == len("It rains, ")
 
 
-def test_the_last_word_is_never_sure_before_the_end() -> None:
+def test_last_word_has_no_boundary_before_the_end() -> None:
     assert ledger_of(TEXT, EVEN).last_boundary(100.0).character == TEXT.index("snores")
 
 
-def test_audio_that_comes_before_its_times_waits_for_them() -> None:
+def test_audio_before_its_timestamps_has_no_boundary() -> None:
     ledger = WordTiming(TEXT)
     assert ledger.last_boundary(3.3) == WordBoundary()
     ledger.take(part(EVEN, 0, 12))
@@ -86,7 +86,7 @@ def test_audio_that_comes_before_its_times_waits_for_them() -> None:
 
 
 @given(texts, st.data())
-def test_however_times_are_grouped_they_give_only_places_between_words_in_order(text: str, data: st.DataObject) -> None:
+def test_boundaries_increase_however_timestamps_are_grouped(text: str, data: st.DataObject) -> None:
     alignment = _somehow_written(text, data)
     ledger = WordTiming(text)
     places = {0, *word_boundaries(text)}
@@ -120,7 +120,7 @@ def _somehow_written(text: str, data: st.DataObject) -> Alignment:
 
 
 @given(texts, st.data())
-def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: st.DataObject) -> None:
+def test_audio_cut_anywhere_contains_every_word_before_the_boundary(text: str, data: st.DataObject) -> None:
     """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""
     times = Alignment.spread(text, len(text) / 10)
     cut = data.draw(st.floats(0, len(text) / 10))
@@ -140,7 +140,7 @@ def test_audio_cut_anywhere_holds_every_word_before_the_place(text: str, data: s
         Alignment.joined([(0.0, part(EVEN, 0, 15)), (0.0, part(EVEN, 10))]),
     ],
 )
-def test_from_where_times_make_no_sense_no_place_is_given(nonsense: Alignment) -> None:
+def test_no_boundary_is_returned_behind_invalid_timestamps(nonsense: Alignment) -> None:
     ledger = ledger_of(TEXT, nonsense)
     assert not ledger.trusted
     assert ledger.last_boundary(100.0).character == len("It rains, and ")
@@ -148,25 +148,25 @@ def test_from_where_times_make_no_sense_no_place_is_given(nonsense: Alignment) -
     assert ledger.last_boundary(100.0).character == len("It rains, and ")
 
 
-def test_a_mark_may_stand_for_another_and_blanks_for_any_blank() -> None:
+def test_one_punctuation_mark_or_blank_may_replace_another() -> None:
     written = Alignment.spread('"It rains", he said.', 2.0)
     ledger = ledger_of("“It\nrains”, he said.", written)
     assert ledger.trusted
     assert ledger.last_boundary(2.0).character == len("“It\nrains”, he ")
 
 
-def test_what_is_said_behind_the_text_is_nobodys_business() -> None:
+def test_timestamps_behind_the_text_are_ignored() -> None:
     assert ledger_of("It rains", Alignment.spread("It rains. Bye.", 1.0)).trusted
 
 
-def test_an_end_before_the_last_word_is_over_is_noticed() -> None:
+def test_audio_that_ends_within_the_last_word_has_a_shortfall() -> None:
     ledger = ledger_of(TEXT, EVEN)
     assert ledger.shortfall(3.3) == pytest.approx(0.0)
     assert ledger.shortfall(3.0) == pytest.approx(0.3)
     assert ledger.tolerated_shortfall == pytest.approx(0.35)
 
 
-def test_characters_without_times_need_what_the_fastest_voices_do() -> None:
+def test_characters_without_timestamps_need_the_time_of_the_fastest_voices() -> None:
     ledger = ledger_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
     assert ledger.shortfall(2.5 + FASTEST_ORDINARY_SHARE * 0.075 * 6) == pytest.approx(0.0)
     assert ledger.shortfall(2.6, speed=4.0) == pytest.approx(0.0), "no word takes less"
@@ -174,20 +174,20 @@ def test_characters_without_times_need_what_the_fastest_voices_do() -> None:
     assert ledger_of("...").shortfall(0.0) == 0.0
 
 
-def test_each_word_without_times_needs_some() -> None:
+def test_each_word_without_timestamps_needs_a_minimum_of_time() -> None:
     text = "It is a b c d"
     ledger = ledger_of(text, part(Alignment.spread(text, 1.3), 0, 5))
     assert ledger.shortfall(0.5) == pytest.approx(0.4)
 
 
-def test_words_that_take_no_time_are_not_believed() -> None:
+def test_timestamps_of_words_without_duration_are_not_trusted() -> None:
     never = (0.0,) * len(TEXT)
     ledger = ledger_of(TEXT, Alignment(tuple(TEXT), never, never))
     assert not ledger.trusted
     assert ledger.last_boundary(100.0) == WordBoundary()
 
 
-def test_captions_show_all_of_the_text_whatever_times_came() -> None:
+def test_extrapolated_alignment_covers_the_whole_text() -> None:
     """Blanks that were left out are put in, and what has no times shares what is left of the audio."""
     some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
     filled = ledger_of(TEXT, *some).extrapolated(5.0)
@@ -218,7 +218,7 @@ def _timed_like(text: str, told: str) -> Alignment:
 
 
 @pytest.mark.parametrize("told", [MARKED, strip_markup(MARKED)])
-def test_markup_may_have_times_or_none(told: str) -> None:
+def test_markup_may_have_timestamps_or_none(told: str) -> None:
     alignment = _timed_like(MARKED, told)
     ledger = ledger_of(MARKED, alignment)
     assert ledger.trusted
@@ -227,14 +227,14 @@ def test_markup_may_have_times_or_none(told: str) -> None:
     assert ledger.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
 
 
-def test_markup_that_takes_no_time_is_no_word_that_takes_none() -> None:
+def test_markup_without_duration_does_not_end_the_trust() -> None:
     text = '<phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme> is fine here.'
     ledger = ledger_of(text, _timed_like(text, text))
     assert ledger.trusted
     assert ledger.letters_between(0.0, 0.35) == 4
 
 
-def test_what_was_sent_is_followed_and_the_text_gets_its_times() -> None:
+def test_timestamps_of_a_rendering_are_mapped_to_the_text() -> None:
     sent = MarkedText(MARKED).rendered(0, len(MARKED), Markup.NONE)
     ledger = WordTiming(sent.text, sent)
     ledger.take(Alignment.spread(sent.text, 2.8))
@@ -247,7 +247,7 @@ def test_what_was_sent_is_followed_and_the_text_gets_its_times() -> None:
     assert not WordTiming(sent.text, sent).extrapolated(2.0).exact
 
 
-def test_what_is_pronounced_as_one_is_not_left_in_the_middle() -> None:
+def test_no_boundary_lies_within_an_element_pronounced_as_a_whole() -> None:
     text = '<sub alias="World Wide Web">WWW</sub> and <phoneme ph="x">New York</phoneme> too'
     for performed in (Markup.NONE, Markup.SSML):
         sent = MarkedText(text).rendered(0, len(text), performed)

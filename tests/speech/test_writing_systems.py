@@ -37,19 +37,19 @@ def test_letters_are_counted_by_script(text: str, scripts: dict[str, int]) -> No
 
 
 @given(st.text())
-def test_any_text_can_be_counted_and_nothing_but_letters_counts(text: str) -> None:
+def test_only_letters_of_any_text_are_counted(text: str) -> None:
     found = count_scripts(text)
     assert all(script and count > 0 for script, count in found.items())
     assert found.total() <= sum(unicodedata.normalize("NFKC", each)[0].isalpha() for each in text)
 
 
 @given(st.text(st.characters(max_codepoint=127)))
-def test_nobody_is_short_of_ascii(text: str) -> None:
+def test_ascii_is_supported_by_every_voice(text: str) -> None:
     assert unsupported_script(count_scripts(text), LATIN) is None
 
 
 @given(st.text(), st.frozensets(st.sampled_from(["Latin", "Han", "Greek"])))
-def test_who_reads_more_is_refused_no_more(text: str, scripts: frozenset[str]) -> None:
+def test_more_scripts_never_make_a_text_unsupported(text: str, scripts: frozenset[str]) -> None:
     found = count_scripts(text)
     lacking = unsupported_script(found, scripts)
     assert lacking not in scripts
@@ -60,19 +60,19 @@ def test_who_reads_more_is_refused_no_more(text: str, scripts: frozenset[str]) -
 @pytest.mark.parametrize(
     "text", ["Our guest is called Наталья Иванова, and she comes tonight.", "42", "😀🎉", "...", "", "Χ marks the spot"]
 )
-def test_a_few_foreign_words_are_fine(text: str) -> None:
+def test_few_foreign_words_are_supported(text: str) -> None:
     assert unsupported_script(count_scripts(text), LATIN) is None
 
 
-def test_the_script_that_is_lacking_most_is_named() -> None:
+def test_most_frequent_unsupported_script_is_returned() -> None:
     assert unsupported_script(count_scripts("Да 今天下雨了"), LATIN) == "Han"
 
 
-def test_of_whom_nothing_is_known_nothing_is_too_much() -> None:
+def test_unknown_scripts_support_any_text() -> None:
     assert unsupported_script(count_scripts("今天下雨了"), None) is None
 
 
-def test_a_language_has_its_scripts_and_latin_for_names() -> None:
+def test_scripts_of_a_language_include_latin() -> None:
     assert scripts_of_languages(["sr_RS"]) == frozenset({"Cyrillic", "Latin"})
     assert scripts_of_languages(["en-GB", "TH"]) == frozenset({"Latin", "Thai"})
     assert scripts_of_languages(["en", "tlh"]) is None  # who knows

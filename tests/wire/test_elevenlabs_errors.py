@@ -41,7 +41,7 @@ def test_each_code_means_the_same_in_both_generations(code: str, generation: Err
     ],
 )
 @pytest.mark.parametrize("code", ["text_too_long", "max_character_limit_exceeded"])
-def test_what_is_too_long_is_the_text_unless_another_field_is_named(
+def test_length_error_is_about_the_text_unless_another_field_is_named(
     code: str, param: str | None, kind: type[TTSError]
 ) -> None:
     assert type(read(400, error_body(code, "Too long.", param=param))) is kind
@@ -53,12 +53,12 @@ def test_out_of_credit_is_not_a_bad_key_though_both_are_401() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_an_unknown_voice_is_one_whatever_its_status(status: int) -> None:
+def test_unknown_voice_is_recognized_by_any_status(status: int) -> None:
     assert type(read(status, error_body("voice_not_found", ""))) is speech.TTSVoiceUnknownError
 
 
 @pytest.mark.parametrize("status", [401, 402])
-def test_a_voice_outside_the_plan_is_one_whatever_its_status(status: int) -> None:
+def test_voice_outside_the_plan_is_recognized_by_any_status(status: int) -> None:
     assert type(read(status, error_body("payment_required", ""))) is speech.TTSPlanRequiredError
 
 
@@ -88,14 +88,14 @@ def test_every_larger_plan_is_known_by_the_beginning_of_its_code() -> None:
         (529, speech.TTSServerError),
     ],
 )
-def test_a_code_that_is_news_is_judged_by_its_status(status: int, kind: type[TTSError]) -> None:
+def test_unknown_code_is_classified_by_status(status: int, kind: type[TTSError]) -> None:
     error = read(status, error_body("brand_new", "Never seen.", status=status))
 
     assert type(error) is kind
     assert error.code == "brand_new"
 
 
-def test_a_404_in_nobodys_words_means_that_nobody_speaks_there() -> None:
+def test_unrecognized_404_means_a_wrong_address() -> None:
     error = parse_error(404, {}, b"<html><title>Nothing here</title></html>", now=NOON)
 
     assert type(error) is speech.TTSNotAudioError
@@ -117,7 +117,7 @@ def test_the_request_id_comes_from_the_header_or_else_from_the_body() -> None:
     assert read(429, body).request_id == "from-body"
 
 
-def test_the_body_of_today_has_the_type_of_its_status() -> None:
+def test_current_error_body_has_the_type_of_its_status() -> None:
     assert error_body("invalid_api_key", "No.", request_id="r", param="key") == {
         "detail": {
             "type": "authentication_error",
@@ -131,7 +131,7 @@ def test_the_body_of_today_has_the_type_of_its_status() -> None:
     assert error_body("odd", "")["detail"]["type"] == "internal_error"
 
 
-def test_the_body_of_yesterday_has_a_status_and_a_message() -> None:
+def test_legacy_error_body_has_a_status_and_a_message() -> None:
     body = error_body("system_busy", "Later.", generation=ErrorBodyVersion.LEGACY, request_id="r")
 
     assert body == {"detail": {"status": "system_busy", "message": "Later."}}

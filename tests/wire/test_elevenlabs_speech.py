@@ -60,7 +60,7 @@ texts = st.text(min_size=1).filter(lambda text: text.strip())
     previous=st.none() | texts,
     logging=st.booleans(),
 )
-def test_what_is_sent_is_what_is_read(
+def test_encoded_request_is_parsed_to_the_same(
     text: str,
     format_name: str,
     language: str | None,
@@ -95,7 +95,7 @@ def test_what_is_sent_is_what_is_read(
     assert call(understood).body() == sent.body()
 
 
-def test_a_pace_beyond_the_limits_becomes_the_nearest() -> None:
+def test_speed_beyond_the_limits_becomes_the_nearest() -> None:
     fast, slow = (call(SpeechRequest("Hi", PCM, speed=speed)) for speed in (3.0, 0.3))
 
     assert fast.body()["voice_settings"] == {"speed": 1.2}
@@ -103,13 +103,13 @@ def test_a_pace_beyond_the_limits_becomes_the_nearest() -> None:
     assert "voice_settings" not in call(SpeechRequest("Hi", PCM)).body()
 
 
-def test_a_pace_in_the_vendors_own_settings_wins() -> None:
+def test_speed_in_voice_settings_wins() -> None:
     request = SpeechRequest("Hi", PCM, speed=1.1, options={"voice_settings": {"speed": 0.9, "style": 0.2}})
 
     assert call(request).body()["voice_settings"] == {"speed": 0.9, "style": 0.2}
 
 
-def test_options_never_replace_what_was_asked_for() -> None:
+def test_options_never_replace_text_voice_and_format() -> None:
     options = {"text": "Other", "model_id": "other", "output_format": "pcm_8000", "voice_id": "other", "seed": 1}
     sent = call(SpeechRequest("Hi", PCM, options=options))
 
@@ -117,7 +117,7 @@ def test_options_never_replace_what_was_asked_for() -> None:
     assert sent.params() == {"output_format": "pcm_24000"}
 
 
-def test_in_its_own_dialect_all_options_travel_and_in_another_none_do() -> None:
+def test_options_are_sent_to_their_own_dialect_only() -> None:
     options = {"brand": "new", "voice_settings": {"style": 0.2}}
     ours = SpeechRequest("Hi", PCM, options=options, dialect="elevenlabs")
     theirs = SpeechRequest("Hi", PCM, options=options, dialect="openai")
@@ -126,7 +126,7 @@ def test_in_its_own_dialect_all_options_travel_and_in_another_none_do() -> None:
     assert call(theirs).settings == {}
 
 
-def test_options_of_another_vendor_stay_at_home_and_new_ones_travel() -> None:
+def test_unknown_options_are_sent_and_those_of_another_vendor_are_not() -> None:
     sent = call(SpeechRequest("Hi", PCM, options={"instructions": "whisper", "audio_effects": ["hall"], "brand": 1}))
 
     assert sent.body() == {"text": "Hi", "model_id": FLASH, "audio_effects": ["hall"], "brand": 1}
@@ -182,9 +182,7 @@ TRAILING_COMMA = 13 if sys.version_info >= (3, 13) else 14  # where Python's JSO
         ({"optimize_streaming_latency": "5"}, b'{"text": "Hi"}', ("query", "optimize_streaming_latency")),
     ],
 )
-def test_a_request_that_makes_no_sense_says_where(
-    query: dict[str, str], body: bytes, where: tuple[str | int, ...]
-) -> None:
+def test_invalid_request_names_the_field(query: dict[str, str], body: bytes, where: tuple[str | int, ...]) -> None:
     with pytest.raises(RequestValidationError) as refused:
         parse_request(query, body)
 
@@ -192,7 +190,7 @@ def test_a_request_that_makes_no_sense_says_where(
     assert str(where[-1]) in str(refused.value)
 
 
-def test_what_stands_beside_the_text_may_be_there() -> None:
+def test_valid_optional_fields_are_accepted() -> None:
     hints: dict[str, Any] = {
         "apply_text_normalization": "off",
         "previous_request_ids": ["a", "b", "c"],
@@ -207,7 +205,7 @@ def test_what_stands_beside_the_text_may_be_there() -> None:
     assert (read.settings, read.query) == (hints, query)
 
 
-def test_a_text_left_out_is_told_from_one_that_is_no_text() -> None:
+def test_missing_text_differs_from_a_text_of_the_wrong_type() -> None:
     for body, kind in (
         (b"", "missing"),
         (b"{}", "missing"),
@@ -220,7 +218,7 @@ def test_a_text_left_out_is_told_from_one_that_is_no_text() -> None:
 
 
 @pytest.mark.parametrize("form", SpeechEndpoint)
-def test_a_wav_does_not_stream(form: SpeechEndpoint) -> None:
+def test_wav_cannot_be_streamed(form: SpeechEndpoint) -> None:
     if not form.streams:
         assert parse_request({"output_format": "wav_8000"}, b'{"text": "Hi"}', form).output_format == "wav_8000"
         return
@@ -228,7 +226,7 @@ def test_a_wav_does_not_stream(form: SpeechEndpoint) -> None:
         parse_request({"output_format": "wav_8000"}, b'{"text": "Hi"}', form)
 
 
-def test_what_a_client_leaves_out_is_the_vendors_default_but_a_model_is_ours_to_choose() -> None:
+def test_absent_fields_are_the_vendors_defaults_and_an_absent_model_is_noted() -> None:
     read = parse_request(
         {"enable_logging": "false", "other": "x"}, b'{"text": "Hi", "seed": null, "voice_settings": null}'
     )
@@ -246,7 +244,7 @@ def test_what_a_client_leaves_out_is_the_vendors_default_but_a_model_is_ours_to_
     )
 
 
-def test_a_voice_stays_one_step_of_the_path() -> None:
+def test_voice_stays_one_segment_of_the_path() -> None:
     assert speech_path("a/../b?c", SpeechEndpoint.STREAM) == "/v1/text-to-speech/a%2F..%2Fb%3Fc/stream"
     assert speech_path("v", SpeechEndpoint.WHOLE) == "/v1/text-to-speech/v"
     assert [form.value for form in SpeechEndpoint if form.timed] == ["/with-timestamps", "/stream/with-timestamps"]
@@ -259,7 +257,7 @@ def test_a_voice_stays_one_step_of_the_path() -> None:
     current=st.none() | st.integers(0, 999),
     maximum=st.none() | st.integers(0, 999),
 )
-def test_a_receipt_survives_its_headers(
+def test_response_headers_are_parsed_to_the_same(
     request_id: str | None, cost: float | None, current: int | None, maximum: int | None
 ) -> None:
     receipt = SpeechResponseHeaders(request_id, cost, current, maximum)
@@ -267,13 +265,13 @@ def test_a_receipt_survives_its_headers(
     assert parse_response_headers(receipt.headers()) == receipt
 
 
-def test_headers_that_make_no_sense_are_no_receipt() -> None:
+def test_invalid_response_headers_are_none() -> None:
     odd = {"character-cost": "1e999", "current-concurrent-requests": "-1", "maximum-concurrent-requests": "²"}
 
     assert parse_response_headers(odd) == SpeechResponseHeaders()
 
 
-def test_a_model_nobody_knows_gets_the_smallest_limit_and_no_hints() -> None:
+def test_unknown_model_gets_the_smallest_limit_and_no_hints() -> None:
     facts = get_model_info("eleven_v9")
 
     assert facts.max_characters == min(model.max_characters for model in MODELS.values()) == 3_000
@@ -281,7 +279,7 @@ def test_a_model_nobody_knows_gets_the_smallest_limit_and_no_hints() -> None:
     assert not facts.takes_language
 
 
-def test_models_and_voices_are_listed_in_the_vendors_shape() -> None:
+def test_models_and_voices_are_listed_in_the_vendors_form() -> None:
     assert {model["model_id"] for model in models_body()} == set(MODELS)
     assert all(model["can_do_text_to_speech"] for model in models_body())
     assert voice_body("George", VOICES["George"]) in voices_body()["voices"]
@@ -289,7 +287,7 @@ def test_models_and_voices_are_listed_in_the_vendors_shape() -> None:
 
 
 @given(names=st.sets(st.sampled_from("abcdefgh"), max_size=8), size=st.integers(1, 10))
-def test_turning_the_pages_shows_every_voice_once(names: set[str], size: int) -> None:
+def test_pages_show_every_voice_once(names: set[str], size: int) -> None:
     voices = {name: f"id-{name}" for name in names}
     page = found_voices_body(VoiceSearch(page_size=size), voices)
     seen = page["voices"]
@@ -315,7 +313,7 @@ def test_a_page_of_an_impossible_size_is_refused(size: str) -> None:
 
 
 @given(count=st.integers(0, 10**6), limit=st.integers(0, 10**6), extension=st.integers(0, 10**6))
-def test_a_subscription_survives_the_wire_and_knows_what_is_left(count: int, limit: int, extension: int) -> None:
+def test_subscription_is_parsed_to_the_same_with_its_remaining_quota(count: int, limit: int, extension: int) -> None:
     mine = Subscription(count, limit, next_reset_unix=1_800_000_000, tier="pro", extension=extension)
 
     assert parse_subscription(subscription_body(mine)) == mine
@@ -336,6 +334,6 @@ def test_an_extension_that_is_not_allowed_does_not_count() -> None:
     assert parse_subscription(document).remaining == 10
 
 
-def test_a_subscription_without_counters_is_none() -> None:
+def test_subscription_without_counters_is_refused() -> None:
     with pytest.raises(ValueError, match="character_count"):
         parse_subscription({"tier": "free"})

@@ -28,7 +28,7 @@ def lasting(text: str, start: float, end: float) -> Alignment:
 
 
 @given(audio=st.binary(), text=st.none() | st.text(min_size=1), normalized=st.none() | st.just("five dollars"))
-def test_audio_with_times_survives_the_wire(audio: bytes, text: str | None, normalized: str | None) -> None:
+def test_timed_audio_is_parsed_to_the_same(audio: bytes, text: str | None, normalized: str | None) -> None:
     timed = TimedAudio(
         audio, lasting(text, 0.0, 1.0) if text else None, lasting(normalized, 0.0, 1.0) if normalized else None
     )
@@ -37,7 +37,7 @@ def test_audio_with_times_survives_the_wire(audio: bytes, text: str | None, norm
 
 
 @given(line=st.binary() | st.text().map(lambda text: json.dumps({"audio_base64": text}).encode()))
-def test_no_line_does_worse_than_an_error_of_ours(line: bytes) -> None:
+def test_any_line_is_parsed_or_a_tts_error(line: bytes) -> None:
     with suppress(TTSError):
         assert isinstance(parse_timed_audio(line), TimedAudio)
 
@@ -55,28 +55,28 @@ def test_no_line_does_worse_than_an_error_of_ours(line: bytes) -> None:
         b' "character_end_times_seconds": [1]}}',
     ],
 )
-def test_half_a_line_and_noise_are_not_audio(line: bytes) -> None:
+def test_partial_line_and_noise_are_not_audio(line: bytes) -> None:
     with pytest.raises(TTSNotAudioError) as refused:
         parse_timed_audio(line, provider="elevenlabs")
 
     assert refused.value.provider == "elevenlabs"
 
 
-def test_an_error_in_the_middle_is_the_vendors_error_and_not_a_piece_of_silence() -> None:
+def test_error_object_in_the_stream_is_the_vendors_error() -> None:
     with pytest.raises(TTSQuotaExceededError, match="quota_exceeded"):
         parse_timed_audio(b'{"detail": {"status": "quota_exceeded", "message": "Out"}}')
     with pytest.raises(TTSServerError, match="odd"):
         parse_timed_audio(b'{"detail": {"status": "odd", "message": "Out"}}')
 
 
-def test_an_error_in_the_middle_does_not_show_the_key() -> None:
+def test_error_object_in_the_stream_does_not_reveal_the_key() -> None:
     with pytest.raises(TTSServerError) as refused:
         parse_timed_audio(b'{"detail": {"status": "key-12345", "message": "key-12345"}}', api_key="key-12345")
 
     assert "12345" not in f"{refused.value} {refused.value.code} {refused.value.body}"
 
 
-def test_times_from_the_beginning_of_the_answer_stay() -> None:
+def test_times_from_the_beginning_of_the_response_stay() -> None:
     timeline = Timeline()
 
     assert timeline.placed(lasting("ab", 0.0, 0.5)) == lasting("ab", 0.0, 0.5)
@@ -84,7 +84,7 @@ def test_times_from_the_beginning_of_the_answer_stay() -> None:
     assert timeline.placed(lasting("cd", 0.48, 1.0)) == lasting("cd", 0.48, 1.0)
 
 
-def test_times_from_the_beginning_of_each_piece_are_laid_end_to_end() -> None:
+def test_times_from_the_beginning_of_each_piece_are_concatenated() -> None:
     timeline = Timeline()
     pieces = [timeline.placed(lasting("ab", 0.0, 0.5)) for _ in range(3)]
 
@@ -93,7 +93,7 @@ def test_times_from_the_beginning_of_each_piece_are_laid_end_to_end() -> None:
 
 
 @given(lines=st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line and line.strip())), cuts=st.randoms())
-def test_lines_come_out_whole_wherever_the_network_cut_them(lines: list[bytes], cuts: object) -> None:
+def test_lines_are_complete_wherever_the_network_cut_them(lines: list[bytes], cuts: object) -> None:
     stream = b"".join(line + b"\r\n\n" for line in lines)
     gathered, found = JSONLineReader(), []
     while stream:
@@ -112,7 +112,7 @@ def test_what_comes_after_the_last_line_break_is_not_lost() -> None:
     assert gathered.rest() == b"tw"
 
 
-def test_a_line_without_an_end_is_refused_before_it_fills_memory() -> None:
+def test_endless_line_is_refused() -> None:
     gathered = JSONLineReader(limit=10)
     gathered.feed(b"12345\n1234567890")
 
@@ -184,7 +184,7 @@ def test_long_line_that_is_no_audio_is_refused(line: bytes) -> None:
             gathered_audio(line + behind, [7], long=40)
 
 
-def test_times_that_would_take_long_to_read_are_refused_unread() -> None:
+def test_huge_timestamps_are_refused_before_they_are_parsed() -> None:
     times = b'"alignment":{"characters":[' + b'"a",' * 300_000
     for line in (b'{"audio_base64":"AAAA",' + times, b"{" + times + b',"audio_base64":"AAAA"}', b"[" + b"1," * 600_000):
         pieces = iter([line[begin : begin + 32_768] for begin in range(0, len(line), 32_768)])

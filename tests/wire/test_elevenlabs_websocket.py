@@ -29,12 +29,12 @@ from steadyvoice.wire.request_validation import RequestValidationError
 TIMES = Alignment(("H", "i"), (0.0, 0.0104), (0.0104, 0.0999))
 
 
-def test_a_bare_query_is_the_usual() -> None:
+def test_empty_query_means_the_defaults() -> None:
     assert parse_query({}) == SocketParameters()
     assert parse_query({}).inactivity_timeout == DEFAULT_INACTIVITY == 20
 
 
-def test_a_query_says_it_all() -> None:
+def test_query_sets_every_parameter() -> None:
     call = parse_query(
         {
             "model_id": "eleven_flash_v2_5",
@@ -67,7 +67,7 @@ def test_the_websocket_has_fewer_formats() -> None:
         ({"enable_logging": "maybe"}, "enable_logging"),
     ],
 )
-def test_a_query_that_cannot_be_is_refused_by_name(query: dict[str, str], name: str) -> None:
+def test_invalid_query_names_the_parameter(query: dict[str, str], name: str) -> None:
     with pytest.raises(RequestValidationError) as refused:
         parse_query(query)
     assert [issue.loc for issue in refused.value.issues] == [("query", name)]
@@ -80,12 +80,12 @@ def test_a_query_that_cannot_be_is_refused_by_name(query: dict[str, str], name: 
         {"text": "Hi ", "contextId": "a", "flush": True, "tryTriggerGeneration": True, "xi-api-key": "k"},
     ],
 )
-def test_both_spellings_are_read(told: dict[str, Any]) -> None:
+def test_both_spellings_are_parsed(told: dict[str, Any]) -> None:
     expected = ClientMessage("Hi ", "a", flush=True, try_trigger_generation=True, api_key="k")
     assert parse_message(json.dumps(told)) == expected
 
 
-def test_a_first_message_is_read() -> None:
+def test_first_message_is_parsed() -> None:
     told = {
         "text": " ",
         "voice_settings": {"speed": 1.1},
@@ -97,7 +97,7 @@ def test_a_first_message_is_read() -> None:
     )
 
 
-def test_ends_are_read() -> None:
+def test_closing_messages_are_parsed() -> None:
     assert parse_message('{"context_id":"a","close_context":true}') == ClientMessage(context_id="a", close_context=True)
     assert parse_message('{"close_socket":true}') == ClientMessage(close_socket=True)
     assert parse_message('{"text":""}') == ClientMessage("")
@@ -126,19 +126,19 @@ def test_ends_are_read() -> None:
         ),
     ],
 )
-def test_nonsense_is_refused_by_name(frame: str, loc: tuple[str, ...]) -> None:
+def test_invalid_message_names_the_field(frame: str, loc: tuple[str, ...]) -> None:
     with pytest.raises(RequestValidationError) as refused:
         parse_message(frame)
     assert refused.value.issues[0].loc == loc
 
 
 @given(st.text())
-def test_no_frame_breaks_the_reader(frame: str) -> None:
+def test_any_frame_is_parsed_or_refused(frame: str) -> None:
     with contextlib.suppress(RequestValidationError):
         parse_message(frame)
 
 
-def test_sound_is_written_as_the_server_does() -> None:
+def test_audio_message_is_encoded_as_the_server_does() -> None:
     times = {"chars": ["H", "i"], "charStartTimesMs": [0, 10], "charDurationsMs": [10, 90]}
     assert json.loads(encode_message(AudioMessage(b"abc", TIMES, TIMES))) == {
         "audio": "YWJj",
@@ -154,7 +154,7 @@ def test_sound_is_written_as_the_server_does() -> None:
     }
 
 
-def test_the_documentation_spells_otherwise() -> None:
+def test_documented_spelling_differs() -> None:
     told = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.DOCUMENTED))
     assert told["context_id"] == "a"
     assert told["alignment"]["charsDurationsMs"] == [10, 90]
@@ -171,7 +171,7 @@ def test_the_two_spellings_can_be_mixed() -> None:
     assert json.loads(encode_message(FinalMessage("a"), FieldSpelling.MIXED)) == {"isFinal": True, "context_id": "a"}
 
 
-def test_the_end_is_written_as_the_server_does() -> None:
+def test_final_message_is_encoded_as_the_server_does() -> None:
     assert json.loads(encode_message(FinalMessage("a"))) == {"isFinal": True, "contextId": "a"}
     assert json.loads(encode_message(FinalMessage())) == {
         "audio": None,
@@ -181,7 +181,7 @@ def test_the_end_is_written_as_the_server_does() -> None:
     }
 
 
-def test_trouble_is_written_as_the_server_does() -> None:
+def test_error_message_is_encoded_as_the_server_does() -> None:
     told = json.loads(encode_message(ErrorMessage("invalid_api_key", "Invalid API key")))
     assert told == {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008}
 

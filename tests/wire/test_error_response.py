@@ -61,7 +61,7 @@ headers = st.dictionaries(
 @example(status=500, headers={"retry-after": "9" * 400}, body=b"9" * 5_000)
 @example(status=500, headers={"retry-after": "0\x1f"}, body=b"")
 @example(status=400, headers={}, body=b'{"detail": "\\ud800"}')
-def test_nothing_a_vendor_sends_breaks_the_reader_or_shows_the_key(
+def test_no_error_body_breaks_the_parser_or_reveals_the_key(
     parse: Callable[..., TTSError], status: int, headers: dict[str, str], body: bytes
 ) -> None:
     error = parse(status, headers, body, now=NOON, api_key=KEY, provider="vendor")
@@ -76,7 +76,7 @@ def test_nothing_a_vendor_sends_breaks_the_reader_or_shows_the_key(
     assert error.meaning.advice in str(error)
 
 
-def test_a_key_at_the_edge_of_what_is_kept_does_not_leave_its_beginning() -> None:
+def test_key_across_the_cut_of_the_excerpt_is_redacted() -> None:
     body = b"x" * (MAX_BODY_EXCERPT - 8) + KEY.encode()
 
     error = elevenlabs_errors.parse_error(500, {}, body, now=NOON, api_key=KEY)
@@ -88,12 +88,12 @@ def test_a_key_at_the_edge_of_what_is_kept_does_not_leave_its_beginning() -> Non
 @pytest.mark.parametrize(
     "text", ["key sk_0123456789abcdef0123 here", "sk-proj-0123456789abcdef", "Authorization: Bearer abcdefgh"]
 )
-def test_what_looks_like_a_key_is_struck_out_even_if_it_is_not_ours(text: str) -> None:
+def test_anything_that_looks_like_a_key_is_redacted(text: str) -> None:
     assert "***" in redact(text)
     assert "abcdef" not in redact(text)
 
 
-def test_an_ordinary_message_is_left_as_it_is() -> None:
+def test_ordinary_message_is_not_changed() -> None:
     told = "You have 5 characters left; ask-me-anything about task-oriented voices"
 
     assert redact(told, None) == redact(told, "") == redact(told, "a") == told
@@ -117,7 +117,9 @@ def test_an_ordinary_message_is_left_as_it_is() -> None:
         ({}, None),
     ],
 )
-def test_a_wait_is_named_in_seconds_milliseconds_or_as_a_date(said: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_is_parsed_in_seconds_milliseconds_or_as_a_date(
+    said: dict[str, str], seconds: float | None
+) -> None:
     assert parse_retry_after(said, NOON) == seconds
 
 
@@ -134,7 +136,7 @@ def test_a_wait_is_named_in_seconds_milliseconds_or_as_a_date(said: dict[str, st
         ({"status": "busy", "message": "m"}, "busy", "m", None),
     ],
 )
-def test_every_shape_of_error_is_read(document: Any, code: str | None, message: str, param: str | None) -> None:
+def test_every_form_of_error_body_is_parsed(document: Any, code: str | None, message: str, param: str | None) -> None:
     told = parse_error_details(json.dumps(document).encode())
 
     assert (told.code, told.message, told.param) == (code, message, param)
@@ -151,14 +153,14 @@ def test_every_shape_of_error_is_read(document: Any, code: str | None, message: 
         (b"", ""),
     ],
 )
-def test_what_no_speech_server_says_is_known_as_such(body: bytes, message: str) -> None:
+def test_body_of_another_server_is_not_recognized(body: bytes, message: str) -> None:
     told = parse_error_details(body)
 
     assert told.message == message
     assert not told.recognized
 
 
-def test_a_header_is_found_however_it_is_spelt() -> None:
+def test_header_is_found_in_any_case() -> None:
     assert get_header({"Request-ID": "a"}, "request-id") == "a"
     assert get_header({"request-id": "a"}, "request-id") == "a"
     assert get_header({}, "request-id") is None
@@ -177,7 +179,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_nothing_invisible_of_a_vendor_stays_in_a_message(what: str) -> None:
+def test_invisible_characters_of_a_vendor_are_removed(what: str) -> None:
     hidden = HIDDEN[what]
     text = f"quota{hidden} excee{hidden}ded"
 
@@ -195,7 +197,7 @@ def test_nothing_invisible_of_a_vendor_stays_in_a_message(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_key_with_something_invisible_in_it_is_struck_out_all_the_same(what: str) -> None:
+def test_key_with_invisible_characters_is_redacted(what: str) -> None:
     key = HIDDEN[what].join(["sk_4f9aTheSecret", "OfThisAccount"])
     assert "Secret" not in single_line(redact(f"bad key {key}", KEY))
     assert "Secret" not in body_excerpt(f"bad key {key}".encode("utf-8", "surrogatepass"), KEY)
@@ -207,7 +209,7 @@ def test_message_in_any_script_stays_as_it_is() -> None:
 
 
 @parsers
-def test_web_page_that_begins_again_and_again_is_read_once(parse: Callable[..., TTSError]) -> None:
+def test_page_with_endless_titles_is_parsed_in_linear_time(parse: Callable[..., TTSError]) -> None:
     page = b"<title" * 11_000  # as many beginnings, each with all the rest behind it, took a second
     error = parse(502, {}, page, now=NOON, provider="vendor")
     assert "a web page" in error.message
@@ -221,7 +223,7 @@ def by_date(moment: datetime) -> str:
     "wrong", [timedelta(hours=-9), timedelta(hours=7), timedelta(days=-20_000), timedelta(days=900)]
 )
 @pytest.mark.parametrize("named", ["as a date", "in Unix seconds", "in Unix milliseconds"])
-def test_moment_is_read_by_the_vendors_clock_whatever_ours_says(wrong: timedelta, named: str) -> None:
+def test_date_is_read_by_the_vendors_clock(wrong: timedelta, named: str) -> None:
     until = NOON + timedelta(seconds=90)
     said = {
         "as a date": by_date(until),
@@ -233,7 +235,7 @@ def test_moment_is_read_by_the_vendors_clock_whatever_ours_says(wrong: timedelta
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Foo 2026", "0", by_date(datetime(1971, 1, 1, tzinfo=UTC))])
-def test_vendors_clock_that_makes_no_sense_is_not_gone_by(date: str) -> None:
+def test_implausible_vendor_clock_is_ignored(date: str) -> None:
     headers = {"date": date, "retry-after": by_date(NOON + timedelta(seconds=90))}
     assert parse_retry_after(headers, NOON) == pytest.approx(90.0)
 
@@ -243,6 +245,6 @@ def test_vendors_clock_that_makes_no_sense_is_not_gone_by(date: str) -> None:
     ["-1", "-1e9", "1" + "0" * 400, "1e400", "inf", "nan", "9" * 15,
      "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0x10", "1,5", "\u0661\u0662"],
 )  # fmt: skip
-def test_waits_that_make_no_sense_are_bounded(said: str) -> None:
+def test_retry_after_is_bounded(said: str) -> None:
     seconds = parse_retry_after({"date": by_date(NOON), "retry-after": said}, NOON)
     assert seconds is None or 0.0 <= seconds <= MAX_RETRY_AFTER

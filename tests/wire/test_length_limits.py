@@ -38,7 +38,7 @@ TOO_LONG: list[tuple[int, Any, int | None]] = [
 
 @parsers
 @pytest.mark.parametrize(("status", "document", "limit"), TOO_LONG)
-def test_text_that_is_too_long_is_told_with_the_limit_that_is_named(
+def test_too_long_text_is_recognized_with_its_limit(
     parse: Callable[..., TTSError], status: int, document: Any, limit: int | None
 ) -> None:
     if parse is elevenlabs_errors.parse_error and "string_above_max_length" in str(document):
@@ -61,5 +61,5 @@ OTHERS: list[tuple[int, Any]] = [
 
 @parsers
 @pytest.mark.parametrize(("status", "document"), OTHERS)
-def test_other_limits_are_not_taken_for_the_texts(parse: Callable[..., TTSError], status: int, document: Any) -> None:
+def test_other_limits_are_not_taken_for_the_length(parse: Callable[..., TTSError], status: int, document: Any) -> None:
     assert not isinstance(parse(status, {}, json.dumps(document).encode(), now=NOW), TTSTextTooLongError)

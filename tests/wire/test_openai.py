@@ -46,7 +46,7 @@ def body(**changes: Any) -> bytes:
     response_format=st.sampled_from(list(RESPONSE_FORMATS)),
     speed=st.floats(0.25, 4.0),
 )
-def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: float) -> None:
+def test_encoded_request_is_parsed_to_the_same(text: str, response_format: str, speed: float) -> None:
     asked = SpeechRequest(
         text,
         RESPONSE_FORMATS[response_format],
@@ -65,7 +65,7 @@ def test_what_is_sent_is_what_is_read(text: str, response_format: str, speed: fl
     assert decode_request(read) == asked
 
 
-def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home() -> None:
+def test_options_never_replace_required_fields_and_other_vendors_are_not_sent() -> None:
     options = {"input": "Other", "voice": "x", "model": "x", "response_format": "x", "stream_format": "sse"}
     foreign = {"voice_settings": {}, "enable_logging": True, "seed": 1}
     asked = SpeechRequest("Hi", PCM, options={**options, **foreign, "lang_code": "d"})
@@ -75,7 +75,7 @@ def test_options_never_replace_what_was_asked_for_and_other_vendors_stay_at_home
     assert sent == {"input": "Hi", "model": "tts-1", "voice": "nova", "response_format": "pcm", "lang_code": "d"}
 
 
-def test_in_another_dialect_no_option_travels() -> None:
+def test_no_options_are_sent_to_another_dialect() -> None:
     asked = SpeechRequest("Hi", PCM, options={"brand": "new", "instructions": "whisper"}, dialect="elevenlabs")
 
     assert encode_request(asked, model="tts-1", voice="nova", response_format="pcm").settings == {}
@@ -85,7 +85,7 @@ def test_a_voice_may_be_an_object_with_an_id() -> None:
     assert parse_request(body(voice={"id": "mine"})).voice == "mine"
 
 
-def test_what_a_client_leaves_out_is_the_default() -> None:
+def test_absent_fields_are_defaults() -> None:
     read = parse_request(body(speed=None, response_format=None))
 
     assert (read.response_format, read.speed, read.sse) == ("mp3", 1.0, False)
@@ -111,7 +111,7 @@ def test_what_a_client_leaves_out_is_the_default() -> None:
         (body(speed=float("nan")), None),
     ],
 )
-def test_a_request_that_makes_no_sense_says_where(document: bytes, param: str | None) -> None:
+def test_invalid_request_names_the_field(document: bytes, param: str | None) -> None:
     with pytest.raises(RequestValidationError) as refused:
         parse_request(document)
 
@@ -121,7 +121,7 @@ def test_a_request_that_makes_no_sense_says_where(document: bytes, param: str | 
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_each_code_has_its_meaning_whatever_the_status(code: str) -> None:
+def test_each_code_is_classified_whatever_the_status(code: str) -> None:
     assert type(read_error(400, error_body("m", type="t", code=code))) is CODES[code]
 
 
@@ -137,14 +137,12 @@ def test_each_code_has_its_meaning_whatever_the_status(code: str) -> None:
         (None, speech.TTSTextTooLongError),
     ],
 )
-def test_a_string_that_is_too_long_is_the_text_unless_another_field_is_named(
-    param: str | None, kind: type[TTSError]
-) -> None:
+def test_too_long_string_is_the_text_unless_another_field_is_named(param: str | None, kind: type[TTSError]) -> None:
     document = error_body("Too long.", type="invalid_request_error", code="string_above_max_length", param=param)
     assert type(read_error(400, document)) is kind
 
 
-def test_no_waiting_helps_against_an_empty_purse() -> None:
+def test_insufficient_quota_is_no_rate_limit() -> None:
     empty = read_error(429, error_body("m", type="insufficient_quota", code="insufficient_quota"))
     busy = read_error(429, error_body("m", type="requests", code="rate_limit_exceeded"), **{"retry-after-ms": "1500"})
 
@@ -170,14 +168,14 @@ def test_no_waiting_helps_against_an_empty_purse() -> None:
         (503, error_body("m", type="t", code="brand_new"), speech.TTSServerError),
     ],
 )
-def test_without_a_known_code_the_field_tells_and_then_the_status(
+def test_unknown_code_is_classified_by_field_and_then_by_status(
     status: int, document: Any, kind: type[TTSError]
 ) -> None:
     assert type(read_error(status, document)) is kind
 
 
 @given(event=st.binary().map(AudioDelta) | st.builds(AudioDone, st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_events_survive_the_wire(event: AudioDelta | AudioDone) -> None:
+def test_events_are_parsed_to_the_same(event: AudioDelta | AudioDone) -> None:
     told = encode_event(event)
 
     assert told.endswith(b"\n\n")
@@ -185,7 +183,7 @@ def test_events_survive_the_wire(event: AudioDelta | AudioDone) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b": ping", b"event: x", b"data: [DONE]", b"data:", b'data: {"type": "news"}'])
-def test_lines_that_say_nothing_of_ours_are_passed_over(line: bytes) -> None:
+def test_other_lines_of_the_event_stream_are_skipped(line: bytes) -> None:
     assert parse_event(line) is None
 
 
@@ -200,7 +198,7 @@ def test_lines_that_say_nothing_of_ours_are_passed_over(line: bytes) -> None:
         (b'data: {"type": "error", "message": "m"}', speech.TTSServerError),
     ],
 )
-def test_noise_and_errors_among_events_are_told_apart(line: bytes, kind: type[TTSError]) -> None:
+def test_noise_and_errors_among_events_are_distinguished(line: bytes, kind: type[TTSError]) -> None:
     with pytest.raises(TTSError) as refused:
         parse_event(line)
 
@@ -214,6 +212,6 @@ def test_models_are_listed() -> None:
     }
 
 
-def test_the_usual_pace_is_left_out() -> None:
+def test_usual_speed_is_left_out() -> None:
     assert "speed" not in OpenAISpeechRequest("Hi", "tts-1", "nova").body()
     assert OpenAISpeechRequest("Hi", "tts-1", "nova", speed=2.0).body()["speed"] == 2.0
