@@ -46,7 +46,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
 
 
 @pytest.mark.parametrize("config", NO_CONFIGS, ids=stable_repr)
-def test_update_with_something_else_changes_nothing(breaker: CircuitBreaker, config: Any) -> None:
+def test_update_with_another_type_changes_nothing(breaker: CircuitBreaker, config: Any) -> None:
     breaker.acquire().failure()
     heard: list[Event] = []
     breaker.subscribe(heard.append)
@@ -60,7 +60,7 @@ def test_update_with_something_else_changes_nothing(breaker: CircuitBreaker, con
 
 
 @pytest.mark.parametrize("config", NO_CONFIGS, ids=stable_repr)
-def test_a_registry_changes_no_circuit_when_the_settings_are_none(config: Any) -> None:
+def test_registry_update_with_another_type_changes_no_circuit(config: Any) -> None:
     usual = CircuitBreakerConfig(window_size=4)
     registry = CircuitRegistry(usual)
     circuits = [registry.circuit(name) for name in ("one", "two")]
@@ -71,7 +71,7 @@ def test_a_registry_changes_no_circuit_when_the_settings_are_none(config: Any) -
 
 
 @pytest.mark.parametrize("config", NO_CONFIGS[1:], ids=stable_repr)
-def test_settings_of_another_type_make_no_circuit(config: Any) -> None:
+def test_configuration_of_another_type_is_refused(config: Any) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^config="):
         CircuitBreaker("voice", config)
     with pytest.raises(CircuitArgumentError, match=r"^config="):
@@ -80,14 +80,14 @@ def test_settings_of_another_type_make_no_circuit(config: Any) -> None:
         CircuitRegistry(overrides={"voice": config})
 
 
-def test_a_number_in_place_of_the_settings_is_a_number_of_failures() -> None:
+def test_number_in_place_of_the_configuration_suggests_consecutive() -> None:
     settings: Any = 5
     with pytest.raises(CircuitArgumentError, match=r"CircuitBreakerConfig\.consecutive\(5\)"):
         CircuitBreaker("voice", settings)
 
 
 @pytest.mark.parametrize("other", [5, None, "FailureRate(0.5, 10)", CircuitBreakerConfig()])
-def test_rules_are_put_together_with_rules_only(other: Any) -> None:
+def test_rules_combine_with_rules_only(other: Any) -> None:
     for put_together in (operator.and_, operator.or_):
         with pytest.raises(TypeError, match="unsupported operand"):
             put_together(ConsecutiveFailures(5), other)
@@ -96,7 +96,7 @@ def test_rules_are_put_together_with_rules_only(other: Any) -> None:
 
 
 @pytest.mark.parametrize("overrides", [CircuitBreakerConfig(), [("a", CircuitBreakerConfig())], 5], ids=stable_repr)
-def test_settings_by_name_are_a_mapping(overrides: Any) -> None:
+def test_overrides_must_be_a_mapping(overrides: Any) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^overrides="):
         CircuitRegistry(overrides=overrides)
 
@@ -104,7 +104,7 @@ def test_settings_by_name_are_a_mapping(overrides: Any) -> None:
 # ---- names
 
 
-def test_settings_in_place_of_the_name_are_refused_with_what_was_meant() -> None:
+def test_configuration_in_place_of_the_name_is_refused_with_a_hint() -> None:
     config: Any = CircuitBreakerConfig.production()
     for use in (CircuitBreaker, CircuitRegistry().circuit, partial(CircuitRegistry().configure, config=config)):
         with pytest.raises(CircuitArgumentError, match="the name comes first"):
@@ -112,7 +112,7 @@ def test_settings_in_place_of_the_name_are_refused_with_what_was_meant() -> None
 
 
 @pytest.mark.parametrize("name", [None, 5, b"voice", ["voice"], CircuitBreaker, lambda: "voice", "", "  "])
-def test_a_name_is_a_string_with_something_in_it(name: Any) -> None:
+def test_name_must_be_a_nonempty_string(name: Any) -> None:
     registry = CircuitRegistry()
     for use in (CircuitBreaker, registry.circuit, lambda name: registry.configure(name, CircuitBreakerConfig())):
         with pytest.raises(CircuitConfigError, match=r"^name="):
@@ -124,7 +124,7 @@ def test_a_name_is_a_string_with_something_in_it(name: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["closed", "forced_open", "disabled", "monitoring"])
-def test_a_state_may_be_given_as_its_word(clock: VirtualClock, state: str) -> None:
+def test_initial_state_may_be_a_string(clock: VirtualClock, state: str) -> None:
     breaker = CircuitBreaker("voice", clock=clock, state=state)
     assert breaker.state is CircuitState(state)
     assert breaker.snapshot().state is CircuitState(state)
@@ -135,7 +135,7 @@ def test_a_state_may_be_given_as_its_word(clock: VirtualClock, state: str) -> No
 
 
 @pytest.mark.parametrize("state", ["open", "half_open", "foo", "", "Disabled", "DISABLED", None, True, 1, ["closed"]])
-def test_no_circuit_begins_in_a_state_that_is_none(state: Any) -> None:
+def test_unknown_initial_state_is_refused(state: Any) -> None:
     with pytest.raises(ValueError, match=r"^state="):
         CircuitBreaker("voice", state=state)
 
@@ -145,7 +145,7 @@ def test_no_circuit_begins_in_a_state_that_is_none(state: Any) -> None:
 
 @pytest.mark.parametrize("field", ["clock", "wall_clock", "random"])
 @pytest.mark.parametrize("clock", [5, 12.5, "time", time, None, asyncio.sleep, VirtualClock])
-def test_a_clock_is_a_function(field: str, clock: Any) -> None:
+def test_clock_must_be_a_function(field: str, clock: Any) -> None:
     if (field, clock) == ("random", None):
         return
     with pytest.raises(CircuitArgumentError, match=f"^{field}="):
@@ -157,14 +157,14 @@ async def seconds() -> float:
 
 
 @pytest.mark.parametrize("clock", [lambda: None, lambda: "12:00", datetime.now, partial(seconds), lambda: float("nan")])
-def test_a_clock_returns_seconds(clock: Any) -> None:
+def test_clock_must_return_seconds(clock: Any) -> None:
     for field in ("clock", "wall_clock"):
         with pytest.raises(CircuitArgumentError, match=f"^{field}="):
             CircuitBreaker("voice", **{field: clock})
 
 
 @pytest.mark.parametrize("wall", [1e300, -1e12, 10**12])
-def test_a_time_of_day_can_be_shown(wall: float) -> None:
+def test_wall_clock_outside_the_range_of_datetime_is_refused(wall: float) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^wall_clock="):
         CircuitBreaker("voice", wall_clock=lambda: wall)
 
@@ -207,7 +207,7 @@ DEAF: list[Any] = [
 
 
 @pytest.mark.parametrize("listener", DEAF, ids=stable_repr)
-def test_a_listener_that_would_have_to_be_awaited_or_cannot_be_called_is_refused(
+def test_listener_that_must_be_awaited_or_cannot_be_called_is_refused(
     breaker: CircuitBreaker, listener: Any
 ) -> None:
     with pytest.raises(CircuitArgumentError, match=r"^listener="):
@@ -220,13 +220,13 @@ def test_a_listener_that_would_have_to_be_awaited_or_cannot_be_called_is_refused
 
 
 @pytest.mark.parametrize("listeners", [print, None, 5, "listener", coroutine, Listens()], ids=stable_repr)
-def test_listeners_come_in_a_list(listeners: Any) -> None:
+def test_listeners_must_be_a_list(listeners: Any) -> None:
     for make in (CircuitBreaker, lambda _, **more: CircuitRegistry(**more)):
         with pytest.raises(CircuitArgumentError, match=r"^listeners="):
             make("voice", listeners=listeners)
 
 
-def test_a_listener_that_returns_a_coroutine_is_named_in_the_log(
+def test_listener_that_returns_a_coroutine_is_logged(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[Event] = []
@@ -237,7 +237,7 @@ def test_a_listener_that_returns_a_coroutine_is_named_in_the_log(
     assert "returned a coroutine" in caplog.text
 
 
-async def test_a_listener_may_start_a_task(breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture) -> None:
+async def test_listener_may_start_a_task(breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Event] = []
 
     async def hear(event: Event) -> None:
@@ -263,7 +263,7 @@ FORCED: list[Callable[..., None]] = [CircuitBreaker.force_open, CircuitBreaker.d
 
 @pytest.mark.parametrize("force", FORCED, ids=lambda force: force.__name__)
 @pytest.mark.parametrize("reason", [60, 0.5, timedelta(minutes=1), ["maintenance"], True, b"maintenance"])
-def test_a_number_is_no_reason(breaker: CircuitBreaker, force: Callable[..., None], reason: Any) -> None:
+def test_number_as_reason_is_refused(breaker: CircuitBreaker, force: Callable[..., None], reason: Any) -> None:
     for act in (partial(force, breaker), breaker.close, breaker.reset):
         with pytest.raises(CircuitArgumentError, match=r"^reason="):
             act(reason)
@@ -275,7 +275,7 @@ def test_a_number_is_no_reason(breaker: CircuitBreaker, force: Callable[..., Non
 
 @pytest.mark.parametrize("force", FORCED, ids=lambda force: force.__name__)
 @pytest.mark.parametrize("duration", ["60", float("nan"), float("inf"), -1, True, timedelta(seconds=-1), [60], 10**400])
-def test_a_duration_by_hand_is_seconds_or_a_timedelta(
+def test_manual_duration_must_be_seconds_or_a_timedelta(
     breaker: CircuitBreaker, force: Callable[..., None], duration: Any
 ) -> None:
     with pytest.raises(ValueError, match=r"^duration="):
@@ -283,13 +283,13 @@ def test_a_duration_by_hand_is_seconds_or_a_timedelta(
     assert breaker.state == "closed"
 
 
-def test_a_circuit_may_be_forced_for_a_timedelta(breaker: CircuitBreaker) -> None:
+def test_circuit_can_be_forced_open_for_a_timedelta(breaker: CircuitBreaker) -> None:
     breaker.force_open("maintenance", timedelta(minutes=2))
     assert breaker.retry_after == 120
 
 
 @pytest.mark.parametrize("state", [None, 5, "open", [], {}, [1, 2], b""], ids=stable_repr)
-def test_what_was_never_exported_is_not_restored(breaker: CircuitBreaker, state: Any) -> None:
+def test_values_that_are_no_export_are_not_restored(breaker: CircuitBreaker, state: Any) -> None:
     breaker.acquire().failure()
     before = breaker.snapshot()
     with pytest.raises(ValueError, match="not an exported circuit"):

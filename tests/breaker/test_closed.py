@@ -8,7 +8,7 @@ from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
 from tests.breaker.conftest import Tell
 
 
-def test_three_failures_of_five_open_it_at_the_fifth_result(tell: Tell) -> None:
+def test_three_failures_of_five_open_the_circuit_at_the_fifth_result(tell: Tell) -> None:
     story = tell(window_size=10, minimum_calls=5)
     assert story.play("FFFS") == "closed"
     assert story.play("S") == "open"
@@ -16,7 +16,7 @@ def test_three_failures_of_five_open_it_at_the_fifth_result(tell: Tell) -> None:
     assert (snapshot.calls, snapshot.failures, snapshot.failure_rate) == (5, 3, 0.6)
 
 
-def test_four_failures_are_not_enough_to_judge(tell: Tell) -> None:
+def test_four_failures_are_below_the_minimum_of_calls(tell: Tell) -> None:
     story = tell(minimum_calls=5)
     assert story.play("FFFF") == "closed"
     assert not story.breaker.snapshot().enough_calls
@@ -35,7 +35,7 @@ def test_four_failures_are_not_enough_to_judge(tell: Tell) -> None:
         (1.0, "SFFF", "closed"),
     ],
 )
-def test_the_threshold_is_reached_when_the_rate_equals_it(
+def test_threshold_is_reached_when_the_rate_equals_it(
     tell: Tell, threshold: float, script: str, state: str
 ) -> None:
     size = len(script)
@@ -44,12 +44,12 @@ def test_the_threshold_is_reached_when_the_rate_equals_it(
     assert story.play(script[-1]) == state
 
 
-def test_by_default_half_the_window_rounded_up_is_enough(tell: Tell) -> None:
+def test_minimum_defaults_to_half_the_window_rounded_up(tell: Tell) -> None:
     assert tell(window_size=7).play("FFF") == "closed"
     assert tell(window_size=7).play("FFFF") == "open"
 
 
-def test_the_oldest_result_makes_room_for_the_newest(tell: Tell) -> None:
+def test_newest_result_replaces_the_oldest(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=4)
     assert story.play("SSSSF") == "closed"
     assert story.play("F") == "open"
@@ -63,7 +63,7 @@ def test_failures_that_left_the_window_are_forgotten(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize(("before", "readings"), [("", 0), ("F", 2), ("FSSSS", 0)])
-def test_while_a_success_can_change_nothing_a_call_does_not_even_read_the_clock(before: str, readings: int) -> None:
+def test_lock_free_call_does_not_read_the_clock(before: str, readings: int) -> None:
     read: list[float] = []
 
     def clock() -> float:
@@ -79,14 +79,14 @@ def test_while_a_success_can_change_nothing_a_call_does_not_even_read_the_clock(
     assert len(read) == readings
 
 
-def test_a_long_healthy_run_is_counted_to_the_last_call(tell: Tell) -> None:
+def test_long_lock_free_run_is_counted_exactly(tell: Tell) -> None:
     story = tell(window_size=10)
     story.play("S" * 250)
     snapshot = story.breaker.snapshot()
     assert (snapshot.calls, snapshot.totals.successes, snapshot.totals.calls) == (10, 250, 250)
 
 
-def test_the_call_that_opens_the_circuit_raises_its_own_error(tell: Tell) -> None:
+def test_call_that_opens_the_circuit_raises_its_own_error(tell: Tell) -> None:
     story = tell(window_size=1)
     assert story.play("F") == "open"  # play() lets nothing but the provider's own error pass
 
@@ -97,26 +97,26 @@ def test_three_failures_in_a_row_open_it(tell: Tell) -> None:
     assert story.play("F") == "open"
 
 
-def test_what_is_ignored_interrupts_no_streak(tell: Tell) -> None:
+def test_ignored_call_does_not_end_a_run_of_failures(tell: Tell) -> None:
     story = tell(failure_threshold=None, consecutive_failures=3)
     assert story.play("FFXCF") == "open"
 
 
-def test_any_of_the_rules_is_enough(tell: Tell) -> None:
+def test_any_broken_rule_opens_the_circuit(tell: Tell) -> None:
     rules = {"window_size": 10, "minimum_calls": 10, "consecutive_failures": 3}
     assert tell(**rules).play("FFF") == "open"
     assert tell(**rules).play("FSFSFSFSFS") == "open"
 
 
 @pytest.mark.parametrize("letter", ["X", "C"])
-def test_what_says_nothing_about_the_provider_counts_for_nothing(tell: Tell, letter: str) -> None:
+def test_ignored_and_cancelled_calls_are_not_counted_in_the_window(tell: Tell, letter: str) -> None:
     story = tell(window_size=2, minimum_calls=1)
     assert story.play(letter * 50) == "closed"
     snapshot = story.breaker.snapshot()
     assert (snapshot.calls, snapshot.failures, snapshot.totals.ignored) == (0, 0, 50)
 
 
-def test_slow_calls_open_it_whether_they_succeed_or_fail(tell: Tell) -> None:
+def test_slow_calls_open_the_circuit_whether_they_succeed_or_fail(tell: Tell) -> None:
     story = tell(slow=4, slow_call_duration=4, slow_call_threshold=0.5, minimum_calls=5, failure_threshold=1.0)
     assert story.play("WVSS") == "closed"
     assert story.play("W") == "open"
@@ -124,7 +124,7 @@ def test_slow_calls_open_it_whether_they_succeed_or_fail(tell: Tell) -> None:
     assert "slow" in story.breaker.snapshot().reason
 
 
-def test_just_under_the_limit_is_not_slow(tell: Tell) -> None:
+def test_call_just_below_the_limit_is_not_slow(tell: Tell) -> None:
     story = tell(slow=3.999, slow_call_duration=4, slow_call_threshold=0.5, minimum_calls=1)
     assert story.play("WWWW") == "closed"
     assert story.breaker.snapshot().slow_calls == 0
@@ -136,7 +136,7 @@ def test_without_a_slow_threshold_all_calls_must_be_slow(tell: Tell) -> None:
     assert tell(**rules).play("WWWW") == "open"
 
 
-def test_a_time_window_holds_the_last_seconds(tell: Tell) -> None:
+def test_time_window_holds_the_last_seconds(tell: Tell) -> None:
     story = tell(window_seconds=20, minimum_calls=5)
     assert story.play("SSSFF", every=1) == "closed"
     assert story.play("F") == "open"
@@ -151,7 +151,7 @@ def test_results_leave_a_time_window_exactly_when_it_is_over(tell: Tell) -> None
     assert story.breaker.snapshot().calls == 0
 
 
-def test_an_idle_hour_empties_a_time_window_at_once(tell: Tell) -> None:
+def test_idle_hour_empties_a_time_window_at_once(tell: Tell) -> None:
     story = tell(window_seconds=10, minimum_calls=5)
     story.play("FFFF", every=1)
     story.clock.advance(3600)
@@ -159,7 +159,7 @@ def test_an_idle_hour_empties_a_time_window_at_once(tell: Tell) -> None:
     assert story.breaker.snapshot().calls == 1
 
 
-def test_a_quick_success_may_complete_the_minimum_of_a_slow_call_rate(tell: Tell) -> None:
+def test_quick_success_can_complete_the_minimum_of_the_slow_call_rate(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=3, slow_call_duration=5, slow_call_threshold=0.5)
     assert story.play("WW") == "closed"
     assert story.play("S") == "open"

@@ -18,7 +18,7 @@ from steadyvoice.breaker.testing import assert_opens_after, assert_stays_closed
 from tests.parametrize_ids import stable_repr
 
 
-def test_the_defaults() -> None:
+def test_defaults() -> None:
     config = CircuitBreakerConfig()
     assert (config.failure_threshold, config.window_size) == (0.5, 10)
     assert (config.cooldown_period, config.success_threshold) == (60, 3)
@@ -32,7 +32,7 @@ def test_the_defaults() -> None:
         (CircuitBreakerConfig.development, (0.5, 4, 10, 2)),
     ],
 )
-def test_the_presets(preset: Callable[[], CircuitBreakerConfig], values: tuple[float, ...]) -> None:
+def test_presets(preset: Callable[[], CircuitBreakerConfig], values: tuple[float, ...]) -> None:
     config = preset()
     assert values == (
         config.failure_threshold,
@@ -42,7 +42,7 @@ def test_the_presets(preset: Callable[[], CircuitBreakerConfig], values: tuple[f
     )
 
 
-def test_the_recommended_policy_notices_hanging_probes_soon_and_backs_off() -> None:
+def test_adaptive_preset_detects_hanging_probes_soon_and_backs_off() -> None:
     config = CircuitBreakerConfig.adaptive()
     assert config.hung_after is not None
     assert config.cooldown_period <= 2
@@ -51,7 +51,7 @@ def test_the_recommended_policy_notices_hanging_probes_soon_and_backs_off() -> N
     assert config.half_open_max_calls == 1
 
 
-def test_a_time_window_needs_five_results_unless_told_otherwise() -> None:
+def test_minimum_of_a_time_window_defaults_to_five_results() -> None:
     assert CircuitBreakerConfig(window_seconds=10, window_size=100).minimum == 5
     assert CircuitBreakerConfig(window_seconds=10, minimum_calls=50).minimum == 50
 
@@ -146,7 +146,7 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), IMPOSSIBLE, ids=stable_repr)
-def test_impossible_settings_are_refused_by_name_and_with_the_reason(field: str, value: Any) -> None:
+def test_impossible_setting_is_refused_with_field_and_reason(field: str, value: Any) -> None:
     with pytest.raises(CircuitConfigError) as refusal:
         CircuitBreakerConfig(**{field: value})
     error = refusal.value
@@ -186,7 +186,7 @@ def test_errors_may_be_one_type_or_a_predicate() -> None:
         CircuitBreakerConfig(failure_on=errors, ignore=errors)
 
 
-def test_ignoring_what_never_counts_is_no_mistake() -> None:
+def test_ignoring_cancellations_is_accepted() -> None:
     harmless: list[Any] = [asyncio.CancelledError, KeyboardInterrupt, (), []]
     for errors in harmless:
         CircuitBreakerConfig(ignore=errors)
@@ -200,7 +200,7 @@ def test_durations_may_be_timedeltas() -> None:
     assert CircuitBreakerConfig(cooldown_period=minute) == CircuitBreakerConfig(cooldown_period=60)
 
 
-def test_a_whole_number_for_a_rate_names_the_setting_that_was_meant() -> None:
+def test_whole_number_as_rate_suggests_consecutive() -> None:
     with pytest.raises(CircuitConfigError, match=r"CircuitBreakerConfig\.consecutive\(5\)"):
         CircuitBreakerConfig(failure_threshold=5)
 
@@ -233,9 +233,9 @@ def test_consecutive_needs_a_number_of_failures(n: Any) -> None:
         CircuitBreakerConfig.consecutive(n)
 
 
-def test_a_slow_rule_is_rule_enough() -> None:
+def test_slow_call_rule_alone_is_sufficient() -> None:
     CircuitBreakerConfig(failure_threshold=None, slow_call_duration=5)
 
 
-def test_a_schedule_may_come_as_a_list_as_configuration_files_have_it() -> None:
+def test_cooldown_schedule_may_be_a_list() -> None:
     assert CircuitBreakerConfig(cooldown_schedule=[5, 30]).cooldown_schedule == (5, 30)

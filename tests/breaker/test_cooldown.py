@@ -46,12 +46,12 @@ def test_each_failed_probe_lengthens_the_next_cooldown_up_to_a_cap(clock: Virtua
     assert cooldowns(breaker, clock, 5) == [10, 20, 40, 60, 60]
 
 
-def test_a_schedule_names_each_cooldown_and_its_last_one_stays(clock: VirtualClock) -> None:
+def test_schedule_lists_each_cooldown_and_repeats_the_last(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_schedule=(5, 30, 20))
     assert cooldowns(breaker, clock, 5) == [5, 30, 20, 20, 20]
 
 
-def test_a_schedule_is_walked_back_as_backoff_is(clock: VirtualClock) -> None:
+def test_schedule_decays_as_backoff_does(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_schedule=(5, 30, 20))
     cooldowns(breaker, clock, 6)
     breaker.acquire().success()
@@ -63,21 +63,21 @@ def test_a_schedule_is_walked_back_as_backoff_is(clock: VirtualClock) -> None:
     assert cooldown(breaker) == 5
 
 
-def test_a_schedule_that_became_shorter_goes_on_with_its_last(clock: VirtualClock) -> None:
+def test_shortened_schedule_continues_with_its_last_cooldown(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_schedule=(5, 10, 20, 40))
     cooldowns(breaker, clock, 4)
     breaker.update(replace(breaker.config, cooldown_schedule=(5, 7)))
     assert cooldown(breaker) == 7
 
 
-def test_a_schedule_and_backoff_contradict_each_other() -> None:
+def test_schedule_together_with_backoff_is_refused() -> None:
     contradictions: list[dict[str, Any]] = [{"cooldown_backoff": 2}, {"max_cooldown": 60}]
     for settings in contradictions:
         with pytest.raises(CircuitConfigError, match="has no effect with cooldown_schedule"):
             CircuitBreakerConfig(cooldown_schedule=(5, 30), **settings)
 
 
-def test_a_relapse_right_after_closing_goes_on_where_it_was(clock: VirtualClock) -> None:
+def test_backoff_continues_when_the_circuit_opens_right_after_closing(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)
     breaker.acquire().success()
@@ -85,7 +85,7 @@ def test_a_relapse_right_after_closing_goes_on_where_it_was(clock: VirtualClock)
     assert cooldown(breaker) == 80
 
 
-def test_each_cooldown_of_closed_life_takes_one_step_back(clock: VirtualClock) -> None:
+def test_backoff_decays_one_level_for_each_cooldown_spent_closed(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)
     breaker.acquire().success()
@@ -93,7 +93,7 @@ def test_each_cooldown_of_closed_life_takes_one_step_back(clock: VirtualClock) -
     assert cooldown(breaker) == 20
 
 
-def test_a_long_healthy_time_forgets_it_all(clock: VirtualClock) -> None:
+def test_long_time_closed_resets_the_backoff(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)
     breaker.acquire().success()
@@ -101,7 +101,7 @@ def test_a_long_healthy_time_forgets_it_all(clock: VirtualClock) -> None:
     assert cooldown(breaker) == 10
 
 
-def test_a_night_at_the_cap_is_forgotten_as_fast_as_the_way_there(clock: VirtualClock) -> None:
+def test_backoff_does_not_rise_beyond_the_cap(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2, max_cooldown=60)
     cooldowns(breaker, clock, 500)
     breaker.acquire().success()
@@ -109,14 +109,14 @@ def test_a_night_at_the_cap_is_forgotten_as_fast_as_the_way_there(clock: Virtual
     assert cooldown(breaker) == 40
 
 
-def test_a_reset_forgets_it_too(clock: VirtualClock) -> None:
+def test_reset_resets_the_backoff(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)
     breaker.reset()
     assert cooldown(breaker) == 10
 
 
-def test_a_reset_forgets_even_what_hung_unseen(clock: VirtualClock) -> None:
+def test_reset_includes_calls_that_hung_before_it(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2, hung_after=5)
     permit = breaker.acquire()
     clock.advance(6)
@@ -126,13 +126,13 @@ def test_a_reset_forgets_even_what_hung_unseen(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize(("cap", "level"), [(10, 0), (20, 1), (30, 2)])
-def test_openings_at_the_cap_are_not_added_up(clock: VirtualClock, cap: float, level: int) -> None:
+def test_openings_at_the_cap_do_not_raise_the_level(clock: VirtualClock, cap: float, level: int) -> None:
     breaker = flaky(clock, cooldown_backoff=2, max_cooldown=cap)
     cooldowns(breaker, clock, 6)
     assert breaker.export()["level"] == level
 
 
-def test_what_is_forgotten_is_forgotten_once(clock: VirtualClock) -> None:
+def test_decay_is_applied_once(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2)
     cooldowns(breaker, clock, 3)
     breaker.acquire().success()
@@ -143,7 +143,7 @@ def test_what_is_forgotten_is_forgotten_once(clock: VirtualClock) -> None:
     assert breaker.export()["level"] == -1
 
 
-def test_without_jitter_luck_is_not_asked_and_changes_nothing_later(clock: VirtualClock) -> None:
+def test_random_is_not_called_without_jitter(clock: VirtualClock) -> None:
     asked: list[str] = []
 
     def luck() -> float:
@@ -158,7 +158,7 @@ def test_without_jitter_luck_is_not_asked_and_changes_nothing_later(clock: Virtu
     assert asked == []
 
 
-def test_a_named_time_is_kept_to_the_letter_and_says_nothing_about_the_next(clock: VirtualClock) -> None:
+def test_requested_cooldown_is_exact_and_leaves_the_backoff_unchanged(clock: VirtualClock) -> None:
     breaker = flaky(clock, cooldown_backoff=2, max_cooldown=60, cooldown_jitter=0.5, luck=0.9)
     breaker.acquire().failure(trip=True, cooldown=7200)
     assert breaker.snapshot().retry_after == 7200
@@ -167,25 +167,25 @@ def test_a_named_time_is_kept_to_the_letter_and_says_nothing_about_the_next(cloc
 
 
 @given(luck=st.floats(0, 1, exclude_max=True), jitter=st.floats(0, 1))
-def test_jitter_shortens_by_up_to_its_share(luck: float, jitter: float) -> None:
+def test_jitter_shortens_the_cooldown_by_at_most_its_share(luck: float, jitter: float) -> None:
     seconds = cooldown(flaky(VirtualClock(), luck, cooldown_jitter=jitter))
     assert 10 * (1 - jitter) - 1e-9 <= seconds <= 10
 
 
-def test_jitter_draws_anew_for_each_opening(clock: VirtualClock) -> None:
+def test_jitter_is_drawn_for_each_opening(clock: VirtualClock) -> None:
     luck = iter([0.0, 0.5])
     config = CircuitBreakerConfig(window_size=1, cooldown_period=10, cooldown_jitter=0.5)
     breaker = CircuitBreaker("voice", config, clock=clock, random=lambda: next(luck))
     assert cooldowns(breaker, clock, 2) == [10, 7.5]
 
 
-def test_no_luck_needs_to_be_brought(clock: VirtualClock) -> None:
+def test_random_has_a_default(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1, cooldown_period=10, cooldown_jitter=0.5)
     assert 5 <= cooldown(CircuitBreaker("voice", config, clock=clock)) <= 10
 
 
 @pytest.mark.parametrize("backoff", [1e308, 2])
-def test_a_huge_cooldown_overflows_nothing(backoff: float) -> None:
+def test_huge_cooldown_does_not_overflow(backoff: float) -> None:
     config = CircuitBreakerConfig(cooldown_period=1e300, cooldown_backoff=backoff)
     cooldown = Cooldown(lambda: 0.0)
     seconds = [cooldown.start(config, None, healthy=0.0) for _ in range(1100)]

@@ -43,7 +43,7 @@ QUESTIONS = [inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.i
 
 
 @pytest.mark.parametrize("fn", KINDS, ids=lambda fn: fn.__name__)
-def test_a_guarded_function_is_what_it_was(breaker: CircuitBreaker, fn: Any) -> None:
+def test_decorated_function_keeps_kind_name_and_signature(breaker: CircuitBreaker, fn: Any) -> None:
     guarded = breaker(fn)
     assert [ask(guarded) for ask in QUESTIONS] == [ask(fn) for ask in QUESTIONS]
     assert inspect.signature(guarded) == inspect.signature(fn)
@@ -73,7 +73,7 @@ class AsyncSpeaker:
 
 
 @pytest.mark.parametrize("fn", KINDS, ids=lambda fn: fn.__name__)
-async def test_partials_and_methods_are_guarded_too(breaker: CircuitBreaker, fn: Any) -> None:
+async def test_partials_and_methods_can_be_decorated(breaker: CircuitBreaker, fn: Any) -> None:
     class Service:
         spoken = breaker(staticmethod(fn))
 
@@ -96,14 +96,14 @@ async def test_partials_and_methods_are_guarded_too(breaker: CircuitBreaker, fn:
 
 
 @pytest.mark.parametrize("fn", KINDS, ids=lambda fn: fn.__name__)
-def test_a_guarded_partial_asks_for_what_the_partial_leaves_open(breaker: CircuitBreaker, fn: Any) -> None:
+def test_decorated_partial_has_the_signature_of_the_partial(breaker: CircuitBreaker, fn: Any) -> None:
     half_said = partial(fn, "hello")
     guarded: Any = breaker(half_said)
     assert inspect.signature(guarded) == inspect.signature(half_said)
     assert guarded.__name__ == fn.__name__
 
 
-async def test_callable_objects_are_guarded_by_their_kind(breaker: CircuitBreaker) -> None:
+async def test_callable_objects_are_decorated_by_their_kind(breaker: CircuitBreaker) -> None:
     assert breaker(Speaker(plain))("hello") == "anna: hello"
     assert await breaker(AsyncSpeaker())("hello") == "anna: hello"
     assert breaker.snapshot().totals.successes == 2
@@ -118,7 +118,7 @@ def test_call_refuses_a_coroutine_function_instead_of_counting_it(breaker: Circu
     assert (snapshot.totals.successes, snapshot.in_flight) == (0, 0)
 
 
-def test_a_plain_function_that_answers_with_a_coroutine_is_refused_too(breaker: CircuitBreaker) -> None:
+def test_plain_function_that_returns_a_coroutine_is_refused(breaker: CircuitBreaker) -> None:
     guarded: Any = breaker(lambda text: coroutine(text))
     for config in (CircuitBreakerConfig(), CircuitBreakerConfig.adaptive()):
         breaker.update(config)
@@ -127,6 +127,6 @@ def test_a_plain_function_that_answers_with_a_coroutine_is_refused_too(breaker: 
     assert breaker.snapshot().totals.successes == 0
 
 
-def test_it_says_what_it_is(breaker: CircuitBreaker) -> None:
+def test_repr_names_circuit_and_state(breaker: CircuitBreaker) -> None:
     assert repr(breaker) == "<CircuitBreaker 'voice' closed>"
     assert breaker.name == "voice"

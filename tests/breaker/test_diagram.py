@@ -17,12 +17,12 @@ def drawing() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "draw_states.py"))
 
 
-def test_the_page_shows_the_transitions_of_the_code() -> None:
+def test_documentation_shows_the_transitions_of_the_code() -> None:
     page = (DOCS / "breaker.md").read_text("utf-8")
     assert drawing()["redrawn"](page) == page, "python docs/draw_states.py"
 
 
-def test_every_transition_is_in_the_table_and_no_other() -> None:
+def test_table_has_every_transition_and_no_other() -> None:
     rows = [re.split(r" ?\| ?", line)[1:-1] for line in drawing()["table"]().splitlines()]
     names = [state.value.replace("_", " ") for state in CircuitState]
     assert rows[0] == ["from \\ to", *names]
@@ -35,7 +35,7 @@ def test_every_transition_is_in_the_table_and_no_other() -> None:
     assert seen == {(start, end): why for start, ends in TRANSITIONS.items() for end, why in ends.items()}
 
 
-def test_the_diagram_has_an_arrow_for_every_way_among_the_states_that_move_by_themselves() -> None:
+def test_diagram_has_an_arrow_for_every_automatic_transition() -> None:
     arrows = set(re.findall(r"(\w+) --> (\w+):", drawing()["diagram"]()))
     by_itself = {"closed", "open", "half_open"}
     ways = {(start.value, end.value) for start, ends in TRANSITIONS.items() for end in ends}

@@ -26,7 +26,7 @@ def machine_with(failures: int, config: CircuitBreakerConfig) -> StateMachine:
 
 
 @pytest.mark.parametrize(("failures", "judged"), [(3, 5), (4, 5)])
-def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are_late(
+def test_success_that_completes_the_minimum_is_evaluated_and_later_ones_are_late(
     failures: int, judged: int
 ) -> None:
     machine = machine_with(failures, CircuitBreakerConfig(failure_threshold=0.6, minimum_calls=judged))
@@ -42,7 +42,7 @@ def test_the_success_that_completes_the_minimum_is_judged_and_those_after_it_are
     assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
 
 
-def test_what_is_late_adds_up() -> None:
+def test_late_results_add_up() -> None:
     machine = machine_with(0, CircuitBreakerConfig())
     before = machine.era
     for _ in range(5):
@@ -55,7 +55,7 @@ def test_what_is_late_adds_up() -> None:
     assert (machine.successes, machine.late) == (0, 5)
 
 
-def test_a_long_run_of_uncounted_successes_moves_no_closed_circuit() -> None:
+def test_long_run_of_lock_free_successes_keeps_the_circuit_closed() -> None:
     machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
     for _ in range(250):
         next(machine.era.ticks)

@@ -11,7 +11,7 @@ from steadyvoice.breaker import CircuitBreaker, CircuitConfigError, CircuitOpenE
 from steadyvoice.breaker.testing import VirtualClock
 
 
-def test_a_refusal_may_be_another_kind_of_error_too() -> None:
+def test_subclass_of_circuit_open_error_may_have_another_base() -> None:
     class ServiceError(Exception):
         def __init__(self, message: str, *, provider: str) -> None:
             super().__init__(message)
@@ -24,7 +24,7 @@ def test_a_refusal_may_be_another_kind_of_error_too() -> None:
     assert (str(error), error.provider, error.state, error.retry_after) == ("no voice", "p", "open", None)
 
 
-def test_errors_survive_a_pickle() -> None:
+def test_errors_can_be_pickled() -> None:
     refusal = CircuitOpenError(name="voice", state=CircuitState.FORCED_OPEN, reason="why", retry_after=5.0)
     again = pickle.loads(pickle.dumps(refusal))
     assert (str(again), again.name, again.state, again.retry_after) == (str(refusal), "voice", "forced_open", 5)
@@ -33,7 +33,7 @@ def test_errors_survive_a_pickle() -> None:
 
 
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_refusal_that_travels_takes_the_last_failure_along(watched: bool) -> None:
+def test_pickled_refusal_keeps_the_last_error(watched: bool) -> None:
     breaker = CircuitBreaker("voice", clock=VirtualClock(7.0), wall_clock=VirtualClock(100.0))
     breaker.subscribe(lambda event: None, calls=watched)
     breaker.acquire().failure(ConnectionError("gone"), trip=True)
@@ -44,11 +44,11 @@ def test_a_refusal_that_travels_takes_the_last_failure_along(watched: bool) -> N
     assert pickle.loads(pickle.dumps(refused.value)).last_error == record
 
 
-def test_a_half_open_refusal_says_so() -> None:
+def test_half_open_refusal_names_the_state() -> None:
     refusal = CircuitOpenError(name="voice", state=CircuitState.HALF_OPEN, reason="1 of 1 probes in flight")
     assert "half open (1 of 1 probes in flight): retry when a probe has ended" in str(refusal)
 
 
-def test_a_refusal_in_a_list_of_errors_says_which_circuit_refused() -> None:
+def test_repr_of_a_refusal_names_the_circuit() -> None:
     refusal = CircuitOpenError(name="voice", reason="why", retry_after=5.0)
     assert repr(refusal) == """CircuitOpenError("circuit 'voice' is open (why): retry in 5 s")"""

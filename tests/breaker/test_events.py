@@ -30,7 +30,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
     return CircuitBreaker("voice", config, clock=clock, wall_clock=VirtualClock(1_700_000_000))
 
 
-def test_a_transition_tells_from_where_to_where_why_and_when(breaker: CircuitBreaker) -> None:
+def test_transition_event_has_states_cause_reason_and_time(breaker: CircuitBreaker) -> None:
     events: list[Event] = []
     breaker.subscribe(events.append)
     breaker.acquire().success()
@@ -45,7 +45,7 @@ def test_a_transition_tells_from_where_to_where_why_and_when(breaker: CircuitBre
     assert breaker.snapshot().last_transition == event
 
 
-def test_what_was_noticed_later_bears_the_time_it_happened(clock: VirtualClock) -> None:
+def test_event_has_the_time_at_which_it_was_due(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(minimum_calls=1, hung_after=5)
     breaker = CircuitBreaker("voice", config, clock=clock, wall_clock=VirtualClock(1_700_000_000))
     permit = breaker.acquire()
@@ -58,7 +58,7 @@ def test_what_was_noticed_later_bears_the_time_it_happened(clock: VirtualClock) 
     permit.ignore()
 
 
-def test_what_opens_at_once_tells_of_a_window_without_what_is_too_old(clock: VirtualClock) -> None:
+def test_event_of_a_trip_counts_the_expired_window(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=10), clock=clock)
     events: list[Event] = []
     breaker.subscribe(events.append)
@@ -73,14 +73,14 @@ def test_what_opens_at_once_tells_of_a_window_without_what_is_too_old(clock: Vir
     assert [event.calls for event in opened] == [0, 1, 1, 1]
 
 
-def test_listeners_may_come_with_the_breaker(clock: VirtualClock) -> None:
+def test_listeners_can_be_passed_to_the_constructor(clock: VirtualClock) -> None:
     events: list[Event] = []
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock, listeners=[events.append])
     breaker.force_open()
     assert len(events) == 1
 
 
-def test_who_unsubscribed_hears_nothing_more(breaker: CircuitBreaker) -> None:
+def test_unsubscribed_listener_receives_no_events(breaker: CircuitBreaker) -> None:
     events: list[Event] = []
     stop = breaker.subscribe(events.append)
     stop()
@@ -89,7 +89,7 @@ def test_who_unsubscribed_hears_nothing_more(breaker: CircuitBreaker) -> None:
     assert events == []
 
 
-def test_who_unsubscribes_twice_turns_nobody_else_away(breaker: CircuitBreaker) -> None:
+def test_unsubscribing_twice_removes_no_other_listener(breaker: CircuitBreaker) -> None:
     events: list[Event] = []
     stop = breaker.subscribe(events.append)
     breaker.subscribe(events.append)
@@ -99,7 +99,7 @@ def test_who_unsubscribes_twice_turns_nobody_else_away(breaker: CircuitBreaker) 
     assert len(events) == 1
 
 
-def test_a_listener_that_raises_is_logged_and_disturbs_nobody(
+def test_exception_of_a_listener_is_logged_and_affects_no_other(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
@@ -116,7 +116,7 @@ def test_a_listener_that_raises_is_logged_and_disturbs_nobody(
     assert "StateChanged" in record.getMessage()
 
 
-def test_a_listener_may_use_the_breaker(breaker: CircuitBreaker) -> None:
+def test_listener_may_use_the_breaker(breaker: CircuitBreaker) -> None:
     seen: list[str] = []
 
     def meddler(event: Event) -> None:
@@ -133,7 +133,7 @@ def test_a_listener_may_use_the_breaker(breaker: CircuitBreaker) -> None:
     breaker.acquire().success()
 
 
-def test_all_listeners_hear_events_in_the_same_order(breaker: CircuitBreaker) -> None:
+def test_all_listeners_receive_events_in_the_same_order(breaker: CircuitBreaker) -> None:
     first: list[str] = []
     second: list[str] = []
 
@@ -153,7 +153,7 @@ def test_all_listeners_hear_events_in_the_same_order(breaker: CircuitBreaker) ->
     assert first == second == ["forced_open", "disabled"]
 
 
-def test_calls_are_told_only_to_those_who_ask(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_call_events_go_only_to_listeners_subscribed_with_calls(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     quiet: list[Event] = []
     curious: list[Event] = []
     breaker.subscribe(quiet.append)
@@ -180,7 +180,7 @@ def test_calls_are_told_only_to_those_who_ask(breaker: CircuitBreaker, clock: Vi
     assert len(curious) == heard
 
 
-def test_a_probe_that_never_ends_is_told_as_a_failure_of_the_moment_its_lease_ended(clock: VirtualClock) -> None:
+def test_expired_probe_is_reported_at_the_time_of_its_timeout(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, half_open_timeout=10), clock=clock)
     breaker.acquire().failure()
     clock.advance(60)
@@ -196,7 +196,7 @@ def test_a_probe_that_never_ends_is_told_as_a_failure_of_the_moment_its_lease_en
     assert breaker.snapshot().totals.failures == 2
 
 
-def test_a_change_of_settings_is_an_event(breaker: CircuitBreaker) -> None:
+def test_change_of_settings_is_an_event(breaker: CircuitBreaker) -> None:
     events: list[Event] = []
     breaker.subscribe(events.append)
     before, after = breaker.config, CircuitBreakerConfig.production()
@@ -206,7 +206,7 @@ def test_a_change_of_settings_is_an_event(breaker: CircuitBreaker) -> None:
     assert (event.before, event.after) == (before, after)
 
 
-def test_sixteen_threads_lose_no_event_double_none_and_keep_the_order(clock: VirtualClock) -> None:
+def test_sixteen_threads_deliver_each_event_once_and_in_order(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
     events: list[StateChanged] = []
 

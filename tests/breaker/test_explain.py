@@ -22,7 +22,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
     return CircuitBreaker("voice", config, clock=clock)
 
 
-def test_an_open_circuit_names_the_calls_that_opened_it(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_explanation_of_an_open_circuit_lists_the_failures(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().success(0.1)
     for error in ("first", "second"):
         permit = breaker.acquire()
@@ -41,7 +41,7 @@ def test_an_open_circuit_names_the_calls_that_opened_it(breaker: CircuitBreaker,
     assert text.index("second") < text.index("first\x20after")
 
 
-def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) -> None:
+def test_explanation_of_a_closed_circuit_has_the_status_of_each_rule(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(None, 6.0)
     breaker.acquire().success(1.0)
     streak, rate, slow = breaker.explain().rules
@@ -51,7 +51,7 @@ def test_a_closed_circuit_tells_how_far_each_rule_is(breaker: CircuitBreaker) ->
     assert str(streak) == "failures in a row 0, threshold 4"
 
 
-def test_it_says_what_comes_next_in_every_state(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_explanation_names_the_next_change_in_every_state(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     said = [breaker.explain().next]
     breaker.acquire().failure(trip=True)
     said.append(breaker.explain().next)
@@ -94,7 +94,7 @@ def test_only_the_last_failures_are_remembered(breaker: CircuitBreaker) -> None:
     assert [failure.message for failure in breaker.explain().failures] == [str(n) for n in range(20, 30)]
 
 
-def test_calls_that_hang_are_named_when_they_opened_it(clock: VirtualClock) -> None:
+def test_explanation_lists_calls_that_hang_when_they_opened_the_circuit(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(failure_threshold=None, consecutive_failures=3, hung_after=5)
     breaker = CircuitBreaker("voice", config, clock=clock)
     hanging = []

@@ -59,7 +59,7 @@ async def test_lock_that_another_thread_holds_is_free_in_the_child() -> None:
     assert told == [["forced_open", "voice"], "closed", 1]
 
 
-async def test_busy_circuit_is_copied_whole() -> None:
+async def test_circuit_in_use_is_copied_consistently() -> None:
     told = await run("""
         registry = CircuitRegistry(CircuitBreakerConfig(window_size=50, failure_threshold=1.0))
         ended = threading.Event()
@@ -86,7 +86,7 @@ async def test_busy_circuit_is_copied_whole() -> None:
     assert told == [[0] * 20]
 
 
-async def test_parents_probe_takes_no_place_in_the_child() -> None:
+async def test_probe_of_the_parent_takes_no_place_in_the_child() -> None:
     told = await run("""
         clock = VirtualClock()
         breaker = CircuitBreaker("voice", CircuitBreakerConfig(success_threshold=1), clock=clock)
@@ -102,7 +102,7 @@ async def test_parents_probe_takes_no_place_in_the_child() -> None:
     assert told == [["half_open", "closed"], "half_open", None, "closed"]
 
 
-async def test_parents_calls_do_not_hang_in_the_child() -> None:
+async def test_calls_of_the_parent_do_not_hang_in_the_child() -> None:
     told = await run("""
         clock = VirtualClock()
         config = CircuitBreakerConfig(window_size=4, minimum_calls=2, hung_after=20)
@@ -139,7 +139,7 @@ async def test_call_that_forks_counts_in_both_processes() -> None:
     assert told == [[1, 0], [1, 0]]
 
 
-async def test_events_are_delivered_in_the_child_though_the_fork_met_a_listener() -> None:
+async def test_child_delivers_events_after_a_fork_inside_a_listener() -> None:
     told = await run("""
         entered, leave, heard = threading.Event(), threading.Event(), []
         def slow(event):

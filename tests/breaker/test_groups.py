@@ -36,33 +36,33 @@ def is_value_error(error: Exception) -> bool:
 
 
 @pytest.mark.parametrize("ignore", [ValueError, (KeyError, ValueError), is_value_error])
-def test_a_group_of_nothing_but_ignored_errors_is_ignored(clock: VirtualClock, ignore: Any) -> None:
+def test_group_of_ignored_errors_is_ignored(clock: VirtualClock, ignore: Any) -> None:
     assert outcomes(clock, group(ValueError()), ignore=ignore) == IGNORED
     assert outcomes(clock, group(group(ValueError()), ValueError()), ignore=ignore) == IGNORED
     assert outcomes(clock, group(ValueError(), group(group(OSError()))), ignore=ignore) == FAILURE
 
 
 @pytest.mark.parametrize("failure_on", [ValueError, (KeyError, ValueError), is_value_error])
-def test_one_failure_in_a_group_makes_it_one(clock: VirtualClock, failure_on: Any) -> None:
+def test_group_with_one_failure_is_a_failure(clock: VirtualClock, failure_on: Any) -> None:
     assert outcomes(clock, group(OSError(), ValueError()), failure_on=failure_on) == FAILURE
     assert outcomes(clock, group(OSError(), group(ValueError())), failure_on=failure_on) == FAILURE
     assert outcomes(clock, group(OSError(), group(TypeError())), failure_on=failure_on) == IGNORED
 
 
-def test_ignore_wins_over_failure_for_each_error_by_itself(clock: VirtualClock) -> None:
+def test_ignore_wins_over_failure_on_for_each_error_of_a_group(clock: VirtualClock) -> None:
     settings = {"failure_on": Exception, "ignore": ValueError}
     assert outcomes(clock, group(ValueError()), **settings) == IGNORED
     assert outcomes(clock, group(ValueError(), OSError()), **settings) == FAILURE
 
 
-def test_groups_may_be_named_themselves(clock: VirtualClock) -> None:
+def test_types_of_groups_match_the_group_itself(clock: VirtualClock) -> None:
     assert outcomes(clock, group(OSError()), ignore=ExceptionGroup) == IGNORED
     assert outcomes(clock, group(OSError()), failure_on=ExceptionGroup) == FAILURE
     assert outcomes(clock, OSError(), failure_on=ExceptionGroup) == IGNORED
     assert outcomes(clock, group(OSError()), failure_on=ExceptionGroup, ignore=OSError) == IGNORED
 
 
-def test_predicates_are_never_asked_about_the_group(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_predicates_are_never_called_with_the_group(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
     class Answer(Exception):
         def __init__(self, status: int) -> None:
             self.status = status
@@ -73,7 +73,7 @@ def test_predicates_are_never_asked_about_the_group(clock: VirtualClock, caplog:
     assert caplog.text == ""
 
 
-def test_refusals_alone_are_no_evidence_for_a_circuit_outside(clock: VirtualClock) -> None:
+def test_group_of_refusals_is_ignored_by_an_outer_circuit(clock: VirtualClock) -> None:
     refusal = CircuitOpenError(name="inner")
     assert outcomes(clock, group(refusal)) == IGNORED
     assert outcomes(clock, group(refusal, group(refusal))) == IGNORED
@@ -81,7 +81,7 @@ def test_refusals_alone_are_no_evidence_for_a_circuit_outside(clock: VirtualCloc
     assert outcomes(clock, group(refusal), failure_on=CircuitOpenError) == FAILURE
 
 
-async def test_a_task_group_around_an_open_circuit_is_ignored_outside(clock: VirtualClock) -> None:
+async def test_task_group_around_an_open_circuit_is_ignored_outside(clock: VirtualClock) -> None:
     inner = CircuitBreaker("inner", clock=clock, state="forced_open")
     outer = CircuitBreaker("outer", CircuitBreakerConfig(window_size=1), clock=clock)
 
@@ -110,20 +110,20 @@ async def test_a_task_group_around_an_open_circuit_is_ignored_outside(clock: Vir
     ],
     ids=repr,
 )
-def test_departures_in_a_group_count_for_nothing_beside_the_rest(
+def test_cancellations_in_a_group_are_ignored(
     clock: VirtualClock, errors: list[BaseException], expected: tuple[float, int]
 ) -> None:
     assert outcomes(clock, BaseExceptionGroup("several", errors), ignore=ValueError) == expected
 
 
-def test_the_failure_is_told_by_the_error_and_not_by_its_group(clock: VirtualClock) -> None:
+def test_failure_of_a_group_is_described_by_its_error(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(ignore=ValueError), clock=clock)
     with pytest.raises(ExceptionGroup), breaker:
         raise group(ValueError("our own"), group(ConnectionError("no route")))
     assert str(breaker.snapshot().last_error) == "ConnectionError: no route"
 
 
-def test_a_group_weighs_as_much_as_its_worst_and_opens_for_the_longest_time_named(clock: VirtualClock) -> None:
+def test_group_has_the_largest_weight_and_the_longest_cooldown_of_its_errors(clock: VirtualClock) -> None:
     class Busy(Exception):
         def __init__(self, weight: float, retry_after: float | None) -> None:
             self.weight, self.retry_after = weight, retry_after
@@ -142,7 +142,7 @@ def test_a_group_weighs_as_much_as_its_worst_and_opens_for_the_longest_time_name
     assert (breaker.state, breaker.retry_after, breaker.snapshot().failures) == ("open", 120, 1.5)
 
 
-def test_groups_may_be_deep(clock: VirtualClock) -> None:
+def test_deeply_nested_group_is_classified(clock: VirtualClock) -> None:
     error: Exception = OSError()
     for _ in range(5000):
         error = group(error)

@@ -23,7 +23,7 @@ def half_open(clock: VirtualClock, **settings: Any) -> CircuitBreaker:
     return breaker
 
 
-def test_enough_successful_probes_in_a_row_close_it_with_an_empty_window(tell: Tell) -> None:
+def test_enough_successful_probes_close_the_circuit_with_an_empty_window(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=2, success_threshold=3)
     story.play("FF")
     story.clock.advance(60)
@@ -33,7 +33,7 @@ def test_enough_successful_probes_in_a_row_close_it_with_an_empty_window(tell: T
     assert (snapshot.calls, snapshot.failures, snapshot.opened_at) == (0, 0, None)
 
 
-def test_a_failed_probe_opens_it_at_once_and_the_cooldown_starts_anew(tell: Tell) -> None:
+def test_failed_probe_opens_the_circuit_and_restarts_the_cooldown(tell: Tell) -> None:
     story = tell(window_size=1, success_threshold=3)
     story.play("F")
     story.clock.advance(75)
@@ -41,7 +41,7 @@ def test_a_failed_probe_opens_it_at_once_and_the_cooldown_starts_anew(tell: Tell
     assert story.refused().retry_after == 60
 
 
-def test_probes_leave_the_window_that_opened_the_circuit_as_it_was(tell: Tell) -> None:
+def test_probes_do_not_change_the_window(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=4, success_threshold=3)
     story.play("SSFF")
     story.clock.advance(60)
@@ -50,7 +50,7 @@ def test_probes_leave_the_window_that_opened_the_circuit_as_it_was(tell: Tell) -
     assert (snapshot.state, snapshot.calls, snapshot.failures) == ("open", 4, 2)
 
 
-def test_some_probes_may_fail_where_the_settings_say_so(tell: Tell) -> None:
+def test_half_open_failures_permits_failed_probes(tell: Tell) -> None:
     story = tell(window_size=1, success_threshold=3, half_open_failures=2)
     story.play("F")
     story.clock.advance(60)
@@ -60,7 +60,7 @@ def test_some_probes_may_fail_where_the_settings_say_so(tell: Tell) -> None:
     assert story.breaker.snapshot().reason == "3 of 5 probes succeeded"
 
 
-def test_one_failed_probe_too_many_decides_at_once(tell: Tell) -> None:
+def test_failed_probe_beyond_half_open_failures_opens_at_once(tell: Tell) -> None:
     story = tell(window_size=1, success_threshold=3, half_open_failures=2)
     story.play("F")
     story.clock.advance(60)
@@ -70,7 +70,7 @@ def test_one_failed_probe_too_many_decides_at_once(tell: Tell) -> None:
     assert story.breaker.snapshot().reason == told
 
 
-def test_a_silent_probe_is_one_of_those_that_may_fail(clock: VirtualClock) -> None:
+def test_expired_probe_counts_towards_half_open_failures(clock: VirtualClock) -> None:
     breaker = half_open(clock, success_threshold=1, half_open_failures=1, half_open_timeout=10)
     for _ in range(2):
         assert breaker.state in ("open", "half_open")
@@ -84,14 +84,14 @@ def test_a_silent_probe_is_one_of_those_that_may_fail(clock: VirtualClock) -> No
     assert snapshot.last_error.latency == 10
 
 
-def test_a_probe_that_names_a_time_opens_it_for_so_long_however_many_may_fail(clock: VirtualClock) -> None:
+def test_probe_with_cooldown_from_error_opens_regardless_of_half_open_failures(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_failures=5)
     breaker.acquire().failure("429", trip=True, cooldown=7)
     assert breaker.snapshot().retry_after == 7
 
 
 @pytest.mark.parametrize("letter", ["X", "C"])
-def test_a_probe_that_says_nothing_gives_its_permit_back(tell: Tell, letter: str) -> None:
+def test_ignored_probe_releases_its_permit(tell: Tell, letter: str) -> None:
     story = tell(window_size=1, success_threshold=2)
     story.play("F")
     story.clock.advance(60)
@@ -99,7 +99,7 @@ def test_a_probe_that_says_nothing_gives_its_permit_back(tell: Tell, letter: str
     assert story.play("S") == "closed"
 
 
-def test_four_of_six_are_admitted_each_time(clock: VirtualClock) -> None:
+def test_half_open_admits_half_open_max_calls_probes(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_max_calls=4, success_threshold=4)
     for _ in range(2):
         probes = [breaker.acquire() for _ in range(4)]
@@ -116,7 +116,7 @@ def test_four_of_six_are_admitted_each_time(clock: VirtualClock) -> None:
         clock.advance(60)
 
 
-def test_one_at_a_time_means_one_at_a_time(clock: VirtualClock) -> None:
+def test_one_probe_at_a_time_is_admitted(clock: VirtualClock) -> None:
     breaker = half_open(clock, success_threshold=3)
     first = breaker.acquire()
     with pytest.raises(CircuitOpenError):
@@ -127,7 +127,7 @@ def test_one_at_a_time_means_one_at_a_time(clock: VirtualClock) -> None:
     assert breaker.state == "closed"
 
 
-def test_the_verdict_does_not_wait_for_the_other_probes(clock: VirtualClock) -> None:
+def test_decision_does_not_wait_for_the_other_probes(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_max_calls=3, success_threshold=1)
     first, second, third = (breaker.acquire() for _ in range(3))
     first.success()
@@ -138,7 +138,7 @@ def test_the_verdict_does_not_wait_for_the_other_probes(clock: VirtualClock) -> 
     assert breaker.snapshot().totals.late == 2
 
 
-def test_a_call_from_before_is_no_probe(clock: VirtualClock) -> None:
+def test_call_from_an_earlier_era_is_no_probe(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, success_threshold=1), clock=clock)
     before = breaker.acquire()
     breaker.acquire().failure()
@@ -151,7 +151,7 @@ def test_a_call_from_before_is_no_probe(clock: VirtualClock) -> None:
     assert breaker.state == "closed"
 
 
-def test_slow_probes_open_it(clock: VirtualClock) -> None:
+def test_slow_probes_open_the_circuit(clock: VirtualClock) -> None:
     breaker = half_open(clock, slow_call_duration=4, slow_call_threshold=0.5, success_threshold=3)
     breaker.acquire().success(4.0)
     breaker.acquire().success(1.0)
@@ -161,14 +161,14 @@ def test_slow_probes_open_it(clock: VirtualClock) -> None:
     assert "slow" in breaker.snapshot().reason
 
 
-def test_one_slow_probe_of_three_is_forgiven(clock: VirtualClock) -> None:
+def test_one_slow_probe_of_three_does_not_open_the_circuit(clock: VirtualClock) -> None:
     breaker = half_open(clock, slow_call_duration=4, slow_call_threshold=0.5, success_threshold=3)
     for duration in (4.0, 1.0, 1.0):
         breaker.acquire().success(duration)
     assert breaker.state == "closed"
 
 
-def test_a_probe_is_a_lease(clock: VirtualClock) -> None:
+def test_probe_without_progress_expires(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_timeout=10, cooldown_period=60)
     probe = breaker.acquire()
     clock.advance(9.9)
@@ -186,7 +186,7 @@ def test_a_probe_is_a_lease(clock: VirtualClock) -> None:
     assert (totals.failures, totals.successes, totals.late) == (2, 0, 0)
 
 
-def test_a_lease_that_ended_unseen_ended_when_it_was_due(clock: VirtualClock) -> None:
+def test_probe_expires_as_of_its_timeout(clock: VirtualClock) -> None:
     breaker = half_open(clock, half_open_timeout=10, cooldown_period=60)
     silent = breaker.acquire()
     clock.advance(3600)
@@ -198,7 +198,7 @@ def test_a_lease_that_ended_unseen_ended_when_it_was_due(clock: VirtualClock) ->
     assert breaker.snapshot().probe_successes == 1
 
 
-def test_a_dropped_probe_gives_its_permit_back(clock: VirtualClock) -> None:
+def test_dropped_probe_releases_its_permit(clock: VirtualClock) -> None:
     breaker = half_open(clock)
     breaker.acquire()
     breaker.acquire().success()
@@ -206,7 +206,7 @@ def test_a_dropped_probe_gives_its_permit_back(clock: VirtualClock) -> None:
     assert breaker.snapshot().totals.ignored == 1
 
 
-def test_a_stream_has_proved_enough_at_the_very_moment_it_was_given(clock: VirtualClock) -> None:
+def test_streaming_probe_succeeds_exactly_after_the_configured_time(clock: VirtualClock) -> None:
     breaker = half_open(clock, success_threshold=1, stream_probe_success_after=3)
     probe = breaker.acquire()
     probe.progress()
@@ -219,14 +219,14 @@ def test_a_stream_has_proved_enough_at_the_very_moment_it_was_given(clock: Virtu
     assert probe.settled
 
 
-def test_a_failed_probe_may_name_the_time_to_stay_away(clock: VirtualClock) -> None:
+def test_failed_probe_can_set_the_cooldown(clock: VirtualClock) -> None:
     breaker = half_open(clock)
     breaker.acquire().failure("429", cooldown=7)
     assert breaker.snapshot().retry_after == 7
 
 
 @pytest.mark.parametrize("word", ["progress", "pause", "resume"])
-def test_a_stream_from_before_takes_no_probes_place(clock: VirtualClock, word: str) -> None:
+def test_stream_from_an_earlier_era_takes_no_place_of_a_probe(clock: VirtualClock, word: str) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
     stream = breaker.acquire()
     breaker.acquire().failure()
@@ -237,7 +237,7 @@ def test_a_stream_from_before_takes_no_probes_place(clock: VirtualClock, word: s
     breaker.acquire().success()
 
 
-def test_a_probe_that_was_slow_to_begin_is_slow_though_its_listener_is_slower(clock: VirtualClock) -> None:
+def test_probe_with_slow_first_chunk_is_slow_whatever_its_consumer_does(clock: VirtualClock) -> None:
     breaker = half_open(clock, slow_call_duration=4, success_threshold=1, stream_probe_success_after=3)
     stream = breaker.acquire()
     clock.advance(4)
@@ -293,7 +293,7 @@ def test_twenty_threads_at_once_send_exactly_the_permitted_probes(clock: Virtual
     assert breaker.state == "closed"
 
 
-def test_a_probe_that_waits_for_something_of_the_callers_own_is_no_proof(clock: VirtualClock) -> None:
+def test_suspended_probe_does_not_succeed(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1, success_threshold=1, half_open_timeout=10)
     breaker = CircuitBreaker("voice", config, clock=clock)
     breaker.acquire().failure()
@@ -313,7 +313,7 @@ def test_a_probe_that_waits_for_something_of_the_callers_own_is_no_proof(clock: 
     assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe made no progress for 10 s")
 
 
-def test_many_probes_cost_the_next_one_no_look_at_each(clock: VirtualClock) -> None:
+def test_admission_takes_the_same_time_with_many_probes(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1, half_open_max_calls=1000, success_threshold=1000)
     breaker = CircuitBreaker("voice", config, clock=clock)
     breaker.acquire().failure()

@@ -56,7 +56,7 @@ def test_calls_that_hang_open_the_circuit_before_they_end(clock: VirtualClock) -
     ids=["success", "failure", "ignore", "abandon", "progress", "pause", "resume", "update", "force", "close"],
 )
 @pytest.mark.parametrize("seconds", [5, 25])
-def test_whoever_comes_by_first_finds_out_what_time_has_done(
+def test_any_operation_runs_the_timers(
     clock: VirtualClock, come_by: Callable[[CircuitBreaker, Permit], None], seconds: float
 ) -> None:
     breaker = hanging(clock)
@@ -71,7 +71,7 @@ def test_whoever_comes_by_first_finds_out_what_time_has_done(
     assert (first.to_state, first.at, first.failures) == ("open", 1005, 3)
 
 
-def test_what_hung_unseen_counts_from_when_it_began_to_hang(clock: VirtualClock) -> None:
+def test_hanging_call_counts_from_its_threshold(clock: VirtualClock) -> None:
     breaker = hanging(clock, cooldown_period=60)
     permits = [breaker.acquire() for _ in range(3)]
     clock.advance(25)
@@ -81,7 +81,7 @@ def test_what_hung_unseen_counts_from_when_it_began_to_hang(clock: VirtualClock)
     assert len(permits) == 3
 
 
-def test_the_truth_corrects_the_suspicion(clock: VirtualClock) -> None:
+def test_success_of_a_hanging_call_takes_its_failure_back(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=5)
     slow = breaker.acquire()
     clock.advance(6)
@@ -94,7 +94,7 @@ def test_the_truth_corrects_the_suspicion(clock: VirtualClock) -> None:
     assert (snapshot.calls, snapshot.failures, snapshot.hung_calls) == (2, 0, 0)
 
 
-def test_a_hanging_call_that_fails_is_counted_once(clock: VirtualClock) -> None:
+def test_hanging_call_that_fails_is_counted_once(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=5)
     permit = breaker.acquire()
     clock.advance(6)
@@ -104,7 +104,7 @@ def test_a_hanging_call_that_fails_is_counted_once(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("settle", ["ignore", "drop"])
-def test_a_hanging_call_that_is_taken_back_counts_no_more(clock: VirtualClock, settle: str) -> None:
+def test_ignored_hanging_call_is_not_counted(clock: VirtualClock, settle: str) -> None:
     breaker = hanging(clock, minimum_calls=5)
     permit = breaker.acquire()
     clock.advance(6)
@@ -137,7 +137,7 @@ async def test_cancelled_call_keeps_the_failure_it_counts_as_already(
     assert (snapshot.totals.failures, snapshot.totals.ignored) == (failures, ignored)
 
 
-async def test_a_timeout_around_hanging_calls_opens_the_circuit_by_and_by(clock: VirtualClock) -> None:
+async def test_timeouts_around_hanging_calls_open_the_circuit(clock: VirtualClock) -> None:
     breaker = hanging(clock)
 
     @breaker
@@ -194,7 +194,7 @@ def leave_by_hand(breaker: CircuitBreaker, clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("leave", [leave_a_block, leave_a_call, leave_a_stream, leave_by_hand])
-def test_whoever_gives_up_a_hanging_call_leaves_its_failure(
+def test_abandoned_hanging_call_keeps_its_failure(
     clock: VirtualClock, leave: Callable[[CircuitBreaker, VirtualClock], None]
 ) -> None:
     breaker = hanging(clock, minimum_calls=5)
@@ -203,7 +203,7 @@ def test_whoever_gives_up_a_hanging_call_leaves_its_failure(
     assert (totals.successes, totals.failures, totals.ignored) == (0, 1, 0)
 
 
-def test_the_failure_of_a_call_that_was_given_up_may_weigh_less(clock: VirtualClock) -> None:
+def test_abandoned_hanging_call_can_have_a_smaller_weight(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=5)
     permit = breaker.acquire()
     clock.advance(6)
@@ -214,7 +214,7 @@ def test_the_failure_of_a_call_that_was_given_up_may_weigh_less(clock: VirtualCl
     assert (snapshot.calls, snapshot.failures, snapshot.consecutive_failures) == (1, 0.5, 0.5)
 
 
-def test_callers_that_give_up_after_a_success_lengthen_no_run(clock: VirtualClock) -> None:
+def test_call_abandoned_after_a_success_does_not_extend_the_run(clock: VirtualClock) -> None:
     breaker = hanging(clock, failure_threshold=None, consecutive_failures=2, minimum_calls=None)
     stuck = [breaker.acquire() for _ in range(1)]
     clock.advance(5)
@@ -239,7 +239,7 @@ def test_monitoring_reports_a_breach_once_while_hanging_calls_end(clock: Virtual
     assert [type(event) for event in events] == [WouldHaveOpened]
 
 
-def test_thousands_of_hanging_calls_cost_the_next_caller_a_step_each(clock: VirtualClock) -> None:
+def test_thousands_of_hanging_calls_are_processed_in_linear_time(clock: VirtualClock) -> None:
     breaker = hanging(clock)
     breaker.monitor()
     count = 2000
@@ -268,7 +268,7 @@ def test_thousands_of_hanging_calls_cost_the_next_caller_a_step_each(clock: Virt
     assert steps < 250 * count  # with a look at all of them for each, it was thousands of times as many
 
 
-def test_a_success_may_complete_the_minimum_beside_calls_that_hang(clock: VirtualClock) -> None:
+def test_success_can_complete_the_minimum_together_with_hanging_calls(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=3)
     permits = [breaker.acquire() for _ in range(2)]
     clock.advance(5)
@@ -277,7 +277,7 @@ def test_a_success_may_complete_the_minimum_beside_calls_that_hang(clock: Virtua
     assert len(permits) == 2
 
 
-def test_progress_restarts_the_age(clock: VirtualClock) -> None:
+def test_progress_restarts_the_clock_of_a_call(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1)
     permit = breaker.acquire()
     for _ in range(10):
@@ -290,7 +290,7 @@ def test_progress_restarts_the_age(clock: VirtualClock) -> None:
         breaker.acquire()
 
 
-def test_progress_after_the_end_is_nobodys_business(clock: VirtualClock) -> None:
+def test_progress_after_the_end_is_ignored(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1)
     permit = breaker.acquire()
     permit.success()
@@ -301,7 +301,7 @@ def test_progress_after_the_end_is_nobodys_business(clock: VirtualClock) -> None
     assert (snapshot.in_flight, snapshot.failures, snapshot.calls) == (0, 0, 2)
 
 
-def test_progress_ends_the_suspicion(clock: VirtualClock) -> None:
+def test_progress_ends_hanging(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=5)
     permit = breaker.acquire()
     clock.advance(6)
@@ -310,7 +310,7 @@ def test_progress_ends_the_suspicion(clock: VirtualClock) -> None:
     assert breaker.snapshot().hung_calls == 0
 
 
-def test_a_slow_listener_is_not_a_slow_provider(clock: VirtualClock) -> None:
+def test_slow_consumer_does_not_make_a_call_hang(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1, failure_threshold=0.3)
     permit = breaker.acquire()
     permit.pause()
@@ -326,7 +326,7 @@ def test_a_slow_listener_is_not_a_slow_provider(clock: VirtualClock) -> None:
         breaker.acquire()
 
 
-def test_a_stream_that_goes_on_hides_nobody_who_hangs_behind_it(clock: VirtualClock) -> None:
+def test_progress_of_one_stream_does_not_hide_a_hanging_call(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=9)
     stream, stuck = breaker.acquire(), breaker.acquire()
     stream.progress()
@@ -345,7 +345,7 @@ def test_a_stream_that_goes_on_hides_nobody_who_hangs_behind_it(clock: VirtualCl
     assert breaker.snapshot().hung_calls == 1
 
 
-def test_a_stream_is_lent_to_its_listener_again_and_again(clock: VirtualClock) -> None:
+def test_stream_can_be_paused_repeatedly(clock: VirtualClock) -> None:
     breaker = hanging(clock, minimum_calls=1, failure_threshold=0.2)
     stream = breaker.acquire()
     for _ in range(3):
@@ -361,7 +361,7 @@ def test_a_stream_is_lent_to_its_listener_again_and_again(clock: VirtualClock) -
         breaker.acquire()
 
 
-def test_who_has_the_word_is_silent_by_no_patience(clock: VirtualClock) -> None:
+def test_paused_call_never_hangs(clock: VirtualClock) -> None:
     breaker = hanging(clock)
     stream = breaker.acquire()
     stream.progress()
@@ -372,7 +372,7 @@ def test_who_has_the_word_is_silent_by_no_patience(clock: VirtualClock) -> None:
     assert (breaker.snapshot().hung_calls, breaker.snapshot().in_flight) == (0, 1)
 
 
-def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
+def test_hanging_calls_extend_a_run_of_failures(clock: VirtualClock) -> None:
     breaker = hanging(clock, failure_threshold=None, consecutive_failures=3, minimum_calls=None)
     breaker.acquire().failure()
     permits = [breaker.acquire(), breaker.acquire()]
@@ -382,7 +382,7 @@ def test_hanging_calls_lengthen_a_streak(clock: VirtualClock) -> None:
     assert len(permits) == 2
 
 
-def test_a_success_ends_a_streak_for_calls_that_hang_already(clock: VirtualClock) -> None:
+def test_success_ends_the_run_for_calls_that_hang_already(clock: VirtualClock) -> None:
     breaker = hanging(clock, failure_threshold=None, consecutive_failures=3, minimum_calls=None)
     stuck = []
     for _ in range(5):
@@ -400,7 +400,7 @@ def test_a_success_ends_a_streak_for_calls_that_hang_already(clock: VirtualClock
         breaker.acquire()
 
 
-def test_a_call_that_hung_long_ago_counts_again_where_it_fails(clock: VirtualClock) -> None:
+def test_failure_of_a_call_that_hung_before_a_success_extends_the_run(clock: VirtualClock) -> None:
     breaker = hanging(clock, failure_threshold=None, consecutive_failures=2, minimum_calls=None)
     stuck = []
     for _ in range(2):
@@ -413,7 +413,7 @@ def test_a_call_that_hung_long_ago_counts_again_where_it_fails(clock: VirtualClo
     assert breaker.state == "open"
 
 
-def test_a_hanging_call_is_judged_with_what_the_window_holds_by_then(clock: VirtualClock) -> None:
+def test_hanging_call_is_evaluated_with_the_window_at_its_threshold(clock: VirtualClock) -> None:
     breaker = hanging(clock, window_seconds=10, hung_after=15, minimum_calls=3)
     for _ in range(2):
         breaker.acquire().failure()
@@ -426,7 +426,7 @@ def test_a_hanging_call_is_judged_with_what_the_window_holds_by_then(clock: Virt
 
 
 @pytest.mark.parametrize("read", [CircuitBreaker.snapshot, CircuitBreaker.explain, CircuitBreaker.export])
-def test_looking_at_a_circuit_changes_nothing_of_what_it_will_find(
+def test_reading_a_circuit_runs_no_timers(
     clock: VirtualClock, read: Callable[[CircuitBreaker], object]
 ) -> None:
     breaker = hanging(clock, window_seconds=10, minimum_calls=3)
@@ -442,7 +442,7 @@ def test_looking_at_a_circuit_changes_nothing_of_what_it_will_find(
     assert (last.to_state, last.at, last.failures) == ("open", 1005, 3)
 
 
-def test_a_hanging_probe_has_failed(clock: VirtualClock) -> None:
+def test_hanging_probe_has_failed(clock: VirtualClock) -> None:
     breaker = hanging(clock, half_open_timeout=60, cooldown_period=60, minimum_calls=1)
     breaker.acquire().failure()
     clock.advance(60)

@@ -34,7 +34,7 @@ def interrupted(clock: VirtualClock) -> Interrupted:
     return Interrupted(clock)
 
 
-def test_a_forgotten_stream_closed_by_the_collector_deadlocks_nobody(interrupted: Interrupted) -> None:
+def test_stream_closed_by_the_garbage_collector_does_not_deadlock(interrupted: Interrupted) -> None:
     breaker = interrupted.breaker
 
     @breaker
@@ -53,7 +53,7 @@ def test_a_forgotten_stream_closed_by_the_collector_deadlocks_nobody(interrupted
     assert (totals.failures, totals.late) == (1, 1)
 
 
-def test_what_ends_inside_waits_for_the_next_section(interrupted: Interrupted, clock: VirtualClock) -> None:
+def test_call_that_ends_inside_a_section_is_recorded_by_the_next(interrupted: Interrupted, clock: VirtualClock) -> None:
     breaker = interrupted.breaker
     first, second = breaker.acquire(), breaker.acquire()
 
@@ -69,7 +69,7 @@ def test_what_ends_inside_waits_for_the_next_section(interrupted: Interrupted, c
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_a_call_made_inside_is_let_through_and_not_counted(interrupted: Interrupted) -> None:
+def test_call_made_inside_a_section_is_admitted_and_not_counted(interrupted: Interrupted) -> None:
     breaker, answers = interrupted.breaker, list[int]()
     interrupted.open_while(lambda: answers.append(breaker.call(lambda: 7)))
     totals = breaker.snapshot().totals
@@ -77,7 +77,7 @@ def test_a_call_made_inside_is_let_through_and_not_counted(interrupted: Interrup
     assert (totals.calls, totals.failures) == (1, 1)
 
 
-def test_a_look_from_inside_sees_what_there_is_and_a_hand_is_told_to_wait(interrupted: Interrupted) -> None:
+def test_inside_a_section_reading_works_and_manual_control_is_refused(interrupted: Interrupted) -> None:
     breaker, seen = interrupted.breaker, list[object]()
 
     def look_and_touch() -> None:

@@ -48,7 +48,7 @@ def test_each_event_is_logged_at_its_level(clock: VirtualClock, caplog: pytest.L
     assert caplog.records[0].__dict__["circuit"] == "voice"
 
 
-def test_calls_are_logged_for_who_asks_for_them(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_calls_are_logged_when_subscribed_with_calls(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     breaker = CircuitBreaker("voice", CONFIG, clock=clock)
     breaker.subscribe(log_listener("calls"), calls=True)
@@ -63,7 +63,7 @@ def test_calls_are_logged_for_who_asks_for_them(clock: VirtualClock, caplog: pyt
 
 @pytest.mark.parametrize("level", [logging.ERROR, "ERROR", "error"])
 @pytest.mark.parametrize("logger", [MINE, logging.LoggerAdapter(MINE), "mine"])
-def test_logger_and_level_may_be_chosen(
+def test_logger_and_level_can_be_chosen(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, level: Any, logger: Any
 ) -> None:
     breaker = CircuitBreaker("voice", CONFIG, clock=clock, listeners=[log_listener(logger=logger, level=level)])
@@ -86,7 +86,7 @@ class Prefixed(logging.LoggerAdapter[logging.Logger]):
     ],
     ids=["plain", "prefixed", "nested"],
 )
-def test_an_adapter_adds_what_it_has_to_the_record(
+def test_logger_adapter_adds_its_attributes(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, adapter: Any, prefix: str
 ) -> None:
     breaker = CircuitBreaker("voice", CONFIG, clock=clock, listeners=[log_listener(adapter)])
@@ -97,7 +97,7 @@ def test_an_adapter_adds_what_it_has_to_the_record(
     assert record.message.startswith(f"{prefix}circuit 'voice': closed -> open")
 
 
-def test_what_is_no_logger_or_level_is_refused() -> None:
+def test_invalid_logger_or_level_is_refused() -> None:
     for settings in ({"logger": 5}, {"logger": print}, {"level": True}, {"level": 2.5}):
         with pytest.raises(TypeError):
             log_listener(**settings)

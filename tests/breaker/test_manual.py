@@ -58,7 +58,7 @@ def test_forcing_an_open_circuit_cancels_its_cooldown(tell: Tell) -> None:
     assert story.refused().state == "forced_open"
 
 
-def test_disabled_admits_all_and_records_nothing(tell: Tell) -> None:
+def test_disabled_circuit_admits_all_and_records_nothing(tell: Tell) -> None:
     story = tell(window_size=2)
     story.breaker.disable("known to be flaky today")
     assert story.play("FFFFSX") == "disabled"
@@ -74,7 +74,7 @@ def test_disabled_for_a_duration_closes_afterwards(tell: Tell) -> None:
     assert story.play("F") == "open"
 
 
-def test_monitoring_refuses_nobody_and_reports_each_time_once(tell: Tell) -> None:
+def test_monitoring_refuses_no_call_and_reports_each_breach_once(tell: Tell) -> None:
     story = tell(window_size=4, minimum_calls=2)
     story.breaker.monitor("trying these settings")
     assert story.play("FFFF") == "monitoring"
@@ -85,7 +85,7 @@ def test_monitoring_refuses_nobody_and_reports_each_time_once(tell: Tell) -> Non
     assert story.breaker.snapshot().totals.failures == 6
 
 
-def test_monitoring_reports_what_would_open_at_once(breaker: CircuitBreaker) -> None:
+def test_monitoring_reports_a_trip(breaker: CircuitBreaker) -> None:
     events: list[object] = []
     breaker.monitor()
     breaker.subscribe(events.append)
@@ -113,7 +113,7 @@ STATES = ["closed", "open", "forced_open", "disabled", "monitoring"]
 
 @pytest.mark.parametrize(("get_there", "state"), list(zip(BY_HAND, STATES, strict=True)), ids=STATES)
 @pytest.mark.parametrize("release", [CircuitBreaker.reset, CircuitBreaker.close], ids=["reset", "close"])
-def test_release_from_every_state_closes_with_an_empty_window_and_one_event(
+def test_close_from_every_state_empties_the_window_with_one_event(
     breaker: CircuitBreaker,
     get_there: Callable[[CircuitBreaker], object],
     state: str,
@@ -133,7 +133,7 @@ def test_release_from_every_state_closes_with_an_empty_window_and_one_event(
     assert event.reason == "because"
 
 
-def test_what_was_in_flight_before_a_reset_counts_no_more(breaker: CircuitBreaker) -> None:
+def test_calls_in_flight_before_a_reset_are_late(breaker: CircuitBreaker) -> None:
     permit = breaker.acquire()
     breaker.reset()
     permit.failure()
@@ -141,7 +141,7 @@ def test_what_was_in_flight_before_a_reset_counts_no_more(breaker: CircuitBreake
     assert (snapshot.calls, snapshot.totals.late) == (0, 1)
 
 
-def test_what_was_admitted_while_disabled_counts_nowhere(breaker: CircuitBreaker) -> None:
+def test_calls_admitted_while_disabled_are_not_counted(breaker: CircuitBreaker) -> None:
     breaker.disable()
     permits = [breaker.acquire(), breaker.acquire()]
     breaker.close()
@@ -150,7 +150,7 @@ def test_what_was_admitted_while_disabled_counts_nowhere(breaker: CircuitBreaker
     assert breaker.snapshot().totals.calls == 0
 
 
-def test_the_same_state_again_is_no_event_but_new_terms(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_setting_the_same_state_again_changes_reason_and_duration_without_an_event(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.force_open("maintenance")
     events: list[object] = []
     breaker.subscribe(events.append)
@@ -160,7 +160,7 @@ def test_the_same_state_again_is_no_event_but_new_terms(breaker: CircuitBreaker,
     assert (snapshot.reason, snapshot.retry_after) == ("longer maintenance", 10)
 
 
-def test_from_one_manual_state_to_another(breaker: CircuitBreaker) -> None:
+def test_manual_state_can_follow_another(breaker: CircuitBreaker) -> None:
     for _ in range(2):
         breaker.force_open()
         assert breaker.state == "forced_open"
@@ -171,13 +171,13 @@ def test_from_one_manual_state_to_another(breaker: CircuitBreaker) -> None:
 
 
 @pytest.mark.parametrize("duration", [-1, float("nan"), float("inf"), 10**400, True, "5"])
-def test_an_impossible_duration_is_refused(breaker: CircuitBreaker, duration: float) -> None:
+def test_invalid_duration_is_refused(breaker: CircuitBreaker, duration: float) -> None:
     with pytest.raises(ValueError, match="duration"):
         breaker.force_open(duration=duration)
     assert breaker.state == "closed"
 
 
-def test_a_forced_circuit_that_fails_its_probe_is_simply_open(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_failed_probe_after_forced_open_opens_the_circuit(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.force_open(duration=10)
     clock.advance(10)
     breaker.acquire().failure()
@@ -188,7 +188,7 @@ def test_a_forced_circuit_that_fails_its_probe_is_simply_open(breaker: CircuitBr
     assert (recoveries.count, recoveries.last_seconds) == (1, 60)
 
 
-def test_what_was_forced_is_no_outage(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_forced_open_is_no_outage(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure(trip=True)
     breaker.force_open(duration=10)
     clock.advance(10)
@@ -198,7 +198,7 @@ def test_what_was_forced_is_no_outage(breaker: CircuitBreaker, clock: VirtualClo
 
 
 @pytest.mark.parametrize("by_hand", BY_HAND[2:], ids=STATES[2:])
-def test_a_manual_state_begins_with_an_empty_window(
+def test_manual_state_begins_with_an_empty_window(
     breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], object]
 ) -> None:
     breaker.acquire().failure()
@@ -207,7 +207,7 @@ def test_a_manual_state_begins_with_an_empty_window(
     assert (snapshot.calls, snapshot.consecutive_failures) == (0, 0)
 
 
-def test_a_manual_closing_is_no_recovery(breaker: CircuitBreaker) -> None:
+def test_manual_closing_is_no_recovery(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(trip=True)
     breaker.close()
     assert breaker.snapshot().recoveries.count == 0
@@ -225,7 +225,7 @@ def test_recovery_is_measured_from_opening_to_closing(breaker: CircuitBreaker, c
     assert (recoveries.count, recoveries.last_seconds, recoveries.mean_seconds) == (2, 60, 90)
 
 
-def test_a_closed_circuit_cannot_go_half_open() -> None:
+def test_closed_circuit_cannot_go_half_open() -> None:
     machine = StateMachine("voice", CircuitBreakerConfig(), 0.0, lambda: 0.0)
     assert HALF_OPEN not in TRANSITIONS[CLOSED]
     with pytest.raises(RuntimeError, match="no transition from closed to half_open"):
@@ -233,7 +233,7 @@ def test_a_closed_circuit_cannot_go_half_open() -> None:
     assert machine.state is CLOSED
 
 
-def test_a_disabled_circuit_refuses_nobody_even_after_having_been_open(breaker: CircuitBreaker) -> None:
+def test_disabled_circuit_admits_all_even_after_having_been_open(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(trip=True)
     breaker.disable()
     breaker.acquire().success()
@@ -243,7 +243,7 @@ def test_a_disabled_circuit_refuses_nobody_even_after_having_been_open(breaker: 
 
 
 @pytest.mark.parametrize("doors", ["permit", "call"])
-def test_a_monitored_circuit_that_recovered_warns_anew(clock: VirtualClock, doors: str) -> None:
+def test_monitored_circuit_reports_again_after_recovering(clock: VirtualClock, doors: str) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=1), clock=clock)
     warnings: list[Event] = []
     breaker.subscribe(lambda event: warnings.append(event) if isinstance(event, WouldHaveOpened) else None)
@@ -256,7 +256,7 @@ def test_a_monitored_circuit_that_recovered_warns_anew(clock: VirtualClock, door
 
 
 @pytest.mark.parametrize("state", [CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.MONITORING])
-def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: CircuitState) -> None:
+def test_initial_state_can_be_manual(clock: VirtualClock, state: CircuitState) -> None:
     told: list[object] = []
     breaker = CircuitBreaker("voice", clock=clock, state=state, listeners=[told.append])
     assert (breaker.state, breaker.snapshot().reason) == (state, "initial state")
@@ -266,12 +266,12 @@ def test_a_circuit_may_begin_in_a_manual_state(clock: VirtualClock, state: Circu
 
 
 @pytest.mark.parametrize("state", [CircuitState.OPEN, CircuitState.HALF_OPEN])
-def test_a_circuit_comes_to_open_and_half_open_by_itself(state: CircuitState) -> None:
+def test_initial_state_cannot_be_open_or_half_open(state: CircuitState) -> None:
     with pytest.raises(ValueError, match="begin with forced_open"):
         CircuitBreaker("voice", state=state)
 
 
-def test_what_time_has_mended_is_news_when_it_breaks_again(clock: VirtualClock) -> None:
+def test_breach_is_reported_again_after_the_window_expired(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=60, minimum_calls=1), clock=clock)
     told: list[object] = []
     breaker.monitor()
@@ -283,7 +283,7 @@ def test_what_time_has_mended_is_news_when_it_breaks_again(clock: VirtualClock) 
     assert [type(event) for event in told] == [WouldHaveOpened] * 2
 
 
-def test_what_time_has_mended_is_news_when_a_success_breaks_it_again(clock: VirtualClock) -> None:
+def test_breach_by_a_success_is_reported_again_after_the_window_expired(clock: VirtualClock) -> None:
     slow = CircuitBreakerConfig(failure_threshold=None, window_seconds=60, minimum_calls=1, slow_call_duration=1)
     breaker = CircuitBreaker("voice", slow, clock=clock)
     told: list[object] = []
@@ -296,7 +296,7 @@ def test_what_time_has_mended_is_news_when_a_success_breaks_it_again(clock: Virt
     assert [type(event) for event in told] == [WouldHaveOpened] * 2
 
 
-def test_settings_that_excuse_what_was_seen_make_it_news_when_others_do_not(clock: VirtualClock) -> None:
+def test_breach_is_reported_again_after_settings_that_permitted_it(clock: VirtualClock) -> None:
     strict = CircuitBreakerConfig(window_size=4, minimum_calls=1)
     breaker = CircuitBreaker("voice", strict, clock=clock)
     told: list[object] = []
@@ -308,7 +308,7 @@ def test_settings_that_excuse_what_was_seen_make_it_news_when_others_do_not(cloc
     assert [type(event) for event in told] == [ConfigChanged, ConfigChanged, ConfigChanged, WouldHaveOpened]
 
 
-def test_what_is_told_of_a_watched_circuit_is_what_its_window_holds_by_then(clock: VirtualClock) -> None:
+def test_monitoring_event_counts_the_expired_window(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=100, minimum_calls=50), clock=clock)
     told: list[Event] = []
     breaker.monitor()
@@ -324,6 +324,6 @@ def test_what_is_told_of_a_watched_circuit_is_what_its_window_holds_by_then(cloc
 
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_a_circuit_has_no_twin(twin: Callable[[object], object]) -> None:
+def test_circuit_cannot_be_copied_or_pickled(twin: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match=r"cannot be copied or pickled: export\(\) and restore\(\) carry its state"):
         twin(CircuitBreaker("voice"))

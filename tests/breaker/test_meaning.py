@@ -44,11 +44,11 @@ def outcomes(clock: VirtualClock, error: Exception, **settings: Any) -> tuple[fl
 FAILURE, IGNORED = (1, 0), (0, 1)
 
 
-def test_every_exception_is_a_failure_unless_told_otherwise(clock: VirtualClock) -> None:
+def test_every_exception_is_a_failure_by_default(clock: VirtualClock) -> None:
     assert outcomes(clock, OtherError()) == FAILURE
 
 
-def test_only_what_was_named_is_a_failure(clock: VirtualClock) -> None:
+def test_failure_on_limits_failures_to_the_named_types(clock: VirtualClock) -> None:
     assert outcomes(clock, BaseTroubleError(), failure_on=BaseTroubleError) == FAILURE
     assert outcomes(clock, HarmlessTroubleError(), failure_on=(OtherError, BaseTroubleError)) == FAILURE
     assert outcomes(clock, OtherError(), failure_on=BaseTroubleError) == IGNORED
@@ -60,7 +60,7 @@ def test_ignore_wins_over_failure(clock: VirtualClock) -> None:
     assert outcomes(clock, BaseTroubleError(), **settings) == FAILURE
 
 
-def test_predicates_look_into_the_error(clock: VirtualClock) -> None:
+def test_predicates_receive_the_error(clock: VirtualClock) -> None:
     settings = {"failure_on": lambda error: "5" in str(error), "ignore": lambda error: "x" in str(error)}
     assert outcomes(clock, OtherError("503"), **settings) == FAILURE
     assert outcomes(clock, OtherError("404"), **settings) == IGNORED
@@ -68,7 +68,7 @@ def test_predicates_look_into_the_error(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("field", ["failure_on", "ignore", "failure_weight", "cooldown_from_error"])
-def test_a_predicate_that_raises_leaves_the_callers_error_alone(
+def test_predicate_that_raises_leaves_the_callers_error_alone(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, field: str
 ) -> None:
     def broken(error: Exception) -> Any:
@@ -78,7 +78,7 @@ def test_a_predicate_that_raises_leaves_the_callers_error_alone(
     assert [record.name for record in caplog.records] == ["steadyvoice.breaker"]
 
 
-def test_a_result_predicate_that_raises_leaves_the_callers_result_alone(
+def test_result_predicate_that_raises_leaves_the_callers_result_alone(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(value: object) -> bool:
@@ -90,7 +90,7 @@ def test_a_result_predicate_that_raises_leaves_the_callers_result_alone(
     assert len(caplog.records) == 1
 
 
-async def test_results_are_judged_in_coroutines_too(clock: VirtualClock) -> None:
+async def test_results_of_coroutines_are_classified(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(minimum_calls=2, failure_result=lambda value: value is None)
     breaker = CircuitBreaker("voice", config, clock=clock)
 
@@ -102,12 +102,12 @@ async def test_results_are_judged_in_coroutines_too(clock: VirtualClock) -> None
     assert breaker.state == "open"
 
 
-def test_errors_may_weigh_less(clock: VirtualClock) -> None:
+def test_errors_can_have_a_smaller_weight(clock: VirtualClock) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: 0.5) == (0.5, 0)
 
 
 @pytest.mark.parametrize("weight", [Decimal("0.5"), Fraction(1, 2)], ids=stable_repr)
-def test_a_weight_may_be_any_real_number(clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any) -> None:
+def test_weight_can_be_any_real_number(clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == (0.5, 0)
     assert not caplog.records
 
@@ -117,7 +117,7 @@ def test_a_weight_may_be_any_real_number(clock: VirtualClock, caplog: pytest.Log
     [0, -1, 7, float("nan"), 10**400, "x", "0.5", Decimal(2), Decimal("nan"), Fraction(-1, 2), 0.5j],
     ids=stable_repr,
 )
-def test_a_predicates_impossible_weight_is_logged_and_weighs_one(
+def test_invalid_weight_from_a_predicate_is_logged_and_replaced_by_one(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, weight: Any
 ) -> None:
     assert outcomes(clock, OtherError(), failure_weight=lambda error: weight) == FAILURE
@@ -153,7 +153,7 @@ class Array:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_a_predicates_senseless_answer_is_logged_and_leaves_the_callers_error_alone(
+def test_invalid_result_of_a_predicate_is_logged_and_leaves_the_callers_error_alone(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
 ) -> None:
     assert outcomes(clock, OtherError(), **settings) == FAILURE
@@ -161,21 +161,21 @@ def test_a_predicates_senseless_answer_is_logged_and_leaves_the_callers_error_al
 
 
 @pytest.mark.parametrize("seconds", [120, 120.0, timedelta(minutes=2)])
-def test_an_error_may_name_its_time_as_a_number_or_a_timedelta(clock: VirtualClock, seconds: Any) -> None:
+def test_cooldown_from_error_can_be_a_number_or_a_timedelta(clock: VirtualClock, seconds: Any) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(cooldown_from_error=lambda error: seconds), clock=clock)
     with pytest.raises(OtherError), breaker:
         raise OtherError
     assert (breaker.state, breaker.retry_after) == ("open", 120)
 
 
-def test_a_result_predicates_senseless_answer_leaves_the_callers_result_alone(clock: VirtualClock) -> None:
+def test_invalid_result_of_failure_result_leaves_the_callers_result_alone(clock: VirtualClock) -> None:
     compare: Any = lambda value: Array()  # noqa: E731
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_result=compare), clock=clock)
     assert breaker.call(lambda: "spoken") == "spoken"
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_another_circuits_refusal_is_no_evidence(clock: VirtualClock) -> None:
+def test_refusal_of_another_circuit_is_ignored(clock: VirtualClock) -> None:
     inner = CircuitBreaker("inner", CircuitBreakerConfig(window_size=1), clock=clock)
     outer = CircuitBreaker("outer", CircuitBreakerConfig(window_size=1), clock=clock)
     inner.acquire().failure()
@@ -186,7 +186,7 @@ def test_another_circuits_refusal_is_no_evidence(clock: VirtualClock) -> None:
     assert outcomes(clock, CircuitOpenError(), failure_on=CircuitOpenError) == FAILURE
 
 
-def test_an_error_without_words_is_still_remembered(clock: VirtualClock) -> None:
+def test_error_whose_str_raises_is_recorded(clock: VirtualClock) -> None:
     class SpeechlessError(Exception):
         def __str__(self) -> str:
             raise LookupError
@@ -198,7 +198,7 @@ def test_an_error_without_words_is_still_remembered(clock: VirtualClock) -> None
     assert (last.kind, last.message, str(last)) == ("SpeechlessError", "", "SpeechlessError")
 
 
-def test_long_messages_are_cut(clock: VirtualClock) -> None:
+def test_long_messages_are_truncated(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", clock=clock)
     breaker.acquire().failure(OtherError("x" * 10_000))
     last = breaker.snapshot().last_error
@@ -207,7 +207,7 @@ def test_long_messages_are_cut(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"hung_after": 5}])
-def test_awaiting_what_is_no_coroutine_says_nothing_about_the_provider(
+def test_awaiting_the_result_of_a_plain_function_is_ignored(
     clock: VirtualClock, settings: dict[str, Any]
 ) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)
@@ -229,7 +229,7 @@ def test_awaiting_what_is_no_coroutine_says_nothing_about_the_provider(
 
 
 @pytest.mark.parametrize("settings", [{}, {"hung_after": 5}])
-def test_what_fails_before_there_is_anything_to_await_has_failed_as_itself(
+def test_error_before_the_awaitable_is_a_failure(
     clock: VirtualClock, settings: dict[str, Any]
 ) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(**settings), clock=clock)

@@ -14,7 +14,7 @@ from tests.breaker.conftest import Tell
 from tests.breaker.doors import ProviderDownError
 
 
-def test_it_refuses_without_reaching_the_provider(tell: Tell) -> None:
+def test_open_circuit_refuses_without_calling_the_provider(tell: Tell) -> None:
     story = tell(window_size=1)
     story.play("F")
     for _ in range(7):
@@ -24,7 +24,7 @@ def test_it_refuses_without_reaching_the_provider(tell: Tell) -> None:
     assert (totals.refused, totals.successes, totals.failures, totals.calls) == (7, 0, 1, 1)
 
 
-def test_it_refuses_until_the_cooldown_is_over_and_says_how_long(tell: Tell) -> None:
+def test_open_circuit_refuses_until_the_cooldown_is_over_with_retry_after(tell: Tell) -> None:
     story = tell(window_size=1, cooldown_period=60)
     story.play("F")
     assert story.refused().retry_after == 60
@@ -34,7 +34,7 @@ def test_it_refuses_until_the_cooldown_is_over_and_says_how_long(tell: Tell) -> 
     assert story.play("S") == "half_open"
 
 
-def test_a_refusal_tells_what_one_needs_to_know(tell: Tell) -> None:
+def test_refusal_has_name_state_reason_and_last_error(tell: Tell) -> None:
     story = tell(window_size=1, cooldown_period=60)
     story.play("F")
     refusal = story.refused()
@@ -45,7 +45,7 @@ def test_a_refusal_tells_what_one_needs_to_know(tell: Tell) -> None:
     assert str(refusal) == "circuit 'voice' is open (1 of the last 1 call failed): retry in 60 s"
 
 
-def test_each_refusal_is_a_fresh_exception(tell: Tell) -> None:
+def test_each_refusal_is_a_new_exception(tell: Tell) -> None:
     story = tell(window_size=1)
     story.play("F")
     refusals = [story.refused() for _ in range(1000)]
@@ -56,7 +56,7 @@ def test_each_refusal_is_a_fresh_exception(tell: Tell) -> None:
     assert refusals[-1].__context__ is None
 
 
-def test_a_value_that_is_a_failure_opens_it_without_any_exception(clock: VirtualClock) -> None:
+def test_failure_result_opens_the_circuit_without_an_exception(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(minimum_calls=3, failure_result=lambda value: value == "bad")
     breaker = CircuitBreaker("voice", config, clock=clock)
     assert [breaker.call(lambda: "bad") for _ in range(3)] == ["bad"] * 3
@@ -67,7 +67,7 @@ def test_a_value_that_is_a_failure_opens_it_without_any_exception(clock: Virtual
     assert refusal.value.last_error.kind == "result"
 
 
-def test_reading_never_moves_it(tell: Tell) -> None:
+def test_reading_never_changes_the_state(tell: Tell) -> None:
     story = tell(window_size=1, cooldown_period=60)
     story.play("F")
     story.clock.advance(3600)
@@ -78,7 +78,7 @@ def test_reading_never_moves_it(tell: Tell) -> None:
     assert story.state == "open"
 
 
-def test_what_was_in_flight_when_it_opened_changes_nothing(clock: VirtualClock) -> None:
+def test_results_of_calls_in_flight_at_the_opening_change_nothing(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=2), clock=clock)
     early = [breaker.acquire() for _ in range(4)]
     early[0].failure()
@@ -91,7 +91,7 @@ def test_what_was_in_flight_when_it_opened_changes_nothing(clock: VirtualClock) 
     assert snapshot.totals.late == 2
 
 
-def test_the_wall_clock_moves_nothing(clock: VirtualClock) -> None:
+def test_wall_clock_changes_no_state(clock: VirtualClock) -> None:
     wall = VirtualClock(1_700_000_000.0)
     config = CircuitBreakerConfig(window_size=1, cooldown_period=60)
     breaker = CircuitBreaker("voice", config, clock=clock, wall_clock=wall)
@@ -106,7 +106,7 @@ def test_the_wall_clock_moves_nothing(clock: VirtualClock) -> None:
     assert breaker.snapshot().opened_at == opened_at
 
 
-def test_an_error_may_name_the_time_for_which_the_circuit_opens_at_once(tell: Tell) -> None:
+def test_cooldown_from_error_opens_the_circuit_at_once(tell: Tell) -> None:
     story = tell(window_size=100, cooldown_period=60, cooldown_jitter=0.5, cooldown_from_error=lambda error: 7200)
     assert story.play("F") == "open"
     story.clock.advance(3600)
@@ -115,7 +115,7 @@ def test_an_error_may_name_the_time_for_which_the_circuit_opens_at_once(tell: Te
     assert story.play("S") == "half_open"
 
 
-def test_a_named_cooldown_holds_only_if_that_failure_opens_the_circuit(clock: VirtualClock) -> None:
+def test_requested_cooldown_applies_only_if_that_failure_opens_the_circuit(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, minimum_calls=2), clock=clock)
     breaker.acquire().failure(cooldown=7200)
     assert breaker.state == "closed"
@@ -124,7 +124,7 @@ def test_a_named_cooldown_holds_only_if_that_failure_opens_the_circuit(clock: Vi
 
 
 @pytest.mark.parametrize("named", [float("nan"), float("inf"), -5.0, "120", True, [120], timedelta(-1), 10**400])
-def test_a_named_time_that_is_none_is_refused_and_the_permit_lives_on(clock: VirtualClock, named: Any) -> None:
+def test_invalid_requested_cooldown_is_refused_and_the_permit_stays_unsettled(clock: VirtualClock, named: Any) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
     permit = breaker.acquire()
     for trip in (False, True):
@@ -137,13 +137,13 @@ def test_a_named_time_that_is_none_is_refused_and_the_permit_lives_on(clock: Vir
 
 
 @pytest.mark.parametrize("named", [120, 120.0, timedelta(minutes=2)])
-def test_a_time_may_be_named_as_a_number_or_a_timedelta(clock: VirtualClock, named: Any) -> None:
+def test_requested_cooldown_can_be_a_number_or_a_timedelta(clock: VirtualClock, named: Any) -> None:
     breaker = CircuitBreaker("voice", clock=clock)
     breaker.acquire().failure(trip=True, cooldown=named)
     assert (breaker.state, breaker.retry_after) == ("open", 120)
 
 
-def test_without_a_cooldown_the_next_caller_is_a_probe(clock: VirtualClock) -> None:
+def test_next_caller_is_a_probe_with_a_cooldown_of_zero(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1, cooldown_period=0, cooldown_backoff=2, success_threshold=1)
     breaker = CircuitBreaker("voice", config, clock=clock)
     for _ in range(3):
@@ -156,7 +156,7 @@ def test_without_a_cooldown_the_next_caller_is_a_probe(clock: VirtualClock) -> N
         assert breaker.state == "closed"
 
 
-def test_a_schedule_may_begin_without_a_cooldown(clock: VirtualClock) -> None:
+def test_schedule_can_begin_with_zero(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, cooldown_schedule=(0, 5, 30)), clock=clock)
     for expected in (0, 5, 30, 30):
         breaker.acquire().failure()

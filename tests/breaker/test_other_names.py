@@ -40,7 +40,7 @@ ATTRIBUTES = [
 
 
 @pytest.mark.parametrize(("name", "ours"), ATTRIBUTES)
-def test_attributes_of_other_breakers_name_ours(name: str, ours: str) -> None:
+def test_attributes_of_other_libraries_name_the_replacement(name: str, ours: str) -> None:
     breaker: Any = CircuitBreaker("voice")
     with pytest.raises(AttributeError, match=ours) as refusal:
         getattr(breaker, name)
@@ -51,7 +51,7 @@ def test_attributes_of_other_breakers_name_ours(name: str, ours: str) -> None:
     assert name not in dir(breaker)
 
 
-def test_a_misspelt_attribute_is_an_ordinary_one() -> None:
+def test_misspelt_attribute_raises_an_ordinary_attribute_error() -> None:
     breaker: Any = CircuitBreaker("voice")
     with pytest.raises(AttributeError, match="no attribute 'stat'"):
         breaker.stat  # noqa: B018
@@ -73,7 +73,7 @@ KEYWORDS: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("keywords", "ours"), KEYWORDS, ids=repr)
-def test_keywords_of_other_breakers_name_ours(keywords: dict[str, Any], ours: list[str]) -> None:
+def test_keywords_of_other_libraries_name_the_replacement(keywords: dict[str, Any], ours: list[str]) -> None:
     for name in ours:
         with pytest.raises(TypeError, match=name):
             CircuitBreaker("voice", **keywords)
@@ -91,7 +91,7 @@ def test_keywords_of_other_breakers_name_ours(keywords: dict[str, Any], ours: li
         ("fallback_function", "CircuitOpenError"),
     ],
 )
-def test_settings_of_other_breakers_name_ours(name: str, ours: str) -> None:
+def test_settings_of_other_libraries_name_the_replacement(name: str, ours: str) -> None:
     settings: dict[str, Any] = {name: 5}
     for make in (CircuitBreakerConfig, lambda **given: replace(CircuitBreakerConfig(), **given)):
         with pytest.raises(TypeError, match=ours):
@@ -100,7 +100,7 @@ def test_settings_of_other_breakers_name_ours(name: str, ours: str) -> None:
         getattr(CircuitBreakerConfig(), name)
 
 
-def test_the_settings_keep_their_signature() -> None:
+def test_configuration_keeps_its_signature() -> None:
     parameters = inspect.signature(CircuitBreakerConfig).parameters
     assert list(parameters)[:4] == ["failure_threshold", "window_size", "cooldown_period", "success_threshold"]
     assert parameters["minimum_calls"].kind is inspect.Parameter.KEYWORD_ONLY
@@ -118,7 +118,7 @@ def test_the_settings_keep_their_signature() -> None:
         ("AsyncCircuitBreakerFactory", "CircuitRegistry"),
     ],
 )
-def test_names_of_other_modules_name_ours_also_when_imported(name: str, ours: str) -> None:
+def test_module_names_of_other_libraries_name_the_replacement_also_on_import(name: str, ours: str) -> None:
     with pytest.raises(AttributeError, match=ours):
         getattr(steadyvoice.breaker, name)
     assert not hasattr(steadyvoice.breaker, name)
@@ -128,7 +128,7 @@ def test_names_of_other_modules_name_ours_also_when_imported(name: str, ours: st
         exec("from steadyvoice.breaker import nonsense")
 
 
-def test_a_registry_answers_names_of_others() -> None:
+def test_registry_attributes_of_other_libraries_name_the_replacement() -> None:
     registry: Any = CircuitRegistry()
     with pytest.raises(AttributeError, match="circuit"):
         registry.get_breaker("voice")

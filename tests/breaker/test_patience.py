@@ -59,12 +59,12 @@ def seconds_until_open(breaker: CircuitBreaker, clock: VirtualClock) -> float:
     raise AssertionError("it never opens")
 
 
-def test_a_quick_provider_hangs_after_the_time_that_was_set(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_quick_provider_hangs_after_hung_after(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     get_to_know(breaker, clock)
     assert seconds_until_open(breaker, clock) == 2
 
 
-def test_a_slow_provider_hangs_after_a_multiple_of_its_longest_silence(
+def test_slow_provider_hangs_after_a_multiple_of_its_longest_latency(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     get_to_know(breaker, clock)
@@ -73,7 +73,7 @@ def test_a_slow_provider_hangs_after_a_multiple_of_its_longest_silence(
     assert seconds_until_open(breaker, clock) == 12
 
 
-def test_nobody_knows_how_slow_a_new_provider_is_so_it_gets_the_time_of_a_probe(
+def test_new_provider_hangs_after_the_timeout_of_a_probe(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     for _ in range(LEARNED_CALLS - 1):
@@ -81,7 +81,7 @@ def test_nobody_knows_how_slow_a_new_provider_is_so_it_gets_the_time_of_a_probe(
     assert seconds_until_open(breaker, clock) == 20
 
 
-def test_many_quick_answers_forget_a_slow_one(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_slow_latency_expires_after_many_quick_ones(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     answer(breaker, clock, 10)
     get_to_know(breaker, clock)
     assert seconds_until_open(breaker, clock) == 15
@@ -90,7 +90,7 @@ def test_many_quick_answers_forget_a_slow_one(breaker: CircuitBreaker, clock: Vi
     assert seconds_until_open(breaker, clock) == 2
 
 
-def test_a_call_that_waits_already_hangs_sooner_once_a_slow_answer_is_forgotten(
+def test_waiting_call_hangs_sooner_once_a_slow_latency_expired(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     get_to_know(breaker, clock, 10)
@@ -104,7 +104,7 @@ def test_a_call_that_waits_already_hangs_sooner_once_a_slow_answer_is_forgotten(
         breaker.acquire()
 
 
-def test_a_stream_teaches_with_its_first_sign_of_life(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_stream_is_measured_by_its_first_progress(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     get_to_know(breaker, clock)
     stream = breaker.acquire()
     clock.advance(4)
@@ -116,7 +116,7 @@ def test_a_stream_teaches_with_its_first_sign_of_life(breaker: CircuitBreaker, c
     assert seconds_until_open(breaker, clock) == 6
 
 
-def test_a_failure_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_failure_is_not_measured(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     get_to_know(breaker, clock)
     permit = breaker.acquire()
     clock.advance(600)
@@ -125,7 +125,7 @@ def test_a_failure_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock)
     assert seconds_until_open(breaker, clock) == 2
 
 
-def test_a_provider_that_became_slow_opens_the_circuit_once_and_its_late_answers_keep_it_closed(
+def test_provider_that_became_slow_opens_the_circuit_once_and_its_late_answers_keep_it_closed(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     get_to_know(breaker, clock)
@@ -139,7 +139,7 @@ def test_a_provider_that_became_slow_opens_the_circuit_once_and_its_late_answers
     assert seconds_until_open(breaker, clock) == 9
 
 
-def test_a_settled_call_teaches_nothing(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_settled_call_is_not_measured(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     get_to_know(breaker, clock)
     permit = breaker.acquire()
     permit.ignore()
@@ -149,7 +149,7 @@ def test_a_settled_call_teaches_nothing(breaker: CircuitBreaker, clock: VirtualC
     assert seconds_until_open(breaker, clock) == 2
 
 
-def test_a_probe_is_given_as_long_as_a_call_but_no_longer_than_its_lease(
+def test_probe_expires_at_the_hang_threshold_or_its_timeout(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     get_to_know(breaker, clock, 60)
@@ -164,25 +164,25 @@ def test_a_probe_is_given_as_long_as_a_call_but_no_longer_than_its_lease(
     assert breaker.snapshot().state is CircuitState.OPEN
 
 
-def test_without_a_factor_nothing_is_learned(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_no_latency_is_learned_without_hung_factor(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.update(replace(PATIENT, hung_factor=None))
     get_to_know(breaker, clock, 60)
     assert seconds_until_open(breaker, clock) == 2
 
 
 @pytest.mark.parametrize("factor", [0, 0.99, -1, True, "2", float("nan"), float("inf")])
-def test_a_factor_below_one_would_be_impatient_with_what_just_worked(factor: float) -> None:
+def test_hung_factor_below_one_is_refused(factor: float) -> None:
     with pytest.raises(CircuitConfigError, match=r"hung_factor=.*must be 1 or more"):
         CircuitBreakerConfig(hung_after=2, hung_factor=factor)
 
 
-def test_a_factor_without_a_least_time_is_refused() -> None:
+def test_hung_factor_without_hung_after_is_refused() -> None:
     with pytest.raises(CircuitConfigError, match="hung_factor"):
         CircuitBreakerConfig(hung_factor=2)
 
 
 @given(st.lists(st.floats(0, 100), min_size=LEARNED_CALLS, max_size=3 * LEARNED_CALLS))
-def test_what_one_of_the_last_hundred_calls_was_given_is_not_hanging(silences: list[float]) -> None:
+def test_latency_of_one_of_the_last_hundred_calls_does_not_hang(silences: list[float]) -> None:
     patience = HangThreshold()
     for silence in silences:
         patience.record(silence)

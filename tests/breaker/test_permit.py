@@ -22,7 +22,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
     return CircuitBreaker("voice", CircuitBreakerConfig(window_size=8), clock=clock)
 
 
-def test_the_first_word_counts_and_later_ones_do_nothing(breaker: CircuitBreaker) -> None:
+def test_permit_is_settled_once(breaker: CircuitBreaker) -> None:
     permit = breaker.acquire()
     assert not permit.settled
     permit.success()
@@ -55,7 +55,7 @@ async def test_async_with_permit_settles_by_itself(breaker: CircuitBreaker) -> N
     assert (totals.successes, totals.failures) == (1, 1)
 
 
-def test_a_permit_dropped_in_a_cycle_while_the_lock_is_held_deadlocks_nobody(clock: VirtualClock) -> None:
+def test_permit_collected_while_the_lock_is_held_does_not_deadlock(clock: VirtualClock) -> None:
     lucky: list[float] = []
 
     def luck() -> float:  # the machine asks for it with the lock held
@@ -98,7 +98,7 @@ def test_with_blocks_may_end_out_of_order(breaker: CircuitBreaker, clock: Virtua
     assert second.settled
 
 
-async def test_each_task_leaves_what_it_entered(breaker: CircuitBreaker) -> None:
+async def test_each_task_exits_its_own_permit(breaker: CircuitBreaker) -> None:
     inside = asyncio.Event()
     go_on = asyncio.Event()
 
@@ -118,12 +118,12 @@ async def test_each_task_leaves_what_it_entered(breaker: CircuitBreaker) -> None
     assert (totals.successes, totals.failures) == (1, 1)
 
 
-def test_leaving_without_having_entered_says_what_to_do_instead(breaker: CircuitBreaker) -> None:
+def test_exit_without_enter_raises_with_a_hint(breaker: CircuitBreaker) -> None:
     with pytest.raises(RuntimeError, match=r"with breaker\.acquire\(\)"):
         breaker.__exit__(None, None, None)
 
 
-async def test_a_timeout_of_our_own_is_a_failure_and_a_cancellation_from_outside_is_not(
+async def test_timeout_inside_is_a_failure_and_cancellation_from_outside_is_ignored(
     breaker: CircuitBreaker,
 ) -> None:
     async def hang() -> None:
@@ -154,7 +154,7 @@ async def test_a_timeout_of_our_own_is_a_failure_and_a_cancellation_from_outside
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_who_is_interrupted_accuses_nobody(clock: VirtualClock, error: BaseException) -> None:
+def test_interrupted_call_is_ignored(clock: VirtualClock, error: BaseException) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
 
     def interrupted() -> None:
@@ -169,14 +169,14 @@ def test_who_is_interrupted_accuses_nobody(clock: VirtualClock, error: BaseExcep
 
 
 @pytest.mark.parametrize("weight", [0, -1, 1.5, float("nan"), "half", None, True, [1]])
-def test_a_weight_that_is_none_is_refused(breaker: CircuitBreaker, weight: Any) -> None:
+def test_invalid_weight_is_refused(breaker: CircuitBreaker, weight: Any) -> None:
     permit = breaker.acquire()
     with pytest.raises(ValueError, match="weight"):
         permit.failure(weight=weight)
     assert not permit.settled
 
 
-def test_half_failures_count_half(breaker: CircuitBreaker) -> None:
+def test_weight_of_one_half_counts_half(breaker: CircuitBreaker) -> None:
     for _ in range(2):
         breaker.acquire().failure(weight=0.5)
         breaker.acquire().success()
@@ -188,7 +188,7 @@ def test_half_failures_count_half(breaker: CircuitBreaker) -> None:
     assert breaker.snapshot().failure_rate == 0.5
 
 
-def test_one_signal_may_open_it_at_once(breaker: CircuitBreaker) -> None:
+def test_trip_opens_the_circuit_at_once(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure("out of credit", trip=True, cooldown=3600)
     snapshot = breaker.snapshot()
     assert (snapshot.state, snapshot.retry_after) == ("open", 3600)
@@ -196,7 +196,7 @@ def test_one_signal_may_open_it_at_once(breaker: CircuitBreaker) -> None:
     assert snapshot.last_transition.cause == "tripped"
 
 
-def test_a_call_may_know_its_duration_better(clock: VirtualClock) -> None:
+def test_duration_can_be_passed_by_the_caller(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1, slow_call_duration=2, slow_call_threshold=1.0)
     breaker = CircuitBreaker("voice", config, clock=clock)
     permit = breaker.acquire()
@@ -208,7 +208,7 @@ def test_a_call_may_know_its_duration_better(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("error", [5, ValueError, ["503"], b"503"], ids=repr)
-def test_what_cannot_be_told_as_a_failure_is_refused(breaker: CircuitBreaker, error: Any) -> None:
+def test_invalid_error_is_refused(breaker: CircuitBreaker, error: Any) -> None:
     permit = breaker.acquire()
     for settle in (permit.failure, permit.settle):
         with pytest.raises(TypeError, match=r"^error="):
@@ -216,7 +216,7 @@ def test_what_cannot_be_told_as_a_failure_is_refused(breaker: CircuitBreaker, er
     assert not permit.settled
 
 
-def test_a_duration_may_be_a_timedelta(clock: VirtualClock) -> None:
+def test_duration_may_be_a_timedelta(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(slow_call_duration=2, minimum_calls=2), clock=clock)
     breaker.acquire().success(timedelta(seconds=2))
     breaker.acquire().failure("503", timedelta(seconds=1))
@@ -224,7 +224,7 @@ def test_a_duration_may_be_a_timedelta(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("duration", [-1.0, float("nan"), float("inf"), "x", True, timedelta(-1), 10**400])
-def test_a_duration_that_is_no_time_is_refused_and_the_permit_lives_on(clock: VirtualClock, duration: Any) -> None:
+def test_invalid_duration_is_refused_and_the_permit_stays_unsettled(clock: VirtualClock, duration: Any) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(slow_call_duration=2), clock=clock)
     permit = breaker.acquire()
     for settle in (permit.success, partial(permit.failure, "503")):
@@ -235,7 +235,7 @@ def test_a_duration_that_is_no_time_is_refused_and_the_permit_lives_on(clock: Vi
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_trying_to_acquire_gives_a_permit_or_none_and_counts_the_refusal(clock: VirtualClock) -> None:
+def test_try_acquire_returns_a_permit_or_none_and_counts_the_refusal(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, success_threshold=1), clock=clock)
     permit = breaker.try_acquire()
     assert permit is not None
@@ -254,7 +254,7 @@ def test_trying_to_acquire_gives_a_permit_or_none_and_counts_the_refusal(clock: 
 
 
 @pytest.mark.parametrize("watched", [False, True])
-def test_a_refusal_costs_no_exception_where_one_only_tries(clock: VirtualClock, watched: bool) -> None:
+def test_try_acquire_raises_no_exception(clock: VirtualClock, watched: bool) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1), clock=clock)
     refused: list[Event] = []
     if watched:
@@ -277,7 +277,7 @@ def test_a_refusal_costs_no_exception_where_one_only_tries(clock: VirtualClock, 
     assert sum(isinstance(event, CallRefused) for event in refused) == watched
 
 
-def test_a_refused_try_leaves_nothing_to_be_cleared_away(clock: VirtualClock) -> None:
+def test_refused_try_acquire_leaves_no_permit_behind(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", clock=clock, state="forced_open")
     for _ in range(1000):
         assert breaker.try_acquire() is None

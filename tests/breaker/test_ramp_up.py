@@ -37,7 +37,7 @@ def admitted(breaker: CircuitBreaker, callers: int = 100) -> int:
     return through
 
 
-def test_the_share_grows_with_time_until_all_are_admitted(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+def test_admitted_share_grows_until_all_are_admitted(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     shares = []
     for _ in range(11):
         shares.append(admitted(recovered))
@@ -46,7 +46,7 @@ def test_the_share_grows_with_time_until_all_are_admitted(recovered: CircuitBrea
     assert recovered.snapshot().totals.refused == 1100 - sum(shares)
 
 
-def test_every_door_is_held_back_and_then_opened(tell: Tell) -> None:
+def test_ramp_up_applies_to_every_entry_point(tell: Tell) -> None:
     story = tell(window_size=1, success_threshold=1, ramp_up=10)
     story.play("F")
     story.clock.advance(60)
@@ -59,7 +59,7 @@ def test_every_door_is_held_back_and_then_opened(tell: Tell) -> None:
     assert story.play("S" * 20) == "closed"
 
 
-def test_those_refused_are_told_of_and_say_nothing_about_the_provider(recovered: CircuitBreaker) -> None:
+def test_refusals_during_ramp_up_are_reported_and_not_counted_as_calls(recovered: CircuitBreaker) -> None:
     heard: list[object] = []
     recovered.acquire().success()
     recovered.subscribe(heard.append, calls=True)
@@ -71,7 +71,7 @@ def test_those_refused_are_told_of_and_say_nothing_about_the_provider(recovered:
     assert refused.state == "closed"
 
 
-def test_a_relapse_opens_it_as_ever(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+def test_failures_during_ramp_up_open_the_circuit(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     clock.advance(9)
     while recovered.state == "closed":
         try:
@@ -81,7 +81,7 @@ def test_a_relapse_opens_it_as_ever(recovered: CircuitBreaker, clock: VirtualClo
     assert recovered.snapshot().failures == 5
 
 
-def test_closing_by_hand_admits_everybody(recovered: CircuitBreaker) -> None:
+def test_manual_close_skips_the_ramp_up(recovered: CircuitBreaker) -> None:
     assert admitted(recovered) < 100
     recovered.close()
     assert admitted(recovered) == 100
@@ -90,7 +90,7 @@ def test_closing_by_hand_admits_everybody(recovered: CircuitBreaker) -> None:
     assert admitted(recovered) == 100
 
 
-def test_it_is_seen_in_the_snapshot_and_told(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+def test_ramp_up_is_in_snapshot_and_explanation(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     clock.advance(4)
     assert recovered.snapshot().admitted_share == pytest.approx(0.4)
     assert recovered.explain().next == "admits 40% of the calls, gradually all; opens when a rule is broken"
@@ -101,7 +101,7 @@ def test_it_is_seen_in_the_snapshot_and_told(recovered: CircuitBreaker, clock: V
     assert (recovered.explain().changes_in, recovered.export()["remaining"]) == (None, None)
 
 
-def test_the_setting_may_change_meanwhile(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+def test_ramp_up_can_be_changed_while_it_runs(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     clock.advance(5)
     recovered.update(replace(GENTLE, ramp_up=50))
     assert recovered.snapshot().admitted_share == pytest.approx(0.1)
@@ -109,7 +109,7 @@ def test_the_setting_may_change_meanwhile(recovered: CircuitBreaker, clock: Virt
     assert admitted(recovered) == 100
 
 
-def test_it_goes_on_after_a_restart(recovered: CircuitBreaker, clock: VirtualClock) -> None:
+def test_ramp_up_continues_after_a_restart(recovered: CircuitBreaker, clock: VirtualClock) -> None:
     clock.advance(5)
     later = VirtualClock(3.0)
     again = CircuitBreaker("voice", GENTLE, clock=later)

@@ -24,11 +24,11 @@ def why(breaker: CircuitBreaker) -> tuple[Cause | None, str]:
     return snapshot.last_transition.cause, snapshot.reason
 
 
-def test_a_new_circuit_is_new(clock: VirtualClock) -> None:
+def test_reason_of_a_new_circuit(clock: VirtualClock) -> None:
     assert why(circuit(clock)) == (None, "new")
 
 
-def test_a_rate_tells_how_many_of_how_many(clock: VirtualClock) -> None:
+def test_reason_of_a_failure_rate_has_both_counts(clock: VirtualClock) -> None:
     breaker = circuit(clock)
     for _ in range(2):
         breaker.acquire().success()
@@ -36,14 +36,14 @@ def test_a_rate_tells_how_many_of_how_many(clock: VirtualClock) -> None:
     assert why(breaker) == (Cause.FAILURE_RATE, "2 of the last 4 calls failed")
 
 
-def test_slow_calls_are_told_apart_from_failures(clock: VirtualClock) -> None:
+def test_reason_of_a_slow_call_rate_differs_from_failures(clock: VirtualClock) -> None:
     breaker = circuit(clock, slow_call_duration=5)
     for _ in range(4):
         breaker.acquire().success(5.0)
     assert why(breaker) == (Cause.SLOW_CALL_RATE, "4 of the last 4 calls were slow")
 
 
-def test_a_run_of_failures_includes_the_calls_that_hang(clock: VirtualClock) -> None:
+def test_reason_of_a_run_of_failures_includes_hanging_calls(clock: VirtualClock) -> None:
     breaker = circuit(clock, consecutive_failures=3, hung_after=5)
     for _ in range(2):
         breaker.acquire().failure()
@@ -56,7 +56,7 @@ def test_a_run_of_failures_includes_the_calls_that_hang(clock: VirtualClock) -> 
     )
 
 
-def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> None:
+def test_reasons_of_an_outage_and_its_recovery(clock: VirtualClock) -> None:
     breaker = circuit(clock, half_open_timeout=10)
     breaker.acquire().failure(ConnectionError(), trip=True)
     assert why(breaker) == (Cause.TRIPPED, "tripped by ConnectionError")
@@ -88,7 +88,7 @@ def test_an_outage_and_its_end_are_told_step_by_step(clock: VirtualClock) -> Non
         (OSError("n" * 81), "a probe failed with OSError: " + "n" * 79 + "…"),
     ],
 )
-def test_a_failed_probe_says_what_happened_in_one_line(
+def test_reason_of_a_failed_probe_is_one_line(
     clock: VirtualClock, failure: Exception | str | None, told: str
 ) -> None:
     breaker = circuit(clock)
@@ -98,7 +98,7 @@ def test_a_failed_probe_says_what_happened_in_one_line(
     assert why(breaker) == (Cause.PROBE_FAILED, told)
 
 
-def test_a_probe_whose_answer_was_a_failure_says_so(clock: VirtualClock) -> None:
+def test_reason_of_a_probe_with_a_failure_result(clock: VirtualClock) -> None:
     breaker = circuit(clock, failure_result=lambda answer: answer == {})
     breaker.acquire().failure(trip=True)
     clock.advance(60)
@@ -106,7 +106,7 @@ def test_a_probe_whose_answer_was_a_failure_says_so(clock: VirtualClock) -> None
     assert why(breaker) == (Cause.PROBE_FAILED, "a probe failed: a dict that counts as a failure")
 
 
-def test_slow_probes_are_no_proof(clock: VirtualClock) -> None:
+def test_reason_of_slow_probes(clock: VirtualClock) -> None:
     breaker = circuit(clock, slow_call_duration=5, slow_call_threshold=0.5)
     breaker.acquire().failure(trip=True)
     clock.advance(60)
@@ -114,7 +114,7 @@ def test_slow_probes_are_no_proof(clock: VirtualClock) -> None:
     assert why(breaker) == (Cause.PROBES_SLOW, "1 of 2 probes was slow")
 
 
-def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: VirtualClock) -> None:
+def test_reason_of_a_manual_state_lasts_until_its_end(clock: VirtualClock) -> None:
     breaker = circuit(clock)
     breaker.force_open("maintenance", duration=10)
     assert why(breaker) == (Cause.MANUAL, "maintenance")
@@ -149,7 +149,7 @@ def test_what_was_done_by_hand_bears_the_hands_reason_until_it_is_over(clock: Vi
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
-def test_one_is_told_in_the_singular(
+def test_one_failure_is_written_in_the_singular(
     clock: VirtualClock, settings: dict[str, Any], letters: str, sentence: str
 ) -> None:
     breaker = circuit(clock, **{"failure_threshold": None, **settings})
@@ -162,7 +162,7 @@ def test_one_is_told_in_the_singular(
     assert breaker.snapshot().reason == sentence
 
 
-def test_one_probe_is_told_in_the_singular(clock: VirtualClock) -> None:
+def test_one_probe_is_written_in_the_singular(clock: VirtualClock) -> None:
     breaker = circuit(clock, success_threshold=1)
     breaker.acquire().failure(trip=True)
     clock.advance(60)

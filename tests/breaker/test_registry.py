@@ -12,7 +12,7 @@ from steadyvoice.breaker.testing import VirtualClock
 PRODUCTION, DEVELOPMENT = CircuitBreakerConfig.production(), CircuitBreakerConfig.development()
 
 
-def test_a_name_is_one_circuit() -> None:
+def test_same_name_returns_the_same_circuit() -> None:
     registry = CircuitRegistry()
     voice = registry.circuit("voice")
     assert registry.circuit("voice") is voice
@@ -21,13 +21,13 @@ def test_a_name_is_one_circuit() -> None:
     assert (len(registry), "voice" in registry, "third" in registry) == (2, True, False)
 
 
-def test_some_names_have_settings_of_their_own() -> None:
+def test_overrides_apply_to_single_names() -> None:
     registry = CircuitRegistry(PRODUCTION, overrides={"odd": DEVELOPMENT})
     assert registry.circuit("voice").config is PRODUCTION
     assert registry.circuit("odd").config is DEVELOPMENT
 
 
-def test_settings_may_change_before_and_after_a_circuit_exists() -> None:
+def test_configure_works_before_and_after_a_circuit_exists() -> None:
     registry = CircuitRegistry(PRODUCTION)
     voice = registry.circuit("voice")
     voice.acquire().failure()
@@ -58,7 +58,7 @@ def test_clock_and_listeners_are_shared(clock: VirtualClock) -> None:
     assert {event.at for event in events} == {1000.0}
 
 
-def test_shared_settings_may_change_for_all_that_have_none_of_their_own() -> None:
+def test_update_applies_to_circuits_without_an_override() -> None:
     special = CircuitBreakerConfig(window_size=3)
     registry = CircuitRegistry(overrides={"special": special})
     usual, own = registry.circuit("usual"), registry.circuit("special")
@@ -69,7 +69,7 @@ def test_shared_settings_may_change_for_all_that_have_none_of_their_own() -> Non
     assert registry.circuit("later").config.window_size == 7
 
 
-def test_settings_are_no_tag() -> None:
+def test_configuration_as_tag_is_refused() -> None:
     registry = CircuitRegistry()
     settings: Any = {"config": DEVELOPMENT}
     with pytest.raises(CircuitArgumentError, match=r"^config=.*configure\(name, config\)"):
@@ -77,7 +77,7 @@ def test_settings_are_no_tag() -> None:
     assert "voice" not in registry
 
 
-def test_looking_for_a_circuit_makes_none() -> None:
+def test_get_creates_no_circuit() -> None:
     registry = CircuitRegistry()
     assert registry.get("voice") is None
     assert len(registry) == 0
@@ -87,7 +87,7 @@ def test_looking_for_a_circuit_makes_none() -> None:
     assert CircuitBreaker("voice") not in registry
 
 
-def test_a_removed_circuit_is_made_anew_with_the_settings_of_its_name() -> None:
+def test_removed_circuit_is_created_again_with_the_settings_of_its_name() -> None:
     registry = CircuitRegistry(PRODUCTION, overrides={"odd": DEVELOPMENT})
     odd, voice = registry.circuit("odd", region="eu"), registry.circuit("voice", region="eu")
     odd.force_open()
@@ -104,7 +104,7 @@ def test_a_removed_circuit_is_made_anew_with_the_settings_of_its_name() -> None:
     assert (anew.config, anew.state, registry.tags("odd")) == (DEVELOPMENT, "closed", {})
 
 
-def test_circuits_may_be_removed_while_iterating() -> None:
+def test_circuits_can_be_removed_while_iterating() -> None:
     registry = CircuitRegistry()
     for name in ("one", "two", "three"):
         registry.circuit(name)

@@ -36,28 +36,28 @@ def test_both_must_be_broken_where_rules_are_joined_with_and() -> None:
     assert_opens_after(config(both), "FFWW")
 
 
-def test_either_will_do_where_rules_are_joined_with_or() -> None:
+def test_either_suffices_where_rules_are_joined_with_or() -> None:
     either = ConsecutiveFailures(3) | SlowCallRate(1.0, 4)
     assert_opens_after(config(either), "SFFF")
     assert_opens_after(config(either), "WWWW")
     assert_stays_closed(config(either), "FFSFFW")
 
 
-def test_rules_nest() -> None:
+def test_combined_rules_can_be_nested() -> None:
     nested = ConsecutiveFailures(5) | FailureRate(0.5, 4) & (SlowCallRate(0.25, 4) | ConsecutiveFailures(2))
     assert_opens_after(config(nested), "SSFF")
     assert_opens_after(config(nested), "WFFS")
     assert_stays_closed(config(nested), "SFSFSFSF")
 
 
-def test_an_own_rule_opens_through_every_door(tell: Tell) -> None:
+def test_combined_rule_applies_to_every_entry_point(tell: Tell) -> None:
     story = tell(opens_when=FailureRate(0.5, 4) & ConsecutiveFailures(2))
     assert story.play("FSFSS") == "closed"
     assert story.play("F") == "closed"
     assert story.play("F") == "open"
 
 
-def test_the_reason_tells_of_both_and_the_word_is_the_first_ones(clock: VirtualClock) -> None:
+def test_reason_has_both_rules_and_cause_is_the_first(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", config(ConsecutiveFailures(2) & FailureRate(1.0, 2)), clock=clock)
     for _ in range(2):
         breaker.acquire().failure()
@@ -67,7 +67,7 @@ def test_the_reason_tells_of_both_and_the_word_is_the_first_ones(clock: VirtualC
     assert transition.reason == "2 failures in a row and 2 of the last 2 calls failed"
 
 
-def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> None:
+def test_explanation_shows_the_structure_of_combined_rules(clock: VirtualClock) -> None:
     rule = ConsecutiveFailures(9) | FailureRate(0.5, 2) & SlowCallRate(1.0, 4)
     breaker = CircuitBreaker("voice", config(rule), clock=clock)
     breaker.acquire().failure(None, 5.0)
@@ -89,7 +89,7 @@ def test_explaining_shows_how_the_rules_hang_together(clock: VirtualClock) -> No
     assert description == f"(failure rate 0.5, threshold 0.5) and ({either})"
 
 
-def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
+def test_rule_of_another_class_is_refused() -> None:
     class AnyFailure(ConsecutiveFailures):
         """One that might raise, or be broken by a success, under the circuit's lock."""
 
@@ -113,7 +113,7 @@ def test_a_rule_that_the_circuit_does_not_know_is_refused() -> None:
         ),
     ],
 )
-def test_an_own_rule_that_cannot_work_is_refused(field: str, settings: dict[str, Any]) -> None:
+def test_impossible_combined_rule_is_refused(field: str, settings: dict[str, Any]) -> None:
     with pytest.raises(CircuitConfigError) as refusal:
         CircuitBreakerConfig(**settings)
     assert refusal.value.field == field
@@ -134,20 +134,20 @@ def test_an_own_rule_that_cannot_work_is_refused(field: str, settings: dict[str,
         ("significance", lambda: UnlikelyFailures(None)),  # type: ignore[arg-type]
     ],
 )
-def test_a_simple_rule_that_cannot_work_is_refused_by_name(field: str, make: Any) -> None:
+def test_impossible_rule_is_refused_with_the_field(field: str, make: Any) -> None:
     with pytest.raises(CircuitConfigError) as refusal:
         make()
     assert refusal.value.field == field
 
 
-def test_where_rules_stand_before_and_after_there_is_anything_to_see() -> None:
+def test_status_of_rules_before_and_after_the_first_calls() -> None:
     nothing, enough = WindowStats(0, 0.0, 0, 0.0, 0.05), WindowStats(6, 3.0, 3, 1.0, 0.05)
     for rule in (FailureRate(0.5, 4), SlowCallRate(0.5, 4)):
         assert (rule.status(nothing).value, rule.status(nothing).missing_calls) == (0, 4)
         assert (rule.status(enough).value, rule.status(enough).missing_calls) == (0.5, 0)
 
 
-def test_the_second_of_two_rules_is_not_asked_where_the_first_holds() -> None:
+def test_second_rule_is_not_evaluated_when_the_first_of_and_holds() -> None:
     class NeverAsked(ConsecutiveFailures):
         def evaluate(self, stats: WindowStats) -> Any:
             raise AssertionError
@@ -164,22 +164,22 @@ def test_four_in_a_row_are_unlikely_where_none_failed_before() -> None:
     assert_opens_after(WARY, "S" * 100 + "FFFF", every=0.1)
 
 
-def test_seven_in_a_row_are_needed_while_nothing_is_known() -> None:
+def test_seven_in_a_row_are_needed_while_the_baseline_is_unknown() -> None:
     assert_opens_after(WARY, "F" * 7, every=0.1)
     assert_opens_after(WARY, "S" * 99 + "F" * 7, every=0.1)
 
 
-def test_a_provider_that_always_failed_now_and_then_is_given_more() -> None:
+def test_provider_with_a_higher_baseline_needs_a_longer_run() -> None:
     usual = ("S" * 5 + "F") * 40
     assert_opens_after(WARY, usual + "S" + "F" * 11, every=0.1)
 
 
-def test_a_run_says_nothing_about_what_was_normal_before_it() -> None:
+def test_run_of_failures_does_not_change_the_baseline_before_it() -> None:
     # If the run at hand were taken in, it would make itself look normal, and this would never open.
     assert_opens_after(WARY, "S" * 100 + "FFF" + "X" * 50 + "F", every=0.1)
 
 
-def test_the_reason_and_the_explanation_tell_what_was_normal(clock: VirtualClock) -> None:
+def test_reason_and_explanation_have_the_baseline(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", WARY, clock=clock)
     for _ in range(100):
         breaker.acquire().success()
@@ -194,7 +194,7 @@ def test_the_reason_and_the_explanation_tell_what_was_normal(clock: VirtualClock
     assert transition.reason == "4 failures in a row, at a failure rate of 0.0098 before"
 
 
-def test_calls_that_hang_are_part_of_the_run(clock: VirtualClock) -> None:
+def test_hanging_calls_are_part_of_the_run(clock: VirtualClock) -> None:
     settings = CircuitBreakerConfig(failure_threshold=None, significance=0.02, hung_after=2)
     breaker = CircuitBreaker("voice", settings, clock=clock)
     breaker.acquire().failure()
@@ -205,7 +205,7 @@ def test_calls_that_hang_are_part_of_the_run(clock: VirtualClock) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 300))))
-def test_successes_taken_in_at_once_teach_the_same_as_one_by_one(runs: list[tuple[int, int]]) -> None:
+def test_successes_recorded_together_give_the_same_baseline_as_one_by_one(runs: list[tuple[int, int]]) -> None:
     at_once, one_by_one = FailureBaseline(), FailureBaseline()
     for failures, successes in runs:
         at_once.record(failures, successes)
@@ -217,7 +217,7 @@ def test_successes_taken_in_at_once_teach_the_same_as_one_by_one(runs: list[tupl
 
 
 @given(st.integers(0, 3), st.integers(5, 20))
-def test_what_is_normal_comes_close_to_the_truth_and_forgets(failures: int, successes: int) -> None:
+def test_baseline_approaches_the_true_rate_and_forgets(failures: int, successes: int) -> None:
     baseline = FailureBaseline()
     for _ in range(20):
         baseline.record(50, 50)
@@ -227,7 +227,7 @@ def test_what_is_normal_comes_close_to_the_truth_and_forgets(failures: int, succ
     assert baseline.rate == pytest.approx(truth, abs=4 / BASELINE_CALLS)
 
 
-def test_a_snapshot_waits_for_as_many_calls_as_the_rule_does(clock: VirtualClock) -> None:
+def test_snapshot_has_the_minimum_of_calls_of_the_rule(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(opens_when=FailureRate(0.5, 8)), clock=clock)
     for _ in range(7):
         breaker.acquire().success()
@@ -236,7 +236,7 @@ def test_a_snapshot_waits_for_as_many_calls_as_the_rule_does(clock: VirtualClock
     assert breaker.snapshot().enough_calls
 
 
-def test_slow_probes_matter_only_where_the_rule_asks_about_slow_calls(clock: VirtualClock) -> None:
+def test_slow_probes_matter_only_with_a_slow_call_rule(clock: VirtualClock) -> None:
     def after_slow_probes(rule: Rule) -> str:
         settings = config(rule, success_threshold=3, cooldown_period=60)
         breaker = CircuitBreaker("voice", settings, clock=clock)

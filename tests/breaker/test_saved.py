@@ -28,7 +28,7 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
     return CircuitBreaker("voice", CONFIG, clock=clock)
 
 
-def test_an_open_circuit_refuses_for_what_remained_of_its_cooldown(
+def test_open_circuit_refuses_for_what_remained_of_its_cooldown(
     breaker: CircuitBreaker, clock: VirtualClock
 ) -> None:
     breaker.acquire().failure(trip=True)
@@ -42,7 +42,7 @@ def test_an_open_circuit_refuses_for_what_remained_of_its_cooldown(
     assert again.state == "closed"
 
 
-def test_new_settings_do_not_change_what_remained(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_new_settings_do_not_change_the_remaining_cooldown(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure(trip=True)
     clock.advance(45)
     again, later = reborn(breaker)
@@ -53,7 +53,7 @@ def test_new_settings_do_not_change_what_remained(breaker: CircuitBreaker, clock
     assert again.snapshot().recoveries.last_seconds == 20
 
 
-def test_the_window_and_the_streak_survive(clock: VirtualClock) -> None:
+def test_window_and_run_of_failures_are_restored(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=6, minimum_calls=6, consecutive_failures=5)
     breaker = CircuitBreaker("voice", config, clock=clock)
     breaker.acquire().success()
@@ -65,7 +65,7 @@ def test_the_window_and_the_streak_survive(clock: VirtualClock) -> None:
     assert again.export() == breaker.export()
 
 
-def test_a_time_window_survives_with_its_ages(clock: VirtualClock) -> None:
+def test_time_window_is_restored_with_its_ages(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_seconds=20), clock=clock)
     breaker.acquire().failure()
     clock.advance(15)
@@ -76,7 +76,7 @@ def test_a_time_window_survives_with_its_ages(clock: VirtualClock) -> None:
     assert (again.snapshot().calls, again.snapshot().failures) == (1, 0)
 
 
-def test_a_half_open_circuit_comes_back_ready_to_probe(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_half_open_circuit_is_restored_ready_to_probe(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure(trip=True)
     clock.advance(60)
     probe = breaker.acquire()
@@ -87,7 +87,7 @@ def test_a_half_open_circuit_comes_back_ready_to_probe(breaker: CircuitBreaker, 
     probe.ignore()
 
 
-def test_the_backoff_goes_on(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_backoff_is_restored(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure(trip=True)
     clock.advance(60)
     breaker.acquire().failure()
@@ -97,7 +97,7 @@ def test_the_backoff_goes_on(breaker: CircuitBreaker, clock: VirtualClock) -> No
     assert again.snapshot().retry_after == 240
 
 
-def test_manual_states_survive_with_what_remained(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_manual_state_is_restored_with_its_remaining_duration(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.force_open("maintenance", duration=100)
     clock.advance(40)
     again, _ = reborn(breaker)
@@ -108,7 +108,7 @@ def test_manual_states_survive_with_what_remained(breaker: CircuitBreaker, clock
     assert for_good.snapshot().retry_after is None
 
 
-def test_coming_back_is_an_event(breaker: CircuitBreaker) -> None:
+def test_restore_emits_an_event(breaker: CircuitBreaker) -> None:
     breaker.disable("until tomorrow")
     again, _ = reborn(breaker)
     transition = again.snapshot().last_transition
@@ -134,7 +134,7 @@ def test_coming_back_is_an_event(breaker: CircuitBreaker) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_export_is_refused_and_harms_nothing(breaker: CircuitBreaker, damage: dict[str, Any]) -> None:
+def test_invalid_export_is_refused_and_changes_nothing(breaker: CircuitBreaker, damage: dict[str, Any]) -> None:
     breaker.acquire().failure(trip=True)
     state = {**breaker.export(), **damage}
     fresh = CircuitBreaker("voice", CONFIG)
@@ -145,12 +145,12 @@ def test_what_is_no_export_is_refused_and_harms_nothing(breaker: CircuitBreaker,
     assert fresh.snapshot().calls == 1
 
 
-def test_an_empty_mapping_is_no_export(breaker: CircuitBreaker) -> None:
+def test_empty_mapping_is_refused(breaker: CircuitBreaker) -> None:
     with pytest.raises(ValueError, match="not an exported circuit"):
         breaker.restore({})
 
 
-def test_a_restart_does_not_hurry_the_backoff_back(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_restart_does_not_accelerate_the_decay_of_the_backoff(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     for _ in range(3):
         breaker.acquire().failure(trip=True)
         clock.advance(3600)
@@ -162,19 +162,19 @@ def test_a_restart_does_not_hurry_the_backoff_back(breaker: CircuitBreaker, cloc
 
 
 @pytest.mark.parametrize(("field", "value"), [("version", True), ("streak", -1), ("version", 2)])
-def test_what_no_export_has_is_refused(breaker: CircuitBreaker, field: str, value: object) -> None:
+def test_impossible_value_in_an_export_is_refused(breaker: CircuitBreaker, field: str, value: object) -> None:
     with pytest.raises(ValueError, match="not an exported circuit"):
         breaker.restore({**breaker.export(), field: value})
 
 
-def test_a_foreign_crowd_of_failures_takes_no_time(breaker: CircuitBreaker) -> None:
+def test_huge_count_in_an_export_takes_constant_time(breaker: CircuitBreaker) -> None:
     crowd = 10**12  # one by one, this would take a day
     breaker.restore({**breaker.export(), "window": [[crowd, crowd, crowd, 0, 0.0]]})
     assert (breaker.snapshot().calls, breaker.snapshot().failures) == (4, 4)
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_the_time_at_which_it_opened_is_kept(clock: VirtualClock, force: bool) -> None:
+def test_time_of_the_opening_is_restored(clock: VirtualClock, force: bool) -> None:
     wall = VirtualClock(1_700_000_000.0)
     breaker = CircuitBreaker("voice", CONFIG, clock=clock, wall_clock=wall)
     if force:
@@ -194,7 +194,7 @@ def test_the_time_at_which_it_opened_is_kept(clock: VirtualClock, force: bool) -
     assert third.export()["opened_at"] is None
 
 
-def test_an_older_export_opens_when_it_is_restored(breaker: CircuitBreaker) -> None:
+def test_export_without_opened_at_opens_at_the_time_of_restore(breaker: CircuitBreaker) -> None:
     breaker.acquire().failure(trip=True)
     state = breaker.export()
     del state["opened_at"]
@@ -205,7 +205,7 @@ def test_an_older_export_opens_when_it_is_restored(breaker: CircuitBreaker) -> N
 
 
 @pytest.mark.parametrize("opened_at", ["2026-01-01", True, float("nan"), 1e300, [5]])
-def test_a_time_that_cannot_be_shown_is_not_restored(breaker: CircuitBreaker, opened_at: Any) -> None:
+def test_opened_at_outside_the_range_of_datetime_is_refused(breaker: CircuitBreaker, opened_at: Any) -> None:
     breaker.acquire().failure(trip=True)
     state = {**breaker.export(), "opened_at": opened_at}
     again = CircuitBreaker("voice", CONFIG)

@@ -158,7 +158,7 @@ def watched(breaker: CircuitBreaker, clock: VirtualClock) -> None:
         *((each, TIMED) for each in (by_permit, by_call, by_future, giving_up)),
     ],
 )
-def test_circuit_survives_an_exception_at_every_place(scenario: Scenario, config: CircuitBreakerConfig) -> None:
+def test_circuit_is_consistent_after_an_exception_at_any_instruction(scenario: Scenario, config: CircuitBreakerConfig) -> None:
     for place in count():
         clock = VirtualClock()
         breaker = CircuitBreaker("voice", config, clock=clock)
@@ -207,7 +207,7 @@ def in_thread(function: Callable[[], object]) -> None:
     assert not thread.is_alive(), "the lock is held"
 
 
-def test_registry_survives_an_exception_at_every_place() -> None:
+def test_registry_is_consistent_after_an_exception_at_any_instruction() -> None:
     for place in count():
         registry = CircuitRegistry()
         with Interruption(place) as interruption:
@@ -222,7 +222,7 @@ def test_registry_survives_an_exception_at_every_place() -> None:
             return
 
 
-def test_listener_that_was_interrupted_is_not_called_again_for_the_event_and_those_after_it_are() -> None:
+def test_interrupted_listener_is_not_called_again_and_later_listeners_are_called() -> None:
     heard: list[str] = []
 
     def interrupted(event: Event) -> None:
@@ -319,5 +319,5 @@ print(json.dumps([holes, first == second, held, in_flight or 0, lost, len(first)
 """
 
 
-async def test_real_signals_leave_no_hole_no_lock_and_no_permit() -> None:
+async def test_real_signals_lose_no_event_lock_or_permit() -> None:
     assert await run_script(dedent(REAL), "1500") == [0, True, False, 0, 0, True, "forced_open"]

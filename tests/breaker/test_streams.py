@@ -66,13 +66,13 @@ def breaker(clock: VirtualClock) -> CircuitBreaker:
     return CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, success_threshold=1), clock=clock)
 
 
-def test_a_stream_that_ends_is_one_success(breaker: CircuitBreaker, listen: Any) -> None:
+def test_stream_that_ends_is_one_success(breaker: CircuitBreaker, listen: Any) -> None:
     assert listen(breaker, "abc").rest() == "abc"
     totals = breaker.snapshot().totals
     assert (totals.successes, totals.calls) == (1, 1)
 
 
-def test_a_stream_that_breaks_after_its_first_chunk_is_a_failure(breaker: CircuitBreaker, listen: Any) -> None:
+def test_stream_that_fails_after_its_first_chunk_is_a_failure(breaker: CircuitBreaker, listen: Any) -> None:
     stream = listen(breaker, "ab!")
     stream.next()
     assert breaker.snapshot().totals.calls == 0
@@ -81,13 +81,13 @@ def test_a_stream_that_breaks_after_its_first_chunk_is_a_failure(breaker: Circui
     assert breaker.state == "open"
 
 
-def test_an_open_circuit_refuses_with_the_first_chunk(breaker: CircuitBreaker, listen: Any) -> None:
+def test_open_circuit_refuses_with_the_first_chunk(breaker: CircuitBreaker, listen: Any) -> None:
     breaker.acquire().failure()
     with pytest.raises(CircuitOpenError):
         listen(breaker, "abc").next()
 
 
-def test_a_stream_that_is_never_asked_holds_nothing(breaker: CircuitBreaker, clock: VirtualClock, listen: Any) -> None:
+def test_stream_that_is_never_iterated_holds_no_permit(breaker: CircuitBreaker, clock: VirtualClock, listen: Any) -> None:
     breaker.acquire().failure()
     clock.advance(60)
     never_asked = listen(breaker, "abc")
@@ -96,14 +96,14 @@ def test_a_stream_that_is_never_asked_holds_nothing(breaker: CircuitBreaker, clo
     assert breaker.state == "closed"
 
 
-def test_leaving_after_something_useful_is_a_success(breaker: CircuitBreaker, listen: Any) -> None:
+def test_consumer_that_leaves_after_a_chunk_is_a_success(breaker: CircuitBreaker, listen: Any) -> None:
     stream = listen(breaker, "abc")
     stream.next()
     stream.leave()
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_a_half_open_circuit_is_not_kept_so_by_listeners_who_always_leave(
+def test_consumers_that_always_leave_close_a_half_open_circuit(
     breaker: CircuitBreaker, clock: VirtualClock, listen: Any
 ) -> None:
     breaker.acquire().failure()
@@ -114,7 +114,7 @@ def test_a_half_open_circuit_is_not_kept_so_by_listeners_who_always_leave(
     assert breaker.state == "closed"
 
 
-def test_a_dropped_stream_gives_its_permit_back(breaker: CircuitBreaker, clock: VirtualClock) -> None:
+def test_dropped_stream_releases_its_permit(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     breaker.acquire().failure()
     clock.advance(60)
     permit = breaker.acquire()
@@ -124,7 +124,7 @@ def test_a_dropped_stream_gives_its_permit_back(breaker: CircuitBreaker, clock: 
     assert breaker.acquire().settled is False
 
 
-def test_a_probing_stream_has_proved_itself_after_a_while_of_progress(
+def test_streaming_probe_succeeds_after_the_configured_time_of_progress(
     breaker: CircuitBreaker, clock: VirtualClock, listen: Any
 ) -> None:
     breaker.acquire().failure()
@@ -140,7 +140,7 @@ def test_a_probing_stream_has_proved_itself_after_a_while_of_progress(
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_a_listener_who_holds_the_word_does_not_hold_the_circuit(
+def test_paused_consumer_does_not_block_a_half_open_circuit(
     breaker: CircuitBreaker, clock: VirtualClock, listen: Any
 ) -> None:
     breaker.acquire().failure()
@@ -156,7 +156,7 @@ def test_a_listener_who_holds_the_word_does_not_hold_the_circuit(
     stream.leave()
 
 
-def test_a_stream_is_slow_when_its_first_chunk_is(clock: VirtualClock, listen: Any) -> None:
+def test_stream_is_slow_if_its_first_chunk_is_slow(clock: VirtualClock, listen: Any) -> None:
     config = CircuitBreakerConfig(window_size=2, slow_call_duration=4, slow_call_threshold=1.0)
     breaker = CircuitBreaker("voice", config, clock=clock)
     stream = listen(breaker, "abc")
@@ -166,7 +166,7 @@ def test_a_stream_is_slow_when_its_first_chunk_is(clock: VirtualClock, listen: A
     assert breaker.snapshot().slow_calls == 0
 
 
-def test_while_the_consumer_has_a_chunk_the_call_does_not_age(clock: VirtualClock, listen: Any) -> None:
+def test_clock_stands_still_while_the_consumer_has_a_chunk(clock: VirtualClock, listen: Any) -> None:
     config = CircuitBreakerConfig(window_size=4, minimum_calls=1, hung_after=5)
     breaker = CircuitBreaker("voice", config, clock=clock)
     stream = listen(breaker, "abc")
@@ -177,12 +177,12 @@ def test_while_the_consumer_has_a_chunk_the_call_does_not_age(clock: VirtualCloc
     assert breaker.snapshot().failures == 0
 
 
-def test_leaving_before_anything_came_is_ignored(breaker: CircuitBreaker) -> None:
+def test_consumer_that_leaves_before_the_first_chunk_is_ignored(breaker: CircuitBreaker) -> None:
     breaker.acquire().abandon()
     assert breaker.snapshot().totals.ignored == 1
 
 
-def test_leaving_what_hangs_is_no_praise(clock: VirtualClock) -> None:
+def test_consumer_that_leaves_a_hanging_stream_is_no_success(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=10, hung_after=5)
     breaker = CircuitBreaker("voice", config, clock=clock)
     permit = breaker.acquire()
@@ -193,7 +193,7 @@ def test_leaving_what_hangs_is_no_praise(clock: VirtualClock) -> None:
     assert (totals.failures, totals.ignored, totals.successes) == (1, 0, 0)
 
 
-def test_generators_keep_send_throw_and_return(breaker: CircuitBreaker) -> None:
+def test_generator_passes_on_send_throw_and_return(breaker: CircuitBreaker) -> None:
     @breaker
     def echo() -> Any:
         heard: list[str] = []
@@ -213,7 +213,7 @@ def test_generators_keep_send_throw_and_return(breaker: CircuitBreaker) -> None:
     assert breaker.snapshot().totals.successes == 1
 
 
-async def test_async_generators_keep_asend_and_athrow(breaker: CircuitBreaker) -> None:
+async def test_async_generator_passes_on_asend_and_athrow(breaker: CircuitBreaker) -> None:
     heard: list[str] = []
 
     @breaker
@@ -233,7 +233,7 @@ async def test_async_generators_keep_asend_and_athrow(breaker: CircuitBreaker) -
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_the_consumers_own_error_accuses_nobody(breaker: CircuitBreaker) -> None:
+def test_error_of_the_consumer_is_no_failure(breaker: CircuitBreaker) -> None:
     @contextmanager
     @breaker
     def session() -> Iterator[str]:
@@ -244,7 +244,7 @@ def test_the_consumers_own_error_accuses_nobody(breaker: CircuitBreaker) -> None
     assert breaker.snapshot().totals.failures == 0
 
 
-async def test_the_async_consumers_own_error_accuses_nobody(breaker: CircuitBreaker) -> None:
+async def test_error_of_the_async_consumer_is_no_failure(breaker: CircuitBreaker) -> None:
     @breaker
     async def chunks() -> AsyncIterator[str]:
         yield "a"
@@ -256,7 +256,7 @@ async def test_the_async_consumers_own_error_accuses_nobody(breaker: CircuitBrea
     assert breaker.snapshot().totals.failures == 0
 
 
-def test_the_providers_stream_is_closed_when_the_consumer_leaves(breaker: CircuitBreaker) -> None:
+def test_providers_stream_is_closed_when_the_consumer_leaves(breaker: CircuitBreaker) -> None:
     closed = []
 
     def chunks() -> Iterator[str]:
@@ -272,7 +272,7 @@ def test_the_providers_stream_is_closed_when_the_consumer_leaves(breaker: Circui
     assert closed == [True]
 
 
-async def test_the_providers_async_stream_is_closed_when_the_consumer_leaves(breaker: CircuitBreaker) -> None:
+async def test_providers_async_stream_is_closed_when_the_consumer_leaves(breaker: CircuitBreaker) -> None:
     closed = []
 
     async def chunks() -> AsyncIterator[str]:
@@ -287,7 +287,7 @@ async def test_the_providers_async_stream_is_closed_when_the_consumer_leaves(bre
     assert closed == [True]
 
 
-async def test_a_stream_may_have_to_be_awaited_first(breaker: CircuitBreaker) -> None:
+async def test_stream_can_be_awaited_first(breaker: CircuitBreaker) -> None:
     async def chunks() -> AsyncIterator[str]:
         yield "a"
 
@@ -297,7 +297,7 @@ async def test_a_stream_may_have_to_be_awaited_first(breaker: CircuitBreaker) ->
     assert [chunk async for chunk in breaker.stream_async(open_stream)] == ["a"]
 
 
-def test_plain_iterators_can_be_left_too(breaker: CircuitBreaker) -> None:
+def test_plain_iterators_can_be_streamed(breaker: CircuitBreaker) -> None:
     stream = breaker.stream(lambda: [1, 2])
     assert next(stream) == 1
     stream.close()

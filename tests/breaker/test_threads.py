@@ -101,7 +101,7 @@ def by_call(breaker: CircuitBreaker, number: int) -> None:
 
 
 @pytest.mark.parametrize("door", [by_permit, by_call])
-def test_a_snapshot_is_never_torn(door: Callable[[CircuitBreaker, int], None]) -> None:
+def test_snapshot_is_consistent_under_threads(door: Callable[[CircuitBreaker, int], None]) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=20))
     start = Barrier(16)
     torn = []
@@ -121,7 +121,7 @@ def test_a_snapshot_is_never_torn(door: Callable[[CircuitBreaker, int], None]) -
     assert breaker.snapshot().totals.calls == 16 * 150
 
 
-def test_every_call_of_sixteen_threads_is_told_once(clock: VirtualClock) -> None:
+def test_every_call_of_sixteen_threads_is_reported_once(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
     told: list[str] = []
     breaker.subscribe(lambda event: told.append(event.outcome if isinstance(event, CallRecorded) else "?"), calls=True)
@@ -137,7 +137,7 @@ def test_every_call_of_sixteen_threads_is_told_once(clock: VirtualClock) -> None
     assert Counter(told) == {"success": 16 * 80, "failure": 16 * 20}
 
 
-def test_listeners_that_come_and_go_lose_no_success_that_needed_no_lock(clock: VirtualClock) -> None:
+def test_subscribing_and_unsubscribing_loses_no_lock_free_success(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
     start = Barrier(17)
 
@@ -157,7 +157,7 @@ def test_listeners_that_come_and_go_lose_no_success_that_needed_no_lock(clock: V
     assert (totals.successes, totals.failures, totals.calls) == (16 * 160, 16 * 40, 16 * 200)
 
 
-def test_a_name_is_one_circuit_however_many_ask_at_once() -> None:
+def test_concurrent_lookups_of_a_name_return_one_circuit() -> None:
     registry = CircuitRegistry()
     start = Barrier(16)
 
@@ -171,7 +171,7 @@ def test_a_name_is_one_circuit_however_many_ask_at_once() -> None:
     assert len(registry) == 1
 
 
-def test_refusals_that_need_no_lock_are_counted_exactly() -> None:
+def test_lock_free_refusals_are_counted_exactly() -> None:
     breaker = CircuitBreaker("voice")
     breaker.acquire().failure(trip=True)
     start = Barrier(17)
@@ -193,7 +193,7 @@ def test_refusals_that_need_no_lock_are_counted_exactly() -> None:
     assert breaker.snapshot().totals.refused == 16 * 300
 
 
-def test_every_caller_of_a_circuit_that_comes_and_goes_is_counted_once() -> None:
+def test_every_call_is_counted_once_across_transitions() -> None:
     breaker = CircuitBreaker("voice")
     start = Barrier(17)
 

@@ -28,7 +28,7 @@ def by_refusal(breaker: CircuitBreaker) -> FailureRecord | None:
 
 
 @pytest.mark.parametrize("look", [by_snapshot, by_explanation, by_refusal])
-def test_the_time_of_a_failure_stays_when_the_computer_was_suspended(
+def test_time_of_a_failure_stays_when_the_computer_was_suspended(
     clock: VirtualClock, look: Callable[[CircuitBreaker], FailureRecord | None]
 ) -> None:
     wall = VirtualClock(NOON.timestamp())
@@ -44,7 +44,7 @@ def test_the_time_of_a_failure_stays_when_the_computer_was_suspended(
     assert breaker.snapshot().opened_at == NOON
 
 
-def test_what_time_did_is_shown_at_the_time_at_which_it_was_due(clock: VirtualClock) -> None:
+def test_timer_failure_has_the_time_at_which_it_was_due(clock: VirtualClock) -> None:
     wall = VirtualClock(NOON.timestamp())
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(hung_after=5, window_size=1), clock=clock, wall_clock=wall)
     permit = breaker.acquire()

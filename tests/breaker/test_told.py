@@ -34,7 +34,7 @@ def breaker(clock: VirtualClock, told: list[Event]) -> CircuitBreaker:
     return breaker
 
 
-def test_every_end_of_a_call_is_told_with_its_duration(
+def test_every_end_of_a_call_is_reported_with_its_duration(
     breaker: CircuitBreaker, clock: VirtualClock, told: list[Event]
 ) -> None:
     begun = [breaker.acquire() for _ in range(4)]
@@ -53,7 +53,7 @@ def test_every_end_of_a_call_is_told_with_its_duration(
     ]
 
 
-def test_a_failure_that_began_unwatched_and_ended_too_late_is_told_without_a_duration(
+def test_late_failure_of_a_lock_free_call_is_reported_without_a_duration(
     clock: VirtualClock, told: list[Event]
 ) -> None:
     breaker = CircuitBreaker("voice", clock=clock)
@@ -74,7 +74,7 @@ def test_a_failure_that_began_unwatched_and_ended_too_late_is_told_without_a_dur
     assert (late.outcome, late.duration, late.error, late.at) == (Outcome.LATE, None, None, 1002)
 
 
-def test_a_refusal_is_told_with_its_reason(breaker: CircuitBreaker, told: list[Event]) -> None:
+def test_refusal_is_reported_with_its_reason(breaker: CircuitBreaker, told: list[Event]) -> None:
     breaker.force_open("maintenance")
     with pytest.raises(CircuitOpenError):
         breaker.acquire()
@@ -82,7 +82,7 @@ def test_a_refusal_is_told_with_its_reason(breaker: CircuitBreaker, told: list[E
     assert (refused.state, refused.reason, refused.retry_after) == ("forced_open", "maintenance", None)
 
 
-def test_every_event_names_its_circuit_and_says_why(breaker: CircuitBreaker, told: list[Event]) -> None:
+def test_every_event_has_the_name_and_a_reason(breaker: CircuitBreaker, told: list[Event]) -> None:
     breaker.reset("a new day")
     breaker.update(replace(breaker.config, window_size=6))
     breaker.monitor()
@@ -103,7 +103,7 @@ def test_every_event_names_its_circuit_and_says_why(breaker: CircuitBreaker, tol
     }
 
 
-def test_a_probe_that_expired_is_remembered_in_words(clock: VirtualClock) -> None:
+def test_expired_probe_is_recorded_with_a_message(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(half_open_timeout=10), clock=clock)
     breaker.acquire().failure(trip=True)
     clock.advance(60)
@@ -119,7 +119,7 @@ def test_a_probe_that_expired_is_remembered_in_words(clock: VirtualClock) -> Non
     assert refused.value.last_error.message == last_error.message
 
 
-def test_the_share_of_calls_that_are_admitted_is_told_in_every_state(clock: VirtualClock) -> None:
+def test_snapshot_has_the_admitted_share_in_every_state(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", clock=clock)
     shares = [breaker.snapshot().admitted_share]
     breaker.acquire().failure(trip=True)

@@ -12,7 +12,7 @@ from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.doors import ProviderDownError
 
 
-def test_an_outage_and_its_end_are_lived_through_under_trio(clock: VirtualClock) -> None:
+def test_outage_and_recovery_under_trio(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=2, success_threshold=1), clock=clock)
 
     @breaker
@@ -34,7 +34,7 @@ def test_an_outage_and_its_end_are_lived_through_under_trio(clock: VirtualClock)
     assert breaker.state == "closed"
 
 
-def test_exactly_the_permitted_probes_come_through_under_trio(clock: VirtualClock) -> None:
+def test_exactly_the_permitted_probes_are_admitted_under_trio(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, half_open_max_calls=2), clock=clock)
     breaker.acquire().failure()
     clock.advance(60)
@@ -61,7 +61,7 @@ def test_exactly_the_permitted_probes_come_through_under_trio(clock: VirtualCloc
     assert (reached, refused) == (2, 48)
 
 
-def test_cancelled_calls_and_streams_open_nothing_under_trio() -> None:
+def test_cancelled_calls_and_streams_are_ignored_under_trio() -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=None, consecutive_failures=3))
 
     @breaker

@@ -110,21 +110,21 @@ UNSUITABLE: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("thing", "reason"), UNSUITABLE, ids=stable_repr)
-def test_what_cannot_be_guarded_is_refused_when_it_is_decorated(
+def test_unsupported_object_is_refused_at_decoration(
     breaker: CircuitBreaker, thing: Any, reason: str
 ) -> None:
     with pytest.raises(TypeError, match=f"^circuit 'voice' cannot guard .*{reason}"):
         breaker(thing)
 
 
-def test_a_coroutine_is_not_its_function(breaker: CircuitBreaker) -> None:
+def test_coroutine_object_cannot_be_decorated(breaker: CircuitBreaker) -> None:
     begun: Any = coroutine()
     with pytest.raises(TypeError, match="the result of one; decorate the function"):
         breaker(begun)
     begun.close()
 
 
-def test_functions_of_many_kinds_are_guarded(breaker: CircuitBreaker) -> None:
+def test_functions_of_many_kinds_can_be_decorated(breaker: CircuitBreaker) -> None:
     cached = functools.cache(plain)
     anything: list[Callable[..., Any]] = [plain, cached, Speaker().speak, str.upper, len, partial(Speaker().speak, "a")]
     for fn in anything:
@@ -134,7 +134,7 @@ def test_functions_of_many_kinds_are_guarded(breaker: CircuitBreaker) -> None:
 
 
 @pytest.mark.parametrize("thing", [None, "speak", 5], ids=stable_repr)
-def test_calling_what_is_no_function_is_no_failure(breaker: CircuitBreaker, thing: Any) -> None:
+def test_calling_a_value_that_is_not_callable_is_no_failure(breaker: CircuitBreaker, thing: Any) -> None:
     with pytest.raises(TypeError, match="not callable"):
         breaker.call(thing)
     with pytest.raises(TypeError, match="not callable"):
@@ -146,7 +146,7 @@ def test_calling_what_is_no_function_is_no_failure(breaker: CircuitBreaker, thin
     assert breaker.snapshot().totals.failures == 0
 
 
-def test_a_coroutine_in_place_of_its_function_is_no_failure(breaker: CircuitBreaker) -> None:
+def test_coroutine_in_place_of_its_function_is_no_failure(breaker: CircuitBreaker) -> None:
     begun: Any = coroutine()
     with pytest.raises(TypeError, match="pass the function itself"):
         finish(breaker.call_async(begun))
@@ -155,7 +155,7 @@ def test_a_coroutine_in_place_of_its_function_is_no_failure(breaker: CircuitBrea
 
 
 @pytest.mark.parametrize("answer", [None, 5, "spoken"], ids=stable_repr)
-def test_awaiting_what_is_not_awaitable_is_no_failure(breaker: CircuitBreaker, answer: object) -> None:
+def test_result_that_is_not_awaitable_is_no_failure(breaker: CircuitBreaker, answer: object) -> None:
     fn: Any = lambda: answer  # noqa: E731
     with pytest.raises(TypeError, match="await"):
         finish(breaker.call_async(fn))
@@ -176,7 +176,7 @@ def drained_async(breaker: CircuitBreaker, fn: Any) -> object:
 
 @pytest.mark.parametrize("answer", [None, 5, object()], ids=stable_repr)
 @pytest.mark.parametrize("drain", [drained, drained_async])
-def test_streaming_what_cannot_be_iterated_is_no_failure(breaker: CircuitBreaker, drain: Any, answer: object) -> None:
+def test_result_that_is_not_iterable_is_no_failure(breaker: CircuitBreaker, drain: Any, answer: object) -> None:
     with pytest.raises(TypeError, match="iter"):
         drain(breaker, lambda: answer)
     totals = breaker.snapshot().totals
@@ -184,7 +184,7 @@ def test_streaming_what_cannot_be_iterated_is_no_failure(breaker: CircuitBreaker
 
 
 @pytest.mark.parametrize("drain", [drained, drained_async])
-def test_a_type_error_of_the_function_that_opens_a_stream_is_a_failure(breaker: CircuitBreaker, drain: Any) -> None:
+def test_type_error_of_the_function_that_opens_a_stream_is_a_failure(breaker: CircuitBreaker, drain: Any) -> None:
     def broken() -> Any:
         raise TypeError("of its own")
 
@@ -193,7 +193,7 @@ def test_a_type_error_of_the_function_that_opens_a_stream_is_a_failure(breaker: 
     assert breaker.snapshot().totals.failures == 1
 
 
-def test_a_type_error_before_anything_is_awaited_is_a_failure(breaker: CircuitBreaker) -> None:
+def test_type_error_before_anything_is_awaited_is_a_failure(breaker: CircuitBreaker) -> None:
     def broken() -> Any:
         raise TypeError("of its own")
 
@@ -202,7 +202,7 @@ def test_a_type_error_before_anything_is_awaited_is_a_failure(breaker: CircuitBr
     assert breaker.snapshot().totals.failures == 1
 
 
-def test_a_sequence_of_the_old_protocol_is_streamed(breaker: CircuitBreaker) -> None:
+def test_sequence_with_getitem_only_can_be_streamed(breaker: CircuitBreaker) -> None:
     class Pages:
         def __getitem__(self, index: int) -> int:
             return [1, 2][index]
@@ -213,7 +213,7 @@ def test_a_sequence_of_the_old_protocol_is_streamed(breaker: CircuitBreaker) -> 
 
 
 @pytest.mark.parametrize(("fn", "door"), [(generator, r"stream\(\)"), (async_generator, r"stream_async\(\)")])
-def test_call_refuses_a_generator_function_for_nothing_has_run(
+def test_call_refuses_a_generator_function(
     breaker: CircuitBreaker, fn: Callable[[], Any], door: str
 ) -> None:
     with pytest.raises(TypeError, match=f"use {door} instead of call"):
@@ -221,7 +221,7 @@ def test_call_refuses_a_generator_function_for_nothing_has_run(
     assert breaker.snapshot().totals.successes == 0
 
 
-def test_a_function_that_returns_a_generator_has_done_its_own_work(breaker: CircuitBreaker) -> None:
+def test_plain_function_that_returns_a_generator_is_a_success(breaker: CircuitBreaker) -> None:
     def rows() -> Iterator[int]:
         return (row for row in [1, 2, 3])
 
@@ -240,7 +240,7 @@ async def settled(breaker: CircuitBreaker) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("how", ["call", "decorated"])
-async def test_a_task_is_one_call_until_it_is_done(breaker: CircuitBreaker, how: str) -> None:
+async def test_task_is_one_call_until_it_is_done(breaker: CircuitBreaker, how: str) -> None:
     go_on = asyncio.Event()
 
     async def work(error: Exception | None) -> str:
@@ -269,7 +269,7 @@ async def test_a_task_is_one_call_until_it_is_done(breaker: CircuitBreaker, how:
     assert await settled(breaker) == (1, 1, 1)
 
 
-async def test_futures_of_every_library_module_are_known(breaker: CircuitBreaker) -> None:
+async def test_futures_of_every_standard_module_are_recognised(breaker: CircuitBreaker) -> None:
     loop = asyncio.get_running_loop()
     bare: Any = breaker.call(lambda: loop.create_future())
     bare_too: Any = breaker.call(lambda: concurrent.futures.Future[str]())
@@ -287,7 +287,7 @@ async def test_futures_of_every_library_module_are_known(breaker: CircuitBreaker
     assert await settled(breaker) == (4, 1, 1)
 
 
-async def test_a_futures_result_and_error_mean_what_the_settings_say(clock: VirtualClock) -> None:
+async def test_result_and_error_of_a_future_are_classified(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(failure_result=lambda value: value is None, ignore=ProviderDownError)
     breaker = CircuitBreaker("voice", config, clock=clock)
     empty: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -299,7 +299,7 @@ async def test_a_futures_result_and_error_mean_what_the_settings_say(clock: Virt
     assert await settled(breaker) == (0, 1, 1)
 
 
-async def test_a_future_that_is_forgotten_gives_its_place_back(clock: VirtualClock) -> None:
+async def test_garbage_collected_future_releases_its_permit(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, cooldown_period=0), clock=clock)
     breaker.acquire().failure()
     loop = asyncio.get_running_loop()
@@ -309,7 +309,7 @@ async def test_a_future_that_is_forgotten_gives_its_place_back(clock: VirtualClo
     assert breaker.try_acquire() is not None
 
 
-async def test_a_task_that_hangs_counts_as_hanging(clock: VirtualClock) -> None:
+async def test_task_that_hangs_counts_as_hanging(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(hung_after=5, minimum_calls=1), clock=clock)
     future: Any = breaker.call(asyncio.get_running_loop().create_future)
     clock.advance(5)

@@ -21,21 +21,21 @@ def after(clock: VirtualClock, letters: str, config: CircuitBreakerConfig = LENI
     return breaker
 
 
-def test_a_lower_threshold_opens_it_at_once(clock: VirtualClock) -> None:
+def test_lower_threshold_opens_the_circuit_at_once(clock: VirtualClock) -> None:
     breaker = after(clock, "SSSFFF")
     breaker.update(replace(LENIENT, failure_threshold=0.5))
     assert breaker.state == "open"
     assert breaker.config.failure_threshold == 0.5
 
 
-def test_a_smaller_window_keeps_the_newest(clock: VirtualClock) -> None:
+def test_smaller_window_keeps_the_newest(clock: VirtualClock) -> None:
     breaker = after(clock, "FFFFSSSSF")
     breaker.update(replace(LENIENT, window_size=5))
     snapshot = breaker.snapshot()
     assert (snapshot.calls, snapshot.failures) == (5, 1)
 
 
-def test_a_larger_window_keeps_all(clock: VirtualClock) -> None:
+def test_larger_window_keeps_all(clock: VirtualClock) -> None:
     breaker = after(clock, "F" + "S" * 10 + "FS")
     breaker.update(replace(LENIENT, window_size=100))
     snapshot = breaker.snapshot()
@@ -64,7 +64,7 @@ def test_from_a_count_window_to_a_time_window_and_back(clock: VirtualClock) -> N
     assert (snapshot.calls, snapshot.failures, snapshot.window_size) == (2, 1, 10)
 
 
-def test_a_shorter_time_window_drops_what_is_too_old(clock: VirtualClock) -> None:
+def test_shorter_time_window_drops_old_results(clock: VirtualClock) -> None:
     config = replace(LENIENT, window_seconds=60)
     breaker = after(clock, "FF", config)
     clock.advance(30)
@@ -84,7 +84,7 @@ def test_slow_calls_move_to_the_new_window_too(clock: VirtualClock) -> None:
         assert (snapshot.calls, snapshot.failures, snapshot.slow_calls) == (4, 1, 2)
 
 
-def test_a_running_cooldown_ends_at_the_opening_plus_the_new_one(tell: Tell) -> None:
+def test_running_cooldown_ends_at_the_opening_plus_the_new_one(tell: Tell) -> None:
     story = tell(window_size=1, cooldown_period=60)
     story.play("F")
     story.clock.advance(20)
@@ -94,14 +94,14 @@ def test_a_running_cooldown_ends_at_the_opening_plus_the_new_one(tell: Tell) -> 
     assert story.play("S") == "half_open"
 
 
-def test_a_time_that_was_named_is_not_ours_to_change(clock: VirtualClock) -> None:
+def test_requested_cooldown_is_not_changed_by_an_update(clock: VirtualClock) -> None:
     breaker = after(clock, "")
     breaker.acquire().failure(trip=True, cooldown=7200)
     breaker.update(replace(LENIENT, cooldown_period=5))
     assert breaker.snapshot().retry_after == 7200
 
 
-def test_fewer_required_probes_may_close_it_at_once(tell: Tell) -> None:
+def test_lower_success_threshold_can_close_the_circuit_at_once(tell: Tell) -> None:
     story = tell(window_size=1, success_threshold=5)
     story.play("F")
     story.clock.advance(60)
@@ -110,7 +110,7 @@ def test_fewer_required_probes_may_close_it_at_once(tell: Tell) -> None:
     assert story.state == "closed"
 
 
-def test_what_is_in_flight_still_counts(clock: VirtualClock) -> None:
+def test_calls_in_flight_still_count_after_an_update(clock: VirtualClock) -> None:
     breaker = after(clock, "SSSS")
     permit = breaker.acquire()
     breaker.update(replace(LENIENT, window_size=20))
@@ -118,7 +118,7 @@ def test_what_is_in_flight_still_counts(clock: VirtualClock) -> None:
     assert breaker.snapshot().failures == 1
 
 
-def test_patience_may_change_while_calls_hang(clock: VirtualClock) -> None:
+def test_hung_after_can_change_while_calls_hang(clock: VirtualClock) -> None:
     config = replace(LENIENT, hung_after=60.0, minimum_calls=2)
     breaker = after(clock, "", config)
     permits = [breaker.acquire() for _ in range(2)]
@@ -137,7 +137,7 @@ def test_patience_may_change_while_calls_hang(clock: VirtualClock) -> None:
     assert len(permits) == 2
 
 
-def test_patience_that_ends_exactly_now_has_ended(clock: VirtualClock) -> None:
+def test_new_hung_after_that_ends_exactly_now_is_over(clock: VirtualClock) -> None:
     config = replace(LENIENT, hung_after=60.0)
     breaker = after(clock, "", config)
     permit = breaker.acquire()
@@ -147,7 +147,7 @@ def test_patience_that_ends_exactly_now_has_ended(clock: VirtualClock) -> None:
     permit.ignore()
 
 
-def test_more_patience_keeps_the_oldest_call_first_in_line(clock: VirtualClock) -> None:
+def test_longer_hung_after_keeps_the_oldest_call_first(clock: VirtualClock) -> None:
     config = replace(LENIENT, hung_after=5.0)
     breaker = after(clock, "", config)
     oldest = breaker.acquire()
@@ -161,7 +161,7 @@ def test_more_patience_keeps_the_oldest_call_first_in_line(clock: VirtualClock) 
     oldest.ignore()
 
 
-def test_a_probe_loses_its_lease_when_patience_shrinks(clock: VirtualClock) -> None:
+def test_probe_expires_when_hung_after_is_shortened(clock: VirtualClock) -> None:
     config = CircuitBreakerConfig(window_size=1)
     breaker = after(clock, "F", config)
     clock.advance(60)
@@ -174,7 +174,7 @@ def test_a_probe_loses_its_lease_when_patience_shrinks(clock: VirtualClock) -> N
     probe.ignore()
 
 
-def test_what_ended_while_nobody_counted_does_not_hang_later(clock: VirtualClock) -> None:
+def test_call_that_ended_untracked_does_not_hang_later(clock: VirtualClock) -> None:
     config = replace(LENIENT, hung_after=5.0)
     breaker = after(clock, "", config)
     quick, held = breaker.acquire(), breaker.acquire()
@@ -188,7 +188,7 @@ def test_what_ended_while_nobody_counted_does_not_hang_later(clock: VirtualClock
     assert (snapshot.hung_calls, snapshot.in_flight, snapshot.calls) == (0, 0, 2)
 
 
-def test_a_call_whose_consumer_has_the_word_is_still_in_flight_under_new_settings(clock: VirtualClock) -> None:
+def test_paused_call_stays_in_flight_after_an_update(clock: VirtualClock) -> None:
     config = replace(LENIENT, hung_after=5.0)
     breaker = after(clock, "", config)
     permit = breaker.acquire()
@@ -199,7 +199,7 @@ def test_a_call_whose_consumer_has_the_word_is_still_in_flight_under_new_setting
     assert breaker.snapshot().in_flight == 0
 
 
-def test_a_rule_that_is_gone_opens_nothing(clock: VirtualClock) -> None:
+def test_removed_rule_no_longer_opens_the_circuit(clock: VirtualClock) -> None:
     breaker = after(clock, "", replace(LENIENT, slow_call_duration=1))
     for _ in range(4):
         breaker.acquire().success(2.0)
@@ -207,7 +207,7 @@ def test_a_rule_that_is_gone_opens_nothing(clock: VirtualClock) -> None:
     assert breaker.state == "closed"
 
 
-def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> None:
+def test_update_applies_to_functions_decorated_before(clock: VirtualClock) -> None:
     breaker = CircuitBreaker("voice", CircuitBreakerConfig(), clock=clock)
 
     @breaker
@@ -220,7 +220,7 @@ def test_new_settings_reach_functions_decorated_before(clock: VirtualClock) -> N
     assert breaker.state == "open"
 
 
-def test_probes_that_failed_are_judged_by_the_new_settings_too(clock: VirtualClock) -> None:
+def test_failed_probes_are_evaluated_by_the_new_settings(clock: VirtualClock) -> None:
     settings = CircuitBreakerConfig(window_size=1, success_threshold=3, half_open_failures=3)
     breaker = CircuitBreaker("voice", settings, clock=clock)
     breaker.acquire().failure()
@@ -232,7 +232,7 @@ def test_probes_that_failed_are_judged_by_the_new_settings_too(clock: VirtualClo
     assert (breaker.state, breaker.snapshot().reason) == ("open", "a probe failed: 503, the last of 2 that failed")
 
 
-def test_a_run_of_failures_that_the_window_has_forgotten_opens_nothing(clock: VirtualClock) -> None:
+def test_run_of_failures_outside_the_window_opens_nothing(clock: VirtualClock) -> None:
     settings = CircuitBreakerConfig(window_seconds=60, consecutive_failures=3)
     breaker = CircuitBreaker("voice", settings, clock=clock)
     for _ in range(2):

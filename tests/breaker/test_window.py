@@ -15,7 +15,7 @@ TIMED = st.lists(st.tuples(st.integers(0, 30), WEIGHTS, st.booleans()), max_size
 
 
 @given(size=st.integers(1, 12), results=RESULTS)
-def test_a_count_window_is_the_tail_of_a_list(size: int, results: list[tuple[float, bool]]) -> None:
+def test_count_window_equals_the_tail_of_a_list(size: int, results: list[tuple[float, bool]]) -> None:
     window = CountWindow(size)
     for weight, slow in results:
         window.add(0.0, weight, slow)
@@ -26,7 +26,7 @@ def test_a_count_window_is_the_tail_of_a_list(size: int, results: list[tuple[flo
 
 
 @given(size=st.integers(1, 12), runs=st.lists(st.tuples(st.integers(1, 20), WEIGHTS), max_size=20))
-def test_successes_may_come_by_the_dozen(size: int, runs: list[tuple[int, float]]) -> None:
+def test_count_window_can_add_several_successes_at_once(size: int, runs: list[tuple[int, float]]) -> None:
     by_the_dozen, one_by_one = CountWindow(size), CountWindow(size)
     for successes, weight in runs:
         by_the_dozen.add_successes(0.0, successes)
@@ -39,7 +39,7 @@ def test_successes_may_come_by_the_dozen(size: int, runs: list[tuple[int, float]
 
 
 @given(seconds=st.integers(1, 40), results=TIMED)
-def test_a_time_window_is_what_happened_since(seconds: int, results: list[tuple[int, float, bool]]) -> None:
+def test_time_window_equals_the_results_since_a_time(seconds: int, results: list[tuple[int, float, bool]]) -> None:
     window = TimeWindow(float(seconds))
     now, history = 0, []
     for wait, weight, slow in results:
@@ -53,7 +53,7 @@ def test_a_time_window_is_what_happened_since(seconds: int, results: list[tuple[
 
 
 @given(results=RESULTS, size=st.integers(1, 12), smaller=st.integers(1, 12))
-def test_moving_to_another_window_keeps_the_newest(results: list[tuple[float, bool]], size: int, smaller: int) -> None:
+def test_smaller_window_keeps_the_newest_results(results: list[tuple[float, bool]], size: int, smaller: int) -> None:
     old = CountWindow(size)
     for weight, slow in results:
         old.add(0.0, weight, slow)
@@ -81,7 +81,7 @@ def test_from_time_to_count_and_back_loses_nothing_that_fits(results: list[tuple
 
 
 @pytest.mark.parametrize("seconds", [None, 10.0])
-def test_odd_weights_leave_no_dust(seconds: float | None) -> None:
+def test_odd_weights_leave_no_rounding_errors(seconds: float | None) -> None:
     config = CircuitBreakerConfig(window_size=5, window_seconds=seconds)
     window = window_for(config, 0.0)
     for second, weight in enumerate([0.1, 0.7, 0.2, 0.1, 0.3]):
@@ -93,7 +93,7 @@ def test_odd_weights_leave_no_dust(seconds: float | None) -> None:
         assert (each.calls, each.failures) == (5, 0.0)
 
 
-def test_a_time_window_takes_successes_by_the_dozen_too() -> None:
+def test_time_window_can_add_several_successes_at_once() -> None:
     window = TimeWindow(10.0)
     window.add_successes(0.0, 12)
     window.expire(9.0)
@@ -109,7 +109,7 @@ def test_runs_are_never_empty() -> None:
     assert [run.calls for run in window.runs(0.0)] == [1, 1, 2, 1]
 
 
-def test_a_busy_time_window_stays_small() -> None:
+def test_busy_time_window_stays_small() -> None:
     window = TimeWindow(10.0)
     for tick in range(20_000):
         window.add(tick / 1000, 0.0, False)
@@ -117,7 +117,7 @@ def test_a_busy_time_window_stays_small() -> None:
     assert window.calls == pytest.approx(10_000, rel=0.02)
 
 
-def test_a_clock_that_steps_back_harms_no_time_window() -> None:
+def test_time_window_tolerates_a_clock_that_steps_back() -> None:
     window = TimeWindow(10.0)
     window.add(5.0, 1.0, False)
     window.add(4.0, 1.0, False)
@@ -126,7 +126,7 @@ def test_a_clock_that_steps_back_harms_no_time_window() -> None:
     assert window.calls == 0
 
 
-def test_the_runs_of_a_count_window_part_what_was_not_a_plain_success() -> None:
+def test_runs_of_a_count_window_separate_failures_and_slow_calls() -> None:
     window = CountWindow(10)
     window.add_successes(0.0, 2)
     window.add(0.0, 0.5, False)
@@ -140,14 +140,14 @@ def test_the_runs_of_a_count_window_part_what_was_not_a_plain_success() -> None:
     ]
 
 
-def test_a_bucket_is_a_hundredth_of_a_time_window_and_ends_before_the_next_begins() -> None:
+def test_bucket_is_a_hundredth_of_a_time_window_and_ends_before_the_next_begins() -> None:
     window = TimeWindow(100.0)
     for now, weight in [(0.0, 0.5), (0.5, 0.5), (0.75, 0.0), (1.0, 1.0)]:
         window.add(now, weight, False)
     assert window.runs(2.0) == [ResultRun(3, 2, 1.0, 0, 2.0), ResultRun(1, 1, 1.0, 0, 1.0)]
 
 
-def test_successes_by_the_dozen_share_buckets_with_the_others() -> None:
+def test_successes_added_together_share_buckets_with_others() -> None:
     window = TimeWindow(100.0)
     for now, count in [(0.0, 3), (0.5, 2), (1.0, 4)]:
         window.add_successes(now, count)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Postponed: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]] | InFlightCall
-"""What the next locked section does first: an operation with its arguments, or dropping a call."""
+"""Work of the next locked section: an operation with its arguments, or a call to be dropped."""
 
 _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -301,7 +301,7 @@ class LockedStateMachine:
         return None
 
     def _read(self, view: Callable[..., T]) -> T:
-        """Return `view(machine, history, now, wall_time)`. Collects ticks, but runs no timers and notifies nobody."""
+        """Return `view(machine, history, now, wall_time)`. Collects ticks, but runs no timers and sends no events."""
         with self._lock:
             if self._in_section:
                 return view(self._machine, self._history, self._clock(), self._wall_clock())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Notification:
-    """One event until the last listener has been called.
+    """Event until the last listener has been called.
 
     It stays in one queue all the time and is only filled in there, so an exception that a signal handler raises at any
     line neither loses nor doubles it. `at` is a time of the breaker's own clock; `make_event` takes the time of day;

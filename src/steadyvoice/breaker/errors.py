@@ -19,7 +19,7 @@ _FIELDS = ("name", "state", "reason", "retry_after", "last_error")
 
 
 class RecordedFailure(NamedTuple):
-    """One failure as a circuit keeps it: without the exception object, which would keep frames alive.
+    """Failure as a circuit keeps it: without the exception object, which would keep frames alive.
 
     `latency` is in seconds, None where no clock was running. `wall_time` is the time of day in seconds since 1970,
     noted when the failure happened: computed later from the breaker's own clock, it would move when the computer was

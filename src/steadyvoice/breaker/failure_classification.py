@@ -25,7 +25,7 @@ FAILURE, RESULT = KINDS_WITHOUT_ERROR = ("failure", "result")
 
 
 class Failure(NamedTuple):
-    """One failure as it is reported to the state machine.
+    """Failure as it is reported to the state machine.
 
     `weight` is added to the failures (the call itself always counts 1); `cooldown` is the number of seconds that the
     circuit stays open should this failure open it; `trip` opens it at once.

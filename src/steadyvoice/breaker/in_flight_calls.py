@@ -63,7 +63,7 @@ class Era:
 
 
 class InFlightCall:
-    """One call: the era in which it began, and its clocks. Settled until it is admitted, and from its end on.
+    """Call in flight: the era in which it began, and its clocks. Settled until it is admitted, and from its end on.
 
     `started_at` is None where no clock was read; `last_progress_at` is restarted by each progress; `first_output_at`
     is set by the first. While `paused`, its consumer is busy with what was delivered and no clock runs.
@@ -197,7 +197,7 @@ class HangThreshold:
 
 
 class ProbeDecision(NamedTuple):
-    """What the probes decided: PROBES_SUCCEEDED closes the circuit, every other cause opens it again."""
+    """Decision of the probes: PROBES_SUCCEEDED closes the circuit, every other cause opens it again."""
 
     cause: Cause
     reason: str
