@@ -1,4 +1,4 @@
-"""A virtual clock, and stories played through every door."""
+"""Virtual clock, and scenarios that run through every entry point."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.testing import VirtualClock
-from tests.breaker.doors import DOORS, CallersMistakeError, Door, Story
+from tests.breaker.entry_points import ENTRY_POINTS, CallerError, EntryPoint, Scenario
 
-Tell = Callable[..., Story]
+MakeScenario = Callable[..., Scenario]
 
 
 @pytest.fixture
@@ -19,18 +19,18 @@ def clock() -> VirtualClock:
     return VirtualClock(1000.0)
 
 
-@pytest.fixture(params=DOORS, ids=lambda door: door.__name__)
-def door(request: pytest.FixtureRequest) -> Door:
-    chosen: Door = request.param
+@pytest.fixture(params=ENTRY_POINTS, ids=lambda entry_point: entry_point.__name__)
+def entry_point(request: pytest.FixtureRequest) -> EntryPoint:
+    chosen: EntryPoint = request.param
     return chosen
 
 
 @pytest.fixture
-def tell(door: Door, clock: VirtualClock) -> Tell:
-    """Begin a story through each door: `tell(window_size=10)`."""
+def make_scenario(entry_point: EntryPoint, clock: VirtualClock) -> MakeScenario:
+    """Begin a scenario through each entry_point: `make_scenario(window_size=10)`."""
 
-    def begin(slow: float = 5.0, **settings: Any) -> Story:
-        config = CircuitBreakerConfig(**{"ignore": CallersMistakeError, **settings})
-        return Story(door, clock, config, slow)
+    def begin(slow: float = 5.0, **settings: Any) -> Scenario:
+        config = CircuitBreakerConfig(**{"ignore": CallerError, **settings})
+        return Scenario(entry_point, clock, config, slow)
 
     return begin

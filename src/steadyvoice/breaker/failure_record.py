@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """Failure as it is shown. `latency` is in seconds, None where no clock was running; `at` is the time of day in UTC."""
+    """Failure as it is shown. `latency` in seconds is None if it was not measured; `at` is the time of day in UTC."""
 
     kind: str
     message: str

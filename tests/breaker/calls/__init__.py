@@ -1,0 +1,1 @@
+"""Entry points of the breaker: permits, decorators, streams, and the classification of their results."""

@@ -1,0 +1,1 @@
+"""The breaker under threads, signals, forks, garbage collection and trio."""

@@ -1,0 +1,62 @@
+"""Lock-free successes, collected late: evaluated as if they had been recorded one by one.
+
+What several threads do within one moment is done here one after the other, in the order that matters.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
+from steadyvoice.breaker.call_lifecycle import collect_lock_free_results, fail
+from steadyvoice.breaker.events import NO_WALL_TIME
+from steadyvoice.breaker.failure_classification import make_failure
+from steadyvoice.breaker.in_flight_calls import InFlightCall
+from steadyvoice.breaker.state_machine import StateMachine
+
+
+def machine_with(failures: int, config: CircuitBreakerConfig) -> StateMachine:
+    """A circuit in which so many calls failed; callers from before are still out, and need no lock to succeed."""
+    machine = StateMachine("voice", config, 0.0, lambda: 0.0)
+    assert machine.era.lock_free
+    machine.era.lock_free = False
+    for _ in range(failures):
+        fail(machine, 0.0, InFlightCall(machine.era, None), make_failure("down"))
+    return machine
+
+
+@pytest.mark.parametrize(("failures", "judged"), [(3, 5), (4, 5)])
+def test_success_that_completes_the_minimum_is_evaluated_and_later_ones_are_late(failures: int, judged: int) -> None:
+    machine = machine_with(failures, CircuitBreakerConfig(failure_threshold=0.6, minimum_calls=judged))
+    before = machine.era
+    for _ in range(4):
+        next(before.ticks)
+    collect_lock_free_results(machine, 7.0, before)
+    assert machine.notifications is not None
+    (notification,) = machine.notifications
+    opened = notification.make_event(NO_WALL_TIME)
+    assert isinstance(opened, StateChanged)
+    assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
+    assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
+
+
+def test_late_results_add_up() -> None:
+    machine = machine_with(0, CircuitBreakerConfig())
+    before = machine.era
+    for _ in range(5):
+        fail(machine, 0.0, InFlightCall(before, None), make_failure("down"))
+    assert machine.state == "open"
+    for ticks in (2, 3):
+        for _ in range(ticks):
+            next(before.ticks)
+        collect_lock_free_results(machine, 1.0, before)
+    assert (machine.successes, machine.late) == (0, 5)
+
+
+def test_long_run_of_lock_free_successes_keeps_the_circuit_closed() -> None:
+    machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
+    for _ in range(250):
+        next(machine.era.ticks)
+    collect_lock_free_results(machine, 1.0, machine.era)
+    collect_lock_free_results(machine, 1.0, machine.era)  # nothing is taken in twice
+    assert (machine.successes, machine.calls, machine.notifications) == (250, 10, None)

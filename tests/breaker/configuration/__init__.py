@@ -1,0 +1,1 @@
+"""Settings, arguments, registry, persistence and documentation of the breaker."""

@@ -1,0 +1,1 @@
+"""States, transitions, rules, windows, timers, manual control and reconfiguration."""
