@@ -297,7 +297,7 @@ class AsyncTTSService:
         )
         former = self._settle(settings, providers, changed)
         if former and self._memory:
-            self._memory.part()
+            self._memory.close_running()
         self._retired.add(former, self._open.all())
         await self._retired.settled()
 

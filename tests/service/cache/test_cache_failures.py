@@ -46,7 +46,7 @@ async def test_without_a_cache_the_voice_goes_on_and_says_so_once(
         for _ in range(5):
             assert (await tts.synthesize(TEXT)).outcome == "spoken"
             await asyncio.sleep(120)
-        assert tts.get_error_state()["cache"]["trouble"]
+        assert tts.get_error_state()["cache"]["error"]
     told = [record for record in caplog.records if record.name == "steadyvoice.cache"]
     assert [record.levelno for record in told] == [logging.WARNING]
     assert "the voice goes on without it" in told[0].getMessage()
@@ -62,7 +62,7 @@ async def test_a_cache_that_was_in_trouble_is_tried_again(tmp_path: Path) -> Non
         await asyncio.sleep(61)
         await tts.synthesize(TEXT)
         assert (await tts.synthesize(TEXT)).outcome == "cached"
-        assert tts.get_error_state()["cache"]["trouble"] is None
+        assert tts.get_error_state()["cache"]["error"] is None
 
 
 @pytest.mark.parametrize("pieces", range(4))

@@ -51,7 +51,7 @@ def test_everybody_who_stays_hears_all_of_it_whenever_they_came_and_whoever_left
                 await asyncio.sleep(0)
             if landed:
                 return None
-            heard, listening = b"", flight.listen()
+            heard, listening = b"", flight.subscribe()
             async for data in listening:
                 heard += data
                 if not stays and len(heard) >= 10 * leave:
@@ -69,7 +69,7 @@ def test_everybody_who_stays_hears_all_of_it_whenever_they_came_and_whoever_left
 async def test_nobody_is_ahead_of_the_fastest() -> None:
     source = Source(20)
     flight = CoalescedStream(source(), 1000, lambda: None)
-    fast, slow = flight.listen(), flight.listen()
+    fast, slow = flight.subscribe(), flight.subscribe()
     await anext(slow)
     for _ in range(5):
         await anext(fast)
@@ -86,7 +86,7 @@ async def test_everybody_is_told_of_a_failure_behind_what_came_before_it() -> No
     heard: list[bytes] = []
 
     async def listen() -> None:
-        async for data in flight.listen():
+        async for data in flight.subscribe():
             heard.extend([data])
 
     told = await asyncio.gather(listen(), listen(), return_exceptions=True)
@@ -100,7 +100,7 @@ async def test_what_nobody_can_join_any_more_is_not_held() -> None:
     flight = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))
     tracemalloc.start()
     try:
-        async for _ in flight.listen():
+        async for _ in flight.subscribe():
             pass
         _, peak = tracemalloc.get_traced_memory()
     finally:

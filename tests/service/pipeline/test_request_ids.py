@@ -19,7 +19,7 @@ def asking_for(**options: Any) -> SpeechRequest:
 def test_the_latest_are_known_and_the_oldest_forgotten() -> None:
     ids = RequestIds()
     for number in range(20_000):
-        ids.note(f"id-{number}", "one" if number % 2 else "two")
+        ids.record(f"id-{number}", "one" if number % 2 else "two")
     latest = range(20_000 - 2_048, 20_000)
     assert [ids.issuer(f"id-{number}") for number in latest] == ["one" if n % 2 else "two" for n in latest]
     assert sum(ids.issuer(f"id-{number}") is not None for number in range(20_000)) <= 4_096
@@ -27,26 +27,26 @@ def test_the_latest_are_known_and_the_oldest_forgotten() -> None:
 
 def test_an_id_that_two_accounts_issued_is_the_later_ones() -> None:
     ids = RequestIds()
-    ids.note("same", "one")
-    ids.note("same", "two")
+    ids.record("same", "one")
+    ids.record("same", "two")
     assert ids.issuer("same") == "two"
 
 
 @pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
 def test_each_account_is_sent_its_own_and_what_nobody_knows(name: str) -> None:
     ids = RequestIds()
-    ids.note("ones", "one")
-    ids.note("twos", "two")
+    ids.record("ones", "one")
+    ids.record("twos", "two")
     request = asking_for(**{name: ["ones", "twos", "unknown"], "seed": 1})
-    assert ids.known_to("one", request).options == {name: ["ones", "unknown"], "seed": 1}
-    assert ids.known_to("two", request).options == {name: ["twos", "unknown"], "seed": 1}
-    assert ids.known_to("three", request).options == {name: ["unknown"], "seed": 1}
+    assert ids.without_foreign_ids("one", request).options == {name: ["ones", "unknown"], "seed": 1}
+    assert ids.without_foreign_ids("two", request).options == {name: ["twos", "unknown"], "seed": 1}
+    assert ids.without_foreign_ids("three", request).options == {name: ["unknown"], "seed": 1}
 
 
 @pytest.mark.parametrize("value", [None, [], "ones", ["unknown"], ("unknown",), [None], [7], {"a": 1}])
 def test_a_request_without_foreign_ids_is_the_same_object(value: Any) -> None:
     ids = RequestIds()
-    ids.note("ones", "one")
+    ids.record("ones", "one")
     request = asking_for(previous_request_ids=value)
-    assert ids.known_to("two", request) is request
-    assert ids.known_to("two", plain := asking_for()) is plain
+    assert ids.without_foreign_ids("two", request) is request
+    assert ids.without_foreign_ids("two", plain := asking_for()) is plain

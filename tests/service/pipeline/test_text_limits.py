@@ -142,9 +142,9 @@ def test_refusal_that_was_on_its_way_does_not_raise_a_limit() -> None:
     told.limit = 5_000
     assert limits.learn("m", 40_000, told)
     assert limits.learn("m", 40_000, vague)
-    assert limits.most("m", None) == 5_000
+    assert limits.max_characters("m", None) == 5_000
     assert limits.learn("m", 5_000, told)
-    assert limits.most("m", None) == 2_500
+    assert limits.max_characters("m", None) == 2_500
 
 
 async def test_short_text_is_not_cut_for_a_refusal(make_service: MakeService) -> None:

@@ -153,10 +153,10 @@ async def test_listener_far_behind_another_is_not_waited_for_in_memory() -> None
             yield bytes(1000)
 
     flight = CoalescedStream(source(), 10_000, lambda: None)  # type: ignore[arg-type]
-    behind = flight.listen()
+    behind = flight.subscribe()
     await anext(behind)
     with peak() as held:
-        assert sum([len(data) async for data in flight.listen()]) == 1_000_000
+        assert sum([len(data) async for data in flight.subscribe()]) == 1_000_000
     assert held[0] < 100_000
     with pytest.raises(TTSStreamInterruptedError, match="behind"):
         async for _ in behind:

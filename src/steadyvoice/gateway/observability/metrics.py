@@ -262,7 +262,7 @@ def _cache_metrics(cache: dict[str, Any]) -> Iterator[Metric]:
         metric_definitions.CACHE, {(word,): cache[field] for field, word in results.items() if field in cache}
     )
     yield filled_metric(metric_definitions.CACHE_KEPT, {(): cache["kept"]} if cache else {})
-    yield filled_metric(metric_definitions.CACHE_FAILING, {(): float(cache["trouble"] is not None)} if cache else {})
+    yield filled_metric(metric_definitions.CACHE_FAILING, {(): float(cache["error"] is not None)} if cache else {})
 
 
 def _overload_metrics(overload: dict[str, Any]) -> Iterator[Metric]:

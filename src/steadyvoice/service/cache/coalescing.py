@@ -1,4 +1,4 @@
-"""One stream of audio for all who ask for the same: it is fetched once, and everybody hears it from the beginning."""
+"""Request coalescing: one stream of audio for all equal requests, fetched once and heard by each from its beginning."""
 
 from __future__ import annotations
 
@@ -15,98 +15,101 @@ from steadyvoice.speech.errors import (
 
 
 class CoalescedStream:
-    """Runs a source in a task of its own, as fast as whoever has heard the most asks for more.
+    """Stream that several consumers share: its source runs in a task of its own, as fast as the fastest consumer reads.
 
-    Nothing runs before the first listener asks. When the last one leaves, the source ends at once. What has come is
-    held for those who join, up to `most` bytes: then `landed` is called, as it is at the end, and who joins too late
-    must be given another. From then on, a listener who is so far behind the first is not waited for.
+    Nothing runs before the first consumer reads. When the last one leaves, the source ends at once. Chunks are kept for
+    consumers that join, up to `max_bytes`: then `on_closed` is called, as it is at the end, and later consumers need
+    another stream. From then on, a consumer that is so far behind the fastest is not waited for.
     """
 
-    def __init__(self, source: AsyncGenerator[bytes, None], most: int, landed: Callable[[], None]) -> None:
-        self._source, self._most, self._landed = source, most, landed
+    def __init__(self, source: AsyncGenerator[bytes, None], max_bytes: int, on_closed: Callable[[], None]) -> None:
+        self._source, self._max_bytes, self._on_closed = source, max_bytes, on_closed
         self._chunks: list[bytes] = []
-        self._gone = 0  # chunks that everybody has heard, and nobody can join to hear any more
+        self._dropped = 0  # chunks that every consumer has read, and no other can join to read
         self._size = 0
-        self._held = 0  # bytes of these chunks
-        self._places: dict[object, int] = {}  # how many chunks each listener has heard
+        self._kept_bytes = 0  # bytes of the chunks that are kept
+        self._positions: dict[object, int] = {}  # number of chunks that each consumer has read
         self._task: asyncio.Task[None] | None = None
-        self._error: Exception | None = None  # in which the source ended
-        self._hunger = asyncio.Event()
-        self._news = asyncio.Event()
+        self._error: Exception | None = None  # that ended the source
+        self._demand = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    async def listen(self) -> AsyncGenerator[bytes, None]:
-        """Yield all of it, and raise what the source raises."""
-        me = object()
-        self._places[me] = 0
-        self._task = task = self._task or self._take_off()
+    async def subscribe(self) -> AsyncGenerator[bytes, None]:
+        """Yield the whole stream to one more consumer. Raises the error of the source, as a copy for each consumer."""
+        consumer = object()
+        self._positions[consumer] = 0
+        self._task = task = self._task or self._start()
         try:
             while True:
-                while self._places[me] < self._gone + len(self._chunks):
-                    yield self._heard(me)
+                while self._positions[consumer] < self._dropped + len(self._chunks):
+                    yield self._next_chunk(consumer)
                 if task.done():
                     break
-                self._hunger.set()
-                await self._news.wait()
+                self._demand.set()
+                await self._changed.wait()
             await task
-            if self._error:  # each listener gets a copy: one exception has one traceback
+            # Each consumer gets a copy, because an exception has only one traceback.
+            if self._error:
                 raise copy_without_traceback(self._error) from self._error.__cause__
         finally:
-            del self._places[me]
-            if not self._places and not task.done():
-                self._land()
+            del self._positions[consumer]
+            if not self._positions and not task.done():
+                self._close()
                 task.cancel()
                 await asyncio.wait([task])
-            del task  # a cancelled one keeps the traceback of its end, which keeps this frame
+            # A cancelled task keeps the traceback of its end, which keeps this frame.
+            del task
 
-    def _take_off(self) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._fly())
-        task.add_done_callback(lambda _: self._news.set())
+    def _start(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._run())
+        task.add_done_callback(lambda _: self._changed.set())
         return task
 
-    async def _fly(self) -> None:
+    async def _run(self) -> None:
         try:
             async with aclosing(self._source) as source:
                 async for data in source:
-                    self._take(data)
-                    await self._hunger.wait()
+                    self._append(data)
+                    await self._demand.wait()
         except Exception as error:
             self._error = drop_tracebacks(error)
         finally:
-            self._land()
+            self._close()
 
-    def _land(self) -> None:
-        """Tell once that nobody can join any more."""
-        landed, self._landed = self._landed, _nothing
-        landed()
+    def _close(self) -> None:
+        """Report once that no further consumer can join."""
+        on_closed, self._on_closed = self._on_closed, _nothing
+        on_closed()
 
-    def _take(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
-        self._held += len(data)
-        if self._size > self._most:
-            self._land()
-            self._forget()
-        self._hunger.clear()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._kept_bytes += len(data)
+        if self._size > self._max_bytes:
+            self._close()
+            self._drop_read_chunks()
+        self._demand.clear()
+        # The present waiters are woken once; a consumer that is busy meanwhile waits on the new event.
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def _heard(self, listener: object) -> bytes:
-        if self._places[listener] < self._gone:
-            cause = TTSCancelledError(f"this listener was more than {self._most} bytes behind another one")
+    def _next_chunk(self, consumer: object) -> bytes:
+        if self._positions[consumer] < self._dropped:
+            cause = TTSCancelledError(f"this listener was more than {self._max_bytes} bytes behind another one")
             raise TTSStreamInterruptedError([cause], delivered=0.0)
-        data = self._chunks[self._places[listener] - self._gone]
-        self._places[listener] += 1
+        data = self._chunks[self._positions[consumer] - self._dropped]
+        self._positions[consumer] += 1
         return data
 
-    def _forget(self) -> None:
-        """Nobody joins any more: what all have heard can go, and what is too much for the last of them."""
-        heard = max(0, min(self._places.values()) - self._gone)
-        self._held -= sum(map(len, self._chunks[:heard]))
-        while self._held > self._most and heard < len(self._chunks) - 1:
-            self._held -= len(self._chunks[heard])
-            heard += 1
-        del self._chunks[:heard]
-        self._gone += heard
+    def _drop_read_chunks(self) -> None:
+        """Drop chunks that every consumer has read, and those beyond the memory limit for the slowest."""
+        read = max(0, min(self._positions.values()) - self._dropped)
+        self._kept_bytes -= sum(map(len, self._chunks[:read]))
+        while self._kept_bytes > self._max_bytes and read < len(self._chunks) - 1:
+            self._kept_bytes -= len(self._chunks[read])
+            read += 1
+        del self._chunks[:read]
+        self._dropped += read
 
 
 def _nothing() -> None: ...

@@ -1,6 +1,6 @@
-"""The cache at work: who asks for what is kept hears it at once, and who asks for what is being said joins in.
+"""Cache lookup: recordings are played from disk, and equal requests that run at the same time share one stream.
 
-Whatever is wrong with the disk, the voice goes on: nothing in here raises because of it.
+Errors of the disk are logged and never raised: synthesis goes on without the cache.
 """
 
 from __future__ import annotations
@@ -23,92 +23,94 @@ from steadyvoice.speech.request import SpeechRequest
 T = TypeVar("T")
 
 DISK_ERROR_PAUSE = 60.0
-"""Seconds for which a cache that fails is left alone."""
+"""Seconds for which a failing disk is not used."""
 
 
 class SpeechCache:
-    """One service's cache: the recordings on disk, and what is being said right now."""
+    """Speech cache of one service: recordings on disk, and the streams that run now."""
 
     def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         self._config, self._clock, self._wall_clock = config, clock, wall_clock
         self._store = Store(config.folder, config.max_bytes)
-        self._flights: dict[Hashable, CachedUtterance] = {}
-        self._rests_until: float | None = None
-        self._told: set[str] = set()
+        self._running: dict[Hashable, CachedUtterance] = {}
+        self._paused_until: float | None = None
+        self._logged: set[str] = set()
         self._counts = {"hits": 0, "misses": 0, "joined": 0, "kept": 0}
-        self.trouble: str | None = None
+        self.error_message: str | None = None
 
     def state(self) -> dict[str, Any]:
-        """How it is doing, ready for JSON."""
-        return {"path": str(self._config.folder), **self._counts, "trouble": self.trouble}
+        """Return the counts and the last error, JSON-ready."""
+        return {"path": str(self._config.folder), **self._counts, "error": self.error_message}
 
-    def board(self, caller: CachedUtterance) -> CachedUtterance:
-        """Find who is saying the same to somebody in the same way, or have it said for this caller."""
+    def join(self, caller: CachedUtterance) -> CachedUtterance:
+        """Return the utterance whose stream a caller shares: a running one for the same speech, or the caller's own."""
         utterance, request = caller.utterance, caller.request
         keys = {provider.name: key_of(request, provider, offer) for provider, offer in utterance.offers}
         named = {name: key for name, key in keys.items() if key}
-        # A loop's flights are no good to another loop, such as a forked child's.
-        words = (asyncio.get_running_loop(), tuple(named.items()))
+        # A stream runs in its event loop, so another loop, such as a forked child's, needs its own.
+        speech_key = (asyncio.get_running_loop(), tuple(named.items()))
         for terms in _joinable_terms(caller.terms):
-            if pilot := self._flights.get((words, terms)):
+            if owner := self._running.get((speech_key, terms)):
                 self._counts["joined"] += 1
-                return pilot
-        same = (words, caller.terms)
-        caller.flight = CoalescedStream(self._said(caller, named), self._most(caller), lambda: self._land(same, caller))
+                return owner
+        stream_key = (speech_key, caller.terms)
+        caller.stream = CoalescedStream(
+            self._speak(caller, named), self._max_bytes(caller), lambda: self._remove(stream_key, caller)
+        )
         if named:
-            self._flights[same] = caller
+            self._running[stream_key] = caller
         return caller
 
-    def part(self) -> None:
-        """From now on others speak: nobody joins in what is being said."""
-        self._flights.clear()
+    def close_running(self) -> None:
+        """Let no further caller join the running streams, because the providers have changed."""
+        self._running.clear()
 
     async def aclose(self) -> None:
-        """Let go of the file."""
-        await self._try(self._store.close, otherwise=None)
+        """Close the file."""
+        await self._run_on_disk(self._store.close, otherwise=None)
 
-    def _land(self, same: Hashable, pilot: CachedUtterance) -> None:
-        if self._flights.get(same) is pilot:
-            del self._flights[same]
+    def _remove(self, stream_key: Hashable, owner: CachedUtterance) -> None:
+        if self._running.get(stream_key) is owner:
+            del self._running[stream_key]
 
-    async def _said(self, caller: CachedUtterance, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        """Play what is kept of the first voice while that is fresh; otherwise speak, and keep what was said."""
+    async def _speak(self, caller: CachedUtterance, keys: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """Yield the recording of the first voice while it is fresh; otherwise synthesize, and store the result."""
         utterance = caller.utterance
         utterance.stopwatch.start()
-        utterance.recordings = found = await self._found(keys)
+        utterance.recordings = recordings = await self._load(keys)
         first = next(iter(keys), "")
-        fresh = first in found and found[first].fresh
+        fresh = first in recordings and recordings[first].fresh
         whole: list[bytes] = []
-        size, most = 0, self._most(caller)
-        async with aclosing(utterance.play(first, found[first]) if fresh else utterance.chunks()) as chunks:
+        size, max_bytes = 0, self._max_bytes(caller)
+        async with aclosing(utterance.play(first, recordings[first]) if fresh else utterance.chunks()) as chunks:
             async for data in chunks:
                 size += len(data)
-                if size <= most:
+                if size <= max_bytes:
                     whole.append(data)
                 else:
                     whole.clear()
                 yield data
         self._counts["hits" if utterance.spoken.cached else "misses"] += 1
-        if size <= most:
+        if size <= max_bytes:
             audio = b"".join(whole)
             whole.clear()
-            await self._keep(caller, keys, audio)
+            await self._store_recording(caller, keys, audio)
 
-    def _most(self, caller: CachedUtterance) -> int:
-        """Bytes that are held of what a caller hears, to be kept and for others to join in."""
+    def _max_bytes(self, caller: CachedUtterance) -> int:
+        """Return the most bytes that are kept of an utterance, to be stored and for others to join."""
         return min(self._store.largest, caller.terms.most_bytes)
 
-    async def _found(self, keys: Mapping[str, str]) -> dict[str, Recording]:
-        entries: dict[str, Entry] = await self._try(self._store.get, list(keys.values()), otherwise={})
-        found = {}
+    async def _load(self, keys: Mapping[str, str]) -> dict[str, Recording]:
+        entries: dict[str, Entry] = await self._run_on_disk(self._store.get, list(keys.values()), otherwise={})
+        recordings = {}
         for name, key in keys.items():
             if entry := entries.get(key):
                 fresh = self._config.fresh(entry.made, self._wall_clock())
-                with suppress(ValueError, KeyError, TypeError):  # it means something else to another version
-                    found[name] = Recording.unpacked(entry.audio, entry.account, fresh=fresh)
-        return found
+                with suppress(ValueError, KeyError, TypeError):  # written by another version
+                    recordings[name] = Recording.unpacked(entry.audio, entry.account, fresh=fresh)
+        return recordings
 
-    async def _keep(self, caller: CachedUtterance, keys: Mapping[str, str], audio: bytes) -> None:
+    async def _store_recording(self, caller: CachedUtterance, keys: Mapping[str, str], audio: bytes) -> None:
         spoken = caller.spoken
         voice = whole_voice(spoken, hold=caller.terms.hold)
         if voice is None or voice not in keys:
@@ -117,72 +119,74 @@ class SpeechCache:
             return
         recording = recorded(audio, caller.format, spoken)
         entry = Entry(keys[voice], self._wall_clock(), recording.packed(), recording.audio)
-        if await self._try(self._store.put, entry, otherwise=False):
+        if await self._run_on_disk(self._store.put, entry, otherwise=False):
             self._counts["kept"] += 1
 
-    async def _try(self, work: Callable[..., T], *given: Any, otherwise: T) -> T:
-        """Do something with the disk, in a thread. What goes wrong is said once, and the disk is left alone a while."""
-        if self._rests_until is not None and self._clock() < self._rests_until:
+    async def _run_on_disk(self, work: Callable[..., T], *args: Any, otherwise: T) -> T:
+        """Run a disk operation in a thread. An error is logged once, and the disk is not used for a while."""
+        if self._paused_until is not None and self._clock() < self._paused_until:
             return otherwise
         try:
-            done = await asyncio.to_thread(work, *given)
+            result = await asyncio.to_thread(work, *args)
         except (OSError, sqlite3.Error) as error:
-            self._note(error)
+            self._record_error(error)
             return otherwise
-        self.trouble = self._rests_until = None
-        return done
+        self.error_message = self._paused_until = None
+        return result
 
-    def _note(self, error: OSError | sqlite3.Error) -> None:
+    def _record_error(self, error: OSError | sqlite3.Error) -> None:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return  # another process writes: there will be a next time
-        self.trouble = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self._rests_until = self._clock() + DISK_ERROR_PAUSE
-        if self.trouble not in self._told:
-            self._told.add(self.trouble)
-            log_cache_problem(self._store.path, self.trouble)
+            return  # another process writes: the next request may store it
+        self.error_message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self._paused_until = self._clock() + DISK_ERROR_PAUSE
+        if self.error_message not in self._logged:
+            self._logged.add(self.error_message)
+            log_cache_problem(self._store.path, self.error_message)
 
 
 class CachedUtterance:
-    """One caller's utterance, by way of the cache. It looks to its caller as an Utterance does."""
+    """Utterance that goes through the cache, with the interface of an Utterance."""
 
-    flight: CoalescedStream
+    stream: CoalescedStream
 
     def __init__(
-        self, utterance: Utterance, request: SpeechRequest, terms: UtterancePolicy, memory: SpeechCache
+        self, utterance: Utterance, request: SpeechRequest, terms: UtterancePolicy, cache: SpeechCache
     ) -> None:
         self.utterance, self.request, self.terms = utterance, request, terms
         self.spoken, self.format = utterance.spoken, utterance.format
         self.finished = False
-        self._memory = memory
-        self._pilot: CachedUtterance | None = None  # whose flight it is, once that is known
+        self._cache = cache
+        self._owner: CachedUtterance | None = None  # the utterance whose stream is read
 
     @property
     def delivered(self) -> float:
-        """Seconds of audio that came so far."""
-        return (self._pilot or self).utterance.delivered
+        """Seconds of audio delivered so far."""
+        return (self._owner or self).utterance.delivered
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Give the audio, once, as an Utterance does."""
-        self._pilot = pilot = self._memory.board(self)
-        if pilot is not self:
-            self.spoken.share_from(pilot.spoken)
+        """Yield the audio, once, as an Utterance does."""
+        self._owner = owner = self._cache.join(self)
+        if owner is not self:
+            self.spoken.share_from(owner.spoken)
         try:
-            async with aclosing(pilot.flight.listen()) as chunks:
+            async with aclosing(owner.stream.subscribe()) as chunks:
                 async for data in chunks:
                     yield data
             self.finished = True
         finally:
-            if pilot is self:
-                self._pilot = None
-            del pilot
+            if owner is self:
+                self._owner = None
+            del owner
 
     def close(self) -> None:
-        """Let go of what it holds. The flight ends with its last listener, and closes what it has opened."""
+        """Do nothing: the shared stream ends with its last consumer, and releases what it holds."""
 
 
 def _joinable_terms(terms: UtterancePolicy) -> Iterator[UtterancePolicy]:
-    """As what a caller may join in. Who waits for the whole can hear a stream out, if that survives its provider;
-    who wants a stream is not made to wait for the whole.
+    """Yield the policies of utterances that a caller may join, its own first.
+
+    A caller that waits for the whole can read a stream to its end, if that survives a failure of its provider; a caller
+    that wants a stream is not made to wait for the whole.
     """
     yield terms
     if terms.hold and terms.on_midstream == "resume":

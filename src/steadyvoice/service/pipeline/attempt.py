@@ -1,4 +1,4 @@
-"""One attempt: a candidate asked for the next piece of the text, under timeouts and a permit of its circuit."""
+"""Attempt: one candidate asked for the next piece of the text, under timeouts and a permit of its circuit."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ class ProviderAttempt:
         """Wait in the queue, acquire a permit and send the request."""
         if self._permit or self._ended:
             return self
+        # The permit is acquired once the request can be sent: time in the queue is none of the provider's.
         await self._slot.__aenter__()
         try:
             retry = self.candidate.history.tries > 0
@@ -180,7 +181,7 @@ class ProviderAttempt:
             raise asyncio.CancelledError from error
 
     def _settle_abandoned(self, permit: Permit) -> None:
-        """Settle the permit for a caller who left: only silence that is longer than usual says something about the
+        """Settle the permit after the caller left: only silence that is longer than usual says something about the
         provider.
         """
         call = self.call
@@ -243,7 +244,7 @@ class AttemptFactory:
         handler, timeouts = guarded.handler, guarded.timeouts
         attempt_deadline = deadline.share(min(step.time_limit, guarded.max_seconds))
         if piece.options:
-            piece = handler.allowance.request_ids.known_to(handler.allowance.account, piece)
+            piece = handler.allowance.request_ids.without_foreign_ids(handler.allowance.account, piece)
         first_audio = timeouts.first_audio_while(others=step.others)
         if step.first_audio is not None:
             first_audio = min(first_audio, step.first_audio)
@@ -322,7 +323,7 @@ class AttemptFactory:
     def _min_rate(self, candidate: Candidate, step: TryProvider) -> float:
         """Return the least acceptable rate, in seconds of audio per second.
 
-        A caller who waits for the whole needs none, unless this is a probe and another provider could speak. A local
+        A call for the whole answer needs none, unless this is a probe and another provider could speak. A local
         voice has no rate but what this machine allows: slowness is no failure of its own.
         """
         if candidate.guarded.provider.local:

@@ -25,7 +25,7 @@ around one.
 """
 
 DRIP = 0.1
-"""Seconds of audio per second below which no speech is in the making, even for a caller who waits for the whole."""
+"""Seconds of audio per second below which no speech is in the making, even when the whole is waited for."""
 
 
 class PlaybackBuffer:
@@ -53,8 +53,8 @@ class PlaybackBuffer:
 
     @property
     def buffered(self) -> float:
-        """Seconds of audio that were not yet played when the last arrived. A caller who waits for the whole plays
-        nothing.
+        """Seconds of audio that were not yet played when the last arrived. None if the whole is waited
+        for.
         """
         return self._ahead if self._min_rate > DRIP else 0.0
 

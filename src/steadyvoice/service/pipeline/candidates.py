@@ -66,7 +66,7 @@ class Candidate:
     @property
     def max_characters(self) -> int | None:
         """Most characters that one request may have: the stated limit, or a lower one learned from refusals."""
-        return self.guarded.handler.text_limits.most(self.offer.model, self.offer.max_characters)
+        return self.guarded.handler.text_limits.max_characters(self.offer.model, self.offer.max_characters)
 
     @property
     def timed(self) -> bool:

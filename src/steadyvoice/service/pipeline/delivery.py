@@ -57,9 +57,9 @@ class DeliveryMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveredSpeech:
-    """What of a piece was said: so many characters in so many seconds, and when each is heard.
+    """Speech that was delivered of a piece: its characters, their duration, and when each is heard.
 
-    The piece's own time begins `shift` seconds after the piece does.
+    The piece's own timestamps begin `shift` seconds after the piece does.
     """
 
     characters: int

@@ -1,4 +1,4 @@
-"""One request to one provider, under its timeouts, with its audio validated.
+"""Call of a provider: one request, under its timeouts, with its audio validated.
 
 `AudioSink` is where audio may be written without waking the task that reads it.
 """
@@ -62,7 +62,7 @@ Servers and proxies close connections that nothing was read from for about a min
 
 
 class ProviderCall:
-    """One request to one provider: begin it once, read with `next()` until it returns None, and hang up.
+    """Call of one provider: begin it once, read with `next()` until it returns None, and hang up.
 
     The other properties can be read at any time. `connecting` bounds connecting, in seconds; `on_accepted` is called
     when the vendor has accepted the request.

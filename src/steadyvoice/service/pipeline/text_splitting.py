@@ -57,9 +57,9 @@ _FITTING_ROUNDS = 8  # attempts to find a piece that fits with its tags, before 
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """What one speaker says in one request, and how it would say it.
+    """Piece of the text that one request carries, and the offer for it.
 
-    It speaks for the text from `begin` up to `end`; of a text with markup, `sent` tells what became of that.
+    It covers the caller's text from `begin` up to `end`; of a text with markup, `sent` is its rendering.
     """
 
     request: SpeechRequest

@@ -21,7 +21,7 @@ LOCAL_GRACE = 5.0
 
 FAILOVER_AFTER = 8.0
 """Seconds until the first audio while another provider is left, unless a timeout is configured. A healthy vendor takes
-well under three; a caller who hears nothing for ten hangs up.
+well under three; callers hang up after ten seconds of silence.
 """
 
 
@@ -43,7 +43,7 @@ class TimeoutConfig:
     Without `first_audio_timeout`, that limit is 8 s while another provider is left and `read_timeout` was not set, else
     `read_timeout`. `character_timeout` is added to it for each character of the text where a provider cannot stream.
 
-    `overdue_after` ends no call. It is the silence after which a caller who hangs up counts against the provider, while
+    `overdue_after` ends no call. It is the silence after which a caller's hanging up counts against the provider, while
     too few first audios of the voice are known to tell what is usual.
 
     Raises TTSConfigurationError.

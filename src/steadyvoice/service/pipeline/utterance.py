@@ -354,9 +354,9 @@ class Utterance:
     def _begins_too_late(self) -> bool:
         """Whether a stream that began now would break off soon, because this process is behind.
 
-        A stream in which less time is left than its audio takes to come is cut in mid-word, and a caller who has heard
-        something cannot be told to come again. Measured at twice the capacity: with a deadline of 5 s, nearly all
-        streams that broke off had begun in the last second of it.
+        A stream with less time left than its audio takes to arrive is cut in mid-word, and a caller that has heard
+        something cannot be told to retry. Measured at twice the capacity: with a deadline of 5 s, nearly all streams
+        that broke off had begun in its last second.
         """
         if not self._admission.is_behind or self._terms.hold or self.spoken.spans:
             return False

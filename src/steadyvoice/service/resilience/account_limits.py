@@ -76,7 +76,7 @@ class AccountLimits:
     def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
         """A request was taken, and perhaps billed."""
         if told.request_id:
-            self.request_ids.note(told.request_id, self.account)
+            self.request_ids.record(told.request_id, self.account)
         if told.characters_billed is None:
             return
         now = self._clock()

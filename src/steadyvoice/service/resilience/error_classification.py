@@ -15,57 +15,63 @@ from steadyvoice.speech.failure_kinds import FailureKind
 
 
 class TTSCircuitOpenError(TTSError, CircuitOpenError):
-    """The provider's circuit refuses calls. `retry_after` is in seconds; `last_error` is what opened it."""
+    """Refusal of a call by the provider's circuit.
+
+    `retry_after` is in seconds; `last_error` is the error that opened the circuit.
+    """
 
     kind = FailureKind.CIRCUIT_OPEN
 
     def __init__(self, refusal: CircuitOpenError) -> None:
         name, state, reason, retry_after, _ = refusal._refusal_fields  # its attributes take as long as all the rest
         TTSError.__init__(self, f"circuit {_WORDS[state]}: {reason}", provider=name, retry_after=retry_after)
-        self._refusal_fields = refusal._refusal_fields  # which the other parent has just made its own
+        self._refusal_fields = refusal._refusal_fields  # set by the other base class as well, to the same
 
 
 _WORDS = {state: state.value.replace("_", "-") for state in CircuitState}
 
 
 def classify(error: Exception | BaseExceptionGroup[BaseException], provider: str) -> TTSError:
-    """Name what happened. Timeouts and broken connections of any library are told by their standard base classes.
+    """Return the TTSError that an exception amounts to; timeouts and connection errors by their standard base classes.
 
-    A group, such as `asyncio.TaskGroup` raises, amounts to the one in it that counts most, or to the first of these.
+    An exception group, such as `asyncio.TaskGroup` raises, amounts to its member that counts most, or to the first of
+    these.
     """
-    if isinstance(error, BaseExceptionGroup) and (named := _most_significant(error, provider)):
-        return named
+    if isinstance(error, BaseExceptionGroup) and (classified := _most_significant(error, provider)):
+        return classified
     match error:
         case TTSError():
             error.provider = error.provider or provider
             return error
-        case CircuitOpenError():  # of another circuit, further in
-            named = TTSCircuitOpenError(error)
-            named.provider = named.provider or provider
+        case CircuitOpenError():  # of another circuit, within the call
+            classified = TTSCircuitOpenError(error)
+            classified.provider = classified.provider or provider
         case TimeoutError():
-            named = TTSReadTimeoutError(_told("timed out", error), provider=provider)
+            classified = TTSReadTimeoutError(_message("timed out", error), provider=provider)
         case ConnectionError():
-            named = TTSConnectError(_told("the connection failed", error), provider=provider)
+            classified = TTSConnectError(_message("the connection failed", error), provider=provider)
         case _:
-            named = TTSUnexpectedError(_told(type(error).__name__, error), provider=provider)
-    named.__cause__ = error
-    return named
+            classified = TTSUnexpectedError(_message(type(error).__name__, error), provider=provider)
+    classified.__cause__ = error
+    return classified
 
 
 def _most_significant(group: BaseExceptionGroup[BaseException], provider: str) -> TTSError | None:
-    """The one that counts most in a circuit, without those that tell only that somebody went away."""
-    named = [
+    """Return the error of a group that counts most in a circuit, without mere cancellations."""
+    classified = [
         classify(error, provider)
         for error in iter_leaf_errors(group)
         if isinstance(error, Exception) and not is_cancellation(error)
     ]
-    if not named:
+    if not classified:
         return None
-    telling = copy_without_traceback(max(named, key=lambda error: 0.0 if error.starved else error.meaning.counts))
-    telling.__cause__ = group
-    return telling
+    significant = copy_without_traceback(
+        max(classified, key=lambda error: 0.0 if error.starved else error.meaning.counts)
+    )
+    significant.__cause__ = group
+    return significant
 
 
-def _told(what: str, error: BaseException) -> str:
-    said = str(error)
-    return f"{what}: {said}" if said else what
+def _message(summary: str, error: BaseException) -> str:
+    text = str(error)
+    return f"{summary}: {text}" if text else summary

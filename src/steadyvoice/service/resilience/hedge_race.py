@@ -136,7 +136,7 @@ async def _close_attempt(attempt: ProviderAttempt, task: asyncio.Task[None]) -> 
 class HedgeScheduler:
     """Scheduler of hedges for one utterance: decides whether a second provider is asked, when, and which.
 
-    Only the wait for the first sound is hedged: a listener who has heard a voice is not given another one for a short
+    Only the wait for the first sound is hedged: a listener that has heard a voice is not given another one for a short
     pause.
     """
 

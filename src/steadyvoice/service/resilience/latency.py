@@ -63,8 +63,8 @@ class FirstAudioTimes:
 class SilenceLimits:
     """Limits on the silence of one provider, by voice and model; a call that exceeds its limit is overdue.
 
-    A caller who hangs up says nothing about the provider unless it was overdue by then. With one limit for all voices,
-    callers who give up on a dead vendor would count for nothing, or impatient ones would open the circuit of a vendor
+    A caller's hanging up says nothing about the provider unless it was overdue by then. With one limit for all voices,
+    callers that give up on a dead vendor would count for nothing, or impatient ones would open the circuit of a vendor
     that is merely slow. `hung_factor` returns the circuit's own factor, or None.
     """
 

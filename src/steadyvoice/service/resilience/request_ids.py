@@ -1,4 +1,4 @@
-"""Which account issued which request id, so that a client's ids are sent to the account that knows them."""
+"""Request ids by the account that issued them, so that a client's ids are sent only to that account."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has_request_ids
 
-_GENERATION_SIZE = 2_048  # ids; twice as many are remembered at most
+_GENERATION_SIZE = 2_048  # ids of one generation; two generations are kept
 
 
 class RequestIds:
-    """Bounded memory of the ids that accounts have issued lately: the last 2,048 at least.
+    """Bounded memory of recently issued request ids: at least the last 2,048.
 
-    Two dictionaries take turns, so that forgetting costs nothing per id. Vendors take ids for two hours; what is
-    forgotten by then is sent to whoever is asked, as an id from before a restart is.
+    Two dictionaries alternate, so that forgetting costs nothing per id. Vendors accept ids for two hours; an id that is
+    forgotten by then is sent to any account, like one from before a restart.
     """
 
     def __init__(self) -> None:
         self._young: dict[str, str] = {}
         self._old: dict[str, str] = {}
 
-    def note(self, request_id: str, account: str) -> None:
-        """Remember that an account issued this id."""
+    def record(self, request_id: str, account: str) -> None:
+        """Record that an account issued this id."""
         if len(self._young) >= _GENERATION_SIZE:
             self._old, self._young = self._young, {}
         self._young[request_id] = account
 
     def issuer(self, request_id: str) -> str | None:
-        """Return the account that issued an id; None if that is not known."""
+        """Return the account that issued an id; None if it is unknown."""
         return self._young.get(request_id) or self._old.get(request_id)
 
-    def known_to(self, account: str, request: SpeechRequest) -> SpeechRequest:
-        """Return the request without the ids that another account has issued; the same object if it has none."""
+    def without_foreign_ids(self, account: str, request: SpeechRequest) -> SpeechRequest:
+        """Return the request without ids that another account has issued; the same object if it has none."""
         options = request.options
         if not has_request_ids(options):
             return request
@@ -43,7 +43,7 @@ class RequestIds:
         return replace(request, options={**options, **kept})
 
     def _known(self, account: str, ids: Any) -> Any:
-        """Return those ids that the account may know; the same object if that is all of them."""
+        """Return the ids that the account may know; the same object if these are all."""
         if not isinstance(ids, list | tuple):
             return ids
         known = [each for each in ids if not isinstance(each, str) or self.issuer(each.strip()) in (None, account)]

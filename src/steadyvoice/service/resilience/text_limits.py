@@ -1,4 +1,4 @@
-"""Limits on the length of a text, as a vendor's refusals teach them: below what its documentation says."""
+"""Limits on the length of a text, learned from a vendor's refusals, where they are below the documented ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LIMIT_LIFETIME = 24 * 3600.0
 """Seconds after which the stated limit is tried again: a refusal costs a request, but no characters."""
 
 MIN_CHARACTERS = 20
-"""Characters: a text as short as this is not refused for its length."""
+"""Number of characters of a text so short that it is not refused for its length."""
 
-_MAX_MODELS = 200  # of one provider; callers may make up names
+_MAX_MODELS = 200  # of one provider; bounded, because callers may invent model names
 
 
 class _Limit(NamedTuple):
@@ -22,31 +22,34 @@ class _Limit(NamedTuple):
 
 
 class TextLimits:
-    """One provider's limits by model, learnt from refusals. `clock` gives seconds that never go back."""
+    """Limits of one provider by model, learned from refusals.
+
+    `clock` returns monotonic seconds.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._limits: dict[str | None, _Limit] = {}
 
-    def most(self, model: str | None, stated: int | None) -> int | None:
-        """Return how many characters one request may have. None: any number."""
+    def max_characters(self, model: str | None, stated: int | None) -> int | None:
+        """Return the most characters that one request may have; None if there is no limit."""
         if not self._limits:
             return stated
-        learnt = self._learnt(model)
+        learnt = self._current(model)
         return min(stated or learnt, learnt) if learnt else stated
 
     def learn(self, model: str | None, sent: int, refusal: TTSTextTooLongError) -> bool:
-        """Note that so many characters were too many. Return whether fewer are worth another request.
+        """Record that a text of so many characters was refused. Return whether a shorter one is worth another request.
 
-        The first refusal may name the limit; if not, or if a text within that is refused, half of it is the next limit.
-        So a text of 40,000 characters is cut eleven times at most. A text that was longer than a known limit tells
-        nothing new: it was on its way when the limit became known. A refusal of a text that is as short as can be is
-        not about its length, and what led there is forgotten.
+        The first refusal may state the limit; if not, or if a text within it is refused, half of the text is the next
+        limit. So a text of 40,000 characters is split eleven times at most. A text longer than a known limit teaches
+        nothing: it was sent before the limit became known. A refusal of a text of the minimum length is not about its
+        length, and the limits that led to it are forgotten.
         """
         if sent <= MIN_CHARACTERS:
             self._limits.pop(model, None)
             return False
-        known = self._learnt(model)
+        known = self._current(model)
         if known is not None and sent > known:
             return True
         named = refusal.limit
@@ -59,7 +62,7 @@ class TextLimits:
             del self._limits[next(iter(self._limits))]
         return True
 
-    def _learnt(self, model: str | None) -> int | None:
+    def _current(self, model: str | None) -> int | None:
         limit = self._limits.get(model)
         if limit is None or limit.until > self._clock():
             return limit and limit.characters
