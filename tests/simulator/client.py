@@ -1,4 +1,4 @@
-"""A client that sees everything: it reads the socket itself, so that no library hides how an answer really ended."""
+"""HTTP client that reads the socket itself, so that no library hides how an answer really ended."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ TIMED = f"/v1/text-to-speech/{GEORGE}/with-timestamps?output_format=pcm_8000"
 TIMED_STREAM = f"/v1/text-to-speech/{GEORGE}/stream/with-timestamps?output_format=pcm_8000"
 OPENAI = "/v1/audio/speech"
 
-PATIENCE = 500
-"""Turns of the event loop after which a silent server is taken to hang: however slow the machine, all of ours that
-can run has run by then.
+SILENT_ITERATIONS = 500
+"""Iterations of the event loop after which a silent server is taken to hang.
+
+Everything that can run has run by then, however slow the machine.
 """
 
 
-async def until(there: Callable[[], bool]) -> None:
-    """Let everybody else run until something is there; a test that waits in vain is ended by pytest's own clock."""
-    while not there():  # noqa: ASYNC110  nobody would set an event
+async def until(condition: Callable[[], bool]) -> None:
+    """Run other tasks until a condition is true; the test's own timeout ends a wait in vain."""
+    while not condition():  # noqa: ASYNC110  there is no event to wait for
         await asyncio.sleep(0)
 
 
 class End(Enum):
-    """How the connection ended."""
+    """End of a connection."""
 
     CLOSED = "closed"
     RESET = "reset"
@@ -42,8 +43,8 @@ class End(Enum):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An answer as the socket gave it. `body` has its chunks joined; `terminated` says whether its own end came."""
+class RawAnswer:
+    """Answer as read from the socket. `body` joins the chunks; `terminated` is whether its framing was complete."""
 
     status: int
     headers: dict[str, str]
@@ -61,32 +62,32 @@ class Seen:
         return [json.loads(line) for line in self.body.splitlines()]
 
 
-NOTHING = Seen(0, {}, b"", [], False, End.LEFT)
+NOTHING = RawAnswer(0, {}, b"", [], False, End.LEFT)
 
 
 @dataclass
 class Client:
-    """Asks for one thing on one connection."""
+    """Client that sends one request per connection."""
 
     url: str
     headers: dict[str, str] = field(default_factory=lambda: {"xi-api-key": "any", "authorization": "Bearer any"})
 
     async def speak(
         self, path: str = STREAM, text: str = TEXT, *, fault: str | None = None, leave: bool = False, **more: Any
-    ) -> Seen:
-        """Ask for speech. With `leave`, hang up on a server that has fallen silent, or has sent a megabyte."""
+    ) -> RawAnswer:
+        """Request speech. With `leave`, close the connection when the server falls silent or has sent a megabyte."""
         if path == OPENAI:
             body = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": text, "response_format": "pcm", **more}
         else:
             body = {"text": text, **more}
         return await self.ask("POST", path, json.dumps(body).encode(), fault=fault, leave=leave)
 
-    async def get(self, path: str, **more: Any) -> Seen:
+    async def get(self, path: str, **more: Any) -> RawAnswer:
         return await self.ask("GET", path, **more)
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", *, fault: str | None = None, leave: bool = False
-    ) -> Seen:
+    ) -> RawAnswer:
         address = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
         try:
@@ -95,7 +96,7 @@ class Client:
                 headers["x-sim-fault"] = fault
             head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-            return _seen(*await _all(reader, leave))
+            return _parse(*await _all(reader, leave))
         finally:
             writer.close()
             with suppress(ConnectionError):
@@ -106,7 +107,7 @@ async def _all(reader: asyncio.StreamReader, leave: bool) -> tuple[bytes, End]:
     data = bytearray()
     while True:
         try:
-            more = await (_read_impatiently(reader) if leave else reader.read(65536))
+            more = await (_read_unless_silent(reader) if leave else reader.read(65536))
         except TimeoutError:
             return bytes(data), End.LEFT
         except ConnectionResetError:
@@ -118,9 +119,9 @@ async def _all(reader: asyncio.StreamReader, leave: bool) -> tuple[bytes, End]:
             return bytes(data), End.LEFT
 
 
-async def _read_impatiently(reader: asyncio.StreamReader) -> bytes:
+async def _read_unless_silent(reader: asyncio.StreamReader) -> bytes:
     reading = asyncio.create_task(reader.read(65536))
-    for _ in range(PATIENCE):
+    for _ in range(SILENT_ITERATIONS):
         await asyncio.sleep(0)
         if reading.done():
             return await reading
@@ -128,10 +129,10 @@ async def _read_impatiently(reader: asyncio.StreamReader) -> bytes:
     raise TimeoutError
 
 
-def _seen(data: bytes, end: End) -> Seen:
+def _parse(data: bytes, end: End) -> RawAnswer:
     head, behind, rest = data.partition(b"\r\n\r\n")
     if not behind:
-        return Seen(0, {}, b"", [], False, end)
+        return RawAnswer(0, {}, b"", [], False, end)
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     if headers.get("transfer-encoding") == "chunked":
@@ -139,7 +140,7 @@ def _seen(data: bytes, end: End) -> Seen:
     else:
         chunks = [rest]
         terminated = len(rest) == int(headers.get("content-length", -1))
-    return Seen(int(first.split()[1]), headers, b"".join(chunks), chunks, terminated, end)
+    return RawAnswer(int(first.split()[1]), headers, b"".join(chunks), chunks, terminated, end)
 
 
 def _chunks(rest: bytes) -> tuple[list[bytes], bool]:

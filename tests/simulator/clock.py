@@ -1,4 +1,4 @@
-"""A clock that stands where it is put."""
+"""Clock that a test sets."""
 
 from __future__ import annotations
 

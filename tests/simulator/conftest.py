@@ -1,4 +1,4 @@
-"""A simulator that speaks in tones, for each story its own."""
+"""Fixtures: a simulator with the tone voice for each test, and a client of it."""
 
 from __future__ import annotations
 

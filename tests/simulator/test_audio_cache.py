@@ -1,4 +1,4 @@
-"""What was said is said again without being made again, and memory has an end."""
+"""Cache of encoded audio: hits, misses and its size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDER = SynthesisOrder("any", "Good evening.", "George", "any", AudioFormat.pars
 
 
 class Counted(Tone):
-    """Counts how often it had to speak."""
+    """Engine that counts its syntheses."""
 
     spoke = 0
 
@@ -37,15 +37,15 @@ async def said(
     return [piece async for piece in memory.speak(order, action)]
 
 
-async def test_what_was_said_is_said_again_without_being_made_again() -> None:
+async def test_repeated_order_is_served_from_the_cache() -> None:
     engine = Counted()
     memory = EncodedAudioCache(engine)
     first = await said(memory)
-    assert await said(memory, replace(ORDER, wrapping=ResponseShape.WHOLE), Stall()) == first != []
+    assert await said(memory, replace(ORDER, shape=ResponseShape.WHOLE), Stall()) == first != []
     assert engine.spoke == 1
 
 
-async def test_what_has_to_be_encoded_is_encoded_in_haste() -> None:
+async def test_encoders_run_at_their_fastest_setting() -> None:
     plain, mp3 = AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128")
     samples, audio = [
         b"".join(piece.data for piece in await said(EncodedAudioCache(Tone()), replace(ORDER, format=format)))
@@ -65,7 +65,7 @@ async def test_what_has_to_be_encoded_is_encoded_in_haste() -> None:
         replace(ORDER, format=AudioFormat.parse("pcm_16000")),
     ],
 )
-async def test_whatever_else_is_asked_for_is_made(other: SynthesisOrder) -> None:
+async def test_different_order_is_synthesized(other: SynthesisOrder) -> None:
     engine = Counted()
     memory = EncodedAudioCache(engine)
     await said(memory)
@@ -73,7 +73,7 @@ async def test_whatever_else_is_asked_for_is_made(other: SynthesisOrder) -> None
     assert engine.spoke == 2
 
 
-async def test_a_fault_in_the_sound_is_another_sound() -> None:
+async def test_audio_faults_are_cached_separately() -> None:
     memory = EncodedAudioCache(Tone())
     assert (
         len(
@@ -86,7 +86,7 @@ async def test_a_fault_in_the_sound_is_another_sound() -> None:
     )
 
 
-async def test_what_was_broken_off_is_made_again() -> None:
+async def test_abandoned_audio_is_not_cached() -> None:
     engine = Counted()
     memory = EncodedAudioCache(engine)
     long = replace(ORDER, text="Good evening, this is the news.")
@@ -97,11 +97,11 @@ async def test_what_was_broken_off_is_made_again() -> None:
     assert engine.spoke == 2
 
 
-async def test_the_least_lately_wanted_is_forgotten_first() -> None:
+async def test_least_recently_used_audio_is_evicted_first() -> None:
     one, two, three = (replace(ORDER, seed=seed) for seed in range(3))
     engine = Counted()
     size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
-    memory = EncodedAudioCache(engine, most=2 * size)
+    memory = EncodedAudioCache(engine, max_bytes=2 * size)
     for order in (one, two, one, three, one):
         await said(memory, order)
     assert engine.spoke == 1 + 3
@@ -109,10 +109,10 @@ async def test_the_least_lately_wanted_is_forgotten_first() -> None:
     assert engine.spoke == 1 + 4
 
 
-async def test_what_is_more_than_all_the_memory_is_not_kept_and_drives_nothing_out() -> None:
+async def test_audio_larger_than_the_cache_is_not_cached_and_evicts_nothing() -> None:
     engine = Counted()
     size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
-    memory = EncodedAudioCache(engine, most=size)
+    memory = EncodedAudioCache(engine, max_bytes=size)
     for text in (ORDER.text, 2 * ORDER.text, 2 * ORDER.text, ORDER.text):
         await said(memory, replace(ORDER, text=text))
     assert engine.spoke == 1 + 3

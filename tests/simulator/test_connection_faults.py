@@ -1,4 +1,4 @@
-"""Faults of a connection: before anything is asked on it."""
+"""Faults of connections, before their first request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ in_virtual_time = pytest.mark.looptime(noop_cycles=50)
 
 
 async def served(sim: Simulator) -> bool:
-    """Whether somebody listens, and answers. A connection that is reset raises."""
+    """Return whether a connection is accepted and answered. A connection that is reset raises."""
     try:
         seen = await Client(sim.url).get("/v1/voices")
     except ConnectionRefusedError:
@@ -31,7 +31,7 @@ async def served(sim: Simulator) -> bool:
     return True
 
 
-async def test_a_refused_connection_is_refused_by_the_kernel(sim: Simulator) -> None:
+async def test_refused_connection_is_refused_by_the_kernel(sim: Simulator) -> None:
     sim.faults.set(actions.RefuseConnection())
     assert not await served(sim)
     assert not await served(sim)
@@ -41,7 +41,7 @@ async def test_a_refused_connection_is_refused_by_the_kernel(sim: Simulator) -> 
     assert sim.url == url
 
 
-async def test_what_is_over_takes_no_port_any_more() -> None:
+async def test_stopped_simulator_releases_its_port() -> None:
     async with Simulator(voice="tones") as sim:
         pass
     sim.faults.set(actions.RefuseConnection())
@@ -49,13 +49,13 @@ async def test_what_is_over_takes_no_port_any_more() -> None:
         other.bind(("127.0.0.1", int(sim.url.rpartition(":")[2])))
 
 
-async def test_the_port_stays_taken_while_nobody_listens(sim: Simulator) -> None:
+async def test_port_stays_bound_while_connections_are_refused(sim: Simulator) -> None:
     sim.faults.set(actions.RefuseConnection())
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", int(sim.url.rpartition(":")[2])))
 
 
-async def test_idle_connections_go_too_and_busy_ones_stay(sim: Simulator) -> None:
+async def test_refusing_closes_idle_connections_and_keeps_busy_ones(sim: Simulator) -> None:
     busy = asyncio.create_task(Client(sim.url).speak(fault="slow-first-byte;seconds=0.1"))
     await until(lambda: sim.ledger.charged > 0)
     async with aiohttp.ClientSession(headers={"xi-api-key": "any"}) as session:
@@ -68,7 +68,7 @@ async def test_idle_connections_go_too_and_busy_ones_stay(sim: Simulator) -> Non
 
 
 @in_virtual_time
-async def test_a_span_begins_and_ends_by_itself() -> None:
+async def test_refusing_starts_and_ends_with_its_times() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(Fault(actions.RefuseConnection(), start=10, end=20, period=30))
         found = []
@@ -79,7 +79,7 @@ async def test_a_span_begins_and_ends_by_itself() -> None:
 
 
 @in_virtual_time
-async def test_the_nth_connection_is_refused() -> None:
+async def test_nth_connection_is_refused() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(Fault(actions.RefuseConnection(seconds=3), nth=2))
         assert await served(sim)
@@ -91,7 +91,7 @@ async def test_the_nth_connection_is_refused() -> None:
 
 
 @in_virtual_time
-async def test_so_many_refusals_and_no_more() -> None:
+async def test_times_limits_the_number_of_refusals() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(Fault(actions.RefuseConnection(seconds=2), times=3))
         found = []
@@ -102,7 +102,7 @@ async def test_so_many_refusals_and_no_more() -> None:
 
 
 @in_virtual_time
-async def test_luck_refuses_some_and_repeats_with_its_seed() -> None:
+async def test_probability_refuses_some_connections_and_repeats_with_its_seed() -> None:
     days = []
     for seed in (1, 1, 2):
         async with Simulator(voice="tones", seed=seed) as sim:
@@ -117,7 +117,7 @@ async def test_luck_refuses_some_and_repeats_with_its_seed() -> None:
 
 
 @in_virtual_time
-async def test_who_slips_in_before_the_door_is_shut_is_thrown_out() -> None:
+async def test_connection_accepted_just_before_refusing_is_reset() -> None:
     clock = Clock()
     async with Simulator(voice="tones", clock=clock) as sim:
         sim.faults.set(Fault(actions.RefuseConnection(), start=10))
@@ -127,7 +127,7 @@ async def test_who_slips_in_before_the_door_is_shut_is_thrown_out() -> None:
         assert not await served(sim)
 
 
-async def test_the_back_door_stays_open(sim: Simulator) -> None:
+async def test_control_port_is_served_while_connections_are_refused(sim: Simulator) -> None:
     back = Client(sim.control_url)
     assert (await back.ask("POST", "/sim/faults", b"refuse-connection")).status == 200
     assert not await served(sim)
@@ -136,21 +136,21 @@ async def test_the_back_door_stays_open(sim: Simulator) -> None:
     assert await served(sim)
 
 
-async def test_the_back_door_leads_to_no_vendor(sim: Simulator) -> None:
+async def test_control_port_has_no_vendor_routes(sim: Simulator) -> None:
     assert (await Client(sim.control_url).get("/v1/voices")).status == 404
 
 
 @pytest.mark.parametrize("name", AT_CONNECTIONS)
-async def test_a_header_comes_too_late_for_it(client: Client, name: str) -> None:
+async def test_connection_fault_in_a_header_is_rejected(client: Client, name: str) -> None:
     seen = await client.speak(fault=name)
     assert seen.status == 400
     assert seen.json["error"] == (
-        f"x-sim-fault: {name} happens before there is a request: order it in the script or at /sim/faults"
+        f"x-sim-fault: {name} happens before there is a request: set it in the script or at /sim/faults"
     )
 
 
 @in_virtual_time
-async def test_a_slow_accept_keeps_a_connection_waiting() -> None:
+async def test_slow_accept_delays_the_first_request() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(Fault(actions.SlowAccept(seconds=3), nth=1))
         assert await served(sim)
@@ -161,7 +161,7 @@ async def test_a_slow_accept_keeps_a_connection_waiting() -> None:
         assert sim.ledger[-1].received - request.received < 1
 
 
-async def test_it_ends_while_somebody_waits_to_be_let_in() -> None:
+async def test_simulator_stops_while_a_connection_is_delayed() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(actions.SlowAccept(seconds=60))
         waiting = asyncio.create_task(Client(sim.url).get("/v1/voices"))
@@ -180,7 +180,7 @@ async def test_it_ends_while_somebody_waits_to_be_let_in() -> None:
         ("expired", "certificate has expired"),
     ],
 )
-async def test_tls_fails_in_four_ways(flaw: TlsFlaw, said: str) -> None:
+async def test_tls_fails_with_each_flaw(flaw: TlsFlaw, said: str) -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         sim.faults.set(Fault(actions.TlsFailure(flaw), times=1))
         trusted = ssl.create_default_context(cafile=sim.ca_file)
@@ -194,24 +194,24 @@ async def test_tls_fails_in_four_ways(flaw: TlsFlaw, said: str) -> None:
         assert served.fault is None
 
 
-async def test_tls_that_is_not_there_cannot_fail(sim: Simulator, client: Client) -> None:
-    with pytest.raises(FaultError, match="no TLS here to fail; ask for it with --tls, or tls = true"):
+async def test_tls_failure_without_tls_is_rejected(sim: Simulator, client: Client) -> None:
+    with pytest.raises(FaultError, match="needs TLS; enable it with --tls, or tls = true"):
         Simulator(Script(faults=(Fault(actions.TlsFailure()),)))
     sim.faults.set(actions.Empty())
-    with pytest.raises(FaultError, match="no TLS here"):
+    with pytest.raises(FaultError, match="needs TLS"):
         sim.faults.set(actions.TlsFailure())
     assert (await client.ask("PUT", "/sim/faults", b"tls-failure")).status == 422
     assert [fault.name for fault in sim.faults] == ["empty"], "what was there is still there"
 
 
-async def test_a_script_may_ask_for_tls_and_its_failure() -> None:
+async def test_script_can_enable_tls_and_its_failure() -> None:
     script = read_script('tls = true\nvoice = "tones"\n[[faults]]\nfault = "tls-failure"\nflaw = "name"\n')
     async with Simulator(script) as sim:
         assert sim.url.startswith("https://")
         assert [fault.name for fault in sim.faults] == ["tls-failure"]
 
 
-async def test_a_name_with_two_addresses_has_one_port() -> None:
+async def test_all_addresses_of_a_host_share_one_port() -> None:
     async with Simulator(voice="tones", host="localhost") as sim:
         port = int(sim.url.rpartition(":")[2])
         families = {family for family, *_ in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}

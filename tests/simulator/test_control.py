@@ -1,4 +1,4 @@
-"""The simulator's own doors: faults and the ledger over HTTP."""
+"""Control endpoints: faults and the ledger over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .client import STREAM, TEXT, Client
 FAULTS = "/sim/faults"
 
 
-async def test_faults_come_and_go_at_run_time(sim: Simulator, client: Client) -> None:
+async def test_faults_can_be_changed_at_run_time(sim: Simulator, client: Client) -> None:
     posted = await client.ask("POST", FAULTS, b'{"fault": "refuse", "status": 503, "times": 1}')
     assert posted.json == {"faults": [{"fault": "refuse", "status": 503, "times": 1}]}
     assert [(await client.speak()).status for _ in range(2)] == [503, 200]
@@ -31,7 +31,7 @@ async def test_faults_come_and_go_at_run_time(sim: Simulator, client: Client) ->
     assert (await client.speak()).status == 200
 
 
-async def test_a_fault_may_be_posted_as_it_stands_in_the_header(sim: Simulator, client: Client) -> None:
+async def test_fault_can_be_posted_in_the_form_of_the_header(sim: Simulator, client: Client) -> None:
     await client.ask("POST", FAULTS, b"stall;after=0.8")
     assert list(sim.faults) == [Fault(actions.Stall(after=0.8))]
 
@@ -39,7 +39,7 @@ async def test_a_fault_may_be_posted_as_it_stands_in_the_header(sim: Simulator, 
 @pytest.mark.parametrize(
     "body", [b"", b"3", b"[3]", b'{"fault": "stal"}', b'["cut", "stal"]', b"{", b"null", b"\xff\xfe"]
 )
-async def test_what_is_no_fault_changes_nothing(sim: Simulator, client: Client, body: bytes) -> None:
+async def test_invalid_fault_changes_nothing(sim: Simulator, client: Client, body: bytes) -> None:
     sim.faults.set(actions.Empty())
     for method in ("POST", "PUT"):
         seen = await client.ask(method, FAULTS, body)
@@ -48,7 +48,7 @@ async def test_what_is_no_fault_changes_nothing(sim: Simulator, client: Client, 
     assert list(sim.faults) == [Fault(actions.Empty())]
 
 
-async def test_the_ledger_over_http_is_the_ledger(sim: Simulator, client: Client) -> None:
+async def test_ledger_endpoint_returns_the_ledger(sim: Simulator, client: Client) -> None:
     await client.speak(fault="cut")
     told: dict[str, Any] = (await client.get("/sim/ledger")).json
     assert told["totals"] == {"requests": 1, "charged": len(TEXT)}
@@ -57,12 +57,12 @@ async def test_the_ledger_over_http_is_the_ledger(sim: Simulator, client: Client
     assert request == json.loads(json.dumps(sim.ledger[0].as_dict()))
 
 
-async def test_looking_is_no_request_of_the_vendors(sim: Simulator, client: Client) -> None:
+async def test_control_requests_are_not_in_the_ledger(sim: Simulator, client: Client) -> None:
     sim.faults.set(actions.Hang())
     assert (await client.get("/sim/ledger")).json["totals"]["requests"] == 0
 
 
-async def test_a_header_is_for_one_request(sim: Simulator, client: Client) -> None:
+async def test_fault_header_applies_to_one_request(sim: Simulator, client: Client) -> None:
     sim.faults.set(actions.Refuse(status=503))
     assert (await client.speak(STREAM, fault="empty")).body == b""
     assert (await client.speak(STREAM)).status == 503
@@ -70,9 +70,9 @@ async def test_a_header_is_for_one_request(sim: Simulator, client: Client) -> No
 
 @pytest.mark.parametrize(
     ("header", "said"),
-    [("stal", "did you mean stall?"), ("hang;nth=2", "conditions have no place in it"), ("", "unknown fault ''")],
+    [("stal", "did you mean stall?"), ("hang;nth=2", "takes no conditions"), ("", "unknown fault ''")],
 )
-async def test_a_header_with_a_mistake_is_told_so(sim: Simulator, client: Client, header: str, said: str) -> None:
+async def test_invalid_fault_header_is_reported(sim: Simulator, client: Client, header: str, said: str) -> None:
     seen = await client.speak(fault=header)
     assert seen.status == 400
     assert said in seen.json["error"]
@@ -81,25 +81,25 @@ async def test_a_header_with_a_mistake_is_told_so(sim: Simulator, client: Client
 
 @pytest.mark.parametrize("path", ["/v1/voices", "/v1/models", "/v1/user"])
 @pytest.mark.parametrize("fault", ["silent", "too-short", "header-only", "wrong-rate"])
-async def test_no_sound_goes_wrong_where_none_was_asked_for(
+async def test_audio_fault_on_a_request_without_audio_is_rejected(
     sim: Simulator, client: Client, path: str, fault: str
 ) -> None:
     seen = await client.ask("GET", path, fault=fault)
-    assert (seen.status, seen.json["error"].partition(" happens")[0]) == (400, f"x-sim-fault: {fault}")
+    assert (seen.status, seen.json["error"].partition(" changes")[0]) == (400, f"x-sim-fault: {fault}")
     assert sim.ledger[-1].fault is None
     sim.faults.set(parse_fault(fault))
     assert (await client.get(path)).status == 200
     assert sim.ledger[-1].fault is None
 
 
-async def test_two_headers_are_one_too_many(sim: Simulator) -> None:
+async def test_two_fault_headers_are_rejected(sim: Simulator) -> None:
     twice = Client(sim.url, {"xi-api-key": "any", "x-sim-fault": "hang", "X-Sim-Fault": "cut"})
     seen = await twice.speak()
     assert seen.status == 400
     assert "one request has one fault, not 2" in seen.json["error"]
 
 
-async def test_what_happens_to_one_door_is_ordered_by_its_name(sim: Simulator, client: Client) -> None:
+async def test_fault_can_be_limited_to_an_endpoint(sim: Simulator, client: Client) -> None:
     for name, path in (("voices", "/v2/voices"), ("user/subscription", "/v1/user/subscription")):
         sim.faults.set(Fault(actions.Refuse(status=503), endpoint=name))
         assert (await client.get(path)).status == 503
@@ -107,9 +107,9 @@ async def test_what_happens_to_one_door_is_ordered_by_its_name(sim: Simulator, c
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/sim"), ("GET", "/sim/legder"), ("DELETE", "/sim/ledger")])
-async def test_a_wrong_door_names_the_right_ones(sim: Simulator, method: str, path: str) -> None:
+async def test_unknown_control_path_lists_the_known_ones(sim: Simulator, method: str, path: str) -> None:
     for url in (sim.url, sim.control_url):
         seen = await Client(url).ask(method, path)
         assert seen.status == 404
-        assert f"no {method} {path} here: there are GET /sim/ledger, " in seen.json["error"]
+        assert f"no route for {method} {path}; available: GET /sim/ledger, " in seen.json["error"]
     assert len(sim.ledger) == 0

@@ -1,4 +1,4 @@
-"""docs/simulator.md knows every fault, condition, setting and profile, and shows scripts that can be played."""
+"""docs/simulator.md lists every fault, condition, setting and profile, and its scripts are valid."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
 
 
 def column(title: str) -> list[str]:
-    """The names in the first column of the table that is headed so."""
+    """Return the names in the first column of the table with this heading."""
     table = re.search(rf"^\| {title} \|.*\n\|-.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert table
     return [name for row in table[1].splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
 
 
-def test_every_fault_is_listed_with_the_places_where_it_can_happen() -> None:
+def test_every_fault_is_listed_with_its_targets() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| ([a-z, ]+) \| .+ \|$", PAGE, re.MULTILINE))
     assert rows == {
         name: ", ".join(door.value for door in actions.FaultTarget if door in act.targets)
@@ -50,7 +50,7 @@ def test_every_condition_setting_profile_and_ending_is_named() -> None:
     assert all(f"`{ending.value}`" in PAGE for ending in Ending)
 
 
-def test_scripts_shown_can_be_played() -> None:
+def test_example_scripts_are_valid() -> None:
     scripts = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert scripts
     for script in scripts:

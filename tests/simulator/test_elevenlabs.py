@@ -1,4 +1,4 @@
-"""ElevenLabs' doors: right audio, right headers, and the refusals the vendor would give."""
+"""ElevenLabs' HTTP endpoints: audio, headers, and the vendor's errors."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from .client import GEORGE, STREAM, TEXT, TIMED, TIMED_STREAM, WHOLE, WORDS, Cli
     ("form", "format"),
     [(form, name) for form in (SpeechEndpoint.WHOLE, SpeechEndpoint.STREAM) for name in form.formats],
 )
-async def test_every_format_holds_every_word(client: Client, form: SpeechEndpoint, format: str) -> None:
+async def test_every_format_contains_every_word(client: Client, form: SpeechEndpoint, format: str) -> None:
     seen = await client.speak(speech_path(GEORGE, form) + f"?output_format={format}")
     assert (seen.status, seen.terminated) == (200, True)
     assert seen.headers["content-type"] == AudioFormat.parse(format).mime_type
     assert words_in(seen.body, format) == WORDS
 
 
-def test_every_form_has_its_wrapping() -> None:
+def test_every_endpoint_has_its_response_shape() -> None:
     assert set(RESPONSE_SHAPES) == set(SpeechEndpoint)
 
 
-async def test_the_usual_format_is_mp3(client: Client) -> None:
+async def test_default_format_is_mp3(client: Client) -> None:
     seen = await client.speak(f"/v1/text-to-speech/{GEORGE}")
     assert words_in(seen.body, "mp3_44100_128") == WORDS
 
 
-async def test_a_whole_wav_tells_its_true_size(client: Client) -> None:
+async def test_complete_wav_declares_its_true_size(client: Client) -> None:
     seen = await client.speak(f"/v1/text-to-speech/{GEORGE}?output_format=wav_8000")
     assert int.from_bytes(seen.body[40:44], "little") == len(seen.body) - 44
 
 
-async def test_times_are_those_of_the_audio(client: Client) -> None:
+async def test_character_times_match_the_audio(client: Client) -> None:
     seen = await client.speak(TIMED)
     told = seen.json["alignment"]
     assert "".join(told["characters"]) == TEXT
@@ -57,7 +57,7 @@ async def test_times_are_those_of_the_audio(client: Client) -> None:
     assert words_in(piece, "pcm_8000") == ["fox"]
 
 
-async def test_lines_with_times_are_one_answer_in_pieces(client: Client) -> None:
+async def test_timed_lines_join_to_the_complete_answer(client: Client) -> None:
     whole, lines = await client.speak(TIMED), (await client.speak(TIMED_STREAM)).lines
     assert len(lines) > 3
     assert b"".join(base64.b64decode(line["audio_base64"]) for line in lines) == base64.b64decode(
@@ -69,7 +69,7 @@ async def test_lines_with_times_are_one_answer_in_pieces(client: Client) -> None
         ][field]
 
 
-async def test_the_same_order_is_the_same_audio(client: Client) -> None:
+async def test_same_order_gives_the_same_audio(client: Client) -> None:
     first, again = await client.speak(STREAM, seed=7), await client.speak(STREAM, seed=7)
     assert first.body == again.body
     others = [
@@ -80,17 +80,17 @@ async def test_the_same_order_is_the_same_audio(client: Client) -> None:
     assert len({first.body, *(other.body for other in others)}) == 4
 
 
-async def test_another_simulator_says_the_same(client: Client) -> None:
+async def test_two_simulators_give_the_same_audio(client: Client) -> None:
     path = STREAM.replace("pcm_8000", "mp3_44100_128")
     async with Simulator(voice="tones") as other:
         assert (await Client(other.url).speak(path)).body == (await client.speak(path)).body
 
 
-async def test_streamed_or_whole_it_is_the_same_audio(client: Client) -> None:
+async def test_stream_and_complete_answer_have_the_same_audio(client: Client) -> None:
     assert (await client.speak(WHOLE)).body == (await client.speak(STREAM)).body
 
 
-async def test_a_receipt_comes_with_the_audio(sim: Simulator, client: Client) -> None:
+async def test_answer_has_cost_and_concurrency_headers(sim: Simulator, client: Client) -> None:
     whole, stream = await client.speak(WHOLE), await client.speak(STREAM)
     for seen in (whole, stream):
         assert seen.headers["character-cost"] == str(len(TEXT))
@@ -113,7 +113,9 @@ async def test_a_receipt_comes_with_the_audio(sim: Simulator, client: Client) ->
         ({"text": "Hi", "seed": -1}, ["body", "seed"]),
     ],
 )
-async def test_what_cannot_be_read_is_a_422_list(client: Client, body: dict[str, Any], loc: list[str]) -> None:
+async def test_invalid_request_is_answered_with_a_422_list(
+    client: Client, body: dict[str, Any], loc: list[str]
+) -> None:
     body = {"text": None, **body}
     seen = await client.speak(STREAM, body.pop("text"), **body)
     assert seen.status == 422
@@ -121,7 +123,7 @@ async def test_what_cannot_be_read_is_a_422_list(client: Client, body: dict[str,
 
 
 @pytest.mark.parametrize("order", ["?output_format=mp3_1", "/stream?output_format=wav_8000"])
-async def test_a_format_that_the_door_has_not_is_a_422_list(client: Client, order: str) -> None:
+async def test_format_unknown_to_the_endpoint_is_answered_with_a_422_list(client: Client, order: str) -> None:
     seen = await client.speak(f"/v1/text-to-speech/{GEORGE}{order}")
     assert (seen.status, seen.json["detail"][0]["loc"]) == (422, ["query", "output_format"])
 
@@ -144,7 +146,7 @@ async def test_a_format_that_the_door_has_not_is_a_422_list(client: Client, orde
         (STREAM, TEXT, {"voice_settings": {"stability": "high"}}, 400, "invalid_voice_settings"),
     ],
 )
-async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
+async def test_rejected_request_is_not_charged(
     sim: Simulator, client: Client, path: str, text: str, more: dict[str, Any], status: int, code: str
 ) -> None:
     seen = await client.speak(path, text, **more)
@@ -152,13 +154,13 @@ async def test_what_the_vendor_refuses_is_refused_and_costs_nothing(
     assert (sim.ledger[-1].charged, sim.ledger[-1].status) == (0, status)
 
 
-async def test_an_effect_that_nobody_knows_is_named_by_its_field(client: Client) -> None:
+async def test_unknown_audio_effect_is_reported_by_its_field(client: Client) -> None:
     refused = await client.speak(audio_effects={"filter_preset_id": "phone", "environment_id": "moon"})
     assert refused.json["detail"]["param"] == "audio_effects.environment_id"
     assert error_class(404, parse_error_details(refused.body)) is TTSBadRequestError, "no voice is unknown"
 
 
-async def test_effects_that_are_known_and_fit_the_format_are_taken(client: Client) -> None:
+async def test_known_audio_effects_that_fit_the_format_are_accepted(client: Client) -> None:
     stereo = {"environment_id": "hall", "send_level": 0.5, "pan": 1}
     assert (await client.speak(STREAM.replace("pcm_8000", "mp3_22050_32"), audio_effects=stereo)).status == 200
     mono = {"background_noise_id": "cafe", "environment_id": "hall", "send_level": 0, "pan": 0}
@@ -166,18 +168,18 @@ async def test_effects_that_are_known_and_fit_the_format_are_taken(client: Clien
 
 
 @pytest.mark.parametrize("model", ["eleven_v4", "eleven_v4_turbo"])
-async def test_the_models_of_tomorrow_are_known(client: Client, model: str) -> None:
+async def test_models_from_the_settings_are_known(client: Client, model: str) -> None:
     assert (await client.speak(model_id=model)).status == 200
 
 
-async def test_a_bearer_token_will_do(sim: Simulator) -> None:
+async def test_bearer_token_is_accepted_as_a_key(sim: Simulator) -> None:
     client = Client(sim.url, {"authorization": "bearer any"})
     assert (await client.speak(STREAM)).status == 200
     assert (await client.get("/v1/user")).status == 200
     assert (await client.get("/v1/models")).json["object"] == "list", "with a Bearer token this is OpenAI's"
 
 
-async def test_a_bearer_token_must_be_a_good_key() -> None:
+async def test_bearer_token_is_checked_like_a_key() -> None:
     async with Simulator(voice="tones", keys=("right",)) as sim:
         codes = []
         for told in ("Bearer", "Basic right", "Bearer wrong", "Bearer right"):
@@ -186,7 +188,7 @@ async def test_a_bearer_token_must_be_a_good_key() -> None:
         assert codes == ["needs_authorization", "needs_authorization", "invalid_api_key", 200]
 
 
-async def test_a_body_that_is_no_json_is_told_where_it_ends_to_be(client: Client) -> None:
+async def test_invalid_json_is_reported_with_its_position(client: Client) -> None:
     seen = await client.ask("POST", STREAM, b'{"text": "Hi",}')
     (issue,) = seen.json["detail"]
     assert (seen.status, issue["type"], issue["input"]) == (422, "json_invalid", {})
@@ -195,19 +197,19 @@ async def test_a_body_that_is_no_json_is_told_where_it_ends_to_be(client: Client
     assert issue["ctx"]["error"]
 
 
-async def test_a_missing_field_is_shown_what_came_instead(client: Client) -> None:
+async def test_missing_field_is_reported_with_the_input(client: Client) -> None:
     seen = await client.ask("POST", STREAM, b'{"txt": "Hi"}')
     wanted = {"type": "missing", "loc": ["body", "text"], "msg": "Field required", "input": {"txt": "Hi"}}
     assert seen.json == {"detail": [wanted]}
 
 
-async def test_a_hint_that_the_model_takes_is_taken(client: Client) -> None:
+async def test_field_supported_by_the_model_is_accepted(client: Client) -> None:
     assert (await client.speak(model_id="eleven_flash_v2_5", language_code="de", previous_text="So.")).status == 200
     assert (await client.speak(voice_settings={"speed": 1.1, "stability": 0, "style": None})).status == 200
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_every_code_in_both_generations(client: Client, code: str) -> None:
+async def test_every_error_code_has_both_generations(client: Client, code: str) -> None:
     current = await client.speak(fault=f"refuse;code={code}")
     legacy = await client.speak(fault=f"refuse;code={code};form=legacy")
     assert current.status == legacy.status == CODES[code].status
@@ -217,39 +219,39 @@ async def test_every_code_in_both_generations(client: Client, code: str) -> None
 
 
 @pytest.mark.parametrize("status", [400, 401, 408, 409, 413, 425, 429, 500, 502, 503, 504])
-async def test_a_bare_status_means_what_it_usually_means(client: Client, status: int) -> None:
+async def test_status_without_a_code_gets_its_usual_code(client: Client, status: int) -> None:
     seen = await client.speak(fault=f"refuse;status={status}")
     assert seen.status == status
     assert error_class(status, parse_error_details(seen.body)) is error_class_by_status(status)
     assert (seen.json["detail"]["type"] == "internal_error") == (status >= 500)
 
 
-async def test_fastapis_own_shapes(client: Client) -> None:
+async def test_fastapi_error_shapes(client: Client) -> None:
     listed = await client.speak(fault="refuse;status=422;form=list;message=no")
     assert listed.json["detail"][0]["msg"] == "no"
     assert (await client.speak(fault="refuse;status=503;form=text;message=no")).json == {"detail": "no"}
 
 
-async def test_a_wait_can_be_named(client: Client) -> None:
+async def test_retry_after_is_sent(client: Client) -> None:
     seen = await client.speak(fault="refuse;code=system_busy;retry_after=1.5")
     assert (seen.status, seen.headers["retry-after"]) == (429, "2"), "it has whole seconds only"
     assert "retry-after" not in (await client.speak(fault="refuse;code=system_busy")).headers
     assert (await client.speak(fault="refuse;retry_after=2000000")).headers["retry-after"] == "2000000"
 
 
-async def test_a_code_of_openais_becomes_its_own(client: Client) -> None:
+async def test_openai_code_is_translated(client: Client) -> None:
     seen = await client.speak(fault="refuse;code=insufficient_quota")
     assert (seen.status, seen.json["detail"]["code"]) == (401, "quota_exceeded")
 
 
-async def test_the_older_generation_can_be_its_usual_one() -> None:
+async def test_legacy_errors_can_be_the_default() -> None:
     async with Simulator(voice="tones", errors="legacy", character_limit=3) as sim:
         seen = await Client(sim.url).speak()
         assert seen.json["detail"]["status"] == "quota_exceeded"
         assert "code" not in seen.json["detail"]
 
 
-async def test_no_key_and_a_wrong_key_are_told_apart() -> None:
+async def test_missing_and_wrong_keys_have_different_errors() -> None:
     async with Simulator(voice="tones", keys=("right",)) as sim:
         codes = []
         for key in ("", "wrong", "right"):
@@ -258,7 +260,7 @@ async def test_no_key_and_a_wrong_key_are_told_apart() -> None:
         assert codes == ["needs_authorization", "invalid_api_key", 200]
 
 
-async def test_voices_models_and_the_account_are_listed() -> None:
+async def test_voices_models_and_account_are_listed() -> None:
     async with Simulator(voice="tones", voices=("mine",), models=("eleven_v9",)) as sim:
         client = Client(sim.url, {"xi-api-key": "any"})
         first, second = (await client.get("/v1/voices")).json, (await client.get("/v2/voices")).json
@@ -272,7 +274,7 @@ async def test_voices_models_and_the_account_are_listed() -> None:
         assert user["subscription"]["character_count"] == len(TEXT)
 
 
-async def test_one_voice_can_be_asked_for_and_some_be_looked_for(sim: Simulator, client: Client) -> None:
+async def test_single_voice_and_voice_search(sim: Simulator, client: Client) -> None:
     assert (await client.get(f"/v1/voices/{GEORGE}")).json["name"] == "George"
     assert (await client.get("/v1/voices/nobody")).json["detail"]["code"] == "voice_not_found"
     page = (await client.get("/v2/voices?page_size=2")).json
@@ -282,7 +284,7 @@ async def test_one_voice_can_be_asked_for_and_some_be_looked_for(sim: Simulator,
     assert [entry.endpoint for entry in sim.ledger] == ["voices"] * 4
 
 
-async def test_a_path_nobody_keeps(sim: Simulator) -> None:
+async def test_unknown_path_is_a_404(sim: Simulator) -> None:
     seen = await Client(sim.url, {"xi-api-key": "any"}).get("/v1/studio/projects")
     assert (seen.status, seen.json) == (404, {"detail": "Not Found"})
     assert (seen.headers["server"], len(seen.headers["request-id"])) == ("uvicorn", 20)
@@ -300,19 +302,19 @@ async def test_a_path_nobody_keeps(sim: Simulator) -> None:
         ("POST", "/v1/models", "get"),
     ],
 )
-async def test_a_method_nobody_takes(sim: Simulator, method: str, path: str, allowed: str) -> None:
+async def test_wrong_method_is_a_405(sim: Simulator, method: str, path: str, allowed: str) -> None:
     seen = await Client(sim.url, {"xi-api-key": "any"}).ask(method, path)
     assert (seen.status, seen.headers["allow"], seen.headers["server"]) == (405, allowed, "uvicorn")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_where_a_websocket_is_no_other_request_finds_anything(client: Client, method: str) -> None:
+async def test_plain_request_to_a_websocket_path_is_a_404(client: Client, method: str) -> None:
     path = f"/v1/text-to-speech/{GEORGE}/stream-input"
     seen = await Client(client.url, {"xi-api-key": "any"}).ask(method, path)
     assert (seen.status, seen.json, seen.headers["server"]) == (404, {"detail": "Not Found"}, "uvicorn")
 
 
-async def test_every_answer_has_the_vendors_headers(client: Client) -> None:
+async def test_every_answer_has_the_vendor_headers(client: Client) -> None:
     for path in ("/v1/voices", "/v2/voices", f"/v1/voices/{GEORGE}", "/v1/user", "/v1/user/subscription"):
         headers = (await client.get(path)).headers
         assert (headers["server"], len(headers["request-id"])) == ("uvicorn", 20)

@@ -1,4 +1,4 @@
-"""Which call a fault befalls: decided from values, without a clock or a socket."""
+"""Selection of the fault of each call, from values, without a clock or a socket."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def strikes(made: FaultRules, count: int, call: FaultCall = CALL) -> list[bool]:
     return [made.select(call) is not None for _ in range(count)]
 
 
-def test_a_bare_fault_befalls_every_call() -> None:
+def test_action_without_conditions_applies_to_every_call() -> None:
     assert strikes(faults(Fault(Hang())), 3) == [True, True, True]
 
 
-def test_a_fault_waits_for_a_door_where_it_can_happen() -> None:
+def test_fault_applies_to_its_targets_only() -> None:
     restart = Fault(Restart())
     assert not restart.matches(CALL, 0)
     assert restart.matches(FaultCall("text-to-speech/stream-input", target=FaultTarget.WEBSOCKET), 0)
@@ -65,7 +65,7 @@ def test_a_fault_waits_for_a_door_where_it_can_happen() -> None:
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 3)))
-def test_looking_ahead_is_right_and_changes_nothing(seed: int, looks: list[int]) -> None:
+def test_peek_predicts_select_and_changes_nothing(seed: int, looks: list[int]) -> None:
     rules = Fault(Stall(), nth=3), Fault(Hang(), probability=0.4, times=9)
     looked, blind = faults(*rules, seed=seed), faults(*rules, seed=seed)
     for count in looks:
@@ -75,7 +75,7 @@ def test_looking_ahead_is_right_and_changes_nothing(seed: int, looks: list[int])
         assert seen == [chosen] * count
 
 
-def test_whoever_watches_is_told_of_every_change() -> None:
+def test_listener_is_called_for_every_change() -> None:
     told = []
     made = faults()
     made.on_change(lambda: told.append(len(list(made))))
@@ -85,25 +85,25 @@ def test_whoever_watches_is_told_of_every_change() -> None:
     assert told == [0, 1, 2, 0]
 
 
-def test_nothing_befalls_nobody() -> None:
+def test_no_rules_select_no_fault() -> None:
     assert faults().select(CALL) is None
 
 
-def test_the_nth_call_is_one_call() -> None:
+def test_nth_selects_one_call() -> None:
     assert strikes(faults(Fault(Hang(), nth=2)), 4) == [False, True, False, False]
 
 
-def test_so_many_times_and_no_more() -> None:
+def test_times_limits_the_number_of_calls() -> None:
     assert strikes(faults(Fault(Hang(), times=2)), 4) == [True, True, False, False]
 
 
-def test_only_calls_that_fit_are_counted() -> None:
+def test_only_matching_calls_are_counted() -> None:
     made = faults(Fault(Hang(), nth=2, voice="george"))
     anna = FaultCall("text-to-speech", "anna", 100)
     assert [made.select(call) is not None for call in (anna, CALL, anna, CALL)] == [False, False, False, True]
 
 
-def test_a_fault_waits_for_its_voice_its_door_and_its_length() -> None:
+def test_voice_endpoint_and_length_are_conditions() -> None:
     assert Fault(Hang(), voice="george").matches(CALL, 0)
     assert not Fault(Hang(), voice="anna").matches(CALL, 0)
     assert Fault(Hang(), endpoint="text-to-speech*").matches(CALL, 0)
@@ -112,7 +112,7 @@ def test_a_fault_waits_for_its_voice_its_door_and_its_length() -> None:
     assert not Fault(Hang(), longer_than=100).matches(CALL, 0)
 
 
-def test_a_fault_of_the_sound_waits_for_a_call_that_asks_for_sound() -> None:
+def test_audio_fault_applies_to_calls_for_audio_only() -> None:
     silent = Fault(Silent(), nth=1)
     made = FaultRules(lambda: 0.0, Random(0))
     made.set(silent)
@@ -120,11 +120,11 @@ def test_a_fault_of_the_sound_waits_for_a_call_that_asks_for_sound() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_every_door_can_be_named(endpoint: str) -> None:
+def test_every_endpoint_can_be_a_condition(endpoint: str) -> None:
     assert Fault(Hang(), endpoint=endpoint).endpoint == endpoint
 
 
-def test_a_span_counts_from_when_the_fault_was_set() -> None:
+def test_start_and_end_count_from_when_the_fault_was_set() -> None:
     time = Clock(1000.0)
     made = faults(Fault(Hang(), start=10, end=20), time=time)
     found = []
@@ -134,35 +134,35 @@ def test_a_span_counts_from_when_the_fault_was_set() -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(0, 50), st.floats(1, 50), st.floats(0, 50))
-def test_a_period_brings_the_span_back(elapsed: float, start: float, length: float, rest: float) -> None:
+def test_period_repeats_start_and_end(elapsed: float, start: float, length: float, rest: float) -> None:
     fault = Fault(Hang(), start=start, end=start + length, period=start + length + rest)
     assert fault.period is not None
     assert fault.matches(CALL, elapsed) == (start <= math.fmod(elapsed, fault.period) < fault.end)
 
 
-def test_the_first_fault_that_is_due_wins() -> None:
+def test_first_due_fault_is_applied() -> None:
     made = faults(Fault(Hang(), nth=2), Fault(Stall()))
     chosen = [made.select(CALL) for _ in range(3)]
     assert [fault.name for fault in chosen if fault] == ["stall", "hang", "stall"]
 
 
-def test_each_fault_counts_all_calls_that_fit_it() -> None:
+def test_each_rule_counts_all_matching_calls() -> None:
     made = faults(Fault(Hang(), nth=2), Fault(Stall(), nth=3), Fault(Restart(), times=9))
     chosen = [made.select(CALL) for _ in range(4)]
     assert [fault and fault.name for fault in chosen] == [None, "hang", "stall", None]
 
 
-def test_luck_repeats_with_its_seed() -> None:
+def test_probability_repeats_with_its_seed() -> None:
     first, again, other = (strikes(faults(Fault(Hang(), probability=0.5), seed=seed), 64) for seed in (1, 1, 2))
     assert first == again != other
     assert 16 < sum(first) < 48
 
 
-def test_no_luck_is_no_fault() -> None:
+def test_probability_zero_is_never_due() -> None:
     assert not any(strikes(faults(Fault(Hang(), probability=0.0)), 64))
 
 
-def test_setting_replaces_adding_adds_clearing_clears() -> None:
+def test_set_replaces_add_appends_and_clear_removes() -> None:
     made = faults(Fault(Hang()))
     made.add(Stall())
     assert [fault.name for fault in made] == ["hang", "stall"]
@@ -214,22 +214,22 @@ IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "told", "key"), IMPOSSIBLE)
-def test_what_cannot_be_is_refused_by_name(kind: type, told: dict[str, Any], key: str) -> None:
+def test_invalid_fields_are_reported_by_name(kind: type, told: dict[str, Any], key: str) -> None:
     with pytest.raises(FaultError, match=f"^{key}: ") as refused:
         kind(Hang(), **told) if kind is Fault else kind(**told)
     assert refused.value.key == key
 
 
-def test_an_unknown_code_may_come_with_a_status() -> None:
+def test_unknown_code_is_accepted_with_a_status() -> None:
     assert Refuse("brand_new", status=418).code == "brand_new"
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_no_act_has_a_field_that_a_condition_has_too(name: str) -> None:
+def test_fields_of_actions_and_conditions_have_different_names(name: str) -> None:
     own = {field.name for field in fields(ACTIONS[name])}
     assert not own & {field.name for field in fields(Fault)}
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_every_act_can_be_without_being_told_more(name: str) -> None:
+def test_every_action_has_defaults(name: str) -> None:
     assert Fault(ACTIONS[name]()).name == name

@@ -1,4 +1,4 @@
-"""Faults in writing."""
+"""Written form of faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONDITIONS = st.fixed_dictionaries(
 
 
 @given(st.sampled_from(sorted(ACTIONS)), CONDITIONS)
-def test_what_is_written_is_what_is_read(name: str, conditions: dict[str, Any]) -> None:
+def test_written_fault_is_parsed_to_the_same_fault(name: str, conditions: dict[str, Any]) -> None:
     kind = ACTIONS[name]
     assume(FaultTarget.HTTP in kind.targets or not {"voice", "longer_than"} & conditions.keys())
     fault = Fault(kind(), **conditions)
@@ -64,7 +64,7 @@ def test_what_is_written_is_what_is_read(name: str, conditions: dict[str, Any]) 
         ("hang;start=1;end=2;period=3", Fault(Hang(), start=1.0, end=2.0, period=3.0)),
     ],
 )
-def test_a_fault_on_one_line(written: str, fault: Fault) -> None:
+def test_fault_in_the_form_of_the_header(written: str, fault: Fault) -> None:
     assert parse_fault(written) == fault
 
 
@@ -77,10 +77,10 @@ def test_a_fault_on_one_line(written: str, fault: Fault) -> None:
         ("stall;afte=1", "unknown field of stall 'afte': did you mean after?"),
         ("hang;bytes=1", "unknown field of hang 'bytes': "),
         ("stall;after", "'after': write it as name=value"),
-        ("stall;after=soon", "after: a number, got 'soon'"),
+        ("stall;after=soon", "after: must be a number, got 'soon'"),
         ("stall;after=nan", "after: not a number"),
-        ("drip;bytes=1.5", "bytes: a whole number, got '1.5'"),
-        ("gzip;told=perhaps", "told: true or false, got 'perhaps'"),
+        ("drip;bytes=1.5", "bytes: must be a whole number, got '1.5'"),
+        ("gzip;told=perhaps", "told: must be true or false, got 'perhaps'"),
         ("gzip;members=0", "members: at least 1, got 0"),
         ("gzip-bomb;megabytes=0", "megabytes: from 1 to 10000, got 0"),
         ("unknown-coding;coding=", "coding: names such as br, zstd or 'gzip, gzip', got ''"),
@@ -88,7 +88,7 @@ def test_a_fault_on_one_line(written: str, fault: Fault) -> None:
         ("stall;after=-1", "after: seconds, 0 or more, got -1.0"),
     ],
 )
-def test_a_mistake_is_told_in_words(written: str, said: str) -> None:
+def test_invalid_fault_has_a_readable_message(written: str, said: str) -> None:
     with pytest.raises(FaultError) as refused:
         parse_fault(written)
     assert str(refused.value).startswith(said)
@@ -104,6 +104,6 @@ def test_a_mistake_is_told_in_words(written: str, said: str) -> None:
         {"fault": "gzip", "told": 1},
     ],
 )
-def test_a_table_of_the_wrong_types_is_refused(told: dict[str, Any]) -> None:
+def test_table_with_wrong_types_is_rejected(told: dict[str, Any]) -> None:
     with pytest.raises(FaultError):
         fault_from_table(told)

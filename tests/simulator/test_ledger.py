@@ -1,4 +1,4 @@
-"""The ledger tells the truth, whoever hangs up on whom."""
+"""Entries of the ledger, whichever side closes the connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steadyvoice.simulator.ledger import MAX_ENTRIES
 from .client import GEORGE, OPENAI, STREAM, TEXT, WHOLE, Client, until
 
 
-async def test_a_healthy_call(sim: Simulator, client: Client) -> None:
+async def test_healthy_call_is_recorded_completely(sim: Simulator, client: Client) -> None:
     seen = await client.speak()
     (entry,) = sim.ledger
     assert (entry.number, entry.endpoint, entry.voice) == (1, "text-to-speech/stream", GEORGE)
@@ -31,7 +31,7 @@ async def test_a_healthy_call(sim: Simulator, client: Client) -> None:
 @pytest.mark.parametrize(
     "fault", ["hang", "hang-after-headers", "stall", "drip;every=60", "slow-first-byte;seconds=60"]
 )
-async def test_a_client_that_leaves_has_paid(sim: Simulator, client: Client, path: str, fault: str) -> None:
+async def test_client_that_leaves_is_charged(sim: Simulator, client: Client, path: str, fault: str) -> None:
     await client.speak(path, fault=fault, leave=True)
     await sim.idle()
     entry = sim.ledger[-1]
@@ -40,7 +40,7 @@ async def test_a_client_that_leaves_has_paid(sim: Simulator, client: Client, pat
     assert sim.credit.used == (0 if path == OPENAI else len(TEXT))
 
 
-async def test_a_client_that_leaves_a_healthy_stream_has_paid_and_missed_the_rest() -> None:
+async def test_client_that_leaves_a_stream_is_charged_for_all_of_it() -> None:
     async with Simulator(voice="tones", real_time_factor=1.0) as sim:
         seen = await Client(sim.url).speak(leave=True)
         await sim.idle()
@@ -53,26 +53,26 @@ async def test_a_client_that_leaves_a_healthy_stream_has_paid_and_missed_the_res
 @pytest.mark.parametrize(
     "fault", ["cut", "cut-terminated", "cut-close", "reset", "reset;after=0", "wrong-length", "half-line", "error-line"]
 )
-async def test_who_was_cut_by_what(sim: Simulator, client: Client, fault: str) -> None:
+async def test_cut_names_its_fault(sim: Simulator, client: Client, fault: str) -> None:
     await client.speak(fault=fault)
     entry = sim.ledger[-1]
     assert (entry.ending, entry.fault, entry.charged) == (Ending.CUT, fault.partition(";")[0], len(TEXT))
 
 
-async def test_a_refusal_costs_nothing(sim: Simulator, client: Client) -> None:
+async def test_refusal_is_not_charged(sim: Simulator, client: Client) -> None:
     await client.speak(fault="refuse;status=503")
     entry = sim.ledger[-1]
     assert (entry.ending, entry.fault, entry.status) == (Ending.REFUSED, "refuse", 503)
     assert (entry.charged, entry.accepted, entry.characters) == (0, None, len(TEXT))
 
 
-async def test_the_same_text_paid_for_twice_is_seen(sim: Simulator, client: Client) -> None:
+async def test_text_charged_twice_is_visible(sim: Simulator, client: Client) -> None:
     await client.speak(fault="cut")
     await client.speak()
     assert (sim.ledger.charged, sim.credit.used) == (2 * len(TEXT), 2 * len(TEXT))
 
 
-async def test_a_short_text_passes_where_a_long_one_is_refused() -> None:
+async def test_short_text_fits_the_credit_where_a_long_one_does_not() -> None:
     async with Simulator(voice="tones", character_limit=100, character_count=90) as sim:
         client = Client(sim.url)
         refused = await client.speak()
@@ -85,12 +85,12 @@ async def test_a_short_text_passes_where_a_long_one_is_refused() -> None:
         assert (sim.credit.used, sim.ledger.charged) == (100, 10)
 
 
-async def test_a_fault_can_refuse_only_large_texts(sim: Simulator, client: Client) -> None:
+async def test_fault_can_be_limited_to_long_texts(sim: Simulator, client: Client) -> None:
     sim.faults.set(Fault(actions.Refuse("quota_exceeded"), longer_than=20))
     assert [(await client.speak(text=text)).status for text in (TEXT, "Hi")] == [401, 200]
 
 
-async def test_no_more_run_at_once_than_the_plan_allows() -> None:
+async def test_concurrent_requests_stay_within_the_limit() -> None:
     async with Simulator(voice="tones", concurrency=3, queue_seconds=0.0) as sim:
         client = Client(sim.url)
         sim.faults.set(actions.Stall())
@@ -105,7 +105,7 @@ async def test_no_more_run_at_once_than_the_plan_allows() -> None:
         assert sim.ledger.charged == 3 * len("Hi")
 
 
-async def test_one_too_many_waits_for_its_turn() -> None:
+async def test_request_beyond_the_limit_waits_for_a_slot() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=30.0) as sim:
         client = Client(sim.url)
         answers = await asyncio.gather(*(client.speak(text="Hi") for _ in range(5)))
@@ -113,7 +113,7 @@ async def test_one_too_many_waits_for_its_turn() -> None:
         assert sim.request_limit.peak == 1
 
 
-async def test_a_client_that_leaves_gives_its_place_back() -> None:
+async def test_client_that_leaves_releases_its_slot() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=0.0) as sim:
         client = Client(sim.url)
         await client.speak(fault="hang", leave=True)
@@ -121,7 +121,7 @@ async def test_a_client_that_leaves_gives_its_place_back() -> None:
         assert (await client.speak()).status == 200
 
 
-async def test_a_client_that_leaves_the_queue_has_paid_nothing() -> None:
+async def test_client_that_leaves_the_queue_is_not_charged() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=60.0) as sim:
         client = Client(sim.url)
         holder = asyncio.create_task(client.speak(fault="stall"))
@@ -133,7 +133,7 @@ async def test_a_client_that_leaves_the_queue_has_paid_nothing() -> None:
         assert sim.ledger[-1].ending is Ending.CLIENT_LEFT
 
 
-def test_the_ledger_forgets_the_oldest_but_not_the_sum() -> None:
+def test_ledger_drops_the_oldest_entries_but_not_their_totals() -> None:
     ledger = RequestLedger(lambda: 0.0)
     for _ in range(MAX_ENTRIES + 5):
         ledger.charge(ledger.open("user"), 2)
@@ -141,7 +141,7 @@ def test_the_ledger_forgets_the_oldest_but_not_the_sum() -> None:
     assert (ledger.requests, ledger.charged) == (MAX_ENTRIES + 5, 2 * (MAX_ENTRIES + 5))
 
 
-def test_the_first_ending_is_the_one_that_counts() -> None:
+def test_first_ending_counts() -> None:
     ledger = RequestLedger(lambda: 0.0)
     entry = ledger.open("user")
     ledger.end(entry, Ending.CUT)

@@ -1,4 +1,4 @@
-"""Each fault, from the client's side of the socket."""
+"""Each fault of HTTP responses, as a client sees it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from steadyvoice.audio.wav import wav_header
 from steadyvoice.simulator import Ending, Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 
-from .client import GEORGE, OPENAI, STREAM, TIMED_STREAM, WHOLE, WORDS, Client, End, Seen
+from .client import GEORGE, OPENAI, STREAM, TIMED_STREAM, WHOLE, WORDS, Client, End, RawAnswer
 
 VENDOR_PATHS = [WHOLE, STREAM, TIMED_STREAM, OPENAI]
 
 
-async def healthy(client: Client, path: str = STREAM) -> Seen:
+async def healthy(client: Client, path: str = STREAM) -> RawAnswer:
     seen = await client.speak(path)
     assert (seen.status, seen.terminated, seen.end) == (200, True, End.CLOSED)
     return seen
 
 
 @pytest.mark.parametrize("path", [*VENDOR_PATHS, "/v1/voices"])
-async def test_a_hanging_vendor_takes_the_request_and_says_nothing(sim: Simulator, client: Client, path: str) -> None:
+async def test_hang_accepts_the_request_and_sends_nothing(sim: Simulator, client: Client, path: str) -> None:
     sim.faults.set(actions.Hang())
     ask = client.get if path == "/v1/voices" else client.speak
     seen = await ask(path, leave=True)
     assert (seen.status, seen.end) == (0, End.LEFT)
 
 
-async def test_an_outage_spares_no_door(sim: Simulator) -> None:
+async def test_outage_affects_every_endpoint(sim: Simulator) -> None:
     sim.faults.set(actions.Refuse(status=503))
     for headers in ({"xi-api-key": "any"}, {"authorization": "Bearer any"}):
         assert (await Client(sim.url, headers).get("/v1/models")).status == 503
@@ -45,12 +45,12 @@ async def test_an_outage_spares_no_door(sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_headers_and_then_nothing(sim: Simulator, client: Client, path: str) -> None:
+async def test_hang_after_headers_sends_no_body(sim: Simulator, client: Client, path: str) -> None:
     seen = await client.speak(path, fault="hang-after-headers", leave=True)
     assert (seen.status, seen.body, seen.end) == (200, b"", End.LEFT)
 
 
-async def test_the_first_byte_is_slow_and_the_rest_is_right(sim: Simulator, client: Client) -> None:
+async def test_slow_first_byte_delays_a_complete_answer(sim: Simulator, client: Client) -> None:
     whole = await healthy(client)
     assert (await client.speak(fault="slow-first-byte;seconds=0.02")).body == whole.body
     entry = sim.ledger[-1]
@@ -59,7 +59,7 @@ async def test_the_first_byte_is_slow_and_the_rest_is_right(sim: Simulator, clie
     assert entry.first_byte - entry.accepted >= 0.02
 
 
-async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator, client: Client) -> None:
+async def test_stall_keeps_the_connection_open(sim: Simulator, client: Client) -> None:
     whole = await healthy(client)
     seen = await client.speak(fault="stall;after=0.8", leave=True)
     assert (seen.terminated, seen.end) == (False, End.LEFT)
@@ -67,25 +67,25 @@ async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator,
     assert 0.4 < len(seen.body) / 16_000 <= 0.8, "whole parts only, none beyond"
 
 
-async def test_a_stall_that_passes_loses_nothing(client: Client) -> None:
+async def test_stall_that_ends_loses_nothing(client: Client) -> None:
     whole = await healthy(client)
     seen = await client.speak(fault="stall;seconds=0.01")
     assert (seen.body, seen.terminated) == (whole.body, True)
 
 
-async def test_a_drip_comes_in_single_bytes(client: Client) -> None:
+async def test_drip_sends_single_bytes(client: Client) -> None:
     seen = await client.speak(STREAM, "Hi", fault="drip;bytes=64;every=0")
     assert {len(chunk) for chunk in seen.chunks[:-1]} == {64}
     assert words_in(seen.body, "pcm_8000") == ["Hi"]
 
 
-async def test_a_drip_never_falls_silent_for_long(client: Client) -> None:
+async def test_drip_never_pauses_for_long(client: Client) -> None:
     seen = await client.speak(fault="drip;every=60", leave=True)
     assert (seen.chunks, seen.end) == ([seen.body[:1]], End.LEFT)
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_a_cut_is_a_chunked_body_without_its_end(client: Client, path: str) -> None:
+async def test_cut_omits_the_last_chunk(client: Client, path: str) -> None:
     whole = await healthy(client, path)
     seen = await client.speak(path, fault="cut")
     assert (seen.status, seen.terminated, seen.end) == (200, False, End.CLOSED)
@@ -95,7 +95,7 @@ async def test_a_cut_is_a_chunked_body_without_its_end(client: Client, path: str
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_a_terminated_cut_looks_like_a_whole_answer(client: Client, path: str) -> None:
+async def test_terminated_cut_looks_complete(client: Client, path: str) -> None:
     whole = await healthy(client, path)
     seen = await client.speak(path, fault="cut-terminated")
     assert (seen.terminated, seen.end) == (True, End.CLOSED)
@@ -103,7 +103,7 @@ async def test_a_terminated_cut_looks_like_a_whole_answer(client: Client, path: 
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_a_cut_by_closing_is_seen_by_nobody(client: Client, path: str) -> None:
+async def test_cut_by_closing_is_not_detectable(client: Client, path: str) -> None:
     whole = await healthy(client, path)
     seen = await client.speak(path, fault="cut-close")
     assert "content-length" not in seen.headers
@@ -113,7 +113,7 @@ async def test_a_cut_by_closing_is_seen_by_nobody(client: Client, path: str) -> 
     assert whole.body.startswith(seen.body)
 
 
-async def test_a_cut_by_closing_closes_even_if_the_client_would_go_on(sim: Simulator) -> None:
+async def test_cut_by_closing_closes_a_kept_connection(sim: Simulator) -> None:
     client = Client(sim.url, {"xi-api-key": "any", "connection": "keep-alive"})
     seen = await client.speak(fault="cut-close")
     assert (seen.headers["connection"], seen.end) == ("close", End.CLOSED)
@@ -121,14 +121,14 @@ async def test_a_cut_by_closing_closes_even_if_the_client_would_go_on(sim: Simul
 
 @pytest.mark.parametrize("text", ["I", "a b"])
 @pytest.mark.parametrize("name", ["cut", "cut-terminated", "cut-close", "half-line", "reset;after=0"])
-async def test_the_shortest_text_loses_something_too(client: Client, name: str, text: str) -> None:
+async def test_shortest_text_is_cut_too(client: Client, name: str, text: str) -> None:
     whole = await client.speak(STREAM, text)
     assert len((await client.speak(STREAM, text, fault=name)).body) < len(whole.body)
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
 @pytest.mark.parametrize(("factor", "promised"), [(2, 2.0), (0.5, 0.5)])
-async def test_a_wrong_length_is_promised_and_everything_sent(
+async def test_wrong_length_is_declared_and_everything_sent(
     client: Client, path: str, factor: float, promised: float
 ) -> None:
     whole = await healthy(client, path)
@@ -138,43 +138,43 @@ async def test_a_wrong_length_is_promised_and_everything_sent(
 
 
 @pytest.mark.parametrize(("factor", "promised"), [("1.00001", 1), ("0.99999", -1)])
-async def test_a_length_is_wrong_by_a_byte_at_least(client: Client, factor: str, promised: int) -> None:
+async def test_wrong_length_differs_by_at_least_one_byte(client: Client, factor: str, promised: int) -> None:
     whole = await client.speak(STREAM, "I")
     seen = await client.speak(STREAM, "I", fault=f"wrong-length;factor={factor}")
     assert int(seen.headers["content-length"]) == len(whole.body) + promised
 
 
-async def test_a_reset_before_anything_is_sent(client: Client) -> None:
+async def test_reset_before_the_answer(client: Client) -> None:
     seen = await client.speak(fault="reset")
     assert (seen.status, seen.end) == (0, End.RESET)
 
 
-async def test_a_reset_amid_the_audio(client: Client) -> None:
+async def test_reset_in_mid_answer(client: Client) -> None:
     assert (await client.speak(fault="reset;after=0.5")).end is End.RESET
 
 
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_an_empty_success(client: Client, path: str) -> None:
+async def test_empty_answer_with_a_length(client: Client, path: str) -> None:
     seen = await client.speak(path, fault="empty")
     assert (seen.status, seen.body, seen.terminated) == (200, b"", True)
     assert seen.headers["content-length"] == "0"
 
 
-async def test_an_empty_success_in_no_chunks(client: Client) -> None:
+async def test_empty_chunked_answer(client: Client) -> None:
     seen = await client.speak(fault="empty;chunked=true")
     assert (seen.status, seen.chunks, seen.terminated) == (200, [], True)
     assert seen.headers["transfer-encoding"] == "chunked"
 
 
 @pytest.mark.parametrize("told", ["true", "false"])
-async def test_json_where_audio_belongs(client: Client, told: str) -> None:
+async def test_json_instead_of_audio(client: Client, told: str) -> None:
     seen = await client.speak(fault=f"json;told={told}")
     assert (seen.status, seen.json) == (200, {"status": "ok"})
     assert seen.headers["content-type"] == ("application/json" if told == "true" else "audio/pcm")
 
 
 @pytest.mark.parametrize("told", ["true", "false"])
-async def test_a_web_page_where_audio_belongs(client: Client, told: str) -> None:
+async def test_web_page_instead_of_audio(client: Client, told: str) -> None:
     seen = await client.speak(fault=f"html;told={told}")
     assert (seen.status, seen.terminated) == (200, True)
     assert b"<title>502 Bad Gateway</title>" in seen.body
@@ -195,28 +195,28 @@ async def test_too_short_audio_is_well_formed_and_has_the_first_words_only(clien
     assert 3 <= len(heard) <= 6
 
 
-async def test_a_wav_of_its_header_only(client: Client) -> None:
+async def test_header_only_wav(client: Client) -> None:
     path = f"/v1/text-to-speech/{GEORGE}?output_format=wav_16000"
     assert (await client.speak(path, fault="header-only")).body == wav_header(16_000, 0)
 
 
-async def test_too_short_for_any_audio_is_the_header_only(client: Client) -> None:
+async def test_too_short_audio_of_no_characters_is_only_a_header(client: Client) -> None:
     path = f"/v1/text-to-speech/{GEORGE}?output_format=wav_16000"
     assert (await client.speak(path, fault="too-short;fraction=0")).body == wav_header(16_000, 0)
 
 
-async def test_a_wrong_rate_plays_slow_where_nothing_tells(client: Client) -> None:
+async def test_wrong_rate_of_raw_samples_plays_slowly(client: Client) -> None:
     seen = await client.speak(fault="wrong-rate;rate=24000")
     assert words_in(seen.body, "pcm_24000") == WORDS
     assert words_in(seen.body, "pcm_8000") == []
 
 
-async def test_a_wrong_rate_that_is_the_right_one_becomes_another(client: Client) -> None:
+async def test_wrong_rate_differs_from_the_requested_one(client: Client) -> None:
     seen = await client.speak(fault="wrong-rate;rate=8000")
     assert words_in(seen.body, "pcm_24000") == WORDS
 
 
-async def test_half_a_line_and_a_proper_end(client: Client) -> None:
+async def test_half_line_ends_properly(client: Client) -> None:
     seen = await client.speak(TIMED_STREAM, fault="half-line;after=0.5")
     assert seen.terminated
     *whole, half = seen.body.split(b"\n")
@@ -227,7 +227,7 @@ async def test_half_a_line_and_a_proper_end(client: Client) -> None:
         json.loads(half)
 
 
-async def test_an_error_where_a_line_belongs(client: Client) -> None:
+async def test_error_in_place_of_a_line(client: Client) -> None:
     seen = await client.speak(TIMED_STREAM, fault="error-line;code=quota_exceeded;after=0.5")
     assert seen.terminated
     *whole, last = seen.lines
@@ -236,12 +236,12 @@ async def test_an_error_where_a_line_belongs(client: Client) -> None:
     assert last["detail"]["code"] == "quota_exceeded"
 
 
-async def test_an_error_spares_not_even_the_shortest_text(client: Client) -> None:
+async def test_error_line_affects_the_shortest_text(client: Client) -> None:
     (line,) = (await client.speak(TIMED_STREAM, "I", fault="error-line")).lines
     assert line["detail"]["code"] == "internal_server_error"
 
 
-async def test_an_error_where_an_event_belongs(client: Client) -> None:
+async def test_error_in_place_of_an_event(client: Client) -> None:
     seen = await client.speak(OPENAI, fault="error-line;code=quota_exceeded", stream_format="sse")
     *deltas, last = [json.loads(line.removeprefix(b"data: ")) for line in seen.body.split(b"\n\n") if line]
     assert {delta["type"] for delta in deltas} == {"speech.audio.delta"}
@@ -249,14 +249,14 @@ async def test_an_error_where_an_event_belongs(client: Client) -> None:
     assert last["error"]["code"] == "insufficient_quota"
 
 
-async def test_odd_splits_cut_samples_in_half_and_lose_none(client: Client) -> None:
+async def test_odd_splits_split_samples_and_lose_none(client: Client) -> None:
     seen = await client.speak(fault="odd-splits;bytes=333")
     assert {len(chunk) for chunk in seen.chunks[:-1]} == {333}
     assert seen.body == (await healthy(client)).body
 
 
 @pytest.mark.parametrize("told", ["true", "false"])
-async def test_a_compressed_body_that_nobody_asked_for(client: Client, told: str) -> None:
+async def test_body_is_compressed_without_being_requested(client: Client, told: str) -> None:
     seen = await client.speak(fault=f"gzip;told={told}")
     assert (seen.headers.get("content-encoding") == "gzip") is (told == "true")
     assert gzip.decompress(seen.body) == (await healthy(client)).body
@@ -268,19 +268,19 @@ async def test_compressed_body_of_several_members(client: Client) -> None:
     assert gzip.decompress(seen.body) == (await healthy(client)).body
 
 
-async def test_bomb_is_small_and_unpacks_to_much(client: Client) -> None:
+async def test_gzip_bomb_is_small_and_decompresses_to_much(client: Client) -> None:
     seen = await client.speak(fault="gzip-bomb;megabytes=3")
     assert len(seen.body) < 10_000
     assert gzip.decompress(seen.body) == bytes(3_000_000)
 
 
-async def test_coding_that_was_not_asked_for_is_only_said(client: Client) -> None:
+async def test_unknown_coding_is_only_declared(client: Client) -> None:
     seen = await client.speak(fault="unknown-coding;coding=zstd")
     assert seen.headers["content-encoding"] == "zstd"
     assert seen.body == (await healthy(client)).body
 
 
-async def test_a_compressed_body_can_be_read_as_it_comes(client: Client) -> None:
+async def test_compressed_body_can_be_decoded_while_it_streams(client: Client) -> None:
     seen = await client.speak(fault="gzip")
     first = zlib.decompressobj(31).decompress(seen.chunks[0])
     assert first
@@ -291,9 +291,7 @@ async def test_a_compressed_body_can_be_read_as_it_comes(client: Client) -> None
     "name", sorted(name for name, act in actions.ACTIONS.items() if actions.FaultTarget.HTTP in act.targets)
 )
 @pytest.mark.parametrize("path", VENDOR_PATHS)
-async def test_whatever_happens_the_next_request_is_served(
-    sim: Simulator, client: Client, name: str, path: str
-) -> None:
+async def test_next_request_is_served_after_every_fault(sim: Simulator, client: Client, name: str, path: str) -> None:
     sim.faults.set(Fault(actions.ACTIONS[name](), times=1))
     await client.speak(path, "One two three four five six", leave=True)
     await sim.idle()
@@ -304,7 +302,7 @@ async def test_whatever_happens_the_next_request_is_served(
     assert (served.fault, served.ending) == (None, Ending.COMPLETED)
 
 
-SOUND: dict[str, Callable[[Seen], bytes]] = {
+SOUND: dict[str, Callable[[RawAnswer], bytes]] = {
     WHOLE: lambda seen: seen.body,
     STREAM: lambda seen: seen.body,
     TIMED_STREAM: lambda seen: b"".join(base64.b64decode(line["audio_base64"]) for line in seen.lines),
@@ -312,7 +310,7 @@ SOUND: dict[str, Callable[[Seen], bytes]] = {
 
 
 @pytest.mark.parametrize("path", SOUND)
-async def test_faults_in_the_sound_are_in_every_wrapping(client: Client, path: str) -> None:
+async def test_audio_faults_apply_to_every_response_shape(client: Client, path: str) -> None:
     seen = await client.speak(path, fault="too-short")
     heard = words_in(SOUND[path](seen), "pcm_8000")
     assert 1 <= len(heard) < len(WORDS)

@@ -1,4 +1,4 @@
-"""Where a body breaks: something on both sides, nothing lost, nothing twice."""
+"""Split of a body: bytes on both sides, nothing lost or repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bodies(draw: st.DrawFn) -> list[BodyPart]:
 
 
 @given(bodies(), st.floats(0, 10), st.booleans())
-def test_a_break_leaves_something_on_both_sides(parts: list[BodyPart], after: float, within: bool) -> None:
+def test_split_leaves_bytes_on_both_sides(parts: list[BodyPart], after: float, within: bool) -> None:
     sent, left = split_at_second(parts, after, within=within)
     assert body(sent) + body(left) == body(parts)
     assert body(sent)
@@ -28,17 +28,17 @@ def test_a_break_leaves_something_on_both_sides(parts: list[BodyPart], after: fl
 
 
 @given(bodies(), st.floats(0, 10))
-def test_a_break_within_a_part_is_at_no_border(parts: list[BodyPart], after: float) -> None:
+def test_split_within_a_part_is_not_between_parts(parts: list[BodyPart], after: float) -> None:
     sent, left = split_at_second(parts, after, within=True)
     assert len(sent) + len(left) == len(parts) + 1
 
 
-def test_a_break_waits_for_its_second() -> None:
+def test_split_is_at_its_second() -> None:
     parts = [BodyPart(b"one", 0.5), BodyPart(b"two", 1.0), BodyPart(b"three", 1.5)]
     assert split_at_second(parts, 0.0) == (parts[:1], parts[1:])
     assert split_at_second(parts, 1.0) == (parts[:2], parts[2:])
     assert split_at_second(parts, 1.2) == (parts[:2], parts[2:])
 
 
-def test_nothing_cannot_be_broken() -> None:
+def test_empty_body_is_not_split() -> None:
     assert split_at_second([], 1.0) == ([], [])

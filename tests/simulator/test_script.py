@@ -1,4 +1,4 @@
-"""Scripts: what they say, and what is refused with its line."""
+"""Scripts: settings, faults, profiles, and errors with their lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ nth = 3
 """
 
 
-def test_a_script_says_how_and_when() -> None:
+def test_script_has_settings_and_faults() -> None:
     script = read_script(SCRIPT)
     assert script.about == "A bad day."
     assert script.settings == SimulatorSettings(voice="tones", keys=("a", "b"), concurrency=5, real_time_factor=1.0)
@@ -44,7 +44,7 @@ def test_a_script_says_how_and_when() -> None:
     )
 
 
-def test_an_empty_script_is_fair_weather() -> None:
+def test_empty_script_has_no_faults() -> None:
     assert read_script("").faults == ()
 
 
@@ -55,9 +55,9 @@ def test_an_empty_script_is_fair_weather() -> None:
         ('\n\nvoice = "soprano"', 3, "unknown voice 'soprano'"),
         ("concurrency = 0", 1, "concurrency: at least 1"),
         ("seed = 1\nreal_time_factor = -1.0\nvoice = 'tones'", 2, "real_time_factor: 0 or more"),
-        ("keys = 'one'", 1, "keys: a list of texts"),
-        ("keys = ['one', '']", 1, "keys: an empty key"),
-        ("faults = 3", 1, "faults: write each as a table"),
+        ("keys = 'one'", 1, "keys: must be a list of strings"),
+        ("keys = ['one', '']", 1, "keys: must not be empty"),
+        ("faults = 3", 1, "faults: must be tables"),
         ('[[faults]]\nfault = "stal"', 2, "did you mean stall?"),
         ('[[faults]]\n# nothing\n\n[[faults]]\nfault = "hang"', 1, "unknown fault None"),
         ('[[faults]]\nfault = "hang"\n[[faults]]\nfault = "stall"\nafter = -1', 5, "after: seconds"),
@@ -71,18 +71,18 @@ def test_an_empty_script_is_fair_weather() -> None:
         ('[[faults]]\nfault = "restart"\nafter = -1', 3, "after: seconds"),
         ('[[faults]]\nfault = "big-frame"\nbytes = 0', 3, "bytes: from 1"),
         ('[[faults]]\nfault = "half-open"\nafter = 1', 3, "unknown field of half-open"),
-        ("tls = 1", 1, "tls: true or false"),
-        ('seed = 1\nkeys = [\n  "a",\n  "",\n]', 2, "keys: an empty key"),
-        ('[[faults]]\nfault = "cut"\nendpoint = "nobodyhome"', 3, "'nobodyhome' is none of text-to-speech, "),
-        ('[[faults]]\nfault = "error-line"\ncode = "zzz"', 3, "code: 'zzz' is no code we know"),
+        ("tls = 1", 1, "tls: must be true or false"),
+        ('seed = 1\nkeys = [\n  "a",\n  "",\n]', 2, "keys: must not be empty"),
+        ('[[faults]]\nfault = "cut"\nendpoint = "nobodyhome"', 3, "'nobodyhome' matches none of text-to-speech, "),
+        ('[[faults]]\nfault = "error-line"\ncode = "zzz"', 3, "code: 'zzz' is not a known code"),
         ('[[faults]]\nfault = "cut"\nperiod = 5', 3, "period: needs an end"),
-        ('[[faults]]\nfault = "cut"\nnth = 5\ntimes = 2', 3, "nth: never comes"),
-        ('[[faults]]\nfault = "slow-accept"\nvoice = "x"', 3, "voice: a connection has none yet"),
+        ('[[faults]]\nfault = "cut"\nnth = 5\ntimes = 2', 3, "nth: call 5 is not among"),
+        ('[[faults]]\nfault = "slow-accept"\nvoice = "x"', 3, "voice: a connection has no voice yet"),
         ('[[faults]]\nfault = "restart"\nlonger_than = 5', 3, "longer_than: a connection has no text yet"),
         ('seed = 1\nkeys = ["""\nafter = -1\n"""]\n[[faults]]\nfault = "cut"\nafter = -1', 7, "after: seconds"),
     ],
 )
-def test_what_cannot_be_played_is_refused_with_its_line(source: str, line: int, said: str) -> None:
+def test_invalid_script_is_reported_with_its_line(source: str, line: int, said: str) -> None:
     with pytest.raises(ScriptError) as refused:
         read_script(source, "day.toml")
     assert str(refused.value).startswith(f"day.toml, line {line}: ")
@@ -92,26 +92,26 @@ def test_what_cannot_be_played_is_refused_with_its_line(source: str, line: int, 
 TLS_LATER = '[[faults]]\nfault = "hang"\n\n[[faults]]\nnth = 2\nfault = "tls-failure"\n'
 
 
-def test_a_fault_of_tls_without_tls_is_refused_with_its_line() -> None:
-    with pytest.raises(ScriptError, match=r"^day\.toml, line 6: tls-failure: there is no TLS here"):
+def test_tls_failure_without_tls_is_reported_with_its_line() -> None:
+    with pytest.raises(ScriptError, match=r"^day\.toml, line 6: tls-failure: needs TLS"):
         Simulator(read_script(TLS_LATER, "day.toml"))
 
 
-def test_the_command_may_bring_the_tls_that_a_script_needs() -> None:
+def test_tls_can_be_enabled_beside_the_script() -> None:
     assert Simulator(read_script(TLS_LATER), tls=True).settings.tls
 
 
-def test_a_script_made_by_hand_has_no_lines_to_name() -> None:
-    with pytest.raises(FaultError, match=r"^tls-failure: there is no TLS here"):
+def test_script_without_a_text_is_reported_without_a_line() -> None:
+    with pytest.raises(FaultError, match=r"^tls-failure: needs TLS"):
         Simulator(Script(faults=(Fault(TlsFailure()),)))
 
 
-def test_what_is_no_toml_is_refused_with_its_line() -> None:
+def test_invalid_toml_is_reported_with_its_line() -> None:
     with pytest.raises(ScriptError, match=r"^day\.toml: .*line 2"):
         read_script("seed = 1\nvoice = tones\n", "day.toml")
 
 
-def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
+def test_errors_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "day.toml"
     path.write_text(SCRIPT, "utf-8")
     assert load_script(path) == read_script(SCRIPT)
@@ -122,7 +122,7 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
         load_script(path)
 
 
-def test_all_weather_there_is() -> None:
+def test_list_of_profiles() -> None:
     assert profile_names() == [
         "brownout",
         "flapping",
@@ -135,7 +135,7 @@ def test_all_weather_there_is() -> None:
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_a_profile_says_what_it_is_and_touches_both_vendors(name: str) -> None:
+def test_profile_has_a_description_and_affects_both_vendors(name: str) -> None:
     script = load_profile(name)
     assert script.about.endswith(".")
     calls = [FaultCall("text-to-speech/stream", "v", 100), FaultCall("audio/speech", "v", 100)]
@@ -148,12 +148,12 @@ def test_a_profile_says_what_it_is_and_touches_both_vendors(name: str) -> None:
     assert (remaining < 100) is (name == "out-of-credit")
 
 
-def test_an_outage_begins_and_ends() -> None:
+def test_outage_profile_starts_and_ends() -> None:
     (fault,) = load_profile("outage").faults
     assert (fault.start, fault.end, fault.period) == (30, 90, None)
     assert fault.end < math.inf
 
 
-def test_an_unknown_profile_lists_the_others() -> None:
+def test_unknown_profile_lists_all_profiles() -> None:
     with pytest.raises(ScriptError, match="unknown profile 'sunshine': there are brownout, "):
         load_profile("sunshine")

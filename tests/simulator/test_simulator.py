@@ -1,4 +1,4 @@
-"""The simulator as a whole: where it listens, how it keeps time, and that it ends."""
+"""The simulator as a whole: addresses, time, concurrency and shutdown."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from .clock import Clock
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
-def test_only_this_machine_may_reach_it(host: str) -> None:
-    with pytest.raises(ValueError, match="this machine only"):
+def test_host_must_be_a_loopback_address(host: str) -> None:
+    with pytest.raises(ValueError, match="must be a loopback address"):
         Simulator(host=host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost"])
-async def test_this_machine_has_many_names(host: str) -> None:
+async def test_every_loopback_name_is_accepted(host: str) -> None:
     async with Simulator(voice="tones", host=host) as sim:
         assert (await Client(sim.url).get("/v1/voices")).status == 200
 
 
-def test_an_impossible_setting_is_refused() -> None:
+def test_invalid_setting_is_rejected() -> None:
     with pytest.raises(FaultError, match="concurrency"):
         Simulator(concurrency=0)
     with pytest.raises(TypeError):
         Simulator(volume=11)
 
 
-async def test_settings_are_laid_over_the_scripts() -> None:
+async def test_settings_override_the_script() -> None:
     script = Script(faults=(Fault(actions.Empty()),))
     async with Simulator(script, voice="tones", keys=("k",)) as sim:
         assert sim.settings.keys == ("k",)
         assert (await Client(sim.url, {"xi-api-key": "k"}).speak()).body == b""
 
 
-async def test_the_same_seed_is_the_same_day() -> None:
+async def test_same_seed_gives_the_same_faults() -> None:
     days = []
     for seed in (1, 1, 2):
         async with Simulator(voice="tones", seed=seed) as sim:
@@ -55,7 +55,7 @@ async def test_the_same_seed_is_the_same_day() -> None:
     assert days[0] == days[1] != days[2]
 
 
-async def test_faults_keep_the_time_they_are_given() -> None:
+async def test_fault_times_use_the_given_clock() -> None:
     clock = Clock(500.0)
     async with Simulator(voice="tones", clock=clock) as sim:
         sim.faults.set(Fault(actions.Refuse(status=503), start=10, end=20))
@@ -65,7 +65,7 @@ async def test_faults_keep_the_time_they_are_given() -> None:
         assert [entry.received for entry in sim.ledger] == [5.0, 15.0, 25.0]
 
 
-async def test_audio_takes_its_time_when_it_is_told_to() -> None:
+async def test_real_time_factor_paces_the_audio() -> None:
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
         seen = await Client(sim.url).speak()
         assert words_in(seen.body, "pcm_8000") == WORDS
@@ -75,7 +75,7 @@ async def test_audio_takes_its_time_when_it_is_told_to() -> None:
         assert entry.ended - entry.received >= 0.05 * entry.audio_sent
 
 
-async def test_many_speak_at_once_and_nobody_gets_anothers_words() -> None:
+async def test_concurrent_requests_get_their_own_audio() -> None:
     async with Simulator(voice="tones", concurrency=20) as sim:
         client = Client(sim.url)
         texts = [f"This is number {number}" for number in range(20)]
@@ -83,7 +83,7 @@ async def test_many_speak_at_once_and_nobody_gets_anothers_words() -> None:
         assert [words_in(seen.body, "pcm_8000") for seen in answers] == [text.split() for text in texts]
 
 
-async def test_it_ends_with_clients_still_waiting() -> None:
+async def test_simulator_stops_with_waiting_clients() -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(actions.Hang())
         client = Client(sim.url)
@@ -94,7 +94,7 @@ async def test_it_ends_with_clients_still_waiting() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_it_ends_with_clients_that_keep_their_connections() -> None:
+async def test_simulator_stops_with_kept_connections() -> None:
     async with aiohttp.ClientSession(headers={"xi-api-key": "any"}) as session:
         async with Simulator(voice="tones") as sim:
             for _ in range(3):
@@ -104,7 +104,7 @@ async def test_it_ends_with_clients_that_keep_their_connections() -> None:
             await session.get(f"{sim.url}/v1/voices")
 
 
-async def test_it_ends_amid_clients_that_come_back_at_once() -> None:
+async def test_simulator_stops_while_clients_reconnect() -> None:
     async def pester(url: str) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
@@ -116,7 +116,7 @@ async def test_it_ends_amid_clients_that_come_back_at_once() -> None:
     await asyncio.gather(*pests)
 
 
-async def test_it_ends_though_requests_come_at_that_very_moment() -> None:
+async def test_simulator_stops_while_requests_arrive() -> None:
     sim = await Simulator(voice="tones").__aenter__()
     sim.faults.set(actions.Hang())
     waiting = asyncio.create_task(Client(sim.url).speak())
@@ -148,7 +148,7 @@ async def test_connections_are_kept_between_healthy_requests(sim: Simulator) -> 
         assert len(ports) == 1
 
 
-async def test_a_client_of_the_last_century_gets_its_audio_too(sim: Simulator) -> None:
+async def test_http_1_0_client_is_served(sim: Simulator) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sim.url.rpartition(":")[2]))
     body = b'{"text": "Hi there"}'
     writer.write(f"POST {STREAM} HTTP/1.0\r\nxi-api-key: any\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
@@ -159,7 +159,7 @@ async def test_a_client_of_the_last_century_gets_its_audio_too(sim: Simulator) -
     assert words_in(audio, "pcm_8000") == ["Hi", "there"]
 
 
-async def test_a_body_too_large_is_refused_and_in_the_ledger(sim: Simulator, client: Client) -> None:
+async def test_too_large_body_is_rejected_and_recorded(sim: Simulator, client: Client) -> None:
     seen = await client.speak(text="a" * (9 * 1024 * 1024))
     assert seen.status == 413
     assert sim.ledger[-1].ending is Ending.REFUSED
@@ -180,7 +180,7 @@ async def test_real_speech_has_times_and_two_voices() -> None:
         assert len((await client.speak(fault="too-short")).body) < 0.5 * len((await client.speak()).body)
 
 
-async def test_a_client_that_leaves_ends_the_voice_that_spoke_to_it() -> None:
+async def test_client_that_leaves_ends_its_voice_process() -> None:
     require_tool(is_installed(), "steadyvoice[local]")
     async with Simulator(voice="speech", real_time_factor=1.0) as sim:
         await Client(sim.url).speak(leave=True)
@@ -188,7 +188,7 @@ async def test_a_client_that_leaves_ends_the_voice_that_spoke_to_it() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_in_the_foreground_it_says_where_it_is_and_what_it_will_do() -> None:
+async def test_runner_prints_addresses_and_faults() -> None:
     said: list[str] = []
     enough = asyncio.Event()
     script = Script(faults=(Fault(actions.Stall(after=0.8), nth=2),), about="A test.")
@@ -201,4 +201,4 @@ async def test_in_the_foreground_it_says_where_it_is_and_what_it_will_do() -> No
     assert "A test." in said[0]
     assert any(line.endswith(simulator.url) for line in said)
     assert any(line.strip() == "stall;after=0.8;nth=2" for line in said)
-    assert said[-1] == f"Closed after 1 requests and {len(TEXT)} characters charged."
+    assert said[-1] == f"Stopped after 1 requests and {len(TEXT)} characters charged."

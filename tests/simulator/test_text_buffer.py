@@ -1,4 +1,4 @@
-"""When a websocket speaks what it was told: decided from text alone."""
+"""Generation schedule of websockets, from text alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steadyvoice.simulator.websocket.session import TextBuffer
 SENTENCE = "Exactly fifty characters of text, with the blank. "  # 50
 
 
-def test_the_first_audio_takes_a_hundred_and_twenty_characters() -> None:
+def test_first_text_is_taken_at_120_characters() -> None:
     buffer = TextBuffer()
     assert len(SENTENCE) == 50
     assert [buffer.take(SENTENCE) for _ in range(2)] == ["", ""]
@@ -19,34 +19,34 @@ def test_the_first_audio_takes_a_hundred_and_twenty_characters() -> None:
     assert buffer.take("", flush=True) == "twenty"
 
 
-def test_the_next_ones_take_more_and_more() -> None:
+def test_next_texts_follow_the_schedule() -> None:
     buffer = TextBuffer()
     spoken = [bool(buffer.take("ten chars ")) for _ in range(12 + 16 + 25 + 29 + 29)]
     assert [at for at, said in enumerate(spoken, 1) if said] == [12, 28, 53, 82, 111]
 
 
-def test_a_flush_does_not_wait() -> None:
+def test_flush_does_not_wait() -> None:
     buffer = TextBuffer()
     assert buffer.take("Hi", flush=True) == "Hi"
     assert buffer.take("", flush=True) == ""
 
 
-def test_a_trigger_waits_for_fifty_characters_only() -> None:
+def test_trigger_waits_for_50_characters() -> None:
     buffer = TextBuffer()
     assert buffer.take(SENTENCE[:40], trigger=True) == ""
     assert buffer.take(SENTENCE[40:], trigger=True) == SENTENCE
 
 
-def test_auto_mode_waits_for_nothing() -> None:
-    assert TextBuffer(at_once=True).take("a") == "a"
+def test_auto_mode_does_not_wait() -> None:
+    assert TextBuffer(auto_mode=True).take("a") == "a"
 
 
-def test_a_text_without_blanks_is_spoken_too() -> None:
+def test_text_without_spaces_is_taken() -> None:
     assert TextBuffer((50,)).take("長" * 50) == "長" * 50
 
 
 @pytest.mark.parametrize("blank", [" ", "", "\n"])
-def test_blanks_that_keep_alive_are_no_text(blank: str) -> None:
+def test_keepalive_spaces_are_not_text(blank: str) -> None:
     buffer = TextBuffer((50,))
     assert [buffer.take(blank) for _ in range(200)] == [""] * 200
     assert buffer.take("Hi ") == ""
@@ -55,7 +55,7 @@ def test_blanks_that_keep_alive_are_no_text(blank: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text("ab ", max_size=60), st.booleans(), st.booleans())))
-def test_every_word_is_spoken_once_in_its_order(told: list[tuple[str, bool, bool]]) -> None:
+def test_every_word_is_taken_once_in_order(told: list[tuple[str, bool, bool]]) -> None:
     buffer = TextBuffer()
     spoken = [buffer.take(text, trigger=trigger, flush=flush) for text, trigger, flush in told]
     spoken.append(buffer.take("", flush=True))

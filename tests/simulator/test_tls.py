@@ -1,4 +1,4 @@
-"""https and wss: believed by whoever trusts the simulator's own authority, and by nobody else."""
+"""https and wss, for clients that trust the simulator's certificate authority."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def spoken(sim: Simulator, trusted: ssl.SSLContext, host: str = "127.0.0.1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_who_trusts_its_authority_is_served(host: str) -> None:
+async def test_client_that_trusts_the_ca_is_served(host: str) -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         assert sim.url.startswith("https://127.0.0.1:")
         assert await spoken(sim, ssl.create_default_context(cafile=sim.ca_file), host) == WORDS
 
 
-async def test_websockets_are_served_too() -> None:
+async def test_websockets_are_served_over_tls() -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         trusted = ssl.create_default_context(cafile=sim.ca_file)
         url = address(sim).replace("https", "wss")
@@ -43,14 +43,14 @@ async def test_websockets_are_served_too() -> None:
             assert (await listen(socket)).words() == WORDS
 
 
-async def test_who_trusts_others_is_not() -> None:
+async def test_client_that_does_not_trust_the_ca_is_not_served() -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await spoken(sim, ssl.create_default_context())
         assert len(sim.ledger) == 0
 
 
-async def test_the_authority_is_gone_with_the_simulator() -> None:
+async def test_ca_file_is_deleted_at_the_end() -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         ca_file = sim.ca_file
         assert ca_file is not None
@@ -59,7 +59,7 @@ async def test_the_authority_is_gone_with_the_simulator() -> None:
     assert not ca_file.parent.exists()
 
 
-async def test_nothing_is_left_behind_when_the_port_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ca_file_is_deleted_when_the_port_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     async with Simulator(voice="tones", tls=True) as sim:
         left = set(os.listdir(tmp_path))
@@ -68,12 +68,12 @@ async def test_nothing_is_left_behind_when_the_port_is_taken(tmp_path: Path, mon
         assert set(os.listdir(tmp_path)) == left
 
 
-async def test_without_tls_there_is_nothing_to_trust() -> None:
+async def test_without_tls_there_is_no_ca_file() -> None:
     async with Simulator(voice="tones") as sim:
         assert sim.ca_file is None
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tls_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)  # as if it were not installed
     with pytest.raises(ValueError, match=r'pip install "steadyvoice\[tls\]"'):
         Certificates("127.0.0.1")

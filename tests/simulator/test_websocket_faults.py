@@ -1,4 +1,4 @@
-"""Each fault of a websocket, from the client's side."""
+"""Each fault of websockets, as a client sees it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMIT = 2**20  # bytes of a message that Python's `websockets` takes
 
 
 async def silence(sim: Simulator, fault: str, patience: int = 200) -> Received | None:
-    """Say everything; what comes is what came within so many turns of the event loop, None if there was no end."""
+    """Send everything, and return what was received within some iterations of the event loop."""
     talking = asyncio.create_task(talk(sim, fault=fault))
     for _ in range(patience):
         await asyncio.sleep(0)
@@ -33,48 +33,48 @@ async def silence(sim: Simulator, fault: str, patience: int = 200) -> Received |
     return None
 
 
-async def test_an_idle_client_is_a_matter_of_opinion(sim: Simulator) -> None:
-    heard = await talk(sim, fault="idle-timeout")
-    assert (heard.code, heard.error, heard.words()) == (1008, "input_timeout_exceeded", [])
+async def test_idle_timeout_is_reported_at_once(sim: Simulator) -> None:
+    received = await talk(sim, fault="idle-timeout")
+    assert (received.code, received.error, received.words()) == (1008, "input_timeout_exceeded", [])
     assert sim.ledger.charged == 0
 
 
 @pytest.mark.parametrize("multi", [False, True])
-async def test_a_final_without_audio(sim: Simulator, multi: bool) -> None:
+async def test_final_without_audio(sim: Simulator, multi: bool) -> None:
     said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}] if multi else WHOLE_TEXT
-    heard = await talk(sim, said, multi=multi, fault="final-without-audio")
-    assert (heard.sounds, heard.error, heard.code) == ([], None, 1000)
-    assert [message["isFinal"] for message in heard.messages] == [True]
+    received = await talk(sim, said, multi=multi, fault="final-without-audio")
+    assert (received.sounds, received.error, received.code) == ([], None, 1000)
+    assert [message["isFinal"] for message in received.messages] == [True]
     assert sim.ledger.charged == 0
 
 
-async def test_a_restart_in_the_middle(sim: Simulator) -> None:
-    heard = await talk(sim, fault="restart;after=0.8")
-    assert (heard.code, heard.reason) == (1012, "service restart")
-    assert 1 <= len(heard.words()) < len(WORDS)
-    assert not any(message["isFinal"] for message in heard.messages)
+async def test_restart_in_the_middle(sim: Simulator) -> None:
+    received = await talk(sim, fault="restart;after=0.8")
+    assert (received.code, received.reason) == (1012, "service restart")
+    assert 1 <= len(received.words()) < len(WORDS)
+    assert not any(message["isFinal"] for message in received.messages)
     await sim.idle()
     assert sim.ledger[-1].ending is Ending.CUT
 
 
 @pytest.mark.parametrize(("name", "code"), [("cut", 1006), ("reset;after=0", None), ("cut-terminated", 1000)])
 @pytest.mark.parametrize("text", [TEXT, "I"])
-async def test_an_end_before_the_end(sim: Simulator, name: str, code: int | None, text: str) -> None:
+async def test_cuts_end_in_the_middle(sim: Simulator, name: str, code: int | None, text: str) -> None:
     said: Any = [BEGIN, {"text": f"{text} "}, END]
-    whole, heard = await talk(sim, said), await talk(sim, said, fault=name)
-    assert 0 < len(heard.audio()) < len(whole.audio())
-    assert whole.audio().startswith(heard.audio())
-    assert code is None or heard.code == code
-    assert not any(message.get("isFinal") for message in heard.messages)
+    whole, received = await talk(sim, said), await talk(sim, said, fault=name)
+    assert 0 < len(received.audio()) < len(whole.audio())
+    assert whole.audio().startswith(received.audio())
+    assert code is None or received.code == code
+    assert not any(message.get("isFinal") for message in received.messages)
 
 
-async def test_the_end_is_lost_when_the_text_is_shorter_than_the_fault_is_late(sim: Simulator) -> None:
-    heard = await talk(sim, fault="cut;after=600")
-    assert (heard.words(), heard.code) == (WORDS, 1006)
-    assert not any(message["isFinal"] for message in heard.messages)
+async def test_final_message_is_lost_when_the_text_is_too_short(sim: Simulator) -> None:
+    received = await talk(sim, fault="cut;after=600")
+    assert (received.words(), received.code) == (WORDS, 1006)
+    assert not any(message["isFinal"] for message in received.messages)
 
 
-async def test_half_open_is_open_and_deaf(sim: Simulator) -> None:
+async def test_half_open_websocket_answers_nothing(sim: Simulator) -> None:
     headers = {**KEY, "x-sim-fault": "half-open"}
     async with aiohttp.ClientSession(headers=headers) as session:
         socket = await session.ws_connect(address(sim))
@@ -91,32 +91,32 @@ async def test_half_open_is_open_and_deaf(sim: Simulator) -> None:
     assert sim.ledger[-1].ending is Ending.CLIENT_LEFT
 
 
-async def test_a_hanging_vendor_does_not_even_open(sim: Simulator) -> None:
+async def test_hang_does_not_open_the_websocket(sim: Simulator) -> None:
     assert await silence(sim, "hang") is None
     await sim.idle()
     assert (sim.ledger[-1].status, sim.ledger.charged) == (None, 0)
 
 
-async def test_a_vendor_may_open_take_text_and_say_nothing(sim: Simulator) -> None:
+async def test_hang_after_headers_opens_and_sends_nothing(sim: Simulator) -> None:
     assert await silence(sim, "hang-after-headers", 500) is None
     await sim.idle()
     assert (sim.ledger[-1].status, sim.ledger[-1].bytes_sent) == (101, 0)
     assert sim.ledger.charged == len(TEXT) + 1
 
 
-async def test_a_reset_instead_of_an_opening(sim: Simulator) -> None:
+async def test_reset_instead_of_the_upgrade(sim: Simulator) -> None:
     with pytest.raises(aiohttp.ClientConnectionError):
         await talk(sim, fault="reset")
 
 
 @pytest.mark.parametrize("fault", ["stall;after=0.5;seconds=0.01", "slow-first-byte;seconds=0.01"])
-async def test_a_pause_loses_nothing(sim: Simulator, fault: str) -> None:
+async def test_pause_loses_nothing(sim: Simulator, fault: str) -> None:
     assert (await talk(sim, fault=fault)).words() == WORDS
 
 
 @pytest.mark.looptime(noop_cycles=50)
 @pytest.mark.parametrize("fault", ["stall;after=0.5;seconds=7", "slow-first-byte;seconds=7"])
-async def test_a_pause_is_made_once(fault: str) -> None:
+async def test_pause_happens_once(fault: str) -> None:
     async with Simulator(voice="tones") as sim:
         assert (await talk(sim, fault=fault)).words() == WORDS
         await sim.idle()
@@ -125,7 +125,7 @@ async def test_a_pause_is_made_once(fault: str) -> None:
         assert 7 <= entry.ended - entry.received < 8
 
 
-async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator) -> None:
+async def test_stall_keeps_the_connection_open(sim: Simulator) -> None:
     headers = {**KEY, "x-sim-fault": "stall;after=0.8"}
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(address(sim)) as socket:
         for message in WHOLE_TEXT:
@@ -137,20 +137,20 @@ async def test_a_stall_leaves_a_beginning_and_an_open_connection(sim: Simulator)
         assert sim.ledger[-1].ending is Ending.RUNNING
 
 
-async def test_the_other_spelling(sim: Simulator) -> None:
+async def test_documented_spelling(sim: Simulator) -> None:
     said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
-    heard = await talk(sim, said, multi=True, fault="other-spelling")
-    assert heard.words("a") == ["Hi"]
-    assert all("contextId" not in message for message in heard.messages)
-    assert "charsDurationsMs" in heard.sounds[0]["alignment"]
-    assert heard.messages[-1] == {"is_final": True, "context_id": "a"}
+    received = await talk(sim, said, multi=True, fault="other-spelling")
+    assert received.words("a") == ["Hi"]
+    assert all("contextId" not in message for message in received.messages)
+    assert "charsDurationsMs" in received.sounds[0]["alignment"]
+    assert received.messages[-1] == {"is_final": True, "context_id": "a"}
 
 
-async def test_both_spellings_at_once(sim: Simulator) -> None:
+async def test_mixed_spelling(sim: Simulator) -> None:
     said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
-    heard = await talk(sim, said, multi=True, fault="other-spelling;style=mixed")
-    assert heard.words("a") == ["Hi"]
-    assert heard.messages[-1] == {"isFinal": True, "context_id": "a"}
+    received = await talk(sim, said, multi=True, fault="other-spelling;style=mixed")
+    assert received.words("a") == ["Hi"]
+    assert received.messages[-1] == {"isFinal": True, "context_id": "a"}
 
 
 async def test_absolute_times_count_from_the_beginning_of_the_text(sim: Simulator) -> None:
@@ -164,56 +164,56 @@ async def test_absolute_times_count_from_the_beginning_of_the_text(sim: Simulato
         base += len(base64.b64decode(own["audio"])) / 16
 
 
-async def test_a_frame_beyond_a_mebibyte_is_true_all_the_same(sim: Simulator) -> None:
-    heard = await talk(sim, fault="big-frame")
-    assert heard.words() == WORDS
-    assert [len(frame) > LIMIT for frame in heard.frames] == [True] + [False] * (len(heard.frames) - 1)
+async def test_big_frame_is_valid(sim: Simulator) -> None:
+    received = await talk(sim, fault="big-frame")
+    assert received.words() == WORDS
+    assert [len(frame) > LIMIT for frame in received.frames] == [True] + [False] * (len(received.frames) - 1)
 
 
-async def test_a_client_with_the_usual_limit_gives_up_on_a_big_frame(sim: Simulator) -> None:
+async def test_client_with_the_default_limit_rejects_a_big_frame(sim: Simulator) -> None:
     headers = {**KEY, "x-sim-fault": "big-frame"}
     url = address(sim)
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url, max_msg_size=LIMIT) as socket:
         for message in WHOLE_TEXT:
             await send(socket, message)
-        heard = await listen(socket)
-    assert (heard.messages, heard.code) == ([], 1009)
+        received = await listen(socket)
+    assert (received.messages, received.code) == ([], 1009)
 
 
 @pytest.mark.parametrize(
     "code", ["detected_unusual_activity", "invalid_api_key", "quota_exceeded", "system_busy", "voice_not_found"]
 )
-async def test_a_code_is_told_in_a_message_and_a_close(sim: Simulator, code: str) -> None:
-    heard = await talk(sim, fault=f"refuse;code={code};message=No.")
-    assert heard.messages == [{"message": "No.", "error": code, "code": 1008}]
-    assert (heard.code, heard.reason) == (1008, "No.")
+async def test_code_is_sent_in_a_message_before_the_close(sim: Simulator, code: str) -> None:
+    received = await talk(sim, fault=f"refuse;code={code};message=No.")
+    assert received.messages == [{"message": "No.", "error": code, "code": 1008}]
+    assert (received.code, received.reason) == (1008, "No.")
     await sim.idle()
     assert (sim.ledger[-1].ending, sim.ledger.charged) == (Ending.REFUSED, 0)
 
 
-async def test_a_bare_status_refuses_the_opening(sim: Simulator) -> None:
+async def test_status_without_a_code_refuses_the_upgrade(sim: Simulator) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await talk(sim, fault="refuse;status=503")
     assert refused.value.status == 503
 
 
-async def test_an_error_in_the_middle(sim: Simulator) -> None:
-    heard = await talk(sim, fault="error-line;code=system_busy;after=0.8")
-    assert 1 <= len(heard.words()) < len(WORDS)
-    assert (heard.error, heard.code) == ("system_busy", 1008)
+async def test_error_in_the_middle(sim: Simulator) -> None:
+    received = await talk(sim, fault="error-line;code=system_busy;after=0.8")
+    assert 1 <= len(received.words()) < len(WORDS)
+    assert (received.error, received.code) == ("system_busy", 1008)
     assert (await talk(sim, fault="error-line")).code == 1011
 
 
-async def test_half_a_message_and_a_proper_end(sim: Simulator) -> None:
-    heard = await talk(sim, fault="half-line;after=0.5")
-    *whole, torn = heard.frames
+async def test_half_message_ends_properly(sim: Simulator) -> None:
+    received = await talk(sim, fault="half-line;after=0.5")
+    *whole, truncated = received.frames
     assert whole
-    assert heard.code == 1000
+    assert received.code == 1000
     with pytest.raises(json.JSONDecodeError):
-        json.loads(torn)
+        json.loads(truncated)
 
 
-async def test_faults_in_the_sound_are_in_messages_too(sim: Simulator) -> None:
+async def test_audio_faults_apply_to_messages(sim: Simulator) -> None:
     whole = (await talk(sim)).audio()
     assert (await talk(sim, fault="silent")).audio() == bytes(len(whole))
     assert (await talk(sim, fault="odd-splits;bytes=333")).audio() == whole
@@ -223,38 +223,38 @@ async def test_faults_in_the_sound_are_in_messages_too(sim: Simulator) -> None:
     assert words_in((await talk(sim, fault="wrong-rate;rate=24000")).audio(), "pcm_24000") == WORDS
 
 
-async def test_odd_splits_cut_samples_in_half(sim: Simulator) -> None:
-    heard = await talk(sim, fault="odd-splits;bytes=333")
-    assert {len(base64.b64decode(message["audio"])) for message in heard.sounds} >= {333}
+async def test_odd_splits_split_samples(sim: Simulator) -> None:
+    received = await talk(sim, fault="odd-splits;bytes=333")
+    assert {len(base64.b64decode(message["audio"])) for message in received.sounds} >= {333}
 
 
 @pytest.mark.parametrize("name", ["gzip", "wrong-length", "drip", "json"])
-async def test_what_happens_to_http_only_is_refused_here(sim: Simulator, name: str) -> None:
+async def test_http_fault_at_a_websocket_is_rejected(sim: Simulator, name: str) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await talk(sim, fault=name)
     assert refused.value.status == 400
 
 
-async def test_what_happens_to_websockets_only_is_refused_there(client: Client) -> None:
+async def test_websocket_fault_over_http_is_rejected(client: Client) -> None:
     seen = await client.speak(fault="restart")
     assert (seen.status, seen.json) == (400, {"error": "x-sim-fault: restart happens to websockets only"})
 
 
-async def test_a_fault_finds_its_door(sim: Simulator, client: Client) -> None:
+async def test_fault_applies_to_its_target(sim: Simulator, client: Client) -> None:
     sim.faults.set(actions.Restart(), Fault(actions.Gzip()))
     assert (await talk(sim)).code == 1012
     assert (await client.speak()).headers["content-encoding"] == "gzip"
     assert [entry.fault for entry in sim.ledger] == ["restart", "gzip"]
 
 
-async def test_of_websockets_connections_are_counted(sim: Simulator) -> None:
+async def test_nth_counts_websocket_connections(sim: Simulator) -> None:
     sim.faults.set(Fault(actions.Restart(), nth=2, endpoint="*/stream-input"))
     assert [(await talk(sim)).code for _ in range(3)] == [1000, 1012, 1000]
 
 
 @pytest.mark.parametrize("name", AT_WEBSOCKETS)
 @pytest.mark.parametrize("multi", [False, True])
-async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, name: str, multi: bool) -> None:
+async def test_next_connection_is_served_after_every_fault(sim: Simulator, name: str, multi: bool) -> None:
     said: Any = [{"text": f"{TEXT} ", "context_id": "a", "flush": True}, {"close_socket": True}]
     sim.faults.set(Fault(actions.ACTIONS[name](), times=1))
     talking = asyncio.create_task(talk(sim, said if multi else WHOLE_TEXT, multi=multi))
@@ -263,8 +263,8 @@ async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, na
     talking.cancel()
     await asyncio.gather(talking, return_exceptions=True)
     await sim.idle()
-    heard = await talk(sim, said if multi else WHOLE_TEXT, multi=multi)
-    assert (heard.words("a" if multi else None), heard.code) == (WORDS, 1000)
+    received = await talk(sim, said if multi else WHOLE_TEXT, multi=multi)
+    assert (received.words("a" if multi else None), received.code) == (WORDS, 1000)
     await sim.idle()
     befallen, served = sim.ledger[0], sim.ledger[-1]  # aiohttp's client tries a reset upgrade twice
     assert befallen.fault == name
@@ -273,7 +273,7 @@ async def test_whatever_happens_the_next_connection_is_served(sim: Simulator, na
     assert sim.request_limit.running == 0
 
 
-async def test_pythons_websockets_library_stumbles_over_a_big_frame_as_it_does_at_the_vendors(sim: Simulator) -> None:
+async def test_websockets_library_rejects_a_big_frame(sim: Simulator) -> None:
     url = address(sim).replace("http", "ws", 1)
     async with websockets.connect(url, additional_headers={**KEY, "x-sim-fault": "big-frame"}) as socket:
         for message in WHOLE_TEXT:
@@ -284,7 +284,7 @@ async def test_pythons_websockets_library_stumbles_over_a_big_frame_as_it_does_a
     assert closed.value.sent.code == 1009
 
 
-async def test_pythons_websockets_library_is_served_when_its_limit_is_higher(sim: Simulator) -> None:
+async def test_websockets_library_with_a_higher_limit_accepts_a_big_frame(sim: Simulator) -> None:
     url = address(sim).replace("http", "ws", 1)
     headers = {**KEY, "x-sim-fault": "big-frame"}
     async with websockets.connect(url, additional_headers=headers, max_size=2**24) as socket:

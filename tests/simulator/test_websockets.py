@@ -1,4 +1,4 @@
-"""ElevenLabs' websockets: texts in, audio with times out, and the refusals the vendor would give."""
+"""ElevenLabs' websockets: text in, audio with character times out, and the vendor's errors."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ LONG = "One sentence that is as long as it takes to pass a hundred and twenty ch
 MORE = "would think, and then some more. "
 
 
-async def test_text_goes_in_and_every_word_comes_out(sim: Simulator) -> None:
-    heard = await talk(sim)
-    assert heard.words() == WORDS
-    assert (heard.code, heard.error) == (1000, None)
-    *sounds, final = heard.messages
+async def test_every_word_of_the_text_is_spoken(sim: Simulator) -> None:
+    received = await talk(sim)
+    assert received.words() == WORDS
+    assert (received.code, received.error) == (1000, None)
+    *sounds, final = received.messages
     assert all(message["isFinal"] is None for message in sounds)
     assert final == {"audio": None, "alignment": None, "normalizedAlignment": None, "isFinal": True}
 
 
 @pytest.mark.parametrize("format", FORMATS)
-async def test_every_format_of_the_websocket_holds_every_word(sim: Simulator, format: str) -> None:
+async def test_every_websocket_format_contains_every_word(sim: Simulator, format: str) -> None:
     assert words_in((await talk(sim, output_format=format)).audio(), format) == WORDS
 
 
-async def test_the_audio_is_that_of_the_http_doors(sim: Simulator, client: Client) -> None:
-    heard = await talk(sim, [BEGIN, {"text": TEXT}, END], seed=7)
-    assert heard.audio() == (await client.speak(seed=7)).body
+async def test_audio_is_that_of_the_http_endpoints(sim: Simulator, client: Client) -> None:
+    received = await talk(sim, [BEGIN, {"text": TEXT}, END], seed=7)
+    assert received.audio() == (await client.speak(seed=7)).body
 
 
-async def test_times_count_from_each_messages_own_audio(sim: Simulator) -> None:
-    """Each message's times, laid behind the audio before it, cut exactly the words out."""
-    heard = await talk(sim)
+async def test_times_count_from_the_audio_of_each_message(sim: Simulator) -> None:
+    """Check that the times of each message, after the audio before it, delimit its words."""
+    received = await talk(sim)
     characters, audio = [], b""
-    for message in heard.sounds:
+    for message in received.sounds:
         times = message["alignment"]
         assert times == message["normalizedAlignment"]
         own = base64.b64decode(message["audio"])
@@ -66,7 +66,7 @@ async def test_times_count_from_each_messages_own_audio(sim: Simulator) -> None:
         assert words_in(audio[round(start * 8) * 2 : round(end * 8) * 2], "pcm_8000") == [word]
 
 
-async def test_nothing_is_said_before_enough_is_there(sim: Simulator) -> None:
+async def test_nothing_is_spoken_before_the_schedule_allows(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
         for message in (BEGIN, {"text": "Too short a text to begin with. "}):
             await send(socket, message)
@@ -76,13 +76,13 @@ async def test_nothing_is_said_before_enough_is_there(sim: Simulator) -> None:
         await until(lambda: sim.ledger.charged > 120)
         await send(socket, {"text": MORE})
         await send(socket, END)
-        heard = await listen(socket)
-    assert heard.words() == f"Too short a text to begin with. {LONG}{MORE}".split()
+        received = await listen(socket)
+    assert received.words() == f"Too short a text to begin with. {LONG}{MORE}".split()
     assert sim.ledger.charged == len(f"Too short a text to begin with. {LONG}{MORE}")
 
 
 @pytest.mark.parametrize("how", [{"flush": True}, {"try_trigger_generation": True}])
-async def test_a_client_may_hurry_it_and_go_on(sim: Simulator, how: dict[str, Any]) -> None:
+async def test_client_can_flush_and_continue(sim: Simulator, how: dict[str, Any]) -> None:
     first = "Fifty characters and more are enough to be triggered. "
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
         await send(socket, BEGIN)
@@ -95,34 +95,34 @@ async def test_a_client_may_hurry_it_and_go_on(sim: Simulator, how: dict[str, An
         assert (await listen(socket)).words() == ["Goodbye."]
 
 
-async def test_in_auto_mode_nothing_waits(sim: Simulator) -> None:
+async def test_auto_mode_does_not_wait(sim: Simulator) -> None:
     url = address(sim, auto_mode="true")
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url) as socket:
         await send(socket, {"text": "Hi. "})
         assert (await socket.receive_json())["audio"]
 
 
-async def test_an_own_schedule(sim: Simulator) -> None:
+async def test_client_schedule(sim: Simulator) -> None:
     begin = {"text": " ", "generation_config": {"chunk_length_schedule": [50]}}
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
-        for message in (begin, {"text": "It takes no more than fifty characters to be heard. "}):
+        for message in (begin, {"text": "It takes no more than fifty characters to be received. "}):
             await send(socket, message)
         assert (await socket.receive_json())["audio"]
 
 
 @pytest.mark.looptime(noop_cycles=30)
 @pytest.mark.parametrize(("query", "patience"), [({}, 20), ({"inactivity_timeout": 180}, 180)])
-async def test_a_client_that_says_nothing_is_let_go(query: dict[str, Any], patience: float) -> None:
+async def test_inactive_client_is_closed(query: dict[str, Any], patience: float) -> None:
     async with Simulator(voice="tones") as sim:
-        heard = await talk(sim, [BEGIN], **query)
-    assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
-    (message,) = heard.messages
+        received = await talk(sim, [BEGIN], **query)
+    assert (received.code, received.error) == (1008, "input_timeout_exceeded")
+    (message,) = received.messages
     assert message["code"] == 1008
     assert message["message"].startswith(
         f"Have not received a new text input within the timeout of {patience:.1f} seconds. Streaming input terminated."
     )
-    assert heard.reason is not None
-    assert message["message"].startswith(heard.reason)
+    assert received.reason is not None
+    assert message["message"].startswith(received.reason)
     (entry,) = sim.ledger
     assert entry.ending is Ending.REFUSED
     assert entry.ended is not None
@@ -130,16 +130,16 @@ async def test_a_client_that_says_nothing_is_let_go(query: dict[str, Any], patie
 
 
 @pytest.mark.looptime(noop_cycles=30)
-async def test_a_client_that_listens_is_not_idle() -> None:
+async def test_client_that_receives_audio_is_not_inactive() -> None:
     async with Simulator(voice="tones", real_time_factor=1.0) as sim:
-        heard = await talk(sim, [{"text": f"{TEXT} ", "flush": True}], inactivity_timeout=1)
-    assert heard.words() == WORDS, "it took longer than a second to say"
-    assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
+        received = await talk(sim, [{"text": f"{TEXT} ", "flush": True}], inactivity_timeout=1)
+    assert received.words() == WORDS, "it took longer than a second to say"
+    assert (received.code, received.error) == (1008, "input_timeout_exceeded")
 
 
 @pytest.mark.looptime(noop_cycles=30)
 @pytest.mark.parametrize("blank", [{"text": " "}, {"text": "", "context_id": "a"}])
-async def test_a_blank_keeps_it_alive(blank: dict[str, str]) -> None:
+async def test_space_keeps_the_connection_alive(blank: dict[str, str]) -> None:
     multi = "context_id" in blank
     begin = {"text": "Hello ", **({"context_id": "a"} if multi else {})}
     async with Simulator(voice="tones") as sim, aiohttp.ClientSession(headers=KEY) as session:
@@ -153,7 +153,7 @@ async def test_a_blank_keeps_it_alive(blank: dict[str, str]) -> None:
         assert sim.ledger.charged == len("Hello ")
 
 
-async def test_the_key_may_come_in_three_ways() -> None:
+async def test_key_is_accepted_in_header_query_and_message() -> None:
     async with Simulator(voice="tones", keys=("good",)) as sim:
         ways: list[tuple[dict[str, str], dict[str, Any], dict[str, str]]] = [
             ({"xi-api-key": "good"}, {}, {}),
@@ -162,21 +162,21 @@ async def test_the_key_may_come_in_three_ways() -> None:
             ({}, {}, {"xi_api_key": "good"}),
         ]
         for headers, query, first in ways:
-            heard = await talk(sim, [{**BEGIN, **first}, {"text": "Hi "}, END], headers=headers, **query)
-            assert heard.words() == ["Hi"]
+            received = await talk(sim, [{**BEGIN, **first}, {"text": "Hi "}, END], headers=headers, **query)
+            assert received.words() == ["Hi"]
 
 
 @pytest.mark.parametrize("way", ["header", "query", "message", "none"])
-async def test_a_bad_key_is_told_in_a_message(way: str) -> None:
+async def test_wrong_key_is_reported_in_a_message(way: str) -> None:
     async with Simulator(voice="tones", keys=("good",)) as sim:
         headers = {"xi-api-key": "bad"} if way == "header" else {}
         query: dict[str, Any] = {"authorization": "bad"} if way == "query" else {}
         first = {**BEGIN, **({"xi-api-key": "bad"} if way == "message" else {})}
-        heard = await talk(sim, [first], headers=headers, **query)
+        received = await talk(sim, [first], headers=headers, **query)
         await sim.idle()
-    assert heard.code == 1008
-    assert heard.messages[0]["code"] == 1008
-    assert heard.error == ("needs_authorization" if way == "none" else "invalid_api_key")
+    assert received.code == 1008
+    assert received.messages[0]["code"] == 1008
+    assert received.error == ("needs_authorization" if way == "none" else "invalid_api_key")
     assert (sim.ledger[-1].status, sim.ledger[-1].ending) == (101, Ending.REFUSED)
 
 
@@ -196,9 +196,9 @@ async def test_a_bad_key_is_told_in_a_message(way: str) -> None:
         ({"seed": -1}, "invalid_parameters"),
     ],
 )
-async def test_what_the_vendor_has_not_is_refused(sim: Simulator, asked: dict[str, Any], error: str) -> None:
-    heard = await talk(sim, [], **asked)
-    assert (heard.code, heard.error) == (1008, error)
+async def test_unknown_voice_and_model_are_rejected(sim: Simulator, asked: dict[str, Any], error: str) -> None:
+    received = await talk(sim, [], **asked)
+    assert (received.code, received.error) == (1008, error)
     await sim.idle()
     assert (sim.ledger[-1].ending, sim.ledger.charged) == (Ending.REFUSED, 0)
 
@@ -217,12 +217,12 @@ async def test_what_the_vendor_has_not_is_refused(sim: Simulator, asked: dict[st
     ],
 )
 @pytest.mark.parametrize("multi", [False, True])
-async def test_what_makes_no_sense_is_refused(sim: Simulator, message: Any, error: str, multi: bool) -> None:
-    heard = await talk(sim, [message], multi=multi)
-    assert (heard.code, heard.error) == (1008, error)
+async def test_invalid_messages_are_rejected(sim: Simulator, message: Any, error: str, multi: bool) -> None:
+    received = await talk(sim, [message], multi=multi)
+    assert (received.code, received.error) == (1008, error)
 
 
-async def test_null_is_as_good_as_absent(sim: Simulator) -> None:
+async def test_null_equals_an_absent_field(sim: Simulator) -> None:
     begin = {"text": " ", "voice_settings": None, "generation_config": None, "flush": None}
     assert (await talk(sim, [begin, {"text": "Hi ", "flush": None}, END])).words() == ["Hi"]
 
@@ -234,11 +234,11 @@ async def test_contexts_do_not_mix(sim: Simulator) -> None:
     ]
     flush: list[dict[str, Any]] = [{"context_id": name, "flush": True} for name in texts]
     close: list[dict[str, Any]] = [{"context_id": name, "close_context": True} for name in texts]
-    heard = await talk(sim, [*said, *flush, *close, {"close_socket": True}], multi=True)
-    assert heard.code == 1000
+    received = await talk(sim, [*said, *flush, *close, {"close_socket": True}], multi=True)
+    assert received.code == 1000
     for name, text in texts.items():
-        assert heard.words(name) == text.split()
-    finals = [message for message in heard.messages if message.get("isFinal")]
+        assert received.words(name) == text.split()
+    finals = [message for message in received.messages if message.get("isFinal")]
     assert sorted(message["contextId"] for message in finals) == sorted(texts)
     assert all(set(message) == {"isFinal", "contextId"} for message in finals)
     assert sim.ledger.charged == sum(map(len, texts.values()))
@@ -246,44 +246,44 @@ async def test_contexts_do_not_mix(sim: Simulator) -> None:
 
 async def test_closing_a_context_finishes_what_was_flushed_and_drops_the_rest(sim: Simulator) -> None:
     said: list[dict[str, Any]] = [
-        {"text": "This is heard. ", "context_id": "a", "flush": True},
+        {"text": "This is received. ", "context_id": "a", "flush": True},
         {"text": "This is not. ", "context_id": "a"},
     ]
-    heard = await talk(sim, [*said, {"context_id": "a", "close_context": True}, {"close_socket": True}], multi=True)
-    assert heard.words("a") == ["This", "is", "heard."]
-    assert sim.ledger.charged == len("This is heard. ")
+    received = await talk(sim, [*said, {"context_id": "a", "close_context": True}, {"close_socket": True}], multi=True)
+    assert received.words("a") == ["This", "is", "received."]
+    assert sim.ledger.charged == len("This is received. ")
 
 
-async def test_the_name_of_a_closed_context_is_free_again(sim: Simulator) -> None:
+async def test_name_of_a_closed_context_can_be_reused(sim: Simulator) -> None:
     again: list[dict[str, Any]] = [
         {"text": "First. ", "context_id": "a", "voice_settings": {}, "flush": True},
         {"context_id": "a", "close_context": True},
         {"text": "Second. ", "context_id": "a", "voice_settings": {}, "flush": True},
         {"close_socket": True},
     ]
-    heard = await talk(sim, again, multi=True)
-    assert sorted(heard.words("a")) == ["First.", "Second."]
-    assert sum(bool(message.get("isFinal")) for message in heard.messages) == 2
+    received = await talk(sim, again, multi=True)
+    assert sorted(received.words("a")) == ["First.", "Second."]
+    assert sum(bool(message.get("isFinal")) for message in received.messages) == 2
 
 
-async def test_a_context_without_a_name_has_one(sim: Simulator) -> None:
-    heard = await talk(sim, [{"text": "Hi ", "flush": True}, {"close_socket": True}], multi=True)
-    assert heard.words("default") == ["Hi"]
+async def test_context_without_a_name_is_the_default_one(sim: Simulator) -> None:
+    received = await talk(sim, [{"text": "Hi ", "flush": True}, {"close_socket": True}], multi=True)
+    assert received.words("default") == ["Hi"]
 
 
-async def test_voice_settings_come_first_or_never(sim: Simulator) -> None:
+async def test_voice_settings_are_accepted_in_the_first_message_only(sim: Simulator) -> None:
     settings = {"voice_settings": {"stability": 0.5}}
     again = [{"text": "Hi ", "context_id": "a", **settings}, {"text": "there ", "context_id": "a", **settings}]
-    heard = await talk(sim, again, multi=True)
-    assert (heard.code, heard.error) == (1008, "invalid_voice_settings")
+    received = await talk(sim, again, multi=True)
+    assert (received.code, received.error) == (1008, "invalid_voice_settings")
 
 
-async def test_the_single_websocket_takes_voice_settings_at_any_time(sim: Simulator) -> None:
+async def test_single_websocket_accepts_voice_settings_at_any_time(sim: Simulator) -> None:
     settings = {"voice_settings": {"stability": 0.5}}
     assert (await talk(sim, [{**BEGIN, **settings}, {"text": "Hi ", **settings}, END])).words() == ["Hi"]
 
 
-async def test_a_voice_keeps_the_pace_it_is_told() -> None:
+async def test_speed_of_a_context_is_kept() -> None:
     require_tool(is_installed(), "steadyvoice[local]")
     async with Simulator(voice="speech") as sim:
         slow, fast = [
@@ -292,13 +292,13 @@ async def test_a_voice_keeps_the_pace_it_is_told() -> None:
     assert len(slow.audio()) > 1.3 * len(fast.audio())
 
 
-async def test_five_contexts_and_no_more(sim: Simulator) -> None:
-    heard = await talk(sim, [{"text": "Hi ", "context_id": str(number)} for number in range(6)], multi=True)
-    assert heard.code == 1008
-    assert heard.messages[0]["message"] == "Maximum simultaneous contexts exceeded (5)"
+async def test_sixth_context_is_rejected(sim: Simulator) -> None:
+    received = await talk(sim, [{"text": "Hi ", "context_id": str(number)} for number in range(6)], multi=True)
+    assert received.code == 1008
+    assert received.messages[0]["message"] == "Maximum simultaneous contexts exceeded (5)"
 
 
-async def test_credit_goes_when_text_is_spoken(sim: Simulator) -> None:
+async def test_credit_is_charged_when_text_is_spoken(sim: Simulator) -> None:
     await talk(sim)
     assert sim.credit.used == sim.ledger.charged == len(TEXT) + 1
     await sim.idle()
@@ -308,30 +308,30 @@ async def test_credit_goes_when_text_is_spoken(sim: Simulator) -> None:
     assert entry.audio_sent > 1
 
 
-async def test_without_credit_the_single_websocket_says_so() -> None:
+async def test_single_websocket_reports_missing_credit() -> None:
     async with Simulator(voice="tones", character_limit=10) as sim:
-        heard = await talk(sim)
-        assert (heard.code, heard.error, sim.ledger.charged) == (1008, "quota_exceeded", 0)
+        received = await talk(sim)
+        assert (received.code, received.error, sim.ledger.charged) == (1008, "quota_exceeded", 0)
 
 
-async def test_without_credit_the_multi_context_websocket_only_ends() -> None:
+async def test_multi_context_websocket_without_credit_only_ends() -> None:
     async with Simulator(voice="tones", character_limit=10) as sim:
         said = [{"text": TEXT, "context_id": "a", "flush": True}, {"text": "Hi", "context_id": "b", "flush": True}]
-        heard = await talk(sim, [*said, {"close_socket": True}], multi=True)
-    assert (heard.words("a"), heard.words("b"), heard.code) == ([], ["Hi"], 1000)
-    assert {"isFinal": True, "contextId": "a"} in heard.messages
+        received = await talk(sim, [*said, {"close_socket": True}], multi=True)
+    assert (received.words("a"), received.words("b"), received.code) == ([], ["Hi"], 1000)
+    assert {"isFinal": True, "contextId": "a"} in received.messages
 
 
 @pytest.mark.looptime(noop_cycles=30)
-async def test_what_a_context_without_credit_still_had_to_say_keeps_nobody_waiting() -> None:
+async def test_queued_text_of_a_context_without_credit_is_dropped() -> None:
     async with Simulator(voice="tones", character_limit=10) as sim:
         said = [{"text": TEXT, "context_id": "a", "flush": True}] * 3
-        heard = await talk(sim, said, multi=True)
-        assert heard.messages[0] == {"isFinal": True, "contextId": "a"}
-        assert (heard.code, heard.error) == (1008, "input_timeout_exceeded")
+        received = await talk(sim, said, multi=True)
+        assert received.messages[0] == {"isFinal": True, "contextId": "a"}
+        assert (received.code, received.error) == (1008, "input_timeout_exceeded")
 
 
-async def test_a_context_that_was_ended_can_be_begun_again(sim: Simulator) -> None:
+async def test_ended_context_can_be_started_again(sim: Simulator) -> None:
     headers = {**KEY, "x-sim-fault": "final-without-audio"}
     url = address(sim, multi=True)
     async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url) as socket:
@@ -341,7 +341,7 @@ async def test_a_context_that_was_ended_can_be_begun_again(sim: Simulator) -> No
 
 
 @pytest.mark.looptime(noop_cycles=30)
-async def test_audio_takes_its_time_when_it_is_told_to() -> None:
+async def test_real_time_factor_paces_the_audio() -> None:
     async with Simulator(voice="tones", real_time_factor=0.5) as sim:
         assert (await talk(sim)).words() == WORDS
         await sim.idle()
@@ -350,20 +350,20 @@ async def test_audio_takes_its_time_when_it_is_told_to() -> None:
         assert entry.ended - entry.received == pytest.approx(0.5 * entry.audio_sent, abs=0.1)
 
 
-async def test_frames_are_as_big_as_they_look(sim: Simulator) -> None:
+async def test_frames_are_not_compressed(sim: Simulator) -> None:
     url = address(sim)
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(url, compress=15) as socket:
         assert socket.compress == 0
 
 
-async def test_behind_the_end_nothing_is_heard(sim: Simulator) -> None:
-    heard = await talk(sim, [*WHOLE_TEXT, {"text": "And another thing. ", "flush": True}, END])
-    assert (heard.words(), heard.code) == (WORDS, 1000)
-    assert sum(bool(message["isFinal"]) for message in heard.messages) == 1
+async def test_messages_after_the_end_are_ignored(sim: Simulator) -> None:
+    received = await talk(sim, [*WHOLE_TEXT, {"text": "And another thing. ", "flush": True}, END])
+    assert (received.words(), received.code) == (WORDS, 1000)
+    assert sum(bool(message["isFinal"]) for message in received.messages) == 1
     assert sim.ledger.charged == len(TEXT) + 1
 
 
-async def test_a_close_waits_for_its_answer(sim: Simulator) -> None:
+async def test_close_waits_for_the_answer(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim), autoclose=False) as socket:
             for message in WHOLE_TEXT:
@@ -378,7 +378,7 @@ async def test_a_close_waits_for_its_answer(sim: Simulator) -> None:
         await idle
 
 
-async def test_an_open_websocket_takes_no_place_while_it_is_silent() -> None:
+async def test_silent_websocket_holds_no_slot() -> None:
     async with Simulator(voice="tones", concurrency=1) as sim, aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim)) as socket:
             await send(socket, {"text": "Wait. "})
@@ -387,17 +387,17 @@ async def test_an_open_websocket_takes_no_place_while_it_is_silent() -> None:
         assert sim.request_limit.peak == 1
 
 
-async def test_a_websocket_that_speaks_takes_a_place() -> None:
+async def test_speaking_websocket_holds_a_slot() -> None:
     async with Simulator(voice="tones", concurrency=1, queue_seconds=0) as sim:
         client = Client(sim.url)
         hanging = asyncio.create_task(client.speak(fault="hang"))
         await until(lambda: sim.request_limit.running == 1)
-        heard = await talk(sim)
-        assert (heard.code, heard.error) == (1008, "concurrent_limit_exceeded")
+        received = await talk(sim)
+        assert (received.code, received.error) == (1008, "concurrent_limit_exceeded")
         hanging.cancel()
 
 
-async def test_a_client_that_leaves_has_paid_for_what_was_begun() -> None:
+async def test_client_that_leaves_is_charged_for_started_texts() -> None:
     async with Simulator(voice="tones", real_time_factor=1.0) as sim, aiohttp.ClientSession(headers=KEY) as session:
         async with session.ws_connect(address(sim)) as socket:
             for message in WHOLE_TEXT:
@@ -408,7 +408,7 @@ async def test_a_client_that_leaves_has_paid_for_what_was_begun() -> None:
         assert sim.request_limit.running == 0
 
 
-async def test_a_client_that_leaves_when_all_is_said_has_had_everything(sim: Simulator) -> None:
+async def test_client_that_leaves_after_the_last_audio_completes(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session, session.ws_connect(address(sim)) as socket:
         await send(socket, {"text": "Hi ", "flush": True})
         assert (await socket.receive_json())["audio"]
@@ -418,18 +418,18 @@ async def test_a_client_that_leaves_when_all_is_said_has_had_everything(sim: Sim
 
 
 @pytest.mark.parametrize("form", ["stream-input", "multi-stream-input"])
-async def test_who_does_not_ask_for_a_websocket_finds_nothing(client: Client, form: str) -> None:
+async def test_request_without_upgrade_is_a_404(client: Client, form: str) -> None:
     assert (await client.get(f"/v1/text-to-speech/{GEORGE}/{form}")).status == 404
 
 
-async def test_a_websocket_that_is_nobodys_is_forbidden(sim: Simulator) -> None:
+async def test_websocket_on_an_unknown_path_is_a_403(sim: Simulator) -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{sim.url}/v1/text-to-speech/{GEORGE}/stream-output")
     assert refused.value.status == 403
 
 
-async def test_it_ends_with_websockets_open() -> None:
+async def test_simulator_stops_with_open_websockets() -> None:
     async with aiohttp.ClientSession(headers=KEY) as session:
         async with Simulator(voice="tones") as sim:
             socket = await session.ws_connect(address(sim))

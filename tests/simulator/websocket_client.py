@@ -1,4 +1,4 @@
-"""A client of the websockets: says some things, and hears everything until the end."""
+"""Websocket client that sends messages and receives everything until the end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEY = {"xi-api-key": "any"}
 BEGIN = {"text": " "}
 END = {"text": ""}
 WHOLE_TEXT = (BEGIN, {"text": f"{TEXT} "}, END)
-HANGS = 200  # turns of the event loop, see `client.PATIENCE`
+HANGS = 200  # iterations of the event loop, see `client.SILENT_ITERATIONS`
 
 
 @dataclass
 class Received:
-    """All messages in their order, and how it ended: the close code, None if there was no end."""
+    """All messages in order, and the close code, or None without a close."""
 
     messages: list[dict[str, Any]] = field(default_factory=list)
     frames: list[str] = field(default_factory=list)
@@ -31,8 +31,8 @@ class Received:
     reason: str | None = None
 
     def audio(self, context: str | None = None) -> bytes:
-        told = [message for message in self.messages if message.get("contextId", message.get("context_id")) == context]
-        return b"".join(base64.b64decode(message.get("audio") or "") for message in told)
+        own = [message for message in self.messages if message.get("contextId", message.get("context_id")) == context]
+        return b"".join(base64.b64decode(message.get("audio") or "") for message in own)
 
     def words(self, context: str | None = None) -> list[str]:
         return words_in(self.audio(context), "pcm_8000")
@@ -61,11 +61,11 @@ async def talk(
     voice: str = GEORGE,
     **query: Any,
 ) -> Received:
-    """Say all, then listen until the connection is closed."""
-    told = {**headers, **({"x-sim-fault": fault} if fault else {})}
+    """Send all messages, then receive until the connection is closed."""
+    headers_sent = {**headers, **({"x-sim-fault": fault} if fault else {})}
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(address(sim, multi, voice, **query), headers=told, max_msg_size=0) as socket,
+        session.ws_connect(address(sim, multi, voice, **query), headers=headers_sent, max_msg_size=0) as socket,
     ):
         for message in messages:
             await send(socket, message)
@@ -83,14 +83,14 @@ async def send(socket: aiohttp.ClientWebSocketResponse, message: Mapping[str, An
 
 
 async def listen(socket: aiohttp.ClientWebSocketResponse) -> Received:
-    heard = Received()
+    received = Received()
     while True:
         frame = await socket.receive()
         if frame.type is not aiohttp.WSMsgType.TEXT:
-            heard.code, heard.reason = socket.close_code, frame.extra
-            return heard
-        heard.frames.append(frame.data)
+            received.code, received.reason = socket.close_code, frame.extra
+            return received
+        received.frames.append(frame.data)
         try:
-            heard.messages.append(frame.json())
+            received.messages.append(frame.json())
         except ValueError:
-            heard.messages.append({"torn": frame.data})
+            received.messages.append({"truncated": frame.data})

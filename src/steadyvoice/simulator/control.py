@@ -1,4 +1,4 @@
-"""The simulator's own doors, under /sim: look in the ledger, change the faults."""
+"""Control endpoints of the simulator, under /sim: read the ledger, change the faults."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FAULTS_PATH = "/sim/faults"
 
 
 class ControlRoutes:
-    """GET the ledger; GET, POST (one more), PUT (instead of all) and DELETE faults."""
+    """Routes of the control endpoints: GET the ledger; GET, POST (add), PUT (replace) and DELETE faults."""
 
     def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
 
     def routes(self) -> list[web.RouteDef]:
-        """All there are."""
+        """Return all control routes."""
         return [
             web.get(LEDGER_PATH, self._ledger, allow_head=False),
             web.get(FAULTS_PATH, self._list, allow_head=False),
@@ -38,51 +38,54 @@ class ControlRoutes:
         return web.json_response(self._vendor.ledger.as_dict())
 
     async def _list(self, request: web.Request) -> web.Response:
-        return self._faults()
+        return self._fault_list()
 
     async def _add(self, request: web.Request) -> web.Response:
-        return await self._changed(request, self._vendor.faults.add)
+        return await self._change(request, self._vendor.faults.add)
 
     async def _set(self, request: web.Request) -> web.Response:
-        return await self._changed(request, self._vendor.faults.set)
+        return await self._change(request, self._vendor.faults.set)
 
     async def _clear(self, request: web.Request) -> web.Response:
         self._vendor.faults.clear()
-        return self._faults()
+        return self._fault_list()
 
-    async def _changed(self, request: web.Request, change: Callable[..., None]) -> web.Response:
+    async def _change(self, request: web.Request, change: Callable[..., None]) -> web.Response:
         try:
             change(*parse_faults((await request.read()).decode("utf-8", "replace")))
         except FaultError as error:
             return web.json_response({"error": str(error)}, status=422)
-        return self._faults()
+        return self._fault_list()
 
-    def _faults(self) -> web.Response:
+    def _fault_list(self) -> web.Response:
         return web.json_response({"faults": [fault_to_table(fault) for fault in self._vendor.faults]})
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    there = f"GET {LEDGER_PATH}, and GET, POST, PUT and DELETE {FAULTS_PATH}"
-    return web.json_response({"error": f"no {request.method} {request.path} here: there are {there}"}, status=404)
+    routes = f"GET {LEDGER_PATH}, and GET, POST, PUT and DELETE {FAULTS_PATH}"
+    message = f"no route for {request.method} {request.path}; available: {routes}"
+    return web.json_response({"error": message}, status=404)
 
 
 def parse_faults(text: str) -> list[Fault]:
-    """Read what was posted: a fault, or a list of them, each as JSON or as it would stand in the header.
+    """Parse a request body: a fault or a list of faults, each as a JSON object or in the form of the header.
 
     Raises FaultError.
     """
     try:
-        told = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
-        told = text
-    return [_parse_fault_document(each) for each in (told if isinstance(told, list) else [told])]
+        document = text
+    return [_parse_fault_document(each) for each in (document if isinstance(document, list) else [document])]
 
 
-def _parse_fault_document(told: Any) -> Fault:
-    match told:
+def _parse_fault_document(document: Any) -> Fault:
+    match document:
         case str():
-            return parse_fault(told)
+            return parse_fault(document)
         case dict():
-            return fault_from_table(told)
+            return fault_from_table(document)
         case _:
-            raise FaultError(f'a fault is written {{"fault": "stall", "after": 0.8}} or stall;after=0.8, got {told!r}')
+            raise FaultError(
+                f'a fault must be like {{"fault": "stall", "after": 0.8}} or stall;after=0.8, got {document!r}'
+            )

@@ -1,4 +1,4 @@
-"""ElevenLabs' doors as the vendor keeps them: what is taken, what is refused, and in which words."""
+"""ElevenLabs' dialect in the simulator: valid requests, rejections, and the form of errors and headers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESPONSE_SHAPES: Mapping[SpeechEndpoint, ResponseShape] = {
 
 
 class SimulatedElevenLabs:
-    """Reads requests and writes answers as ElevenLabs does."""
+    """ElevenLabs' dialect: parses requests, and formats errors and headers, as the vendor does."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class SimulatedElevenLabs:
         self._models = {*elevenlabs_catalog.MODELS, *settings.models}
 
     def check_key(self, headers: Mapping[str, str]) -> None:
-        """Let any key pass, unless they are named."""
+        """Check the API key. Any key is valid unless the settings name the valid ones. Raises RequestRejectedError."""
         key = get_header(headers, elevenlabs_speech.KEY_HEADER) or _bearer_token(headers)
         if not key:
             message = "Neither authorization header nor xi-api-key received, please provide one."
@@ -55,11 +55,11 @@ class SimulatedElevenLabs:
             raise RequestRejectedError(Rejection("invalid_api_key", "Invalid API key"))
 
     def check_socket_key(self, key: str | None) -> None:
-        """Do the same for a key out of a query or a message, or a bearer token."""
+        """Check a key from a websocket's query, message or bearer token. Raises RequestRejectedError."""
         self.check_key({elevenlabs_speech.KEY_HEADER: (key or "").removeprefix("Bearer ").strip()})
 
-    def order(self, form: SpeechEndpoint, voice: str, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
-        """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
+    def parse_speech(self, form: SpeechEndpoint, voice: str, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
+        """Parse a request for speech. Raises RequestRejectedError for what the vendor would refuse."""
         try:
             call = elevenlabs_speech.parse_request(query, body, form)
         except RequestValidationError as error:
@@ -74,8 +74,8 @@ class SimulatedElevenLabs:
             endpoint(form), call.text, voice, call.model_id, format, RESPONSE_SHAPES[form], seed, speed
         )
 
-    def dialogue(self, form: SpeechEndpoint, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
-        """Read a dialogue. Raises RefusedError for whatever the vendor would refuse."""
+    def parse_dialogue(self, form: SpeechEndpoint, query: Mapping[str, str], body: bytes) -> SynthesisOrder:
+        """Parse a request for a dialogue. Raises RequestRejectedError for what the vendor would refuse."""
         try:
             call = elevenlabs_dialogue.parse_dialogue(query, body, form)
         except RequestValidationError as error:
@@ -103,8 +103,8 @@ class SimulatedElevenLabs:
             lines=tuple(call.lines),
         )
 
-    def socket_call(self, voice: str, query: Mapping[str, str]) -> SocketParameters:
-        """Read what a websocket is opened for. Raises RefusedError for whatever the vendor would refuse."""
+    def parse_socket_query(self, voice: str, query: Mapping[str, str]) -> SocketParameters:
+        """Parse the query of a websocket. Raises RequestRejectedError for what the vendor would refuse."""
         try:
             call = elevenlabs_websocket.parse_query(query)
         except RequestValidationError as error:
@@ -118,33 +118,33 @@ class SimulatedElevenLabs:
         return call
 
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
-        """What comes with every success."""
+        """Return the headers of a successful response."""
         receipt = elevenlabs_speech.SpeechResponseHeaders(request_id, cost, current, maximum)
         return {**receipt.headers(), "history-item-id": request_id[::-1], **common_headers(request_id)}
 
-    def refusal(self, refusal: Rejection, request_id: str) -> SimulatedResponse:
-        """Put a refusal in ElevenLabs' words, in the form that it or the settings ask for."""
-        status, document = self._complaint(refusal, request_id)
+    def error_response(self, rejection: Rejection, request_id: str) -> SimulatedResponse:
+        """Return a rejection as an ElevenLabs error, in the form that it or the settings ask for."""
+        status, document = self._error_document(rejection, request_id)
         headers = common_headers(request_id)
-        if refusal.retry_after is not None:
-            headers["retry-after"] = retry_after_value(refusal.retry_after)
+        if rejection.retry_after is not None:
+            headers["retry-after"] = retry_after_value(rejection.retry_after)
         return json_response(document, status=status, headers=headers)
 
-    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
-        """Answer for a path that nobody keeps, or not with this method: in FastAPI's words."""
+    def not_found(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
+        """Return FastAPI's error for an unknown path, or for a method that is not allowed there."""
         if allowed:
             headers = {**common_headers(request_id), "allow": ", ".join(sorted(allowed))}
             return json_response({"detail": "Method Not Allowed"}, status=405, headers=headers)
         return json_response({"detail": "Not Found"}, status=404, headers=common_headers(request_id))
 
-    def trouble(self, refusal: Rejection) -> ErrorMessage:
-        """Put a refusal in the words of the websockets."""
-        code = _elevenlabs_code(refusal)
-        return ErrorMessage(code, refusal.message or f"The simulator was told to refuse this: {code}.")
+    def socket_error(self, rejection: Rejection) -> ErrorMessage:
+        """Return a rejection as the message of a websocket."""
+        code = _elevenlabs_code(rejection)
+        return ErrorMessage(code, rejection.message or f"The simulator rejects this request: {code}.")
 
     def error_line(self, code: str) -> bytes:
-        """Write an error where a line of JSON belongs."""
-        _, document = self._complaint(Rejection(code, status=None if code in CODES else 500), "")
+        """Return an error in place of a line of JSON."""
+        _, document = self._error_document(Rejection(code, status=None if code in CODES else 500), "")
         return json.dumps(document).encode() + b"\n"
 
     def _check_voice(self, voice: str) -> None:
@@ -170,13 +170,13 @@ class SimulatedElevenLabs:
                 message = f"The model {model} does not support {hint}."
                 raise RequestRejectedError(Rejection("invalid_parameters", message, param=hint))
 
-    def _complaint(self, refusal: Rejection, request_id: str) -> tuple[int, Any]:
-        if refusal.issues:
-            return refusal.status or 422, elevenlabs_errors.validation_body(refusal.issues)
-        code = _elevenlabs_code(refusal)
-        status = refusal.status or CODES[code].status
-        message = refusal.message or f"The simulator was told to refuse this: {code}."
-        match refusal.form or self._settings.errors:
+    def _error_document(self, rejection: Rejection, request_id: str) -> tuple[int, Any]:
+        if rejection.issues:
+            return rejection.status or 422, elevenlabs_errors.validation_body(rejection.issues)
+        code = _elevenlabs_code(rejection)
+        status = rejection.status or CODES[code].status
+        message = rejection.message or f"The simulator rejects this request: {code}."
+        match rejection.form or self._settings.errors:
             case "list":
                 return status, elevenlabs_errors.validation_body([ValidationIssue("value_error", ("body",), message)])
             case "text":
@@ -187,23 +187,23 @@ class SimulatedElevenLabs:
                 )
             case _:
                 body = elevenlabs_errors.error_body(
-                    code, message, request_id=request_id, param=refusal.param, status=status
+                    code, message, request_id=request_id, param=rejection.param, status=status
                 )
                 return status, body
 
 
 def endpoint(form: SpeechEndpoint) -> str:
-    """How faults and the ledger call a synthesis."""
+    """Return the name of a speech endpoint in faults and the ledger."""
     return f"text-to-speech{form.value}"
 
 
 def dialogue_endpoint(form: SpeechEndpoint) -> str:
-    """How faults and the ledger call a dialogue."""
+    """Return the name of a dialogue endpoint in faults and the ledger."""
     return f"text-to-dialogue{form.value}"
 
 
 def _bearer_token(headers: Mapping[str, str]) -> str:
-    """Take the key from an Authorization header, which will do as well."""
+    """Return the key from an Authorization header, which ElevenLabs accepts as well."""
     scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
@@ -215,7 +215,7 @@ def _validate_audio_effects(call: ElevenLabsSpeechRequest) -> None:
     effects = call.settings.get("audio_effects") or {}
     if unknown := elevenlabs_speech.find_unknown_effect(effects):
         field, id = unknown
-        message = f"There is no audio effect {id!r}: {field} knows {', '.join(elevenlabs_speech.EFFECTS[field])} here."
+        message = f"There is no audio effect {id!r}: {field} has {', '.join(elevenlabs_speech.EFFECTS[field])} here."
         raise RequestRejectedError(
             Rejection("audio_effect_not_found", message, status=404, param=f"audio_effects.{field}")
         )
@@ -225,7 +225,7 @@ def _validate_audio_effects(call: ElevenLabsSpeechRequest) -> None:
 
 
 def unknown_voice(voice: str) -> Rejection:
-    """Refuse a voice that the account does not have."""
+    """Return the rejection of a voice that the account does not have."""
     return Rejection("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
 
 
@@ -246,34 +246,37 @@ _CODE_BY_STATUS = {
 }
 
 
-def _elevenlabs_code(refusal: Rejection) -> str:
-    """ElevenLabs' word for it: its own code, one that means what OpenAI's means, or the status's usual one."""
-    if refusal.code is None:
-        status = refusal.status or 500
+def _elevenlabs_code(rejection: Rejection) -> str:
+    """Return ElevenLabs' code: its own, the one with the meaning of OpenAI's, or the usual one of the status."""
+    if rejection.code is None:
+        status = rejection.status or 500
         return _CODE_BY_STATUS.get(status, "internal_server_error" if status >= 500 else "invalid_parameters")
-    if refusal.code in CODES or refusal.code not in openai_errors.CODES:
-        return refusal.code
-    meant = openai_errors.CODES[refusal.code]
+    if rejection.code in CODES or rejection.code not in openai_errors.CODES:
+        return rejection.code
+    meant = openai_errors.CODES[rejection.code]
     return next(code for code, known in CODES.items() if known.error is meant)
 
 
-def validate_voice_settings(told: Mapping[str, Any]) -> float:
-    """Check the ranges, and give the pace. Raises RefusedError. https://elevenlabs.io/docs/api-reference/text-to-speech/convert"""
+def validate_voice_settings(settings: Mapping[str, Any]) -> float:
+    """Check the ranges of voice settings, and return the speed. Raises RequestRejectedError.
+
+    Ranges: https://elevenlabs.io/docs/api-reference/text-to-speech/convert
+    """
     ranges = dict.fromkeys(("stability", "similarity_boost", "style", "clone_strength"), (0.0, 1.0))
     ranges["speed"] = (elevenlabs_speech.MIN_SPEED, elevenlabs_speech.MAX_SPEED)
     for name, (lowest, highest) in ranges.items():
-        value = told.get(name)
+        value = settings.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and lowest <= value <= highest):
             expected = f"greater or equal to {lowest} and less or equal to {highest}"
             message = f"Invalid setting for {name}, expected to be {expected}, received {value}"
             raise RequestRejectedError(Rejection("invalid_voice_settings", message, param=name))
-    speed = told.get("speed")
+    speed = settings.get("speed")
     return 1.0 if speed is None else float(speed)
 
 
 def common_headers(request_id: str) -> dict[str, str]:
-    """Headers seen on answers of all kinds, errors too."""
+    """Return the headers that ElevenLabs sends with all responses, errors included."""
     return {
         "server": "uvicorn",
         "request-id": request_id,

@@ -1,4 +1,4 @@
-"""The truth about every request: what was asked, what it was charged, how it ended, and when."""
+"""Ledger of all requests: voice, model, characters charged, fault, ending and times of each."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from enum import Enum
 from typing import Any
 
 MAX_ENTRIES = 10_000
-"""How many requests are remembered; the totals are of all."""
+"""Maximum number of requests that are kept. The totals count all requests."""
 
 
 class Ending(Enum):
-    """How a request ended, as seen by the vendor."""
+    """Ending of a request, as seen by the vendor."""
 
     RUNNING = "running"
-    COMPLETED = "completed"  # the vendor sent all it meant to, good or bad
+    COMPLETED = "completed"  # the vendor sent everything it meant to, with or without a fault
     REFUSED = "refused"  # with an HTTP error
-    CUT = "cut"  # the vendor hung up; `fault` says by which fault
+    CUT = "cut"  # the vendor ended it early; `fault` names the reason
     CLIENT_LEFT = "client left"
     CLOSED = "simulator closed"
 
 
 @dataclass(slots=True, eq=False)
 class LedgerEntry:
-    """One request. Times are seconds since the simulator started; `None` is not yet, or never."""
+    """Entry of one request. Times are seconds since the simulator started; None is not yet, or never."""
 
     number: int
     endpoint: str
@@ -47,12 +47,12 @@ class LedgerEntry:
     audio_sent: float = 0.0  # seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {**asdict(self), "ending": self.ending.value}
 
 
 class RequestLedger:
-    """The requests in the order they came, the latest `KEPT` of them; and the sum of all."""
+    """Requests in the order of their arrival, the latest `MAX_ENTRIES` of them, and the totals of all."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -70,38 +70,38 @@ class RequestLedger:
         return self._entries[index]
 
     def open(self, endpoint: str) -> LedgerEntry:
-        """Begin the entry of a request that has just come."""
+        """Return the new entry of a request that has just arrived."""
         self.requests += 1
         entry = LedgerEntry(self.requests, endpoint, self._now())
         self._entries.append(entry)
         return entry
 
     def charge(self, entry: LedgerEntry, characters: int) -> None:
-        """Note that it was accepted, and what that costs. A websocket's texts add up."""
+        """Record that a request was accepted, and its characters. Those of a websocket's texts add up."""
         if entry.accepted is None:
             entry.accepted = self._now()
         entry.charged += characters
         self.charged += characters
 
     def sent(self, entry: LedgerEntry, count: int, heard: float) -> None:
-        """Note bytes of a body on their way, up to which second of the audio."""
+        """Record bytes of a body that were sent, and the second of audio that they reach."""
         if entry.first_byte is None:
             entry.first_byte = self._now()
         entry.bytes_sent += count
         entry.audio_sent = max(entry.audio_sent, heard)
 
     def end(self, entry: LedgerEntry, ending: Ending) -> None:
-        """Note how it ended. What comes later changes nothing."""
+        """Record the ending of a request. Only the first one counts."""
         if entry.ending is Ending.RUNNING:
             entry.ending = ending
             entry.ended = self._now()
 
     @contextmanager
-    def witnessed(self, entry: LedgerEntry) -> Iterator[None]:
-        """Note what ends the serving of a request before its time. A client that has left is no error."""
+    def track(self, entry: LedgerEntry) -> Iterator[None]:
+        """Record an early end of the request that is handled in the body. A client that left is not an error."""
         try:
             yield
-        except asyncio.CancelledError:  # aiohttp cancels us when the connection is gone
+        except asyncio.CancelledError:  # aiohttp cancels the handler when the client closes its connection
             self.end(entry, Ending.CLIENT_LEFT)
             raise
         except ConnectionError:
@@ -111,11 +111,11 @@ class RequestLedger:
             raise
 
     def close(self) -> None:
-        """Note that nothing more will come of what is running."""
+        """Record the end of all requests that are still running."""
         for entry in self._entries:
             self.end(entry, Ending.CLOSED)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         totals = {"requests": self.requests, "charged": self.charged}
         return {"totals": totals, "requests": [entry.as_dict() for entry in self._entries]}

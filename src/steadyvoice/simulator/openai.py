@@ -1,4 +1,4 @@
-"""OpenAI's doors as the vendor keeps them: what is taken, what is refused, and in which words."""
+"""OpenAI's dialect in the simulator: valid requests, rejections, and the form of errors and headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDPOINT = "audio/speech"
 
 
 class SimulatedOpenAI:
-    """Reads requests and writes answers as OpenAI does."""
+    """OpenAI's dialect: parses requests, and formats errors and headers, as the vendor does."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
@@ -35,15 +35,15 @@ class SimulatedOpenAI:
         self._models = {*openai_speech.MODELS, *settings.models}
 
     def check_key(self, headers: Mapping[str, str]) -> None:
-        """Let any key pass, unless they are named."""
+        """Check the API key. Any key is valid unless the settings name the valid ones. Raises RequestRejectedError."""
         scheme, _, key = (get_header(headers, "authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise RequestRejectedError(Rejection("invalid_api_key", "You didn't provide an API key."))
         if self._settings.keys and key.strip() not in self._settings.keys:
             raise RequestRejectedError(Rejection("invalid_api_key", "Incorrect API key provided."))
 
-    def order(self, body: bytes) -> SynthesisOrder:
-        """Read a synthesis. Raises RefusedError for whatever the vendor would refuse."""
+    def parse_speech(self, body: bytes) -> SynthesisOrder:
+        """Parse a request for speech. Raises RequestRejectedError for what the vendor would refuse."""
         try:
             call = openai_speech.parse_request(body)
         except RequestValidationError as error:
@@ -61,31 +61,31 @@ class SimulatedOpenAI:
                     "unsupported_value", f"sse is not supported for {call.model}.", status=400, param="stream_format"
                 )
             )
-        wrapping = ResponseShape.EVENTS if call.sse else ResponseShape.STREAM
-        return SynthesisOrder(ENDPOINT, call.text, call.voice, call.model, call.format, wrapping, speed=call.speed)
+        shape = ResponseShape.EVENTS if call.sse else ResponseShape.STREAM
+        return SynthesisOrder(ENDPOINT, call.text, call.voice, call.model, call.format, shape, speed=call.speed)
 
     def check_model(self, model: str) -> None:
-        """Raise RefusedError for a model that there is not."""
+        """Check that a model exists. Raises RequestRejectedError."""
         if model not in self._models:
             message = f"The model `{model}` does not exist or you do not have access to it."
             raise RequestRejectedError(Rejection("model_not_found", message, param="model"))
 
     def headers(self, request_id: str) -> dict[str, str]:
-        """What comes with every answer."""
-        told = {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
-        return {**told, "server": "cloudflare"}
+        """Return the headers of every response."""
+        headers = {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "50"}
+        return {**headers, "server": "cloudflare"}
 
-    def refusal(self, refusal: Rejection, request_id: str) -> SimulatedResponse:
-        """Put a refusal in OpenAI's words."""
-        status, document = _error_document(refusal)
+    def error_response(self, rejection: Rejection, request_id: str) -> SimulatedResponse:
+        """Return a rejection as an OpenAI error."""
+        status, document = _error_document(rejection)
         headers = self.headers(request_id)
-        if refusal.retry_after is not None:
-            headers["retry-after"] = retry_after_value(refusal.retry_after)
-            headers["retry-after-ms"] = str(round(refusal.retry_after * 1000))
+        if rejection.retry_after is not None:
+            headers["retry-after"] = retry_after_value(rejection.retry_after)
+            headers["retry-after-ms"] = str(round(rejection.retry_after * 1000))
         return json_response(document, status=status, headers=headers)
 
-    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
-        """Answer for a path that nobody keeps, or not with this method."""
+    def not_found(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
+        """Return the error for an unknown path, or for a method that is not allowed there."""
         status, code, message = 404, None, f"Invalid URL ({method} {path})"
         headers = self.headers(request_id)
         if allowed:
@@ -96,7 +96,7 @@ class SimulatedOpenAI:
         return json_response(body, status=status, headers=headers)
 
     def error_line(self, code: str) -> bytes:
-        """Write an error where an event belongs."""
+        """Return an error in place of a server-sent event."""
         _, document = _error_document(Rejection(code, status=500))
         return b"data: " + json.dumps({"type": "error", **document}).encode() + b"\n\n"
 
@@ -118,23 +118,25 @@ _TYPES = {"insufficient_quota": "insufficient_quota", "rate_limit_exceeded": "re
 _CODE_BY_STATUS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-def _error_document(refusal: Rejection) -> tuple[int, dict[str, Any]]:
-    if refusal.issues:
-        return refusal.status or 400, openai_errors.validation_body(refusal.issues)
-    code, usual = _openai_code(refusal)
-    status = refusal.status or usual
-    message = refusal.message or f"The simulator was told to refuse this: {code or status}."
+def _error_document(rejection: Rejection) -> tuple[int, dict[str, Any]]:
+    if rejection.issues:
+        return rejection.status or 400, openai_errors.validation_body(rejection.issues)
+    code, usual = _openai_code(rejection)
+    status = rejection.status or usual
+    message = rejection.message or f"The simulator rejects this request: {code or status}."
     type = _TYPES.get(code or "", "invalid_request_error" if status < 500 else "server_error")
-    return status, openai_errors.error_body(message, type=type, code=code, param=refusal.param)
+    return status, openai_errors.error_body(message, type=type, code=code, param=rejection.param)
 
 
-def _openai_code(refusal: Rejection) -> tuple[str | None, int]:
-    """OpenAI's word for it, and the status it comes with: its own code, one that means what ElevenLabs' means,
-    that one itself where OpenAI has none, or the status's usual one.
+def _openai_code(rejection: Rejection) -> tuple[str | None, int]:
+    """Return OpenAI's code and its HTTP status.
+
+    The code is OpenAI's own, the one with the meaning of ElevenLabs', ElevenLabs' itself where OpenAI has none, or the
+    usual one of the status.
     """
-    code, theirs = refusal.code, elevenlabs_errors.CODES
+    code, theirs = rejection.code, elevenlabs_errors.CODES
     if code is None:
-        status = refusal.status or 500
+        status = rejection.status or 500
         return _CODE_BY_STATUS.get(status, "server_error" if status >= 500 else None), status
     if code not in CODES and code in theirs:
         meant = theirs[code].error
@@ -145,4 +147,4 @@ def _openai_code(refusal: Rejection) -> tuple[str | None, int]:
 
 _NEAREST_ERROR: Mapping[type[TTSError], type[TTSError]] = {
     TTSConcurrencyError: TTSBusyError
-}  # it does not tell the two apart
+}  # OpenAI has one code for both

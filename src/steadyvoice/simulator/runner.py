@@ -25,61 +25,65 @@ def run(
     tls: bool = False,
     show: Callable[[str], None] = print,
 ) -> None:
-    """Serve until interrupted or terminated. `show` is given lines for people.
+    """Serve until SIGINT or SIGTERM. `show` is called with each line for the terminal.
 
-    Raises ScriptError for a script or profile that cannot be played, ValueError when TLS cannot be had, OSError when
-    the port is taken.
+    Raises ScriptError for an invalid script or profile, ValueError when TLS is not available, OSError when the port is
+    in use.
     """
-    settings: dict[str, Any] = {"tls": True} if tls else {}  # a script may ask for it as well
+    settings: dict[str, Any] = {"tls": True} if tls else {}  # without --tls, the script decides
     asyncio.run(serve(Simulator(load_selected_script(script, profile), host=host, port=port, **settings), show))
 
 
 def load_selected_script(script: Path | None, profile: str | None) -> Script:
-    """Find what to play: a file, a ready-made profile, or fair weather. Raises ScriptError, OSError, ValueError."""
+    """Return the script of a file or profile, or one without faults. Raises ScriptError, OSError and ValueError."""
     if script and profile:
-        raise ValueError("a script or a profile, not both: a profile is a script, so copy it and change it")
+        raise ValueError(
+            "give either a script or a profile, not both: to extend a profile, copy its file and change it"
+        )
     if script:
         return load_script(script)
-    return load_profile(profile) if profile else Script(about="Fair weather: no faults until you order some.")
+    return load_profile(profile) if profile else Script(about="No faults until you set some.")
 
 
 async def serve(simulator: Simulator, show: Callable[[str], None], until: asyncio.Event | None = None) -> None:
-    """Serve until the event is set, or a signal comes."""
+    """Serve until the event is set, by default by SIGINT or SIGTERM."""
     until = until or _stop_on_signal()
     async with simulator:
         for line in startup_lines(simulator):
             show(line)
         await until.wait()
     ledger = simulator.ledger
-    show(f"Closed after {ledger.requests} requests and {ledger.charged} characters charged.")
+    show(f"Stopped after {ledger.requests} requests and {ledger.charged} characters charged.")
 
 
 def startup_lines(simulator: Simulator) -> list[str]:
-    """Tell where it is and what it will do."""
+    """Return the lines that the simulator prints at start: addresses, faults and certificate."""
     script = simulator.script
     return [
-        "A vendor that fails on command. " + script.about,
+        "Simulator of ElevenLabs and OpenAI. " + script.about,
         f"  ElevenLabs  {simulator.url}",
         f"  OpenAI      {simulator.url}/v1",
         f"  websockets  {simulator.url.replace('http', 'ws', 1)}",
         f"  ledger      {simulator.url}/sim/ledger",
         f"  faults      {simulator.url}/sim/faults  (GET, POST, PUT, DELETE), or on one request: x-sim-fault: stall",
-        f"  back door   {simulator.control_url}/sim  (ledger and faults, even while connections are refused)",
+        f"  control     {simulator.control_url}/sim  (ledger and faults, even while connections are refused)",
         *_ca_lines(simulator),
         *(f"  {_fault_line(fault)}" for fault in script.faults),
-        "Any API key will do. Ctrl-C ends it." if not simulator.settings.keys else "Ctrl-C ends it.",
+        "Any API key is accepted. Ctrl-C stops the simulator."
+        if not simulator.settings.keys
+        else "Ctrl-C stops the simulator.",
     ]
 
 
 def _ca_lines(simulator: Simulator) -> list[str]:
     if simulator.ca_file is None:
         return []
-    return [f"  trust       {simulator.ca_file}  (SSL_CERT_FILE for Python, NODE_EXTRA_CA_CERTS for Node)"]
+    return [f"  CA file     {simulator.ca_file}  (SSL_CERT_FILE for Python, NODE_EXTRA_CA_CERTS for Node)"]
 
 
 def _fault_line(fault: Fault) -> str:
-    told = fault_to_table(fault)
-    return ";".join([told.pop("fault"), *(f"{key}={value}" for key, value in told.items())])
+    table = fault_to_table(fault)
+    return ";".join([table.pop("fault"), *(f"{key}={value}" for key, value in table.items())])
 
 
 def _stop_on_signal() -> asyncio.Event:

@@ -31,24 +31,24 @@ VoiceEngine = Literal["auto", "tones", "speech"]
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """All of it may stand in a script. Raises FaultError for impossible values.
+    """Settings of a simulator, all of which a script can set. Raises FaultError for invalid values.
 
-    Without `keys`, any API key will do. `voices` and `models` are ids that are known besides the vendors' own.
+    Without `keys`, any API key is accepted. `voices` and `models` are ids that exist besides the vendors' own.
     """
 
     tls: bool = False  # https and wss, with a certificate made at start
     voice: VoiceEngine = "auto"  # speech where eSpeak NG is installed, tones elsewhere
     seed: int = 0  # of the voice and of chance
-    real_time_factor: float = 0.0  # seconds taken to send a second of audio; 0 is as fast as it goes
+    real_time_factor: float = 0.0  # seconds that sending a second of audio takes; 0 is as fast as possible
     keys: tuple[str, ...] = ()
     voices: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     errors: ErrorForm = "current"
     concurrency: int = 10  # ElevenLabs requests at once; its Pro plan's
-    queue_seconds: float = 0.05  # how long one more may wait for its turn
+    queue_seconds: float = 0.05  # seconds that a request beyond the limit waits for a slot
     character_count: int = 0  # of ElevenLabs' subscription: used
     character_limit: int = 500_000
-    character_reset: int = 0  # when it says that it starts again, in Unix seconds; 0: it does not say
+    character_reset: int = 0  # Unix seconds of its reset, as reported; 0: not reported
 
     def __post_init__(self) -> None:
         for name, choices in (("voice", get_args(VoiceEngine)), ("errors", get_args(ErrorForm))):
@@ -63,13 +63,14 @@ class SimulatorSettings:
             if getattr(self, name) < 0:
                 raise FaultError(f"{name}: 0 or more, got {getattr(self, name)}", name)
         if not all(self.keys):
-            raise FaultError("keys: an empty key is none", "keys")
+            raise FaultError("keys: must not be empty strings", "keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Settings, the faults from the start, and what its first comment says about it. `source` is the text it was read
-    from, and `name` that of its file.
+    """Script: settings, the faults in force from the start, and its description from the first comment.
+
+    `source` is the text that it was parsed from, and `name` the name of its file.
     """
 
     settings: SimulatorSettings = field(default_factory=SimulatorSettings)
@@ -78,8 +79,8 @@ class Script:
     name: str = field(default="script", compare=False)
     source: str = field(default="", compare=False, repr=False)
 
-    def mistake(self, fault: int, error: FaultError) -> ScriptError | FaultError:
-        """Say of an error that is seen only later where the script has it: in the fault of this number, from 0."""
+    def locate(self, fault: int, error: FaultError) -> ScriptError | FaultError:
+        """Return an error of the fault with this index with its line in the script, if there is a text."""
         if not self.source:
             return error
         own = [error.key] if error.key else []
@@ -87,11 +88,11 @@ class Script:
 
 
 class ScriptError(ValueError):
-    """A script that cannot be played; says where and why."""
+    """Invalid script; the message has the line and the reason."""
 
 
 def load_script(path: Path) -> Script:
-    """Read a file. Raises ScriptError, and OSError when it cannot be opened."""
+    """Load a script from a file. Raises ScriptError, and OSError when the file cannot be opened."""
     try:
         source = read_text_file(path)
     except UnreadableFileError as error:
@@ -100,19 +101,19 @@ def load_script(path: Path) -> Script:
 
 
 def read_script(source: str, name: str = "script") -> Script:
-    """Read TOML. Raises ScriptError."""
+    """Parse a script in TOML. Raises ScriptError."""
     try:
         document = parse_toml(source)
     except UnreadableFileError as error:
         raise ScriptError(f"{name}: {error}") from error
     try:
         return Script(_settings(document), _faults(document), _about(source), name, source)
-    except _LocatedError as mistake:
-        raise _with_line(mistake, Script(name=name, source=source)) from mistake.__cause__
+    except _LocatedError as error:
+        raise _with_line(error, Script(name=name, source=source)) from error.__cause__
 
 
 class _LocatedError(Exception):
-    """What is wrong, and the way to it through the document."""
+    """Error in a script, with the path of its key in the document."""
 
     def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
@@ -124,32 +125,32 @@ _LISTS = ("keys", "voices", "models")
 
 def _settings(document: Mapping[str, Any]) -> SimulatorSettings:
     known = [each.name for each in fields(SimulatorSettings)]
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in document.items():
         if key == "faults":
             continue
         if key not in known:
             raise _LocatedError(f"unknown setting {key!r}: there are {', '.join(known)}, and faults", key)
         try:
-            told[key] = _string_list(key, value) if key in _LISTS else parse_value(SimulatorSettings, key, value)
+            values[key] = _string_list(key, value) if key in _LISTS else parse_value(SimulatorSettings, key, value)
         except FaultError as error:
             raise _LocatedError(str(error), key) from error
     try:
-        return SimulatorSettings(**told)
+        return SimulatorSettings(**values)
     except FaultError as error:
-        raise _LocatedError(str(error), error.key or next(iter(told))) from error
+        raise _LocatedError(str(error), error.key or next(iter(values))) from error
 
 
 def _string_list(key: str, value: Any) -> tuple[str, ...]:
     if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-        raise FaultError(f"{key}: a list of texts, got {value!r}", key)
+        raise FaultError(f"{key}: must be a list of strings, got {value!r}", key)
     return tuple(value)
 
 
 def _faults(document: Mapping[str, Any]) -> tuple[Fault, ...]:
     tables = document.get("faults", [])
     if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
-        raise _LocatedError("faults: write each as a table, [[faults]]", "faults")
+        raise _LocatedError("faults: must be tables, each headed [[faults]]", "faults")
     return tuple(_fault(table, index) for index, table in enumerate(tables))
 
 
@@ -161,14 +162,15 @@ def _fault(table: Mapping[str, Any], index: int) -> Fault:
         raise _LocatedError(str(error), "faults", index, *own) from error
 
 
-def _with_line(mistake: _LocatedError, script: Script) -> ScriptError:
-    return ScriptError(f"{script.name}, line {_line_of(mistake.path, script.source)}: {mistake}")
+def _with_line(error: _LocatedError, script: Script) -> ScriptError:
+    return ScriptError(f"{script.name}, line {_line_of(error.path, script.source)}: {error}")
 
 
 def _line_of(path: tuple[str | int, ...], source: str) -> int:
-    """The first line with which the parser has seen it: right for every way of writing TOML there is.
+    """Return the number of the line in which a key is defined, however it is written.
 
-    A list that goes on is closed behind the line.
+    The parser reports no positions, so longer and longer beginnings of the text are parsed until one has the key. A
+    list that continues behind the line is closed for that.
     """
     lines = source.splitlines()
     so_far = ("\n".join(lines[:n]) for n in range(1, len(lines)))
@@ -195,12 +197,12 @@ _PROFILES = files("steadyvoice.simulator") / "profiles"
 
 
 def profile_names() -> list[str]:
-    """All there are."""
+    """Return the names of all profiles."""
     return sorted(entry.name.removesuffix(".toml") for entry in _PROFILES.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_profile(name: str) -> Script:
-    """Read one. Raises ScriptError, which lists what there is."""
+    """Load a profile by its name. Raises ScriptError, which lists all profiles, for an unknown one."""
     if name not in profile_names():
         raise ScriptError(f"unknown profile {name!r}: there are {', '.join(profile_names())}")
     return read_script((_PROFILES / f"{name}.toml").read_text("utf-8"), f"profile {name}")

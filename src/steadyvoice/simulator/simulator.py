@@ -1,4 +1,4 @@
-"""The simulator in a process of one's own choosing: `async with Simulator() as sim`."""
+"""Simulator as an async context manager, for use in the caller's process: `async with Simulator() as sim`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _MAX_REQUEST_BODY = 8 * 1024 * 1024  # bytes of a request
 
 
 class Simulator:
-    """ElevenLabs and OpenAI on one loopback port, with real audio, until told to fail.
+    """Simulator of ElevenLabs and OpenAI on one loopback port, with real audio and with faults on command.
 
         async with Simulator(voice="tones") as sim:
             sim.faults.set(actions.Stall(after=0.8))
-            ...  # speak to sim.url
+            ...  # send requests to sim.url
             sim.ledger[-1].ending
 
-    `settings` are fields of Settings, laid over the script's. `clock` gives the seconds that the ledger and the
-    faults' times count; it is the event loop's unless told otherwise. Delays are always the event loop's.
+    `settings` are fields of SimulatorSettings, and override the script's. `clock` returns the seconds that the ledger
+    and the times of faults count; by default it is the event loop's. Delays always use the event loop's clock.
 
-    Raises ValueError for a host that is not this machine's own, FaultError for impossible settings or faults, and
-    ScriptError for a fault of the script that can never happen with these settings; entering it, ValueError when `tls`
-    is asked for and cannot be had.
+    Raises ValueError for a host that is not a loopback address, FaultError for invalid settings or faults, and
+    ScriptError for a fault of the script that cannot happen with these settings. Entering the context raises
+    ValueError when `tls` is set and its package is not installed, and OSError when the port is in use.
     """
 
     def __init__(
@@ -57,9 +57,11 @@ class Simulator:
         self._host = _validate_loopback(host)
         self._port = port
         self._clock = clock
-        self._began = 0.0
+        self._started_at = 0.0
         self._certificates: Certificates | None = None
-        self._visits: dict[asyncio.Task[Any], web.RequestHandler] = {}  # and on which connection
+        self._running: dict[
+            asyncio.Task[Any], web.RequestHandler
+        ] = {}  # the tasks of running requests, and their connections
         self._closing = False
         self.faults = FaultRules(self._now, Random(self.settings.seed), self._check)
         self._check_script()
@@ -67,74 +69,76 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Where it listens; the `base_url` for ElevenLabs. OpenAI's ends in /v1."""
-        return f"{'https' if self.settings.tls else 'http'}://{self._named}:{self._port}"
+        """URL of the simulator: `base_url` of ElevenLabs' clients. That of OpenAI's ends in /v1."""
+        return f"{'https' if self.settings.tls else 'http'}://{self._url_host}:{self._port}"
 
     @property
     def control_url(self) -> str:
-        """Where the ledger and the faults can be reached, in plain HTTP, even while connections are refused."""
-        return f"http://{self._named}:{self._back_door.addresses[0][1]}"
+        """URL of a second port for /sim, in plain HTTP, which is served even while connections are refused."""
+        return f"http://{self._url_host}:{self._control_runner.addresses[0][1]}"
 
     @property
     def ca_file(self) -> Path | None:
-        """With TLS, where the certificate of the authority is (PEM) that clients have to trust; while it runs."""
+        """With TLS, path of the CA certificate (PEM) that clients have to trust, while the simulator runs."""
         return self._certificates.ca_file if self._certificates else None
 
     @property
     def credit(self) -> CharacterCredit:
-        """ElevenLabs' count of characters."""
+        """Character credit of the ElevenLabs account."""
         return self._vendor.credit
 
     @property
     def request_limit(self) -> RequestLimit:
-        """ElevenLabs' limit of concurrent requests."""
+        """Limit of concurrent requests of the ElevenLabs account."""
         return self._vendor.request_limit
 
     async def idle(self) -> None:
-        """Wait until no request is running: what the ledger says by then is final."""
-        while self._visits:
-            await asyncio.wait(self._visits)
+        """Wait until no request is running. The ledger is final then."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def __aenter__(self) -> Self:
         self._clock = self._clock or asyncio.get_running_loop().time
-        self._began = self._clock()
+        self._started_at = self._clock()
         if self.settings.tls:
             self._certificates = Certificates(self._host)
         self._engine = create_engine(self.settings.voice)
-        self._vendor = SimulatedVendor.of(self.settings, self._engine, self.faults, self.ledger)
+        self._vendor = SimulatedVendor.create(self.settings, self._engine, self.faults, self.ledger)
         self.faults.add(*self.script.faults)
         try:
             await self._listen()
         except OSError:
-            await self._clean_up()
+            await self._release()
             raise
-        await self._open_back_door()
+        await self._open_control_port()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._closing = True
-        for _ in range(2):  # a connection being accepted must come through first: asyncio drops it otherwise
+        # Connections that are being accepted have to reach their protocol first: asyncio would drop them unclosed.
+        for _ in range(2):
             await asyncio.sleep(0)
         self._listener.stop()
         self.ledger.close()
         await self._listener.close()
-        for visit in self._visits:
-            visit.cancel()
+        for task in self._running:
+            task.cancel()
         await self.idle()
-        await self._back_door.cleanup()
-        await self._clean_up()
+        await self._control_runner.cleanup()
+        await self._release()
 
-    async def _clean_up(self) -> None:
+    async def _release(self) -> None:
         await self._runner.cleanup()
         await self._engine.aclose()
         if self._certificates:
             self._certificates.close()
 
     async def _listen(self) -> None:
-        app = web.Application(middlewares=[self._followed], client_max_size=_MAX_REQUEST_BODY)
-        for doors in (ControlRoutes, WebSocketRoutes, HTTPRoutes):  # the last one answers for whatever is left
-            app.add_routes(doors(self._vendor).routes())
-        # Cancellation is how a visit learns that its client has left.
+        app = web.Application(middlewares=[self._tracked], client_max_size=_MAX_REQUEST_BODY)
+        # HTTPRoutes comes last, because it has the route for unknown paths.
+        for routes in (ControlRoutes, WebSocketRoutes, HTTPRoutes):
+            app.add_routes(routes(self._vendor).routes())
+        # Cancellation is how the handler of a request learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         server = self._runner.server
@@ -143,16 +147,16 @@ class Simulator:
         await self._listener.open(self._host, self._port)
         self._port = self._listener.port
 
-    async def _open_back_door(self) -> None:
+    async def _open_control_port(self) -> None:
         app = web.Application(client_max_size=_MAX_REQUEST_BODY)
         app.add_routes(ControlRoutes(self._vendor).routes())
-        self._back_door = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._back_door.setup()
-        await web.TCPSite(self._back_door, self._host, 0).start()
+        self._control_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._control_runner.setup()
+        await web.TCPSite(self._control_runner, self._host, 0).start()
 
     def _close_idle(self) -> None:
         for connection in self._runner.server.connections if self._runner.server else []:
-            if connection not in self._visits.values():
+            if connection not in self._running.values():
                 connection.force_close()
 
     def _check_script(self) -> None:
@@ -160,40 +164,41 @@ class Simulator:
             try:
                 self._check(fault)
             except FaultError as error:
-                raise self.script.mistake(number, error) from None
+                raise self.script.locate(number, error) from None
 
     def _check(self, fault: Fault) -> None:
         if isinstance(fault.action, TlsFailure) and not self.settings.tls:
-            raise FaultError(
-                f"{fault.name}: there is no TLS here to fail; ask for it with --tls, or tls = true", "fault"
-            )
+            raise FaultError(f"{fault.name}: needs TLS; enable it with --tls, or tls = true", "fault")
 
     @web.middleware
-    async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _tracked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._closing:
             return web.Response(status=503, text="the simulator is closing")
-        visit = asyncio.current_task()
-        assert visit is not None  # noqa: S101  coroutines run in tasks
-        self._visits[visit] = request.protocol
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  coroutines run in tasks
+        self._running[task] = request.protocol
         try:
             return await handler(request)
         finally:
-            del self._visits[visit]
+            del self._running[task]
 
     @property
-    def _named(self) -> str:
+    def _url_host(self) -> str:
         return f"[{self._host}]" if ":" in self._host else self._host
 
     def _now(self) -> float:
-        return self._clock() - self._began if self._clock else 0.0
+        return self._clock() - self._started_at if self._clock else 0.0
 
 
 def _validate_loopback(host: str) -> str:
-    """It takes any key and any order, so only this machine may reach it."""
+    """Return the host if it is a loopback address. Raises ValueError.
+
+    The simulator accepts any key and any change of its faults, so only this machine may reach it.
+    """
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
-        raise ValueError(f"host: the simulator listens on this machine only, such as 127.0.0.1, not on {host!r}")
+        raise ValueError(f"host: must be a loopback address such as 127.0.0.1, got {host!r}")
     return host

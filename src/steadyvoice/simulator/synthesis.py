@@ -47,35 +47,35 @@ from steadyvoice.wire.openai.speech import AudioDelta, AudioDone, encode_event
 
 
 class ResponseShape(Enum):
-    """How audio travels in an HTTP body."""
+    """Shapes of a response body that carries audio."""
 
     WHOLE = "whole"  # with a Content-Length
     STREAM = "stream"  # chunked
     TIMED = "timed"  # one JSON object with character times
-    TIMED_STREAM = "timed stream"  # such objects, one a line
-    EVENTS = "events"  # server-sent
+    TIMED_STREAM = "timed stream"  # JSON objects with character times, one per line
+    EVENTS = "events"  # server-sent events
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisOrder:
-    """One synthesis."""
+    """Parsed request for speech, independent of its endpoint."""
 
     endpoint: str
     text: str
     voice: str  # the vendor's id
     model: str
     format: AudioFormat
-    wrapping: ResponseShape
+    shape: ResponseShape
     seed: int = 0
     speed: float = 1.0
-    lines: tuple[DialogueLine, ...] = ()  # of a dialogue; `text` is all of them, `voice` the first one's
+    lines: tuple[DialogueLine, ...] = ()  # of a dialogue; `text` joins them, and `voice` is that of the first
 
 
 _TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  # espeak's own variants
 
 
 def create_engine(voice: VoiceEngine) -> Provider:
-    """Find the voice that a setting asks for. Raises TTSConfigurationError for "speech" without eSpeak NG."""
+    """Return the provider for a `voice` setting. Raises TTSConfigurationError for "speech" without eSpeak NG."""
     if voice == "tones" or (voice == "auto" and not is_installed()):
         return Tone()
     ids = (*elevenlabs_catalog.VOICES.values(), *elevenlabs_catalog.FURTHER_VOICES.values(), *openai_speech.VOICES)
@@ -83,27 +83,29 @@ def create_engine(voice: VoiceEngine) -> Provider:
 
 
 def stable_hash(text: str) -> int:
-    """A number that is always the same for a text, from 0 to 2**32 - 1."""
+    """Return a number from 0 to 2**32 - 1 that is the same for a text in every process."""
     return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 class _FreshEspeak:
-    """Espeak in a new child for each text: one that has spoken before says the same a little differently."""
+    """Espeak with a new child process for each text, so that the audio of a text is always the same."""
+
+    # A process that has spoken before renders the same text slightly differently.
 
     name = "simulator"
     local = True
 
     def __init__(self, voices: Mapping[str, str]) -> None:
         self._voices = voices
-        self._model = self._new()
+        self._template = self._create()
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        return self._model.offer(request)
+        return self._template.offer(request)
 
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        espeak = self._new()
+        espeak = self._create()
         try:
             async with aclosing(espeak.speak(request, offer, connection_timeout=connection_timeout)) as events:
                 async for event in events:
@@ -112,18 +114,18 @@ class _FreshEspeak:
             await espeak.aclose()
 
     async def aclose(self) -> None:
-        await self._model.aclose()
+        await self._template.aclose()
 
-    def _new(self) -> Espeak:
+    def _create(self) -> Espeak:
         return Espeak(name=self.name, voices=self._voices)
 
 
-_PIECE_SECONDS = 0.2
+_PIECE_SECONDS = 0.2  # of audio, the least that is encoded and sent at once
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedAudio:
-    """Some encoded audio, the times of what is heard in it, and the second at which it ends."""
+    """Encoded audio, the alignment of its text, and the second of audio at which it ends."""
 
     data: bytes
     alignment: Alignment | None
@@ -133,26 +135,29 @@ class EncodedAudio:
 async def synthesize(
     engine: Provider, order: SynthesisOrder, action: FaultAction | None = None
 ) -> AsyncGenerator[EncodedAudio, None]:
-    """Speak an order piece by piece, badly if `act` is about the sound. Ends with a piece for what encoders hold."""
+    """Yield the encoded audio of an order, with `action` applied if it is one on audio.
+
+    The last piece is what the encoder still held.
+    """
     target = _format_sent(order.format, action)
     if isinstance(action, HeaderOnly):
         yield _empty_file(target)
         return
     source = engine.offer(_request(order, target, order.voice, order.text)).format
     held: list[Alignment] = []
-    heard = 0.0
+    audio_end = 0.0
     with closing(Converter(source, target, quick=True)) as converter:
         async for audio in _group_pieces(_samples(engine, order, target, action), source.sample_rate):
             held += [audio.alignment] if audio.alignment else []
-            heard += len(audio.data) / 2 / source.sample_rate
+            audio_end += len(audio.data) / 2 / source.sample_rate
             if data := converter.feed(audio.data):
-                yield EncodedAudio(data, _join_alignments(held), heard)
+                yield EncodedAudio(data, _join_alignments(held), audio_end)
                 held = []
-        if not heard:
+        if not audio_end:
             yield _empty_file(target)
             return
         if data := converter.finish():
-            yield EncodedAudio(data, _join_alignments(held), heard)
+            yield EncodedAudio(data, _join_alignments(held), audio_end)
 
 
 def _empty_file(target: AudioFormat) -> EncodedAudio:
@@ -174,23 +179,23 @@ def _request(order: SynthesisOrder, target: AudioFormat, voice: str, text: str) 
 async def _samples(
     engine: Provider, order: SynthesisOrder, target: AudioFormat, action: FaultAction | None
 ) -> AsyncIterator[AudioChunk]:
-    """What the engine says, in its own samples."""
+    """Yield the engine's samples for an order, with `action` applied if it is one on audio."""
     rate = engine.offer(_request(order, target, order.voice, order.text)).format.sample_rate
     async with aclosing(_engine_samples(engine, order, target)) as lines:
-        said: AsyncIterator[AudioChunk] = lines
+        spoken: AsyncIterator[AudioChunk] = lines
         match action:
             case TooShort(fraction):
-                said = _first_characters(said, int(len(order.text) * fraction), rate)
+                spoken = _first_characters(spoken, int(len(order.text) * fraction), rate)
             case Silent():
-                said = (replace(audio, data=bytes(len(audio.data))) async for audio in said)
-        async for audio in said:
+                spoken = (replace(audio, data=bytes(len(audio.data))) async for audio in spoken)
+        async for audio in spoken:
             yield audio
 
 
 async def _engine_samples(
     engine: Provider, order: SynthesisOrder, target: AudioFormat
 ) -> AsyncGenerator[AudioChunk, None]:
-    """Say an order, the lines of a dialogue one after the other. Times count from the beginning of the first."""
+    """Yield the engine's samples for the lines of an order. Times count from the beginning of the first line."""
     begin = 0.0
     for text, voice in order.lines or [(order.text, order.voice)]:
         request = _request(order, target, voice, text)
@@ -207,11 +212,11 @@ async def _engine_samples(
 
 
 async def _first_characters(
-    said: AsyncIterator[AudioChunk], characters: int, rate: int
+    spoken: AsyncIterator[AudioChunk], characters: int, rate: int
 ) -> AsyncGenerator[AudioChunk, None]:
-    """Speak so many characters of it, and stop, be it within a word."""
+    """Yield the audio of the first characters, and stop, within a word if necessary."""
     start = 0.0
-    async for audio in said:
+    async for audio in spoken:
         times = audio.alignment
         if times and len(times.characters) >= characters:
             end = times.ends[characters - 1] if characters else start
@@ -223,10 +228,10 @@ async def _first_characters(
         yield audio
 
 
-async def _group_pieces(sound: AsyncIterator[AudioChunk], rate: int) -> AsyncIterator[AudioChunk]:
-    """Gather what is too small to be sent alone."""
+async def _group_pieces(samples: AsyncIterator[AudioChunk], rate: int) -> AsyncIterator[AudioChunk]:
+    """Join pieces until they are long enough to be sent."""
     data, held = b"", []
-    async for audio in sound:
+    async for audio in samples:
         data += audio.data
         held += [audio.alignment] if audio.alignment else []
         if len(data) >= 2 * rate * _PIECE_SECONDS:
@@ -244,63 +249,67 @@ _CACHE_BYTES = 32 * 1024 * 1024  # bytes of audio
 
 
 class EncodedAudioCache:
-    """Speaks orders with an engine, and each that is like one of the last from what it kept of that: `most` bytes."""
+    """Cache of encoded audio, least recently used out first, up to `max_bytes` of audio.
 
-    def __init__(self, engine: Provider, most: int = _CACHE_BYTES) -> None:
+    Encoding is most of a simulator's work, and tests and benchmarks ask for the same texts often.
+    """
+
+    def __init__(self, engine: Provider, max_bytes: int = _CACHE_BYTES) -> None:
         self._engine = engine
-        self._most = most
-        self._kept: OrderedDict[Any, list[EncodedAudio]] = OrderedDict()  # least lately wanted first
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Any, list[EncodedAudio]] = OrderedDict()  # least recently used first
         self._size = 0
 
     async def speak(
         self, order: SynthesisOrder, action: FaultAction | None = None
     ) -> AsyncGenerator[EncodedAudio, None]:
-        """Say it as `speak` does. Only what was said to its end is kept."""
+        """Yield the audio of an order as `synthesize` does. Only complete audio is kept."""
         key = _cache_key(order, action)
-        if known := self._kept.get(key):
-            self._kept.move_to_end(key)
+        if known := self._entries.get(key):
+            self._entries.move_to_end(key)
             for piece in known:
                 yield piece
-                await asyncio.sleep(0)  # as speaking does: it is a stream, and others are waiting
+                # Other connections get their turn between pieces, as they do while audio is synthesized.
+                await asyncio.sleep(0)
             return
-        said: list[EncodedAudio] = []
+        spoken: list[EncodedAudio] = []
         async with aclosing(synthesize(self._engine, order, action)) as pieces:
             async for piece in pieces:
-                said.append(piece)
+                spoken.append(piece)
                 yield piece
-        self._keep(key, said)
+        self._keep(key, spoken)
 
-    def _keep(self, key: Any, said: list[EncodedAudio]) -> None:
-        if key in self._kept or _size(said) > self._most:
+    def _keep(self, key: Any, spoken: list[EncodedAudio]) -> None:
+        if key in self._entries or _size(spoken) > self._max_bytes:
             return
-        self._kept[key] = said
-        self._size += _size(said)
-        while self._size > self._most:
-            self._size -= _size(self._kept.popitem(last=False)[1])
+        self._entries[key] = spoken
+        self._size += _size(spoken)
+        while self._size > self._max_bytes:
+            self._size -= _size(self._entries.popitem(last=False)[1])
 
 
 def _cache_key(order: SynthesisOrder, action: FaultAction | None) -> Any:
-    """Everything that can be heard of an order."""
-    heard = action if isinstance(action, AudioAction) else None
-    return order.text, order.voice, order.lines, order.seed, order.speed, order.format, heard
+    """Return everything on which the audio of an order depends."""
+    audio_end = action if isinstance(action, AudioAction) else None
+    return order.text, order.voice, order.lines, order.seed, order.speed, order.format, audio_end
 
 
 def _size(pieces: list[EncodedAudio]) -> int:
     return sum(len(piece.data) for piece in pieces)
 
 
-_PART_BYTES = 4096  # bytes of an answer that is sent whole
+_PART_BYTES = 4096  # of a complete response, which is written in parts so that faults can end it between two
 
 
 async def build_response(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> SimulatedResponse:
-    """Wrap speech the way the order wants it. Headers are the door's to add, but for the Content-Type."""
-    match order.wrapping:
+    """Return the response with the audio of an order in its shape. Routes add all headers but Content-Type."""
+    match order.shape:
         case ResponseShape.WHOLE:
-            data, heard = await _complete_audio(pieces, order)
-            return _complete_response(data, heard, order.format.mime_type)
+            data, audio_end = await _complete_audio(pieces, order)
+            return _complete_response(data, audio_end, order.format.mime_type)
         case ResponseShape.TIMED:
-            data, heard = await _complete_timed_json(pieces, order)
-            return _complete_response(data, heard, "application/json")
+            data, audio_end = await _complete_timed_json(pieces, order)
+            return _complete_response(data, audio_end, "application/json")
         case ResponseShape.STREAM:
             return SimulatedResponse(_audio_body(pieces), headers={"content-type": order.format.mime_type})
         case ResponseShape.TIMED_STREAM:
@@ -324,29 +333,29 @@ async def _json_lines_body(pieces: AsyncIterator[EncodedAudio], order: Synthesis
 
 
 async def _sse_body(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> ResponseBody:
-    heard = 0.0
+    audio_end = 0.0
     async for piece in pieces:
-        heard = piece.audio_end
+        audio_end = piece.audio_end
         if piece.data:
-            yield BodyPart(encode_event(AudioDelta(piece.data)), heard)
+            yield BodyPart(encode_event(AudioDelta(piece.data)), audio_end)
     # A token is about four characters of text, and a twentieth of a second of audio.
-    yield BodyPart(encode_event(AudioDone(len(order.text) // 4 + 1, round(heard * 20))), heard)
+    yield BodyPart(encode_event(AudioDone(len(order.text) // 4 + 1, round(audio_end * 20))), audio_end)
 
 
 async def _complete_audio(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
     parts = await collect_parts(_audio_body(pieces))
     data = b"".join(part.data for part in parts)
-    if order.format.codec is Codec.WAV:  # its true size is known by now
+    if order.format.codec is Codec.WAV:  # the stream's header was written before the size was known
         rate = int.from_bytes(data[24:28], "little")
         data = wav_bytes(data[len(wav_header(rate)) :], rate)
     return data, parts[-1].audio_end if parts else 0.0
 
 
 async def _complete_timed_json(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
-    said = [piece async for piece in pieces]
-    data, heard = await _complete_audio(_iterate(said), order)
-    alignment = Alignment.joined([(0.0, piece.alignment) for piece in said if piece.alignment])
-    return _timed_json(data, alignment, VoiceSegments(order.lines) if order.lines else None), heard
+    spoken = [piece async for piece in pieces]
+    data, audio_end = await _complete_audio(_iterate(spoken), order)
+    alignment = Alignment.joined([(0.0, piece.alignment) for piece in spoken if piece.alignment])
+    return _timed_json(data, alignment, VoiceSegments(order.lines) if order.lines else None), audio_end
 
 
 async def _iterate(pieces: list[EncodedAudio]) -> AsyncIterator[EncodedAudio]:
@@ -355,16 +364,16 @@ async def _iterate(pieces: list[EncodedAudio]) -> AsyncIterator[EncodedAudio]:
 
 
 def _timed_json(data: bytes, alignment: Alignment | None, segments: VoiceSegments | None) -> bytes:
-    # Neither voice spells numbers out, so the text as it is spoken is the text as it was sent.
+    # Neither voice spells out numbers, so the normalized alignment is that of the text as it was sent.
     body = timed_audio_body(TimedAudio(data, alignment, alignment))
     if segments:
         body["voice_segments"] = segments.of(alignment)
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _complete_response(data: bytes, heard: float, content_type: str) -> SimulatedResponse:
+def _complete_response(data: bytes, audio_end: float, content_type: str) -> SimulatedResponse:
     parts = [
-        BodyPart(data[at : at + _PART_BYTES], heard * min(at + _PART_BYTES, len(data)) / len(data))
+        BodyPart(data[at : at + _PART_BYTES], audio_end * min(at + _PART_BYTES, len(data)) / len(data))
         for at in range(0, len(data), _PART_BYTES)
     ]
     return SimulatedResponse(body_from_parts(parts), headers={"content-type": content_type}, length=len(data))

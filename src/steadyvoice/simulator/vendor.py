@@ -20,19 +20,20 @@ from steadyvoice.wire.elevenlabs.account import Subscription
 
 
 class CharacterCredit:
-    """Counts characters. They are charged when a request is accepted, whatever becomes of it."""
+    """Credit of an account in characters, charged when a request is accepted, whatever its outcome."""
 
     def __init__(self, used: int, limit: int, reset: int | None = None) -> None:
         self.used = used
         self.limit = limit
-        self.reset = reset  # Unix seconds; it is told, and does not come by itself
+        self.reset = reset  # Unix seconds; only reported: the credit is not reset at that time
 
     @property
     def subscription(self) -> Subscription:
+        """Subscription as ElevenLabs' endpoint reports it."""
         return Subscription(self.used, self.limit, next_reset_unix=self.reset, tier="pro")
 
     def charge(self, characters: int) -> None:
-        """Take them off. Raises RefusedError when there are not enough: a shorter text may still pass."""
+        """Charge characters. Raises RequestRejectedError if fewer are left; a shorter text may still be accepted."""
         remaining = max(0, self.limit - self.used)
         if characters > remaining:
             message = (
@@ -44,37 +45,38 @@ class CharacterCredit:
 
 
 class RequestLimit:
-    """Lets so many requests run at once; one more waits a moment for its turn, then is refused.
+    """Limit of concurrent requests. A request beyond it waits up to `queue_timeout` seconds, then is rejected.
 
     ElevenLabs queues for about 50 ms: https://elevenlabs.io/docs/overview/models#concurrency-and-priority
     """
 
-    def __init__(self, limit: int, patience: float) -> None:
+    def __init__(self, limit: int, queue_timeout: float) -> None:
         self.limit = limit
         self.running = 0
         self.peak = 0
-        self._patience = patience
-        self._places = asyncio.Semaphore(limit)
+        self._queue_timeout = queue_timeout
+        self._slots = asyncio.Semaphore(limit)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[int]:
-        """Hold a place, and tell how many are taken, this one included. Raises RefusedError."""
-        await self._enter()
+    async def slot(self) -> AsyncIterator[int]:
+        """Hold a slot, and yield the number of slots in use. Raises RequestRejectedError."""
+        await self._acquire()
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
             yield self.running
         finally:
             self.running -= 1
-            self._places.release()
+            self._slots.release()
 
-    async def _enter(self) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
+    async def _acquire(self) -> None:
+        # `asyncio.timeout` with a time of 0 would expire even where a slot is free.
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
+            async with asyncio.timeout(self._queue_timeout):
+                await self._slots.acquire()
         except TimeoutError:
             message = (
                 f"Too many concurrent requests. Your current subscription is associated with a maximum of "
@@ -85,7 +87,7 @@ class RequestLimit:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedVendor:
-    """Both vendors behind one port, with one voice, one ledger and one set of faults."""
+    """State of both vendors behind one port: one voice, one ledger and one set of fault rules."""
 
     settings: SimulatorSettings
     voice: EncodedAudioCache
@@ -98,10 +100,10 @@ class SimulatedVendor:
     _ids: Random = field(repr=False)
 
     @classmethod
-    def of(
+    def create(
         cls, settings: SimulatorSettings, engine: Provider, faults: FaultRules, ledger: RequestLedger
     ) -> SimulatedVendor:
-        """Open for business."""
+        """Return a vendor with full credit and no running requests."""
         return cls(
             settings,
             EncodedAudioCache(engine),
@@ -115,5 +117,5 @@ class SimulatedVendor:
         )
 
     def new_request_id(self) -> str:
-        """Twenty letters and digits, as ElevenLabs' are."""
+        """Return a request id of twenty characters, the length of ElevenLabs' ids."""
         return f"{self._ids.getrandbits(80):020x}"

@@ -22,23 +22,23 @@ from steadyvoice.wire.openai.errors import CODES as OPENAI_CODES
 
 
 class FaultTarget(Enum):
-    """Where a fault can happen."""
+    """Places where a fault can happen."""
 
     HTTP = "http"  # to one request
     WEBSOCKET = "websocket"  # to one connection of ElevenLabs' websockets, from its upgrade to its close
-    CONNECTION = "connection"  # to a connection, before anything is asked on it
+    CONNECTION = "connection"  # to a connection, before its first request
 
 
 FaultTargets = frozenset[FaultTarget]
 
-HTTP: FaultTargets = frozenset({FaultTarget.HTTP})
-WEBSOCKET: FaultTargets = frozenset({FaultTarget.WEBSOCKET})
-SPEECH: FaultTargets = HTTP | WEBSOCKET
-CONNECTION: FaultTargets = frozenset({FaultTarget.CONNECTION})
+HTTP_ONLY: FaultTargets = frozenset({FaultTarget.HTTP})
+WEBSOCKET_ONLY: FaultTargets = frozenset({FaultTarget.WEBSOCKET})
+HTTP_AND_WEBSOCKET: FaultTargets = HTTP_ONLY | WEBSOCKET_ONLY
+CONNECTION_ONLY: FaultTargets = frozenset({FaultTarget.CONNECTION})
 
 
 class FaultError(ValueError):
-    """A fault that cannot be. `key` names the field, where it is one that is wrong."""
+    """Invalid fault. `key` names the field that is wrong, or is None."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class FaultError(ValueError):
 
 
 def validate_seconds(action: object, *names: str) -> None:
-    """Refuse fields that are no time to wait. Raises FaultError."""
+    """Check that fields of an action are seconds, or None. Raises FaultError."""
     for name in names:
         seconds = getattr(action, name)
         if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
@@ -54,37 +54,38 @@ def validate_seconds(action: object, *names: str) -> None:
 
 
 def validate_bytes(count: int) -> None:
-    """Refuse a size of nothing. Raises FaultError."""
+    """Check that a number of bytes is at least 1. Raises FaultError."""
     if count < 1:
         raise FaultError(f"bytes: at least 1, got {count}", "bytes")
 
 
 ErrorForm = Literal["current", "legacy", "list", "text"]
-"""How ElevenLabs may write an error: both generations of its own, or FastAPI's list or string."""
+"""Forms of ElevenLabs' errors: both generations of its own, and FastAPI's list or string."""
 
+# Rates that MPEG, WAV and raw samples are commonly sent with.
 _RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer with an HTTP error: a vendor's code, a bare status, or both. Neither means a 500.
+    """Answer with an HTTP error: a vendor's code, a status, or both; 500 without either.
 
-    A code of one vendor becomes the other's word for the same at the other's door. At a websocket a code is told
-    in a message, and the connection closed with 1008; a bare status refuses the upgrade.
+    At the other vendor's endpoints a code is translated to the one that means the same. At a websocket a code is
+    sent in a message, and the connection closed with 1008; a status without a code refuses the upgrade.
     """
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     code: str | None = None
     status: int | None = None
-    form: ErrorForm | None = None  # ElevenLabs' only; None is the simulator's own setting
+    form: ErrorForm | None = None  # ElevenLabs only; None is the simulator's setting
     retry_after: float | None = None  # seconds; Retry-After rounds them up, OpenAI's retry-after-ms has them exactly
     message: str | None = None
 
     def __post_init__(self) -> None:
         if self.status is not None and not 400 <= self.status <= 599:
-            raise FaultError(f"status: an error's lies between 400 and 599, got {self.status}", "status")
+            raise FaultError(f"status: must be from 400 to 599, got {self.status}", "status")
         if self.status is None and self.code is not None and not _is_known_code(self.code):
-            raise FaultError(f"code: {self.code!r} is no code we know, so it needs a `status` with it", "code")
+            raise FaultError(f"code: unknown code {self.code!r}; give its `status` as well", "code")
         if self.form is not None and self.form not in get_args(ErrorForm):
             raise FaultError(f"form: one of {', '.join(get_args(ErrorForm))}, got {self.form!r}", "form")
         validate_seconds(self, "retry_after")
@@ -92,23 +93,23 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Accept the request, charge for it, and never answer. A websocket's upgrade is free, and never answered."""
+    """Accept the request, charge for it, and never answer. A websocket's upgrade is not charged, and never answered."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
 class HangAfterHeaders:
-    """Send the headers of a success, and nothing behind them. A websocket opens, takes text, and stays silent."""
+    """Send the headers of a success, and no body. A websocket opens, takes text, and sends nothing."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
 class SlowFirstByte:
-    """Be silent for some seconds, then answer as if nothing had been."""
+    """Delay the answer by `seconds`."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     seconds: float = 2.0
 
     def __post_init__(self) -> None:
@@ -117,9 +118,9 @@ class SlowFirstByte:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Send a beginning and then nothing: for `seconds`, or for ever."""
+    """Pause after the beginning: for `seconds`, or without end."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     after: float = 0.0
     seconds: float | None = None
 
@@ -129,9 +130,9 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Send a few bytes at a time, so slowly that no clock for a single read runs out."""
+    """Send a few bytes at a time, so slowly that no timeout of a single read expires."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     bytes: int = 1
     every: float = 0.5
 
@@ -142,9 +143,9 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Hang up in the middle: a chunked answer without its end."""
+    """Close the connection in the middle of a chunked answer, without its last chunk."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     after: float = 0.0
 
     def __post_init__(self) -> None:
@@ -153,9 +154,9 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CutTerminated:
-    """Stop in the middle, and end the chunked answer as if it were whole."""
+    """Stop in the middle, and end the chunked answer properly."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     after: float = 0.0
 
     def __post_init__(self) -> None:
@@ -164,9 +165,9 @@ class CutTerminated:
 
 @dataclass(frozen=True, slots=True)
 class CutClose:
-    """Stop in the middle of an answer whose only end is that of the connection: no client library objects."""
+    """Stop in the middle of an answer that ends with its connection: no client library reports it."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     after: float = 0.0
 
     def __post_init__(self) -> None:
@@ -175,9 +176,9 @@ class CutClose:
 
 @dataclass(frozen=True, slots=True)
 class WrongLength:
-    """Promise another number of bytes than are sent: `factor` times as many."""
+    """Declare a wrong Content-Length: `factor` times the number of bytes sent."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     factor: float = 2.0
 
     def __post_init__(self) -> None:
@@ -189,7 +190,7 @@ class WrongLength:
 class Reset:
     """Reset the TCP connection: before anything is sent, or `after` some audio."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     after: float | None = None
 
     def __post_init__(self) -> None:
@@ -198,41 +199,41 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """Answer 200 with no bytes at all: with a length of 0 or, `chunked`, with an end and nothing before it."""
+    """Answer 200 without a body: with a length of 0 or, if `chunked`, with the last chunk only."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
 
     chunked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Answer 200 with JSON where audio belongs; unless `told`, labelled as audio."""
+    """Answer 200 with JSON instead of audio; with `told = false`, labelled as audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Answer 200 with a proxy's web page; unless `told`, labelled as audio."""
+    """Answer 200 with a proxy's web page; with `told = false`, labelled as audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Send audio of the right length in which nothing is heard."""
+    """Send silence of the right length."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
 class TooShort:
     """Send a well-formed answer that holds only a fraction of the text."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     fraction: float = 0.3
 
     def __post_init__(self) -> None:
@@ -242,16 +243,16 @@ class TooShort:
 
 @dataclass(frozen=True, slots=True)
 class HeaderOnly:
-    """Send what an audio file begins with, such as the 44 bytes of a WAV, and no audio."""
+    """Send the header of an audio file, such as the 44 bytes of a WAV, and no audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class WrongRate:
-    """Send audio of another sample rate than was asked for. Opus has only one, and stays as it is."""
+    """Send audio of another sample rate than requested. Opus has only one rate, and is not changed."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     rate: int = 22_050
 
     def __post_init__(self) -> None:
@@ -261,9 +262,9 @@ class WrongRate:
 
 @dataclass(frozen=True, slots=True)
 class HalfLine:
-    """End the answer properly, in the middle of a line (or of whatever a part of it is)."""
+    """End the answer properly, in the middle of a line or message."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     after: float = 0.0
 
     def __post_init__(self) -> None:
@@ -272,23 +273,23 @@ class HalfLine:
 
 @dataclass(frozen=True, slots=True)
 class ErrorLine:
-    """After some audio, put an error where the next line or event belongs, and end."""
+    """After some audio, send an error in place of the next line, event or message, and end."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     code: str = "internal_server_error"
     after: float = 0.0
 
     def __post_init__(self) -> None:
         validate_seconds(self, "after")
         if not _is_known_code(self.code):
-            raise FaultError(f"code: {self.code!r} is no code we know, of ElevenLabs or OpenAI", "code")
+            raise FaultError(f"code: {self.code!r} is not a known code of ElevenLabs or OpenAI", "code")
 
 
 @dataclass(frozen=True, slots=True)
 class OddSplits:
-    """Send everything, in pieces of so many bytes, an odd number: samples come in halves."""
+    """Send everything in pieces of an odd number of bytes, which splits samples."""
 
-    targets: ClassVar[FaultTargets] = SPEECH
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     bytes: int = 333
 
     def __post_init__(self) -> None:
@@ -299,9 +300,9 @@ class OddSplits:
 
 @dataclass(frozen=True, slots=True)
 class Gzip:
-    """Compress the answer, asked or not, in so many members; unless `told`, without a Content-Encoding header."""
+    """Compress the answer without being asked, in some `members`; with `told = false`, without Content-Encoding."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     told: bool = True
     members: int = 1
 
@@ -312,9 +313,9 @@ class Gzip:
 
 @dataclass(frozen=True, slots=True)
 class GzipBomb:
-    """Send a small compressed answer that unpacks to so many megabytes of zeros."""
+    """Send a small compressed answer that decompresses to some `megabytes` of zeros."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     megabytes: int = 100
 
     def __post_init__(self) -> None:
@@ -324,9 +325,9 @@ class GzipBomb:
 
 @dataclass(frozen=True, slots=True)
 class UnknownCoding:
-    """Say that the answer is compressed in a way that was not asked for, such as Brotli."""
+    """Declare a Content-Encoding that was not requested, such as Brotli."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
     coding: str = "br"
 
     def __post_init__(self) -> None:
@@ -336,16 +337,16 @@ class UnknownCoding:
 
 @dataclass(frozen=True, slots=True)
 class EndlessTag:
-    """Begin with an ID3 tag that claims 256 MB, send them as fast as they are taken, and never come to audio."""
+    """Send an ID3 tag of 256 MB as fast as the client reads, and no audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class EndlessHeader:
-    """Send a header whose value has no end."""
+    """Send a header whose value never ends."""
 
-    targets: ClassVar[FaultTargets] = HTTP
+    targets: ClassVar[FaultTargets] = HTTP_ONLY
 
 
 def _is_known_code(code: str) -> bool:
@@ -353,35 +354,35 @@ def _is_known_code(code: str) -> bool:
 
 
 SpellingStyle = Literal["documented", "mixed"]
-"""All in snake_case as the documentation's examples have it, or only `context_id`."""
+"""Spelling of field names: all in snake_case, as in the documentation's examples, or only `context_id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class HalfOpen:
-    """Let the client in, and then be gone without a word: no answer, no pong, no close, nothing charged."""
+    """Accept the websocket, then send nothing: no message, no pong, no close; nothing is charged."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class IdleTimeout:
-    """Say at once that no text came in time, and close with 1008."""
+    """Report at once that no text came in time, and close with 1008."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class FinalWithoutAudio:
-    """End each text with `isFinal`, no audio and no error: how the multi-context websocket is out of credit."""
+    """End each text with `isFinal`, without audio or error, as the multi-context websocket does without credit."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Close with 1012, service restart, in the middle."""
+    """Close with 1012 (service restart) in the middle."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
     after: float = 0.0
 
     def __post_init__(self) -> None:
@@ -390,11 +391,13 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class OtherSpelling:
-    """Spell as the documentation's examples do: `is_final`, `context_id`, `charsDurationsMs`; or mix the two spellings
-    as the multi-context websocket has been seen to do: `context_id` with `isFinal`.
+    """Name fields as the documentation's examples do, or mix both spellings.
+
+    The examples have `is_final`, `context_id` and `charsDurationsMs`. The multi-context websocket has been seen to mix
+    the spellings: `context_id` with `isFinal`.
     """
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
     style: SpellingStyle = "documented"
 
     def __post_init__(self) -> None:
@@ -406,14 +409,14 @@ class OtherSpelling:
 class AbsoluteTimes:
     """Count characters' times from the beginning of the text, not from that of each message's audio."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class BigFrame:
-    """Blow the first message up beyond the 1 MiB that Python's `websockets` takes: with blanks, so it stays true."""
+    """Pad the first message with spaces beyond 1 MiB, the limit of Python's `websockets`."""
 
-    targets: ClassVar[FaultTargets] = WEBSOCKET
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
     bytes: int = 1_100_000
 
     def __post_init__(self) -> None:
@@ -422,18 +425,18 @@ class BigFrame:
 
 
 TlsFlaw = Literal["handshake", "name", "authority", "expired"]
-"""The handshake is broken off, or the certificate is for another name, from an unknown authority, or too old."""
+"""Flaws of TLS: a failed handshake, or a certificate for another name, of an unknown authority, or expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefuseConnection:
-    """Have nobody listen: connections are refused, and idle ones closed.
+    """Refuse connections, and close idle ones.
 
-    The kernel refuses without telling anybody, so a refusal is not one connection's but lasts `seconds`; that is
-    what `nth`, `times` and luck count beside connections. Without them it lasts as long as the fault is in force.
+    The kernel refuses connections without reporting them, so a refusal is not one connection's but lasts `seconds`.
+    `nth`, `times` and `probability` count these periods. Without them the refusal lasts as long as the fault does.
     """
 
-    targets: ClassVar[FaultTargets] = CONNECTION
+    targets: ClassVar[FaultTargets] = CONNECTION_ONLY
 
     seconds: float = 1.0
 
@@ -445,9 +448,9 @@ class RefuseConnection:
 
 @dataclass(frozen=True, slots=True)
 class SlowAccept:
-    """Let a connection wait before anything is read from it: before its TLS handshake, or its first request."""
+    """Delay reading from a new connection: its TLS handshake, or its first request."""
 
-    targets: ClassVar[FaultTargets] = CONNECTION
+    targets: ClassVar[FaultTargets] = CONNECTION_ONLY
 
     seconds: float = 2.0
 
@@ -457,9 +460,9 @@ class SlowAccept:
 
 @dataclass(frozen=True, slots=True)
 class TlsFailure:
-    """Fail at TLS. Only a simulator that speaks it can."""
+    """Fail the TLS handshake, or present a bad certificate. Needs a simulator with TLS."""
 
-    targets: ClassVar[FaultTargets] = CONNECTION
+    targets: ClassVar[FaultTargets] = CONNECTION_ONLY
 
     flaw: TlsFlaw = "handshake"
 
@@ -478,15 +481,17 @@ FaultAction = (
 )  # fmt: skip
 
 
+# The synthesis applies these; all other actions change how finished audio is sent.
 AudioAction = Silent | TooShort | HeaderOnly | WrongRate
-"""What is wrong with how an answer sounds: where no audio was asked for, it cannot be."""
+"""Actions on the audio itself. They do not apply to requests that return no audio."""
 
 
 def action_name(action: FaultAction | type[FaultAction]) -> str:
-    """How a fault is called in scripts and headers: `HangAfterHeaders` is `hang-after-headers`."""
+    """Return the name of an action in scripts and headers: `HangAfterHeaders` is `hang-after-headers`."""
     kind = action if isinstance(action, type) else type(action)
     return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
+# The names are derived from the classes, so that an action cannot be forgotten in the list or be spelled differently.
 ACTIONS: Mapping[str, type[FaultAction]] = {action_name(kind): kind for kind in get_args(FaultAction)}
-"""All there are, by name."""
+"""All fault actions, by their names."""

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from random import Random
 
 from steadyvoice.simulator.fault_injection.actions import (
-    CONNECTION,
+    CONNECTION_ONLY,
     AudioAction,
     FaultAction,
     FaultError,
@@ -32,12 +32,12 @@ ENDPOINTS = (
     "history",
     "connection",
 )
-"""All doors by the names that faults and the ledger have for them."""
+"""All endpoints, by the names that faults and the ledger have for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultCall:
-    """What a fault can be picky about."""
+    """Properties of a call that a fault's conditions can select by."""
 
     endpoint: str  # the path without its version, voice and query: "text-to-speech/stream", "audio/speech", "user"
     voice: str | None = None  # the vendor's id
@@ -48,12 +48,12 @@ class FaultCall:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An act, and when it is due. All conditions must hold.
+    """Fault rule: an action, and the conditions under which it happens. All conditions must hold.
 
-    Times are seconds since the fault was set; with a `period` the span from `start` to `end` comes back. Of the calls
-    that fit, `nth` picks one, counted from 1, and `times` the first so many; both count before luck is asked. Of
-    websockets, a call is a connection, which has no characters yet.
-    Raises FaultError for impossible ones.
+    `start`, `end` and `period` are seconds since the rule was set; with a `period` the span from `start` to `end`
+    repeats. Of the calls that match, `nth` selects one, counted from 1, and `times` the first ones; both count before
+    `probability` is drawn. A call of a websocket is its connection, which has no characters yet.
+    Raises FaultError for impossible conditions.
     """
 
     action: FaultAction
@@ -75,7 +75,7 @@ class Fault:
         if not self.end > self.start:
             raise FaultError(f"end: after the start at {self.start:g} s, got {self.end:g}", "end")
         if self.period is not None and self.end == math.inf:
-            raise FaultError("period: needs an end, for what never ends does not come back", "period")
+            raise FaultError("period: needs an end, because a fault without end does not repeat", "period")
         if self.period is not None and not self.end <= self.period < math.inf:
             raise FaultError(f"period: at least the end at {self.end:g} s, got {self.period:g}", "period")
         for name in ("nth", "times"):
@@ -84,25 +84,26 @@ class Fault:
                 raise FaultError(f"{name}: at least 1, got {count}", name)
         if self.longer_than is not None and self.longer_than < 0:
             raise FaultError(f"longer_than: characters, 0 or more, got {self.longer_than}", "longer_than")
-        self._check_that_it_can_come()
+        self._validate_reachable()
 
-    def _check_that_it_can_come(self) -> None:
-        """Refuse conditions that no call will ever fulfil."""
+    def _validate_reachable(self) -> None:
+        """Refuse conditions that no call can meet. Raises FaultError."""
         if self.nth is not None and self.times is not None and self.nth > self.times:
-            raise FaultError(f"nth: never comes, for it is call {self.nth} of the first {self.times}", "nth")
-        if self.voice is not None and self.action.targets == CONNECTION:
-            raise FaultError(f"voice: a connection has none yet when {self.name} happens", "voice")
+            raise FaultError(f"nth: call {self.nth} is not among the first {self.times}", "nth")
+        if self.voice is not None and self.action.targets == CONNECTION_ONLY:
+            raise FaultError(f"voice: a connection has no voice yet when {self.name} happens", "voice")
         if self.longer_than is not None and FaultTarget.HTTP not in self.action.targets:
             raise FaultError(f"longer_than: a connection has no text yet when {self.name} is chosen", "longer_than")
         if self.endpoint is not None and not any(fnmatchcase(each, self.endpoint) for each in ENDPOINTS):
-            raise FaultError(f"endpoint: {self.endpoint!r} is none of {', '.join(ENDPOINTS)}", "endpoint")
+            raise FaultError(f"endpoint: {self.endpoint!r} matches none of {', '.join(ENDPOINTS)}", "endpoint")
 
     @property
     def name(self) -> str:
+        """Name of the action, as in scripts."""
         return action_name(self.action)
 
     def matches(self, call: FaultCall, elapsed: float) -> bool:
-        """Whether the call is of the kind it waits for, `elapsed` seconds after it was set."""
+        """Return whether a call meets the conditions, `elapsed` seconds after the rule was set."""
         moment = elapsed % self.period if self.period else elapsed
         return (
             call.target in self.action.targets
@@ -115,7 +116,7 @@ class Fault:
 
 
 class FaultRules:
-    """The faults in force, the first that is due wins. They can be changed at any time."""
+    """Fault rules in force; of those that are due, the first is applied. They can be changed at any time."""
 
     def __init__(
         self, now: Callable[[], float], rng: Random, check: Callable[[Fault], None] = lambda fault: None
@@ -130,41 +131,41 @@ class FaultRules:
         return (rule.fault for rule in self._rules)
 
     def set(self, *faults: Fault | FaultAction) -> None:
-        """Put these in place of all others. A bare act befalls every call. Raises FaultError, and changes nothing."""
-        self._put(self._made(faults))
+        """Replace all rules; an action alone applies to every call. Raises FaultError, and then changes nothing."""
+        self._replace(self._validated(faults))
 
     def add(self, *faults: Fault | FaultAction) -> None:
-        """Put these behind the others. Raises FaultError, and changes nothing."""
-        self._put([*self._rules, *self._made(faults)])
+        """Append rules. Raises FaultError, and then changes nothing."""
+        self._replace([*self._rules, *self._validated(faults)])
 
     def clear(self) -> None:
-        """Behave again."""
-        self._put([])
+        """Remove all rules."""
+        self._replace([])
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called now, and whenever the faults are others."""
+        """Call `changed` now, and after every change of the rules."""
         self._changed = changed
         changed()
 
     def select(self, call: FaultCall) -> Fault | None:
-        """Decide what befalls a call; None is nothing. Every fault counts it that it fits, whichever happens."""
+        """Return the fault of this call, or None. Every rule that matches counts the call, whichever is applied."""
         now = self._now()
-        due = [rule.fault for rule in self._rules if rule.strikes(call, now, self._rng)]
+        due = [rule.fault for rule in self._rules if rule.count_call(call, now, self._rng)]
         return due[0] if due else None
 
     def peek(self, call: FaultCall) -> Fault | None:
-        """Tell what would befall such a call if it came now. Nothing is counted, and luck is asked once."""
+        """Return the fault that a call would meet now, or None. Nothing is counted."""
         now = self._now()
         return next((rule.fault for rule in self._rules if rule.due(call, now, self._rng)), None)
 
-    def _made(self, faults: Iterable[Fault | FaultAction]) -> list[_RuleState]:
+    def _validated(self, faults: Iterable[Fault | FaultAction]) -> list[_RuleState]:
         now = self._now()
-        made = [each if isinstance(each, Fault) else Fault(each) for each in faults]
-        for fault in made:
+        rules = [each if isinstance(each, Fault) else Fault(each) for each in faults]
+        for fault in rules:
             self._check(fault)
-        return [_RuleState(fault, now) for fault in made]
+        return [_RuleState(fault, now) for fault in rules]
 
-    def _put(self, rules: list[_RuleState]) -> None:
+    def _replace(self, rules: list[_RuleState]) -> None:
         self._rules = rules
         self._changed()
 
@@ -173,26 +174,27 @@ class FaultRules:
 class _RuleState:
     fault: Fault
     since: float
-    seen: int = 0
-    lucky: bool | None = None  # at the next call, once that has been asked
+    matched: int = 0
+    # Chance is drawn once for the next call, and kept until that comes: `peek` may be asked many times before.
+    drawn: bool | None = None
 
     def due(self, call: FaultCall, now: float, rng: Random) -> bool:
-        fault, number = self.fault, self.seen + 1
+        fault, number = self.fault, self.matched + 1
         return (
             fault.matches(call, now - self.since)
             and fault.nth in (None, number)
             and (fault.times is None or number <= fault.times)
-            and self._is_lucky(rng)
+            and self._is_drawn(rng)
         )
 
-    def strikes(self, call: FaultCall, now: float, rng: Random) -> bool:
+    def count_call(self, call: FaultCall, now: float, rng: Random) -> bool:
         due = self.due(call, now, rng)
         if self.fault.matches(call, now - self.since):
-            self.seen += 1
-            self.lucky = None
+            self.matched += 1
+            self.drawn = None
         return due
 
-    def _is_lucky(self, rng: Random) -> bool:
-        if self.lucky is None:
-            self.lucky = self.fault.probability == 1 or rng.random() < self.fault.probability
-        return self.lucky
+    def _is_drawn(self, rng: Random) -> bool:
+        if self.drawn is None:
+            self.drawn = self.fault.probability == 1 or rng.random() < self.fault.probability
+        return self.drawn

@@ -1,4 +1,4 @@
-"""Faults applied to HTTP responses: the one place that sends an answer, whole or broken."""
+"""Faults applied to HTTP responses: all responses are sent from here, complete or broken."""
 
 from __future__ import annotations
 
@@ -28,113 +28,115 @@ ERROR_PAGE = b"""<!doctype html>
 
 
 async def send_response(
-    line: ResponseWriter, answer: SimulatedResponse, action: FaultAction | None, error_line: Callable[[str], bytes]
+    writer: ResponseWriter, response: SimulatedResponse, action: FaultAction | None, error_line: Callable[[str], bytes]
 ) -> Ending:
-    """Send an answer, or what the fault makes of it, and say how it ended.
+    """Send a response with a fault applied, and return how it ended.
 
-    `error_line` writes an error of the given code as the dialect would in the middle of a body.
+    `error_line` encodes an error of a code as the dialect does in the middle of a body.
     """
     match action:
         case actions.Hang():
-            await line.wait(None)
+            await writer.pause(None)
         case actions.HangAfterHeaders():
-            await line.start(answer)
-            await line.wait(None)
+            await writer.start(response)
+            await writer.pause(None)
         case actions.SlowFirstByte(seconds):
-            await line.wait(seconds)
-            return await _send_complete(line, answer)
+            await writer.pause(seconds)
+            return await _send_complete(writer, response)
         case actions.Stall(after, seconds):
-            return await _send_with_stall(line, answer, after, seconds)
+            return await _send_with_stall(writer, response, after, seconds)
         case actions.Drip(count, every):
-            return await _send_slowly(line, answer, count, every)
+            return await _send_slowly(writer, response, count, every)
         case actions.Cut(after):
-            await _send_until(line, answer, after, BodyFraming.CHUNKED)
-            return _close_connection(line)
+            await _send_until(writer, response, after, BodyFraming.CHUNKED)
+            return _close_connection(writer)
         case actions.CutClose(after):
-            await _send_until(line, answer, after, BodyFraming.CLOSE)
-            return _close_connection(line)
+            await _send_until(writer, response, after, BodyFraming.CLOSE)
+            return _close_connection(writer)
         case actions.CutTerminated(after):
-            await _send_until(line, answer, after, BodyFraming.CHUNKED)
-            return await _finish_early(line)
+            await _send_until(writer, response, after, BodyFraming.CHUNKED)
+            return await _finish_early(writer)
         case actions.HalfLine(after):
-            await _send_until(line, answer, after, BodyFraming.CHUNKED, within=True)
-            return await _finish_early(line)
+            await _send_until(writer, response, after, BodyFraming.CHUNKED, within=True)
+            return await _finish_early(writer)
         case actions.Reset(after):
             if after is not None:
-                await _send_until(line, answer, after)
-            line.reset()
+                await _send_until(writer, response, after)
+            writer.reset_connection()
             return Ending.CUT
         case actions.WrongLength(factor):
-            return await _send_with_wrong_length(line, answer, factor)
+            return await _send_with_wrong_length(writer, response, factor)
         case actions.ErrorLine(code, after):
-            return await _send_until_error(line, answer, after, error_line(code))
+            return await _send_until_error(writer, response, after, error_line(code))
         case actions.EndlessTag():
-            await line.start(answer, framing=BodyFraming.CHUNKED)
-            await _send_body(line, _endless_tag())
-            return _close_connection(line)
+            await writer.start(response, framing=BodyFraming.CHUNKED)
+            await _send_body(writer, _endless_tag())
+            return _close_connection(writer)
         case actions.EndlessHeader():
-            await line.start_without_end()
+            await writer.send_endless_header()
             return Ending.CUT
-    return await _send_complete(line, apply_body_action(answer, action))
+    return await _send_complete(writer, apply_body_action(response, action))
 
 
-def apply_body_action(answer: SimulatedResponse, action: FaultAction | None) -> SimulatedResponse:
-    """The answer with another body: still sent as any other."""
-    label = answer.headers["content-type"]
+def apply_body_action(response: SimulatedResponse, action: FaultAction | None) -> SimulatedResponse:
+    """Return the response with the action applied to its body or headers. It is sent like any other."""
+    label = response.headers["content-type"]
     match action:
         case actions.Empty(chunked):
-            return SimulatedResponse(body_from_parts([]), answer.status, answer.headers, length=None if chunked else 0)
+            return SimulatedResponse(
+                body_from_parts([]), response.status, response.headers, length=None if chunked else 0
+            )
         case actions.Json(told):
-            return bytes_response(b'{"status":"ok"}', "application/json" if told else label, headers=answer.headers)
+            return bytes_response(b'{"status":"ok"}', "application/json" if told else label, headers=response.headers)
         case actions.Html(told):
-            return bytes_response(ERROR_PAGE, "text/html" if told else label, headers=answer.headers)
+            return bytes_response(ERROR_PAGE, "text/html" if told else label, headers=response.headers)
         case actions.OddSplits(count):
-            return replace(answer, body=_resplit(answer.body, count))
+            return replace(response, body=_resplit(response.body, count))
         case actions.Gzip(told, members):
-            headers = {**answer.headers, **({"content-encoding": "gzip"} if told else {})}
-            return SimulatedResponse(_compress(answer.body, members), answer.status, headers)
+            headers = {**response.headers, **({"content-encoding": "gzip"} if told else {})}
+            return SimulatedResponse(_compress(response.body, members), response.status, headers)
         case actions.GzipBomb(megabytes):
             return SimulatedResponse(
-                _gzip_bomb(megabytes), answer.status, {**answer.headers, "content-encoding": "gzip"}
+                _gzip_bomb(megabytes), response.status, {**response.headers, "content-encoding": "gzip"}
             )
         case actions.UnknownCoding(coding):
-            return replace(answer, headers={**answer.headers, "content-encoding": coding})
-    return answer
+            return replace(response, headers={**response.headers, "content-encoding": coding})
+    return response
 
 
-async def _send_complete(line: ResponseWriter, answer: SimulatedResponse) -> Ending:
-    await line.start(answer)
-    await _send_body(line, answer.body)
-    await line.finish()
+async def _send_complete(writer: ResponseWriter, response: SimulatedResponse) -> Ending:
+    await writer.start(response)
+    await _send_body(writer, response.body)
+    await writer.finish()
     return Ending.COMPLETED
 
 
-async def _send_body(line: ResponseWriter, body: ResponseBody) -> None:
+async def _send_body(writer: ResponseWriter, body: ResponseBody) -> None:
     async for part in body:
-        await line.send(part)
+        await writer.send(part)
 
 
 async def _send_until(
-    line: ResponseWriter,
-    answer: SimulatedResponse,
+    writer: ResponseWriter,
+    response: SimulatedResponse,
     after: float,
     framing: BodyFraming | None = None,
     *,
     within: bool = False,
 ) -> list[BodyPart]:
-    """Send what comes before the fault, and give what is left."""
-    await line.start(answer, framing=framing)
-    sent, left = split_at_second(await collect_parts(answer.body), after, within=within)
-    await _send_body(line, body_from_parts(sent))
-    return left
+    """Send the parts before the fault, and return the rest."""
+    await writer.start(response, framing=framing)
+    sent, rest = split_at_second(await collect_parts(response.body), after, within=within)
+    await _send_body(writer, body_from_parts(sent))
+    return rest
 
 
 def split_at_second(
     parts: list[BodyPart], after: float, *, within: bool = False
 ) -> tuple[list[BodyPart], list[BodyPart]]:
-    """Divide a body at a second of its audio, so that something is on both sides, whatever there is of it.
+    """Split a body at a second of its audio, with bytes on both sides if it has any.
 
-    The border is that between two parts, unless there is only one, or it shall be `within` a part.
+    The split is between two parts, unless there is only one, or `within` asks for the middle of a part.
     """
     count = sum(part.audio_end <= after for part in parts)
     if not within and 0 < max(1, count) < len(parts):
@@ -148,58 +150,58 @@ def split_at_second(
     return [*parts[:middle], first], [BodyPart(part.data[half:], part.audio_end), *parts[middle + 1 :]]
 
 
-def _close_connection(line: ResponseWriter) -> Ending:
-    line.hang_up()
+def _close_connection(writer: ResponseWriter) -> Ending:
+    writer.close_connection()
     return Ending.CUT
 
 
-async def _finish_early(line: ResponseWriter) -> Ending:
-    await line.finish()
+async def _finish_early(writer: ResponseWriter) -> Ending:
+    await writer.finish()
     return Ending.CUT
 
 
 async def _send_with_stall(
-    line: ResponseWriter, answer: SimulatedResponse, after: float, seconds: float | None
+    writer: ResponseWriter, response: SimulatedResponse, after: float, seconds: float | None
 ) -> Ending:
-    left = await _send_until(line, answer, after)
-    await line.wait(seconds)
-    await _send_body(line, body_from_parts(left))
-    await line.finish()
+    rest = await _send_until(writer, response, after)
+    await writer.pause(seconds)
+    await _send_body(writer, body_from_parts(rest))
+    await writer.finish()
     return Ending.COMPLETED
 
 
-async def _send_slowly(line: ResponseWriter, answer: SimulatedResponse, count: int, every: float) -> Ending:
-    await line.start(answer)
-    async for drop in _resplit(answer.body, count):
-        await line.send(drop)
-        await line.wait(every)
-    await line.finish()
+async def _send_slowly(writer: ResponseWriter, response: SimulatedResponse, count: int, every: float) -> Ending:
+    await writer.start(response)
+    async for piece in _resplit(response.body, count):
+        await writer.send(piece)
+        await writer.pause(every)
+    await writer.finish()
     return Ending.COMPLETED
 
 
-async def _send_with_wrong_length(line: ResponseWriter, answer: SimulatedResponse, factor: float) -> Ending:
-    parts = await collect_parts(answer.body)
+async def _send_with_wrong_length(writer: ResponseWriter, response: SimulatedResponse, factor: float) -> Ending:
+    parts = await collect_parts(response.body)
     true = sum(len(part.data) for part in parts)
-    told = round(true * factor)
-    if told == true:  # too small to show
-        told += 1 if factor > 1 else -1
-    await line.start(answer, framing=BodyFraming.LENGTH, length=max(0, told))
-    await _send_body(line, body_from_parts(parts))
-    return _close_connection(line)
+    declared = round(true * factor)
+    if declared == true:  # too small a body for the factor to change its length
+        declared += 1 if factor > 1 else -1
+    await writer.start(response, framing=BodyFraming.LENGTH, length=max(0, declared))
+    await _send_body(writer, body_from_parts(parts))
+    return _close_connection(writer)
 
 
-async def _send_until_error(line: ResponseWriter, answer: SimulatedResponse, after: float, error: bytes) -> Ending:
-    parts = await collect_parts(answer.body)
+async def _send_until_error(writer: ResponseWriter, response: SimulatedResponse, after: float, error: bytes) -> Ending:
+    parts = await collect_parts(response.body)
     count = sum(part.audio_end <= after for part in parts)
-    await line.start(answer, framing=BodyFraming.CHUNKED)
-    await _send_body(line, body_from_parts(parts[: min(max(1, count), len(parts) - 1)]))
-    await line.send(BodyPart(error))
-    await line.finish()
+    await writer.start(response, framing=BodyFraming.CHUNKED)
+    await _send_body(writer, body_from_parts(parts[: min(max(1, count), len(parts) - 1)]))
+    await writer.send(BodyPart(error))
+    await writer.finish()
     return Ending.CUT
 
 
 async def _resplit(body: ResponseBody, size: int) -> ResponseBody:
-    """Cut a body into pieces of one size, across the borders of its parts."""
+    """Split a body into pieces of one size in bytes, regardless of its parts."""
     rest, heard = b"", 0.0
     async for part in body:
         rest, heard = rest + part.data, part.audio_end
@@ -212,30 +214,31 @@ async def _resplit(body: ResponseBody, size: int) -> ResponseBody:
 
 
 async def _compress(body: ResponseBody, members: int = 1) -> ResponseBody:
-    """Compress a body, the first parts each in a member of its own, and the rest in the last member."""
-    squeeze = zlib.compressobj(wbits=31)
+    """Compress a body with gzip: the first parts each as a member of its own, the rest as the last member."""
+    compressor = zlib.compressobj(wbits=31)
     heard = 0.0
     async for part in body:
         heard = part.audio_end
-        data = squeeze.compress(part.data) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+        data = compressor.compress(part.data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if members > 1:
             members -= 1
-            data += squeeze.flush()
-            squeeze = zlib.compressobj(wbits=31)
+            data += compressor.flush()
+            compressor = zlib.compressobj(wbits=31)
         yield BodyPart(data, heard)
-    yield BodyPart(squeeze.flush(), heard)
+    yield BodyPart(compressor.flush(), heard)
 
 
 async def _gzip_bomb(megabytes: int) -> ResponseBody:
-    squeeze, block = zlib.compressobj(9, wbits=31), bytes(1_000_000)
+    compressor, block = zlib.compressobj(9, wbits=31), bytes(1_000_000)
     for _ in range(megabytes):
-        yield BodyPart(squeeze.compress(block))
+        yield BodyPart(compressor.compress(block))
+        # Compressing takes milliseconds per block, during which other connections of the simulator would wait.
         await asyncio.sleep(0)
-    yield BodyPart(squeeze.flush())
+    yield BodyPart(compressor.flush())
 
 
 async def _endless_tag() -> ResponseBody:
-    """Make the tag: its size is written in four bytes of seven bits (https://id3.org/id3v2.4.0-structure)."""
+    """Return an ID3 tag of the largest size: four bytes of seven bits (https://id3.org/id3v2.4.0-structure)."""
     yield BodyPart(b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f")
     block = bytes(64 * 1024)
     for _ in range(2**28 // len(block)):

@@ -19,49 +19,50 @@ CONDITIONS = tuple(field.name for field in fields(Fault) if field.name != "actio
 
 
 def parse_fault(written: str) -> Fault:
-    """Read the form of a header: a name, and fields behind it. Raises FaultError."""
+    """Parse the form of a header: `name;field=value;field=value`. Raises FaultError."""
     name, *pairs = (piece.strip() for piece in written.split(";"))
-    told: dict[str, Any] = {"fault": name}
+    table: dict[str, Any] = {"fault": name}
     for pair in filter(None, pairs):
         key, equals, value = (piece.strip() for piece in pair.partition("="))
         if not equals:
             raise FaultError(f"{pair!r}: write it as name=value")
-        told[key] = value
-    return fault_from_table(told)
+        table[key] = value
+    return fault_from_table(table)
 
 
-def fault_from_table(told: Mapping[str, Any]) -> Fault:
-    """Read the form of a table. Raises FaultError, which names the field."""
-    name = told.get("fault")
+def fault_from_table(table: Mapping[str, Any]) -> Fault:
+    """Parse the form of a table: {"fault": name, field: value}. Raises FaultError, which names the field."""
+    name = table.get("fault")
     if not isinstance(name, str) or name not in ACTIONS:
-        raise FaultError(_unknown("fault", name, tuple(ACTIONS)), "fault")
+        raise FaultError(_unknown_name("fault", name, tuple(ACTIONS)), "fault")
     kind = ACTIONS[name]
     own = {field.name for field in fields(kind)}
-    act: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     conditions: dict[str, Any] = {}
-    for key, value in told.items():
+    for key, value in table.items():
         if key in own:
-            act[key] = parse_value(kind, key, value)
+            parameters[key] = parse_value(kind, key, value)
         elif key in CONDITIONS:
             conditions[key] = parse_value(Fault, key, value)
         elif key != "fault":
-            raise FaultError(_unknown(f"field of {name}", key, (*sorted(own), *CONDITIONS)), key)
-    return Fault(kind(**act), **conditions)
+            raise FaultError(_unknown_name(f"field of {name}", key, (*sorted(own), *CONDITIONS)), key)
+    return Fault(kind(**parameters), **conditions)
 
 
 def fault_to_table(fault: Fault) -> dict[str, Any]:
-    """Write the form of a table, JSON-ready. What is as usual is left out."""
-    told: dict[str, Any] = {"fault": action_name(fault.action)}
+    """Return the form of a table, JSON-ready, without the fields that have their default."""
+    table: dict[str, Any] = {"fault": action_name(fault.action)}
     for value in (fault.action, fault):
         for field in fields(value):
             if field.name != "action" and getattr(value, field.name) != field.default:
-                told[field.name] = getattr(value, field.name)
-    return told
+                table[field.name] = getattr(value, field.name)
+    return table
 
 
 def parse_value(kind: type, key: str, value: Any) -> Any:
-    """Read a value for a field of `kind`, from text if it is one. Raises FaultError when it is of another type."""
+    """Return a value for a field of `kind`, converted from text if it is text. Raises FaultError for another type."""
     wanted = _hints(kind)[key]
+    # TOML and JSON bring typed values. A header has only text, which is read as the type that its field has.
     if isinstance(value, str) and wanted is not str:
         value = _from_text(value, wanted)
     if wanted is float and type(value) is int:
@@ -69,18 +70,18 @@ def parse_value(kind: type, key: str, value: Any) -> Any:
     if wanted is float and isinstance(value, float) and math.isnan(value):
         raise FaultError(f"{key}: not a number", key)
     if get_origin(wanted) is Literal and value not in get_args(wanted):
-        raise FaultError(_unknown(key, value, get_args(wanted)), key)
+        raise FaultError(_unknown_name(key, value, get_args(wanted)), key)
     if get_origin(wanted) is not Literal and type(value) is not wanted:
-        raise FaultError(f"{key}: {_TYPE_NAMES[wanted]}, got {value!r}", key)
+        raise FaultError(f"{key}: must be {_TYPE_NAMES[wanted]}, got {value!r}", key)
     return value
 
 
-_TYPE_NAMES = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+_TYPE_NAMES = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
 
 
 @cache
 def _hints(kind: type) -> Mapping[str, Any]:
-    """The type of each field, without its None: absent is not something one can write."""
+    """Return the type of each field, without its None, which has no written form."""
     return {name: _without_none(hint) for name, hint in get_type_hints(kind).items()}
 
 
@@ -102,7 +103,7 @@ def _from_text(text: str, wanted: Any) -> Any:
     return text
 
 
-def _unknown(what: str, found: Any, known: tuple[Any, ...]) -> str:
+def _unknown_name(what: str, found: Any, known: tuple[Any, ...]) -> str:
     near = get_close_matches(str(found), [str(each) for each in known], 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(str(each) for each in known)}"
     return f"unknown {what} {found!r}: {hint}"
@@ -112,24 +113,27 @@ FAULT_HEADER = "x-sim-fault"
 
 
 def fault_from_header(headers: MultiMapping[str], call: FaultCall) -> Fault | None:
-    """Read the fault that this call asks for; None is none. Raises FaultError for one that cannot be, or not here."""
+    """Return the fault that a request asks for in its header, or None.
+
+    Raises FaultError for an invalid fault, and for one that cannot happen to this call.
+    """
     written = headers.getall(FAULT_HEADER, [])
     if not written:
         return None
     if len(written) > 1:
-        raise FaultError(f"one request has one fault, not {len(written)}: order more of them at /sim/faults")
+        raise FaultError(f"one request has one fault, not {len(written)}: set further ones at /sim/faults")
     fault = parse_fault(written[0])
     if fault != Fault(fault.action):
-        raise FaultError("this header is for one request only, so conditions have no place in it")
+        raise FaultError("this header applies to one request only, and takes no conditions")
     if call.target not in fault.action.targets:
         raise FaultError(_wrong_target(fault))
     if isinstance(fault.action, AudioAction) and not call.speech:
-        raise FaultError(f"{fault.name} happens to audio, and {call.endpoint} has none")
+        raise FaultError(f"{fault.name} changes audio, and {call.endpoint} returns none")
     return fault
 
 
 def _wrong_target(fault: Fault) -> str:
     if FaultTarget.CONNECTION in fault.action.targets:
-        return f"{fault.name} happens before there is a request: order it in the script or at /sim/faults"
+        return f"{fault.name} happens before there is a request: set it in the script or at /sim/faults"
     (only,) = fault.action.targets
     return f"{fault.name} happens to {'websockets' if only is FaultTarget.WEBSOCKET else 'HTTP answers'} only"

@@ -27,14 +27,16 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class Certificates:
-    """A certificate authority of one's own. Clients trust it by its file, `ca_file`; keys are never kept.
+    """Certificate authority for loopback names, which lives as long as the simulator.
 
+    Clients trust it by its certificate in `ca_file` (PEM). Keys are never written to a file.
     Raises ValueError when the package that makes certificates is not installed.
     """
 
     def __init__(self, host: str) -> None:
         try:
-            import trustme  # here, so that plain HTTP does not need it
+            # Imported here, because it is an extra that plain HTTP does not need.
+            import trustme
         except ImportError:
             raise ValueError('TLS needs a package that makes certificates: pip install "steadyvoice[tls]"') from None
         self._authority = trustme.CA(organization_name="steadyvoice simulator")
@@ -45,20 +47,20 @@ class Certificates:
         self._authority.cert_pem.write_to_path(str(self.ca_file))
 
     def context(self, flaw: str | None = None) -> ssl.SSLContext:
-        """What a server needs to be believed under this machine's names; or not, for the reason given."""
+        """Return the TLS context of a server: valid for loopback names or, with a flaw, rejected by clients for it."""
         if flaw not in self._contexts:
-            self._contexts[flaw] = self._made(flaw)
+            self._contexts[flaw] = self._create_context(flaw)
         return self._contexts[flaw]
 
-    def _made(self, flaw: str | None) -> ssl.SSLContext:
+    def _create_context(self, flaw: str | None) -> ssl.SSLContext:
         authority, names = self._authority, self._names
         if flaw == "authority":
-            authority = type(authority)(organization_name="nobody you know")
+            authority = type(authority)(organization_name="unknown authority")
         if flaw == "name":
-            names = ("somebody-else.example",)
+            names = ("other-host.example",)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # A ticket would reach the client just as it sends its request. Clients that read and write in two threads, as
-        # ElevenLabs' realtime client does, then wait for ever now and then: Python's sockets only bear that since 3.13.
+        # A session ticket would reach the client just as it sends its request. Clients that read and write in two
+        # threads, as ElevenLabs' realtime client does, then sometimes hang: TLS sockets support that since Python 3.13.
         context.num_tickets = 0
         if flaw == "expired":
             authority.issue_cert(*names, not_before=_EXPIRED_FROM, not_after=_EXPIRED_UNTIL).configure_cert(context)
@@ -67,23 +69,23 @@ class Certificates:
         return context
 
     def close(self) -> None:
-        """Take the file away."""
+        """Delete the file."""
         self._folder.cleanup()
 
 
 ENDPOINT = "connection"
-"""How faults and the ledger call a connection."""
+"""Name of a connection in faults and in the ledger."""
 
 _CONNECTION_CALL = FaultCall(ENDPOINT, target=FaultTarget.CONNECTION)
 _BACKLOG = 128
-_POLL_INTERVAL = 0.02  # seconds between two looks whether it is time to refuse, or to stop refusing
+_POLL_INTERVAL = 0.02  # seconds between checks whether to start or stop refusing connections
 _HANDSHAKE_FAILURE = bytes.fromhex("15 03 03 00 02 02 28")  # a fatal alert, RFC 8446, 6
 
 
 class SimulatorListener:
-    """Listens on one host and port, and hands connections to `protocol`; with certificates, in TLS.
+    """Listener on one host and port that passes connections to `protocol`; with certificates, over TLS.
 
-    `close_idle` is called when the door is shut, to close the connections on which nothing is going on.
+    `close_idle` is called when connections begin to be refused, to close those on which no request is running.
     """
 
     def __init__(
@@ -103,73 +105,72 @@ class SimulatorListener:
         self._addresses: list[tuple[socket.AddressFamily, Any]] = []
         self._sockets: list[socket.socket] = []
         self._received: set[asyncio.Task[None]] = set()
-        self._shut_since: float | None = None
+        self._refusing_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.port = 0
 
     async def open(self, host: str, port: int) -> None:
-        """Take the port (0 is any) under all addresses of the host. Raises OSError."""
+        """Bind the port (0 is any) on all addresses of the host, and listen. Raises OSError."""
         for family, _, _, _, address in await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             try:
                 bound = _bound_socket(family, (address[0], self.port or port, *address[2:]))
             except OSError as error:
                 if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and self._sockets:
-                    continue  # a machine without IPv6 whose "localhost" names it all the same
+                    continue  # "localhost" can resolve to ::1 on a machine without IPv6
                 self._unlisten()
                 raise
             self.port = bound.getsockname()[1]
             self._addresses.append((family, bound.getsockname()))
             self._sockets.append(bound)
         self._listen()
-        self._faults.on_change(self.look)
+        self._faults.on_change(self.update)
 
     def stop(self) -> None:
-        """Let nobody in any more. Those who are in stay."""
+        """Stop accepting connections. Accepted ones stay open."""
         if self._timer:
             self._timer.cancel()
         self._unlisten()
 
     async def close(self) -> None:
-        """Stop, and throw out who waits to be let in."""
+        """Stop accepting connections, and close those that are still delayed by a fault."""
         self.stop()
-        await asyncio.sleep(0)  # a task that has not begun holds a connection that it would never close
+        # A task that is cancelled before its first step would never close the connection that it was given.
+        await asyncio.sleep(0)
         for task in self._received:
             task.cancel()
         await asyncio.gather(*self._received, return_exceptions=True)
 
-    def look(self) -> None:
-        """Open or shut, as the faults want it by now, and look again soon if that may change by itself."""
+    def update(self) -> None:
+        """Accept or refuse connections as the faults require now, and check again soon if that changes with time."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
         if not self._sockets:
-            return  # closed for good
+            return  # stopped
         self._count_refusal()
         upcoming = self._faults.peek(_CONNECTION_CALL)
         refusing = upcoming is not None and isinstance(upcoming.action, RefuseConnection)
-        if refusing and self._shut_since is None:
-            self._shut()
-        elif not refusing and self._shut_since is not None:
-            self._shut_since = None
+        if refusing and self._refusing_since is None:
+            self._refuse()
+        elif not refusing and self._refusing_since is not None:
+            self._refusing_since = None
             self._listen()
         if any(isinstance(fault.action, RefuseConnection) for fault in self._faults):
-            self._timer = self._loop.call_later(_POLL_INTERVAL, self.look)
+            self._timer = self._loop.call_later(_POLL_INTERVAL, self.update)
 
     def _count_refusal(self) -> None:
-        """Take a refusal that has lasted its time for a connection that came."""
+        """Count a refusal that has lasted its seconds as one call of its fault."""
         upcoming = self._faults.peek(_CONNECTION_CALL)
-        if self._shut_since is None or upcoming is None or not isinstance(upcoming.action, RefuseConnection):
+        if self._refusing_since is None or upcoming is None or not isinstance(upcoming.action, RefuseConnection):
             return
-        if self._loop.time() - self._shut_since >= upcoming.action.seconds:
+        if self._loop.time() - self._refusing_since >= upcoming.action.seconds:
             self._faults.select(_CONNECTION_CALL)
-            self._shut_since = self._loop.time()
+            self._refusing_since = self._loop.time()
 
-    def _shut(self) -> None:
-        self._shut_since = self._loop.time()
+    def _refuse(self) -> None:
+        self._refusing_since = self._loop.time()
         self._unlisten()
-        self._sockets = [
-            _bound_socket(family, address) for family, address in self._addresses
-        ]  # nobody else may have it
+        self._sockets = [_bound_socket(family, address) for family, address in self._addresses]
         self._close_idle()
 
     def _listen(self) -> None:
@@ -186,65 +187,67 @@ class SimulatorListener:
     def _accept(self, listening: socket.socket) -> None:
         try:
             connection, _ = listening.accept()
-        except OSError:  # it has changed its mind
+        except OSError:  # the client has already left
             return
         connection.setblocking(False)
         fault = self._faults.select(_CONNECTION_CALL)
         task = self._loop.create_task(self._receive(connection, fault))
         self._received.add(task)
         task.add_done_callback(self._received.discard)
-        self.look()  # the next one may be another's turn
+        self.update()  # `nth` and `times` may select another fault for the next connection
 
     async def _receive(self, connection: socket.socket, fault: Fault | None) -> None:
-        """Do to a connection what its fault is, and hand it over if it still can be."""
+        """Apply the fault to a connection, and pass it on if it is still usable."""
         if fault is None:
-            await self._hand_over(connection)
+            await self._pass_on(connection)
             return
         entry = self._ledger.open(ENDPOINT)
         entry.fault = fault.name
-        with self._ledger.witnessed(entry):
+        with self._ledger.track(entry):
             match fault.action:
                 case SlowAccept(seconds):
-                    await self._wait(connection, seconds)
+                    await self._delay(connection, seconds)
                     self._ledger.end(entry, Ending.COMPLETED)
-                    await self._hand_over(connection)
+                    await self._pass_on(connection)
                 case TlsFailure(flaw):
                     self._ledger.end(entry, Ending.CUT)
-                    await self._fail(connection, flaw)
-                case _:  # it slipped in before the door was shut
+                    await self._fail_tls(connection, flaw)
+                case _:  # accepted by the kernel just before it began to refuse
                     self._ledger.end(entry, Ending.CUT)
                     reset_socket(connection)
 
-    async def _wait(self, connection: socket.socket, seconds: float) -> None:
+    async def _delay(self, connection: socket.socket, seconds: float) -> None:
         try:
             await sleep_or_hang(seconds)
         except asyncio.CancelledError:
             connection.close()
             raise
 
-    async def _fail(self, connection: socket.socket, flaw: str) -> None:
+    async def _fail_tls(self, connection: socket.socket, flaw: str) -> None:
         if flaw != "handshake":
-            await self._hand_over(connection, flaw)
+            await self._pass_on(connection, flaw)
             return
         with connection, suppress(ConnectionError):
-            await self._loop.sock_recv(connection, 16_384)  # a client's hello, which would be reset if left unread
+            await self._loop.sock_recv(
+                connection, 16_384
+            )  # unread, the client's hello would turn the close into a reset
             await self._loop.sock_sendall(connection, _HANDSHAKE_FAILURE)
 
-    async def _hand_over(self, connection: socket.socket, flaw: str | None = None) -> None:
+    async def _pass_on(self, connection: socket.socket, flaw: str | None = None) -> None:
         context = self._certificates.context(flaw) if self._certificates else None
-        with suppress(OSError):  # a client that does not believe us, or leaves
+        with suppress(OSError):  # a client that rejects the certificate, or leaves
             await self._loop.connect_accepted_socket(self._protocol, connection, ssl=context)
 
 
 def _bound_socket(family: socket.AddressFamily, address: Any) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
     except OSError:
-        made.close()
+        bound.close()
         raise
-    return made
+    return bound

@@ -37,26 +37,26 @@ from steadyvoice.wire.request_validation import RequestValidationError
 
 
 class SimulatorDialect(Protocol):
-    """One vendor's manners."""
+    """Rules of one vendor: its authentication, and the form of its errors."""
 
     def check_key(self, headers: Mapping[str, str]) -> None:
-        """Raise RefusedError for a key that is not good."""
+        """Check the API key. Raises RequestRejectedError."""
 
-    def refusal(self, refusal: Rejection, request_id: str) -> SimulatedResponse:
-        """Put a refusal in the vendor's words."""
+    def error_response(self, rejection: Rejection, request_id: str) -> SimulatedResponse:
+        """Return a rejection in the vendor's form."""
         ...
 
-    def nobody(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
-        """Say that nobody keeps this path; if some methods are `allowed` there, that this one is not."""
+    def not_found(self, method: str, path: str, allowed: Collection[str], request_id: str) -> SimulatedResponse:
+        """Return the error for an unknown path or, if some methods are `allowed` there, for the wrong method."""
         ...
 
     def error_line(self, code: str) -> bytes:
-        """Write an error that comes in the middle of a body."""
+        """Return an error as it appears in the middle of a body."""
         ...
 
 
 class RequestHandler:
-    """Holds what belongs to one request; `body` is what the client sent."""
+    """Handler of one request, from its ledger entry to its end. `body` holds the bytes that the client sent."""
 
     def __init__(self, vendor: SimulatedVendor, request: web.Request, dialect: SimulatorDialect, endpoint: str) -> None:
         self.request = request
@@ -66,68 +66,71 @@ class RequestHandler:
         self._dialect = dialect
         self._entry: LedgerEntry = vendor.ledger.open(endpoint)
         self._entry.request_id = self.request_id
-        self._line = ResponseWriter(request, self._entry, vendor.ledger, vendor.settings.real_time_factor)
+        self._writer = ResponseWriter(request, self._entry, vendor.ledger, vendor.settings.real_time_factor)
         self._action: FaultAction | None = None
         self._stack = AsyncExitStack()
 
     async def serve(self, make: Callable[[RequestHandler], Awaitable[SimulatedResponse]]) -> web.StreamResponse:
-        """Answer, or misbehave, and see to it that the ledger knows the end of it."""
-        with self._vendor.ledger.witnessed(self._entry):
+        """Send the response that `make` returns, with the fault applied, and record its end in the ledger."""
+        with self._vendor.ledger.track(self._entry):
+            # The stack closes the synthesis and gives the slot back, also when the client leaves and cancels this.
             async with self._stack:
-                ending = await self._answered(make)
+                ending = await self._respond(make)
                 self._vendor.ledger.end(self._entry, ending)
-        return self._line.response
+        return self._writer.response
 
-    async def serve_nobody(self, allowed: Collection[str]) -> web.StreamResponse:
-        """Say that nobody is here. That takes no key, and no fault befalls it."""
+    async def serve_not_found(self, allowed: Collection[str]) -> web.StreamResponse:
+        """Send the error for an unknown path. It takes no key, and no fault applies to it."""
         request = self.request
-        answer = self._dialect.nobody(request.method, request.path, allowed, self.request_id)
-        if request.headers.get("upgrade", "").lower() == "websocket":  # ElevenLabs lets nobody in with a 403
-            answer = replace(answer, status=403)
-        with self._vendor.ledger.witnessed(self._entry):
-            self._vendor.ledger.end(self._entry, await self._refused(answer))
-        return self._line.response
+        response = self._dialect.not_found(request.method, request.path, allowed, self.request_id)
+        if (
+            request.headers.get("upgrade", "").lower() == "websocket"
+        ):  # as ElevenLabs rejects websockets on unknown paths
+            response = replace(response, status=403)
+        with self._vendor.ledger.track(self._entry):
+            self._vendor.ledger.end(self._entry, await self._reject(response))
+        return self._writer.response
 
-    def befall(self, call: FaultCall) -> None:
-        """Let the fault happen that this call is due, if any. Raises RefusedError when it is a refusal."""
+    def apply_fault(self, call: FaultCall) -> None:
+        """Select the fault of this call, if any. Raises RequestRejectedError if the fault is a refusal."""
         fault = fault_from_header(self.request.headers, call) or self._vendor.faults.select(call)
         if fault is None:
             return
         self._entry.fault = fault.name
         if isinstance(fault.action, Refuse):
-            raise RequestRejectedError(Rejection.ordered(fault.action))
+            raise RequestRejectedError(Rejection.from_action(fault.action))
         self._action = fault.action
 
-    def note(self, order: SynthesisOrder) -> None:
-        """Write in the ledger what is asked for."""
+    def record_order(self, order: SynthesisOrder) -> None:
+        """Record voice, model and length of the request in the ledger."""
         entry = self._entry
         entry.voice, entry.model, entry.characters = order.voice, order.model, len(order.text)
 
-    def accept(self, characters: int) -> None:
-        """From here on it costs, whatever becomes of it."""
+    def charge(self, characters: int) -> None:
+        """Charge for a text. Vendors charge when they accept it, whether or not it is heard."""
         self._vendor.ledger.charge(self._entry, characters)
 
-    async def take_place(self) -> int:
-        """Wait for a place at the gate, and hold it until the end. Raises RefusedError."""
-        return await self._stack.enter_async_context(self._vendor.request_limit.place())
+    async def acquire_slot(self) -> int:
+        """Wait for one of the concurrent requests, and hold it to the end of this one. Raises RequestRejectedError."""
+        return await self._stack.enter_async_context(self._vendor.request_limit.slot())
 
-    async def spoken(self, order: SynthesisOrder, headers: Mapping[str, str]) -> SimulatedResponse:
-        """Speak, with the fault in the sound if that is where it is."""
+    async def synthesize(self, order: SynthesisOrder, headers: Mapping[str, str]) -> SimulatedResponse:
+        """Return the response with the audio of an order, with faults of the audio applied."""
         pieces = self._vendor.voice.speak(order, self._action)
         self._stack.push_async_callback(pieces.aclose)
-        answer = await build_response(pieces, order)
-        return replace(answer, headers={**headers, **answer.headers})
+        response = await build_response(pieces, order)
+        return replace(response, headers={**headers, **response.headers})
 
-    async def _answered(self, make: Callable[[RequestHandler], Awaitable[SimulatedResponse]]) -> Ending:
+    async def _respond(self, make: Callable[[RequestHandler], Awaitable[SimulatedResponse]]) -> Ending:
         try:
             self.body = await self._read()
             self._dialect.check_key(self.request.headers)
-            answer = await make(self)
+            response = await make(self)
         except RequestRejectedError as error:
-            return await self._refused(self._dialect.refusal(error.refusal, self.request_id))
+            return await self._reject(self._dialect.error_response(error.rejection, self.request_id))
         except FaultError as error:
-            return await self._refused(json_response({"error": f"{FAULT_HEADER}: {error}"}, status=400))
-        return await send_response(self._line, answer, self._action, self._dialect.error_line)
+            return await self._reject(json_response({"error": f"{FAULT_HEADER}: {error}"}, status=400))
+        return await send_response(self._writer, response, self._action, self._dialect.error_line)
 
     async def _read(self) -> bytes:
         try:
@@ -135,8 +138,8 @@ class RequestHandler:
         except web.HTTPRequestEntityTooLarge as error:
             raise RequestRejectedError(Rejection(status=413, message=error.text)) from error
 
-    async def _refused(self, answer: SimulatedResponse) -> Ending:
-        await send_response(self._line, answer, None, self._dialect.error_line)
+    async def _reject(self, response: SimulatedResponse) -> Ending:
+        await send_response(self._writer, response, None, self._dialect.error_line)
         return Ending.REFUSED
 
 
@@ -144,17 +147,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Document = Callable[[web.Request], Any]
 
 _WEBSOCKET_SUFFIXES = tuple(form.value for form in SocketEndpoint)
-_MAX_ENDPOINT = 100  # characters of a path that is not ours, in the ledger
+_MAX_ENDPOINT = 100  # characters of an unknown path, in the ledger
 
 
 class HTTPRoutes:
-    """Answers for both vendors over HTTP."""
+    """HTTP routes of both vendors."""
 
     def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
 
     def routes(self) -> list[web.RouteDef]:
-        """All there are."""
+        """Return all routes."""
         speech = [
             web.post(f"{elevenlabs_wire.SPEECH_PATH}/{{voice}}{form.value}", partial(self._speak, form))
             for form in SpeechEndpoint
@@ -172,7 +175,10 @@ class HTTPRoutes:
             elevenlabs_wire.USER_PATH: lambda _: elevenlabs_account.user_body("simulator", self._subscription),
             elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_account.subscription_body(self._subscription),
         }
-        lists = [_get(path, partial(self._list, _endpoint(path), document)) for path, document in documents.items()]
+        lists = [
+            _get(path, partial(self._elevenlabs_document, _endpoint(path), document))
+            for path, document in documents.items()
+        ]
         return [
             *speech,
             *dialogues,
@@ -180,86 +186,92 @@ class HTTPRoutes:
             web.post(openai_wire.SPEECH_PATH, self._speak_openai),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
             _get(f"{elevenlabs_wire.MODELS_PATH}/{{model}}", self._model),
-            web.route("*", "/{path:.*}", self._nobody),
+            web.route("*", "/{path:.*}", self._not_found),
         ]
 
     async def _speak(self, form: SpeechEndpoint, request: web.Request) -> web.StreamResponse:
         voice, dialect = request.match_info["voice"], self._vendor.elevenlabs
-        visit = RequestHandler(self._vendor, request, dialect, elevenlabs.endpoint(form))
-        return await visit.serve(self._spoken(lambda body: dialect.order(form, voice, request.query, body)))
+        handler = RequestHandler(self._vendor, request, dialect, elevenlabs.endpoint(form))
+        return await handler.serve(
+            self._elevenlabs_speech(lambda body: dialect.parse_speech(form, voice, request.query, body))
+        )
 
     async def _speak_dialogue(self, form: SpeechEndpoint, request: web.Request) -> web.StreamResponse:
         dialect = self._vendor.elevenlabs
-        visit = RequestHandler(self._vendor, request, dialect, elevenlabs.dialogue_endpoint(form))
-        return await visit.serve(self._spoken(lambda body: dialect.dialogue(form, request.query, body)))
+        handler = RequestHandler(self._vendor, request, dialect, elevenlabs.dialogue_endpoint(form))
+        return await handler.serve(
+            self._elevenlabs_speech(lambda body: dialect.parse_dialogue(form, request.query, body))
+        )
 
-    def _spoken(
+    def _elevenlabs_speech(
         self, read: Callable[[bytes], SynthesisOrder]
     ) -> Callable[[RequestHandler], Awaitable[SimulatedResponse]]:
-        """Make the answer to an order of ElevenLabs', which `read` reads from the body."""
+        """Return the function that responds to a request for speech, which `read` parses from the body."""
 
-        async def answer(visit: RequestHandler) -> SimulatedResponse:
-            dialect, credit, gate = self._vendor.elevenlabs, self._vendor.credit, self._vendor.request_limit
-            order = read(visit.body)
-            visit.note(order)
-            visit.befall(_fault_call(order))
-            current = await visit.take_place()
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            dialect, credit, limit = self._vendor.elevenlabs, self._vendor.credit, self._vendor.request_limit
+            order = read(handler.body)
+            handler.record_order(order)
+            handler.apply_fault(_fault_call(order))
+            current = await handler.acquire_slot()
             credit.charge(len(order.text))
-            visit.accept(len(order.text))
-            return await visit.spoken(order, dialect.headers(visit.request_id, len(order.text), current, gate.limit))
+            handler.charge(len(order.text))
+            return await handler.synthesize(
+                order, dialect.headers(handler.request_id, len(order.text), current, limit.limit)
+            )
 
-        return answer
+        return respond
 
     async def _speak_openai(self, request: web.Request) -> web.StreamResponse:
-        async def answer(visit: RequestHandler) -> SimulatedResponse:
-            order = self._vendor.openai.order(visit.body)
-            visit.note(order)
-            visit.befall(_fault_call(order))
-            visit.accept(len(order.text))
-            return await visit.spoken(order, self._vendor.openai.headers(visit.request_id))
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            order = self._vendor.openai.parse_speech(handler.body)
+            handler.record_order(order)
+            handler.apply_fault(_fault_call(order))
+            handler.charge(len(order.text))
+            return await handler.synthesize(order, self._vendor.openai.headers(handler.request_id))
 
-        return await RequestHandler(self._vendor, request, self._vendor.openai, openai.ENDPOINT).serve(answer)
+        return await RequestHandler(self._vendor, request, self._vendor.openai, openai.ENDPOINT).serve(respond)
 
-    async def _list(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
-        async def answer(visit: RequestHandler) -> SimulatedResponse:
-            visit.befall(FaultCall(endpoint, speech=False))
-            return json_response(document(request), headers=elevenlabs.common_headers(visit.request_id))
+    async def _elevenlabs_document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            handler.apply_fault(FaultCall(endpoint, speech=False))
+            return json_response(document(request), headers=elevenlabs.common_headers(handler.request_id))
 
-        return await RequestHandler(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(answer)
+        return await RequestHandler(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(respond)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        """One path, two vendors: who comes with a Bearer token means OpenAI's."""
+        """Return the models. Both vendors have this path: a Bearer token selects OpenAI's list."""
         if not _has_bearer_token(request):
-            return await self._list("models", self._elevenlabs_models, request)
+            return await self._elevenlabs_document("models", self._elevenlabs_models, request)
 
         names = (*openai_wire.MODELS, *self._vendor.settings.models)
-        return await self._told_by_openai(request, lambda: openai_wire.models_body(names))
+        return await self._openai_document(request, lambda: openai_wire.models_body(names))
 
     async def _model(self, request: web.Request) -> web.StreamResponse:
-        """One model: OpenAI's only."""
+        """Return one model, which only OpenAI has."""
         if not _has_bearer_token(request):
-            return await self._nobody(request)
+            return await self._not_found(request)
         model = request.match_info["model"]
 
         def document() -> dict[str, Any]:
             self._vendor.openai.check_model(model)
             return openai_wire.model_body(model)
 
-        return await self._told_by_openai(request, document)
+        return await self._openai_document(request, document)
 
-    async def _told_by_openai(self, request: web.Request, document: Callable[[], Any]) -> web.StreamResponse:
-        async def answer(visit: RequestHandler) -> SimulatedResponse:
-            visit.befall(FaultCall("models", speech=False))
-            return json_response(document(), headers=self._vendor.openai.headers(visit.request_id))
+    async def _openai_document(self, request: web.Request, document: Callable[[], Any]) -> web.StreamResponse:
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            handler.apply_fault(FaultCall("models", speech=False))
+            return json_response(document(), headers=self._vendor.openai.headers(handler.request_id))
 
-        return await RequestHandler(self._vendor, request, self._vendor.openai, "models").serve(answer)
+        return await RequestHandler(self._vendor, request, self._vendor.openai, "models").serve(respond)
 
-    async def _nobody(self, request: web.Request) -> web.StreamResponse:
-        """Whose path it would be is told by what the client brings."""
+    async def _not_found(self, request: web.Request) -> web.StreamResponse:
+        """Return the error for an unknown path, in the form of the vendor that the request was meant for."""
         openais = _has_bearer_token(request) or request.path.startswith("/v1/audio/")
         dialect = self._vendor.openai if openais else self._vendor.elevenlabs
-        visit = RequestHandler(self._vendor, request, dialect, request.path.removeprefix("/v1/")[:_MAX_ENDPOINT])
-        return await visit.serve_nobody(await _allowed_methods(request) - {request.method})
+        handler = RequestHandler(self._vendor, request, dialect, request.path.removeprefix("/v1/")[:_MAX_ENDPOINT])
+        return await handler.serve_not_found(await _allowed_methods(request) - {request.method})
 
     @property
     def _subscription(self) -> elevenlabs_account.Subscription:
@@ -294,7 +306,7 @@ class HTTPRoutes:
 
 
 def _endpoint(path: str) -> str:
-    """The path without its version, and without a voice."""
+    """Return a path without its version and voice, as faults and the ledger name it."""
     return path.split("/", 2)[2].replace("/{voice}", "")
 
 
@@ -311,7 +323,7 @@ def _has_bearer_token(request: web.Request) -> bool:
 
 
 async def _allowed_methods(request: web.Request) -> set[str]:
-    """The methods with which the request's path would lead somewhere."""
+    """Return the methods that have a route for the request's path."""
     http = [each for each in request.app.router.resources() if not each.canonical.endswith(_WEBSOCKET_SUFFIXES)]
     found = [await resource.resolve(request) for resource in http]
-    return {method for _, methods in found for method in methods} - {"*"}  # which is our own door for what is left
+    return {method for _, methods in found for method in methods} - {"*"}  # the route for unknown paths

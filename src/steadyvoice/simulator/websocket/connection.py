@@ -29,7 +29,7 @@ _MAX_CLOSE_REASON = 123  # bytes in a close frame, RFC 6455
 
 
 class SessionEnded(Exception):
-    """Raised when the conversation is over; says how it ended."""
+    """Raised when a fault ends the session; `ending` says how."""
 
     def __init__(self, ending: Ending) -> None:
         super().__init__(ending)
@@ -37,7 +37,7 @@ class SessionEnded(Exception):
 
 
 class WebSocketConnection:
-    """Sends messages to one client, with `act` in them."""
+    """Connection to one client: sends messages, with a fault action applied."""
 
     def __init__(
         self,
@@ -52,68 +52,69 @@ class WebSocketConnection:
         self._action = action
         self._entry = entry
         self._ledger = ledger
-        self._heard = 0.0
-        self._begun = False
+        self._audio_end = 0.0
+        self._started = False
         self._spelling = (
             FieldSpelling(action.style) if isinstance(action, actions.OtherSpelling) else FieldSpelling.USUAL
         )
 
     async def sound(self, sound: AudioMessage, seconds: float) -> None:
-        """Send some audio, `seconds` long. Raises HungUp when the fault is that it ends here."""
-        await self._begin()
-        if self._due(self._heard + seconds):
-            if not self._heard:
+        """Send audio that lasts `seconds`. Raises SessionEnded when the fault ends the session here."""
+        await self._delay_first()
+        if self._due(self._audio_end + seconds):
+            if not self._audio_end:
                 half = len(sound.audio) // 2
                 await self._write(replace(sound, audio=sound.audio[:half], alignment=None, normalized=None))
-            await self._befall(sound)
-        self._heard += seconds
+            await self._apply_fault(sound)
+        self._audio_end += seconds
         for part in self._split(sound):
             await self._write(part)
 
     async def final(self, final: FinalMessage) -> None:
-        """Tell the end of a text. Raises HungUp when the fault is that it is never told."""
-        await self._begin()
+        """Send the end of a text. Raises SessionEnded when the fault ends the session before it."""
+        await self._delay_first()
         if self._due(float("inf")):
-            await self._befall(final)
+            await self._apply_fault(final)
         await self._write(final)
 
     async def close(self, ending: Ending, code: int = WSCloseCode.OK, reason: str = "") -> None:
-        """Close properly. The ledger knows first: a client may be gone by the time this returns."""
+        """Close with a close frame."""
+        # The ledger comes first, because the client may be gone, and this task cancelled, before the close returns.
         self._ledger.end(self._entry, ending)
-        told = reason.encode()[:_MAX_CLOSE_REASON].decode("utf-8", "ignore").encode()
-        await self._socket.close(code=code, message=told)
+        truncated = reason.encode()[:_MAX_CLOSE_REASON].decode("utf-8", "ignore").encode()
+        await self._socket.close(code=code, message=truncated)
 
-    async def trouble(self, ending: Ending, trouble: ErrorMessage) -> None:
-        """Say what is wrong, and close."""
-        await self._write(trouble)
-        await self.close(ending, trouble.code, trouble.message)
+    async def send_error(self, ending: Ending, error: ErrorMessage) -> None:
+        """Send an error message, and close."""
+        await self._write(error)
+        await self.close(ending, error.code, error.message)
 
-    async def _begin(self) -> None:
-        """Wait before the first message, if that is the fault."""
-        begun, self._begun = self._begun, True
+    async def _delay_first(self) -> None:
+        """Delay the first message, if the fault asks for that."""
+        started, self._started = self._started, True
         match self._action:
             case actions.HangAfterHeaders():
                 await sleep_or_hang(None)
-            case actions.SlowFirstByte(seconds) if not begun:
+            case actions.SlowFirstByte(seconds) if not started:
                 await sleep_or_hang(seconds)
 
-    def _due(self, heard: float) -> bool:
-        """Whether the fault's moment is this side of that second of audio."""
+    def _due(self, audio_end: float) -> bool:
+        """Return whether the fault happens before this second of audio."""
         match self._action:
             case (
                 actions.Stall(after) | actions.Cut(after) | actions.CutTerminated(after) | actions.Restart(after)
                 | actions.HalfLine(after) | actions.ErrorLine(after=after)
             ):  # fmt: skip
-                return heard > after
+                return audio_end > after
             case actions.Reset(after):
-                return heard > (after or 0.0)
+                return audio_end > (after or 0.0)
         return False
 
-    async def _befall(self, message: AudioMessage | FinalMessage) -> None:
-        """Do what the fault is, where `message` belongs."""
+    async def _apply_fault(self, message: AudioMessage | FinalMessage) -> None:
+        """Apply the fault in place of `message`."""
         match self._action:
             case actions.Stall(_, seconds):
-                self._action = None  # once is enough
+                self._action = None  # it happens once
                 await sleep_or_hang(seconds)
                 return
             case actions.Cut():
@@ -131,8 +132,9 @@ class WebSocketConnection:
             case actions.ErrorLine(code):
                 internal = code in CODES and CODES[code].status >= 500
                 close_code = WSCloseCode.INTERNAL_ERROR if internal else POLICY_VIOLATION
-                await self.trouble(
-                    Ending.CUT, ErrorMessage(code, f"The simulator was told to end with this: {code}.", close_code)
+                await self.send_error(
+                    Ending.CUT,
+                    ErrorMessage(code, f"The simulator ends the session with this error: {code}.", close_code),
                 )
         raise SessionEnded(Ending.CUT)
 
@@ -153,4 +155,4 @@ class WebSocketConnection:
 
     async def _send(self, text: str) -> None:
         await self._socket.send_str(text)
-        self._ledger.sent(self._entry, len(text.encode()), self._heard)
+        self._ledger.sent(self._entry, len(text.encode()), self._audio_end)

@@ -34,62 +34,61 @@ from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint, SocketParameters
 from steadyvoice.wire.error_response import get_header
 
-_CLOSE_TIMEOUT = 2.0  # seconds a client has to answer a close
+_CLOSE_TIMEOUT = 2.0  # seconds a client has to response a close
 
 
 class WebSocketRoutes:
-    """ElevenLabs' `stream-input` and `multi-stream-input`."""
+    """Routes of ElevenLabs' `stream-input` and `multi-stream-input`."""
 
     def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
 
     def routes(self) -> list[web.RouteDef]:
-        """All there are."""
+        """Return all routes."""
         path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice}}"
-        return [
-            web.get(f"{path}{form.value}", partial(self._visited, form), allow_head=False) for form in SocketEndpoint
-        ]
+        return [web.get(f"{path}{form.value}", partial(self._serve, form), allow_head=False) for form in SocketEndpoint]
 
-    async def _visited(self, form: SocketEndpoint, request: web.Request) -> web.StreamResponse:
+    async def _serve(self, form: SocketEndpoint, request: web.Request) -> web.StreamResponse:
         ledger = self._vendor.ledger
         entry = ledger.open(endpoint(form))
         entry.request_id = self._vendor.new_request_id()
-        with ledger.witnessed(entry):
-            return await self._received(form, request, entry)
-        return web.Response()  # the client has left, and sees nothing of it
+        with ledger.track(entry):
+            return await self._upgrade(form, request, entry)
+        return web.Response()  # never sent: the client has left
 
-    async def _received(self, form: SocketEndpoint, request: web.Request, entry: LedgerEntry) -> web.StreamResponse:
+    async def _upgrade(self, form: SocketEndpoint, request: web.Request, entry: LedgerEntry) -> web.StreamResponse:
         entry.voice = request.match_info["voice"]
-        # It is for us to close, once the ledger knows; and no compression, so that a big frame is one.
+        # The session closes the websocket itself, after the ledger has its ending. Without compression a large frame
+        # stays large on the wire.
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_CLOSE_TIMEOUT)
         socket.headers["request-id"] = entry.request_id or ""
         if not socket.can_prepare(request):
-            answer = self._vendor.elevenlabs.nobody(request.method, request.path, (), entry.request_id or "")
-            return await self._turned_away(request, entry, answer)
+            response = self._vendor.elevenlabs.not_found(request.method, request.path, (), entry.request_id or "")
+            return await self._reject(request, entry, response)
         try:
-            act = self._action(request, entry)
+            act = self._select_action(request, entry)
         except FaultError as error:
-            answer = json_response({"error": f"{FAULT_HEADER}: {error}"}, status=400)
-            return await self._turned_away(request, entry, answer)
+            response = json_response({"error": f"{FAULT_HEADER}: {error}"}, status=400)
+            return await self._reject(request, entry, response)
         match act:
             case Hang():
                 await sleep_or_hang(None)
             case Reset(None):
-                ResponseWriter(request, entry, self._vendor.ledger).reset()
+                ResponseWriter(request, entry, self._vendor.ledger).reset_connection()
                 self._vendor.ledger.end(entry, Ending.CUT)
                 return web.Response()
             case Refuse(None):
-                answer = self._vendor.elevenlabs.refusal(Rejection.ordered(act), entry.request_id or "")
-                return await self._turned_away(request, entry, answer)
+                response = self._vendor.elevenlabs.error_response(Rejection.from_action(act), entry.request_id or "")
+                return await self._reject(request, entry, response)
         await socket.prepare(request)
         entry.status = 101
         if isinstance(act, HalfOpen):
             await sleep_or_hang(None)
-        self._vendor.ledger.end(entry, await self._talked(form, request, socket, entry, act))
+        self._vendor.ledger.end(entry, await self._run_session(form, request, socket, entry, act))
         return socket
 
-    def _action(self, request: web.Request, entry: LedgerEntry) -> FaultAction | None:
-        """The fault that befalls this connection. Raises FaultError."""
+    def _select_action(self, request: web.Request, entry: LedgerEntry) -> FaultAction | None:
+        """Return the fault action of this connection, if any. Raises FaultError."""
         call = FaultCall(entry.endpoint, entry.voice, target=FaultTarget.WEBSOCKET)
         fault = fault_from_header(request.headers, call) or self._vendor.faults.select(call)
         if fault is None:
@@ -97,7 +96,7 @@ class WebSocketRoutes:
         entry.fault = fault.name
         return fault.action
 
-    async def _talked(
+    async def _run_session(
         self,
         form: SocketEndpoint,
         request: web.Request,
@@ -105,24 +104,24 @@ class WebSocketRoutes:
         entry: LedgerEntry,
         action: FaultAction | None,
     ) -> Ending:
-        """Talk, and end it with 1008 where the vendor would."""
-        line = WebSocketConnection(request, socket, action, entry, self._vendor.ledger)
+        """Run the session, and close it with 1008 where the vendor would."""
+        connection = WebSocketConnection(request, socket, action, entry, self._vendor.ledger)
         try:
             if isinstance(action, Refuse):
-                raise RequestRejectedError(Rejection.ordered(action))
-            call, known = self._checked(request, entry)
-            conversation = WebSocketSession(self._vendor, socket, line, entry, action)
-            ending = await conversation.run(form, request.match_info["voice"], call, known=known)
-            await line.close(ending)
+                raise RequestRejectedError(Rejection.from_action(action))
+            call, authenticated = self._parse(request, entry)
+            conversation = WebSocketSession(self._vendor, socket, connection, entry, action)
+            ending = await conversation.run(form, request.match_info["voice"], call, authenticated=authenticated)
+            await connection.close(ending)
             return ending
         except RequestRejectedError as error:
-            await line.trouble(Ending.REFUSED, self._vendor.elevenlabs.trouble(error.refusal))
+            await connection.send_error(Ending.REFUSED, self._vendor.elevenlabs.socket_error(error.rejection))
             return Ending.REFUSED
 
-    def _checked(self, request: web.Request, entry: LedgerEntry) -> tuple[SocketParameters, bool]:
-        """Read what was asked for, and say whether the key has been shown. Raises RefusedError."""
+    def _parse(self, request: web.Request, entry: LedgerEntry) -> tuple[SocketParameters, bool]:
+        """Parse the query, and return whether a key was given. Raises RequestRejectedError."""
         dialect = self._vendor.elevenlabs
-        call = dialect.socket_call(request.match_info["voice"], request.query)
+        call = dialect.parse_socket_query(request.match_info["voice"], request.query)
         entry.model = call.model_id
         key = (
             get_header(request.headers, elevenlabs_speech.KEY_HEADER)
@@ -133,16 +132,16 @@ class WebSocketRoutes:
             dialect.check_socket_key(key)
         return call, bool(key)
 
-    async def _turned_away(
-        self, request: web.Request, entry: LedgerEntry, answer: SimulatedResponse
+    async def _reject(
+        self, request: web.Request, entry: LedgerEntry, response: SimulatedResponse
     ) -> web.StreamResponse:
-        """Answer over HTTP, instead of opening the websocket."""
-        line = ResponseWriter(request, entry, self._vendor.ledger)
-        await send_response(line, answer, None, self._vendor.elevenlabs.error_line)
+        """Send an HTTP response instead of opening the websocket."""
+        writer = ResponseWriter(request, entry, self._vendor.ledger)
+        await send_response(writer, response, None, self._vendor.elevenlabs.error_line)
         self._vendor.ledger.end(entry, Ending.REFUSED)
-        return line.response
+        return writer.response
 
 
 def endpoint(form: SocketEndpoint) -> str:
-    """How faults and the ledger call a websocket."""
+    """Return the name of a websocket endpoint in faults and the ledger."""
     return f"text-to-speech{form.value}"

@@ -38,28 +38,32 @@ from steadyvoice.wire.request_validation import RequestValidationError
 
 
 class TextBuffer:
-    """Text on its way to a voice. With `at_once` (`auto_mode`) nothing waits."""
+    """Buffer of text that waits for ElevenLabs' generation schedule.
 
-    def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, *, at_once: bool = False) -> None:
+    The first audio is generated when 120 characters are there, the next after 160 more, and so on. `flush` and the end
+    of the text do not wait, and with `auto_mode` nothing does. A word that may still grow is kept back.
+    """
+
+    def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, *, auto_mode: bool = False) -> None:
         self._schedule = list(schedule)
-        self._at_once = at_once
+        self._auto_mode = auto_mode
         self._text = ""
 
     def take(self, text: str, *, trigger: bool = False, flush: bool = False) -> str:
-        """Add text, and give what is to be spoken now, perhaps nothing.
+        """Add text, and return the text to speak now, which may be empty.
 
-        `trigger` does not wait for the schedule, but for the least that makes good speech, 50 characters.
+        `trigger` (`try_trigger_generation`) waits for 50 characters instead of the schedule.
         """
-        if text.strip() or self._text[-1:].strip():  # a blank behind a blank only keeps the connection alive
+        if text.strip() or self._text[-1:].strip():  # a space after a space only keeps the connection alive
             self._text = (self._text + text).lstrip()
-        if flush or self._at_once:
-            return self._spoken(len(self._text))
+        if flush or self._auto_mode:
+            return self._take_characters(len(self._text))
         least = min(self._schedule[0], SHORTEST_CHUNK) if trigger else self._schedule[0]
         if len(self._text) < least:
             return ""
-        return self._spoken(_end_of_last_word(self._text) or len(self._text))
+        return self._take_characters(_end_of_last_word(self._text) or len(self._text))
 
-    def _spoken(self, count: int) -> str:
+    def _take_characters(self, count: int) -> str:
         spoken, self._text = self._text[:count], self._text[count:]
         if not spoken.strip():
             return ""
@@ -69,87 +73,88 @@ class TextBuffer:
 
 
 def _end_of_last_word(text: str) -> int:
-    """Behind the last white space: 0 where there is none."""
+    """Return the position after the last white space, 0 if there is none."""
     return next((at for at in range(len(text), 0, -1) if text[at - 1].isspace()), 0)
 
 
 DEFAULT_CONTEXT = "default"
-"""The id of a context that a client does not name."""
+"""Id of the context of messages without one."""
 
 
 @dataclass(slots=True)
 class SessionContext:
-    """One line of thought: its text, how it is to be spoken, and how long it has spoken."""
+    """Context of a session: its buffered text, its speed, and the seconds of audio sent so far."""
 
     name: str | None
     buffer: TextBuffer
     speed: float = 1.0
     audio_end: float = 0.0  # seconds
-    texts: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)  # None is the end
+    texts: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)  # None ends the context
 
 
 class WebSocketSession:
-    """Holds what belongs to one connection."""
+    """Session of one websocket connection."""
 
     def __init__(
         self,
         vendor: SimulatedVendor,
         socket: web.WebSocketResponse,
-        line: WebSocketConnection,
+        connection: WebSocketConnection,
         entry: LedgerEntry,
         action: FaultAction | None,
     ) -> None:
         self._vendor = vendor
         self._socket = socket
-        self._line = line
+        self._connection = connection
         self._entry = entry
         self._action = action
         self._contexts: dict[str | None, SessionContext] = {}
+        # The event loop keeps only weak references to tasks.
         self._work: set[asyncio.Task[None]] = set()
         self._speakers: list[asyncio.Task[None]] = []
-        self._unsaid = 0  # texts and ends that are still to come, and that nobody has to ask for
+        self._pending = 0  # texts and ends of contexts that are queued, and will be sent without further messages
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
-    async def run(self, form: SocketEndpoint, voice: str, call: SocketParameters, *, known: bool) -> Ending:
-        """Talk until all is said or the client leaves; closing is up to the caller.
+    async def run(self, form: SocketEndpoint, voice: str, call: SocketParameters, *, authenticated: bool) -> Ending:
+        """Run until everything is sent or the client leaves. The caller closes the websocket.
 
-        `known` says whether the client has shown its key already. Raises RefusedError for what the vendor would close
-        with 1008.
+        `authenticated` is whether the client has given its key already. Raises RequestRejectedError for what the vendor
+        would close with 1008.
         """
         if isinstance(self._action, IdleTimeout):
             raise _inactivity_error(call)
-        self._voice, self._call, self._known = voice, call, known
-        hear = self._hear_single if form is SocketEndpoint.SINGLE else self._hear_multi
-        self._begin(partial(self._listen, hear))
+        self._voice, self._call, self._authenticated = voice, call, authenticated
+        handle = self._handle_single if form is SocketEndpoint.SINGLE else self._handle_multi
+        self._start(partial(self._receive, handle))
         try:
             return await self._over
         finally:
             await self._stop()
 
-    async def _listen(self, hear: Callable[[ClientMessage], bool]) -> None:
-        """Hear the client out. Behind its last message only its leaving counts."""
+    async def _receive(self, handle: Callable[[ClientMessage], bool]) -> None:
+        """Handle the client's messages. After its last one only its leaving counts."""
         finished = False
         async for message in self._messages():
-            if not self._known:
+            if not self._authenticated:
                 self._vendor.elevenlabs.check_socket_key(message.api_key)
-                self._known = True
-            if not finished and hear(message):
+                self._authenticated = True
+            if not finished and handle(message):
                 finished = True
-                self._begin(self._finish)
-        self._end(Ending.CLIENT_LEFT if self._unsaid else Ending.COMPLETED)
+                self._start(self._finish)
+        self._end(Ending.CLIENT_LEFT if self._pending else Ending.COMPLETED)
 
     async def _finish(self) -> None:
-        """End when everything is said."""
+        """End the session when everything is sent."""
         await asyncio.gather(*self._speakers)
         self._end(Ending.COMPLETED)
 
     async def _messages(self) -> AsyncIterator[ClientMessage]:
-        """What the client says, until it leaves. Raises RefusedError for silence, and for what cannot be read."""
+        """Yield the client's messages until it leaves. Raises RequestRejectedError for silence and invalid messages."""
         while True:
             try:
                 frame = await self._socket.receive(self._call.inactivity_timeout)
             except TimeoutError:
-                if self._unsaid:
+                if self._pending:
                     continue
                 raise _inactivity_error(self._call) from None
             match frame.type:
@@ -160,20 +165,20 @@ class WebSocketSession:
                 case _:
                     return
 
-    def _hear_single(self, message: ClientMessage) -> bool:
-        """Take a message; true when it was the last."""
+    def _handle_single(self, message: ClientMessage) -> bool:
+        """Handle a message, and return whether it was the last one."""
         if message.text is None:
             raise _invalid_message("text: Field required")
         context = self._contexts.get(None)
         if context is None:
             context = self._new_context(None, message)
-        self._say(context, message, flush=message.flush or not message.text)
+        self._buffer_text(context, message, flush=message.flush or not message.text)
         if message.text:
             return False
         self._close(context)
         return True
 
-    def _hear_multi(self, message: ClientMessage) -> bool:
+    def _handle_multi(self, message: ClientMessage) -> bool:
         if message.close_socket:
             for each in list(self._contexts.values()):
                 self._close(each)
@@ -188,12 +193,12 @@ class WebSocketSession:
             raise _invalid_message("text: Field required")
         if context is None:
             if not message.text:
-                return False  # an empty text keeps alive what is there
+                return False  # an empty text only keeps contexts alive
             context = self._new_context(name, message)
         elif message.voice_settings is not None:
             text = f"Voice settings can only be given in the first message of a context, and {name} has begun."
             raise RequestRejectedError(Rejection("invalid_voice_settings", text))
-        self._say(context, message, flush=message.flush)
+        self._buffer_text(context, message, flush=message.flush)
         return False
 
     def _new_context(self, name: str | None, message: ClientMessage) -> SessionContext:
@@ -202,56 +207,56 @@ class WebSocketSession:
             raise RequestRejectedError(Rejection("max_contexts_exceeded", text, status=400))
         schedule = message.chunk_length_schedule or DEFAULT_SCHEDULE
         speed = validate_voice_settings(message.voice_settings or {})
-        context = SessionContext(name, TextBuffer(schedule, at_once=self._call.auto_mode), speed)
+        context = SessionContext(name, TextBuffer(schedule, auto_mode=self._call.auto_mode), speed)
         self._contexts[name] = context
-        self._speakers.append(self._begin(partial(self._attend, context)))
+        self._speakers.append(self._start(partial(self._speak_context, context)))
         return context
 
-    def _say(self, context: SessionContext, message: ClientMessage, *, flush: bool) -> None:
+    def _buffer_text(self, context: SessionContext, message: ClientMessage, *, flush: bool) -> None:
         text = context.buffer.take(message.text or "", trigger=message.try_trigger_generation, flush=flush)
         if text:
-            self._put(context, text)
+            self._enqueue(context, text)
 
     def _close(self, context: SessionContext) -> None:
-        """Finish what was flushed, and say no more. Its name is free for another."""
+        """Finish a context with the text that was flushed. Its name can be used again at once."""
         if self._contexts.get(context.name) is context:
             del self._contexts[context.name]
-            self._put(context, None)
+            self._enqueue(context, None)
 
-    def _put(self, context: SessionContext, text: str | None) -> None:
-        self._unsaid += 1
+    def _enqueue(self, context: SessionContext, text: str | None) -> None:
+        self._pending += 1
         context.texts.put_nowait(text)
 
-    async def _attend(self, context: SessionContext) -> None:
-        """Speak a context's texts in their order, and its end."""
+    async def _speak_context(self, context: SessionContext) -> None:
+        """Send the audio of a context's texts in order, then its end."""
         spoken = True
         while spoken and (text := await context.texts.get()) is not None:
-            spoken = await self._spoken(context, text)
-            self._unsaid -= 1
-        await self._line.final(FinalMessage(context.name))
+            spoken = await self._speak(context, text)
+            self._pending -= 1
+        await self._connection.final(FinalMessage(context.name))
         if spoken:
-            self._unsaid -= 1
+            self._pending -= 1
         else:
-            self._forget(context)
+            self._abort(context)
 
-    def _forget(self, context: SessionContext) -> None:
-        """End a context before its client did: what it was told is not said, and whoever has only one can go."""
+    def _abort(self, context: SessionContext) -> None:
+        """End a context early: its queued texts are dropped, and a session with a single context ends."""
         self._contexts.pop(context.name, None)
-        self._unsaid -= context.texts.qsize()
+        self._pending -= context.texts.qsize()
         if context.name is None:
             self._end(Ending.COMPLETED)
 
-    async def _spoken(self, context: SessionContext, text: str) -> bool:
-        """Speak a text; false when it was not, and the context has to end."""
+    async def _speak(self, context: SessionContext, text: str) -> bool:
+        """Send the audio of a text. Returns False if the context has to end instead."""
         if isinstance(self._action, FinalWithoutAudio):
             return False
-        async with self._vendor.request_limit.place():
+        async with self._vendor.request_limit.slot():
             try:
                 self._vendor.credit.charge(len(text))
             except RequestRejectedError:
                 if context.name is None:
                     raise
-                return False  # the multi-context websocket just says that it is done
+                return False  # the multi-context websocket reports only the end
             self._entry.characters += len(text)
             self._vendor.ledger.charge(self._entry, len(text))
             async with aclosing(self._vendor.voice.speak(self._order(context, text), self._action)) as pieces:
@@ -260,17 +265,17 @@ class WebSocketSession:
 
     async def _send(self, context: SessionContext, pieces: AsyncIterator[EncodedAudio]) -> None:
         began = asyncio.get_running_loop().time()
-        before = heard = 0.0
+        before = audio_end = 0.0
         async for piece in pieces:
-            before, heard = heard, piece.audio_end
-            due = began + self._vendor.settings.real_time_factor * heard
+            before, audio_end = audio_end, piece.audio_end
+            due = began + self._vendor.settings.real_time_factor * audio_end
             await sleep_or_hang(due - asyncio.get_running_loop().time())
-            # Neither voice spells numbers out, so the text as it is spoken is the text as it was sent.
-            times = self._told(piece.alignment, context.audio_end, before)
-            await self._line.sound(AudioMessage(piece.data, times, times, context.name), heard - before)
-        context.audio_end += heard
+            # Neither voice spells out numbers, so the normalized alignment is that of the text as it was sent.
+            times = self._times(piece.alignment, context.audio_end, before)
+            await self._connection.sound(AudioMessage(piece.data, times, times, context.name), audio_end - before)
+        context.audio_end += audio_end
 
-    def _told(self, alignment: Alignment | None, offset: float, before: float) -> Alignment | None:
+    def _times(self, alignment: Alignment | None, offset: float, before: float) -> Alignment | None:
         if alignment is None:
             return None
         shift = offset if isinstance(self._action, AbsoluteTimes) else -before
@@ -279,19 +284,19 @@ class WebSocketSession:
     def _order(self, context: SessionContext, text: str) -> SynthesisOrder:
         call = self._call
         format = AudioFormat.parse(call.output_format)
-        wrapping = ResponseShape.TIMED_STREAM
+        shape = ResponseShape.TIMED_STREAM
         return SynthesisOrder(
-            self._entry.endpoint, text, self._voice, call.model_id, format, wrapping, call.seed or 0, context.speed
+            self._entry.endpoint, text, self._voice, call.model_id, format, shape, call.seed or 0, context.speed
         )
 
-    def _begin(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._guarded(work))
+    def _start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guard(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         return task
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Whatever goes wrong anywhere ends the conversation."""
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        """End the session with the error of any of its tasks."""
         try:
             await work()
         except SessionEnded as over:
@@ -301,7 +306,8 @@ class WebSocketSession:
                 self._over.set_exception(error)
 
     def _end(self, ending: Ending) -> None:
-        self._vendor.ledger.end(self._entry, ending)  # at once: the client may be gone before all is cleared away
+        # Recorded at once: the client may be gone before the tasks are stopped.
+        self._vendor.ledger.end(self._entry, ending)
         if not self._over.done():
             self._over.set_result(ending)
 
