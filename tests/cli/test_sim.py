@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -69,16 +70,18 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
     assert "--port" in ended.err
 
 
-def test_a_client_can_trust_it(shell: Shell) -> None:
+def test_client_can_trust_the_ca_file(shell: Shell) -> None:
     process = shell.start("sim", "--port", "0", "--tls")
     assert process.stdout is not None
-    told = {}
-    while "trust" not in told:  # a line is a name and what it is the name of
-        name, value, *_ = process.stdout.readline().decode().split()
-        told[name] = value
-    trusted = ssl.create_default_context(cafile=told["trust"])
-    with urllib.request.urlopen(told["ledger"], context=trusted) as answer:
+    printed: dict[str, str] = {}
+    for line in process.stdout:
+        if found := re.match(r"  (\w[\w ]*?)  +(\S+)", line.decode()):
+            printed[found[1]] = found[2]
+        if "CA file" in printed:
+            break
+    trusted = ssl.create_default_context(cafile=printed["CA file"])
+    with urllib.request.urlopen(printed["ledger"], context=trusted) as answer:
         assert json.load(answer)["requests"] == []
-    assert told["ledger"].startswith("https://")
+    assert printed["ledger"].startswith("https://")
     assert stopped(process, signal.SIGINT).status == 0
-    assert not Path(told["trust"]).exists()
+    assert not Path(printed["CA file"]).exists()
