@@ -119,6 +119,38 @@ def _somehow_written(text: str, data: st.DataObject) -> Alignment:
     return Alignment(characters, starts, ends)
 
 
+class SteppedWordTiming(WordTiming):
+    """The same, one character at a time."""
+
+    def _take_exact(self, alignment: Alignment) -> bool:
+        return False
+
+
+@given(texts, st.data())
+def test_whole_lists_of_times_are_followed_as_single_characters_are(text: str, data: st.DataObject) -> None:
+    alignment = _somehow_written(text, data)
+    moved = data.draw(st.sampled_from([0.0, 0.0, 0.04, 0.2]))
+    place = data.draw(st.integers(0, len(alignment.characters) - 1))
+    shifts = [-moved if each == place else 0.0 for each in range(len(alignment.characters))]
+    slow_down = data.draw(st.sampled_from([1.0, 1.0, 0.01, 0.08]))
+    starts = tuple(max(0.0, slow_down * start + shift) for start, shift in zip(alignment.starts, shifts, strict=True))
+    ends = tuple(max(0.0, slow_down * end + shift) for end, shift in zip(alignment.ends, shifts, strict=True))
+    alignment = Alignment(alignment.characters, starts, ends)
+    whole, stepped = WordTiming(text), SteppedWordTiming(text)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(alignment.characters)), max_size=4)))
+    for a, b in pairwise([0, *cuts, len(alignment.characters)]):
+        for timing in (whole, stepped):
+            timing.take(part(alignment, a, b))
+        seconds = data.draw(st.floats(0, len(text) / 10))
+        for tell in (
+            lambda timing, at=seconds: timing.last_boundary(at),
+            lambda timing: (timing.trusted, timing.timed, timing.complete, timing.covers_text),
+            lambda timing: timing.times(),
+            lambda timing, at=seconds: (timing.shortfall(at), timing.tolerated_shortfall),
+        ):
+            assert tell(whole) == tell(stepped)
+
+
 @given(texts, st.data())
 def test_audio_cut_anywhere_contains_every_word_before_the_boundary(text: str, data: st.DataObject) -> None:
     """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""

@@ -9,12 +9,14 @@ released up to a boundary never ends within a word, or behind a word whose end i
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from operator import attrgetter
+from functools import partial
+from itertools import accumulate, pairwise
+from operator import attrgetter, ge
+from typing import NamedTuple
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import FASTEST_ORDINARY_SHARE, estimate_duration, has_spoken_characters
@@ -85,8 +87,7 @@ class WordBoundary:
     start: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     place: int  # of its end in the text, in characters
     characters: str
     start: float
@@ -94,6 +95,7 @@ class _Entry:
 
 
 # No Python call for each entry, of which there is one per character.
+_NEW_ENTRY = partial(tuple.__new__, _Entry)
 _PLACE_OF, _CHARACTERS_OF, _START_OF, _END_OF = map(attrgetter, ("place", "characters", "start", "end"))
 
 
@@ -161,10 +163,11 @@ class WordTiming:
 
     def take(self, alignment: Alignment) -> None:
         """Add the next timestamps, in seconds from the beginning of the audio."""
-        for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
-            if not self.trusted:
-                break
-            self._take(characters, start, end)
+        if not self._take_exact(alignment):
+            for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
+                if not self.trusted:
+                    break
+                self._take(characters, start, end)
         if self.trusted:
             self._last = alignment
             return
@@ -271,6 +274,54 @@ class WordTiming:
             for number in range(len(rest))
         ]
         return Alignment.of_original(self._sent, times, exact=not count_letters_and_digits(strip_markup(rest)))
+
+    def _take_exact(self, alignment: Alignment) -> bool:
+        """Add timestamps that spell the text exactly and never go back; return False, without a change, for others.
+
+        Nearly all do. They are checked as whole lists, with one step for each word: a step for each character was most
+        of what a line of timestamps costs.
+        """
+        characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
+        text, place = self._text, self._place
+        if self._markup or not self.trusted or not all(characters):
+            return False
+        if not characters or not text.startswith("".join(characters), place):
+            return False
+        if starts[0] < (self._entries[-1].start if self._entries else 0.0) or ends[0] < self._end:
+            return False
+        if starts != tuple(sorted(starts)) or ends != tuple(sorted(ends)) or not all(map(ge, ends, starts)):
+            return False
+        places = list(accumulate(map(len, characters), initial=place))[1:]
+        marks, passed, letters, counted = [], 0, self._letters, place
+        for begin in self._begins:
+            if begin > places[-1]:
+                break
+            passed += 1
+            index = bisect_left(places, begin)
+            if places[index] != begin:
+                continue  # within characters that came as one entry
+            letters += count_letters_and_digits(text[counted:begin])
+            counted = begin
+            word_end = self._last_word_end(characters, ends, index)
+            start = max(ends[index], word_end)
+            if start < _MIN_SECONDS_PER_LETTER * letters:
+                return False
+            marks.append(WordBoundary(begin, word_end, start))
+        for _ in range(passed):
+            self._begins.popleft()
+        self._letters = letters + count_letters_and_digits(text[counted : places[-1]])
+        self._entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
+        self._place, self._end = places[-1], self._last_word_end(characters, ends, len(ends) - 1)
+        if marks:
+            self._marks += marks
+            self._word_start = marks[-1].start
+        return True
+
+    def _last_word_end(self, characters: Sequence[str], ends: Sequence[float], index: int) -> float:
+        """Return the end of the last word up to an entry, in seconds; blanks do not count."""
+        while index >= 0 and characters[index].isspace():
+            index -= 1
+        return ends[index] if index >= 0 else self._end
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place
