@@ -22,7 +22,7 @@ from statistics import median, quantiles
 from streams.vendor import vendor
 
 from steadyvoice import AsyncTTSService, ElevenLabs
-from steadyvoice.service.cache.store import Entry, Store
+from steadyvoice.service.cache.store import CacheEntry, CacheStore
 
 SENTENCE = "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
 FORMAT = "mp3_44100_128"
@@ -44,15 +44,15 @@ def _store(folder: Path) -> None:
     """The disk alone, in one thread."""
     print("| bytes of an entry | gets a second | puts a second |\n|---|---|---|")
     for size in SIZES:
-        store = Store(folder / str(size), 200_000_000)
-        entries = [Entry(f"{number:064}", 0.0, b"{}", Random(number).randbytes(size)) for number in range(50)]
+        store = CacheStore(folder / str(size), 200_000_000)
+        entries = [CacheEntry(f"{number:064}", 0.0, b"{}", Random(number).randbytes(size)) for number in range(50)]
         puts = _rate(store.put, entries)
         gets = _rate(lambda entry, store=store: store.get([entry.key]), entries * 10)  # type: ignore[misc]
         print(f"| {size:,} | {gets:,.0f} | {puts:,.0f} |")
         store.close()
 
 
-def _rate(work: Callable[[Entry], object], entries: list[Entry]) -> float:
+def _rate(work: Callable[[CacheEntry], object], entries: list[CacheEntry]) -> float:
     begun = time.perf_counter()
     for entry in entries:
         work(entry)

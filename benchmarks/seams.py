@@ -132,7 +132,7 @@ async def _cut(sim: Simulator, tally: Tally, form: str, makers: tuple[Make, Make
 async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], UtteranceReport]:
     stream = tts.stream(TEXT, format=form)
     audio = b"".join([chunk async for chunk in stream])
-    return [word for word in detect_words(audio, form) if not word.partial], stream.spoken
+    return [word for word in detect_words(audio, form) if not word.partial], stream.report
 
 
 def _ways(rng: Random, *, timed: bool) -> list[actions.FaultAction]:

@@ -14,7 +14,7 @@ import av
 import av.filter
 from av import AudioFrame, VideoFrame
 from steadyvoice.audio.convert import convert
-from steadyvoice.service.spoken import Span
+from steadyvoice.service.report import Span
 
 from steadyvoice import Accepted, AsyncTTSService, Audio, Espeak, Offer, SpeechRequest, Tone
 from steadyvoice.speech.errors import TTSCutError
@@ -58,7 +58,7 @@ async def main() -> None:
         async with AsyncTTSService([BreakingVoice(2.9), other]) as tts:
             stream = tts.stream(TEXT, format=SAMPLES)
             audio = b"".join([chunk async for chunk in stream])
-        first, second = stream.spoken.spans
+        first, second = stream.report.spans
         print(f"{name}: {_said(first)!r}, {_said(second)!r}; the crossfade is at {first.stop:.2f} s")
         (HERE / f"resumed-{name}.ogg").write_bytes(convert(audio, SAMPLES, OPUS))
         (HERE / f"resumed-{name}.png").write_bytes(_picture(_around(audio, first.stop)))

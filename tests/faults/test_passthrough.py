@@ -75,7 +75,7 @@ def test_the_second_way_is_one_of_its_own(lived: Ways) -> None:
 def told_of(fate: Fate) -> dict[str, Any]:
     """Everything about it that time does not change."""
     assert fate.account is not None
-    spoken = fate.account.spoken
+    spoken = fate.account.report
     return {
         "outcome": spoken.outcome,
         "error": type(fate.error),

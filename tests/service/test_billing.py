@@ -149,7 +149,7 @@ async def test_words_heard_before_it_broke_off_were_not_wasted(make_service: Mak
         "One two three four five six.", format="pcm_8000"
     )
     assert [chunk async for chunk in stream]
-    kept = stream.spoken.spans[0].end
+    kept = stream.report.spans[0].end
     assert kept > 10
     bill = stream.attempts[0].bill
     assert (bill.charge, bill.characters) == (Charge.BILLED, 28)

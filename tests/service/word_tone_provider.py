@@ -198,7 +198,7 @@ async def read_all(stream: AsyncSpeechStream) -> bytes:
 def assert_all_words_once(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
     """Every word once, in order, and an account that fits what is heard."""
     assert words_in(audio, stream.format) == text.split()
-    spans = stream.spoken.spans
+    spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
     assert all(a.end == b.begin and a.stop == b.start for a, b in pairwise(spans))
     rate = stream.format.bytes_per_second

@@ -110,7 +110,7 @@ def the_account(speech: Speech) -> None:
     assert_type(speech.provider, str | None)
     assert_type(speech.voice, str | None)
     assert_type(speech.attempts, Sequence[Attempt])
-    assert_type(speech.spoken.spans, list[Span])
+    assert_type(speech.report.spans, list[Span])
     assert_type(speech.alignment, Alignment)
     assert_type(speech.captions(), str)
     assert_type(speech.captions("srt"), str)

@@ -61,7 +61,7 @@ def failure_reasons(attempts: Iterable[Attempt]) -> str:
 
 
 def _silence_summary(spoken: ReportedUtterance) -> str:
-    silence = sum(span.stop - span.start for span in spoken.spoken.spans if span.provider is None)
+    silence = sum(span.stop - span.start for span in spoken.report.spans if span.provider is None)
     if silence == spoken.duration:
         return f"nobody could speak, so there are {silence:.1f} s of silence"
     return f"nobody could speak to the end, so {silence:.1f} of {spoken.duration:.1f} s are silence"
@@ -70,7 +70,7 @@ def _silence_summary(spoken: ReportedUtterance) -> str:
 def _provider_sequence(spoken: ReportedUtterance) -> list[str]:
     """Who spoke, each turn once."""
     voices: list[str] = []
-    for span in spoken.spoken.spans:
+    for span in spoken.report.spans:
         name = span.provider or "silence"
         if not voices or voices[-1] != name:
             voices.append(name)
@@ -100,7 +100,7 @@ class SpeechProgress:
 
     @property
     def _said(self) -> int:
-        spans = self._stream.spoken.spans
+        spans = self._stream.report.spans
         return spans[-1].end if spans else 0
 
     def __enter__(self) -> Self:

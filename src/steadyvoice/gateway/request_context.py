@@ -132,6 +132,6 @@ def acting_as(author: Actor) -> Iterator[None]:
 
 def client_outcome(request: RequestContext, account: ReportedUtterance) -> Outcome:
     """Return the service's outcome, or `interrupted` when the client left before the end of the answer was sent."""
-    if account.spoken.error is None and not request.complete:
+    if account.report.error is None and not request.complete:
         return "interrupted"
     return account.outcome

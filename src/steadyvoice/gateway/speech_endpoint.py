@@ -278,7 +278,7 @@ class _NewTimestamps:
     """Tells each character's times once, as soon as they are known."""
 
     def __init__(self, account: ReportedUtterance) -> None:
-        self._spoken = account.spoken
+        self._spoken = account.report
         self._pieces = self._characters = 0  # told: whole pieces, and of the one at hand
 
     def fresh(self) -> Alignment:

@@ -106,7 +106,7 @@ class StateFile:
         self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
         """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
-        for attempt in account.spoken.attempts:
+        for attempt in account.report.attempts:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
                 self._scribe.write_soon(self._content())
 

@@ -126,12 +126,12 @@ def log_credit_unknown(provider: str, error: TTSError) -> None:
     _credit_log.info("%s does not tell its credit: %s", provider, error.message, extra={"provider": provider})
 
 
-def log_utterance(spoken: UtteranceReport) -> None:
+def log_utterance(report: UtteranceReport) -> None:
     """Log how an utterance ended, without its text. What its caller did wrong is no reason to warn anybody."""
     if not _call_log.isEnabledFor(logging.WARNING):
         return
-    outcome = spoken.outcome
-    theirs = isinstance(spoken.error, TTSRequestError) and not isinstance(spoken.error, TTSDeadlineError)
+    outcome = report.outcome
+    theirs = isinstance(report.error, TTSRequestError) and not isinstance(report.error, TTSDeadlineError)
     level = logging.WARNING if outcome in ("muted", "failed") and not theirs else logging.INFO
     if not _call_log.isEnabledFor(level):
         return
@@ -139,15 +139,15 @@ def log_utterance(spoken: UtteranceReport) -> None:
         level,
         "%s: %.2f s of audio by %s in %d attempts",
         outcome,
-        spoken.duration,
-        spoken.provider or "nobody",
-        len(spoken.attempts),
+        report.duration,
+        report.provider or "nobody",
+        len(report.attempts),
         extra={
             "outcome": outcome,
-            "provider": spoken.provider,
-            "voice": spoken.voice,
-            "duration": spoken.duration,
-            "attempts": len(spoken.attempts),
+            "provider": report.provider,
+            "voice": report.voice,
+            "duration": report.duration,
+            "attempts": len(report.attempts),
         },
     )
 

@@ -15,7 +15,7 @@ from typing import Any, TypedDict, cast
 
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
-from steadyvoice.service.cache.keys import CacheConfig, checked_cache
+from steadyvoice.service.cache.keys import CacheConfig, parse_cache_config
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
 from steadyvoice.service.pipeline.candidates import Candidates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, check_deadline, provider_timeouts
@@ -143,7 +143,7 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
         value = settings.get(key)
         if value is not None and not isinstance(value, kind):
             raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
-    checked_cache(settings.get("cache"))
+    parse_cache_config(settings.get("cache"))
     validate_admission(settings)
     _validate_policies(settings)
     most = settings.get("max_audio_bytes")
@@ -234,7 +234,7 @@ class UtteranceTemplate:
     """A style in one service, as that is now: on which terms, and who may speak, once that is known for every text."""
 
     request: SpeechRequest  # without a text
-    terms: UtterancePolicy
+    policy: UtterancePolicy
     cast: Candidates | None = None
     ready: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(
         default_factory=dict

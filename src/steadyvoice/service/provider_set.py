@@ -39,7 +39,7 @@ class ProviderSet:
         self, *, clock: Callable[[], float], wall_clock: Callable[[], float], rng: Random, lag: LoopLag
     ) -> None:
         self.by_name: dict[str, GuardedProvider] = {}
-        self._allowances: dict[str, AccountLimits] = {}  # by credential
+        self._limits: dict[str, AccountLimits] = {}  # by credential
         self._clock, self._wall_clock, self._rng, self._lag = clock, wall_clock, rng, lag
         self._listening: list[_Subscription] = []
         self._request_ids = RequestIds()
@@ -49,13 +49,13 @@ class ProviderSet:
 
         A provider of the same name goes on with the circuit, and the books, of the one before it.
         """
-        before, allowances = self.by_name, self._allowances
-        self._allowances = self._allowances_of(providers)
+        before, limits = self.by_name, self._limits
+        self._limits = self._limits_of(providers)
         self.by_name = {each.name: self._speaker(each, before.get(each.name), retry, circuits) for each in providers}
         for listening in self._listening:
             listening.follow(before, self.by_name)
-        staying = {id(each) for each in [*providers, *self._allowances.values()]}
-        former: list[Closable] = [*(speaker.provider for speaker in before.values()), *allowances.values()]
+        staying = {id(each) for each in [*providers, *self._limits.values()]}
+        former: list[Closable] = [*(speaker.provider for speaker in before.values()), *limits.values()]
         return [each for each in former if id(each) not in staying]
 
     def time(self, general: TimeoutConfig, own: Mapping[str, Mapping[str, float | None]]) -> None:
@@ -83,12 +83,12 @@ class ProviderSet:
     @property
     def closables(self) -> list[Closable]:
         """All that must be let go of at the end: accounts first, for they ask providers."""
-        return [*self._allowances.values(), *(speaker.provider for speaker in self.by_name.values())]
+        return [*self._limits.values(), *(speaker.provider for speaker in self.by_name.values())]
 
     def _speaker(
         self, provider: Provider, former: GuardedProvider | None, retry: RetryConfig, circuits: CircuitSettings
     ) -> GuardedProvider:
-        allowance, settings = self._allowances[_account_id(provider)], circuits(provider.name)
+        account_limits, settings = self._limits[_account_id(provider)], circuits(provider.name)
         if former is None:
             handler = TTSErrorHandler(
                 provider.name,
@@ -97,7 +97,7 @@ class ProviderSet:
                 clock=self._clock,
                 wall_clock=self._wall_clock,
                 rng=self._rng,
-                allowance=allowance,
+                account_limits=account_limits,
                 circuit_clock=self._lag.time,
             )
             return GuardedProvider(provider, handler)
@@ -106,19 +106,19 @@ class ProviderSet:
             guard.circuit.update(settings)
         if provider is former.provider and retry == guard.retry:
             return former
-        return GuardedProvider(provider, guard.successor(retry, allowance))
+        return GuardedProvider(provider, guard.successor(retry, account_limits))
 
-    def _allowances_of(self, providers: Sequence[Provider]) -> dict[str, AccountLimits]:
+    def _limits_of(self, providers: Sequence[Provider]) -> dict[str, AccountLimits]:
         """Each credential's own, which providers of the same credential share."""
         users: dict[str, list[Provider]] = {}
         for provider in providers:
             users.setdefault(_account_id(provider), []).append(provider)
-        found = {key: self._allowances.get(key) or self._allowance(of[0]) for key, of in users.items()}
-        for key, allowance in found.items():
-            allowance.adopt(users[key])
+        found = {key: self._limits.get(key) or self._make_limits(of[0]) for key, of in users.items()}
+        for key, account_limits in found.items():
+            account_limits.adopt(users[key])
         return found
 
-    def _allowance(self, provider: Provider) -> AccountLimits:
+    def _make_limits(self, provider: Provider) -> AccountLimits:
         return AccountLimits(
             provider.name,
             _credential(provider),

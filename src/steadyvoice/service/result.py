@@ -66,7 +66,7 @@ class CurrentSpeaker:
     silent: bool = False  # nobody, since nobody could
     times: Callable[[], tuple[float, Alignment]] | None = None  # of the piece at hand, and how much later they begin
 
-    def heard(self, provider: str, accepted: Accepted | None = None, characters: int = 0) -> None:
+    def start(self, provider: str, accepted: Accepted | None = None, characters: int = 0) -> None:
         """Some of this speaker's audio goes out."""
         if self.provider is None:
             self.first, self.characters = accepted, characters
@@ -83,7 +83,7 @@ class UtteranceReport:
     times: list[tuple[float, Alignment | EstimatedAlignment]] = field(default_factory=list)
     error: Exception | None = None  # a copy, without its traceback, of what ended it
     interrupted: bool = False  # its caller closed it, or gave it up, before its end
-    now: CurrentSpeaker = field(default_factory=lambda: CurrentSpeaker())
+    current_speaker: CurrentSpeaker = field(default_factory=lambda: CurrentSpeaker())
     cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
 
     @property
@@ -97,7 +97,7 @@ class UtteranceReport:
         for span in self.spans:
             if span.provider:
                 return span.provider
-        return self.now.provider
+        return self.current_speaker.provider
 
     @property
     def voice(self) -> str | None:
@@ -119,9 +119,9 @@ class UtteranceReport:
         if only := self._only_speaker:
             return self._as_one_speaks if only == self.first_choice else "substituted"
         speakers = {span.provider for span in self.spans}
-        if self.now.provider:
-            speakers.add(self.now.provider)
-        if self.now.silent or None in speakers:
+        if self.current_speaker.provider:
+            speakers.add(self.current_speaker.provider)
+        if self.current_speaker.silent or None in speakers:
             return "muted"
         if len(speakers) > 1:
             return "resumed"
@@ -132,9 +132,9 @@ class UtteranceReport:
     @property
     def sole_speaker(self) -> bool:
         """Whether one provider is heard so far, and nothing else: no silence, no other voice."""
-        if self.now.silent or not self.spans:
-            return not self.now.silent
-        return all(span.provider == self.now.provider for span in self.spans)
+        if self.current_speaker.silent or not self.spans:
+            return not self.current_speaker.silent
+        return all(span.provider == self.current_speaker.provider for span in self.spans)
 
     @property
     def _as_one_speaks(self) -> Outcome:
@@ -143,7 +143,7 @@ class UtteranceReport:
     @property
     def _only_speaker(self) -> str | None:
         """Who has said all of it in one piece, as is usual."""
-        now, spans = self.now, self.spans
+        now, spans = self.current_speaker, self.spans
         return now.provider if len(spans) == 1 and spans[0].provider == now.provider and not now.silent else None
 
     @property
@@ -159,9 +159,9 @@ class UtteranceReport:
     @property
     def current(self) -> tuple[float, Alignment] | None:
         """The same of the piece at hand, as far as it was handed out, and the second at which it begins."""
-        if self.now.times is None:
+        if self.current_speaker.times is None:
             return None
-        shift, times = self.now.times()
+        shift, times = self.current_speaker.times()
         return self.duration + shift, times
 
     @property
@@ -187,59 +187,64 @@ class UtteranceReport:
         exact: bool = True,
     ) -> None:
         """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
-        start, self.now.times = self.duration, None
+        start, self.current_speaker.times = self.duration, None
         self.times.append((start + shift, times))
         self.spans.append(Span(provider, begin, end, start, start + seconds, voice, exact))
 
     def share_from(self, other: UtteranceReport) -> None:
         """Keep the same account from here on, but of what was heard only: the asking was the other's."""
-        self.spans, self.times, self.now, self.cached = other.spans, other.times, other.now, True
+        self.spans, self.times, self.current_speaker, self.cached = (
+            other.spans,
+            other.times,
+            other.current_speaker,
+            True,
+        )
 
 
 class ReportedUtterance:
     """The account of an utterance, as anybody who holds its audio sees it."""
 
-    spoken: UtteranceReport
+    report: UtteranceReport
 
     @property
     def outcome(self) -> Outcome:
         """How it was spoken, so far."""
-        return self.spoken.outcome
+        return self.report.outcome
 
     @property
     def provider(self) -> str | None:
         """Who spoke first. None before the first piece is over, and for silence."""
-        return self.spoken.provider
+        return self.report.provider
 
     @property
     def voice(self) -> str | None:
         """In which voice, by that provider's own id. The `spans` of `spoken` tell it of each piece."""
-        return self.spoken.voice
+        return self.report.voice
 
     @property
     def attempts(self) -> Sequence[Attempt]:
         """Who was asked, so far."""
-        return self.spoken.attempts
+        return self.report.attempts
 
     @property
     def duration(self) -> float:
         """Seconds of audio in the pieces that are over."""
-        return self.spoken.duration
+        return self.report.duration
 
     @property
     def alignment(self) -> Alignment:
         """When each character is heard, of the pieces that are over."""
-        return self.spoken.alignment
+        return self.report.alignment
 
     @property
     def billed(self) -> float:
         """Characters that vendors said they charge for it, so far."""
-        return self.spoken.billed
+        return self.report.billed
 
     @property
     def wasted(self) -> float:
         """Characters that were charged, or may have been, and that nobody heard, so far."""
-        return self.spoken.wasted
+        return self.report.wasted
 
     def captions(self, form: Literal["vtt", "srt"] = "vtt") -> str:
         """Write the words with their times, as WebVTT or SubRip."""
@@ -252,4 +257,4 @@ class Speech(ReportedUtterance):
 
     audio: bytes
     format: AudioFormat
-    spoken: UtteranceReport
+    report: UtteranceReport

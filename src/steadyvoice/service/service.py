@@ -19,7 +19,7 @@ from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider
-from steadyvoice.service.cache.keys import checked_cache
+from steadyvoice.service.cache.keys import parse_cache_config
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.options import (
     ResolvedOptions,
@@ -169,7 +169,7 @@ class AsyncTTSService:
         stream = self.open_stream(text, style, hold=True)
         async with stream:
             audio = await collect_audio(stream, stream.format, most)
-        return Speech(audio, stream.format, stream.spoken)
+        return Speech(audio, stream.format, stream.report)
 
     def stream(self, text: str, **wishes: Unpack[SynthesisOptions]) -> AsyncSpeechStream:
         """Speak a text and hand out the audio while it is made: one continuous stream of one format.
@@ -230,7 +230,7 @@ class AsyncTTSService:
         From then on `get_error_state()` forecasts when that ends. The service asks by itself, too: every quarter of an
         hour while credit is spent, or exhausted. Raises TTSError.
         """
-        told = {name: await speaker.handler.allowance.check() for name, speaker in self._roster.by_name.items()}
+        told = {name: await speaker.handler.account_limits.check() for name, speaker in self._roster.by_name.items()}
         return {name: credit for name, credit in told.items() if credit}
 
     def handler(self, name: str) -> TTSErrorHandler:
@@ -351,7 +351,7 @@ class AsyncTTSService:
             former += [self._hedging] if self._hedging else []
             self._hedging = Hedging(hedging, self._clock) if hedging else None
         if "cache" in changed:
-            cache = checked_cache(settings.get("cache"))
+            cache = parse_cache_config(settings.get("cache"))
             former += [self._memory] if self._memory else []
             self._memory = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
@@ -384,19 +384,19 @@ class AsyncTTSService:
         utterance = Utterance(
             request,
             staging.cast or self._cast(words, staging),
-            staging.terms,
+            staging.policy,
             rates=self._rates,
             workers=self._workers,
             clock=self._clock,
             wall_clock=self._wall_clock,
             lag=self.lag,
             admission=self.admission,
-            on_muted=self._tell_muted,
+            on_muted=self._set_muted,
             hedging=self._hedging if style.hedging else None,
             marked=marked,
         )
         if self._memory and request.text and style.cache:
-            return CachedUtterance(utterance, request, staging.terms, self._memory)
+            return CachedUtterance(utterance, request, staging.policy, self._memory)
         return utterance
 
     def _staging(self, style: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
@@ -409,7 +409,7 @@ class AsyncTTSService:
         return found
 
     def _staged(self, style: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
-        terms = UtterancePolicy(
+        policy = UtterancePolicy(
             timeouts=self._timeouts,
             muted=self._settings.get("muted", True),
             on_midstream=style.on_midstream or self._settings.get("on_midstream", "resume"),
@@ -421,14 +421,14 @@ class AsyncTTSService:
             most_bytes=self.max_audio_bytes,
         )
         # Times tell where to go on, and at the end that this was all of it.
-        request = replace(style.request, timestamps=style.request.timestamps or terms.on_midstream != "error")
-        return UtteranceTemplate(request, terms)
+        request = replace(style.request, timestamps=style.request.timestamps or policy.on_midstream != "error")
+        return UtteranceTemplate(request, policy)
 
     def _cast(self, request: SpeechRequest, staging: UtteranceTemplate) -> Candidates:
         """Find who may speak this, and remember it for the next text if that makes no difference."""
-        terms = staging.terms
-        found = find_candidates(request, list(self._roster.by_name.values()), terms.voice_substitution)
-        if terms.on_midstream == "error" and not terms.hold:
+        policy = staging.policy
+        found = find_candidates(request, list(self._roster.by_name.values()), policy.voice_substitution)
+        if policy.on_midstream == "error" and not policy.hold:
             for part in found.candidates:
                 part.ready = self._ready(request, staging, part)
         if found.for_any_text:
@@ -443,7 +443,7 @@ class AsyncTTSService:
             known = staging.ready[part.name] = (part.offer, ready)
         return known[1]
 
-    def _tell_muted(self, muted: bool) -> None:
+    def _set_muted(self, muted: bool) -> None:
         self._is_muted = muted
 
 

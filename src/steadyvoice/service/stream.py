@@ -58,7 +58,7 @@ class AsyncSpeechStream(ReportedUtterance):
     """
 
     def __init__(self, utterance: Utterance | CachedUtterance, on_end: Callable[[AsyncSpeechStream], None]) -> None:
-        self.spoken = utterance.spoken
+        self.report = utterance.report
         self.format = utterance.format
         self._on_end = on_end  # may be called more than once
         self._utterance: Utterance | CachedUtterance | None = utterance  # until it is over
@@ -84,7 +84,7 @@ class AsyncSpeechStream(ReportedUtterance):
             return await anext(chunks)
         except StopAsyncIteration:
             self._over()
-            log_utterance(self.spoken)
+            log_utterance(self.report)
             raise
         except asyncio.CancelledError:
             closed = self._ended_early is not None
@@ -97,7 +97,7 @@ class AsyncSpeechStream(ReportedUtterance):
         except TTSError as error:
             failure = drop_tracebacks(error)
         except Exception as error:  # a mistake of ours, of which the traceback says where
-            self.spoken.error = copy_without_traceback(error)
+            self.report.error = copy_without_traceback(error)
             self._over()
             raise
         finally:
@@ -105,9 +105,9 @@ class AsyncSpeechStream(ReportedUtterance):
             self._reader = task = chunks = None
             if self._reader_left and not self._reader_left.done():
                 self._reader_left.set_result(None)
-        self.spoken.error = failure
+        self.report.error = failure
         self._over()
-        log_utterance(self.spoken)
+        log_utterance(self.report)
         try:
             raise copy_without_traceback(
                 failure
@@ -136,7 +136,7 @@ class AsyncSpeechStream(ReportedUtterance):
             raise self._interruption()
         if self._reader:
             raise RuntimeError("this stream is being read by another task: one at a time may read it")
-        if error := self.spoken.error:
+        if error := self.report.error:
             raise copy_without_traceback(error)
         raise StopAsyncIteration
 
@@ -145,7 +145,7 @@ class AsyncSpeechStream(ReportedUtterance):
         if self._ended_early or self._utterance is None or self._utterance.finished:
             return
         self._ended_early = why
-        self.spoken.interrupted = True
+        self.report.interrupted = True
 
     def _interruption(self) -> TTSStreamInterruptedError:
         why = self._ended_early or "a read of it was cancelled"
@@ -185,8 +185,8 @@ class AsyncSpeechStream(ReportedUtterance):
             self._on_end(self)
             return
         self._end_early("the service was closed")
-        if self._ended_early and not self.spoken.error:
-            self.spoken.error = self._interruption()
+        if self._ended_early and not self.report.error:
+            self.report.error = self._interruption()
         await self._close("the service was closed")
 
     def leave_behind(self) -> None:

@@ -297,7 +297,7 @@ class SpeechStream(ReportedUtterance):
 
     def __init__(self, service: TTSService, stream: AsyncSpeechStream) -> None:
         self._service, self._stream = service, stream
-        self.spoken, self.format = stream.spoken, stream.format
+        self.report, self.format = stream.report, stream.format
 
     def __iter__(self) -> Self:
         return self

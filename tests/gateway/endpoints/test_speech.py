@@ -250,7 +250,7 @@ async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
         await at.sim.idle()  # the vendor was hung up on as well
         request, account = await at.next_call()
         assert not request.complete
-        assert account.spoken.error is None
+        assert account.report.error is None
         totals = at.service.get_error_state()["totals"]
         assert (totals["calls"], totals["failures"]) == (1, 0)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import Tone, TTSService
-from steadyvoice.service.cache.store import FILE
+from steadyvoice.service.cache.store import FILE_NAME
 
 from ..scripted_provider import Say, ScriptedProvider
 from .cached_service import TEXT, caching_service
@@ -30,7 +30,7 @@ def read_only(folder: Path) -> Path:
 
 
 def another_programs(folder: Path) -> Path:
-    with sqlite3.connect(folder / FILE) as theirs:
+    with sqlite3.connect(folder / FILE_NAME) as theirs:
         theirs.execute("CREATE TABLE recipes (name TEXT)")
     theirs.close()
     return folder

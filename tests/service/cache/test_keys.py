@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import Alignment, AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone, Voice
-from steadyvoice.service.cache.keys import CacheConfig, Recording, key_of
+from steadyvoice.service.cache.keys import CacheConfig, Recording, cache_key
 
 VOICES = {"default": "JBFqnCBsd6RMkjVDRZzb", "also": "JBFqnCBsd6RMkjVDRZzb", "other": "nPczCjzI2devNBz1zQrb"}
 REQUEST = SpeechRequest("Hello", AudioFormat.parse("mp3"))
@@ -22,7 +22,7 @@ def elevenlabs(**settings: Any) -> ElevenLabs:
 
 def key(request: SpeechRequest = REQUEST, provider: Any = None) -> str | None:
     provider = provider or elevenlabs()
-    return key_of(request, provider, provider.offer(request))
+    return cache_key(request, provider, provider.offer(request))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from steadyvoice.service.cache.store import FILE, Entry, Store
+from steadyvoice.service.cache.store import FILE_NAME, CacheEntry, CacheStore
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ MOST = 2_000_000
 FORK = multiprocessing.get_context("fork")
 
 
-_OPEN: list[Store] = []
+_OPEN: list[CacheStore] = []
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +36,15 @@ def stores_are_closed() -> Iterator[None]:
         _OPEN.pop().close()
 
 
-def store_in(folder: Path, most: int) -> Store:
+def store_in(folder: Path, most: int) -> CacheStore:
     """Make a store that is closed when the test ends."""
-    _OPEN.append(store := Store(folder, most))
+    _OPEN.append(store := CacheStore(folder, most))
     return store
 
 
-def entry(number: int, size: int = 10_000) -> Entry:
+def entry(number: int, size: int = 10_000) -> CacheEntry:
     """One whose audio tells its number in every byte."""
-    return Entry(f"key-{number}", 1000.0 + number, b'{"seconds":1}', bytes([number % 256]) * size)
+    return CacheEntry(f"key-{number}", 1000.0 + number, b'{"seconds":1}', bytes([number % 256]) * size)
 
 
 def size_of(folder: Path) -> int:
@@ -90,7 +90,7 @@ def test_a_file_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
         store.get(["key-1"])
 
 
-class Doomed(Store):
+class Doomed(CacheStore):
     """Dies within its own bookkeeping, after so many steps of the database's."""
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -150,7 +150,7 @@ def test_two_processes_may_keep_the_same_at_once(tmp_path: Path) -> None:
         store = store_in(tmp_path, MOST)
         for _ in range(40):
             try:
-                store.put(Entry("the same", level, b"{}", bytes([level]) * 100_000))
+                store.put(CacheEntry("the same", level, b"{}", bytes([level]) * 100_000))
                 found = store.get(["the same"])["the same"]
             except sqlite3.OperationalError as busy:
                 if "locked" not in str(busy):
@@ -187,7 +187,7 @@ def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) ->
 
 def test_what_was_asked_for_last_is_kept_longest_whatever_the_clock_says(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
-    store.put(Entry("favourite", 1e12, b"{}", bytes(100_000)))
+    store.put(CacheEntry("favourite", 1e12, b"{}", bytes(100_000)))
     for number in range(60):
         store.put(entry(number, 100_000))
         assert store.get(["favourite"])
@@ -246,14 +246,14 @@ def test_a_file_that_is_no_database_any_more_is_begun_anew(tmp_path: Path) -> No
 
 
 def test_another_programs_database_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE) as theirs:
+    with sqlite3.connect(tmp_path / FILE_NAME) as theirs:
         theirs.execute("CREATE TABLE recipes (name TEXT)")
     theirs.close()
-    before = (tmp_path / FILE).read_bytes()
+    before = (tmp_path / FILE_NAME).read_bytes()
     store = store_in(tmp_path, MOST)
     with pytest.raises(PermissionError, match="another program's"):
         store.put(entry(1))
-    assert (tmp_path / FILE).read_bytes() == before
+    assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:

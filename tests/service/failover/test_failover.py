@@ -115,7 +115,7 @@ async def test_a_later_piece_by_somebody_else_is_a_resumption(make_service: Make
     second = ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("This is one. And this is two.", format="pcm_8000")
     assert speech.outcome == "resumed"
-    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [
+    assert [(span.provider, span.begin, span.end) for span in speech.report.spans] == [
         ("first", 0, 13),
         ("second", 13, 29),
     ]
@@ -125,7 +125,7 @@ async def test_whoever_took_over_says_the_rest(make_service: MakeService) -> Non
     first = ScriptedProvider([Say(), DOWN, DOWN, Say()], name="first", max_characters=10)
     second = ScriptedProvider(name="second", max_characters=10)
     speech = await make_service(first, second).synthesize("First one. Then two. And three.", format="pcm_8000")
-    assert [span.provider for span in speech.spoken.spans] == ["first", "second", "second", "second"]
+    assert [span.provider for span in speech.report.spans] == ["first", "second", "second", "second"]
 
 
 async def test_too_many_at_once_is_our_own_doing_and_passes(make_service: MakeService) -> None:

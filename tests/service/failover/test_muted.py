@@ -83,7 +83,7 @@ async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: 
     vendor = ScriptedProvider([Say(), DOWN], max_characters=12)
     speech = await make_service(vendor).synthesize("First part. Second part.", format="pcm_8000")
     assert speech.outcome == "muted"
-    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [
+    assert [(span.provider, span.begin, span.end) for span in speech.report.spans] == [
         ("scripted", 0, 12),
         (None, 12, 24),
     ]
@@ -94,10 +94,10 @@ async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: 
 @pytest.mark.parametrize("who", ["first", "second"])
 async def test_the_outcome_is_muted_from_the_first_moment_of_silence(who: str) -> None:
     spoken = UtteranceReport("first")
-    spoken.now.heard(who)
+    spoken.current_speaker.start(who)
     spoken.add(who, 0, 12, 0.7, Alignment())
 
-    spoken.now.silent = True
+    spoken.current_speaker.silent = True
 
     assert spoken.outcome == "muted"
 

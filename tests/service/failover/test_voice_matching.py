@@ -103,7 +103,7 @@ async def test_every_piece_of_a_long_text_is_matched(make_service: MakeService) 
     assert len(other.asked) > 2
     assert {request.speed for request in other.asked} == {0.75}
     rate = PCM.sample_rate
-    for span in speech.spoken.spans:
+    for span in speech.report.spans:
         piece = speech.audio[2 * round(span.start * rate) : 2 * round(span.stop * rate)]
         assert loudness(piece) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.15)
 
@@ -113,9 +113,9 @@ async def test_who_goes_on_in_midstream_is_like_the_one_who_broke_off(make_servi
     other = OtherVendor(name="other", voices={"default": BERT, "anna": ANNA})
     async with make_service(first, other).stream(TEXT, voice="narrator", format="pcm_8000") as stream:
         audio = b"".join([data async for data in stream])
-    assert [(span.provider, span.voice) for span in stream.spoken.spans] == [("first", "n"), ("other", "a")]
+    assert [(span.provider, span.voice) for span in stream.report.spans] == [("first", "n"), ("other", "a")]
     assert other.asked[0].speed == 0.75
-    seam = 2 * round(stream.spoken.spans[1].start * PCM.sample_rate)
+    seam = 2 * round(stream.report.spans[1].start * PCM.sample_rate)
     assert loudness(audio[seam:]) == pytest.approx(loudness(audio[:seam]), rel=0.15)
 
 

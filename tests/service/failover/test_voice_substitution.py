@@ -186,7 +186,7 @@ async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path
     accounts = await path(stage)
 
     await stage.tts.aclose()
-    heard = [(span.provider, span.voice) for account in accounts for span in account.spoken.spans]
+    heard = [(span.provider, span.voice) for account in accounts for span in account.report.spans]
     assert heard
     assert set(heard) <= {("first", "n"), ("twin", "n"), (None, None)}
     assert [other.name for other in stage.house if other.asked] == []

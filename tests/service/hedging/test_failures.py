@@ -119,7 +119,7 @@ async def test_a_hedge_that_breaks_off_is_gone_on_from(make_service: MakeService
     audio = b"".join([chunk async for chunk in stream])
     assert words_in(audio, stream.format) == text.split()
     assert stream.outcome == "resumed"
-    assert [span.provider for span in stream.spoken.spans] == ["second", "first"]
+    assert [span.provider for span in stream.report.spans] == ["second", "first"]
     assert [(a.provider, a.hedge) for a in stream.attempts] == [("first", False), ("second", True), ("first", False)]
 
 
@@ -134,4 +134,4 @@ async def test_a_hedge_that_lost_goes_on_sooner_than_who_broke_off(make_service:
     stream = tts.stream(text, format="pcm_8000")
     audio = b"".join([chunk async for chunk in stream])
     assert words_in(audio, stream.format) == text.split()
-    assert [span.provider for span in stream.spoken.spans] == ["first", "second"]
+    assert [span.provider for span in stream.report.spans] == ["first", "second"]

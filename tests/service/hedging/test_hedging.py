@@ -130,7 +130,7 @@ async def test_the_time_in_the_queue_is_not_the_vendors(make_service: MakeServic
     first, second = late_provider(), ScriptedProvider(name="second")
     first.credential = Credential("ours", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
-    tts.handler("first").allowance.queue.gate._ceiling = 1
+    tts.handler("first").account_limits.queue.limiter._ceiling = 1
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(5)))
     assert {speech.provider for speech in speeches} == {"first"}
     assert not second.asked

@@ -249,13 +249,13 @@ async def test_an_account_goes_on_with_the_limits_and_the_questions_of_who_uses_
     new.left = 7
     async with AsyncTTSService([old]) as tts:
         assert tts.get_error_state()["concurrency"]["limit"] == 5
-        allowance = tts.handler("scripted").allowance
+        allowance = tts.handler("scripted").account_limits
         await tts.reconfigure(providers=[new])
-        assert tts.handler("scripted").allowance is allowance
+        assert tts.handler("scripted").account_limits is allowance
         assert tts.get_error_state()["concurrency"]["limit"] == 2
         assert (await tts.check_credit())["scripted"] == Credit(7)
         await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
-        assert tts.handler("scripted").allowance is not allowance
+        assert tts.handler("scripted").account_limits is not allowance
 
 
 async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_with_another() -> None:

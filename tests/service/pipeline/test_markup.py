@@ -40,7 +40,7 @@ async def test_a_voice_without_markup_gets_the_words_only(make_service: MakeServ
     assert [request.text for request in stand_in.asked] == [strip_markup(text)]
     assert speech.provider == "stand-in"
     assert speech.alignment.text == text
-    assert (speech.spoken.spans[0].begin, speech.spoken.spans[-1].end) == (0, len(text))
+    assert (speech.report.spans[0].begin, speech.report.spans[-1].end) == (0, len(text))
     for form in ("srt", "vtt"):
         shown = " ".join(line for line in speech.captions(form).splitlines() if line and "-->" not in line)
         shown = re.sub(r"<\d\d:[\d:.]+>", "", shown)
@@ -90,7 +90,7 @@ async def test_the_next_voice_goes_on_with_the_right_word_in_its_own_form(
     second = WordToneProvider(name="second", markup=performed)
     stream = make_service(first, second).stream(RESUMED, format="pcm_8000")
     audio = await read_all(stream)
-    spans = stream.spoken.spans
+    spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(RESUMED))
     assert all(one.end == other.begin for one, other in pairwise(spans))
     place = spans[-1].begin
@@ -117,7 +117,7 @@ async def test_a_stand_in_for_a_stand_in_goes_on_where_that_one_broke_off(
     third = WordToneProvider(name="third", markup=Markup.SSML)
     stream = make_service(first, second, third).stream(RESUMED, format="pcm_8000")
     await read_all(stream)
-    spans = stream.spoken.spans
+    spans = stream.report.spans
     assert [span.provider for span in spans] == ["first", "second", "third"]
     said = [strip_markup(RESUMED[span.begin : span.end]).split() for span in spans]
     assert [word for words in said for word in words] == strip_markup(RESUMED).split()
@@ -139,7 +139,7 @@ async def test_paired_tags_are_not_cut_in_two(make_service: MakeService, perform
             assert each.count(f"<{name}") == each.count(f"</{name}>") == (1 if f"<{name}" in each else 0)
     assert " ".join(map(strip_markup, asked)).split() == strip_markup(text).split()
     assert sum(each.count("<break") for each in asked) == (1 if performed else 0)
-    assert stream.spoken.spans[-1].end == len(text)
+    assert stream.report.spans[-1].end == len(text)
 
 
 @pytest.mark.parametrize("performed", [Markup.NONE, Markup.SSML, ALL])
@@ -156,7 +156,7 @@ async def test_what_is_sent_fits_the_limit_with_its_tags(
     expected = strip_markup(text)
     if limit >= 60 or not performed:
         assert "".join(said.split()) == "".join(expected.split())
-    assert speech.spoken.spans[-1].end == len(text)
+    assert speech.report.spans[-1].end == len(text)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_a_pause_at_the_end_asks_nobody_again(make_service: MakeService) -
     stream = make_service(first, second).stream(text, format="pcm_8000")
     await read_all(stream)
     assert "<" not in "".join(request.text for request in second.asked)
-    assert stream.spoken.spans[-1].end == len(text)
+    assert stream.report.spans[-1].end == len(text)
 
 
 async def test_attempts_tell_places_in_the_callers_text_and_bills_what_was_sent(make_service: MakeService) -> None:

@@ -61,7 +61,7 @@ async def test_two_voices_on_one_key_are_one_crowd() -> None:
     async with Simulator(voice="tones", concurrency=3, real_time_factor=0.02) as sim:
         providers = [ElevenLabs("key", name=name, base_url=sim.url) for name in ("one", "other")]
         async with AsyncTTSService(providers) as tts:
-            assert tts.handler("one").allowance is tts.handler("other").allowance
+            assert tts.handler("one").account_limits is tts.handler("other").account_limits
             async with asyncio.TaskGroup() as group:
                 for _ in range(10):
                     group.create_task(tts.synthesize(TEXT, format="pcm_16000"))

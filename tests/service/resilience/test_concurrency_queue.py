@@ -175,7 +175,7 @@ async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service:
 async def test_who_has_nowhere_else_to_go_waits_however_long_it_used_to_take(make_service: MakeService) -> None:
     account = Account(limit=1, at_once=1)
     tts = make_service(Metered(account))
-    gate = tts.handler("metered").allowance.queue.gate
+    gate = tts.handler("metered").account_limits.queue.limiter
     gate.leave(gate.ask(loop_clock()), loop_clock() + 1000.0)  # it hung for a quarter of an hour
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
     assert {speech.outcome for speech in speeches} == {"spoken"}
@@ -272,4 +272,4 @@ async def test_a_caller_cancelled_in_the_instant_of_its_turn_passes_the_turn_on(
     second.cancel()  # its turn has come, but it has not run yet
     assert await third == "ran"
     assert second.cancelled()
-    assert turnstile.gate.running == 0
+    assert turnstile.limiter.running == 0

@@ -93,7 +93,7 @@ async def test_who_leaves_finds_in_the_account_what_was_heard(
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", on_midstream=on_midstream)
     audio = b"".join([await anext(stream) for _ in range(20)])
     await stream.aclose()
-    (span,) = stream.spoken.spans
+    (span,) = stream.report.spans
     assert (span.provider, span.begin, stream.outcome) == ("tonal", 0, "interrupted")
     assert span.stop == pytest.approx(len(audio) / 16000, abs=0.7)
     words = words_in(audio, "pcm_8000")
@@ -108,7 +108,7 @@ async def test_who_breaks_off_for_good_is_named_with_what_was_heard(make_service
     stream = make_service(vendor).stream(LONG_TEXT, format=name, on_midstream="error")
     with pytest.raises(TTSStreamInterruptedError):
         await read_all(stream)
-    (span,) = stream.spoken.spans
+    (span,) = stream.report.spans
     assert (span.provider, span.begin, span.exact) == ("tonal", 0, False)
     assert span.stop == pytest.approx(0.5 * len(synthesize_tones(LONG_TEXT, sample_rate=8000)[0]) / 16000, rel=0.02)
     assert 0.2 < span.end / len(LONG_TEXT) < 0.9

@@ -32,7 +32,7 @@ async def test_up_to_the_seam_they_are_passed_on_as_well(make_service: MakeServi
     stream = make_service(first, second).stream(SHORT_TEXT, format="mp3_44100_128")
     audio = await read_all(stream)
     whole = await read_all(make_service(WordToneProvider()).stream(SHORT_TEXT, format="mp3_44100_128"))
-    frames = int(stream.spoken.spans[0].stop * 44100 / 1152)
+    frames = int(stream.report.spans[0].stop * 44100 / 1152)
     untouched = frame_bytes(whole, frames)
     assert audio.startswith(untouched)
     assert len(untouched) > 0.4 * len(audio)
@@ -44,7 +44,7 @@ async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: f
     second = WordToneProvider(name="second", level=level)
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
     samples = array("h", await read_all(stream))
-    seam_at = round(stream.spoken.spans[0].stop * 16000)
+    seam_at = round(stream.report.spans[0].stop * 16000)
     before, after = level_of(samples[:seam_at], 16000), level_of(samples[seam_at:], 16000)
     assert before
     assert after

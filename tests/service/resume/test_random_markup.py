@@ -80,7 +80,7 @@ async def test_every_word_is_heard_once_whoever_performs_the_markup(
     stream = tts.stream(text, format="pcm_8000")
     audio = await read_all(stream)
     assert words_in(audio, stream.format) == strip_markup(text).split()
-    spans = stream.spoken.spans
+    spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
     assert all(one.end == other.begin and one.stop == other.start for one, other in pairwise(spans))
     assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.05)
@@ -104,7 +104,7 @@ async def test_what_nobody_says_is_silence_over_the_rest_of_the_text(text: str, 
     audio = await read_all(stream)
     said = words_in(audio, stream.format)
     assert said == strip_markup(text).split()[: len(said)]
-    spans = stream.spoken.spans
+    spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
     assert strip_markup(text[: spans[-1].begin]).split()[: len(said)] == said or spans[-1].provider
     assert stream.alignment.text == text

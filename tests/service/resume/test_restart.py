@@ -28,7 +28,7 @@ async def test_a_restart_is_heard_behind_what_was_heard_before(
     words, again = detect_words(audio, stream.format), len(SHORT_TEXT.split())
     assert [word.text for word in words[-again:]] == SHORT_TEXT.split()
     assert len(words) > again
-    broken, whole = stream.spoken.spans
+    broken, whole = stream.report.spans
     assert (broken.provider, broken.begin, broken.end, broken.start) == ("first", 0, 0, 0.0)
     assert (whole.provider, whole.begin, whole.end, whole.start) == ("second", 0, len(SHORT_TEXT), broken.stop)
     assert stream.alignment.words()[0].start == pytest.approx(words[-again].start, abs=0.04)
@@ -43,10 +43,10 @@ async def test_who_has_heard_two_beginnings_hears_whole_sentences_from_then_on(m
     stream = tts.stream(LONG_TEXT, format="pcm_8000", on_midstream="restart")
     words, again = words_in(await read_all(stream), stream.format), len(LONG_TEXT.split())
     assert words[-again:] == LONG_TEXT.split()
-    beginnings = [span for span in stream.spoken.spans if span.begin == span.end]
+    beginnings = [span for span in stream.report.spans if span.begin == span.end]
     assert len(beginnings) == 2
     assert len(words) < 3 * again
-    spans = stream.spoken.spans[2:]
+    spans = stream.report.spans[2:]
     assert (spans[0].begin, spans[-1].end) == (0, len(LONG_TEXT))
     assert all(a.end == b.begin for a, b in pairwise(spans))
 
@@ -75,5 +75,5 @@ async def test_an_end_that_comes_too_early_is_worth_a_restart(make_service: Make
     stream = make_service(first, second).stream(SHORT_TEXT, format=name, on_midstream="restart")
     words = words_in(await read_all(stream), stream.format)
     assert words[-len(SHORT_TEXT.split()) :] == SHORT_TEXT.split()
-    assert [span.provider for span in stream.spoken.spans] == ["first", "second"]
+    assert [span.provider for span in stream.report.spans] == ["first", "second"]
     assert stream.attempts[0].held_back == 0.0

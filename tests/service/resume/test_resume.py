@@ -35,7 +35,7 @@ async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_no
     stream = make_service(first, second, third).stream(SHORT_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
     assert [len(each.asked) for each in (first, second, third)] == [1, 1, 1]
-    assert [span.provider for span in stream.spoken.spans] == ["first", "second", "third"]
+    assert [span.provider for span in stream.report.spans] == ["first", "second", "third"]
 
 
 async def test_with_nobody_else_left_whoever_charged_for_them_says_them_again(make_service: MakeService) -> None:
@@ -55,7 +55,7 @@ async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeSe
     audio = await read_all(stream)
     assert_all_words_once(stream, audio, SHORT_TEXT)
     assert stream.outcome == "resumed"
-    one, two = stream.spoken.spans
+    one, two = stream.report.spans
     assert (one.provider, two.provider) == ("first", "second")
     assert SHORT_TEXT[two.begin - 1] == " "
     assert second.asked[0].text == SHORT_TEXT[two.begin :]
@@ -74,7 +74,7 @@ async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_se
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_8000", voice_substitution="never")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
-    assert [span.provider for span in stream.spoken.spans] == ["first", "first"]
+    assert [span.provider for span in stream.report.spans] == ["first", "first"]
     assert not second.asked
 
 
@@ -91,7 +91,7 @@ async def test_when_nobody_can_go_on_the_rest_is_silence_and_says_so(make_servic
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
     stream = make_service(first, second, retry=RetryConfig(max_attempts=1)).stream(SHORT_TEXT, format="mp3_22050_32")
     audio = await read_all(stream)
-    said = stream.spoken.spans[0].end
+    said = stream.report.spans[0].end
     assert words_in(audio, stream.format) == SHORT_TEXT[:said].split()
     assert stream.outcome == "muted"
     assert stream.captions().count("says") == 1
@@ -104,7 +104,7 @@ async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: Ma
     parts: list[bytes] = []
     with pytest.raises(TTSStreamInterruptedError, match=r"first.*second"):
         await read_into(stream, parts)
-    assert words_in(b"".join(parts), stream.format) == SHORT_TEXT[: stream.spoken.spans[0].end].split()
+    assert words_in(b"".join(parts), stream.format) == SHORT_TEXT[: stream.report.spans[0].end].split()
 
 
 async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) -> None:

@@ -90,7 +90,7 @@ async def test_without_times_a_sentence_is_held_back_and_the_account_says_how_lo
     first = await anext(stream)
     assert words_in(first, "pcm_8000") == vendor.asked[0].text.split()
     await read_all(stream)
-    said = stream.spoken.spans[0].stop
+    said = stream.report.spans[0].stop
     assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
 
 

@@ -53,7 +53,7 @@ async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService,
     first, second = WordToneProvider([Fault("truncate", share)], name="first"), WordToneProvider(name="second")
     speech = await make_service(first, second).synthesize(SHORT_TEXT, format=name)
     assert words_in(speech.audio, speech.format) == SHORT_TEXT.split()
-    assert [(span.provider, span.begin, span.end) for span in speech.spoken.spans] == [("second", 0, len(SHORT_TEXT))]
+    assert [(span.provider, span.begin, span.end) for span in speech.report.spans] == [("second", 0, len(SHORT_TEXT))]
     assert speech.alignment.exact
     assert speech.attempts[0].error
     assert speech.attempts[0].error.kind in (

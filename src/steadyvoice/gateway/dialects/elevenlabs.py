@@ -53,13 +53,13 @@ class ElevenLabsDialect:
         With the id, a client asks for the same prosody in its next request. It is the vendor's where nobody else is
         heard in the answer, as far as that is known when it begins.
         """
-        spoken = account.spoken
-        first = spoken.now.first
+        speaker = account.report.current_speaker
+        first = speaker.first
         if first is None:
             return {"request-id": own_request_id(request_id)}
-        id = first.request_id if first.dialect == elevenlabs_speech.DIALECT and spoken.sole_speaker else None
+        id = first.request_id if first.dialect == elevenlabs_speech.DIALECT and account.report.sole_speaker else None
         headers = {"request-id": id or own_request_id(request_id)}
-        if first.characters_billed is not None and spoken.now.characters == len(order.text):  # for all of it
+        if first.characters_billed is not None and speaker.characters == len(order.text):  # for all of it
             headers["character-cost"] = elevenlabs_speech.format_amount(first.characters_billed)
         if first.concurrent_requests is not None:
             headers["current-concurrent-requests"] = str(first.concurrent_requests)

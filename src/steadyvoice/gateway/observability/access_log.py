@@ -95,13 +95,13 @@ def _speech_fields(
     request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
 ) -> dict[str, Any]:
     """Add the outcome; `interrupted` when the caller hung up."""
-    error = account.spoken.error
+    error = account.report.error
     return {
         "door": door,
         "outcome": client_outcome(request, account),
         "provider": account.provider,
         "error": error.kind.value if isinstance(error, TTSError) else None,
-        "attempts": len(account.spoken.attempts),
+        "attempts": len(account.report.attempts),
         "characters": len(order.text),
         "audio_seconds": round(account.duration, 3),
     }

@@ -120,7 +120,7 @@ class Metrics:
         self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
         """An utterance is over."""
-        spoken = account.spoken
+        spoken = account.report
         self._requests.add((door, spoken.provider or _NONE, client_outcome(request, account)))
         self._duration.add((door,), self._context.clock() - request.received_at)
         if (soon := first_audio(request)) is not None:

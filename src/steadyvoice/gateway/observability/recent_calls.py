@@ -102,7 +102,7 @@ class RecentCalls:
     ) -> RecentCall:
         """Take note of a call that is over now."""
         self._number += 1
-        spoken, asked, took = account.spoken, order.style.request, now - request.received_at
+        spoken, asked, took = account.report, order.style.request, now - request.received_at
         too_many = max(0, len(spoken.attempts) - _MAX_PARTS) + max(0, len(spoken.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,

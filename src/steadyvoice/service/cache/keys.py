@@ -19,11 +19,11 @@ from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import NORMALIZATION_VERSION
 
-VERSION = 1
+KEY_VERSION = 1
 """Of what an entry means. Raise it, and nothing that was kept before is found again."""
 
 DAY = 86_400.0  # seconds
-_SKEW = 3_600.0  # seconds by which the clocks of those who share a cache may differ
+_CLOCK_SKEW = 3_600.0  # seconds by which the clocks of those who share a cache may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class CacheConfig:
 
     def fresh(self, made: float, now: float) -> bool:
         """Whether what was made then is as good as new. What comes from the future is not: a clock has jumped."""
-        return -_SKEW <= now - made <= self.max_age_days * DAY
+        return -_CLOCK_SKEW <= now - made <= self.max_age_days * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,11 @@ class Recording:
         return cls(audio, read["seconds"], alignment, fresh)
 
 
-def key_of(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) -> str | None:
+def cache_key(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) -> str | None:
     """Name what this provider would say. None for what has no name: options that are no JSON."""
     kind = type(provider)
     sound = [
-        [VERSION, NORMALIZATION_VERSION],
+        [KEY_VERSION, NORMALIZATION_VERSION],
         [f"{kind.__module__}.{kind.__qualname__}", offer.source or provider.name],
         [offer.model, offer.voice, offer.format.name],
         [request.format.name, request.text, request.language, float(offer.speed or request.speed), request.seed],
@@ -106,25 +106,25 @@ def key_of(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) ->
     return sha256(written.encode()).hexdigest()
 
 
-def whole_voice(spoken: UtteranceReport, *, hold: bool) -> str | None:
+def sole_provider(report: UtteranceReport, *, hold: bool) -> str | None:
     """Who said all of it, alone and without breaking off: only that is worth keeping.
 
     With `hold` nobody heard what broke off before the end, and none of it is in the audio.
     """
-    voices = {span.provider for span in spoken.spans}
-    broke_off = any(_broke_off(attempt) for attempt in spoken.attempts)
-    if spoken.cached or len(voices) != 1 or (broke_off and not hold):
+    voices = {span.provider for span in report.spans}
+    broke_off = any(_was_interrupted(attempt) for attempt in report.attempts)
+    if report.cached or len(voices) != 1 or (broke_off and not hold):
         return None
     return voices.pop()
 
 
-def recorded(audio: bytes, format: AudioFormat, spoken: UtteranceReport) -> Recording:
+def make_recording(audio: bytes, format: AudioFormat, report: UtteranceReport) -> Recording:
     """Make a recording of what was said."""
     audio = with_true_size(audio) if format.codec is Codec.WAV else audio
-    return Recording(audio, spoken.duration, spoken.alignment)
+    return Recording(audio, report.duration, report.alignment)
 
 
-def checked_cache(given: Any) -> CacheConfig | None:
+def parse_cache_config(given: Any) -> CacheConfig | None:
     """Take a folder for its usual settings. Raises TTSConfigurationError."""
     if given is None or isinstance(given, CacheConfig):
         return given if given and given.max_megabytes else None
@@ -133,5 +133,5 @@ def checked_cache(given: Any) -> CacheConfig | None:
     raise TTSConfigurationError(f"cache: must be a CacheConfig or the path of a folder, got {given!r}")
 
 
-def _broke_off(attempt: Attempt) -> bool:
+def _was_interrupted(attempt: Attempt) -> bool:
     return attempt.error is not None and attempt.audio > 0

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from steadyvoice.service.cache.coalescing import CoalescedStream
-from steadyvoice.service.cache.keys import CacheConfig, Recording, key_of, recorded, whole_voice
-from steadyvoice.service.cache.store import Entry, Store
+from steadyvoice.service.cache.keys import CacheConfig, Recording, cache_key, make_recording, sole_provider
+from steadyvoice.service.cache.store import CacheEntry, CacheStore
 from steadyvoice.service.log_messages import log_cache_problem
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.utterance import Utterance
@@ -31,7 +31,7 @@ class SpeechCache:
 
     def __init__(self, config: CacheConfig, *, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         self._config, self._clock, self._wall_clock = config, clock, wall_clock
-        self._store = Store(config.folder, config.max_bytes)
+        self._store = CacheStore(config.folder, config.max_bytes)
         self._running: dict[Hashable, CachedUtterance] = {}
         self._paused_until: float | None = None
         self._logged: set[str] = set()
@@ -45,15 +45,15 @@ class SpeechCache:
     def join(self, caller: CachedUtterance) -> CachedUtterance:
         """Return the utterance whose stream a caller shares: a running one for the same speech, or the caller's own."""
         utterance, request = caller.utterance, caller.request
-        keys = {provider.name: key_of(request, provider, offer) for provider, offer in utterance.offers}
+        keys = {provider.name: cache_key(request, provider, offer) for provider, offer in utterance.offers}
         named = {name: key for name, key in keys.items() if key}
         # A stream runs in its event loop, so another loop, such as a forked child's, needs its own.
         speech_key = (asyncio.get_running_loop(), tuple(named.items()))
-        for terms in _joinable_terms(caller.terms):
-            if owner := self._running.get((speech_key, terms)):
+        for policy in _joinable_policies(caller.policy):
+            if owner := self._running.get((speech_key, policy)):
                 self._counts["joined"] += 1
                 return owner
-        stream_key = (speech_key, caller.terms)
+        stream_key = (speech_key, caller.policy)
         caller.stream = CoalescedStream(
             self._speak(caller, named), self._max_bytes(caller), lambda: self._remove(stream_key, caller)
         )
@@ -90,7 +90,7 @@ class SpeechCache:
                 else:
                     whole.clear()
                 yield data
-        self._counts["hits" if utterance.spoken.cached else "misses"] += 1
+        self._counts["hits" if utterance.report.cached else "misses"] += 1
         if size <= max_bytes:
             audio = b"".join(whole)
             whole.clear()
@@ -98,10 +98,10 @@ class SpeechCache:
 
     def _max_bytes(self, caller: CachedUtterance) -> int:
         """Return the most bytes that are kept of an utterance, to be stored and for others to join."""
-        return min(self._store.largest, caller.terms.most_bytes)
+        return min(self._store.largest, caller.policy.most_bytes)
 
     async def _load(self, keys: Mapping[str, str]) -> dict[str, Recording]:
-        entries: dict[str, Entry] = await self._run_on_disk(self._store.get, list(keys.values()), otherwise={})
+        entries: dict[str, CacheEntry] = await self._run_on_disk(self._store.get, list(keys.values()), otherwise={})
         recordings = {}
         for name, key in keys.items():
             if entry := entries.get(key):
@@ -111,14 +111,14 @@ class SpeechCache:
         return recordings
 
     async def _store_recording(self, caller: CachedUtterance, keys: Mapping[str, str], audio: bytes) -> None:
-        spoken = caller.spoken
-        voice = whole_voice(spoken, hold=caller.terms.hold)
+        report = caller.report
+        voice = sole_provider(report, hold=caller.policy.hold)
         if voice is None or voice not in keys:
             return
-        if not caller.utterance.is_cacheable(voice, spoken.duration):
+        if not caller.utterance.is_cacheable(voice, report.duration):
             return
-        recording = recorded(audio, caller.format, spoken)
-        entry = Entry(keys[voice], self._wall_clock(), recording.packed(), recording.audio)
+        recording = make_recording(audio, caller.format, report)
+        entry = CacheEntry(keys[voice], self._wall_clock(), recording.packed(), recording.audio)
         if await self._run_on_disk(self._store.put, entry, otherwise=False):
             self._counts["kept"] += 1
 
@@ -150,10 +150,10 @@ class CachedUtterance:
     stream: CoalescedStream
 
     def __init__(
-        self, utterance: Utterance, request: SpeechRequest, terms: UtterancePolicy, cache: SpeechCache
+        self, utterance: Utterance, request: SpeechRequest, policy: UtterancePolicy, cache: SpeechCache
     ) -> None:
-        self.utterance, self.request, self.terms = utterance, request, terms
-        self.spoken, self.format = utterance.spoken, utterance.format
+        self.utterance, self.request, self.policy = utterance, request, policy
+        self.report, self.format = utterance.report, utterance.format
         self.finished = False
         self._cache = cache
         self._owner: CachedUtterance | None = None  # the utterance whose stream is read
@@ -167,7 +167,7 @@ class CachedUtterance:
         """Yield the audio, once, as an Utterance does."""
         self._owner = owner = self._cache.join(self)
         if owner is not self:
-            self.spoken.share_from(owner.spoken)
+            self.report.share_from(owner.report)
         try:
             async with aclosing(owner.stream.subscribe()) as chunks:
                 async for data in chunks:
@@ -182,12 +182,12 @@ class CachedUtterance:
         """Do nothing: the shared stream ends with its last consumer, and releases what it holds."""
 
 
-def _joinable_terms(terms: UtterancePolicy) -> Iterator[UtterancePolicy]:
+def _joinable_policies(policy: UtterancePolicy) -> Iterator[UtterancePolicy]:
     """Yield the policies of utterances that a caller may join, its own first.
 
     A caller that waits for the whole can read a stream to its end, if that survives a failure of its provider; a caller
     that wants a stream is not made to wait for the whole.
     """
-    yield terms
-    if terms.hold and terms.on_midstream == "resume":
-        yield replace(terms, hold=False)
+    yield policy
+    if policy.hold and policy.on_midstream == "resume":
+        yield replace(policy, hold=False)

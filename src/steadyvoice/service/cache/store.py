@@ -16,7 +16,7 @@ from zlib import crc32
 
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 
-FILE = "speech-1.sqlite3"
+FILE_NAME = "speech-1.sqlite3"
 """Each layout has a file of its own, so that an older steadyvoice and a newer one can share a folder."""
 
 _APPLICATION = 0x53564331  # stands in the file's header: this is ours
@@ -28,16 +28,16 @@ _TABLES = (
     " audio INTEGER NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX by_use ON speech (used)",
 )
-_PAGE = 4096  # bytes
-_OVERHEAD = 4 * _PAGE  # of an entry: pages that are begun, and the index
-_LOG = 64 * 1024  # the log's index, and the heads of its pages
-_LARGEST = 32_000_000  # bytes of one entry: half an hour of MP3
-_PATIENCE = 0.25  # seconds that one process waits for another's writing
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PAGE_SIZE = 4096  # bytes
+_OVERHEAD = 4 * _PAGE_SIZE  # of an entry: pages that are begun, and the index
+_WAL_RESERVE = 64 * 1024  # the log's index, and the heads of its pages
+_MAX_ENTRY_BYTES = 32_000_000  # bytes of one entry: half an hour of MP3
+_BUSY_TIMEOUT = 0.25  # seconds that one process waits for another's writing
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """What is kept under a key; `made` is in seconds since 1970, by the clock of whoever made it."""
 
     key: str
@@ -51,7 +51,7 @@ class Entry:
         return crc32(self.audio, crc32(self.account, crc32(f"{self.key} {float(self.made)!r}".encode())))
 
 
-class Store:
+class CacheStore:
     """Gets and puts, from any thread and any process. What it raises is an OSError or an sqlite3.Error.
 
     `most` bounds the folder, in bytes; what has not been asked for the longest goes first, by count and not by any
@@ -59,31 +59,31 @@ class Store:
     """
 
     def __init__(self, folder: Path, most: int) -> None:
-        self.path = folder / FILE
-        self.largest = min(most // 8, _LARGEST)
+        self.path = folder / FILE_NAME
+        self.largest = min(most // 8, _MAX_ENTRY_BYTES)
         """Bytes of the largest entry that is taken."""
         self.damaged = 0
         """Entries that were not as they had been put, and files that were no database any more."""
-        self._most = most - 2 * self.largest - _LOG  # SQLite's log has the rest
-        self._reading, self._writing = _Line(self), _Line(self)
+        self._most = most - 2 * self.largest - _WAL_RESERVE  # SQLite's log has the rest
+        self._reading, self._writing = _Connection(self), _Connection(self)
         self._asked: dict[str, None] = {}  # since the last writing, the latest last
         self._asking, self._making = threading.Lock(), threading.Lock()
         register_fork_aware(self)
 
-    def get(self, keys: Sequence[str]) -> dict[str, Entry]:
+    def get(self, keys: Sequence[str]) -> dict[str, CacheEntry]:
         """Find what is kept under these keys, whole and as it was put."""
         if not self.path.exists():
             return {}
         with self._healing(), self._reading.held() as db:
-            found = [row for key in keys if (row := db.execute(_FIND, (key,)).fetchone())]
-        entries = {key: Entry(key, made, account, audio) for key, made, account, audio, _ in found}
+            found = [row for key in keys if (row := db.execute(_SELECT_ENTRY, (key,)).fetchone())]
+        entries = {key: CacheEntry(key, made, account, audio) for key, made, account, audio, _ in found}
         sound = {key: entries[key] for key, *_, seal in found if entries[key].seal == seal}
         self._note_asked(sound)
         for key in entries.keys() - sound.keys():
             self._throw_away(key)
         return sound
 
-    def put(self, entry: Entry) -> bool:
+    def put(self, entry: CacheEntry) -> bool:
         """Keep this in place of what was there, unless it is too large: say whether it was kept.
 
         To make room, what nobody asked for the longest is forgotten.
@@ -97,7 +97,7 @@ class Store:
             self._make_room(db, size + _OVERHEAD)
             audio = db.execute("INSERT INTO audio (data) VALUES (?)", (entry.audio,)).lastrowid
             row = (entry.key, entry.made, entry.seal, entry.account, audio, size)
-            db.execute(f"INSERT INTO speech VALUES (?, ?, ?, ?, ?, ?, {_NEXT})", row)  # noqa: S608 - a constant
+            db.execute(f"INSERT INTO speech VALUES (?, ?, ?, ?, ?, ?, {_NEXT_USE})", row)  # noqa: S608 - a constant
         return True
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Store:
         if hasattr(os, "geteuid") and self.path.stat().st_uid != os.geteuid():
             raise PermissionError("it belongs to somebody else, who could put words into your mouth")
         db = self._connected()
-        if _pragma(db, "page_count") * _PAGE > self._most:  # it may have been allowed more
+        if _pragma(db, "page_count") * _PAGE_SIZE > self._most:  # it may have been allowed more
             self._shrink(db)
             db.close()
             db = self._connected()
@@ -138,19 +138,19 @@ class Store:
 
     def connect(self) -> sqlite3.Connection:
         """Make a mere connection."""
-        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
 
     def _connected(self) -> sqlite3.Connection:
         db = self.connect()
         try:
             if _pragma(db, "application_id") != _APPLICATION:
-                _create(db)
+                _create_tables(db)
             if _pragma(db, "user_version") != _LAYOUT:
                 raise PermissionError("it was laid out by another version")
             db.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine may cost entries, but damages none
-            db.execute(f"PRAGMA wal_autocheckpoint = {max(4, min(1000, self.largest // 2 // _PAGE))}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {max(4, min(1000, self.largest // 2 // _PAGE_SIZE))}")
             db.execute(f"PRAGMA journal_size_limit = {self.largest}")
-            db.execute(f"PRAGMA max_page_count = {self._most // _PAGE}")
+            db.execute(f"PRAGMA max_page_count = {self._most // _PAGE_SIZE}")
         except BaseException:
             db.close()
             raise
@@ -162,7 +162,7 @@ class Store:
         db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _make_room(self, db: sqlite3.Connection, wanted: int) -> None:
-        while (missing := _used(db) + wanted - self._most) > 0:
+        while (missing := _used_bytes(db) + wanted - self._most) > 0:
             oldest = db.execute("SELECT key, size FROM speech ORDER BY used LIMIT 100").fetchall()
             if not oldest:
                 return
@@ -172,7 +172,7 @@ class Store:
                 if missing <= 0:
                     break
 
-    def _note_asked(self, keys: dict[str, Entry]) -> None:
+    def _note_asked(self, keys: dict[str, CacheEntry]) -> None:
         with self._asking:
             for key in keys:
                 self._asked.pop(key, None)
@@ -183,7 +183,7 @@ class Store:
         with self._asking:
             asked, self._asked = self._asked, {}
         for key in asked:
-            db.execute(f"UPDATE speech SET used = {_NEXT} WHERE key = ?", (key,))  # noqa: S608 - a constant
+            db.execute(f"UPDATE speech SET used = {_NEXT_USE} WHERE key = ?", (key,))  # noqa: S608 - a constant
 
     def _throw_away(self, key: str) -> None:
         self.damaged += 1
@@ -196,7 +196,7 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
                 self.damaged += 1
                 self.close()
                 for tail in ("", "-wal", "-shm"):
@@ -205,10 +205,10 @@ class Store:
             raise
 
 
-class _Line:
+class _Connection:
     """One connection, for one thread at a time; made anew when its file is not there any more."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CacheStore) -> None:
         self._store = store
         self._db: sqlite3.Connection | None = None
         self._file = 0
@@ -248,8 +248,8 @@ class _Line:
         self._db = None
 
 
-_NEXT = "(SELECT coalesce(max(used), 0) + 1 FROM speech)"
-_FIND = "SELECT key, made, account, data, seal FROM speech JOIN audio ON audio.id = speech.audio WHERE key = ?"
+_NEXT_USE = "(SELECT coalesce(max(used), 0) + 1 FROM speech)"
+_SELECT_ENTRY = "SELECT key, made, account, data, seal FROM speech JOIN audio ON audio.id = speech.audio WHERE key = ?"
 
 
 @contextmanager
@@ -264,12 +264,12 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _create(db: sqlite3.Connection) -> None:
+def _create_tables(db: sqlite3.Connection) -> None:
     """Lay the tables out, unless somebody else was faster. Whoever is killed meanwhile leaves none, and no mark."""
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and _pragma(db, "application_id") != _APPLICATION:
         raise PermissionError("it is another program's")
-    db.execute(f"PRAGMA page_size = {_PAGE}")
+    db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     with _transaction(db):
@@ -285,8 +285,8 @@ def _delete(db: sqlite3.Connection, key: str) -> None:
     db.execute("DELETE FROM speech WHERE key = ?", (key,))
 
 
-def _used(db: sqlite3.Connection) -> int:
-    return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _PAGE
+def _used_bytes(db: sqlite3.Connection) -> int:
+    return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _PAGE_SIZE
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -196,8 +196,8 @@ class AttemptFactory:
     def __init__(
         self,
         request: SpeechRequest,
-        terms: UtterancePolicy,
-        books: UtteranceAccounting,
+        policy: UtterancePolicy,
+        accounting: UtteranceAccounting,
         *,
         rates: SpeechRates,
         workers: AudioThreadPool,
@@ -206,7 +206,7 @@ class AttemptFactory:
         rejected: RejectedLengths,
         marked: MarkedText | None = None,
     ) -> None:
-        self._request, self._terms, self._books, self.workers = request, terms, books, workers
+        self._request, self._policy, self._accounting, self.workers = request, policy, accounting, workers
         self._marked, self._rejected = marked, rejected
         self._rates, self._clock, self._lag = rates, clock, lag
 
@@ -225,7 +225,7 @@ class AttemptFactory:
             self._delivery(candidate, call, output, piece, deadline),
             output=output,
             deadline=deadline,
-            at=self._books.now(),
+            at=self._accounting.wall_time(),
             probe=step.first_audio is not None,
             hedge=hedge,
         )
@@ -233,18 +233,18 @@ class AttemptFactory:
     def _call(
         self, candidate: Candidate, step: TryProvider, deadline: Deadline, *, queues: bool
     ) -> tuple[ProviderCall, QueueSlot, TextPiece]:
-        by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._terms.hold
-        ids = self._books.ids(candidate.name)
-        request, terms = self._request, self._terms
-        most = characters_that_fit(request.format, request.speed, terms.most_bytes) if terms.hold else None
-        begin, marked = self._books.begin, self._marked
+        by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._policy.hold
+        ids = self._accounting.stitching_ids(candidate.name)
+        request, policy = self._request, self._policy
+        most = characters_that_fit(request.format, request.speed, policy.most_bytes) if policy.hold else None
+        begin, marked = self._accounting.begin, self._marked
         text_piece = next_piece(candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
         piece, offer = text_piece.request, text_piece.offer
         guarded = candidate.guarded
         handler, timeouts = guarded.handler, guarded.timeouts
         attempt_deadline = deadline.share(min(step.time_limit, guarded.max_seconds))
         if piece.options:
-            piece = handler.allowance.request_ids.without_foreign_ids(handler.allowance.account, piece)
+            piece = handler.account_limits.request_ids.without_foreign_ids(handler.account_limits.account, piece)
         first_audio = timeouts.first_audio_while(others=step.others)
         if step.first_audio is not None:
             first_audio = min(first_audio, step.first_audio)
@@ -254,7 +254,7 @@ class AttemptFactory:
         last = step.time_limit >= deadline.remaining
         queue = step.time_limit if last else min(step.time_limit, first_audio)
         heard = (
-            self._books.begin > 0 and not self._terms.hold
+            self._accounting.begin > 0 and not self._policy.hold
         )  # a listener in the middle of an utterance should not hear a wait
         limit = queue if queues else 0.0
         slot = handler.turn(limit, waits_anyway=last and queues, is_continuation=heard)
@@ -263,7 +263,7 @@ class AttemptFactory:
             timeouts,
             attempt_deadline,
             deadline,
-            own_deadline=self._terms.own_deadline,
+            own_deadline=self._policy.own_deadline,
             min_rate=min_rate,
             usual=handler.silence_limits.for_offer(offer),
             first_audio=first_audio,
@@ -287,20 +287,24 @@ class AttemptFactory:
         """Return whether the answer's bytes are the very ones that the caller wants, so that they can be passed
         through.
         """
-        return candidate.ready is not None and piece is self._request and self._books.broken_starts < MAX_BROKEN_STARTS
+        return (
+            candidate.ready is not None
+            and piece is self._request
+            and self._accounting.broken_starts < MAX_BROKEN_STARTS
+        )
 
     def _delivery(
         self, candidate: Candidate, call: ProviderCall, output: Output, text_piece: TextPiece, deadline: Deadline
     ) -> Delivery:
-        mode, begin = self._mode(candidate), self._books.begin
+        mode, begin = self._mode(candidate), self._accounting.begin
         place = range(begin, text_piece.sent.end if text_piece.sent else begin + len(call.request.text))
         return (PassthroughDelivery if isinstance(call, PassthroughCall) else Delivery)(
             call,
             output,
             mode,
             sole=text_piece.whole,
-            breakable=self._terms.on_midstream != "error" and mode is not DeliveryMode.WHOLE,
-            voice=candidate.voice if self._terms.resumes else None,
+            breakable=self._policy.on_midstream != "error" and mode is not DeliveryMode.WHOLE,
+            voice=candidate.voice if self._policy.resumes else None,
             validator=LengthValidator(self._rates, candidate, call, self._rejected, place, deadline),
             sent=text_piece.sent,
         )
@@ -309,10 +313,10 @@ class AttemptFactory:
         """Return when this candidate's audio may be delivered: as late as resuming after a failure requires, and no
         later.
         """
-        if self._terms.hold:
+        if self._policy.hold:
             return DeliveryMode.WHOLE
-        if not self._terms.resumes:
-            return DeliveryMode.IMMEDIATE if self._books.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
+        if not self._policy.resumes:
+            return DeliveryMode.IMMEDIATE if self._accounting.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
         return DeliveryMode.BY_WORD if candidate.timed and self._short_words else DeliveryMode.WHOLE
 
     @cached_property
@@ -328,6 +332,6 @@ class AttemptFactory:
         """
         if candidate.guarded.provider.local:
             return 0.0
-        if not self._terms.hold:
+        if not self._policy.hold:
             return REAL_TIME
         return DRIP if step.first_audio is not None else 0.0

@@ -36,9 +36,14 @@ class RejectedLengths:
     """
 
     def __init__(
-        self, rates: SpeechRates, candidates: Sequence[Candidate], terms: UtterancePolicy, *, clock: Callable[[], float]
+        self,
+        rates: SpeechRates,
+        candidates: Sequence[Candidate],
+        policy: UtterancePolicy,
+        *,
+        clock: Callable[[], float],
     ) -> None:
-        self._rates, self._candidates, self._terms, self._clock = rates, candidates, terms, clock
+        self._rates, self._candidates, self._policy, self._clock = rates, candidates, policy, clock
         self.pending: list[_RejectedLength] = []
 
     def add(self, candidate: Candidate, validator: LengthValidator, call: ProviderCall) -> None:
@@ -74,10 +79,10 @@ class RejectedLengths:
                 and abs(each.seconds - seconds) <= _AS_LONG * seconds
             ):
                 return True
-        if candidate.history.tries + 1 < self._terms.max_attempts and candidate.guarded.handler.budget.affords_one:
+        if candidate.history.tries + 1 < self._policy.max_attempts and candidate.guarded.handler.budget.affords_one:
             return False
         others = [each.status(place.start, place.stop) for each in self._candidates if each is not candidate]
-        step = next_step(others, now=self._clock(), left=deadline.remaining, max_attempts=self._terms.max_attempts)
+        step = next_step(others, now=self._clock(), left=deadline.remaining, max_attempts=self._policy.max_attempts)
         return isinstance(step, GiveUp)
 
 

@@ -69,7 +69,7 @@ class Utterance:
         self,
         request: SpeechRequest,
         candidates: Candidates,
-        terms: UtterancePolicy,
+        policy: UtterancePolicy,
         *,
         rates: SpeechRates,
         workers: AudioThreadPool,
@@ -81,7 +81,7 @@ class Utterance:
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
     ) -> None:
-        self._request, self._terms, self._rates = request, terms, rates
+        self._request, self._policy, self._rates = request, policy, rates
         self._clock, self._admission, self._on_muted = clock, admission, on_muted
         self._marked = marked
         self._spoken_text = marked.words.text if marked else request.text
@@ -90,18 +90,18 @@ class Utterance:
         """Runs while the consumer waits for audio."""
         # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
         # absolute.
-        self.stopwatch.extends = terms.hold and not terms.own_deadline
-        self._deadline = deadline = Deadline(terms.total, self.stopwatch)
-        most = terms.most_bytes
+        self.stopwatch.extends = policy.hold and not policy.own_deadline
+        self._deadline = deadline = Deadline(policy.total, self.stopwatch)
+        most = policy.most_bytes
         self._output = Output(request.format, workers, remembers=request.timestamps, most=most, deadline=deadline)
         first = self._candidates[0]
         self._first = first
-        self._books = UtteranceAccounting(request.text, terms, self._candidates, wall_clock=wall_clock)
-        self._rejected = RejectedLengths(rates, self._candidates, terms, clock=clock)
+        self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=wall_clock)
+        self._rejected = RejectedLengths(rates, self._candidates, policy, clock=clock)
         self._factory = AttemptFactory(
             request,
-            terms,
-            self._books,
+            policy,
+            self._accounting,
             rates=rates,
             workers=workers,
             clock=clock,
@@ -110,7 +110,7 @@ class Utterance:
             marked=marked,
         )
         self._hedges = (
-            HedgeScheduler(hedging, self._factory, self._candidates, request, terms, clock=clock) if hedging else None
+            HedgeScheduler(hedging, self._factory, self._candidates, request, policy, clock=clock) if hedging else None
         )
         self._prefetch = PrefetchBuffer(request.format) if self._takes_several_requests(first) else None
         self.format = request.format
@@ -119,9 +119,9 @@ class Utterance:
         """Recordings of exactly this text, by provider: better than another voice, or silence."""
 
     @property
-    def spoken(self) -> UtteranceReport:
+    def report(self) -> UtteranceReport:
         """Report of the utterance so far."""
-        return self._books.spoken
+        return self._accounting.report
 
     @property
     def offers(self) -> list[tuple[Provider, SynthesisOffer]]:
@@ -136,7 +136,7 @@ class Utterance:
     @property
     def finished(self) -> bool:
         """Whether every character has been said, and handed out."""
-        return not self._books.rest and (self._prefetch is None or self._prefetch.empty)
+        return not self._accounting.remaining_text and (self._prefetch is None or self._prefetch.empty)
 
     @property
     def delivered(self) -> float:
@@ -149,28 +149,30 @@ class Utterance:
 
     def close(self) -> None:
         """Release everything, however the utterance has ended: its encoder, and what it kept for resuming."""
-        self.spoken.now.times = None
+        self.report.current_speaker.times = None
         self._output.close()
 
     def attach_sink(self, sink: AudioSink) -> None:
         """Let passthrough audio go to the sink from now on. All other audio is yielded as before, in order."""
-        if self._terms.on_midstream == "error":  # otherwise audio is never passed through
+        if self._policy.on_midstream == "error":  # otherwise audio is never passed through
             self._sink = sink
 
     def _takes_several_requests(self, first: Candidate) -> bool:
         """Return whether several requests are likely, so that the next can be made while the audio plays."""
-        if self._terms.hold:
+        if self._policy.hold:
             return False
-        return self._terms.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
+        return self._policy.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         self.stopwatch.start()
         admitted = False
         steps = RetryLoop(self._next_step)
         try:
-            while self._books.rest:
+            while self._accounting.remaining_text:
                 step = await steps.next()
-                if not self._books.begin and (recording := choose_recording(step, self._candidates, self.recordings)):
+                if not self._accounting.begin and (
+                    recording := choose_recording(step, self._candidates, self.recordings)
+                ):
                     async for data in self.play(*recording):
                         yield data
                     return
@@ -204,7 +206,7 @@ class Utterance:
                         if refusal:
                             raise refusal
                         self._on_muted(True)
-                        self.spoken.now.silent = True
+                        self.report.current_speaker.silent = True
                         async for data in self._speak_silence():
                             yield data
             if last := await self._finish():
@@ -240,20 +242,22 @@ class Utterance:
     async def play(self, name: str, recording: Recording) -> AsyncGenerator[bytes, None]:
         """Yield a recording of the whole text from its start."""
         self._on_muted(False)
-        self.spoken.cached = True
-        self.spoken.now.heard(name)
+        self.report.cached = True
+        self.report.current_speaker.start(name)
         async for data in play_recording(self._output, recording.audio):
             yield data
         self._deadline.delivered += recording.seconds
-        self._books.said(name, DeliveredSpeech(len(self._request.text), recording.seconds, recording.alignment))
+        self._accounting.record_speech(
+            name, DeliveredSpeech(len(self._request.text), recording.seconds, recording.alignment)
+        )
 
     def _next_step(self) -> TryProvider | WaitForProvider | GiveUp:
         self._record_refusals()
         step = next_step(
-            [candidate.status(self._books.begin, len(self._request.text)) for candidate in self._candidates],
+            [candidate.status(self._accounting.begin, len(self._request.text)) for candidate in self._candidates],
             now=self._clock(),
             left=self._deadline.remaining,
-            max_attempts=self._terms.max_attempts,
+            max_attempts=self._policy.max_attempts,
             # While this process is behind, callers that it cannot serve in time are refused in time.
             grace=0.0 if self._admission.is_behind else LOCAL_GRACE,
         )
@@ -272,16 +276,16 @@ class Utterance:
         """
         for candidate in self._candidates:
             if candidate.history.error is None:
-                refusal = candidate.guarded.handler.refusal(candidate.offer, len(self._books.rest))
+                refusal = candidate.guarded.handler.refusal(candidate.offer, len(self._accounting.remaining_text))
                 if refusal is None:
                     return
                 candidate.history.failed(refusal)
-                self._books.refused(candidate, refusal)
+                self._accounting.record_refusal(candidate, refusal)
 
     def _attempt(self, candidate: Candidate, step: TryProvider) -> AsyncGenerator[bytes, None]:
         """Yield the next piece by one candidate. Returns after a failure that another attempt may recover from."""
         attempt = self._factory.create(candidate, step, self._output, self._deadline)
-        begin, has_output = self._books.begin, self._output.has_output
+        begin, has_output = self._accounting.begin, self._output.has_output
         plan = self._hedges.plan(attempt, begin=begin, has_output=has_output) if self._hedges else None
         return self._race(attempt, plan) if plan else self._deliver(attempt)
 
@@ -302,7 +306,7 @@ class Utterance:
         if self._hedges:
             self._hedges.record_selected(attempt)
         candidate, call, delivery = attempt.candidate, attempt.call, attempt.delivery
-        self.spoken.now.times = lambda: delivery.times_so_far
+        self.report.current_speaker.times = lambda: delivery.times_so_far
         begun = False
         too_late: TTSError | None = None
         try:
@@ -330,7 +334,7 @@ class Utterance:
         except BaseException:  # costs and delivered audio are recorded all the same
             self._record_end(attempt, cancelled_by_caller(attempt))
             if delivered_part := delivery.delivered_so_far:
-                self._books.broke_off(candidate.name, delivered_part)
+                self._accounting.interrupt_piece(candidate.name, delivered_part)
             raise
         if too_late:
             self._record_end(attempt, cancelled_by_caller(attempt))
@@ -358,20 +362,20 @@ class Utterance:
         something cannot be told to retry. Measured at twice the capacity: with a deadline of 5 s, nearly all streams
         that broke off had begun in its last second.
         """
-        if not self._admission.is_behind or self._terms.hold or self.spoken.spans:
+        if not self._admission.is_behind or self._policy.hold or self.report.spans:
             return False
         return self._deadline.remaining < min(_LATE_SHARE * self._deadline.seconds, _LATE)
 
     def _record_delivery(self, candidate: Candidate, call: ProviderCall, delivery: Delivery) -> None:
         """Record that audio is delivered. From the first audio on, delivered audio extends the deadline."""
         self._on_muted(False)
-        self.stopwatch.extends |= not self._terms.hold
-        self.spoken.now.heard(candidate.name, call.accepted, delivery.length)
+        self.stopwatch.extends |= not self._policy.hold
+        self.report.current_speaker.start(candidate.name, call.accepted, delivery.length)
 
     def _record_end(self, attempt: ProviderAttempt, error: TTSError | None) -> None:
         """Record the end of an attempt, its costs, and what its account may charge for the text."""
         candidate, call = attempt.candidate, attempt.call
-        self._books.asked(
+        self._accounting.record_attempt(
             candidate, call, attempt.delivery, attempt.at, error, hedge=attempt.hedge, left=attempt.caller_left
         )
         if self._hedges:
@@ -401,9 +405,9 @@ class Utterance:
         """Record a possible charge with all providers of the account, which would be charged for the same text once
         more.
         """
-        end = self._books.begin + characters
+        end = self._accounting.begin + characters
         for each in self._candidates:
-            if each.guarded.handler.allowance is candidate.guarded.handler.allowance:
+            if each.guarded.handler.account_limits is candidate.guarded.handler.account_limits:
                 each.record_possible_charge(end, error, was_accepted=call.was_accepted)
 
     def _retry_shorter(self, candidate: Candidate, call: ProviderCall, failure: TTSError) -> bool:
@@ -422,10 +426,10 @@ class Utterance:
             candidate.trusted = False
         # The position where the voice broke off is not known for certain, so resuming would lose words or repeat them.
         lost = (
-            self._terms.on_midstream == "error" and delivery.has_delivered and delivery.mode is DeliveryMode.IMMEDIATE
+            self._policy.on_midstream == "error" and delivery.has_delivered and delivery.mode is DeliveryMode.IMMEDIATE
         )
         if delivered_speech := delivery.delivered_so_far if lost else delivery.confirmed:
-            self._books.broke_off(candidate.name, delivered_speech)
+            self._accounting.interrupt_piece(candidate.name, delivered_speech)
             if delivered_speech.characters:
                 self._clear_attempts()
         if isinstance(failure, TTSTooShortError) and failure.estimated:
@@ -452,7 +456,7 @@ class Utterance:
 
     def _record_piece(self, candidate: Candidate, call: ProviderCall, delivered_speech: DeliveredSpeech) -> None:
         """Record a piece that was spoken to its end, and prefer the same voice for the next."""
-        self._books.spoke(candidate.name, delivered_speech, call.accepted.request_id)
+        self._accounting.complete_piece(candidate.name, delivered_speech, call.accepted.request_id)
         self._candidates.remove(candidate)
         self._candidates.insert(0, candidate)
         self._clear_attempts()
@@ -472,31 +476,31 @@ class Utterance:
         too_late = self._admission.is_behind and self._deadline.remaining <= 0
         if too_late or any(cause.starved for cause in causes):
             return self._overloaded(causes)
-        must_not_be_silent = self._terms.announced and self._output.has_output and not self._terms.hold
+        must_not_be_silent = self._policy.announced and self._output.has_output and not self._policy.hold
         # A provider may have spoken the whole text and been rejected: an error tells more than silence.
-        doubtful = any(each.place.start >= self._books.begin for each in self._rejected.pending)
-        if self._terms.muted and not must_not_be_silent and not doubtful:
+        doubtful = any(each.place.start >= self._accounting.begin for each in self._rejected.pending)
+        if self._policy.muted and not must_not_be_silent and not doubtful:
             return None
-        if self.spoken.spans and not self._terms.hold:
-            return TTSStreamInterruptedError(causes, delivered=self.spoken.duration)
+        if self.report.spans and not self._policy.hold:
+            return TTSStreamInterruptedError(causes, delivered=self.report.duration)
         return causes[0] if len(causes) == 1 else TTSAllProvidersFailedError(causes)
 
     def _overloaded(self, causes: list[TTSError]) -> TTSError:
         """Return the overload error for text that was not spoken, perhaps through no provider's fault."""
         error = self._admission.refusal("starved")
         error.__cause__ = next((cause for cause in causes if cause.starved), causes[0])
-        if self.spoken.spans and not self._terms.hold:
-            return TTSStreamInterruptedError([error], delivered=self.spoken.duration)
+        if self.report.spans and not self._policy.hold:
+            return TTSStreamInterruptedError([error], delivered=self.report.duration)
         return error
 
     def _untried(self, candidate: Candidate) -> TTSError:
         """Return the error of a candidate that was not tried for want of time."""
-        kind = TTSDeadlineError if self._terms.own_deadline else TTSTotalTimeoutError
+        kind = TTSDeadlineError if self._policy.own_deadline else TTSTotalTimeoutError
         return kind(f"no time was left to ask ({self._deadline.seconds:g} s in all)", provider=candidate.name)
 
     async def _speak_silence(self) -> AsyncGenerator[bytes, None]:
         """Yield silence for as long as speaking the rest would have taken."""
-        text = self._marked.words_from(self._books.begin) if self._marked else self._books.rest
+        text = self._marked.words_from(self._accounting.begin) if self._marked else self._accounting.remaining_text
         first = self._first
         wanted = self._rates.usual(style_of(first.name, first.offer, self._request), text)
         async for data in self._pause(None, wanted):
@@ -504,7 +508,7 @@ class Utterance:
 
     def _is_silent_for(self, candidate: Candidate) -> bool:
         """Return whether only markup is left that this candidate does not perform."""
-        return self._marked is not None and has_no_words(self._marked, self._books.begin, candidate.offer.markup)
+        return self._marked is not None and has_no_words(self._marked, self._accounting.begin, candidate.offer.markup)
 
     def _silent_candidate(self) -> str | None:
         """Return the name of a candidate that can end the text without a request, whatever the state of its circuit."""
@@ -512,11 +516,11 @@ class Utterance:
 
     async def _pause(self, name: str | None, seconds: float = 0.0) -> AsyncGenerator[bytes, None]:
         """Yield silence for the rest of the text: so many seconds, and the pauses of its markup."""
-        begin, rest, marked = self._books.begin, self._books.rest, self._marked
+        begin, rest, marked = self._accounting.begin, self._accounting.remaining_text, self._marked
         seconds += marked.pause_between(begin, len(marked.text)) if marked else 0.0
         if name:
             self._on_muted(False)
-            self.spoken.now.heard(name)
+            self.report.current_speaker.start(name)
         if seconds or not name:
             seconds = round_to_samples(seconds, self._request.format.sample_rate)
             async for data in silent_audio(self._output, seconds):
@@ -527,4 +531,4 @@ class Utterance:
         else:
             times = Alignment.spread(rest, seconds, exact=name is not None)
         shift = self._output.shift
-        self._books.said(name, DeliveredSpeech(len(rest), shift + seconds, times, shift))
+        self._accounting.record_speech(name, DeliveredSpeech(len(rest), shift + seconds, times, shift))

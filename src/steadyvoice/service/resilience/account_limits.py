@@ -71,7 +71,7 @@ class AccountLimits:
         """These use it from now on: the strictest limit among them holds, and the first of them puts the question."""
         self._ask = users[0].credit if isinstance(users[0], ReportsCredit) else None
         mosts = [user.credential.max_concurrency if isinstance(user, HasCredential) else None for user in users]
-        self.queue.call(self.queue.gate.bound(mosts, self._clock()))
+        self.queue.call(self.queue.limiter.bound(mosts, self._clock()))
 
     def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
         """A request was taken, and perhaps billed."""

@@ -190,7 +190,7 @@ class ConcurrencyQueue:
     """One gate, and those who wait at it in one event loop."""
 
     def __init__(self, gate: ConcurrencyLimit, clock: Callable[[], float]) -> None:
-        self.gate = gate
+        self.limiter = gate
         self.clock = clock
         self._calls: dict[QueueEntry, asyncio.Future[None]] = {}
 
@@ -220,7 +220,7 @@ class ConcurrencyQueue:
 
     def forget(self) -> None:
         """Empty it without calling anyone: those who run or wait did not come along into a forked child."""
-        self.gate.forget()
+        self.limiter.forget()
         self._calls = {}
 
     def call(self, places: list[QueueEntry]) -> None:
@@ -249,9 +249,9 @@ class QueueSlot:
     async def __aenter__(self) -> QueueSlot:
         """Wait. Raises TTSConcurrencyError when it takes too long, or plainly would."""
         turnstile = self._turnstile
-        if turnstile.gate.expected_wait(is_continuation=self._goes_on) > self._limit and not self._hopeful:
+        if turnstile.limiter.expected_wait(is_continuation=self._goes_on) > self._limit and not self._hopeful:
             raise self._too_many()
-        self._place = turnstile.gate.ask(turnstile.clock(), is_continuation=self._goes_on)
+        self._place = turnstile.limiter.ask(turnstile.clock(), is_continuation=self._goes_on)
         if self._place.running:
             return self
         try:
@@ -272,20 +272,20 @@ class QueueSlot:
     def leave(self, error: BaseException | None = None) -> None:
         """It is over, by this error if any. Leaving twice changes nothing."""
         if self._place and isinstance(error, TTSConcurrencyError):
-            self._turnstile.gate.refused(self._place)
+            self._turnstile.limiter.refused(self._place)
         self._leave()
 
     def accepted(self, told: Accepted) -> None:
         """The vendor took the request: learn what it says of its limit at once, for others wait to know."""
         if self._place:
             turnstile = self._turnstile
-            turnstile.call(turnstile.gate.accepted(self._place, told.concurrency_limit, turnstile.clock()))
+            turnstile.call(turnstile.limiter.accepted(self._place, told.concurrency_limit, turnstile.clock()))
 
     def _leave(self) -> None:
         if self._place:
-            self._turnstile.call(self._turnstile.gate.leave(self._place, self._turnstile.clock()))
+            self._turnstile.call(self._turnstile.limiter.leave(self._place, self._turnstile.clock()))
 
     def _too_many(self) -> TTSConcurrencyError:
-        gate = self._turnstile.gate
+        gate = self._turnstile.limiter
         told = f"no turn within {self._limit:.3g} s: {gate.running} requests run, {gate.waiting} wait"
         return TTSConcurrencyError(told, provider=self._provider)

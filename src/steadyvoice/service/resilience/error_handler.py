@@ -54,8 +54,8 @@ class TTSErrorHandler:
     """Runs calls to one provider: permit, attempt, classify, record, back off, log.
 
     Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back;
-    `wall_clock` is the time of day, in seconds since 1970, and only shown. `allowance` is that of its credential, if
-    others share it.
+    `wall_clock` is the time of day, in seconds since 1970, and only shown. `account_limits` are those of its
+    credential, if others share it.
     `circuit_clock` is the circuit's own clock, if that is another.
 
     What a TTSError counts in the circuit, the table of meanings says. Of other errors that an operation raises, the
@@ -73,15 +73,15 @@ class TTSErrorHandler:
         wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
-        allowance: AccountLimits | None = None,
+        account_limits: AccountLimits | None = None,
         circuit: CircuitBreaker | None = None,
         circuit_clock: Callable[[], float] | None = None,
     ) -> None:
         self.name = name
         self.retry = retry_config or RetryConfig()
         self.budget = RetryBudget(self.retry)
-        self.allowance = allowance or AccountLimits(name, None, None, clock=clock, wall_clock=wall_clock)
-        self.holds = Holds(name, self.allowance.holds)
+        self.account_limits = account_limits or AccountLimits(name, None, None, clock=clock, wall_clock=wall_clock)
+        self.holds = Holds(name, self.account_limits.holds)
         self.probe_timeout = ProbeTimeout()
         self.bills = Billing()
         self.text_limits = TextLimits(clock)
@@ -103,18 +103,18 @@ class TTSErrorHandler:
         guard = self.circuit
         self.silence_limits = SilenceLimits(lambda: guard.config.hung_factor)
 
-    def successor(self, retry: RetryConfig, allowance: AccountLimits) -> TTSErrorHandler:
+    def successor(self, retry: RetryConfig, account_limits: AccountLimits) -> TTSErrorHandler:
         """The guard of whoever comes after, under the same name: the circuit and the books go on.
 
         With another credential, what was on hold is tried anew.
         """
         heir = TTSErrorHandler(
             self.name, None, retry, clock=self.clock, wall_clock=self._wall_clock, rng=self._rng, sleep=self._sleep,
-            allowance=allowance, circuit=self.circuit,
+            account_limits=account_limits, circuit=self.circuit,
         )  # fmt: skip
         heir.probe_timeout, heir.silence_limits, heir.bills = self.probe_timeout, self.silence_limits, self.bills
         heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
-        if allowance is self.allowance:
+        if account_limits is self.account_limits:
             heir.holds, heir.text_limits = self.holds, self.text_limits
         return heir
 
@@ -214,12 +214,14 @@ class TTSErrorHandler:
 
     def turn(self, limit: float, *, waits_anyway: bool, is_continuation: bool = False) -> QueueSlot:
         """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
-        return self.allowance.queue.turn(self.name, limit, waits_anyway=waits_anyway, is_continuation=is_continuation)
+        return self.account_limits.queue.turn(
+            self.name, limit, waits_anyway=waits_anyway, is_continuation=is_continuation
+        )
 
     def accepted(self, turn: QueueSlot, told: Accepted, request: SpeechRequest, offer: SynthesisOffer) -> None:
         """The vendor took a request, and told what it costs and how many more it would take."""
         turn.accepted(told)
-        self.allowance.accepted(told, len(request.text), offer.model)
+        self.account_limits.accepted(told, len(request.text), offer.model)
 
     def check(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> None:
         """Raise TTSHoldError while what the offer needs is set aside for a text of so many characters."""
@@ -278,7 +280,7 @@ class TTSErrorHandler:
             is_muted=self.refuses(characters=1),
             held_for=max((hold.until - now for hold in self.holds.covering(now)), default=None),
             concurrency=self._concurrency,
-            credit=credit_state(self.allowance.meter.forecast(now), wall_time),
+            credit=credit_state(self.account_limits.meter.forecast(now), wall_time),
             bills=self.bills.as_dict(),
             voice=self.voice,
             overdue_after=self.silence_limits.default,
@@ -297,11 +299,13 @@ class TTSErrorHandler:
 
     @property
     def _concurrency(self) -> ConcurrencyState:
-        gate = self.allowance.queue.gate
+        gate = self.account_limits.queue.limiter
         return ConcurrencyState(gate.running, gate.limit, gate.waiting)
 
     def _cost(self, offer: SynthesisOffer | None, characters: int | None) -> float | None:
-        return None if characters is None else self.allowance.meter.cost(characters, offer.model if offer else None)
+        return (
+            None if characters is None else self.account_limits.meter.cost(characters, offer.model if offer else None)
+        )
 
     def _time_of_day(self) -> datetime:
         return datetime.fromtimestamp(self._wall_clock(), UTC)
@@ -334,7 +338,7 @@ class TTSErrorHandler:
             if hold:
                 log_hold(self.name, hold, news=self.holds.news(hold))
         if error.kind is FailureKind.QUOTA_EXCEEDED:
-            self.allowance.exhausted()
+            self.account_limits.exhausted()
 
     def _failure(self, error: TTSError, raised: BaseException | None) -> Failure | None:
         """What it counts as in the circuit, None if nothing. What was raised is judged by the circuit's settings."""

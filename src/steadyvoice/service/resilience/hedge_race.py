@@ -146,12 +146,12 @@ class HedgeScheduler:
         factory: AttemptFactory,
         candidates: Sequence[Candidate],
         request: SpeechRequest,
-        terms: UtterancePolicy,
+        policy: UtterancePolicy,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._hedging, self._factory, self._candidates = hedging, factory, candidates
-        self._request, self._terms, self._clock = request, terms, clock
+        self._request, self._policy, self._clock = request, policy, clock
         self._requested = 0  # characters of the text that have been requested
         self._selected: ProviderAttempt | None = None
 
@@ -205,7 +205,7 @@ class HedgeScheduler:
             names.index(first.candidate.name),
             now=self._clock(),
             left=deadline.remaining,
-            max_attempts=self._terms.max_attempts,
+            max_attempts=self._policy.max_attempts,
         )
         if step is None:
             self._hedging.record_unavailable()
@@ -217,7 +217,7 @@ class HedgeScheduler:
                 self._request.format,
                 self._factory.workers,
                 remembers=self._request.timestamps,
-                most=self._terms.most_bytes,
+                most=self._policy.most_bytes,
                 deadline=deadline,
             ),
             deadline,
@@ -234,6 +234,6 @@ class HedgeScheduler:
         return HedgeCandidate(
             candidate.status(0, len(self._request.text)),
             closed=circuit.state is CircuitState.CLOSED and circuit.admitted_share == 1,
-            free=handler.allowance.queue.gate.open,
-            account=handler.allowance,
+            free=handler.account_limits.queue.limiter.open,
+            account=handler.account_limits,
         )
