@@ -11,12 +11,11 @@ import json
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from steadyvoice.gateway.json_values import to_json
-from steadyvoice.gateway.request_context import current_actor
+from steadyvoice.gateway.request_context import Actor, current_actor
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.speech.text import escape_surrogates
 
@@ -25,13 +24,35 @@ OTHERS_KEPT = 500
 _CALL_KINDS = frozenset({"call", "calls"})
 
 
-@dataclass(frozen=True, slots=True)
-class EventLogEntry:
-    """One thing that happened; `data` is JSON, in one line, that can be encoded."""
+Facts = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""Facts of an entry that do not change any more, or a function that returns them."""
 
-    number: int
-    kind: str
-    data: str
+
+class EventLogEntry:
+    """Numbered entry of an event log."""
+
+    __slots__ = ("_actor", "_at", "_data", "_facts", "kind", "number")
+
+    def __init__(self, number: int, kind: str, facts: Facts, at: float, actor: Actor | None) -> None:
+        self.number, self.kind = number, kind
+        self._facts, self._at, self._actor = facts, at, actor
+        self._data: str | None = None
+
+    @property
+    def data(self) -> str:
+        """Entry as JSON in one line, which can be encoded.
+
+        Formatted when it is first read: most entries are calls, and on most gateways nobody reads them.
+        """
+        if self._data is None:
+            facts = self._facts() if callable(self._facts) else self._facts
+            entry = {"at": to_iso8601(datetime.fromtimestamp(self._at, UTC)), **facts}
+            if self._actor:
+                entry["by"] = self._actor
+            # A reader that failed over what cannot be encoded would fail at each reconnect again.
+            self._data = escape_surrogates(json.dumps(to_json(entry), ensure_ascii=False, separators=(",", ":")))
+            self._facts = {}
+        return self._data
 
 
 class EventLog:
@@ -45,19 +66,15 @@ class EventLog:
         self._calls: deque[EventLogEntry] = deque(maxlen=CALLS_KEPT)
         self._rest: deque[EventLogEntry] = deque(maxlen=OTHERS_KEPT)
         self._news = asyncio.Event()
+        self._readers = 0  # that wait for the next entry
 
-    def note(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Write down what has happened, when, and whose doing it was."""
-        author = current_actor()
-        told = {"at": to_iso8601(datetime.fromtimestamp(self._wall_clock(), UTC)), **facts}
-        if author:
-            told["by"] = author
+    def note(self, kind: str, facts: Facts) -> None:
+        """Append an entry with the time of day and, for an admin action, its user."""
         self.last += 1
-        # What cannot be encoded is escaped here, once: a reader that failed over it would fail at each reconnect again.
-        data = escape_surrogates(json.dumps(to_json(told), ensure_ascii=False, separators=(",", ":")))
-        entry = EventLogEntry(self.last, kind, data)
+        entry = EventLogEntry(self.last, kind, facts, self._wall_clock(), current_actor())
         (self._calls if kind in _CALL_KINDS else self._rest).append(entry)
-        self._wake()
+        if self._readers:
+            self._wake()
 
     def since(self, number: int) -> tuple[list[EventLogEntry], int]:
         """All that came after, in order, and how many of them are not here any more."""
@@ -67,8 +84,12 @@ class EventLog:
 
     async def news(self, number: int) -> None:
         """Wait until something came after that, or nothing will any more."""
-        while self.last <= number and not self.closed:
-            await self._news.wait()
+        self._readers += 1
+        try:
+            while self.last <= number and not self.closed:
+                await self._news.wait()
+        finally:
+            self._readers -= 1
 
     def close(self) -> None:
         """There will be no more."""

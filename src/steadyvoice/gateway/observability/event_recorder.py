@@ -46,7 +46,7 @@ class CallRecorder:
         well = call.outcome in _SUCCESSES
         if self._shown[well] < MAX_CALLS_PER_SECOND:
             self._shown[well] += 1
-            self._event_log.note("call", call.as_dict())
+            self._event_log.note("call", call.as_dict)
 
     def stop(self) -> None:
         """The gateway closes."""
