@@ -187,7 +187,7 @@ def test_name_of_a_variable_that_is_not_set_is_shown(name: str, tmp_path: Path) 
 def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert strip_secret(" \r\n") == ""
     monkeypatch.setenv("ELEVENLABS_API_KEY", " \r\n")
-    with pytest.raises(TTSConfigurationError, match=r"there is none; .*ELEVENLABS_API_KEY"):
+    with pytest.raises(TTSConfigurationError, match=r"missing; .*ELEVENLABS_API_KEY"):
         ElevenLabs()
 
 

@@ -1,1 +1,1 @@
-"""What turns text into audio: vendors' APIs and local voices, one file each."""
+"""Providers: vendors' APIs and local voices, one module each, behind one protocol."""

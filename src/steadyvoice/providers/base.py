@@ -1,5 +1,7 @@
-"""What a provider is. Whoever implements this Protocol and names it in the entry point group
-`steadyvoice.providers` can be used by its kind in the configuration file.
+"""Provider protocol, its optional extensions, and the values that pass between providers and the service.
+
+A class that implements `Provider`, and that a package names in the entry point group `steadyvoice.providers`, can be
+used by its kind in the configuration file.
 """
 
 from __future__ import annotations
@@ -18,42 +20,42 @@ from steadyvoice.speech.voice import Voice
 
 @dataclass(frozen=True, slots=True)
 class SynthesisOffer:
-    """How a provider would speak a request, settled before anything is spent."""
+    """Description of how a provider would speak a request, made before anything is spent."""
 
-    format: AudioFormat  # of the audio it will send; the asked one where it can
-    voice: str  # its own id for the voice
+    format: AudioFormat  # of the audio that it will send; the requested format where it can
+    voice: str  # the provider's own id of the voice
     model: str | None = None
-    max_characters: int | None = None  # in one request; longer texts come in pieces
-    knows_voice: bool = True  # False: another stands in, or the name is passed on as it is and may mean nothing
-    timed: bool = False  # each character's times come with the audio; without, a stream is held back by the sentence
-    scripts: frozenset[str] | None = None  # that it reads, by their Unicode names; None: not known. None of them: tones
-    source: str = field(default="", repr=False)  # what else decides how it sounds: which server, its own settings
-    declared: Voice | None = None  # what is said of that voice: whoever stands in for it is made like it
+    max_characters: int | None = None  # in one request; longer texts are split
+    knows_voice: bool = True  # False: another voice stands in, or the name is passed on and may mean nothing
+    timed: bool = False  # each character's time comes with the audio; without, a stream is held back by the sentence
+    scripts: frozenset[str] | None = None  # that it can read, by Unicode name; None: not known; empty: only tones
+    source: str = field(default="", repr=False)  # anything else that decides the sound, such as server or settings
+    declared: Voice | None = None  # declared properties of the voice, which any substitute should match
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
-    gain: float = 1.0  # the factor that makes it as loud as `request.like`
-    for_any_text: bool = False  # it is the same whatever the text is: who asks often need not ask again
-    streams: bool = True  # False: it makes all of the audio before it sends any, which takes time for each character
-    timbre: str = ""  # what else makes it the same voice as that of another provider of this class and with this id
-    markup: Markup = Markup.NONE  # that it performs; of a text with other markup, it gets the words
+    gain: float = 1.0  # factor that makes it as loud as `request.like`
+    for_any_text: bool = False  # the offer does not depend on the text, and may be reused for another one
+    streams: bool = True  # False: all audio is generated before any is sent, which takes time for each character
+    timbre: str = ""  # distinguishes voices of equal id at providers of the same class
+    markup: Markup = Markup.NONE  # kinds of markup that it performs; other markup is removed from the text
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The vendor took the request. From here on it may be billed."""
+    """Event: the vendor accepted the request. From here on it may be billed."""
 
     request_id: str | None = None
     characters_billed: float | None = None
-    concurrent_requests: int | None = None  # in flight on this account, the vendor says
+    concurrent_requests: int | None = None  # running on this account, by the vendor's count
     concurrency_limit: int | None = None
-    dialect: str | None = field(default=None, compare=False)  # whose clients can go on from `request_id`
+    dialect: str | None = field(default=None, compare=False)  # of the clients that can continue from `request_id`
 
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Some bytes of audio in the offered format, cut anywhere; with times, when the vendor sends them.
+    """Event: some bytes of audio in the offered format, split anywhere, with timestamps if the vendor sends them.
 
-    The alignment counts seconds from the beginning of this request's audio. `normalized` is that of the text as it is
-    spoken ("$5" is "five dollars"), from a vendor that sends both.
+    `alignment` counts seconds from the beginning of this request's audio. `normalized` is the alignment of the text as
+    it is spoken ("$5" is "five dollars"), from a vendor that sends both.
     """
 
     data: bytes
@@ -63,10 +65,12 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Whose account is used. Providers with the same `id` share its limits and its holds; an id tells no secret.
+    """Account that a provider uses. Providers with the same `id` share its limits and its holds.
 
-    `at_once` requests may surely run together before the vendor has told its limit; never more than `most`, whatever it
-    tells. None: any number. `mark` tells it again in another process, to whoever brings the same salt.
+    - `id`: reveals nothing of the key.
+    - `initial_concurrency`: requests that may run at once before the vendor has reported its limit; None: any number.
+    - `max_concurrency`: requests that may run at once whatever the vendor reports; None: no limit.
+    - `fingerprint`: function of a salt that identifies the account in another process with the same salt.
     """
 
     id: str
@@ -77,17 +81,17 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What an account may still spend, in characters as the vendor counts them. No `remaining`: it has no limit."""
+    """Credit left on an account, in characters as the vendor counts them. `remaining` is None without a limit."""
 
     remaining: int | None
-    resets_at: datetime | None = None  # UTC; when there will be new credit
+    resets_at: datetime | None = None  # UTC; when the credit is renewed
 
 
 @dataclass(frozen=True, slots=True)
 class Queued(AudioChunk):
-    """No audio, but whether the request waits for its turn at an engine of ours that serves other callers as well.
+    """Event without audio: the request starts (`waits`) or stops to wait in the queue of a local engine.
 
-    While it does, the provider answers for none of the time; only the deadline of the utterance goes on.
+    While it waits, no timeout of the provider runs; only the deadline of the utterance does.
     """
 
     data: bytes = b""
@@ -95,20 +99,20 @@ class Queued(AudioChunk):
 
 
 class Provider(Protocol):
-    """Something that turns text into audio."""
+    """Engine or vendor that turns text into audio."""
 
     @property
     def name(self) -> str:
-        """Its name in configuration, logs and errors; its circuit has the same."""
+        """Name in configuration, logs and errors, and of the provider's circuit."""
         ...
 
     @property
     def local(self) -> bool:
-        """Whether it speaks without a network: always worth a try, whatever the deadline says."""
+        """Whether it works without a network. Local providers are tried even after the deadline."""
         ...
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        """Say how it would speak this, without I/O.
+        """Return how the provider would speak this, without I/O.
 
         Raises a TTSRequestError when it cannot: TTSVoiceUnknownError, TTSUnsupportedFormatError, ...
         """
@@ -117,95 +121,98 @@ class Provider(Protocol):
     def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Speak: one `Accepted` first, then `Audio` until the end; `Queued` as often as it begins and ends to wait.
+        """Yield one `Accepted`, then `AudioChunk`s until the end, and `Queued` at both ends of any wait in a queue.
 
-        Raises TTSError of the fitting kind; a `connection_timeout` in seconds bounds connecting, all other
-        clocks are the service's, which closes the generator when one runs out. The request's text fits the
-        offer's `max_characters` and is not empty.
+        `connection_timeout`, in seconds, bounds connecting. All other timeouts are the service's, which closes the
+        generator when one expires. The request's text is not empty and fits the offer's `max_characters`. Raises the
+        fitting TTSError.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections and child processes. It may be used again afterwards."""
+        """Close connections and child processes. The provider can be used again afterwards."""
         ...
 
 
 ByteSink = Callable[[bytes], bool]
-"""Takes bytes at once, all of them, or tells that it does not. What it raises, whoever waits for them gets to hear."""
+"""Function that consumes all of the bytes and returns True, or none of them and returns False.
+
+An exception that it raises is raised again by the `read` that waits for these bytes.
+"""
 
 
 class AudioResponse(Protocol):
-    """A vendor's yes, and the bytes that follow it. `read` and `take` raise TTSError."""
+    """Accepted request, and the bytes of audio that follow. `read` and `read_nowait` raise TTSError."""
 
     @property
     def accepted(self) -> Accepted:
-        """What the vendor told of the request."""
+        """Data that came with the vendor's acceptance."""
         ...
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
-        """The next bytes, b"" at the end. What comes meanwhile may go to `sink` instead, as long as it takes it."""
+        """Return the next bytes, b"" at the end. Bytes that come during the wait go to `sink` while it takes them."""
         ...
 
     def read_nowait(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
+        """Return the next bytes, b"" at the end, or None if that would need a wait."""
         ...
 
     def close(self) -> None:
-        """Nobody wants the rest of it."""
+        """Abandon the rest of the response."""
         ...
 
 
 class PreparedRequest(Protocol):
-    """A request that lacks nothing but its text."""
+    """Request that is complete but for its text."""
 
     async def send(self, text: str, *, connection_timeout: float) -> AudioResponse:
-        """Send it; returns when the vendor has accepted it. Raises TTSError."""
+        """Send the request and return once the vendor has accepted it. Raises TTSError."""
         ...
 
 
 @runtime_checkable
 class SupportsPrepare(Protocol):
-    """A provider whose audio may come as plain bytes, of which nothing has to be read but themselves."""
+    """Extension: a provider whose audio can be passed through as plain bytes, without parsing them."""
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-        """Make a request ready, for any text; None when more than bytes will come. Raises TTSRequestError."""
+        """Return a request for any text; None if more than plain audio would come. Raises TTSRequestError."""
         ...
 
 
 @runtime_checkable
 class HasCredential(Protocol):
-    """A provider that may say whose account it uses. One that does not has an account of its own."""
+    """Extension: a provider that names its account. Any other provider has an account of its own."""
 
     @property
     def credential(self) -> Credential:
-        """The account, without I/O."""
+        """Account that the provider uses. No I/O."""
         ...
 
 
 @runtime_checkable
 class HasQueue(Protocol):
-    """A provider with an engine on this machine, at which requests wait for their turn."""
+    """Extension: a provider with a local engine in front of which requests queue."""
 
     @property
     def queue_wait(self) -> float:
-        """Seconds for which the request that is next has waited; 0.0 when none waits."""
+        """Seconds for which the next request in the queue has waited; 0.0 when the queue is empty."""
         ...
 
 
 @runtime_checkable
 class HasTimeouts(Protocol):
-    """A provider of a kind that is slower, or quicker, than vendors as a rule."""
+    """Extension: a provider that is slower, or faster, than vendors usually are."""
 
     @property
     def timeouts(self) -> Mapping[str, float]:
-        """Seconds for `first_audio_timeout` and `stall_timeout`, where the configuration says nothing of either."""
+        """Defaults in seconds for `first_audio_timeout` and `stall_timeout`, which the configuration overrides."""
         ...
 
 
 @runtime_checkable
 class ReportsCredit(Protocol):
-    """A provider that can be asked, free of charge, what its account may still spend."""
+    """Extension: a provider whose account can be queried for its credit, free of charge."""
 
     async def credit(self) -> Credit:
-        """Ask. Raises TTSError, which counts against nobody."""
+        """Query the credit. Raises TTSError, which is not counted as a failure of the provider."""
         ...

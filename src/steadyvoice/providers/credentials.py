@@ -1,6 +1,7 @@
-"""API keys and tokens, checked before anything is spent: harmless surroundings are stripped, impossible keys refused.
+"""Credentials: validation of API keys and tokens, and the account that a key belongs to.
 
-No message shows any part of a key.
+Whitespace around a key is stripped, and a key that cannot be one is refused before anything is sent. No error message
+shows any part of a key.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from hashlib import blake2b, scrypt
 from steadyvoice.providers.base import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
 
-_SURROUNDING = " \t\r\n\v\f\0\ufeff\u00a0\u200b\u200c\u200d\u2060"  # whitespace and marks of no width
+_SURROUNDING = " \t\r\n\v\f\0\ufeff\u00a0\u200b\u200c\u200d\u2060"  # whitespace and characters of no width
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\uff02\uff07"
 
 _ASSIGNMENT = re.compile(r"(export\s+|set\s+)?\w*(KEY|TOKEN|SECRET)\s*=\s*\S|\w*(api_?key|token|secret)\s*[=:]\s*\S")
@@ -40,35 +41,35 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def strip_secret(secret: str) -> str:
-    """Strip what surrounds a key when it is copied or read from a file: whitespace, line ends, marks of no width."""
+    """Return a key without the whitespace, line ends and zero-width characters that copying or files put around it."""
     return secret.strip(_SURROUNDING)
 
 
 def api_key_problem(key: str, *, may_be_nothing: bool = False) -> str | None:
-    """Say why this cannot be a vendor's API key, without showing any of it; None if it can be one.
+    """Return why this cannot be a vendor's API key, without showing any of it; None if it can be one.
 
-    It `may_be_nothing`, such as "none", where a server of one's own takes any key.
+    With `may_be_nothing`, a word such as "none" passes: a self-hosted server may accept any key.
     """
     if any(character in _QUOTES for character in key):
-        return "has quotes in it: remove them"
+        return "contains quotes: remove them"
     if _UNEXPANDED_LOWER.fullmatch(key):
         return _NOT_EXPANDED
     if not may_be_nothing and _NO_VALUE.fullmatch(key):
         return _IS_PLACEHOLDER
     if _TRUNCATED.search(key):
-        return "is shortened or masked: copy the whole key"
+        return "is truncated or masked: copy the whole key"
     return _common_problem(key)
 
 
 def token_problem(token: str) -> str | None:
-    """The same for a key or token that users of this program choose themselves, in which nearly anything may be."""
+    """Return why this cannot be a key or token of the user's own choice, in which nearly any character may be."""
     if len(token) > 1 and token[0] in _QUOTES and token[-1] in _QUOTES:
         return "is wrapped in quotes: remove them"
     return _IS_PLACEHOLDER if _NO_VALUE.fullmatch(token) else _common_problem(token)
 
 
-_NOT_EXPANDED = "is the name of a variable that nothing has replaced by its value"
-_IS_PLACEHOLDER = "is a placeholder: put the key in its place"
+_NOT_EXPANDED = "is an environment variable that has not been expanded: pass its value"
+_IS_PLACEHOLDER = "is a placeholder: replace it with the key"
 
 
 def _common_problem(key: str) -> str | None:
@@ -77,19 +78,19 @@ def _common_problem(key: str) -> str | None:
     if _PLACEHOLDER.fullmatch(key):
         return _IS_PLACEHOLDER
     if _ASSIGNMENT.match(key):
-        return "holds the name of a setting before its value: copy the value alone"
+        return "contains the name of a setting before its value: copy the value only"
     if _HEADER_NAME.match(key):
-        return "begins as a header does, such as `Bearer`: copy the key alone"
+        return "begins with a header name or scheme such as `Bearer`: copy the key only"
     if not _VISIBLE_ASCII.fullmatch(key):
-        return "has a space, a line break or a character beyond ASCII in it: copy it again"
+        return "contains a space, a line break or a non-ASCII character: copy it again"
     return None
 
 
 def resolve_api_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
-    """Return the key given, or that in the environment, where whitespace around it is left out.
+    """Return the key given, or that of the environment variable without the whitespace around it; None if neither.
 
-    Raises TTSConfigurationError for what cannot be a key, without showing it. With `any_key`, a server may be content
-    with one such as "none".
+    With `any_key`, a key such as "none" passes: a self-hosted server may accept it. Raises TTSConfigurationError for
+    text that cannot be a key, without showing it.
     """
     key = strip_secret(os.environ.get(variable, "")) if given is None else given
     where = f"{provider}.api_key: {f'the environment variable {variable} ' if given is None else ''}"
@@ -104,7 +105,7 @@ _PROCESS_SALT = os.urandom(16)
 
 
 def validate_concurrency(max_concurrency: int | None, *, provider: str) -> int | None:
-    """A limit of the user's own to how many requests run at once. Raises TTSConfigurationError."""
+    """Return the user's limit of simultaneous requests if it is one. Raises TTSConfigurationError."""
     if max_concurrency is not None and (
         isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1
     ):
@@ -114,30 +115,26 @@ def validate_concurrency(max_concurrency: int | None, *, provider: str) -> int |
     return max_concurrency
 
 
-def credential_id(key: str | None, place: str) -> str:
-    """Name the account of a key at a place, so that equal ones are known as equal within this process and nowhere else.
-
-    Salted anew in every process, it can neither be looked up nor compared with one out of another log.
-    """
-    return blake2b(f"{place}\n{key or ''}".encode(), key=_PROCESS_SALT, digest_size=8).hexdigest()
+def credential_id(key: str | None, host: str) -> str:
+    """Return an id for the account of a key at a host, equal for equal accounts within this process only."""
+    # The salt differs in every process, so that an id in a log can neither be looked up nor compared with other logs.
+    return blake2b(f"{host}\n{key or ''}".encode(), key=_PROCESS_SALT, digest_size=8).hexdigest()
 
 
 def credential_for(
-    key: str | None, place: str, *, initial_concurrency: int | None = None, max_concurrency: int | None = None
+    key: str | None, host: str, *, initial_concurrency: int | None = None, max_concurrency: int | None = None
 ) -> Credential:
-    """The account of a key at a place.
-
-    Its mark may be kept on disk: it takes its time, and it is short, so that it says little of a key that somebody
-    guesses, and nothing of any other.
-    """
-    secret = f"{place}\n{key or ''}".encode()
+    """Return the account of a key at a host."""
+    # The fingerprint may be stored on disk. It is slow to compute (scrypt) and short (4 bytes), so that it confirms
+    # little about a guessed key, and reveals nothing about any other.
+    secret = f"{host}\n{key or ''}".encode()
     fingerprint = lru_cache(2)(lambda salt: scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=4).hex())
-    return Credential(credential_id(key, place), initial_concurrency, max_concurrency, fingerprint)
+    return Credential(credential_id(key, host), initial_concurrency, max_concurrency, fingerprint)
 
 
 def require_api_key(given: str | None, variable: str, *, provider: str) -> str:
-    """The same, when there is no speaking without one."""
+    """Return the key as `resolve_api_key` does, for a vendor that requires one. Raises TTSConfigurationError."""
     key = resolve_api_key(given, variable, provider=provider, any_key=False)
     if key is None:
-        raise TTSConfigurationError(f"{provider}.api_key: there is none; pass api_key=... or set {variable}")
+        raise TTSConfigurationError(f"{provider}.api_key: missing; pass api_key=... or set {variable}")
     return key

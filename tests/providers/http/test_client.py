@@ -89,7 +89,7 @@ async def test_a_cut_error_body_still_tells_its_status(vendor: Vendor, client: H
 
 
 async def test_an_error_whose_body_never_comes_still_tells_its_status(vendor: Vendor) -> None:
-    client = HTTPClient("vendor", vendor.url, refused, headers={}, error_patience=0.01)
+    client = HTTPClient("vendor", vendor.url, refused, headers={}, error_body_timeout=0.01)
     vendor.will(answer(429, content_length="900", retry_after="3"), Then.HANG)
 
     with pytest.raises(speech.TTSBusyError) as busy:
@@ -109,7 +109,7 @@ async def test_a_connection_the_vendor_closed_while_it_lay_idle_is_no_outage(
     vendor.will(audio(b"two"))
 
     assert await read(client) == b"one"
-    with pytest.raises(speech.TTSStaleConnectionError, match=r"without an answer: \S+ ?\S") as stale:
+    with pytest.raises(speech.TTSStaleConnectionError, match=r"without a response: \S+ ?\S") as stale:
         await read(client)
     assert stale.value.meaning.counts == 0
     assert len(vendor.seen) == 2, "nobody knows whether the vendor worked on it, so it is not sent again from here"
@@ -121,7 +121,7 @@ async def test_noise_on_a_kept_connection_is_an_answer_and_not_a_stale_one(vendo
     vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
     await read(client)
-    with pytest.raises(speech.TTSNotAudioError, match="not HTTP"):
+    with pytest.raises(speech.TTSNotAudioError, match="malformed HTTP response"):
         await read(client)
 
 
@@ -144,7 +144,7 @@ async def test_a_new_connection_dropped_without_an_answer_is_the_vendors_fault(
 ) -> None:
     vendor.will(ending)
 
-    with pytest.raises(speech.TTSNoAnswerError, match=r"without an answer: \S+ ?\S") as dropped:
+    with pytest.raises(speech.TTSNoAnswerError, match=r"without a response: \S+ ?\S") as dropped:
         await read(client)
 
     assert len(vendor.seen) == 1
@@ -212,7 +212,7 @@ async def test_what_is_not_http_is_told_in_a_line(noise: bytes) -> None:
     async with plain_server(noise) as port:
         client = HTTPClient("vendor", f"http://127.0.0.1:{port}", refused, headers={})
 
-        with pytest.raises(speech.TTSNotAudioError, match="not HTTP") as garbled:
+        with pytest.raises(speech.TTSNotAudioError, match="malformed HTTP response") as garbled:
             await read(client)
         await client.aclose()
 

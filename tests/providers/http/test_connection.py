@@ -121,7 +121,7 @@ async def test_what_is_packed_and_ends_too_early_was_cut(vendor: Vendor, client:
 
 
 async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
-    transport = DirectTransport("vendor", vendor.url, {}, stale_within=1.0, kept_alive=0.05)
+    transport = DirectTransport("vendor", vendor.url, {}, stale_within=1.0, keep_alive=0.05)
     vendor.will(audio(b"one"))
 
     answer = await transport.send("POST", "/", b"{}", 5.0)

@@ -263,7 +263,7 @@ def test_password_may_have_special_characters_in_it(monkeypatch: pytest.MonkeyPa
 )
 def test_user_of_a_proxy_that_nothing_has_replaced_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://{user}@proxy:3128")
-    with pytest.raises(TTSConfigurationError, match=r"HTTPS_PROXY holds quotes or a variable"):
+    with pytest.raises(TTSConfigurationError, match=r"HTTPS_PROXY contains quotes or an unexpanded variable"):
         select_proxy("https://a.example", given=None, trust_env=True, provider="p")
 
 

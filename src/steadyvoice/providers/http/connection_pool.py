@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 
 def tls_context() -> SSLContext:
-    """Return the context that trusts the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
-
-    Reading them takes some ten milliseconds, so it is kept for as long as these variables stay the same.
-    """
+    """Return the TLS context that trusts the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
+    # Reading the certificates takes some ten milliseconds, so a context is kept while the variables stay the same.
     return _context_for(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
@@ -33,16 +31,16 @@ def _context_for(file: str | None, folder: str | None) -> SSLContext:
 
 
 KEEP_ALIVE = 30.0
-"""Seconds an idle connection is kept: a turn of conversation, so that the next sentence needs no handshake."""
+"""Seconds for which an idle connection is kept: a turn of a conversation, so that the next needs no handshake."""
 
-_HAPPY_EYEBALLS_DELAY = 0.25  # seconds before the next address of a host is tried, too (RFC 8305)
+_HAPPY_EYEBALLS_DELAY = 0.25  # seconds until the next address of a host is tried in parallel (RFC 8305)
 
-_DNS_CACHE_SECONDS = 10.0  # seconds for which a name's addresses are not looked up again
+_DNS_CACHE_SECONDS = 10.0  # as in aiohttp
 
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """Where a host is. `tls` makes the context, when a connection needs one."""
+    """Address of a host. `tls` returns the TLS context; None for plain HTTP."""
 
     host: str
     port: int
@@ -50,41 +48,44 @@ class HostAddress:
 
 
 class ConnectionPool:
-    """Kept connections, the last used first. Their number has no limit: the service gates how much runs at once."""
+    """Pool of keep-alive connections, the most recently used first, without a limit on their number.
 
-    def __init__(self, place: HostAddress, loop: asyncio.AbstractEventLoop, kept_alive: float = KEEP_ALIVE) -> None:
-        self._place, self._loop, self._kept_alive = place, loop, kept_alive
+    The service limits how many requests run at once.
+    """
+
+    def __init__(self, address: HostAddress, loop: asyncio.AbstractEventLoop, keep_alive: float = KEEP_ALIVE) -> None:
+        self._address, self._loop, self._keep_alive = address, loop, keep_alive
         self._idle: list[HTTPConnection] = []  # in the order of their last use
         self._all: set[HTTPConnection] = set()
-        self._sweep: asyncio.TimerHandle | None = None
-        self._found: list[AddrInfoType] = []
-        self._found_at = 0.0
-        # On Windows a read is under way while others are, so each needs a buffer of its own.
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._resolved: list[AddrInfoType] = []
+        self._resolved_at = 0.0
+        # One read buffer serves all connections, for a read is over at once; on Windows, reads overlap.
         self._buffer = None if sys.platform == "win32" else bytearray(READ_BUFFER)
 
-    def kept(self) -> HTTPConnection | None:
-        """One that lies idle, if any does."""
+    def acquire_idle(self) -> HTTPConnection | None:
+        """Take an idle connection from the pool; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and self._loop.time() - connection.idle_since < self._kept_alive:
+            if connection.usable and self._loop.time() - connection.idle_since < self._keep_alive:
                 return connection
-            connection.hang_up()
+            connection.close()
         return None
 
-    async def opened(self) -> HTTPConnection:
-        """A new one. Raises OSError."""
+    async def open(self) -> HTTPConnection:
+        """Open a new connection. Raises OSError."""
         import aiohappyeyeballs
 
-        place, loop = self._place, self._loop
-        found = await self._addresses()
-        sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, loop=loop)
-        tls = place.tls() if place.tls else None
+        address, loop = self._address, self._loop
+        resolved = await self._addresses()
+        sock = await aiohappyeyeballs.start_connection(resolved, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, loop=loop)
+        tls = address.tls() if address.tls else None
         try:
             _, connection = await loop.create_connection(
-                lambda: HTTPConnection(loop, self._hung_up, self._buffer),
+                lambda: HTTPConnection(loop, self._closed, self._buffer),
                 sock=sock,
                 ssl=tls,
-                server_hostname=place.host if tls else None,
+                server_hostname=address.host if tls else None,
             )
         except BaseException:
             sock.close()
@@ -93,32 +94,29 @@ class ConnectionPool:
         self._all.add(connection)
         return connection
 
-    def give_back(self, connection: HTTPConnection) -> None:
-        """Its answer is read, or nobody wants the rest of it."""
+    def release(self, connection: HTTPConnection) -> None:
+        """Return a connection to the pool, or close it if its response was not read to the end."""
         if not connection.usable:
-            connection.hang_up()
+            connection.close()
             return
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(self._kept_alive, self._hang_up_the_idle)
+        if self._sweep_timer is None:
+            self._sweep_timer = self._loop.call_later(self._keep_alive, self._close_idle)
 
     def close(self) -> None:
-        """Hang up on all of them."""
-        if self._sweep:
-            self._sweep.cancel()
-            self._sweep = None
+        """Close all connections."""
+        if self._sweep_timer:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
         for connection in list(self._all):
-            connection.hang_up()
+            connection.close()
         self._idle.clear()
 
     def after_fork(self) -> None:
-        """Close this process's copies of the descriptors, in a forked child.
-
-        Nothing is sent, no TLS close_notify either. But the parent's hanging up reaches the host only when no process
-        holds a copy any more; and a transport that is closed later cannot take a closed descriptor out of the epoll set
-        that the two processes share.
-        """
+        """Close this process's copies of the descriptors, in a forked child. Nothing is sent to the host."""
+        # The parent closes its connections for good only when no process holds a copy. A transport that is closed here
+        # later cannot remove a closed descriptor from the epoll set, which the two processes share.
         for connection in self._all:
             connection.sock.close()
         self._all.clear()
@@ -126,22 +124,22 @@ class ConnectionPool:
 
     async def _addresses(self) -> list[AddrInfoType]:
         now = self._loop.time()
-        if not self._found or now - self._found_at >= _DNS_CACHE_SECONDS:
-            place, kind = self._place, socket.SOCK_STREAM
-            found = await self._loop.getaddrinfo(place.host, place.port, type=kind, proto=socket.IPPROTO_TCP)
-            self._found, self._found_at = [*found], now
-        return self._found.copy()
+        if not self._resolved or now - self._resolved_at >= _DNS_CACHE_SECONDS:
+            address, kind = self._address, socket.SOCK_STREAM
+            resolved = await self._loop.getaddrinfo(address.host, address.port, type=kind, proto=socket.IPPROTO_TCP)
+            self._resolved, self._resolved_at = [*resolved], now
+        return self._resolved.copy()
 
-    def _hung_up(self, connection: HTTPConnection) -> None:
+    def _closed(self, connection: HTTPConnection) -> None:
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def _hang_up_the_idle(self) -> None:
-        self._sweep = None
+    def _close_idle(self) -> None:
+        self._sweep_timer = None
         now = self._loop.time()
-        while self._idle and now - self._idle[0].idle_since >= self._kept_alive:
-            self._idle.pop(0).hang_up()
+        while self._idle and now - self._idle[0].idle_since >= self._keep_alive:
+            self._idle.pop(0).close()
         if self._idle:
-            due = self._idle[0].idle_since + self._kept_alive
-            self._sweep = self._loop.call_at(due, self._hang_up_the_idle)
+            due = self._idle[0].idle_since + self._keep_alive
+            self._sweep_timer = self._loop.call_at(due, self._close_idle)

@@ -1,6 +1,7 @@
-"""Content codings of answers (RFC 9110, 8.4): packed bodies are unpacked in bounded steps, unknown codings refused.
+"""Content codings of responses (RFC 9110, 8.4): decompression of gzip and deflate in bounded steps.
 
-Requests ask for none (`Accept-Encoding: identity`); servers and proxies that pack all the same use gzip or deflate.
+Requests ask for no compression (`Accept-Encoding: identity`); servers and proxies that compress all the same use gzip
+or deflate. Any other coding is refused.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE, WorkBudget
 from steadyvoice.providers.http.transport import HTTPResponse
 from steadyvoice.wire.error_response import single_line
 
-# Packed bytes that zlib is given at once: few, for it copies those that it has not used after each step, and very few
-# at the beginning of a member, for members may be short.
+# Compressed bytes that zlib gets at once: few, because it copies the unused ones after each step, and very few at the
+# beginning of a gzip member, because members may be short.
 _FIRST_SLICE, _LARGEST_SLICE = 32, 4 * 1024
 
 _GZIP = ("gzip", "x-gzip")
@@ -23,13 +24,13 @@ _DECODED_BY_PARSER = ("", "identity", "chunked")
 
 
 class UnsupportedCodingError(Exception):
-    """Raised for a body in a coding that was not asked for and cannot be unpacked."""
+    """Raised for a body in a coding that was not requested and is not supported."""
 
 
 def decompressor_for(headers: Mapping[str, str]) -> Decompressor | None:
-    """Return what unpacks a body with these headers (lower-case names), None if it is not packed.
+    """Return the decompressor for a body with these headers (lower-case names), None if it is not compressed.
 
-    Raises UnknownCodingError. Several codings on top of each other are refused, too: no speech server sends them.
+    Raises UnsupportedCodingError, also for several codings on top of each other: no speech server sends them.
     """
     transfer = [each for each in _header_tokens(headers, "transfer-encoding") if each not in _DECODED_BY_PARSER]
     codings = [each for each in _header_tokens(headers, "content-encoding") if each not in _IDENTITY]
@@ -44,45 +45,45 @@ def decompressor_for(headers: Mapping[str, str]) -> Decompressor | None:
             return Decompressor(gzip=False)
         case [coding]:
             raise UnsupportedCodingError(single_line(coding, 60))
-    raise AssertionError  # the cases above are all there are
+    raise AssertionError  # the cases above are exhaustive
 
 
 class Decompressor:
-    """Unpacks gzip, all members of it, or deflate, with zlib's wrapping (RFC 9110) or without it (as some send it).
+    """Decompressor of gzip, with any number of members, or of deflate, with zlib's wrapping or without.
 
-    `feed` it, `take` until nothing comes, and `end` it. What is cut off, damaged, or followed by something else raises
-    ConnectionError: a part of an answer must never pass for the whole.
+    Call `feed`, then `take` until it returns nothing, and `end` at the end. A truncated or damaged body, or one that is
+    followed by other bytes, raises ConnectionError: a part of a response must never pass for the whole.
     """
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
-        self._data, self._at = b"", 0  # fed; and how much of it zlib has been given
+        self._data, self._at = b"", 0  # the bytes fed, and the number of them that zlib has got
         self._member = zlib.decompressobj(31) if gzip else None
         self._slice = _FIRST_SLICE
-        self._full = False  # zlib may hold more than it was allowed to give
+        self._full = False  # the last output was of the maximum size: zlib may hold more
         self._begun = False
 
     def feed(self, data: bytes) -> None:
-        """Add packed bytes. What was added before has to be taken first."""
+        """Add compressed bytes. The output of those before has to be taken first."""
         self._data, self._at = (self._data[self._at :] + data if self._at < len(self._data) else data), 0
 
     def take(self) -> bytes:
-        """Unpack at most PIECE bytes. b"": all that was fed is used up."""
+        """Return at most CHUNK_SIZE decompressed bytes; b"" once all compressed bytes are used up."""
         try:
             while (piece := self._next_input()) is not None:
-                if plain := self._unpacked(*piece):
+                if plain := self._decompress(*piece):
                     return plain
         except zlib.error as error:
-            raise ConnectionError(f"the packed body cannot be unpacked: {error}") from error
+            raise ConnectionError(f"compressed body is damaged: {error}") from error
         return b""
 
     def end(self) -> None:
-        """Check that the last member is whole."""
+        """Check that the last member is complete. Raises ConnectionError."""
         if (self._begun or self._data) and not (self._member and self._member.eof):
-            raise ConnectionError("the packed body ends too early")
+            raise ConnectionError("compressed body ends too early")
 
     def _next_input(self) -> tuple[zlib._Decompress, bytes] | None:
-        """Return zlib's object and the next bytes for it, or None when more have to be fed."""
+        """Return zlib's object and the next bytes for it; None when more have to be fed."""
         member = self._member or self._deflate()
         if member is None:
             return None
@@ -94,14 +95,14 @@ class Decompressor:
             return None
         if member.eof:
             if not self._gzip:
-                raise ConnectionError("the packed body is followed by something else")
-            # Some servers end a member with each flush.
+                raise ConnectionError("compressed body is followed by other bytes")
+            # Some servers end a gzip member with each flush, so the next one begins here.
             member = self._member = zlib.decompressobj(31)
         self._at += len(piece)
         self._slice = min(2 * self._slice, _LARGEST_SLICE)
         return member, piece
 
-    def _unpacked(self, member: zlib._Decompress, piece: bytes) -> bytes:
+    def _decompress(self, member: zlib._Decompress, piece: bytes) -> bytes:
         self._begun = True
         plain = member.decompress(piece, CHUNK_SIZE)
         self._full = len(plain) == CHUNK_SIZE and not member.eof
@@ -111,7 +112,9 @@ class Decompressor:
         return plain
 
     def _deflate(self) -> zlib._Decompress | None:
-        """Tell by its first two bytes whether a deflate stream is wrapped (RFC 1950, 2.2)."""
+        """Return zlib's object for deflate; None until two bytes have come."""
+        # "deflate" is zlib's format (RFC 9110, 8.4.1.2), but some servers send the bare stream. The first two bytes
+        # show which one it is (RFC 1950, 2.2).
         if len(self._data) < 2:
             return None
         wrapped = self._data[0] & 0x0F == 8 and int.from_bytes(self._data[:2], "big") % 31 == 0
@@ -120,49 +123,49 @@ class Decompressor:
 
 
 class DecompressedResponse:
-    """An answer whose body is unpacked as it is read."""
+    """Response whose body is decompressed as it is read."""
 
-    __slots__ = ("_answer", "_budget", "_ended", "_unpacker", "headers", "status")
+    __slots__ = ("_budget", "_decompressor", "_ended", "_response", "headers", "status")
 
-    def __init__(self, answer: HTTPResponse, unpacker: Decompressor) -> None:
-        self.status, self.headers = answer.status, answer.headers
-        self._answer, self._unpacker = answer, unpacker
+    def __init__(self, response: HTTPResponse, decompressor: Decompressor) -> None:
+        self.status, self.headers = response.status, response.headers
+        self._response, self._decompressor = response, decompressor
         self._budget = WorkBudget()
         self._ended = False
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
-        """Return the next unpacked bytes, b"" at the end. Nothing goes to `sink`. Raises OSError."""
+        """Return the next decompressed bytes, b"" at the end. `sink` is not used. Raises OSError."""
         while (data := self.read_nowait()) is None:
             if self._budget.exhausted:
                 await self._budget.yield_to_loop()
             else:
-                self._add(await self._answer.read())
+                self._add(await self._response.read())
         return data
 
     def read_nowait(self) -> bytes | None:
-        """Return the same if it takes no wait, else None."""
+        """Return the next decompressed bytes, b"" at the end, or None if that needs a wait or a turn of the loop."""
         while not self._budget.exhausted:
-            if plain := self._unpacker.take():
+            if plain := self._decompressor.take():
                 self._budget.spend(len(plain))
                 return plain
             if self._ended:
                 return b""
-            packed = self._answer.read_nowait()
-            if packed is None:
+            compressed = self._response.read_nowait()
+            if compressed is None:
                 return None
-            self._add(packed)
+            self._add(compressed)
         return None
 
     def close(self) -> None:
-        """Close the answer."""
-        self._answer.close()
+        """Abandon the rest of the response."""
+        self._response.close()
 
-    def _add(self, packed: bytes) -> None:
-        self._budget.spend(len(packed))
-        if packed:
-            self._unpacker.feed(packed)
+    def _add(self, compressed: bytes) -> None:
+        self._budget.spend(len(compressed))
+        if compressed:
+            self._decompressor.feed(compressed)
         else:
-            self._unpacker.end()
+            self._decompressor.end()
             self._ended = True
 
 

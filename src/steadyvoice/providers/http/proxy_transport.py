@@ -1,4 +1,4 @@
-"""The way to a vendor through a proxy: aiohttp's client, which knows how to ask one."""
+"""Transport to a vendor through an HTTP proxy, by aiohttp's client, which implements CONNECT and proxy passwords."""
 
 from __future__ import annotations
 
@@ -25,34 +25,35 @@ from steadyvoice.wire.error_response import single_line
 
 
 class ProxyTransport:
-    """Asks one host through one proxy, in one event loop."""
+    """Transport to one host through one proxy, in one event loop."""
 
     def __init__(self, provider: str, base_url: str, proxy: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(proxy)
-        # Errors of aiohttp's show the proxy's URL, so the password is kept beside it.
+        # aiohttp's errors show the proxy's URL, so the password is kept apart from it.
         self._proxy = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._provider, self._base_url = provider, base_url
-        # Those of a session go to the proxy, too, in the clear: the key among them (aiohttp 3.14).
+        # Headers go with each request, not with the session: aiohttp 3.14 sends a session's headers to the proxy, too,
+        # the API key among them, in clear text.
         self._headers = {"Accept-Encoding": "identity", **headers}
         self._proxy_headers: dict[str, str] = {}
         if parts.username is not None:
-            named = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            # What opens a tunnel is the proxy's alone; without one, each request is for both.
-            told = self._proxy_headers if base_url.startswith("https:") else self._headers
-            told["Proxy-Authorization"] = f"Basic {b64encode(named).decode()}"
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            # With TLS, only the proxy sees the CONNECT request; without, it reads each request itself.
+            fields = self._proxy_headers if base_url.startswith("https:") else self._headers
+            fields["Proxy-Authorization"] = f"Basic {b64encode(user).decode()}"
         secure = "https" in (parts.scheme.lower(), urlsplit(base_url).scheme.lower())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=KEEP_ALIVE, ssl=tls_context() if secure else True
             ),
-            auto_decompress=False,  # it would unpack without a bound, and what it cannot unpack is refused elsewhere
+            auto_decompress=False,  # it would decompress without a limit; http/content_coding.py does it instead
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
-            trust_env=False,  # it would also let a .netrc replace the key
+            trust_env=False,  # it would also let a .netrc file replace the API key
         )
 
     async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> ProxyResponse:
-        """Send a request and wait for the head of its answer. Raises TTSError."""
+        """Send a request and wait for the head of its response. Raises TTSError."""
         timeout = aiohttp.ClientTimeout(total=None, connect=connection_timeout, ceil_threshold=float("inf"))
         url = URL(self._base_url + target, encoded=True)
         try:
@@ -67,7 +68,7 @@ class ProxyTransport:
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unanswered(error, connection_timeout) from error
+            raise self._connection_error(error, connection_timeout) from error
         return ProxyResponse(response)
 
     async def aclose(self) -> None:
@@ -75,34 +76,34 @@ class ProxyTransport:
         await self._session.close()
 
     def after_fork(self) -> None:
-        """Part from the connections in a forked child: aiohttp's finaliser would act on the parent's epoll set."""
+        """Drop the connections in a forked child: aiohttp's finalizer would act on the parent's epoll set."""
         keep_until_exit(self._session)
 
-    def _unanswered(self, error: Exception, connection_timeout: float) -> TTSError:
-        """Name what kept an answer away. Once connected, the request may have been worked on, and billed."""
+    def _connection_error(self, error: Exception, connection_timeout: float) -> TTSError:
+        """Return the TTSError for a request without a response. Once connected, it may have been billed."""
         provider = self._provider
         match error:
             case aiohttp.ConnectionTimeoutError():
                 return TTSConnectTimeoutError(f"no connection within {connection_timeout:g} s", provider=provider)
             case aiohttp.ClientHttpProxyError():
-                told = "wants a name and a password, or others" if error.status == 407 else "refuses to connect"
-                return TTSConnectError(f"the proxy {told}: HTTP {error.status}", provider=provider)
+                problem = "proxy authentication failed" if error.status == 407 else "proxy refused the connection"
+                return TTSConnectError(f"{problem}: HTTP {error.status}", provider=provider)
             case aiohttp.ClientProxyConnectionError():
-                told = f"no connection to the proxy {error.host}:{error.port}: {_system_reason(error)}"
-                return TTSConnectError(told, provider=provider)
+                message = f"no connection to the proxy {error.host}:{error.port}: {_system_reason(error)}"
+                return TTSConnectError(message, provider=provider)
             case aiohttp.ClientConnectorError():
-                told = f"no connection to {error.host}:{error.port}: {_system_reason(error)}"
-                return TTSConnectError(told, provider=provider)
+                message = f"no connection to {error.host}:{error.port}: {_system_reason(error)}"
+                return TTSConnectError(message, provider=provider)
             case aiohttp.ClientResponseError():
-                return TTSNotAudioError(
-                    f"what answers is not HTTP as we know it: {_error_reason(error)}", provider=provider
-                )
+                return TTSNotAudioError(f"malformed HTTP response: {_error_reason(error)}", provider=provider)
             case _:
-                return TTSNoAnswerError(f"hung up without an answer: {_error_reason(error)}", provider=provider)
+                return TTSNoAnswerError(
+                    f"connection closed without a response: {_error_reason(error)}", provider=provider
+                )
 
 
 class ProxyResponse:
-    """An answer whose head has come."""
+    """Response through a proxy."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
@@ -115,24 +116,24 @@ class ProxyResponse:
         self._response = response
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
-        """The next bytes, b"" at the end; it pours nothing. Raises OSError."""
+        """Return the next bytes, b"" at the end. `sink` is not used. Raises OSError."""
         try:
             return await self._response.content.read(CHUNK_SIZE)
         except aiohttp.ClientError as error:
             raise ConnectionError(_error_reason(error)) from error
 
     def read_nowait(self) -> bytes | None:
-        """The same, if it were known without a wait, which here it is not."""
+        """Return None: aiohttp does not show whether bytes are available without a wait."""
         return None
 
     def close(self) -> None:
-        """Nobody wants the rest of it."""
-        self._response.close()  # unless it was read to its end, the connection with it
+        """Abandon the rest of the response."""
+        self._response.close()  # closes the connection, too, unless the body was read to its end
 
 
 def _error_reason(error: Exception) -> str:
-    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return single_line(said, 120) or type(error).__name__
+    message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return single_line(message, 120) or type(error).__name__
 
 
 def _system_reason(error: aiohttp.ClientConnectorError) -> str:

@@ -1,4 +1,4 @@
-"""The way to a vendor: requests over connections of our own."""
+"""Transports to a vendor: their interface, and the direct one, over a connection pool."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from steadyvoice.wire.error_response import single_line
 
 
 class HTTPResponse(Protocol):
-    """An answer whose head has come; header names in lower case."""
+    """Response whose head has come; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
-        """The next bytes, b"" at the end. What comes meanwhile may go to `sink` instead. Raises OSError."""
+        """Return the next bytes, b"" at the end; those that come during the wait may go to `sink`. Raises OSError."""
         ...
 
     def read_nowait(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
+        """Return the next bytes, b"" at the end, or None if that would need a wait. Raises OSError."""
         ...
 
     def close(self) -> None:
-        """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
+        """Abandon the rest of the response. Unless it is complete, its connection is closed."""
         ...
 
 
 class Transport(Protocol):
-    """One way to a host, in one event loop."""
+    """Connections to one host, in one event loop."""
 
     async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> HTTPResponse:
-        """Send a request and wait for the head of its answer. Raises TTSError."""
+        """Send a request and wait for the head of its response. Raises TTSError."""
         ...
 
     async def aclose(self) -> None:
@@ -51,16 +51,16 @@ class Transport(Protocol):
         ...
 
     def after_fork(self) -> None:
-        """Part from the connections in a forked child, without a word to the host: they are the parent's."""
+        """Drop the connections in a forked child without sending anything: they belong to the parent."""
         ...
 
 
 class DirectTransport:
-    """Asks one host, in one event loop.
+    """Transport without a proxy, over a connection pool of its own.
 
-    A request on a kept connection that breaks without a byte of an answer within `stale_within` seconds is told apart,
-    for the server had probably closed it while it lay idle; nothing is ever sent twice from here. `kept_alive` is how
-    many seconds it may lie so.
+    A request on an idle connection that breaks without a byte of a response within `stale_within` seconds raises
+    TTSStaleConnectionError: the server had probably closed the connection while it was idle. Nothing is sent again from
+    here. `keep_alive` is the number of seconds for which a connection may be idle.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DirectTransport:
         headers: Mapping[str, str],
         *,
         stale_within: float,
-        kept_alive: float = KEEP_ALIVE,
+        keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._provider, self._stale_within = provider, stale_within
         self._loop = asyncio.get_running_loop()
@@ -78,60 +78,60 @@ class DirectTransport:
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
         self._host = f"{host}:{parts.port or (443 if secure else 80)}"
-        place = HostAddress(host, parts.port or (443 if secure else 80), tls_context if secure else None)
-        self._pool = ConnectionPool(place, self._loop, kept_alive)
+        address = HostAddress(host, parts.port or (443 if secure else 80), tls_context if secure else None)
+        self._pool = ConnectionPool(address, self._loop, keep_alive)
         self._path = parts.path
         named = f"[{host}]" if ":" in host else host
-        told = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        fields = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
 
     async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> DirectResponse:
-        """Send a request and wait for the head of its answer. Raises TTSError."""
+        """Send a request and wait for the head of its response. Raises TTSError."""
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         head = f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}{length}\r\n".encode("latin-1")
-        connection = self._pool.kept()
+        connection = self._pool.acquire_idle()
         reused, begun = connection is not None, self._loop.time()
         if connection is None:
-            connection = await self._opened(connection_timeout)
+            connection = await self._connect(connection_timeout)
         try:
             await connection.request(head + body if body else head)
         except MalformedResponseError as error:
-            told = f"what answers is not HTTP as we know it: {error_summary(error)}"
-            raise TTSNotAudioError(told, provider=self._provider) from error
+            message = f"malformed HTTP response: {error_summary(error)}"
+            raise TTSNotAudioError(message, provider=self._provider) from error
         except OSError as error:
             if reused and not connection.received and self._loop.time() - begun <= self._stale_within:
-                told = f"a kept connection broke without an answer: {error_summary(error)}"
-                raise TTSStaleConnectionError(told, provider=self._provider) from error
+                message = f"idle connection was closed without a response: {error_summary(error)}"
+                raise TTSStaleConnectionError(message, provider=self._provider) from error
             raise TTSNoAnswerError(
-                f"hung up without an answer: {error_summary(error)}", provider=self._provider
+                f"connection closed without a response: {error_summary(error)}", provider=self._provider
             ) from error
         except BaseException:
-            connection.hang_up()
+            connection.close()
             raise
         return DirectResponse(connection, self._pool)
 
     async def aclose(self) -> None:
         """Close the connections."""
         self._pool.close()
-        await asyncio.sleep(0)  # in which they are told
+        await asyncio.sleep(0)  # lets asyncio call connection_lost()
 
     def after_fork(self) -> None:
-        """Part from the connections in a forked child: they are the parent's."""
+        """Drop the connections in a forked child: they belong to the parent."""
         self._pool.after_fork()
 
-    async def _opened(self, within: float) -> HTTPConnection:
+    async def _connect(self, within: float) -> HTTPConnection:
         try:
             async with asyncio.timeout(within):
-                return await self._pool.opened()
+                return await self._pool.open()
         except TimeoutError as error:
             raise TTSConnectTimeoutError(f"no connection within {within:g} s", provider=self._provider) from error
         except OSError as error:
-            told = f"no connection to {self._host}: {single_line(str(error)) or type(error).__name__}"
-            raise TTSConnectError(told, provider=self._provider) from error
+            message = f"no connection to {self._host}: {single_line(str(error)) or type(error).__name__}"
+            raise TTSConnectError(message, provider=self._provider) from error
 
 
 class DirectResponse:
-    """An answer whose head has come."""
+    """Response over a direct connection."""
 
     __slots__ = ("_connection", "_pool", "headers", "status")
 
@@ -140,24 +140,24 @@ class DirectResponse:
         self._connection, self._pool = connection, pool
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
-        """The next bytes, b"" at the end. What comes meanwhile may go to `sink` instead. Raises OSError."""
+        """Return the next bytes, b"" at the end; those that come during the wait may go to `sink`. Raises OSError."""
         try:
             return await self._connection.read(sink)
         except MalformedResponseError as error:
             raise ConnectionError(str(error)) from error
 
     def read_nowait(self) -> bytes | None:
-        """The same, if there is anything to be told without a wait; else None."""
+        """Return the next bytes, b"" at the end, or None if that would need a wait. Raises OSError."""
         try:
             return self._connection.read_nowait()
         except MalformedResponseError as error:
             raise ConnectionError(str(error)) from error
 
     def close(self) -> None:
-        """Nobody wants the rest of it. Unless it has come to its end, the connection is closed with it."""
-        self._pool.give_back(self._connection)
+        """Abandon the rest of the response. Unless it is complete, the connection is closed."""
+        self._pool.release(self._connection)
 
 
 def error_summary(error: Exception) -> str:
-    """What an error says, in a line."""
+    """Return an error's message in one line, or its type if it has none."""
     return single_line(str(error), 120) or type(error).__name__

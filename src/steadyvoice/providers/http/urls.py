@@ -1,8 +1,9 @@
-"""Choice of the proxy to a vendor: the one that was named, or that of the environment, as the vendors' clients read it.
+"""Validation of base URLs, and selection of the HTTP proxy, as the vendors' own clients do it.
 
-`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or small letters; on Windows and macOS the system's
-settings, where the environment has none (`urllib.request.getproxies`). Loopback addresses are no exception, as in httpx
-and curl: NO_PROXY names them where a proxy cannot reach them.
+The proxy is the configured one, or that of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in
+upper or lower case; on Windows and macOS the system's settings where the environment has none
+(`urllib.request.getproxies`). Loopback addresses are no exception, as in httpx and curl: NO_PROXY has to name them
+where a proxy cannot reach them.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from steadyvoice.wire.error_response import redact
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 _UNEXPANDED_PROXY = re.compile(r"[\"'`{}<>]|\$\w|%[A-Za-z_]\w*%")
-_UNEXPANDED_USER = re.compile(r"[\"<>]|\$\{|\{\{|%(?![0-9A-Fa-f]{2})\w+%")  # a password may have the others in it
+_UNEXPANDED_USER = re.compile(r"[\"<>]|\$\{|\{\{|%(?![0-9A-Fa-f]{2})\w+%")  # a password may contain the others
 
-_HOST_FIRST = re.compile(
-    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d+)?(/[a-z0-9./_-]*)?"
-)  # what else it is may be a key
-_STRANGE = re.compile(r"[\s\x00-\x1f\x7f]")
-_STRANGE_HOST = re.compile(r"[$!*,;()=+~&{}<>\"'`\\^|]")
-_STRANGE_PATH = re.compile(r"[{}<>\"'`\\^|]")
+# Only text that is certainly a host is repeated in an error message: anything else may be a key in the wrong place.
+_SCHEMELESS_URL = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d+)?(/[a-z0-9./_-]*)?")
+_INVALID_IN_URL = re.compile(r"[\s\x00-\x1f\x7f]")
+_INVALID_IN_HOST = re.compile(r"[$!*,;()=+~&{}<>\"'`\\^|]")
+_INVALID_IN_PATH = re.compile(r"[{}<>\"'`\\^|]")
 
 
 def validate_base_url(base_url: str, *, provider: str, endpoints: str = "") -> str:
-    """Return an http(s) address without a slash at its end. Raises TTSConfigurationError.
+    """Return an http(s) URL without a slash at its end. Raises TTSConfigurationError.
 
-    Paths below it are often pasted along: what the regular expression `endpoints` matches at its end is left out.
+    `endpoints` is a regular expression for paths of endpoints, which are often pasted with the URL: they are removed
+    from its end.
     """
     if problem := _base_url_problem(base_url):
         raise TTSConfigurationError(f"{provider}.base_url: {problem}")
@@ -48,34 +49,40 @@ def _base_url_problem(base_url: str) -> str | None:
         return f"must be text, got {type(base_url).__name__}"
     if not is_http_url(base_url):
         if re.match(r"wss?://", base_url, re.IGNORECASE):
-            return "must begin with https:// or http://: it is the address for requests, not for sockets"
+            return "must begin with https:// or http://: it is the URL for HTTP requests, not for websockets"
         if is_http_url(f"https://{base_url}") and "@" not in base_url:
-            shown = f", as in https://{redact(base_url)}" if _HOST_FIRST.fullmatch(base_url) else ""
-            return f"must be like https://host or http://host:port: begin it with https://{shown}"
+            shown = f", as in https://{redact(base_url)}" if _SCHEMELESS_URL.fullmatch(base_url) else ""
+            return f"must be like https://host or http://host:port: add https:// at the beginning{shown}"
         return "must be like https://host or http://host:port"
     parts = urlsplit(base_url)
     if parts.username is not None or "?" in base_url or "#" in base_url:
-        return "must have no user, query or fragment; the key is api_key"
-    if _STRANGE_PATH.search(parts.path):
-        return "its path has quotes, braces or the like in it: is there a variable that nothing has replaced?"
+        return "must not contain a user, query or fragment; the key goes into api_key"
+    if _INVALID_IN_PATH.search(parts.path):
+        return "path contains quotes, braces or the like: an unexpanded variable?"
     return None
 
 
 def is_http_url(url: str) -> bool:
-    """Whether this is an http(s) URL with a host that can be connected to."""
+    """Return whether this is an http(s) URL with a valid host."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        there = bool(host.encode("idna")) and parts.port != 0
+        valid = bool(host.encode("idna")) and parts.port != 0
     except ValueError:  # UnicodeError is one
         return False
-    return there and parts.scheme in ("http", "https") and not _STRANGE.search(url) and not _STRANGE_HOST.search(host)
+    return (
+        valid
+        and parts.scheme in ("http", "https")
+        and not _INVALID_IN_URL.search(url)
+        and not _INVALID_IN_HOST.search(host)
+    )
 
 
 def select_proxy(url: str, *, given: str | None, trust_env: bool, provider: str) -> str | None:
-    """Return the URL of the proxy for requests to `url`, or None for none. It may hold a password.
+    """Return the URL of the proxy for requests to `url`, which may contain a password; None for a direct connection.
 
-    Raises TTSConfigurationError, which names the setting or the variable and shows nothing of its value.
+    `given` is the configured proxy. Raises TTSConfigurationError, which names the setting or the variable but does not
+    show its value.
     """
     if not isinstance(trust_env, bool):
         raise TTSConfigurationError(f"{provider}.trust_env: must be true or false, got {trust_env!r}")
@@ -89,19 +96,19 @@ def select_proxy(url: str, *, given: str | None, trust_env: bool, provider: str)
 
 
 def _environment_proxy(url: str, provider: str) -> str | None:
-    told = getproxies()
+    proxies = getproxies()
     parts = urlsplit(url)
     scheme = _SECURE[parts.scheme.lower()]
-    chosen = scheme if told.get(scheme) else "all"
-    proxy = (told.get(chosen) or "").strip()
-    if not proxy or matches_no_proxy(url, told.get("no") or ""):
+    chosen = scheme if proxies.get(scheme) else "all"
+    proxy = (proxies.get(chosen) or "").strip()
+    if not proxy or matches_no_proxy(url, proxies.get("no") or ""):
         return None
     address = proxy if "://" in proxy else f"http://{proxy}"
     if problem := _proxy_problem(address):
         variable = _variable_name(chosen)
         raise TTSConfigurationError(
-            f"{provider}: the environment variable {variable} {problem}; mend it, name {provider}.proxy, or go without "
-            f"(NO_PROXY, or {provider}.trust_env = false)"
+            f"{provider}: the environment variable {variable} {problem}; correct it, set {provider}.proxy, or disable "
+            f"the proxy (NO_PROXY, or {provider}.trust_env = false)"
         )
     return address
 
@@ -109,24 +116,24 @@ def _environment_proxy(url: str, provider: str) -> str | None:
 def _proxy_problem(address: str) -> str | None:
     scheme = address.partition("://")[0].lower()
     if scheme.startswith("socks"):
-        return "names a SOCKS proxy, which is not supported: only HTTP proxies are"
+        return "is a SOCKS proxy: not supported, only HTTP proxies are"
     user, _, place = address.rpartition("@")
     if _UNEXPANDED_PROXY.search(place) or _UNEXPANDED_USER.search(user):
-        return "holds quotes or a variable that nothing has replaced"
+        return "contains quotes or an unexpanded variable"
     return None if is_http_url(address) else "must be like http://host:port"
 
 
 def _variable_name(name: str) -> str:
-    """The name of the variable as it is set. Small letters win, as in curl."""
+    """Return the name of the variable as it is set. Lower case wins, as in curl."""
     lower = f"{name}_proxy"
     return next((each for each in (lower, lower.upper()) if os.environ.get(each)), lower.upper())
 
 
 def matches_no_proxy(url: str, no_proxy: str) -> bool:
-    """Whether a list such as NO_PROXY says that this URL is asked without a proxy.
+    """Return whether a list such as NO_PROXY excludes this URL from the proxy.
 
-    It names `*`, hosts, domains with all below them (a leading dot or `*.` changes nothing), addresses, and networks
-    such as 10.0.0.0/8; each of them with a port, or with a scheme before it, if it shall hold only there.
+    Entries are `*`, hosts, domains with their subdomains (a leading dot or `*.` changes nothing), addresses, and
+    networks such as 10.0.0.0/8; a port behind an entry, or a scheme before it, restricts it.
     """
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip(".").lower(), parts.port or _PORTS[parts.scheme.lower()]
@@ -153,7 +160,7 @@ def _entry_matches(entry: str, host: str, port: int) -> bool:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Divide a host from its port."""
+    """Return a host, and its port if there is one."""
     if found := re.fullmatch(r"\[(.+)\](?::(\d+))?", entry) or re.fullmatch(r"([^:]+):(\d+)", entry):
         return found[1], int(found[2]) if found[2] else None
     return entry, None
