@@ -20,7 +20,7 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     with Profiler() as profiler:
         length = await measure("three calls", request, profiler, requests=4)
 
-    assert dict(length.most)["speech/text.py speakable"] == 3.0
+    assert dict(length.most)["speech/text.py count_letters_and_digits"] == 3.0
     assert length.own >= 3
     assert length.python > length.own
     assert length.modules == 1
