@@ -1,4 +1,4 @@
-"""A simulator on an event loop of its own, so that clients that block can speak to it too."""
+"""Simulator on an event loop of its own, for clients that block, with or without a gateway in front of it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ KEY = "any-key"
 
 @dataclass(frozen=True)
 class BackgroundSimulator:
-    """What a test may do with it, from its own thread."""
+    """Handle of the simulator for a test in another thread."""
 
     simulator: Simulator
     loop: asyncio.AbstractEventLoop
     url: str
 
     def will(self, *faults: Fault | FaultAction) -> None:
-        """Put these faults in place of all others."""
+        """Replace all faults by these."""
 
         async def order() -> None:
             self.simulator.faults.set(*faults)
@@ -38,30 +38,33 @@ class BackgroundSimulator:
         asyncio.run_coroutine_threadsafe(order(), self.loop).result(timeout=30)
 
     def ledger(self) -> list[LedgerEntry]:
-        """Every request so far, its end included."""
+        """Return every request so far, once all have ended."""
         asyncio.run_coroutine_threadsafe(self.simulator.idle(), self.loop).result(timeout=30)
         return list(self.simulator.ledger)
 
     @property
     def charged(self) -> int:
+        """Characters charged so far."""
         return self.simulator.ledger.charged
 
     def document(self, path: str, **headers: str) -> Any:
-        """What is really sent to whoever asks for a path."""
+        """Return the JSON document at a path."""
         asked = urllib.request.Request(self.url + path, headers=headers or {"xi-api-key": KEY})
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.load(answer)
 
     def sent(self, path: str, document: Any, **headers: str) -> bytes:
-        """What comes back for a document that is posted."""
-        told = {"content-type": "application/json", **headers}
-        asked = urllib.request.Request(self.url + path, data=json.dumps(document).encode(), headers=told, method="POST")
+        """Post a document, and return the body of the response."""
+        headers = {"content-type": "application/json", **headers}
+        asked = urllib.request.Request(
+            self.url + path, data=json.dumps(document).encode(), headers=headers, method="POST"
+        )
         with urllib.request.urlopen(asked, timeout=30) as answer:
-            heard: bytes = answer.read()
-            return heard
+            body: bytes = answer.read()
+            return body
 
     def post(self, path: str) -> None:
-        """Ask for something to be done."""
+        """Post an empty request."""
         asked = urllib.request.Request(self.url + path, data=b"", method="POST")
         with urllib.request.urlopen(asked, timeout=30) as answer:
             answer.read()
@@ -72,7 +75,7 @@ FrontEnd = Callable[[Simulator], AbstractAsyncContextManager[str]]
 
 @contextmanager
 def background_simulator(gate: FrontEnd | None = None, **settings: Any) -> Iterator[BackgroundSimulator]:
-    """Run a simulator that speaks in tones until the block is left. A gate before it gives the address to knock at."""
+    """Run a simulator that speaks in tones until the block is left. A front end before it yields the URL to use."""
     ready: Future[BackgroundSimulator] = Future()
     enough = asyncio.Event()
 
@@ -96,27 +99,27 @@ def background_simulator(gate: FrontEnd | None = None, **settings: Any) -> Itera
 
 @asynccontextmanager
 async def simulator_itself(simulator: Simulator) -> AsyncIterator[str]:
-    """Nobody stands before it."""
+    """Yield the simulator's own URL, without anything in front of it."""
     yield simulator.url
 
 
 @asynccontextmanager
 async def elevenlabs_gateway(simulator: Simulator) -> AsyncIterator[str]:
-    """Our gateway stands before ElevenLabs."""
+    """Run a gateway in front of the simulated ElevenLabs."""
     async with _gateway(ElevenLabs(KEY, base_url=simulator.url)) as url:
         yield url
 
 
 @asynccontextmanager
 async def openai_gateway(simulator: Simulator) -> AsyncIterator[str]:
-    """Our gateway stands before OpenAI."""
+    """Run a gateway in front of the simulated OpenAI."""
     async with _gateway(OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")) as url:
         yield url
 
 
 @asynccontextmanager
 async def gateway_with_all_providers(simulator: Simulator) -> AsyncIterator[str]:
-    """Our gateway stands before both, and has a voice of its own."""
+    """Run a gateway in front of both vendors, with a local voice."""
     openai = OpenAICompatible(KEY, base_url=f"{simulator.url}/v1", model="gpt-4o-mini-tts")
     async with _gateway(ElevenLabs(KEY, base_url=simulator.url), openai, Tone()) as url:
         yield url
@@ -124,7 +127,7 @@ async def gateway_with_all_providers(simulator: Simulator) -> AsyncIterator[str]
 
 @asynccontextmanager
 async def gateway_in_an_outage(simulator: Simulator) -> AsyncIterator[str]:
-    """Neither vendor speaks, and neither answers a question."""
+    """Run a gateway whose vendors refuse every request."""
     async with gateway_with_all_providers(simulator) as url:
         simulator.faults.set(Fault(Refuse(status=503)))
         yield url
@@ -139,7 +142,7 @@ async def _gateway(*providers: Provider) -> AsyncIterator[str]:
 def _reporting_to(
     ready: Future[BackgroundSimulator], serve: Callable[[], Coroutine[Any, Any, None]]
 ) -> Callable[[], None]:
-    """Run it, and let whoever waits for it to be ready see why it never was."""
+    """Return a function that runs `serve`, and reports a failure before it is ready to the waiting test."""
 
     def run() -> None:
         try:

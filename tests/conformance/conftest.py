@@ -1,4 +1,4 @@
-"""A simulator for each story, and the vendors' own clients to speak to it."""
+"""Simulator and the vendors' own clients for each test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .background_simulator import KEY, BackgroundSimulator, background_simulator
 
 @pytest.fixture(scope="session")
 def certificates() -> ssl.SSLContext:
-    """Loaded once: it is most of what making a client takes, and nothing here is encrypted."""
+    """Return certificates loaded once, which is most of the time for making a client; nothing here is encrypted."""
     return ssl.create_default_context()
 
 

@@ -1,7 +1,7 @@
-"""Reading an answer with the vendor's own models, without their leniency.
+"""Strict validation of documents by the models of the vendors' clients.
 
-The official clients build their objects unchecked: a required field that is missing is None, a word they do not know
-is taken as it is. Whoever imitates the vendor must not hide behind that.
+The official clients build their objects unchecked: a missing required field is None, and an unknown value of an
+enumeration is accepted. An imitation of the vendor must not rely on that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Read = TypeVar("Read", bound=BaseModel)
 
 
 def validate_strictly(model: type[Read], document: Any) -> Read:
-    """Read a document: every required field is there, every type is right, every word is one the model knows."""
+    """Validate a document: required fields are present, types are right, and enumerated values are known."""
     read = model.model_validate_json(json.dumps(document), strict=True)
     strange = list(unknown_literals(read))
     assert not strange, strange
@@ -25,7 +25,7 @@ def validate_strictly(model: type[Read], document: Any) -> Read:
 
 
 def unknown_literals(read: BaseModel, path: str = "") -> Iterator[str]:
-    """Words where the model lists others: they are annotated `Literal[...] | Any`, so that nothing is ever refused."""
+    """Yield values that the model does not list: it has them as `Literal[...] | Any`, so that any value is accepted."""
     for name, field in type(read).model_fields.items():
         value, where = getattr(read, name), f"{path}{name}"
         known = _literals_in(field.annotation)

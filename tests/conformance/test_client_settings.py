@@ -1,4 +1,4 @@
-"""Every client that can be tried here is set up as docs/clients.md says, word for word, and hears every word."""
+"""Clients set up as docs/clients.md says receive every word from the gateway."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def snippets(heading: str) -> list[str]:
 
 
 def at(url: str, code: str) -> str:
-    """Set a piece of code on a gateway."""
+    """Replace address and key in a piece of code by those of a gateway."""
     moved = code.replace(ADDRESS, url).replace(ADDRESS.replace("http", "ws"), url.replace("http", "ws"))
     assert moved != code
     return moved
@@ -143,7 +143,7 @@ def test_curl(gateway: BackgroundSimulator, tmp_path: Path) -> None:
 
 
 def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
-    """As their sources make them: Open WebUI's `audio.py`, SillyTavern's `openai.js` behind "OpenAI Compatible"."""
+    """Send requests as in the sources: Open WebUI's `audio.py`, SillyTavern's `openai.js` ("OpenAI Compatible")."""
     bearer = {"authorization": "Bearer any"}
     assert {"id": "tts-1"} in gateway.document("/v1/audio/models", **bearer)["models"]
     assert {"id": "alloy", "name": "alloy"} in gateway.document("/v1/audio/voices", **bearer)["voices"]
@@ -157,14 +157,14 @@ def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator
 
 @asynccontextmanager
 async def mute(simulator: Simulator) -> AsyncIterator[str]:
-    """Nobody can speak, which is answered with silence."""
+    """Run a gateway without a working provider that answers with silence."""
     async with _nobody(simulator, muted=True) as url:
         yield url
 
 
 @asynccontextmanager
 async def unmuted(simulator: Simulator) -> AsyncIterator[str]:
-    """Nobody can speak, which is answered with an error."""
+    """Run a gateway without a working provider that answers with an error."""
     async with _nobody(simulator, muted=False) as url:
         yield url
 
@@ -191,7 +191,7 @@ def told_by(framework: str, gateway: BackgroundSimulator, config: pytest.Config,
 
 
 def installed(folder: Path, wanted: str) -> Path:
-    """Make a virtual environment with these packages, unless it is there already."""
+    """Create a virtual environment with these packages, unless it exists."""
     stamp, python = folder / "installed.txt", folder / "bin/python"
     if not stamp.exists() or stamp.read_text("utf-8") != wanted:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)

@@ -1,4 +1,4 @@
-"""ElevenLabs' official Python client, at every door that the simulator keeps, takes it for the vendor."""
+"""ElevenLabs' official Python client at every endpoint of the simulator."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ WORDS = TEXT.split()
 
 @pytest.fixture(params=[simulator_itself, elevenlabs_gateway], ids=["vendor", "gateway"])
 def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
-    """The vendor itself, or our gateway before it: nobody can tell."""
+    """Run the simulated vendor, alone or behind the gateway."""
     with background_simulator(request.param) as background:
         yield background
 
 
 def _names(annotation: Any) -> set[str]:
-    """The words of an `Literal[...] | Any`."""
+    """Return the values of a `Literal[...] | Any`."""
     return {name for choice in get_args(annotation) for name in get_args(choice)}
 
 

@@ -1,4 +1,4 @@
-"""ElevenLabs' official Python client has dialogues spoken by the simulator, and takes it for the vendor."""
+"""ElevenLabs' official Python client at the simulator's dialogue endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ElevenLabs' official Python client makes of refusals and faults, and how often it asks again."""
+"""Refusals and faults in ElevenLabs' official Python client: exceptions, and number of retries."""
 
 from __future__ import annotations
 

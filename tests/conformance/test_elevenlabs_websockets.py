@@ -1,4 +1,4 @@
-"""ElevenLabs' websockets, to its own realtime client and to its own models of what is said there.
+"""ElevenLabs' websockets, with its realtime client and its models of the messages.
 
 The client speaks TLS whatever its base URL says, so the simulator does too, and the client is told whom to trust.
 """
@@ -86,7 +86,7 @@ def test_official_client_works_over_https(tls: BackgroundSimulator) -> None:
 
 
 def code_of_what_ends(eleven: ElevenLabs) -> int | None:
-    """The close code. The client makes an ApiError of it, unless it happens to be sending just then."""
+    """Return the close code. The client raises it as an ApiError, unless it happens to be sending just then."""
     with pytest.raises((ApiError, ConnectionClosed)) as ended:
         spoken(eleven)
     error = ended.value
@@ -133,7 +133,7 @@ async def say(socket: ClientConnection, *messages: BaseModel) -> None:
 
 
 async def heard(socket: ClientConnection) -> list[dict[str, object]]:
-    """Everything, until it is closed as it should be."""
+    """Return all messages until the normal close."""
     messages = [json.loads(message) async for message in socket]
     assert socket.close_code == 1000
     return messages

@@ -1,4 +1,4 @@
-"""ElevenLabs' server reads its flags with pydantic: whatever that takes is taken, and nothing else, in its words."""
+"""Flags in requests: the values that pydantic accepts, as at ElevenLabs, and pydantic's messages for others."""
 
 from __future__ import annotations
 

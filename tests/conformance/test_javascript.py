@@ -1,4 +1,4 @@
-"""The vendors' own JavaScript clients take the simulator for the vendor too.
+"""The vendors' official JavaScript clients at the simulator.
 
 One node process does all of it (`js/clients.js`) and tells what it saw; each story here reads a part.
 """

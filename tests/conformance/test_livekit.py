@@ -1,4 +1,4 @@
-"""LiveKit's ElevenLabs plugin, a consumer of the multi-context websocket that real voice agents speak through.
+"""LiveKit's ElevenLabs plugin at the multi-context websocket, as voice agents use it.
 
 It brings 400 MB of packages along, so it is tried only where STEADYVOICE_LIVEKIT=1 asks for it: then the first run
 makes a virtual environment for it in pytest's cache folder, which takes a minute or two.
@@ -46,7 +46,7 @@ def told(pytestconfig: pytest.Config) -> Told:
 
 
 def installed(folder: Path) -> Path:
-    """Make the virtual environment that `livekit/requirements.txt` asks for, unless it is there already."""
+    """Create the virtual environment of `livekit/requirements.txt`, unless it exists."""
     wanted, stamp, python = (
         (HERE / "requirements.txt").read_text("utf-8"),
         folder / "installed.txt",
@@ -91,7 +91,7 @@ def test_a_restart_is_an_error_with_its_code(told: Told) -> None:
 
 
 def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(told: Told) -> None:
-    """The plugin registers an utterance after it has connected; a close that is faster is heard by nobody."""
+    """Check a refusal. The plugin registers an utterance after connecting, and misses a close that comes before."""
     refused = told["refuse;code=invalid_api_key"]["error"]
     assert (refused["class"], refused["status"]) in (("APIStatusError", 1008), ("TimeoutError", None))
 

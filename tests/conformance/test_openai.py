@@ -1,4 +1,4 @@
-"""OpenAI's official Python client, at every door that the simulator keeps, takes it for the vendor."""
+"""OpenAI's official Python client at every endpoint of the simulator."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ ORDER: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": 
 
 @pytest.fixture(params=[simulator_itself, openai_gateway], ids=["vendor", "gateway"])
 def sim(request: pytest.FixtureRequest) -> Iterator[BackgroundSimulator]:
-    """The vendor itself, or our gateway before it: nobody can tell."""
+    """Run the simulated vendor, alone or behind the gateway."""
     with background_simulator(request.param) as background:
         yield background
 
 
 def _words_of(annotation: Any) -> set[str]:
-    """The words of all Literals within a type."""
+    """Return the values of all Literals within a type."""
     if isinstance(annotation, str):
         return {annotation}
     return {word for each in get_args(annotation) for word in _words_of(each)}

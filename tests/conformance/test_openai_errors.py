@@ -1,4 +1,4 @@
-"""What OpenAI's official Python client makes of refusals and faults, and how often it asks, and pays, again."""
+"""Refusals and faults in OpenAI's official Python client: exceptions, retries, and what they cost."""
 
 from __future__ import annotations
 

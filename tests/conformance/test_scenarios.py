@@ -1,4 +1,4 @@
-"""The stories that are meant for the vendors, told to their stand-in; and what they would cost."""
+"""The live scenarios, run against the simulator, and their price."""
 
 from __future__ import annotations
 

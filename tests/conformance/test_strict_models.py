@@ -1,4 +1,4 @@
-"""Reading strictly finds what the official clients would pass over."""
+"""Strict validation finds what the official clients accept."""
 
 from __future__ import annotations
 

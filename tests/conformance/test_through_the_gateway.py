@@ -1,4 +1,4 @@
-"""The vendors' own clients behind the gateway, while all is well and in an outage: they cannot tell."""
+"""The vendors' official clients at the gateway, with healthy vendors and in an outage."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Stories that a vendor and its stand-in must both bear out, told in as few characters as possible.
+"""Scenarios that hold for a vendor and for its simulation, in as few characters as possible.
 
-`tests/conformance` tells them to the simulator, `tests/live` to the vendors themselves, when there is a key.
+`tests/conformance` runs them against the simulator, `tests/live` against the vendors themselves, if there is a key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.conformance.strict_models import validate_strictly
 
 TEXT = "It works, I am told."
 BUDGET = 500
-"""Characters that all stories together may cost on one account."""
+"""Characters that all scenarios together may cost on one account."""
 
 BAD_KEY = "not-a-key-of-anybody"
 UNKNOWN_VOICE = "nobodyhasthisvoiceid"
@@ -46,7 +46,7 @@ PATIENCE = 60.0  # seconds for a vendor to do its sums
 
 @dataclass(frozen=True)
 class Target:
-    """Who is told the stories. `url` is what the vendor's own client takes for `base_url`."""
+    """Server, credential and voice of a run. `url` is the `base_url` of the vendor's own client."""
 
     url: str
     key: str
@@ -258,7 +258,7 @@ def ours(at: Target, **settings: Any) -> ElevenLabs:
 
 
 def meaning_of(error: ApiError) -> type[Exception]:
-    """What our own provider would make of it."""
+    """Return the class of error by which our provider reports a client's error."""
     said = httpx.Response(500, json=error.body).content
     return error_class(error.status_code or 0, parse_error_details(said))
 
@@ -272,5 +272,5 @@ def long_enough(pcm: bytes, rate: int = 16_000) -> bool:
 
 
 def plausible(seconds: float) -> bool:
-    """Whether so many seconds may be the text: about 60 ms a character is usual."""
+    """Return whether a duration in seconds is plausible for the text, at about 60 ms a character."""
     return 0.4 * 0.06 * len(TEXT) <= seconds <= 5 * 0.06 * len(TEXT)

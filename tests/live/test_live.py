@@ -1,4 +1,4 @@
-"""The stories, told to the vendors themselves. Each is skipped by its name where there is no key to tell it with.
+"""Live scenarios, run against the vendors themselves; skipped without a key.
 
 Nobody can install a key, so STEADYVOICE_REQUIRE_ALL does not ask for one.
 """

@@ -1,4 +1,4 @@
-"""The documentation, taken apart: its examples, its commands and its links."""
+"""Examples, commands and links of the documentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced piece of code. `runs`: the line above its fence says that it can be run as it is."""
+    """Fenced block of code. `runs`: the line above its fence says that it can be run as it is."""
 
     page: str
     line: int
@@ -44,7 +44,7 @@ def all_blocks() -> list[Block]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each command in a page's shell blocks, fenced or indented; pipes and `&&` part commands."""
+    """Yield the words of each command in a page's shell blocks, fenced or indented; pipes and `&&` separate them."""
     shell = [block.code for block in blocks("", text) if block.language in ("sh", "bash", "console")]
     for line in "\n".join([*shell, *_INDENTED.findall(_FENCE.sub("", text))]).replace("\\\n", " ").splitlines():
         words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
@@ -65,7 +65,7 @@ def make_targets_named(text: str) -> list[str]:
 
 
 def steadyvoice_calls(text: str) -> list[tuple[str, list[str]]]:
-    """Each `steadyvoice SUBCOMMAND ...` with the options it names."""
+    """Return each `steadyvoice SUBCOMMAND ...` with the options it names."""
     calls = [command for command in commands(text) if Path(command[0]).name == "steadyvoice" and len(command) > 1]
     return [(call[1], [word.partition("=")[0] for word in call[2:] if re.match(r"--?[a-z]", word)]) for call in calls]
 

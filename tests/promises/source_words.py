@@ -26,7 +26,7 @@ _DIRECTIVE = re.compile(r"#\s*(type:|noqa|pragma|fmt:|!)")
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """One docstring, with its file below the package."""
+    """Docstring, with its file below the package."""
 
     file: str
     line: int
@@ -39,7 +39,7 @@ class Docstring:
 
     @property
     def speaks_of_persons(self) -> bool:
-        """Whether it has "who", "somebody" or "nobody" anywhere."""
+        """Whether an indefinite person is in it anywhere."""
         return _PERSON.search(self.text) is not None
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Docstring:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One module: its dotted name below the package, and its text."""
+    """Module: its dotted name below the package, its file and its text."""
 
     module: str
     file: str

@@ -1,4 +1,4 @@
-"""The repository holds nothing of the machines it was made on, no registry's address and nobody's key."""
+"""No file of the repository holds a machine's path, a registry's address or a key."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def requirements() -> list[Requirement]:
-    """Every requirement in pyproject.toml: of the build, of the package, of its extras, and of development."""
+    """Return every requirement in pyproject.toml: of the build, the package, its extras, and development."""
     lists = [
         _PROJECT["build-system"]["requires"],
         _PROJECT["project"]["dependencies"],
@@ -39,7 +39,7 @@ def requirements() -> list[Requirement]:
 
 
 def pins() -> list[tuple[NormalizedName, str]]:
-    """Name and version of each line of constraints.txt; one package may be pinned once a Python."""
+    """Return name and version of each line of constraints.txt; a package may be pinned once per Python version."""
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     return [(canonicalize_name(found[1]), found[2]) for line in lines if (found := re.match(r"([\w.-]+)==(\S+)", line))]
 
@@ -86,7 +86,7 @@ def tree_of(thing: Any) -> ast.AST:
 
 
 def attributes_of(tree: ast.AST, *owners: str, stored: bool = False) -> set[str]:
-    """Attributes that code reads (or stores) on variables, or on `self.` attributes, of these names."""
+    """Return attributes that code reads (or stores) on variables, or on `self.` attributes, of these names."""
     return {
         node.attr
         for node in ast.walk(tree)
@@ -100,7 +100,7 @@ def attributes_of(tree: ast.AST, *owners: str, stored: bool = False) -> set[str]
 
 
 def known_to(kind: type) -> set[str]:
-    """Names of a class's methods, and of the attributes that its instances get."""
+    """Return names of a class's methods, and of the attributes that its instances get."""
     return set(dir(kind)) | attributes_of(tree_of(kind), "self", stored=True)
 
 

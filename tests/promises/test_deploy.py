@@ -1,4 +1,4 @@
-"""What lies in deploy/ fits together, and fits the project: nobody finds out at night that it does not."""
+"""Files in deploy/ are valid, and agree with each other and with the project."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server() -> ServerConfig:
 
 @pytest.fixture
 def unit() -> RawConfigParser:
-    """The unit; of a key that comes more than once, the last."""
+    """Return the systemd unit; of a repeated key, the last value."""
     parser = RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / "steadyvoice.service")
@@ -40,7 +40,7 @@ def unit() -> RawConfigParser:
 
 @pytest.fixture
 def container() -> list[tuple[str, str]]:
-    """The container file's instructions, with continued lines joined."""
+    """Return the container file's instructions, with continued lines joined."""
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.startswith("#"))
     found = re.sub(r"\\\n\s*", "", text).splitlines()

@@ -1,4 +1,4 @@
-"""Examples in docstrings say what happens."""
+"""Examples in docstrings are right."""
 
 from __future__ import annotations
 

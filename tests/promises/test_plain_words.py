@@ -12,7 +12,7 @@ import pytest
 from .source_words import Docstring, Source, comment_lines, docstrings, public_classes, sources, words_of_name
 
 MAX_SHARE_OF_BAD_DOCSTRINGS = 0.3
-"""Share of docstrings that open with a pronoun, a relative clause or a question, or that have "who" or "nobody"."""
+"""Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
 MAX_MODULES = 322

@@ -1,4 +1,4 @@
-"""The public surface: what it names, and what looking at it drags in."""
+"""Public names of the package, and the modules that an import loads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THIRD_PARTIES = ("aiohttp", "anyio", "av", "elevenlabs", "httpx", "httpx2", "ope
 
 
 def shown_to_type_checkers(front: ModuleType) -> Iterator[tuple[str, str]]:
-    """Each name imported under `if TYPE_CHECKING`, and the module it is said to come from."""
+    """Yield each name imported under `if TYPE_CHECKING` with its module."""
     source = Path(front.__file__ or "").read_text("utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -32,7 +32,7 @@ def shown_to_type_checkers(front: ModuleType) -> Iterator[tuple[str, str]]:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The modules a fresh interpreter has loaded after a statement, and had not before."""
+    """Return the modules that a statement loads in a fresh interpreter."""
     script = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""The types that users' checkers see: each file of tests/typing is a user, checked under mypy's strictest rules."""
+"""Types as users' type checkers see them: each file of tests/typing is checked by mypy in strict mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences by language, with what looks like their end inside of them: abbreviations, initials, numbers, quotes."""
+"""Sentences by language that contain apparent ends: abbreviations, initials, numbers, quotations."""
 
 from __future__ import annotations
 
@@ -146,12 +146,12 @@ UNSPACED = frozenset({"zh", "ja"})
 
 
 def text_of(language: str, sentences: list[str]) -> str:
-    """The sentences as a text has them."""
+    """Join sentences to a text."""
     return ("" if language in UNSPACED else " ").join(sentences)
 
 
 def cuts_of(language: str, sentences: list[str]) -> set[int]:
-    """Where one sentence ends and another begins."""
+    """Return the offsets at which a sentence ends and another begins."""
     gap = 0 if language in UNSPACED else 1
     ends, place = set[int](), 0
     for sentence in sentences[:-1]:

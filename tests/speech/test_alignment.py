@@ -1,4 +1,4 @@
-"""Which character is heard when, and the words that follow from it."""
+"""Alignment of characters with audio, and its words."""
 
 from __future__ import annotations
 

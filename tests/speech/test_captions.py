@@ -1,4 +1,4 @@
-"""Captions that players take: WebVTT (https://www.w3.org/TR/webvtt1/) and SubRip."""
+"""Captions that players accept: WebVTT (https://www.w3.org/TR/webvtt1/) and SubRip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS = st.text("ab <>&-.!\n\t。今\u2028\u0301", max_size=200)
 
 @st.composite
 def odd_alignments(draw: st.DrawFn) -> Alignment:
-    """What a confused vendor might send: any times in any order."""
+    """Generate alignments with any times in any order, as a faulty vendor might send."""
     text = draw(TEXTS)
     times = st.lists(st.floats(-1, 1e6), min_size=len(text), max_size=len(text)).map(tuple)
     return Alignment(tuple(text), draw(times), draw(times))
@@ -31,7 +31,7 @@ ALIGNMENTS = st.one_of(odd_alignments(), st.builds(Alignment.spread, TEXTS, st.f
 
 
 def cues(written: str, form: Form) -> list[tuple[int, int, str]]:
-    """Read captions as strictly as a player: begin and end in milliseconds, and the text."""
+    """Parse captions as strictly as a player: begin and end in milliseconds, and the text."""
     blocks = written.rstrip("\n").split("\n\n")
     if form == "vtt":
         assert blocks.pop(0) == "WEBVTT"

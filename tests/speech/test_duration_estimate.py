@@ -1,4 +1,4 @@
-"""Estimates of how long a text takes: what is said takes time, and what is not takes none."""
+"""Estimates of the duration of spoken text."""
 
 from __future__ import annotations
 
@@ -151,6 +151,6 @@ def test_short_texts_have_short_durations() -> None:
     ],
 )
 def test_hostile_text_is_estimated_in_linear_time(part: str) -> None:
-    """A regular expression that goes back and forth would need minutes here."""
+    """Check a text for which a regular expression with backtracking would need minutes."""
     estimate_duration(part * (50_000 // len(part)))
     is_pronounceable(part * (50_000 // len(part)))

@@ -1,4 +1,4 @@
-"""What errors say, how they travel, and that each failure has one class and one row."""
+"""Errors: messages, pickling, and one class and one row of the table for each kind of failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from steadyvoice.speech.failure_kinds import (
 
 
 def family(parent: type[TTSError]) -> Iterator[type[TTSError]]:
-    """The classes of errors.py below one, itself included, but for the summaries, whose kind is their causes'."""
+    """Return the classes of errors.py below one, itself included, except for summaries, whose kind is their causes'."""
     if parent.__module__ == errors.__name__ and not issubclass(parent, TTSAllProvidersFailedError):
         yield parent
         for child in parent.__subclasses__():

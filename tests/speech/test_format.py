@@ -1,4 +1,4 @@
-"""Audio formats by name, by extension and by arithmetic."""
+"""Audio formats: names, file extensions, media types and bytes per second."""
 
 from __future__ import annotations
 

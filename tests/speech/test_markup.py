@@ -1,4 +1,4 @@
-"""Markup told from prose, left out where no voice performs it, and positions that lead back to the caller's text."""
+"""Markup: parsing, removal, rendering for voices, and offsets in the original text."""
 
 from __future__ import annotations
 

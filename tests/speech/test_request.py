@@ -1,4 +1,4 @@
-"""A request is right from the start, or names what is wrong."""
+"""Validation of speech requests."""
 
 from __future__ import annotations
 

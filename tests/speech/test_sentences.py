@@ -1,4 +1,4 @@
-"""Texts cut into sentences, and into pieces where a speaker would breathe."""
+"""Sentence segmentation, and splitting of texts into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which voice is most like another, by what is declared of them."""
+"""Validation of voices, and choice of the most similar one."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_boundaries_increase_however_timestamps_are_grouped(text: str, data: st.
 
 
 def _somehow_written(text: str, data: st.DataObject) -> Alignment:
-    """Even times, with some characters written as one and some blanks left out."""
+    """Generate evenly spread timestamps, with some characters merged into one entry and some blanks left out."""
     entries: list[tuple[str, float, float]] = []
     for place, character in enumerate(text):
         start, end = place / 10, (place + 1) / 10
@@ -153,7 +153,7 @@ def test_whole_lists_of_times_are_followed_as_single_characters_are(text: str, d
 
 @given(texts, st.data())
 def test_audio_cut_anywhere_contains_every_word_before_the_boundary(text: str, data: st.DataObject) -> None:
-    """The one rule that makes a word be heard once: nothing before the place is missing, whatever comes later."""
+    """Check that nothing before a boundary is missing, whatever comes later: so each word is heard once."""
     times = Alignment.spread(text, len(text) / 10)
     cut = data.draw(st.floats(0, len(text) / 10))
     mark = ledger_of(text, times).last_boundary(cut)
@@ -220,7 +220,7 @@ def test_timestamps_of_words_without_duration_are_not_trusted() -> None:
 
 
 def test_extrapolated_alignment_covers_the_whole_text() -> None:
-    """Blanks that were left out are put in, and what has no times shares what is left of the audio."""
+    """Check that omitted blanks are inserted, and that the rest shares the remaining audio."""
     some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
     filled = ledger_of(TEXT, *some).extrapolated(5.0)
     assert filled.text == TEXT
@@ -238,7 +238,7 @@ MARKED = (
 
 
 def _timed_like(text: str, told: str) -> Alignment:
-    """The words' characters a tenth of a second each, and the others of `told` no time at all."""
+    """Return timestamps with a tenth of a second for each character of the words, and none for the others."""
     marked = MarkedText(text)
     inside = {place for token in marked.tokens for place in range(token.begin, token.end)} if told == text else set()
     now, starts, ends = 0.0, [], []

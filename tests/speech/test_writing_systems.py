@@ -1,4 +1,4 @@
-"""Which scripts a text is written in, and which ones a language is."""
+"""Writing systems of texts and languages."""
 
 from __future__ import annotations
 

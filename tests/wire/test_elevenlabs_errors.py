@@ -1,4 +1,4 @@
-"""ElevenLabs' errors: read by code first, by status else; written as the vendor writes them."""
+"""ElevenLabs errors: classification by code or status, and error bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A synthesis request means the same to who sends it and who reads it."""
+"""ElevenLabs synthesis requests: encoding, parsing and validation; catalog and account."""
 
 from __future__ import annotations
 

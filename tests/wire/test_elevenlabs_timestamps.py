@@ -1,4 +1,4 @@
-"""Audio with times, through JSON and back, and on one line of time."""
+"""ElevenLabs audio with timestamps: JSON lines, and the common timeline."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_endless_line_is_refused() -> None:
 
 
 def gathered_audio(stream: bytes, cuts: list[int], long: int) -> list[TimedAudio]:
-    """What a reader makes of this, when it comes in pieces of these sizes."""
+    """Return the lines that a reader returns for data in pieces of these sizes."""
     lines, found, timed = JSONLineReader(long=long), [], []
     for size in itertools.cycle(cuts):
         found += lines.feed(stream[:size])

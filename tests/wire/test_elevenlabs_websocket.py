@@ -1,4 +1,4 @@
-"""ElevenLabs' websocket messages: both spellings read, both written, nonsense refused by name."""
+"""ElevenLabs websocket messages: both spellings parsed and encoded, invalid ones refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever stands in an error's body, it is read without harm and told without the key."""
+"""Error responses: parsing of any body, redaction of keys, Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals for a text's length, in the words of vendors and of servers that imitate them."""
+"""Refusals of a text for its length, in the words of vendors and compatible servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's shapes: requests, errors and events mean the same on both ends."""
+"""OpenAI requests, errors and server-sent events: encoding and parsing."""
 
 from __future__ import annotations
 
