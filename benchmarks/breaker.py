@@ -1,7 +1,7 @@
-"""How fast is the breaker? Every peer that can be installed, in one run, in interleaved rounds, medians.
+"""Benchmark of the circuit breaker against every peer that can be installed: interleaved rounds, medians.
 
 Run: `make bench`, or `python benchmarks/breaker.py` where steadyvoice is installed. The first run installs the
-peers into `benchmarks/.venv`; one that cannot be installed is named as such. About a minute.
+peers into `benchmarks/.venv`; one that cannot be installed is reported. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from speed import measure
 from speed.measure import Timing
-from speed.own_venv import move_in
+from speed.own_venv import run_in_own_venv
 from speed.subjects import ADAPTIVE, INTERLOCK, OURS, PEERS, Case, Function, Subject
 
 BREAKERS = 10_000
@@ -21,19 +21,19 @@ THREADS = (1, 2, 4, 8)
 
 
 def main() -> None:
-    missing = move_in(__file__, [peer.distribution for peer in PEERS if peer.distribution])
+    missing = run_in_own_venv(__file__, [peer.distribution for peer in PEERS if peer.distribution])
     peers = [peer for peer in PEERS if peer.distribution not in missing]
     subjects: list[Subject] = [OURS, ADAPTIVE, *peers]
-    _print_where(peers, missing)
+    _print_environment(peers, missing)
     sync = {case: _calls(subjects, case) for case in Case}
     _print_overheads("plain functions", sync)
     _print_overheads("coroutine functions", {case: _awaits(subjects, case) for case in Case})
-    _print_crowds(subjects)
-    _print_weights(subjects)
-    _print_bars(sync[Case.SUCCESS])
+    _print_threads(subjects)
+    _print_memory_and_imports(subjects)
+    _print_targets(sync[Case.SUCCESS])
 
 
-def _print_where(peers: list[Subject], missing: Mapping[str, str]) -> None:
+def _print_environment(peers: list[Subject], missing: Mapping[str, str]) -> None:
     print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
     print("peers: " + ", ".join(f"{peer.name} {version(peer.distribution or '')}" for peer in peers))
     for name, reason in missing.items():
@@ -63,7 +63,7 @@ def _awaits(subjects: list[Subject], case: Case) -> dict[str, Timing]:
 
 
 def _open(guarded: Callable[[], object], case: Case) -> None:
-    """The first failure opens what is to refuse; after that the function itself is not reached."""
+    """Open the circuit with a failure, if refusals are measured; the function itself is not called afterwards."""
     if case is not Case.REFUSAL:
         return
     for _ in range(2):
@@ -93,17 +93,17 @@ def _overhead(column: Mapping[str, Timing], name: str) -> str:
     return f"{overhead:7.0f} ±{timing.spread:4.0%} {overhead / ours:6.1f}x"
 
 
-def _print_crowds(subjects: list[Subject]) -> None:
+def _print_threads(subjects: list[Subject]) -> None:
     guarded = {subject.name: subject.guard(measure.succeed, Case.SUCCESS) for subject in subjects}
     functions = {"bare": measure.succeed, **{name: fn for name, fn in guarded.items() if fn is not None}}
-    crowds = {threads: measure.crowd(functions, threads) for threads in THREADS}
+    timings = {threads: measure.in_threads(functions, threads) for threads in THREADS}
     print(f"\n{'ns per call, threads:':24}" + "".join(f"{threads:>8}{'':6}" for threads in THREADS))
     for name in functions:
-        cells = (f"{crowds[threads][name].ns:8.0f} ±{crowds[threads][name].spread:4.0%}" for threads in THREADS)
+        cells = (f"{timings[threads][name].ns:8.0f} ±{timings[threads][name].spread:4.0%}" for threads in THREADS)
         print(f"{name:24}" + "".join(cells))
 
 
-def _print_weights(subjects: list[Subject]) -> None:
+def _print_memory_and_imports(subjects: list[Subject]) -> None:
     startup = measure.imports(dict.fromkeys(["asyncio", *(subject.module for subject in subjects)]))
     print(f"\n{'':24}{f'bytes each of {BREAKERS:,}':>26}{'import, ms':>14}")
     print(f"{'(import asyncio)':24}{'':26}{startup['asyncio'].ns / 1e6:14.1f}")
@@ -112,24 +112,26 @@ def _print_weights(subjects: list[Subject]) -> None:
         print(f"{subject.name:24}{size:26.0f}{startup[subject.module].ns / 1e6:14.1f}")
 
 
-def _print_bars(timings: Mapping[str, Timing]) -> None:
+def _print_targets(timings: Mapping[str, Timing]) -> None:
     overheads = {name: timing.ns - timings["bare"].ns for name, timing in timings.items() if name != "bare"}
     ours, adaptive = overheads.pop(OURS.name), overheads.pop(ADAPTIVE.name)
     fastest = min(overheads, key=lambda name: overheads[name])
     print()
-    _bar(
+    _print_target(
         f"closed success {ours:.0f} ns, at most half of {fastest}'s {overheads[fastest]:.0f}",
         ours,
         overheads[fastest] / 2,
     )
     if INTERLOCK.name in overheads:
         theirs = overheads[INTERLOCK.name]
-        _bar(f"closed success {ours:.0f} ns, at most a tenth of {INTERLOCK.name}'s {theirs:.0f}", ours, theirs / 10)
+        _print_target(
+            f"closed success {ours:.0f} ns, at most a tenth of {INTERLOCK.name}'s {theirs:.0f}", ours, theirs / 10
+        )
     print(f"        beside it, with adaptive(): {adaptive:.0f} ns")
 
 
-def _bar(what: str, value: float, limit: float) -> None:
-    print(f"{'reached' if value <= limit else 'MISSED ':8}{what}")
+def _print_target(target: str, value: float, limit: float) -> None:
+    print(f"{'reached' if value <= limit else 'MISSED ':8}{target}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from typing import Any
 from proxy import machine
 from proxy.gateways import HALF_SECONDS, OTHERS, Gateway, free_port, litellm, nginx, ours
 from proxy.vendor import CHUNKS, SLIM, USUAL, seconds
-from speed.own_venv import furnish
+from speed.own_venv import install_peers
 
 CALLERS = 32  # at saturation
 PACED, FEW, MANY = 500, 50, 2000  # streams at once
@@ -66,7 +66,7 @@ def main() -> int:
     )
     asked = parser.parse_args()
     machine.ahead = asked.ahead
-    missing = furnish(LITELLM, ["litellm[proxy]"])
+    missing = install_peers(LITELLM, ["litellm[proxy]"])
     for name, why in missing.items():
         print(f"{name} cannot be installed, so it is not measured: {why}")
     _install_tools()

@@ -1,1 +1,1 @@
-"""What a guarded call costs, with us and with others."""
+"""Cost of a guarded call, compared with other circuit breakers."""

@@ -1,4 +1,4 @@
-"""Stopwatches. Everything is measured in rounds, all subjects in each round, so that a busy minute is busy for all."""
+"""Timing in rounds, with all subjects in each round, so that load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -18,44 +18,47 @@ from typing import NamedTuple
 from speed.subjects import Case, Function, Subject
 
 ROUNDS = 41
-ROUND_NS = 4_000_000  # that one subject may take in one round
+ROUND_NS = 4_000_000
+"""Nanoseconds that one subject may take in one round."""
 
 
 class Timing(NamedTuple):
-    """Nanoseconds a call: the median of the rounds, and the middle half of them as a share of it."""
+    """Nanoseconds per call: the median of the rounds, and the spread of their middle half as a share of it."""
 
     ns: float
     spread: float
 
 
 class ExpectedError(Exception):
-    """What the guarded function raises."""
+    """Error that the guarded function raises."""
 
 
 def succeed() -> None:
-    """The cheapest call there is."""
+    """Do nothing."""
 
 
 def fail() -> None:
+    """Raise ExpectedError."""
     raise ExpectedError
 
 
 async def succeed_async() -> None:
-    """The cheapest call to await."""
+    """Do nothing."""
 
 
 async def fail_async() -> None:
+    """Raise ExpectedError."""
     raise ExpectedError
 
 
 def calls(functions: Mapping[str, Function], case: Case) -> dict[str, Timing]:
-    """What one call of each function takes."""
+    """Return the time of one call of each function."""
     loop = _successes if case is Case.SUCCESS else _errors
     return _in_rounds({name: _bind(loop, function) for name, function in functions.items()})
 
 
 def awaits(functions: Mapping[str, Function], case: Case) -> dict[str, Timing]:
-    """What one await of each coroutine function takes, in a running loop."""
+    """Return the time of one await of each coroutine function, in a running loop."""
     loop = _successes_async if case is Case.SUCCESS else _errors_async
 
     def bind(function: Function) -> Callable[[int], int]:
@@ -64,18 +67,18 @@ def awaits(functions: Mapping[str, Function], case: Case) -> dict[str, Timing]:
     return _in_rounds({name: bind(function) for name, function in functions.items()})
 
 
-def crowd(functions: Mapping[str, Function], threads: int) -> dict[str, Timing]:
-    """What one call takes when so many threads call the same function."""
+def in_threads(functions: Mapping[str, Function], threads: int) -> dict[str, Timing]:
+    """Return the time of one call when so many threads call the same function."""
 
     def bind(function: Function) -> Callable[[int], int]:
-        return lambda times: _together(function, times, threads)
+        return lambda times: _run_threads(function, times, threads)
 
     return _in_rounds({name: bind(function) for name, function in functions.items()})
 
 
 def bytes_each(subject: Subject, count: int) -> float:
-    """Memory of one breaker, among so many."""
-    subject.new(-1)  # imports and caches are not its fault
+    """Return the bytes of one breaker, measured over so many."""
+    subject.new(-1)  # so that imports and caches are not measured
     gc.collect()
     tracemalloc.start()
     kept = [subject.new(number) for number in range(count)]
@@ -86,7 +89,7 @@ def bytes_each(subject: Subject, count: int) -> float:
 
 
 def imports(modules: Iterable[str]) -> dict[str, Timing]:
-    """What importing each module takes in a fresh process."""
+    """Return the time of importing each module in a new process."""
     names = list(modules)
     samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(7):
@@ -100,7 +103,7 @@ def _bind(loop: Callable[[Function, int], int], function: Function) -> Callable[
 
 
 def _in_rounds(runs: Mapping[str, Callable[[int], int]]) -> dict[str, Timing]:
-    times = {name: _enough(run) for name, run in runs.items()}
+    times = {name: _calls_per_round(run) for name, run in runs.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
     gc.disable()
     try:
@@ -112,8 +115,8 @@ def _in_rounds(runs: Mapping[str, Callable[[int], int]]) -> dict[str, Timing]:
     return {name: _timing(values) for name, values in samples.items()}
 
 
-def _enough(run: Callable[[int], int]) -> int:
-    """How many calls fill a round. Trying it fills every window, too."""
+def _calls_per_round(run: Callable[[int], int]) -> int:
+    """Return the number of calls that fill a round. Trying fills every sliding window, too."""
     times = 256
     while (took := run(times)) < ROUND_NS / 4:
         times *= 2
@@ -159,7 +162,7 @@ async def _errors_async(function: Function, times: int) -> int:
     return perf_counter_ns() - begin
 
 
-def _together(function: Function, times: int, threads: int) -> int:
+def _run_threads(function: Function, times: int, threads: int) -> int:
     share = max(1, times // threads)
     ready = Barrier(threads + 1)
 
@@ -179,7 +182,7 @@ def _together(function: Function, times: int, threads: int) -> int:
 
 def _import_ns(module: str) -> float:
     code = f"from time import perf_counter_ns as now; begin = now(); import {module}; print(now() - begin)"
-    # Without bytecode on disk, compiling would be measured: our own, that is, for pip compiles what it installs.
+    # Without bytecode on disk, compiling would be measured, and only for our modules: pip compiles what it installs.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

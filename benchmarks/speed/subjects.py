@@ -1,6 +1,6 @@
-"""The breakers that are compared, each put to use in the way its own readme shows first: as a decorator.
+"""Circuit breakers that are compared, each used as its own readme shows first: as a decorator.
 
-Where a breaker has a count window it watches 100 calls; where it only counts failures in a row it is left at that.
+A breaker with a count window has one of 100 calls; one that only counts consecutive failures does that.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, Protocol, TypeAlias
 
 Function: TypeAlias = Callable[[], Any]
 
-FOR_EVER = 1e6  # seconds
+LONG = 1e6
+"""Cooldown in seconds that does not end during a measurement."""
 
 
 class Case(Enum):
-    """What happens to the call."""
+    """Outcome of the measured calls."""
 
     SUCCESS = "closed, success"
     FAILURE = "closed, failure"
@@ -26,7 +27,7 @@ class Case(Enum):
 
 
 class Subject(Protocol):
-    """One breaker. `guard` and `guard_async` give None where it has no such door."""
+    """Breaker to measure. `guard` and `guard_async` return None where it has no such decorator."""
 
     @property
     def name(self) -> str: ...
@@ -41,13 +42,13 @@ class Subject(Protocol):
 
 
 def limit(case: Case, usual: int = 5) -> int:
-    """How many failures open: never, where failing is measured; at once, where refusing is."""
+    """Return the failures that open: never, where failures are measured; one, where refusals are."""
     return {Case.SUCCESS: usual, Case.FAILURE: 10**9, Case.REFUSAL: 1}[case]
 
 
 class Ours:
     distribution = None
-    module = "steadyvoice.breaker.breaker"  # the package alone loads nothing: names are looked up when they are used
+    module = "steadyvoice.breaker.breaker"  # the package alone imports nothing until a name is used
 
     def __init__(self, name: str, preset: Callable[[Any], Any]) -> None:
         self.name = name
@@ -67,7 +68,7 @@ class Ours:
         if case is Case.FAILURE:
             config = replace(config, failure_threshold=None, consecutive_failures=10**9, significance=None)
         if case is Case.REFUSAL:
-            config = replace(config, consecutive_failures=1, cooldown_period=FOR_EVER, max_cooldown=None)
+            config = replace(config, consecutive_failures=1, cooldown_period=LONG, max_cooldown=None)
         return breaker.CircuitBreaker("ours", config)
 
 
@@ -75,7 +76,7 @@ class PyBreaker:
     name = distribution = module = "pybreaker"
 
     def guard(self, fn: Function, case: Case) -> Function | None:
-        breaker = import_module(self.module).CircuitBreaker(fail_max=limit(case), reset_timeout=FOR_EVER)
+        breaker = import_module(self.module).CircuitBreaker(fail_max=limit(case), reset_timeout=LONG)
         return breaker(fn)  # type: ignore[no-any-return]
 
     def guard_async(self, fn: Function, case: Case) -> Function | None:
@@ -89,7 +90,7 @@ class CircuitBreakerPackage:
     name = distribution = module = "circuitbreaker"
 
     def guard(self, fn: Function, case: Case) -> Function | None:
-        breaker = import_module(self.module).CircuitBreaker(failure_threshold=limit(case), recovery_timeout=FOR_EVER)
+        breaker = import_module(self.module).CircuitBreaker(failure_threshold=limit(case), recovery_timeout=LONG)
         return breaker(fn)  # type: ignore[no-any-return]
 
     guard_async = guard
@@ -102,7 +103,7 @@ class AioBreaker:
     name = distribution = module = "aiobreaker"
 
     def guard(self, fn: Function, case: Case) -> Function | None:
-        rest = timedelta(seconds=FOR_EVER)
+        rest = timedelta(seconds=LONG)
         breaker = import_module(self.module).CircuitBreaker(fail_max=limit(case), timeout_duration=rest)
         return breaker(fn)  # type: ignore[no-any-return]
 
@@ -119,11 +120,11 @@ class Purgatory:
         self._factory: Any = None
 
     def guard(self, fn: Function, case: Case) -> Function | None:
-        factory = import_module(self.module).SyncCircuitBreakerFactory(limit(case), FOR_EVER)
+        factory = import_module(self.module).SyncCircuitBreakerFactory(limit(case), LONG)
         return factory("peer")(fn)  # type: ignore[no-any-return]
 
     def guard_async(self, fn: Function, case: Case) -> Function | None:
-        factory = import_module(self.module).AsyncCircuitBreakerFactory(limit(case), FOR_EVER)
+        factory = import_module(self.module).AsyncCircuitBreakerFactory(limit(case), LONG)
         return factory("peer")(fn)  # type: ignore[no-any-return]
 
     def new(self, number: int) -> object:
@@ -141,7 +142,7 @@ class Hyx:
 
     def guard_async(self, fn: Function, case: Case) -> Function | None:
         make = import_module(self.module).consecutive_breaker
-        breaker = make(failure_threshold=limit(case), recovery_time_secs=FOR_EVER)
+        breaker = make(failure_threshold=limit(case), recovery_time_secs=LONG)
         return breaker(fn)  # type: ignore[no-any-return]
 
     def new(self, number: int) -> object:
@@ -163,7 +164,7 @@ class Fluxgate:
     def _make(self, kind: str, case: Case) -> Any:
         trippers, retries = import_module("fluxgate.trippers"), import_module("fluxgate.retries")
         tripper = trippers.MinRequests(limit(case, usual=100)) & trippers.FailureRate(0.5)
-        return getattr(import_module(self.module), kind)(tripper=tripper, retry=retries.Cooldown(FOR_EVER))
+        return getattr(import_module(self.module), kind)(tripper=tripper, retry=retries.Cooldown(LONG))
 
 
 class PyResilience:
@@ -171,7 +172,7 @@ class PyResilience:
 
     def guard(self, fn: Function, case: Case) -> Function | None:
         module = import_module(self.module)
-        config = module.CircuitBreakerConfig(failure_threshold=limit(case), recovery_timeout=FOR_EVER)
+        config = module.CircuitBreakerConfig(failure_threshold=limit(case), recovery_timeout=LONG)
         return module.resilient(circuit_breaker=config)(fn)  # type: ignore[no-any-return]
 
     guard_async = guard
@@ -187,7 +188,7 @@ class Interlock:
 
     def guard(self, fn: Function, case: Case) -> Function | None:
         module = import_module(self.module)
-        config = module.Config(minimum_number_of_calls=limit(case, usual=10), wait_duration_in_open=FOR_EVER)
+        config = module.Config(minimum_number_of_calls=limit(case, usual=10), wait_duration_in_open=LONG)
         return module.CircuitBreaker(name="peer", config=config)(fn)  # type: ignore[no-any-return]
 
     guard_async = guard

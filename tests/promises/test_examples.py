@@ -13,12 +13,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 EXPECTED = {
     "fall_back.py": ["1: substituted by tone", "4: substituted by tone", "elevenlabs (refused)", "circuit open"],
-    "guard_anything.py": ["failed: no route", "refused: "],
+    "circuit_breaker.py": ["failed: no route", "refused: "],
     "stream_captions.py": ["spoken: ", "12 words"],
 }
 WRITTEN_FILES = {
     "fall_back.py": [f"sentence-{number}.wav" for number in range(1, 5)],
-    "guard_anything.py": [],
+    "circuit_breaker.py": [],
     "stream_captions.py": ["weather.mp3", "weather.vtt"],
 }
 

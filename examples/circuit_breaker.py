@@ -1,4 +1,4 @@
-"""The breaker by itself: it guards any call, speech or not."""
+"""Circuit breaker around any call, speech or not."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ weather = CircuitBreaker("weather", CircuitBreakerConfig(window_size=4, cooldown
 
 @weather
 def forecast(town: str) -> str:
-    """Ask a service that happens to be down."""
+    """Call a service that is down."""
     raise ConnectionError(f"no route to the weather of {town}")
 
 
 def main() -> None:
-    """Ask until the circuit opens, and say why it did."""
+    """Call until the circuit opens, and print the explanation."""
     for _ in range(5):
         try:
             print(forecast("Ghent"))
         except CircuitOpenError as refusal:
-            print(f"refused: {refusal.reason}; again in {refusal.retry_after:.0f} s")
+            print(f"refused: {refusal.reason}; retry in {refusal.retry_after:.0f} s")
         except ConnectionError as error:
             print(f"failed: {error}")
     print(weather.explain())
