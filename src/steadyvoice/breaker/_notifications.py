@@ -289,6 +289,8 @@ class EventDispatcher:
                     _call_listeners(pending[0])
                     with lock:  # `_address_notifications` iterates over the queue under it
                         pending.popleft()
+                # Another thread may have appended after the last look at the queue, and left because this delivery was
+                # still running. So the queue is looked at once more, after this one has ended for all to see.
                 self._delivery = None
         except BaseException:
             if self._delivery is mine:

@@ -80,7 +80,7 @@ class CircuitBreaker(LockedStateMachine):
         state: CircuitState | str = CircuitState.CLOSED,
         **other: Never,
     ) -> None:
-        if other:
+        if other:  # accepted only to be refused with a hint: `**other: Never` keeps them errors for type checkers
             raise_unknown_keywords(other, (field.name for field in fields(CircuitBreakerConfig)))
         register_future_types()
         initial_state = check_state(state)
@@ -195,6 +195,7 @@ class CircuitBreaker(LockedStateMachine):
         permit = Permit(self, call := InFlightCall())
         if self._run_locked(admit, call) is None:
             return permit
+        # The refused call is settled: without its finaliser, the permit leaves nothing for the next section to do.
         permit._disarm()
         return None
 

@@ -22,6 +22,8 @@ from steadyvoice.breaker.rules import (
     minimum_call_counts,
 )
 
+# Duration fields accept timedeltas and hold floats. No annotation can express that, so type checkers are shown
+# descriptors; at run time they are plain fields. Checked with mypy and pyright in strict mode (`tests/typing`).
 if TYPE_CHECKING:
     from datetime import timedelta
     from types import UnionType
@@ -259,6 +261,8 @@ def _validate_combined_rule(config: CircuitBreakerConfig) -> None:
         if (value := getattr(config, field)) is not None:
             raise CircuitConfigError(field, value, "has no effect with opens_when; make it part of that rule")
     for part in config.opens_when.parts():
+        # A foreign subclass could raise, or block, under the breaker's lock, and could be broken by a success that took
+        # no lock.
         if type(part) not in SIMPLE_RULES:
             reason = "must combine the rules of this package: the circuit relies on how they behave"
             raise CircuitConfigError("opens_when", config.opens_when, reason)

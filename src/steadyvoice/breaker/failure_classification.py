@@ -91,6 +91,8 @@ def is_cancellation(error: BaseException) -> bool:
         return all(map(is_cancellation, iter_leaf_errors(error)))
     if not isinstance(error, Exception):
         return True
+    # asyncio.CancelledError is a BaseException, the one of concurrent.futures an Exception. Importing the module here
+    # would cost every user of the breaker its time.
     futures = sys.modules.get("concurrent.futures")
     return futures is not None and isinstance(error, futures.CancelledError)
 

@@ -67,7 +67,7 @@ class CircuitRegistry:
 
     def get(self, name: str) -> CircuitBreaker | None:
         """Return the circuit of that name, or None if there is none yet."""
-        return self._circuits.get(name)
+        return self._circuits.get(name)  # no lock: one lookup in a dictionary is atomic
 
     def remove(self, name: str) -> CircuitBreaker | None:
         """Remove the circuit of that name, with its tags, and return it; None if there is none.

@@ -126,6 +126,7 @@ class CountWindow:
         """Add a run, its successes first; its failures share their weight evenly."""
         plain = run.calls - max(run.failed, run.slow)
         self.add_successes(now, plain)
+        # At most `size` steps: a restored state may contain a run of a billion calls.
         for position in range(max(0, run.calls - plain - self.size), run.calls - plain):
             weight = run.failures / run.failed if position < run.failed else 0.0
             self.add(now, weight, position < run.slow)
@@ -133,6 +134,7 @@ class CountWindow:
     def recount(self) -> None:
         """Recompute the counts from the marks."""
         marks = self._marks or deque()
+        # `add` appends the mark before it counts the result: an exception in between leaves a mark without a result.
         if marks and marks[-1][0] >= self._seen:
             self._seen = marks[-1][0] + 1
         self.calls = min(self._seen, self.size)
@@ -171,6 +173,7 @@ class TimeWindow:
 
     def add(self, now: float, weight: float, slow: bool) -> None:
         """Add a result; a success weighs 0."""
+        # A clock that steps back puts a result into the newest bucket, so buckets stay in their order.
         bucket = self._newest
         if now - bucket.begin >= self._width:
             bucket = self._begin_bucket(now)
@@ -227,6 +230,7 @@ class TimeWindow:
     def recount(self) -> None:
         """Recompute the counts from the buckets."""
         buckets = self._buckets
+        # `_begin_bucket` stores the new bucket before it appends it.
         if self._newest.calls and (not buckets or buckets[-1] is not self._newest):
             buckets.append(self._newest)
         self.calls = sum(bucket.calls for bucket in buckets)

@@ -84,6 +84,7 @@ class Snapshot:
 def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float, wall_time: float) -> Snapshot:
     """Return the snapshot at `now`. Requires the breaker's lock."""
     config, hung = machine.config, len(machine.in_flight.hung)
+    # Counted without `expire(now)`: a snapshot that emptied the window would change what the next call finds.
     calls, failures, slow = machine.window.counts(now)
     calls, failures = calls + hung, failures + hung
     return Snapshot(
