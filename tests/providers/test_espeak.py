@@ -324,7 +324,7 @@ async def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     broken.write_bytes(b"not a library")
     espeak = Espeak(files=EspeakFiles(broken, bundled.data))
 
-    with pytest.raises(TTSLocalCrashError, match=r"espeak: its process died \(exit status 1: OSError: .*libespeak"):
+    with pytest.raises(TTSLocalCrashError, match=r"espeak: child process died \(exit status 1: OSError: .*libespeak"):
         await listen(espeak, "Hello")
     await espeak.aclose()
 

@@ -94,7 +94,7 @@ def test_whatever_a_package_does_when_it_is_imported_becomes_one_error(
 def test_a_kind_that_is_no_class_is_refused(install: Install) -> None:
     install("number_of_tests", "FIVE = 5", number="FIVE")
 
-    with pytest.raises(TTSConfigurationError, match="no class or function"):
+    with pytest.raises(TTSConfigurationError, match="is not a class or function"):
         load_kind("number")
 
 

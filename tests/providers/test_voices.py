@@ -38,11 +38,11 @@ def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
     [
         ("", "main.voices.narrator: not a voice id: ''"),
         (5, "main.voices.narrator: not a voice id: 5"),
-        ({}, "main.voices.narrator.id: missing: the provider's own name for the voice"),
+        ({}, "main.voices.narrator.id: missing: the provider's own id of the voice"),
         ({"id": ""}, "main.voices.narrator.id: not a voice id: ''"),
         (
             {"id": "n", "sex": "f"},
-            "main.voices.narrator.sex: unknown key; there is id, language, gender, rate, loudness",
+            "main.voices.narrator.sex: unknown key; known keys are id, language, gender, rate, loudness",
         ),
         ({"id": "n", "gender": "f"}, "main.voices.narrator.gender: must be one of female, male, neutral, got 'f'"),
         ({"id": "n", "rate": 2}, "main.voices.narrator.rate: must be from 20 to 1000 words a minute, got 2"),

@@ -30,28 +30,26 @@ from steadyvoice.speech.writing_systems import count_scripts, unsupported_script
 
 _SLOWEST, _FASTEST = 80, 450  # words a minute
 _VARIANTS = {"female": "+f3", "male": ""}
-_GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of f3 and the like; others have names
-_RATE_FACTOR = (
-    1.2  # words spoken for each that it is told to speak a minute; 1.05 (German) to 1.34 (French) were measured
-)
+_GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of variants such as f3; others have names
+# eSpeak speaks more words a minute than it is told: 1.05 (German) to 1.34 (French) times as many were measured.
+_RATE_FACTOR = 1.2
 _LOUDNESS = -20.5  # LUFS: -20.0 to -20.8 were measured of nine voices, -22.3 of the French one
 _CHARACTERS_PER_JOB = 500  # half a minute of speech, computed in some 25 ms
 
 
 class Espeak:
-    """eSpeak NG in a child process, at 1,000 times real time. Plain, but it always has an answer.
+    """Provider of eSpeak NG's voices, in a child process, at about 1,000 times real time.
 
-    Needs the extra `steadyvoice[local]` (GPL-3.0-or-later, therefore never loaded into this process), or `files` of
-    an eSpeak NG installed otherwise. `voices` gives espeak's voices (`en-us`, `de`, `fr+f3`) names of your own;
-    "default" speaks when nobody asks for another, in the request's language if there is a voice for it, or in one that
-    reads the text's letters if it does not. Who stands in for a voice that is declared to be a woman's or of another
-    language is one like it. The pace is in words a minute, 80 to 450, and `pitch` goes from 0 to 99, 50 being usual; a
-    request's speed multiplies the pace, but nothing is spoken slower than 80. Model, seed and options mean nothing to
-    it.
+    - `voices`: eSpeak's voices (`en-us`, `de`, `fr+f3`) by the callers' names. "default" speaks in the request's
+      language if there is a voice for it, or in one that can read the text's letters. A substitute for a voice with a
+      declared gender or language is one with the same.
+    - `words_per_minute`: 80 to 450. A request's speed multiplies it, but nothing is spoken slower than 80.
+    - `pitch`: 0 to 99.
+    - `files`: an eSpeak NG other than that of the extra `steadyvoice[local]`.
 
-    One child serves all callers, a few sentences each in turn, so that no one waits for another's long text or
-    slow connection. Text without anything to say, such as "...", becomes a few milliseconds of silence. Digits,
-    emoji and letters of foreign scripts are read out by name.
+    One child serves all callers, a few sentences each in turn, so that none waits for another's long text or slow
+    connection. A text without anything to pronounce, such as "...", becomes a few milliseconds of silence. Digits,
+    emoji and letters of foreign scripts are read out by name. Model, seed and options are ignored.
 
     Raises TTSConfigurationError when the extra is missing or a setting is impossible.
     """
@@ -70,7 +68,7 @@ class Espeak:
         self.name = name
         self._files = _require_files(files or EspeakFiles.bundled(), name)
         self._known = EspeakVoices.read(self._files.data)
-        self._pace = _validate_range(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
+        self._words_per_minute = _validate_range(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
         self.voices = {
             own: self._described(voice, f"{name}.voices.{own}")
             for own, voice in validate_voices(voices, "en-us", provider=name).items()
@@ -80,21 +78,18 @@ class Espeak:
 
     @property
     def process_id(self) -> int | None:
-        """Of the child, once it has been needed."""
+        """Process id of the child; None until it has started."""
         return self._process.process_id
 
     @property
     def queue_wait(self) -> float:
-        """Seconds for which whoever has the next turn at the child has waited; 0.0 when nobody waits."""
+        """Seconds for which the next job in the child's queue has waited; 0.0 when the queue is empty."""
         return self._process.queue_wait
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        """Take any voice: those in the map as they are, others by the default voice.
-
-        A name that the map does not know, passed on as it is, may still be one of espeak's own.
-        """
-        voice, known = self._who(request)
-        speeds = (_SLOWEST / self._pace, _FASTEST / self._pace)
+        """Offer any voice: those of the map, eSpeak's own where names may pass, and the default one for all others."""
+        voice, known = self._select_voice(request)
+        speeds = (_SLOWEST / self._words_per_minute, _FASTEST / self._words_per_minute)
         return SynthesisOffer(
             AudioFormat(Codec.PCM, SAMPLE_RATE),
             voice.id,
@@ -105,42 +100,43 @@ class Espeak:
             timbre=f"pitch {self._pitch}",
             timed=True,
             scripts=readable_scripts(voice.id),
-            for_any_text=request.voice in self.voices and request.voice != DEFAULT_VOICE,  # others go by the letters
+            # Voices that are not named depend on the letters of the text.
+            for_any_text=request.voice in self.voices and request.voice != DEFAULT_VOICE,
         )
 
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Speak in `pcm_22050`, a second at a time, with the times of all words. The text is no SSML.
+        """Yield audio in `pcm_22050`, a second at a time, with the times of all words. Markup is read as it stands.
 
-        Raises TTSLocalCrashError when the child dies over it; the next request finds a new one.
+        Raises TTSLocalCrashError when the child dies; the next request starts a new one.
         """
         yield Accepted()
-        pace = round(self._pace * request.speed)
+        words_per_minute = round(self._words_per_minute * request.speed)
         offset = 0.0
         for text, last in _split_text(request.text):
-            passage = EspeakRequest(text, offer.voice, pace, self._pitch, pause_after=not last)
-            turn = self._process.submit(passage)
+            job_request = EspeakRequest(text, offer.voice, words_per_minute, self._pitch, pause_after=not last)
+            job = self._process.submit(job_request)
             try:
-                if turn.waits:
+                if job.waits:
                     yield Queued(waits=True)
-                    await turn.begun()
+                    await job.wait_until_started()
                     yield Queued(waits=False)
-                spoken = await turn.spoken()
+                speech = await job.result()
             except BaseException:
-                turn.abandon()
+                job.abandon()
                 raise
-            for audio in audio_chunks(text, spoken, offset):
+            for audio in audio_chunks(text, speech, offset):
                 yield audio
-            offset += spoken.duration
+            offset += speech.duration
 
     async def aclose(self) -> None:
-        """End the child process and wait until it is gone. Whoever speaks again gets a new one."""
+        """End the child process and wait until it has exited. The next request starts a new one."""
         process, self._process = self._process, self._new_process()
         await process.aclose()
 
-    def _who(self, request: SpeechRequest) -> tuple[Voice, bool]:
-        """Choose who speaks, and tell whether it is the voice asked for."""
+    def _select_voice(self, request: SpeechRequest) -> tuple[Voice, bool]:
+        """Return the voice for a request, and whether it is the requested one."""
         asked = request.voice
         if asked in self.voices and asked != DEFAULT_VOICE:
             return self.voices[asked], True
@@ -155,8 +151,9 @@ class Espeak:
         return most_similar_voice(like, readers or candidates), False
 
     def _adapted(self, found: Counter[str], language: str | None, gender: Gender | None = None) -> Voice:
-        """The default voice as a man or a woman, and in that language, unless that cannot read the scripts that were
-        `found` in the text and another can.
+        """Return the default voice in that gender and language.
+
+        If it cannot read the scripts that were `found` in the text, the voice of another language that can is returned.
         """
         default = self.voices[DEFAULT_VOICE]
         languages = [language, None, *map(usual_language, found)]
@@ -171,7 +168,10 @@ class Espeak:
         return default if voice == default.id else self._described(Voice(voice, spoken), "voice")
 
     def _described(self, voice: Voice, path: str) -> Voice:
-        """Fill in what is known of a voice by its name, its pace, and measurement. Raises TTSConfigurationError."""
+        """Return a voice with the properties that follow from its name, its rate, and measurements.
+
+        Raises TTSConfigurationError for a voice that eSpeak does not have.
+        """
         found = self._known.find(voice.id)
         if found is None:
             raise TTSConfigurationError(
@@ -183,7 +183,7 @@ class Espeak:
             found,
             voice.language or language,
             gender,
-            voice.rate or self._pace * _RATE_FACTOR,
+            voice.rate or self._words_per_minute * _RATE_FACTOR,
             _LOUDNESS if voice.loudness is None else voice.loudness,
         )
 
@@ -192,12 +192,12 @@ class Espeak:
 
 
 def is_installed() -> bool:
-    """Whether the extra `steadyvoice[local]` is there."""
+    """Return whether the extra `steadyvoice[local]` is installed."""
     return EspeakFiles.bundled() is not None
 
 
 def _split_text(text: str) -> Iterator[tuple[str, bool]]:
-    """Cut a text where one breathes, and say of each piece whether it is the last."""
+    """Yield the pieces of a text, split at sentences where possible, and whether each is the last."""
     begin = 0
     while begin < len(text):
         window = text[begin : begin + _CHARACTERS_PER_JOB + LOOK_AHEAD]
@@ -215,48 +215,46 @@ def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
 
 
 def _validate_range(lowest: int, value: int, highest: int, path: str) -> int:
-    if type(value) is not int or not lowest <= value <= highest:  # True is no number, 170.5 no whole one
+    if type(value) is not int or not lowest <= value <= highest:  # refuses True, which is an int, and 170.5
         raise TTSConfigurationError(f"{path}: must be a whole number between {lowest} and {highest}, got {value!r}")
     return value
 
 
-_BYTES_PER_SECOND = 2 * SAMPLE_RATE  # a second
+_BYTES_PER_SECOND = 2 * SAMPLE_RATE
 
 
-def audio_chunks(text: str, spoken: EspeakSpeech, offset: float) -> Iterator[AudioChunk]:
-    """Cut what was spoken, `offset` seconds into the audio, into seconds with the characters that begin in each."""
-    alignment = character_times(text, spoken)
+def audio_chunks(text: str, speech: EspeakSpeech, offset: float) -> Iterator[AudioChunk]:
+    """Yield speech a second at a time, each with the characters that begin in it, from `offset` seconds on."""
+    alignment = character_times(text, speech)
     done = 0
-    for begin in range(0, len(spoken.samples), _BYTES_PER_SECOND):
+    for begin in range(0, len(speech.samples), _BYTES_PER_SECOND):
         end = begin + _BYTES_PER_SECOND
-        last = end >= len(spoken.samples)
+        last = end >= len(speech.samples)
         upto = len(alignment.starts) if last else bisect_left(alignment.starts, end / _BYTES_PER_SECOND)
-        said = Alignment(alignment.characters[done:upto], alignment.starts[done:upto], alignment.ends[done:upto])
-        yield AudioChunk(spoken.samples[begin:end], Alignment.joined([(offset, said)]))
+        part = Alignment(alignment.characters[done:upto], alignment.starts[done:upto], alignment.ends[done:upto])
+        yield AudioChunk(speech.samples[begin:end], Alignment.joined([(offset, part)]))
         done = upto
 
 
-def character_times(text: str, spoken: EspeakSpeech) -> Alignment:
-    """Give every character of a passage its time: a word's characters, and what follows it, share its time evenly.
-
-    espeak tells where words begin, but now and then twice (it says "1,234" in five words) or not in order.
-    Whatever it says, the times here rise from zero to the end of the audio, without a gap.
-    """
+def character_times(text: str, speech: EspeakSpeech) -> Alignment:
+    """Return the time of every character: a word's characters, and those up to the next word, share its time evenly."""
+    # eSpeak reports where words begin, but some of them twice ("1,234" is five words to it) or out of order. Times here
+    # rise from zero to the end of the audio, without a gap, whatever it reports.
     edges = [
         start + (end - start) * index / (after - before)
-        for (before, start), (after, end) in pairwise(_anchors(len(text), spoken))
+        for (before, start), (after, end) in pairwise(_anchors(len(text), speech))
         for index in range(after - before)
     ]
-    edges.append(spoken.duration)
+    edges.append(speech.duration)
     return Alignment(tuple(text), tuple(edges[:-1]), tuple(edges[1:]))
 
 
-def _anchors(size: int, spoken: EspeakSpeech) -> Iterator[tuple[int, float]]:
-    """Give (character, seconds) of the beginning, of the words that rise from there, and of the end."""
+def _anchors(size: int, speech: EspeakSpeech) -> Iterator[tuple[int, float]]:
+    """Yield (character, seconds) of the beginning, of each word that continues in order, and of the end."""
     place, clock = 0, 0.0
     yield place, clock
-    for begin, seconds in spoken.words:
-        if place < begin < size and clock <= seconds <= spoken.duration:
+    for begin, seconds in speech.words:
+        if place < begin < size and clock <= seconds <= speech.duration:
             place, clock = begin, seconds
             yield place, clock
-    yield size, spoken.duration
+    yield size, speech.duration

@@ -1,7 +1,7 @@
-"""The kinds of provider there are: ours, and those of other packages, by the entry point group `steadyvoice.providers`.
+"""Plugins: the kinds of provider that installed packages declare in the entry point group `steadyvoice.providers`.
 
-An entry point's name is the kind, its object is called with the provider's settings and returns a Provider. Nothing
-is imported before its kind is used, so that a broken package harms nobody who does not use it.
+The name of an entry point is the kind; its object is called with the provider's settings and returns a Provider. A
+package is imported only when its kind is used, so that a broken one affects no other.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ Factory = Callable[..., Provider]
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """One kind, not yet imported. Called, it imports and makes a provider."""
+    """Kind of provider, not yet imported. A call imports its package and returns a provider."""
 
     kind: str
-    origin: str  # the package it comes from, with its version
+    origin: str  # name and version of its package
     entry_point: EntryPoint
 
     def load(self) -> Factory:
-        """Import it. Raises TTSConfigurationError when its package is broken."""
+        """Import and return the factory. Raises TTSConfigurationError when its package is broken."""
         try:
             factory = self.entry_point.load()
-        except Exception as error:  # whatever somebody else's module does when it is imported
+        except Exception as error:  # a plugin's module may raise anything when it is imported
             reason = f"{type(error).__name__}: {error}"
             raise TTSConfigurationError(
                 f"kind {self.kind!r} comes from {self.origin}, which cannot be loaded ({reason}); "
-                f"reinstall it or tell its author"
+                f"reinstall it, or report it to its author"
             ) from error
         if not callable(factory):
             raise TTSConfigurationError(
-                f"kind {self.kind!r} comes from {self.origin}, which names no class or function for it but "
-                f"{self.entry_point.value}; tell its author"
+                f"kind {self.kind!r} comes from {self.origin}, whose entry point {self.entry_point.value} is not a "
+                f"class or function; report it to its author"
             )
         return factory  # type: ignore[no-any-return]
 
     def __call__(self, *args: Any, **settings: Any) -> Provider:
-        """Make a provider of this kind."""
+        """Return a new provider of this kind."""
         return self.load()(*args, **settings)
 
 
 def installed_kinds() -> dict[str, ProviderKind]:
-    """Every kind installed. Nobody can take the place of one of ours."""
+    """Return all installed kinds by name. A plugin cannot replace a built-in kind."""
     found: dict[str, ProviderKind] = {}
     for entry in sorted(entry_points(group=GROUP), key=_built_in_last):
         found[entry.name] = ProviderKind(entry.name, _origin(entry), entry)
@@ -58,11 +58,11 @@ def installed_kinds() -> dict[str, ProviderKind]:
 
 
 def load_kind(kind: str) -> Factory:
-    """The class or function that makes providers of this kind. Raises TTSConfigurationError."""
+    """Return the class or function that makes providers of this kind. Raises TTSConfigurationError."""
     known = installed_kinds()
     if kind not in known:
         raise TTSConfigurationError(
-            f"unknown kind of provider {kind!r}: there are {', '.join(known) or 'none'}; "
+            f"unknown kind of provider {kind!r}: installed are {', '.join(known) or 'none'}; "
             f"if it belongs to a plugin, install its package"
         )
     return known[kind].load()

@@ -1,4 +1,4 @@
-"""Tone: the last audible rung. Not words, but a sign that somebody is speaking, and it cannot fail."""
+"""Tone: the last audible fallback, which needs nothing and cannot fail. It plays tones in place of words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ TONE_VOICE = "tone"
 
 
 class Tone:
-    """Soft tones instead of words, one burst a word, exactly timed.
+    """Provider of soft tones in place of words: one burst for each word, with exact timestamps.
 
-    Always there: nothing to install, no process, no network. It has one voice, "tone", and stands in for
-    every other. It keeps its own pace, whatever the request's speed. `steadyvoice.audio.word_tones.words_in` reads
-    the words back.
+    It needs no installation, process or network. Its only voice, "tone", stands in for every other, at its own speed
+    whatever the request's is. `steadyvoice.audio.word_tones.words_in` reads the words back.
     """
 
     local: ClassVar[bool] = True
@@ -28,7 +27,7 @@ class Tone:
         self.name = name
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        """Take any voice, in bare samples at the asked rate."""
+        """Offer any voice, in raw samples at the requested rate."""
         knows = request.voice in (TONE_VOICE, DEFAULT_VOICE) or request.unknown_voice == "default"
         form = AudioFormat(Codec.PCM, request.format.sample_rate)
         return SynthesisOffer(form, TONE_VOICE, knows_voice=knows, timed=True, scripts=frozenset(), for_any_text=True)
@@ -36,7 +35,7 @@ class Tone:
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Speak word by word, and give way to others between two."""
+        """Yield the tones word by word, and let the event loop run in between."""
         yield Accepted()
         for samples, alignment in synthesize_words(
             request.text, sample_rate=offer.format.sample_rate, seed=request.seed or 0
@@ -45,4 +44,4 @@ class Tone:
             await asyncio.sleep(0)
 
     async def aclose(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: no resources are held."""

@@ -1,4 +1,4 @@
-"""A provider's voices: the map as it is written down, and which of them speaks a request, how fast and how loud."""
+"""Voices of a provider: validation of its voice map, and selection of the voice, speed and gain for a request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from steadyvoice.speech.request import DEFAULT_VOICE, MAX_SPEED, MIN_SPEED, Spee
 from steadyvoice.speech.voice import Voice, is_language_tag, is_valid_voice_id, most_similar_voice
 
 VoiceMap = Mapping[str, str | Voice | Mapping[str, Any]]
-"""The callers' names for voices, with a provider's own ids, or with what is declared of them, too."""
+"""The callers' names for voices, each with the provider's id, or with a table of declared properties."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceChoice:
-    """Who speaks; whether it is the voice asked for; and how it is matched to that if it is not.
+    """Voice that speaks a request.
 
-    `speed` is None where there is nothing to match, `gain` a factor.
+    `known` tells whether it is the requested voice; if not, `speed` and `gain`, a factor, match it to that one. `speed`
+    is None where there is nothing to match.
     """
 
     voice: Voice
@@ -29,7 +30,7 @@ class VoiceChoice:
 
 
 def validate_voices(voices: VoiceMap | None, default: str, *, provider: str) -> dict[str, Voice]:
-    """The voices by the caller's names, with a `default` as the first of them. Raises TTSConfigurationError."""
+    """Return the voices by the callers' names, with "default" as the first. Raises TTSConfigurationError."""
     if voices is not None and not isinstance(voices, Mapping):
         raise TTSConfigurationError(f"{provider}.voices: must be a table of names and voices, got {voices!r}")
     named = {DEFAULT_VOICE: default, **(voices or {})}
@@ -44,23 +45,24 @@ def choose_voice(
     provider: str,
     speeds: tuple[float, float] | None = None,
 ) -> VoiceChoice:
-    """Choose who speaks. `speeds` are the slowest and the fastest that it can be asked for, if it can be asked.
+    """Return the voice for a request.
 
-    A voice that is passed on in the vendor's own dialect is none that anybody here has a name for: as long as another
-    provider has, it is not the first choice. Raises TTSBadRequestError when it cannot be a voice at all.
+    `dialect` is that of the provider's API. `speeds` are the slowest and the fastest that can be requested; None if the
+    provider takes no speed. A voice id that passes through in a request of the provider's own dialect is not `known`: a
+    provider that has a name for it is preferred. Raises TTSBadRequestError for a name that cannot be a voice id.
     """
     voice, known = _select_voice(request, voices, dialect, provider)
     return VoiceChoice(voice, known, matched_speed(voice, request, speeds), matched_gain(voice, request))
 
 
 def requested_voice(request: SpeechRequest) -> Voice:
-    """What is known of the voice asked for. A language asked for counts for more than its own: it may speak several."""
+    """Return the known properties of the requested voice. The request's language wins over the voice's own."""
     like = request.like or Voice(request.voice if is_valid_voice_id(request.voice) else DEFAULT_VOICE)
     return replace(like, language=request.language) if is_language_tag(request.language) else like
 
 
 def matched_speed(voice: Voice, request: SpeechRequest, speeds: tuple[float, float] | None) -> float | None:
-    """The speed that gives a voice as many words a minute as the one asked for; None if there is nothing to match."""
+    """Return the speed that gives a voice the requested one's words a minute; None if unknown or equal."""
     like = request.like
     if not (speeds and like and like.rate and voice.rate) or like.rate == voice.rate:
         return None
@@ -69,7 +71,7 @@ def matched_speed(voice: Voice, request: SpeechRequest, speeds: tuple[float, flo
 
 
 def matched_gain(voice: Voice, request: SpeechRequest) -> float:
-    """The factor that makes a voice as loud as the one asked for, 6 dB at most; 1 if nobody knows how loud they are."""
+    """Return the factor that makes a voice as loud as the requested one, 6 dB at most; 1.0 if a loudness is unknown."""
     like = request.like
     if like is None or like.loudness is None or voice.loudness is None:
         return 1.0
@@ -110,9 +112,9 @@ def _parse_voice(voice: object, path: str) -> Voice:
     known = [field.name for field in fields(Voice)]
     for key in voice:
         if key not in known:
-            raise TTSConfigurationError(f"{path}.{key}: unknown key; there is {', '.join(known)}")
+            raise TTSConfigurationError(f"{path}.{key}: unknown key; known keys are {', '.join(known)}")
     if "id" not in voice:
-        raise TTSConfigurationError(f"{path}.id: missing: the provider's own name for the voice")
+        raise TTSConfigurationError(f"{path}.id: missing: the provider's own id of the voice")
     try:
         return Voice(**voice)
     except TTSConfigurationError as error:

@@ -94,7 +94,9 @@ async def test_a_passage_is_answered(stage: Stage) -> None:
 
 
 async def test_a_child_that_dies_over_a_passage_is_an_error_that_tells_its_last_words(stage: Stage) -> None:
-    with pytest.raises(TTSLocalCrashError, match=re.escape("espeak: its process died (exit status 1: out of breath)")):
+    with pytest.raises(
+        TTSLocalCrashError, match=re.escape("espeak: child process died (exit status 1: out of breath)")
+    ):
         await stage.process.speak(DIE)
 
 
@@ -108,7 +110,7 @@ async def test_passage_that_failed_leaves_nothing_for_the_collector(stage: Stage
     async def failed() -> weakref.ref[EspeakJob]:
         turn = stage.process.submit(passage)
         try:
-            await turn.spoken()
+            await turn.result()
         except TTSError:
             return weakref.ref(turn)
         raise AssertionError("nothing failed")
@@ -141,14 +143,14 @@ async def test_queue_tells_who_waits_and_when_the_turn_begins(stage: Stage) -> N
     await stage.somebody_hangs()
     second, third = stage.process.submit(HELLO), stage.process.submit(HELLO)
     assert (first.waits, second.waits, third.waits) == (False, True, True)
-    await first.begun()
+    await first.wait_until_started()
     assert stage.process.queue_wait > 0
     assert not second.started.done()
 
     third.abandon()
     await stage.release()
-    await second.begun()
-    assert (await second.spoken()).samples == b"hello"
+    await second.wait_until_started()
+    assert (await second.result()).samples == b"hello"
     assert stage.process.queue_wait == 0
     assert not stage.process.submit(HELLO).waits, "nobody is counted twice"
 
@@ -158,7 +160,7 @@ async def test_turn_that_is_never_had_is_told_as_begun(stage: Stage) -> None:
     await stage.somebody_hangs()
     waiting = stage.process.submit(HELLO)
     waiting.abandon()
-    await waiting.begun()
+    await waiting.wait_until_started()
     assert stage.process.queue_wait == 0
     await stage.release()
 
@@ -321,6 +323,6 @@ async def test_a_child_that_dies_before_it_has_heard_the_question_is_a_crash_too
 
 async def test_a_program_that_is_not_there_is_a_crash_that_says_so() -> None:
     process = EspeakProcess(lambda: start_child(["/nowhere/python"]), name="espeak")
-    with pytest.raises(TTSLocalCrashError, match=r"espeak: its process does not start: .*No such file"):
+    with pytest.raises(TTSLocalCrashError, match=r"espeak: child process does not start: .*No such file"):
         await process.speak(HELLO)
     await process.aclose()

@@ -1,7 +1,7 @@
-"""The caller's end of the pipe to the espeak child: starts it, takes turns at it, replaces it when it dies.
+"""Child process of eSpeak NG: starts it, queues jobs in front of it, and replaces it when it dies.
 
-A blocking pipe and one thread rather than asyncio's subprocesses: these work under any event loop, in any thread, on
-any platform, and several loops can share one child.
+It is reached over a blocking pipe by one thread, not by asyncio's subprocesses: this works under any event loop, in any
+thread and on any platform, and several loops can share one child.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from steadyvoice.providers.espeak_ng import worker
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
 
-_EXIT_TIMEOUT = 1.0  # seconds for a child to notice that its stdin is closed
+_EXIT_TIMEOUT = 1.0  # seconds for a child to exit after its stdin is closed
 
 
 @dataclass(frozen=True, slots=True)
 class EspeakRequest:
-    """What to say in one turn, and how. The child holds all of its audio at once, so keep it short."""
+    """Text of one job, and how to speak it. The child holds all of its audio at once, so keep it short."""
 
     text: str
     voice: str
@@ -39,217 +39,216 @@ class EspeakRequest:
 
 @dataclass(frozen=True, slots=True)
 class EspeakSpeech:
-    """Signed 16-bit samples, and for each word its first character and when it starts, in seconds."""
+    """Audio of one job: signed 16-bit samples, and for each word its first character and its start in seconds."""
 
     samples: bytes
     words: tuple[tuple[int, float], ...]
 
     @property
     def duration(self) -> float:
-        """In seconds."""
+        """Length in seconds."""
         return len(self.samples) / 2 / worker.SAMPLE_RATE
 
 
 class EspeakProcess:
-    """One child and its queue. A child that died is replaced when the next passage is due.
+    """Child process and its queue. A child that has died is replaced for the next job.
 
-    After `os.fork()` the forked process starts an espeak child of its own; the parent's goes on answering the parent.
+    After `os.fork()`, the forked process starts a child of its own; the parent's child continues to serve the parent.
     """
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]], *, name: str) -> None:
         self._start = start
         self._name = name
         self._child: subprocess.Popen[bytes] | None = None
-        self._begin()
+        self._reset()
         register_fork_aware(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
         self._lock = threading.Lock()
         self.fork_lock = threading.Lock()
-        """Held while a child starts: a fork in the middle would inherit pipes that nothing knows of."""
-        self._turn: EspeakJob | None = None
-        self._unfinished = 0  # turns that were entered
-        self._waiting: OrderedDict[EspeakJob, float] = OrderedDict()  # those that have not begun, and since when
+        """Held while a child starts: a fork in the middle would inherit pipes that no object owns."""
+        self._running: EspeakJob | None = None
+        self._unfinished = 0  # jobs that were submitted and are not finished
+        self._waiting: OrderedDict[EspeakJob, float] = OrderedDict()  # queued jobs, and when they came
         self._stopped: Future[str] | None = None
 
     def after_fork(self) -> None:
-        """Leave the parent's child alone, and close our copies of its pipes: it ends when no process holds one."""
+        """Close the copies of the pipes to the parent's child: it exits only when no process holds one."""
         child, self._child = self._child, None
         if child is not None:
             for pipe in (child.stdin, child.stdout, child.stderr):
                 if pipe is not None:
                     pipe.close()
-            child.returncode = 0  # so that its finaliser neither waits for it nor complains
-        self._begin()
+            child.returncode = 0  # keeps its finalizer from waiting for a process that is not a child of this one
+        self._reset()
 
     @property
     def process_id(self) -> int | None:
-        """The child's, once there is one."""
+        """Process id of the child; None until it has started."""
         return child.pid if (child := self._child) else None
 
     @property
     def queue_wait(self) -> float:
-        """Seconds for which the turn that is next has waited; 0.0 when none waits."""
+        """Seconds for which the next job has waited; 0.0 when the queue is empty."""
         with self._lock:
             return time.monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
-    async def speak(self, passage: EspeakRequest) -> EspeakSpeech:
-        """Wait for a turn and speak.
+    async def speak(self, request: EspeakRequest) -> EspeakSpeech:
+        """Queue a job and return its audio.
 
-        Raises TTSLocalCrashError when the child dies over it, TTSVoiceUnknownError when it has no such voice.
+        Raises TTSLocalCrashError when the child dies, TTSVoiceUnknownError when it has no such voice.
         """
-        turn = self.submit(passage)
+        job = self.submit(request)
         try:
-            return await turn.spoken()
+            return await job.result()
         except asyncio.CancelledError:
-            turn.abandon()
+            job.abandon()
             raise
 
-    def submit(self, passage: EspeakRequest) -> EspeakJob:
-        """Queue for a turn, which has to be awaited or abandoned."""
+    def submit(self, request: EspeakRequest) -> EspeakJob:
+        """Queue a job, which has to be awaited or abandoned."""
         with self._lock:
-            turn = EspeakJob(self, passage, waits=self._unfinished > 0)
+            job = EspeakJob(self, request, waits=self._unfinished > 0)
             self._unfinished += 1
-            self._waiting[turn] = time.monotonic()
+            self._waiting[job] = time.monotonic()
         try:
-            turn.done = self._thread.submit(self._take, turn)
+            job.done = self._thread.submit(self._run, job)
         except BaseException:
-            self._leave(turn)
+            self._finish(job)
             raise
-        return turn
+        return job
 
     async def aclose(self) -> None:
-        """End the child and wait until it is gone. What is being spoken fails; this object is used up."""
+        """End the child and wait until it has exited. The running job fails. No more jobs can be submitted."""
         if self._stopped is None:
             self._stopped = self._thread.submit(self._stop)
             self._thread.shutdown(wait=False)
-        if turn := self._turn:
-            self._abandon(turn)
+        if job := self._running:
+            self._kill_for(job)
         await asyncio.wrap_future(self._stopped)
 
-    def _abandon(self, turn: EspeakJob) -> None:
-        """Kill the child if it is busy with this: half an answer must not meet the next question.
+    def _kill_for(self, job: EspeakJob) -> None:
+        """Kill the child if it is running this job: the rest of its reply must not be read as that to the next job."""
+        # A stuck child ends in the same way, once its caller times out.
 
-        A stuck child is got rid of in the same way, for sooner or later somebody gives up waiting.
-        """
         with self._lock:
-            turn.abandoned = True
-            if self._turn is turn and (child := self._child):
+            job.abandoned = True
+            if self._running is job and (child := self._child):
                 child.kill()
 
-    def _leave(self, turn: EspeakJob) -> None:
-        """Count a turn as over, whether or not it began."""
+    def _finish(self, job: EspeakJob) -> None:
+        """Count a job as finished, whether or not it started."""
         with self._lock:
             self._unfinished -= 1
-            self._waiting.pop(turn, None)
-        if not turn.started.done():
-            turn.started.set_result(None)
+            self._waiting.pop(job, None)
+        if not job.started.done():
+            job.started.set_result(None)
 
-    def _take(self, turn: EspeakJob) -> EspeakSpeech:
+    def _run(self, job: EspeakJob) -> EspeakSpeech:
         try:
-            return self._speak(turn)
+            return self._speak(job)
         finally:
-            self._leave(turn)
-            del turn  # which holds the error whose traceback holds this frame
+            self._finish(job)
+            del job  # the job holds the error, whose traceback holds this frame: a cycle
 
-    def _speak(self, turn: EspeakJob) -> EspeakSpeech:
+    def _speak(self, job: EspeakJob) -> EspeakSpeech:
         try:
             child = self._running_child()
         except OSError as error:
-            raise TTSLocalCrashError(f"its process does not start: {error}", provider=self._name) from error
+            raise TTSLocalCrashError(f"child process does not start: {error}", provider=self._name) from error
         with self._lock:
-            if turn.abandoned:
-                return EspeakSpeech(b"", ())  # nobody waits for it any more
-            self._turn = turn
-            self._waiting.pop(turn, None)
-        turn.started.set_result(None)
+            if job.abandoned:
+                return EspeakSpeech(b"", ())  # its caller has left
+            self._running = job
+            self._waiting.pop(job, None)
+        job.started.set_result(None)
         try:
-            return self._exchange(child, turn.passage)
+            return self._exchange(child, job.request)
         except (OSError, EOFError) as error:
-            raise TTSLocalCrashError(f"its process died ({self._stop()})", provider=self._name) from error
+            raise TTSLocalCrashError(f"child process died ({self._stop()})", provider=self._name) from error
         finally:
             with self._lock:
-                self._turn, killed = None, turn.abandoned
-            del turn
+                self._running, killed = None, job.abandoned
+            del job
             if killed:
-                self._stop()  # perhaps just as its answer ended: for a moment it still looks alive to the next turn
+                self._stop()  # a killed child may still look alive to the next job for a moment
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child and self._child.poll() is not None:
-            self._stop()  # it died between two turns: nobody has lost anything
+            self._stop()  # it died between two jobs: none has failed
         if not self._child:
             with self.fork_lock:
                 self._child = self._start()
         return self._child
 
-    def _exchange(self, child: subprocess.Popen[bytes], passage: EspeakRequest) -> EspeakSpeech:
-        questions, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
-        _write(questions, _encode_request(passage))
-        understood, words, size = worker.REPLY.unpack(_read(answers, worker.REPLY.size))
-        entries = _read(answers, words * worker.WORD.size)
-        samples = _read(answers, size)
-        if not understood:
-            raise TTSVoiceUnknownError(f"espeak has no voice {passage.voice!r}", provider=self._name)
+    def _exchange(self, child: subprocess.Popen[bytes], request: EspeakRequest) -> EspeakSpeech:
+        requests, replies = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
+        _write(requests, _encode_request(request))
+        succeeded, words, size = worker.REPLY.unpack(_read(replies, worker.REPLY.size))
+        entries = _read(replies, words * worker.WORD.size)
+        samples = _read(replies, size)
+        if not succeeded:
+            raise TTSVoiceUnknownError(f"espeak has no voice {request.voice!r}", provider=self._name)
         starts = ((place, sample / worker.SAMPLE_RATE) for place, sample in worker.WORD.iter_unpack(entries))
         return EspeakSpeech(samples, tuple(starts))
 
     def _stop(self) -> str:
-        """Close the child's stdin, see to it that it is gone, and say what it died of."""
+        """Close the child's stdin, wait or kill it, and return how it ended."""
         child = self._child
         if child is None:
             return "not started"
         try:
-            _, last_words = child.communicate(timeout=_EXIT_TIMEOUT)
+            _, stderr = child.communicate(timeout=_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             child.kill()
-            _, last_words = child.communicate()
+            _, stderr = child.communicate()
         finally:
             self._child = None  # not sooner: a process forked meanwhile has to find the pipes
-        lines = last_words.decode(errors="replace").strip().splitlines()
+        lines = stderr.decode(errors="replace").strip().splitlines()
         return ": ".join([_exit_cause(child.returncode), *lines[-1:]])
 
 
 class EspeakJob:
-    """One passage in the queue of the child. It `waits` when others were there before."""
+    """Job in the queue of the child. It `waits` when there are others before it."""
 
-    def __init__(self, process: EspeakProcess, passage: EspeakRequest, *, waits: bool) -> None:
-        self.passage, self.waits = passage, waits
+    def __init__(self, process: EspeakProcess, request: EspeakRequest, *, waits: bool) -> None:
+        self.request, self.waits = request, waits
         self.abandoned = False
         self.started: Future[None] = Future()
-        self.started.set_running_or_notify_cancel()  # so that nobody who waits for it can cancel it
+        self.started.set_running_or_notify_cancel()  # keeps a cancelled caller from cancelling the future
         self.done: Future[EspeakSpeech]
         self._process = process
 
-    async def begun(self) -> None:
-        """Wait until the child is asked, or will not be."""
+    async def wait_until_started(self) -> None:
+        """Wait until the job runs, or is dropped."""
         await asyncio.wrap_future(self.started)
 
-    async def spoken(self) -> EspeakSpeech:
+    async def result(self) -> EspeakSpeech:
         """Wait for the audio, once. Raises TTSLocalCrashError and TTSVoiceUnknownError."""
         done = asyncio.wrap_future(self.done)
         try:
             return await done
         finally:
             if not done.cancelled():
-                self.done = _FINISHED  # an error's traceback holds its readers, and they hold this turn
+                self.done = _FINISHED  # an error's traceback holds its readers, and they hold this job: a cycle
             del done
 
     def abandon(self) -> None:
-        """Leave the queue, or interrupt the child over it. Once it is over, this changes nothing."""
+        """Leave the queue, or kill the child that runs the job. Does nothing once it is finished."""
         if self.done.cancel() and not self.abandoned:
-            self._process._leave(self)
-        self._process._abandon(self)
+            self._process._finish(self)
+        self._process._kill_for(self)
 
 
 _FINISHED: Future[EspeakSpeech] = Future()
 _FINISHED.set_result(EspeakSpeech(b"", ()))
 
 
-def _encode_request(passage: EspeakRequest) -> bytes:
-    voice = passage.voice.encode()
-    text = passage.text.encode(errors="replace")  # a lone surrogate has no bytes: "?", still one character
-    pace = (passage.words_per_minute, passage.pitch, passage.pause_after)
+def _encode_request(request: EspeakRequest) -> bytes:
+    voice = request.voice.encode()
+    text = request.text.encode(errors="replace")  # a lone surrogate becomes "?", which is one character, too
+    pace = (request.words_per_minute, request.pitch, request.pause_after)
     return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
 
 
@@ -275,18 +274,16 @@ def _exit_cause(status: int) -> str:
 
 
 def start_child(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a child with its three pipes. In a session of its own, Ctrl-C at the terminal does not reach it: it ends
-    when its stdin does. Raises OSError.
-
-    The pipes are unbuffered: closing a buffered one in a forked process would write what the parent had in its buffer.
-    """
+    """Start a child with three pipes. It exits when its stdin is closed. Raises OSError."""
+    # Ctrl-C at the terminal does not reach a session of its own. The pipes are unbuffered: closing a buffered one in a
+    # forked process would write the contents of the parent's buffer.
     pipe = subprocess.PIPE
-    return subprocess.Popen(  # noqa: S603 - the command is ours, no word of it the caller's
+    return subprocess.Popen(  # noqa: S603 - no part of the command comes from a caller
         command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     )
 
 
 def worker_command(files: EspeakFiles) -> list[str]:
-    """Run the worker by its path, isolated: it needs neither steadyvoice nor site-packages."""
+    """Return the command that runs the worker by its path, isolated: it needs neither steadyvoice nor site-packages."""
     paths = (str(path.absolute()) for path in (files.library, files.data))
     return [sys.executable, "-I", "-S", worker.__file__, *paths]

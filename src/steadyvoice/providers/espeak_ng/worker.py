@@ -1,7 +1,7 @@
-"""The child process that speaks with libespeak-ng: one request in, one reply out, until stdin closes.
+"""Child process that speaks with libespeak-ng: one request in, one reply out, until stdin is closed.
 
-libespeak-ng is GPL-3.0-or-later and keeps global state, so it is loaded here and nowhere else. Standard library
-only, and nothing of steadyvoice, so that it can be run by its path with `python -I -S` and starts in 30 ms.
+libespeak-ng is GPL-3.0-or-later and keeps global state, so it is loaded here and devnull else. This module imports only
+the standard library, so that it can be run by its path with `python -I -S` and starts in 30 ms.
 
     request   REQUEST header, voice id, text (UTF-8)
     reply     REPLY header, WORD entries, samples (signed 16-bit little-endian, mono, SAMPLE_RATE)
@@ -15,11 +15,11 @@ import sys
 from struct import Struct
 from typing import BinaryIO
 
-SAMPLE_RATE = 22_050  # of every voice that comes with espeak-ng
+SAMPLE_RATE = 22_050  # of every voice of eSpeak NG
 
 REQUEST = Struct("<HHBHI")  # words a minute, pitch, whether to pause at the end, bytes of voice id, bytes of text
 REPLY = Struct("<BII")  # whether it could speak, words, bytes of samples
-WORD = Struct("<ii")  # character it begins with, counted from 0; sample it is heard from
+WORD = Struct("<ii")  # its first character, counted from 0; its first sample
 
 # https://github.com/espeak-ng/espeak-ng/blob/1.52.0/src/include/espeak-ng/speak_lib.h
 _SYNCHRONOUS = 2
@@ -47,32 +47,32 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 
 def main(library: str, data: str) -> None:
-    """Answer requests with the engine in `library`, whose voices are in the directory `data`."""
+    """Serve requests with the engine in `library`, whose voices are in the directory `data`."""
     requests, replies = sys.stdin.buffer, _private_stdout()
     engine = Engine(library, data)
-    _redirect_to_nowhere(2)  # from here on the library's chatter is nobody's news
+    _redirect_to_devnull(2)  # the library prints warnings about voices; errors of its start are still reported
     while len(header := requests.read(REQUEST.size)) == REQUEST.size:
         rate, pitch, pause, voice_size, text_size = REQUEST.unpack(header)
         voice, text = requests.read(voice_size), requests.read(text_size)
-        spoken = engine.speak(text, voice, rate, pitch, bool(pause))
-        _send_reply(replies, spoken, engine)
+        succeeded = engine.speak(text, voice, rate, pitch, bool(pause))
+        _send_reply(replies, succeeded, engine)
 
 
 def _private_stdout() -> BinaryIO:
-    """Keep the pipe to ourselves: whatever the library prints must not get between two replies."""
+    """Return the pipe for replies, and redirect stdout: output of the library must not get between two replies."""
     pipe = os.fdopen(os.dup(1), "wb")
-    _redirect_to_nowhere(1)
+    _redirect_to_devnull(1)
     return pipe
 
 
-def _redirect_to_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+def _redirect_to_devnull(descriptor: int) -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)
 
 
-def _send_reply(replies: BinaryIO, spoken: bool, engine: Engine) -> None:
-    replies.write(REPLY.pack(spoken, len(engine.words), len(engine.samples)))
+def _send_reply(replies: BinaryIO, succeeded: bool, engine: Engine) -> None:
+    replies.write(REPLY.pack(succeeded, len(engine.words), len(engine.samples)))
     for word in engine.words:
         replies.write(WORD.pack(*word))
     replies.write(engine.samples)
@@ -80,10 +80,10 @@ def _send_reply(replies: BinaryIO, spoken: bool, engine: Engine) -> None:
 
 
 class Engine:
-    """libespeak-ng, and what it said last: `samples`, and for each of the `words` its character and sample."""
+    """libespeak-ng, and its last output: `samples`, and the first character and sample of each of the `words`."""
 
     def __init__(self, library: str, data: str) -> None:
-        # The library cuts paths off after 160 bytes, so it is given a short one.
+        # The library truncates paths to 160 bytes, so it gets the shortest one.
         os.chdir(os.path.dirname(data))
         self._library = ctypes.CDLL(library)
         rate = self._library.espeak_Initialize(_SYNCHRONOUS, 1000, b".", _DONT_EXIT)
@@ -93,20 +93,20 @@ class Engine:
             *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
             *(ctypes.c_void_p, ctypes.c_void_p),
         )
-        self._callback = _Callback(self._collect)  # the library keeps its address only
+        self._callback = _Callback(self._collect)  # a reference is kept, for the library stores only its address
         self._library.espeak_SetSynthCallback(self._callback)
         self.samples = bytearray()
         self.words: list[tuple[int, int]] = []
 
     def speak(self, text: bytes, voice: bytes, rate: int, pitch: int, pause: bool) -> bool:
-        """Speak UTF-8 `text` as it stands: no SSML. False when there is no such voice."""
+        """Speak UTF-8 `text`, markup as it stands. Return False when there is no such voice."""
         self.samples.clear()
         self.words.clear()
         if self._library.espeak_SetVoiceByName(voice) != 0:
             return False
         self._library.espeak_SetParameter(_RATE, rate, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
-        whole = text.replace(b"\0", b" ")  # a zero byte would be the end of it
+        whole = text.replace(b"\0", b" ")  # a zero byte would end the text
         flags = _CHARS_UTF8 | (_END_PAUSE if pause else 0)
         return bool(self._library.espeak_Synth(whole, len(whole) + 1, 0, 1, 0, flags, None, None) == 0)
 
