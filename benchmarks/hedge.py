@@ -17,7 +17,7 @@ from random import Random
 from time import perf_counter
 from typing import NamedTuple
 
-from lab.leap import run
+from lab.virtual_time_loop import run
 
 from steadyvoice import (
     Accepted,

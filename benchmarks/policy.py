@@ -1,7 +1,7 @@
-"""How good are the policies? A provider breaks in seeded worlds; every policy meets the same calls.
+"""Benchmark of circuit breaker policies: a provider has seeded outages, and every policy meets the same calls.
 
-A mistake is a call that was sent and failed, or that was refused and would have worked. Regret is the share of
-mistakes above that of an oracle that knows the chance of each call but not its fate. Run: `make bench`, or
+A mistake is a call that was sent and failed, or that was refused and would have succeeded. Regret is the share of
+mistakes above that of an oracle that knows the success probability of each call. Run: `make bench`, or
 `python benchmarks/policy.py` where steadyvoice is installed. One to two minutes; the same numbers each time.
 """
 
@@ -19,9 +19,9 @@ from typing import NamedTuple
 from lab import peers_counting as counting
 from lab import peers_windowed as windowed
 from lab.estimator import Estimator
-from lab.ours import Ours
-from lab.play import Policy, Score, Settle, play, total
-from lab.world import BROWN_OUT, HANGING, HARD, Trouble, World, arrivals
+from lab.outage_world import BROWN_OUT, HANGING, HARD, Trouble, World, arrivals
+from lab.scoring import Policy, Score, Settle, score_policy, total
+from lab.steadyvoice_policy import SteadyvoicePolicy
 
 from steadyvoice.breaker import CircuitBreakerConfig
 
@@ -32,7 +32,7 @@ CALM_HOURS = {0.5: 50.0, 2.0: 15.0, 20.0: 5.0}
 
 
 class NoBreaker:
-    """Sends everything."""
+    """Policy that admits every call."""
 
     openings = 0
 
@@ -52,17 +52,17 @@ POLICIES: dict[str, Callable[[World], Policy]] = {
     "purgatory": lambda world: counting.Purgatory(),
     "pybreaker": lambda world: counting.PyBreaker(),
     "resilience4j": lambda world: windowed.Resilience4j(),
-    "steadyvoice default": lambda world: Ours(CircuitBreakerConfig()),
-    "steadyvoice production": lambda world: Ours(CircuitBreakerConfig.production()),
-    "steadyvoice adaptive": lambda world: Ours(CircuitBreakerConfig.adaptive()),
-    "told the world": Estimator,
+    "steadyvoice default": lambda world: SteadyvoicePolicy(CircuitBreakerConfig()),
+    "steadyvoice production": lambda world: SteadyvoicePolicy(CircuitBreakerConfig.production()),
+    "steadyvoice adaptive": lambda world: SteadyvoicePolicy(CircuitBreakerConfig.adaptive()),
+    "Bayesian reference": Estimator,
 }
 SPREAD = ("no breaker", "resilience4j", "Polly", "circuitbreaker", "steadyvoice adaptive")
 
 WORLD = World()
 STEADY_ERRORS = World(healthy_seconds=inf, healthy_success=0.85)
 OTHER_WORLDS = {
-    "durations all over the place": replace(WORLD, steady=False),
+    "exponential durations of outages": replace(WORLD, steady=False),
     "trouble three times as often": replace(WORLD, healthy_seconds=100),
     "trouble three times as rare": replace(WORLD, healthy_seconds=1000),
     "troubles ten times as long": replace(
@@ -74,19 +74,19 @@ OTHER_WORLDS = {
         WORLD, troubles=tuple(replace(trouble, seconds=trouble.seconds / 3) for trouble in WORLD.troubles)
     ),
     "only hard outages": replace(WORLD, troubles=(HARD,)),
-    "only hanging": replace(WORLD, troubles=(HANGING,)),
+    "only hanging outages": replace(WORLD, troubles=(HANGING,)),
     "only brown-outs": replace(WORLD, troubles=(BROWN_OUT,)),
-    "outages with a tenth of luck": replace(WORLD, troubles=(Trouble(1, 60, 0.1),)),
-    "outages with three tenths of luck": replace(WORLD, troubles=(Trouble(1, 60, 0.3),)),
+    "outages with a tenth of successes": replace(WORLD, troubles=(Trouble(1, 60, 0.1),)),
+    "outages with three tenths of successes": replace(WORLD, troubles=(Trouble(1, 60, 0.3),)),
     "healthy means 95 %": replace(WORLD, healthy_success=0.95),
     "30 s timeouts": replace(WORLD, timeout=30),
     "slow: answers in 4 s, 30 s timeouts": replace(WORLD, answer=4, timeout=30),
-    "slow and never ill": World(healthy_seconds=inf, answer=4, timeout=30),
+    "slow without outages": World(healthy_seconds=inf, answer=4, timeout=30),
 }
 
 
 class Job(NamedTuple):
-    """One policy in one history."""
+    """Run of one policy over one history."""
 
     policy: str
     world: World
@@ -101,14 +101,14 @@ def main() -> None:
         scores = _scores(pool, POLICIES, {"": WORLD})
         _print_world(scores)
         calm = _calm(pool)
-        _print_bars(scores, calm)
+        _print_targets(scores, calm)
         _print_spread(_scores(pool, SPREAD, OTHER_WORLDS, seeds=SEEDS[:1]))
     print(f"\n{perf_counter() - begin:.0f} s")
 
 
 def _run(job: Job) -> Score:
     history = arrivals(job.world, job.rate, job.hours, job.seed)
-    return play(history, POLICIES[job.policy](job.world))
+    return score_policy(history, POLICIES[job.policy](job.world))
 
 
 Key = tuple[str, str, float]
@@ -151,30 +151,30 @@ def _cell(scores: list[Score], rate: float) -> str:
     return f"{sums.mistakes:9.2f}{sums.regret:7.2f} ±{spread:3.1f}{sums.waiting:9.1f}{sums.openings / hours:9.1f}"
 
 
-def _print_bars(scores: dict[Key, list[Score]], calm: dict[float, Score]) -> None:
+def _print_targets(scores: dict[Key, list[Score]], calm: dict[float, Score]) -> None:
     ours = {rate: total(scores["steadyvoice adaptive", "", rate]) for rate in RATES}
     share = ours[20.0].waiting / total(scores["no breaker", "", 20.0]).waiting
     best = {rate: min(_peer_regrets(scores, rate)) for rate in RATES}
     print()
-    _bar(f"regret at 20 a second {ours[20.0].regret:.2f}, at most 1.3", ours[20.0].regret <= 1.3)
-    _bar(f"regret at 2 a second {ours[2.0].regret:.2f}, at most 3.0", ours[2.0].regret <= 3.0)
+    _print_target(f"regret at 20 a second {ours[20.0].regret:.2f}, at most 1.3", ours[20.0].regret <= 1.3)
+    _print_target(f"regret at 2 a second {ours[2.0].regret:.2f}, at most 3.0", ours[2.0].regret <= 3.0)
     for rate in RATES:
         name = f"at {rate:g} a second less regret than every peer ({ours[rate].regret:.2f}, best peer {best[rate]:.2f})"
-        _bar(name, ours[rate].regret < best[rate])
-    _bar(f"waiting at 20 a second {100 * share:.1f} % of no breaker's, at most 10", share <= 0.1)
+        _print_target(name, ours[rate].regret < best[rate])
+    _print_target(f"waiting at 20 a second {100 * share:.1f} % of no breaker's, at most 10", share <= 0.1)
     for rate, score in calm.items():
         hours = CALM_HOURS[rate] * len(SEEDS)
         name = f"{score.openings} openings in {hours:.0f} hours of 15 % independent errors at {rate:g} a second"
-        _bar(name, score.openings == 0)
+        _print_target(name, score.openings == 0)
 
 
 def _peer_regrets(scores: dict[Key, list[Score]], rate: float) -> list[float]:
-    peers = [name for name in POLICIES if not name.startswith(("steadyvoice", "told", "no "))]
+    peers = [name for name in POLICIES if not name.startswith(("steadyvoice", "Bayesian", "no "))]
     return [total(scores[peer, "", rate]).regret for peer in peers]
 
 
-def _bar(what: str, reached: bool) -> None:
-    print(f"{'reached' if reached else 'MISSED ':8}{what}")
+def _print_target(target: str, reached: bool) -> None:
+    print(f"{'reached' if reached else 'MISSED ':8}{target}")
 
 
 def _print_spread(scores: dict[Key, list[Score]]) -> None:

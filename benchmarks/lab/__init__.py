@@ -1,1 +1,1 @@
-"""A small world with a provider that breaks, and the policies that live in it."""
+"""Simulation of a provider with outages, for comparing the policies of circuit breakers."""

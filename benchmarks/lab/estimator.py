@@ -1,8 +1,8 @@
-"""What a breaker could do that does not count but estimates: a reference, not a product, for it is told the world.
+"""Bayesian reference policy: estimates the provider's state instead of counting. It knows the parameters of the world.
 
-It keeps a probability for each state the provider may be in, moves them with time and with each result by Bayes'
-rule, and sends a call when it will rather succeed than fail; one at a time while it is in doubt. When it refuses,
-it asks after so long as balances what a probe costs against what oversleeping costs.
+Keeps a probability for each state of the provider, updates them with time and with each result by Bayes' rule, and
+sends a call when it will rather succeed than fail; one at a time while in doubt. When it refuses, the interval of its
+probes balances the cost of a probe against the cost of refusing a healthy provider.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import deque
 from math import exp, inf, sqrt
 
-from lab.play import Settle
-from lab.world import World
+from lab.outage_world import World
+from lab.scoring import Settle
 
-DOUBT = 0.8
-SILENCE = 2.0
+CONFIDENT_SUCCESS = 0.8
+ASSUMED_FAILED_AFTER = 2.0
 
 
 class Estimator:
-    """Knows how often and how long each trouble comes, but not when."""
+    """Policy that knows the frequency and duration of each kind of outage, but not their times."""
 
     def __init__(self, world: World) -> None:
         self.openings = 0
@@ -32,7 +32,7 @@ class Estimator:
         self._out: deque[list[float]] = deque()  # [sent at, whether it was taken for a failure or has ended]
 
     def admit(self, now: float) -> Settle | None:
-        while self._out and (self._out[0][1] or self._out[0][0] <= now - SILENCE):
+        while self._out and (self._out[0][1] or self._out[0][0] <= now - ASSUMED_FAILED_AFTER):
             sent = self._out.popleft()
             if not sent[1]:
                 self._learn(now, works=False)
@@ -40,7 +40,7 @@ class Estimator:
         self._pass_time(now)
         chance = sum(belief * works for belief, works in zip(self._belief, self._works, strict=True))
         self._arrivals += 1
-        if chance < DOUBT and any(not ended for _, ended in self._out):
+        if chance < CONFIDENT_SUCCESS and any(not ended for _, ended in self._out):
             return None
         if chance < 0.5 and now < self._asked + self._apart(now):
             return None
@@ -56,7 +56,7 @@ class Estimator:
         return settle
 
     def _apart(self, now: float) -> float:
-        """Seconds between probes: each costs a call, and oversleeping costs half of this in calls refused."""
+        """Return the seconds between probes: each costs a call, and waiting costs half of them in refused calls."""
         ill = sum(belief * lasts for belief, lasts in zip(self._belief, self._lasts, strict=True))
         return sqrt(2 * ill * now / self._arrivals)
 

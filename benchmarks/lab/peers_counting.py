@@ -1,4 +1,4 @@
-"""Default policies of breakers that count failures in a row, as small models of what their releases do.
+"""Default policies of circuit breakers that count consecutive failures, as small models of their releases.
 
 Each model decides as the peer does, late results and crowded half-open states included; it leaves out listeners,
 storage and exception filters. Versions are those read in November 2026.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil, inf
 
-from lab.play import Settle
+from lab.scoring import Settle
 
 
 class PyBreaker:
@@ -28,9 +28,9 @@ class PyBreaker:
         if self._state == "open":
             self._move("half open")
         era = self._era
-        return lambda at, works: self._heard(at, works) if era == self._era else None
+        return lambda at, works: self._record(at, works) if era == self._era else None
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         self._failures = 0 if works else self._failures + 1
         if works and self._state == "half open":
             self._move("closed")
@@ -53,7 +53,7 @@ class GoBreaker(PyBreaker):
 
 
 class AioBreaker:
-    """aiobreaker 1.2.0: 5 in a row, 60 s; half open lets everybody through; whoever ends decides by where it began."""
+    """aiobreaker 1.2.0: 5 in a row, 60 s; half-open admits every call; results count where the call began."""
 
     def __init__(self) -> None:
         self.openings = 0
@@ -67,9 +67,9 @@ class AioBreaker:
                 return None
             self._state = "half open"
         began = self._state
-        return lambda at, works: self._heard(began, at, works)
+        return lambda at, works: self._record(began, at, works)
 
-    def _heard(self, began: str, at: float, works: bool) -> None:
+    def _record(self, began: str, at: float, works: bool) -> None:
         self._failures = 0 if works else self._failures + 1
         if works and began == "half open":
             self._state = "closed"
@@ -90,9 +90,9 @@ class CircuitBreakerPackage:
     def admit(self, now: float) -> Settle | None:
         if self._opened is not None and ceil(self._opened + 30 - now) > 0:
             return None
-        return self._heard
+        return self._record
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         if works:
             self._failures, self._opened = 0, None
             return
@@ -103,7 +103,7 @@ class CircuitBreakerPackage:
 
 
 class Purgatory:
-    """purgatory 3.0.1: 5 in a row, 30 s; half open lets everybody through, and hears late results as probes."""
+    """purgatory 3.0.1: 5 in a row, 30 s; half-open admits every call, and counts late results as probes."""
 
     needed = 1
 
@@ -119,9 +119,9 @@ class Purgatory:
                 return None
             self._state = "half open"
             self._successes = 0
-        return self._heard
+        return self._record
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         if self._state == "open":
             return
         self._failures = 0 if works else self._failures + 1

@@ -1,4 +1,4 @@
-"""Default policies of breakers that watch a failure rate, as small models of what their releases do.
+"""Default policies of circuit breakers with a failure rate, as small models of their releases.
 
 The same simplifications as in `peers_counting`. None of them reaches its slow-call rule here: those begin at 60 s.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-from lab.play import Settle
+from lab.scoring import Settle
 
 
 class Resilience4j:
@@ -32,9 +32,9 @@ class Resilience4j:
                 return None
             self._admitted += 1
         era = self._era
-        return lambda at, works: self._heard(at, works) if era == self._era else None
+        return lambda at, works: self._record(at, works) if era == self._era else None
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         self._results.append(works)
         self._failures += not works
         if len(self._results) > 100:
@@ -63,7 +63,7 @@ class Interlock(Resilience4j):
 
 
 class Polly:
-    """Polly 8: a tenth of at least 100 calls in 30 s; 5 s; one probe; hears late results in whatever state it is in."""
+    """Polly 8: a tenth of at least 100 calls in 30 s; 5 s; one probe; counts late results in every state."""
 
     def __init__(self) -> None:
         self.openings = 0
@@ -76,9 +76,9 @@ class Polly:
             if self._state == "half open" or now < self._blocked_until:
                 return None
             self._state = "half open"
-        return self._heard
+        return self._record
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         if works or self._state != "half open":
             self._window.add(at, works)
         if works:
@@ -107,9 +107,9 @@ class Opossum:
             return None
         if self._state == "open":
             self._state = "probing"
-        return self._heard
+        return self._record
 
-    def _heard(self, at: float, works: bool) -> None:
+    def _record(self, at: float, works: bool) -> None:
         if works:
             if self._is_half_open(at):
                 self._state = "closed"
@@ -121,7 +121,7 @@ class Opossum:
             self._state, self._open_until = "open", at + 30
 
     def _is_half_open(self, at: float) -> bool:
-        """A timer opens it by half, whether somebody comes or not."""
+        """A timer makes it half-open, with or without a call."""
         return self._state == "probing" or (self._state == "open" and at >= self._open_until)
 
 

@@ -1,4 +1,4 @@
-"""Let a policy live through a history, and count what it did wrong."""
+"""Scoring of a policy over a history of calls."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from lab.world import Arrival
+from lab.outage_world import Arrival
 
-Settle: TypeAlias = Callable[[float, bool], None]  # when, and whether it worked
+Settle: TypeAlias = Callable[[float, bool], None]
+"""Function that reports the end of a call: its time, and whether it succeeded."""
 
 
 class Policy(Protocol):
-    """Decides about each call as it comes, and hears how those that were sent went."""
+    """Policy that admits or refuses each call, and receives the results of admitted ones."""
 
     openings: int
 
@@ -22,7 +23,7 @@ class Policy(Protocol):
 
 @dataclass(slots=True)
 class Score:
-    """What came of a history. `floor` is the mistakes of an oracle that knows the chance of each call, not its fate."""
+    """Score over a history. `floor` is the mistakes of an oracle that knows the success probability of each call."""
 
     arrivals: int = 0
     failed: int = 0
@@ -33,22 +34,22 @@ class Score:
 
     @property
     def mistakes(self) -> float:
-        """Per cent of the calls that were sent and failed, or refused and would have worked."""
+        """Percentage of calls that were sent and failed, or refused and would have succeeded."""
         return 100 * (self.failed + self.refused_good) / self.arrivals
 
     @property
     def regret(self) -> float:
-        """Percentage points above the floor."""
+        """Percentage points of mistakes above the floor."""
         return self.mistakes - 100 * self.floor / self.arrivals
 
     @property
     def waiting(self) -> float:
-        """Seconds that callers spent in calls that failed, per 1,000 arrivals."""
+        """Seconds that callers spent in failed calls, per 1,000 arrivals."""
         return 1000 * self.caller_seconds / self.arrivals
 
 
-def play(history: Iterable[Arrival], policy: Policy) -> Score:
-    """The score of one policy over one history."""
+def score_policy(history: Iterable[Arrival], policy: Policy) -> Score:
+    """Return the score of one policy over one history."""
     score = Score()
     out: list[tuple[float, int, Settle, bool]] = []
     for arrival in history:
@@ -74,7 +75,7 @@ def _settle_until(out: list[tuple[float, int, Settle, bool]], now: float) -> Non
 
 
 def total(scores: Iterable[Score]) -> Score:
-    """Several histories as one."""
+    """Return the sum of several scores."""
     whole = Score()
     for score in scores:
         whole.arrivals += score.arrivals

@@ -1,4 +1,4 @@
-"""An event loop whose time is its own: where everybody waits, it leaps to whatever comes next."""
+"""Event loop with virtual time: when all tasks wait, time advances to the next timer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _Leaping(selectors.SelectSelector):
+class _VirtualSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -22,14 +22,14 @@ class _Leaping(selectors.SelectSelector):
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._leaping = _Leaping()
-        super().__init__(self._leaping)
+        self._virtual = _VirtualSelector()
+        super().__init__(self._virtual)
 
     def time(self) -> float:
-        return self._leaping.now
+        return self._virtual.now
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end. Nothing in it may wait for a thread or the network: nobody would."""
+    """Run a coroutine in virtual time. It must not wait for a thread or the network, which take real time."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main)

@@ -1,10 +1,10 @@
-"""Our own breaker, the real one, on the world's clock."""
+"""Policy that uses the real circuit breaker, on the simulation's clock."""
 
 from __future__ import annotations
 
 import random
 
-from lab.play import Settle
+from lab.scoring import Settle
 from steadyvoice.breaker import (
     CircuitBreaker,
     CircuitBreakerConfig,
@@ -15,15 +15,15 @@ from steadyvoice.breaker import (
 )
 
 
-class Ours:
-    """A `CircuitBreaker` with the given settings, and seeded luck for its jitter."""
+class SteadyvoicePolicy:
+    """CircuitBreaker with these settings, and a seeded random generator for its jitter."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self.openings = 0
         self._now = 0.0
-        luck = random.Random(1)
+        rng = random.Random(1)
         self._breaker = CircuitBreaker(
-            "ours", config, clock=lambda: self._now, random=luck.random, listeners=[self._listen]
+            "ours", config, clock=lambda: self._now, random=rng.random, listeners=[self._listen]
         )
 
     def admit(self, now: float) -> Settle | None:

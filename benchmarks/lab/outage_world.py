@@ -1,7 +1,7 @@
-"""A provider that is healthy for a while, then in trouble for a while, and the callers that come by.
+"""Simulated provider that alternates between healthy phases and outages, and its calls.
 
-Everything that happens to a call is drawn before anybody decides anything: when it comes, whether it would succeed
-and how long it would take. So every policy meets the same fate, and differences between them are their own.
+The time of each call, whether it would succeed and how long it would take are drawn before any policy decides. So every
+policy meets the same calls, and differences between scores are the policies'.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One way to be ill: how often it is the one, how many seconds it lasts on average, what it does to calls."""
+    """Kind of outage: its share of all outages, its mean duration in seconds, and the success rate of calls."""
 
     share: float
     seconds: float
@@ -34,7 +34,7 @@ BLIP = Trouble(share=0.08, seconds=4, success=0.0)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The numbers of a world. Durations in seconds; `steady` makes troubles last half to one and a half their mean."""
+    """Parameters of a simulation. Durations in seconds; with `steady`, outages last 0.5 to 1.5 times their mean."""
 
     healthy_seconds: float = 300
     healthy_success: float = 0.995
@@ -46,7 +46,7 @@ class World:
 
 
 class Arrival(NamedTuple):
-    """One call as it would go if it were sent; `success` is the chance it had, `works` what came of it."""
+    """Call as it would end if it were sent; `success` is its success probability, `works` the result drawn."""
 
     at: float
     success: float
@@ -61,33 +61,33 @@ class _Phase(NamedTuple):
 
 
 def arrivals(world: World, rate: float, hours: float, seed: int) -> Iterator[Arrival]:
-    """The calls of so many hours, on average `rate` a second and independent of each other."""
-    luck = random.Random(f"{seed} {rate}")
+    """Yield the calls of so many hours, independent of each other, on average `rate` per second."""
+    rng = random.Random(f"{seed} {rate}")
     end = hours * HOUR
     now = 0.0
-    for phase in _phases(world, end, luck):
+    for phase in _phases(world, end, rng):
         now = max(now, phase.begin)
-        while (now := now + luck.expovariate(rate)) < min(phase.end, end):
-            yield _call(world, phase.trouble, now, luck)
+        while (now := now + rng.expovariate(rate)) < min(phase.end, end):
+            yield _call(world, phase.trouble, now, rng)
         now = phase.end
 
 
-def _phases(world: World, end: float, luck: random.Random) -> Iterator[_Phase]:
+def _phases(world: World, end: float, rng: random.Random) -> Iterator[_Phase]:
     now = 0.0
     while now < end:
-        healthy = luck.expovariate(1 / world.healthy_seconds) if world.healthy_seconds < inf else inf
+        healthy = rng.expovariate(1 / world.healthy_seconds) if world.healthy_seconds < inf else inf
         yield _Phase(now, now + healthy, None)
         now += healthy
-        trouble = luck.choices(world.troubles, [trouble.share for trouble in world.troubles])[0]
-        spread = luck.uniform(0.5, 1.5) if world.steady else luck.expovariate(1)
+        trouble = rng.choices(world.troubles, [trouble.share for trouble in world.troubles])[0]
+        spread = rng.uniform(0.5, 1.5) if world.steady else rng.expovariate(1)
         yield _Phase(now, now + trouble.seconds * spread, trouble)
         now += trouble.seconds * spread
 
 
-def _call(world: World, trouble: Trouble | None, now: float, luck: random.Random) -> Arrival:
+def _call(world: World, trouble: Trouble | None, now: float, rng: random.Random) -> Arrival:
     success = world.healthy_success if trouble is None else trouble.success
-    works = luck.random() < success
-    answer = world.answer * luck.lognormvariate(0, 0.5)
+    works = rng.random() < success
+    answer = world.answer * rng.lognormvariate(0, 0.5)
     if works:
         return Arrival(now, success, works, min(answer, world.timeout))
     hangs = trouble is not None and trouble.hangs
