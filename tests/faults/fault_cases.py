@@ -1,6 +1,6 @@
-"""Every fault of the simulator's own list, as it is tried on the service: with what fields, and in which formats.
+"""Cases for every fault of the simulator: its fields, and the formats in which it is tried.
 
-A fault that is new there is tried as it comes. Those of websockets alone are left out, for the provider speaks HTTP.
+A new fault is tried with its defaults. Faults of websockets are left out, because the provider speaks HTTP.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from steadyvoice.wire.elevenlabs.errors import CODES
 
 MP3, SAMPLES = "mp3_44100_128", "pcm_16000"
 AFTER = 0.6
-"""Seconds of audio before a stream breaks: a listener has surely heard some of it."""
+"""Seconds of audio before a stream breaks: enough that a listener has heard some of it."""
 
 LATE = 3.6
-"""More than half of what the text usually takes."""
+"""More than half of the usual duration of the text."""
 
 
 @dataclass(frozen=True)
-class BadDay:
-    """One fault, in one audio format."""
+class FaultCase:
+    """Fault in one audio format."""
 
     act: FaultAction
     format: str = MP3
 
     @property
     def fault(self) -> str:
-        """As a script or a header would say it, with what is not usual."""
+        """Return the fault as a script or a header would state it, with its unusual fields."""
         told = ", ".join(f"{name}={value}" for name, value in self._unusual())
         return f"{action_name(self.act)} ({told})" if told else action_name(self.act)
 
     @property
-    def mishap(self) -> str:
-        """What it does, in the simulator's own words."""
+    def description(self) -> str:
+        """Return the simulator's description of the fault."""
         return (self.act.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class BadDay:
         return [(field.name, value) for field, value in values if value != field.default]
 
 
-_TRIED: dict[type[FaultAction], tuple[FaultAction, ...]] = {
+_VARIANTS: dict[type[FaultAction], tuple[FaultAction, ...]] = {
     actions.SlowFirstByte: (actions.SlowFirstByte(0.1), actions.SlowFirstByte(60.0)),
     actions.SlowAccept: (actions.SlowAccept(0.1), actions.SlowAccept(60.0)),
     actions.Stall: (actions.Stall(AFTER), actions.Stall(AFTER, seconds=0.1)),
@@ -67,27 +67,27 @@ _TRIED: dict[type[FaultAction], tuple[FaultAction, ...]] = {
 }
 
 _IN_THE_SOUND = (actions.Silent, actions.TooShort, actions.HeaderOnly, actions.WrongRate, actions.OddSplits)
-"""What a format may hide. The others look alike in all."""
+"""Faults that a format may hide. The others look alike in all."""
 
 _WITHOUT_SOUND = (
     actions.Refuse, actions.Hang, actions.HangAfterHeaders, actions.SlowFirstByte, actions.Empty,
     actions.RefuseConnection, actions.SlowAccept, actions.TlsFailure,
 )  # fmt: skip
-"""What has nothing to do with formats: tried in the one that is the least work."""
+"""Faults that do not depend on the format: tried in the cheapest one."""
 
 _OTHER_FORMATS = (SAMPLES, "wav_24000", "opus_48000_64", "ulaw_8000")
 
 
-def _days_of(kind: type[FaultAction]) -> list[BadDay]:
+def _cases_of(kind: type[FaultAction]) -> list[FaultCase]:
     formats = (MP3, *_OTHER_FORMATS) if kind in _IN_THE_SOUND else (SAMPLES if kind in _WITHOUT_SOUND else MP3,)
-    return [BadDay(act, format_) for act in _TRIED.get(kind, (kind(),)) for format_ in formats]
+    return [FaultCase(act, format_) for act in _VARIANTS.get(kind, (kind(),)) for format_ in formats]
 
 
-def _refusals() -> list[BadDay]:
-    """Every code the vendor is known to send, in both of its generations."""
-    return [BadDay(actions.Refuse(code, form=form), SAMPLES) for code in CODES for form in ("current", "legacy")]
+def _refusals() -> list[FaultCase]:
+    """Return every error code that the vendor is known to send, in both generations of its API."""
+    return [FaultCase(actions.Refuse(code, form=form), SAMPLES) for code in CODES for form in ("current", "legacy")]
 
 
-LEFT_OUT = [name for name, kind in ACTIONS.items() if kind.targets == {FaultTarget.WEBSOCKET}]
+EXCLUDED = [name for name, kind in ACTIONS.items() if kind.targets == {FaultTarget.WEBSOCKET}]
 
-EVERY_DAY = [day for name, kind in ACTIONS.items() if name not in LEFT_OUT for day in _days_of(kind)] + _refusals()
+ALL_CASES = [case for name, kind in ACTIONS.items() if name not in EXCLUDED for case in _cases_of(kind)] + _refusals()

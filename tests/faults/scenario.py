@@ -1,6 +1,6 @@
-"""Lives through one bad day: the vendor fails in one way, the service speaks, and everything is written down.
+"""Scenario of one fault: the vendor fails, the service speaks, and the outcome is recorded.
 
-Real sockets and real time, kept short by short clocks; how long they are changes nothing that is written down.
+Real sockets and real time with short timeouts; their length does not change the outcome.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import TlsFailure, WrongLength
 from steadyvoice.simulator.ledger import LedgerEntry
 
-from .fault_cases import BadDay
+from .fault_cases import FaultCase
 
-Door = Literal["synthesize", "stream"]
-DOORS: tuple[Door, ...] = ("synthesize", "stream")
+Endpoint = Literal["synthesize", "stream"]
+ENDPOINTS: tuple[Endpoint, ...] = ("synthesize", "stream")
 
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody who saw it is any the wiser."
 VENDOR, LOCAL = "elevenlabs", "local"
@@ -45,16 +45,16 @@ TEN_TIMES_REAL_TIME = 0.1
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of one utterance, and what it left behind."""
+class FaultOutcome:
+    """Outcome of one utterance, and what it left behind."""
 
-    day: BadDay
-    door: Door
+    case: FaultCase
+    endpoint: Endpoint
     took: float  # seconds
     error: TTSError | None  # that the caller met with
     account: ReportedUtterance | None
     audio: bytes
-    poured: int  # bytes of it
+    with_sink: int  # bytes of it
     counted: float  # failures in the circuit's window
     requests: int  # that reached the vendor
     charged: int  # characters, by the vendor's own ledger
@@ -64,19 +64,19 @@ class Fate:
 
     @property
     def failures(self) -> list[TTSError]:
-        """What went wrong at the vendor, attempt by attempt."""
+        """Failures at the vendor, attempt by attempt."""
         if self.account is None:
             return [self.error] if self.error else []
         return [attempt.error for attempt in self.attempts if attempt.error and not attempt.refused]
 
     @property
     def words(self) -> list[str]:
-        """What can be heard in the simulator's own voice."""
-        return words_in(self.audio, self.day.format)
+        """Words in the simulator's own voice that can be heard."""
+        return words_in(self.audio, self.case.format)
 
 
-class Bucket:
-    """An outlet that is closed every third time."""
+class IntermittentSink:
+    """Sink that is closed every third time."""
 
     def __init__(self) -> None:
         self.held = 0  # bytes, in all
@@ -90,67 +90,67 @@ class Bucket:
         self._got += data
         self.held += len(data)
 
-    def emptied(self) -> bytes:
-        """What has been poured since."""
+    def take_chunks(self) -> bytes:
+        """Return and clear the chunks collected since the last call."""
         got, self._got = self._got, b""
         return got
 
 
 def local_voice() -> Provider:
-    """The best this machine has."""
+    """Return the best local voice of this machine."""
     try:
         return Espeak(name=LOCAL)
     except TTSConfigurationError:
         return Tone(name=LOCAL)
 
 
-async def live_through(
-    day: BadDay,
-    door: Door,
+async def run_case(
+    case: FaultCase,
+    endpoint: Endpoint,
     local: Provider,
     *,
     by: type[ElevenLabs] = ElevenLabs,
-    poured: bool = False,
+    with_sink: bool = False,
     **settings: Any,
-) -> Fate:
-    """Have one text spoken on one bad day; what may be is `poured`, but for every third piece."""
-    midway = hasattr(day.act, "after") or isinstance(day.act, WrongLength)
+) -> FaultOutcome:
+    """Have one text spoken under one fault. With `with_sink`, chunks go to a sink, except every third one."""
+    midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
     async with Simulator(
-        voice="tones", tls=isinstance(day.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
+        voice="tones", tls=isinstance(case.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
     ) as sim:
-        sim.faults.set(day.act)
+        sim.faults.set(case.act)
         vendor = by("any", name=VENDOR, base_url=sim.url)
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
         began = asyncio.get_running_loop().time()
-        audio, error, bucket = b"", None, Bucket()
+        audio, error, sink = b"", None, IntermittentSink()
         account: ReportedUtterance | None = None
         try:
-            if door == "synthesize":
-                speech = await tts.synthesize(TEXT, format=day.format)
+            if endpoint == "synthesize":
+                speech = await tts.synthesize(TEXT, format=case.format)
                 account, audio = speech, speech.audio
             else:
-                account = stream = tts.stream(TEXT, format=day.format)
+                account = stream = tts.stream(TEXT, format=case.format)
                 async for chunk in stream:
-                    audio += bucket.emptied() + chunk
-                    if poured:
-                        stream.attach_sink(bucket)
+                    audio += sink.take_chunks() + chunk
+                    if with_sink:
+                        stream.attach_sink(sink)
         except TTSError as failed:
             error = failed
-        audio += bucket.emptied()
+        audio += sink.take_chunks()
         took = asyncio.get_running_loop().time() - began
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
         await sim.idle()
         asked = tuple(entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech"))
         attempts = account.attempts if account else ()
-        return Fate(
-            day=day,
-            door=door,
+        return FaultOutcome(
+            case=case,
+            endpoint=endpoint,
             took=took,
             error=error,
             account=account,
             audio=audio,
-            poured=bucket.held,
+            with_sink=sink.held,
             counted=counted,
             requests=len(asked),
             charged=sum(entry.charged for entry in asked),
@@ -160,16 +160,16 @@ async def live_through(
         )
 
 
-async def live_through_all(days: list[BadDay], *, at_once: int = 2) -> list[Fate]:
-    """Live through them all, several at a time, for most of each is waiting."""
+async def run_all_cases(cases: list[FaultCase], *, at_once: int = 2) -> list[FaultOutcome]:
+    """Run all cases, several at a time, because most of each is waiting."""
     places = asyncio.Semaphore(at_once)
     local = local_voice()
 
-    async def one(day: BadDay, door: Door) -> Fate:
+    async def one(case: FaultCase, endpoint: Endpoint) -> FaultOutcome:
         async with places:
-            return await live_through(day, door, local)
+            return await run_case(case, endpoint, local)
 
     try:
-        return await asyncio.gather(*(one(day, door) for day in days for door in DOORS))
+        return await asyncio.gather(*(one(case, endpoint) for case in cases for endpoint in ENDPOINTS))
     finally:
         await local.aclose()

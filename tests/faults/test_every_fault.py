@@ -1,4 +1,4 @@
-"""Whatever a vendor does, four things hold; and docs/faults.md tells what became of it."""
+"""Four guarantees that hold whatever a vendor does; docs/faults.md states each outcome."""
 
 from __future__ import annotations
 
@@ -19,105 +19,105 @@ from steadyvoice.simulator.fault_injection.actions import (
 )
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
-from .fault_cases import EVERY_DAY, LEFT_OUT, BadDay
-from .page import PAGE, written
-from .scenario import DEADLINE, DOORS, TEXT, VENDOR, Fate, live_through_all
-from .scenario import Door as Way
+from .fault_cases import ALL_CASES, EXCLUDED, FaultCase
+from .page import PAGE, page_text
+from .scenario import DEADLINE, ENDPOINTS, TEXT, VENDOR, FaultOutcome, run_all_cases
+from .scenario import Endpoint as Way
 
-pytestmark = pytest.mark.timeout(300)  # all of it is lived through in the first one
+pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
 ODD = (OddSplits(), Gzip(), SlowFirstByte(0.1), SlowAccept(0.1))
 
-CASES = [(day, door) for day in EVERY_DAY for door in DOORS]
+CASES = [(case, endpoint) for case in ALL_CASES for endpoint in ENDPOINTS]
 
 
 @pytest.fixture(scope="module")
-def fates() -> dict[tuple[BadDay, Way], Fate]:
-    """Every fault, at both doors."""
-    return {(fate.day, fate.door): fate for fate in asyncio.run(live_through_all(EVERY_DAY))}
+def outcomes() -> dict[tuple[FaultCase, Way], FaultOutcome]:
+    """Outcomes of every fault, at both endpoints."""
+    return {(outcome.case, outcome.endpoint): outcome for outcome in asyncio.run(run_all_cases(ALL_CASES))}
 
 
 @pytest.fixture
-def fate(fates: dict[tuple[BadDay, Way], Fate], request: pytest.FixtureRequest) -> Fate:
-    return fates[request.param]
+def outcome(outcomes: dict[tuple[FaultCase, Way], FaultOutcome], request: pytest.FixtureRequest) -> FaultOutcome:
+    return outcomes[request.param]
 
 
-every_fate = pytest.mark.parametrize("fate", CASES, indirect=True, ids=lambda case: f"{case[0]} {case[1]}")
+every_outcome = pytest.mark.parametrize("outcome", CASES, indirect=True, ids=lambda case: f"{case[0]} {case[1]}")
 
 
-@every_fate
-def test_the_caller_gets_speech_silence_with_captions_or_a_typed_error(fate: Fate) -> None:
-    if fate.error:
-        assert isinstance(fate.error, TTSError)
-        assert fate.error.kind in FAILURE_TABLE
+@every_outcome
+def test_caller_gets_speech_silence_with_captions_or_a_typed_error(outcome: FaultOutcome) -> None:
+    if outcome.error:
+        assert isinstance(outcome.error, TTSError)
+        assert outcome.error.kind in FAILURE_TABLE
         return
-    assert fate.account is not None
-    assert len(fate.audio) > 10_000, "five seconds of anything are more than that"
-    assert "wiser" in fate.account.captions()
+    assert outcome.account is not None
+    assert len(outcome.audio) > 10_000, "five seconds of anything are more than that"
+    assert "wiser" in outcome.account.captions()
 
 
-@every_fate
-def test_within_the_deadline(fate: Fate) -> None:
-    assert fate.took < DEADLINE
+@every_outcome
+def test_call_ends_within_the_deadline(outcome: FaultOutcome) -> None:
+    assert outcome.took < DEADLINE
 
 
-@every_fate
-def test_the_circuit_counts_what_the_taxonomy_says(fate: Fate) -> None:
-    assert fate.counted == sum(FAILURE_TABLE[error.kind].counts for error in fate.failures)
+@every_outcome
+def test_circuit_counts_what_the_failure_table_says(outcome: FaultOutcome) -> None:
+    assert outcome.counted == sum(FAILURE_TABLE[error.kind].counts for error in outcome.failures)
 
 
-@every_fate
-def test_no_character_is_billed_twice(fate: Fate) -> None:
-    assert fate.charged <= len(TEXT)
+@every_outcome
+def test_no_character_is_billed_twice(outcome: FaultOutcome) -> None:
+    assert outcome.charged <= len(TEXT)
 
 
-@every_fate
-def test_our_books_agree_with_the_vendors_to_the_character(fate: Fate) -> None:
-    charged = {entry.request_id: entry.charged for entry in fate.ledger}
-    for attempt in fate.attempts:
+@every_outcome
+def test_accounting_agrees_with_the_vendor_to_the_character(outcome: FaultOutcome) -> None:
+    charged = {entry.request_id: entry.charged for entry in outcome.ledger}
+    for attempt in outcome.attempts:
         match attempt.bill.charge:
             case Charge.BILLED:
                 assert charged.pop(attempt.request_id) == attempt.bill.characters
             case Charge.REFUSED:
                 assert charged.pop(attempt.request_id, 0) == 0
-    may_be = [attempt.bill.characters for attempt in fate.attempts if attempt.bill.charge is Charge.UNKNOWN]
-    if fate.account:
+    may_be = [attempt.bill.characters for attempt in outcome.attempts if attempt.bill.charge is Charge.UNKNOWN]
+    if outcome.account:
         assert sum(charged.values()) in (0, *may_be), "what is left is what we do not know"
-    assert fate.bills["billed"] <= fate.charged <= fate.bills["billed"] + fate.bills["unknown"]
+    assert outcome.bills["billed"] <= outcome.charged <= outcome.bills["billed"] + outcome.bills["unknown"]
 
 
-@every_fate
-def test_what_was_paid_and_not_heard_is_counted_by_its_cause(fate: Fate) -> None:
-    bills = fate.bills
+@every_outcome
+def test_wasted_characters_are_counted_by_cause(outcome: FaultOutcome) -> None:
+    bills = outcome.bills
     assert bills["wasted"] == sum(bills["wasted_by"].values()) <= bills["billed"] + bills["unknown"]
-    assert set(bills["wasted_by"]) <= {error.kind.value for error in fate.failures}
-    if fate.account and fate.account.outcome == "spoken":
+    assert set(bills["wasted_by"]) <= {error.kind.value for error in outcome.failures}
+    if outcome.account and outcome.account.outcome == "spoken":
         assert bills["wasted"] == 0
-    if fate.account and fate.account.outcome in ("substituted", "muted"):
+    if outcome.account and outcome.account.outcome in ("substituted", "muted"):
         assert bills["wasted"] == bills["billed"] + bills["unknown"]
 
 
-@every_fate
-def test_whoever_is_said_to_have_spoken_was_the_vendor_or_had_to_stand_in(fate: Fate) -> None:
-    if fate.account is not None and fate.account.outcome == "spoken":
-        assert fate.account.provider == VENDOR
-        assert not fate.failures
+@every_outcome
+def test_reported_provider_really_spoke(outcome: FaultOutcome) -> None:
+    if outcome.account is not None and outcome.account.outcome == "spoken":
+        assert outcome.account.provider == VENDOR
+        assert not outcome.failures
     else:
-        assert fate.failures
+        assert outcome.failures
 
 
-@pytest.mark.parametrize("way", DOORS)
-@pytest.mark.parametrize("day", [day for day in EVERY_DAY if day.act in ODD], ids=str)
-def test_what_only_looks_odd_is_heard_word_for_word(
-    fates: dict[tuple[BadDay, Way], Fate], day: BadDay, way: Way
+@pytest.mark.parametrize("way", ENDPOINTS)
+@pytest.mark.parametrize("case", [case for case in ALL_CASES if case.act in ODD], ids=str)
+def test_harmless_oddities_are_heard_word_for_word(
+    outcomes: dict[tuple[FaultCase, Way], FaultOutcome], case: FaultCase, way: Way
 ) -> None:
-    assert fates[day, way].words == TEXT.split()
+    assert outcomes[case, way].words == TEXT.split()
 
 
-def test_every_fault_of_the_simulator_is_among_them() -> None:
-    assert {action_name(day.act) for day in EVERY_DAY} | set(LEFT_OUT) == set(ACTIONS)
-    assert all(ACTIONS[name].targets == {FaultTarget.WEBSOCKET} for name in LEFT_OUT)
+def test_every_fault_of_the_simulator_is_covered() -> None:
+    assert {action_name(case.act) for case in ALL_CASES} | set(EXCLUDED) == set(ACTIONS)
+    assert all(ACTIONS[name].targets == {FaultTarget.WEBSOCKET} for name in EXCLUDED)
 
 
-def test_the_page_tells_what_became_of_each(fates: dict[tuple[BadDay, Way], Fate]) -> None:
-    assert PAGE.read_text("utf-8") == written(list(fates.values())), "to write it anew: python -m tests.faults.page"
+def test_page_states_the_outcome_of_each_fault(outcomes: dict[tuple[FaultCase, Way], FaultOutcome]) -> None:
+    assert PAGE.read_text("utf-8") == page_text(list(outcomes.values())), "to update it: python -m tests.faults.page"

@@ -1,1 +1,1 @@
-"""Error rates of the judgement by length, and the page that shows them."""
+"""Error rates of length validation, and the page that shows them."""

@@ -1,7 +1,7 @@
-"""Writes the tables of docs/length.md.
+"""Generator of the tables in docs/length.md.
 
-python -m tests.length.page           # draw the answers, and write the tables anew
-python -m tests.length.page --check   # only say whether they are up to date
+python -m tests.length.page           # draw the answers, and write the tables
+python -m tests.length.page --check   # only check whether they are up to date
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ BEGIN, END = "<!-- error rates: python -m tests.length.page -->\n", "<!-- end of
 VOICES, VOICES_OF_ALL = 15, 3
 
 Row = tuple[str, Rates, Rates]
-"""What it is about, and the errors for a voice that is new, and for one that is known."""
+"""Subject of a row, and its errors for a new voice and for a known one."""
 
 
 def rows(times: int = 1) -> Iterator[Row]:
-    """Each language in the usual style, and each style in all languages."""
+    """Return rows of each language in the usual style, and of each style in all languages."""
     for language in (*WRITTEN, *UNSURE):
         new, known = (error_rates([language], "usual", voices=VOICES * times, known=count) for count in (0, KNOWN))
         yield language.name, new, known
@@ -31,7 +31,7 @@ def rows(times: int = 1) -> Iterator[Row]:
 
 
 def table(told: list[Row]) -> str:
-    """The table of all rows."""
+    """Return the table of all rows."""
     spans = [f"{least:.0%}-{most:.0%}".replace("%-", "-") for least, most in CUTS]
     head = [
         "",
@@ -48,13 +48,13 @@ def table(told: list[Row]) -> str:
 
 
 def written(page: str, told: list[Row]) -> str:
-    """The page with this table in it."""
+    """Return the page with this table in it."""
     before, _, rest = page.partition(BEGIN)
     return before + BEGIN + "\n" + table(told) + "\n" + END + rest.partition(END)[2]
 
 
 def main() -> str | None:
-    """None when all is well, else what is not."""
+    """Return None if the page is up to date, else a message."""
     page = PAGE.read_text("utf-8")
     new = written(page, list(rows()))
     if "--check" in sys.argv[1:]:

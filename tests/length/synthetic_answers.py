@@ -1,4 +1,4 @@
-"""Answers drawn from a model of voices: healthy ones, and ones that end politely in their middle.
+"""Synthetic answers, drawn from a model of voices: complete ones, and ones that end properly in their middle.
 
 Rates are characters a second of ordinary synthetic voices, blanks and pauses included. They are approximate, from
 syllables a second (Coupé et al., Science Advances 2019) and vendors' own figures, and independent of what
@@ -16,21 +16,21 @@ from steadyvoice.service.pipeline.speech_rate import SpeechRates, SpeechStyle
 
 VOICES, ANSWERS = 0.12, 0.09
 KNOWN = 12
-"""Whole answers of a voice after which it is well known."""
+"""Number of complete answers after which a voice is well known."""
 
 DRAWS = 4
-"""Whole answers, and cut ones of each kind, that are judged of each voice."""
+"""Number of complete answers, and of cut ones of each kind, that are judged of each voice."""
 
 CUTS = ((0.1, 0.3), (0.3, 0.5), (0.5, 0.6))
-"""Shares of the whole at which answers end too early."""
+"""Shares of the whole at which answers end early."""
 
 STYLES = {"usual": 1.0, "slow": 1 / 0.75, "fast": 1 / 1.2, "speed 0.7": 1 / 0.7, "speed 1.2": 1 / 1.2, "speed 4": 1 / 4}
-"""Ways to speak, and how much longer an answer gets by them. Of those named a speed, the request tells it."""
+"""Styles of speech, and how much longer they make an answer. A named speed is stated in the request."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """Some sentences and how fast they are spoken, or how long each of them takes."""
+    """Sentences of a language, and how fast they are spoken, or how long each takes."""
 
     name: str
     rate: float  # characters a second
@@ -230,7 +230,7 @@ UNSURE = (
 
 @dataclass
 class Rates:
-    """Counted errors, of so many draws."""
+    """Counted errors of so many draws."""
 
     healthy: int = 0
     refused: int = 0
@@ -246,7 +246,7 @@ class Rates:
 
 
 def error_rates(languages: Iterable[Language], style: str, *, voices: int, known: int) -> Rates:
-    """Draw voices of each language and their answers, after so many whole ones that are known. Count the errors."""
+    """Draw voices of each language and their answers, after so many known complete ones, and count the errors."""
     found = Rates()
     for language in languages:
         rng = Random(f"{language.name}, {style}, {known}")

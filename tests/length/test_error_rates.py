@@ -1,4 +1,4 @@
-"""Whole answers are believed and cut ones are noticed, in every language and style; docs/length.md shows how often."""
+"""Complete answers are accepted and cut ones detected, in every language and style; docs/length.md shows the rates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def told() -> list[Row]:
     return list(rows(DEEP))
 
 
-def test_whole_answers_are_believed(told: list[Row]) -> None:
+def test_complete_answers_are_accepted(told: list[Row]) -> None:
     for name, new, known in told:
         assert new.false_refusals <= 0.01, name
         assert known.false_refusals <= 0.02, name
@@ -26,7 +26,7 @@ def test_whole_answers_are_believed(told: list[Row]) -> None:
     assert refused / sum(rates.healthy for _, *both in told for rates in both) <= 0.003
 
 
-def test_cut_answers_are_noticed(told: list[Row]) -> None:
+def test_truncated_answers_are_detected(told: list[Row]) -> None:
     for name, new, known in told:
         if name in NUMBERS:
             continue
@@ -38,6 +38,6 @@ def test_cut_answers_are_noticed(told: list[Row]) -> None:
 
 
 @pytest.mark.skipif(DEEP > 1, reason="the page shows fewer draws")
-def test_the_page_shows_these_rates(told: list[Row]) -> None:
+def test_page_shows_these_rates(told: list[Row]) -> None:
     page = PAGE.read_text("utf-8")
     assert written(page, told) == page, "to write it anew: python -m tests.length.page"

@@ -1,4 +1,4 @@
-"""A service whose time is the event loop's own, so that an hour of outage takes no time at all."""
+"""Fixtures of the service on the event loop's time, so that an hour of outage takes no time at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider that does exactly what a test tells it, call by call."""
+"""Provider that does exactly what a test scripts, call by call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RATE = 8000
 
 
 def pcm(seconds: float, level: int = 1000) -> bytes:
-    """A square wave of so many seconds."""
+    """Return a square wave of so many seconds."""
     return level.to_bytes(2, "little", signed=True) * round(seconds * RATE)
 
 
 async def read_chunks(stream: AsyncSpeechStream, chunks: int) -> None:
-    """Listen to so many chunks, and leave."""
+    """Read so many chunks, and leave."""
     async with stream:
         async for _ in stream:
             chunks -= 1
@@ -31,7 +31,7 @@ async def read_chunks(stream: AsyncSpeechStream, chunks: int) -> None:
 
 @dataclass(frozen=True)
 class Say:
-    """Speak for so long, in pieces, `every` seconds apart."""
+    """Action: speak for so long, in pieces, `every` seconds apart."""
 
     seconds: float | None = None  # None: 60 ms a character
     pieces: int = 4
@@ -43,19 +43,19 @@ class Say:
 
 @dataclass(frozen=True)
 class Hang:
-    """Accept, and never say a word."""
+    """Action: accept the request, and send nothing."""
 
 
 @dataclass(frozen=True)
 class Drip:
-    """Send one sample each so many seconds, for ever."""
+    """Action: send one sample each so many seconds, for ever."""
 
     every: float = 0.5
 
 
 @dataclass(frozen=True)
 class Send:
-    """Send these bytes."""
+    """Action: send these bytes."""
 
     data: bytes
 
@@ -65,7 +65,7 @@ Act = Say | Hang | Drip | Send | Exception
 
 @dataclass
 class ScriptedProvider:
-    """Plays its acts in order, and the last one for ever."""
+    """Provider that plays its actions in order, and the last one for ever."""
 
     acts: Iterable[Act] = (Say(),)
     name: str = "scripted"

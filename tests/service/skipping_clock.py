@@ -1,4 +1,4 @@
-"""A clock that time passes on while the event loop does not run, as it does for a process without processor time."""
+"""Clock that goes on while the event loop stands still, as in a process without processor time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .conftest import loop_clock
 
 
 class SkippingClock:
-    """The loop's time, and what passed while the loop did not run."""
+    """Clock of the loop's time, plus the time skipped while the loop did not run."""
 
     def __init__(self) -> None:
         self.skipped = 0.0
@@ -17,9 +17,9 @@ class SkippingClock:
         return loop_clock() + self.skipped
 
     def skip(self, seconds: float) -> None:
-        """Keep the loop from running for so long."""
+        """Skip so many seconds."""
         self.skipped += seconds
 
     def skip_at(self, after: float, seconds: float) -> None:
-        """Do so in so many seconds."""
+        """Skip seconds after a delay."""
         asyncio.get_running_loop().call_later(after, self.skip, seconds)

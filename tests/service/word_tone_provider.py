@@ -46,7 +46,7 @@ TIMES = TimeoutConfig(read_timeout=3.0)
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one answer, after this share of its bytes."""
+    """Fault of one answer, after this share of its bytes."""
 
     manner: FaultKind
     share: float
@@ -54,9 +54,10 @@ class Fault:
 
 @dataclass
 class WordToneProvider:
-    """Speaks in tones, in the format asked for unless it has one of its own; one fault an answer, until there is none.
+    """Provider that speaks in word tones, in the requested format unless it has its own; one fault an answer, while
+    there are any.
 
-    `times` tells how the characters' times come, if they are wanted and it is `timed`.
+    `times` tells how timestamps come, if they are requested and it is `timed`.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -117,7 +118,7 @@ class WordToneProvider:
         pass
 
     def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[AudioChunk]:
-        """The answer in pieces, the times of what is heard in each with it, or as they come here."""
+        """Yield the answer in chunks, with the timestamps of each chunk, or as `times` tells."""
         seconds = alignment.ends[-1] if alignment else len(data) / 16000
         size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
         told = 0.0
@@ -150,14 +151,14 @@ def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: floa
 
 
 def _performed(marked: MarkedText, format: AudioFormat, pitch: float) -> tuple[bytes, Alignment]:
-    """The words, and the times of all characters."""
+    """Return the words, and the timestamps of all characters."""
     data, said = _spoken(marked.words.text, format, 0, pitch, 1.0)
     times = zip(range(1, len(said.characters) + 1), said.starts, said.ends, strict=True)
     return data, Alignment.of_original(marked.words, times)
 
 
 def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:
-    """Bare samples in which `<...>` is three seconds of silence."""
+    """Return samples in which `<...>` is three seconds of silence."""
     pieces = re.split("(<[^>]*>)", text)
     audio, alignments, now = b"", [], 0.0
     for piece in pieces:
@@ -171,7 +172,7 @@ def _with_pauses(text: str, format: AudioFormat) -> tuple[bytes, Alignment]:
 
 
 def _hushed(audio: bytes, format: AudioFormat, share: float) -> bytes:
-    """The same, and silent after that share of it."""
+    """Return the audio, silent after that share of it."""
     samples = AudioFormat(Codec.PCM, format.sample_rate)
     pcm = convert(audio, format, samples)
     heard = int(len(pcm) * share) // 2 * 2
@@ -196,7 +197,7 @@ async def read_all(stream: AsyncSpeechStream) -> bytes:
 
 
 def assert_all_words_once(stream: AsyncSpeechStream, audio: bytes, text: str) -> None:
-    """Every word once, in order, and an account that fits what is heard."""
+    """Assert that every word is heard once, in order, and that the report agrees."""
     assert words_in(audio, stream.format) == text.split()
     spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))

@@ -1,4 +1,4 @@
-"""What the stories of the cache share: a service that keeps what it says, and a time of day to move."""
+"""Service with a cache, and a wall clock moved by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHOLE = Say(pieces=1)
 
 
 class ManualClock:
-    """The time of day, moved by hand."""
+    """Wall clock moved by hand."""
 
     def __init__(self) -> None:
         self.time = 1_800_000_000.0
@@ -33,7 +33,7 @@ def caching_service(folder: Path, *providers: Any, **settings: Any) -> AsyncTTSS
 
 
 class TimedProvider(ScriptedProvider):
-    """Says when each word is heard."""
+    """Provider with timestamps."""
 
     def offer(self, request: Any) -> Any:
         return replace(super().offer(request), timed=request.timestamps)

@@ -1,4 +1,4 @@
-"""What was said before is not bought again, and only what was said well is kept."""
+"""Cache: equal text is not bought again, and only good answers are stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .cached_service import DOWN, TEXT, WHOLE, TimedProvider, caching_service, s
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("format", ["pcm_8000", "wav_8000", "mp3_22050_32", "opus_48000_64"])
-async def test_the_same_words_are_bought_once_and_sound_the_same_for_ever(tmp_path: Path, format: str) -> None:
+async def test_same_text_is_requested_once_and_sounds_the_same(tmp_path: Path, format: str) -> None:
     vendor = ScriptedProvider([Say(aligned=True)])
     async with caching_service(tmp_path, vendor) as tts:
         first = await tts.synthesize(TEXT, format=format)
@@ -35,7 +35,7 @@ async def test_the_same_words_are_bought_once_and_sound_the_same_for_ever(tmp_pa
 
 
 @pytest.mark.looptime
-async def test_nothing_is_kept_unless_somebody_said_where(make_service: MakeService, tmp_path: Path) -> None:
+async def test_nothing_is_stored_without_a_folder(make_service: MakeService, tmp_path: Path) -> None:
     vendor = ScriptedProvider()
     tts = make_service(vendor)
     assert [(await tts.synthesize(TEXT)).outcome for _ in range(2)] == ["spoken", "spoken"]
@@ -46,7 +46,7 @@ async def test_nothing_is_kept_unless_somebody_said_where(make_service: MakeServ
 
 
 @pytest.mark.looptime
-async def test_what_is_private_can_be_kept_out(tmp_path: Path) -> None:
+async def test_private_text_can_be_excluded(tmp_path: Path) -> None:
     vendor = ScriptedProvider()
     async with caching_service(tmp_path, vendor) as tts:
         await tts.synthesize("Your code is 1 2 3 4", cache=False)
@@ -57,7 +57,7 @@ async def test_what_is_private_can_be_kept_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_voice_that_stood_in_is_kept_as_what_it_is(tmp_path: Path) -> None:
+async def test_substitute_voice_is_stored_as_itself(tmp_path: Path) -> None:
     first, second = ScriptedProvider([DOWN, DOWN, WHOLE]), ScriptedProvider([WHOLE], name="second")
     async with caching_service(tmp_path, first, second) as tts:
         assert (await speak(tts))[1].outcome == "substituted"
@@ -79,7 +79,7 @@ async def test_a_voice_that_stood_in_is_kept_as_what_it_is(tmp_path: Path) -> No
     ],
     ids=["two voices", "begun twice", "silence"],
 )
-async def test_what_was_not_one_voice_from_end_to_end_is_not_kept(
+async def test_utterance_of_several_voices_is_not_stored(
     tmp_path: Path, first: Act, second: Act, on_midstream: Any
 ) -> None:
     for _ in range(2):
@@ -91,7 +91,7 @@ async def test_what_was_not_one_voice_from_end_to_end_is_not_kept(
 
 
 @pytest.mark.looptime
-async def test_an_answer_much_shorter_than_usual_is_heard_and_not_kept(tmp_path: Path) -> None:
+async def test_unusually_short_answer_is_not_stored(tmp_path: Path) -> None:
     text = f"{TEXT} It rains."
     short = pcm(0.66 * len(text) * 0.06 - 0.2) + bytes(3200)  # it ends in a pause, as a sentence does
     async with caching_service(tmp_path, ScriptedProvider([WHOLE, Send(short)])) as tts:
@@ -101,7 +101,7 @@ async def test_an_answer_much_shorter_than_usual_is_heard_and_not_kept(tmp_path:
 
 
 @pytest.mark.looptime
-async def test_what_is_too_long_to_be_kept_is_spoken_all_the_same(tmp_path: Path) -> None:
+async def test_too_large_answer_is_spoken_and_not_stored(tmp_path: Path) -> None:
     text = "And so it went on, and on, and on. " * 100
     vendor = ScriptedProvider()
     cache = CacheConfig(tmp_path, max_megabytes=1)
@@ -114,12 +114,12 @@ async def test_what_is_too_long_to_be_kept_is_spoken_all_the_same(tmp_path: Path
 @pytest.mark.parametrize(
     "wrong", [{"max_megabytes": -1}, {"max_megabytes": 1.5}, {"max_age_days": 0}, {"path": ""}, {"path": 3}]
 )
-def test_a_cache_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_cache_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(TTSConfigurationError, match=f"{next(iter(wrong))}: must"):
         CacheConfig(**wrong)
 
 
-def test_a_setting_or_wish_that_is_none_is_named(tmp_path: Path) -> None:
+def test_invalid_setting_or_option_is_named(tmp_path: Path) -> None:
     with pytest.raises(TTSConfigurationError, match="cache: must be a CacheConfig"):
         AsyncTTSService([Tone()], cache=True)  # type: ignore[arg-type]
     with pytest.raises(TTSConfigurationError, match="cache: must be True or False"):

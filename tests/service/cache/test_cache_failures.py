@@ -1,4 +1,4 @@
-"""A cache in trouble, in another process, or killed: the voice goes on, and no half of anything is ever kept."""
+"""Cache on a failing disk, in another process, or killed: synthesis continues, and nothing partial is stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def another_programs(folder: Path) -> Path:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("place", [in_the_way, read_only, another_programs])
-async def test_without_a_cache_the_voice_goes_on_and_says_so_once(
+async def test_failing_disk_is_logged_once_and_speech_continues(
     tmp_path: Path, place: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor = ScriptedProvider()
@@ -53,7 +53,7 @@ async def test_without_a_cache_the_voice_goes_on_and_says_so_once(
 
 
 @pytest.mark.looptime
-async def test_a_cache_that_was_in_trouble_is_tried_again(tmp_path: Path) -> None:
+async def test_failed_cache_is_tried_again(tmp_path: Path) -> None:
     place = in_the_way(tmp_path)
     async with caching_service(place, ScriptedProvider()) as tts:
         await tts.synthesize(TEXT)
@@ -66,7 +66,7 @@ async def test_a_cache_that_was_in_trouble_is_tried_again(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("pieces", range(4))
-def test_whoever_is_killed_in_mid_sentence_leaves_nothing_of_it(tmp_path: Path, pieces: int) -> None:
+def test_killed_process_leaves_no_partial_recording(tmp_path: Path, pieces: int) -> None:
     class Deadly(ScriptedProvider):
         async def speak(self, *given: Any, **named: Any) -> Any:
             count = 0
@@ -89,7 +89,7 @@ def test_whoever_is_killed_in_mid_sentence_leaves_nothing_of_it(tmp_path: Path, 
     assert (len(audio), outcome) == (round(len(TEXT) * 0.06 * 8000) * 2, "spoken")
 
 
-def test_a_forked_child_shares_what_its_parent_kept(tmp_path: Path) -> None:
+def test_forked_child_shares_stored_recordings(tmp_path: Path) -> None:
     with TTSService([Tone()], cache=tmp_path) as tts:
         tts.synthesize(TEXT, format="pcm_8000")
         context = multiprocessing.get_context("fork")
@@ -101,7 +101,7 @@ def test_a_forked_child_shares_what_its_parent_kept(tmp_path: Path) -> None:
         assert tts.synthesize(TEXT, format="pcm_8000").outcome == "cached"
 
 
-def test_a_forked_child_does_not_wait_for_what_its_parent_is_saying(tmp_path: Path) -> None:
+def test_forked_child_does_not_join_a_stream_of_its_parent(tmp_path: Path) -> None:
     with TTSService([ScriptedProvider([Say(first_after=0.0)])], cache=tmp_path, on_midstream="error") as tts:
         stream = tts.stream(TEXT, format="pcm_8000")
         next(stream)

@@ -1,4 +1,4 @@
-"""One source for all who listen: in step with the fastest, whole for each, gone with the last."""
+"""Request coalescing: one source for all consumers, complete for each, ended with the last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steadyvoice.service.cache.coalescing import CoalescedStream
 
 
 class Source:
-    """Numbers its chunks, and tells what became of it."""
+    """Source of numbered chunks that records how it ended."""
 
     def __init__(self, chunks: int, size: int = 10, then: Exception | None = None) -> None:
         self.sent = 0
@@ -33,9 +33,7 @@ class Source:
 
 
 @given(chunks=st.integers(0, 20), joins=st.lists(st.integers(0, 60), min_size=1, max_size=6), leave=st.integers(0, 20))
-def test_everybody_who_stays_hears_all_of_it_whenever_they_came_and_whoever_left(
-    chunks: int, joins: list[int], leave: int
-) -> None:
+def test_every_consumer_that_stays_reads_the_whole_stream(chunks: int, joins: list[int], leave: int) -> None:
     async def story() -> None:
         landed = False
 
@@ -66,7 +64,7 @@ def test_everybody_who_stays_hears_all_of_it_whenever_they_came_and_whoever_left
     asyncio.run(story())
 
 
-async def test_nobody_is_ahead_of_the_fastest() -> None:
+async def test_source_is_not_ahead_of_the_fastest_consumer() -> None:
     source = Source(20)
     flight = CoalescedStream(source(), 1000, lambda: None)
     fast, slow = flight.subscribe(), flight.subscribe()
@@ -80,7 +78,7 @@ async def test_nobody_is_ahead_of_the_fastest() -> None:
     assert source.ended
 
 
-async def test_everybody_is_told_of_a_failure_behind_what_came_before_it() -> None:
+async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> None:
     flight = CoalescedStream(Source(3, then=ValueError("broke"))(), 1000, lambda: None)
 
     heard: list[bytes] = []
@@ -94,7 +92,7 @@ async def test_everybody_is_told_of_a_failure_behind_what_came_before_it() -> No
     assert len(heard) == 6
 
 
-async def test_what_nobody_can_join_any_more_is_not_held() -> None:
+async def test_chunks_without_possible_readers_are_dropped() -> None:
     landings: list[int] = []
     source = Source(100, size=100_000)
     flight = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))

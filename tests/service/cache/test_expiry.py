@@ -1,4 +1,4 @@
-"""Old recordings: made anew while their voice is well, and better than any other voice while it is not."""
+"""Expired recordings: replaced while their voice works, and better than any other voice while it does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .cached_service import DOWN, TEXT, WHOLE, ManualClock, caching_service, spe
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("acts", [[DOWN], [Hang()], [Say(first_after=20.0)]])
-async def test_the_first_voices_old_recording_beats_another_voice(tmp_path: Path, acts: list[Act]) -> None:
+async def test_old_recording_of_the_first_voice_beats_another_voice(tmp_path: Path, acts: list[Act]) -> None:
     wall_clock = ManualClock()
     async with caching_service(tmp_path, ScriptedProvider([WHOLE]), wall_clock=wall_clock) as tts:
         before, _ = await speak(tts)
@@ -36,7 +36,7 @@ async def test_the_first_voices_old_recording_beats_another_voice(tmp_path: Path
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("format", ["pcm_8000", "wav_8000", "mp3_22050_32"])
-async def test_what_is_begun_again_is_begun_in_the_right_voice(tmp_path: Path, format: str) -> None:
+async def test_recording_continues_in_the_right_voice(tmp_path: Path, format: str) -> None:
     wall_clock, second = ManualClock(), ScriptedProvider(name="second")
     vendor = ScriptedProvider([WHOLE, Say(2.0, every=0.1, then=TTSCutError("cut"))])
     async with caching_service(tmp_path, vendor, second, wall_clock=wall_clock, on_midstream="restart") as tts:
@@ -52,7 +52,7 @@ async def test_what_is_begun_again_is_begun_in_the_right_voice(tmp_path: Path, f
 
 
 @pytest.mark.looptime
-async def test_it_beats_silence_and_an_error_too(tmp_path: Path) -> None:
+async def test_old_recording_beats_silence_and_errors(tmp_path: Path) -> None:
     wall_clock = ManualClock()
     async with caching_service(tmp_path, ScriptedProvider([WHOLE]), wall_clock=wall_clock) as tts:
         await speak(tts)
@@ -63,7 +63,7 @@ async def test_it_beats_silence_and_an_error_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_fresh_recording_is_played_without_asking_anybody(tmp_path: Path) -> None:
+async def test_fresh_recording_causes_no_request(tmp_path: Path) -> None:
     vendor = ScriptedProvider([WHOLE, DOWN])
     async with caching_service(tmp_path, vendor) as tts:
         await speak(tts)
@@ -74,7 +74,7 @@ async def test_a_fresh_recording_is_played_without_asking_anybody(tmp_path: Path
 
 
 @pytest.mark.looptime
-async def test_an_old_recording_is_made_anew_while_its_voice_is_well(tmp_path: Path) -> None:
+async def test_old_recording_is_replaced_while_its_voice_works(tmp_path: Path) -> None:
     wall_clock, vendor = ManualClock(), ScriptedProvider([WHOLE, Say(4.0), DOWN])
     async with caching_service(tmp_path, vendor, wall_clock=wall_clock) as tts:
         old, _ = await speak(tts)
@@ -86,7 +86,7 @@ async def test_an_old_recording_is_made_anew_while_its_voice_is_well(tmp_path: P
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("jump", [-3650 * DAY, 3650 * DAY])
-async def test_a_clock_that_jumps_costs_a_request_and_not_the_recording(tmp_path: Path, jump: float) -> None:
+async def test_clock_jump_costs_a_request_and_not_the_recording(tmp_path: Path, jump: float) -> None:
     wall_clock, vendor = ManualClock(), ScriptedProvider([WHOLE, DOWN])
     async with caching_service(tmp_path, vendor, ScriptedProvider(name="second"), wall_clock=wall_clock) as tts:
         await speak(tts)

@@ -1,4 +1,4 @@
-"""A key names a sound: whatever changes the sound changes it, and nothing else does."""
+"""Cache keys: whatever changes the sound changes the key, and nothing else does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def key(request: SpeechRequest = REQUEST, provider: Any = None) -> str | None:
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_what_changes_the_sound_changes_the_key(other: dict[str, Any]) -> None:
+def test_changes_of_the_sound_change_the_key(other: dict[str, Any]) -> None:
     assert key(replace(REQUEST, **other)) not in (None, key())
 
 
@@ -57,23 +57,23 @@ def test_what_changes_the_sound_changes_the_key(other: dict[str, Any]) -> None:
     ],
     ids=lambda same: next(iter(same)),
 )
-def test_what_does_not_change_the_sound_does_not_change_the_key(same: dict[str, Any]) -> None:
+def test_other_changes_do_not_change_the_key(same: dict[str, Any]) -> None:
     assert key(replace(REQUEST, **same)) == key()
 
 
-def test_options_in_another_vendors_dialect_are_another_sound() -> None:
+def test_options_of_another_dialect_change_the_key() -> None:
     asked = replace(REQUEST, options={"brand": "new"})
     assert key(replace(asked, dialect="openai")) != key(asked)
 
 
-def test_the_same_names_at_another_server_are_another_sound() -> None:
+def test_same_names_at_another_server_change_the_key() -> None:
     here, there = (OpenAICompatible("sk", base_url=f"https://{host}.example/v1") for host in ("here", "there"))
     assert key(provider=here) != key(provider=there)
     assert key(provider=elevenlabs(model="eleven_v3")) != key()
     assert key(provider=Tone()) != key(provider=Tone(name="other"))
 
 
-def test_a_voice_that_is_matched_to_another_is_another_sound() -> None:
+def test_matched_voice_changes_the_key() -> None:
     asked = replace(REQUEST, voice="other", like=Voice("x", rate=150, loudness=-18.0))
     plain = {"default": "d", "other": Voice("x")}
     faster = {"default": "d", "other": Voice("x", rate=160)}
@@ -83,11 +83,11 @@ def test_a_voice_that_is_matched_to_another_is_another_sound() -> None:
     assert key(replace(asked, like=None), elevenlabs(voices=louder)) == key(asked, elevenlabs(voices=plain))
 
 
-def test_two_accounts_of_one_vendor_have_the_same_voices() -> None:
+def test_two_accounts_of_one_vendor_share_keys() -> None:
     assert key(provider=elevenlabs(name="spare")) == key()
 
 
-def test_options_are_the_same_in_any_order_and_have_no_key_when_they_are_no_json() -> None:
+def test_order_of_options_is_irrelevant_and_non_json_has_no_key() -> None:
     options = {"a": 1, "b": {"c": 2, "d": 3}}
     backwards = {"b": {"d": 3, "c": 2}, "a": 1}
     assert key(replace(REQUEST, options=options)) == key(replace(REQUEST, options=backwards))
@@ -102,15 +102,13 @@ def test_options_are_the_same_in_any_order_and_have_no_key_when_they_are_no_json
     seconds=st.floats(0, 1e4),
     exact=st.booleans(),
 )
-def test_what_is_written_down_can_be_read_again(
-    times: list[tuple[str, float, float]], seconds: float, exact: bool
-) -> None:
+def test_stored_recording_can_be_read_again(times: list[tuple[str, float, float]], seconds: float, exact: bool) -> None:
     characters, starts, ends = (tuple(each[index] for each in times) for index in range(3))
     recording = Recording(b"audio", seconds, Alignment(characters, starts, ends, exact=exact))  # type: ignore[arg-type]
     assert Recording.unpacked(b"audio", recording.packed(), fresh=True) == recording
 
 
 @given(made=st.floats(-1e12, 1e12), now=st.floats(-1e12, 1e12))
-def test_only_what_is_neither_old_nor_from_the_future_is_fresh(made: float, now: float) -> None:
+def test_old_and_future_recordings_are_not_fresh(made: float, now: float) -> None:
     config = CacheConfig(max_age_days=2)
     assert config.fresh(made, now) == (-3600 <= now - made <= 2 * 86400)

@@ -1,4 +1,4 @@
-"""What is being said now is said once, to all who ask for it meanwhile."""
+"""Coalescing of equal requests that run at the same time, on the service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .cached_service import TEXT, WHOLE, TimedProvider, caching_service, speak
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("on_midstream", ["resume", "error"])
-async def test_ten_callers_at_once_cause_one_request(tmp_path: Path, on_midstream: Any) -> None:
+async def test_ten_equal_requests_cause_one_call(tmp_path: Path, on_midstream: Any) -> None:
     vendor = ScriptedProvider([Say(every=1.0, aligned=True)])
     async with caching_service(tmp_path, vendor, on_midstream=on_midstream) as tts:
 
@@ -38,7 +38,7 @@ async def test_ten_callers_at_once_cause_one_request(tmp_path: Path, on_midstrea
 
 
 @pytest.mark.looptime
-async def test_who_waits_for_the_whole_hears_a_stream_out_but_no_stream_waits_for_the_whole(tmp_path: Path) -> None:
+async def test_synthesize_joins_a_stream_and_no_stream_joins_synthesize(tmp_path: Path) -> None:
     vendor = TimedProvider([Say(every=1.0, aligned=True)])
     async with caching_service(tmp_path, vendor) as tts:
         (audio, _), speech = await asyncio.gather(speak(tts), tts.synthesize(TEXT, format="pcm_8000"))
@@ -54,7 +54,7 @@ async def test_who_waits_for_the_whole_hears_a_stream_out_but_no_stream_waits_fo
 
 
 @pytest.mark.looptime
-async def test_who_joins_hears_what_has_come_before_the_rest_is_there(tmp_path: Path) -> None:
+async def test_joining_consumer_reads_from_the_beginning(tmp_path: Path) -> None:
     vendor = ScriptedProvider([Say(every=10.0)])
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         leader = tts.stream(TEXT, format="pcm_8000")
@@ -67,7 +67,7 @@ async def test_who_joins_hears_what_has_come_before_the_rest_is_there(tmp_path: 
 
 
 @pytest.mark.looptime
-async def test_a_failure_is_shared_too_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+async def test_failure_is_shared_and_not_stored(tmp_path: Path) -> None:
     vendor = ScriptedProvider([Say(every=1.0, then=TTSCutError("cut")), WHOLE])
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         both = await asyncio.gather(speak(tts), speak(tts), return_exceptions=True)
@@ -78,7 +78,7 @@ async def test_a_failure_is_shared_too_and_nothing_of_it_is_kept(tmp_path: Path)
 
 
 @pytest.mark.looptime
-async def test_an_abandoned_stream_leaves_nothing_and_hangs_up(tmp_path: Path) -> None:
+async def test_abandoned_stream_cancels_its_request(tmp_path: Path) -> None:
     vendor = ScriptedProvider([Say(every=1.0), WHOLE])
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         async with tts.stream(TEXT, format="pcm_8000") as stream:
@@ -88,7 +88,7 @@ async def test_an_abandoned_stream_leaves_nothing_and_hangs_up(tmp_path: Path) -
 
 
 @pytest.mark.looptime
-async def test_while_others_listen_the_first_may_leave(tmp_path: Path) -> None:
+async def test_first_consumer_may_leave_while_others_read(tmp_path: Path) -> None:
     vendor = ScriptedProvider([Say(every=1.0)])
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         leader = tts.stream(TEXT, format="pcm_8000")
@@ -103,7 +103,7 @@ async def test_while_others_listen_the_first_may_leave(tmp_path: Path) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_slow_listener_holds_nobody_up_and_nobody_fetches_ahead_of_the_fastest(tmp_path: Path) -> None:
+async def test_slow_consumer_delays_no_other(tmp_path: Path) -> None:
     vendor = ScriptedProvider([Say(pieces=8)])
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         fast, slow = (tts.stream(TEXT, format="pcm_8000") for _ in range(2))
@@ -116,7 +116,7 @@ async def test_a_slow_listener_holds_nobody_up_and_nobody_fetches_ahead_of_the_f
 
 
 @pytest.mark.looptime
-async def test_a_closing_service_ends_those_who_joined_as_well(tmp_path: Path) -> None:
+async def test_closing_the_service_ends_joined_streams(tmp_path: Path) -> None:
     tts = caching_service(tmp_path, ScriptedProvider([Say(every=5.0)]), on_midstream="error")
     streams = [tts.stream(TEXT, format="pcm_8000") for _ in range(2)]
     for stream in streams:

@@ -1,4 +1,4 @@
-"""What is on disk stays whole: whoever is killed, whatever is flipped, however many share it, however full it is."""
+"""Cache store: entries stay whole under kills, corruption, concurrent processes and a full disk."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _OPEN: list[CacheStore] = []
 
 @pytest.fixture(autouse=True)
 def stores_are_closed() -> Iterator[None]:
-    """Close what a test has opened: a connection that is only forgotten is a warning in Python 3.13."""
+    """Close the stores of a test: an unclosed connection is a warning in Python 3.13."""
     yield
     while _OPEN:
         _OPEN.pop().close()
 
 
 def store_in(folder: Path, most: int) -> CacheStore:
-    """Make a store that is closed when the test ends."""
+    """Return a store that is closed when the test ends."""
     _OPEN.append(store := CacheStore(folder, most))
     return store
 
 
 def entry(number: int, size: int = 10_000) -> CacheEntry:
-    """One whose audio tells its number in every byte."""
+    """Return an entry whose audio has its number in every byte."""
     return CacheEntry(f"key-{number}", 1000.0 + number, b'{"seconds":1}', bytes([number % 256]) * size)
 
 
@@ -52,7 +52,7 @@ def size_of(folder: Path) -> int:
 
 
 def in_a_child(work: Callable[[], None]) -> int:
-    """Run this in a process of its own, and tell how it ended."""
+    """Run a script in a child process, and return how it ended."""
     child = FORK.Process(target=work)
     child.start()
     child.join(30)
@@ -60,7 +60,7 @@ def in_a_child(work: Callable[[], None]) -> int:
     return child.exitcode
 
 
-def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
+def test_stored_entry_is_there_for_the_next_process(tmp_path: Path) -> None:
     store = store_in(tmp_path / "new" / "folder", MOST)
     assert store.get(["key-1"]) == {}
     assert not store.path.parent.exists(), "nobody has kept anything yet"
@@ -72,7 +72,7 @@ def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     again.close()
 
 
-def test_only_its_owner_can_read_what_was_said(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     store = store_in(tmp_path / "cache", MOST)
     store.put(entry(1))
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
@@ -81,7 +81,7 @@ def test_only_its_owner_can_read_what_was_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
+def test_file_of_another_user_is_not_used(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
@@ -91,7 +91,7 @@ def test_a_file_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
 
 
 class Doomed(CacheStore):
-    """Dies within its own bookkeeping, after so many steps of the database's."""
+    """Store that dies within its own bookkeeping, after so many steps of the database."""
 
     def __init__(self, folder: Path, steps: int) -> None:
         super().__init__(folder, MOST)
@@ -110,7 +110,7 @@ class Doomed(CacheStore):
 
 @given(steps=st.integers(1, 3000), sizes=st.lists(st.integers(0, 200_000), min_size=1, max_size=30))
 @settings(max_examples=40)
-def test_whoever_is_killed_while_keeping_leaves_whole_entries_only(steps: int, sizes: list[int]) -> None:
+def test_process_killed_while_storing_leaves_whole_entries_only(steps: int, sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
 
         def fill() -> None:
@@ -129,8 +129,8 @@ def test_whoever_is_killed_while_keeping_leaves_whole_entries_only(steps: int, s
         store.close()
 
 
-def test_process_that_leaves_does_not_take_the_log_of_others_away(tmp_path: Path) -> None:
-    """It does when their locks are gone, as they are when a file is closed that they are on; then it is damaged."""
+def test_leaving_process_keeps_the_log_of_others(tmp_path: Path) -> None:
+    """The locks vanish when a file that holds them is closed; then the database would be damaged."""
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
     assert store.get(["key-1"])
@@ -145,7 +145,7 @@ def test_process_that_leaves_does_not_take_the_log_of_others_away(tmp_path: Path
     store.close()
 
 
-def test_two_processes_may_keep_the_same_at_once(tmp_path: Path) -> None:
+def test_two_processes_may_store_the_same_at_once(tmp_path: Path) -> None:
     def fill(level: int) -> None:
         store = store_in(tmp_path, MOST)
         for _ in range(40):
@@ -174,7 +174,7 @@ MANY = st.lists(st.integers(60_000, 120_000), min_size=25, max_size=40)
 @example([29871, 70907, 21934, 117161, 1480, 76241, 79580, 124987, 64580, 124987, 107746], 1_000_000)
 @given(sizes=ANY | MANY, most=st.sampled_from([1_000_000, MOST, 5_000_000]))
 @settings(max_examples=25)
-def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) -> None:
+def test_folder_never_exceeds_its_limit(sizes: list[int], most: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_in(Path(folder), most)
         for number, size in enumerate(sizes):
@@ -185,7 +185,7 @@ def test_the_folder_never_grows_beyond_its_bound(sizes: list[int], most: int) ->
         store.close()
 
 
-def test_what_was_asked_for_last_is_kept_longest_whatever_the_clock_says(tmp_path: Path) -> None:
+def test_least_recently_used_entries_are_removed_first(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(CacheEntry("favourite", 1e12, b"{}", bytes(100_000)))
     for number in range(60):
@@ -195,7 +195,7 @@ def test_what_was_asked_for_last_is_kept_longest_whatever_the_clock_says(tmp_pat
     store.close()
 
 
-def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
+def test_smaller_limit_shrinks_the_file(tmp_path: Path) -> None:
     store = store_in(tmp_path, 20 * MOST)
     for number in range(100):
         store.put(entry(number, 200_000))
@@ -209,7 +209,7 @@ def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
 
 @given(at=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255), cut=st.booleans())
 @settings(max_examples=60)
-def test_no_flipped_byte_and_no_cut_file_is_ever_heard(at: float, bits: int, cut: bool) -> None:
+def test_corrupted_entry_is_never_played(at: float, bits: int, cut: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_in(Path(folder), MOST)
         for number in range(5):
@@ -232,7 +232,7 @@ def damage(path: Path, at: float, bits: int, cut: bool) -> None:
     path.write_bytes(data[:place] if cut else data)
 
 
-def test_a_file_that_is_no_database_any_more_is_begun_anew(tmp_path: Path) -> None:
+def test_damaged_database_is_replaced(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
@@ -245,7 +245,7 @@ def test_a_file_that_is_no_database_any_more_is_begun_anew(tmp_path: Path) -> No
     store.close()
 
 
-def test_another_programs_database_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE_NAME) as theirs:
         theirs.execute("CREATE TABLE recipes (name TEXT)")
     theirs.close()
@@ -256,7 +256,7 @@ def test_another_programs_database_of_the_same_name_is_left_alone(tmp_path: Path
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
-def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
+def test_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
     store.close()
@@ -267,7 +267,7 @@ def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
         store.get(["key-1"])
 
 
-def test_a_folder_that_is_emptied_meanwhile_is_begun_anew(tmp_path: Path) -> None:
+def test_emptied_folder_is_filled_again(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
     assert store.get(["key-1"])
@@ -279,7 +279,7 @@ def test_a_folder_that_is_emptied_meanwhile_is_begun_anew(tmp_path: Path) -> Non
     store.close()
 
 
-def test_a_full_disk_costs_what_does_not_fit_and_nothing_else(tmp_path: Path) -> None:
+def test_full_disk_loses_only_what_does_not_fit(tmp_path: Path) -> None:
     program = f"""
 import resource, sqlite3, sys
 from pathlib import Path
@@ -297,7 +297,7 @@ print(*store.get(["small", "large"]))
     assert ran.stdout.split() == ["OperationalError", "small"], ran.stderr
 
 
-def test_a_forked_child_opens_its_own(tmp_path: Path) -> None:
+def test_forked_child_opens_its_own_connection(tmp_path: Path) -> None:
     store = store_in(tmp_path, MOST)
     store.put(entry(1))
 

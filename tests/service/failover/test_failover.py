@@ -1,4 +1,4 @@
-"""When the first provider cannot, the next one does; and the account says who."""
+"""Failover to the next provider, and the report of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def listen(stream: AsyncIterable[bytes], heard: list[bytes]) -> None:
         heard += [chunk]
 
 
-async def test_the_first_choice_speaks(make_service: MakeService) -> None:
+async def test_preferred_provider_speaks(make_service: MakeService) -> None:
     first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
     assert (speech.outcome, speech.provider) == ("spoken", "first")
@@ -43,7 +43,7 @@ async def test_the_first_choice_speaks(make_service: MakeService) -> None:
     assert not second.asked
 
 
-async def test_the_second_speaks_after_one_retry_of_the_first(make_service: MakeService) -> None:
+async def test_second_provider_speaks_after_one_retry_of_the_first(make_service: MakeService) -> None:
     first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
     assert (speech.outcome, speech.provider) == ("substituted", "second")
@@ -54,7 +54,7 @@ async def test_the_second_speaks_after_one_retry_of_the_first(make_service: Make
     ]
 
 
-async def test_an_open_circuit_costs_the_caller_nothing(make_service: MakeService) -> None:
+async def test_open_circuit_causes_no_delay(make_service: MakeService) -> None:
     first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider([Say(first_after=0.0)], name="second")
     tts = make_service(first, second)
     await tts.synthesize("Good morning", format="pcm_8000")
@@ -66,7 +66,7 @@ async def test_an_open_circuit_costs_the_caller_nothing(make_service: MakeServic
     assert tts.get_error_state()["totals"]["refused"] == 1
 
 
-async def test_words_that_nobody_heard_are_said_again_by_somebody_else(make_service: MakeService) -> None:
+async def test_text_that_was_not_heard_is_spoken_by_the_next_provider(make_service: MakeService) -> None:
     first, second = ScriptedProvider([Say(then=CUT)], name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
     assert speech.audio == pcm(speech.duration)
@@ -74,7 +74,7 @@ async def test_words_that_nobody_heard_are_said_again_by_somebody_else(make_serv
     assert len(first.asked) == 1, "what is billed already is not asked of the same vendor again"
 
 
-async def test_an_error_that_comes_once_the_request_was_taken_is_not_answered_with_a_second_bill(
+async def test_error_after_acceptance_does_not_cause_a_second_bill(
     make_service: MakeService,
 ) -> None:
     first, second = ScriptedProvider([Say(then=DOWN)], name="first"), ScriptedProvider(name="second")
@@ -83,7 +83,7 @@ async def test_an_error_that_comes_once_the_request_was_taken_is_not_answered_wi
     assert len(first.asked) == 1
 
 
-async def test_a_local_voice_charges_nobody_and_gets_its_retry(make_service: MakeService) -> None:
+async def test_local_voice_is_free_and_retried(make_service: MakeService) -> None:
     first, second = ScriptedProvider([Say(then=DOWN), Say()], name="first", local=True), ScriptedProvider(name="second")
     assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "first"
 
@@ -99,7 +99,7 @@ async def test_half_an_utterance_is_never_a_success(make_service: MakeService) -
     assert "first" in str(broken.value)
 
 
-async def test_a_caller_may_ask_to_hear_it_again_from_the_start(make_service: MakeService) -> None:
+async def test_restart_speaks_again_from_the_start(make_service: MakeService) -> None:
     first, second = (
         ScriptedProvider([Say(seconds=1.0, then=CUT)], name="first"),
         ScriptedProvider([Say(seconds=1.0)], name="second"),
@@ -110,7 +110,7 @@ async def test_a_caller_may_ask_to_hear_it_again_from_the_start(make_service: Ma
     assert (stream.outcome, stream.provider) == ("resumed", "first"), "both were heard"
 
 
-async def test_a_later_piece_by_somebody_else_is_a_resumption(make_service: MakeService) -> None:
+async def test_later_piece_by_another_provider_is_a_resumption(make_service: MakeService) -> None:
     first = ScriptedProvider([Say(), DOWN], name="first", max_characters=20)
     second = ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("This is one. And this is two.", format="pcm_8000")
@@ -121,14 +121,14 @@ async def test_a_later_piece_by_somebody_else_is_a_resumption(make_service: Make
     ]
 
 
-async def test_whoever_took_over_says_the_rest(make_service: MakeService) -> None:
+async def test_substitute_speaks_the_rest(make_service: MakeService) -> None:
     first = ScriptedProvider([Say(), DOWN, DOWN, Say()], name="first", max_characters=10)
     second = ScriptedProvider(name="second", max_characters=10)
     speech = await make_service(first, second).synthesize("First one. Then two. And three.", format="pcm_8000")
     assert [span.provider for span in speech.report.spans] == ["first", "second", "second", "second"]
 
 
-async def test_too_many_at_once_is_our_own_doing_and_passes(make_service: MakeService) -> None:
+async def test_concurrency_refusal_counts_against_no_provider(make_service: MakeService) -> None:
     crowded = TTSConcurrencyError("HTTP 429", status=429)
     tts = make_service(ScriptedProvider([crowded, Say()], name="first"))
     assert (await tts.synthesize("Good morning", format="pcm_8000")).outcome == "spoken"
@@ -137,7 +137,7 @@ async def test_too_many_at_once_is_our_own_doing_and_passes(make_service: MakeSe
     assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "second"
 
 
-async def test_a_callers_mistake_is_not_failed_over(make_service: MakeService) -> None:
+async def test_callers_mistake_is_not_failed_over(make_service: MakeService) -> None:
     first, second = (
         ScriptedProvider([TTSBadRequestError("no such field")], name="first"),
         ScriptedProvider(name="second"),
@@ -149,7 +149,7 @@ async def test_a_callers_mistake_is_not_failed_over(make_service: MakeService) -
     assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
 
 
-async def test_one_vendors_own_fields_are_no_mistake_to_the_next(make_service: MakeService) -> None:
+async def test_vendor_specific_fields_are_no_mistake_to_the_next_provider(make_service: MakeService) -> None:
     first, second = (
         ScriptedProvider([TTSBadRequestError("voice_settings.stability: too large")], name="first"),
         ScriptedProvider(name="second"),
@@ -170,7 +170,7 @@ async def test_when_all_fail_the_error_names_each(make_service: MakeService) -> 
     assert "request r-7" in str(failed.value)
 
 
-async def test_a_bad_key_is_held_and_not_tried_again_until_the_hold_ends(make_service: MakeService) -> None:
+async def test_invalid_key_is_held_until_the_hold_ends(make_service: MakeService) -> None:
     bad = TTSQuotaExceededError("out of credit", provider="first", status=401)
     first, second = ScriptedProvider([bad, Say()], name="first"), ScriptedProvider(name="second")
     tts = make_service(first, second)
@@ -186,35 +186,35 @@ async def test_a_bad_key_is_held_and_not_tried_again_until_the_hold_ends(make_se
     assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "first"
 
 
-async def test_an_unknown_voice_is_held_alone(make_service: MakeService) -> None:
+async def test_unknown_voice_alone_is_held(make_service: MakeService) -> None:
     first = ScriptedProvider([TTSVoiceUnknownError("no such voice", provider="first"), Say()], name="first")
     tts = make_service(first, ScriptedProvider(name="second"))
     await tts.synthesize("Good morning", format="pcm_8000")
     assert [hold["key"] for hold in tts.get_error_state()["holds"]] == ["first/voice/first-voice"]
 
 
-async def test_who_knows_the_voice_speaks_before_who_stands_in(make_service: MakeService) -> None:
+async def test_provider_that_knows_the_voice_comes_first(make_service: MakeService) -> None:
     stranger, friend = ScriptedProvider(name="stranger"), ScriptedProvider(name="friend", voices=("narrator",))
     tts = make_service(stranger, friend)
     speech = await tts.synthesize("Good morning", voice="narrator", format="pcm_8000")
     assert (speech.outcome, speech.provider) == ("spoken", "friend")
 
 
-async def test_a_voice_that_nobody_knows_is_an_error_before_anything_is_spent(make_service: MakeService) -> None:
+async def test_unknown_voice_is_an_error_before_any_request(make_service: MakeService) -> None:
     first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
     with pytest.raises(TTSVoiceUnknownError, match=r"nobody.*first, second"):
         make_service(first, second).stream("Good morning", voice="nobody", format="pcm_8000")
     assert not first.asked
 
 
-async def test_never_another_voice_when_told_so(make_service: MakeService) -> None:
+async def test_substitution_never_raises_instead_of_another_voice(make_service: MakeService) -> None:
     first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000", voice_substitution="never")
     assert speech.outcome == "muted"
     assert not second.asked
 
 
-async def test_a_provider_that_cannot_do_the_format_is_passed_over(make_service: MakeService) -> None:
+async def test_provider_without_the_format_is_skipped(make_service: MakeService) -> None:
     first = ScriptedProvider(name="first", refuse=lambda request: TTSUnsupportedFormatError("not me"))
     second = ScriptedProvider(name="second")
     assert (await make_service(first, second).synthesize("Good morning", format="pcm_8000")).provider == "second"
@@ -231,27 +231,27 @@ async def test_json_instead_of_audio_is_a_failure(make_service: MakeService) -> 
     assert tts.get_error_state()["last_error"]["kind"] == "not_audio"
 
 
-async def test_no_audio_at_all_is_a_failure(make_service: MakeService) -> None:
+async def test_empty_audio_is_a_failure(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Send(b"")], name="first"), ScriptedProvider(name="second"))
     assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
     assert tts.get_error_state()["last_error"]["kind"] == "empty_audio"
 
 
-async def test_audio_that_ends_long_before_its_text_is_a_failure(make_service: MakeService) -> None:
+async def test_audio_much_shorter_than_its_text_is_a_failure(make_service: MakeService) -> None:
     text = "a text that is long enough for anyone to tell that it cannot be over yet" * 2
     tts = make_service(ScriptedProvider([Say(seconds=1.0)], name="first"), ScriptedProvider(name="second"))
     assert (await tts.synthesize(text, format="pcm_8000")).provider == "second"
     assert tts.get_error_state()["last_error"]["kind"] == "too_short"
 
 
-async def test_a_plugin_that_raises_anything_is_a_failure_like_any_other(make_service: MakeService) -> None:
+async def test_any_exception_of_a_plugin_is_a_failure(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([RuntimeError("oops")], name="first"), ScriptedProvider(name="second"))
     assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
     last = tts.get_error_state()["last_error"]
     assert (last["kind"], last["message"]) == ("unexpected", "RuntimeError: oops")
 
 
-async def test_a_listener_who_leaves_counts_against_nobody(make_service: MakeService) -> None:
+async def test_listener_that_leaves_counts_against_no_provider(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(every=1.0)], name="vendor")
     tts = make_service(vendor)
     async with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
@@ -262,7 +262,7 @@ async def test_a_listener_who_leaves_counts_against_nobody(make_service: MakeSer
     assert state["consecutive_failures"] == 0
 
 
-async def test_a_cancelled_caller_counts_against_nobody(make_service: MakeService) -> None:
+async def test_cancelled_caller_counts_against_no_provider(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Hang()], name="vendor")
     tts = make_service(vendor)
     with pytest.raises(TimeoutError):
@@ -272,18 +272,18 @@ async def test_a_cancelled_caller_counts_against_nobody(make_service: MakeServic
     assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
 
 
-async def test_two_providers_of_one_name_are_refused(make_service: MakeService) -> None:
+async def test_two_providers_of_one_name_are_rejected(make_service: MakeService) -> None:
     with pytest.raises(TTSConfigurationError, match="'twin' is used twice"):
         make_service(ScriptedProvider(name="twin"), ScriptedProvider(name="twin"))
 
 
-async def test_no_provider_at_all_is_refused(make_service: MakeService) -> None:
+async def test_service_without_providers_is_rejected(make_service: MakeService) -> None:
     with pytest.raises(TTSConfigurationError, match="at least one"):
         make_service()
 
 
 @pytest.mark.parametrize("wish", [{"speed": 9}, {"speed": float("nan")}, {"format": "mp4"}, {"deadline": 0}])
-async def test_impossible_wishes_are_refused_before_anything_is_spent(
+async def test_invalid_options_are_rejected_before_any_request(
     make_service: MakeService, wish: dict[str, object]
 ) -> None:
     vendor = ScriptedProvider()

@@ -1,4 +1,4 @@
-"""Which provider now? Decided from how each one stands."""
+"""Order of failover, decided from the status of each provider."""
 
 from __future__ import annotations
 
@@ -28,104 +28,104 @@ def step(
     return next_step(standings, now=now, left=left, max_attempts=max_attempts)
 
 
-def test_the_first_provider_is_asked_first_and_leaves_a_fifth_of_the_time_to_the_next() -> None:
+def test_first_provider_leaves_a_fifth_of_the_time_to_the_next() -> None:
     assert step(CandidateStatus(), CandidateStatus()) == TryProvider(0, 32.0)
 
 
-def test_the_only_provider_gets_all_the_time() -> None:
+def test_only_provider_gets_all_the_time() -> None:
     assert step(CandidateStatus()) == TryProvider(0, 40.0)
 
 
-def test_a_refused_provider_is_passed_over_and_no_time_is_kept_for_it() -> None:
+def test_refused_provider_is_skipped_and_gets_no_time() -> None:
     assert step(CandidateStatus(refused=True), CandidateStatus()) == TryProvider(1, 40.0)
     assert step(CandidateStatus(), CandidateStatus(refused=True)) == TryProvider(0, 40.0)
 
 
-def test_a_server_error_is_retried_once_after_its_pause_although_another_provider_waits() -> None:
+def test_server_error_is_retried_once_before_the_next_provider() -> None:
     assert step(failed(FailureKind.SERVER_ERROR, ready_at=0.4), CandidateStatus()) == WaitForProvider(0.4)
     assert step(failed(FailureKind.SERVER_ERROR, ready_at=0.4), CandidateStatus(), now=0.4) == TryProvider(0, 32.0)
     assert step(failed(FailureKind.SERVER_ERROR, tries=2), CandidateStatus()) == TryProvider(1, 32.0)
 
 
 @pytest.mark.parametrize("rest", [0.0, 5e-17, 1e-6, 0.001])
-def test_a_pause_of_less_than_a_clocks_grain_is_over(rest: float) -> None:
+def test_pause_shorter_than_the_clocks_resolution_is_over(rest: float) -> None:
     # Sleeping for 5e-17 s ends at once, and the clock is where it was: whoever waits for that waits for ever.
     assert step(failed(FailureKind.SERVER_ERROR, ready_at=rest), CandidateStatus()) == TryProvider(0, 32.0)
 
 
-def test_the_last_one_gets_all_its_attempts() -> None:
+def test_last_provider_gets_all_its_attempts() -> None:
     assert step(failed(FailureKind.SERVER_ERROR, tries=2)) == TryProvider(0, 40.0)
     assert step(failed(FailureKind.SERVER_ERROR, tries=2), CandidateStatus(refused=True)) == TryProvider(0, 40.0)
     assert step(failed(FailureKind.SERVER_ERROR, tries=3)) == GiveUp()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FailureKind if FAILURE_TABLE[kind].billed is not Billed.NO])
-def test_what_may_be_billed_already_is_said_by_somebody_else_if_there_is_one(kind: FailureKind) -> None:
+def test_possibly_billed_text_goes_to_another_provider(kind: FailureKind) -> None:
     assert step(failed(kind), CandidateStatus()) == TryProvider(1, 32.0 if _may_again(FAILURE_TABLE[kind]) else 40.0)
 
 
-def test_what_may_be_billed_already_is_asked_again_when_nobody_else_is_left() -> None:
+def test_possibly_billed_text_is_retried_when_no_provider_is_left() -> None:
     assert step(failed(FailureKind.READ_TIMEOUT), CandidateStatus(refused=True)) == TryProvider(0, 40.0)
     assert step(failed(FailureKind.EMPTY_AUDIO), failed(FailureKind.INVALID_KEY)) == TryProvider(0, 40.0)
 
 
-def test_whose_pause_outlasts_the_time_is_nobody() -> None:
+def test_pause_longer_than_the_time_excludes_a_provider() -> None:
     assert step(failed(FailureKind.READ_TIMEOUT), failed(FailureKind.BUSY, ready_at=50.0)) == TryProvider(0, 40.0)
 
 
-def test_everybody_elses_last_attempt_comes_before_a_second_bill() -> None:
+def test_last_attempts_of_others_come_before_a_second_bill() -> None:
     assert step(failed(FailureKind.CUT), failed(FailureKind.SERVER_ERROR, tries=2)) == TryProvider(1, 32.0)
     assert step(failed(FailureKind.CUT), failed(FailureKind.SERVER_ERROR, tries=3)) == TryProvider(0, 40.0)
 
 
-def test_a_bill_is_not_forgotten_over_a_later_failure_that_costs_nothing() -> None:
+def test_later_free_failure_does_not_clear_a_bill() -> None:
     assert step(
         failed(FailureKind.SERVER_ERROR, tries=2, billed=True), failed(FailureKind.BUSY, tries=2)
     ) == TryProvider(1, 32.0)
 
 
-def test_a_bill_for_words_that_others_began_to_say_is_not_forgotten_either() -> None:
+def test_bill_for_text_that_others_began_is_kept() -> None:
     assert step(CandidateStatus(billed=True), CandidateStatus()) == TryProvider(1, 32.0)
     assert step(CandidateStatus(billed=True), CandidateStatus(refused=True)) == TryProvider(0, 40.0)
 
 
-def test_of_those_who_were_paid_whoever_has_not_failed_is_asked_first() -> None:
+def test_billed_provider_without_failure_comes_first() -> None:
     assert step(failed(FailureKind.CUT), CandidateStatus(billed=True)) == TryProvider(1, 32.0)
     assert step(failed(FailureKind.CUT, ready_at=0.3), CandidateStatus(billed=True, refused=True)) == WaitForProvider(
         0.3
     )
 
 
-def test_when_we_are_too_many_somebody_else_speaks_although_it_costs_nothing() -> None:
+def test_concurrency_refusal_fails_over_although_it_costs_nothing() -> None:
     assert step(failed(FailureKind.CONCURRENCY), CandidateStatus()) == TryProvider(1, 32.0)
     assert step(failed(FailureKind.CONCURRENCY)) == TryProvider(0, 40.0)
 
 
-def test_a_probe_is_hurried_only_while_somebody_could_take_over() -> None:
+def test_probe_is_limited_only_while_another_provider_can_take_over() -> None:
     assert step(CandidateStatus(probe=1.5), CandidateStatus()) == TryProvider(0, 32.0, first_audio=1.5)
     assert step(CandidateStatus(probe=1.5), CandidateStatus(refused=True)) == TryProvider(0, 40.0)
     assert step(CandidateStatus(), CandidateStatus(probe=1.5)) == TryProvider(0, 32.0)
 
 
-def test_a_long_pause_is_not_waited_for_while_another_one_is_ready() -> None:
+def test_long_pause_is_not_waited_for_while_another_provider_is_ready() -> None:
     assert step(failed(FailureKind.BUSY, ready_at=5.0), CandidateStatus()) == TryProvider(1, 32.0)
 
 
-def test_a_pause_is_waited_for_when_there_is_nobody_else_and_it_fits() -> None:
+def test_pause_is_waited_for_when_it_fits_and_no_other_is_left() -> None:
     assert step(failed(FailureKind.BUSY, ready_at=5.0)) == WaitForProvider(5.0)
     assert step(failed(FailureKind.BUSY, ready_at=50.0)) == GiveUp()
 
 
-def test_without_retry_budget_nobody_is_asked_twice() -> None:
+def test_exhausted_retry_budget_means_no_second_attempt() -> None:
     assert step(failed(FailureKind.SERVER_ERROR, affords_retry=False), CandidateStatus()) == TryProvider(1, 40.0)
     assert step(failed(FailureKind.SERVER_ERROR, affords_retry=False)) == GiveUp()
 
 
-def test_max_attempts_of_one_means_no_retries_at_all() -> None:
+def test_max_attempts_of_one_means_no_retries() -> None:
     assert step(failed(FailureKind.SERVER_ERROR), max_attempts=1) == GiveUp()
 
 
-def test_a_local_voice_is_tried_even_when_the_time_is_up() -> None:
+def test_local_voice_is_tried_after_the_deadline() -> None:
     assert step(CandidateStatus(), CandidateStatus(local=True), left=-1.0) == TryProvider(1, 5.0)
     assert step(CandidateStatus(), CandidateStatus(), left=0.0) == GiveUp()
     assert step(CandidateStatus(), now=100.0, left=-1.0) == GiveUp()
@@ -145,7 +145,7 @@ STANDINGS = st.builds(
 
 
 @given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
-def test_whoever_is_asked_may_be_asked(standings: list[CandidateStatus], now: float, left: float, most: int) -> None:
+def test_chosen_provider_is_always_usable(standings: list[CandidateStatus], now: float, left: float, most: int) -> None:
     match next_step(standings, now=now, left=left, max_attempts=most):
         case TryProvider(index, allowance):
             chosen = standings[index]
@@ -163,7 +163,7 @@ def test_whoever_is_asked_may_be_asked(standings: list[CandidateStatus], now: fl
 
 
 @given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
-def test_nobody_is_paid_twice_while_another_could_speak(
+def test_no_second_bill_while_another_provider_can_speak(
     standings: list[CandidateStatus], now: float, left: float, most: int
 ) -> None:
     match next_step(standings, now=now, left=left, max_attempts=most):

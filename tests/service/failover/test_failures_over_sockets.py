@@ -1,6 +1,6 @@
-"""An ElevenLabs-shaped server that fails in every way of the book, over a real socket, in real time.
+"""Failures of an ElevenLabs-shaped server over a real socket, in real time.
 
-Where it hangs, the service's clocks are short; a circuit's time is moved by hand.
+Where it hangs, the service's timeouts are short; the circuits' clock is moved by hand.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 
 
 class Clock:
-    """Time for the circuits, moved by hand, so that no story waits for a cooldown."""
+    """Clock of the circuits, moved by hand, so that no test waits for a cooldown."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -62,7 +62,7 @@ async def service(
         yield tts
 
 
-async def test_503s_open_the_circuit_it_refuses_probes_reopens_and_closes(vendor: Vendor) -> None:
+async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Vendor) -> None:
     clock = Clock()
     for _ in range(2):
         vendor.will(refusal(503, {"detail": {"status": "internal", "message": "down"}}))
@@ -96,7 +96,7 @@ async def test_503s_open_the_circuit_it_refuses_probes_reopens_and_closes(vendor
         assert tts.get_error_state()["recoveries"]["count"] == 1
 
 
-async def test_accepting_and_never_answering_ends_at_the_read_timeout(vendor: Vendor) -> None:
+async def test_hanging_request_ends_at_the_read_timeout(vendor: Vendor) -> None:
     async with service(vendor, Tone(), timeouts=HASTY) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
@@ -107,7 +107,7 @@ async def test_accepting_and_never_answering_ends_at_the_read_timeout(vendor: Ve
         assert tts.get_error_state()["totals"]["failures"] == 1
 
 
-async def test_a_drip_of_bytes_for_ever_ends_on_time(vendor: Vendor) -> None:
+async def test_endless_drip_of_bytes_ends_on_time(vendor: Vendor) -> None:
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
@@ -136,7 +136,7 @@ async def test_a_drip_of_bytes_for_ever_ends_on_time(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("body", [b'{"detail": "sorry"}', b"<!doctype html><title>Welcome</title>"])
 @pytest.mark.parametrize("kind", ["application/json", "audio/mpeg"])
-async def test_200_with_json_or_html_is_not_audio(vendor: Vendor, body: bytes, kind: str) -> None:
+async def test_json_or_html_with_status_200_is_not_audio(vendor: Vendor, body: bytes, kind: str) -> None:
     vendor.will(answer(200, body, content_type=kind))
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
@@ -151,7 +151,7 @@ async def test_200_with_json_or_html_is_not_audio(vendor: Vendor, body: bytes, k
 
 
 @pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
-async def test_a_vendor_that_hangs_up_on_a_kept_connection_is_not_paid_twice(vendor: Vendor, ending: Then) -> None:
+async def test_request_on_a_closed_kept_connection_is_not_billed_twice(vendor: Vendor, ending: Then) -> None:
     vendor.will(SPOKEN)
     vendor.will(ending)
     async with service(vendor, Tone()) as tts:
@@ -161,7 +161,7 @@ async def test_a_vendor_that_hangs_up_on_a_kept_connection_is_not_paid_twice(ven
         assert tts.get_error_state()["totals"]["failures"] == 0, "it may have lain idle too long"
 
 
-async def test_with_nobody_else_a_stale_connection_is_replaced_at_once(vendor: Vendor) -> None:
+async def test_stale_connection_is_replaced_when_no_other_provider_is_left(vendor: Vendor) -> None:
     vendor.will(SPOKEN)
     vendor.will(Then.CLOSE)
     vendor.will(SPOKEN)
@@ -170,7 +170,7 @@ async def test_with_nobody_else_a_stale_connection_is_replaced_at_once(vendor: V
             assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "spoken"
 
 
-async def test_429_with_retry_after_is_kept_to_and_counts_half(vendor: Vendor) -> None:
+async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: Vendor) -> None:
     clock = Clock()
     busy = error_body("system_busy", "too much", generation=ErrorBodyVersion.LEGACY)
     vendor.will(refusal(429, busy, retry_after="30"))
@@ -188,9 +188,7 @@ async def test_429_with_retry_after_is_kept_to_and_counts_half(vendor: Vendor) -
 
 
 @pytest.mark.parametrize("generation", ErrorBodyVersion)
-async def test_401_quota_exceeded_holds_the_key_and_leaves_the_circuit_alone(
-    vendor: Vendor, generation: ErrorBodyVersion
-) -> None:
+async def test_quota_exceeded_holds_the_key_and_not_the_circuit(vendor: Vendor, generation: ErrorBodyVersion) -> None:
     vendor.will(refusal(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, Tone()) as tts:
         for _ in range(3):
@@ -206,7 +204,7 @@ async def test_401_quota_exceeded_holds_the_key_and_leaves_the_circuit_alone(
             await tts.synthesize(TEXT, format="pcm_8000")
 
 
-async def test_a_stream_cut_without_its_end_is_a_failure(vendor: Vendor) -> None:
+async def test_stream_cut_without_its_end_is_a_failure(vendor: Vendor) -> None:
     vendor.will(chunked(SPEECH[:1000], end=False, content_type="audio/pcm"), Then.CLOSE)
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
@@ -214,7 +212,7 @@ async def test_a_stream_cut_without_its_end_is_a_failure(vendor: Vendor) -> None
         assert tts.get_error_state()["last_error"]["kind"] == "cut"
 
 
-async def test_nobody_listening_on_the_port_is_a_failure_of_the_connection(vendor: Vendor) -> None:
+async def test_refused_connection_is_a_connection_failure(vendor: Vendor) -> None:
     vendor.url = "http://127.0.0.1:1"
     async with service(vendor, Tone()) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -222,7 +220,7 @@ async def test_nobody_listening_on_the_port_is_a_failure_of_the_connection(vendo
         assert tts.circuits["elevenlabs"].state is CircuitState.OPEN
 
 
-async def test_a_caller_who_hangs_up_is_noticed_by_the_vendor_at_once(vendor: Vendor) -> None:
+async def test_vendor_notices_at_once_when_the_caller_hangs_up(vendor: Vendor) -> None:
     vendor.will(chunked(SPEECH, end=False, content_type="audio/pcm"), Then.HANG)
     async with service(vendor) as tts:
         async with tts.stream(TEXT, format="pcm_8000", on_midstream="error") as stream:

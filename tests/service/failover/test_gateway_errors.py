@@ -1,4 +1,4 @@
-"""Refusals that are not the vendor's word on the request or the key: the next provider speaks, and no key is held."""
+"""Refusals by a firewall or proxy in front of the vendor: failover, and no hold on the key."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
 
 @kinds
 @pytest.mark.parametrize("who", GATEKEEPERS)
-async def test_page_of_a_firewall_is_not_the_keys_fault(vendor: Vendor, kind: str, who: str) -> None:
+async def test_firewall_page_does_not_hold_the_key(vendor: Vendor, kind: str, who: str) -> None:
     vendor.will(GATEKEEPERS[who])
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
@@ -80,7 +80,7 @@ async def test_page_of_a_firewall_is_not_the_keys_fault(vendor: Vendor, kind: st
     assert state["window"]["failures"] == 1
 
 
-async def test_ray_by_which_cloudflare_finds_the_refusal_is_told(vendor: Vendor) -> None:
+async def test_cloudflare_ray_id_is_in_the_error(vendor: Vendor) -> None:
     vendor.will(GATEKEEPERS["Cloudflare's challenge"])
     async with AsyncTTSService([first("openai", vendor)], muted=False) as tts:
         with pytest.raises(Exception, match=r"Just a moment\.\.\..*8f0a1b2c3d4e5f60-FRA.*firewall"):
@@ -99,7 +99,7 @@ async def test_ray_by_which_cloudflare_finds_the_refusal_is_told(vendor: Vendor)
         answer(401),
     ],
 )  # fmt: skip
-async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:
+async def test_vendors_own_refusal_of_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:
     vendor.will(said)
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"
@@ -110,9 +110,7 @@ async def test_vendors_own_word_on_the_key_holds_it(vendor: Vendor, kind: str, s
 @kinds
 @pytest.mark.parametrize("said", ["with JSON", "with a page", "with nothing"])
 @pytest.mark.parametrize("status", [409, 418, 423, 431, 451])
-async def test_status_of_unknown_meaning_is_the_next_providers(
-    vendor: Vendor, kind: str, status: int, said: str
-) -> None:
+async def test_unknown_status_fails_over(vendor: Vendor, kind: str, status: int, said: str) -> None:
     for _ in range(9):
         vendor.will({
             "with JSON": refusal(status, {"error": {"message": "I'm a teapot"}}),
@@ -129,7 +127,7 @@ async def test_status_of_unknown_meaning_is_the_next_providers(
 
 
 @kinds
-async def test_page_that_says_400_is_no_mistake_of_the_callers(vendor: Vendor, kind: str) -> None:
+async def test_html_page_with_status_400_is_no_mistake_of_the_caller(vendor: Vendor, kind: str) -> None:
     page = b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
     for _ in range(9):
         vendor.will(answer(400, page, content_type="text/html"))

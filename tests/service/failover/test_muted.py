@@ -1,4 +1,4 @@
-"""When nobody can speak: silence of the right length, captions, and no pretence."""
+"""Muted mode: silence of the right length with captions, and a report that says so."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_silence_lasts_as_long_as_the_speech_would_have(make_service: Make
     assert speech.audio == bytes(2 * round(speech.duration * 8000))
 
 
-async def test_the_pace_of_silence_is_learnt_from_the_voice(make_service: MakeService) -> None:
+async def test_rate_of_silence_is_learned_from_the_voice(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(seconds=len(TEXT) * 0.1), DOWN])
     tts = make_service(vendor)
     await tts.synthesize(TEXT, format="pcm_8000")
@@ -37,7 +37,7 @@ async def test_the_pace_of_silence_is_learnt_from_the_voice(make_service: MakeSe
     assert speech.duration == pytest.approx(len(TEXT) * 0.1, rel=0.01)
 
 
-async def test_captions_say_what_the_voice_could_not(make_service: MakeService) -> None:
+async def test_captions_contain_the_unspoken_text(make_service: MakeService) -> None:
     speech = await make_service(ScriptedProvider([DOWN])).synthesize(TEXT, format="pcm_8000")
     words = speech.alignment.words()
     assert [word.text for word in words] == TEXT.split()
@@ -47,7 +47,7 @@ async def test_captions_say_what_the_voice_could_not(make_service: MakeService) 
     assert not speech.alignment.exact
 
 
-async def test_the_state_says_muted_until_somebody_speaks_again(make_service: MakeService) -> None:
+async def test_state_is_muted_until_a_provider_speaks_again(make_service: MakeService) -> None:
     vendor = ScriptedProvider([DOWN, DOWN, Say()])
     tts = make_service(vendor)
     assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "muted"
@@ -60,7 +60,7 @@ async def test_the_state_says_muted_until_somebody_speaks_again(make_service: Ma
 
 
 @pytest.mark.parametrize("form", ["wav_24000", "mp3_44100_128", "opus_48000_64", "ulaw_8000", "flac_24000"])
-async def test_silence_comes_in_the_format_that_was_asked_for(make_service: MakeService, form: str) -> None:
+async def test_silence_has_the_requested_format(make_service: MakeService, form: str) -> None:
     speech = await make_service(ScriptedProvider([DOWN])).synthesize(TEXT, format=form)
     assert speech.outcome == "muted"
     if form.startswith("wav"):
@@ -71,7 +71,7 @@ async def test_silence_comes_in_the_format_that_was_asked_for(make_service: Make
     assert speech.audio.startswith(marks[form.split("_")[0]])
 
 
-async def test_an_error_instead_of_silence_when_told_so(make_service: MakeService) -> None:
+async def test_muted_false_raises_an_error(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([DOWN]), muted=False)
     with pytest.raises(TTSServerError):
         await tts.synthesize(TEXT, format="pcm_8000")
@@ -79,7 +79,7 @@ async def test_an_error_instead_of_silence_when_told_so(make_service: MakeServic
         await tts.synthesize(TEXT, format="pcm_8000")
 
 
-async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: MakeService) -> None:
+async def test_rest_of_a_broken_stream_is_silence_with_captions(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(), DOWN], max_characters=12)
     speech = await make_service(vendor).synthesize("First part. Second part.", format="pcm_8000")
     assert speech.outcome == "muted"
@@ -92,7 +92,7 @@ async def test_the_rest_of_a_broken_tale_is_silence_with_captions(make_service: 
 
 
 @pytest.mark.parametrize("who", ["first", "second"])
-async def test_the_outcome_is_muted_from_the_first_moment_of_silence(who: str) -> None:
+async def test_outcome_is_muted_from_the_first_moment_of_silence(who: str) -> None:
     spoken = UtteranceReport("first")
     spoken.current_speaker.start(who)
     spoken.add(who, 0, 12, 0.7, Alignment())
@@ -102,7 +102,7 @@ async def test_the_outcome_is_muted_from_the_first_moment_of_silence(who: str) -
     assert spoken.outcome == "muted"
 
 
-async def test_empty_text_is_zero_seconds_and_asks_nobody(make_service: MakeService) -> None:
+async def test_empty_text_is_zero_seconds_without_a_request(make_service: MakeService) -> None:
     vendor = ScriptedProvider()
     for text in ("", "  \n\t ", "\x00\x07\ufeff"):
         speech = await make_service(vendor).synthesize(text, format="wav_24000")
@@ -112,7 +112,7 @@ async def test_empty_text_is_zero_seconds_and_asks_nobody(make_service: MakeServ
     assert not vendor.asked
 
 
-async def test_a_credential_nobody_mended_is_an_outage_to_the_listener(make_service: MakeService) -> None:
+async def test_held_credential_counts_as_an_outage(make_service: MakeService) -> None:
     bad = TTSInvalidKeyError("HTTP 401", status=401)
     assert (await make_service(ScriptedProvider([bad])).synthesize(TEXT, format="pcm_8000")).outcome == "muted"
     with pytest.raises(TTSError, match="check the API key"):

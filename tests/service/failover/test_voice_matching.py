@@ -1,4 +1,4 @@
-"""Another provider's voice stands in: one like it, as fast, and as loud."""
+"""Substitute voices that resemble the requested one in traits, rate and loudness."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PCM = AudioFormat.parse("pcm_8000")
 
 
 class Down(VoicedProvider):
-    """Knows the narrator, and is down."""
+    """Provider that has the narrator's voice, and is down."""
 
     async def speak(self, *args: Any, **kwargs: Any) -> Any:
         raise DOWN
@@ -50,7 +50,7 @@ def loudness(audio: bytes, form: AudioFormat = PCM) -> float:
 
 @pytest.mark.parametrize("form", ["pcm_8000", "mp3_44100_128", "wav_24000", "opus_48000_64"])
 @pytest.mark.parametrize("wishes", [{}, {"on_midstream": "restart"}, {"on_midstream": "error"}], ids=str)
-async def test_who_stands_in_is_like_the_voice_asked_for_and_as_fast_and_as_loud(
+async def test_substitute_resembles_the_voice_in_rate_and_loudness(
     make_service: MakeService, form: str, wishes: dict[str, Any]
 ) -> None:
     other = OtherVendor(name="other", voices={"default": BERT, "anna": ANNA})
@@ -68,7 +68,7 @@ async def test_who_stands_in_is_like_the_voice_asked_for_and_as_fast_and_as_loud
         assert loudness(audio, speech.format) == pytest.approx(as_loud, rel=0.1)
 
 
-async def test_a_counterpart_of_the_same_name_is_matched_as_well(make_service: MakeService) -> None:
+async def test_voice_of_the_same_name_is_matched_as_well(make_service: MakeService) -> None:
     other = OtherVendor(name="other", voices={"narrator": ANNA})
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000")
     assert (speech.voice, other.asked[0].speed) == ("a", 0.75)
@@ -77,7 +77,7 @@ async def test_a_counterpart_of_the_same_name_is_matched_as_well(make_service: M
 
 @pytest.mark.parametrize("wishes", [{}, {"on_midstream": "error"}], ids=str)
 @pytest.mark.parametrize("voice", [replace(ANNA, rate=None, loudness=None), replace(ANNA, rate=150, loudness=-18.0)])
-async def test_who_is_as_wanted_or_not_described_is_passed_on_untouched(
+async def test_matching_or_undeclared_voice_is_passed_through(
     make_service: MakeService, voice: Voice, wishes: dict[str, Any]
 ) -> None:
     other = OtherVendor(name="other", voices={"anna": voice})
@@ -88,7 +88,7 @@ async def test_who_is_as_wanted_or_not_described_is_passed_on_untouched(
     assert other.asked[0].speed == 1.0
 
 
-async def test_the_first_choice_is_never_touched(make_service: MakeService) -> None:
+async def test_preferred_voice_is_never_changed(make_service: MakeService) -> None:
     first = VoicedProvider(name="first", voices={"narrator": ANNA})
     tts = make_service(first, OtherVendor(name="other", voices={"narrator": NARRATOR}))
     speech = await tts.synthesize(TEXT, voice="narrator", format="mp3_44100_128", speed=1.1)
@@ -108,7 +108,7 @@ async def test_every_piece_of_a_long_text_is_matched(make_service: MakeService) 
         assert loudness(piece) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.15)
 
 
-async def test_who_goes_on_in_midstream_is_like_the_one_who_broke_off(make_service: MakeService) -> None:
+async def test_resuming_voice_resembles_the_one_that_broke_off(make_service: MakeService) -> None:
     first = VoicedProvider([Fault("cut", 0.5)], name="first", voices={"narrator": NARRATOR})
     other = OtherVendor(name="other", voices={"default": BERT, "anna": ANNA})
     async with make_service(first, other).stream(TEXT, voice="narrator", format="pcm_8000") as stream:
@@ -119,16 +119,14 @@ async def test_who_goes_on_in_midstream_is_like_the_one_who_broke_off(make_servi
     assert loudness(audio[seam:]) == pytest.approx(loudness(audio[:seam]), rel=0.15)
 
 
-async def test_a_plugin_that_knows_nothing_of_all_this_stands_in_as_ever(make_service: MakeService) -> None:
+async def test_plugin_without_declared_voices_is_a_substitute(make_service: MakeService) -> None:
     other = ScriptedProvider(name="other")
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000", speed=1.5)
     assert (speech.provider, speech.voice, other.asked[0].speed) == ("other", "other-voice", 1.5)
     assert other.asked[0].text == TEXT
 
 
-async def test_a_recording_of_a_voice_that_was_matched_is_not_taken_for_that_voice_itself(
-    make_service: MakeService, tmp_path: Path
-) -> None:
+async def test_recording_of_a_matched_voice_is_cached_separately(make_service: MakeService, tmp_path: Path) -> None:
     other = OtherVendor(name="other", voices={"anna": ANNA})
     tts = make_service(down(), other, cache=tmp_path)
     matched = await tts.synthesize(TEXT, voice="narrator", format="pcm_8000")
@@ -141,9 +139,7 @@ async def test_a_recording_of_a_voice_that_was_matched_is_not_taken_for_that_voi
     assert loudness(asked_for.audio) < loudness(matched.audio)
 
 
-async def test_a_voice_that_is_hurried_is_not_taken_for_one_that_ends_too_early(
-    make_service: MakeService, tmp_path: Path
-) -> None:
+async def test_faster_voice_is_not_rejected_as_too_short(make_service: MakeService, tmp_path: Path) -> None:
     slow = OtherVendor(name="slow", voices={"default": Voice("s", rate=75)})
     tts = make_service(down(), slow, cache=tmp_path)
     await tts.synthesize(TEXT, voice="narrator", format="pcm_8000")
@@ -153,7 +149,7 @@ async def test_a_voice_that_is_hurried_is_not_taken_for_one_that_ends_too_early(
 
 
 class ByLetters(WordToneProvider):
-    """Reads texts with a question mark in another voice."""
+    """Provider that reads texts with a question mark in another voice."""
 
     voices: ClassVar[list[str]] = []
 
@@ -168,7 +164,7 @@ class ByLetters(WordToneProvider):
             yield event
 
 
-async def test_one_voice_says_the_whole_whatever_the_letters_of_a_piece(make_service: MakeService) -> None:
+async def test_all_pieces_are_spoken_by_one_voice(make_service: MakeService) -> None:
     provider = ByLetters(max_characters=30)
     speech = await make_service(provider).synthesize("It rains today. Do we walk home now? We do.", format="pcm_8000")
     assert len(provider.asked) > 1

@@ -1,4 +1,4 @@
-"""Who stands in is asked on the wire for the right voice at the right pace, and a real voice is as fast and as loud."""
+"""Substitute voices over sockets: the right voice and speed on the wire, and a real voice of that rate and loudness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def openai(vendor: Vendor, **voices: Voice) -> OpenAICompatible:
     return OpenAICompatible("sk_test", base_url=vendor.url, model="tts-1", voices=voices)
 
 
-async def test_an_openai_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> None:
+async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[Vendor]) -> None:
     first, spare = vendors
     first.will(DOWN)
     spare.will(audio(SPEECH, content_type="audio/pcm"))
@@ -51,7 +51,7 @@ async def test_an_openai_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> N
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (3 / 20), rel=0.05)
 
 
-async def test_an_elevenlabs_voice_for_one_of_openai(vendors: list[Vendor]) -> None:
+async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[Vendor]) -> None:
     first, spare = vendors
     first.will(DOWN)
     spare.will(audio(SPEECH, content_type="audio/pcm"))
@@ -67,7 +67,7 @@ async def test_an_elevenlabs_voice_for_one_of_openai(vendors: list[Vendor]) -> N
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (-3 / 20), rel=0.05)
 
 
-async def test_an_espeak_voice_for_one_of_elevenlabs(vendors: list[Vendor]) -> None:
+async def test_espeak_voice_for_an_elevenlabs_voice(vendors: list[Vendor]) -> None:
     require_tool(is_installed(), "espeakng-loader")
     heard: dict[str, Any] = {}
     for name, like in (("as it is", Voice("x", "en-US", "female")), ("matched", RACHEL)):

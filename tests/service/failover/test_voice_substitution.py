@@ -1,4 +1,4 @@
-"""`voice_substitution="never"`: whatever happens, no other voice is heard."""
+"""`voice_substitution="never"`: no other voice is heard, whatever happens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GEORGE = "JBFqnCBsd6RMkjVDRZzb"
 
 
 class First(VoicedProvider):
-    """The voice that is wanted, in one vendor's house; `error` is what befalls it."""
+    """Provider with the requested voice; `error` is what its call fails with."""
 
     def __init__(self, name: str = "first", *, error: TTSError | None = None, **settings: Any) -> None:
         super().__init__(name=name, voices={"narrator": NARRATOR}, **settings)
@@ -64,7 +64,7 @@ class First(VoicedProvider):
 
 
 class Stage:
-    """Everybody who might be tempted to step in."""
+    """Cast of providers that could substitute for the first."""
 
     def __init__(self, make: MakeService, tmp_path: Path, *, twin: bool) -> None:
         self.first = First()
@@ -195,7 +195,7 @@ async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path
 
 
 def first_voices(*providers: Provider, **wishes: Any) -> list[str]:
-    """Who may speak when no other voice than the first one's is wanted."""
+    """Return the candidates' voices when no other voice than the first one's is allowed."""
     request = SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **wishes)
     speakers = [GuardedProvider(provider, TTSErrorHandler(provider.name)) for provider in providers]
     return [part.voice for part in find_candidates(request, speakers, "never").candidates]
@@ -214,14 +214,14 @@ def test_two_accounts_of_one_vendor_have_the_same_voices() -> None:
     assert first_voices(one, other) == [f"one/{GEORGE}", f"other/{GEORGE}"]
 
 
-def test_it_is_the_vendors_id_that_tells_and_not_the_operators_name() -> None:
+def test_vendors_id_decides_and_not_the_operators_name() -> None:
     one = elevenlabs("one", voices={"narrator": "nnn"})
     renamed = elevenlabs("renamed", voices={"other": Voice("x", "en"), "reader": "nnn"})
     namesake = elevenlabs("namesake", voices={"narrator": "mmm"})
     assert first_voices(one, renamed, namesake, voice="narrator") == ["one/nnn", "renamed/nnn"]
 
 
-def test_servers_that_imitate_openai_have_other_voices_under_its_names() -> None:
+def test_openai_compatible_servers_have_different_voices() -> None:
     genuine, kokoro, spare, piper = (
         openai("genuine"),
         openai("kokoro", base_url="http://kokoro-1:8880", model="kokoro"),
@@ -235,6 +235,6 @@ def test_servers_that_imitate_openai_have_other_voices_under_its_names() -> None
 
 
 @pytest.mark.skipif(not is_installed(), reason="espeakng-loader is not installed")
-def test_espeak_at_another_pitch_is_somebody_else() -> None:
+def test_espeak_at_another_pitch_is_another_voice() -> None:
     low, high, again = Espeak(name="low", pitch=20), Espeak(name="high"), Espeak(name="again", pitch=20)
     assert first_voices(low, high, again) == ["low/en-us", "again/en-us"]

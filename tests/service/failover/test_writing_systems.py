@@ -1,4 +1,4 @@
-"""A text in letters that a voice cannot read: another one speaks, or the caller is told before anything is spent."""
+"""Texts in scripts that a voice cannot read: failover, or an error before any request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def english(name: str = "english", **settings: object) -> ScriptedProvider:
     return ScriptedProvider(name=name, scripts=LATIN, **settings)  # type: ignore[arg-type]
 
 
-async def test_who_cannot_read_the_text_is_passed_over(make_service: MakeService) -> None:
+async def test_voice_that_cannot_read_the_text_is_skipped(make_service: MakeService) -> None:
     first, second = english(), ScriptedProvider(name="second")
     tts = make_service(first, second)
     speech = await tts.synthesize(RUSSIAN, format="pcm_8000")
@@ -29,7 +29,7 @@ async def test_who_cannot_read_the_text_is_passed_over(make_service: MakeService
     assert (await tts.synthesize("It rains.", format="pcm_8000")).provider == "english"
 
 
-async def test_when_nobody_can_the_caller_is_told_what_to_do(make_service: MakeService) -> None:
+async def test_error_tells_what_to_do_when_no_voice_can_read(make_service: MakeService) -> None:
     first, second = english(), english("another")
     with pytest.raises(TTSUnsupportedScriptError) as caught:
         make_service(first, second).stream(RUSSIAN, format="pcm_8000")
@@ -40,7 +40,7 @@ async def test_when_nobody_can_the_caller_is_told_what_to_do(make_service: MakeS
     assert first.asked == second.asked == []
 
 
-async def test_tones_stand_in_for_a_voice_that_fails_and_not_for_one_that_cannot_read(
+async def test_tone_substitutes_for_failures_and_not_for_unreadable_text(
     make_service: MakeService,
 ) -> None:
     with pytest.raises(TTSUnsupportedScriptError, match=r"none of these reads it: english \("):
@@ -51,11 +51,11 @@ async def test_tones_stand_in_for_a_voice_that_fails_and_not_for_one_that_cannot
     assert speech.provider == "tone"
 
 
-async def test_tones_alone_take_any_text(make_service: MakeService) -> None:
+async def test_tone_alone_accepts_any_text(make_service: MakeService) -> None:
     assert (await make_service(Tone()).synthesize(RUSSIAN, format="pcm_8000")).outcome == "spoken"
 
 
-async def test_a_voice_that_is_known_and_cannot_read_may_be_stood_in_for(make_service: MakeService) -> None:
+async def test_known_voice_that_cannot_read_may_be_substituted(make_service: MakeService) -> None:
     first, second = english(voices=("Anna",)), ScriptedProvider(name="second")
     tts = make_service(first, second)
     assert (await tts.synthesize(RUSSIAN, format="pcm_8000", voice="Anna")).provider == "second"
@@ -63,19 +63,19 @@ async def test_a_voice_that_is_known_and_cannot_read_may_be_stood_in_for(make_se
         tts.stream(RUSSIAN, format="pcm_8000", voice="Anna", voice_substitution="never")
 
 
-async def test_silence_stands_in_for_who_could_have_read_it(make_service: MakeService) -> None:
-    """The text was no mistake: on another day somebody reads it."""
+async def test_silence_follows_when_the_only_reader_fails(make_service: MakeService) -> None:
+    """The text is no mistake of the caller: the failed provider could have read it."""
     tts = make_service(ScriptedProvider([TTSServerError("down")]), english())
     assert (await tts.synthesize(RUSSIAN, format="pcm_8000")).outcome == "muted"
 
 
 @pytest.mark.parametrize("text", ["😀🎉", "...", "-- !!", "42"])
-async def test_a_text_without_letters_is_anybodys(make_service: MakeService, text: str) -> None:
+async def test_text_without_letters_suits_every_voice(make_service: MakeService, text: str) -> None:
     speech = await make_service(english()).synthesize(text, format="pcm_8000")
     assert speech.outcome == "spoken"
 
 
-async def test_of_elevenlabs_the_model_decides(make_service: MakeService) -> None:
+async def test_elevenlabs_model_decides_the_scripts(make_service: MakeService) -> None:
     tts = make_service(ElevenLabs("sk_test", model="eleven_flash_v2"))
     with pytest.raises(TTSUnsupportedScriptError, match="eleven_flash_v2"):
         tts.stream(RUSSIAN)
@@ -85,7 +85,7 @@ async def test_of_elevenlabs_the_model_decides(make_service: MakeService) -> Non
     tts.stream("วันนี้ฝนตก", model="eleven_v3")
 
 
-async def test_of_a_server_nothing_is_known_unless_it_is_said(make_service: MakeService) -> None:
+async def test_scripts_of_a_compatible_server_have_to_be_declared(make_service: MakeService) -> None:
     server = "http://127.0.0.1:1"
     make_service(OpenAICompatible(base_url=server)).stream(RUSSIAN)
     with pytest.raises(TTSUnsupportedScriptError, match=r"Cyrillic.*openai \(gpt-4o-mini-tts\)"):

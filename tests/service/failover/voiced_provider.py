@@ -1,4 +1,4 @@
-"""A provider with declared voices, which speaks in tones as fast and as softly as each is declared to."""
+"""Provider with declared voices, which speaks in tones as fast and as softly as each is declared."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 from ..word_tone_provider import WordToneProvider
 
 USUAL = -18.0
-"""LUFS that a voice is taken to have which is not declared to have another."""
+"""LUFS of a voice without a declared loudness."""
 
 
 @dataclass
 class VoicedProvider(WordToneProvider):
-    """A vendor of such voices."""
+    """Vendor of declared voices."""
 
     voices: VoiceMap = field(default_factory=dict)
     speeds: tuple[float, float] | None = (0.5, 2.0)
@@ -43,4 +43,4 @@ class VoicedProvider(WordToneProvider):
 
 
 class OtherVendor(VoicedProvider):
-    """Another vendor, whose voices are its own, whatever they are called."""
+    """Another vendor, whose voices differ even under the same names."""

@@ -1,4 +1,4 @@
-"""What the stories of hedging share: a first provider that is late, and what became of the race."""
+"""Late provider for the tests of hedging, and helpers for the outcome of the race."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = "Good morning, is anybody there?"
 DOWN = TTSServerError("HTTP 503", status=503)
 READY = HedgeConfig(minimum_samples=4, budget=1.0)
 USUAL = [Say(first_after=0.1)] * 4
-"""What the first provider says before it is late: its own 95th percentile is then a tenth of a second."""
+"""Answers of the first provider before it is late: its own 95th percentile is a tenth of a second."""
 ONCE = RetryConfig(max_attempts=1)
 SHORT_READ_TIMEOUT = TimeoutConfig(read_timeout=2.0)
 
@@ -36,7 +36,7 @@ def hedge_counts(tts: AsyncTTSService) -> tuple[int, int, int]:
 
 
 def is_idle(tts: AsyncTTSService) -> bool:
-    """Nobody runs, nobody waits, and nothing is open."""
+    """Return whether no call runs or waits, and no permit or task is left."""
     states = tts.get_error_state()["providers"].values()
     places = [(state["concurrency"]["in_use"], state["concurrency"]["waiting"]) for state in states]
     permits = sum(circuit.snapshot().in_flight or 0 for circuit in tts.circuits.values())
@@ -45,7 +45,7 @@ def is_idle(tts: AsyncTTSService) -> bool:
 
 
 class SlowFirstCall:
-    """Makes the first call of a provider wait."""
+    """Provider wrapper that delays the first call."""
 
     def __init__(self, provider: Any, seconds: float) -> None:
         self._speak, self._seconds = provider.speak, seconds

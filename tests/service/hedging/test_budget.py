@@ -1,4 +1,4 @@
-"""What hedges may cost: a share of the characters, in an outage too, and the circuit still sees the outage."""
+"""Budget of hedges: a share of the characters, also in an outage, which the circuit still notices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .late_provider import ONCE, READY, SHORT_READ_TIMEOUT, TEXT, USUAL, hedge_c
 pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
-async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: MakeService) -> None:
+async def test_budget_is_kept_and_refusals_are_counted(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=0.3)), ScriptedProvider([Hang()], name="second")
     tts = await warm_up(
         make_service(first, second, hedging=HedgeConfig(percentile=0.7, minimum_samples=4, budget=0.25))
@@ -48,7 +48,7 @@ async def test_the_budget_is_kept_and_what_it_refuses_is_counted(make_service: M
     assert (state["started"], state["budget_exhausted"]) == (0, 1), "one of five is more than a twentieth"
 
 
-async def test_words_that_are_asked_for_again_after_a_failure_are_no_more_words(make_service: MakeService) -> None:
+async def test_retried_text_is_counted_once(make_service: MakeService) -> None:
     text = "The rain has stopped at last, after all these long and cold and windy days. We walk home now, slowly."
     broken, by_sentence = (
         WordToneProvider([Fault("cut", 0.0)], name="broken"),
@@ -61,7 +61,7 @@ async def test_words_that_are_asked_for_again_after_a_failure_are_no_more_words(
     assert tts.get_error_state()["hedging"]["characters"] == len(text)
 
 
-async def test_what_a_local_voice_says_costs_nothing_and_pays_for_no_hedge(make_service: MakeService) -> None:
+async def test_local_voice_neither_costs_nor_earns_budget(make_service: MakeService) -> None:
     tts = await warm_up(
         make_service(late_provider(Say(first_after=1.0), local=True), ScriptedProvider(name="second"), hedging=READY)
     )
@@ -70,7 +70,7 @@ async def test_what_a_local_voice_says_costs_nothing_and_pays_for_no_hedge(make_
     assert (state["characters"], state["budget_exhausted"]) == (0, 1)
 
 
-async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circuit_opens(
+async def test_hedges_in_an_outage_stay_within_the_budget_until_the_circuit_opens(
     make_service: MakeService,
 ) -> None:
     class Vendor(ScriptedProvider):
@@ -111,7 +111,7 @@ async def test_in_an_outage_hedges_stay_within_the_budget_and_end_when_the_circu
     assert is_idle(tts)
 
 
-async def test_an_outage_is_not_hidden_from_the_circuit_by_those_who_are_hedged(make_service: MakeService) -> None:
+async def test_hedging_does_not_hide_an_outage_from_the_circuit(make_service: MakeService) -> None:
     tts = make_service(
         late_provider(Hang()), ScriptedProvider(name="second"), hedging=READY, timeouts=SHORT_READ_TIMEOUT, retry=ONCE
     )

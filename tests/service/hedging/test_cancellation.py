@@ -1,4 +1,4 @@
-"""Hanging up on a race: whoever leaves, and whenever, nothing of it stays behind."""
+"""Cancellation of hedged calls at any moment: nothing stays behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .late_provider import DOWN, READY, SHORT_READ_TIMEOUT, TEXT, USUAL, hedge_c
 pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
-async def test_what_breaks_while_it_is_hung_up_on_is_no_failure(make_service: MakeService) -> None:
+async def test_error_while_cancelling_is_no_failure(make_service: MakeService) -> None:
     class Sore(ScriptedProvider):
         async def speak(self, *given: Any, **more: Any) -> AsyncGenerator[Any, None]:
             try:
@@ -48,7 +48,7 @@ async def test_what_breaks_while_it_is_hung_up_on_is_no_failure(make_service: Ma
     assert is_idle(tts)
 
 
-async def test_who_takes_long_to_hang_up_keeps_nobody_waiting(make_service: MakeService) -> None:
+async def test_slow_cancellation_delays_no_caller(make_service: MakeService) -> None:
     class Polite(ScriptedProvider):
         async def speak(self, *given: Any, **more: Any) -> AsyncGenerator[Any, None]:
             try:
@@ -71,7 +71,7 @@ async def test_who_takes_long_to_hang_up_keeps_nobody_waiting(make_service: Make
     assert is_idle(tts)
 
 
-async def test_a_caller_who_leaves_in_the_middle_of_it_has_hung_up_on_both(make_service: MakeService) -> None:
+async def test_leaving_caller_cancels_both_attempts(make_service: MakeService) -> None:
     first, second = late_provider(Hang()), ScriptedProvider([Hang()], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     waiting = asyncio.create_task(tts.synthesize(TEXT, format="pcm_8000"))
@@ -83,7 +83,7 @@ async def test_a_caller_who_leaves_in_the_middle_of_it_has_hung_up_on_both(make_
     assert is_idle(tts)
 
 
-async def test_a_service_that_is_closed_in_the_middle_of_it_hangs_up_on_both(make_service: MakeService) -> None:
+async def test_closing_the_service_cancels_both_attempts(make_service: MakeService) -> None:
     tts = await warm_up(make_service(late_provider(Hang()), ScriptedProvider([Hang()], name="second"), hedging=READY))
     stream = tts.stream(TEXT, format="pcm_8000")
     listening = asyncio.ensure_future(anext(stream))
@@ -99,7 +99,7 @@ async def test_a_service_that_is_closed_in_the_middle_of_it_hangs_up_on_both(mak
 
 
 @pytest.mark.timeout(180)
-async def test_a_thousand_callers_who_leave_when_they_like_leave_nothing_behind(make_service: MakeService) -> None:
+async def test_thousand_leaving_callers_leave_nothing_behind(make_service: MakeService) -> None:
     rng = Random(19)
 
     class Moody(ScriptedProvider):

@@ -1,4 +1,4 @@
-"""Who is asked as well, and who is not: nobody in trouble, in a queue, on the same account, or with another voice."""
+"""Candidates for hedges: none with an open circuit, in a queue, on the same account, or with another voice."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ async def not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
     assert hedge_counts(tts) == (0, 0, 0)
 
 
-async def test_a_caller_without_time_does_not_get_a_hedge(make_service: MakeService) -> None:
+async def test_caller_without_time_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Hang()), ScriptedProvider([Hang()], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY, retry=ONCE))
     speech = await tts.synthesize(TEXT, format="pcm_8000", deadline=0.1)
     assert not any(attempt.hedge for attempt in speech.attempts)
 
 
-async def test_a_circuit_that_is_not_closed_is_not_asked_as_well(make_service: MakeService) -> None:
+async def test_provider_with_a_circuit_not_closed_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider([DOWN], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     tts.circuits["second"].force_open("maintenance")
     await not_hedged(tts)
 
 
-async def test_a_probe_is_not_taken_for_a_hedge(make_service: MakeService) -> None:
+async def test_probe_is_not_used_as_a_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     for _ in range(2):
@@ -49,7 +49,7 @@ async def test_a_probe_is_not_taken_for_a_hedge(make_service: MakeService) -> No
     assert not second.asked
 
 
-async def test_who_has_just_come_back_is_not_asked_for_favours(make_service: MakeService) -> None:
+async def test_recovering_provider_gets_no_hedge(make_service: MakeService) -> None:
     gently = CircuitBreakerConfig(window_size=2, cooldown_period=10, success_threshold=1, ramp_up=600.0)
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY, circuits={"second": gently}))
@@ -60,7 +60,7 @@ async def test_who_has_just_come_back_is_not_asked_for_favours(make_service: Mak
     await not_hedged(tts)
 
 
-async def test_a_probe_has_its_own_hurry_and_is_not_overtaken(make_service: MakeService) -> None:
+async def test_probe_has_its_own_timeout_and_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Hang()), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     for _ in range(2):
@@ -72,7 +72,7 @@ async def test_a_probe_has_its_own_hurry_and_is_not_overtaken(make_service: Make
     assert isinstance(speech.attempts[0].error, TTSReadTimeoutError)
 
 
-async def test_what_is_on_hold_is_not_asked_as_well(make_service: MakeService) -> None:
+async def test_held_provider_gets_no_hedge(make_service: MakeService) -> None:
     from steadyvoice.speech.errors import TTSInvalidKeyError
 
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
@@ -82,7 +82,7 @@ async def test_what_is_on_hold_is_not_asked_as_well(make_service: MakeService) -
     await not_hedged(tts)
 
 
-async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
+async def test_hedge_never_queues(make_service: MakeService) -> None:
     first, second = (
         late_provider(Say(first_after=1.0)),
         ScriptedProvider([Say(seconds=1.0, pieces=10, every=1.0)], name="second"),
@@ -93,7 +93,7 @@ async def test_a_hedge_never_stands_in_line(make_service: MakeService) -> None:
         await not_hedged(tts)
 
 
-async def test_of_two_hedges_for_one_place_the_second_does_not_stand_in_line_either(make_service: MakeService) -> None:
+async def test_second_hedge_for_one_slot_does_not_queue(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=3.0)), ScriptedProvider(name="second")
     second.speak = SlowFirstCall(second, 1.0).speak  # type: ignore[method-assign]
     second.credential = Credential("theirs", initial_concurrency=1)  # type: ignore[attr-defined]
@@ -104,18 +104,18 @@ async def test_of_two_hedges_for_one_place_the_second_does_not_stand_in_line_eit
     assert len(second.asked) == 1
 
 
-async def test_the_same_account_is_not_asked_twice_at_once(make_service: MakeService) -> None:
+async def test_same_account_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
     first.credential = second.credential = Credential("ours")  # type: ignore[attr-defined]
     await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
 
 
-async def test_a_local_voice_is_for_outages_and_not_for_a_slow_moment(make_service: MakeService) -> None:
+async def test_local_voice_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second", local=True)
     await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
 
 
-async def test_never_another_voice_when_that_is_not_wanted(make_service: MakeService) -> None:
+async def test_substitution_never_means_no_hedge_by_another_voice(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     speech = await tts.synthesize(TEXT, format="pcm_8000", voice_substitution="never")
@@ -123,7 +123,7 @@ async def test_never_another_voice_when_that_is_not_wanted(make_service: MakeSer
     assert not second.asked
 
 
-async def test_the_same_voice_on_another_account_may_race_all_the_same(make_service: MakeService) -> None:
+async def test_same_voice_on_another_account_gets_a_hedge(make_service: MakeService) -> None:
     class SameVoice(ScriptedProvider):
         def offer(self, request: SpeechRequest) -> SynthesisOffer:
             return SynthesisOffer(self.format or request.format, voice="george")

@@ -1,4 +1,4 @@
-"""One of the two that race fails, or breaks off later, or both do: no third is asked, and no time is counted twice."""
+"""Failures of either attempt of a hedged call: no third request, and time counts once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .late_provider import DOWN, ONCE, READY, TEXT, USUAL, SlowFirstCall, hedge_
 pytestmark = pytest.mark.looptime
 
 
-async def test_when_the_first_fails_the_hedge_is_the_attempt_and_no_third_is_asked(make_service: MakeService) -> None:
+async def test_hedge_continues_when_the_first_fails(make_service: MakeService) -> None:
     class Dies(ScriptedProvider):
         async def speak(
             self, request: SpeechRequest, offer: SynthesisOffer, **kwargs: float
@@ -47,7 +47,7 @@ async def test_when_the_first_fails_the_hedge_is_the_attempt_and_no_third_is_ask
 
 
 @pytest.mark.parametrize("trouble", [DOWN, TTSBadRequestError("no such option", status=400)])
-async def test_a_hedge_that_fails_leaves_the_first_to_speak(make_service: MakeService, trouble: TTSError) -> None:
+async def test_first_continues_when_the_hedge_fails(make_service: MakeService, trouble: TTSError) -> None:
     first, second, third = (
         late_provider(Say(first_after=1.0)),
         ScriptedProvider([trouble], name="second"),
@@ -66,7 +66,7 @@ async def test_a_hedge_that_fails_leaves_the_first_to_speak(make_service: MakeSe
     assert hedge_counts(tts) == (1, 0, 1)
 
 
-async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_service: MakeService) -> None:
+async def test_when_both_fail_the_next_continues_and_time_counts_once(make_service: MakeService) -> None:
     first, second, third = late_provider(Hang()), ScriptedProvider([Hang()], name="second"), ScriptedProvider()
     timeouts = TimeoutConfig(first_audio_timeout=2.0, total_timeout=45.0)
     tts = await warm_up(make_service(first, second, third, hedging=READY, timeouts=timeouts))
@@ -84,7 +84,7 @@ async def test_when_both_fail_the_next_goes_on_and_the_time_was_spent_once(make_
     assert utterance._deadline.elapsed == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
 
 
-async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service: MakeService) -> None:
+async def test_time_and_audio_of_a_hedge_count_for_the_utterance(make_service: MakeService) -> None:
     first, third = late_provider(Hang()), ScriptedProvider([Say(2.0)])
     second = ScriptedProvider([Say(2.0, pieces=2, every=0.7, then=TTSServerError("broke off"))], name="second")
     tts = await warm_up(make_service(first, second, third, hedging=READY))
@@ -98,7 +98,7 @@ async def test_what_a_hedge_took_and_brought_is_the_utterances_own(make_service:
     assert (deadline.delivered, utterance.delivered) == (4.0, 4.0)  # type: ignore[union-attr]
 
 
-async def test_the_deadline_is_the_same_for_both(make_service: MakeService) -> None:
+async def test_both_attempts_have_the_same_deadline(make_service: MakeService) -> None:
     first, second = late_provider(Hang()), ScriptedProvider([Hang()], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY, retry=ONCE))
     began = loop_clock()
@@ -109,7 +109,7 @@ async def test_the_deadline_is_the_same_for_both(make_service: MakeService) -> N
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "mp3_44100_128", "opus"])
-async def test_a_hedge_that_breaks_off_is_gone_on_from(make_service: MakeService, name: str) -> None:
+async def test_broken_hedge_is_resumed(make_service: MakeService, name: str) -> None:
     text = "The rain has stopped. We walk home now, slowly, and nobody says a word."
     first, second = WordToneProvider(name="first"), WordToneProvider([Fault("cut", 0.5)], name="second", pitch=1.5)
     tts = make_service(first, second, hedging=HedgeConfig(minimum_samples=1, budget=1.0))
@@ -123,8 +123,8 @@ async def test_a_hedge_that_breaks_off_is_gone_on_from(make_service: MakeService
     assert [(a.provider, a.hedge) for a in stream.attempts] == [("first", False), ("second", True), ("first", False)]
 
 
-async def test_a_hedge_that_lost_goes_on_sooner_than_who_broke_off(make_service: MakeService) -> None:
-    """Both may have charged for the words by then, but one of the two has shown that it breaks off."""
+async def test_lost_hedge_resumes_before_the_broken_provider(make_service: MakeService) -> None:
+    """By then both may have charged for the text, but one of them has shown that it breaks off."""
     text = "The rain has stopped. We walk home now, slowly, and nobody says a word."
     first, second = WordToneProvider(name="first"), WordToneProvider(name="second", pitch=1.5)
     tts = make_service(first, second, hedging=HedgeConfig(minimum_samples=1, budget=1.0))

@@ -1,4 +1,4 @@
-"""When, whom and for how much: hedges are decided from values."""
+"""Decisions of hedging as pure functions: when, to which provider, and at which cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
         ({"window_seconds": float("inf")}, "window_seconds: must be more than 0 seconds, got inf"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_spent(wrong: dict[str, Any], told: str) -> None:
+def test_invalid_settings_are_rejected(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(TTSConfigurationError, match=re.escape(told)):
         HedgeConfig(**wrong)
 
@@ -49,13 +49,13 @@ def asked_as_well(*candidates: HedgeCandidate, left: float = 40.0) -> TryProvide
     return choose_hedge([FIRST, *candidates], 0, now=0.0, left=left, max_attempts=3)
 
 
-def test_the_next_one_is_asked_and_leaves_time_to_whoever_comes_after() -> None:
+def test_next_provider_is_hedged_to_and_leaves_time() -> None:
     assert asked_as_well(NEXT) == TryProvider(1, 40.0)
     assert asked_as_well(NEXT, candidate("third")) == TryProvider(1, 32.0)
     assert asked_as_well(NEXT, candidate("third", refused=True)) == TryProvider(1, 40.0)
 
 
-def test_an_account_is_not_charged_twice_for_the_same_words() -> None:
+def test_same_account_is_not_charged_twice() -> None:
     assert asked_as_well(candidate("first")) is None
     assert asked_as_well(candidate("first"), NEXT) == TryProvider(2, 32.0)
 
@@ -72,18 +72,18 @@ def test_an_account_is_not_charged_twice_for_the_same_words() -> None:
         candidate("next", local=True),
     ],
 )
-def test_who_would_not_answer_at_once_or_has_been_asked_is_passed_over(unwilling: HedgeCandidate) -> None:
+def test_unready_or_tried_provider_is_skipped(unwilling: HedgeCandidate) -> None:
     assert asked_as_well(unwilling) is None
     third = asked_as_well(unwilling, candidate("third"))
     assert third is not None
     assert third.index == 2
 
 
-def test_nobody_is_asked_when_there_is_no_time() -> None:
+def test_no_time_means_no_hedge() -> None:
     assert asked_as_well(NEXT, left=0.0) is None
 
 
-def test_a_budget_is_a_share_of_what_was_asked_for_lately() -> None:
+def test_budget_is_a_share_of_recent_characters() -> None:
     budget = HedgeBudget(0.05, 600.0)
     assert not budget.spend(1, 0.0), "nothing was asked for yet"
     budget.record_requested(200, 0.0)
@@ -95,7 +95,7 @@ def test_a_budget_is_a_share_of_what_was_asked_for_lately() -> None:
     assert budget.totals(700.0) == (1000, 0), "ten minutes ago is forgotten"
 
 
-def test_what_was_asked_for_twice_is_remembered_longer_than_what_was_asked_for() -> None:
+def test_hedged_characters_are_remembered_longer() -> None:
     budget = HedgeBudget(0.5, 60.0)
     budget.record_requested(100, 0.0)
     assert budget.spend(50, 30.0)
@@ -104,7 +104,7 @@ def test_what_was_asked_for_twice_is_remembered_longer_than_what_was_asked_for()
     assert not budget.spend(1, 62.0), "in the last minute more was asked for twice than half of what was asked for"
 
 
-def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circuit() -> None:
+def test_repeatedly_late_provider_is_hedged_half_of_the_time() -> None:
     streak = HedgeStreak()
     for _ in range(MAX_STREAK):
         assert streak.allows()
@@ -114,7 +114,7 @@ def test_a_provider_that_is_overtaken_again_and_again_is_half_left_to_its_circui
     assert [streak.allows() for _ in range(6)] == [True] * 6
 
 
-def test_the_window_errs_on_the_side_of_the_purse() -> None:
+def test_window_errs_towards_lower_cost() -> None:
     budget = HedgeBudget(1.0, 60.0)
     budget.record_requested(10, 0.5)
     budget.record_requested(100, 2.0)
@@ -129,7 +129,7 @@ MOMENTS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 400), st.booleans(
 
 
 @given(MOMENTS, st.floats(0.01, 1.0), st.floats(1.0, 200.0))
-def test_the_budget_is_never_exceeded_in_any_window_nor_in_all(
+def test_budget_is_never_exceeded_in_any_window(
     moments: list[tuple[float, int, bool]], share: float, seconds: float
 ) -> None:
     budget, now = HedgeBudget(share, seconds), 0.0
@@ -148,13 +148,13 @@ def test_the_budget_is_never_exceeded_in_any_window_nor_in_all(
 
 
 @given(st.integers(20, 400), st.floats(0.05, 1.0))
-def test_a_budget_that_is_not_used_up_is_there_to_be_used(characters: int, share: float) -> None:
+def test_unused_budget_can_be_spent(characters: int, share: float) -> None:
     budget = HedgeBudget(share, 60.0)
     budget.record_requested(characters, 0.0)
     assert budget.spend(int(share * characters), 58.0)
 
 
-def test_nobody_is_late_before_enough_is_known() -> None:
+def test_no_call_is_late_before_enough_samples() -> None:
     latencies = LatencyPercentiles(0.95, 20)
     for number in range(19):
         latencies.record("kind", number / 100)
@@ -165,7 +165,7 @@ def test_nobody_is_late_before_enough_is_known() -> None:
 
 
 @given(st.lists(st.floats(0, 60), min_size=1, max_size=200), st.floats(0.01, 0.99))
-def test_at_most_the_rest_of_the_answers_were_later(seconds: list[float], percentile: float) -> None:
+def test_percentile_bounds_the_share_of_later_answers(seconds: list[float], percentile: float) -> None:
     latencies = LatencyPercentiles(percentile, 1)
     for after in seconds:
         latencies.record("kind", after)
@@ -174,7 +174,7 @@ def test_at_most_the_rest_of_the_answers_were_later(seconds: list[float], percen
     assert sum(after > limit for after in seconds) <= (1 - percentile) * len(seconds) + 1e-9
 
 
-def test_what_was_hung_up_on_stays_late() -> None:
+def test_cancelled_late_calls_stay_late() -> None:
     latencies = LatencyPercentiles(0.9, 10)
     for _ in range(9):
         latencies.record("kind", 0.1)
@@ -198,7 +198,7 @@ def test_old_answers_are_forgotten() -> None:
     assert latencies.limit("kind") == 0.1
 
 
-def test_what_is_rarely_asked_for_is_forgotten_before_memory_runs_out() -> None:
+def test_rare_classes_are_forgotten_first() -> None:
     latencies = LatencyPercentiles(0.95, 1)
     for number in range(1000):
         latencies.record(number, 0.1)
@@ -208,7 +208,7 @@ def test_what_is_rarely_asked_for_is_forgotten_before_memory_runs_out() -> None:
     assert len(latencies._recorded) <= 100
 
 
-def test_texts_are_alike_within_a_factor_of_four() -> None:
+def test_texts_within_a_factor_of_four_share_a_class() -> None:
     def kind(characters: int, form: str = "mp3_44100_128", model: str = "flash", timed: bool = False) -> object:
         format = AudioFormat.parse(form)
         request = SpeechRequest("x" * characters, format=format)

@@ -1,4 +1,4 @@
-"""Two are asked when the first is late: one is heard, the other hung up on, and it is on the books."""
+"""Hedged calls: one is heard, the other cancelled, and both are in the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .late_provider import READY, TEXT, USUAL, hedge_counts, is_idle, late_provi
 pytestmark = pytest.mark.looptime
 
 
-async def test_who_is_late_is_overtaken_and_both_are_on_the_account(make_service: MakeService) -> None:
+async def test_late_provider_is_overtaken_and_both_are_in_the_report(make_service: MakeService) -> None:
     first, second = late_provider(Hang()), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     began = loop_clock()
@@ -35,7 +35,7 @@ async def test_who_is_late_is_overtaken_and_both_are_on_the_account(make_service
     assert hedge_counts(tts) == (1, 1, 0)
 
 
-async def test_the_log_tells_of_it(make_service: MakeService, caplog: pytest.LogCaptureFixture) -> None:
+async def test_hedge_is_logged(make_service: MakeService, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="steadyvoice.calls")
     tts = await warm_up(make_service(late_provider(Hang()), ScriptedProvider(name="second"), hedging=READY))
     caplog.clear()
@@ -47,7 +47,7 @@ async def test_the_log_tells_of_it(make_service: MakeService, caplog: pytest.Log
     ]
 
 
-async def test_the_late_one_counts_as_neither_failure_nor_success_and_is_hung_up_on_at_once(
+async def test_late_call_is_cancelled_and_counts_as_neither_failure_nor_success(
     make_service: MakeService,
 ) -> None:
     first, second = late_provider(Hang()), ScriptedProvider([Say(4.0, every=1.0)], name="second")
@@ -65,7 +65,7 @@ async def test_the_late_one_counts_as_neither_failure_nor_success_and_is_hung_up
     assert is_idle(tts)
 
 
-async def test_a_first_that_speaks_after_all_is_heard_and_the_hedge_pays(make_service: MakeService) -> None:
+async def test_first_provider_wins_when_it_speaks_before_the_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=0.3)), ScriptedProvider([Hang()], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     speech = await tts.synthesize(TEXT, format="pcm_8000")
@@ -79,7 +79,7 @@ async def test_a_first_that_speaks_after_all_is_heard_and_the_hedge_pays(make_se
     assert is_idle(tts)
 
 
-async def test_when_both_speak_in_the_same_instant_the_first_is_heard(make_service: MakeService) -> None:
+async def test_first_provider_wins_a_tie(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=0.201)), ScriptedProvider([Say(first_after=0.1)], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
@@ -91,14 +91,14 @@ async def test_when_both_speak_in_the_same_instant_the_first_is_heard(make_servi
     assert is_idle(tts)
 
 
-async def test_who_is_in_time_is_not_raced(make_service: MakeService) -> None:
+async def test_call_in_time_is_not_hedged(make_service: MakeService) -> None:
     first, second = late_provider(), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     await tts.synthesize(TEXT, format="pcm_8000")
     assert not second.asked
 
 
-async def test_nobody_races_before_enough_is_known_or_unless_asked_for(make_service: MakeService) -> None:
+async def test_no_hedge_before_enough_samples_or_without_the_setting(make_service: MakeService) -> None:
     for settings in ({"hedging": HedgeConfig(minimum_samples=5, budget=1.0)}, {}):
         first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
         tts = await warm_up(make_service(first, second, **settings))
@@ -106,7 +106,7 @@ async def test_nobody_races_before_enough_is_known_or_unless_asked_for(make_serv
         assert not second.asked
 
 
-async def test_one_call_can_do_without(make_service: MakeService) -> None:
+async def test_single_call_can_disable_hedging(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     assert (await tts.synthesize(TEXT, format="pcm_8000", hedging=False)).provider == "first"
@@ -116,7 +116,7 @@ async def test_one_call_can_do_without(make_service: MakeService) -> None:
 
 
 async def test_only_the_first_sound_is_hedged(make_service: MakeService) -> None:
-    """Who has begun to listen is not given another voice for a short pause."""
+    """A listener that has heard a voice is not given another one for a short pause."""
     first = ScriptedProvider([*USUAL, Say(first_after=0.1), Say(first_after=3.0)], name="first", max_characters=20)
     second = ScriptedProvider(name="second")
     tts = make_service(first, second, hedging=HedgeConfig(minimum_samples=2, budget=1.0))
@@ -126,7 +126,7 @@ async def test_only_the_first_sound_is_hedged(make_service: MakeService) -> None
     assert not second.asked
 
 
-async def test_the_time_in_the_queue_is_not_the_vendors(make_service: MakeService) -> None:
+async def test_time_in_the_queue_is_not_latency(make_service: MakeService) -> None:
     first, second = late_provider(), ScriptedProvider(name="second")
     first.credential = Credential("ours", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
@@ -136,7 +136,7 @@ async def test_the_time_in_the_queue_is_not_the_vendors(make_service: MakeServic
     assert not second.asked
 
 
-async def test_ten_callers_of_the_same_words_are_one_race(make_service: MakeService, tmp_path: Any) -> None:
+async def test_ten_equal_requests_cause_one_hedge(make_service: MakeService, tmp_path: Any) -> None:
     first, second = late_provider(Hang()), ScriptedProvider(name="second")
     tts = make_service(first, second, hedging=READY, cache=tmp_path)
     for number in range(len(USUAL)):

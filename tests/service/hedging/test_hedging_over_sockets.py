@@ -1,4 +1,4 @@
-"""Two real connections for the same words: one is heard, the other closed, and both vendors' books agree with ours."""
+"""Hedging over two real connections: one is heard, the other closed, and both vendors' accounting agrees with ours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READY = HedgeConfig(minimum_samples=5, budget=1.0)
 
 @asynccontextmanager
 async def warmed(first: Simulator, second: Simulator, hedging: HedgeConfig) -> AsyncIterator[AsyncTTSService]:
-    """A service that knows how soon the first vendor usually speaks; the second has the same voice."""
+    """Return a service that knows the first vendor's latency; the second vendor has the same voice."""
     vendors = [ElevenLabs(f"sk_{name}", name=name, base_url=sim.url) for name, sim in names(first, second)]
     async with AsyncTTSService([*vendors, Tone()], hedging=hedging) as tts:
         for _ in range(hedging.minimum_samples):
@@ -44,7 +44,7 @@ def charged(sim: Simulator) -> int:
 
 
 @pytest.mark.parametrize("silence", [actions.HangAfterHeaders(), actions.SlowFirstByte(30.0), actions.Hang()])
-async def test_a_vendor_that_is_late_is_hung_up_on_and_the_other_is_heard(silence: actions.FaultAction) -> None:
+async def test_late_vendor_is_disconnected_and_the_other_is_heard(silence: actions.FaultAction) -> None:
     async with (
         Simulator(voice="tones") as first,
         Simulator(voice="tones") as second,
@@ -67,7 +67,7 @@ async def test_a_vendor_that_is_late_is_hung_up_on_and_the_other_is_heard(silenc
         assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-async def test_a_hedge_that_loses_is_hung_up_on_as_well() -> None:
+async def test_losing_hedge_is_disconnected() -> None:
     async with (
         Simulator(voice="tones") as first,
         Simulator(voice="tones") as second,
@@ -85,7 +85,7 @@ async def test_a_hedge_that_loses_is_hung_up_on_as_well() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(3))
-async def test_the_books_agree_with_both_vendors_whatever_befalls_and_whoever_leaves(seed: int) -> None:
+async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
     rng = Random(seed)
     moods = [
         Fault(actions.SlowFirstByte(0.3), probability=0.3),
@@ -134,7 +134,7 @@ async def test_the_books_agree_with_both_vendors_whatever_befalls_and_whoever_le
         assert hedges["hedged_characters"] <= 0.5 * hedges["characters"]
 
 
-async def test_vendors_of_two_kinds_race_too() -> None:
+async def test_vendors_of_two_kinds_are_hedged() -> None:
     async with Simulator(voice="tones") as first, Simulator(voice="tones") as second:
         elevenlabs, openai = ElevenLabs("one", base_url=first.url), OpenAICompatible("two", base_url=f"{second.url}/v1")
         async with AsyncTTSService([elevenlabs, openai], hedging=READY) as tts:

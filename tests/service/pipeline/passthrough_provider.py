@@ -1,4 +1,4 @@
-"""A provider whose bytes come over a tap: to whoever reads, or past them into an outlet. And an outlet."""
+"""Provider whose chunks can be passed through, and a sink that collects them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from steadyvoice.speech.format import Codec
 from ..scripted_provider import RATE, ScriptedProvider
 
 Step = tuple[float, bytes | Exception]
-"""Seconds of waiting, and what comes then."""
+"""Seconds of waiting, and the chunk or error that follows."""
 
 
 @dataclass
 class ScriptedResponse:
-    """An answer."""
+    """Scripted response of the provider."""
 
     steps: deque[Step]
     accepted: Accepted = field(default_factory=lambda: Accepted(request_id="r1", characters_billed=5))
@@ -36,7 +36,7 @@ class ScriptedResponse:
         return b""
 
     def read_nowait(self) -> None:
-        """Nothing is ever there already."""
+        """Return None: no chunk is ever ready."""
 
     def close(self) -> None:
         self.closed = True
@@ -44,7 +44,7 @@ class ScriptedResponse:
 
 @dataclass
 class PassthroughProvider(ScriptedProvider):
-    """Speaks by tap only, the same each time."""
+    """Provider of passthrough responses, the same each time."""
 
     steps: Iterable[Step] = ()
 
@@ -62,7 +62,7 @@ class PassthroughProvider(ScriptedProvider):
 
 @dataclass
 class CollectingSink:
-    """An outlet that takes all, but for the pieces with these numbers."""
+    """Sink that accepts all chunks except those with these numbers."""
 
     spills: tuple[int, ...] = ()
     got: list[bytes] = field(default_factory=list)
@@ -78,7 +78,7 @@ class CollectingSink:
 
 @dataclass
 class ReceivedAudio:
-    """What came of an utterance, in the order in which it came; and how much of it came by the bucket."""
+    """Audio of an utterance in order of arrival, and the number of chunks that came by the sink."""
 
     data: bytes = b""
     poured: int = 0
@@ -87,7 +87,7 @@ class ReceivedAudio:
 async def read_with_sink(
     tts: AsyncTTSService, text: str, bucket: CollectingSink | None, *, into: ReceivedAudio | None = None
 ) -> ReceivedAudio:
-    """Iterate, and from the first chunk on have the rest poured."""
+    """Read a stream, and let everything after its first chunk go to the sink."""
     heard = into or ReceivedAudio()
     stream = tts.stream(text, format="pcm_8000", on_midstream="error")
 

@@ -1,4 +1,4 @@
-"""Texts with markup: who gets it, who gets the words only, and what becomes of places in the text."""
+"""Texts with markup: which voices get the markup, and positions in the text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARKED = [
 
 
 @pytest.mark.parametrize("text", MARKED)
-async def test_a_voice_without_markup_gets_the_words_only(make_service: MakeService, text: str) -> None:
+async def test_voice_without_markup_support_gets_words_only(make_service: MakeService, text: str) -> None:
     vendor, stand_in = ScriptedProvider(DOWN, markup=ALL), ScriptedProvider(name="stand-in")
     service = make_service(vendor, stand_in)
     speech = await service.synthesize(text, format="pcm_8000")
@@ -50,7 +50,7 @@ async def test_a_voice_without_markup_gets_the_words_only(make_service: MakeServ
 
 @pytest.mark.parametrize("text", MARKED)
 @pytest.mark.parametrize("performed", [Markup.SSML, Markup.AUDIO_TAGS, Markup.NONE])
-async def test_a_voice_gets_what_it_performs(make_service: MakeService, text: str, performed: Markup) -> None:
+async def test_voice_gets_the_markup_that_it_performs(make_service: MakeService, text: str, performed: Markup) -> None:
     vendor = ScriptedProvider([Say(aligned=True)], markup=performed)
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
     sent = vendor.asked[0].text
@@ -64,7 +64,7 @@ async def test_a_voice_gets_what_it_performs(make_service: MakeService, text: st
 
 
 @pytest.mark.parametrize("text", MARKED)
-async def test_nobody_speaks_and_the_captions_have_words_only(make_service: MakeService, text: str) -> None:
+async def test_muted_captions_contain_words_only(make_service: MakeService, text: str) -> None:
     speech = await make_service(ScriptedProvider(DOWN, markup=ALL)).synthesize(text, format="pcm_8000")
     assert speech.outcome == "muted"
     assert speech.alignment.text == text
@@ -83,7 +83,7 @@ RESUMED = (
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.55, 0.8])
 @pytest.mark.parametrize("performed", [Markup.NONE, Markup.SSML])
-async def test_the_next_voice_goes_on_with_the_right_word_in_its_own_form(
+async def test_next_voice_resumes_at_the_right_word_with_its_own_markup(
     make_service: MakeService, share: float, performed: Markup
 ) -> None:
     first = WordToneProvider([Fault("cut", share)], name="first", markup=Markup.SSML)
@@ -109,9 +109,7 @@ async def test_the_next_voice_goes_on_with_the_right_word_in_its_own_form(
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-async def test_a_stand_in_for_a_stand_in_goes_on_where_that_one_broke_off(
-    make_service: MakeService, share: float
-) -> None:
+async def test_second_failover_resumes_where_the_first_broke_off(make_service: MakeService, share: float) -> None:
     first = WordToneProvider([Fault("cut", 0.3)], name="first", markup=Markup.SSML)
     second = WordToneProvider([Fault("cut", share)], name="second")
     third = WordToneProvider(name="third", markup=Markup.SSML)
@@ -126,7 +124,7 @@ async def test_a_stand_in_for_a_stand_in_goes_on_where_that_one_broke_off(
 
 
 @pytest.mark.parametrize("performed", [Markup.NONE, Markup.SSML])
-async def test_paired_tags_are_not_cut_in_two(make_service: MakeService, performed: Markup) -> None:
+async def test_paired_tags_are_not_split(make_service: MakeService, performed: Markup) -> None:
     sentence = "This is a sentence of some length, so that it fills a request by itself. "
     text = f'<speak>First. <prosody rate="slow">{sentence * 4}</prosody><break time="1s"/> {sentence * 2}</speak>'
     vendor = ScriptedProvider(markup=performed)
@@ -144,9 +142,7 @@ async def test_paired_tags_are_not_cut_in_two(make_service: MakeService, perform
 
 @pytest.mark.parametrize("performed", [Markup.NONE, Markup.SSML, ALL])
 @pytest.mark.parametrize("limit", [5, 30, 60, 120])
-async def test_what_is_sent_fits_the_limit_with_its_tags(
-    make_service: MakeService, performed: Markup, limit: int
-) -> None:
+async def test_sent_text_fits_the_limit_with_its_tags(make_service: MakeService, performed: Markup, limit: int) -> None:
     text = " ".join(MARKED)
     vendor = ScriptedProvider(markup=performed, max_characters=limit)
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
@@ -163,7 +159,7 @@ async def test_what_is_sent_fits_the_limit_with_its_tags(
     ("text", "seconds"),
     [('<break time="1.5s"/>', 1.5), ("[sighs]", 0.0), ("<speak><break/><!-- x --></speak>", 0.5)],
 )
-async def test_markup_alone_is_silence_of_a_voice_that_performs_none(
+async def test_markup_alone_is_silence_for_a_voice_that_performs_none(
     make_service: MakeService, text: str, seconds: float
 ) -> None:
     vendor = ScriptedProvider()
@@ -178,7 +174,7 @@ async def test_markup_alone_is_silence_of_a_voice_that_performs_none(
     assert [request.text for request in performing.asked] == [text]
 
 
-async def test_markup_alone_needs_nobody_whose_circuit_is_closed(make_service: MakeService) -> None:
+async def test_markup_alone_is_spoken_while_every_circuit_is_open(make_service: MakeService) -> None:
     service = make_service(ScriptedProvider(name="first", markup=Markup.SSML), ScriptedProvider(name="second"))
     for circuit in service.circuits.values():
         circuit.force_open("maintenance")
@@ -187,7 +183,7 @@ async def test_markup_alone_needs_nobody_whose_circuit_is_closed(make_service: M
     assert speech.duration == pytest.approx(1.0)
 
 
-async def test_a_pause_at_the_end_asks_nobody_again(make_service: MakeService) -> None:
+async def test_pause_at_the_end_causes_no_request(make_service: MakeService) -> None:
     text = 'It rains. <break time="2s"/>'
     first = WordToneProvider([Fault("cut", 0.5)], name="first", markup=Markup.SSML)
     second = WordToneProvider(name="second")
@@ -197,7 +193,7 @@ async def test_a_pause_at_the_end_asks_nobody_again(make_service: MakeService) -
     assert stream.report.spans[-1].end == len(text)
 
 
-async def test_attempts_tell_places_in_the_callers_text_and_bills_what_was_sent(make_service: MakeService) -> None:
+async def test_attempts_state_positions_in_the_callers_text_and_bill_what_was_sent(make_service: MakeService) -> None:
     text = MARKED[0]
     vendor = ScriptedProvider([Say(then=TTSCutError("cut")), Say()], markup=Markup.SSML)
     stand_in = ScriptedProvider(name="stand-in")
@@ -206,7 +202,7 @@ async def test_attempts_tell_places_in_the_callers_text_and_bills_what_was_sent(
     assert speech.attempts[-1].characters_billed == len(strip_markup(text)) == speech.billed - len(text)
 
 
-async def test_scripts_of_attributes_are_not_those_of_the_words(make_service: MakeService) -> None:
+async def test_attributes_do_not_count_for_the_writing_system(make_service: MakeService) -> None:
     text = '<phoneme alphabet="ipa" ph="ˈmædɪsən">Мэдисон</phoneme> <lang xml:lang="ru">дома</lang>'
     reader = ScriptedProvider(scripts=frozenset({"Cyrillic"}))
     speech = await make_service(reader).synthesize(text, format="pcm_8000")

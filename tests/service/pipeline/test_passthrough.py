@@ -1,4 +1,4 @@
-"""Audio that goes past whoever waits for it: the same bytes, the same clocks, the same books."""
+"""Passthrough to a sink: the same bytes, timeouts and accounting as without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOTH_WAYS = pytest.mark.parametrize("poured", [True, False], ids=["poured", "ite
 
 
 def pieces(count: int, every: float = 0.5, seconds: float = 0.5) -> list[Step]:
-    """Audio that can be told apart, piece by piece."""
+    """Chunks of audio that can be told apart."""
     return [(every, pcm(seconds, level=1000 + 10 * (number % 500))) for number in range(count)]
 
 
@@ -33,7 +33,7 @@ def bucket_if(poured: bool) -> CollectingSink | None:
     return CollectingSink() if poured else None
 
 
-async def test_the_first_piece_is_iterated_and_the_others_poured(make_service: MakeService) -> None:
+async def test_first_chunk_is_iterated_and_the_others_go_to_the_sink(make_service: MakeService) -> None:
     steps = pieces(5)
     tts = make_service(PassthroughProvider(steps=steps))
 
@@ -44,7 +44,7 @@ async def test_the_first_piece_is_iterated_and_the_others_poured(make_service: M
 
 
 @BOTH_WAYS
-async def test_the_account_is_the_same(make_service: MakeService, poured: bool) -> None:
+async def test_report_is_the_same_with_and_without_a_sink(make_service: MakeService, poured: bool) -> None:
     tts = make_service(PassthroughProvider(steps=pieces(5)))
     stream, bucket = tts.stream(TEXT, format="pcm_8000", on_midstream="error"), bucket_if(poured)
     async for _ in stream:
@@ -62,7 +62,7 @@ async def test_the_account_is_the_same(make_service: MakeService, poured: bool) 
 
 
 @pytest.mark.parametrize("spills", [(1,), (2, 3), (1, 2, 3, 4), (4,)])
-async def test_what_an_outlet_does_not_take_is_iterated_in_its_place(
+async def test_chunk_refused_by_the_sink_is_iterated_in_order(
     make_service: MakeService, spills: tuple[int, ...]
 ) -> None:
     steps = pieces(6)
@@ -75,7 +75,7 @@ async def test_what_an_outlet_does_not_take_is_iterated_in_its_place(
 
 
 @BOTH_WAYS
-async def test_each_piece_has_the_whole_of_its_own_time_and_no_more(make_service: MakeService, poured: bool) -> None:
+async def test_stall_timeout_applies_to_each_chunk(make_service: MakeService, poured: bool) -> None:
     steps = [*pieces(4, every=2.5, seconds=4.0), (60.0, pcm(0.5))]
     tts = make_service(PassthroughProvider(steps=steps), timeouts=TimeoutConfig(stall_timeout=3.0))
     clock = asyncio.get_running_loop().time
@@ -90,7 +90,7 @@ async def test_each_piece_has_the_whole_of_its_own_time_and_no_more(make_service
 
 
 @BOTH_WAYS
-async def test_a_drip_is_too_slow_at_the_same_moment(make_service: MakeService, poured: bool) -> None:
+async def test_slow_audio_times_out_at_the_same_moment_with_a_sink(make_service: MakeService, poured: bool) -> None:
     tts = make_service(
         PassthroughProvider(steps=pieces(500, every=1.0, seconds=0.1)), timeouts=TimeoutConfig(slow_timeout=3.0)
     )
@@ -106,7 +106,7 @@ async def test_a_drip_is_too_slow_at_the_same_moment(make_service: MakeService, 
 
 
 @BOTH_WAYS
-async def test_the_whole_has_its_time(make_service: MakeService, poured: bool) -> None:
+async def test_total_timeout_applies_with_a_sink(make_service: MakeService, poured: bool) -> None:
     tts = make_service(
         PassthroughProvider(steps=pieces(500, every=1.0, seconds=0.95)), timeouts=TimeoutConfig(total_timeout=1.5)
     )
@@ -121,7 +121,7 @@ async def test_the_whole_has_its_time(make_service: MakeService, poured: bool) -
 
 
 @BOTH_WAYS
-async def test_audio_without_an_end_is_not_handed_on_for_ever(make_service: MakeService, poured: bool) -> None:
+async def test_audio_without_end_is_not_passed_through_for_ever(make_service: MakeService, poured: bool) -> None:
     tts = make_service(PassthroughProvider(steps=pieces(5000, every=0.4)))
     heard = ReceivedAudio()
 
@@ -133,7 +133,7 @@ async def test_audio_without_an_end_is_not_handed_on_for_ever(make_service: Make
 
 
 @BOTH_WAYS
-async def test_a_stream_that_is_cut_is_no_whole(make_service: MakeService, poured: bool) -> None:
+async def test_cut_stream_is_not_reported_as_complete(make_service: MakeService, poured: bool) -> None:
     steps: list[Step] = [*pieces(3), (0.5, TTSCutError("cut off", provider="scripted"))]
     tts = make_service(PassthroughProvider(steps=steps))
     heard = ReceivedAudio()
@@ -145,7 +145,7 @@ async def test_a_stream_that_is_cut_is_no_whole(make_service: MakeService, poure
     assert tts.get_error_state()["totals"]["failures"] == 1
 
 
-async def test_what_is_poured_shows_that_a_call_is_not_hanging(make_service: MakeService) -> None:
+async def test_chunks_to_the_sink_show_progress_to_the_circuit(make_service: MakeService) -> None:
     circuit = CircuitBreakerConfig(hung_after=3.0)
     tts = make_service(PassthroughProvider(steps=pieces(10, every=2.0, seconds=4.0)), circuit=circuit)
     calm = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink()))
@@ -157,7 +157,7 @@ async def test_what_is_poured_shows_that_a_call_is_not_hanging(make_service: Mak
     await calm
 
 
-async def test_closing_the_service_interrupts_it(make_service: MakeService) -> None:
+async def test_closing_the_service_interrupts_passthrough(make_service: MakeService) -> None:
     tts = make_service(PassthroughProvider(steps=pieces(50)))
     heard = ReceivedAudio()
     listening = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink(), into=heard))
@@ -171,7 +171,7 @@ async def test_closing_the_service_interrupts_it(make_service: MakeService) -> N
     assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-async def test_who_hears_the_rest_by_iteration_may_leave_at_any_time(make_service: MakeService) -> None:
+async def test_consumer_may_return_to_iteration_at_any_time(make_service: MakeService) -> None:
     vendor = PassthroughProvider(steps=pieces(50))
     tts = make_service(vendor)
     listening = asyncio.ensure_future(read_with_sink(tts, TEXT, CollectingSink()))
@@ -188,7 +188,7 @@ async def test_who_hears_the_rest_by_iteration_may_leave_at_any_time(make_servic
     )  # it spoke well as long as it was heard
 
 
-async def test_what_is_to_be_remembered_is_not_poured(make_service: MakeService, tmp_path: Path) -> None:
+async def test_resumable_stream_does_not_use_the_sink(make_service: MakeService, tmp_path: Path) -> None:
     steps = pieces(5)
     tts = make_service(PassthroughProvider(steps=steps), cache=CacheConfig(tmp_path))
 
@@ -198,7 +198,7 @@ async def test_what_is_to_be_remembered_is_not_poured(make_service: MakeService,
     await tts.aclose()
 
 
-async def test_what_an_outlet_raises_reaches_who_waits(make_service: MakeService) -> None:
+async def test_error_of_the_sink_reaches_the_consumer(make_service: MakeService) -> None:
     class Broken(CollectingSink):
         def write(self, data: bytes) -> None:
             raise RuntimeError("a pipe burst")
@@ -210,7 +210,7 @@ async def test_what_an_outlet_raises_reaches_who_waits(make_service: MakeService
 
 
 @BOTH_WAYS
-async def test_half_a_sample_at_the_end_is_made_whole(make_service: MakeService, poured: bool) -> None:
+async def test_half_sample_at_the_end_is_completed(make_service: MakeService, poured: bool) -> None:
     steps = [*pieces(3), (0.5, pcm(0.5)[:-1])]
     tts = make_service(PassthroughProvider(steps=steps))
 

@@ -1,4 +1,4 @@
-"""The memory of which account issued which request id: bounded, and never wrong about the latest."""
+"""Request ids by account: bounded memory, and always right about the latest ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def asking_for(**options: Any) -> SpeechRequest:
     return SpeechRequest("Hi.", FORMAT, options=options)
 
 
-def test_the_latest_are_known_and_the_oldest_forgotten() -> None:
+def test_latest_ids_are_known_and_the_oldest_forgotten() -> None:
     ids = RequestIds()
     for number in range(20_000):
         ids.record(f"id-{number}", "one" if number % 2 else "two")
@@ -25,7 +25,7 @@ def test_the_latest_are_known_and_the_oldest_forgotten() -> None:
     assert sum(ids.issuer(f"id-{number}") is not None for number in range(20_000)) <= 4_096
 
 
-def test_an_id_that_two_accounts_issued_is_the_later_ones() -> None:
+def test_id_issued_by_two_accounts_belongs_to_the_later_one() -> None:
     ids = RequestIds()
     ids.record("same", "one")
     ids.record("same", "two")
@@ -33,7 +33,7 @@ def test_an_id_that_two_accounts_issued_is_the_later_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
-def test_each_account_is_sent_its_own_and_what_nobody_knows(name: str) -> None:
+def test_each_account_gets_its_own_and_unknown_ids(name: str) -> None:
     ids = RequestIds()
     ids.record("ones", "one")
     ids.record("twos", "two")
@@ -44,7 +44,7 @@ def test_each_account_is_sent_its_own_and_what_nobody_knows(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], "ones", ["unknown"], ("unknown",), [None], [7], {"a": 1}])
-def test_a_request_without_foreign_ids_is_the_same_object(value: Any) -> None:
+def test_request_without_foreign_ids_is_the_same_object(value: Any) -> None:
     ids = RequestIds()
     ids.record("ones", "one")
     request = asking_for(previous_request_ids=value)

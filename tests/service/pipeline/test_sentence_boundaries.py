@@ -1,4 +1,4 @@
-"""Sentences as requests are cut: in the languages that voices speak, with the library and without it."""
+"""Sentence boundaries of requests in many languages, with the library and without it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TEXTS = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200
 
 
 class PanicError(BaseException):
-    """As a panic of Rust arrives in Python."""
+    """Panic of Rust code as it arrives in Python."""
 
 
 class Failing(ModuleType):
-    """A library that fails."""
+    """Library that fails."""
 
     def __init__(self, name: str, failure: BaseException) -> None:
         super().__init__(name)
@@ -41,7 +41,7 @@ CASES = [(language, case) for language, cases in CORPUS.items() for case in case
 
 
 def _errors(language: str | None) -> tuple[list[str], list[str]]:
-    """Places of the corpus at which a sentence is cut in two, and ends that are not found."""
+    """Return positions of the corpus at which a sentence is split, and ends that are not found."""
     wrong, missed = list[str](), list[str]()
     for written, case in CASES:
         text, true = text_of(written, case), cuts_of(written, case)
@@ -52,7 +52,7 @@ def _errors(language: str | None) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("language", [None, ""], ids=["language given", "language guessed"])
-def test_sentences_of_many_languages_are_not_cut_in_two(language: str | None) -> None:
+def test_sentences_of_many_languages_are_not_split(language: str | None) -> None:
     wrong, missed = _errors(language)
     assert len(wrong) <= 1, wrong
     assert len(missed) <= 3, missed
@@ -71,13 +71,13 @@ def test_sentences_of_many_languages_are_not_cut_in_two(language: str | None) ->
         "Wir sehen uns z. B. am 3. Mai um 18.30 Uhr.",
     ],
 )
-def test_one_sentence_stays_one(text: str, language: str | None) -> None:
+def test_single_sentence_stays_whole(text: str, language: str | None) -> None:
     assert split_sentences(text, language, find_sentence_ends) == [text]
     assert split_sentences(text, language) == [text]
 
 
 @given(TEXTS, st.sampled_from([None, "en", "de", "ja", "hi", "??"]))
-def test_whatever_the_text_its_sentences_joined_are_the_text(text: str, language: str | None) -> None:
+def test_joined_sentences_are_the_text(text: str, language: str | None) -> None:
     pieces = split_sentences(text, language, find_sentence_ends)
     assert "".join(pieces) == text
     assert all(pieces)
@@ -88,7 +88,7 @@ BLANKS = [chr(code) for code in range(sys.maxunicode) if chr(code).isspace()]
 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=ascii)
-def test_no_blank_makes_the_library_fail(blank: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_space_character_makes_the_library_fail(blank: str, capfd: pytest.CaptureFixture[str]) -> None:
     text = f"We chose plan A{blank}. It is plan É{blank}{blank}. It is better. Yes."
     for language in sorted({*CORPUS, *ORDINAL_LANGUAGES, "am", "hy", "kk", "xx"}):
         assert len(text) in {*find_sentence_ends(text, language)}
@@ -96,7 +96,7 @@ def test_no_blank_makes_the_library_fail(blank: str, capfd: pytest.CaptureFixtur
     assert "panicked" not in capfd.readouterr().err
 
 
-def test_half_a_character_makes_the_library_no_trouble() -> None:
+def test_lone_surrogate_does_not_break_the_library() -> None:
     text = "One \ud800 half. And another. "
     assert (
         split_sentences(text, "en", find_sentence_ends)
@@ -106,15 +106,13 @@ def test_half_a_character_makes_the_library_no_trouble() -> None:
 
 
 @pytest.mark.parametrize("failure", [PanicError("byte index 1"), ValueError("unknown")], ids=["panic", "error"])
-def test_whatever_the_library_raises_the_marks_are_found(
-    monkeypatch: pytest.MonkeyPatch, failure: BaseException
-) -> None:
+def test_marks_are_found_whatever_the_library_raises(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
     monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
     assert split_sentences("It rains. It pours.", "en", find_sentence_ends) == ["It rains. ", "It pours."]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), asyncio.CancelledError()])
-def test_an_order_to_stop_goes_through_the_library(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+def test_interrupts_pass_through_the_library_call(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
     monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
     with pytest.raises(type(failure)):
         split_sentences("It rains. It pours.", "en", find_sentence_ends)
@@ -122,7 +120,7 @@ def test_an_order_to_stop_goes_through_the_library(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("blank", ["\u00a0", "\u2009", "\u2028", "\u3000"], ids=ascii)
-async def test_a_stream_with_unusual_blanks_is_spoken(make_service: MakeService, blank: str) -> None:
+async def test_stream_with_unusual_spaces_is_spoken(make_service: MakeService, blank: str) -> None:
     vendor = ScriptedProvider()
     text = f"We chose plan A{blank}. It is the one that everybody in town has talked about since last summer. " * 4
     async for _ in make_service(vendor).stream(text, format="pcm_8000", language="en"):
@@ -136,7 +134,7 @@ def without_sentencex(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_sentencex")
-def test_without_the_library_the_marks_are_found_all_the_same() -> None:
+def test_marks_are_found_without_the_library() -> None:
     assert split_sentences("Dr. Smith came at 3 p.m. today. He left.", None, find_sentence_ends) == [
         "Dr. Smith came at 3 p.m. today. ",
         "He left.",
@@ -155,7 +153,7 @@ STORY = (
 
 
 @pytest.mark.looptime
-async def test_no_request_ends_in_the_middle_of_a_name(make_service: MakeService) -> None:
+async def test_no_request_ends_within_a_name(make_service: MakeService) -> None:
     vendor = ScriptedProvider()
     stream = make_service(vendor).stream(STORY, format="pcm_8000")
     async for _ in stream:
@@ -166,7 +164,7 @@ async def test_no_request_ends_in_the_middle_of_a_name(make_service: MakeService
 
 
 @pytest.mark.looptime
-async def test_the_language_of_the_request_or_of_the_voice_tells_where_sentences_end(make_service: MakeService) -> None:
+async def test_language_of_request_or_voice_decides_sentence_boundaries(make_service: MakeService) -> None:
     text = "Ende gut, alles gut, und damit ist diese lange Geschichte vorbei bis zum 3. Oktober. " * 3
     vendor = ScriptedProvider()
     stream = make_service(vendor).stream(text, format="pcm_8000", language="de-DE")

@@ -1,4 +1,4 @@
-"""A vendor that has less room than it says is asked for shorter pieces, and learnt from."""
+"""Text limits below the stated ones: they are learned from refusals, and pieces get shorter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ TEXT = (SENTENCE * 100).strip()  # 4,499 characters
 
 @dataclass
 class Cramped:
-    """Says that it takes `stated` characters, and takes `room`. `tells` whether its refusals name that."""
+    """Vendor that states a limit of `stated` characters and accepts `room`. `tells` states whether its refusals name
+    that.
+    """
 
     room: int
     stated: int | None = None
@@ -86,7 +88,7 @@ async def test_whole_text_is_spoken_in_pieces_that_fit(
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
-async def test_stream_goes_on_as_if_nothing_had_been(make_service: MakeService, on_midstream: str) -> None:
+async def test_stream_continues_without_an_error(make_service: MakeService, on_midstream: str) -> None:
     vendor = Cramped(1_000)
     async with make_service(vendor, Tone(), on_midstream=on_midstream) as tts:
         stream = tts.stream(TEXT, format="pcm_8000")
@@ -96,7 +98,7 @@ async def test_stream_goes_on_as_if_nothing_had_been(make_service: MakeService, 
     assert stream.outcome == "spoken"
 
 
-async def test_limit_is_learnt_for_later_requests_of_that_model(make_service: MakeService) -> None:
+async def test_limit_is_learned_for_later_requests_of_that_model(make_service: MakeService) -> None:
     vendor = Cramped(1_000, 40_000, tells=1_000)
     async with make_service(vendor) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
@@ -118,7 +120,7 @@ async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService
     assert vendor.spoken[-1] == TEXT
 
 
-async def test_vendor_that_refuses_every_length_is_asked_a_few_times_and_left(make_service: MakeService) -> None:
+async def test_vendor_that_refuses_every_length_is_given_up_after_a_few_requests(make_service: MakeService) -> None:
     vendor = Cramped(0, tells=4_000)
     async with make_service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
@@ -136,7 +138,7 @@ async def test_refusals_of_every_length_teach_no_limit(make_service: MakeService
     assert vendor.spoken == [TEXT], "in one piece"
 
 
-def test_refusal_that_was_on_its_way_does_not_raise_a_limit() -> None:
+def test_late_refusal_does_not_raise_a_limit() -> None:
     limits = TextLimits(lambda: 0.0)
     told, vague = TTSTextTooLongError("too long"), TTSTextTooLongError("too long")
     told.limit = 5_000
@@ -147,7 +149,7 @@ def test_refusal_that_was_on_its_way_does_not_raise_a_limit() -> None:
     assert limits.max_characters("m", None) == 2_500
 
 
-async def test_short_text_is_not_cut_for_a_refusal(make_service: MakeService) -> None:
+async def test_short_text_is_not_split_after_a_refusal(make_service: MakeService) -> None:
     vendor = Cramped(5)
     text = SENTENCE[: MIN_CHARACTERS - 1].strip()
     async with make_service(vendor, retry=RetryConfig(max_attempts=3)) as tts:
@@ -156,7 +158,7 @@ async def test_short_text_is_not_cut_for_a_refusal(make_service: MakeService) ->
     assert vendor.refused == [len(text)]
 
 
-async def test_refusal_of_a_later_piece_is_cut_smaller_as_well(make_service: MakeService) -> None:
+async def test_refusal_of_a_later_piece_is_split_as_well(make_service: MakeService) -> None:
     vendor = Cramped(2_000, 2_000)
     async with make_service(vendor) as tts:
         stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")

@@ -1,4 +1,4 @@
-"""Long texts in pieces, any format out, whichever provider spoke."""
+"""Long texts in pieces, in any format, by any provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.looptime
 TALE = "One sentence. Another one! A third? " * 5
 
 
-async def test_a_text_over_the_limit_is_split_at_sentences_and_spoken_as_one(make_service: MakeService) -> None:
+async def test_text_over_the_limit_is_split_at_sentences_and_delivered_as_one(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
     said = [request.text for request in vendor.asked]
@@ -38,7 +38,7 @@ async def test_a_text_over_the_limit_is_split_at_sentences_and_spoken_as_one(mak
     assert vendor.asked[0].next_text.startswith(said[1])
 
 
-async def test_a_callers_request_ids_stay_at_the_two_ends_of_a_split_text(make_service: MakeService) -> None:
+async def test_callers_request_ids_stay_at_the_ends_of_a_split_text(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     options = {"previous_request_ids": ["before"], "next_request_ids": ["behind"], "style": 1}
     await make_service(vendor).synthesize(TALE, format="pcm_8000", options=options)
@@ -49,7 +49,7 @@ async def test_a_callers_request_ids_stay_at_the_two_ends_of_a_split_text(make_s
     assert between
 
 
-async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeService) -> None:
+async def test_timestamps_of_pieces_are_joined(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(aligned=True)], max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
     assert speech.alignment.text == clean_text(TALE)
@@ -57,7 +57,7 @@ async def test_the_vendors_own_times_are_laid_end_to_end(make_service: MakeServi
     assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
 
 
-async def test_half_a_sample_at_the_end_of_a_piece_shifts_nothing(make_service: MakeService) -> None:
+async def test_half_sample_at_the_end_of_a_piece_shifts_nothing(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Send(pcm(3.0) + b"\x07")], max_characters=40)
     ways: tuple[OnMidstream, ...] = ("error", "resume")
     for on_midstream in ways:
@@ -68,7 +68,7 @@ async def test_half_a_sample_at_the_end_of_a_piece_shifts_nothing(make_service: 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("limit", [None, 60])
-async def test_what_was_asked_for_is_what_comes_out(make_service: MakeService, name: str, limit: int | None) -> None:
+async def test_output_has_the_requested_format(make_service: MakeService, name: str, limit: int | None) -> None:
     vendor = ScriptedProvider(max_characters=limit)
     speech = await make_service(vendor).synthesize(TALE, format=name)
     wanted = AudioFormat.parse(name)
@@ -85,7 +85,7 @@ def seconds_of(audio: bytes, form: AudioFormat) -> float:
         return sum(samples) / form.sample_rate
 
 
-async def test_bytes_that_are_right_already_are_not_touched(make_service: MakeService) -> None:
+async def test_bytes_in_the_right_format_are_not_changed(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(pieces=7)])
     stream = make_service(vendor).stream("Good morning", format="pcm_8000", on_midstream="error")
     chunks = [chunk async for chunk in stream]
@@ -101,7 +101,7 @@ async def test_streams_are_heard_before_they_are_complete(make_service: MakeServ
     await stream.aclose()
 
 
-async def test_a_stream_knows_its_account_when_it_is_over(make_service: MakeService) -> None:
+async def test_stream_has_its_report_at_the_end(make_service: MakeService) -> None:
     stream = make_service(ScriptedProvider()).stream("Good morning", format="pcm_8000")
     heard = b"".join([chunk async for chunk in stream])
     assert (stream.outcome, stream.provider, len(stream.attempts)) == ("spoken", "scripted", 1)
@@ -116,7 +116,7 @@ async def test_a_stream_knows_its_account_when_it_is_over(make_service: MakeServ
 
 @given(st.text(min_size=1, max_size=300), st.integers(1, 50))
 @example("&LT;", 1)
-async def test_every_character_is_said_once_whatever_the_text(text: str, limit: int) -> None:
+async def test_every_character_is_spoken_once(text: str, limit: int) -> None:
     vendor = ScriptedProvider([Say(first_after=0.0)], max_characters=limit)
     speech = await AsyncTTSService([vendor]).synthesize(text, format="pcm_8000")
     assert "".join(request.text for request in vendor.asked).split() == strip_markup(clean_text(text)).split()

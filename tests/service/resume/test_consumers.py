@@ -1,4 +1,4 @@
-"""Those who listen to a stream that may be gone on with: they pause, stop, leave or forget, and nothing is wasted."""
+"""Consumers of a resumable stream that pause, stop, leave or forget to close it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..word_tone_provider import LONG_TEXT, Fault, WordToneProvider, assert_all_
 pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
-async def test_the_next_sentence_is_fetched_while_this_one_plays(make_service: MakeService) -> None:
+async def test_next_sentence_is_fetched_while_the_present_one_plays(make_service: MakeService) -> None:
     vendor = WordToneProvider(timed=False, every=0.1)  # a little faster than it plays
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000")
     loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ async def test_the_next_sentence_is_fetched_while_this_one_plays(make_service: M
     assert max(waits[1:]) == 0.0
 
 
-async def test_a_listener_who_stops_reading_stops_the_vendor(make_service: MakeService) -> None:
+async def test_consumer_that_stops_reading_stops_the_vendor(make_service: MakeService) -> None:
     vendor = WordToneProvider(timed=False)
     tts = make_service(vendor)
     stream = tts.stream(LONG_TEXT, format="pcm_8000")
@@ -46,7 +46,7 @@ async def test_a_listener_who_stops_reading_stops_the_vendor(make_service: MakeS
 
 
 @pytest.mark.parametrize(("rest", "counted"), [(600.0, 0), (5.0, 1)])
-async def test_a_vendor_may_hang_up_on_who_does_not_read(make_service: MakeService, rest: float, counted: int) -> None:
+async def test_vendor_may_disconnect_an_idle_consumer(make_service: MakeService, rest: float, counted: int) -> None:
     first, second = WordToneProvider([Fault("cut", 0.9)], name="first"), WordToneProvider(name="second")
     tts = make_service(first, second)
     stream = tts.stream(LONG_TEXT, format="pcm_8000")
@@ -59,7 +59,7 @@ async def test_a_vendor_may_hang_up_on_who_does_not_read(make_service: MakeServi
 
 
 @pytest.mark.parametrize("timed", [True, False])
-async def test_a_listener_who_leaves_takes_everything_along(make_service: MakeService, timed: bool) -> None:
+async def test_consumer_that_leaves_releases_everything(make_service: MakeService, timed: bool) -> None:
     vendor = WordToneProvider(timed=timed, every=0.1)
     tts = make_service(vendor)
     stream = tts.stream(LONG_TEXT, format="pcm_8000")
@@ -73,7 +73,7 @@ async def test_a_listener_who_leaves_takes_everything_along(make_service: MakeSe
     assert (state["totals"]["failures"], state["circuit_state"]) == (0, "closed")
 
 
-async def test_who_forgets_to_close_a_stream_leaves_nothing_behind(make_service: MakeService) -> None:
+async def test_unclosed_stream_leaves_nothing_behind(make_service: MakeService) -> None:
     vendor = WordToneProvider(every=0.1)
     stream: AsyncSpeechStream | None = make_service(vendor).stream(LONG_TEXT, format="pcm_8000")
     assert stream is not None
@@ -86,7 +86,7 @@ async def test_who_forgets_to_close_a_stream_leaves_nothing_behind(make_service:
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
-async def test_who_leaves_finds_in_the_account_what_was_heard(
+async def test_report_of_a_left_stream_contains_what_was_heard(
     make_service: MakeService, on_midstream: OnMidstream
 ) -> None:
     vendor = WordToneProvider(every=0.13)
@@ -103,7 +103,7 @@ async def test_who_leaves_finds_in_the_account_what_was_heard(
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32", "opus"])
-async def test_who_breaks_off_for_good_is_named_with_what_was_heard(make_service: MakeService, name: str) -> None:
+async def test_interruption_names_the_provider_and_what_was_heard(make_service: MakeService, name: str) -> None:
     vendor = WordToneProvider([Fault("cut", 0.5)], format=AudioFormat.parse("pcm_16000"))
     stream = make_service(vendor).stream(LONG_TEXT, format=name, on_midstream="error")
     with pytest.raises(TTSStreamInterruptedError):

@@ -1,4 +1,4 @@
-"""Where two voices meet: untouched frames up to the seam, as loud behind it, and the pause of the first."""
+"""Seam between two voices: unchanged frames before it, equal loudness and a natural pause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..word_tone_provider import SHORT_TEXT, Fault, WordToneProvider, read_all
 pytestmark = pytest.mark.looptime
 
 
-async def test_mp3_frames_that_nobody_breaks_off_are_passed_on_as_they_are(make_service: MakeService) -> None:
+async def test_unbroken_mp3_frames_are_passed_through(make_service: MakeService) -> None:
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(SHORT_TEXT, format="mp3_44100_128")
     audio = await read_all(stream)
@@ -27,7 +27,7 @@ async def test_mp3_frames_that_nobody_breaks_off_are_passed_on_as_they_are(make_
     assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.001)
 
 
-async def test_up_to_the_seam_they_are_passed_on_as_well(make_service: MakeService) -> None:
+async def test_mp3_frames_are_passed_through_up_to_the_seam(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="mp3_44100_128")
     audio = await read_all(stream)
@@ -39,7 +39,7 @@ async def test_up_to_the_seam_they_are_passed_on_as_well(make_service: MakeServi
 
 
 @pytest.mark.parametrize("level", [0.4, 0.7, 1.5])
-async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: float) -> None:
+async def test_resuming_voice_has_the_same_loudness(make_service: MakeService, level: float) -> None:
     first = WordToneProvider([Fault("cut", 0.5)], name="first")
     second = WordToneProvider(name="second", level=level)
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
@@ -52,7 +52,7 @@ async def test_the_newcomer_speaks_as_loudly(make_service: MakeService, level: f
     assert after / before == pytest.approx(min(1.0, 2 * level), rel=0.12)
 
 
-async def test_the_pause_at_the_seam_is_the_one_between_words(make_service: MakeService) -> None:
+async def test_pause_at_the_seam_is_a_pause_between_words(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_16000")
     broken = detect_words(await read_all(stream), "pcm_16000")

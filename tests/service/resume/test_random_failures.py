@@ -1,6 +1,6 @@
-"""Whoever breaks off, wherever, however often: every word is heard exactly once, in order.
+"""Random failures: every word is heard exactly once, in order.
 
-Providers of every shape speak in tones, break off at random instants in random ways, and what was heard is read back.
+Providers of every shape speak in word tones and fail at random instants in random ways; the words are read back.
 STEADYVOICE_DEEP=1 tries sixteen times as many.
 """
 
@@ -48,7 +48,7 @@ NOTICED = faults("cut", "stall", "drip")  # an end that looks proper is none tha
 
 
 def elevenlabs(times: Times, faults: st.SearchStrategy[list[Fault]]) -> st.SearchStrategy[WordToneProvider]:
-    """In the format that was asked for, with the times of its words, which come when they like."""
+    """Return a provider in the requested format, whose timestamps come as `times` tells."""
     chunks = st.sampled_from([0.03, 0.11, 0.47])
     return st.builds(WordToneProvider, faults, st.just("elevenlabs"), times=st.just(times), chunk=chunks)
 
@@ -78,7 +78,7 @@ async def test_every_word_is_heard_once_in_order(
 
 @settings(max_examples=1_000 if DEEP else 60, database=None)
 @given(st.sampled_from(TEXTS), DISTRUSTED, PROVIDERS, FORMATS)
-async def test_times_that_never_come_or_make_no_sense_cost_no_word(
+async def test_missing_or_invalid_timestamps_lose_no_word(
     text: str, first: WordToneProvider, second: WordToneProvider, name: str
 ) -> None:
     await hear(text, first, second, name)

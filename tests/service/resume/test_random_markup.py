@@ -1,4 +1,4 @@
-"""Markup anywhere, voices that perform it or do not, breaking off wherever: every word is heard exactly once, in order.
+"""Random markup and failures, with voices that perform it or not: every word is heard exactly once, in order.
 
 STEADYVOICE_DEEP=1 tries forty times as many.
 """
@@ -71,7 +71,7 @@ SHORT = WordToneProvider(max_characters=60, markup=Markup.SSML, performs=True)
 @given(TEXTS, PROVIDERS, PROVIDERS)
 @example('<prosody rate="slow" pitch="a>b"><3 <break time="1s"/></prosody>', SHORT, WordToneProvider())
 @example('<prosody rate="slow" pitch="a>b">rain <break time="1s"/></prosody>', SHORT, WordToneProvider())
-async def test_every_word_is_heard_once_whoever_performs_the_markup(
+async def test_every_word_is_heard_once_with_markup(
     text: str, first: WordToneProvider, second: WordToneProvider
 ) -> None:
     text = text.strip()
@@ -96,7 +96,7 @@ async def test_every_word_is_heard_once_whoever_performs_the_markup(
 
 @settings(max_examples=1_000 if DEEP else 40, database=None)
 @given(TEXTS, PROVIDERS)
-async def test_what_nobody_says_is_silence_over_the_rest_of_the_text(text: str, only: WordToneProvider) -> None:
+async def test_silence_covers_the_rest_of_the_text(text: str, only: WordToneProvider) -> None:
     text = text.strip()
     only.faults = [*only.faults, *[Fault("cut", 0.3)] * 50]
     tts = AsyncTTSService([only], clock=loop_clock, circuit=PATIENT, timeouts=TIMES)

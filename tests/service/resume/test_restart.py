@@ -1,4 +1,4 @@
-"""An utterance that is begun again: at most two beginnings are heard, and the account says which."""
+"""Restart after a failure in mid-stream: at most two beginnings are heard, and the report names them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ pytestmark = pytest.mark.looptime
 
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac", "aac"])
 @pytest.mark.parametrize("share", [0.3, 0.4713])
-async def test_a_restart_is_heard_behind_what_was_heard_before(
-    make_service: MakeService, name: str, share: float
-) -> None:
-    """Wherever it broke off: in half a sample, in a frame, in a container of which there is one to a file."""
+async def test_restart_follows_what_was_heard_before(make_service: MakeService, name: str, share: float) -> None:
+    """After a break anywhere: in half a sample, in a frame, in a container that allows one stream a file."""
     first, second = WordToneProvider([Fault("cut", share)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format=name, on_midstream="restart")
     audio = await read_all(stream)
@@ -35,8 +33,8 @@ async def test_a_restart_is_heard_behind_what_was_heard_before(
     assert stream.outcome == "resumed"
 
 
-async def test_who_has_heard_two_beginnings_hears_whole_sentences_from_then_on(make_service: MakeService) -> None:
-    """However many more break off: late, at everybody's."""
+async def test_after_two_broken_starts_whole_sentences_are_delivered(make_service: MakeService) -> None:
+    """After any number of further failures, however late."""
     late = [Fault("cut", 0.9)] * 9
     first, second = WordToneProvider(late[:], name="first"), WordToneProvider(late[:], name="second")
     tts = make_service(first, second, Tone(), circuit=PATIENT)
@@ -51,15 +49,15 @@ async def test_who_has_heard_two_beginnings_hears_whole_sentences_from_then_on(m
     assert all(a.end == b.begin for a, b in pairwise(spans))
 
 
-async def test_a_voice_that_hurries_and_stops_short_is_not_heard_again(make_service: MakeService) -> None:
-    """Held back, it would be asked once more. It is out, and to hear all of it twice is worse than to trust it."""
+async def test_fast_truncating_voice_is_not_heard_again(make_service: MakeService) -> None:
+    """A held-back answer would be retried. This one was delivered, and hearing it twice is worse than trusting it."""
     vendor = ScriptedProvider([Say(seconds=0.8 * 0.06 * len(LONG_TEXT))])  # a square wave to its very end
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", on_midstream="restart")
     await read_all(stream)
     assert (stream.outcome, len(vendor.asked)) == ("spoken", 1)
 
 
-async def test_a_restart_that_nobody_makes_is_an_interruption(make_service: MakeService) -> None:
+async def test_restart_without_a_provider_is_an_interruption(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
     tts = make_service(first, second, retry=RetryConfig(max_attempts=1), muted=False)
     stream = tts.stream(SHORT_TEXT, format="pcm_8000", on_midstream="restart")
@@ -70,7 +68,7 @@ async def test_a_restart_that_nobody_makes_is_an_interruption(make_service: Make
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32", "opus"])
-async def test_an_end_that_comes_too_early_is_worth_a_restart(make_service: MakeService, name: str) -> None:
+async def test_truncated_audio_causes_a_restart(make_service: MakeService, name: str) -> None:
     first, second = WordToneProvider([Fault("truncate", 0.8)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format=name, on_midstream="restart")
     words = words_in(await read_all(stream), stream.format)

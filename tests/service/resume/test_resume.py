@@ -1,4 +1,4 @@
-"""An utterance that survives its provider: whoever breaks off, every word is heard once, in order."""
+"""Resume after a failure in mid-stream: every word is heard once, in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..word_tone_provider import (
 pytestmark = pytest.mark.looptime
 
 
-async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_not(make_service: MakeService) -> None:
+async def test_possibly_billed_words_go_to_another_account(make_service: MakeService) -> None:
     first, second = (
         WordToneProvider([Fault("cut", 0.3)], name="first"),
         WordToneProvider([Fault("cut", 0.4)], name="second"),
@@ -38,7 +38,7 @@ async def test_words_that_one_may_have_charged_for_are_left_to_those_who_have_no
     assert [span.provider for span in stream.report.spans] == ["first", "second", "third"]
 
 
-async def test_with_nobody_else_left_whoever_charged_for_them_says_them_again(make_service: MakeService) -> None:
+async def test_possibly_billed_words_are_spoken_again_when_no_other_is_left(make_service: MakeService) -> None:
     first, second = (
         WordToneProvider([Fault("cut", 0.3)], name="first"),
         WordToneProvider([Fault("cut", 0.4)], name="second"),
@@ -49,7 +49,7 @@ async def test_with_nobody_else_left_whoever_charged_for_them_says_them_again(ma
 
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "ulaw_8000", "mp3_44100_128", "mp3_22050_32", "opus"])
 @pytest.mark.parametrize("manner", ["cut", "stall", "drip", "truncate"])
-async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeService, name: str, manner: str) -> None:
+async def test_next_provider_resumes_at_the_next_word(make_service: MakeService, name: str, manner: str) -> None:
     first, second = WordToneProvider([Fault(manner, 0.47)], name="first"), WordToneProvider(name="second", pitch=1.5)  # type: ignore[arg-type]
     stream = make_service(first, second, timeouts=TIMES).stream(SHORT_TEXT, format=name)
     audio = await read_all(stream)
@@ -63,14 +63,14 @@ async def test_the_next_provider_goes_on_with_the_next_word(make_service: MakeSe
     assert [attempt.error is None for attempt in stream.attempts] == [False, True]
 
 
-async def test_an_end_just_before_a_short_last_word_is_none(make_service: MakeService) -> None:
+async def test_end_before_a_short_last_word_is_not_complete(make_service: MakeService) -> None:
     text = "42 we I rain 42 I"
     first, second = WordToneProvider([Fault("truncate", 0.8754)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(text, format="wav_8000")
     assert_all_words_once(stream, await read_all(stream), text)
 
 
-async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_service: MakeService) -> None:
+async def test_same_provider_resumes_when_no_other_voice_is_allowed(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_8000", voice_substitution="never")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
@@ -78,8 +78,8 @@ async def test_the_same_provider_may_go_on_when_no_other_voice_is_wanted(make_se
     assert not second.asked
 
 
-async def test_who_makes_headway_is_asked_again_and_again(make_service: MakeService) -> None:
-    """Each time at least a word is said, so the words at hand are new ones, and three tries are not the limit."""
+async def test_provider_that_makes_progress_is_retried(make_service: MakeService) -> None:
+    """At least one word is spoken each time, so the remaining text is new, and three attempts are not the limit."""
     vendor = WordToneProvider([Fault("cut", 0.3)] * 6)
     stream = make_service(vendor, circuit=PATIENT).stream(SHORT_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
@@ -87,7 +87,7 @@ async def test_who_makes_headway_is_asked_again_and_again(make_service: MakeServ
     assert stream.outcome == "spoken"
 
 
-async def test_when_nobody_can_go_on_the_rest_is_silence_and_says_so(make_service: MakeService) -> None:
+async def test_rest_is_reported_silence_when_no_provider_can_resume(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
     stream = make_service(first, second, retry=RetryConfig(max_attempts=1)).stream(SHORT_TEXT, format="mp3_22050_32")
     audio = await read_all(stream)
@@ -97,7 +97,7 @@ async def test_when_nobody_can_go_on_the_rest_is_silence_and_says_so(make_servic
     assert stream.captions().count("says") == 1
 
 
-async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: MakeService) -> None:
+async def test_error_follows_the_last_complete_word(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
     once = RetryConfig(max_attempts=1)
     stream = make_service(first, second, retry=once, muted=False).stream(SHORT_TEXT, format="mp3_44100_128")
@@ -107,7 +107,7 @@ async def test_or_it_is_an_error_and_the_last_whole_word_is_out(make_service: Ma
     assert words_in(b"".join(parts), stream.format) == SHORT_TEXT[: stream.report.spans[0].end].split()
 
 
-async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) -> None:
+async def test_no_provider_resumes_within_a_tag(make_service: MakeService) -> None:
     text = 'Now we wait <break time="1.5s" /> and go <emphasis level="strong">on</emphasis> again.'
     for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         first = WordToneProvider([Fault("cut", share)], name="first", markup=Markup.SSML)
@@ -118,8 +118,8 @@ async def test_nobody_goes_on_in_the_middle_of_a_tag(make_service: MakeService) 
         assert said.count("<") == said.count(">")
 
 
-async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make_service: MakeService) -> None:
-    """Thai has no blanks, and times tell of letters only."""
+async def test_text_without_spaces_is_split_into_parts(make_service: MakeService) -> None:
+    """Thai has no spaces, and the timestamps are of letters only."""
     text = "สวัสดีครับผมชื่อ" * 60
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(text, format="pcm_8000")
@@ -128,7 +128,7 @@ async def test_a_text_without_blanks_is_said_in_parts_that_can_be_held_back(make
     assert max(len(request.text) for request in vendor.asked) <= 400
 
 
-async def test_a_long_text_keeps_its_prosody_by_the_vendors_own_ids(make_service: MakeService) -> None:
+async def test_long_text_keeps_its_prosody_by_request_ids(make_service: MakeService) -> None:
     vendor = WordToneProvider(max_characters=90)
     stream = make_service(vendor).stream(LONG_TEXT, format="mp3_22050_32")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
@@ -136,8 +136,8 @@ async def test_a_long_text_keeps_its_prosody_by_the_vendors_own_ids(make_service
     assert [request.previous_request_ids for request in vendor.asked[:3]] == [(), ("tonal-1",), ("tonal-1", "tonal-2")]
 
 
-async def test_behind_what_was_not_heard_to_its_end_there_are_no_ids(make_service: MakeService) -> None:
-    """They would hide the text that was heard last, for the vendor takes either."""
+async def test_interrupted_piece_contributes_no_request_id(make_service: MakeService) -> None:
+    """An id would replace the text that was heard last, because the vendor accepts only one of them."""
     vendor = WordToneProvider([Fault("truncate", 1.0), Fault("cut", 0.5)], max_characters=90)  # the first is none
     stream = make_service(vendor, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)

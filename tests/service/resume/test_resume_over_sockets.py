@@ -1,4 +1,4 @@
-"""Utterances broken off over real sockets, between a vendor of each shape and a local voice, and read back."""
+"""Resume over real sockets, between a vendor of each shape and a local voice, read back as words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tone(sim: Simulator) -> Provider:
 
 
 def broken(rng: Random) -> actions.FaultAction:
-    """Any way to break off that can be told from an end, somewhere in the middle."""
+    """Return a fault that breaks the stream visibly, somewhere in the middle."""
     after = rng.uniform(0.0, 5.0)
     ways: list[actions.FaultAction] = [
         actions.Cut(after),
@@ -60,7 +60,7 @@ def broken(rng: Random) -> actions.FaultAction:
 
 
 def ended(rng: Random) -> actions.FaultAction:
-    """An end that looks proper in all but the times; or any other."""
+    """Return a fault with a proper end that only timestamps expose; or any other."""
     after = rng.uniform(0.0, 5.0)
     ways: list[actions.FaultAction] = [actions.CutTerminated(after), actions.CutClose(after), actions.HalfLine(after)]
     return rng.choice([*ways, actions.ErrorLine(after=after), actions.TooShort(rng.uniform(0.1, 0.9)), broken(rng)])
@@ -69,7 +69,7 @@ def ended(rng: Random) -> actions.FaultAction:
 @pytest.mark.parametrize("form", ["pcm_16000", "wav_24000", "mp3_44100_128"])
 @pytest.mark.parametrize("others", [(openai, tone), (tone,), (lambda sim: elevenlabs(sim, "second"), tone)])
 @pytest.mark.parametrize("seed", range(2))
-async def test_with_the_vendors_times_every_word_is_heard_once_in_order(
+async def test_with_timestamps_every_word_is_heard_once_in_order(
     sim: Simulator, form: str, others: tuple[Callable[[Simulator], Provider], ...], seed: int
 ) -> None:
     rng = Random(f"{form} {len(others)} {seed}")
@@ -81,7 +81,7 @@ async def test_with_the_vendors_times_every_word_is_heard_once_in_order(
 
 @pytest.mark.parametrize("form", ["pcm_24000", "wav_24000", "mp3_44100_128"])
 @pytest.mark.parametrize("seed", range(4))
-async def test_without_times_no_word_is_lost_or_said_twice(sim: Simulator, form: str, seed: int) -> None:
+async def test_without_timestamps_no_word_is_lost_or_repeated(sim: Simulator, form: str, seed: int) -> None:
     rng = Random(f"{form} {seed}")
     faults = [Fault(broken(rng), times=1) for _ in range(rng.randint(1, 4))]
     sim.faults.set(*faults)
@@ -89,7 +89,7 @@ async def test_without_times_no_word_is_lost_or_said_twice(sim: Simulator, form:
     assert words_in(audio, form) == TEXT.split(), [fault.action for fault in faults]
 
 
-async def test_times_are_asked_for_only_where_they_are_needed(sim: Simulator) -> None:
+async def test_timestamps_are_requested_only_where_needed(sim: Simulator) -> None:
     async with AsyncTTSService([elevenlabs(sim)]) as tts:
         await tts.synthesize(TEXT, on_midstream="error")
         assert [chunk async for chunk in tts.stream(TEXT, on_midstream="error")]

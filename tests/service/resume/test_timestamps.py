@@ -1,4 +1,4 @@
-"""What a vendor's times are worth: believed while the audio bears them out, and what is done without them."""
+"""Timestamps of vendors: trusted while the audio agrees with them, and what happens without them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..word_tone_provider import (
 pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 
-async def test_times_that_take_no_time_are_not_believed(make_service: MakeService) -> None:
+async def test_zero_timestamps_are_not_trusted(make_service: MakeService) -> None:
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first", times="zero"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
@@ -30,7 +30,7 @@ async def test_times_that_take_no_time_are_not_believed(make_service: MakeServic
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32"])
-async def test_times_that_end_long_before_the_audio_does_are_no_captions(make_service: MakeService, name: str) -> None:
+async def test_early_timestamps_make_no_captions(make_service: MakeService, name: str) -> None:
     stream = make_service(WordToneProvider(times="half")).stream(LONG_TEXT, format=name)
     assert words_in(await read_all(stream), stream.format) == LONG_TEXT.split()
     assert not stream.alignment.exact
@@ -38,8 +38,8 @@ async def test_times_that_end_long_before_the_audio_does_are_no_captions(make_se
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
-async def test_times_that_lie_cost_a_few_words_and_not_half_of_them(make_service: MakeService, share: float) -> None:
-    """They are believed until the audio has run two seconds ahead of them."""
+async def test_wrong_timestamps_cost_a_few_words_only(make_service: MakeService, share: float) -> None:
+    """Timestamps are trusted until the audio has run two seconds ahead of them."""
     first, second = WordToneProvider([Fault("cut", share)], name="first", times="half"), WordToneProvider(name="second")
     stream = make_service(first, second, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
     lost = len(LONG_TEXT.split()) - len(words_in(await read_all(stream), "pcm_8000"))
@@ -48,7 +48,7 @@ async def test_times_that_lie_cost_a_few_words_and_not_half_of_them(make_service
 
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "mp3_22050_32", "mp3_44100_128", "ulaw_8000"])
 @pytest.mark.parametrize(("text", "share"), [(LONG_TEXT, 0.3), (LONG_TEXT, 0.95), (SHORT_TEXT, 0.4)])
-async def test_a_voice_that_falls_silent_while_its_times_go_on_has_broken_off(
+async def test_voice_silent_under_its_timestamps_has_failed(
     make_service: MakeService, name: str, text: str, share: float
 ) -> None:
     first, second = WordToneProvider([Fault("hush", share)], name="first"), WordToneProvider(name="second")
@@ -59,7 +59,7 @@ async def test_a_voice_that_falls_silent_while_its_times_go_on_has_broken_off(
     assert stream.outcome == "resumed"
 
 
-async def test_a_long_pause_whose_words_are_told_before_is_none_of_that(make_service: MakeService) -> None:
+async def test_long_pause_after_early_timestamps_is_accepted(make_service: MakeService) -> None:
     text = 'Now we wait <break time="3s"/> <break time="3s"/> and then we go on, as if nothing had happened at all.'
     vendor = WordToneProvider(times="before", pauses=True, markup=Markup.SSML)
     stream = make_service(vendor).stream(text, format="pcm_8000")
@@ -68,15 +68,15 @@ async def test_a_long_pause_whose_words_are_told_before_is_none_of_that(make_ser
     assert [attempt.error for attempt in stream.attempts] == [None]
 
 
-async def test_an_ellipsis_in_silence_is_none_of_that(make_service: MakeService) -> None:
+async def test_ellipsis_in_silence_is_accepted(make_service: MakeService) -> None:
     stream = make_service(WordToneProvider([Fault("hush", 0.15)])).stream("Wait" + " ." * 60, format="pcm_8000")
     await read_all(stream)
     assert stream.outcome == "spoken"
     assert [attempt.error for attempt in stream.attempts] == [None]
 
 
-async def test_words_go_out_as_soon_as_they_are_whole(make_service: MakeService) -> None:
-    """And a listener can tell from the account what that cost: a word and the pause behind it."""
+async def test_words_are_delivered_once_complete(make_service: MakeService) -> None:
+    """The report says what that cost the listener: a word and the pause behind it."""
     stream = make_service(WordToneProvider(every=0.13)).stream(SHORT_TEXT, format="pcm_8000")
     first = await anext(stream)
     assert words_in(first, "pcm_8000") == ["The"]
@@ -84,7 +84,7 @@ async def test_words_go_out_as_soon_as_they_are_whole(make_service: MakeService)
     assert 0.13 <= stream.attempts[0].held_back <= 0.4
 
 
-async def test_without_times_a_sentence_is_held_back_and_the_account_says_how_long(make_service: MakeService) -> None:
+async def test_sentence_is_held_back_without_timestamps(make_service: MakeService) -> None:
     vendor = WordToneProvider(timed=False, every=0.13)
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000")
     first = await anext(stream)
@@ -94,7 +94,7 @@ async def test_without_times_a_sentence_is_held_back_and_the_account_says_how_lo
     assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
 
 
-async def test_where_bytes_shall_pass_nobody_is_asked_for_times(make_service: MakeService) -> None:
+async def test_passthrough_requests_no_timestamps(make_service: MakeService) -> None:
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(SHORT_TEXT, format="pcm_8000", on_midstream="error")
     await read_all(stream)
@@ -102,7 +102,7 @@ async def test_where_bytes_shall_pass_nobody_is_asked_for_times(make_service: Ma
     assert stream.attempts[0].held_back == 0.0
 
 
-async def test_who_promises_times_and_sends_none_is_asked_sentence_by_sentence(make_service: MakeService) -> None:
+async def test_provider_with_missing_timestamps_is_asked_by_sentence(make_service: MakeService) -> None:
     vendor = WordToneProvider(times="never")
     stream = make_service(vendor, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)

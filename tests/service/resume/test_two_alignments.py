@@ -1,4 +1,4 @@
-"""Two alignments of one answer, either of which may be missing or wrong: what fits the audio is believed."""
+"""Two alignments of one answer, either of which may be missing or wrong: the one that fits the audio is used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tone(seconds: float) -> bytes:
 
 
 def halves(text: str, seconds: float) -> list[Alignment]:
-    """The times of a text, as two objects bring them."""
+    """Return the timestamps of a text, as two objects carry them."""
     times = Alignment.spread(text, seconds, exact=True)
     middle = len(text) // HALVES
     return [
@@ -75,7 +75,7 @@ def answer_of(alignments: Any, normalized: Any, seconds: float) -> list[bytes]:
 
 @pytest.mark.parametrize("how", ["whole", "streamed"])
 @pytest.mark.parametrize("what", HEALTHY)
-async def test_a_whole_answer_is_believed(what: str, how: str) -> None:
+async def test_complete_answer_is_accepted(what: str, how: str) -> None:
     async with answered(*HEALTHY[what], SECONDS) as tts:
         if how == "whole":
             speech = await tts.synthesize(TEXT, format="pcm_16000")
@@ -91,7 +91,7 @@ async def test_a_whole_answer_is_believed(what: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("what", [what for what in HEALTHY if what != "neither"])
-async def test_half_an_answer_is_not(what: str) -> None:
+async def test_half_an_answer_is_rejected(what: str) -> None:
     async with answered(*HEALTHY[what], SECONDS / 2) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_16000")
         assert speech.outcome == "substituted"

@@ -1,4 +1,4 @@
-"""What waits for our own threads is no sign that a provider hangs."""
+"""Time in the queue of the service's own threads, which is no sign of a hanging provider."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QUICK_TO_JUDGE = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, mini
 
 
 @pytest.mark.looptime
-async def test_call_whose_audio_waits_to_be_converted_does_not_hang(make_service: MakeService) -> None:
+async def test_call_that_waits_for_conversion_does_not_hang(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(pieces=3)]), circuit=QUICK_TO_JUDGE)
     free = threading.Event()
     busy = [asyncio.create_task(tts._workers.run(free.wait, 30)) for _ in range(8)]
@@ -63,7 +63,7 @@ async def test_call_whose_audio_waits_to_be_converted_does_not_hang(make_service
 
 
 class QueuedEngine(ScriptedProvider):
-    """A local engine whose turns come late."""
+    """Local engine with a queue."""
 
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
@@ -76,7 +76,7 @@ class QueuedEngine(ScriptedProvider):
 
 
 @pytest.mark.looptime
-async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_service: MakeService) -> None:
+async def test_call_in_the_queue_of_an_engine_does_not_hang(make_service: MakeService) -> None:
     tts = make_service(QueuedEngine(), circuit=QUICK_TO_JUDGE)
     call = asyncio.create_task(tts.synthesize(SHORT_TEXT, format="pcm_8000"))
     await asyncio.sleep(5.0)
@@ -89,7 +89,7 @@ async def test_call_that_waits_for_its_turn_at_an_engine_does_not_hang(make_serv
 
 @contextmanager
 def busy_workers(tts: AsyncTTSService) -> Iterator[None]:
-    """Keep all threads of a service at work, with more of it waiting."""
+    """Keep all threads of a service busy, with more work waiting."""
     free = threading.Event()
     busy = [asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8)]
     try:
@@ -125,7 +125,7 @@ async def first_chunk(tts: AsyncTTSService, format: str) -> bytes:
 
 
 @pytest.mark.looptime
-async def test_stream_that_cannot_be_converted_further_is_broken_off_in_time(make_service: MakeService) -> None:
+async def test_stream_that_cannot_be_converted_is_interrupted_in_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(pieces=4, every=0.1)]), on_midstream="error")
     stream = tts.stream(SHORT_TEXT, format="mp3_44100_128", deadline=0.5)
     await anext(stream)
@@ -146,7 +146,7 @@ async def listen(stream: AsyncIterator[bytes]) -> None:
 
 
 class BusyBehind(ScriptedProvider):
-    """A provider behind whose last audio, which has times, all threads of the service are busy."""
+    """Provider behind whose last audio, which has timestamps, all threads of the service are busy."""
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), timed=request.timestamps)
@@ -166,8 +166,8 @@ class BusyBehind(ScriptedProvider):
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("whole", [True, False])
-async def test_success_is_on_record_before_the_audio_is_converted(make_service: MakeService, whole: bool) -> None:
-    """Failures are recorded at once: under load they would look like a row of nothing but failures."""
+async def test_success_is_recorded_before_the_conversion(make_service: MakeService, whole: bool) -> None:
+    """Failures are recorded at once: under load they would look like a row of failures only."""
     provider = BusyBehind()
     tts = make_service(provider, circuit=QUICK_TO_JUDGE)
     free = threading.Event()
@@ -201,7 +201,7 @@ async def test_success_is_on_record_before_the_audio_is_converted(make_service: 
 
 
 class WorkersBehind(AudioThreadPool):
-    """Threads whose queue is always long; counts what they are given."""
+    """Thread pool whose queue is always long; counts its jobs."""
 
     given = 0
 
@@ -218,10 +218,10 @@ class WorkersBehind(AudioThreadPool):
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("fault", [None, Fault("cut", 0.5)], ids=["healthy", "cut"])
 @pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64", "pcm_44100"])
-async def test_audio_that_waits_together_is_the_same_audio(
+async def test_batched_audio_is_the_same_audio(
     make_service: MakeService, format: str, fault: Fault | None, whole: bool
 ) -> None:
-    """When the threads are behind, each turn of theirs is dear: what came meanwhile takes one together."""
+    """While the threads are busy, each turn of theirs is expensive: chunks that came meanwhile are batched."""
 
     async def speak(workers: AudioThreadPool | None) -> bytes:
         own = AudioFormat.parse("pcm_22050")
@@ -246,7 +246,7 @@ async def test_audio_that_waits_together_is_the_same_audio(
 
 @pytest.mark.looptime
 async def test_short_utterance_takes_two_turns_of_a_thread(make_service: MakeService) -> None:
-    """To listen to its end, and to convert it. What the encoder holds comes out with the rest."""
+    """The first turn inspects the end, the second converts. What the encoder holds comes with the rest."""
     tts = make_service(ScriptedProvider([Say(pieces=1)]))
     tts._workers = workers = WorkersBehind()
     speech = await tts.synthesize("Yes.", format="mp3_44100_128")

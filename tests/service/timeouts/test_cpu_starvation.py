@@ -1,4 +1,4 @@
-"""A process without processor time blames no provider, opens no circuit, and answers no caller with silence."""
+"""Process without processor time: no provider is blamed, no circuit opens, and no caller is answered with silence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def totals(tts: AsyncTTSService) -> tuple[int, int]:
 # ---------------------------------------------------------------- the measurement
 
 
-async def test_loop_that_runs_loses_nothing() -> None:
+async def test_running_loop_loses_no_time() -> None:
     lag = LoopLag(clock := SkippingClock())
     lag.start()
     await asyncio.sleep(10)
@@ -57,7 +57,7 @@ async def test_loop_that_runs_loses_nothing() -> None:
     lag.stop()
 
 
-async def test_what_the_loop_lost_is_counted_once_and_for_good() -> None:
+async def test_lost_time_is_counted_once() -> None:
     lag = LoopLag(clock := SkippingClock())
     lag.start()
     await asyncio.sleep(1)
@@ -73,7 +73,7 @@ async def test_what_the_loop_lost_is_counted_once_and_for_good() -> None:
     assert lag.lost == pytest.approx(3, abs=2 * HEARTBEAT_INTERVAL), "nobody is kept waiting while nothing is active"
 
 
-async def test_fair_clock_never_goes_back_and_stands_still_while_nothing_runs() -> None:
+async def test_fair_clock_never_goes_back_and_stands_still_during_a_stall() -> None:
     lag = LoopLag(clock := SkippingClock())
     rng = Random(1)
     readings = [lag.time()]
@@ -102,7 +102,7 @@ async def test_idle_service_sets_no_timer() -> None:
 # ---------------------------------------------------------------- the providers' clocks
 
 
-async def test_wait_for_the_first_audio_leaves_out_what_was_lost_here() -> None:
+async def test_first_audio_timeout_excludes_lost_time() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=1.0)]), timeouts=TimeoutConfig(first_audio_timeout=2.0))
     clock.skip_at(0.5, 20.0)
@@ -112,7 +112,7 @@ async def test_wait_for_the_first_audio_leaves_out_what_was_lost_here() -> None:
     assert speech.attempts[0].waited == pytest.approx(1.0, abs=2 * HEARTBEAT_INTERVAL)
 
 
-async def test_silence_between_chunks_leaves_out_what_was_lost_here() -> None:
+async def test_stall_timeout_excludes_lost_time() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(every=2.0)]), timeouts=TimeoutConfig(stall_timeout=3.0))
     for at in (1.0, 3.0, 5.0):
@@ -122,7 +122,7 @@ async def test_silence_between_chunks_leaves_out_what_was_lost_here() -> None:
     assert totals(tts) == (1, 0)
 
 
-async def test_provider_that_hangs_is_still_found_out() -> None:
+async def test_hanging_provider_is_still_detected() -> None:
     clock = SkippingClock()
     tts = service(
         clock,
@@ -139,7 +139,7 @@ async def test_provider_that_hangs_is_still_found_out() -> None:
     assert loop.time() - before == pytest.approx(8.1, abs=0.2)
 
 
-async def test_lagged_answers_teach_nothing() -> None:
+async def test_unreliable_latencies_are_not_learned() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=1.0)]))
     usual = tts.handler("scripted").probe_timeout.seconds
@@ -149,7 +149,7 @@ async def test_lagged_answers_teach_nothing() -> None:
     assert tts.handler("scripted").probe_timeout.seconds == usual
 
 
-async def test_late_loop_does_not_start_a_hedge() -> None:
+async def test_late_loop_starts_no_hedge() -> None:
     clock = SkippingClock()
     first, second = ScriptedProvider([Say(first_after=1.0)], name="first"), ScriptedProvider(name="second")
     tts = service(clock, first, second, hedging=HedgeConfig(minimum_samples=5, budget=1.0))
@@ -160,7 +160,7 @@ async def test_late_loop_does_not_start_a_hedge() -> None:
     assert not second.asked
 
 
-async def test_calls_in_flight_while_nothing_ran_are_not_hanging() -> None:
+async def test_calls_in_flight_during_a_stall_are_not_hanging() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=1.0)]), circuit=CircuitBreakerConfig.adaptive())
     crowd = [asyncio.create_task(tts.synthesize(f"Number {number}", format="pcm_8000")) for number in range(20)]
@@ -172,7 +172,7 @@ async def test_calls_in_flight_while_nothing_ran_are_not_hanging() -> None:
     assert tts.get_error_state()["circuit_state"] == "closed"
 
 
-async def test_deadline_that_passed_while_nothing_ran_is_told_as_overload() -> None:
+async def test_deadline_missed_during_a_stall_is_an_overload_error() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=5.0)]))
     for at in (0.5, 1.5, 2.5):
@@ -184,7 +184,7 @@ async def test_deadline_that_passed_while_nothing_ran_is_told_as_overload() -> N
     assert not tts.is_muted
 
 
-async def test_starved_process_opens_no_circuit_and_mutes_nobody() -> None:
+async def test_starved_process_opens_no_circuit_and_mutes_nothing() -> None:
     clock = SkippingClock()
     tts = service(
         clock,
@@ -207,7 +207,7 @@ async def test_starved_process_opens_no_circuit_and_mutes_nobody() -> None:
 
 
 class Unreachable(ScriptedProvider):
-    """Connects at the second try: the first one's time passed while nothing ran."""
+    """Provider that connects at the second try: the time of the first passed during a stall."""
 
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
@@ -220,7 +220,7 @@ class Unreachable(ScriptedProvider):
         yield AudioChunk(pcm(0.72))
 
 
-async def test_connect_timeout_while_nothing_ran_counts_against_nobody() -> None:
+async def test_connect_timeout_during_a_stall_counts_against_no_provider() -> None:
     clock = SkippingClock()
     provider = Unreachable()
     tts = service(clock, provider)
@@ -234,7 +234,7 @@ async def test_connect_timeout_while_nothing_ran_counts_against_nobody() -> None
 
 
 class Engine(ScriptedProvider):
-    """One engine for all callers: each waits for its turn, and says so."""
+    """Engine with a queue that all callers share."""
 
     def __init__(self, turn: float) -> None:
         super().__init__(name="engine", local=True)
@@ -253,7 +253,7 @@ class Engine(ScriptedProvider):
             yield AudioChunk(pcm(len(request.text) * 0.015))
 
 
-async def test_wait_for_a_turn_at_the_engine_is_not_the_voices_slowness() -> None:
+async def test_time_in_the_engines_queue_is_not_slowness() -> None:
     engine = Engine(turn=0.5)
     tts = service(
         SkippingClock(), engine, timeouts=TimeoutConfig(first_audio_timeout=2.0, stall_timeout=2.0, slow_timeout=1.0)
@@ -263,7 +263,7 @@ async def test_wait_for_a_turn_at_the_engine_is_not_the_voices_slowness() -> Non
     assert totals(tts) == (20, 0)
 
 
-async def test_engine_that_hangs_in_its_turn_is_still_found_out() -> None:
+async def test_engine_that_hangs_is_still_detected() -> None:
     tts = service(SkippingClock(), Engine(turn=5.0), muted=False, timeouts=TimeoutConfig(first_audio_timeout=2.0))
     with pytest.raises(Exception, match="no audio within 2 s"):
         await tts.synthesize("Hello", format="pcm_8000", deadline=3.0)
@@ -281,7 +281,7 @@ async def test_slow_local_voice_is_no_failure() -> None:
 
 
 class LateLoop(asyncio.SelectorEventLoop):
-    """A real loop, kept from running by moving its clock."""
+    """Real event loop, stalled by moving its clock."""
 
     skipped = 0.0
 
@@ -290,7 +290,7 @@ class LateLoop(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.looptime(enabled=False)
-def test_late_timer_looks_for_what_lies_in_the_socket_first() -> None:
+def test_late_timer_reads_the_socket_first() -> None:
     loop = LateLoop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -319,7 +319,7 @@ def test_late_timer_looks_for_what_lies_in_the_socket_first() -> None:
 
 
 @pytest.mark.looptime(enabled=False)
-def test_late_timer_rings_all_the_same_when_nothing_came() -> None:
+def test_late_timer_fires_when_nothing_came() -> None:
     loop = LateLoop()
 
     async def silent() -> None:

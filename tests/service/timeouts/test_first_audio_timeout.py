@@ -1,4 +1,4 @@
-"""How long the first audio may take: less while another provider is left, and whatever a provider has of its own."""
+"""First-audio timeout: shorter while another provider is left, with overrides per provider."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NEVER_OPENS = CircuitBreakerConfig(consecutive_failures=1000, failure_threshold=
 
 
 async def heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[str | None, float]:
-    """Return who was heard, and after how many seconds."""
+    """Return the provider that was heard, and after how many seconds."""
     before = loop_clock()
     async with tts.stream(text, format=PCM, on_midstream="error", **wishes) as stream:
         await anext(stream)
@@ -52,14 +52,14 @@ async def synthesized(tts: AsyncTTSService, text: str = TEXT) -> tuple[str | Non
 
 @pytest.mark.parametrize("way", [heard, synthesized])
 @pytest.mark.parametrize("local", [False, True])
-async def test_behind_a_hanging_vendor_the_next_voice_is_heard_after_eight_seconds(
+async def test_failover_from_a_hanging_vendor_takes_eight_seconds(
     make_service: MakeService, way: Any, local: bool
 ) -> None:
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second", local=local))
     assert await way(tts) == ("second", 8.1)
 
 
-async def test_each_hanging_vendor_takes_eight_seconds_and_the_last_provider_its_read_timeout(
+async def test_last_provider_has_its_read_timeout(
     make_service: MakeService,
 ) -> None:
     last = ScriptedProvider([Say(first_after=20.0)], name="third")
@@ -67,11 +67,11 @@ async def test_each_hanging_vendor_takes_eight_seconds_and_the_last_provider_its
     assert await heard(tts) == ("third", 36.0)
 
 
-async def test_who_is_alone_has_the_read_timeout(make_service: MakeService) -> None:
+async def test_single_provider_has_the_read_timeout(make_service: MakeService) -> None:
     assert await heard(make_service(ScriptedProvider([Say(first_after=29.0)]))) == ("scripted", 29.0)
 
 
-async def test_a_provider_that_refuses_is_not_left(make_service: MakeService) -> None:
+async def test_refusing_provider_does_not_count_as_left(make_service: MakeService) -> None:
     slow = [Say(first_after=0.1), Say(first_after=20.0)]
     held = make_service(
         ScriptedProvider(slow, name="first"), ScriptedProvider([TTSInvalidKeyError("no")], name="second")
@@ -88,7 +88,7 @@ async def test_a_provider_that_refuses_is_not_left(make_service: MakeService) ->
     assert await heard(open_circuit) == ("first", 20.0)
 
 
-async def test_a_provider_that_has_failed_already_is_not_left(make_service: MakeService) -> None:
+async def test_failed_provider_does_not_count_as_left(make_service: MakeService) -> None:
     first, second = (
         ScriptedProvider([TTSServerError("no")], name="first"),
         ScriptedProvider([Say(first_after=20.0)], name="second"),
@@ -108,7 +108,7 @@ async def test_a_provider_that_has_failed_already_is_not_left(make_service: Make
         TimeoutConfig(first_audio_timeout=25.0),
     ],
 )
-async def test_a_timeout_that_was_set_holds_whoever_else_is_left(
+async def test_configured_timeout_holds_while_others_are_left(
     make_service: MakeService, timeouts: TimeoutConfig
 ) -> None:
     tts = make_service(
@@ -126,19 +126,19 @@ async def test_a_timeout_that_was_set_holds_whoever_else_is_left(
         deepcopy(TimeoutConfig()),
     ],
 )
-def test_a_read_timeout_that_was_not_set_stays_so(timeouts: TimeoutConfig) -> None:
+def test_default_read_timeout_stays_a_default(timeouts: TimeoutConfig) -> None:
     assert (timeouts.read_timeout, timeouts.read_timeout_is_set) == (30.0, False)
     assert timeouts.first_audio_while(others=True) == 8.0
     assert timeouts.first_audio_while(others=False) == timeouts.first_audio == timeouts.stall == 30.0
 
 
-def test_configurations_are_compared_by_their_values() -> None:
+def test_configurations_compare_by_value() -> None:
     assert TimeoutConfig() == TimeoutConfig(10.0, 30.0, 45.0) == pickle.loads(pickle.dumps(TimeoutConfig()))
     assert repr(TimeoutConfig()).startswith("TimeoutConfig(connection_timeout=10.0, read_timeout=30.0,")
     assert len({TimeoutConfig(), TimeoutConfig(read_timeout=30.0)}) == 1
 
 
-async def test_a_conversation_hears_the_next_voice_in_time(make_service: MakeService) -> None:
+async def test_conversation_preset_fails_over_in_time(make_service: MakeService) -> None:
     preset = TimeoutConfig.conversation()
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=preset)
     assert await heard(tts) == ("second", 2.6)
@@ -157,7 +157,7 @@ async def test_a_conversation_hears_the_next_voice_in_time(make_service: MakeSer
     assert loop_clock() - before <= 15
 
 
-async def test_a_provider_has_fields_of_its_own(make_service: MakeService) -> None:
+async def test_provider_timeouts_override_the_general_ones(make_service: MakeService) -> None:
     first, second = ScriptedProvider([Hang()], name="first"), ScriptedProvider([Hang()], name="second")
     tts = make_service(
         first,
@@ -179,26 +179,26 @@ async def test_a_provider_has_fields_of_its_own(make_service: MakeService) -> No
     assert await heard(tts) == ("third", 4.1)
 
 
-async def test_a_provider_whose_read_timeout_is_set_is_given_that(make_service: MakeService) -> None:
+async def test_read_timeout_of_a_provider_is_its_first_audio_timeout(make_service: MakeService) -> None:
     own = {"first": {"read_timeout": 20.0}}
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
     assert await heard(tts) == ("second", 20.1)
 
 
-async def test_a_total_of_its_own_bounds_each_attempt_with_a_provider(make_service: MakeService) -> None:
+async def test_total_timeout_of_a_provider_bounds_each_attempt(make_service: MakeService) -> None:
     own = {"first": {"total_timeout": 5.0}}
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
     assert await heard(tts) == ("second", 5.1)
 
 
 class Whole(ScriptedProvider):
-    """Makes all of its audio before it sends any."""
+    """Provider that synthesizes all of its audio before it sends any."""
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), streams=False)
 
 
-async def test_who_cannot_stream_has_time_for_each_character(make_service: MakeService) -> None:
+async def test_non_streaming_provider_has_time_per_character(make_service: MakeService) -> None:
     long = "Good morning. " * 100
     tts = make_service(
         Whole([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=TimeoutConfig(character_timeout=0.01)
@@ -206,7 +206,7 @@ async def test_who_cannot_stream_has_time_for_each_character(make_service: MakeS
     assert await heard(tts, long) == ("second", round(8 + 0.01 * len(long.strip()) + 0.1, 3))
 
 
-async def test_who_cannot_stream_is_overdue_later_by_its_characters(make_service: MakeService) -> None:
+async def test_non_streaming_provider_is_overdue_later(make_service: MakeService) -> None:
     tts = make_service(Whole([Hang()]), circuit=NEVER_OPENS)
     text = "Good morning, everybody! " * 4  # 100 characters: three seconds more
     failures = []
@@ -218,12 +218,12 @@ async def test_who_cannot_stream_is_overdue_later_by_its_characters(make_service
 
 
 class Loading(ScriptedProvider):
-    """An engine that loads a model first."""
+    """Engine that loads a model first."""
 
     timeouts: ClassVar = {"first_audio_timeout": 20.0}
 
 
-async def test_a_kind_knows_its_own_time_and_settings_win_over_it(make_service: MakeService) -> None:
+async def test_default_of_the_kind_yields_to_settings(make_service: MakeService) -> None:
     def tts(**settings: Any) -> AsyncTTSService:
         return make_service(Loading([Hang()], name="first"), ScriptedProvider(name="second"), **settings)
 
@@ -244,7 +244,7 @@ async def test_a_kind_knows_its_own_time_and_settings_win_over_it(make_service: 
         ({"scripted": {"overdue_after": "3"}}, "provider_timeouts.scripted.overdue_after: must be a number"),
     ],
 )
-def test_impossible_timeouts_of_a_provider_are_refused(own: Any, told: str) -> None:
+def test_invalid_provider_timeouts_are_rejected(own: Any, told: str) -> None:
     with pytest.raises(TTSConfigurationError, match=told):
         TTSService([ScriptedProvider()], provider_timeouts=own)
 
@@ -270,7 +270,7 @@ def plan(folder: Path, general: str = "", own: str = "") -> Any:
     return load_arguments(path, {})
 
 
-def test_a_file_names_a_preset_and_fields_over_it(tmp_path: Path) -> None:
+def test_file_has_a_preset_and_fields_over_it(tmp_path: Path) -> None:
     told = plan(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
     assert told["timeouts"] == replace(TimeoutConfig.conversation(), stall_timeout=4)
     assert told["provider_timeouts"] == {"second": {"first_audio_timeout": 6.5}}
@@ -279,13 +279,13 @@ def test_a_file_names_a_preset_and_fields_over_it(tmp_path: Path) -> None:
     assert tts.get_error_state()["providers"]["second"]["timeouts"]["stall_timeout"] == 4
 
 
-def test_a_file_that_says_nothing_of_the_read_timeout_leaves_it_unset(tmp_path: Path) -> None:
+def test_file_without_read_timeout_leaves_the_default(tmp_path: Path) -> None:
     assert not plan(tmp_path, "total_timeout = 60")["timeouts"].read_timeout_is_set
     assert not plan(tmp_path, 'preset = "default"')["timeouts"].read_timeout_is_set
     assert plan(tmp_path, "read_timeout = 30.0")["timeouts"].read_timeout_is_set
 
 
-def test_one_provider_may_have_a_preset(tmp_path: Path) -> None:
+def test_single_provider_may_have_a_preset(tmp_path: Path) -> None:
     tts = TTSService(**plan(tmp_path, "", 'preset = "conversation"\nconnection_timeout = 1'))
     first, second = (each["timeouts"] for each in tts.get_error_state()["providers"].values())
     assert (first["first_audio_timeout"], second["first_audio_timeout"]) == (8.0, 2.5)
@@ -304,14 +304,14 @@ def test_one_provider_may_have_a_preset(tmp_path: Path) -> None:
         ("", "overdue_after = true", r"providers.1.timeouts.overdue_after: must be a number"),
     ],
 )
-def test_impossible_timeouts_in_a_file_are_refused_by_their_path(
+def test_invalid_timeouts_in_a_file_are_rejected_with_their_path(
     tmp_path: Path, general: str, own: str, told: str
 ) -> None:
     with pytest.raises(TTSConfigurationError, match=told):
         plan(tmp_path, general, own)
 
 
-def test_a_server_that_cannot_stream_says_so_in_its_offer() -> None:
+def test_non_streaming_server_says_so_in_its_offer() -> None:
     def streams(**more: Any) -> bool:
         provider = OpenAICompatible("sk", base_url="http://localhost:1/v1", **more)
         return provider.offer(SpeechRequest(TEXT, format=AudioFormat.parse(PCM), voice="alloy")).streams

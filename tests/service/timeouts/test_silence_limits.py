@@ -1,4 +1,4 @@
-"""A provider's silence counts whoever ends it: callers who leave when it was overdue, in each way there is to leave."""
+"""Silence of an overdue provider counts against it, in whichever way its caller leaves."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ leaving = pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__na
 
 
 def run_on_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it in an event loop of its own: each example of a property begins anew."""
+    """Run a coroutine function in an event loop of its own, so that each example starts anew."""
     loop = new_event_loop()
     try:
         loop.run_until_complete(story())
@@ -116,7 +116,7 @@ def state_of(tts: AsyncTTSService, name: str = "scripted") -> dict[str, Any]:
 
 
 @leaving
-async def test_callers_who_give_up_on_a_silent_vendor_open_its_circuit(make_service: MakeService, leave: Leave) -> None:
+async def test_callers_leaving_a_silent_vendor_open_its_circuit(make_service: MakeService, leave: Leave) -> None:
     tts = make_service(ScriptedProvider([Hang()]), circuit=HALF_OF_FOUR)
     for count in range(1, 5):
         assert state_of(tts)["circuit_state"] == "closed"
@@ -140,7 +140,7 @@ async def test_impatient_callers_of_a_healthy_vendor_open_nothing(make_service: 
 
 
 @pytest.mark.parametrize("others", [[], [ScriptedProvider(name="second")]], ids=["alone", "with another"])
-async def test_impatient_deadlines_of_a_healthy_vendor_open_nothing(others: list[ScriptedProvider]) -> None:
+async def test_short_deadlines_of_a_healthy_vendor_open_nothing(others: list[ScriptedProvider]) -> None:
     providers = [ScriptedProvider([Say(first_after=1.5)]), *others]
     async with AsyncTTSService(providers, clock=loop_clock) as tts:
         for _ in range(10):
@@ -150,9 +150,7 @@ async def test_impatient_deadlines_of_a_healthy_vendor_open_nothing(others: list
 
 
 @leaving
-async def test_whoever_leaves_early_teaches_how_long_the_vendor_may_take(
-    make_service: MakeService, leave: Leave
-) -> None:
+async def test_callers_leaving_early_raise_the_limit(make_service: MakeService, leave: Leave) -> None:
     tts = make_service(ScriptedProvider([*[Say(first_after=1.0)] * MIN_SAMPLES, Hang()]))
     for _ in range(MIN_SAMPLES):
         await tts.synthesize(TEXT, format=PCM)
@@ -161,7 +159,7 @@ async def test_whoever_leaves_early_teaches_how_long_the_vendor_may_take(
 
 
 @leaving
-async def test_what_the_vendor_usually_takes_decides_once_it_is_known(make_service: MakeService, leave: Leave) -> None:
+async def test_learned_limit_applies_once_it_is_known(make_service: MakeService, leave: Leave) -> None:
     tts = make_service(ScriptedProvider([*[Say(first_after=1.0)] * MIN_SAMPLES, Hang()]))
     for _ in range(MIN_SAMPLES):
         await tts.synthesize(TEXT, format=PCM)
@@ -174,9 +172,7 @@ async def test_what_the_vendor_usually_takes_decides_once_it_is_known(make_servi
 
 
 @leaving
-async def test_callers_of_a_slow_vendor_may_wait_longer_than_usual_elsewhere(
-    make_service: MakeService, leave: Leave
-) -> None:
+async def test_slow_vendor_has_a_higher_limit(make_service: MakeService, leave: Leave) -> None:
     tts = make_service(ScriptedProvider([*[Say(first_after=4.0)] * MIN_SAMPLES, Hang()]))
     for _ in range(MIN_SAMPLES):
         await tts.synthesize(TEXT, format=PCM)
@@ -185,7 +181,7 @@ async def test_callers_of_a_slow_vendor_may_wait_longer_than_usual_elsewhere(
     assert state_of(tts)["totals"]["failures"] == 0
 
 
-async def test_the_adaptive_circuit_learns_from_callers_who_give_up(make_service: MakeService) -> None:
+async def test_adaptive_circuit_learns_from_callers_leaving(make_service: MakeService) -> None:
     tts = make_service(
         ScriptedProvider([Hang()]), ScriptedProvider(name="second"), circuit=CircuitBreakerConfig.adaptive()
     )
@@ -197,7 +193,7 @@ async def test_the_adaptive_circuit_learns_from_callers_who_give_up(make_service
     assert (await tts.synthesize(TEXT, format=PCM)).provider == "second"
 
 
-async def test_the_adaptive_circuit_takes_half_of_a_call_that_it_held_for_hanging(make_service: MakeService) -> None:
+async def test_adaptive_circuit_counts_half_for_a_call_held_as_hanging(make_service: MakeService) -> None:
     vendor = ScriptedProvider([*[Say(first_after=0.2)] * 120, Hang()])
     tts = make_service(vendor, circuit=CircuitBreakerConfig.adaptive())
     for _ in range(120):
@@ -214,9 +210,7 @@ async def test_the_adaptive_circuit_takes_half_of_a_call_that_it_held_for_hangin
 
 @given(st.lists(st.floats(0.1, 8.0), max_size=40), st.integers(0, 10), st.integers(0, len(LEAVING) - 2))
 @settings(max_examples=10)
-def test_a_dead_vendor_is_noticed_whatever_patience_its_callers_have(
-    patiences: list[float], warm: int, how: int
-) -> None:
+def test_dead_vendor_is_noticed_however_patient_its_callers(patiences: list[float], warm: int, how: int) -> None:
     async def story() -> None:
         acts = [Say(first_after=0.8)] * warm
         tts = AsyncTTSService([ScriptedProvider([*acts, Hang()])], clock=loop_clock, circuit=HALF_OF_FOUR)
@@ -234,7 +228,7 @@ def test_a_dead_vendor_is_noticed_whatever_patience_its_callers_have(
 
 
 class TwoVoices(ScriptedProvider):
-    """Speaks as the voice that is asked for: "quick" at once, "slow" after four seconds, or not at all when `dead`."""
+    """Provider with two voices: "quick" speaks at once, "slow" after four seconds, or not at all when `dead`."""
 
     dead = False
 
@@ -267,7 +261,7 @@ async def test_each_voice_has_its_own_limit(make_service: MakeService) -> None:
     assert failures == [0, 1, 1, 2, 3]
 
 
-async def test_the_limit_for_unknown_voices_is_configurable_at_run_time(make_service: MakeService) -> None:
+async def test_default_limit_can_be_changed_at_run_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), timeouts=TimeoutConfig(overdue_after=6.0))
     assert state_of(tts)["overdue_after"] == 6.0
     await cancelled_task(tts, 5.0)
@@ -278,7 +272,7 @@ async def test_the_limit_for_unknown_voices_is_configurable_at_run_time(make_ser
     assert state_of(tts)["totals"]["failures"] == 1
 
 
-async def test_the_factor_is_the_circuits_own(make_service: MakeService) -> None:
+async def test_factor_comes_from_the_circuit(make_service: MakeService) -> None:
     config = CircuitBreakerConfig(hung_after=30, hung_factor=4.0, window_size=4)
     tts = make_service(ScriptedProvider([*[Say(first_after=1.0)] * MIN_SAMPLES, Hang()]), circuit=config)
     for _ in range(MIN_SAMPLES):
@@ -289,7 +283,7 @@ async def test_the_factor_is_the_circuits_own(make_service: MakeService) -> None
     assert state_of(tts)["totals"]["failures"] == 1
 
 
-async def test_an_abandoned_attempt_is_named_in_the_account(make_service: MakeService) -> None:
+async def test_abandoned_attempt_is_named_in_the_report(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]))
     kinds = []
     for patience in (1.0, 3.5):
@@ -304,7 +298,7 @@ async def test_an_abandoned_attempt_is_named_in_the_account(make_service: MakeSe
     assert state_of(tts)["bills"]["wasted_by"] == dict.fromkeys(kinds, len(TEXT))
 
 
-async def test_waiting_for_a_slot_is_not_the_vendors_silence(make_service: MakeService) -> None:
+async def test_time_in_the_queue_is_not_silence(make_service: MakeService) -> None:
     from steadyvoice.providers.base import Credential
 
     class OneAtATime(ScriptedProvider):
@@ -319,7 +313,7 @@ async def test_waiting_for_a_slot_is_not_the_vendors_silence(make_service: MakeS
     assert (totals["successes"], totals["failures"]) == (1, 0)
 
 
-async def test_waiting_for_an_engine_of_ours_is_not_its_silence(make_service: MakeService) -> None:
+async def test_time_in_the_engines_queue_is_not_silence(make_service: MakeService) -> None:
     class Queueing(ScriptedProvider):
         async def speak(
             self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
@@ -333,7 +327,7 @@ async def test_waiting_for_an_engine_of_ours_is_not_its_silence(make_service: Ma
     assert state_of(tts)["totals"]["failures"] == 0
 
 
-async def test_time_with_the_listener_is_not_the_vendors_silence(make_service: MakeService) -> None:
+async def test_time_of_the_consumer_is_not_silence(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(seconds=2.0, pieces=4, every=0.1)]))
     stream = tts.stream(TEXT, format=PCM, on_midstream="error")
     await anext(stream)
@@ -343,7 +337,7 @@ async def test_time_with_the_listener_is_not_the_vendors_silence(make_service: M
     assert (totals["successes"], totals["failures"]) == (1, 0)
 
 
-async def test_a_listener_who_leaves_a_dead_stream_is_evidence_too(make_service: MakeService) -> None:
+async def test_listener_leaving_a_dead_stream_counts(make_service: MakeService) -> None:
     stalled = Say(seconds=4.0, pieces=2, every=100.0)
     tts = make_service(ScriptedProvider([stalled]), circuit=NEVER_OPENS)
     failures = []
@@ -358,7 +352,7 @@ async def test_a_listener_who_leaves_a_dead_stream_is_evidence_too(make_service:
     assert state_of(tts)["totals"]["successes"] == 2
 
 
-async def test_a_vendor_that_sends_ahead_of_what_is_played_is_not_silent(make_service: MakeService) -> None:
+async def test_vendor_ahead_of_playback_is_not_silent(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(seconds=40.0, pieces=2, every=100.0)]))
     stream = tts.stream(TEXT * 60, format=PCM, on_midstream="error")
     with pytest.raises(TimeoutError):  # noqa: PT012 - what it takes
@@ -367,7 +361,7 @@ async def test_a_vendor_that_sends_ahead_of_what_is_played_is_not_silent(make_se
     assert state_of(tts)["totals"]["failures"] == 0
 
 
-async def test_an_overdue_probe_that_is_abandoned_has_failed(make_service: MakeService) -> None:
+async def test_abandoned_overdue_probe_has_failed(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]))
     for _ in range(4):
         await cancelled_task(tts, 3.2)
@@ -379,7 +373,7 @@ async def test_an_overdue_probe_that_is_abandoned_has_failed(make_service: MakeS
     assert state_of(tts)["last_error"]["kind"] == "abandoned_in_silence"
 
 
-async def test_a_probe_whose_lease_has_ended_fails_once(make_service: MakeService) -> None:
+async def test_probe_whose_lease_expired_fails_once(make_service: MakeService) -> None:
     circuit = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=60, half_open_timeout=5)
     tts = make_service(ScriptedProvider([Hang()]), circuit=circuit)
     for _ in range(4):
@@ -394,7 +388,7 @@ async def test_a_probe_whose_lease_has_ended_fails_once(make_service: MakeServic
     assert state_of(tts)["circuit_state"] == "open"
 
 
-async def test_callers_of_a_hedged_call_who_leave_are_evidence_against_both(make_service: MakeService) -> None:
+async def test_caller_leaving_a_hedged_call_counts_against_both(make_service: MakeService) -> None:
     tts = await warm_up(make_service(late_provider(Hang()), ScriptedProvider([Hang()], name="second"), hedging=READY))
     await timed_out_synthesize(tts, 4.0)
     assert state_of(tts, "first")["last_error"]["kind"] == "abandoned_in_silence"
@@ -402,7 +396,7 @@ async def test_callers_of_a_hedged_call_who_leave_are_evidence_against_both(make
     assert is_idle(tts)
 
 
-async def test_a_provider_that_was_overdue_when_its_hedge_was_heard_counts_half(make_service: MakeService) -> None:
+async def test_overdue_provider_counts_half_when_its_hedge_wins(make_service: MakeService) -> None:
     one = make_service(
         late_provider(Say(first_after=0.3)), ScriptedProvider([Say(first_after=0.1)], name="second"), hedging=READY
     )
@@ -418,7 +412,7 @@ async def test_a_provider_that_was_overdue_when_its_hedge_was_heard_counts_half(
     assert len(USUAL) < MIN_SAMPLES  # so that the limit was that of an unknown voice
 
 
-async def test_a_closing_service_takes_the_silence_for_what_it_was(make_service: MakeService) -> None:
+async def test_closing_service_counts_overdue_silence(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]))
     tasks = [asyncio.ensure_future(anext(tts.stream(TEXT, format=PCM))) for _ in range(2)]
     await asyncio.sleep(1.0)
@@ -431,7 +425,7 @@ async def test_a_closing_service_takes_the_silence_for_what_it_was(make_service:
     assert (totals["failures"], totals["ignored"]) == (2, 1)
 
 
-async def test_with_another_provider_left_a_hurried_deadline_is_shared(make_service: MakeService) -> None:
+async def test_short_deadline_is_shared_with_the_next_provider(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"))
     speech = await tts.synthesize(TEXT, format=PCM, deadline=4.5)
     assert speech.provider == "second"
@@ -440,7 +434,7 @@ async def test_with_another_provider_left_a_hurried_deadline_is_shared(make_serv
 
 
 @pytest.mark.slow
-def test_a_stream_that_another_thread_closes_is_evidence_too() -> None:
+def test_stream_closed_by_another_thread_counts() -> None:
     with TTSService([ScriptedProvider([Hang()])], timeouts=TimeoutConfig(overdue_after=0.1), circuit=BRIEF) as tts:
         stream = tts.stream(TEXT, format=PCM)
         ended: list[type[BaseException]] = []
@@ -460,7 +454,7 @@ def test_a_stream_that_another_thread_closes_is_evidence_too() -> None:
         assert tts.get_error_state()["window"]["failures"] == 0.5
 
 
-def test_callers_in_a_hurry_do_not_make_a_vendor_look_quick() -> None:
+def test_impatient_callers_do_not_lower_the_limit() -> None:
     times = SilenceLimits().for_offer(SynthesisOffer(None, voice="a"))  # type: ignore[arg-type]
     for _ in range(50):
         times.record(0.2)
@@ -478,10 +472,10 @@ def test_callers_in_a_hurry_do_not_make_a_vendor_look_quick() -> None:
     warm=st.integers(0, 8),
 )
 @settings(max_examples=15)
-def test_no_healthy_vendor_is_harmed_by_callers_who_leave(
+def test_no_healthy_vendor_is_harmed_by_callers_leaving(
     slowest: float, draws: list[tuple[float, float, int]], warm: int
 ) -> None:
-    """Its first audios lie within half as long again, and are known or come within three seconds."""
+    """First audios vary by half, and come within three seconds or are known."""
 
     async def story() -> None:
         most = slowest if warm >= MIN_SAMPLES else slowest / 4
@@ -499,9 +493,7 @@ def test_no_healthy_vendor_is_harmed_by_callers_who_leave(
 
 
 @pytest.mark.parametrize(("patience", "failures"), [(2.9, 0), (3.5, 2)])
-async def test_callers_who_give_up_on_a_silent_operation_count_once_it_is_overdue(
-    patience: float, failures: float
-) -> None:
+async def test_overdue_operation_counts_once_when_its_callers_leave(patience: float, failures: float) -> None:
     handler = TTSErrorHandler("vendor", NEVER_OPENS, clock=loop_clock)
     for _ in range(4):
         with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""A listener who plays along: what is in hand, and what is too slow for them."""
+"""Playback of a stream: buffered audio, underruns, and audio that arrives too slowly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TALE = "Once upon a time there was a voice that told a tale so long that nobody 
 
 
 def starved(steps: list[tuple[float, float]]) -> float:
-    """For how long at the worst, after waits that each brought some audio."""
+    """Return the longest underrun after waits that each brought some audio."""
     listener = PlaybackBuffer()
     worst = 0.0
     for seconds, gained in steps:
@@ -28,29 +28,29 @@ def starved(steps: list[tuple[float, float]]) -> float:
     return worst
 
 
-def test_who_has_something_in_hand_misses_nothing() -> None:
+def test_buffered_audio_prevents_underruns() -> None:
     assert starved([(0.0, 10.0), *[(1.0, 0.0)] * 10]) == 0
 
 
-def test_half_the_pace_is_noticed_once_nothing_is_left() -> None:
+def test_half_the_rate_is_noticed_once_the_buffer_is_empty() -> None:
     # Ten seconds in hand last twenty; one gap more is forgiven as a stall.
     assert starved([(0.0, 10.0), *[(1.0, 0.5)] * 20]) == 0
     assert starved([(0.0, 10.0), *[(1.0, 0.5)] * 24]) == pytest.approx(3.0)
 
 
-def test_a_gap_is_felt_from_where_nothing_is_left() -> None:
+def test_gap_counts_from_the_moment_the_buffer_is_empty() -> None:
     assert starved([(0.0, 1.5), (2.0, 0.0), (1.0, 0.0)]) == pytest.approx(0.5)
 
 
-def test_one_long_gap_is_a_stall_and_no_slowness() -> None:
+def test_one_long_gap_is_a_stall_and_not_slow() -> None:
     assert starved([(0.0, 1.0), (29.0, 0.2), *[(0.2, 0.2)] * 100]) == 0
 
 
-def test_the_very_pace_of_speech_is_enough_even_when_it_jitters() -> None:
+def test_jittering_real_time_audio_is_not_slow() -> None:
     assert starved([(0.0, 0.2), *[(0.25, 0.2), (0.15, 0.2)] * 100]) == 0
 
 
-def test_what_has_been_caught_up_is_forgotten() -> None:
+def test_underrun_ends_once_the_audio_has_caught_up() -> None:
     slow = [(1.0, 0.5)] * 4
     assert starved([*slow, (0.0, 2.0), *slow]) == pytest.approx(starved(slow), abs=0.6)
     assert starved(slow + slow) > 1.5 * starved(slow)
@@ -60,12 +60,12 @@ STEPS = st.lists(st.tuples(st.floats(0.01, 2), st.floats(0, 2)), min_size=1, max
 
 
 @given(STEPS)
-def test_a_stream_at_real_time_or_faster_never_starves_anybody(steps: list[tuple[float, float]]) -> None:
+def test_real_time_stream_never_underruns(steps: list[tuple[float, float]]) -> None:
     assert starved([(wait, max(gained, wait)) for wait, gained in steps]) == 0
 
 
 @given(STEPS, st.floats(0.05, 0.85))
-def test_a_stream_below_real_time_always_does_in_the_end(steps: list[tuple[float, float]], pace: float) -> None:
+def test_slower_stream_always_underruns_in_the_end(steps: list[tuple[float, float]], pace: float) -> None:
     drawn = [(wait, pace * wait) for wait, _ in steps]
     total, longest = sum(wait for wait, _ in drawn), max(wait for wait, _ in drawn)
     if total * pace < REAL_TIME * (total - longest):
@@ -74,7 +74,7 @@ def test_a_stream_below_real_time_always_does_in_the_end(steps: list[tuple[float
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("first_after", [0.1, 7.0])
-async def test_a_stream_slower_than_its_listener_is_given_up(make_service: MakeService, first_after: float) -> None:
+async def test_slow_stream_is_given_up(make_service: MakeService, first_after: float) -> None:
     vendor = ScriptedProvider([Say(seconds=13.0, pieces=28, every=1.0, first_after=first_after)], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
     loop = asyncio.get_running_loop()
@@ -88,9 +88,7 @@ async def test_a_stream_slower_than_its_listener_is_given_up(make_service: MakeS
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("then", [TTSCutError("the connection broke"), TTSStalledError("nothing for 30 s")])
-async def test_a_stream_that_dies_at_its_twentieth_second_counts_all_the_same(
-    make_service: MakeService, then: TTSError
-) -> None:
+async def test_stream_that_dies_after_twenty_seconds_counts(make_service: MakeService, then: TTSError) -> None:
     tts = make_service(ScriptedProvider([Say(seconds=25.0, pieces=25, every=0.8, then=then)], name="vendor"))
     loop = asyncio.get_running_loop()
     before = loop.time()
@@ -101,7 +99,7 @@ async def test_a_stream_that_dies_at_its_twentieth_second_counts_all_the_same(
 
 
 @pytest.mark.looptime
-async def test_a_drip_is_no_stream_to_listen_to(make_service: MakeService) -> None:
+async def test_drip_of_audio_is_too_slow(make_service: MakeService) -> None:
     tts = make_service(
         ScriptedProvider([Drip(0.5)]), ScriptedProvider(name="second"), timeouts=TimeoutConfig(slow_timeout=2.0)
     )
@@ -114,13 +112,13 @@ async def test_a_drip_is_no_stream_to_listen_to(make_service: MakeService) -> No
 
 
 @pytest.mark.looptime
-async def test_who_waits_for_the_whole_does_not_mind_the_pace(make_service: MakeService) -> None:
+async def test_call_for_the_whole_accepts_slow_audio(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(seconds=17.0, pieces=34, every=1.0)], name="vendor"))
     assert (await tts.synthesize(TALE, format="pcm_8000")).outcome == "spoken"
 
 
 @pytest.mark.looptime
-async def test_a_slow_listener_makes_no_slow_vendor(make_service: MakeService) -> None:
+async def test_slow_consumer_does_not_make_a_slow_vendor(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(seconds=14.0, pieces=28, every=0.3)], name="vendor"))
     async for _ in tts.stream(TALE, format="pcm_8000"):
         await asyncio.sleep(10)

@@ -1,4 +1,4 @@
-"""Nobody waits for ever: each clock, what it is called, and who pays for it."""
+"""Timeouts: each of them, its error, and which provider it counts against."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.looptime
 
 
 async def failing(tts: AsyncTTSService, text: str = "Good morning", **wishes: float) -> tuple[float, TTSError]:
-    """Speak, and tell how long it took to fail and with what."""
+    """Synthesize, and return how long it took to fail and the error."""
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSError) as failed:
@@ -33,7 +33,7 @@ async def test_silence_ends_at_the_read_timeout_and_counts(make_service: MakeSer
     assert error.kind.value == "total_timeout"
 
 
-async def test_first_audio_timeout_is_the_finer_one(make_service: MakeService) -> None:
+async def test_first_audio_timeout_overrides_the_read_timeout(make_service: MakeService) -> None:
     tts = make_service(
         ScriptedProvider([Hang()]), ScriptedProvider(name="second"), timeouts=TimeoutConfig(first_audio_timeout=2.0)
     )
@@ -46,7 +46,7 @@ async def test_first_audio_timeout_is_the_finer_one(make_service: MakeService) -
     assert speech.attempts[0].error.kind.value == "read_timeout"
 
 
-async def test_a_stall_between_chunks_ends_at_the_stall_timeout(make_service: MakeService) -> None:
+async def test_stall_ends_at_the_stall_timeout(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(every=20.0)], name="vendor")
     tts = make_service(vendor, timeouts=TimeoutConfig(stall_timeout=3.0))
     loop = asyncio.get_running_loop()
@@ -58,7 +58,7 @@ async def test_a_stall_between_chunks_ends_at_the_stall_timeout(make_service: Ma
     assert tts.get_error_state()["last_error"]["kind"] == "stalled"
 
 
-async def test_a_drip_of_samples_dies_on_time(make_service: MakeService) -> None:
+async def test_drip_of_samples_ends_on_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Drip(0.5)]), muted=False)
     took, error = await failing(tts)
     assert took == pytest.approx(45, abs=0.1)
@@ -66,7 +66,7 @@ async def test_a_drip_of_samples_dies_on_time(make_service: MakeService) -> None
     assert tts.get_error_state()["totals"]["failures"] == 1
 
 
-async def test_a_drip_leaves_time_for_the_next_provider(make_service: MakeService) -> None:
+async def test_drip_leaves_time_for_the_next_provider(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Drip(0.5)]), ScriptedProvider(name="second"))
     loop = asyncio.get_running_loop()
     before = loop.time()
@@ -75,7 +75,7 @@ async def test_a_drip_leaves_time_for_the_next_provider(make_service: MakeServic
     assert loop.time() - before == pytest.approx(0.8 * 45 + 0.1, abs=0.1)
 
 
-async def test_a_long_healthy_utterance_is_not_killed(make_service: MakeService) -> None:
+async def test_long_healthy_utterance_is_not_cut(make_service: MakeService) -> None:
     tale = "once upon a time " * 500
     vendor = ScriptedProvider([Say(seconds=500.0, pieces=500, every=0.9)], name="vendor")
     loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ async def test_a_long_healthy_utterance_is_not_killed(make_service: MakeService)
     assert loop.time() - before > 400
 
 
-async def test_a_slow_listener_stops_every_clock(make_service: MakeService) -> None:
+async def test_slow_consumer_stops_every_timeout(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(pieces=5, every=1.0)], name="vendor")
     tts = make_service(vendor, timeouts=TimeoutConfig(read_timeout=2.0, total_timeout=8.0))
     heard = 0
@@ -96,7 +96,7 @@ async def test_a_slow_listener_stops_every_clock(make_service: MakeService) -> N
     assert tts.get_error_state()["circuit_state"] == "closed"
 
 
-async def test_the_callers_own_deadline_is_shorter_and_is_not_the_vendors_fault(make_service: MakeService) -> None:
+async def test_callers_own_deadline_is_not_the_vendors_fault(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), muted=False)
     took, error = await failing(tts, deadline=2.0)
     assert took == pytest.approx(2.0)
@@ -104,7 +104,7 @@ async def test_the_callers_own_deadline_is_shorter_and_is_not_the_vendors_fault(
     assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-async def test_but_a_vendor_that_hangs_is_at_fault_whoever_ran_out_of_patience(make_service: MakeService) -> None:
+async def test_hanging_vendor_is_at_fault_despite_the_callers_deadline(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), ScriptedProvider(name="second"), muted=False)
     speech = await tts.synthesize("Good morning", format="pcm_8000", deadline=10.0)
     assert speech.provider == "second"
@@ -114,14 +114,14 @@ async def test_but_a_vendor_that_hangs_is_at_fault_whoever_ran_out_of_patience(m
     assert tts.get_error_state()["totals"]["failures"] == 1
 
 
-async def test_a_local_voice_is_tried_when_all_time_is_gone(make_service: MakeService) -> None:
+async def test_local_voice_is_tried_after_the_deadline(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(first_after=0.0, every=100.0)])
     tts = make_service(vendor, ScriptedProvider(name="local", local=True))
     speech = await tts.synthesize("Good morning", format="pcm_8000", deadline=0.001)
     assert speech.provider == "local"
 
 
-async def test_a_deadline_that_is_no_time_is_refused() -> None:
+async def test_invalid_deadline_is_rejected() -> None:
     tts = AsyncTTSService([ScriptedProvider()])
     for deadline in (0, -1.0, float("nan"), float("inf"), True, "soon"):
         with pytest.raises(TTSConfigurationError, match="deadline"):
@@ -132,12 +132,12 @@ async def test_a_deadline_that_is_no_time_is_refused() -> None:
     "field", ["connection_timeout", "read_timeout", "total_timeout", "stall_timeout", "slow_timeout"]
 )
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "10"])
-def test_impossible_timeouts_are_refused_by_name(field: str, value: object) -> None:
+def test_invalid_timeouts_are_rejected_by_name(field: str, value: object) -> None:
     with pytest.raises(TTSConfigurationError, match=field):
         TimeoutConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_absent_is_not_zero() -> None:
+def test_absent_timeout_is_not_zero() -> None:
     assert TimeoutConfig(read_timeout=7.0).first_audio == 7.0
     assert TimeoutConfig(read_timeout=7.0, first_audio_timeout=1.0).first_audio == 1.0
     with pytest.raises(TTSConfigurationError, match="connection_timeout"):

@@ -1,4 +1,4 @@
-"""One timer for many waits: it rings when a wait is too long, whenever it was set."""
+"""Timer for many waits: it fires when a wait is too long, whenever it was set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def quick() -> str:
     return "done"
 
 
-async def test_who_is_quick_enough_is_let_be() -> None:
+async def test_short_wait_is_not_interrupted() -> None:
     alarm = WaitTimer()
 
     for _ in range(3):
@@ -25,7 +25,7 @@ async def test_who_is_quick_enough_is_let_be() -> None:
     alarm.close()
 
 
-async def test_each_wait_has_the_whole_of_its_own_time() -> None:
+async def test_each_wait_has_its_full_time() -> None:
     alarm, clock = WaitTimer(), asyncio.get_running_loop().time
     await alarm.wait(10.0, asyncio.sleep(9.0))
     before = clock()
@@ -38,7 +38,7 @@ async def test_each_wait_has_the_whole_of_its_own_time() -> None:
     alarm.close()
 
 
-async def test_a_shorter_wait_behind_a_longer_one_is_cut_as_soon() -> None:
+async def test_shorter_wait_after_a_longer_one_is_interrupted_in_time() -> None:
     alarm, clock = WaitTimer(), asyncio.get_running_loop().time
     await alarm.wait(100.0, quick())
 
@@ -50,7 +50,7 @@ async def test_a_shorter_wait_behind_a_longer_one_is_cut_as_soon() -> None:
     alarm.close()
 
 
-async def test_it_does_not_ring_between_two_waits() -> None:
+async def test_timer_does_not_fire_between_waits() -> None:
     alarm = WaitTimer()
     await alarm.wait(1.0, quick())
 
@@ -60,7 +60,7 @@ async def test_it_does_not_ring_between_two_waits() -> None:
     alarm.close()
 
 
-async def test_who_was_cancelled_by_somebody_else_stays_cancelled() -> None:
+async def test_task_cancelled_by_another_stays_cancelled() -> None:
     alarm = WaitTimer()
     waiting = asyncio.create_task(alarm.wait(60.0, asyncio.sleep(30.0)))
     await asyncio.sleep(1.0)
@@ -73,7 +73,7 @@ async def test_who_was_cancelled_by_somebody_else_stays_cancelled() -> None:
     alarm.close()
 
 
-async def test_who_is_cancelled_by_both_was_cancelled() -> None:
+async def test_task_cancelled_by_both_stays_cancelled() -> None:
     alarm = WaitTimer()
     waiting = asyncio.create_task(alarm.wait(5.0, asyncio.sleep(30.0)))
     asyncio.get_running_loop().call_later(5.0, waiting.cancel)
@@ -83,7 +83,7 @@ async def test_who_is_cancelled_by_both_was_cancelled() -> None:
     alarm.close()
 
 
-async def test_its_cancellation_is_taken_back() -> None:
+async def test_own_cancellation_is_taken_back() -> None:
     alarm, task = WaitTimer(), asyncio.current_task()
     assert task
 
@@ -94,7 +94,7 @@ async def test_its_cancellation_is_taken_back() -> None:
     alarm.close()
 
 
-async def test_an_error_in_answer_to_the_alarm_is_told_as_it_is() -> None:
+async def test_error_raised_on_cancellation_is_raised() -> None:
     async def stubborn() -> None:
         try:
             await asyncio.sleep(30.0)
@@ -112,7 +112,7 @@ async def test_an_error_in_answer_to_the_alarm_is_told_as_it_is() -> None:
     alarm.close()
 
 
-async def test_for_ever_is_for_ever() -> None:
+async def test_infinite_wait_never_times_out() -> None:
     alarm = WaitTimer()
 
     assert await alarm.wait(float("inf"), asyncio.sleep(1e6, "done")) == "done"
@@ -120,7 +120,7 @@ async def test_for_ever_is_for_ever() -> None:
     alarm.close()
 
 
-async def test_a_wait_that_has_become_longer_is_let_be_until_that_is_over() -> None:
+async def test_extended_wait_lasts_until_its_new_end() -> None:
     alarm, clock = WaitTimer(), asyncio.get_running_loop().time
     before = clock()
     more = [3.0, 4.0, 0.0]
@@ -132,7 +132,7 @@ async def test_a_wait_that_has_become_longer_is_let_be_until_that_is_over() -> N
     alarm.close()
 
 
-async def test_what_is_left_of_a_wait_is_not_asked_of_the_next() -> None:
+async def test_extension_of_one_wait_does_not_affect_the_next() -> None:
     alarm, clock = WaitTimer(), asyncio.get_running_loop().time
     await alarm.wait(2.0, quick(), lambda: 100.0)
     before = clock()

@@ -1,4 +1,4 @@
-"""Deadlines are wall-clock: neither bytes that keep coming nor our own work extend any of them."""
+"""Wall-clock deadlines: neither bytes that keep coming nor our own work extends them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def service(clock: SkippingClock, *providers: Provider, **settings: Any) -> Asyn
 
 @dataclass
 class Flood(ScriptedProvider):
-    """Always has bytes ready: each of them takes a while to handle, and none of them lets the event loop run."""
+    """Provider that always has bytes ready: each takes a while to handle, and none lets the event loop run."""
 
     clock: SkippingClock = field(default_factory=SkippingClock)
     takes: float = 0.1  # seconds, for each piece
@@ -95,7 +95,7 @@ async def test_flood_without_audio_ends_at_the_callers_deadline(format: str, fir
     assert clock.skipped <= 4.2
 
 
-async def test_tags_behind_the_first_audio_are_a_stall() -> None:
+async def test_tags_after_the_first_audio_are_a_stall() -> None:
     clock = SkippingClock()
     flood = Flood(clock=clock, first=pcm(0.1), piece=b"", name="flood")
     tts = service(clock, flood, timeouts=TimeoutConfig(stall_timeout=3.0))
@@ -116,7 +116,7 @@ async def test_flood_of_single_samples_ends_at_the_total_timeout() -> None:
 
 @dataclass
 class Torrent(ScriptedProvider):
-    """The same over a connection whose bytes are passed on: all of them are there whenever anybody asks."""
+    """Connection with passthrough bytes, all of which are there at once."""
 
     clock: SkippingClock = field(default_factory=SkippingClock)
     first: bytes = b""
@@ -147,10 +147,10 @@ class Torrent(ScriptedProvider):
         return self.first if self.taken == 1 else self.piece
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
-async def test_flood_that_is_passed_on_ends_at_the_first_audio_timeout() -> None:
+async def test_passthrough_flood_ends_at_the_first_audio_timeout() -> None:
     clock = SkippingClock()
     torrent = Torrent(
         clock=clock, first=ENDLESS_TAG, piece=bytes(1000), format=AudioFormat(Codec.MP3, 44100, 128), name="torrent"
@@ -164,7 +164,7 @@ async def test_flood_that_is_passed_on_ends_at_the_first_audio_timeout() -> None
     assert torrent.taken <= 22
 
 
-async def test_what_is_poured_is_looked_at_by_the_clock_too() -> None:
+async def test_audio_to_the_sink_is_checked_by_the_timeouts() -> None:
     clock = SkippingClock()
     torrent = Torrent(clock=clock, first=pcm(0.1), piece=pcm(1 / RATE), name="torrent")
     tts = service(clock, torrent, timeouts=TimeoutConfig(total_timeout=5.0, slow_timeout=1000.0))
@@ -179,7 +179,7 @@ async def test_what_is_poured_is_looked_at_by_the_clock_too() -> None:
     assert clock.skipped <= 5.4
 
 
-async def test_what_the_consumer_takes_is_no_time() -> None:
+async def test_time_of_the_consumer_does_not_count() -> None:
     clock = SkippingClock()
     torrent = Flood(clock=clock, takes=0.0, piece=pcm(0.1), pieces=10, name="flood")
     tts = service(clock, torrent, timeouts=TimeoutConfig(read_timeout=2.0, total_timeout=3.0))
@@ -193,7 +193,7 @@ async def test_what_the_consumer_takes_is_no_time() -> None:
 AT_THE_PACE_OF_SPEECH = Say(seconds=12.0, pieces=12, every=1.0)
 
 
-async def test_whole_answer_keeps_its_callers_deadline_however_healthy_it_comes(make_service: MakeService) -> None:
+async def test_whole_answer_keeps_its_callers_deadline(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([AT_THE_PACE_OF_SPEECH]), muted=False)
     began = loop_clock()
     with pytest.raises(TTSError):
@@ -214,6 +214,6 @@ async def test_long_whole_answer_is_not_cut_by_the_configured_total(make_service
     assert (await tts.synthesize(SHORT_TEXT, format="pcm_8000")).outcome == "spoken"
 
 
-async def test_stream_that_is_heard_goes_on_beyond_its_deadline(make_service: MakeService) -> None:
+async def test_delivered_stream_continues_beyond_its_deadline(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([AT_THE_PACE_OF_SPEECH]), on_midstream="error")
     assert len([chunk async for chunk in tts.stream(SHORT_TEXT, format="pcm_8000", deadline=5.0)]) == 12

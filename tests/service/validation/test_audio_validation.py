@@ -1,4 +1,4 @@
-"""What comes is believed only when it is audio, as promised, with something to be heard."""
+"""Audio validation: an answer is accepted only if it is audible audio in the promised format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hearing(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
 
 
 async def believed(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
-    """Everything that is handed on, part by part; b"" where something was held."""
+    """Return all validated bytes, part by part; b"" where some were held."""
     heard = hearing(text, name)
     handed = [await heard.validate(audio[at : at + size]) for at in range(0, len(audio), size)]
     return [*handed, await heard.end()]
@@ -59,19 +59,19 @@ async def failure(audio: bytes, text: str = TEXT, name: str = "pcm_8000") -> TTS
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_audio_is_handed_on_byte_for_byte(name: str) -> None:
+async def test_audio_is_returned_byte_for_byte(name: str) -> None:
     audio = said(name)
     assert b"".join(await believed(audio, name=name)) == audio
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_silence_where_a_text_should_be_is_no_speech(name: str) -> None:
+async def test_silence_instead_of_speech_is_rejected(name: str) -> None:
     error = await failure(b"".join(silence(AudioFormat.parse(name), LONG)), name=name)
     assert error.kind is FailureKind.SILENT_AUDIO
     assert "of silence" in str(error)
 
 
-async def test_silence_without_an_end_is_told_after_five_seconds_of_it() -> None:
+async def test_endless_silence_is_rejected_after_five_seconds() -> None:
     heard = hearing()
     assert await heard.validate(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
     with pytest.raises(TTSError, match=r"5\.0 s of silence"):
@@ -79,14 +79,14 @@ async def test_silence_without_an_end_is_told_after_five_seconds_of_it() -> None
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_a_quiet_beginning_is_held_until_a_word_comes_and_none_of_it_is_lost(name: str) -> None:
+async def test_quiet_beginning_is_held_until_a_word_and_kept(name: str) -> None:
     audio = said(name, hush=2.0)
     parts = await believed(audio, name=name, size=200)
     assert b"".join(parts) == audio
     assert parts[0] == b""
 
 
-async def test_a_faint_voice_that_its_bytes_do_not_betray_is_decoded_before_it_is_refused() -> None:
+async def test_faint_voice_is_decoded_before_it_is_rejected() -> None:
     # In FLAC a constant takes a few bytes, however loud it is.
     audio = convert(pcm(LONG), PCM, AudioFormat.parse("flac_24000"))
     assert b"".join(await believed(audio, name="flac_24000")) == audio
@@ -94,7 +94,7 @@ async def test_a_faint_voice_that_its_bytes_do_not_betray_is_decoded_before_it_i
     assert await hearing(name="flac_24000").validate(longer) == longer, "and then it is heard at once"
 
 
-async def test_a_header_is_no_audio_yet() -> None:
+async def test_header_is_not_audio_yet() -> None:
     heard = hearing(name="wav_24000")
     await heard.validate(said("wav_24000")[:44])
     assert not heard.begun
@@ -104,39 +104,39 @@ async def test_a_header_is_no_audio_yet() -> None:
 
 
 @pytest.mark.parametrize("text", ["...", "?!", "-- --"])
-async def test_a_text_without_words_may_be_silence(text: str) -> None:
+async def test_text_without_words_may_be_silence(text: str) -> None:
     assert b"".join(await believed(pcm(0.5, 0), text)) == pcm(0.5, 0)
 
 
 @pytest.mark.parametrize("text", ["...", "?!"])
-async def test_a_text_without_words_may_be_nothing(text: str) -> None:
+async def test_text_without_words_may_be_empty(text: str) -> None:
     assert b"".join(await believed(b"", text)) == b""
 
 
 @pytest.mark.parametrize("name", ["wav_24000", "mp3_44100_128", "aac_24000_64", "flac_24000"])
-async def test_another_rate_than_promised_is_no_speech(name: str) -> None:
+async def test_wrong_sample_rate_is_rejected(name: str) -> None:
     asked = AudioFormat.parse(name)
     other = convert(tone(LONG), PCM, AudioFormat(asked.codec, 16000, asked.bitrate))
     assert (await failure(other, name=name)).kind is FailureKind.WRONG_FORMAT
 
 
-async def test_another_container_than_promised_is_told_by_name() -> None:
+async def test_wrong_container_is_named() -> None:
     error = await failure(said("wav_24000"), name="mp3_44100_128")
     assert error.kind is FailureKind.WRONG_FORMAT
     assert "answered with a WAV, expected mp3_44100_128" in str(error)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_an_error_behind_the_audio_is_no_speech(name: str) -> None:
+async def test_error_message_after_the_audio_is_rejected(name: str) -> None:
     error = await failure(said(name) + b'{"detail":{"status":"internal_server_error"}}', name=name)
     assert error.kind is FailureKind.NOT_AUDIO
 
 
-async def test_an_end_within_a_frame_is_a_cut() -> None:
+async def test_end_within_a_frame_is_a_cut() -> None:
     assert (await failure(said("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is FailureKind.CUT
 
 
-async def test_a_voice_that_finds_no_end_is_stopped() -> None:
+async def test_voice_that_does_not_stop_is_rejected() -> None:
     heard = hearing("Good morning")
     await heard.validate(tone(24.0))
     with pytest.raises(TTSError, match="and no end") as failed:
@@ -145,7 +145,7 @@ async def test_a_voice_that_finds_no_end_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("kind", [FailureKind.SILENT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.TOO_LONG])
-def test_what_is_not_speech_was_paid_for_and_counts(kind: FailureKind) -> None:
+def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
     assert (meaning.billed, meaning.counts, meaning.fail_over) == (Billed.YES, 1.0, True)
 
@@ -156,7 +156,7 @@ def test_what_is_not_speech_was_paid_for_and_counts(kind: FailureKind) -> None:
     hush=st.floats(0, 4.5),
     cuts=st.lists(st.integers(1, 4000), min_size=1, max_size=8),
 )
-def test_however_it_is_cut_what_is_believed_is_what_came(name: str, hush: float, cuts: list[int]) -> None:
+def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cuts: list[int]) -> None:
     audio = said(name, hush=hush)
     pieces: list[bytes] = []
     at = 0
@@ -174,7 +174,7 @@ def test_however_it_is_cut_what_is_believed_is_what_came(name: str, hush: float,
 
 
 @pytest.mark.looptime
-async def test_nobody_hears_the_silence_of_a_vendor_that_another_voice_replaces(make_service: MakeService) -> None:
+async def test_silence_of_a_replaced_vendor_is_not_heard(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
     stream = tts.stream("Good morning", format="pcm_8000")
@@ -187,7 +187,7 @@ async def test_nobody_hears_the_silence_of_a_vendor_that_another_voice_replaces(
 
 
 @pytest.mark.looptime
-async def test_a_listener_is_told_as_soon_as_it_is_known_that_the_voice_has_lost_its_way(
+async def test_listener_is_told_at_once_when_the_voice_does_not_stop(
     make_service: MakeService,
 ) -> None:
     vendor = ScriptedProvider([Say(seconds=1000.0, pieces=1000)], name="vendor")

@@ -1,4 +1,4 @@
-"""Headers of MP3, FLAC and Ogg that tell another length than there is, and streams laid end to end."""
+"""Headers of MP3, FLAC and Ogg with a wrong length, and concatenated streams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plain(name: str) -> bytes:
 
 @cache
 def tagged() -> bytes:
-    """An MP3 as FFmpeg writes it to a file: a tag, a frame that tells the length, and audio."""
+    """Return an MP3 as FFmpeg writes it to a file: a tag, a frame that states the length, and audio."""
     file = io.BytesIO()
     samples = convert(pcm(SECONDS), AudioFormat.parse("pcm_24000"), AudioFormat.parse("pcm_44100"))
     with av.open(file, "w", format="mp3") as container:
@@ -75,14 +75,14 @@ ANSWERS: dict[str, tuple[str, int, Callable[[], bytes]]] = {
 
 
 def players_length(audio: bytes) -> float:
-    """Seconds that a player shows before it has played anything, by what the header tells."""
+    """Return the seconds that a player shows before playing, from the header."""
     with av.open(io.BytesIO(audio), "r") as container:
         assert container.duration is not None
         return container.duration / 1_000_000
 
 
 @pytest.mark.parametrize("how", ANSWERS)
-async def test_whole_answer_is_one_stream_of_the_length_it_tells(make_service: MakeService, how: str) -> None:
+async def test_whole_answer_is_one_stream_of_its_stated_length(make_service: MakeService, how: str) -> None:
     name, times, made = ANSWERS[how]
     vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
     async with make_service(vendor, muted=False) as tts:
@@ -98,9 +98,7 @@ async def test_whole_answer_is_one_stream_of_the_length_it_tells(make_service: M
 
 @pytest.mark.parametrize("on_midstream", ["error", "resume"])
 @pytest.mark.parametrize("how", [how for how in ANSWERS if how.startswith("flac")])
-async def test_flac_is_streamed_as_one_of_unknown_length(
-    make_service: MakeService, how: str, on_midstream: str
-) -> None:
+async def test_flac_is_streamed_with_an_unknown_length(make_service: MakeService, how: str, on_midstream: str) -> None:
     name, times, made = ANSWERS[how]
     vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
     async with make_service(vendor, muted=False, on_midstream=on_midstream) as tts:
@@ -112,9 +110,7 @@ async def test_flac_is_streamed_as_one_of_unknown_length(
 
 
 @pytest.mark.parametrize(("name", "made"), [(MP3, lambda: plain(MP3)), (MP3, tagged), (OPUS, lambda: plain(OPUS))])
-async def test_what_tells_the_truth_is_left_as_it_is(
-    make_service: MakeService, name: str, made: Callable[[], bytes]
-) -> None:
+async def test_correct_header_is_not_changed(make_service: MakeService, name: str, made: Callable[[], bytes]) -> None:
     vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
     async with make_service(vendor, muted=False) as tts:
         assert (await tts.synthesize(TEXT, format=name)).audio == made()

@@ -1,4 +1,4 @@
-"""Memory that one request takes: stated, configurable, and held to."""
+"""Memory limit of one request: documented, configurable, and enforced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ONCE = RetryConfig(max_attempts=1)
 
 @contextmanager
 def peak() -> Iterator[list[int]]:
-    """Bytes that are held at once inside, beyond those that were before."""
+    """Measure the peak of bytes held within the block, beyond those held before."""
     found = [0]
     tracemalloc.start()
     try:
@@ -38,7 +38,7 @@ def peak() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
-async def test_text_whose_audio_is_surely_too_large_is_refused_before_anybody_is_asked(
+async def test_text_with_too_large_audio_is_rejected_before_any_request(
     make_service: MakeService,
 ) -> None:
     vendor = ScriptedProvider()
@@ -62,7 +62,7 @@ async def test_same_text_may_be_streamed_or_the_limit_raised(make_service: MakeS
 
 
 @pytest.mark.parametrize("bad", [0, -1, MOST - 1, 1e9, "64", True])
-async def test_limit_that_cannot_be_is_refused(bad: object, make_service: MakeService) -> None:
+async def test_invalid_limit_is_rejected(bad: object, make_service: MakeService) -> None:
     with pytest.raises(TTSConfigurationError, match="max_audio_bytes: must be a whole number of bytes"):
         make_service(ScriptedProvider(), max_audio_bytes=bad)
 
@@ -85,7 +85,7 @@ HELD = {  # what the vendor sends, and what is asked for
 
 
 @pytest.mark.parametrize("how", HELD)
-async def test_voice_without_an_end_is_left_when_the_limit_is_reached(how: str, make_service: MakeService) -> None:
+async def test_voice_that_does_not_stop_ends_at_the_limit(how: str, make_service: MakeService) -> None:
     sent, asked = HELD[how]
     text = "Good morning, how are you?"  # two seconds, and forty that are believed
     audio = tone(200.0, sent)
@@ -98,7 +98,7 @@ async def test_voice_without_an_end_is_left_when_the_limit_is_reached(how: str, 
     assert held[0] < 4 * MOST
 
 
-async def test_text_that_takes_a_little_longer_than_expected_is_no_failure_of_its_provider(
+async def test_slightly_longer_audio_is_no_failure(
     make_service: MakeService,
 ) -> None:
     vendor = AlwaysReady(lambda: iter([tone(70.0, "pcm_8000")]), "pcm_8000")
@@ -108,7 +108,7 @@ async def test_text_that_takes_a_little_longer_than_expected_is_no_failure_of_it
         assert tts.circuits["always-ready"].snapshot().failures == 0
 
 
-async def test_audio_that_has_to_be_converted_is_asked_for_in_pieces_that_can_be_held(
+async def test_converted_audio_is_requested_in_pieces_that_fit(
     make_service: MakeService,
 ) -> None:
     vendor = ScriptedProvider(format=AudioFormat.parse("pcm_8000"))
@@ -120,7 +120,7 @@ async def test_audio_that_has_to_be_converted_is_asked_for_in_pieces_that_can_be
     assert speech.duration == pytest.approx(len(text.strip()) * 0.06, rel=0.01)
 
 
-async def test_whole_answer_is_held_once_and_a_little(make_service: MakeService) -> None:
+async def test_whole_answer_is_held_about_once(make_service: MakeService) -> None:
     pieces, block = 100, pcm(5.0)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(block), pieces), "pcm_8000")
     async with make_service(vendor, muted=False) as tts:
@@ -130,7 +130,7 @@ async def test_whole_answer_is_held_once_and_a_little(make_service: MakeService)
     assert held[0] < 1.6 * len(speech.audio)
 
 
-async def test_whole_wav_has_its_true_size_however_many_chunks_it_came_in() -> None:
+async def test_whole_wav_has_its_true_size() -> None:
     wav = tone(1.0, "wav_8000")
     unsized = wav[:40] + b"\xff\xff\xff\xff" + wav[44:]
 
@@ -140,14 +140,14 @@ async def test_whole_wav_has_its_true_size_however_many_chunks_it_came_in() -> N
         assert whole[44:] == wav[44:]
 
 
-def test_expected_size_goes_by_the_script_of_a_text() -> None:
+def test_expected_size_depends_on_the_script() -> None:
     mp3 = AudioFormat.parse("mp3_44100_128")
     assert fits("a" * 10_000, mp3, 1.0, 20_000_000)
     assert not fits("语" * 10_000, mp3, 1.0, 20_000_000)
     assert not fits("a" * 10_000, mp3, 0.5, 20_000_000)
 
 
-async def test_listener_far_behind_another_is_not_waited_for_in_memory() -> None:
+async def test_slow_consumer_is_not_waited_for_in_memory() -> None:
     async def source() -> AsyncIterator[bytes]:
         for _ in range(1000):
             yield bytes(1000)
@@ -163,9 +163,7 @@ async def test_listener_far_behind_another_is_not_waited_for_in_memory() -> None
             pass
 
 
-async def test_stream_that_is_too_large_for_the_cache_is_not_held_for_it(
-    make_service: MakeService, tmp_path: Path
-) -> None:
+async def test_stream_too_large_for_the_cache_is_not_kept(make_service: MakeService, tmp_path: Path) -> None:
     block = pcm(5.0)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(block), 100), "pcm_8000")
     async with make_service(vendor, muted=False, cache=tmp_path, max_audio_bytes=MOST) as tts:

@@ -1,4 +1,4 @@
-"""The whole and nothing less: an answer that ends before its end, however properly, is said again by somebody else."""
+"""Truncated audio: an answer that ends early, even if closed properly, is spoken again by the next provider."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ pytestmark = pytest.mark.looptime
 
 
 @pytest.mark.parametrize("share", [0.45, 0.62, 0.78])
-async def test_a_sentence_that_ends_early_is_said_again_by_somebody_else(
-    make_service: MakeService, share: float
-) -> None:
-    """Nothing tells but its length, and that it ends in the middle of a sound."""
+async def test_truncated_sentence_is_spoken_again(make_service: MakeService, share: float) -> None:
+    """Only its length gives it away, and its end within a sound."""
     first = WordToneProvider([Fault("truncate", share)], name="first", timed=False)
     second = WordToneProvider(name="second")
     stream = make_service(first, second).stream(LONG_TEXT, format="pcm_8000")
@@ -29,7 +27,7 @@ async def test_a_sentence_that_ends_early_is_said_again_by_somebody_else(
     assert stream.attempts[0].error.kind is FailureKind.TOO_SHORT
 
 
-async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as_long_as_usual(
+async def test_abrupt_end_at_the_usual_length_is_accepted(
     make_service: MakeService,
 ) -> None:
     vendor = ScriptedProvider([Say()])  # a square wave to its very end
@@ -39,7 +37,7 @@ async def test_a_voice_that_stops_as_if_it_were_cut_is_believed_when_it_takes_as
 
 
 @pytest.mark.parametrize("timed", [True, False])
-async def test_who_wants_the_whole_pays_nothing(make_service: MakeService, timed: bool) -> None:
+async def test_complete_stream_has_no_overhead(make_service: MakeService, timed: bool) -> None:
     vendor = WordToneProvider(timed=timed, every=0.05)
     speech = await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000")
     assert [request.text for request in vendor.asked] == [LONG_TEXT]
@@ -48,8 +46,8 @@ async def test_who_wants_the_whole_pays_nothing(make_service: MakeService, timed
 
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_16000", "mp3_44100_128", "opus"])
 @pytest.mark.parametrize("share", [0.7, 0.9, 0.97])
-async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService, name: str, share: float) -> None:
-    """However late an answer is ended before its end, and however properly."""
+async def test_synthesize_gets_the_complete_answer(make_service: MakeService, name: str, share: float) -> None:
+    """At every position of the end, however properly it is closed."""
     first, second = WordToneProvider([Fault("truncate", share)], name="first"), WordToneProvider(name="second")
     speech = await make_service(first, second).synthesize(SHORT_TEXT, format=name)
     assert words_in(speech.audio, speech.format) == SHORT_TEXT.split()
@@ -63,13 +61,13 @@ async def test_who_waits_for_the_whole_gets_the_whole(make_service: MakeService,
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart"])
-async def test_it_asks_for_times_to_know_that(make_service: MakeService, on_midstream: OnMidstream) -> None:
+async def test_timestamps_are_requested_for_validation(make_service: MakeService, on_midstream: OnMidstream) -> None:
     vendor = WordToneProvider()
     await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream=on_midstream)
     assert vendor.asked[0].timestamps
 
 
-async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None:
+async def test_timestamps_are_not_requested_for_passthrough(make_service: MakeService) -> None:
     vendor = WordToneProvider()
     speech = await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream="error")
     assert not vendor.asked[0].timestamps
@@ -77,8 +75,10 @@ async def test_but_not_where_bytes_shall_pass(make_service: MakeService) -> None
 
 
 @pytest.mark.parametrize("timed", [True, False])
-async def test_stream_that_has_begun_has_as_much_more_time_as_audio(make_service: MakeService, timed: bool) -> None:
-    """Without times nothing goes out before a sentence is whole: it begins with what is left at the end."""
+async def test_delivered_audio_extends_the_deadline(make_service: MakeService, timed: bool) -> None:
+    """Without timestamps a sentence is held back until it is complete: delivery begins with the time left at
+    its end.
+    """
     vendor = ScriptedProvider([Say(every=1.0, pieces=3, aligned=timed)])
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", deadline=3.0)
     await read_all(stream)

@@ -1,4 +1,4 @@
-"""Answers that go on for ever, always have bytes ready, or come all at once: bounded in memory and in turns."""
+"""Answers without end, always ready, or all at once: bounded in memory and in turns of the event loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG_TEXT = "The quick brown fox jumps over the lazy dog. " * 40
 
 @dataclass
 class AlwaysReady:
-    """Yields what it has without ever making anybody wait, and counts it."""
+    """Response whose chunks are always ready, and counted."""
 
     pieces: Callable[[], Iterator[bytes | AudioChunk]]
     format: str
@@ -83,7 +83,7 @@ def tone(seconds: float, name: str) -> bytes:
 
 
 def endless(block: bytes, *, begin: bytes = b"", size: int = 16 * 1024) -> Callable[[], Iterator[bytes]]:
-    """A begin, and behind it the same block for ever, in chunks of about one size."""
+    """Yield a beginning, and then the same block for ever, in chunks of about one size."""
     chunk = block * max(1, size // len(block))
     return lambda: chain([begin] if begin else [], repeat(chunk))
 
@@ -132,7 +132,7 @@ WITHOUT_AUDIO = {
 
 @pytest.mark.parametrize("size", [pytest.param(CHUNK_SIZE, marks=pytest.mark.slow), 400_000])
 @pytest.mark.parametrize("what", WITHOUT_AUDIO)
-async def test_answer_without_audio_is_refused_after_a_megabyte(
+async def test_answer_without_audio_is_rejected_after_a_megabyte(
     what: str, size: int, make_service: MakeService
 ) -> None:
     name, pieces = WITHOUT_AUDIO[what]
@@ -148,7 +148,7 @@ async def test_answer_without_audio_is_refused_after_a_megabyte(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", [what for what in WITHOUT_AUDIO if what[:3] in ("mp3", "aac")])
-async def test_audio_followed_by_megabytes_without_any_is_refused_too(what: str, make_service: MakeService) -> None:
+async def test_megabytes_without_audio_after_some_are_rejected(what: str, make_service: MakeService) -> None:
     name, pieces = WITHOUT_AUDIO[what]
     vendor = AlwaysReady(lambda: chain([tone(1.0, name)], recut(pieces(), CHUNK_SIZE)), name)
 
@@ -159,7 +159,7 @@ async def test_audio_followed_by_megabytes_without_any_is_refused_too(what: str,
     assert peak < 6 * MAX_UNVALIDATED_BYTES
 
 
-async def test_limit_of_what_is_not_believed_is_named(make_service: MakeService) -> None:
+async def test_limit_is_named_in_the_error(make_service: MakeService) -> None:
     name, pieces = WITHOUT_AUDIO["mp3: a tag that claims 256 MB"]
     error, _ = await refused(make_service, AlwaysReady(pieces, name), name)
     assert str(MAX_UNVALIDATED_BYTES) in str(error)
@@ -179,7 +179,7 @@ async def test_five_seconds_of_silence_in_the_largest_format_are_held(name: str,
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "pcm_24000"])
-async def test_audio_that_comes_all_at_once_is_dealt_with_in_pieces(name: str, make_service: MakeService) -> None:
+async def test_large_read_is_handled_in_pieces(name: str, make_service: MakeService) -> None:
     audio = tone(100.0, name)
     turns = Turns()
     vendor = AlwaysReady(lambda: iter([audio]), name)
@@ -190,14 +190,14 @@ async def test_audio_that_comes_all_at_once_is_dealt_with_in_pieces(name: str, m
         assert turns.stop() >= len(audio) / (2 * CHUNK_SIZE)
 
 
-async def test_events_without_bytes_let_the_event_loop_turn(make_service: MakeService) -> None:
+async def test_events_without_bytes_let_the_event_loop_run(make_service: MakeService) -> None:
     vendor = AlwaysReady(lambda: chain(repeat(AudioChunk(b""), 20_000), [pcm(5.0)]), "pcm_8000")
     async with make_service(vendor, muted=False) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
     assert vendor.turns > 100
 
 
-async def test_times_without_audio_come_to_an_end(make_service: MakeService) -> None:
+async def test_timestamps_without_audio_are_bounded(make_service: MakeService) -> None:
     times = Alignment(("a",) * 1000, (0.0,) * 1000, (0.0,) * 1000)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(b"", times)), "pcm_8000")
     error, _ = await refused(make_service, vendor, "pcm_8000")
@@ -205,7 +205,7 @@ async def test_times_without_audio_come_to_an_end(make_service: MakeService) -> 
     assert vendor.steps < 1000
 
 
-async def test_silence_that_unpacks_to_hours_is_decoded_a_little_at_a_time(make_service: MakeService) -> None:
+async def test_hours_of_compressed_silence_are_decoded_in_blocks(make_service: MakeService) -> None:
     quiet = convert(bytes(2 * 24000 * 600), AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))
     vendor = AlwaysReady(lambda: iter([quiet]), "flac_24000")
     error, peak = await refused(make_service, vendor, "flac_24000", text=LONG_TEXT)
@@ -216,7 +216,7 @@ async def test_silence_that_unpacks_to_hours_is_decoded_a_little_at_a_time(make_
 async def refused(
     make_service: MakeService, vendor: AlwaysReady, name: str, text: str = TEXT, *, measured: bool = True
 ) -> tuple[TTSError, int]:
-    """The error of a synthesis, and how many bytes were held at once meanwhile, which takes long to measure."""
+    """Return the error of a synthesis and the peak of bytes held, which takes long to measure."""
     async with make_service(vendor, muted=False, retry=RetryConfig(max_attempts=1)) as tts:
         if measured:
             tracemalloc.start()
@@ -238,7 +238,7 @@ def recut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 class Turns:
-    """How often the event loop has turned."""
+    """Counter of the event loop's turns."""
 
     def __init__(self) -> None:
         self.count, self._on = 0, True

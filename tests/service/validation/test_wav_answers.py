@@ -1,4 +1,4 @@
-"""A vendor's WAV is read and written anew: true sizes, 16-bit mono samples, one stream."""
+"""WAV answers of vendors are parsed and rewritten: true sizes, 16-bit mono samples, one stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(P
 
 
 def sized(data: int, riff: int | None = None) -> bytes:
-    """A WAV whose header tells these sizes."""
+    """Return a WAV whose header states these sizes."""
     return wav(form(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
 
 
@@ -103,7 +103,7 @@ async def test_whole_answer_has_true_sizes_and_every_sample(tts: AsyncTTSService
 
 @pytest.mark.parametrize("on_midstream", ["error", "resume"])
 @pytest.mark.parametrize("how", WAVS)
-async def test_stream_leaves_its_size_open_and_has_every_sample(
+async def test_stream_has_an_open_size_and_every_sample(
     tts: AsyncTTSService, vendor: Vendor, how: str, on_midstream: Literal["error", "resume"]
 ) -> None:
     will_send(vendor, WAVS[how])
@@ -115,7 +115,7 @@ async def test_stream_leaves_its_size_open_and_has_every_sample(
 
 @pytest.mark.parametrize("extensible", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_any_samples_become_the_promised_ones(
+async def test_any_sample_format_is_converted(
     tts: AsyncTTSService, vendor: Vendor, kind: str, extensible: bool
 ) -> None:
     of_kind = form(KINDS[kind], extensible=extensible)
@@ -140,7 +140,7 @@ async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService
 
 
 @pytest.mark.parametrize("target", ["pcm_24000", "mp3_44100_128", "wav_8000"])
-async def test_joined_files_are_converted_wholly(tts: AsyncTTSService, vendor: Vendor, target: str) -> None:
+async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendor: Vendor, target: str) -> None:
     openai = OpenAICompatible("sk-test", base_url=vendor.url, formats={"wav": "wav_24000"})
     will_send(vendor, b"".join(wav(form(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
     async with AsyncTTSService([openai], muted=False) as service:
@@ -151,7 +151,7 @@ async def test_joined_files_are_converted_wholly(tts: AsyncTTSService, vendor: V
 
 
 @pytest.mark.parametrize("other", [form(rate=16_000), form(channels=2), form((2, 4)), form((0x55, 0))])
-async def test_what_is_not_the_promised_audio_is_the_next_providers(vendor: Vendor, other: bytes) -> None:
+async def test_audio_in_the_wrong_format_fails_over(vendor: Vendor, other: bytes) -> None:
     will_send(vendor, wav(other, DATA))
     openai = OpenAICompatible("sk-test", base_url=vendor.url)
     async with AsyncTTSService([openai, Tone()]) as service:
@@ -163,9 +163,7 @@ async def test_what_is_not_the_promised_audio_is_the_next_providers(vendor: Vend
     assert strictly(speech.audio).rate == 24_000
 
 
-async def test_header_inside_the_promised_samples_is_found_however_it_is_split(
-    tts: AsyncTTSService, vendor: Vendor
-) -> None:
+async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService, vendor: Vendor) -> None:
     audio = WAVS["two files of unknown size"]
     at = audio.index(b"RIFF", 12)
     for cut in range(at - 1, at + 50):
