@@ -283,12 +283,12 @@ def test_full_disk_loses_only_what_does_not_fit(tmp_path: Path) -> None:
     program = f"""
 import resource, sqlite3, sys
 from pathlib import Path
-from steadyvoice.service.cache.store import Entry, Store
-store = Store(Path({str(tmp_path)!r}), 10_000_000)
-store.put(Entry("small", 1.0, b"{{}}", bytes(1000)))
+from steadyvoice.service.cache.store import CacheEntry, CacheStore
+store = CacheStore(Path({str(tmp_path)!r}), 10_000_000)
+store.put(CacheEntry("small", 1.0, b"{{}}", bytes(1000)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
-    store.put(Entry("large", 1.0, b"{{}}", bytes(1_000_000)))
+    store.put(CacheEntry("large", 1.0, b"{{}}", bytes(1_000_000)))
 except (OSError, sqlite3.Error) as error:
     print(type(error).__name__)
 print(*store.get(["small", "large"]))
