@@ -235,15 +235,15 @@ def _estimated(text: str) -> DurationEstimate:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)  # Korean may be decomposed into letters
     other = most = 0.0
-    hurried = False
+    changes_speed = False
 
     def leave_out(match: re.Match[str]) -> str:
-        nonlocal other, most, hurried
+        nonlocal other, most, changes_speed
         part, kind = match.group(), match.lastgroup
         letters = sum(map(str.isalnum, part))
         most += _SPELLED_MOST * letters
         if kind == "skip":
-            hurried = hurried or bool(_SPEED.search(part))
+            changes_speed = changes_speed or bool(_SPEED.search(part))
             content = part if "@" in part else _MARKUP.sub("", part) if not part.startswith("<!--") else ""
             pause = requested_pause(part) if "break" in part else 0.0
             other += _LATIN * sum(map(str.isalnum, content)) + pause
@@ -276,7 +276,7 @@ def _estimated(text: str) -> DurationEstimate:
     plain = sum(seconds for script, seconds in taken.items() if _is_read(script, main))
     other += sum(taken.values()) - plain
     most += (_SPELLED_MOST / _LATIN if shouted else _SLOWEST) * sum(taken.values())
-    return DurationEstimate(main, plain, other, most, _DIGIT_LEAST * digits, hurried)
+    return DurationEstimate(main, plain, other, most, _DIGIT_LEAST * digits, changes_speed)
 
 
 def _main_script(found: Counter[str], *, japanese: bool) -> str:

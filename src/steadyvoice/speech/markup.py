@@ -75,7 +75,7 @@ class MarkupToken:
     role: TokenRole
     name: str = ""  # of the element, in lower case and without a prefix
     attributes: str = ""
-    said: str = ""  # replacement where the token is not performed
+    replacement: str = ""  # replacement where the token is not performed
     outer: MarkupToken | None = None  # opening tag of the innermost element around it
     closed_by: MarkupToken | None = None  # for an opening tag: the closing one
 
@@ -140,16 +140,16 @@ class Rendering:
         """
         source, place, before = self.marked.text, self.begin, 0
         for count, start, end in times:
-            upto = self.original(count)
-            if upto > place:
-                first = min(max(self.starts[before], place), upto)
-                last = min(self.starts[count - 1] + 1, upto)
+            stop = self.original(count)
+            if stop > place:
+                first = min(max(self.starts[before], place), stop)
+                last = min(self.starts[count - 1] + 1, stop)
                 yield from ((character, start, start) for character in source[place:first])
                 share = (end - start) / max(1, last - first)
                 for number, character in enumerate(source[first:last]):
                     yield character, start + number * share, start + (number + 1) * share
-                yield from ((character, end, end) for character in source[max(first, last) : upto])
-            place, before = max(place, upto), count
+                yield from ((character, end, end) for character in source[max(first, last) : stop])
+            place, before = max(place, stop), count
 
 
 class MarkedText:
@@ -281,41 +281,41 @@ class _Writer:
         self._left_out = False  # whether markup was removed since the last character
         self._gap: MarkupToken | None = None  # markup that separates the last character from the next
 
-    def copy(self, upto: int) -> None:
+    def copy(self, stop: int) -> None:
         """Copy the original up to an offset."""
         text, place = self._text, self.place
         if self._left_out:
-            while place < upto and text[place].isspace() and (not self._last or self._last.isspace()):
+            while place < stop and text[place].isspace() and (not self._last or self._last.isspace()):
                 if self._ends and self._ends[-1] == place:
                     self._ends[-1] += 1
                 place += 1
-            if place < upto:
+            if place < stop:
                 self._join(text[place])
-        if place < upto:
-            self._parts.append(text[place:upto])
-            self._starts.extend(range(place, upto))
-            self._ends.extend(range(place + 1, upto + 1))
-            self._last, self._left_out, self._gap = text[upto - 1], False, None
-        self.place = upto
+        if place < stop:
+            self._parts.append(text[place:stop])
+            self._starts.extend(range(place, stop))
+            self._ends.extend(range(place + 1, stop + 1))
+            self._last, self._left_out, self._gap = text[stop - 1], False, None
+        self.place = stop
 
     def leave_out(self, token: MarkupToken) -> None:
         """Skip a token, or the element that it opens, and write its replacement if it has one."""
-        upto = token.closed_by.end if token.closed_by and (token.said or token.name in _SILENT) else token.end
-        if token.said:
-            self._join(token.said[0])
-            self._parts.append(token.said)
-            self._starts.extend(range(token.begin, token.begin + len(token.said)))
-            self._ends.extend(range(token.begin + 1, token.begin + len(token.said)))
-            self._ends.append(upto)
-            self._replaced.append(range(len(self._ends) - len(token.said), len(self._ends)))
-            self._last, self._left_out, self._gap = token.said[-1], False, None
+        stop = token.closed_by.end if token.closed_by and (token.replacement or token.name in _SILENT) else token.end
+        if token.replacement:
+            self._join(token.replacement[0])
+            self._parts.append(token.replacement)
+            self._starts.extend(range(token.begin, token.begin + len(token.replacement)))
+            self._ends.extend(range(token.begin + 1, token.begin + len(token.replacement)))
+            self._ends.append(stop)
+            self._replaced.append(range(len(self._ends) - len(token.replacement), len(self._ends)))
+            self._last, self._left_out, self._gap = token.replacement[-1], False, None
         else:
             self._left_out = True
             if token.separates and self._gap is None and self._last and not self._last.isspace():
                 self._gap = token
             elif token.closes and self._ends and self._ends[-1] == token.begin:
-                self._ends[-1] = upto
-        self.place = upto
+                self._ends[-1] = stop
+        self.place = stop
 
     def _join(self, following: str) -> None:
         """Separate words that only markup separated, and remove a blank between a word and its punctuation mark."""
@@ -349,7 +349,7 @@ def _parse(text: str) -> Sequence[MarkupToken]:
                 reader.open_now[first.name] -= 1
             reader.open_now[token.name] -= 1
             first.closed_by = token
-            first.said = _attribute(first, "alias") if token.name == "sub" else ""
+            first.replacement = _attribute(first, "alias") if token.name == "sub" else ""
         token.outer = opened[min(len(opened), _DEEPEST) - 1] if opened else None
         if token.role is TokenRole.OPEN:
             opened.append(token)
@@ -454,12 +454,12 @@ class _Reader:
         reference = _REFERENCE.match(self._text, at)
         if reference is None or not (reference[1].startswith("#") or reference[0][1:] in html5):
             return None
-        said = "".join(
+        replacement = "".join(
             " " if each.isspace() else each
             for each in unescape(reference[0])
             if each.isspace() or (each != "\ufffd" and unicodedata.category(each) not in ("Cc", "Cs", "Cn"))
         )
-        return MarkupToken(at, reference.end(), TokenRole.CHARACTER, said=said)
+        return MarkupToken(at, reference.end(), TokenRole.CHARACTER, replacement=replacement)
 
     def _cue(self, at: int) -> MarkupToken | None:
         cue = _CUE.match(self._text, at)
@@ -467,7 +467,7 @@ class _Reader:
             return None
         behind = self._text[cue.end() : cue.end() + _MOST_BLANKS]
         goes_on = behind[:1].islower() or (behind.lstrip()[:1].islower() and _ends_with_word(self._text, at))
-        if goes_on and not _is_heard(words):
+        if goes_on and not _is_unmistakable_sound(words):
             return None  # prose: "The [music] stopped"
         return MarkupToken(at, cue.end(), TokenRole.CUE)
 
@@ -490,7 +490,7 @@ def _is_direction(words: str) -> bool:
     return split[-1] in _MOODS and all(word in _MOODS or word in _DEGREES or word.endswith("ly") for word in split)
 
 
-def _is_heard(words: str) -> bool:
+def _is_unmistakable_sound(words: str) -> bool:
     """Return whether the words of an audio tag are hardly ever a part of the sentence around them."""
     return any(word in _SOUNDS and word.endswith(("s", "ing", "pause", "laughter")) for word in words.split())
 

@@ -22,15 +22,15 @@ def field_copier(kind: type[Copied], field: str) -> Callable[[Copied, Any], Copi
     copy takes a third of the time.
     """
     slots: list[Any] = [kind.__dict__[name] for name in vars(kind)["__slots__"]]
-    copied = [(slot.__set__, slot.__get__) for slot in slots if slot.__name__ != field]
+    accessors = [(slot.__set__, slot.__get__) for slot in slots if slot.__name__ != field]
     changed = kind.__dict__[field].__set__
 
     def copy(original: Copied, value: Any) -> Copied:
-        twin = object.__new__(kind)
-        for set_it, get_it in copied:
-            set_it(twin, get_it(original))
-        changed(twin, value)
-        return twin
+        copied = object.__new__(kind)
+        for set_it, get_it in accessors:
+            set_it(copied, get_it(original))
+        changed(copied, value)
+        return copied
 
     return copy
 

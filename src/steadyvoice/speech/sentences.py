@@ -43,15 +43,15 @@ def sentence_ends(text: str, language: str | None = None, find: SentenceFinder |
     >>> list(sentence_ends("See Dr. J. Smith at 3 p.m. on Main St. tomorrow. Bring No. 5."))
     [49]
     """
-    spoken = language_of(text, language)
+    detected = language_of(text, language)
     begin = 0
-    for candidate in (find or ends_by_marks)(text, spoken):
+    for candidate in (find or ends_by_marks)(text, detected):
         end = candidate
         while end < len(text) and text[end].isspace():
             end += 1
         if end >= len(text) or not text[begin:end].strip():
             continue
-        if not _continues(text, begin, end, spoken):
+        if not _continues(text, begin, end, detected):
             yield end
             begin = end
 

@@ -118,10 +118,10 @@ class TimestampsEnd:
 
     def reaches(self, text: str) -> bool:
         """Return whether their last words are those of a text: the last two, if the text has two."""
-        heard = [word for word in map(_spoken_letters, self._tail.split()) if word]
-        asked = [word for word in map(_spoken_letters, text[-4 * _TAIL_CHARACTERS :].split()) if word]
-        last = min(2, len(asked))
-        return last > 0 and heard[-last:] == asked[-last:]
+        received = [word for word in map(_spoken_letters, self._tail.split()) if word]
+        expected = [word for word in map(_spoken_letters, text[-4 * _TAIL_CHARACTERS :].split()) if word]
+        last = min(2, len(expected))
+        return last > 0 and received[-last:] == expected[-last:]
 
 
 class WordTiming:
@@ -408,7 +408,7 @@ class _MarkupPlaces:
 
     def __init__(self, marked: MarkedText) -> None:
         self._text = marked.text
-        self._resolved = {token.begin: token.said for token in marked.tokens if token.role is TokenRole.CHARACTER}
+        self._resolved = {token.begin: token.replacement for token in marked.tokens if token.role is TokenRole.CHARACTER}
         self._ends = {token.begin: token.end for token in marked.tokens}
         self._inside = bytearray(len(marked.text))  # for each character, whether it is markup
         for token in marked.tokens:
