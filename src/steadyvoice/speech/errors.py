@@ -74,6 +74,7 @@ class TTSError(Exception):
         body: str | None = None,
     ) -> None:
         # The message goes into logs, events and HTTP responses, and a plugin may have put anything into it.
+        # Bidirectional overrides would show it as something else, and half of a surrogate pair breaks log handlers.
         message = strip_invisible(escape_surrogates(str(message)))
         super().__init__(message)
         self.message = message

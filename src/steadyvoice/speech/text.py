@@ -40,6 +40,7 @@ def is_encodable(text: str) -> bool:
     return True
 
 
+# Log handlers that write UTF-8 fail over half of a surrogate pair, which a plugin's message may contain.
 def escape_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs by their escapes, so that the text can be encoded."""
     return text if is_encodable(text) else text.encode("utf-8", "backslashreplace").decode()

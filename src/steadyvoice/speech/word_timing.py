@@ -408,7 +408,9 @@ class _MarkupPlaces:
 
     def __init__(self, marked: MarkedText) -> None:
         self._text = marked.text
-        self._resolved = {token.begin: token.replacement for token in marked.tokens if token.role is TokenRole.CHARACTER}
+        self._resolved = {
+            token.begin: token.replacement for token in marked.tokens if token.role is TokenRole.CHARACTER
+        }
         self._ends = {token.begin: token.end for token in marked.tokens}
         self._inside = bytearray(len(marked.text))  # for each character, whether it is markup
         for token in marked.tokens:

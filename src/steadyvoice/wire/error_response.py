@@ -31,8 +31,10 @@ MAX_RETRY_AFTER = 86_400.0
 """Seconds. A longer Retry-After is taken for a day, for longer ones are mistakes."""
 
 _KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}")
-_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)  # bounded: a page may repeat "<title" endlessly
 _MIN_SECRET_LENGTH = 4  # a shorter "key" is one of a test, and would be removed from every word that contains it
+
+# Bounded, because a page of nothing but "<title" took a second to search, and blocked the event loop for as long.
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ def _parse_date(value: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
+# A firewall's 403 used to be taken for a bad key, which put the key on hold although another request would have passed.
 _INTERMEDIARY_SERVERS = re.compile(
     r"cloudflare|akamai|cloudfront|awselb|sucuri|imperva|incapsula|ddos-guard|qrator|big-?ip", re.I
 )
@@ -306,6 +309,7 @@ _LENGTH_MESSAGE = re.compile(
     r"|\b(maximum|max)\b.{0,60}\b(length|characters|tokens)\b",
     re.IGNORECASE | re.DOTALL,
 )
+# "Maximum number of requests per minute exceeded" is no limit of length.
 _OTHER_LIMIT = re.compile(
     r"\b(rate|quota|credits?|concurren\w*|requests? per|per (minute|second|day))\b", re.IGNORECASE
 )

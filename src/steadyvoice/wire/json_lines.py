@@ -25,6 +25,8 @@ _MAX_KEY_BYTES = 40  # that `_AUDIO` may match
 _MAX_ESCAPE_BYTES = 6  # of an escape in a JSON string, such as \u002b
 
 
+# Parsing a complete line of 4 MiB at once blocked the event loop for all other streams. So the base64 of a long line
+# is decoded in pieces, and only the small rest is parsed as JSON.
 class StreamedLine:
     """JSON object with much audio in base64, which is decoded as it arrives. Raises TTSNotAudioError.
 

@@ -59,7 +59,8 @@ CODES: Mapping[str, ErrorCode] = {
     "invalid_api_key": ErrorCode(401, speech.TTSInvalidKeyError),
     "needs_authorization": ErrorCode(401, speech.TTSInvalidKeyError),
     "missing_permissions": ErrorCode(401, speech.TTSInvalidKeyError),
-    "quota_exceeded": ErrorCode(401, speech.TTSQuotaExceededError),  # the status of a bad key, and not one
+    # The same status as a bad key's, but the key is valid: it is held until there is credit, not until it is replaced.
+    "quota_exceeded": ErrorCode(401, speech.TTSQuotaExceededError),
     "insufficient_credits": ErrorCode(402, speech.TTSQuotaExceededError),
     "detected_unusual_activity": ErrorCode(401, speech.TTSAccountFlaggedError),
     "payment_required": ErrorCode(402, speech.TTSPlanRequiredError),

@@ -17,7 +17,9 @@ REQUEST_ID_FIELDS = ("previous_request_ids", "next_request_ids")
 OWN_PREFIX = "steadyvoice-"
 """Prefix of every id of ours. ElevenLabs' own are twenty letters and digits."""
 
-_NO_IDS = frozenset({"", "null", "none", "undefined"})  # a missing header, as JavaScript and Python print it
+# A missing `request-id` header as JavaScript and Python print it. Clients that follow the vendor's guide send it along
+# in their next request, which the vendor answers with 422.
+_NO_IDS = frozenset({"", "null", "none", "undefined"})
 
 
 def own_request_id(number: str) -> str:

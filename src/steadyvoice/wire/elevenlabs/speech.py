@@ -38,6 +38,7 @@ KEY_HEADER = "xi-api-key"
 DEFAULT_FORMAT = "mp3_44100_128"
 
 SPEECH_PATH = "/v1/text-to-speech"
+# The vendor's clients take a base URL without /v1; with it, every request went to /v1/v1.
 ENDPOINTS = r"(/v[12])+(/(text-to-speech|text-to-dialogue|voices|models|user|history)(/.*)?)?"
 """Regular expression of paths that are removed from a base URL: some users give an endpoint's address."""
 VOICES_PATH = "/v1/voices"
