@@ -191,6 +191,26 @@ async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vend
     assert result.alignments == [first, second]
 
 
+async def test_lines_that_come_at_once_are_one_chunk_up_to_a_line_that_is_an_error(
+    vendor: Vendor, timed: ElevenLabs
+) -> None:
+    first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
+    second = Alignment(("!",), (0.2,), (0.3,))
+    lines = [
+        json.dumps(timed_audio_body(TimedAudio(data, times, times))).encode() + b"\n"
+        for data, times in [(b"one", first), (b"two", None), (b"three", second)]
+    ]
+    error = json.dumps(error_body("quota_exceeded", "Out.")).encode() + b"\n"
+    vendor.will(chunked(b"".join([*lines, error, lines[0]]), content_type="application/json"))
+    result = Heard()
+
+    with pytest.raises(speech.TTSQuotaExceededError):
+        await heard(timed, say("Hi!"), into=result)
+
+    assert result.data == b"onetwothree"
+    assert result.alignments == [Alignment.joined([(0.0, first), (0.0, second)])]
+
+
 async def test_half_a_line_of_audio_with_times_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
     vendor.will(chunked(line + b"\n" + line[:20], content_type="application/json"))

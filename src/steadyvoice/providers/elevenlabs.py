@@ -13,6 +13,7 @@ from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, PreparedHTTPRequest
 from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -166,14 +167,25 @@ class ElevenLabs(VendorProvider):
                 before = lines.held
                 complete = lines.feed(data)
                 without_audio += before + len(data) - lines.held
+                # Lines that came in one read go on as one chunk: each chunk costs some eighty calls behind this.
+                chunks: list[AudioChunk] = []
                 for line in complete:
                     seen = complete if timeline.begun else [*complete, lines.rest()]
-                    audio = self._parse_line(line, timeline, normalized, response, seen)
-                    yield audio
-                    pieces = line.audio if isinstance(line, StreamedLine) else []
-                    for piece in pieces:
-                        yield AudioChunk(piece)
-                    without_audio = 0 if audio.data or pieces else without_audio
+                    try:
+                        chunks.append(self._parse_line(line, timeline, normalized, response, seen))
+                    except TTSError:
+                        if chunks:  # the audio before the error counts
+                            yield _joined(chunks)
+                        raise
+                    without_audio = 0 if chunks[-1].data else without_audio
+                    if isinstance(line, StreamedLine):
+                        yield _joined(chunks)
+                        chunks.clear()
+                        for piece in line.audio:
+                            without_audio = 0
+                            yield AudioChunk(piece)
+                if chunks:
+                    yield _joined(chunks)
                 if without_audio > _MAX_BYTES_WITHOUT_AUDIO:
                     message = f"{without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
                     raise TTSNotAudioError(message, provider=self.name, request_id=response.accepted.request_id)
@@ -238,6 +250,19 @@ class ElevenLabs(VendorProvider):
         if timed.normalized == timed.alignment:
             return AudioChunk(timed.audio, alignment)
         return AudioChunk(timed.audio, alignment, normalized.placed(timed.normalized))
+
+
+def _joined(chunks: Sequence[AudioChunk]) -> AudioChunk:
+    """Return several chunks as one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    alignments = [(0.0, chunk.alignment) for chunk in chunks if chunk.alignment]
+    normalized = [(0.0, chunk.normalized) for chunk in chunks if chunk.normalized]
+    return AudioChunk(
+        b"".join([chunk.data for chunk in chunks]),
+        Alignment.joined(alignments) if alignments else None,
+        Alignment.joined(normalized) if normalized else None,
+    )
 
 
 def _account_host(base_url: str) -> str:
