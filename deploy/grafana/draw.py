@@ -104,7 +104,7 @@ PANELS = [
         "timeseries",
         "Changes of state",
         {
-            "{{provider}} {{from}} to {{to}}: {{reason}}": "sum by (provider, from, to, reason) "
+            "{{provider}} {{from}} to {{to}}: {{cause}}": "sum by (provider, from, to, cause) "
             f"(increase(steadyvoice_circuit_transitions_total{{{SOME}}}[$__rate_interval]))"
         },
     ),

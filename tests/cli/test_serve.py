@@ -65,7 +65,7 @@ def test_it_speaks_writes_down_that_it_did_and_ends_when_told(gateway: Gateway, 
         length = len(answer.read())
     ended = stopped(process, told)
     assert ended.status == 0
-    assert b"No answers were cut short by it" in ended.out
+    assert b"No responses were cut short" in ended.out
     line = json.loads(ended.err)
     assert (line["status"], line["outcome"], line["bytes"]) == (200, "spoken", length)
 
@@ -84,11 +84,11 @@ def test_what_is_being_spoken_is_waited_for_until_it_is_told_a_second_time(
             assert answer.status == 200
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
-        assert b"Once more to cut it short" in process.stdout.readline()
+        assert b"Press Ctrl-C again to cut them short" in process.stdout.readline()
         while is_open(url):  # the door closes a moment after that is told
             pass
         ended = stopped(process, signal.SIGTERM)
-        assert (ended.status, ended.out) == (0, b"Stopped. 1 answer was cut short by it.\n")
+        assert (ended.status, ended.out) == (0, b"Stopped. 1 response was cut short.\n")
         assert line.recv(100).startswith(b"HTTP/1.1 503 ")
 
 
@@ -100,7 +100,7 @@ def test_it_says_that_it_is_not_ready_before_it_closes_the_door(gateway: Gateway
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{url}/readyz")
     assert refused.value.code == 503
-    assert json.load(refused.value)["reasons"] == ["the gateway is shutting down"]
+    assert json.load(refused.value)["reasons"] == ["gateway is shutting down"]
     with urllib.request.urlopen(post(url)) as answer:
         assert answer.status == 200, "who has not heard of it is served"
     assert stopped(process, signal.SIGTERM).status == 0

@@ -87,7 +87,7 @@ class RawListener:
         """Wait until somebody was here and nobody is any more."""
         while not self.listener.traffic.connections:  # noqa: ASYNC110 - the listener tells who left, not who came
             await asyncio.sleep(0)
-        await self.listener.empty()
+        await self.listener.wait_until_empty()
 
     def hang_up(self) -> None:
         for client in self._clients:
@@ -112,7 +112,7 @@ async def listening(app: Application, **server: Any) -> AsyncIterator[RawListene
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with what was asked: the method, the path, the body."""
     with suppress(ClientDisconnectedError):
-        body = await read_body(receive, most=2**20, within=10)
+        body = await read_body(receive, max_bytes=2**20, timeout=10)
         told = f"{scope['method']} {scope['path']} ".encode() + body
         await Response(body=told, content_type="text/plain")(scope, receive, send)
 

@@ -39,8 +39,8 @@ class ReferenceOverview:
                 "is_muted": states["is_muted"],
                 "overload": states["overload"],
                 "step": STEP_SECONDS,
-                "lately": self._lately(now),
-                "heard": [
+                "current": self._lately(now),
+                "outcomes": [
                     [step, Counter(call.outcome for call in self._within(step))] for step in steps if step >= since
                 ],
                 "recoveries": hour.recoveries,
@@ -51,7 +51,9 @@ class ReferenceOverview:
                         "outage": hour.outage(name),
                         "rate": sum(sum(self._did(name, step)[:3]) for step in _last_two(now)) / _seconds(now),
                         "first_audio": self._first_audio(name, now),
-                        "done": [[step, *did] for step in steps if step >= since and any(did := self._did(name, step))],
+                        "attempts": [
+                            [step, *did] for step in steps if step >= since and any(did := self._did(name, step))
+                        ],
                         "states": hour.states(name, since),
                     }
                     for name, state in states["providers"].items()
@@ -85,7 +87,7 @@ class ReferenceOverview:
         return {
             "seconds": _seconds(now), "calls": len(calls), "rate": len(calls) / _seconds(now),
             "outcomes": Counter(call.outcome for call in calls),
-            "speakers": Counter(call.provider or "none" for call in calls),
+            "providers": Counter(call.provider or "none" for call in calls),
             "first_audio": _percentiles(value for at, value in soon[-500:] if at > now - 300),
         }  # fmt: skip
 

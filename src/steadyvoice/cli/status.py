@@ -106,7 +106,7 @@ def _error_reason(error: urllib.error.HTTPError) -> str:
         return f"HTTP {error.code}"
 
 
-STATE, BOARD = "/admin/state", "/admin/board"
+STATE, BOARD = "/admin/state", "/admin/overview"
 _REFRESH_INTERVAL = 1.0  # seconds until it is asked again
 _RESIZE_INTERVAL = 0.1  # and until it is seen that the terminal has another size
 

@@ -15,29 +15,22 @@ from functools import lru_cache
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
+from steadyvoice.gateway.http import HTTPError
+
 
 class RouteClass(Enum):
-    """What a door leads to, and with it who may open it."""
+    """Class of a route, which decides on the credential that it needs."""
 
-    SPEECH = "speech"  # callers with a key, and the pages of allowed origins
-    ADMIN = "admin"  # who has the admin token; without one, this machine
-    PUBLIC = "public"  # health, for whoever watches
-    METRICS = "metrics"  # the same, unless they are for admins only
-    PAGE = "page"  # the dashboard itself, without any of its data
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """Why somebody is not let in."""
-
-    status: int
-    code: str
-    message: str
+    SPEECH = "speech"  # an API key; open to web pages of allowed origins
+    ADMIN = "admin"  # the admin token; without one configured, requests from this machine
+    PUBLIC = "public"  # health checks, without a credential
+    METRICS = "metrics"  # as public, unless `metrics = "admin"`
+    PAGE = "page"  # static files of the dashboard, which hold no data
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Who is let in. `open_to_all` tells that it listens beyond this machine."""
+    """Settings that access control depends on. `open_to_all`: the gateway listens beyond loopback."""
 
     api_keys: tuple[bytes, ...] = field(default=(), repr=False)
     admin_token: bytes | None = field(default=None, repr=False)
@@ -49,21 +42,24 @@ class AccessRules:
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request as far as the checks look at it; header names in lower case."""
+    """Parts of a request that access control looks at; header names in lower case."""
 
     method: str
     scheme: str
     route_class: RouteClass
     headers: Mapping[bytes, bytes]
-    client: str | None  # its address
+    client: str | None  # its address; None for a Unix socket
 
 
-def check_duplicate_headers(headers: Collection[tuple[bytes, bytes]]) -> Denial | None:
-    """Refuse a request that says twice what decides whether it may come in: two readers could read two things."""
+def check_duplicate_headers(headers: Collection[tuple[bytes, bytes]]) -> HTTPError | None:
+    """Refuse a request that repeats a header which decides about access.
+
+    A proxy in front could have checked one of the two, and the gateway would use the other.
+    """
     names = [name for name, _ in headers]
     if len(names) == len(set(names)) or not any(names.count(name) > 1 for name in _SECURITY_HEADERS):
         return None
-    return Denial(400, "ambiguous_headers", "a header that may come only once came twice")
+    return HTTPError(400, "ambiguous_headers", "duplicate header: Host, Origin, credentials and lengths may occur once")
 
 
 _SECURITY_HEADERS = (
@@ -71,21 +67,20 @@ _SECURITY_HEADERS = (
 )  # fmt: skip
 
 
-def check_access(head: RequestHead, rules: AccessRules) -> Denial | None:
-    """Say why this request is not let in; None if it is."""
+def check_access(head: RequestHead, rules: AccessRules) -> HTTPError | None:
+    """Check host, origin and credential, in this order. Return the error to answer with, or None if all are valid."""
     return _check_host(head, rules) or _check_origin(head, rules) or _check_credential(head, rules)
 
 
 def allowed_origin(head: RequestHead, rules: AccessRules) -> str | None:
-    """Tell the origin of a foreign page that may call here, for the CORS headers of the answer."""
+    """Return the origin of a foreign page that may call this route, for the CORS headers of the response."""
     origin = _header(head, b"origin")
-    return (
-        origin if head.route_class is RouteClass.SPEECH and origin and origin.lower() in rules.allowed_origins else None
-    )
+    is_speech = head.route_class is RouteClass.SPEECH
+    return origin if is_speech and origin and origin.lower() in rules.allowed_origins else None
 
 
 def api_key_from(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """Find the key a caller sent, in whichever dialect."""
+    """Return the API key of a request, in ElevenLabs' header or as OpenAI's Bearer token."""
     if key := headers.get(b"xi-api-key"):
         return key
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -94,7 +89,7 @@ def api_key_from(headers: Mapping[bytes, bytes]) -> bytes | None:
 
 @lru_cache(256)
 def is_loopback(address: str | None) -> bool:
-    """Whether that is this machine. A connection without an address came over a Unix socket: it is."""
+    """Whether an address is this machine. Connections without an address come over a Unix socket, which is."""
     if address is None:
         return True
     try:
@@ -105,33 +100,32 @@ def is_loopback(address: str | None) -> bool:
     return bool((mapped or ip).is_loopback)
 
 
-def _check_host(head: RequestHead, rules: AccessRules) -> Denial | None:
-    said = _header(head, b"host")
-    if said is None:
-        return Denial(400, "no_host", "the request has no Host header")
-    name = host_name(said)
+def _check_host(head: RequestHead, rules: AccessRules) -> HTTPError | None:
+    host = _header(head, b"host")
+    if host is None:
+        return HTTPError(400, "no_host", "missing Host header")
+    name = host_name(host)
     if name is None:
-        return Denial(400, "bad_host", "the Host header is no host")
+        return HTTPError(400, "bad_host", "invalid Host header")
     if name in rules.allowed_hosts or _is_own_address(name, rules.open_to_all):
         return None
-    told = f"this gateway is not known as {name}; name it in server.allowed_hosts"
-    return Denial(403, "foreign_host", told)
+    return HTTPError(403, "foreign_host", f"host {name} is not allowed; add it to server.allowed_hosts")
 
 
 @lru_cache(256)
-def host_name(said: str) -> str | None:
-    """The name in a Host header, without its port, in lower case; None if it makes no sense."""
+def host_name(host: str) -> str | None:
+    """Return the name in a Host header, without its port, in lower case; None if it is invalid."""
     try:
-        parts = urlsplit(f"//{said}")
+        parts = urlsplit(f"//{host}")
         _ = parts.port
     except ValueError:
         return None
-    plain = parts.hostname and not (parts.path or parts.query or parts.fragment or "@" in said)
-    return (parts.hostname or "").rstrip(".") or None if plain else None
+    is_host = parts.hostname and not (parts.path or parts.query or parts.fragment or "@" in host)
+    return (parts.hostname or "").rstrip(".") or None if is_host else None
 
 
 def _is_own_address(name: str, open_to_all: bool) -> bool:
-    """A name that no DNS of somebody else's can make ours: localhost, or an address."""
+    """Whether a host is localhost or an address, which an attacker's DNS cannot point at this machine."""
     if is_loopback(name):
         return True
     try:
@@ -141,37 +135,39 @@ def _is_own_address(name: str, open_to_all: bool) -> bool:
     return open_to_all
 
 
-def _check_origin(head: RequestHead, rules: AccessRules) -> Denial | None:
+def _check_origin(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     origin = _header(head, b"origin")
     if origin is None:
         return _check_fetch_metadata(head)
     if _is_same_origin(origin.lower(), head) or allowed_origin(head, rules):
         return None
-    if origin.lower() == "null":  # of a sandbox, a file, a redirect: it could be anybody's
-        told = "a page that does not say which site it is of (its Origin is null) may not call this"
-        return Denial(403, "foreign_origin", told)
-    where = "; name it in server.allowed_origins" if head.route_class is RouteClass.SPEECH else ""
-    return Denial(403, "foreign_origin", f"pages of {_printable_origin(origin)} may not call this{where}")
+    if origin.lower() == "null":  # of a sandbox, a file or a redirect, which any site can make
+        return HTTPError(403, "foreign_origin", "Origin null is not allowed: the page does not name its site")
+    hint = "; add it to server.allowed_origins" if head.route_class is RouteClass.SPEECH else ""
+    return HTTPError(403, "foreign_origin", f"origin {_printable_origin(origin)} is not allowed{hint}")
 
 
 def _is_same_origin(origin: str, head: RequestHead) -> bool:
-    """A page of ours. Where a proxy takes TLS off, the schemes differ, and the browser's own word counts for it."""
+    """Whether a page is the gateway's own.
+
+    Behind a proxy that terminates TLS the schemes differ; there the browser's Sec-Fetch-Site header counts.
+    """
     scheme, _, host = origin.partition("://")
     same = scheme == head.scheme or _header(head, b"sec-fetch-site") == "same-origin"
     return same and scheme in ("http", "https") and host == (_header(head, b"host") or "").lower()
 
 
-def _check_fetch_metadata(head: RequestHead) -> Denial | None:
-    """What a browser fetches without naming the page's origin, such as an image, it says to be of another site."""
+def _check_fetch_metadata(head: RequestHead) -> HTTPError | None:
+    """Refuse cross-site fetches without an Origin header, such as of an image, by their Sec-Fetch-Site header."""
     if _header(head, b"sec-fetch-site") not in ("cross-site", "same-site"):
         return None
-    visits = (
-        head.route_class is RouteClass.PAGE and head.method == "GET" and _header(head, b"sec-fetch-mode") == "navigate"
-    )
-    return None if visits else Denial(403, "foreign_origin", "a page of another site may not fetch this")
+    navigates = head.method == "GET" and _header(head, b"sec-fetch-mode") == "navigate"
+    if head.route_class is RouteClass.PAGE and navigates:
+        return None
+    return HTTPError(403, "foreign_origin", "cross-site request is not allowed")
 
 
-def _check_credential(head: RequestHead, rules: AccessRules) -> Denial | None:
+def _check_credential(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     match head.route_class:
         case RouteClass.SPEECH:
             return _check_api_key(head, rules)
@@ -183,35 +179,36 @@ def _check_credential(head: RequestHead, rules: AccessRules) -> Denial | None:
             return None
 
 
-def _check_api_key(head: RequestHead, rules: AccessRules) -> Denial | None:
+def _check_api_key(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     if not rules.api_keys:
         return None
     key = api_key_from(head.headers)
     if key is None:
-        return Denial(401, "needs_authorization", "no API key: send it as xi-api-key, or Authorization: Bearer")
-    return (
-        None if _matches_any(key, rules.api_keys) else Denial(401, "invalid_api_key", "this API key is not one of ours")
-    )
+        return HTTPError(401, "needs_authorization", "missing API key: send xi-api-key, or Authorization: Bearer")
+    return None if _matches_any(key, rules.api_keys) else HTTPError(401, "invalid_api_key", "invalid API key")
 
 
-def _check_admin(head: RequestHead, rules: AccessRules) -> Denial | None:
+def _check_admin(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     if rules.admin_token is None:
         forwarded = any(map(_PROXY_HEADERS.search, head.headers))
         if is_loopback(head.client) and not forwarded:
             return None
-        where = _LOCAL_ONLY[head.route_class]
-        told = f"without server.admin_token, {where} this machine only; requests through a proxy need a token"
-        return Denial(403, "admin_is_local", told)
+        message = (
+            f"without server.admin_token, {_PATHS[head.route_class]} is available from this machine only, "
+            "and not through a proxy"
+        )
+        return HTTPError(403, "admin_is_local", message)
     scheme, _, token = head.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
-        return Denial(401, "needs_authorization", "no admin token: send it as Authorization: Bearer")
-    right = _matches_any(token.strip(), (rules.admin_token,))
-    return None if right else Denial(401, "invalid_admin_token", "this is not the admin token")
+        return HTTPError(401, "needs_authorization", "missing admin token: send Authorization: Bearer")
+    valid = _matches_any(token.strip(), (rules.admin_token,))
+    return None if valid else HTTPError(401, "invalid_admin_token", "invalid admin token")
 
 
-_LOCAL_ONLY = {RouteClass.ADMIN: "/admin answers", RouteClass.METRICS: "/metrics are for"}
-# A request of this machine's own programs has none of these. Matched by rule, for every proxy and delivery network has
-# names of its own: X-Forwarded-*, X-Original-*, CF-Connecting-IP, True-Client-IP, X-Envoy-External-Address, ...
+_PATHS = {RouteClass.ADMIN: "/admin", RouteClass.METRICS: "/metrics"}
+
+# Programs on this machine send none of these. Matched by pattern, because every proxy and delivery network has names of
+# its own: X-Forwarded-*, X-Original-*, CF-Connecting-IP, True-Client-IP, X-Envoy-External-Address, ...
 _PROXY_HEADERS = re.compile(
     rb"""
     forward | proxy | proxied | \bvia\b | \borigin(al|ating)\b
@@ -228,7 +225,7 @@ _PROXY_HEADERS = re.compile(
 
 
 def _matches_any(key: bytes, known: Sequence[bytes]) -> bool:
-    """Compare with every one, each in constant time: neither which nor how much of it was right can be timed."""
+    """Compare with every known key, each in constant time, so that timing reveals nothing about any of them."""
     found = False
     for each in known:
         found |= compare_digest(key, each)
@@ -241,9 +238,9 @@ def _header(head: RequestHead, name: bytes) -> str | None:
 
 
 def _printable_origin(text: str) -> str:
-    return text if len(text) <= 100 and text.isprintable() else "another site"
+    return text if len(text) <= 100 and text.isprintable() else "of another site"
 
 
 def normalize_origins(origins: Collection[str]) -> frozenset[str]:
-    """Origins as they are compared: in lower case, without a slash at the end."""
+    """Return origins in the form in which they are compared: lower case, without a trailing slash."""
     return frozenset(origin.rstrip("/").lower() for origin in origins)

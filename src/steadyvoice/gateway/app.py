@@ -27,18 +27,18 @@ from steadyvoice.wire.openai import speech as openai_speech
 
 
 def build_application(context: GatewayContext, reloader: Reloader | None = None) -> GatewayMiddleware:
-    """Build the gateway. Whoever builds it opens the service before and closes it after."""
+    """Return the gateway's ASGI application. The caller opens the service before and closes it after."""
     return GatewayMiddleware(context, RouteTable(all_routes(context, reloader or Reloader(context))))
 
 
 def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, Mapping[str, Endpoints]]:
-    """Return every endpoint by its path and method, in the room whose credential it needs."""
-    metrics, reporter, access = Metrics(context), EventRecorder(context), AccessLog(context)
-    context.observers += [metrics, reporter, access]
-    context.connection_rejected = access.connection_rejected
+    """Return every endpoint by route class, path and method."""
+    metrics, recorder, access_log = Metrics(context), EventRecorder(context), AccessLog(context)
+    context.observers += [metrics, recorder, access_log]
+    context.connection_rejected = access_log.connection_rejected
     return {
         RouteClass.SPEECH: {**_speech_routes(context), **catalog_routes(Catalog(context))},
-        RouteClass.ADMIN: admin_routes(context, reporter.calls, reporter.board, reloader),
+        RouteClass.ADMIN: admin_routes(context, recorder.calls, recorder.overview, reloader),
         RouteClass.METRICS: {"/metrics": {"GET": metrics}},
         RouteClass.PUBLIC: {
             "/healthz": {"GET": Health()},
@@ -50,8 +50,8 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
 
 
 def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:
-    doors: dict[str, Endpoints] = {openai_speech.SPEECH_PATH: {"POST": SpeechHandler(context, OpenAIDialect())}}
+    routes: dict[str, Endpoints] = {openai_speech.SPEECH_PATH: {"POST": SpeechHandler(context, OpenAIDialect())}}
     for form in SpeechEndpoint:
         path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}"
-        doors[path] = {"POST": SpeechHandler(context, ElevenLabsDialect(form))}
-    return doors
+        routes[path] = {"POST": SpeechHandler(context, ElevenLabsDialect(form))}
+    return routes

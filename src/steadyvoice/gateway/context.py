@@ -21,21 +21,21 @@ log = logging.getLogger("steadyvoice.gateway")
 
 
 class RequestObserver(Protocol):
-    """Somebody who is told what became of every request: metrics, the log, the list of recent calls."""
+    """Observer of finished requests: metrics, the access log, the list of recent calls."""
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """An utterance is over, well or not."""
+        """Record a finished utterance, successful or not. `api` is the dialect's name."""
         ...
 
     def request_finished(self, request: RequestContext) -> None:
-        """A request of any kind is over."""
+        """Record a finished request of any kind."""
         ...
 
 
 class OpenCounts(NamedTuple):
-    """What is open now."""
+    """Number of open connections and running requests."""
 
     connections: int = 0
     requests: int = 0
@@ -43,60 +43,62 @@ class OpenCounts(NamedTuple):
 
 @dataclass
 class GatewayContext:
-    """One gateway's own. `clock` gives seconds that never go back; `wall_clock` is the time of day, since 1970."""
+    """State that all endpoints of one gateway share.
+
+    `clock` gives monotonic seconds, `wall_clock` the time of day in seconds since 1970.
+    """
 
     service: AsyncTTSService
     server: ServerConfig = field(default_factory=ServerConfig)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     observers: list[RequestObserver] = field(default_factory=list)
-    on_settings: list[Callable[[ServerConfig], None]] = field(default_factory=list)  # to be told of other rules
-    on_stop: list[Callable[[], None]] = field(default_factory=list)  # to be called before it stops
-    on_stopped: list[Callable[[], None]] = field(default_factory=list)  # to be called when the gateway has stopped
+    on_settings: list[Callable[[ServerConfig], None]] = field(default_factory=list)  # called with new settings
+    on_stop: list[Callable[[], None]] = field(default_factory=list)  # called before the gateway stops
+    on_stopped: list[Callable[[], None]] = field(default_factory=list)  # called when the gateway has stopped
     traffic: Callable[[], OpenCounts] = OpenCounts
-    connection_rejected: Callable[[RejectedConnection], None] = lambda who: (
-        None
-    )  # to be told of whoever never got to the doors
-    closing: bool = False  # nobody new is let in
+    # Called for requests that are refused before they reach the middleware.
+    connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None
+    closing: bool = False  # shutting down
     event_log: EventLog = field(init=False)
-    access_rules: AccessRules = field(init=False)  # who may come in
+    access_rules: AccessRules = field(init=False)
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.wall_clock)
         self.access_rules = _access_rules(self.server)
 
     def apply_settings(self, server: ServerConfig) -> None:
-        """These are the rules of the house from the next request on."""
+        """Use these settings from the next request on."""
         self.server, self.access_rules = server, _access_rules(server)
-        for told in self.on_settings:
-            told(server)
+        for callback in self.on_settings:
+            callback(server)
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """Tell everybody that an utterance is over."""
+        """Notify all observers of a finished utterance."""
         for observer in self.observers:
-            observer.speech_finished(request, door, order, account)
+            observer.speech_finished(request, api, order, account)
 
     def seconds_until_retry(self) -> float | None:
-        """Seconds until somebody may be asked again; None while somebody may be now, or if nobody knows."""
+        """Return the seconds until a provider may be tried again; None if one may be now, or if it is unknown."""
         states = self.service.get_error_state()["providers"].values()
         waits = [state["retry_after"] for state in states if state["retry_after"] is not None]
         return min(waits) if all(state["is_muted"] for state in states) and waits else None
 
     def log_internal_error(self, request: RequestContext, error: Exception) -> None:
-        """Something of ours went wrong: the log gets all of it, the caller only that it did."""
+        """Log an unexpected error with its traceback; the client gets no details."""
         log.error("request %s: %s", request.request_id, error, exc_info=error)
 
     def stop(self) -> None:
-        """The gateway is about to stop: nobody new is let in, and whoever waits for news has heard all."""
+        """Begin the shutdown, and end the event streams once their readers have everything."""
         self.closing = True
         while self.on_stop:
             self.on_stop.pop()()
         self.event_log.close()
 
-    def leave(self) -> None:
-        """The gateway has stopped: let go of the service, which may live on."""
+    def stopped(self) -> None:
+        """Release the service, which may outlive the gateway."""
         while self.on_stopped:
             self.on_stopped.pop()()
 

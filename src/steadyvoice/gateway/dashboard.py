@@ -27,13 +27,13 @@ CONTENT_SECURITY_POLICY = {
     "style-src": "'self'",
     "connect-src": "'self'",
     "img-src": "'self'",
-    "media-src": "blob:",  # what "say something" has fetched, with the token that an address must not hold
+    "media-src": "blob:",  # audio of the test synthesis, fetched with the token, which a URL must not contain
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
     "require-trusted-types-for": "'script'",
 }
-"""What the page may do: https://www.w3.org/TR/CSP3/. Nothing from elsewhere, nothing inline, and nobody frames it."""
+"""Content Security Policy of the page, https://www.w3.org/TR/CSP3/: own files only, nothing inline, no framing."""
 
 _HEADERS = {
     "content-security-policy": "; ".join(f"{name} {value}" for name, value in CONTENT_SECURITY_POLICY.items()),
@@ -41,7 +41,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-cache",  # kept, and asked for anew: 304, until another version is installed
+    "cache-control": "no-cache",  # stored, and revalidated with the ETag on each use
 }
 _CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
@@ -53,7 +53,7 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class EncodedFile:
-    """One way in which a file is sent, with a tag of its own: what a cache has of one is not the other."""
+    """Body and headers of a file in one encoding; each has its own ETag, so that caches keep them apart."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -61,23 +61,23 @@ class EncodedFile:
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """One file of the page: as it is, and packed once for all who take gzip, where that makes it smaller."""
+    """Static file: uncompressed, and compressed once with gzip where that makes it smaller."""
 
     content_type: str
-    whole: EncodedFile
-    zipped: EncodedFile | None
+    identity: EncodedFile
+    gzip: EncodedFile | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = request_context(scope).headers
-        form = self.zipped if self.zipped and accepts_gzip(asked) else self.whole
-        known = asked.get(b"if-none-match", b"").decode("latin-1").split(",")
-        is_known = form.headers["etag"] in (each.strip().removeprefix("W/") for each in known)
-        reply = Response(304 if is_known else 200, b"" if is_known else form.body, self.content_type, form.headers)
-        await reply(scope, receive, send)
+        headers = request_context(scope).headers
+        file = self.gzip if self.gzip and accepts_gzip(headers) else self.identity
+        known = headers.get(b"if-none-match", b"").decode("latin-1").split(",")
+        is_known = file.headers["etag"] in (each.strip().removeprefix("W/") for each in known)
+        response = Response(304 if is_known else 200, b"" if is_known else file.body, self.content_type, file.headers)
+        await response(scope, receive, send)
 
 
 def dashboard_routes() -> dict[str, Endpoint]:
-    """The page and its parts, by path. They are read once; nothing else can be asked for."""
+    """Return the routes of the page and its files, which are read once."""
     folder = files("steadyvoice.gateway") / "page"
     parts: dict[str, Endpoint] = {
         f"/page/{each.name}": _read(each) for each in folder.iterdir() if _content_type(each.name)
@@ -91,7 +91,7 @@ def _content_type(name: str) -> str | None:
 
 def _read(file: Traversable) -> StaticFile:
     body = file.read_bytes()
-    mark, small = hashlib.sha256(body).hexdigest()[:16], precompressed(body)
-    whole = EncodedFile(body, {**_HEADERS, **VARY_HEADERS, "etag": f'"{mark}"'})
-    zipped = small and EncodedFile(small, {**_HEADERS, **GZIP_HEADERS, "etag": f'"{mark}-gzip"'})
-    return StaticFile(_content_type(file.name) or "", whole, zipped or None)
+    digest, small = hashlib.sha256(body).hexdigest()[:16], precompressed(body)
+    identity = EncodedFile(body, {**_HEADERS, **VARY_HEADERS, "etag": f'"{digest}"'})
+    gzip = small and EncodedFile(small, {**_HEADERS, **GZIP_HEADERS, "etag": f'"{digest}-gzip"'})
+    return StaticFile(_content_type(file.name) or "", identity, gzip or None)

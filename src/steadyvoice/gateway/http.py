@@ -14,11 +14,13 @@ import gzip
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
+from math import ceil, isfinite
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from steadyvoice.service.pipeline.timeouts import WaitTimer
+from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.text import is_encodable
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
@@ -27,30 +29,48 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BODY_ARRIVED = "steadyvoice.arrived"
-"""In a request's scope, of a server that can: what tells whether all of the body is here, to be received at once."""
+BODY_ARRIVED = "steadyvoice.body_arrived"
+"""Key in a request's scope: function that tells whether the whole body has arrived, and one `receive` returns it."""
 
 OUTLET_FACTORY = "steadyvoice.outlet"
-"""In a request's scope, of a server that can: what makes an outlet for an answer that has begun, or None."""
+"""Key in a request's scope: function that returns an audio sink for a response that has begun, or None."""
+
+ON_DISCONNECT = "steadyvoice.on_disconnect"
+"""Key in a request's scope: function that takes a callback for the client's disconnect, or None to remove it."""
 
 _MAX_PARAMETERS = 50
 
 
 class ClientDisconnectedError(Exception):
-    """Whoever asked has hung up: there is nobody left to answer."""
+    """Disconnect of the client: no response can be sent."""
 
 
 class BodyTooLargeError(Exception):
-    """A body beyond its limit. It is not read to its end."""
+    """Request body beyond its limit. The rest of it is not read."""
 
 
 class BodyTimeoutError(Exception):
-    """A body that did not come in time."""
+    """Request body that did not arrive in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPError:
+    """Error response before it is worded in a dialect.
+
+    `code` is the gateway's; a dialect with a code of its own for `kind` uses that. `retry_after` is in seconds.
+    """
+
+    status: int
+    code: str
+    message: str
+    kind: FailureKind | None = None
+    retry_after: float | None = None
+    param: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer that is there as a whole."""
+    """Complete response; an ASGI application of its own."""
 
     status: int = 200
     body: bytes = b""
@@ -58,105 +78,110 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it: a reply is an ASGI application of its own."""
-        told = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
-        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(told)})
+        headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
+        await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(headers)})
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
 
 
 def json_response(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer with JSON. Half a surrogate pair, which a caller may have sent, is written as its escape."""
+    """Return a JSON response. Unpaired surrogates, which a caller may have sent, are written as escapes."""
     data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return Response(status, data, headers=headers or {})
 
 
-def error_response(
-    status: int, code: str, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    """An error in the gateway's own words; `field` is what was wrong with a change."""
-    return json_response({"error": {"code": code, "message": message, "field": field}}, status=status, headers=headers)
+def error_response(error: HTTPError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error in the gateway's own format; `param` becomes the name of the field that was wrong."""
+    document = {"error": {"code": error.code, "message": error.message, "field": error.param}}
+    all_headers = {**retry_after_header(error.retry_after), **(headers or {})}
+    return json_response(document, status=error.status, headers=all_headers)
+
+
+def retry_after_header(seconds: float | None) -> dict[str, str]:
+    """Return a Retry-After header, rounded up: a client that retries a moment too early is refused once more."""
+    return {"retry-after": str(max(1, ceil(seconds)))} if seconds is not None and isfinite(seconds) else {}
 
 
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them. What HTTP cannot carry becomes a question mark."""
+    """Return headers as ASGI takes them. Characters outside of Latin-1 become question marks."""
     return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 def query_parameters(query: bytes) -> list[tuple[str, str]]:
-    """The parameters of a query, one by one. Raises RequestValidationError for too many, or one that is not UTF-8."""
+    """Parse a query string into pairs. Raises RequestValidationError for too many, and for what is not UTF-8."""
     if not query:
         return []
     raw = query.decode("latin-1")
     try:
         found = parse_qsl(raw, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="surrogateescape")
     except ValueError:
-        told = f"at most {_MAX_PARAMETERS} parameters are read"
-        raise RequestValidationError([ValidationIssue("too_long", ("query",), told)]) from None
+        message = f"too many query parameters: the limit is {_MAX_PARAMETERS}"
+        raise RequestValidationError([ValidationIssue("too_long", ("query",), message)]) from None
     for name, value in found:
         if not (is_encodable(name) and is_encodable(value)):
-            told = "must be UTF-8 behind its percent-encoding"
-            raise RequestValidationError([ValidationIssue("string_unicode", ("query", ascii(name)[1:-1][:100]), told)])
+            where = ("query", ascii(name)[1:-1][:100])
+            message = "percent-encoded bytes must be UTF-8"
+            raise RequestValidationError([ValidationIssue("string_unicode", where, message)])
     return found
 
 
 def query_dict(query: bytes) -> dict[str, str]:
-    """A query by name; of a parameter that comes twice, the last. Raises RequestValidationError."""
+    """Parse a query string by name; of repeated parameters, the last counts. Raises RequestValidationError."""
     return dict(query_parameters(query))
 
 
 async def read_body(
-    receive: Receive, *, most: int, within: float, declared: bytes | None = None, arrived: bool = False
+    receive: Receive, *, max_bytes: int, timeout: float, declared: bytes | None = None, arrived: bool = False
 ) -> bytes:
-    """Read a request's body of at most so many bytes, within so many seconds, unless all of it has `arrived`.
+    """Read a request's body of at most `max_bytes` within `timeout` seconds, unless all of it has `arrived`.
 
-    `declared` is its Content-Length: what says that it is too long is not waited for.
-    Raises TooMuchError, TooSlowError, ClientGoneError.
+    `declared` is its Content-Length: a body that announces more than the limit is refused without reading it.
+    Raises BodyTooLargeError, BodyTimeoutError and ClientDisconnectedError.
     """
-    if declared is not None and int(declared) > most:
+    if declared is not None and int(declared) > max_bytes:
         raise BodyTooLargeError
     if arrived:
-        return _body_part(await receive(), most)
+        return _body_part(await receive(), max_bytes)
     body = bytearray()
     more = True
-    alarm, end = WaitTimer(), asyncio.get_running_loop().time() + within
+    timer, end = WaitTimer(), asyncio.get_running_loop().time() + timeout
     try:
         while more:
-            message = await alarm.wait(end - asyncio.get_running_loop().time(), receive())
-            body += _body_part(message, most - len(body))
+            message = await timer.wait(end - asyncio.get_running_loop().time(), receive())
+            body += _body_part(message, max_bytes - len(body))
             more = message.get("more_body", False)
     except TimeoutError:
         raise BodyTimeoutError from None
     finally:
-        alarm.close()
+        timer.close()
     return bytes(body)
 
 
-def _body_part(message: Message, most: int) -> bytes:
+def _body_part(message: Message, max_bytes: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientDisconnectedError
     data: bytes = message.get("body", b"")
-    if len(data) > most:
+    if len(data) > max_bytes:
         raise BodyTooLargeError
     return data
 
 
-MIN_COMPRESSED_SIZE = 1400  # bytes: what fits into one packet gains nothing
+MIN_COMPRESSED_SIZE = 1400  # bytes: a body that fits into one packet gains nothing
 VARY_HEADERS = {"vary": "accept-encoding"}
 GZIP_HEADERS = {"content-encoding": "gzip", **VARY_HEADERS}
 _FAST_LEVEL, _BEST_LEVEL = 1, 9
 
 
 def accepts_gzip(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a client does, by its Accept-Encoding: https://www.rfc-editor.org/rfc/rfc9110#field.accept-encoding."""
-    taken: dict[str, bool] = {}
+    """Whether a client accepts gzip: https://www.rfc-editor.org/rfc/rfc9110#field.accept-encoding."""
+    accepted: dict[str, bool] = {}
     for part in headers.get(b"accept-encoding", b"").decode("latin-1").lower().split(","):
         coding, _, parameter = part.partition(";")
-        taken[coding.strip()] = _is_wanted(parameter.strip())
-    return taken.get("gzip", taken.get("*", False))
+        accepted[coding.strip()] = _has_weight(parameter.strip())
+    return accepted.get("gzip", accepted.get("*", False))
 
 
-def _is_wanted(parameter: str) -> bool:
+def _has_weight(parameter: str) -> bool:
     name, _, weight = parameter.partition("=")
     if name.strip() != "q":
         return True
@@ -166,64 +191,60 @@ def _is_wanted(parameter: str) -> bool:
         return False
 
 
-def compressed(reply: Response, request_headers: Mapping[bytes, bytes]) -> Response:
-    """The same answer for this client, smaller if that is worth while."""
-    if len(reply.body) < MIN_COMPRESSED_SIZE or not accepts_gzip(request_headers):
-        return replace(reply, headers={**reply.headers, **VARY_HEADERS})
-    return replace(
-        reply, body=gzip.compress(reply.body, _FAST_LEVEL, mtime=0), headers={**reply.headers, **GZIP_HEADERS}
-    )
+def compressed(response: Response, request_headers: Mapping[bytes, bytes]) -> Response:
+    """Return the response compressed with gzip, if the client accepts it and it is long enough."""
+    if len(response.body) < MIN_COMPRESSED_SIZE or not accepts_gzip(request_headers):
+        return replace(response, headers={**response.headers, **VARY_HEADERS})
+    body = gzip.compress(response.body, _FAST_LEVEL, mtime=0)
+    return replace(response, body=body, headers={**response.headers, **GZIP_HEADERS})
 
 
 def precompressed(body: bytes) -> bytes | None:
-    """What is sent again and again, as small as can be; None where it would not be smaller."""
+    """Compress a body that is sent repeatedly as far as possible; None if it would not become smaller."""
     small = gzip.compress(body, _BEST_LEVEL, mtime=0)
     return small if len(body) >= MIN_COMPRESSED_SIZE and len(small) < len(body) else None
 
 
-ON_DISCONNECT = "steadyvoice.told_of_hangup"
-"""In a request's scope, of a server that can: what takes a function to be called when the client leaves, or None."""
-
-
 class CancelOnDisconnect:
-    """Cancel the task inside when its client leaves, and raise ClientGoneError in its stead.
+    """Context manager that cancels the current task when its client disconnects, as ClientDisconnectedError.
 
-    The body must have been read; what a client sends behind it is of no interest. Where the server does not tell by
-    itself (see TOLD), a task waits for it to.
+    The body must have been read; further bytes of the client are ignored. Where the server does not call back by
+    itself (see ON_DISCONNECT), a task waits for the disconnect.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._told: Callable[[Callable[[], None] | None], None] | None = scope.get(ON_DISCONNECT)
+        self._set_callback: Callable[[Callable[[], None] | None], None] | None = scope.get(ON_DISCONNECT)
         self._receive = receive
-        self._gone = False
-        self._watch: asyncio.Task[Any] | None = None
+        self._disconnected = False
+        self._watcher: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
-        self._task, self._before = task, task.cancelling()
-        if self._told:
-            self._told(self._leave)
+        self._task, self._cancelling_before = task, task.cancelling()
+        if self._set_callback:
+            self._set_callback(self._cancel)
         else:
-            self._watch = asyncio.get_running_loop().create_task(self._wait())
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._told:
-            self._told(None)
-        if self._watch:
-            self._watch.cancel()
-        # As asyncio.timeout() does: a cancellation of our own making is taken back and told as what it is.
-        if self._gone and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+        if self._set_callback:
+            self._set_callback(None)
+        if self._watcher:
+            self._watcher.cancel()
+        # As in asyncio.timeout(): a cancellation of our own is taken back and raised as what it means. One that came
+        # from outside at the same time stays a cancellation.
+        if self._disconnected and self._task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
             raise ClientDisconnectedError from None
 
-    async def _wait(self) -> None:
+    async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        self._cancel()
 
-    def _leave(self) -> None:
-        self._gone = True
+    def _cancel(self) -> None:
+        self._disconnected = True
         self._task.cancel()

@@ -13,7 +13,7 @@ from steadyvoice.service.error_state import to_iso8601
 
 
 def to_json(value: Any) -> Any:
-    """The same, made of what JSON has. What it has no form for at all becomes its text."""
+    """Return a value as JSON values; of types that JSON has no form for, their text."""
     match value:
         case None | bool() | int():
             return value

@@ -16,13 +16,16 @@ from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.result import Outcome, ReportedUtterance
 
 current_request_id: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
-"""The id of the request that is being answered here, for the log."""
+"""Id of the request that is answered in this context, for log lines."""
 
 _PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,100}")
 
 
 class RequestContext:
-    """Sends an answer on, and takes note of it. `at` is the clock's time when the request came."""
+    """Request and the progress of its response, for logs and metrics.
+
+    `received_at` and `response_started_at` are seconds of the gateway's clock; `bytes_sent` counts the response's body.
+    """
 
     __slots__ = (
         "_clock", "_extra", "_send", "bytes_sent", "complete", "headers", "log_fields", "received_at", "request_id",
@@ -31,34 +34,34 @@ class RequestContext:
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
         self.scope, self._clock, self.received_at = scope, clock, clock()
-        self.response_started_at: float | None = None  # when the answer's first byte was there
+        self.response_started_at: float | None = None
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.request_id = request_id_from(self.headers.get(b"x-request-id"))
-        self.route_class = RouteClass.PAGE  # until its route is found
-        self.suggested_path: str | None = None  # the endpoint that its path was probably meant for, when it has none
+        self.route_class = RouteClass.PAGE  # until the router has found it
+        self.suggested_path: str | None = None  # path of the endpoint that was probably meant, for unknown paths
         self.status: int | None = None
         self.bytes_sent = 0
-        self.complete = False  # the answer was sent to its end
-        self.log_fields: dict[str, Any] = {}  # what the access log will say of it besides
+        self.complete = False  # whether the response was sent to its end
+        self.log_fields: dict[str, Any] = {}  # further fields of the access log
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 
     @property
     def has_bearer_token(self) -> bool:
-        """Whether its client has a Bearer token, as OpenAI's have."""
+        """Whether the request has a Bearer token, as OpenAI clients send it."""
         return self.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
-        """Add these to the answer, whoever gives it."""
+        """Add headers to the response, whichever endpoint sends it."""
         self._extra += [(name.encode(), value.encode()) for name, value in headers.items()]
 
     def outlet(self) -> AudioSink | None:
-        """Where the rest of an answer that has begun can be sent at once, if its server has such a thing."""
-        made: AudioSink | None = self.scope[OUTLET_FACTORY]() if OUTLET_FACTORY in self.scope else None
-        return made and _CountingOutlet(self, made)
+        """Return a sink for the rest of a response that has begun, if the server has one."""
+        sink: AudioSink | None = self.scope[OUTLET_FACTORY]() if OUTLET_FACTORY in self.scope else None
+        return sink and _CountingSink(self, sink)
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status, self.response_started_at = message["status"], self._clock()
             message["headers"] = [*message.get("headers", ()), *self._extra]
@@ -68,62 +71,62 @@ class RequestContext:
         await self._send(message)
 
 
-class _CountingOutlet:
-    """An outlet of which an request knows."""
+class _CountingSink:
+    """Audio sink that counts bytes for the request context."""
 
     __slots__ = ("_request", "_write", "open")
 
-    def __init__(self, request: RequestContext, outlet: AudioSink) -> None:
-        self._request, self.open, self._write = request, outlet.open, outlet.write
+    def __init__(self, request: RequestContext, sink: AudioSink) -> None:
+        self._request, self.open, self._write = request, sink.open, sink.write
 
     def write(self, data: bytes) -> None:
-        """Send this on."""
+        """Send data on."""
         self._request.bytes_sent += len(data)
         self._write(data)
 
 
 def request_context(scope: Scope) -> RequestContext:
-    """The request that a request belongs to."""
+    """Return the context of a request, which the middleware has put into its scope."""
     found: Any = scope["state"]["request_context"]
-    assert isinstance(found, RequestContext)  # noqa: S101 - the front door has put it there
+    assert isinstance(found, RequestContext)  # noqa: S101 - set by the middleware
     return found
 
 
-def request_id_from(said: bytes | None) -> str:
-    """A request's id: the caller's own, when it is fit for a log; else a new one."""
-    if said and _PRINTABLE_ID.fullmatch(said):
-        return said.decode("ascii")
-    return f"{getrandbits(64):016x}"  # a name, not a secret
+def request_id_from(header: bytes | None) -> str:
+    """Return the client's request id, if it has 1 to 100 printable characters, else a new one."""
+    if header and _PRINTABLE_ID.fullmatch(header):
+        return header.decode("ascii")
+    return f"{getrandbits(64):016x}"  # an identifier, not a secret
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody at an admin door, or a signal. `leave` is what let them in."""
+    """Admin user or signal behind an action. `via` is the authorization: admin token, loopback, or SIGHUP."""
 
     address: str | None
-    leave: str
+    via: str
     request_id: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.address or 'this machine'} ({self.leave})"
+        return f"{self.address or 'localhost'} ({self.via})"
 
 
 _current_actor: ContextVar[Actor | None] = ContextVar("steadyvoice_author", default=None)
 
 
 def current_actor() -> Actor | None:
-    """Who does what is happening now; nobody, when it happens by itself."""
+    """Return the admin user of this context, or None for automatic actions."""
     return _current_actor.get()
 
 
 @contextmanager
-def acting_as(author: Actor) -> Iterator[None]:
-    """What happens inside is this one's doing."""
-    token = _current_actor.set(author)
+def acting_as(actor: Actor) -> Iterator[None]:
+    """Attribute everything that happens inside the block to this admin user."""
+    token = _current_actor.set(actor)
     try:
         yield
     finally:
@@ -131,7 +134,7 @@ def acting_as(author: Actor) -> Iterator[None]:
 
 
 def client_outcome(request: RequestContext, account: ReportedUtterance) -> Outcome:
-    """Return the service's outcome, or `interrupted` when the client left before the end of the answer was sent."""
+    """Return the outcome as the client saw it: `interrupted` when it left before the end of the response."""
     if account.report.error is None and not request.complete:
         return "interrupted"
     return account.outcome

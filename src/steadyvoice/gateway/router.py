@@ -24,14 +24,15 @@ from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 Endpoints = Mapping[str, Endpoint]
-"""The ASGI applications of one path, by method."""
+"""ASGI applications of one path, by method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The endpoint behind a path. One without `doors` is unknown; `problem` names what cannot be read in the path.
+    """Route of a path: its class, and its endpoints by method.
 
-    An unknown one may have the endpoint that was probably meant, and its methods.
+    A path without endpoints is unknown; it may have the suggestion of a similar endpoint, and that one's methods.
+    `problem` describes a path parameter that cannot be decoded.
     """
 
     route_class: RouteClass
@@ -42,33 +43,34 @@ class Route:
 
     @staticmethod
     def to(room: RouteClass, doors: Endpoints) -> Route:
-        """Make a route for these methods; GET answers HEAD as well."""
+        """Return a route with these endpoints; GET answers HEAD as well."""
         head = {"HEAD": doors["GET"]} if "GET" in doors else {}
         return Route(room, {**doors, **head})
 
 
 class RouteTable:
-    """Every route, by its path. A path has at most one parameter, written `{name}`, which is one step of it.
+    """Router: the routes of all paths.
 
-    Paths match exactly as they are after percent-decoding: no other case, no slash more or less, no dot segments.
+    A path has at most one parameter, written `{name}`, which is one segment of it. After percent-decoding, paths match
+    exactly: letter case and slashes count, and dot segments are not resolved.
     """
 
     def __init__(self, rooms: Mapping[RouteClass, Mapping[str, Endpoints]]) -> None:
         self._fixed: dict[str, Route] = {}
-        self._named: dict[str, tuple[str, dict[str, Route]]] = {}  # by what precedes the parameter
+        self._named: dict[str, tuple[str, dict[str, Route]]] = {}  # by the part before the parameter
         self._routes = {path: Route.to(room, doors) for room, paths in rooms.items() for path, doors in paths.items()}
         for path, route in self._routes.items():
             self._add(path, route)
         self._suggestions = PathSuggestions(
             [path for path, each in self._routes.items() if each.route_class is not RouteClass.PAGE]
         )
-        self._forgotten = {
+        self._missing_parameter = {
             prefix + suffix.split("/")[1]
             for prefix, (_, suffixes) in self._named.items()
             for suffix, route in suffixes.items()
             if suffix and route.route_class is RouteClass.SPEECH
         }
-        """What a vendor's path begins with when its parameter was forgotten, such as `/v1/text-to-speech/stream`."""
+        """Vendors' paths without their parameter, such as `/v1/text-to-speech/stream`, where `stream` is no voice."""
 
     def _add(self, path: str, route: Route) -> None:
         prefix, brace, rest = path.partition("{")
@@ -79,65 +81,65 @@ class RouteTable:
         self._named.setdefault(prefix, (name, {}))[1][suffix] = route
 
     def find(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
-        """Return the route of a path, and its parameters. `path` is decoded; `raw` is how it came."""
+        """Return the route of a path, and its parameters. `path` is percent-decoded, `raw` as it was received."""
         if b"%" in raw:
-            return self._find_quoted(path, raw)
+            return self._find_encoded(path, raw)
         if route := self._fixed.get(path):
             return route, {}
         for prefix, (name, suffixes) in self._named.items():
             if path.startswith(prefix):
                 value, slash, suffix = path[len(prefix) :].partition("/")
                 if value and (route := suffixes.get(slash + suffix)):
-                    if prefix + value in self._forgotten:
+                    if prefix + value in self._missing_parameter:
                         break
                     return route, {name: value}
         return self._unknown(path), {}
 
-    def _find_quoted(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
-        """Do the same step by step: a quoted slash belongs to its step, which may be an operator's name for a voice."""
-        steps = [unquote(step, errors="surrogateescape") for step in raw.decode("latin-1").split("/")]
-        if not any("/" in step for step in steps) and (route := self._fixed.get("/".join(steps))):
+    def _find_encoded(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
+        """Match segment by segment: an encoded slash belongs to its segment, such as a configured name of a voice."""
+        segments = [unquote(segment, errors="surrogateescape") for segment in raw.decode("latin-1").split("/")]
+        if not any("/" in segment for segment in segments) and (route := self._fixed.get("/".join(segments))):
             return route, {}
         for prefix, (name, suffixes) in self._named.items():
             before = prefix.split("/")[:-1]
             at = len(before)
-            if steps[:at] != before or not steps[at:] or not steps[at]:
+            if segments[:at] != before or not segments[at:] or not segments[at]:
                 continue
-            after = steps[at + 1 :]
-            if not any("/" in step for step in after) and (
+            after = segments[at + 1 :]
+            if not any("/" in segment for segment in after) and (
                 route := suffixes.get("".join(f"/{each}" for each in after))
             ):
-                if _is_text(steps[at]):
-                    return route, {name: steps[at]}
-                return Route(route.route_class, problem=f"{name}: must be UTF-8 behind its percent-encoding"), {}
+                if _is_text(segments[at]):
+                    return route, {name: segments[at]}
+                return Route(route.route_class, problem=f"{name}: percent-encoded bytes must be UTF-8"), {}
         return self._unknown(path), {}
 
     def _unknown(self, path: str) -> Route:
-        """Choose the room of a path without a route. Nothing is served there; the room decides how it is refused."""
+        """Return a route without endpoints. Its class decides on the credential that is checked, and on the dialect."""
         suggestion = self._suggestions.find(path)
-        meant = self._routes[suggestion.path] if suggestion else None
+        suggested = self._routes[suggestion.path] if suggestion else None
         room = RouteClass.PAGE
         if path.startswith("/admin"):
             room = RouteClass.ADMIN
-        elif path.startswith(("/v1/", "/v2/")) or (meant and meant.route_class is RouteClass.SPEECH):
+        elif path.startswith(("/v1/", "/v2/")) or (suggested and suggested.route_class is RouteClass.SPEECH):
             room = RouteClass.SPEECH
-        return Route(room, suggestion=suggestion, suggested_methods=tuple(meant.endpoints) if meant else ())
+        return Route(room, suggestion=suggestion, suggested_methods=tuple(suggested.endpoints) if suggested else ())
 
 
-def _is_text(step: str) -> bool:
-    return not any("\udc80" <= character <= "\udcff" for character in step)
+def _is_text(segment: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in segment)
 
 
-Steps = tuple[str, ...]
+Segments = tuple[str, ...]
 
-_MAX_PATH = 300  # characters of a path that are looked at
-_MAX_STEPS = 12
-_MIN_SIMILARITY = 0.75  # of difflib's ratio: "speach" is "speech", "transcriptions" is nothing of ours
+_MAX_PATH = 300  # characters
+_MAX_SEGMENTS = 12
+_MIN_SIMILARITY = 0.75  # difflib's ratio: accepts "speach" for "speech", rejects "transcriptions"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _VERSION = re.compile(r"v\d")
-_VARIANT_SUFFIXES = frozenset(step for form in SpeechEndpoint for step in form.value.split("/") if step)
+_VARIANT_SUFFIXES = frozenset(segment for form in SpeechEndpoint for segment in form.value.split("/") if segment)
 
-_ALIASES: dict[Steps, str] = {
+_ALIASES: dict[Segments, str] = {
     ("speech",): "/v1/audio/speech",
     ("tts",): "/v1/audio/speech",
     ("synthesize",): "/v1/audio/speech",
@@ -145,56 +147,56 @@ _ALIASES: dict[Steps, str] = {
     ("health",): "/healthz",
     ("ready",): "/readyz",
 }
-"""What other servers call the same."""
+"""Names of endpoints in other servers."""
 
 
 class Suggestion(NamedTuple):
-    """An endpoint: its `path` in the route table, and that path `filled` with the client's own id if it is plain."""
+    """Suggested endpoint: its `path` in the route table, and that path `filled` with the client's harmless id."""
 
     path: str
     filled: str
 
 
 class PathSuggestions:
-    """Finds the endpoint that is most like a path without one."""
+    """Search for the endpoint that is most similar to an unknown path."""
 
     def __init__(self, paths: Collection[str]) -> None:
-        known: dict[Steps, str] = {}
+        known: dict[Segments, str] = {}
         self._all = frozenset(paths)
         for path in paths:
             if core := _core(path.split("/")):
-                known.setdefault(core, path)  # of two versions, the first
-        nameless = {tuple(step for step in core if step != _PARAMETER): path for core, path in known.items()}
+                known.setdefault(core, path)  # of two API versions, the first
+        nameless = {tuple(segment for segment in core if segment != _PARAMETER): path for core, path in known.items()}
         others = {core: path for core, path in _ALIASES.items() if path in known.values()}
-        self._paths: dict[Steps, str] = {**others, **nameless, **known}
+        self._paths: dict[Segments, str] = {**others, **nameless, **known}
 
     def find(self, path: str) -> Suggestion | None:
-        """Return the endpoint that a client most likely meant by this path, which has no route; None for no idea."""
+        """Return the endpoint that a client most likely meant by an unknown path, or None."""
         if len(path) > _MAX_PATH or not path.isprintable():
             return None
-        steps = [step.strip() for step in path.replace("\\", "/").split("/")]
-        core = _core(steps)
-        if not 0 < len(core) <= _MAX_STEPS:
+        segments = [segment.strip() for segment in path.replace("\\", "/").split("/")]
+        core = _core(segments)
+        if not 0 < len(core) <= _MAX_SEGMENTS:
             return None
         found = self._same(core) or self._similar(core)
-        versions = [step.lower() for step in steps if _VERSION.fullmatch(step.lower())]
+        versions = [segment.lower() for segment in segments if _VERSION.fullmatch(segment.lower())]
         return self._of_version(found, versions[-1]) if found and versions else found
 
     def _of_version(self, found: Suggestion, version: str) -> Suggestion:
-        """Prefer the version that the client names last, where it has the same endpoint."""
+        """Prefer the API version that the client names last, where that version has the same endpoint."""
         other = _with_version(found.path, version)
         return Suggestion(other, _with_version(found.filled, version)) if other in self._all else found
 
-    def _same(self, core: Steps) -> Suggestion | None:
-        """Find an endpoint's own steps among these: all of them, the last of them, or the first."""
+    def _same(self, core: Segments) -> Suggestion | None:
+        """Find an endpoint whose segments are all of these, or the last, or the first of them."""
         places = [core[begin:] for begin in range(len(core))]
         if end := get_close_matches(_normalized(core[-1]), _VARIANT_SUFFIXES, 1, _MIN_SIMILARITY):
             places += [(*core[begin:-1], end[0]) for begin in range(len(core))]
         places += [core[begin:end] for end in range(len(core) - 1, 0, -1) for begin in range(end)]
         return next((found for place in places if (found := self._exactly(place))), None)
 
-    def _exactly(self, core: Steps) -> Suggestion | None:
-        asked = tuple(_normalized(step) for step in core)
+    def _exactly(self, core: Segments) -> Suggestion | None:
+        asked = tuple(_normalized(segment) for segment in core)
         if path := self._paths.get(asked):
             return Suggestion(path, path)
         for known, path in self._paths.items():
@@ -208,8 +210,8 @@ class PathSuggestions:
                     return Suggestion(path, _filled(path, core[at]))
         return None
 
-    def _similar(self, core: Steps) -> Suggestion | None:
-        """Find one whose first steps are written almost like these."""
+    def _similar(self, core: Segments) -> Suggestion | None:
+        """Find an endpoint whose first segments are spelled almost like these."""
         known = {"/".join(each): path for each, path in self._paths.items() if _PARAMETER not in each}
         asked = "/".join(core).lower().replace("_", "-")
         near = get_close_matches(asked, known, 1, _MIN_SIMILARITY) or get_close_matches(
@@ -218,17 +220,17 @@ class PathSuggestions:
         return Suggestion(known[near[0]], known[near[0]]) if near else None
 
 
-_PARAMETER = "{}"  # in place of a parameter
+_PARAMETER = "{}"  # stands for any parameter
 
 
-def _core(steps: Sequence[str]) -> Steps:
-    """Leave out what clients get wrong: empty steps and the version. A parameter is whatever it is."""
-    kept = [step for step in steps if step and not _VERSION.fullmatch(step.lower())]
-    return tuple(_PARAMETER if step.startswith("{") and step.endswith("}") else step for step in kept)
+def _core(segments: Sequence[str]) -> Segments:
+    """Return the segments without empty ones and versions, which clients get wrong; parameters become `{}`."""
+    kept = [segment for segment in segments if segment and not _VERSION.fullmatch(segment.lower())]
+    return tuple(_PARAMETER if segment.startswith("{") and segment.endswith("}") else segment for segment in kept)
 
 
-def _normalized(step: str) -> str:
-    return step.lower().replace("_", "-")
+def _normalized(segment: str) -> str:
+    return segment.lower().replace("_", "-")
 
 
 def _with_version(path: str, version: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from steadyvoice.gateway.app import build_application
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http_server.listener import HTTPListener, bind_sockets
-from steadyvoice.gateway.http_server.shutdown import notify_systemd
+from steadyvoice.gateway.http_server.shutdown import ShutdownSignals, notify_systemd
 from steadyvoice.gateway.reload import ConfigSource, Reloader
 from steadyvoice.gateway.state_file import StateFile
 from steadyvoice.service.config_file import LoadedConfig, ServerConfig
@@ -20,11 +19,16 @@ from steadyvoice.service.service import AsyncTTSService
 
 
 class Gateway:
-    """One gateway on one port: `async with Gateway(service, server) as gateway`, and `gateway.url`.
+    """Gateway on one port: `async with Gateway(service, server) as gateway`, and `gateway.url`.
 
-    Leaving it stops it: nobody new is let in, and what is being spoken is spoken to its end, for at most
-    `shutdown_timeout` seconds. The service stays open. `source` reads the file again that `loaded` was read from.
-    Raises OSError when the port cannot be had.
+    Leaving the block stops it: new connections are refused, and running responses have `shutdown_timeout` seconds to
+    finish. The service stays open. Raises OSError when the port cannot be bound.
+
+    - `service`: speech service, opened by the caller;
+    - `server`: settings of the `[server]` table;
+    - `source`: function that reads the configuration file again, for a reload;
+    - `loaded`: configuration that the service was built from;
+    - `clock`: monotonic time in seconds; `wall_clock`: time of day in seconds since 1970.
     """
 
     def __init__(
@@ -45,22 +49,21 @@ class Gateway:
         self.context.traffic = lambda: self._listener.traffic
         self.context.on_settings.append(self._listener.apply_settings)
         if self.server.state_file:
-            self._remember(StateFile(Path(self.server.state_file), service))
+            self._use_state_file(StateFile(Path(self.server.state_file), service))
 
-    def _remember(self, file: StateFile) -> None:
-        """Take up the circuits' states from a file, and leave them there at the end."""
+    def _use_state_file(self, file: StateFile) -> None:
         file.open()
         self.context.observers.append(file)
         self.context.on_stopped.append(file.close)
 
     @property
     def server(self) -> ServerConfig:
-        """The settings in force."""
+        """Settings in force."""
         return self.context.server
 
     @property
     def url(self) -> str:
-        """The `base_url` for ElevenLabs' clients; OpenAI's ends in /v1."""
+        """Base URL for ElevenLabs clients; that for OpenAI clients ends in /v1."""
         host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
         return f"http://{host}:{self._listener.port}"
 
@@ -72,9 +75,10 @@ class Gateway:
         await self.stop()
 
     async def stop(self, hurry: asyncio.Event | None = None) -> int:
-        """Stop, sooner if there is hurry, and tell how many answers had to be cut.
+        """Shut down gracefully, and return the number of responses that were cut.
 
-        First `/readyz` says no, for `shutdown_delay` seconds; then the door is closed.
+        `/readyz` answers 503 for `shutdown_delay` seconds before the port is closed, so that a load balancer notices.
+        The event `hurry` ends the waits.
         """
         if self.context.closing:
             return 0
@@ -84,7 +88,7 @@ class Gateway:
             await asyncio.wait_for(hurry.wait(), self.server.shutdown_delay)
         self.context.stop()
         cut = await self._listener.close(self.server.shutdown_timeout, hurry)
-        self.context.leave()
+        self.context.stopped()
         return cut
 
 
@@ -99,49 +103,36 @@ async def serve(
     show: Callable[[str], None] = print,
     open: Callable[[], object] = lambda: None,
 ) -> None:
-    """Serve until the event is set, or SIGTERM or Ctrl-C comes; the second of these is an event of `hurry`.
+    """Serve until SIGTERM or Ctrl-C, or until the event `until` is set. SIGHUP reloads the configuration file.
 
-    `open` is called once it listens. SIGHUP has the configuration file read again.
-
-    Raises OSError when the port cannot be had.
+    The event `hurry`, or a second signal, cuts the shutdown short. `show` prints a line for the operator; `open` is
+    called once the gateway listens. Raises OSError when the port cannot be bound.
     """
-    hurry = hurry or asyncio.Event()
+    signals = ShutdownSignals(hurry)
     if until is None:
-        _on_signals(until := asyncio.Event(), hurry)
+        signals.install()
     gateway = Gateway(service, server, source=source, loaded=loaded)
     async with service, gateway, gateway.reloader.at_signal():
         open()
         notify_systemd("READY=1")
         for line in startup_message(gateway):
             show(line)
-        await until.wait()
+        await (until or signals.stop).wait()
         notify_systemd("STOPPING=1")
-        show("Stopping: nobody new is let in; what is being spoken is spoken to its end. Once more to cut it short.")
-        cut = await gateway.stop(hurry)
-        answers = "1 answer was" if cut == 1 else f"{cut or 'No'} answers were"
-        show(f"Stopped. {answers} cut short by it.")
+        show("Shutting down: no new requests; running responses are completed. Press Ctrl-C again to cut them short.")
+        cut = await gateway.stop(signals.hurry)
+        responses = "1 response was" if cut == 1 else f"{cut or 'No'} responses were"
+        show(f"Stopped. {responses} cut short.")
 
 
 def startup_message(gateway: Gateway) -> list[str]:
-    """Tell where it is, and who speaks."""
+    """Return the lines that name the providers and the gateway's URLs."""
     names = ", ".join(gateway.context.service.circuits)
     return [
-        f"Speaking through {names}.",
+        f"Providers: {names}.",
         f"  ElevenLabs  {gateway.url}",
         f"  OpenAI      {gateway.url}/v1",
         f"  dashboard   {gateway.url}/",
         f"  health      {gateway.url}/healthz, {gateway.url}/readyz",
-        "Ctrl-C ends it.",
+        "Press Ctrl-C to stop.",
     ]
-
-
-def _on_signals(*events: asyncio.Event) -> None:
-    """Set one more of these with every signal."""
-    loop, left = asyncio.get_running_loop(), iter(events)
-
-    def told() -> None:
-        if event := next(left, None):
-            event.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)

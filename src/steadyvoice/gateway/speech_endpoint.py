@@ -14,13 +14,14 @@ from itertools import chain
 
 from steadyvoice.audio.conversion import silence
 from steadyvoice.gateway.context import GatewayContext
-from steadyvoice.gateway.dialects.base import Dialect, HTTPError, configuration_error, http_error
+from steadyvoice.gateway.dialects.base import Dialect, configuration_error, http_error
 from steadyvoice.gateway.http import (
     BODY_ARRIVED,
     BodyTimeoutError,
     BodyTooLargeError,
     CancelOnDisconnect,
     ClientDisconnectedError,
+    HTTPError,
     Receive,
     Response,
     Scope,
@@ -42,7 +43,10 @@ from steadyvoice.wire.request_validation import RequestValidationError
 
 
 class SpeechHandler:
-    """An ASGI application that speaks. After the first byte of audio there is no clean end but the true one."""
+    """Speech endpoint of one dialect, an ASGI application.
+
+    After the first byte of audio, a response either ends completely or as a broken transfer.
+    """
 
     def __init__(self, context: GatewayContext, dialect: Dialect) -> None:
         self._context, self._dialect = context, dialect
@@ -51,31 +55,31 @@ class SpeechHandler:
         request = request_context(scope)
         order: SpeechOrder | None = None
         try:
-            order = await self._order(scope, receive, request)
+            order = await self._read_order(scope, receive, request)
             await self._speak(order, request, scope, receive)
         except ClientDisconnectedError:
             pass
         except Exception as error:
             if request.status is None:
-                refusal = self._refusal(error, request, order)
-                refusal = replace(refusal, headers={**refusal.headers, **NO_AUDIO_HEADERS})
-                await refusal(scope, receive, request.send)
+                response = self._error_response(error, request, order)
+                response = replace(response, headers={**response.headers, **NO_AUDIO_HEADERS})
+                await response(scope, receive, request.send)
             elif not isinstance(error, TTSError):
                 raise
-            # What has begun and cannot go on ends here, without its end: the server breaks the connection off.
+            # A response that has begun returns here without its end, and the server breaks the connection off.
 
-    async def _order(self, scope: Scope, receive: Receive, request: RequestContext) -> SpeechOrder:
+    async def _read_order(self, scope: Scope, receive: Receive, request: RequestContext) -> SpeechOrder:
         limits = self._context.server
         declared = request.headers.get(b"content-length")
         body = await read_body(
             receive,
-            most=limits.max_body_bytes,
-            within=limits.body_timeout,
+            max_bytes=limits.max_body_bytes,
+            timeout=limits.body_timeout,
             declared=declared,
             arrived=BODY_ARRIVED in scope and scope[BODY_ARRIVED](),
         )
         voice: str = scope["path_params"].get("voice_id", "")
-        order = self._dialect.order(RawRequest(voice, scope["query_string"], request.headers, body))
+        order = self._dialect.parse(RawRequest(voice, scope["query_string"], request.headers, body))
         if len(order.text) > limits.max_text_characters:
             raise BodyTooLargeError
         return order
@@ -83,12 +87,13 @@ class SpeechHandler:
     async def _speak(self, order: SpeechOrder, request: RequestContext, scope: Scope, receive: Receive) -> None:
         service = self._context.service
         synthesis, max_bytes = order.style.request, service.max_audio_bytes
-        # What would be too large to be held goes out as it is made, with all that this means for its end and headers.
-        hold = order.whole and fits(order.text, synthesis.format, synthesis.speed, max_bytes)
-        stream = service.open_stream(order.text, order.style, hold=hold, announced=not hold)
+        # A response that could exceed the memory limit is streamed instead of buffered; its status and headers go out
+        # before its end is known.
+        buffer = order.buffered and fits(order.text, synthesis.format, synthesis.speed, max_bytes)
+        stream = service.open_stream(order.text, order.style, hold=buffer, announced=not buffer)
         try:
             async with CancelOnDisconnect(scope, receive), stream:
-                if hold:
+                if buffer:
                     audio = await collect_audio(stream, order.format, max_bytes) or short_silence(order)
                     length, parts = buffered_body(audio, stream, order)
                     await self._begin(request, order, stream, length=length)
@@ -117,7 +122,7 @@ class SpeechHandler:
                     stream.attach_sink(outlet)
         finally:
             await chunks.aclose()
-        if request.status is None:  # there was nothing to be heard
+        if request.status is None:  # the text had nothing to pronounce
             await self._begin(request, order, stream)
             if order.body_format is BodyFormat.AUDIO:
                 await request.send({"type": "http.response.body", "body": short_silence(order), "more_body": True})
@@ -133,39 +138,41 @@ class SpeechHandler:
         }
         await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
 
-    def _refusal(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> Response:
-        id = request.request_id
+    def _error_response(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> Response:
+        if isinstance(error, RequestValidationError) and b"content-encoding" not in request.headers:
+            return self._dialect.validation_error(error.issues, request.request_id)
+        return self._dialect.error_response(self._http_error(error, request, order), request.request_id)
+
+    def _http_error(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> HTTPError:
         limits = self._context.server
         match error:
-            case RequestValidationError() if b"content-encoding" in request.headers:
-                told = "the body is taken for JSON as it comes: send it without Content-Encoding"
-                return self._dialect.trouble(HTTPError(415, "unsupported_encoding", told), id)
             case RequestValidationError():
-                return self._dialect.unreadable(error.issues, id)
+                message = "Content-Encoding is not supported: send the JSON body uncompressed"
+                return HTTPError(415, "unsupported_encoding", message)
             case BodyTooLargeError():
-                told = (
-                    f"at most {limits.max_text_characters} characters of text are taken at once, in at most "
+                message = (
+                    f"text too long: the limit is {limits.max_text_characters} characters in a body of "
                     f"{limits.max_body_bytes} bytes; split the text at sentences"
                 )
-                return self._dialect.trouble(HTTPError(413, "text_too_long", told, param="text"), id)
+                return HTTPError(413, "text_too_long", message, param="text")
             case BodyTimeoutError():
-                told = f"the request did not come within {limits.body_timeout:g} s"
-                return self._dialect.trouble(HTTPError(408, "request_timeout", told), id)
+                message = f"request timeout: no complete body within {limits.body_timeout:g} s"
+                return HTTPError(408, "request_timeout", message)
             case TTSError():
-                trouble = http_error(error)
-                if order and self._was_configured(error, order):
-                    trouble = configuration_error(error)
-                if trouble.status >= 500 and trouble.retry_after is None:  # it may just have closed the last door
-                    trouble = replace(trouble, retry_after=self._context.seconds_until_retry())
-                return self._dialect.trouble(trouble, id)
+                found = configuration_error(error) if order and self._is_misconfigured(error, order) else None
+                found = found or http_error(error)
+                # This very error may have opened the last circuit, so it carries no time of its own.
+                if found.status >= 500 and found.retry_after is None:
+                    found = replace(found, retry_after=self._context.seconds_until_retry())
+                return found
             case _:
                 self._context.log_internal_error(request, error)
-                return self._dialect.trouble(http_error(error), id)
+                return http_error(error)
 
-    def _was_configured(self, error: TTSError, order: SpeechOrder) -> bool:
-        """Whether the vendor lacks a model or a voice that the configuration chose: that is no mistake of the caller's.
+    def _is_misconfigured(self, error: TTSError, order: SpeechOrder) -> bool:
+        """Whether the vendor lacks a model or voice that the configuration chose, and not the caller.
 
-        A caller that names neither, or one that this provider maps to another, cannot mend it.
+        A caller who names neither, or one that this provider maps to another, cannot correct it.
         """
         if error.kind not in (FailureKind.MODEL_UNKNOWN, FailureKind.VOICE_UNKNOWN):
             return False
@@ -174,26 +181,26 @@ class SpeechHandler:
             if provider.name == error.provider:
                 with contextlib.suppress(TTSError):
                     offer = provider.offer(synthesis.with_text(order.text))
-                    chosen, asked = (
+                    chosen, requested = (
                         (offer.model, synthesis.model)
                         if error.kind is FailureKind.MODEL_UNKNOWN
                         else (offer.voice, synthesis.voice)
                     )
-                    return chosen != asked
+                    return chosen != requested
         return False
 
 
-_SILENCE_SECONDS = 0.1  # seconds
+_SILENCE_SECONDS = 0.1
 _SECONDS_PER_TOKEN = 0.05
 _CHARACTERS_PER_TOKEN = 4
 
 
 NO_AUDIO_HEADERS = {"x-steadyvoice-outcome": "failed", "x-steadyvoice-provider": "none"}
-"""What these headers say on an answer without audio: nobody was heard."""
+"""Outcome headers of a response without audio."""
 
 
 def outcome_headers(account: ReportedUtterance) -> dict[str, str]:
-    """Who speaks, and how it came to that: as far as it is known when the answer begins."""
+    """Return the headers with outcome and provider, as far as they are known when the response begins."""
     return {
         "x-steadyvoice-outcome": account.outcome,
         "x-steadyvoice-provider": account.provider or "none",
@@ -201,12 +208,18 @@ def outcome_headers(account: ReportedUtterance) -> dict[str, str]:
 
 
 def short_silence(order: SpeechOrder) -> bytes:
-    """Return a tenth of a second of silence, for a text with nothing to pronounce: to clients no audio is a failure."""
+    """Return a tenth of a second of silence, for a text with nothing to pronounce.
+
+    Clients take a response without audio for a failure.
+    """
     return b"".join(silence(order.format, _SILENCE_SECONDS))
 
 
 def buffered_body(audio: bytes, account: ReportedUtterance, order: SpeechOrder) -> tuple[int, Iterator[bytes]]:
-    """Return the length of a finished utterance's body, and the body in parts: none of it is held a second time."""
+    """Return the length of a finished utterance's body, and the body in parts.
+
+    The parts are views and small copies: of a long utterance, the encoded body is not held as well.
+    """
     if order.body_format is not BodyFormat.TIMESTAMPS:
         return len(audio), _slices(audio, _SEND_SIZE)
     begin, end = _DOCUMENT_BEGIN, _document_end(account.alignment)
@@ -216,12 +229,12 @@ def buffered_body(audio: bytes, account: ReportedUtterance, order: SpeechOrder) 
 
 
 def body_chunks(stream: AsyncSpeechStream, order: SpeechOrder) -> AsyncSpeechStream | AsyncGenerator[bytes, None]:
-    """An utterance as it is made."""
+    """Return the response body of an utterance, chunk by chunk as its audio is produced."""
     match order.body_format:
         case BodyFormat.AUDIO:
             return stream
         case BodyFormat.TIMESTAMPS:
-            return _json_document(stream) if order.whole else _json_lines(stream)
+            return _json_document(stream) if order.buffered else _json_lines(stream)
         case BodyFormat.EVENTS:
             return _events(stream, order)
 
@@ -234,8 +247,9 @@ async def _events(stream: AsyncSpeechStream, order: SpeechOrder) -> AsyncGenerat
 
 
 async def _json_document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
-    """One object as it is made: the audio in pieces that base64 joins without a seam, and the times at the end."""
-    begin, rest = _DOCUMENT_BEGIN, b""  # nothing is sent before there is audio: until then it may become an error
+    """Yield one JSON object: audio in pieces of whole base64 groups, and the timestamps at the end."""
+    # Nothing is sent before there is audio, because until then the response may become an error.
+    begin, rest = _DOCUMENT_BEGIN, b""
     async for data in stream:
         data = rest + data
         whole = len(data) - len(data) % 3
@@ -249,14 +263,14 @@ async def _json_document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, Non
 
 
 _DOCUMENT_BEGIN = b'{"audio_base64":"'
-_SEND_SIZE = 64 * 1024  # bytes of a body that are sent at once
-_ENCODE_SIZE = _SEND_SIZE // 4 * 3  # bytes of audio that become as many in base64
+_SEND_SIZE = 64 * 1024  # bytes of a body per message
+_ENCODE_SIZE = _SEND_SIZE // 4 * 3  # bytes of audio that become `_SEND_SIZE` in base64
 
 
 def _document_end(times: Alignment | None) -> bytes:
     known = times if times and times.characters else None
-    told = json.dumps(timed_audio_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
-    return f'","alignment":{told},"normalized_alignment":{told}}}'.encode()
+    alignment = json.dumps(timed_audio_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
+    return f'","alignment":{alignment},"normalized_alignment":{alignment}}}'.encode()
 
 
 def _slices(data: bytes, size: int) -> Iterator[bytes]:
@@ -264,39 +278,39 @@ def _slices(data: bytes, size: int) -> Iterator[bytes]:
 
 
 async def _json_lines(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
-    """Each line brings audio, and the times of what has become certain meanwhile."""
+    """Yield JSON lines, each with audio and the timestamps that have become final since the last one."""
     times = _NewTimestamps(stream)
     async for data in stream:
-        fresh = times.fresh()
-        if data or fresh.characters:
-            yield _json_line(data, fresh) + b"\n"
-    if (fresh := times.fresh()).characters:
-        yield _json_line(b"", fresh) + b"\n"
+        new = times.take()
+        if data or new.characters:
+            yield _json_line(data, new) + b"\n"
+    if (new := times.take()).characters:
+        yield _json_line(b"", new) + b"\n"
 
 
 class _NewTimestamps:
-    """Tells each character's times once, as soon as they are known."""
+    """Cursor over an utterance's timestamps: each character's are taken once, as soon as they are final."""
 
     def __init__(self, account: ReportedUtterance) -> None:
-        self._spoken = account.report
-        self._pieces = self._characters = 0  # told: whole pieces, and of the one at hand
+        self._report = account.report
+        self._pieces = self._characters = 0  # taken: whole pieces, and characters of the current one
 
-    def fresh(self) -> Alignment:
-        """What has become known since."""
-        told: list[tuple[float, Alignment]] = []
-        for offset, piece in self._spoken.alignments[self._pieces :]:
-            told.append((offset, piece.since(self._characters)))
+    def take(self) -> Alignment:
+        """Return the timestamps that have become final since the last call."""
+        new: list[tuple[float, Alignment]] = []
+        for offset, piece in self._report.alignments[self._pieces :]:
+            new.append((offset, piece.since(self._characters)))
             self._pieces, self._characters = self._pieces + 1, 0
-        if current := self._spoken.current:
-            told.append((current[0], current[1].since(self._characters)))
+        if current := self._report.current:
+            new.append((current[0], current[1].since(self._characters)))
             self._characters = len(current[1].characters)
-        return Alignment.joined(told)
+        return Alignment.joined(new)
 
 
 def _usage_event(order: SpeechOrder, account: ReportedUtterance) -> AudioDone:
-    """What it would cost, by the rule of thumb: nobody here counts tokens."""
-    asked = len(order.text) // _CHARACTERS_PER_TOKEN + 1
-    return AudioDone(asked, round(account.duration / _SECONDS_PER_TOKEN))
+    """Return the final event, with token counts estimated from characters and seconds: the gateway has no tokenizer."""
+    input_tokens = len(order.text) // _CHARACTERS_PER_TOKEN + 1
+    return AudioDone(input_tokens, round(account.duration / _SECONDS_PER_TOKEN))
 
 
 def _json_line(audio: bytes, times: Alignment | None) -> bytes:

@@ -18,11 +18,11 @@ _OPTION_HEADERS = tuple(
     b"x-steadyvoice-" + name for name in (b"deadline", b"on-midstream", b"voice-substitution", b"cache")
 )
 _MAX_CACHED = 256  # orders
-_MAX_KEY_CHARACTERS = 1_000  # characters, of what is asked for besides the text
+_MAX_KEY_CHARACTERS = 1_000  # of the options besides the text
 
 
 class RawRequest(NamedTuple):
-    """What a door got: the voice in its path if there is one, and the rest as it came."""
+    """Request before it is parsed; `voice` is the one in its path, or empty."""
 
     voice: str
     query: bytes
@@ -31,31 +31,33 @@ class RawRequest(NamedTuple):
 
 
 class BodyFormat(Enum):
-    """How audio goes over the wire."""
+    """Format of a response body."""
 
-    AUDIO = "bare"
-    TIMESTAMPS = "timed"  # JSON objects with each character's times
+    AUDIO = "audio"
+    TIMESTAMPS = "timestamps"  # JSON with the audio in base64 and timestamps of each character
     EVENTS = "events"  # server-sent events
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechOrder:
-    """One utterance as it was ordered: its text, and how it is to be said.
+    """Utterance that a request asks for: its text, synthesis options and body format.
 
-    `whole`: nobody hears it before it is complete.
+    `buffered`: the client gets no byte before the utterance is complete.
     """
 
     text: str
     style: ResolvedOptions
     body_format: BodyFormat = BodyFormat.AUDIO
-    whole: bool = False
+    buffered: bool = False
 
     @property
     def format(self) -> AudioFormat:
+        """Audio format."""
         return self.style.request.format
 
     @property
     def content_type(self) -> str:
+        """Content type of the response."""
         match self.body_format:
             case BodyFormat.AUDIO:
                 return self.format.mime_type
@@ -66,39 +68,40 @@ class SpeechOrder:
 
 
 class SpeechOrderParser:
-    """Reads orders, and remembers the last few but for their texts: most callers ask for the same again and again.
+    """Parser of a dialect's requests, with a cache of parsed options.
 
-    The text is in the `field` of a body; `read` makes an order of all that came, the body as a document.
+    Most callers send the same options with every text; the options of the last 256 requests are kept, without texts.
+    `field` is the name of the text in a body; `read` parses a complete request.
     """
 
     def __init__(self, field: str, read: Callable[[RawRequest, dict[str, Any]], SpeechOrder]) -> None:
         self._field, self._read = field, read
-        self._known: dict[Hashable, tuple[ResolvedOptions, BodyFormat, bool]] = {}
+        self._cache: dict[Hashable, tuple[ResolvedOptions, BodyFormat, bool]] = {}
 
-    def order(self, asked: RawRequest) -> SpeechOrder:
-        """Raises RequestValidationError and TTSError."""
-        document = parse_document(asked.body)
+    def parse(self, request: RawRequest) -> SpeechOrder:
+        """Parse a request. Raises RequestValidationError and TTSError."""
+        document = parse_document(request.body)
         has_text = self._field in document
         text = document.pop(self._field, None)
-        key = (asked.voice, asked.query, *map(asked.headers.get, _OPTION_HEADERS), repr(document))
-        if isinstance(text, str) and (known := self._known.get(key)):
-            return SpeechOrder(validated_text(text, self._field), *known)
+        key = (request.voice, request.query, *map(request.headers.get, _OPTION_HEADERS), repr(document))
+        if isinstance(text, str) and (cached := self._cache.get(key)):
+            return SpeechOrder(validated_text(text, self._field), *cached)
         if has_text:
             document[self._field] = text
-        order = self._read(asked, document)
-        self._remember(key, order)
+        order = self._read(request, document)
+        self._store(key, order)
         return order
 
-    def _remember(self, key: tuple[Any, ...], order: SpeechOrder) -> None:
+    def _store(self, key: tuple[Any, ...], order: SpeechOrder) -> None:
         if len(key[-1]) > _MAX_KEY_CHARACTERS:
             return
-        if len(self._known) >= _MAX_CACHED:
-            del self._known[next(iter(self._known))]
-        self._known[key] = (order.style, order.body_format, order.whole)
+        if len(self._cache) >= _MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
+        self._cache[key] = (order.style, order.body_format, order.buffered)
 
 
 def validated_text(text: str, field: str) -> str:
-    """The text as it will be spoken. Raises RequestValidationError, which names the field, when that is nothing."""
+    """Return the cleaned text. Raises RequestValidationError, which names `field`, when nothing is left of it."""
     clean = clean_text(text)
     if not clean.strip():
         raise RequestValidationError(
@@ -108,37 +111,37 @@ def validated_text(text: str, field: str) -> str:
 
 
 def header_options(headers: Mapping[bytes, bytes]) -> SynthesisOptions:
-    """What is asked in the gateway's own headers, whatever the dialect. Raises TTSBadRequestError.
+    """Return the synthesis options in the gateway's own headers, in any dialect. Raises TTSBadRequestError.
 
-    `x-steadyvoice-deadline` (seconds), `-on-midstream`, `-voice-substitution` and `-cache` (`no`: neither look there
-    nor keep it).
+    The headers are `x-steadyvoice-deadline` (seconds), `-on-midstream`, `-voice-substitution` and `-cache` (`no`:
+    neither read from the cache nor write to it).
     """
     deadline, midstream, substitution, cache = (_header_text(headers, name) for name in _OPTION_HEADERS)
-    wishes = SynthesisOptions()
+    options = SynthesisOptions()
     if deadline is not None:
-        wishes["deadline"] = _seconds(deadline)
+        options["deadline"] = _seconds(deadline)
     match midstream:
         case None:
             pass
         case "resume" | "restart" | "error" as what:
-            wishes["on_midstream"] = what
+            options["on_midstream"] = what
         case _:
             raise TTSBadRequestError("x-steadyvoice-on-midstream: must be resume, restart or error")
     match substitution:
         case None:
             pass
         case "any" | "never" as which:
-            wishes["voice_substitution"] = which
+            options["voice_substitution"] = which
         case _:
             raise TTSBadRequestError("x-steadyvoice-voice-substitution: must be any or never")
     match cache:
         case None | "yes":
             pass
         case "no":
-            wishes["cache"] = False
+            options["cache"] = False
         case _:
             raise TTSBadRequestError("x-steadyvoice-cache: must be yes or no")
-    return wishes
+    return options
 
 
 def _header_text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
@@ -146,9 +149,9 @@ def _header_text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1").strip()
 
 
-def _seconds(said: str) -> float:
+def _seconds(text: str) -> float:
     try:
-        seconds = float(said)
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not (isfinite(seconds) and seconds > 0):

@@ -30,11 +30,14 @@ from steadyvoice.wire.text_file import read_text_file
 log = logging.getLogger("steadyvoice.gateway")
 
 Content = Callable[[], Any]
-"""Makes what is to be written: JSON-ready values, which no event loop changes any more."""
+"""Function that returns the content of a file: values for JSON, which the event loop no longer changes."""
 
 
 class AtomicWriter:
-    """One file's. Trouble with it is logged."""
+    """Writer of one file: completely or not at all, the latest content last, in a thread if an event loop runs.
+
+    Errors are logged, and not raised.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +45,7 @@ class AtomicWriter:
         self._lock = Lock()
 
     def write_soon(self, content: Content) -> None:
-        """Write it without keeping an event loop; at once, where there is none."""
+        """Write without blocking the event loop; at once, where none runs."""
         number = next(self._numbers)
         try:
             loop = asyncio.get_running_loop()
@@ -52,17 +55,19 @@ class AtomicWriter:
             loop.run_in_executor(None, self._write, number, content)
 
     def write(self, content: Content) -> None:
-        """Write it now: nothing that was to be written before comes after it."""
+        """Write now. Earlier content that is still waiting for a thread will not overwrite it."""
         self._write(next(self._numbers), content)
 
     def _write(self, number: int, content: Content) -> None:
+        # Threads may run in any order; the numbers, drawn in the event loop's order, decide which content is newer.
         with self._lock:
             if number < self._written:
-                return  # something newer is there already
+                return
             self._written = number
             part = self._path.with_name(f"{self._path.name}.part")
             try:
                 part.write_text(json.dumps(content(), indent=1), encoding="utf-8")
+                # Atomic on one file system: a reader, or a restart after a crash, sees the old or the new file.
                 os.replace(part, self._path)
             except OSError as error:
                 log.warning("state file %s: not written: %s", self._path, error.strerror)
@@ -73,62 +78,66 @@ class AtomicWriter:
 _MAX_BYTES = 16 * 1024 * 1024
 
 _READ_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What reading a file raises that somebody else has written. None of it is a reason not to start."""
+"""Exceptions from reading a file with unexpected content. None of them prevents the start."""
 
 
 class StateFile:
-    """Written whenever a circuit changes its state or a vendor refuses a credential, and at the end.
+    """File with the states of all circuits and holds, so that a restart does not send calls to providers that are down.
 
-    Trouble with it is logged, and the voice goes on.
+    It is written when a circuit changes its state, when a vendor refuses a credential, and at the end. Errors are
+    logged, and the gateway works without the file.
 
-    `wall_clock` is the time of day in seconds: the only clock that goes on while nobody runs. Of a credential the file
-    holds a mark by which to know it again; from that nobody can tell the key.
+    `wall_clock` is the time of day in seconds since 1970, the only clock that runs on between two processes. Of a
+    credential the file holds a salted fingerprint, from which the key cannot be derived.
     """
 
     def __init__(self, path: Path, service: AsyncTTSService, wall_clock: Callable[[], float] = time.time) -> None:
         self._path, self._service, self._wall_clock = path.expanduser(), service, wall_clock
-        self._scribe = AtomicWriter(self._path)
+        self._writer = AtomicWriter(self._path)
         self._salt = os.urandom(16)
         self._unsubscribe: Callable[[], None] | None = None
 
     def open(self) -> None:
-        """Go on from where the last process stopped, less the time that has passed since; and watch."""
+        """Restore the saved states, less the time that has passed since, and begin to save changes."""
         self._restore()
-        self._unsubscribe = self._service.subscribe(self._moved)
+        self._unsubscribe = self._service.subscribe(self._circuit_event)
 
     def close(self) -> None:
-        """Write it for the last time."""
+        """Save the states for the last time."""
         if self._unsubscribe:
             self._unsubscribe()
-        self._scribe.write(self._content())
+        self._writer.write(self._content())
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """An utterance is over, as a watcher is told: see whether it is to be remembered how."""
+        """Save the states when a vendor has refused a credential during the call."""
         for attempt in account.report.attempts:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
-                self._scribe.write_soon(self._content())
+                self._writer.write_soon(self._content())
 
     def request_finished(self, request: RequestContext) -> None:
-        """Of no interest here."""
+        """Ignore requests without speech."""
 
-    def _moved(self, event: Event) -> None:
+    def _circuit_event(self, event: Event) -> None:
         if isinstance(event, StateChanged):
-            self._scribe.write_soon(self._content())
+            self._writer.write_soon(self._content())
 
     def _content(self) -> Callable[[], dict[str, Any]]:
-        """All of it, as it is now; what takes its time is left to whoever writes it."""
+        """Copy the present states; the slow fingerprints are computed later, by the thread that writes."""
         circuits = {name: circuit.export() for name, circuit in self._service.circuits.items()}
         held = [(provider, self._holds_of(provider)) for provider in self._service.providers]
-        told = {"saved_at": to_iso8601(datetime.fromtimestamp(self._wall_clock(), UTC)), "circuits": circuits}
-        return lambda: {**told, "holds": self._marked([(provider, holds) for provider, holds in held if holds])}
+        saved_state = {"saved_at": to_iso8601(datetime.fromtimestamp(self._wall_clock(), UTC)), "circuits": circuits}
+        return lambda: {
+            **saved_state,
+            "holds": self._with_fingerprints([(provider, holds) for provider, holds in held if holds]),
+        }
 
     def _holds_of(self, provider: Provider) -> list[dict[str, Any]]:
         handler = self._service.handler(provider.name)
         return export_holds(handler.holds, handler.clock())
 
-    def _marked(self, held: list[tuple[Provider, list[dict[str, Any]]]]) -> dict[str, Any]:
+    def _with_fingerprints(self, held: list[tuple[Provider, list[dict[str, Any]]]]) -> dict[str, Any]:
         providers = {
             each.name: {"credential": credential_fingerprint(each, self._salt), "holds": holds} for each, holds in held
         }
@@ -137,35 +146,35 @@ class StateFile:
     def _restore(self) -> None:
         try:
             document = json.loads(read_text_file(self._path, _MAX_BYTES))
-            passed = max(0.0, self._wall_clock() - datetime.fromisoformat(document["saved_at"]).timestamp())
+            elapsed = max(0.0, self._wall_clock() - datetime.fromisoformat(document["saved_at"]).timestamp())
             circuits, holds = dict[str, Any](document["circuits"]), dict[str, Any](document["holds"])
         except FileNotFoundError:
             return
         except _READ_ERRORS as error:
-            told = "nested too deeply" if isinstance(error, RecursionError) else f"{error!r:.200}"
-            log.warning("state file %s: not read: %s; circuits begin closed, with nothing on hold", self._path, told)
+            reason = "nested too deeply" if isinstance(error, RecursionError) else f"{error!r:.200}"
+            log.warning("state file %s: not read: %s; circuits start closed, without holds", self._path, reason)
             return
-        self._restore_circuits(circuits, passed)
-        self._restore_holds(holds, passed)
+        self._restore_circuits(circuits, elapsed)
+        self._restore_holds(holds, elapsed)
 
-    def _restore_circuits(self, circuits: dict[str, Any], passed: float) -> None:
+    def _restore_circuits(self, circuits: dict[str, Any], elapsed: float) -> None:
         for name, circuit in self._service.circuits.items():
             if name in circuits:
                 try:
-                    circuit.restore(age_exported_state(circuits[name], passed))
+                    circuit.restore(age_exported_state(circuits[name], elapsed))
                 except _READ_ERRORS as error:
-                    log.warning("state file %s: %s: %.200s; it begins closed", self._path, name, error)
+                    log.warning("state file %s: %s: %.200s; the circuit starts closed", self._path, name, error)
 
-    def _restore_holds(self, told: dict[str, Any], passed: float) -> None:
+    def _restore_holds(self, saved_holds: dict[str, Any], elapsed: float) -> None:
         for provider in self._service.providers:
             try:
-                if state := told["providers"].get(provider.name):
-                    self._take_up(provider, state, bytes.fromhex(told["salt"]), passed)
+                if state := saved_holds["providers"].get(provider.name):
+                    self._restore_provider(provider, state, bytes.fromhex(saved_holds["salt"]), elapsed)
             except _READ_ERRORS as error:
-                log.warning("state file %s: %s: %.200s; nothing is on hold", self._path, provider.name, error)
+                log.warning("state file %s: %s: %.200s; no holds are restored", self._path, provider.name, error)
 
-    def _take_up(self, provider: Provider, state: dict[str, Any], salt: bytes, passed: float) -> None:
-        """With another credential, what was on hold is tried anew."""
+    def _restore_provider(self, provider: Provider, state: dict[str, Any], salt: bytes, elapsed: float) -> None:
+        """Restore the holds of a provider, if its credential is still the same."""
         if state["credential"] == credential_fingerprint(provider, salt):
             handler = self._service.handler(provider.name)
-            restore_holds(handler.holds, state["holds"], handler.clock(), passed)
+            restore_holds(handler.holds, state["holds"], handler.clock(), elapsed)

@@ -98,7 +98,7 @@ async def test_settings_are_changed_at_run_time_and_the_evidence_is_kept() -> No
         event = await reader.next("config")
         assert event.data["before"] == {"failure_threshold": 0.5, "cooldown_period": 30}
         assert event.data["after"] == {"failure_threshold": 0.9, "cooldown_period": 5}
-        assert event.data["by"]["leave"] == "on this machine"
+        assert event.data["by"]["via"] == "loopback"
 
         undone = {name: told["before"][name] for name in told["changed"]}
         answer = await at.whole("PATCH", CIRCUIT, json=undone)

@@ -41,7 +41,7 @@ def call(outcome: Any = "spoken", *attempts: tuple[str, str | None], first_audio
         for name, wrong in attempts
     ]
     return RecentCall(
-        number=1, at=datetime.now(UTC), request_id="r", door="openai", outcome=outcome, provider=None, voice=None,
+        number=1, at=datetime.now(UTC), request_id="r", api="openai", outcome=outcome, provider=None, voice=None,
         model=None, format="mp3", characters=5, bytes_sent=9, seconds=0.2, first_audio=first_audio, audio_seconds=1.0,
         attempts=[(attempt, CallError(wrong, "told") if wrong else None) for attempt, wrong in asked],
         spans=[], left_out=0, error=None, text=None,
@@ -51,70 +51,70 @@ def call(outcome: Any = "spoken", *attempts: tuple[str, str | None], first_audio
 def test_what_callers_heard_is_counted_step_by_step_and_told_from_where_one_asks() -> None:
     hour = HourlyStatistics(wall_clock := Wall())
     first = int(NOON // STEP_SECONDS)
-    hour.call(call("spoken"))
+    hour.add_call(call("spoken"))
     wall_clock.now += STEP_SECONDS
-    hour.call(call("muted"))
-    hour.call(call("spoken"))
-    assert hour.heard() == [[first, {"spoken": 1}], [first + 1, {"muted": 1, "spoken": 1}]]
-    assert hour.heard(first + 1) == [[first + 1, {"muted": 1, "spoken": 1}]]
+    hour.add_call(call("muted"))
+    hour.add_call(call("spoken"))
+    assert hour.outcomes() == [[first, {"spoken": 1}], [first + 1, {"muted": 1, "spoken": 1}]]
+    assert hour.outcomes(first + 1) == [[first + 1, {"muted": 1, "spoken": 1}]]
 
 
 def test_an_attempt_spoke_failed_was_nobodys_fault_or_was_never_made() -> None:
     hour = HourlyStatistics(Wall())
-    hour.call(call("substituted", ("a", "server_error"), ("b", "invalid_key"), ("c", "circuit_open"), ("d", None)))
+    hour.add_call(call("substituted", ("a", "server_error"), ("b", "invalid_key"), ("c", "circuit_open"), ("d", None)))
     step = int(NOON // STEP_SECONDS)
-    assert [hour.done(name) for name in "abcd"] == [
+    assert [hour.attempts(name) for name in "abcd"] == [
         [[step, 0, 1, 0, 0]],
         [[step, 0, 0, 1, 0]],
         [[step, 0, 0, 0, 1]],
         [[step, 1, 0, 0, 0]],
     ]
-    assert hour.pace("c")["rate"] == 0, "who was refused was not asked"
-    assert hour.pace("a")["rate"] == pytest.approx(1 / STEP_SECONDS)
+    assert hour.provider_rates("c")["rate"] == 0, "who was refused was not asked"
+    assert hour.provider_rates("a")["rate"] == pytest.approx(1 / STEP_SECONDS)
 
 
 def test_after_an_hour_everything_is_forgotten_and_a_clock_set_back_forgets_the_future() -> None:
     hour = HourlyStatistics(wall_clock := Wall())
-    hour.call(call("failed", ("a", None)))
-    hour.moved("a", CircuitState.CLOSED, CircuitState.OPEN)
+    hour.add_call(call("failed", ("a", None)))
+    hour.add_transition("a", CircuitState.CLOSED, CircuitState.OPEN)
     wall_clock.now += STEPS_KEPT * STEP_SECONDS
-    hour.call(call())
-    assert [outcomes for _, outcomes in hour.heard()] == [{"spoken": 1}]
+    hour.add_call(call())
+    assert [outcomes for _, outcomes in hour.outcomes()] == [{"spoken": 1}]
     assert hour.states("a") == []
-    assert hour.pace("a")["first_audio"] is None
+    assert hour.provider_rates("a")["first_audio"] is None
     wall_clock.now = NOON
-    hour.call(call("muted"))
-    assert [outcomes for _, outcomes in hour.heard()] == [{"muted": 1}]
+    hour.add_call(call("muted"))
+    assert [outcomes for _, outcomes in hour.outcomes()] == [{"muted": 1}]
 
 
 def test_a_step_shows_the_worst_of_its_states_and_how_it_ended() -> None:
     hour = HourlyStatistics(Wall())
-    hour.moved("a", CircuitState.CLOSED, CircuitState.OPEN)
-    hour.moved("a", CircuitState.OPEN, CircuitState.HALF_OPEN)
-    hour.moved("a", CircuitState.HALF_OPEN, CircuitState.CLOSED)
+    hour.add_transition("a", CircuitState.CLOSED, CircuitState.OPEN)
+    hour.add_transition("a", CircuitState.OPEN, CircuitState.HALF_OPEN)
+    hour.add_transition("a", CircuitState.HALF_OPEN, CircuitState.CLOSED)
     assert hour.states("a") == [[int(NOON // STEP_SECONDS), "open", "closed"]]
 
 
 def test_a_probe_that_fails_does_not_begin_another_outage() -> None:
     hour = HourlyStatistics(wall_clock := Wall())
-    hour.moved("a", CircuitState.CLOSED, CircuitState.OPEN, "ten failed")
+    hour.add_transition("a", CircuitState.CLOSED, CircuitState.OPEN, "ten failed")
     wall_clock.now += 60
-    hour.moved("a", CircuitState.OPEN, CircuitState.HALF_OPEN, "the cooldown is over")
-    hour.moved("a", CircuitState.HALF_OPEN, CircuitState.OPEN, "a probe failed")
+    hour.add_transition("a", CircuitState.OPEN, CircuitState.HALF_OPEN, "the cooldown is over")
+    hour.add_transition("a", CircuitState.HALF_OPEN, CircuitState.OPEN, "a probe failed")
     outage = hour.outage("a")
     assert outage is not None
     assert (outage.since, outage.because) == (NOON, "ten failed")
-    hour.moved("a", CircuitState.OPEN, CircuitState.CLOSED, "reset")
+    hour.add_transition("a", CircuitState.OPEN, CircuitState.CLOSED, "reset")
     assert hour.outage("a") is None
 
 
 def test_what_callers_hear_now_is_of_this_step_and_the_one_before() -> None:
     hour = HourlyStatistics(wall_clock := Wall())
-    hour.call(call("failed", first_audio=None))
+    hour.add_call(call("failed", first_audio=None))
     wall_clock.now += 2 * STEP_SECONDS + 5
     for soon in (0.1, 0.2, 0.9):
-        hour.call(call("spoken", first_audio=soon))
-    lately = hour.lately()
+        hour.add_call(call("spoken", first_audio=soon))
+    lately = hour.current()
     assert (lately["calls"], lately["outcomes"], lately["seconds"]) == (3, {"spoken": 3}, STEP_SECONDS + 5)
     assert lately["first_audio"] == {"p50": 0.2, "p95": 0.9, "p99": 0.9}
 
@@ -142,17 +142,17 @@ async def test_the_board_tells_who_is_down_why_and_until_when() -> None:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(4):
             await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        told = await (await at.whole("GET", "/admin/board")).json()
+        told = await (await at.whole("GET", "/admin/overview")).json()
         provider = told["providers"]["elevenlabs"]
         assert provider["state"]["circuit_state"] == "open"
         assert provider["circuit"]["changes_in"] == pytest.approx(30, abs=5)
         assert "failed" in provider["outage"]["because"]
         assert provider["circuit"]["dots"] == [[1, 1.0]] * 2
-        assert told["lately"]["outcomes"] == {"substituted": 4}
-        assert told["lately"]["speakers"] == {"openai": 4}
+        assert told["current"]["outcomes"] == {"substituted": 4}
+        assert told["current"]["providers"] == {"openai": 4}
         assert told["edition"] == at.gateway.context.event_log.edition
-        later = await (await at.whole("GET", f"/admin/board?since={told['heard'][-1][0] + 1}")).json()
-        assert later["heard"] == []
+        later = await (await at.whole("GET", f"/admin/overview?since={told['outcomes'][-1][0] + 1}")).json()
+        assert later["outcomes"] == []
         assert later["providers"]["elevenlabs"]["states"] == []
 
 
@@ -160,7 +160,7 @@ async def test_the_board_is_written_down_once_for_all_who_look_until_a_circuit_m
     async with running_gateway(Tone()) as at:
 
         async def look() -> bytes:
-            return await (await at.whole("GET", "/admin/board")).read()
+            return await (await at.whole("GET", "/admin/overview")).read()
 
         at.gateway.context.clock = lambda: 100.0
         first = await look()
@@ -197,7 +197,7 @@ async def test_whoever_is_on_call_hears_what_callers_hear_and_it_is_a_call_like_
         assert words_in(await answer.read(), "pcm_16000") == ["Is", "anybody", "there?"]
         assert answer.headers["x-steadyvoice-outcome"] == "spoken"
         calls = await (await at.whole("GET", "/admin/calls", headers=bearer)).json()
-        assert [(each["door"], each["outcome"]) for each in calls["calls"]] == [("say", "spoken")]
+        assert [(each["api"], each["outcome"]) for each in calls["calls"]] == [("say", "spoken")]
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,11 @@ async def described(at: RunningGateway) -> dict[str, Any]:
 
 async def test_every_door_is_described_and_no_other() -> None:
     async with running_gateway(Tone()) as at, AsyncTTSService([Tone()]) as service:
-        house = GatewayContext(service)
-        rooms = all_routes(house, Reloader(house)).values()
+        context = GatewayContext(service)
+        rooms = all_routes(context, Reloader(context)).values()
         doors = {(path, method) for room in rooms for path, doors in room.items() for method in doors}
         doors = {(path, method) for path, method in doors if not path.startswith("/page/")}  # which are for the page
-        house.leave()
+        context.stopped()
         paths = (await described(at))["paths"]
         told = {(path, method.upper()) for path, door in paths.items() for method in METHODS if method in door}
         assert told == doors
@@ -53,7 +53,7 @@ async def test_the_document_is_a_sound_one() -> None:
         ("GET", "/readyz", None),
         ("GET", "/openapi.json", None),
         ("GET", "/admin/state", None),
-        ("GET", "/admin/board", None),
+        ("GET", "/admin/overview", None),
         ("GET", "/admin/config", None),
         ("GET", "/admin/calls", None),
         ("GET", "/admin/circuits", None),

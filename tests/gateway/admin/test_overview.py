@@ -38,29 +38,29 @@ class World:
     """A gateway without a socket, at a time that is set by hand."""
 
     context: GatewayContext
-    reporter: EventRecorder
+    recorder: EventRecorder
     wall_clock: Wall
     diary: ReferenceOverview = field(default_factory=ReferenceOverview)
 
     def over(self, one: RecentCall) -> None:
         """A call is over."""
-        self.reporter.hour.call(one)
+        self.recorder.statistics.add_call(one)
         self.diary.calls.append((self.wall_clock.now, one))
 
     async def told(self, since: int = 1) -> Any:
-        return json.loads((await self.reporter.board.told(since)).body)
+        return json.loads((await self.recorder.overview.response(since)).body)
 
     async def obvious(self, since: int = 1) -> Any:
-        return self.diary.board(self.context, self.reporter.hour, since)
+        return self.diary.board(self.context, self.recorder.statistics, since)
 
 
 @asynccontextmanager
 async def world(providers: int) -> AsyncIterator[World]:
     wall_clock, voices = Wall(), [Tone(name=f"p{number}") for number in range(providers)]
     async with AsyncTTSService(voices, clock=wall_clock, wall_clock=wall_clock, rng=Random(1)) as service:
-        house = GatewayContext(service, clock=wall_clock, wall_clock=wall_clock)
-        yield World(house, EventRecorder(house), wall_clock)
-        house.leave()
+        context = GatewayContext(service, clock=wall_clock, wall_clock=wall_clock)
+        yield World(context, EventRecorder(context), wall_clock)
+        context.stopped()
 
 
 def a_moment(at: World, rng: Random) -> None:
@@ -134,7 +134,7 @@ async def test_while_it_is_written_others_have_their_turns() -> None:
 
 async def test_who_asks_meanwhile_is_told_the_same_and_it_is_written_once() -> None:
     async with world(providers=50) as at:
-        first, second = await asyncio.gather(at.reporter.board.told(1), at.reporter.board.told(1))
+        first, second = await asyncio.gather(at.recorder.overview.response(1), at.recorder.overview.response(1))
         assert first is second
 
 

@@ -62,9 +62,9 @@ async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
 )
 async def test_a_place_in_the_events_that_makes_no_sense_is_the_beginning(said: str) -> None:
     async with running_gateway(Tone()) as at:
-        journal = at.gateway.context.event_log
-        journal.note("action", {"provider": "tone"})
-        async with reading_events(at, said.format(journal.edition)) as reader:
+        event_log = at.gateway.context.event_log
+        event_log.add("action", {"provider": "tone"})
+        async with reading_events(at, said.format(event_log.edition)) as reader:
             assert (await reader.next()).kind == "lost"
             assert (await reader.next()).kind == "action"
 
@@ -85,10 +85,10 @@ async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> Non
 async def test_who_was_away_too_long_is_told_how_much_is_missing() -> None:
     async with running_gateway(Tone()) as at:
         async with reading_events(at) as reader:
-            at.gateway.context.event_log.note("action", {"n": 0})
+            at.gateway.context.event_log.add("action", {"n": 0})
             first = await reader.next()
         for n in range(OTHERS_KEPT + 7):
-            at.gateway.context.event_log.note("action", {"n": n})
+            at.gateway.context.event_log.add("action", {"n": n})
         async with reading_events(at, first.id) as again:
             lost, oldest = await again.next(), await again.next()
             assert (lost.kind, lost.data["entries"]) == ("lost", 7)
@@ -129,7 +129,7 @@ async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
     async with running_gateway(Tone()) as at:
         at.service.circuits["tone"].force_open("long ago")
         for n in range(5_000):
-            at.gateway.context.event_log.note("call", {"n": n})
+            at.gateway.context.event_log.add("call", {"n": n})
         async with reading_events(at, "0") as reader:
             lost, moved = await reader.next(), await reader.next()
             assert lost.data["entries"] == 4_500
@@ -163,9 +163,9 @@ async def test_there_is_room_for_many_readers_and_not_for_any_number(monkeypatch
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "_WRITE_TIMEOUT", 0.05)
     async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        journal = at.gateway.context.event_log
+        event_log = at.gateway.context.event_log
         for _ in range(400):
-            journal.note("action", {"reason": "x" * 50_000})
+            event_log.add("action", {"reason": "x" * 50_000})
         while at.gateway.context.traffic().requests:
             await at.whole("GET", "/healthz")
         with pytest.raises((aiohttp.ClientError, EOFError)):
@@ -178,7 +178,7 @@ def test_of_a_reader_that_does_not_read_little_is_held(run: Run) -> None:
     async def story() -> None:
         async with running_gateway(Tone()) as at, reading_events(at):
             for _ in range(400):
-                at.gateway.context.event_log.note("action", {"reason": "x" * 50_000})
+                at.gateway.context.event_log.add("action", {"reason": "x" * 50_000})
                 assert held(at) <= MAX_UNSENT_BYTES
                 await at.whole("GET", "/healthz")
             assert held(at) <= MAX_UNSENT_BYTES

@@ -88,7 +88,7 @@ async def test_a_tag_of_one_way_says_nothing_of_the_other() -> None:
         assert (await sent(at, "/page/main.js", **tag))[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/admin/state", "/admin/board"])
+@pytest.mark.parametrize("path", ["/admin/state", "/admin/overview"])
 async def test_what_is_told_at_length_is_compressed_for_whoever_takes_it(path: str) -> None:
     async with running_gateway(*(Tone(name=f"p{number}") for number in range(30))) as at:
         at.gateway.context.clock = lambda: 100.0  # the board is written once

@@ -45,7 +45,7 @@ async def test_who_has_a_file_already_is_not_sent_it_again() -> None:
 async def test_the_page_itself_needs_no_token_and_has_no_data_but_only_those_who_are_here_may_link_it() -> None:
     async with running_gateway(Tone(), server={"admin_token": "t"}) as at:
         assert (await at.whole("GET", "/")).status == 200
-        assert (await at.whole("GET", "/admin/board")).status == 401
+        assert (await at.whole("GET", "/admin/overview")).status == 401
         assert (await at.whole("GET", "/", headers={"host": "evil.example"})).status == 403
         embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
         assert (await at.whole("GET", "/page/main.js", headers=embedded)).status == 403

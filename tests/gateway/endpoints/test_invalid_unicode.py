@@ -52,7 +52,7 @@ async def test_half_a_surrogate_pair_is_refused_by_its_field(path: str, body: by
         answer = await at.whole("POST", path, data=body % half, headers=JSON)
         assert answer.status == (400 if path == OPENAI else 422)
         assert field in json.dumps(await answer.json())
-        at.gateway.context.event_log.note("action", {"provider": "tone"})
+        at.gateway.context.event_log.add("action", {"provider": "tone"})
         assert (await reader.next()).kind == "action", "nothing was spoken, and the reader reads on"
 
 
@@ -106,7 +106,7 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
         assert kinds.count("transition") == 1
         async with reading_events(at, "0") as again:
             assert (await again.next("transition")).data["provider"] == "scripted"
-        for path in ("/admin/calls", "/admin/state", "/admin/board", "/admin/circuits", "/readyz"):
+        for path in ("/admin/calls", "/admin/state", "/admin/overview", "/admin/circuits", "/readyz"):
             answer = await at.whole("GET", path)
             assert answer.status == 200
             json.loads(await answer.text())
@@ -120,10 +120,10 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
 
 @pytest.mark.parametrize("facts", [{"reason": ODD}, {ODD: 1}, {"deep": [{ODD: [ODD]}]}, {"what": Exception(ODD)}])
 async def test_an_event_is_one_line_of_utf_8_whatever_it_tells(facts: dict[str, Any]) -> None:
-    journal = EventLog(lambda: 0.0)
-    journal.note("action", facts)
-    entries, lost = journal.since(0)
-    (batch,) = encode_entries(journal, entries, lost)
+    event_log = EventLog(lambda: 0.0)
+    event_log.add("action", facts)
+    entries, lost = event_log.since(0)
+    (batch,) = encode_entries(event_log, entries, lost)
     told, *more = batch.decode().removesuffix("\n\n").split("\ndata: ")
     assert told.endswith("event: action")
     (line,) = more

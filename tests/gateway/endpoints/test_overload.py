@@ -85,7 +85,7 @@ def test_everything_but_speech_is_answered_meanwhile(run: Run) -> None:
         async with running_gateway(gated, max_active=1, max_queued=0) as visit:
             first = speak(visit)
             await until(visit, active=1, queued=0)
-            for path in ("/healthz", "/metrics", "/admin/state", "/admin/board", "/", "/v1/voices", "/openapi.json"):
+            for path in ("/healthz", "/metrics", "/admin/state", "/admin/overview", "/", "/v1/voices", "/openapi.json"):
                 assert (await visit.whole("GET", path)).status == 200, path
             async with visit.get("/readyz") as answer:
                 assert answer.status == 200, "what is taken out of rotation leaves its load to the others"
@@ -155,7 +155,7 @@ def test_overload_shows_in_metrics_state_board_and_log(run: Run, caplog: pytest.
             assert "steadyvoice_overloaded 1.0" in metrics
             assert 'steadyvoice_overload_refused_total{cause="queue_full"} 1.0' in metrics
             assert any(line.startswith("steadyvoice_loop_lag_seconds ") for line in metrics)
-            for path in ("/admin/state", "/admin/board"):
+            for path in ("/admin/state", "/admin/overview"):
                 async with visit.get(path) as answer:
                     overload = (await answer.json())["overload"]
                 assert (overload["overloaded"], overload["active"], overload["queued"]) == (True, 1, 1)

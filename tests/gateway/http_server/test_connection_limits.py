@@ -116,7 +116,7 @@ def test_when_all_are_busy_who_comes_is_told_so(run: Run) -> None:
                 await client.head()
             told, _, body = await (await line.call(GET)).answer()
             assert told == 503
-            assert b"too many connections" in body
+            assert b"connection limit reached; retry later" in body
 
     run(story())
 
@@ -125,7 +125,7 @@ def test_who_reads_nothing_for_long_is_cut_off(run: Run) -> None:
     async def story() -> None:
         async with listening(endless, write_timeout=0.3) as line:
             deaf = await line.call(GET, small_window=True)
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
             with pytest.raises(ConnectionResetError):
                 await deaf.end()
 
@@ -140,7 +140,7 @@ def test_and_so_is_who_does_not_fetch_the_end_of_an_answer(run: Run) -> None:
         async with listening(long, write_timeout=0.3, idle_timeout=0.3) as line:
             await line.call(GET, small_window=True)
             await line.call(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), small_window=True)
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
 
     run(story())
 
@@ -168,7 +168,7 @@ def test_the_settings_are_the_limits() -> None:
     limits = ConnectionLimits.of(
         ServerConfig(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
     )
-    assert [limits.patience(wait) for wait in ConnectionPhase] == [1, 2, float("inf"), 3, limits.leave]
+    assert [limits.timeout(wait) for wait in ConnectionPhase] == [1, 2, float("inf"), 3, limits.leave]
     assert (limits.write, limits.connections) == (4, 5)
     assert limits.tick <= 0.25
 

@@ -165,7 +165,7 @@ def test_requests_behind_one_another_are_all_answered(run: Run) -> None:
             client.half_close()
             assert [(await client.answer())[2] for _ in range(3)] == [b"GET / "] * 3
             assert await client.end() == b""
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
 
     run(story())
 
@@ -191,7 +191,7 @@ def test_a_body_that_will_never_be_complete_is_not_waited_for(run: Run) -> None:
             client.half_close()
             assert (await client.answer())[2] == b"GET / "
             assert await client.end() == b""
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
 
     run(story())
 
@@ -203,7 +203,7 @@ def test_a_client_that_ends_before_its_request_is_let_go(run: Run, said: bytes) 
             client = await line.call(said)
             client.half_close()
             assert await client.end() == b""
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
 
     run(story())
 
@@ -216,7 +216,7 @@ def test_an_idle_connection_that_is_half_closed_is_closed(run: Run) -> None:
                 await client.answer()
                 client.half_close()
                 assert await client.end() == b""
-                await line.listener.empty()
+                await line.listener.wait_until_empty()
 
     run(story())
 
@@ -231,7 +231,7 @@ def test_what_breaks_before_it_begins_is_said_once(run: Run) -> None:
             client = await line.call(GET)
             client.half_close()
             status, _, body = await client.answer()
-            assert (status, body) == (500, b"it broke off; there is no answer\n")
+            assert (status, body) == (500, b"request failed: no response\n")
 
     run(story())
 
@@ -250,7 +250,7 @@ def test_hang_ups_while_idle_cost_nothing(run: Run) -> None:
             clients = [await answered(line) for _ in range(20)]
             for client in clients:
                 client.hang_up()
-            await line.listener.empty()
+            await line.listener.wait_until_empty()
 
     run(story())
 

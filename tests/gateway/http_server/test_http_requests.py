@@ -63,7 +63,7 @@ def test_chunks_and_trailers_without_end_are_cut_off(run: Run) -> None:
                 with suppress(ConnectionError):
                     for _ in range(100):
                         await client.say(b"1\r\nx\r\n" * 1000)
-                await line.listener.empty()
+                await line.listener.wait_until_empty()
 
     run(story())
 
@@ -270,11 +270,11 @@ def test_an_application_that_breaks_says_so_or_breaks_the_transfer_off(
             assert not (await amid.end()).endswith(b"0\r\n\r\n")
 
     run(story())
-    assert [record.message for record in caplog.records] == ["an answer broke off: mishap"] * 2
+    assert [record.message for record in caplog.records] == ["request failed, response incomplete: mishap"] * 2
 
 
 async def told_headers(scope: Scope, receive: Receive, send: Send) -> None:
-    body = await read_body(receive, most=2**20, within=10)
+    body = await read_body(receive, max_bytes=2**20, timeout=10)
     said = dict(scope["headers"]).get(b"x-key", b"none")
     await Response(body=b"%d %s" % (len(body), said))(scope, receive, send)
 
@@ -282,7 +282,7 @@ async def told_headers(scope: Scope, receive: Receive, send: Send) -> None:
 async def strict(scope: Scope, receive: Receive, send: Send) -> None:
     declared = dict(scope["headers"]).get(b"content-length")
     try:
-        await read_body(receive, most=1000, within=10, declared=declared)
+        await read_body(receive, max_bytes=1000, timeout=10, declared=declared)
     except BodyTooLargeError:
         await Response(413)(scope, receive, send)
 

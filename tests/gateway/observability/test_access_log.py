@@ -46,12 +46,12 @@ async def test_every_request_has_a_line(log: pytest.LogCaptureFixture) -> None:
         audio = await answer.read()
         assert spoke["path"] == f"/v1/text-to-speech/{GEORGE}/stream"
         assert (spoke["method"], spoke["status"], spoke["bytes"]) == ("POST", 200, len(audio))
-        assert (spoke["door"], spoke["outcome"], spoke["provider"]) == ("elevenlabs", "spoken", "elevenlabs")
+        assert (spoke["api"], spoke["outcome"], spoke["provider"]) == ("elevenlabs", "spoken", "elevenlabs")
         assert (spoke["request_id"], spoke["client"], spoke["complete"]) == ("mine-1", "127.0.0.1", True)
         assert (spoke["characters"], spoke["attempts"]) == (len(TEXT), 1)
         assert 0 <= spoke["first_byte"] <= spoke["seconds"]
         assert (healthy["path"], healthy["status"]) == ("/healthz", 200)
-        assert "door" not in healthy
+        assert "api" not in healthy
         assert refused["status"] == 422
         assert TEXT not in log.text
         assert "secret" not in log.text
@@ -108,9 +108,9 @@ async def test_who_does_not_get_as_far_as_the_doors_has_a_line_and_a_number_too(
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (b"\x16\x03\x01\x02\x00\x01\x00", "this is TLS, and plain HTTP is spoken here"),
-        (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", "this is no HTTP request: Invalid header token"),
-        (b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n", "this is no HTTP request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "TLS handshake on a plain HTTP port: use http://"),
+        (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", "malformed HTTP request: Invalid header token"),
+        (b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n", "malformed HTTP request"),
     ],
 )
 async def test_what_cannot_be_read_is_told_why(said: bytes, told: str) -> None:
@@ -194,7 +194,7 @@ async def test_times_are_written_in_one_way_wherever_they_stand(log: pytest.LogC
         at.sim.faults.set(actions.Refuse("invalid_api_key"))
         await at.whole("POST", STREAM, json=elevenlabs_body())
         at.service.circuits["elevenlabs"].force_open("for maintenance")
-        doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "board", "calls", "circuits")]
+        doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "overview", "calls", "circuits")]
         events = at.gateway.context.event_log.since(0)[0]
     written = [JSONFormatter().format(record) for record in log.records]
     places = [*doors, *(event.data for event in events), file.read_text(), "\n".join(written)]

@@ -103,8 +103,8 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
         await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
         found = await scraped(at)
         moved = found["steadyvoice_circuit_transitions_total"]
-        assert moved["closed", "elevenlabs", "failure_rate", "open"] == 1
-        assert moved["half_open", "elevenlabs", "probes_succeeded", "closed"] == 1
+        assert moved["failure_rate", "closed", "elevenlabs", "open"] == 1
+        assert moved["probes_succeeded", "half_open", "elevenlabs", "closed"] == 1
         recovered = found["steadyvoice_circuit_recovery_seconds_bucket"]
         assert (recovered["30.0", "elevenlabs"], recovered["60.0", "elevenlabs"]) == (0, 1)
 

@@ -37,7 +37,7 @@ async def test_a_page_that_says_null_of_itself_is_told_so_in_words() -> None:
     async with running_gateway(server={"allowed_origins": [PAGE]}) as at:
         answer = await at.post(ELEVENLABS, elevenlabs_body(), headers={"origin": "null"})
         told = (await answer.json())["detail"]["message"]
-        assert told == "a page that does not say which site it is of (its Origin is null) may not call this"
+        assert told == "Origin null is not allowed: the page does not name its site"
 
 
 async def test_a_whole_url_is_judged_by_the_host_in_it() -> None:
@@ -71,7 +71,7 @@ async def test_metrics_are_for_everybody_unless_they_are_for_admins_only() -> No
         assert (await at.whole("GET", "/metrics")).status == 200, "it is this machine"
         forwarded = await at.whole("GET", "/metrics", headers={"x-forwarded-for": "10.0.0.1"})
         assert forwarded.status == 403
-        assert "/metrics are for this machine only" in await forwarded.text()
+        assert "/metrics is available from this machine only" in await forwarded.text()
 
 
 async def test_a_page_that_is_allowed_may_speak_and_read_what_it_is_told() -> None:

@@ -61,7 +61,7 @@ _CALL: Schema = _object(
     number=_COUNT,
     at=_TEXT,
     request_id=_TEXT,
-    door=_TEXT,
+    api=_TEXT,
     outcome=_TEXT,
     provider=_MAYBE_TEXT,
     format=_TEXT,
@@ -93,7 +93,7 @@ RESPONSE_SCHEMAS: Mapping[str, Schema] = {
     "Health": _object(status=_TEXT),
     "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), overloaded=_YES_OR_NO, providers=_map(_READINESS)),
     "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, providers=_map(_PROVIDER))]},
-    "Board": _object(
+    "Overview": _object(
         at=_TEXT, edition=_TEXT, is_muted=_YES_OR_NO, overload=_OVERLOAD, step=_NUMBER, providers=_map(_ANYTHING)
     ),
     "Config": _object(server=_ANYTHING, timeouts=_ANYTHING, providers=_list(_ANYTHING), circuits=_map(_ANYTHING)),
@@ -115,11 +115,11 @@ ELEVENLABS_DOCS = "https://elevenlabs.io/docs/api-reference/text-to-speech/conve
 OPEN_WEBUI_DOCS = "https://docs.openwebui.com/features/audio/text-to-speech/openai-tts-integration"
 OPENAI_DOCS = "https://platform.openai.com/docs/api-reference/audio/createSpeech"
 _PLAIN_TEXT: Schema = {"type": "string"}
-_AUDIO: Schema = {}  # bytes, of which JSON Schema knows nothing
+_AUDIO: Schema = {}  # JSON Schema does not describe bytes
 
 
 def openapi_document(bodies: Mapping[str, Schema], circuits: Iterable[str] = ()) -> dict[str, Any]:
-    """Describe all doors. `bodies` are the schemas of what actions take, by their names; `circuits` are examples."""
+    """Return the OpenAPI document. `bodies` are the schemas of request bodies by name; `circuits` are example names."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -131,7 +131,7 @@ def openapi_document(bodies: Mapping[str, Schema], circuits: Iterable[str] = ())
         "paths": {**_public_paths(), **_admin_paths(), **_vendor_paths()},
         "components": {
             "schemas": {"Error": ERROR_SCHEMA, "Change": _settings_schema(), **RESPONSE_SCHEMAS, **bodies},
-            "responses": {"Refused": _response("Why not, and which field was wrong", _schema_ref("Error"))},
+            "responses": {"Error": _response("The error, and the field that was wrong", _schema_ref("Error"))},
             "parameters": {"name": _name_parameter(circuits)},
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "xi-api-key"},
@@ -144,15 +144,13 @@ def openapi_document(bodies: Mapping[str, Schema], circuits: Iterable[str] = ())
 
 def _public_paths() -> dict[str, Any]:
     metrics = _get("Metrics for Prometheus", _PLAIN_TEXT, content_type="text/plain")
-    ready = _response("Whether anybody could be heard now, and if not, why not", _schema_ref("Readiness"))
+    ready = _response("Readiness of the gateway, and the reasons if it is not ready", _schema_ref("Readiness"))
     return {
-        "/": {"get": _get("The dashboard", _PLAIN_TEXT, content_type="text/html")},
-        "/healthz": {"get": _get("The process lives", _schema_ref("Health"))},
-        "/readyz": {
-            "get": {**_get("Whether anybody could be heard", _schema_ref("Readiness")), **_ready_responses(ready)}
-        },
-        "/metrics": {"get": {**metrics, "security": [{}, {"admin": []}]}},  # the token where server.metrics says so
-        "/openapi.json": {"get": _get("This document", {"type": "object"})},
+        "/": {"get": _get("Dashboard", _PLAIN_TEXT, content_type="text/html")},
+        "/healthz": {"get": _get("Liveness check", _schema_ref("Health"))},
+        "/readyz": {"get": {**_get("Readiness check", _schema_ref("Readiness")), **_ready_responses(ready)}},
+        "/metrics": {"get": {**metrics, "security": [{}, {"admin": []}]}},  # the token with metrics = "admin"
+        "/openapi.json": {"get": _get("OpenAPI document", {"type": "object"})},
     }
 
 
@@ -162,115 +160,120 @@ def _admin_paths() -> dict[str, Any]:
     since_step = {"name": "since", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_STEP}}
     since = {"name": "last_event_id", "in": "query", "schema": {"type": "string"}}
     seen = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
-    circuit, reasoned, lasting = _schema_ref("Circuit"), "Reasoned", "Lasting"
-    doors: dict[str, dict[str, Any]] = {
-        "/admin/state": {"get": _get("How everything is doing", _schema_ref("State"))},
-        "/admin/board": {"get": _get("All that the dashboard shows", _schema_ref("Board"), parameters=[since_step])},
-        "/admin/config": {"get": _get("The configuration in force, without secrets", _schema_ref("Config"))},
-        "/admin/reload": {"post": _post("Read the configuration file again", "Nothing", _schema_ref("Changes"))},
+    circuit, action, timed = _schema_ref("Circuit"), "ActionBody", "TimedActionBody"
+    paths: dict[str, dict[str, Any]] = {
+        "/admin/state": {"get": _get("Error state of the library", _schema_ref("State"))},
+        "/admin/overview": {
+            "get": _get("Everything that the dashboard shows", _schema_ref("Overview"), parameters=[since_step])
+        },
+        "/admin/config": {"get": _get("Configuration in force, without secrets", _schema_ref("Config"))},
+        "/admin/reload": {"post": _post("Reload the configuration file", "EmptyBody", _schema_ref("Changes"))},
         "/admin/calls": {"get": _get("Recent calls, newest first", _schema_ref("Calls"), parameters=[limit])},
         "/admin/events": {
             "get": _get(
-                "Everything as it happens",
+                "Event log as server-sent events",
                 {"type": "string"},
                 parameters=[since, seen],
                 content_type="text/event-stream",
             )
         },
-        "/admin/say": {"post": _post("Speak, for whoever is on call", "Say", _AUDIO, content_type="audio/*")},
-        "/admin/circuits": {"get": _get("Every circuit", {"type": "object", "additionalProperties": circuit})},
+        "/admin/say": {"post": _post("Test synthesis", "SayBody", _AUDIO, content_type="audio/*")},
+        "/admin/circuits": {"get": _get("All circuits", {"type": "object", "additionalProperties": circuit})},
         one: {
-            "get": _get("Settings, numbers, and why it is in its state", circuit),
+            "get": _get("Settings, counts, and the explanation of the state", circuit),
             "patch": {
                 **_post("Change settings, all of them or none", "Change", _schema_ref("Changed")),
                 "parameters": [{"name": "dry_run", "in": "query", "schema": {"enum": ["yes", "no"]}}],
             },
         },
-        f"{one}/open": {"post": _post("Refuse every call", lasting, circuit)},
-        f"{one}/disable": {"post": _post("Admit every call and record nothing", lasting, circuit)},
-        f"{one}/monitor": {"post": _post("Record every call and refuse none", lasting, circuit)},
-        f"{one}/close": {"post": _post("Close from any state", reasoned, circuit)},
-        f"{one}/reset": {"post": _post("Close, as if new, with nothing on hold", reasoned, circuit)},
+        f"{one}/open": {"post": _post("Refuse every call", timed, circuit)},
+        f"{one}/disable": {"post": _post("Admit every call and record nothing", timed, circuit)},
+        f"{one}/monitor": {"post": _post("Record every call and refuse none", timed, circuit)},
+        f"{one}/close": {"post": _post("Close from any state", action, circuit)},
+        f"{one}/reset": {"post": _post("Close with an empty window, and release all holds", action, circuit)},
     }
-    for path, door in doors.items():
+    for path, path_item in paths.items():
         if path.startswith(one):
-            door["parameters"] = [{"$ref": "#/components/parameters/name"}]
-        for operation in (door[method] for method in ("get", "post", "patch") if method in door):
-            operation["security"] = [{}, {"admin": []}]  # without an admin token, this machine needs none
-    return doors
+            path_item["parameters"] = [{"$ref": "#/components/parameters/name"}]
+        for operation in (path_item[method] for method in ("get", "post", "patch") if method in path_item):
+            operation["security"] = [
+                {},
+                {"admin": []},
+            ]  # without server.admin_token, requests from this machine need none
+    return paths
 
 
 def _vendor_paths() -> dict[str, Any]:
     speech = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}"
     voice = [{"name": "voice_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     model = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
-    doors: dict[str, Any] = {
-        f"{speech}{form.value}": {"parameters": voice, "post": _vendor_operation("Speak", ELEVENLABS_DOCS)}
+    paths: dict[str, Any] = {
+        f"{speech}{form.value}": {"parameters": voice, "post": _vendor_operation("Speech synthesis", ELEVENLABS_DOCS)}
         for form in elevenlabs_speech.SpeechEndpoint
     }
-    doors[openai_speech.SPEECH_PATH] = {"post": _vendor_operation("Speak", OPENAI_DOCS)}
-    doors[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}"] = {
+    paths[openai_speech.SPEECH_PATH] = {"post": _vendor_operation("Speech synthesis", OPENAI_DOCS)}
+    paths[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}"] = {
         "parameters": voice,
-        "get": _vendor_operation("A voice", ELEVENLABS_DOCS),
+        "get": _vendor_operation("Voice", ELEVENLABS_DOCS),
     }
-    doors[f"{openai_speech.MODELS_PATH}/{{model}}"] = {
+    paths[f"{openai_speech.MODELS_PATH}/{{model}}"] = {
         "parameters": model,
-        "get": _vendor_operation("A model", OPENAI_DOCS),
+        "get": _vendor_operation("Model", OPENAI_DOCS),
     }
     lists = {
         elevenlabs_speech.VOICES_PATH: "Voices",
         elevenlabs_speech.VOICES_V2_PATH: "Voices, searched",
-        elevenlabs_speech.MODELS_PATH: "Models: OpenAI's for who brings a bearer token",
+        elevenlabs_speech.MODELS_PATH: "Models; with a Bearer token, in OpenAI's format",
         elevenlabs_speech.USER_PATH: "User",
-        elevenlabs_speech.SUBSCRIPTION_PATH: "What the account may still spend",
-        elevenlabs_speech.HISTORY_PATH: "History, which is empty",
-        elevenlabs_speech.DEFAULT_SETTINGS_PATH: "The usual settings of a voice",
+        elevenlabs_speech.SUBSCRIPTION_PATH: "Subscription and remaining quota",
+        elevenlabs_speech.HISTORY_PATH: "History; always empty",
+        elevenlabs_speech.DEFAULT_SETTINGS_PATH: "Default settings of voices",
     }
-    doors[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}/settings"] = {
+    paths[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}/settings"] = {
         "parameters": voice,
-        "get": _vendor_operation("The settings of a voice", ELEVENLABS_DOCS),
+        "get": _vendor_operation("Settings of a voice", ELEVENLABS_DOCS),
     }
-    doors[openai_speech.AUDIO_VOICES_PATH] = {
-        "get": _vendor_operation("Voices, as Open WebUI asks for them", OPEN_WEBUI_DOCS)
+    paths[openai_speech.AUDIO_VOICES_PATH] = {
+        "get": _vendor_operation("Voices, in Open WebUI's format", OPEN_WEBUI_DOCS)
     }
-    doors[openai_speech.AUDIO_MODELS_PATH] = {
-        "get": _vendor_operation("Models, as Open WebUI asks for them", OPEN_WEBUI_DOCS)
+    paths[openai_speech.AUDIO_MODELS_PATH] = {
+        "get": _vendor_operation("Models, in Open WebUI's format", OPEN_WEBUI_DOCS)
     }
-    return doors | {path: {"get": _vendor_operation(told, ELEVENLABS_DOCS)} for path, told in lists.items()}
+    return paths | {path: {"get": _vendor_operation(summary, ELEVENLABS_DOCS)} for path, summary in lists.items()}
 
 
-def _vendor_operation(told: str, where: str) -> dict[str, Any]:
+def _vendor_operation(summary: str, where: str) -> dict[str, Any]:
     return {
-        "summary": told,
+        "summary": summary,
         "tags": ["vendors"],
         "externalDocs": {"url": where},
         "security": [{}, {"key": []}, {"bearer": []}],
-        "responses": {"default": {"description": "As the vendor answers"}},
+        "responses": {"default": {"description": "Response in the vendor's format"}},
     }
 
 
 def _get(
-    told: str, schema: Schema, *, parameters: list[Schema] | None = None, content_type: str = "application/json"
+    summary: str, schema: Schema, *, parameters: list[Schema] | None = None, content_type: str = "application/json"
 ) -> dict[str, Any]:
-    found = {"summary": told, "responses": _responses(told, schema, content_type)}
+    found = {"summary": summary, "responses": _responses(summary, schema, content_type)}
     return found | ({"parameters": parameters} if parameters else {})
 
 
-def _post(told: str, body: str, schema: Schema, *, content_type: str = "application/json") -> dict[str, Any]:
+def _post(summary: str, body: str, schema: Schema, *, content_type: str = "application/json") -> dict[str, Any]:
     taken = {"required": False, "content": {"application/json": {"schema": _schema_ref(body)}}}
-    return {"summary": told, "requestBody": taken, "responses": _responses(told, schema, content_type)}
+    return {"summary": summary, "requestBody": taken, "responses": _responses(summary, schema, content_type)}
 
 
-def _responses(told: str, schema: Schema, content_type: str) -> dict[str, Any]:
-    return {"200": _response(told, schema, content_type), "default": {"$ref": "#/components/responses/Refused"}}
+def _responses(summary: str, schema: Schema, content_type: str) -> dict[str, Any]:
+    return {"200": _response(summary, schema, content_type), "default": {"$ref": "#/components/responses/Error"}}
 
 
 def _ready_responses(ready: Schema) -> dict[str, Any]:
-    return {"responses": {"200": ready, "503": ready, "default": {"$ref": "#/components/responses/Refused"}}}
+    return {"responses": {"200": ready, "503": ready, "default": {"$ref": "#/components/responses/Error"}}}
 
 
-def _response(told: str, schema: Schema, content_type: str = "application/json") -> dict[str, Any]:
-    return {"description": told, "content": {content_type: {"schema": schema}}}
+def _response(summary: str, schema: Schema, content_type: str = "application/json") -> dict[str, Any]:
+    return {"description": summary, "content": {content_type: {"schema": schema}}}
 
 
 def _schema_ref(name: str) -> Schema:
@@ -278,13 +281,13 @@ def _schema_ref(name: str) -> Schema:
 
 
 def _name_parameter(circuits: Iterable[str]) -> dict[str, Any]:
-    told = "The circuit's: that of its provider"
+    description = "Name of the circuit, which is its provider's"
     schema = {"type": "string", "examples": list(circuits)}
-    return {"name": "name", "in": "path", "required": True, "description": told, "schema": schema}
+    return {"name": "name", "in": "path", "required": True, "description": description, "schema": schema}
 
 
 def _settings_schema() -> Schema:
-    """The settings that there are, and their types. Which values go together is for the circuit to say."""
+    """Return the schema of changeable settings. Combinations of values are checked by the circuit only."""
     found = {
         field.name: _TYPES[str(field.type)] for field in fields(CircuitBreakerConfig) if field.name in CHANGEABLE_FIELDS
     }
@@ -292,7 +295,7 @@ def _settings_schema() -> Schema:
     return {"type": "object", "properties": {**found, "preset": presets}, "additionalProperties": False}
 
 
-_FALSE: Schema = {"const": False}  # as a configuration file says it, which has no null
+_FALSE: Schema = {"const": False}  # removes a setting; TOML has no null
 
 _TYPES: Mapping[str, Schema] = {
     "int": {"type": "integer"},

@@ -25,59 +25,60 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 
 MAX_DOTS = 60
-_CACHE_SECONDS = 0.5  # seconds for which an answer is good enough for the next who asks, unless a circuit has moved
+_CACHE_SECONDS = 0.5  # for which a response is reused, unless a circuit changes its state
 _MAX_CACHED = 4
-_BATCH = 4  # providers that are written down before whatever else there is to do has its turn
+_BATCH = 4  # providers that are encoded before the event loop runs again
 
 
 class Overview:
-    """One gateway's: written down once for all who look at the same time."""
+    """Overview of one gateway, encoded once for all clients that ask at the same time."""
 
-    def __init__(self, context: GatewayContext, hour: HourlyStatistics) -> None:
-        self._context, self._hour = context, hour
-        self._kept: dict[int, tuple[float, Response]] = {}
-        self._moves = 0
-        self._writing = asyncio.Lock()
+    def __init__(self, context: GatewayContext, statistics: HourlyStatistics) -> None:
+        self._context, self._statistics = context, statistics
+        self._cache: dict[int, tuple[float, Response]] = {}
+        self._generation = 0
+        # Held while a response is encoded: clients that ask meanwhile wait, and get the same response.
+        self._encoding = asyncio.Lock()
 
-    async def told(self, since: int) -> Response:
-        """How everything stands, as JSON; of the past hour, the steps from `since` on."""
-        async with self._writing:
-            now, moves = self._context.clock(), self._moves
-            at, reply = self._kept.get(since, (-_CACHE_SECONDS, None))
-            if reply is None or now - at >= _CACHE_SECONDS:
-                reply = Response(
-                    body=b"".join([part async for part in overview_json(self._context, self._hour, since)])
-                )
-                if moves == self._moves:
-                    self._keep(since, now, reply)
-            return reply
+    async def response(self, since: int) -> Response:
+        """Return the overview as JSON; of the past hour, the steps from number `since` on."""
+        async with self._encoding:
+            now, generation = self._context.clock(), self._generation
+            at, response = self._cache.get(since, (-_CACHE_SECONDS, None))
+            if response is None or now - at >= _CACHE_SECONDS:
+                parts = [part async for part in overview_json(self._context, self._statistics, since)]
+                response = Response(body=b"".join(parts))
+                # A circuit that changed during the encoding may be in it with its former state.
+                if generation == self._generation:
+                    self._store(since, now, response)
+            return response
 
-    def moved(self) -> None:
-        """What was written down is not so any more, nor is what is being written."""
-        self._moves += 1
-        self._kept.clear()
+    def invalidate(self) -> None:
+        """Discard cached responses, and the one that is being encoded, after a circuit has changed."""
+        self._generation += 1
+        self._cache.clear()
 
-    def _keep(self, since: int, now: float, reply: Response) -> None:
-        if len(self._kept) >= _MAX_CACHED:
-            self._kept.clear()
-        self._kept[since] = now, reply
+    def _store(self, since: int, now: float, response: Response) -> None:
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[since] = now, response
 
 
-async def overview_json(context: GatewayContext, hour: HourlyStatistics, since: int = 0) -> AsyncIterator[bytes]:
-    """How everything stands now, in pieces of one JSON object."""
+async def overview_json(context: GatewayContext, statistics: HourlyStatistics, since: int = 0) -> AsyncIterator[bytes]:
+    """Yield the overview in parts of one JSON object."""
     service = context.service
-    # Who leaves meanwhile is on it once more.
+    # Collected before the first part: a provider that is removed in between is shown once more.
     handlers = [(service.handler(name), service.timeouts(name)) for name in service.circuits]
-    yield _encode(_gateway_part(context, hour, since))[:-1] + b',"providers":{'
+    yield _encode(_gateway_part(context, statistics, since))[:-1] + b',"providers":{'
     for number, (handler, timeouts) in enumerate(handlers):
         if number and number % _BATCH == 0:
             await asyncio.sleep(0)
         comma = b"," if number else b""
-        yield comma + _encode(handler.name) + b":" + _encode(_provider_part(handler, timeouts, hour, since))
+        yield comma + _encode(handler.name) + b":" + _encode(_provider_part(handler, timeouts, statistics, since))
     yield b"}}"
 
 
-def _gateway_part(context: GatewayContext, hour: HourlyStatistics, since: int) -> dict[str, Any]:
+def _gateway_part(context: GatewayContext, statistics: HourlyStatistics, since: int) -> dict[str, Any]:
     return {
         "at": to_iso8601(datetime.fromtimestamp(context.wall_clock(), UTC)),
         "version": __version__,
@@ -85,72 +86,72 @@ def _gateway_part(context: GatewayContext, hour: HourlyStatistics, since: int) -
         "is_muted": context.service.is_muted,
         "overload": context.service.admission.as_dict(),
         "step": STEP_SECONDS,
-        "lately": hour.lately(),
-        "heard": hour.heard(since),
-        "recoveries": hour.recoveries,
+        "current": statistics.current(),
+        "outcomes": statistics.outcomes(since),
+        "recoveries": statistics.recoveries,
     }
 
 
 def _provider_part(
-    handler: TTSErrorHandler, timeouts: TimeoutConfig, hour: HourlyStatistics, since: int
+    handler: TTSErrorHandler, timeouts: TimeoutConfig, statistics: HourlyStatistics, since: int
 ) -> dict[str, Any]:
     name, state = handler.name, handler.state
-    outage = hour.outage(name)
+    outage = statistics.outage(name)
     return {
         "state": {**state.as_dict(), "timeouts": timeouts.as_dict()},
         "circuit": _circuit_part(handler.circuit, state.circuit),
         "outage": outage and asdict(outage),
-        **hour.pace(name),
-        "done": hour.done(name, since),
-        "states": hour.states(name, since),
+        **statistics.provider_rates(name),
+        "attempts": statistics.attempts(name, since),
+        "states": statistics.states(name, since),
     }
 
 
 def _encode(value: Any) -> bytes:
-    """As `plain` has it, which is slow, and here seldom needed: for what is endless, or cannot be written at all."""
+    """Encode a value as JSON. `to_json`, which is slow, is needed for infinity and other types only."""
     try:
-        told = _COMPACT.encode(value)
+        text = _COMPACT.encode(value)
     except (TypeError, ValueError):
-        told = _COMPACT.encode(to_json(value))
-    return told.encode("utf-8", "backslashreplace")
+        text = _COMPACT.encode(to_json(value))
+    return text.encode("utf-8", "backslashreplace")
 
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _circuit_part(circuit: CircuitBreaker, seen: Snapshot) -> dict[str, Any]:
-    """Why it is in its state, and what its window holds."""
-    config, why = circuit.config, circuit.explain()
+def _circuit_part(circuit: CircuitBreaker, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the explanation of a circuit's state, and its window."""
+    config, explanation = circuit.config, circuit.explain()
     return {
-        "why": why.reason,
-        "next": why.next,
-        "changes_in": why.changes_in,
-        "rules": why.rule_descriptions,
+        "why": explanation.reason,
+        "next": explanation.next,
+        "changes_in": explanation.changes_in,
+        "rules": explanation.rule_descriptions,
         "preset": preset_name(config),
         "threshold": config.failure_threshold if config.opens_when is None else None,
         "minimum": config.minimum,
         "window_seconds": config.window_seconds,
         "probes": config.success_threshold,
-        "probe_successes": seen.probe_successes,
+        "probe_successes": snapshot.probe_successes,
         "dots": window_dots(circuit.export()["window"], config.window_seconds),
     }
 
 
 def window_dots(runs: Sequence[Sequence[float]], seconds: float | None) -> list[tuple[int, float]]:
-    """The window as at most 60 dots, oldest first: the calls that each stands for, and how many of them failed.
+    """Return the window as at most 60 dots, oldest first: number of calls of each, and how many of them failed.
 
-    `runs` are those of an exported circuit: calls, failed, failures, slow, age. A window of calls has a dot for each of
-    the last ones; one of seconds has dots for equal parts of them, those without calls included.
+    `runs` are those of an exported circuit: calls, failed, failures, slow, age in seconds. A window of calls has one
+    dot for each of the last calls; a window of `seconds` has 30 dots for equal parts of it, empty ones included.
     """
     return _by_age(runs, seconds) if seconds else _one_by_one(runs)
 
 
 def _one_by_one(runs: Sequence[Sequence[float]]) -> list[tuple[int, float]]:
-    found: list[tuple[int, float]] = []
+    dots: list[tuple[int, float]] = []
     for calls, failed, failures, *_ in runs:
-        found += [(1, 0.0)] * min(int(calls - failed), MAX_DOTS)
-        found += [(1, failures / failed) for _ in range(int(failed))]
-    return found[-MAX_DOTS:]
+        dots += [(1, 0.0)] * min(int(calls - failed), MAX_DOTS)
+        dots += [(1, failures / failed) for _ in range(int(failed))]
+    return dots[-MAX_DOTS:]
 
 
 def _by_age(runs: Sequence[Sequence[float]], seconds: float) -> list[tuple[int, float]]:

@@ -11,6 +11,7 @@ from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import (
     BodyTimeoutError,
     BodyTooLargeError,
+    HTTPError,
     Receive,
     Response,
     Scope,
@@ -23,81 +24,86 @@ from steadyvoice.wire.request_validation import RequestValidationError, validate
 
 
 class AdminRequestError(Exception):
-    """Why not. `field` is what was wrong with the request."""
+    """Error of an admin request. `field` names the part of the request that is wrong."""
 
     def __init__(self, status: int, code: str, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.field = status, code, message, field
 
     @property
-    def reply(self) -> Response:
-        return error_response(self.status, self.code, self.message, field=self.field)
+    def response(self) -> Response:
+        """Response with the error as JSON."""
+        return error_response(HTTPError(self.status, self.code, self.message, param=self.field))
 
 
 T = TypeVar("T", bound=BaseModel)
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_STEP = 999_999_999  # no step of the dashboard has such a number before the year 2400
+MAX_STEP = 999_999_999  # steps of 15 seconds since 1970 reach this number in the year 2445
 
 
 class AdminRequest:
-    """One such request."""
+    """Request to the admin API, parsed and validated before anything is done."""
 
     def __init__(self, context: GatewayContext, scope: Scope, receive: Receive) -> None:
         self.context, self.scope, self._receive = context, scope, receive
 
     @property
     def request_context(self) -> RequestContext:
+        """Context of the underlying HTTP request."""
         return request_context(self.scope)
 
     @property
     def path(self) -> dict[str, str]:
-        """What the path names."""
-        named: dict[str, str] = self.scope.get("path_params", {})
-        return named
+        """Parameters of the path."""
+        parameters: dict[str, str] = self.scope.get("path_params", {})
+        return parameters
 
     @property
-    def author(self) -> Actor:
-        """Who asks, as far as one can tell."""
+    def actor(self) -> Actor:
+        """Admin user, as far as the request reveals it."""
         client = self.scope.get("client")
-        leave = "admin token" if self.context.server.admin_token else "on this machine"
-        return Actor(client[0] if client else None, leave, self.request_context.request_id)
+        via = "admin token" if self.context.server.admin_token else "loopback"
+        return Actor(client[0] if client else None, via, self.request_context.request_id)
 
-    def number(self, name: str, usual: int, most: int) -> int:
-        """A whole number of the query, from 1. Raises RefusedError."""
-        said = self._query().get(name)
-        if said is None:
-            return usual
-        if not (said.isascii() and said.isdigit() and len(said) < 10 and 1 <= int(said) <= most):
-            told = f"{name}: must be a whole number from 1 to {most}"
-            raise AdminRequestError(422, "invalid_parameter", told, field=name)
-        return int(said)
+    def number(self, name: str, default: int, maximum: int) -> int:
+        """Return a query parameter as a whole number from 1 to `maximum`. Raises AdminRequestError."""
+        text = self._query().get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= maximum):
+            message = f"{name}: must be a whole number from 1 to {maximum}"
+            raise AdminRequestError(422, "invalid_parameter", message, field=name)
+        return int(text)
 
-    def word(self, name: str) -> str | None:
-        """A word of the query."""
+    def text(self, name: str) -> str | None:
+        """Return a query parameter, or None. Raises AdminRequestError."""
         return self._query().get(name)
 
     def flag(self, name: str) -> bool:
-        """A yes or no of the query; without it, no. Raises RefusedError."""
-        said = self._query().get(name, "no")
-        if said not in ("yes", "no"):
+        """Return a query parameter with the values `yes` and `no`; False without it. Raises AdminRequestError."""
+        text = self._query().get(name, "no")
+        if text not in ("yes", "no"):
             raise AdminRequestError(422, "invalid_parameter", f"{name}: must be yes or no", field=name)
-        return said == "yes"
+        return text == "yes"
 
     async def document(self) -> dict[str, Any]:
-        """The body, a JSON object; no body is an empty one. Raises RefusedError and ClientGoneError."""
+        """Return the body as a JSON object, empty without a body.
+
+        Raises AdminRequestError and ClientDisconnectedError.
+        """
         body = await self._body()
         if not body:
             return {}
         kind = self.request_context.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
             raise AdminRequestError(
-                415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json"
+                415, "unsupported_media_type", "the body must be JSON: send Content-Type: application/json"
             )
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
-            raise AdminRequestError(400, "invalid_json", "the body is not JSON") from None
+            raise AdminRequestError(400, "invalid_json", "the body is not valid JSON") from None
         if issue := validate_content(body, document):
             field = ".".join(map(str, issue.loc[1:]))[:100] or None
             raise AdminRequestError(422, "invalid_body", f"{field or 'the body'}: {issue.msg}", field=field)
@@ -106,7 +112,7 @@ class AdminRequest:
         return document
 
     async def form(self, model: type[T]) -> T:
-        """The body, as this model. Raises RefusedError and ClientGoneError."""
+        """Return the body as an instance of a model. Raises AdminRequestError and ClientDisconnectedError."""
         document = await self.document()
         try:
             return model.model_validate(document)
@@ -114,20 +120,20 @@ class AdminRequest:
             first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, first["loc"]))[:100]
         if first["type"] == "extra_forbidden":
-            known = ", ".join(model.model_fields) or "nothing"
-            raise AdminRequestError(422, "unknown_field", f"{field}: is not known here: there is {known}", field=field)
+            known = ", ".join(model.model_fields) or "none"
+            raise AdminRequestError(422, "unknown_field", f"{field}: unknown field; allowed: {known}", field=field)
         raise AdminRequestError(422, "invalid_field", f"{field}: {first['msg']}", field=field)
 
     async def _body(self) -> bytes:
         limits = self.context.server
-        most = min(MAX_BODY_BYTES, limits.max_body_bytes)
+        max_bytes = min(MAX_BODY_BYTES, limits.max_body_bytes)
         try:
-            return await read_body(self._receive, most=most, within=limits.body_timeout)
+            return await read_body(self._receive, max_bytes=max_bytes, timeout=limits.body_timeout)
         except BodyTooLargeError:
-            raise AdminRequestError(413, "too_large", f"the body may have {most} bytes at most") from None
+            raise AdminRequestError(413, "too_large", f"body too large: the limit is {max_bytes} bytes") from None
         except BodyTimeoutError:
-            told = f"the request did not come within {limits.body_timeout:g} s"
-            raise AdminRequestError(408, "request_timeout", told) from None
+            message = f"request timeout: no complete body within {limits.body_timeout:g} s"
+            raise AdminRequestError(408, "request_timeout", message) from None
 
     def _query(self) -> dict[str, str]:
         try:

@@ -21,6 +21,7 @@ from steadyvoice.gateway.admin.views import (
     preset_name,
 )
 from steadyvoice.gateway.context import GatewayContext, log
+from steadyvoice.gateway.dialects.base import INTERNAL_ERROR
 from steadyvoice.gateway.http import ClientDisconnectedError, Receive, Response, Scope, Send, compressed, json_response
 from steadyvoice.gateway.json_values import to_json
 from steadyvoice.gateway.observability.recent_calls import CALLS_KEPT, RecentCalls
@@ -33,169 +34,177 @@ from steadyvoice.wire.error_response import single_line
 
 AdminHandler = Callable[[AdminRequest], Awaitable[Response]]
 
-_DEFAULT_CALLS = 100  # calls, unless said otherwise
+_DEFAULT_CALLS = 100
 
 
 class EmptyBody(ConfigTable):
-    """There is nothing to be said."""
+    """Body without any field."""
 
 
 class ActionBody(ConfigTable):
-    """Why somebody does something."""
+    """Body of an action on a circuit. The reason is shown in the event log."""
 
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
 class TimedActionBody(ActionBody):
-    """And for how many seconds; without, until somebody undoes it."""
+    """Body of an action that forces a state for `duration` seconds; without it, until it is undone."""
 
-    duration: Annotated[Seconds, Field(strict=True)] | None = None  # a JSON number: true is not one second
+    duration: Annotated[Seconds, Field(strict=True)] | None = None  # strict: pydantic would take true for 1 second
 
 
 REQUEST_SCHEMAS = {
     model.__name__: model.model_json_schema() for model in (EmptyBody, ActionBody, TimedActionBody, SayBody)
 }
-"""What actions take, as JSON Schema."""
+"""JSON Schemas of the bodies of admin requests, by name."""
 
 
 def admin_routes(
-    context: GatewayContext, calls: RecentCalls, board: Overview, reloader: Reloader
+    context: GatewayContext, calls: RecentCalls, overview: Overview, reloader: Reloader
 ) -> dict[str, Endpoints]:
-    """All of them, by path."""
-    desk = _AdminHandlers(context, calls, board, reloader)
+    """Return all endpoints of the admin API, by path and method."""
+    handlers = _AdminHandlers(context, calls, overview, reloader)
     circuit = "/admin/circuits/{name}"
-    doors: dict[str, dict[str, AdminHandler]] = {
-        "/admin/state": {"GET": desk.state},
-        "/admin/board": {"GET": desk.board},
-        "/admin/config": {"GET": desk.config},
-        "/admin/reload": {"POST": desk.reload},
-        "/admin/calls": {"GET": desk.calls},
-        "/admin/circuits": {"GET": desk.circuits},
-        circuit: {"GET": desk.circuit, "PATCH": desk.change},
-        f"{circuit}/reset": {"POST": desk.reset},
-        f"{circuit}/close": {"POST": desk.close},
-        f"{circuit}/open": {"POST": desk.open},
-        f"{circuit}/disable": {"POST": desk.disable},
-        f"{circuit}/monitor": {"POST": desk.monitor},
+    routes: dict[str, dict[str, AdminHandler]] = {
+        "/admin/state": {"GET": handlers.state},
+        "/admin/overview": {"GET": handlers.overview},
+        "/admin/config": {"GET": handlers.config},
+        "/admin/reload": {"POST": handlers.reload},
+        "/admin/calls": {"GET": handlers.calls},
+        "/admin/circuits": {"GET": handlers.circuits},
+        circuit: {"GET": handlers.circuit, "PATCH": handlers.change},
+        f"{circuit}/reset": {"POST": handlers.reset},
+        f"{circuit}/close": {"POST": handlers.close},
+        f"{circuit}/open": {"POST": handlers.open},
+        f"{circuit}/disable": {"POST": handlers.disable},
+        f"{circuit}/monitor": {"POST": handlers.monitor},
     }
-    own: dict[str, Endpoints] = {
+    endpoints: dict[str, Endpoints] = {
         "/admin/events": {"GET": EventStreamEndpoint(context)},
         "/admin/say": {"POST": SpeechHandler(context, SayDialect())},
     }
-    for path, answers in doors.items():
-        own[path] = {method: _AdminEndpoint(context, answer) for method, answer in answers.items()}
-    return own
+    for path, methods in routes.items():
+        endpoints[path] = {method: _AdminEndpoint(context, handler) for method, handler in methods.items()}
+    return endpoints
 
 
 class _AdminEndpoint:
-    """An ASGI application around one of the answers below."""
+    """ASGI application around a handler below; turns its errors into responses."""
 
-    def __init__(self, context: GatewayContext, answer: AdminHandler) -> None:
-        self._context, self._answer = context, answer
+    def __init__(self, context: GatewayContext, handler: AdminHandler) -> None:
+        self._context, self._handler = context, handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = AdminRequest(self._context, scope, receive)
         try:
-            reply = await self._answer(request)
-        except AdminRequestError as refused:
-            reply = refused.reply
+            response = await self._handler(request)
+        except AdminRequestError as error:
+            response = error.response
         except ClientDisconnectedError:
             return
         except Exception as error:
             self._context.log_internal_error(request.request_context, error)
-            reply = AdminRequestError(
-                500, "internal_error", "something here went wrong; the gateway's log says what"
-            ).reply
-        await reply(scope, receive, send)
+            response = AdminRequestError(500, "internal_error", INTERNAL_ERROR).response
+        await response(scope, receive, send)
 
 
 class _AdminHandlers:
-    """Answers."""
+    """Handlers of the admin API."""
 
-    def __init__(self, context: GatewayContext, calls: RecentCalls, board: Overview, reloader: Reloader) -> None:
-        self._context, self._calls, self._board, self._reloader = context, calls, board, reloader
+    def __init__(self, context: GatewayContext, calls: RecentCalls, overview: Overview, reloader: Reloader) -> None:
+        self._context, self._calls, self._overview, self._reloader = context, calls, overview, reloader
 
     async def state(self, request: AdminRequest) -> Response:
-        """Exactly what the library says."""
-        return compressed(
-            json_response(to_json(self._context.service.get_error_state())), request.request_context.headers
-        )
+        """Return the library's error state, unchanged."""
+        state = to_json(self._context.service.get_error_state())
+        return compressed(json_response(state), request.request_context.headers)
 
-    async def board(self, request: AdminRequest) -> Response:
-        """What the dashboard shows."""
-        return compressed(await self._board.told(request.number("since", 1, MAX_STEP)), request.request_context.headers)
+    async def overview(self, request: AdminRequest) -> Response:
+        """Return everything that the dashboard shows."""
+        response = await self._overview.response(request.number("since", 1, MAX_STEP))
+        return compressed(response, request.request_context.headers)
 
     async def config(self, request: AdminRequest) -> Response:
+        """Return the configuration in force, without secrets."""
         return json_response(configuration_view(self._context))
 
     async def reload(self, request: AdminRequest) -> Response:
-        """The file once more."""
+        """Reload the configuration file, and return the differences."""
         await request.form(EmptyBody)
-        with acting_as(request.author):
+        with acting_as(request.actor):
             return json_response(await self._reloader.reload())
 
     async def calls(self, request: AdminRequest) -> Response:
-        most = request.number("limit", _DEFAULT_CALLS, CALLS_KEPT)
-        return json_response({"calls": [call.as_dict() for call in self._calls.newest(most)]})
+        """Return the newest calls, newest first."""
+        limit = request.number("limit", _DEFAULT_CALLS, CALLS_KEPT)
+        return json_response({"calls": [call.as_dict() for call in self._calls.newest(limit)]})
 
     async def circuits(self, request: AdminRequest) -> Response:
+        """Return all circuits by name."""
         return json_response({name: circuit_view(circuit) for name, circuit in self._context.service.circuits.items()})
 
     async def circuit(self, request: AdminRequest) -> Response:
+        """Return one circuit: its settings, counts, and the explanation of its state."""
         return json_response(circuit_view(self._circuit(request)))
 
     async def change(self, request: AdminRequest) -> Response:
-        """New settings, all of them or none; with `?dry_run=yes`, only what they would change."""
-        wanted = await request.document()
+        """Change settings of a circuit, all of them or none; with `?dry_run=yes`, return the differences only."""
+        changes = await request.document()
         circuit = self._circuit(request)
         before = circuit.config
-        after = apply_changes(before, wanted)
-        was, now = changed_settings(before, after)
+        after = apply_changes(before, changes)
+        old, new = changed_settings(before, after)
         if not request.flag("dry_run"):
-            with acting_as(request.author):
+            with acting_as(request.actor):
                 circuit.update(after)
-            log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.author, was, now)
-        told = {"name": circuit.name, "changed": list(now), "preset": preset_name(after)}
-        return json_response({**told, "before": config_view(before), "after": config_view(after)})
+            log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.actor, old, new)
+        summary = {"name": circuit.name, "changed": list(new), "preset": preset_name(after)}
+        return json_response({**summary, "before": config_view(before), "after": config_view(after)})
 
     async def reset(self, request: AdminRequest) -> Response:
-        """As if new, with nothing on hold."""
+        """Close a circuit with an empty window, and release all holds."""
         form = await request.form(ActionBody)
         circuit, service = self._circuit(request), self._context.service
-        return self._act(request, form, lambda why: service.reset_circuit_breaker(circuit.name, reason=why or "reset"))
+        return self._act(
+            request, form, lambda reason: service.reset_circuit_breaker(circuit.name, reason=reason or "reset")
+        )
 
     async def close(self, request: AdminRequest) -> Response:
+        """Close a circuit from any state."""
         form = await request.form(ActionBody)
-        return self._act(request, form, lambda why: self._circuit(request).close(why or "closed by hand"))
+        return self._act(request, form, lambda reason: self._circuit(request).close(reason or "closed by hand"))
 
     async def open(self, request: AdminRequest) -> Response:
+        """Force a circuit open."""
         form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda why: self._circuit(request).force_open(why, form.duration))
+        return self._act(request, form, lambda reason: self._circuit(request).force_open(reason, form.duration))
 
     async def disable(self, request: AdminRequest) -> Response:
+        """Disable a circuit: admit all calls and record none."""
         form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda why: self._circuit(request).disable(why, form.duration))
+        return self._act(request, form, lambda reason: self._circuit(request).disable(reason, form.duration))
 
     async def monitor(self, request: AdminRequest) -> Response:
+        """Set a circuit to monitoring: record all calls and refuse none."""
         form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda why: self._circuit(request).monitor(why, form.duration))
+        return self._act(request, form, lambda reason: self._circuit(request).monitor(reason, form.duration))
 
     def _act(self, request: AdminRequest, form: ActionBody, action: Callable[[str], None]) -> Response:
-        """Do it, and write down who wanted it and why; then show what has come of it."""
-        circuit, word = self._circuit(request), request.scope["path"].rpartition("/")[2]
+        """Record an action with its author and reason, perform it, and return the circuit."""
+        circuit, name = self._circuit(request), request.scope["path"].rpartition("/")[2]
         reason = single_line(form.reason, 500)
-        facts: dict[str, Any] = {"action": word, "provider": circuit.name, "reason": reason}
+        facts: dict[str, Any] = {"action": name, "provider": circuit.name, "reason": reason}
         if isinstance(form, TimedActionBody):
             facts["duration"] = form.duration
-        with acting_as(request.author):
-            self._context.event_log.note("action", facts)
+        with acting_as(request.actor):
+            self._context.event_log.add("action", facts)
             action(reason)
-        log.info("%s: %s by %s: %s", circuit.name, word, request.author, reason or "no reason given")
+        log.info("%s: %s by %s: %s", circuit.name, name, request.actor, reason or "no reason given")
         return json_response(circuit_view(circuit))
 
     def _circuit(self, request: AdminRequest) -> CircuitBreaker:
         circuits, name = self._context.service.circuits, request.path["name"]
         if name not in circuits:
-            told = f"there is no circuit of that name; there is {', '.join(circuits)}"
-            raise AdminRequestError(404, "not_found", told, field="name")
+            message = f"circuit not found; available: {', '.join(circuits)}"
+            raise AdminRequestError(404, "not_found", message, field="name")
         return circuits[name]

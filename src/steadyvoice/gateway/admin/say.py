@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from steadyvoice.gateway.access_control import Denial
-from steadyvoice.gateway.dialects.base import HTTPError, retry_after_header
-from steadyvoice.gateway.http import Response, error_response
+from steadyvoice.gateway.dialects.base import GatewayDialect
+from steadyvoice.gateway.http import HTTPError, Response, error_response
 from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder, header_options
 from steadyvoice.service.config_file import ConfigTable
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
@@ -18,50 +17,39 @@ from steadyvoice.wire.request_validation import RequestValidationError, Validati
 
 
 class SayBody(ConfigTable):
-    """What to say, in which voice and format."""
+    """Body of a test synthesis."""
 
     text: str
     voice: str = "default"
     format: str = "mp3_44100_128"
 
 
-class SayDialect:
-    """Reads such an order, and refuses in the gateway's own words."""
+class SayDialect(GatewayDialect):
+    """Dialect of the test synthesis: a JSON body, and errors in the gateway's own format."""
 
     name = "say"
 
-    def order(self, asked: RawRequest) -> SpeechOrder:
-        """Read what is asked for. Raises RequestValidationError and TTSError."""
-        said = _read(asked.headers, asked.body)
-        text = clean_text(said.text)
+    def parse(self, request: RawRequest) -> SpeechOrder:
+        """Parse a request. Raises RequestValidationError and TTSError."""
+        body = _parsed_body(request.headers, request.body)
+        text = clean_text(body.text)
         if not text.strip():
-            raise RequestValidationError([ValidationIssue("too_short", ("text",), "there is nothing to say")])
-        return SpeechOrder(
-            text,
-            ResolvedOptions.of(SynthesisOptions(voice=said.voice, format=said.format) | header_options(asked.headers)),
-        )
+            raise RequestValidationError([ValidationIssue("too_short", ("text",), "must not be empty")])
+        options = SynthesisOptions(voice=body.voice, format=body.format) | header_options(request.headers)
+        return SpeechOrder(text, ResolvedOptions.of(options))
 
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
-        """Nothing that is not on every answer already."""
+        """Return a header that keeps the audio out of caches."""
         return {"cache-control": "no-store"}
 
-    def trouble(self, trouble: HTTPError, request_id: str) -> Response:
-        """Answer that it could not be spoken."""
-        headers = retry_after_header(trouble.retry_after)
-        return error_response(trouble.status, trouble.code, trouble.message, field=trouble.param, headers=headers)
-
-    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
-        """Answer with the first thing that is wrong."""
+    def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
+        """Return a 422 that names the first invalid field."""
         first = issues[0]
         field = ".".join(map(str, first.loc)).removeprefix("body.")[:100]
-        return error_response(422, "invalid_field", f"{field}: {first.msg}", field=field)
-
-    def denied(self, denial: Denial, request_id: str) -> Response:
-        """Answer who may not come in."""
-        return error_response(denial.status, denial.code, denial.message)
+        return error_response(HTTPError(422, "invalid_field", f"{field}: {first.msg}", param=field))
 
 
-def _read(headers: Mapping[bytes, bytes], body: bytes) -> SayBody:
+def _parsed_body(headers: Mapping[bytes, bytes], body: bytes) -> SayBody:
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise RequestValidationError(

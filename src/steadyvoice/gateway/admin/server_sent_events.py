@@ -16,21 +16,22 @@ from steadyvoice.gateway.http import CancelOnDisconnect, ClientDisconnectedError
 from steadyvoice.gateway.observability.event_log import EventLog, EventLogEntry
 from steadyvoice.gateway.request_context import RequestContext
 
-HEARTBEAT = 15.0  # seconds of silence after which a comment tells that the line still stands
+HEARTBEAT = 15.0  # seconds without an event after which a comment shows that the connection is alive
 MAX_READERS = 64
-_WRITE_TIMEOUT = 10.0  # seconds: whoever takes longer to take something is dropped
-_BATCH_BYTES = 32 * 1024  # bytes that wait in memory for one reader, more or less
-_RETRY_MILLISECONDS = 2000  # milliseconds after which a browser is to connect again
+_WRITE_TIMEOUT = 10.0  # seconds after which a reader that does not read is dropped
+_BATCH_BYTES = 32 * 1024  # that wait in memory for one reader, approximately
+_RETRY_MILLISECONDS = 2000  # after which a browser reconnects
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx in between is not to collect them
+    # nginx would collect events in its buffer.
+    "x-accel-buffering": "no",
 }
 
 
 class EventStreamEndpoint:
-    """An ASGI application."""
+    """ASGI application that streams the event log to a bounded number of readers."""
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
@@ -40,97 +41,97 @@ class EventStreamEndpoint:
         request = AdminRequest(self._context, scope, receive)
         try:
             last_id = last_event_id(request)
-            self._check()
-        except AdminRequestError as refused:
-            await refused.reply(scope, receive, send)
+            self._check_limit()
+        except AdminRequestError as error:
+            await error.response(scope, receive, send)
             return
         self._readers += 1
         try:
             async with CancelOnDisconnect(scope, receive):
-                await self._read(request.request_context, last_id, head_only=scope["method"] == "HEAD")
+                await self._stream(request.request_context, last_id, head_only=scope["method"] == "HEAD")
         except (ClientDisconnectedError, TimeoutError):
-            pass  # whoever does not take what comes is hung up on by the server, for there was no end
+            pass  # the response has no end, so the server closes the connection
         finally:
             self._readers -= 1
 
-    def _check(self) -> None:
+    def _check_limit(self) -> None:
         if self._readers >= MAX_READERS:
-            raise AdminRequestError(
-                503, "too_many_readers", f"{MAX_READERS} read already, and that is all there may be"
-            )
+            message = f"too many event streams: the limit is {MAX_READERS}"
+            raise AdminRequestError(503, "too_many_readers", message)
 
-    async def _read(self, request: RequestContext, last_id: str | None, *, head_only: bool) -> None:
+    async def _stream(self, request: RequestContext, last_id: str | None, *, head_only: bool) -> None:
         await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(_HEADERS)})
-        journal = self._context.event_log
-        number, first = start_position(journal, last_id)
+        event_log = self._context.event_log
+        number, first = start_position(event_log, last_id)
         await _send(request, first)
-        while not (journal.closed or head_only):
-            if journal.last == number:
-                await _send(request, await _wait_for_news(journal, number))
+        while not (event_log.closed or head_only):
+            if event_log.last == number:
+                await _send(request, await _wait_for_news(event_log, number))
                 continue
-            entries, lost = journal.since(number)
-            number = journal.last
-            for batch in encode_entries(journal, entries, lost):
+            entries, lost = event_log.since(number)
+            number = event_log.last
+            for batch in encode_entries(event_log, entries, lost):
                 await _send(request, batch)
-        bye = b"" if head_only else _event("closing", "{}")
-        await request.send({"type": "http.response.body", "body": bye})
+        closing = b"" if head_only else _event("closing", "{}")
+        await request.send({"type": "http.response.body", "body": closing})
 
 
 def last_event_id(request: AdminRequest) -> str | None:
-    """Up to where somebody has read before: a browser says it by itself, others may in the query."""
-    said = request.request_context.headers.get(b"last-event-id")
-    return said.decode("latin-1") if said else request.word("last_event_id")
+    """Return the id of the last event that a client has seen: from a browser's header, or the query."""
+    header = request.request_context.headers.get(b"last-event-id")
+    return header.decode("latin-1") if header else request.text("last_event_id")
 
 
-def start_position(journal: EventLog, last_id: str | None) -> tuple[int, bytes]:
-    """The number to go on from, and what a reader is told first. `0` asks for everything that is kept."""
+def start_position(event_log: EventLog, last_id: str | None) -> tuple[int, bytes]:
+    """Return the entry number to continue after, and the first events. The id `0` asks for all kept entries."""
     if last_id is None:
-        return journal.last, _hello(journal, journal.last)
+        return event_log.last, _hello(event_log, event_log.last)
     if last_id == "0":
-        return 0, _hello(journal, 0)
+        return 0, _hello(event_log, 0)
     edition, _, number = last_id.partition("-")
     last = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else None
-    if edition == journal.edition and last is not None and last <= journal.last:
-        return last, _hello(journal, last)
-    # It is another process's, which may have told much that nobody here knows of.
-    return 0, _hello(journal, 0) + _event("lost", json.dumps({"entries": None, "why": "the gateway was restarted"}))
+    if edition == event_log.edition and last is not None and last <= event_log.last:
+        return last, _hello(event_log, last)
+    # The id is another process's, whose later events are lost in an unknown number.
+    lost = _event("lost", json.dumps({"entries": None, "why": "the gateway was restarted"}))
+    return 0, _hello(event_log, 0) + lost
 
 
-def encode_entries(journal: EventLog, entries: Iterable[EventLogEntry], lost: int) -> Iterator[bytes]:
-    """Entries as they go over the wire, a batch at a time; first, that some are missing."""
+def encode_entries(event_log: EventLog, entries: Iterable[EventLogEntry], lost: int) -> Iterator[bytes]:
+    """Encode entries as server-sent events, in batches; first, the number of entries that are missing."""
     batch = bytearray()
     if lost:
-        batch += _event("lost", json.dumps({"entries": lost, "why": "they are kept only for a while"}))
+        batch += _event("lost", json.dumps({"entries": lost, "why": "the log is limited, and this reader was late"}))
     for entry in entries:
-        batch += _event(entry.kind, entry.data, f"{journal.edition}-{entry.number}")
+        batch += _event(entry.kind, entry.data, f"{event_log.edition}-{entry.number}")
         if len(batch) > _BATCH_BYTES:
             yield bytes(batch)
             batch.clear()
     yield bytes(batch)
 
 
-async def _wait_for_news(journal: EventLog, number: int) -> bytes:
-    """Wait for news; a heartbeat, if there are none."""
+async def _wait_for_news(event_log: EventLog, number: int) -> bytes:
+    """Wait for new entries; return a heartbeat comment if there are none in time."""
     try:
         async with asyncio.timeout(HEARTBEAT):
-            await journal.news(number)
+            await event_log.wait_for_news(number)
     except TimeoutError:
-        return b": nothing new\n\n"
+        return b": heartbeat\n\n"
     return b""
 
 
 async def _send(request: RequestContext, data: bytes) -> None:
-    """Send, to who takes it in time. Raises TimeoutError."""
+    """Send data. Raises TimeoutError if the client does not read it in time."""
     if data:
         async with asyncio.timeout(_WRITE_TIMEOUT):
             await request.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _hello(journal: EventLog, number: int) -> bytes:
-    told = json.dumps({"version": __version__, "edition": journal.edition})
-    return f"retry: {_RETRY_MILLISECONDS}\n".encode() + _event("hello", told, f"{journal.edition}-{number}")
+def _hello(event_log: EventLog, number: int) -> bytes:
+    facts = json.dumps({"version": __version__, "edition": event_log.edition})
+    return f"retry: {_RETRY_MILLISECONDS}\n".encode() + _event("hello", facts, f"{event_log.edition}-{number}")
 
 
 def _event(kind: str, data: str, id: str | None = None) -> bytes:
-    named = f"id: {id}\n" if id else ""
-    return f"{named}event: {kind}\ndata: {data}\n\n".encode()
+    id_line = f"id: {id}\n" if id else ""
+    return f"{id_line}event: {kind}\ndata: {data}\n\n".encode()

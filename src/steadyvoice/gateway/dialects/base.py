@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil, isfinite
 from typing import Protocol
 
-from steadyvoice.gateway.access_control import Denial
-from steadyvoice.gateway.http import Response, error_response
+from steadyvoice.gateway.http import HTTPError, Response, error_response
 from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
@@ -16,74 +13,68 @@ from steadyvoice.speech.failure_kinds import Blame, FailureKind
 from steadyvoice.wire.request_validation import ValidationIssue
 
 
-class Words(Protocol):
-    """In which to turn somebody away."""
+class ErrorDialect(Protocol):
+    """Wording of error responses."""
 
-    def denied(self, denial: Denial, request_id: str) -> Response:
-        """Answer that the caller may not come in, or that nobody is at home at this path."""
+    def error_response(self, error: HTTPError, request_id: str) -> Response:
+        """Return the error in the dialect's format, with the vendor's own code where there is one."""
         ...
 
 
-class Dialect(Words, Protocol):
-    """One vendor's way of asking and answering."""
+class Dialect(ErrorDialect, Protocol):
+    """API of one vendor: its requests, response headers and errors. `name` is the label `api` of metrics."""
 
     name: str
 
     @property
-    def order(self) -> Callable[[RawRequest], SpeechOrder]:
-        """Reads what is asked for. Raises RequestValidationError and TTSError."""
+    def parse(self) -> Callable[[RawRequest], SpeechOrder]:
+        """Function that parses a request. It raises RequestValidationError and TTSError."""
         ...
 
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
-        """What goes before audio, besides its type: as much as is known by then."""
+        """Return the response headers besides the content type, as far as they are known before the audio."""
         ...
 
-    def trouble(self, trouble: HTTPError, request_id: str) -> Response:
-        """Answer that it could not be spoken."""
-        ...
-
-    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
-        """Answer that the request makes no sense."""
+    def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
+        """Return the response to an invalid request."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPError:
-    """An error as it is answered. `code` is ours; a dialect that has a word of its own for it uses that."""
+class GatewayDialect:
+    """Dialect of the gateway's own endpoints, which are no vendor's."""
 
-    status: int
-    code: str
-    message: str
-    kind: FailureKind | None = None
-    retry_after: float | None = None  # seconds
-    param: str | None = None
+    def error_response(self, error: HTTPError, request_id: str) -> Response:
+        """Return the error as `{"error": {"code", "message", "field"}}`."""
+        return error_response(error)
 
 
 def http_error(error: Exception) -> HTTPError:
-    """Say what an error means to whoever asked."""
+    """Return the HTTP error for an exception; unexpected exceptions are not described to the client."""
     if not isinstance(error, TTSError):
-        return HTTPError(500, "internal_error", "something here went wrong; the gateway's log says what")
+        return HTTPError(500, "internal_error", INTERNAL_ERROR)
     status = _STATUSES.get(error.kind) or _status_by_blame(error.meaning.blame)
-    if error.kind is FailureKind.ON_HOLD and error.code in _BUSY:  # whoever comes while the vendor's own wait lasts
+    # While a vendor's own Retry-After lasts, further callers get the status that the vendor answered with.
+    if error.kind is FailureKind.ON_HOLD and error.code in _BUSY:
         status = 429
-    return HTTPError(status, error.kind.value, str(error), error.kind, error.retry_after, param=_parameter(error))
+    parameter = _PARAMETERS.get(error.kind)
+    return HTTPError(status, error.kind.value, str(error), error.kind, error.retry_after, param=parameter)
+
+
+INTERNAL_ERROR = "internal error; details are in the gateway's log"
 
 
 def configuration_error(error: TTSError) -> HTTPError:
-    """Say that a vendor lacks what the configuration names: nothing that whoever asked could do otherwise."""
-    told = f"the gateway's configuration has to be changed: {error}"
-    return HTTPError(_UNAVAILABLE, FailureKind.MISCONFIGURED.value, told, FailureKind.MISCONFIGURED, error.retry_after)
-
-
-def retry_after_header(seconds: float | None) -> dict[str, str]:
-    """Rounded up: who comes back a moment too early is refused once more."""
-    return {"retry-after": str(max(1, ceil(seconds)))} if seconds is not None and isfinite(seconds) else {}
+    """Return the error for a voice or model of the configuration that the vendor lacks: no mistake of the caller's."""
+    message = f"gateway misconfigured: {error}"
+    return HTTPError(
+        _UNAVAILABLE, FailureKind.MISCONFIGURED.value, message, FailureKind.MISCONFIGURED, error.retry_after
+    )
 
 
 _UNAVAILABLE, _TIMEOUT = 503, 504
 _BUSY = (FailureKind.BUSY.value, FailureKind.CONCURRENCY.value)
 
-# The gateway's own accounts are not the caller's: that a vendor does not take our key is no 401 to them.
+# A vendor that refuses the gateway's key is no 401 to a caller, whose own key is valid: accounts are the gateway's.
 _STATUSES: Mapping[FailureKind, int] = {
     FailureKind.BAD_REQUEST: 400,
     FailureKind.TEXT_TOO_LONG: 400,
@@ -124,15 +115,3 @@ _PARAMETERS: Mapping[FailureKind, str] = {
     FailureKind.MODEL_UNKNOWN: "model",
     FailureKind.TEXT_TOO_LONG: "text",
 }
-
-
-def _parameter(error: TTSError) -> str | None:
-    return _PARAMETERS.get(error.kind)
-
-
-class GatewayDialect:
-    """Refusals at doors that are no vendor's."""
-
-    def denied(self, denial: Denial, request_id: str) -> Response:
-        """Answer who may not come in."""
-        return error_response(denial.status, denial.code, denial.message)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steadyvoice.gateway.access_control import Denial
-from steadyvoice.gateway.dialects.base import HTTPError, retry_after_header
-from steadyvoice.gateway.http import Response, json_response
+from steadyvoice.gateway.http import HTTPError, Response, json_response, retry_after_header
 from steadyvoice.gateway.speech_request import (
     BodyFormat,
     RawRequest,
@@ -25,40 +23,35 @@ from steadyvoice.wire.request_validation import ValidationIssue
 
 
 class OpenAIDialect:
-    """Reads orders and writes refusals as OpenAI does."""
+    """OpenAI's request bodies and errors."""
 
     name = openai_speech.DIALECT
 
     def __init__(self) -> None:
-        self.order = SpeechOrderParser("input", _order).order
+        self.parse = SpeechOrderParser("input", _order).parse
 
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
-        """Nothing that is not on every answer already."""
+        """Return no headers: OpenAI's responses have none of their own."""
         return {}
 
-    def trouble(self, trouble: HTTPError, request_id: str) -> Response:
-        """Answer in the vendor's own words, where it has one for this."""
-        code = (_CODES.get(trouble.kind) if trouble.kind else None) or trouble.code
-        status = 400 if trouble.kind is FailureKind.VOICE_UNKNOWN else trouble.status
-        param = "input" if trouble.param == "text" else trouble.param
-        body = error_body(trouble.message, type=_type(status), code=code, param=param)
-        return json_response(body, status=status, headers=retry_after_header(trouble.retry_after))
+    def error_response(self, error: HTTPError, request_id: str) -> Response:
+        """Return the error with OpenAI's type, and its code where it has one."""
+        code = (_CODES.get(error.kind) if error.kind else None) or error.code
+        status = 400 if error.kind is FailureKind.VOICE_UNKNOWN else error.status
+        param = "input" if error.param == "text" else error.param
+        body = error_body(error.message, type=_type(status), code=code, param=param)
+        return json_response(body, status=status, headers=retry_after_header(error.retry_after))
 
-    def unreadable(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
-        """Answer with the first thing that is wrong."""
+    def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
+        """Return a 400 that names the first issue, as OpenAI does."""
         return json_response(validation_body(issues), status=400)
 
-    def denied(self, denial: Denial, request_id: str) -> Response:
-        """Answer who may not come in."""
-        body = error_body(denial.message, type=_type(denial.status), code=denial.code)
-        return json_response(body, status=denial.status)
 
-
-def _order(asked: RawRequest, document: dict[str, Any]) -> SpeechOrder:
+def _order(request: RawRequest, document: dict[str, Any]) -> SpeechOrder:
     call = openai_speech.parse_request_document(document)
-    wishes = options_from_request(openai_speech.decode_request(call)) | header_options(asked.headers)
+    options = options_from_request(openai_speech.decode_request(call)) | header_options(request.headers)
     text = validated_text(call.text, "input")
-    return SpeechOrder(text, ResolvedOptions.of(wishes), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
+    return SpeechOrder(text, ResolvedOptions.of(options), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
 
 
 _CODES: Mapping[FailureKind, str] = {

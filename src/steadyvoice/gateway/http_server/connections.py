@@ -18,44 +18,45 @@ _READ_AHEAD_BYTES = 512 * 1024
 
 
 class ConnectionPhase(Enum):
-    """What a connection is waiting for, and who is to blame when it does not come."""
+    """Event that a connection waits for; each phase has a timeout of its own."""
 
-    HEAD = "head"  # the rest of a request's head: the client
-    IDLE = "idle"  # a next request: nobody
-    ANSWER = "answer"  # us; bodies and providers have clocks of their own
-    REST = "rest"  # the end of a body that is of no interest any more: the client
-    LEAVE = "leave"  # that the client has read our last words, and goes
+    HEAD = "head"  # the rest of a request's head
+    IDLE = "idle"  # the next request
+    ANSWER = "answer"  # the response; bodies and providers have timeouts of their own
+    REST = "rest"  # the end of a body that nothing reads any more
+    LEAVE = "leave"  # the client's close, after the last bytes were sent to it
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRefusal:
-    """A short plain answer, behind which the connection ends."""
+    """Plain-text error response of the HTTP server, after which the connection is closed."""
 
     status: int
-    told: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Sizes in bytes, times in seconds."""
+    """Limits of one connection: sizes in bytes, times in seconds."""
 
     connections: int = 8192
     head_bytes: int = 32 * 1024
     headers: int = 100
     url_bytes: int = 8 * 1024
-    body_bytes: int = 1024 * 1024  # as they are counted by who reads it; on the wire a chunk may have a byte
-    answer_bytes: int = MAX_AUDIO_BYTES  # that are held where they cannot be sent as they are made: HTTP/1.0
+    body_bytes: int = 1024 * 1024  # as the reader counts them; on the wire, a chunk may carry a single byte
+    answer_bytes: int = MAX_AUDIO_BYTES  # buffered where a response cannot be streamed: HTTP/1.0
     pipelined: int = 8  # requests of one connection that wait behind another
-    latecomers: int = 512  # connections beyond their limit, for as long as they are told so
+    latecomers: int = 512  # connections beyond the limit, while they are being refused
     head: float = 10.0
-    idle: float = 75.0  # longer than clients keep theirs: they hang up, and no request meets a closed door
+    # Longer than clients keep idle connections: the client closes first, and no request meets a closing connection.
+    idle: float = 75.0
     rest: float = 10.0
     leave: float = 2.0
-    write: float = 60.0  # in which a client takes not one byte
+    write: float = 60.0  # in which a client reads not a single byte
 
     @staticmethod
     def of(server: ServerConfig) -> ConnectionLimits:
-        """The configured ones; what no setting names is as above."""
+        """Return the configured limits; those without a setting have their defaults."""
         return ConnectionLimits(
             connections=server.max_connections,
             body_bytes=server.max_body_bytes,
@@ -68,12 +69,12 @@ class ConnectionLimits:
 
     @property
     def request_bytes(self) -> int:
-        """On the wire, chunks and trailers and all, and what comes in before anybody has looked at it."""
+        """Bytes of one request on the wire: chunk framing, trailers and what is read ahead included."""
         return self.head_bytes + 8 * self.body_bytes + _READ_AHEAD_BYTES
 
-    def patience(self, wait: ConnectionPhase) -> float:
-        """For so long this may last."""
-        match wait:
+    def timeout(self, phase: ConnectionPhase) -> float:
+        """Return the timeout of a phase, in seconds."""
+        match phase:
             case ConnectionPhase.HEAD:
                 return self.head
             case ConnectionPhase.IDLE:
@@ -87,117 +88,129 @@ class ConnectionLimits:
 
     @property
     def tick(self) -> float:
-        """How often to look, that nobody is found out much too late."""
+        """Seconds between two checks of the timeouts, short enough for the shortest of them."""
         return min(1.0, self.head / 4, self.idle / 4, self.rest / 4, self.write / 4)
 
 
 def check_head(
     url: bytes, headers: Sequence[tuple[bytes, bytes]], version: str, limits: ConnectionLimits
 ) -> ConnectionRefusal | None:
-    """Say why the head of a request is not taken, by its size and shape; None if it is."""
+    """Return the refusal of a request whose head exceeds a limit, or None."""
     if len(url) > limits.url_bytes:
-        return ConnectionRefusal(414, f"a URL has at most {limits.url_bytes} bytes here")
+        return ConnectionRefusal(414, f"URL too long: the limit is {limits.url_bytes} bytes")
     if len(headers) > limits.headers:
-        return ConnectionRefusal(431, f"a request has at most {limits.headers} headers here")
+        return ConnectionRefusal(431, f"too many headers: the limit is {limits.headers}")
     if sum(len(name) + len(value) for name, value in headers) > limits.head_bytes:
         return head_too_large(limits)
     if version not in ("1.0", "1.1"):
-        return ConnectionRefusal(505, "HTTP/1.1 is spoken here")
+        return ConnectionRefusal(505, "HTTP version not supported: use HTTP/1.1")
     return None
 
 
-def malformed_request(data: bytes, why: str = "") -> ConnectionRefusal:
-    """What cannot be read, and why: in the parser's words, if it has some."""
-    if data.startswith(b"\x16\x03"):  # a TLS handshake: https:// at a door for http://
-        return ConnectionRefusal(400, "this is TLS, and plain HTTP is spoken here")
-    return ConnectionRefusal(400, f"this is no HTTP request{f': {why}' if why else ''}")
+def malformed_request(data: bytes, reason: str = "") -> ConnectionRefusal:
+    """Return the refusal of bytes that are not an HTTP request, with the parser's reason if it gave one."""
+    if data.startswith(b"\x16\x03"):  # a TLS handshake
+        return ConnectionRefusal(400, "TLS handshake on a plain HTTP port: use http://")
+    return ConnectionRefusal(400, f"malformed HTTP request{f': {reason}' if reason else ''}")
 
 
 def head_too_large(limits: ConnectionLimits) -> ConnectionRefusal:
-    """The head of a request, before it is complete or after."""
-    return ConnectionRefusal(431, f"the head of a request has at most {limits.head_bytes} bytes here")
+    """Return the refusal of a request whose headers are too large."""
+    return ConnectionRefusal(431, f"request headers too large: the limit is {limits.head_bytes} bytes")
 
 
 class WriteProgress:
-    """Whether a client still takes what is written to it: watches how much is left over."""
+    """Progress of a client that reads what is written to it, by the bytes that remain unsent."""
 
-    __slots__ = ("_left", "_since")
+    __slots__ = ("_since", "_unsent")
 
     def __init__(self) -> None:
-        self._left, self._since = 0, 0.0
+        self._unsent, self._since = 0, 0.0
 
-    def stuck(self, left: int, now: float) -> float:
-        """Tell for how many seconds nothing was taken, with so many bytes left over that nothing is added to."""
-        if not left or not self._left or left < self._left:
+    def stuck(self, unsent: int, now: float) -> float:
+        """Return for how many seconds the client has read nothing.
+
+        `unsent` are the bytes that remain in the write buffer, while nothing is added to it.
+        """
+        if not unsent or not self._unsent or unsent < self._unsent:
             self._since = now
-        self._left = left
+        self._unsent = unsent
         return now - self._since
 
 
 class ManagedConnection(Protocol):
-    """A connection, as the crowd sees it."""
+    """Connection as the set of all connections manages it."""
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is not yet over, or not yet read."""
+        """Whether a response is not finished, or not yet read by the client."""
         ...
 
     def check_timeouts(self, now: float) -> None:
-        """End what has lasted too long."""
+        """End the connection if its phase has lasted too long."""
         ...
 
-    def leave(self) -> None:
-        """End it, without a word."""
+    def close(self) -> None:
+        """Close the connection without a response."""
         ...
 
     def shutdown(self) -> None:
-        """End it at once when it is idle, else behind its answer."""
+        """Close the connection at once when it is idle, else after its response."""
         ...
 
     def reset(self) -> None:
-        """End it now, and let the other side notice."""
+        """Reset the connection, which the client sees as an error."""
         ...
 
 
 class RejectedConnection(NamedTuple):
-    """Somebody whose request did not get as far as the doors, and what they were told, in so many `bytes`."""
+    """Request that was refused before it reached the application, for the access log."""
 
     request_id: str
     client: tuple[str, int] | None
     refusal: ConnectionRefusal
-    bytes: int
-    seconds: float  # since they began
+    bytes: int  # of the response
+    seconds: float  # since the request began
 
 
 @dataclass
 class ConnectionSet:
-    """`waiting` has the longest waiting first. Who asks for nothing makes room for who comes."""
+    """All open connections. When there are too many, the one that has been idle the longest is closed for a new one.
+
+    `idle` holds the connections without a request, in the order in which they became idle.
+    """
 
     limits: ConnectionLimits
     state: ServerState = field(default_factory=ServerState)
-    waiting: dict[ManagedConnection, None] = field(default_factory=dict)
+    idle: dict[ManagedConnection, None] = field(default_factory=dict)
     closing: bool = False
-    closed_one: asyncio.Event = field(default_factory=asyncio.Event)  # somebody has left
-    connection_rejected: Callable[[RejectedConnection], None] = lambda who: None  # whom to tell of it
+    closed_one: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever a connection is closed
+    connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None
 
     @property
     def all(self) -> list[ManagedConnection]:
-        """Everybody who is here now."""
+        """Connections that are open now."""
         connections: Any = self.state.connections
         return list(connections)
 
-    def is_full(self) -> bool:
-        """Whether one too many is here."""
+    def is_over_limit(self) -> bool:
+        """Whether one connection too many is open."""
         return len(self.state.connections) > self.limits.connections
 
-    def is_packed(self) -> bool:
-        """Whether there is not even room to say that there is none."""
+    def is_overcrowded(self) -> bool:
+        """Whether so many connections are open that new ones are reset without a response."""
         return len(self.state.connections) > self.limits.connections + self.limits.latecomers
 
-    def make_room(self, newcomer: ManagedConnection) -> bool:
-        """Send away who has asked for nothing for the longest time, if that is anybody but the newcomer."""
-        longest = next(iter(self.waiting))
+    def close_idle(self, newcomer: ManagedConnection) -> bool:
+        """Close the connection that has been idle the longest; return False if there is none but the newcomer."""
+        longest = next(iter(self.idle))
         if longest is newcomer:
             return False
-        longest.leave()
+        longest.close()
         return True
+
+    async def wait_until_empty(self) -> None:
+        """Wait until no connection is open."""
+        while self.all:
+            self.closed_one.clear()
+            await self.closed_one.wait()

@@ -13,58 +13,61 @@ from typing import Any
 from steadyvoice.gateway.http_server.output import BufferedOutput
 
 _STATUS_LINE_START = b"HTTP/1.1 "
-_MAX_ZEROS = 8  # of one answer. With the longest size of ours that makes 13 digits; h11 reads 20, Go's net/http 16
-_MIN_INTERVAL, _MAX_INTERVAL = 0.01, 10.0  # seconds from one byte to the next
+# Of one response. With our longest chunk size that makes 13 digits; h11 accepts 20, Go's net/http 16.
+_MAX_ZEROS = 8
+_MIN_INTERVAL, _MAX_INTERVAL = 0.01, 10.0  # seconds between two bytes
 _INTERVAL_FACTOR = 3
 
 
 class HalfCloseProbe:
-    """Probes whether the client of a half-closed connection still reads, while an answer has nothing to send."""
+    """Probe that finds out whether a half-closed client still reads, while its response has nothing to send."""
 
-    __slots__ = ("_cycle", "_early", "_line", "_loop", "_timer", "_wait", "_zeros")
+    __slots__ = ("_cycle", "_early", "_loop", "_output", "_timer", "_wait", "_zeros")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: BufferedOutput) -> None:
-        self._loop, self._line = loop, line
-        self._cycle: Any = None  # the answer that is being made
+    def __init__(self, loop: asyncio.AbstractEventLoop, output: BufferedOutput) -> None:
+        self._loop, self._output = loop, output
+        self._cycle: Any = None  # uvicorn's request and response that is running
         self._timer: asyncio.TimerHandle | None = None
         self._early = self._zeros = 0
         self._wait = _MIN_INTERVAL
 
     @property
     def early(self) -> int:
-        """Bytes of the status line that have been sent ahead of an answer that has not begun."""
+        """Bytes of the status line that were sent ahead of the response."""
         return self._early
 
     @property
     def dangling(self) -> bool:
-        """Whether a zero may have been sent behind which no size has come: some clients would take it for the end."""
+        """Whether a zero may have been sent without a chunk size after it, which some clients take for the end."""
         return self._zeros > 0
 
     def watch(self, cycle: Any) -> None:
-        """Probe while this is being answered."""
+        """Probe while this request is answered."""
         self.stop()
         self._cycle, self._early, self._zeros, self._wait = cycle, 0, 0, _MIN_INTERVAL
-        cycle.waiting_for_100_continue = False  # its body is there, and a status line may have begun
+        # The body is complete, and "100 Continue" must not follow a status line that may have begun.
+        cycle.waiting_for_100_continue = False
         self._probe()
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop probing."""
         cycle, self._cycle = self._cycle, None
-        if cycle and isinstance(cycle.transport, _StartedResponse):  # which refers to it, and would need the collector
-            cycle.transport = self._line
+        if cycle and isinstance(cycle.transport, _StartedResponse):
+            # The two refer to each other, and would be left to the garbage collector.
+            cycle.transport = self._output
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     def _probe(self) -> None:
         cycle = self._cycle
-        if cycle is None or cycle.response_complete or self._line.is_closing():
+        if cycle is None or cycle.response_complete or self._output.is_closing():
             return
         if not cycle.response_started:
             self._send_early(cycle)
         elif cycle.chunked_encoding and self._zeros < _MAX_ZEROS and not cycle.flow.write_paused:
             self._zeros += 1
-            self._line.write_at_once((b"0",))
+            self._output.write_at_once((b"0",))
         self._timer = self._loop.call_later(self._wait, self._probe)
         self._wait = min(self._wait * _INTERVAL_FACTOR, _MAX_INTERVAL)
 
@@ -72,20 +75,20 @@ class HalfCloseProbe:
         if self._early == len(_STATUS_LINE_START):
             return
         self._early += 1
-        cycle.transport = _StartedResponse(cycle, self._line, self._early)
-        self._line.write_at_once((_STATUS_LINE_START[self._early - 1 : self._early],))
+        cycle.transport = _StartedResponse(cycle, self._output, self._early)
+        self._output.write_at_once((_STATUS_LINE_START[self._early - 1 : self._early],))
 
 
 class _StartedResponse:
-    """What an answer writes to when the first bytes of it have been sent."""
+    """Transport of a response whose first bytes were sent already: drops them from the first write."""
 
-    __slots__ = ("_cycle", "_line", "_sent", "close", "is_closing")
+    __slots__ = ("_cycle", "_output", "_sent", "close", "is_closing")
 
-    def __init__(self, cycle: Any, line: BufferedOutput, sent: int) -> None:
-        self._cycle, self._line, self._sent = cycle, line, sent
-        self.close, self.is_closing = line.close, line.is_closing
+    def __init__(self, cycle: Any, output: BufferedOutput, sent: int) -> None:
+        self._cycle, self._output, self._sent = cycle, output, sent
+        self.close, self.is_closing = output.close, output.is_closing
 
     def write(self, data: bytes) -> None:
-        """Send the rest, and step aside."""
-        self._cycle.transport = self._line
-        self._line.write(data[self._sent :])
+        """Send the rest, and give the response its usual transport back."""
+        self._cycle.transport = self._output
+        self._output.write(data[self._sent :])

@@ -37,300 +37,307 @@ from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, 
 from steadyvoice.gateway.request_context import request_id_from
 from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
 
+log = logging.getLogger("steadyvoice.gateway")
+
+# SO_LINGER: on close, unsent data is discarded and the client gets a reset instead of an orderly end.
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
 _ABSOLUTE_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)([^#]*)")
 
 
 class AbsoluteTarget(NamedTuple):
-    """Its parts: the `authority` is whom it is for, and the `rest` is asked for there."""
+    """Request target in absolute form, as clients send it to proxies: authority, and path with query."""
 
     authority: bytes
-    rest: bytes
+    path: bytes
 
-    def headers(self, said: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The request's headers as they are to be read: Host is what the target says, whatever it said itself."""
-        return [(name, self.authority if name == b"host" else value) for name, value in said]
+    def headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the request's headers with the target's authority as Host (RFC 9112, section 3.2.2)."""
+        return [(name, self.authority if name == b"host" else value) for name, value in headers]
 
 
 def parse_absolute_target(target: bytes) -> AbsoluteTarget | None:
-    """Take a target apart, if it is a whole URL: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2"""
+    """Parse a target in absolute form; None for any other: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2"""
     found = _ABSOLUTE_URL.match(target)
     if found is None:
         return None
-    authority, rest = found.groups()
-    return AbsoluteTarget(authority, rest if rest.startswith(b"/") else b"/" + rest)
-
-
-log = logging.getLogger("steadyvoice.gateway")
-
-_LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is forgotten, and the other side is told that it is
+    authority, path = found.groups()
+    return AbsoluteTarget(authority, path if path.startswith(b"/") else b"/" + path)
 
 
 class ClientConnection(HttpToolsProtocol):
-    """Reads requests, has them answered one by one, and knows what it waits for meanwhile."""
+    """Connection of one client: reads requests, runs them one after the other, and times each phase."""
 
     def __init__(self, config: Config, connections: ConnectionSet) -> None:
         super().__init__(config=config, server_state=connections.state, app_state={})
         self._connections, self._limits = connections, connections.limits
-        self._wait, self._since = ConnectionPhase.HEAD, 0.0
+        self._phase, self._since = ConnectionPhase.HEAD, 0.0
         self._in_head = False  # a request has begun, and its head is not complete
         self._bytes = 0  # of the request that is coming in, in whole reads
         self._refusal: ConnectionRefusal | None = None
-        self._answered: Any = None  # the request that is being answered; others may be behind it
-        self._outflow = WriteProgress()
-        self._line: Any = None
-        self._told: Callable[[], None] | None = None  # when the client leaves
+        self._running: Any = None  # uvicorn's cycle of the request that is answered; others may wait behind it
+        self._write_progress = WriteProgress()
+        self._output: Any = None
+        self._on_disconnect: Callable[[], None] | None = None
         self._half_closed: HalfCloseProbe | None = None  # once the client has ended its own side
 
-    # What the transport tells.
+    # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let somebody in, or turn them away."""
+        """Accept the connection, or refuse it when there are too many."""
         super().connection_made(transport)
-        self._line = BufferedOutput(transport, self.loop, self._hang_up)
-        self._begin(ConnectionPhase.HEAD)
-        if self._connections.is_packed():
+        self._output = BufferedOutput(transport, self.loop, self._hang_up)
+        self._enter(ConnectionPhase.HEAD)
+        if self._connections.is_overcrowded():
             self.reset()
-        elif self._connections.is_full() and not self._connections.make_room(self):
-            self._refuse(ConnectionRefusal(503, "there are too many connections here; come again in a moment"))
+        elif self._connections.is_over_limit() and not self._connections.close_idle(self):
+            self._refuse(ConnectionRefusal(503, "connection limit reached; retry later"))
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
-        if self._leaves:
+        """Parse received bytes, within the limits."""
+        if self._is_leaving:
             return
-        if self._wait is ConnectionPhase.IDLE:
-            self._begin(ConnectionPhase.HEAD)
+        if self._phase is ConnectionPhase.IDLE:
+            self._enter(ConnectionPhase.HEAD)
         self._bytes += len(data)
         self._parse(data)
-        if self._leaves:  # it was refused, and what came behind its fault does not matter
+        if self._is_leaving:  # the request was refused, and the rest of its bytes does not matter
             return
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(head_too_large(self._limits))
         elif self._bytes > self._limits.request_bytes:
-            self.reset()  # what comes in is no text any more
+            self.reset()  # far beyond any body: a response would not be read
 
     def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._stay(data[stopped.args[0] :])
+            self._ignore_upgrade(data[stopped.args[0] :])
         except httptools.HttpParserError as error:
-            why = "" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
-            self._refuse(self._refusal or malformed_request(data, why))
+            reason = "" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
+            self._refuse(self._refusal or malformed_request(data, reason))
 
-    def _stay(self, rest: bytes) -> None:
-        """Go on in HTTP where another protocol was wished for: the parser would leave the body behind unread."""
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse a request again without its Upgrade header, after which the parser leaves the body unread."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            return self._refuse(ConnectionRefusal(405, "there is no way through here"))
+            return self._refuse(ConnectionRefusal(405, "CONNECT is not supported"))
         kept = [b"%s: %s" % header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
         self.parser = httptools.HttpRequestParser(self)
         return self._parse(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self.url), *kept, b"", rest]))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection open while a request that is there as a whole is answered; close it otherwise."""
-        answered = self._answered
-        if self._leaves or answered is None or answered.more_body or answered.response_complete:
-            self._line.flush()  # or the last of an answer that is over would be lost
+        """Keep the connection open while a completely received request is answered; close it otherwise."""
+        running = self._running
+        if self._is_leaving or running is None or running.more_body or running.response_complete:
+            self._output.flush()  # or the last bytes of a finished response would be lost
             return False
-        if self._half_closed is None:  # a transport that is paused and resumed tells it again
-            self._half_closed = HalfCloseProbe(self.loop, self._line)
-            self._half_closed.watch(answered)
+        if self._half_closed is None:  # a transport that is paused and resumed calls this again
+            self._half_closed = HalfCloseProbe(self.loop, self._output)
+            self._half_closed.watch(running)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """They are gone."""
+        """Release everything that belongs to the connection, and cancel its request."""
         if self._half_closed:
             self._half_closed.stop()
-        self._connections.waiting.pop(self, None)
+        self._connections.idle.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
-        if self._answered:  # uvicorn tells the last in line only
-            self._answered.disconnected = not self._answered.response_complete
-            self._answered.message_event.set()
+        if self._running:  # uvicorn notifies the last pipelined request only
+            self._running.disconnected = not self._running.response_complete
+            self._running.message_event.set()
         self._connections.closed_one.set()
-        if self._told:
-            self._told()
-        self._line.disconnect()
+        if self._on_disconnect:
+            self._on_disconnect()
+        self._output.disconnect()
 
-    def _tell(self, told: Callable[[], None] | None) -> None:
-        """Whom to tell when the client leaves: only the request that is being answered asks."""
-        self._told = told
-        if told:
-            self.flow.resume_reading()  # or nobody would notice
-        if told and self.parser is None:  # it has left
-            told()
+    def _set_on_disconnect(self, callback: Callable[[], None] | None) -> None:
+        """Set the function to call when the client disconnects; only the running request sets one."""
+        self._on_disconnect = callback
+        if callback:
+            # A paused transport does not notice that its client leaves.
+            self.flow.resume_reading()
+        if callback and self.parser is None:  # the client has left already
+            callback()
 
-    # What the parser tells.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         super().on_message_begin()
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer behind a body: those would pass by whoever checks headers on our behalf."""
+        """Add a header; ignore trailers after a body, which would bypass a proxy's checks of headers."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """A request's head is there."""
+        """Check the head of a request, and start it."""
         if self.parser.should_upgrade():
-            return  # once more without that
+            return  # the request is parsed again without its Upgrade header
         self._in_head = False
-        if refusal := self._refused():
+        if refusal := self._checked_head():
             self._refusal = refusal
-            raise ValueError(refusal.told)  # which stops the parser
+            raise ValueError(refusal.message)  # stops the parser
         if self.url[:1] != b"/" and (target := parse_absolute_target(self.url)):
-            self.url, self.headers[:] = target.rest, target.headers(self.headers)
+            self.url, self.headers[:] = target.path, target.headers(self.headers)
         super().on_headers_complete()
-        self.cycle.transport = self._line
+        self.cycle.transport = self._output
         scope: Any = self.scope
-        scope[ON_DISCONNECT] = self._tell
+        scope[ON_DISCONNECT] = self._set_on_disconnect
         cycle = self.cycle
         scope[BODY_ARRIVED] = lambda: not cycle.more_body
-        scope[OUTLET_FACTORY] = lambda: ChunkWriter(cycle, self._line) if cycle.chunked_encoding else None
+        scope[OUTLET_FACTORY] = lambda: ChunkWriter(cycle, self._output) if cycle.chunked_encoding else None
 
-    def _refused(self) -> ConnectionRefusal | None:
-        """Look closely at what is suspect only: all others came in few bytes and few headers, one by one."""
-        version, most = self.parser.get_http_version(), self._limits
-        if len(self.pipeline) >= most.pipelined:
-            return ConnectionRefusal(429, "wait for an answer before you ask again")
-        pipelined = self._wait is ConnectionPhase.ANSWER
-        if pipelined or version != "1.1" or self._bytes > most.url_bytes or len(self.headers) > most.headers:
-            return check_head(self.url, self.headers, version, most)
+    def _checked_head(self) -> ConnectionRefusal | None:
+        """Return the refusal of a head that exceeds a limit, or None.
+
+        Only suspicious heads are checked closely: all others came in few bytes and few headers, one request at a time.
+        """
+        version, limits = self.parser.get_http_version(), self._limits
+        if len(self.pipeline) >= limits.pipelined:
+            return ConnectionRefusal(429, f"too many pipelined requests: the limit is {limits.pipelined}")
+        pipelined = self._phase is ConnectionPhase.ANSWER
+        if pipelined or version != "1.1" or self._bytes > limits.url_bytes or len(self.headers) > limits.headers:
+            return check_head(self.url, self.headers, version, limits)
         return None
 
     def on_message_complete(self) -> None:
-        """A request is there as a whole."""
+        """End a request that is completely received."""
         if self._in_head:
             return
         super().on_message_complete()
         self._bytes = 0
-        if self._wait is ConnectionPhase.REST:
-            self._begin(ConnectionPhase.IDLE)
+        if self._phase is ConnectionPhase.REST:
+            self._enter(ConnectionPhase.IDLE)
 
-    # What the answers tell.
+    # Callbacks of responses.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._begin(ConnectionPhase.ANSWER)
-        self._answered = cycle
+        self._enter(ConnectionPhase.ANSWER)
+        self._running = cycle
         if self._half_closed:
             self._half_closed.watch(cycle)
-        task = self.loop.create_task(self._answer(cycle, app))
+        task = self.loop.create_task(self._run(cycle, app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _answer(self, cycle: Any, app: Any) -> None:
-        framed = cycle.scope["http_version"] == "1.1"
-        send = cycle.send if framed else HTTP10Response(cycle, self._limits.answer_bytes)
+    async def _run(self, cycle: Any, app: Any) -> None:
+        chunked = cycle.scope["http_version"] == "1.1"
+        send = cycle.send if chunked else HTTP10Response(cycle, self._limits.answer_bytes)
         try:
             await app(cycle.scope, cycle.receive, send)
         except Exception as error:
-            log.error("an answer broke off: %s", error, exc_info=error)
+            log.error("request failed, response incomplete: %s", error, exc_info=error)
         finally:
             if not (cycle.response_complete or cycle.disconnected):
-                self._break_off(cycle)
-            cycle.on_response = _nothing  # it would hold this connection
+                self._abort_response(cycle)
+            cycle.on_response = _nothing  # it would keep this connection alive
             _break_cycles(cycle.scope)
-            if self._answered is cycle:
-                self._answered = None
+            if self._running is cycle:
+                self._running = None
 
-    def _break_off(self, cycle: Any) -> None:
-        """End an answer without its end, and one that has not begun with saying so."""
+    def _abort_response(self, cycle: Any) -> None:
+        """End an incomplete response as a broken transfer, or with an error if it has not begun."""
         if cycle.response_started and self._half_closed and self._half_closed.dangling:
             self.reset()
         elif cycle.response_started:
             self._hang_up()
         else:
-            told, request_id = b"it broke off; there is no answer\n", _request_id(cycle) or request_id_from(None)
-            self._last_words(503 if self._connections.closing else 500, request_id, told)
+            body, request_id = b"request failed: no response\n", _request_id(cycle) or request_id_from(None)
+            self._send_error(503 if self._connections.closing else 500, request_id, body)
 
     def on_response_complete(self) -> None:
-        """An answer is there as a whole: go on to the next request."""
+        """Go on with the next request after a complete response."""
         self.server_state.total_requests += 1
-        if self._wait is ConnectionPhase.LEAVE or self.transport.is_closing():
+        if self._phase is ConnectionPhase.LEAVE or self.transport.is_closing():
             return
         if self._half_closed:
             self._half_closed.stop()
-            if not self.pipeline or self.pipeline[-1][0].more_body:  # nothing more of it will come
-                self.leave()
+            if not self.pipeline or self.pipeline[-1][0].more_body:  # no further bytes will come
+                self.close()
                 return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif not self.cycle.more_body:
-            self._begin(ConnectionPhase.HEAD if self._in_head else ConnectionPhase.IDLE)
+            self._enter(ConnectionPhase.HEAD if self._in_head else ConnectionPhase.IDLE)
         elif _is_short(self.cycle.scope["headers"], self._limits.body_bytes):
-            self._begin(ConnectionPhase.REST)
+            self._enter(ConnectionPhase.REST)
         else:
             self._linger()
 
-    # How it ends.
+    # Ends of the connection.
 
     @property
-    def _leaves(self) -> bool:
-        """Whether everything is said, and the client is only left time to read it."""
-        return self._wait is ConnectionPhase.LEAVE
+    def _is_leaving(self) -> bool:
+        """Whether everything is sent, and only the client's close is awaited."""
+        return self._phase is ConnectionPhase.LEAVE
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is not yet over, or not yet read."""
-        return self._wait is ConnectionPhase.ANSWER or self.transport.get_write_buffer_size() > 0
+        """Whether a response is not finished, or not yet read by the client."""
+        return self._phase is ConnectionPhase.ANSWER or self.transport.get_write_buffer_size() > 0
 
     def check_timeouts(self, now: float) -> None:
-        """End what has lasted too long."""
-        left = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
-        if self._outflow.stuck(left, now) > self._limits.write:
+        """End the connection if its phase has lasted too long, or if the client has stopped reading."""
+        unsent = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
+        if self._write_progress.stuck(unsent, now) > self._limits.write:
             self.reset()
-        elif left or now - self._since <= self._limits.patience(self._wait):
+        elif unsent or now - self._since <= self._limits.timeout(self._phase):
             pass
-        elif self._wait is ConnectionPhase.HEAD and self._in_head:
-            self._refuse(ConnectionRefusal(408, f"the request's head did not come within {self._limits.head:g} s"))
+        elif self._phase is ConnectionPhase.HEAD and self._in_head:
+            self._refuse(ConnectionRefusal(408, f"request timeout: no complete head within {self._limits.head:g} s"))
         else:
-            self.leave()
+            self.close()
 
     def shutdown(self) -> None:
-        """End it at once when it is idle, else behind its answer."""
-        if self._wait is ConnectionPhase.ANSWER:
+        """Close the connection at once when it is idle, else after its response."""
+        if self._phase is ConnectionPhase.ANSWER:
             self.cycle.keep_alive = False
-        elif self._wait is not ConnectionPhase.LEAVE:
-            self.leave()
+        elif self._phase is not ConnectionPhase.LEAVE:
+            self.close()
 
-    def leave(self) -> None:
-        """End it, without a word."""
-        self._begin(ConnectionPhase.LEAVE)
-        self._line.flush()
+    def close(self) -> None:
+        """Close the connection without a response."""
+        self._enter(ConnectionPhase.LEAVE)
+        self._output.flush()
         self.transport.close()
 
     def reset(self) -> None:
-        """End it now, and let the other side notice."""
-        self._begin(ConnectionPhase.LEAVE)
-        with contextlib.suppress(OSError):  # it is gone already
+        """Reset the connection, which the client sees as an error."""
+        self._enter(ConnectionPhase.LEAVE)
+        with contextlib.suppress(OSError):  # the socket may be gone
             line: socket.socket = self.transport.get_extra_info("socket")
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.transport.abort()
 
     def _refuse(self, refusal: ConnectionRefusal) -> None:
-        """Answer what is no request. Beside another answer it would be taken for that, or for a part of it."""
+        """Answer an unacceptable request, or reset where another response is on its way.
+
+        Beside another response, this one would be taken for that one, or for a part of it.
+        """
         request_id = None
-        if self._wait is ConnectionPhase.ANSWER:
+        if self._phase is ConnectionPhase.ANSWER:
             if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
                 return self.reset()
-            self.cycle.disconnected = True  # its body is what makes no sense: nobody is to answer it but us
+            # The body of the running request is malformed: its endpoint must not answer as well.
+            self.cycle.disconnected = True
             self.cycle.message_event.set()
             request_id = _request_id(self.cycle)
-        request_id = request_id or request_id_from(self._said(b"x-request-id"))
-        body = f"{refusal.told}\n".encode()
-        self._connections.connection_rejected(
-            RejectedConnection(request_id, self.client, refusal, len(body), self.loop.time() - self._since)
-        )
-        return self._last_words(refusal.status, request_id, body)
+        request_id = request_id or request_id_from(self._received_header(b"x-request-id"))
+        body = f"{refusal.message}\n".encode()
+        seconds = self.loop.time() - self._since
+        self._connections.connection_rejected(RejectedConnection(request_id, self.client, refusal, len(body), seconds))
+        return self._send_error(refusal.status, request_id, body)
 
-    def _said(self, name: bytes) -> bytes | None:
-        """A header of the request that is refused, as far as it has come."""
+    def _received_header(self, name: bytes) -> bytes | None:
+        """Return a header of the refused request, as far as its head was received."""
         return dict(self.headers).get(name) if self._in_head or self._refusal else None
 
-    def _last_words(self, status: int, request_id: str, body: bytes) -> None:
+    def _send_error(self, status: int, request_id: str, body: bytes) -> None:
         head = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             "content-type: text/plain; charset=utf-8",
@@ -340,51 +347,55 @@ class ClientConnection(HttpToolsProtocol):
             "connection: close",
         ]
         sent = self._half_closed.early if self._half_closed else 0
-        self._line.write(("\r\n".join([*head, "", ""]).encode() + body)[sent:])
+        self._output.write(("\r\n".join([*head, "", ""]).encode() + body)[sent:])
         self._linger()
 
     def _hang_up(self) -> None:
-        """Close behind an answer, or in the midst of one."""
+        """Close the connection after a response, or in the middle of one."""
         if self.cycle.more_body and self.cycle.response_complete:
             self._linger()
         else:
-            self.leave()
+            self.close()
 
     def _linger(self) -> None:
-        """Say no more, and let the client read what was said: what it still sends goes nowhere."""
-        if self._half_closed:  # it sends nothing any more
-            self.leave()
+        """Send nothing more, and discard what the client sends until it has read the response.
+
+        Closing at once would reset the connection, because bytes of the client are unread, and the client would lose
+        the response.
+        """
+        if self._half_closed:  # nothing more is received
+            self.close()
             return
-        self._begin(ConnectionPhase.LEAVE)
-        self._line.flush()
+        self._enter(ConnectionPhase.LEAVE)
+        self._output.flush()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         self.flow.resume_reading()
 
-    def _begin(self, wait: ConnectionPhase) -> None:
-        self._wait, self._since = wait, self.loop.time()
-        self._connections.waiting.pop(self, None)
-        if wait in (ConnectionPhase.HEAD, ConnectionPhase.IDLE):
-            self._connections.waiting[self] = None
+    def _enter(self, phase: ConnectionPhase) -> None:
+        self._phase, self._since = phase, self.loop.time()
+        self._connections.idle.pop(self, None)
+        if phase in (ConnectionPhase.HEAD, ConnectionPhase.IDLE):
+            self._connections.idle[self] = None
 
 
 def _break_cycles(scope: Any) -> None:
-    """Of what leads back to the answer: it would be the collector's to find that nobody needs it any more."""
+    """Remove what refers back to the connection, so that reference counting frees the request at once."""
     for name in (ON_DISCONNECT, BODY_ARRIVED, OUTLET_FACTORY):
         scope.pop(name, None)
     scope["state"].clear()
 
 
 def _request_id(cycle: Any) -> str | None:
-    """The id of a request, if it has got to the front door."""
+    """Return the id of a request that has reached the middleware."""
     request = cycle.scope["state"].get("request_context")
     return request.request_id if request else None
 
 
-def _is_short(headers: Iterable[tuple[bytes, bytes]], most: int) -> bool:
-    """Whether the rest of a body is worth waiting for: it will come, and soon be over."""
-    said = dict(headers)
-    return b"expect" not in said and int(said.get(b"content-length", most + 1)) <= most
+def _is_short(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
+    """Whether the rest of a body is worth waiting for, because it will come and is small."""
+    found = dict(headers)
+    return b"expect" not in found and int(found.get(b"content-length", limit + 1)) <= limit
 
 
 def _nothing() -> None: ...

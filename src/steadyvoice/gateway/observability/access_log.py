@@ -27,55 +27,55 @@ _MAX_TEXT = 2_000
 
 
 class AccessLog:
-    """Writes down every request, as long as the settings want it."""
+    """Observer that writes one line for each request, unless the settings switch it off."""
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """An utterance is over; its request is soon."""
-        if self._wanted:
-            request.log_fields |= _speech_fields(request, door, order, account)
+        """Add the fields of an utterance to its request's line, which is written soon after."""
+        if self._enabled:
+            request.log_fields |= _speech_fields(request, api, order, account)
             if self._context.server.log_texts:
                 request.log_fields["text"] = order.text[:_MAX_TEXT]
 
     def request_finished(self, request: RequestContext) -> None:
-        """A request is over."""
-        if self._wanted:
-            self._write(self._of_request(request) | request.log_fields)
+        """Write the line of a finished request."""
+        if self._enabled:
+            self._write(self._request_fields(request) | request.log_fields)
 
-    def connection_rejected(self, who: RejectedConnection) -> None:
-        """Somebody did not get as far as the doors."""
-        if self._wanted:
+    def connection_rejected(self, rejected: RejectedConnection) -> None:
+        """Write the line of a request that was refused before it reached the middleware."""
+        if self._enabled:
             self._write(
                 {
-                    "request_id": who.request_id,
-                    "client": who.client[0] if who.client else None,
+                    "request_id": rejected.request_id,
+                    "client": rejected.client[0] if rejected.client else None,
                     "method": None,
                     "path": None,
-                    "status": who.refusal.status,
-                    "bytes": who.bytes,
-                    "seconds": round(who.seconds, 4),
+                    "status": rejected.refusal.status,
+                    "bytes": rejected.bytes,
+                    "seconds": round(rejected.seconds, 4),
                     "first_byte": None,
                     "complete": True,
-                    "refused": who.refusal.told,
+                    "refused": rejected.refusal.message,
                 }
             )
 
-    def _write(self, facts: Mapping[str, Any]) -> None:
+    def _write(self, fields: Mapping[str, Any]) -> None:
         at = to_iso8601(datetime.fromtimestamp(self._context.wall_clock(), UTC))
-        log.info("%s", json.dumps({"at": at, **facts}, separators=(",", ":")))
+        log.info("%s", json.dumps({"at": at, **fields}, separators=(",", ":")))
 
     @property
-    def _wanted(self) -> bool:
+    def _enabled(self) -> bool:
         return self._context.server.access_log and log.isEnabledFor(logging.INFO)
 
-    def _of_request(self, request: RequestContext) -> dict[str, Any]:
-        """`status` is null when nobody was there to be answered; `complete`, whether all of the answer was sent."""
+    def _request_fields(self, request: RequestContext) -> dict[str, Any]:
+        """Return the fields of a request. `status` is null when the client left before the response began."""
         client = request.scope.get("client")
-        now = self._context.clock()
+        now, started = self._context.clock(), request.response_started_at
         return {
             "request_id": request.request_id,
             "client": client[0] if client else None,
@@ -84,20 +84,15 @@ class AccessLog:
             "status": request.status,
             "bytes": request.bytes_sent,
             "seconds": round(now - request.received_at, 4),
-            "first_byte": None
-            if request.response_started_at is None
-            else round(request.response_started_at - request.received_at, 4),
+            "first_byte": None if started is None else round(started - request.received_at, 4),
             "complete": request.complete,
         }
 
 
-def _speech_fields(
-    request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
-) -> dict[str, Any]:
-    """Add the outcome; `interrupted` when the caller hung up."""
+def _speech_fields(request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance) -> dict[str, Any]:
     error = account.report.error
     return {
-        "door": door,
+        "api": api,
         "outcome": client_outcome(request, account),
         "provider": account.provider,
         "error": error.kind.value if isinstance(error, TTSError) else None,
@@ -111,28 +106,28 @@ _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "a
 
 
 class JSONFormatter(logging.Formatter):
-    """A record is an object in one line. The access log's are that already."""
+    """Formatter that writes a log record as one line of JSON, with the id of its request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Return one line. Records of the access log are JSON already."""
         if record.name == ACCESS_LOGGER:
             return record.getMessage()
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "at": to_iso8601(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request := current_request_id.get():
-            told["request_id"] = request
+        if request_id := current_request_id.get():
+            fields["request_id"] = request_id
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told | _facts(record), default=str, separators=(",", ":"))
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields | _extra_fields(record), default=str, separators=(",", ":"))
 
 
-def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given as `extra`. A vendor's name for its part of a request is not ours."""
-    facts = {
+def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what was given as `extra`; a vendor's request id is renamed, so as not to hide the gateway's."""
+    fields = {
         name: value for name, value in vars(record).items() if name not in _RECORD_ATTRIBUTES and value is not None
     }
-    return {f"vendor_{name}" if name == "request_id" else name: value for name, value in facts.items()}
+    return {f"vendor_{name}" if name == "request_id" else name: value for name, value in fields.items()}

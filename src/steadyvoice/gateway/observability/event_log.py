@@ -29,7 +29,7 @@ Facts = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 
 class EventLogEntry:
-    """Numbered entry of an event log."""
+    """Numbered entry of the event log."""
 
     __slots__ = ("_actor", "_at", "_data", "_facts", "kind", "number")
 
@@ -40,50 +40,53 @@ class EventLogEntry:
 
     @property
     def data(self) -> str:
-        """Entry as JSON in one line, which can be encoded.
+        """Entry as one line of JSON that can be encoded as UTF-8.
 
-        Formatted when it is first read: most entries are calls, and on most gateways nobody reads them.
+        Formatted when it is first read: most entries are calls, which on most gateways have no reader.
         """
         if self._data is None:
             facts = self._facts() if callable(self._facts) else self._facts
             entry = {"at": to_iso8601(datetime.fromtimestamp(self._at, UTC)), **facts}
             if self._actor:
                 entry["by"] = self._actor
-            # A reader that failed over what cannot be encoded would fail at each reconnect again.
+            # Unpaired surrogates are escaped: a reader that failed over them would fail at each reconnect again.
             self._data = escape_surrogates(json.dumps(to_json(entry), ensure_ascii=False, separators=(",", ":")))
             self._facts = {}
         return self._data
 
 
 class EventLog:
-    """One gateway's. `wall_clock` is the time of day, in seconds since 1970."""
+    """Event log of one gateway. `wall_clock` is the time of day in seconds since 1970.
+
+    `edition` distinguishes this process, whose numbers mean nothing to another; `last` is the newest entry's number.
+    """
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
-        self.edition = secrets.token_hex(4)  # numbers of another process mean nothing here
+        self.edition = secrets.token_hex(4)
         self.last = 0
         self.closed = False
         self._wall_clock = wall_clock
         self._calls: deque[EventLogEntry] = deque(maxlen=CALLS_KEPT)
-        self._rest: deque[EventLogEntry] = deque(maxlen=OTHERS_KEPT)
+        self._others: deque[EventLogEntry] = deque(maxlen=OTHERS_KEPT)
         self._news = asyncio.Event()
-        self._readers = 0  # that wait for the next entry
+        self._readers = 0  # waiting for the next entry
 
-    def note(self, kind: str, facts: Facts) -> None:
-        """Append an entry with the time of day and, for an admin action, its user."""
+    def add(self, kind: str, facts: Facts) -> None:
+        """Add an entry with the time of day and, for an admin action, its user."""
         self.last += 1
         entry = EventLogEntry(self.last, kind, facts, self._wall_clock(), current_actor())
-        (self._calls if kind in _CALL_KINDS else self._rest).append(entry)
+        (self._calls if kind in _CALL_KINDS else self._others).append(entry)
         if self._readers:
             self._wake()
 
     def since(self, number: int) -> tuple[list[EventLogEntry], int]:
-        """All that came after, in order, and how many of them are not here any more."""
-        found = [entry for page in (self._calls, self._rest) for entry in page if entry.number > number]
+        """Return the entries after this number, in order, and how many of them are no longer kept."""
+        found = [entry for entries in (self._calls, self._others) for entry in entries if entry.number > number]
         found.sort(key=lambda entry: entry.number)
         return found, self.last - number - len(found)
 
-    async def news(self, number: int) -> None:
-        """Wait until something came after that, or nothing will any more."""
+    async def wait_for_news(self, number: int) -> None:
+        """Wait for an entry after this number, or until the log is closed."""
         self._readers += 1
         try:
             while self.last <= number and not self.closed:
@@ -92,7 +95,7 @@ class EventLog:
             self._readers -= 1
 
     def close(self) -> None:
-        """There will be no more."""
+        """End all readers; no further entries follow."""
         self.closed = True
         self._wake()
 

@@ -23,46 +23,46 @@ from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.service.result import ReportedUtterance
 
 MAX_CALLS_PER_SECOND = 20
-"""Calls in one second that are shown by themselves; and as many again of those that went wrong."""
+"""Successful calls that are logged individually in one second; as many failed ones are, in addition."""
 
 _SUCCESSES = frozenset({"spoken", "cached"})
 _PERIOD = 1.0
 
 
 class CallRecorder:
-    """Sums up what happens within a second, and writes it into the journal when it is over."""
+    """Writes calls into the event log, and a summary of all of them after each second."""
 
-    def __init__(self, journal: EventLog) -> None:
-        self._event_log = journal
-        self._second: list[RecentCall] = []
-        self._shown: Counter[bool] = Counter()
-        self._clock: asyncio.TimerHandle | None = None
+    def __init__(self, event_log: EventLog) -> None:
+        self._event_log = event_log
+        self._calls: list[RecentCall] = []
+        self._logged: Counter[bool] = Counter()  # by success
+        self._timer: asyncio.TimerHandle | None = None
 
-    def beat(self, call: RecentCall) -> None:
-        """A call is over."""
-        if self._clock is None:
-            self._clock = asyncio.get_running_loop().call_later(_PERIOD, self._tick)
-        self._second.append(call)
-        well = call.outcome in _SUCCESSES
-        if self._shown[well] < MAX_CALLS_PER_SECOND:
-            self._shown[well] += 1
-            self._event_log.note("call", call.as_dict)
+    def add(self, call: RecentCall) -> None:
+        """Record a finished call."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._summarize)
+        self._calls.append(call)
+        success = call.outcome in _SUCCESSES
+        if self._logged[success] < MAX_CALLS_PER_SECOND:
+            self._logged[success] += 1
+            self._event_log.add("call", call.as_dict)
 
     def stop(self) -> None:
-        """The gateway closes."""
-        if self._clock:
-            self._clock.cancel()
-            self._tick()
+        """Write the last summary at once."""
+        if self._timer:
+            self._timer.cancel()
+            self._summarize()
 
-    def _tick(self) -> None:
-        shown = sum(self._shown.values())
-        self._event_log.note("calls", {"seconds": _PERIOD, "shown": shown, **summary(self._second)})
-        self._second, self._clock = [], None
-        self._shown.clear()
+    def _summarize(self) -> None:
+        shown = sum(self._logged.values())
+        self._event_log.add("calls", {"seconds": _PERIOD, "shown": shown, **summary(self._calls)})
+        self._calls, self._timer = [], None
+        self._logged.clear()
 
 
 def summary(calls: Sequence[RecentCall]) -> dict[str, Any]:
-    """How many there were, how they ended, who spoke, and how soon."""
+    """Return the number of calls, their outcomes and providers, and percentiles of the time to first audio."""
     providers = Counter(call.provider or "none" for call in calls)
     return {
         "calls": len(calls),
@@ -73,50 +73,50 @@ def summary(calls: Sequence[RecentCall]) -> dict[str, Any]:
 
 
 class EventRecorder:
-    """One gateway's."""
+    """Observer that keeps recent calls, statistics, overview and event log of one gateway up to date."""
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
         self.calls = RecentCalls()
-        self.hour = HourlyStatistics(context.wall_clock)
-        self.board = Overview(context, self.hour)
-        self._pulse = CallRecorder(context.event_log)
-        context.on_stop.append(self._pulse.stop)
-        context.on_stopped.append(context.service.subscribe(self._moved))
+        self.statistics = HourlyStatistics(context.wall_clock)
+        self.overview = Overview(context, self.statistics)
+        self._call_recorder = CallRecorder(context.event_log)
+        context.on_stop.append(self._call_recorder.stop)
+        context.on_stopped.append(context.service.subscribe(self._circuit_event))
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """An utterance is over."""
-        house = self._context
-        now, wall_time, text = house.clock(), house.wall_clock(), house.server.log_texts
-        call = self.calls.add(request, door, order, account, now=now, wall_time=wall_time, text=text)
-        self.hour.call(call)
-        self._pulse.beat(call)
+        """Record a finished utterance."""
+        context = self._context
+        now, wall_time, text = context.clock(), context.wall_clock(), context.server.log_texts
+        call = self.calls.add(request, api, order, account, now=now, wall_time=wall_time, text=text)
+        self.statistics.add_call(call)
+        self._call_recorder.add(call)
 
     def request_finished(self, request: RequestContext) -> None:
-        """Nothing that was not said is told."""
+        """Ignore requests without speech."""
 
-    def _moved(self, event: Event) -> None:
-        note = self._context.event_log.note
-        self.board.moved()
+    def _circuit_event(self, event: Event) -> None:
+        add = self._context.event_log.add
+        self.overview.invalidate()
         match event:
             case StateChanged():
-                note("transition", {"from": event.from_state, "to": event.to_state, **_evidence(event)})
-                self._remember(event)
+                add("transition", {"from": event.from_state, "to": event.to_state, **_evidence(event)})
+                self._record_transition(event)
             case WouldHaveOpened():
-                note("would_have_opened", _evidence(event))
+                add("would_have_opened", _evidence(event))
             case CircuitReset():
-                note("reset", {"provider": event.name, "reason": event.reason})
+                add("reset", {"provider": event.name, "reason": event.reason})
             case ConfigChanged():
-                note("config", {"provider": event.name, **_config_change(event.before, event.after)})
+                add("config", {"provider": event.name, **_config_change(event.before, event.after)})
 
-    def _remember(self, event: StateChanged) -> None:
-        self.hour.moved(event.name, event.from_state, event.to_state, event.reason)
+    def _record_transition(self, event: StateChanged) -> None:
+        self.statistics.add_transition(event.name, event.from_state, event.to_state, event.reason)
         if event.cause is Cause.PROBES_SUCCEEDED:
-            took = self._context.service.circuits[event.name].snapshot().recoveries.last_seconds
-            if took is not None:
-                self.hour.recovered(event.name, took)
+            seconds = self._context.service.circuits[event.name].snapshot().recoveries.last_seconds
+            if seconds is not None:
+                self.statistics.add_recovery(event.name, seconds)
 
 
 def _evidence(event: StateChanged | WouldHaveOpened) -> dict[str, object]:
@@ -132,5 +132,5 @@ def _evidence(event: StateChanged | WouldHaveOpened) -> dict[str, object]:
 
 
 def _config_change(before: CircuitBreakerConfig, after: CircuitBreakerConfig) -> dict[str, object]:
-    was, now = changed_settings(before, after)
-    return {"before": was, "after": now}
+    old, new = changed_settings(before, after)
+    return {"before": old, "after": new}

@@ -17,100 +17,107 @@ from steadyvoice.service.result import Attempt
 from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
 
 STEP_SECONDS = 15.0
-STEPS_KEPT = 240  # steps: an hour
-_MAX_SAMPLES = 500  # of first audio, from which percentiles are taken
-_SAMPLE_SECONDS = 300.0  # seconds after which a sample says nothing about now
+STEPS_KEPT = 240  # one hour
+_MAX_SAMPLES = 500  # of the time to first audio, for percentiles
+_SAMPLE_SECONDS = 300.0  # age at which a sample says nothing about the present
 _MAX_RECOVERIES = 200
 
 
 class HourlyStatistics:
-    """One gateway's. `wall_clock` is the time of day, in seconds since 1970."""
+    """Statistics of one gateway's last hour. `wall_clock` is the time of day in seconds since 1970.
+
+    A step's number is the time of day divided by 15 seconds.
+    """
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
         self._steps: dict[int, _Step] = {}
-        self._moves: dict[str, dict[int, tuple[CircuitState, CircuitState]]] = {}
-        self._heard = _Samples()
-        self._soon: dict[str, _Samples] = {}
+        self._transitions: dict[str, dict[int, tuple[CircuitState, CircuitState]]] = {}
+        self._first_audio = _Samples()
+        self._provider_first_audio: dict[str, _Samples] = {}
         self._outages: dict[str, Outage] = {}
         self._recoveries: deque[tuple[float, str, float]] = deque(maxlen=_MAX_RECOVERIES)
 
-    def call(self, call: RecentCall) -> None:
-        """A call is over."""
-        step, now = self._step(), self._wall_clock()
+    def add_call(self, call: RecentCall) -> None:
+        """Add a finished call."""
+        step, now = self._current_step(), self._wall_clock()
         step.outcomes[call.outcome] += 1
         if call.first_audio is not None:
-            self._heard.add(now, call.first_audio)
+            self._first_audio.add(now, call.first_audio)
         for attempt, error in call.attempts:
             step.of(attempt.provider)[_result(attempt, error)] += 1
             if attempt.first_audio is not None:
-                self._soon.setdefault(attempt.provider, _Samples()).add(now, attempt.first_audio)
+                self._provider_first_audio.setdefault(attempt.provider, _Samples()).add(now, attempt.first_audio)
         step.speakers[call.provider or "none"] += 1
 
-    def moved(self, name: str, before: CircuitState, after: CircuitState, reason: str = "") -> None:
-        """A circuit changed its state. Of several moves within a step, the worst state is what the step shows."""
+    def add_transition(self, name: str, before: CircuitState, after: CircuitState, reason: str = "") -> None:
+        """Add a circuit's change of state. Of several within one step, the step shows the most severe state."""
         if after not in _DOWN:
             self._outages.pop(name, None)
         elif before not in _DOWN:
             self._outages[name] = Outage(self._wall_clock(), reason)
-        moves, number = self._moves.setdefault(name, {}), self._number()
-        worst, _ = moves.get(number, (before, before))
-        moves[number] = (max(worst, after, key=_BY_SEVERITY.index), after)
-        _trim(moves, number)
+        transitions, number = self._transitions.setdefault(name, {}), self._number()
+        worst, _ = transitions.get(number, (before, before))
+        transitions[number] = (max(worst, after, key=_BY_SEVERITY.index), after)
+        _trim(transitions, number)
 
-    def recovered(self, name: str, seconds: float) -> None:
-        """A circuit has closed by itself, so long after it opened."""
+    def add_recovery(self, name: str, seconds: float) -> None:
+        """Add a circuit's recovery by itself, so many seconds after it had opened."""
         self._recoveries.append((self._wall_clock(), name, seconds))
 
     def outage(self, name: str) -> Outage | None:
-        """The one that it is in: probes that failed since have not begun another."""
+        """Return the circuit's outage, from its first opening: failed probes do not begin another one."""
         return self._outages.get(name)
 
-    def heard(self, since: int = 0) -> list[list[Any]]:
-        """What callers heard: the number of each step in which there were calls, and how many ended how."""
+    def outcomes(self, since: int = 0) -> list[list[Any]]:
+        """Return number and count of each outcome, for each step with calls from `since` on."""
         return [[number, step.outcomes] for number, step in self._steps.items() if number >= since]
 
-    def done(self, name: str, since: int = 0) -> list[list[int]]:
-        """How a provider did: number of the step; attempts that spoke, failed, did neither, were refused."""
+    def attempts(self, name: str, since: int = 0) -> list[list[int]]:
+        """Return number of the step, and attempts that succeeded, failed, counted as neither, or were refused."""
         newest_first = takewhile(lambda each: each[0] >= since, reversed(self._steps.items()))
-        told = [[number, *step.providers[name]] for number, step in newest_first if name in step.providers]
-        return told[::-1]
+        found = [[number, *step.providers[name]] for number, step in newest_first if name in step.providers]
+        return found[::-1]
 
     def states(self, name: str, since: int = 0) -> list[list[Any]]:
-        """Where a circuit moved: number of the step, the worst state in it, the state after it."""
+        """Return number, most severe state and last state, for each step in which the circuit changed."""
         oldest = max(since, self._number() - STEPS_KEPT + 1)
-        return [[n, worst.value, last.value] for n, (worst, last) in self._moves.get(name, {}).items() if n >= oldest]
+        transitions = self._transitions.get(name, {})
+        return [[n, worst.value, last.value] for n, (worst, last) in transitions.items() if n >= oldest]
 
-    def lately(self) -> dict[str, Any]:
-        """What callers hear now: within this step and the one before."""
+    def current(self) -> dict[str, Any]:
+        """Return calls, outcomes, providers and latency of the current step and the one before."""
         steps, seconds = self._last_two()
         outcomes, speakers = Counter[str](), Counter[str]()
         for step in steps:
             outcomes.update(step.outcomes)
             speakers.update(step.speakers)
         calls = outcomes.total()
-        soon = self._heard.percentiles(self._wall_clock())
+        first_audio = self._first_audio.percentiles(self._wall_clock())
         return {
             "seconds": seconds, "calls": calls, "rate": calls / seconds,
-            "outcomes": outcomes, "speakers": speakers, "first_audio": soon,
+            "outcomes": outcomes, "providers": speakers, "first_audio": first_audio,
         }  # fmt: skip
 
-    def pace(self, name: str) -> dict[str, Any]:
-        """How often a provider is asked, in requests a second, and how soon it is heard."""
+    def provider_rates(self, name: str) -> dict[str, Any]:
+        """Return a provider's requests per second, and percentiles of its time to first audio."""
         steps, seconds = self._last_two()
-        asked = sum(sum(step.providers[name][:_REFUSED]) for step in steps if name in step.providers)
-        samples = self._soon.get(name)
-        return {"rate": asked / seconds, "first_audio": samples.percentiles(self._wall_clock()) if samples else None}
+        requests = sum(sum(step.providers[name][:_REFUSED]) for step in steps if name in step.providers)
+        samples = self._provider_first_audio.get(name)
+        return {
+            "rate": requests / seconds,
+            "first_audio": samples.percentiles(self._wall_clock()) if samples else None,
+        }
 
     @property
     def recoveries(self) -> list[tuple[float, str, float]]:
-        """When (seconds since 1970), who, and how many seconds it had taken; the oldest first."""
+        """Recoveries, oldest first: time in seconds since 1970, provider, and duration of the outage in seconds."""
         return list(self._recoveries)
 
     def _number(self) -> int:
         return int(self._wall_clock() // STEP_SECONDS)
 
-    def _step(self) -> _Step:
+    def _current_step(self) -> _Step:
         number = self._number()
         if number not in self._steps:
             self._steps[number] = _Step()
@@ -125,7 +132,7 @@ class HourlyStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Since when a circuit lets nobody through but probes (seconds since 1970), and why it opened then."""
+    """Outage of a circuit: its beginning in seconds since 1970, and the reason for which it opened."""
 
     since: float
     because: str
@@ -141,16 +148,16 @@ class _Step:
         return self.providers.setdefault(name, [0, 0, 0, 0])
 
 
-_SPOKE, _FAILED, _NEITHER, _REFUSED = range(4)
+_SUCCEEDED, _FAILED, _NEUTRAL, _REFUSED = range(4)
 
 
 def _result(attempt: Attempt, error: CallError | None) -> int:
-    """What an attempt was for its provider: an error that is not its fault is neither good nor bad."""
+    """Return the column of an attempt; errors that do not count against the provider are neutral."""
     if attempt.refused:
         return _REFUSED
     if error is None:
-        return _SPOKE
-    return _FAILED if meaning_of(FailureKind(error.kind)).counts else _NEITHER
+        return _SUCCEEDED
+    return _FAILED if meaning_of(FailureKind(error.kind)).counts else _NEUTRAL
 
 
 _DOWN = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN})
@@ -161,13 +168,13 @@ _BY_SEVERITY = (
 
 
 def _trim(steps: dict[int, Any], number: int) -> None:
-    """Let go of what is older than an hour; and of what lies ahead, for a clock that was set back."""
+    """Remove steps older than an hour, and those of the future, which a clock leaves that was set back."""
     for old in [each for each in steps if not number - STEPS_KEPT < each <= number]:
         del steps[old]
 
 
 class _Samples:
-    """The last values, with their times."""
+    """The last values with their times."""
 
     def __init__(self) -> None:
         self._values: deque[tuple[float, float]] = deque(maxlen=_MAX_SAMPLES)
@@ -182,7 +189,7 @@ class _Samples:
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float] | None:
-    """The median and the two that people watch; None of nothing."""
+    """Return the 50th, 95th and 99th percentile; None for no values."""
     ranked = sorted(values)
     if not ranked:
         return None

@@ -12,145 +12,217 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """One metric, by all its labels. Seconds, characters, shares between 0 and 1."""
+    """Definition of a metric. Durations are in seconds, shares from 0 to 1; `buckets` are a histogram's bounds."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
-    told: str
-    bounds: tuple[float, ...] = ()  # of a histogram's buckets
+    help: str
+    buckets: tuple[float, ...] = ()
 
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0, 90.0, 180.0, 600.0)
 _OUTAGE_BUCKETS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
-_CALL_LABELS = ("door", "provider", "outcome")
 
-# What callers got.
+# Calls, as clients see them.
 REQUESTS = MetricDefinition(
-    "steadyvoice_requests_total", "counter", _CALL_LABELS, "Utterances, by how they ended and who spoke"
+    "steadyvoice_requests_total",
+    "counter",
+    ("api", "provider", "outcome"),
+    "Finished utterances by API, first provider and outcome",
 )
 FIRST_AUDIO = MetricDefinition(
-    "steadyvoice_first_audio_seconds", "histogram", ("door",), "From request to first audio", _LATENCY_BUCKETS
+    "steadyvoice_first_audio_seconds",
+    "histogram",
+    ("api",),
+    "Seconds from the request to the first byte of audio",
+    _LATENCY_BUCKETS,
 )
 DURATION = MetricDefinition(
-    "steadyvoice_request_seconds", "histogram", ("door",), "From request to the last byte", _DURATION_BUCKETS
+    "steadyvoice_request_seconds",
+    "histogram",
+    ("api",),
+    "Seconds from the request to the last byte of audio",
+    _DURATION_BUCKETS,
 )
 CHARACTERS = MetricDefinition(
-    "steadyvoice_characters_total", "counter", ("provider",), "Characters said; provider none: silence"
+    "steadyvoice_characters_total", "counter", ("provider",), "Characters spoken; provider none: replaced by silence"
 )
 AUDIO = MetricDefinition(
-    "steadyvoice_audio_seconds_total", "counter", ("provider",), "Audio made; provider none: silence"
+    "steadyvoice_audio_seconds_total", "counter", ("provider",), "Seconds of audio delivered; provider none: silence"
 )
-MUTED = MetricDefinition("steadyvoice_muted", "gauge", (), "1 while callers hear silence")
+MUTED = MetricDefinition(
+    "steadyvoice_muted", "gauge", (), "1 while no provider can be called and callers get silence or errors"
+)
 HTTP = MetricDefinition(
-    "steadyvoice_http_requests_total", "counter", ("room", "status"), "Requests of any kind, by status class"
+    "steadyvoice_http_requests_total",
+    "counter",
+    ("route_class", "status"),
+    "HTTP requests by class of route and of status code",
 )
-CONNECTIONS = MetricDefinition("steadyvoice_connections", "gauge", (), "Connections that are open")
-IN_FLIGHT = MetricDefinition("steadyvoice_http_requests_in_flight", "gauge", (), "Requests that are being answered")
-STREAMS = MetricDefinition("steadyvoice_streams_in_flight", "gauge", (), "Utterances that are being spoken")
+CONNECTIONS = MetricDefinition("steadyvoice_connections", "gauge", (), "Open client connections")
+IN_FLIGHT = MetricDefinition("steadyvoice_http_requests_in_flight", "gauge", (), "HTTP requests in progress")
+STREAMS = MetricDefinition("steadyvoice_streams_in_flight", "gauge", (), "Utterances in progress")
 
 # Circuits.
 STATE = MetricDefinition(
-    "steadyvoice_circuit_state", "gauge", ("provider", "state"), "1 for the state it is in, 0 for others"
+    "steadyvoice_circuit_state", "gauge", ("provider", "state"), "1 for the circuit's current state, 0 for the others"
 )
 FAILURE_RATE = MetricDefinition(
-    "steadyvoice_circuit_failure_rate", "gauge", ("provider",), "Share of failures in the window"
+    "steadyvoice_circuit_failure_rate", "gauge", ("provider",), "Share of failed calls in the window, 0 to 1"
 )
 WINDOW_CALLS = MetricDefinition("steadyvoice_circuit_window_calls", "gauge", ("provider",), "Calls in the window")
 OPENED_AT = MetricDefinition(
-    "steadyvoice_circuit_opened_timestamp_seconds", "gauge", ("provider",), "When it opened, since 1970; absent if not"
+    "steadyvoice_circuit_opened_timestamp_seconds",
+    "gauge",
+    ("provider",),
+    "Time at which the circuit opened, in seconds since 1970; absent while it is not open",
 )
 CALLS = MetricDefinition(
-    "steadyvoice_circuit_calls_total", "counter", ("provider", "result"), "Calls, by what they were to it"
+    "steadyvoice_circuit_calls_total", "counter", ("provider", "result"), "Calls recorded by the circuit, by result"
 )
-REFUSED = MetricDefinition("steadyvoice_circuit_refused_total", "counter", ("provider",), "Calls it refused")
+REFUSED = MetricDefinition(
+    "steadyvoice_circuit_refused_total", "counter", ("provider",), "Calls refused by the circuit"
+)
 TRANSITIONS = MetricDefinition(
-    "steadyvoice_circuit_transitions_total", "counter", ("provider", "from", "to", "reason"), "Changes of state"
+    "steadyvoice_circuit_transitions_total",
+    "counter",
+    ("provider", "from", "to", "cause"),
+    "Changes of the circuit's state",
 )
 WOULD_OPEN = MetricDefinition(
-    "steadyvoice_circuit_would_have_opened_total", "counter", ("provider", "reason"), "Only watching, it would have"
+    "steadyvoice_circuit_would_have_opened_total",
+    "counter",
+    ("provider", "cause"),
+    "Times the circuit would have opened, in the state monitoring",
 )
 RECOVERY = MetricDefinition(
     "steadyvoice_circuit_recovery_seconds",
     "histogram",
     ("provider",),
-    "From opening to closing by itself",
+    "Seconds from opening to closing after successful probes",
     _OUTAGE_BUCKETS,
 )
 
 # Providers.
 ATTEMPTS = MetricDefinition(
-    "steadyvoice_provider_attempts_total", "counter", ("provider", "result"), "Who was asked; ok, or the kind of error"
+    "steadyvoice_provider_attempts_total",
+    "counter",
+    ("provider", "result"),
+    "Attempts by result: ok, or the kind of failure",
 )
 PROVIDER_FIRST_AUDIO = MetricDefinition(
     "steadyvoice_provider_first_audio_seconds",
     "histogram",
     ("provider",),
-    "From asking it to its first audio",
+    "Seconds from an attempt's request to the provider's first audio",
     _LATENCY_BUCKETS,
 )
 PROVIDER_MUTED = MetricDefinition(
-    "steadyvoice_provider_muted", "gauge", ("provider",), "1 while nothing is heard from it"
+    "steadyvoice_provider_muted",
+    "gauge",
+    ("provider",),
+    "1 while the provider is not called: circuit open, or credential on hold",
 )
 RETRY_AFTER = MetricDefinition(
-    "steadyvoice_provider_retry_after_seconds", "gauge", ("provider",), "Until it is asked again; absent if not known"
+    "steadyvoice_provider_retry_after_seconds",
+    "gauge",
+    ("provider",),
+    "Seconds until the provider is called again; absent if unknown",
 )
 BILLED = MetricDefinition(
-    "steadyvoice_provider_characters_total", "counter", ("provider", "charge"), "Characters billed, or perhaps billed"
+    "steadyvoice_provider_characters_total",
+    "counter",
+    ("provider", "charge"),
+    "Characters billed by the vendor, or possibly billed",
 )
 WASTED = MetricDefinition(
-    "steadyvoice_provider_wasted_characters_total", "counter", ("provider", "cause"), "Of those, what nobody heard"
+    "steadyvoice_provider_wasted_characters_total",
+    "counter",
+    ("provider", "cause"),
+    "Billed characters whose audio was not delivered, by cause",
 )
 RUNNING = MetricDefinition(
-    "steadyvoice_provider_requests_in_flight", "gauge", ("provider",), "Requests that run on its key"
+    "steadyvoice_provider_requests_in_flight",
+    "gauge",
+    ("provider",),
+    "Requests in progress with the provider's credential",
 )
 LIMIT = MetricDefinition(
-    "steadyvoice_provider_concurrency_limit", "gauge", ("provider",), "How many may; absent if any number"
+    "steadyvoice_provider_concurrency_limit",
+    "gauge",
+    ("provider",),
+    "Concurrency limit of the provider's credential; absent if unlimited",
 )
 WAITING = MetricDefinition(
-    "steadyvoice_provider_queue_waiting", "gauge", ("provider",), "Requests that wait for their turn"
+    "steadyvoice_provider_queue_waiting",
+    "gauge",
+    ("provider",),
+    "Requests that wait for a slot within the concurrency limit",
 )
 CREDIT = MetricDefinition(
-    "steadyvoice_provider_credit_characters", "gauge", ("provider",), "Credit left; absent if not known"
+    "steadyvoice_provider_credit_characters",
+    "gauge",
+    ("provider",),
+    "Remaining characters of the account's quota; absent if unknown",
 )
 CREDIT_RATE = MetricDefinition(
-    "steadyvoice_provider_credit_characters_per_hour", "gauge", ("provider",), "How fast it goes"
+    "steadyvoice_provider_credit_characters_per_hour",
+    "gauge",
+    ("provider",),
+    "Characters used per hour, at the present rate",
 )
 CREDIT_ENDS = MetricDefinition(
-    "steadyvoice_provider_credit_ends_in_seconds", "gauge", ("provider",), "How long it lasts; absent if it does"
+    "steadyvoice_provider_credit_ends_in_seconds",
+    "gauge",
+    ("provider",),
+    "Seconds until the quota is used up at the present rate; absent if it lasts beyond the reset",
 )
 HOLDS = MetricDefinition(
-    "steadyvoice_provider_holds", "gauge", ("provider", "kind"), "Keys, voices and models set aside"
+    "steadyvoice_provider_holds",
+    "gauge",
+    ("provider", "kind"),
+    "Credentials, voices and models on hold, by kind of failure",
 )
 
 # Overload.
-ACTIVE = MetricDefinition("steadyvoice_syntheses_active", "gauge", (), "Utterances that are being synthesised")
-QUEUED = MetricDefinition("steadyvoice_syntheses_queued", "gauge", (), "Utterances that wait for admission")
+ACTIVE = MetricDefinition("steadyvoice_syntheses_active", "gauge", (), "Utterances being synthesized")
+QUEUED = MetricDefinition("steadyvoice_syntheses_queued", "gauge", (), "Utterances queued for admission")
 OVERLOADED = MetricDefinition("steadyvoice_overloaded", "gauge", (), "1 while new requests are queued or refused")
 NOT_ADMITTED = MetricDefinition(
-    "steadyvoice_overload_refused_total", "counter", ("cause",), "Requests refused for overload"
+    "steadyvoice_overload_refused_total", "counter", ("cause",), "Requests refused for overload, by cause"
 )
 LOOP_LAG = MetricDefinition(
-    "steadyvoice_loop_lag_seconds", "gauge", (), "How late the event loop runs, smoothed over a second"
+    "steadyvoice_loop_lag_seconds", "gauge", (), "Lag of the event loop in seconds, smoothed over one second"
 )
 LOOP_LOST = MetricDefinition(
-    "steadyvoice_loop_lost_seconds_total", "counter", (), "Time in which the event loop got no turn"
+    "steadyvoice_loop_lost_seconds_total", "counter", (), "Seconds in which the event loop did not run"
 )
 QUEUE_WAIT = MetricDefinition(
-    "steadyvoice_engine_wait_seconds", "gauge", ("engine",), "How long work has waited for it"
+    "steadyvoice_engine_wait_seconds",
+    "gauge",
+    ("engine",),
+    "Seconds that work has waited for a local engine or the audio workers",
 )
 
-# The cache, hedges, and the gateway itself.
+# Cache, hedging, and the gateway itself.
 CACHE = MetricDefinition(
-    "steadyvoice_cache_requests_total", "counter", ("result",), "hit, miss, or joined to what is being said"
+    "steadyvoice_cache_requests_total",
+    "counter",
+    ("result",),
+    "Cache lookups: hit, miss, or joined to the same text in progress",
 )
-CACHE_KEPT = MetricDefinition("steadyvoice_cache_kept_total", "counter", (), "Recordings that were kept")
-CACHE_FAILING = MetricDefinition("steadyvoice_cache_failing", "gauge", (), "1 while its disk is in trouble")
+CACHE_KEPT = MetricDefinition("steadyvoice_cache_kept_total", "counter", (), "Recordings stored in the cache")
+CACHE_FAILING = MetricDefinition(
+    "steadyvoice_cache_failing", "gauge", (), "1 while the cache cannot be read or written"
+)
 HEDGES = MetricDefinition(
-    "steadyvoice_hedges_total", "counter", ("result",), "A provider was late: what came of asking another"
+    "steadyvoice_hedges_total", "counter", ("result",), "Hedges: late first attempts, by result of the second attempt"
 )
-BUILD = MetricDefinition("steadyvoice_build_info", "gauge", ("version", "python"), "Always 1")
+BUILD = MetricDefinition(
+    "steadyvoice_build_info", "gauge", ("version", "python"), "Version of steadyvoice and Python; always 1"
+)
 
 METRIC_DEFINITIONS: tuple[MetricDefinition, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, MetricDefinition)

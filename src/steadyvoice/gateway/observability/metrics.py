@@ -34,52 +34,52 @@ Labels = tuple[str, ...]
 
 
 class LabelledCounter:
-    """What only grows: so many of each."""
+    """Counter by label values."""
 
-    def __init__(self, family: MetricDefinition) -> None:
-        self.family = family
+    def __init__(self, definition: MetricDefinition) -> None:
+        self.definition = definition
         self._counts: dict[Labels, float] = {}
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        """So many more."""
+        """Increase the count of these label values."""
         self._counts[labels] = self._counts.get(labels, 0.0) + amount
 
     def collected(self) -> Metric:
-        """As it is written down."""
-        return filled_metric(self.family, self._counts)
+        """Return the counter as a metric of prometheus-client."""
+        return filled_metric(self.definition, self._counts)
 
 
 class LabelledHistogram:
-    """How values lie between the bounds of a family."""
+    """Histogram by label values."""
 
-    def __init__(self, family: MetricDefinition) -> None:
-        self.family = family
-        self._bounds = family.bounds
-        self._seen: dict[Labels, tuple[list[int], list[float]]] = {}  # how many in each bucket; and their sum
+    def __init__(self, definition: MetricDefinition) -> None:
+        self.definition = definition
+        self._buckets = definition.buckets
+        self._series: dict[Labels, tuple[list[int], list[float]]] = {}  # counts of the buckets, and the sum
 
     def add(self, labels: Labels, value: float) -> None:
-        """One more."""
-        seen = self._seen.get(labels)
-        if seen is None:
-            seen = self._seen[labels] = ([0] * (len(self._bounds) + 1), [0.0])
-        buckets, total = seen
-        buckets[bisect_left(self._bounds, value)] += 1
+        """Observe a value."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = ([0] * (len(self._buckets) + 1), [0.0])
+        buckets, total = series
+        buckets[bisect_left(self._buckets, value)] += 1
         total[0] += value
 
     def collected(self) -> Metric:
-        """As it is written down: each bucket with all below it."""
-        family = self.family
-        metric = HistogramMetricFamily(family.name, family.told, labels=family.labels)
-        bounds = [*map(floatToGoString, family.bounds), "+Inf"]
-        for labels, (buckets, total) in self._seen.items():
+        """Return the histogram as a metric of prometheus-client, whose buckets are cumulative."""
+        definition = self.definition
+        metric = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
+        bounds = [*map(floatToGoString, definition.buckets), "+Inf"]
+        for labels, (buckets, total) in self._series.items():
             metric.add_metric(labels, list(zip(bounds, accumulate(buckets), strict=True)), total[0])
         return metric
 
 
-def filled_metric(family: MetricDefinition, values: dict[Labels, float]) -> Metric:
-    """A counter or gauge with these values."""
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(family.name, family.told, labels=family.labels)
+def filled_metric(definition: MetricDefinition, values: dict[Labels, float]) -> Metric:
+    """Return a counter or gauge with these values."""
+    kind = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
+    metric = kind(definition.name, definition.help, labels=definition.labels)
     for labels, value in values.items():
         metric.add_metric(labels, value)
     return metric
@@ -89,7 +89,7 @@ _NONE = "none"
 
 
 class Metrics:
-    """One gateway's own. Everything here happens in its event loop."""
+    """Metrics of one gateway: observer of requests, collector of prometheus-client, and the endpoint that serves it."""
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
@@ -114,69 +114,70 @@ class Metrics:
         self._recovery = LabelledHistogram(metric_definitions.RECOVERY)
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
-        context.on_stopped.append(context.service.subscribe(self._moved))
+        context.on_stopped.append(context.service.subscribe(self._circuit_event))
 
     def speech_finished(
-        self, request: RequestContext, door: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
     ) -> None:
-        """An utterance is over."""
-        spoken = account.report
-        self._requests.add((door, spoken.provider or _NONE, client_outcome(request, account)))
-        self._duration.add((door,), self._context.clock() - request.received_at)
-        if (soon := first_audio(request)) is not None:
-            self._first_audio.add((door,), soon)
-        self._count(spoken)
+        """Count a finished utterance."""
+        report = account.report
+        self._requests.add((api, report.provider or _NONE, client_outcome(request, account)))
+        self._duration.add((api,), self._context.clock() - request.received_at)
+        if (seconds := first_audio(request)) is not None:
+            self._first_audio.add((api,), seconds)
+        self._count(report)
 
     def request_finished(self, request: RequestContext) -> None:
-        """A request of any kind is over."""
+        """Count a finished request of any kind."""
         status = _NONE if request.status is None else f"{request.status // 100}xx"
         self._http.add((request.route_class.value, status))
 
     def collect(self) -> Iterator[Metric]:
-        """All of it, as prometheus-client wants it."""
-        for kept in (self._requests, self._http, self._characters, self._audio, self._attempts):
-            yield kept.collected()
-        for kept in (self._transitions, self._would_open):
-            yield kept.collected()
-        for spread in (self._first_audio, self._duration, self._provider_first_audio, self._recovery):
-            yield spread.collected()
+        """Yield all metrics, for prometheus-client."""
+        for counter in (self._requests, self._http, self._characters, self._audio, self._attempts):
+            yield counter.collected()
+        for counter in (self._transitions, self._would_open):
+            yield counter.collected()
+        for histogram in (self._first_audio, self._duration, self._provider_first_audio, self._recovery):
+            yield histogram.collected()
         yield from _state_metrics(self._context.service.get_error_state())
         yield from _gateway_metrics(self._context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `GET /metrics`, in the form that the caller accepts."""
+        """Answer `GET /metrics` in the format that the client accepts, Prometheus text or OpenMetrics."""
         accepted = request_context(scope).headers.get(b"accept", b"").decode("latin-1")
         try:
             encode, content_type = choose_encoder(accepted)
             body = encode(self.registry)
-        except (ValueError, TypeError, LookupError):  # prometheus-client compares whatever stands there as a version
+        # prometheus-client parses the version in the Accept header without checks, whatever stands there.
+        except (ValueError, TypeError, LookupError):
             body, content_type = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
         await Response(body=body, content_type=content_type)(scope, receive, send)
 
-    def _count(self, spoken: UtteranceReport) -> None:
-        for span in spoken.spans:
-            who = (span.provider or _NONE,)
-            self._characters.add(who, span.end - span.begin)
-            self._audio.add(who, span.stop - span.start)
-        for attempt in spoken.attempts:
+    def _count(self, report: UtteranceReport) -> None:
+        for span in report.spans:
+            labels = (span.provider or _NONE,)
+            self._characters.add(labels, span.end - span.begin)
+            self._audio.add(labels, span.stop - span.start)
+        for attempt in report.attempts:
             self._attempts.add((attempt.provider, _result(attempt)))
             if attempt.first_audio is not None:
                 self._provider_first_audio.add((attempt.provider,), attempt.first_audio)
 
-    def _moved(self, event: Event) -> None:
+    def _circuit_event(self, event: Event) -> None:
         match event:
             case StateChanged():
-                where = (event.from_state.value, event.to_state.value)
-                self._transitions.add((event.name, *where, event.cause.value))
+                states = (event.from_state.value, event.to_state.value)
+                self._transitions.add((event.name, *states, event.cause.value))
                 if event.cause is Cause.PROBES_SUCCEEDED:
-                    self._recovered(event.name)
+                    self._add_recovery(event.name)
             case WouldHaveOpened():
                 self._would_open.add((event.name, event.cause.value))
 
-    def _recovered(self, name: str) -> None:
-        took = self._context.service.circuits[name].snapshot().recoveries.last_seconds
-        if took is not None:
-            self._recovery.add((name,), took)
+    def _add_recovery(self, name: str) -> None:
+        seconds = self._context.service.circuits[name].snapshot().recoveries.last_seconds
+        if seconds is not None:
+            self._recovery.add((name,), seconds)
 
 
 def _result(attempt: Attempt) -> str:
@@ -184,12 +185,12 @@ def _result(attempt: Attempt) -> str:
 
 
 def _state_metrics(state: dict[str, Any]) -> Iterator[Metric]:
-    """What the error state tells."""
+    """Yield the metrics that are read from the error state."""
     states: dict[str, dict[str, Any]] = state["providers"]
     yield filled_metric(metric_definitions.STATE, _circuit_states(states))
-    for family, steps in _GAUGES.items():
+    for definition, steps in _GAUGES.items():
         values = {(name,): _value_at(each, steps) for name, each in states.items()}
-        yield filled_metric(family, {labels: value for labels, value in values.items() if value is not None})
+        yield filled_metric(definition, {labels: value for labels, value in values.items() if value is not None})
     yield filled_metric(metric_definitions.CALLS, _per_provider(states, "totals", _CALL_RESULTS))
     yield filled_metric(
         metric_definitions.BILLED, _per_provider(states, "bills", {"billed": "billed", "unknown": "unknown"})
@@ -204,7 +205,7 @@ def _state_metrics(state: dict[str, Any]) -> Iterator[Metric]:
     yield from _cache_metrics(state["cache"] or {})
     hedging = state["hedging"] or {}
     yield filled_metric(
-        metric_definitions.HEDGES, {(word,): hedging[word] for word in _HEDGE_RESULTS if word in hedging}
+        metric_definitions.HEDGES, {(result,): hedging[result] for result in _HEDGE_RESULTS if result in hedging}
     )
 
 
@@ -228,7 +229,7 @@ _GAUGES: dict[MetricDefinition, tuple[str, ...]] = {
 
 
 def _value_at(state: Any, steps: tuple[str, ...]) -> float | None:
-    """The number that lies there, if any does. Times of day become seconds since 1970."""
+    """Return the number at this path of keys, or None. Times of day become seconds since 1970."""
     for step in steps:
         if state is None:
             return None
@@ -244,8 +245,8 @@ def _circuit_states(states: dict[str, dict[str, Any]]) -> dict[Labels, float]:
     }
 
 
-def _per_provider(states: dict[str, dict[str, Any]], where: str, fields: dict[str, str]) -> dict[Labels, float]:
-    return {(name, word): each[where][field] for name, each in states.items() for field, word in fields.items()}
+def _per_provider(states: dict[str, dict[str, Any]], field_group: str, fields: dict[str, str]) -> dict[Labels, float]:
+    return {(name, label): each[field_group][field] for name, each in states.items() for field, label in fields.items()}
 
 
 def _holds(states: dict[str, dict[str, Any]]) -> dict[Labels, float]:
@@ -259,7 +260,7 @@ def _holds(states: dict[str, dict[str, Any]]) -> dict[Labels, float]:
 def _cache_metrics(cache: dict[str, Any]) -> Iterator[Metric]:
     results = {"hits": "hit", "misses": "miss", "joined": "joined"}
     yield filled_metric(
-        metric_definitions.CACHE, {(word,): cache[field] for field, word in results.items() if field in cache}
+        metric_definitions.CACHE, {(label,): cache[field] for field, label in results.items() if field in cache}
     )
     yield filled_metric(metric_definitions.CACHE_KEPT, {(): cache["kept"]} if cache else {})
     yield filled_metric(metric_definitions.CACHE_FAILING, {(): float(cache["error"] is not None)} if cache else {})

@@ -24,7 +24,7 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """An error without its traceback, which would keep everything alive that it went through."""
+    """Error without its traceback, which would keep every object alive that it refers to."""
 
     kind: str
     message: str
@@ -32,12 +32,12 @@ class CallError:
 
 @dataclass(slots=True)
 class RecentCall:
-    """One call that is over. Times in seconds; what callers made up is cut to a decent length."""
+    """Finished call. Times are in seconds; texts of callers are truncated."""
 
     number: int
-    at: datetime  # when it came
+    at: datetime  # of the request
     request_id: str
-    door: str
+    api: str
     outcome: Outcome
     provider: str | None
     voice: str | None
@@ -50,30 +50,30 @@ class RecentCall:
     audio_seconds: float
     attempts: Sequence[tuple[Attempt, CallError | None]]
     spans: Sequence[Span]
-    left_out: int  # attempts and spans that are too many to be shown
+    left_out: int  # attempts and spans beyond the limit
     error: CallError | None
     text: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        told: dict[str, Any] = {name: getattr(self, name) for name in _CALL_FIELDS}
-        told["at"] = to_iso8601(self.at)
-        told["attempts"] = [self._attempt(attempt, error) for attempt, error in self.attempts]
-        told |= {"spans": self.spans, "error": self.error}
+        """Return the call as JSON values."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _CALL_FIELDS}
+        fields["at"] = to_iso8601(self.at)
+        fields["attempts"] = [self._attempt(attempt, error) for attempt, error in self.attempts]
+        fields |= {"spans": self.spans, "error": self.error}
         if self.text is not None:
-            told["text"] = self.text
-        shown: dict[str, Any] = to_json(told)
-        return shown
+            fields["text"] = self.text
+        values: dict[str, Any] = to_json(fields)
+        return values
 
     def _attempt(self, attempt: Attempt, error: CallError | None) -> dict[str, Any]:
-        told = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
-        # Both are times of day: a clock that is set back in between must not show an attempt before its call.
+        fields = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+        # Both are times of day: if the clock is set back in between, the attempt must not precede its call.
         began = max(0.0, (attempt.at - self.at).total_seconds())
-        return {**told, "at": to_iso8601(attempt.at), "began": began, "error": error}
+        return {**fields, "at": to_iso8601(attempt.at), "began": began, "error": error}
 
 
 _CALL_FIELDS = (
-    "number", "request_id", "door", "outcome", "provider", "voice", "model", "format", "characters", "bytes_sent",
+    "number", "request_id", "api", "outcome", "provider", "voice", "model", "format", "characters", "bytes_sent",
     "seconds", "first_audio", "audio_seconds", "left_out",
 )  # fmt: skip
 _ATTEMPT_FIELDS = (
@@ -83,7 +83,7 @@ _ATTEMPT_FIELDS = (
 
 
 class RecentCalls:
-    """A bounded number of them."""
+    """The last finished calls, a bounded number of them."""
 
     def __init__(self) -> None:
         self._calls: deque[RecentCall] = deque(maxlen=CALLS_KEPT)
@@ -92,7 +92,7 @@ class RecentCalls:
     def add(
         self,
         request: RequestContext,
-        door: str,
+        api: str,
         order: SpeechOrder,
         account: ReportedUtterance,
         *,
@@ -100,41 +100,41 @@ class RecentCalls:
         wall_time: float,
         text: bool,
     ) -> RecentCall:
-        """Take note of a call that is over now."""
+        """Add a call that has just finished. `now` is the gateway's clock, `wall_time` the time of day, in seconds."""
         self._number += 1
-        spoken, asked, took = account.report, order.style.request, now - request.received_at
-        too_many = max(0, len(spoken.attempts) - _MAX_PARTS) + max(0, len(spoken.spans) - _MAX_PARTS)
+        report, synthesis, seconds = account.report, order.style.request, now - request.received_at
+        too_many = max(0, len(report.attempts) - _MAX_PARTS) + max(0, len(report.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,
-            at=datetime.fromtimestamp(wall_time - took, UTC),
+            at=datetime.fromtimestamp(wall_time - seconds, UTC),
             request_id=request.request_id,
-            door=door,
+            api=api,
             outcome=client_outcome(request, account),
-            provider=spoken.provider,
-            voice=_truncated(asked.voice),
-            model=_truncated(asked.model),
+            provider=report.provider,
+            voice=_truncated(synthesis.voice),
+            model=_truncated(synthesis.model),
             format=order.format.name,
             characters=len(order.text),
             bytes_sent=request.bytes_sent,
-            seconds=took,
+            seconds=seconds,
             first_audio=first_audio(request),
-            audio_seconds=spoken.duration,
-            attempts=[_without_traceback(attempt) for attempt in spoken.attempts[:_MAX_PARTS]],
-            spans=spoken.spans[:_MAX_PARTS],
+            audio_seconds=report.duration,
+            attempts=[_without_traceback(attempt) for attempt in report.attempts[:_MAX_PARTS]],
+            spans=report.spans[:_MAX_PARTS],
             left_out=too_many,
-            error=_call_error(spoken.error),
+            error=_call_error(report.error),
             text=order.text[:_MAX_TEXT] if text else None,
         )
         self._calls.append(call)
         return call
 
-    def newest(self, most: int) -> list[RecentCall]:
-        """The newest first."""
-        return list(reversed(self._calls))[:most]
+    def newest(self, limit: int) -> list[RecentCall]:
+        """Return the last calls, newest first."""
+        return list(reversed(self._calls))[:limit]
 
 
 def first_audio(request: RequestContext) -> float | None:
-    """Seconds from a request to the first audio of its answer."""
+    """Return the seconds from a request to the first audio of its response; None without audio."""
     if request.response_started_at is None or request.status != 200:
         return None
     return request.response_started_at - request.received_at
@@ -152,7 +152,8 @@ _without_error = field_copier(Attempt, "error")
 def _call_error(error: Exception | None) -> CallError | None:
     if error is None:
         return None
-    if not isinstance(error, TTSError):  # something of ours: what it says is for the log
+    # An unexpected error is described in the log only.
+    if not isinstance(error, TTSError):
         return CallError("unexpected", type(error).__name__)
     return CallError(error.kind.value, error.message)
 

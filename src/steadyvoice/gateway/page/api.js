@@ -1,12 +1,12 @@
-// Asking the gateway. The admin token stays in this tab (sessionStorage): it survives a reload, no other tab or later
-// visitor has it, and it travels in a header only, for addresses end up in logs and histories.
+// Requests to the admin API. The admin token is kept in sessionStorage: it survives a reload, and no other tab or later
+// visitor has it. It is sent in a header only, because URLs end up in logs and histories.
 
 const KEY = "steadyvoice.admin_token";
 
-/** Why the gateway did not do something, in its own words. */
-export class Refused extends Error {
+/** Error response of the admin API. */
+export class ApiError extends Error {
   constructor(status, error = {}) {
-    super(error.message ?? `the gateway answered ${status}`);
+    super(error.message ?? `HTTP ${status}`);
     this.status = status;
     this.code = error.code;
     this.field = error.field;
@@ -19,19 +19,19 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-/** Ask, and get the answer as it begins. Throws Refused, or a TypeError when nobody is there. */
+/** Send a request, and return the response as it begins. Throws ApiError, or TypeError when the gateway is not reachable. */
 export async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
-  const said = { ...headers };
-  if (token.get()) said.authorization = `Bearer ${token.get()}`;
-  if (body !== undefined) said["content-type"] = "application/json";
+  const sent = { ...headers };
+  if (token.get()) sent.authorization = `Bearer ${token.get()}`;
+  if (body !== undefined) sent["content-type"] = "application/json";
   const answer = await fetch(path, {
-    method, headers: said, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store",
+    method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store",
   });
-  if (!answer.ok) throw new Refused(answer.status, (await answer.json().catch(() => ({}))).error);
+  if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => ({}))).error);
   return answer;
 }
 
-/** The same, for a JSON answer that comes soon or not at all. */
+/** Send a request, and return its JSON response. Throws after 8 seconds. */
 export async function json(path, options = {}) {
   const answer = await ask(path, { signal: AbortSignal.timeout(8000), ...options });
   return answer.json();

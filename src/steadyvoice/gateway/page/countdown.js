@@ -1,13 +1,13 @@
-// A clock that runs down to the next probe. The gateway says how long is left; between its words the page counts itself.
+// Countdown to the next probe. The gateway reports the remaining time; between two reports the page counts by itself.
 
-import { h, s, set, tell } from "./dom.js";
+import { h, s, set, setText } from "./dom.js";
 
 const running = new Set();
 setInterval(() => {
   for (const countdown of running) countdown.tick();
 }, 250);
 
-const SLACK = 700; // milliseconds by which the gateway's word may differ before it is taken: a clock must not jump
+const SLACK = 700; // milliseconds of difference that are ignored, so that the countdown does not jump
 
 export class Countdown {
   constructor() {
@@ -33,7 +33,7 @@ export class Countdown {
       this.ends = ends;
     } else if (Math.abs(ends - this.ends) > SLACK) this.ends = ends;
     this.whole = Math.max(this.whole, left);
-    this.what = WHAT[state.circuit_state] ?? "until its hold ends";
+    this.what = WHAT[state.circuit_state] ?? "until the hold ends";
     running.add(this);
     this.tick();
   }
@@ -45,7 +45,7 @@ export class Countdown {
     }
     this.was = this.element.isConnected;
     const left = Math.max(0, (this.ends - performance.now()) / 1000);
-    tell(this.text, left > 0 ? `${digits(left)} ${this.what}` : OVER[this.what] ?? "any moment now");
+    setText(this.text, left > 0 ? `${digits(left)} ${this.what}` : OVER[this.what] ?? "any moment now");
     set(this.bar, { width: (100 * left) / (this.whole || 1) });
   }
 }
@@ -54,10 +54,10 @@ const NEXT = "until the next probe";
 const WHAT = {
   open: NEXT,
   forced_open: "until it may be probed",
-  disabled: "until it is guarded again",
-  monitoring: "until it is guarded again",
+  disabled: "until the circuit is active again",
+  monitoring: "until the circuit is active again",
 };
-const OVER = { [NEXT]: "the next caller is the probe", [WHAT.forced_open]: "the next caller is the probe" };
+const OVER = { [NEXT]: "the next call is the probe", [WHAT.forced_open]: "the next call is the probe" };
 
 function digits(left) {
   const whole = Math.ceil(left);

@@ -1,36 +1,36 @@
-// Elements, made and changed by hand. Text is only ever text: nothing here reads HTML.
+// DOM helpers. Text is inserted as text nodes only; no HTML is parsed.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Make an element: `h("p", {class: "aside", onclick: f}, "text", another)`. */
+/** Create an element: `h("p", {class: "aside", onclick: f}, "text", another)`. */
 export function h(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
-/** The same for SVG. */
+/** Create an SVG element. */
 export function s(name, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** Change a text only when it is another one: a screen reader, or a selection, notices every change. */
-export function tell(element, text) {
+/** Set the text if it differs: every change disturbs screen readers and selections. */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Change attributes, those only that are others; `null` and `false` take one away. */
+/** Set the attributes that differ; `null` and `false` remove one. */
 export function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) {
       if (element.hasAttribute(name)) element.removeAttribute(name);
     } else {
-      const said = value === true ? "" : String(value);
-      if (element.getAttribute(name) !== said) element.setAttribute(name, said);
+      const text = value === true ? "" : String(value);
+      if (element.getAttribute(name) !== text) element.setAttribute(name, text);
     }
   }
 }
 
-/** Make these the children, and move only what is not in its place: focus and open details survive. */
-export function arrange(parent, children) {
+/** Replace the children, moving only those that are out of place: focus and open details survive. */
+export function reconcile(parent, children) {
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   children.forEach((child, at) => {

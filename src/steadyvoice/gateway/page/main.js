@@ -1,54 +1,54 @@
-// The dashboard: asks for the board once in a second, reads events as they happen, and draws what has changed.
+// Dashboard: fetches the overview every second, reads the event stream, and updates what has changed.
 
-import { act, reset } from "./act.js";
-import { Refused, json } from "./api.js";
-import { Calls } from "./calls.js";
-import { Card } from "./card.js";
-import { arrange, byId, set, tell } from "./dom.js";
-import { follow } from "./events.js";
-import { Heard } from "./heard.js";
-import { Log } from "./log.js";
-import { Recovery } from "./recovery.js";
-import { Say } from "./say.js";
+import { act, reset } from "./actions.js";
+import { ApiError, json } from "./api.js";
+import { RecentCalls } from "./recent_calls.js";
+import { ProviderCard } from "./provider_card.js";
+import { reconcile, byId, set, setText } from "./dom.js";
+import { follow } from "./event_stream.js";
+import { CallOutcomes } from "./call_outcomes.js";
+import { EventLog } from "./event_log.js";
+import { RecoveryTimes } from "./recovery_times.js";
+import { TestSynthesis } from "./test_synthesis.js";
 import { settings, undo } from "./settings.js";
-import { closed, opened, signOut } from "./signin.js";
-import { Store } from "./store.js";
-import { Verdict, troubled } from "./verdict.js";
-import { clock } from "./words.js";
+import { hideSignIn, showSignIn, signOut } from "./sign_in.js";
+import { OverviewStore } from "./overview_store.js";
+import { Summary, needsAttention } from "./summary.js";
+import { clock } from "./formatting.js";
 
-const EVERY = 1000; // milliseconds
-const AT_ONCE = 60; // after an event that changes how things stand
-const MOVES = new Set(["transition", "reset", "config", "action", "hello"]);
+const INTERVAL = 1000; // milliseconds
+const SOON = 60; // after an event that changes the overview
+const CHANGES = new Set(["transition", "reset", "config", "action", "hello"]);
 
-const store = new Store();
+const store = new OverviewStore();
 const cards = new Map();
-const calls = new Calls(byId("calls"), byId("only-trouble"));
-const log = new Log(byId("log"), undo);
-const heard = new Heard(byId("heard"));
-const recovery = new Recovery(byId("recovery"));
-const verdict = new Verdict(byId("verdict"), byId("meanwhile"), byId("load"), byId("troubles"));
-new Say(byId("say"), calls);
+const calls = new RecentCalls(byId("calls"), byId("errors-only"));
+const log = new EventLog(byId("log"), undo);
+const callOutcomes = new CallOutcomes(byId("call-outcomes"));
+const recovery = new RecoveryTimes(byId("recovery"));
+const summary = new Summary(byId("summary"), byId("current"), byId("load"), byId("incidents"));
+new TestSynthesis(byId("test-synthesis"), calls);
 byId("sign-out").addEventListener("click", signOut);
 
 let following = false;
 let looking = false;
 let timer;
 
-/** Ask how everything stands, and again soon. */
+/** Fetch the overview, and schedule the next fetch. */
 async function look() {
   clearTimeout(timer);
   if (looking) return;
   looking = true;
-  let next = document.hidden ? 10 * EVERY : EVERY;
+  let next = document.hidden ? 10 * INTERVAL : INTERVAL;
   try {
-    show(store.take(await json(`/admin/board?since=${store.since}`)));
+    show(store.take(await json(`/admin/overview?since=${store.since}`)));
     connected();
     if (!following) listen();
   } catch (error) {
     if (barred(error)) {
-      closed(error, look);
+      showSignIn(error, look);
       next = null;
-    } else if (error instanceof Refused || error instanceof TypeError || error instanceof DOMException) disconnected();
+    } else if (error instanceof ApiError || error instanceof TypeError || error instanceof DOMException) disconnected();
     else throw error;
   } finally {
     looking = false;
@@ -59,14 +59,14 @@ async function look() {
 
 function soon() {
   clearTimeout(timer);
-  timer = setTimeout(look, AT_ONCE);
+  timer = setTimeout(look, SOON);
 }
 
-const barred = (error) => error instanceof Refused && (error.status === 401 || error.status === 403);
+const barred = (error) => error instanceof ApiError && (error.status === 401 || error.status === 403);
 
 function listen() {
   following = true;
-  follow(told, {
+  follow(onEvent, {
     found: soon,
     lost(error) {
       soon();
@@ -77,40 +77,40 @@ function listen() {
   });
 }
 
-function told(kind, data) {
+function onEvent(kind, data) {
   if (kind === "call") calls.add(data);
   else if (kind !== "calls") log.add(kind, data);
-  if (MOVES.has(kind)) soon();
+  if (CHANGES.has(kind)) soon();
 }
 
 function show(board) {
-  opened();
+  hideSignIn();
   const { now } = store;
-  verdict.show(board);
-  heard.show(board.heard, board.lately, now);
+  summary.show(board);
+  callOutcomes.show(board.outcomes, board.current, now);
   recovery.show(board.recoveries);
   for (const name of cards.keys()) if (!board.providers[name]) cards.delete(name);
   for (const [name, provider] of Object.entries(board.providers)) {
-    if (!cards.has(name)) cards.set(name, new Card(name, { reset, act, settings }));
+    if (!cards.has(name)) cards.set(name, new ProviderCard(name, { reset, act, settings }));
     cards.get(name).show(provider, now, board.step);
   }
-  arrange(byId("providers"), Object.keys(board.providers).map((name) => cards.get(name).element));
-  const trouble = Object.values(board.providers).filter(troubled).length;
+  reconcile(byId("providers"), Object.keys(board.providers).map((name) => cards.get(name).element));
+  const trouble = Object.values(board.providers).filter(needsAttention).length;
   document.title = trouble ? `(${trouble}) steadyvoice` : "steadyvoice";
   if (!calls.rows.size) calls.draw(true);
 }
 
 function connected() {
   set(byId("banner"), { hidden: true });
-  set(byId("line"), { class: "line live" });
-  tell(byId("line"), `live · ${store.board.version}`);
+  set(byId("connection"), { class: "connection live" });
+  setText(byId("connection"), `live · ${store.board.version}`);
 }
 
 function disconnected() {
-  set(byId("line"), { class: "line lost" });
-  tell(byId("line"), "not connected");
-  const seen = store.board ? ` What you see is how it was at ${clock(store.board.at)}.` : "";
-  tell(byId("banner"), `The gateway does not answer.${seen} Trying again.`);
+  set(byId("connection"), { class: "connection lost" });
+  setText(byId("connection"), "disconnected");
+  const seen = store.board ? ` Data as of ${clock(store.board.at)}.` : "";
+  setText(byId("banner"), `The gateway does not answer.${seen} Reconnecting.`);
   set(byId("banner"), { hidden: false });
 }
 

@@ -1,20 +1,20 @@
-// A circuit's settings: those in force, and what a change would make of them, as the gateway says, before it is made.
+// Settings of a circuit: those in force, and a preview of changes, computed by the gateway before they are applied.
 
 import { circuit, json } from "./api.js";
-import { h, set, tell } from "./dom.js";
-import { dialog, field } from "./form.js";
-import { shown } from "./log.js";
-import { notice } from "./notice.js";
+import { h, set, setText } from "./dom.js";
+import { dialog, field } from "./dialog.js";
+import { shown } from "./event_log.js";
+import { notify } from "./notifications.js";
 
 const PRESETS = ["adaptive", "default", "production", "development", "consecutive"];
-const SOON = 250; // milliseconds of rest after which a change is looked at
+const SOON = 250; // milliseconds without input, after which the preview is updated
 
 export async function settings(name) {
   let now;
   try {
     now = await json(circuit(name));
   } catch (refused) {
-    notice(`The settings of ${name} cannot be read: ${refused.message}`, { bad: true });
+    notify(`Settings of ${name} not available: ${refused.message}`, { bad: true });
     return;
   }
   const inputs = Object.entries(now.config).map(([key, value]) => [key, value, input(value)]);
@@ -23,30 +23,30 @@ export async function settings(name) {
   const wanted = () => change(preset.value, inputs);
   const fields = h("div", { class: "fields" }, ...inputs.map(([key, , control]) => field(key, control)));
   const form = dialog(`Settings of ${name}`, [
-    h("p", { class: "aside" }, "In force now. A change holds from the next call on, keeps the evidence, and lasts until the configuration file is read again."),
-    field("Preset to start from", preset, now.preset ? `In force is the preset “${now.preset}”.` : "In force is none of these."), fields, preview,
+    h("p", { class: "aside" }, "Settings in force. Changes apply from the next call, keep the window, and last until the configuration file is reloaded."),
+    field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, preview,
   ], "Apply", async () => apply(name, wanted()));
   const look = preview_of(name, wanted, preview, form);
   form.element.addEventListener("input", look);
   look();
 }
 
-/** Send settings; whoever did it can take it back. */
+/** Apply settings, and offer to undo the change. */
 export async function apply(name, wanted) {
-  const told = await json(circuit(name), { method: "PATCH", body: wanted });
-  const before = Object.fromEntries(told.changed.map((key) => [key, told.before[key]]));
-  const text = told.changed.map((key) => `${key} ${shown(told.before[key])} → ${shown(told.after[key])}`).join(", ");
-  notice(`${name}: ${text || "nothing to change"}.`, told.changed.length ? { undo: () => undo(name, before) } : {});
+  const result = await json(circuit(name), { method: "PATCH", body: wanted });
+  const before = Object.fromEntries(result.changed.map((key) => [key, result.before[key]]));
+  const text = result.changed.map((key) => `${key} ${shown(result.before[key])} → ${shown(result.after[key])}`).join(", ");
+  notify(`${name}: ${text || "nothing to change"}.`, result.changed.length ? { undo: () => undo(name, before) } : {});
 }
 
-/** Send back what was before. */
+/** Restore former settings. */
 export async function undo(name, before) {
   try {
     await json(circuit(name), { method: "PATCH", body: before });
-    notice(`${name}: undone.`);
+    notify(`${name}: undone.`);
     return true;
   } catch (refused) {
-    notice(`It could not be undone: ${refused.message}`, { bad: true });
+    notify(`Undo failed: ${refused.message}`, { bad: true });
     return false;
   }
 }
@@ -60,17 +60,17 @@ function preview_of(name, wanted, preview, form) {
   };
   const look = async () => {
     const number = (asked += 1);
-    if (!Object.keys(wanted()).length) return show([h("p", { class: "aside" }, "Nothing changed yet.")], false);
+    if (!Object.keys(wanted()).length) return show([h("p", { class: "aside" }, "No changes.")], false);
     try {
-      const told = await json(`${circuit(name)}?dry_run=yes`, { method: "PATCH", body: wanted() });
-      if (number === asked) show([difference(told)], told.changed.length > 0);
+      const result = await json(`${circuit(name)}?dry_run=yes`, { method: "PATCH", body: wanted() });
+      if (number === asked) show([difference(result)], result.changed.length > 0);
     } catch (refused) {
       if (number === asked) show([h("p", { class: "error" }, refused.message)], false);
     }
     return undefined;
   };
   return () => {
-    tell(form.error, "");
+    setText(form.error, "");
     set(form.go, { disabled: true });
     clearTimeout(rest);
     rest = setTimeout(look, SOON);
@@ -78,7 +78,7 @@ function preview_of(name, wanted, preview, form) {
 }
 
 function difference({ changed, before, after }) {
-  if (!changed.length) return h("p", { class: "aside" }, "These are in force already.");
+  if (!changed.length) return h("p", { class: "aside" }, "These settings are in force already.");
   return h("dl", { class: "difference" }, ...changed.map((key) => h("div", {}, h("dt", {}, key),
     h("dd", {}, h("del", {}, shown(before[key])), " → ", h("ins", {}, shown(after[key]))))));
 }
@@ -90,7 +90,7 @@ function input(value) {
   return control;
 }
 
-/** What differs from what is in force. With a preset, the fields that were left alone are the preset's. */
+/** Return the changed fields. With a preset, unchanged fields take the preset's values. */
 function change(preset, inputs) {
   const wanted = preset ? { preset } : {};
   for (const [key, , control] of inputs) if (control.value.trim() !== control.dataset.was) wanted[key] = read(control.value.trim());

@@ -1,12 +1,11 @@
-// A call drawn over time: each attempt a line, until it is taken, until its first audio, then speaking; a cross where it
-// broke off.
+// Waterfall of a call: each attempt is a line with connecting, waiting for the first audio, and audio; a red end marks an error.
 
 import { h, s } from "./dom.js";
-import { many, seconds } from "./words.js";
+import { many, seconds } from "./formatting.js";
 
 const LINE = 7;
 
-/** The small drawing of a row. */
+/** Small waterfall for a row. */
 export function waterfall(call) {
   const attempts = call.attempts.slice(0, 4);
   const whole = length(call);
@@ -15,22 +14,22 @@ export function waterfall(call) {
   return s("svg", { class: "waterfall", viewBox: `0 0 200 ${high}`, height: high, preserveAspectRatio: "none", "aria-hidden": "true" }, ...lines);
 }
 
-/** All that is known of a call. */
+/** Details of a call. */
 export function account(call) {
   const whole = length(call);
   return h("div", { class: "account" },
     h("p", {}, told(call)),
     call.text ? h("blockquote", {}, call.text) : null,
     call.attempts.length ? h("ol", { class: "attempts" }, ...call.attempts.map((attempt) => line(attempt, whole))) : null,
-    call.spans.length ? seams(call) : null,
+    call.spans.length ? joins(call) : null,
     call.error ? h("p", { class: "error" }, `${call.error.kind}: ${call.error.message}`) : null,
     h("p", { class: "aside" }, `request ${call.request_id}`));
 }
 
 function told(call) {
-  const who = call.provider ? `, ${call.provider} spoke first` : "";
+  const who = call.provider ? `, first by ${call.provider}` : "";
   const first = call.first_audio === null ? "" : ` First audio after ${seconds(call.first_audio)}.`;
-  return `${call.outcome}${who}: ${many(call.characters, "character")} as ${call.format} at the door of ${call.door}, in ${seconds(call.seconds)}.${first}`;
+  return `${call.outcome}${who}: ${many(call.characters, "character")} as ${call.format}, ${call.api} API, in ${seconds(call.seconds)}.${first}`;
 }
 
 function line(attempt, whole) {
@@ -40,28 +39,28 @@ function line(attempt, whole) {
 }
 
 function became(attempt) {
-  if (attempt.refused) return `not asked: ${attempt.error?.message ?? "refused"}`;
+  if (attempt.refused) return `not attempted: ${attempt.error?.message ?? "refused"}`;
   const after = attempt.began > 0.005 ? `after ${seconds(attempt.began)}: ` : "";
   const first = attempt.first_audio === null ? "no audio" : `first audio in ${seconds(attempt.first_audio)}`;
-  const taken = attempt.answered === null ? "" : `, taken in ${seconds(attempt.answered)}`;
-  const hedge = attempt.hedge ? " (a hedge)" : "";
-  const held = attempt.held_back > 0.005 ? `, held back ${seconds(attempt.held_back)} until its first words were whole` : "";
+  const taken = attempt.answered === null ? "" : `, accepted in ${seconds(attempt.answered)}`;
+  const hedge = attempt.hedge ? " (hedge)" : "";
+  const held = attempt.held_back > 0.005 ? `, held back ${seconds(attempt.held_back)} until complete words had arrived` : "";
   const audio = attempt.audio ? `, ${seconds(attempt.audio)} of audio` : "";
   const billed = attempt.bill?.characters ? `, ${Math.round(attempt.bill.characters)} characters ${attempt.bill.charge ?? "billed"}` : "";
   const failed = attempt.error ? `; then ${attempt.error.kind}: ${attempt.error.message}` : "";
-  return `${after}${first}${hedge}${taken}${held}, ${seconds(attempt.waited)} in all${audio}${billed}${failed}`;
+  return `${after}${first}${hedge}${taken}${held}, ${seconds(attempt.waited)} in total${audio}${billed}${failed}`;
 }
 
-/** What was heard, by whom, and where the voices meet. */
-function seams(call) {
+/** Audio by provider, and the joins between them. */
+function joins(call) {
   const whole = call.spans.at(-1).stop || 1;
   const parts = call.spans.map((span, at) =>
     s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${at % 2}`, x: (200 * span.start) / whole, width: Math.max(0.5, (200 * (span.stop - span.start)) / whole), height: LINE }));
-  const meet = call.spans.slice(1).map((span) => s("path", { class: "seam", d: `M${(200 * span.start) / whole} 0v${LINE}` }));
-  const said = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
-  return h("div", { class: "spans" }, h("span", { class: "who" }, "heard"),
+  const meet = call.spans.slice(1).map((span) => s("path", { class: "join", d: `M${(200 * span.start) / whole} 0v${LINE}` }));
+  const text = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
+  return h("div", { class: "spans" }, h("span", { class: "who" }, "audio"),
     s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...meet),
-    h("span", { class: "came" }, said));
+    h("span", { class: "came" }, text));
 }
 
 function drawn(attempt, whole, y) {

@@ -1,23 +1,23 @@
-// One provider: its circuit, why, until when, how it did in the last hour, and what can be done.
+// ProviderCard of a provider: circuit state with its reason, the last hour, latency, credit, and manual control.
 
-import { h, set, tell } from "./dom.js";
+import { h, set, setText } from "./dom.js";
 import { Countdown } from "./countdown.js";
-import { Gauge } from "./gauge.js";
-import { StateBadge } from "./shapes.js";
-import { Strip } from "./strip.js";
-import { since } from "./verdict.js";
-import { clock, count, ended, rate, roughly, seconds, sentence } from "./words.js";
+import { WindowGauge } from "./window_gauge.js";
+import { StateBadge } from "./icons.js";
+import { Timeline } from "./timeline.js";
+import { since } from "./summary.js";
+import { clock, count, ended, rate, roughly, seconds, sentence } from "./formatting.js";
 
-export class Card {
-  /** `does` has what the buttons do: reset, act, settings; each takes the provider's name. */
-  constructor(name, does) {
+export class ProviderCard {
+  /** `actions` are the callbacks of the buttons: reset, act, settings; each takes the provider's name. */
+  constructor(name, actions) {
     this.badge = new StateBadge();
     this.since = h("span", { class: "since" });
     this.why = h("p", { class: "why" });
     this.next = h("p", { class: "next" });
     this.countdown = new Countdown();
-    this.gauge = new Gauge();
-    this.strip = new Strip();
+    this.gauge = new WindowGauge();
+    this.strip = new Timeline();
     this.facts = facts();
     this.holds = h("ul", { class: "holds" });
     const button = (word, act) =>
@@ -26,7 +26,7 @@ export class Card {
       h("header", {}, h("h3", {}, name), this.since, this.badge.element),
       h("div", { class: "reasons" }, this.why, this.next, this.countdown.element),
       this.gauge.element, this.strip.element, this.facts.element, this.holds,
-      h("footer", {}, button("Reset", does.reset), button("Act…", does.act), button("Settings…", does.settings)));
+      h("footer", {}, button("Reset", actions.reset), button("Act…", actions.act), button("Settings…", actions.settings)));
   }
 
   show(provider, now, step) {
@@ -34,9 +34,9 @@ export class Card {
     set(this.element, { "data-state": state.circuit_state });
     this.badge.show(state.circuit_state);
     const moved = state.last_transition;
-    tell(this.since, provider.outage ? `since ${since(provider)}` : moved ? `since ${clock(moved.at)}` : "");
-    tell(this.why, reason(state, circuit));
-    tell(this.next, next(state, circuit));
+    setText(this.since, provider.outage ? `since ${since(provider)}` : moved ? `since ${clock(moved.at)}` : "");
+    setText(this.why, reason(state, circuit));
+    setText(this.next, next(state, circuit));
     this.countdown.show(provider);
     this.gauge.show(provider);
     this.strip.show(provider, state.circuit_state, now, step);
@@ -49,18 +49,18 @@ export class Card {
   }
 }
 
-const AS_TOLD = 30; // characters, for a reason that is too long is cut off
+const COMPARED = 30; // characters, because a long reason is truncated
 
 function reason(state, circuit) {
-  if (state.circuit_state === "closed" && !state.last_transition) return "It has not moved since the gateway began.";
+  if (state.circuit_state === "closed" && !state.last_transition) return "No change since the gateway started.";
   const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
   const message = state.last_error?.message ?? "";
-  const told = circuit.why.includes(message.slice(0, AS_TOLD)); // a probe's error is the reason itself
-  const said = failing && !told ? ` It said: ${ended(message)}` : "";
-  return `${ended(sentence(circuit.why))}${said}`;
+  const told = circuit.why.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
+  const lastError = failing && !told ? ` Last error: ${ended(message)}` : "";
+  return `${ended(sentence(circuit.why))}${lastError}`;
 }
 
-/** What will change it: while it is closed, its rules. What a clock decides, the countdown tells better. */
+/** The next change of state: while closed, the rules. Where time decides, the countdown shows it instead. */
 function next(state, circuit) {
   if (circuit.changes_in !== null && state.circuit_state !== "half_open") return "";
   if (state.circuit_state !== "closed") return `${sentence(circuit.next)}.`;
@@ -73,28 +73,28 @@ function facts() {
     return { value, element: h("div", {}, h("dt", {}, word), value) };
   };
   const all = {
-    asked: entry("asked"),
+    asked: entry("requests"),
     first: entry("first audio, p50 · p95"),
-    busy: entry("at once"),
+    busy: entry("concurrency"),
     credit: entry("credit"),
   };
   return {
     element: h("dl", { class: "facts" }, ...Object.values(all).map((each) => each.element)),
     show({ state, rate: pace, first_audio: soon }) {
-      tell(all.asked.value, rate(pace));
-      tell(all.first.value, soon ? `${seconds(soon.p50)} · ${seconds(soon.p95)}` : "–");
-      tell(all.busy.value, busy(state.concurrency));
-      tell(all.credit.value, credit(state.credit));
+      setText(all.asked.value, rate(pace));
+      setText(all.first.value, soon ? `${seconds(soon.p50)} · ${seconds(soon.p95)}` : "–");
+      setText(all.busy.value, busy(state.concurrency));
+      setText(all.credit.value, credit(state.credit));
     },
   };
 }
 
 function busy({ in_use: now, limit, waiting }) {
-  return `${now}${limit === null ? "" : ` of ${limit}`}${waiting ? `, ${waiting} wait` : ""}`;
+  return `${now}${limit === null ? "" : ` of ${limit}`}${waiting ? `, ${waiting} queued` : ""}`;
 }
 
 function credit(told) {
   if (!told) return "–";
-  if (told.remaining === null) return "no limit";
+  if (told.remaining === null) return "unlimited";
   return `${count(told.remaining)}${told.ends_in === null ? "" : ` for ${roughly(told.ends_in)}`}`;
 }

@@ -1,4 +1,4 @@
-// Numbers, times and states as people say them.
+// Formatting of numbers, times and states.
 
 export const STATES = {
   closed: "closed",
@@ -9,17 +9,17 @@ export const STATES = {
   monitoring: "monitoring",
 };
 
-/** From the best to the worst; charts stack them in this order. */
+/** Outcomes from best to worst, in which order charts stack them. */
 export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "muted", "failed", "interrupted"];
 
-export const MEANT = {
-  spoken: "by the voice that was asked for",
-  cached: "from a recording of it",
-  resumed: "begun by one voice, finished by another",
-  substituted: "by another voice",
+export const DESCRIPTIONS = {
+  spoken: "first-choice provider",
+  cached: "recording from the cache",
+  resumed: "changed provider in the middle",
+  substituted: "another provider",
   muted: "silence with captions",
-  failed: "an error",
-  interrupted: "the caller hung up",
+  failed: "error",
+  interrupted: "client disconnected",
 };
 
 const WELL = new Set(["spoken", "cached", "interrupted"]);
@@ -33,7 +33,7 @@ export function seconds(value) {
   return span(value);
 }
 
-/** A length of time, in the two largest units. */
+/** Duration in its two largest units. */
 export function span(value) {
   const whole = Math.round(value);
   if (whole < 60) return `${whole} s`;
@@ -42,7 +42,7 @@ export function span(value) {
   return `${Math.floor(whole / 86400)} d${pad(Math.floor((whole % 86400) / 3600), " h")}`;
 }
 
-/** In the largest unit alone. */
+/** Duration in its largest unit only. */
 export const roughly = (value) => span(value).split(" ").slice(0, 2).join(" ");
 
 export function clock(iso) {
@@ -67,7 +67,7 @@ export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one :
 
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** With a full stop, unless its end was cut off. */
+/** Add a full stop, unless the text is truncated. */
 export const ended = (text) => (text.endsWith("…") ? text : `${text.replace(/\.+$/, "")}.`);
 
 export function listed(words) {

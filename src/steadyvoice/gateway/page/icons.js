@@ -1,7 +1,7 @@
-// States and outcomes as shapes: whoever sees no colours sees these.
+// Icons of states and outcomes, so that none is shown by colour alone.
 
-import { h, s, set, tell } from "./dom.js";
-import { STATES } from "./words.js";
+import { h, s, set, setText } from "./dom.js";
+import { STATES } from "./formatting.js";
 
 const DRAWN = {
   closed: ["circle", { cx: 8, cy: 8, r: 5.5 }],
@@ -19,18 +19,18 @@ const DRAWN = {
   interrupted: ["path", { d: "M7 3h2v10H7z" }],
 };
 
-/** A shape for a state or an outcome; decoration, for its word stands beside it. */
-export function shape(name) {
+/** Icon of a state or outcome; decorative, because its name stands beside it. */
+export function icon(name) {
   const [tag, attributes] = DRAWN[name] ?? DRAWN.interrupted;
   return s("svg", { viewBox: "0 0 16 16", class: `shape ${name}`, "aria-hidden": "true" }, s(tag, attributes));
 }
 
-/** Shape and word of an outcome. */
+/** Icon and name of an outcome. */
 export function outcome(name) {
-  return h("span", { class: "outcome" }, shape(name), name);
+  return h("span", { class: "outcome" }, icon(name), name);
 }
 
-/** Shape and word of a state, which can change. */
+/** Icon and name of a state, which can change. */
 export class StateBadge {
   constructor() {
     this.word = h("span");
@@ -40,8 +40,8 @@ export class StateBadge {
   show(state) {
     if (state === this.state) return;
     this.state = state;
-    this.element.replaceChildren(shape(state), this.word);
+    this.element.replaceChildren(icon(state), this.word);
     set(this.element, { class: `badge ${state}` });
-    tell(this.word, STATES[state] ?? state);
+    setText(this.word, STATES[state] ?? state);
   }
 }

@@ -1,25 +1,25 @@
-// `/admin/events` read by hand: an EventSource could not send the token in a header.
+// Server-sent events of `/admin/events`, read with fetch: an EventSource cannot send the token in a header.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import { ask } from "./api.js";
 
-const SOONEST = 500; // milliseconds until the next try
-const LATEST = 4000;
-const SILENCE = 40_000; // the gateway says something every 15 seconds, if only that it lives
+const MIN_PAUSE = 500; // milliseconds before a reconnect
+const MAX_PAUSE = 4000;
+const SILENCE_LIMIT = 40_000; // milliseconds; the gateway sends a heartbeat every 15 seconds
 
-let last = "0"; // the number of the last event: whoever is let in again does not hear everything twice
+let last = "0"; // id of the last event, so that a reconnect does not repeat events
 
-/** Read for ever; come back after a break, and go on where it stopped. `told(kind, data)` for each event. */
-export async function follow(told, { lost, found }) {
-  let pause = SOONEST;
+/** Read events for ever, and reconnect after breaks. RecentCalls `onEvent(kind, data)` for each event. */
+export async function follow(onEvent, { lost, found }) {
+  let pause = MIN_PAUSE;
   for (;;) {
     try {
       for await (const event of stream(last)) {
         if (event === OPENED) found();
         else {
           last = event.id || last;
-          pause = SOONEST;
-          told(event.kind, event.data);
+          pause = MIN_PAUSE;
+          onEvent(event.kind, event.data);
         }
       }
       lost(null);
@@ -27,7 +27,7 @@ export async function follow(told, { lost, found }) {
       if (!lost(error)) return;
     }
     await new Promise((done) => setTimeout(done, pause));
-    pause = Math.min(LATEST, pause * 1.6);
+    pause = Math.min(MAX_PAUSE, pause * 1.6);
   }
 }
 
@@ -38,7 +38,7 @@ async function* stream(last) {
   let watch;
   const alive = () => {
     clearTimeout(watch);
-    watch = setTimeout(() => stop.abort(new Error("nothing was heard from it")), SILENCE);
+    watch = setTimeout(() => stop.abort(new Error("no heartbeat")), SILENCE_LIMIT);
   };
   alive();
   try {
@@ -63,7 +63,7 @@ async function* stream(last) {
   }
 }
 
-/** One event; null for a comment. */
+/** Parse one event; null for a comment. */
 export function parsed(block) {
   const event = { kind: "message", data: "", id: "" };
   let any = false;

@@ -1,35 +1,35 @@
-// What the page knows: the last board, and the steps of the past hour that its answers add up to. Nothing grows for ever.
+// Last overview, and the steps of the past hour collected from all responses; bounded.
 
 const KEPT = 240; // steps
 
-export class Store {
+export class OverviewStore {
   constructor() {
     this.forget();
   }
 
-  /** From which step on the next answer should tell. */
+  /** First step that the next response must contain. */
   get since() {
     return this.newest ? this.newest - 1 : 1;
   }
 
-  /** Take a board in. One of another edition is another process's: what was known of the hour is not its. */
+  /** Merge an overview. Another edition means that the gateway was restarted, and its statistics begin anew. */
   take(board) {
     if (board.edition !== this.edition && this.edition) this.forget();
     this.edition = board.edition;
     this.now = Math.floor(Date.parse(board.at) / 1000 / board.step);
-    merged(this.heard, board.heard, this.now);
+    merged(this.outcomes, board.outcomes, this.now);
     for (const [name, provider] of Object.entries(board.providers)) {
-      provider.done = merged(this.of(this.done, name), provider.done, this.now);
+      provider.attempts = merged(this.of(this.attempts, name), provider.attempts, this.now);
       provider.states = merged(this.of(this.states, name), provider.states, this.now);
     }
     this.newest = this.now;
-    this.board = { ...board, heard: [...this.heard.values()] };
+    this.board = { ...board, outcomes: [...this.outcomes.values()] };
     return this.board;
   }
 
   forget() {
-    this.heard = new Map();
-    this.done = new Map();
+    this.outcomes = new Map();
+    this.attempts = new Map();
     this.states = new Map();
     this.newest = null;
     this.board = null;

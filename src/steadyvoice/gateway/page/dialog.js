@@ -1,10 +1,10 @@
-// Dialogs: the browser keeps the focus inside, Escape leaves, and the focus goes back to where it came from.
+// Dialogs: the browser keeps the focus inside and closes on Escape; afterwards the focus returns to where it was.
 
-import { h, set, tell } from "./dom.js";
+import { h, set, setText } from "./dom.js";
 
 let numbers = 0;
 
-/** Open a dialog; `submit()` is called for its button, and what it throws is shown. Closed, it is gone. */
+/** Open a dialog. Its button calls `submit()`, whose errors are shown; when closed, the dialog is removed. */
 export function dialog(title, parts, word, submit) {
   const id = `dialog-${(numbers += 1)}`;
   const error = h("p", { class: "error", role: "alert" });
@@ -19,7 +19,7 @@ export function dialog(title, parts, word, submit) {
       await submit();
       element.close();
     } catch (refused) {
-      tell(error, refused.message);
+      setText(error, refused.message);
     } finally {
       set(go, { disabled: false });
     }
@@ -34,7 +34,7 @@ export function dialog(title, parts, word, submit) {
   return { element, go, error };
 }
 
-/** A field with its label, and a hint below. */
+/** Create a labelled field with a hint. */
 export function field(label, control, hint) {
   const id = `field-${(numbers += 1)}`;
   set(control, { id, "aria-describedby": hint ? `${id}-hint` : null });

@@ -1,25 +1,25 @@
-// What happened, newest first: circuits that moved, settings that changed, whoever did something by hand, and why.
+// Event log, newest first: circuit transitions, changes of settings, and manual actions with their reasons.
 
-import { h, tell } from "./dom.js";
-import { shape } from "./shapes.js";
-import { STATES, clock, many, span } from "./words.js";
+import { h, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { STATES, clock, many, span } from "./formatting.js";
 
 const KEPT = 200;
 
-export class Log {
-  /** `undo(provider, before)` sends settings back. */
+export class EventLog {
+  /** `undo(provider, before)` restores settings. */
   constructor(parent, undo) {
     this.undo = undo;
     this.list = h("ol", { class: "entries" });
-    this.none = h("p", { class: "aside" }, "Nothing yet: no circuit has moved, and nobody did anything by hand.");
+    this.none = h("p", { class: "aside" }, "No events yet.");
     parent.append(h("div", { class: "scroll", role: "log", "aria-labelledby": "log-title", tabindex: "0" }, this.list), this.none);
   }
 
   add(kind, data) {
-    const said = told(kind, data);
-    if (!said) return;
+    const text = described(kind, data);
+    if (!text) return;
     this.none.remove();
-    const item = this.entry(kind, data, said);
+    const item = this.entry(kind, data, text);
     if (isFailedProbe(kind, data, this.last)) this.list.firstElementChild?.replaceWith(item);
     else this.list.prepend(item);
     this.last = data;
@@ -27,8 +27,8 @@ export class Log {
   }
 
   entry(kind, data, [mark, title, why]) {
-    const by = data.by ? h("span", { class: "by" }, `by ${data.by.address ?? "this machine"}, ${data.by.leave}`) : null;
-    const item = h("li", { class: kind }, h("time", { datetime: data.at ?? "" }, data.at ? clock(data.at) : ""), shape(mark),
+    const by = data.by ? h("span", { class: "by" }, `by ${data.by.address ?? "localhost"}, ${data.by.via}`) : null;
+    const item = h("li", { class: kind }, h("time", { datetime: data.at ?? "" }, data.at ? clock(data.at) : ""), icon(mark),
       h("div", {}, h("p", {}, data.provider ? h("strong", {}, `${data.provider} `) : null, title),
         why ? h("p", { class: "why" }, why) : null, by));
     if (kind === "config" && data.provider) item.querySelector("div").append(this.undoButton(data));
@@ -39,27 +39,27 @@ export class Log {
     const back = Object.entries(data.before).map(([name, value]) => `${name} back to ${shown(value)}`).join(", ");
     const button = h("button", { type: "button", class: "small", title: back, "aria-label": `Undo for ${data.provider}: ${back}` }, "Undo");
     button.addEventListener("click", async () => {
-      if (await this.undo(data.provider, data.before)) tell(button, "Undone");
+      if (await this.undo(data.provider, data.before)) setText(button, "Undone");
     });
     return button;
   }
 }
 
-/** Of a probe that failed, that it began needs no entry of its own. */
+/** A failed probe replaces the entry of its beginning. */
 const isFailedProbe = (kind, data, last) =>
   kind === "transition" && data.from === "half_open" && data.to === "open" && last?.to === "half_open" && last.provider === data.provider;
 
-/** A shape, what happened, and why; null for what is of no interest here. */
-function told(kind, data) {
+/** Icon, title and reason of an event; null for events that are not shown. */
+function described(kind, data) {
   switch (kind) {
     case "transition": return [data.to, `${STATES[data.from]} → ${STATES[data.to]}`, data.reason];
     case "would_have_opened": return ["monitoring", "would have opened", data.reason];
-    case "reset": return ["closed", "was emptied", data.reason];
-    case "config": return ["monitoring", data.provider ? "settings changed" : "the configuration was read again", changes(data)];
-    case "action": if (data.error) return ["failed", `${data.action}: refused`, data.error];
+    case "reset": return ["closed", "was reset", data.reason];
+    case "config": return ["monitoring", data.provider ? "settings changed" : "configuration reloaded", changes(data)];
+    case "action": if (data.error) return ["failed", `${data.action} failed`, data.error];
       return ["resumed", `${data.action} by hand${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
-    case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing here` : "The gateway was restarted", data.why];
-    case "closing": return ["muted", "The gateway shuts down", ""];
+    case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.why];
+    case "closing": return ["muted", "The gateway is shutting down", ""];
     default: return null;
   }
 }

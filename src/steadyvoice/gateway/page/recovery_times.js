@@ -1,16 +1,16 @@
-// How long outages took, from opening to closing, of those that ended by themselves: how often, by length.
+// RecoveryTimes times: histogram of outages that ended by themselves, from opening to closing.
 
-import { h, s, set, tell } from "./dom.js";
-import { many, span } from "./words.js";
+import { h, s, set, setText } from "./dom.js";
+import { many, span } from "./formatting.js";
 
 const BOUNDS = [1, 3, 10, 30, 60, 180, 600, 1800, Infinity];
 
-export class Recovery {
+export class RecoveryTimes {
   constructor(parent) {
     this.told = h("p", { class: "told" });
     this.rows = BOUNDS.map((bound, at) => bin(at ? BOUNDS[at - 1] : 0, bound));
-    this.table = h("table", { class: "bins" }, h("caption", { class: "unseen" }, "Outages by length"),
-      h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "length"), h("th", { scope: "col" }, "how many"))),
+    this.table = h("table", { class: "bins" }, h("caption", { class: "unseen" }, "Outages by duration"),
+      h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "duration"), h("th", { scope: "col" }, "number"))),
       h("tbody", {}, ...this.rows.map((row) => row.element)));
     parent.append(this.told, this.table);
   }
@@ -20,15 +20,15 @@ export class Recovery {
     const counts = BOUNDS.map((bound, at) => took.filter((t) => t <= bound && t > (at ? BOUNDS[at - 1] : -1)).length);
     const most = Math.max(1, ...counts);
     this.rows.forEach((row, at) => row.show(counts[at], most));
-    tell(this.told, summed(took));
+    setText(this.told, summed(took));
   }
 }
 
 function summed(took) {
-  if (!took.length) return "No circuit has had to recover yet.";
-  if (took.length === 1) return `One outage so far, of ${span(took[0])}.`;
+  if (!took.length) return "No recoveries yet.";
+  if (took.length === 1) return `1 outage: ${span(took[0])}.`;
   const median = took[Math.floor((took.length - 1) / 2)];
-  return `${many(took.length, "outage")}: half were over within ${span(median)}, the longest took ${span(took.at(-1))}.`;
+  return `${many(took.length, "outage")}: median ${span(median)}, longest ${span(took.at(-1))}.`;
 }
 
 function bin(from, to) {
@@ -41,7 +41,7 @@ function bin(from, to) {
     element,
     show(n, most) {
       set(fill, { width: (100 * n) / most });
-      tell(number, n ? String(n) : "");
+      setText(number, n ? String(n) : "");
     },
   };
 }

@@ -1,24 +1,24 @@
-// "Say something": a call through the live service, told as it happens, and heard.
+// Test synthesis: a call through the live service, with its progress, audio and attempts.
 
 import { ask, json } from "./api.js";
-import { h, set, tell } from "./dom.js";
-import { field } from "./form.js";
-import { outcome } from "./shapes.js";
+import { h, set, setText } from "./dom.js";
+import { field } from "./dialog.js";
+import { outcome } from "./icons.js";
 import { account } from "./waterfall.js";
-import { seconds } from "./words.js";
+import { seconds } from "./formatting.js";
 
-const PATIENCE = 1500; // milliseconds for the call to be told of among all others, before it is looked up
+const WAIT = 1500; // milliseconds to wait for the call in the event stream, before it is fetched
 
-export class Say {
+export class TestSynthesis {
   constructor(parent, calls) {
     this.calls = calls;
     this.text = h("textarea", { rows: 2, maxlength: 2000, name: "text" });
-    this.text.value = "Good morning. Is anybody there?";
+    this.text.value = "Good morning, this is a test.";
     this.voice = h("input", { type: "text", name: "voice", autocomplete: "off", spellcheck: "false" });
     this.voice.value = "default";
-    this.go = h("button", { type: "submit", class: "main" }, "Say it");
+    this.go = h("button", { type: "submit", class: "main" }, "Synthesize");
     this.steps = h("ol", { class: "steps", "aria-live": "polite" });
-    this.audio = h("audio", { controls: true, hidden: true, "aria-label": "What was said" });
+    this.audio = h("audio", { controls: true, hidden: true, "aria-label": "Synthesized audio" });
     this.account = h("div");
     const form = h("form", { class: "saying" }, field("Text", this.text), field("Voice", this.voice), this.go);
     form.addEventListener("submit", (event) => {
@@ -36,19 +36,19 @@ export class Say {
     this.account.replaceChildren();
     set(this.audio, { hidden: true });
     set(this.go, { disabled: true });
-    step("asked");
+    step("request sent");
     try {
       const answer = await ask("/admin/say", {
         method: "POST", body: { text: this.text.value, voice: this.voice.value }, headers: { "x-request-id": id },
       });
-      step("first audio from ", h("strong", {}, answer.headers.get("x-steadyvoice-provider")), ", so far ", outcome(answer.headers.get("x-steadyvoice-outcome")));
+      step("first audio from ", h("strong", {}, answer.headers.get("x-steadyvoice-provider")), ", outcome so far ", outcome(answer.headers.get("x-steadyvoice-outcome")));
       this.play(await collected(answer, step));
     } catch (refused) {
-      step(h("span", { class: "error" }, refused.status ? refused.message : "the voice broke off before its end"));
+      step(h("span", { class: "error" }, refused.status ? refused.message : "the audio broke off before its end"));
     } finally {
       set(this.go, { disabled: false });
     }
-    await this.tellOf(id);
+    await this.showCall(id);
   }
 
   play(blob) {
@@ -56,11 +56,11 @@ export class Say {
     this.url = URL.createObjectURL(blob);
     this.audio.src = this.url;
     set(this.audio, { hidden: false });
-    this.audio.play().catch(() => {}); // a browser may want its own button to be pressed
+    this.audio.play().catch(() => {}); // browsers may require a click on the player
   }
 
-  async tellOf(id) {
-    for (let waited = 0; waited < PATIENCE && !this.calls.find(id); waited += 100) await new Promise((done) => setTimeout(done, 100));
+  async showCall(id) {
+    for (let waited = 0; waited < WAIT && !this.calls.find(id); waited += 100) await new Promise((done) => setTimeout(done, 100));
     const call = this.calls.find(id) ?? (await json("/admin/calls?limit=500").catch(() => ({ calls: [] }))).calls.find((each) => each.request_id === id);
     if (call) this.account.replaceChildren(account(call));
   }
@@ -77,7 +77,7 @@ async function collected(answer, step) {
     size += value.length;
   }
   const line = h("span");
-  tell(line, `the whole, ${Math.ceil(size / 1024)} KB`);
+  setText(line, `complete, ${Math.ceil(size / 1024)} KB`);
   step(line);
   return new Blob(parts, { type: answer.headers.get("content-type") });
 }

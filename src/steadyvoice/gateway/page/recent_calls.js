@@ -1,22 +1,22 @@
-// The last calls, newest first. Whoever reads one is not disturbed: while one is open or has the focus, the list rests.
+// Recent calls, newest first. While a call is open or has the focus, the list is not updated, so that it can be read.
 
-import { arrange, h, set, tell } from "./dom.js";
-import { outcome } from "./shapes.js";
+import { reconcile, h, set, setText } from "./dom.js";
+import { outcome } from "./icons.js";
 import { account, waterfall } from "./waterfall.js";
-import { clock, many, seconds, wentWell } from "./words.js";
+import { clock, many, seconds, wentWell } from "./formatting.js";
 
 const KEPT = 200;
 const SHOWN = 40;
 
-export class Calls {
-  constructor(parent, onlyTrouble) {
+export class RecentCalls {
+  constructor(parent, errorsOnly) {
     this.calls = [];
     this.rows = new Map();
-    this.onlyTrouble = onlyTrouble;
-    onlyTrouble.addEventListener("change", () => this.draw(true));
+    this.errorsOnly = errorsOnly;
+    errorsOnly.addEventListener("change", () => this.draw(true));
     this.list = h("ol", { class: "rows", onfocusout: () => (this.stale = true) });
     this.more = h("button", { type: "button", class: "more quiet", onclick: () => this.release() });
-    this.none = h("p", { class: "aside" }, "None yet.");
+    this.none = h("p", { class: "aside" }, "No calls yet.");
     parent.append(this.more, this.list, this.none);
     set(this.more, { hidden: true });
     setInterval(() => this.stale && this.draw(false), 1000);
@@ -32,21 +32,21 @@ export class Calls {
     return this.calls.find((call) => call.request_id === requestId);
   }
 
-  /** Draw anew, at most once in a second, unless somebody reads. */
+  /** Update the list, at most once per second, unless a call is being read. */
   draw(forced) {
     const busy = this.list.contains(document.activeElement) || this.list.querySelector("details[open]");
-    const wanted = this.calls.filter((call) => !this.onlyTrouble.checked || !wentWell(call.outcome)).slice(0, SHOWN);
+    const wanted = this.calls.filter((call) => !this.errorsOnly.checked || !wentWell(call.outcome)).slice(0, SHOWN);
     if (busy && !forced && this.rows.size) {
       const fresh = wanted.findIndex((call) => this.rows.has(call));
       const n = fresh < 0 ? wanted.length : fresh;
       set(this.more, { hidden: n === 0 });
-      tell(this.more, `${many(n, "newer call")}: show`);
+      setText(this.more, `${many(n, "newer call")}: show`);
       return;
     }
     this.stale = false;
     for (const call of this.rows.keys()) if (!wanted.includes(call)) this.rows.delete(call);
     for (const call of wanted) if (!this.rows.has(call)) this.rows.set(call, row(call));
-    arrange(this.list, wanted.map((call) => this.rows.get(call)));
+    reconcile(this.list, wanted.map((call) => this.rows.get(call)));
     set(this.more, { hidden: true });
     set(this.none, { hidden: wanted.length > 0 });
   }
@@ -61,7 +61,7 @@ export class Calls {
 function row(call) {
   const details = h("details", {}, h("summary", {},
     h("time", { datetime: call.at }, clock(call.at)), outcome(call.outcome),
-    h("span", { class: "who" }, call.provider ?? "nobody"),
+    h("span", { class: "who" }, call.provider ?? "none"),
     h("span", { class: "soon" }, seconds(call.first_audio)), waterfall(call),
     h("span", { class: "took" }, seconds(call.seconds))));
   details.addEventListener("toggle", () => {

@@ -1,15 +1,15 @@
-// What came of something that was done here, told for a while; with a way back where there is one.
+// Notifications of results, shown for a while, with an undo button where possible.
 
 import { byId, h } from "./dom.js";
 
-const LONG = 12_000;
+const DURATION = 12_000;
 
-export function notice(text, { undo, bad } = {}) {
+export function notify(text, { undo, bad } = {}) {
   const parts = [h("p", {}, text)];
   if (undo) parts.push(h("button", { type: "button", class: "small", onclick: () => { gone(); undo(); } }, "Undo"));
   const element = h("div", { class: bad ? "notice bad" : "notice" }, ...parts);
   const gone = () => element.remove();
   const later = () => (element.matches(":hover, :focus-within") ? setTimeout(later, 2000) : gone());
-  setTimeout(later, LONG);
+  setTimeout(later, DURATION);
   byId("notices").append(element);
 }

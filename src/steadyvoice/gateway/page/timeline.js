@@ -1,15 +1,15 @@
-// The last hour of one provider as a strip: its circuit above, who spoke upward and who failed downward below.
+// Timeline of a provider's last hour: circuit states above, successful attempts upward and failures downward below.
 
-import { h, s, set, tell } from "./dom.js";
-import { many, span } from "./words.js";
+import { h, s, set, setText } from "./dom.js";
+import { many, span } from "./formatting.js";
 
 const STEPS = 240;
 const HEIGHT = { closed: 1.5, monitoring: 3, disabled: 3, half_open: 5, open: 8, forced_open: 8 };
 const TOP = 8; // of the drawing: the circuit's lane
 const AXIS = 26;
-const ROOM = 14; // above the axis; below it are 8
+const UP = 14; // above the axis; below it are 8
 
-export class Strip {
+export class Timeline {
   constructor() {
     this.states = Object.fromEntries(Object.keys(HEIGHT).map((name) => [name, s("path", { class: `fill ${name}` })]));
     this.spoke = s("path", { class: "fill spoken" });
@@ -22,7 +22,7 @@ export class Strip {
     this.element = h("div", {}, this.drawing, this.ends);
   }
 
-  show({ done, states }, current, now, step) {
+  show({ attempts, states }, current, now, step) {
     const first = now - STEPS + 1;
     const paths = { closed: "", monitoring: "", disabled: "", half_open: "", open: "", forced_open: "" };
     let open = 0;
@@ -35,12 +35,12 @@ export class Strip {
       }
     }
     for (const [name, path] of Object.entries(paths)) set(this.states[name], { d: path });
-    const most = Math.max(1, ...done.map(([, spoke, failed]) => Math.max(spoke, failed)));
+    const most = Math.max(1, ...attempts.map(([, spoke, failed]) => Math.max(spoke, failed)));
     let [spoke, failed, refused, failures] = ["", "", "", 0];
-    for (const [n, well, badly, , turned] of done) {
+    for (const [n, well, badly, , turned] of attempts) {
       const x = n - first;
       if (x < 0) continue;
-      if (well) spoke += bar(x, AXIS - lifted(well, most, ROOM), lifted(well, most, ROOM));
+      if (well) spoke += bar(x, AXIS - lifted(well, most, UP), lifted(well, most, UP));
       if (badly) failed += bar(x, AXIS, lifted(badly, most, 8));
       if (turned && !well && !badly) refused += bar(x, AXIS - 1, 2);
       failures += badly;
@@ -48,12 +48,12 @@ export class Strip {
     set(this.spoke, { d: spoke });
     set(this.failed, { d: failed });
     set(this.refused, { d: refused });
-    const told = openings ? `open for ${span(open)} in ${many(openings, "stretch", "stretches")}` : "never open";
+    const told = openings ? `open for ${span(open)} in ${many(openings, "period")}` : "never open";
     set(this.drawing, { "aria-label": `The last hour: ${told}, ${many(failures, "failure")}.` });
   }
 }
 
-/** Where it was in which state: [from, to, state], in steps. */
+/** Periods of states: [from, to, state], in steps. */
 export function* lane(states, current, first, now) {
   let state = states.length && states[0][0] > first ? "closed" : current;
   let from = first;
@@ -69,6 +69,6 @@ export function* lane(states, current, first, now) {
   if (from <= now) yield [from, now + 1, current];
 }
 
-/** By the square root: one failure among a hundred words is still to be seen. */
+/** Height by the square root, so that one failure among a hundred attempts remains visible. */
 const lifted = (n, most, room) => Math.max(1.5, Math.sqrt(n / most) * room);
 const bar = (x, y, height) => `M${x + 0.08} ${y.toFixed(1)}h.84v${height.toFixed(1)}h-.84z`;

@@ -1,44 +1,44 @@
-// What somebody must know within five seconds: who is down, since when and why, what callers hear, when it is tried again.
+// Summary: which providers are down, since when and why, what callers get, and when the next attempt is made.
 
-import { arrange, h, set, tell } from "./dom.js";
-import { shape } from "./shapes.js";
+import { reconcile, h, set, setText } from "./dom.js";
+import { icon } from "./icons.js";
 import { Countdown } from "./countdown.js";
-import { OUTCOMES, clock, ended, listed, many, percent, rate, seconds, sentence } from "./words.js";
+import { OUTCOMES, clock, ended, listed, many, percent, rate, seconds, sentence } from "./formatting.js";
 
 const REFUSING = new Set(["open", "forced_open", "half_open"]);
 
-/** Whether something about a provider wants attention. */
-export const troubled = (provider) =>
+/** Whether a provider needs attention. */
+export const needsAttention = (provider) =>
   REFUSING.has(provider.state.circuit_state) || provider.state.is_muted || provider.state.holds.length > 0;
 
-export class Verdict {
-  constructor(title, meanwhile, load, troubles) {
-    Object.assign(this, { title, meanwhile, load, list: troubles });
+export class Summary {
+  constructor(title, current, load, incidents) {
+    Object.assign(this, { title, current, load, list: incidents });
     this.text = h("span");
-    this.troubles = new Map();
+    this.incidents = new Map();
   }
 
   show(board) {
     const [state, text] = headline(board);
     if (state !== this.state) {
       this.state = state;
-      this.title.replaceChildren(shape(state), this.text);
+      this.title.replaceChildren(icon(state), this.text);
       set(this.title, { class: state });
     }
-    tell(this.text, text);
-    tell(this.meanwhile, heardNow(board.lately));
-    tell(this.load, loadNow(board.overload));
-    const down = Object.entries(board.providers).filter(([, provider]) => troubled(provider));
-    for (const name of this.troubles.keys()) if (!down.some(([other]) => other === name)) this.troubles.delete(name);
+    setText(this.text, text);
+    setText(this.current, callsNow(board.current));
+    setText(this.load, loadNow(board.overload));
+    const down = Object.entries(board.providers).filter(([, provider]) => needsAttention(provider));
+    for (const name of this.incidents.keys()) if (!down.some(([other]) => other === name)) this.incidents.delete(name);
     for (const [name, provider] of down) {
-      if (!this.troubles.has(name)) this.troubles.set(name, new Trouble(name));
-      this.troubles.get(name).show(provider);
+      if (!this.incidents.has(name)) this.incidents.set(name, new Incident(name));
+      this.incidents.get(name).show(provider);
     }
-    arrange(this.list, down.slice(0, 6).map(([name]) => this.troubles.get(name).element));
+    reconcile(this.list, down.slice(0, 6).map(([name]) => this.incidents.get(name).element));
   }
 }
 
-class Trouble {
+class Incident {
   constructor(name) {
     this.since = h("span");
     this.why = h("span", { class: "why" });
@@ -50,16 +50,16 @@ class Trouble {
     const { state } = provider;
     const held = state.holds[0];
     const refuses = REFUSING.has(state.circuit_state);
-    tell(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
-    tell(this.why, refuses ? why(provider) : ended(held?.because ?? state.circuit_state));
+    setText(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
+    setText(this.why, refuses ? why(provider) : ended(held?.because ?? state.circuit_state));
     this.countdown.show(provider);
   }
 }
 
-/** When the outage began, not when the last probe of it failed. */
+/** Beginning of the outage, not of its last failed probe. */
 export function since({ outage, state }) {
   const at = outage ? outage.since * 1000 : state.circuit_opened_at;
-  return at ? clock(at) : "the gateway began";
+  return at ? clock(at) : "the gateway started";
 }
 
 function why({ outage, circuit }) {
@@ -74,31 +74,31 @@ function headline(board) {
   const held = named((state) => state.is_muted && !REFUSING.has(state.circuit_state));
   const byHand = named((state) => state.circuit_state === "disabled" || state.circuit_state === "monitoring");
   const able = all.length - down.length - held.length - testing.length;
-  if (!able && down.length) return ["open", `Nobody can speak: ${listed(down)} ${is(down)} down`];
-  if (!able && held.length) return ["open", `Nobody can speak: ${listed(held)} ${is(held)} on hold`];
+  if (!able && down.length) return ["open", `No provider available: ${listed(down)} ${is(down)} down`];
+  if (!able && held.length) return ["open", `No provider available: ${listed(held)} ${is(held)} on hold`];
   if (down.length) return [down.some((name) => board.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${few(down)} ${is(down)} down`];
-  if (testing.length) return ["half_open", `${few(testing)} ${is(testing)} being tried again`];
+  if (testing.length) return ["half_open", `${few(testing)} ${is(testing)} being probed`];
   if (held.length) return ["half_open", `${few(held)} ${is(held)} on hold`];
-  if (byHand.length) return ["monitoring", `All can speak; ${few(byHand)} ${is(byHand)} not guarded`];
-  return ["closed", all.length === 1 ? "Its circuit is closed" : `All ${all.length} circuits are closed`];
+  if (byHand.length) return ["monitoring", `All providers available; the circuit of ${few(byHand)} ${is(byHand)} not active`];
+  return ["closed", all.length === 1 ? "The circuit is closed" : `All ${all.length} circuits are closed`];
 }
 
-function heardNow({ calls, outcomes, speakers, rate: pace, first_audio: soon }) {
-  if (!calls) return "Nobody has called within the last half minute.";
+function callsNow({ calls, outcomes, providers: speakers, rate: pace, first_audio: soon }) {
+  if (!calls) return "No calls in the last 30 seconds.";
   const parts = OUTCOMES.filter((name) => outcomes[name]).map((name) => `${percent(outcomes[name] / calls)} ${name}`);
   const who = Object.entries(speakers).filter(([name]) => name !== "none").sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const voices = who.length ? `hear ${listed(who.slice(0, 3))}` : "hear nobody";
-  const first = soon ? ` First audio after ${seconds(soon.p50)}, for one in twenty after ${seconds(soon.p95)} or later.` : "";
-  return sentence(`callers ${voices}: ${parts.join(", ")}, at ${rate(pace)}.${first}`);
+  const voices = who.length ? `answered by ${listed(who.slice(0, 3))}` : "answered by no provider";
+  const first = soon ? ` Time to first audio: median ${seconds(soon.p50)}, 95th percentile ${seconds(soon.p95)}.` : "";
+  return sentence(`calls ${voices}: ${parts.join(", ")}, at ${rate(pace)}.${first}`);
 }
 
-/** How busy the process is: what it refuses is no provider's failure. */
+/** Load of the process; what it refuses is no failure of a provider. */
 function loadNow({ overloaded, active, queued, refused, loop_lag: lag }) {
   const turned = Object.values(refused).reduce((sum, count) => sum + count, 0);
-  if (!overloaded && !active && !turned) return "Load: idle."; // never empty: what is below would jump
+  if (!overloaded && !active && !turned) return "Load: idle."; // never empty, or the page below would jump
   const late = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
   const away = turned ? ` ${many(turned, "request")} refused for overload since the start.` : "";
-  const busy = `${active} being synthesised, ${queued} queued${late}.${away}`;
+  const busy = `${active} being synthesized, ${queued} queued${late}.${away}`;
   return overloaded ? `Overloaded: ${busy} New requests are queued, and refused with 503 after a while.` : `Load: ${busy}`;
 }
 

@@ -1,9 +1,9 @@
-// The window of a circuit: how many failed, at how many it opens, and each of the calls as a dot.
+// Window of a circuit: failure rate, threshold, and each call as a dot.
 
-import { h, s, set, tell } from "./dom.js";
-import { count, many, percent, span } from "./words.js";
+import { h, s, set, setText } from "./dom.js";
+import { count, many, percent, span } from "./formatting.js";
 
-export class Gauge {
+export class WindowGauge {
   constructor() {
     this.fill = s("rect", { class: "level", y: 2, height: 6 });
     this.mark = s("path", { class: "threshold" });
@@ -20,9 +20,9 @@ export class Gauge {
     set(this.fill, { width: 100 * rate, class: threshold !== null && rate >= threshold ? "level over" : "level" });
     set(this.mark, { d: threshold === null ? "" : `M${100 * threshold} 0v10` });
     const of = long ? `the last ${span(long)}` : `the last ${many(window.calls, "call")}`;
-    const some = window.calls ? `${percent(rate)} of ${of} failed` : "no call in its window";
-    const at = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? `, from ${many(minimum, "call")} on` : ""}`;
-    tell(this.told, some + at);
+    const some = window.calls ? `${percent(rate)} of ${of} failed` : "no calls in the window";
+    const at = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? `, from ${many(minimum, "call")}` : ""}`;
+    setText(this.told, some + at);
     this.dots.show(circuit.dots, long);
   }
 }
@@ -38,9 +38,9 @@ class Dots {
   }
 
   show(dots, long) {
-    const said = JSON.stringify(dots);
-    if (said === this.said) return;
-    this.said = said;
+    const text = JSON.stringify(dots);
+    if (text === this.text) return;
+    this.text = text;
     const wide = Math.max(25, dots.length);
     const most = Math.max(1, ...dots.map(([calls]) => calls));
     let [well, failed, none] = ["", "", ""];
@@ -61,14 +61,14 @@ class Dots {
     const failures = dots.reduce((sum, [, n]) => sum + n, 0);
     set(this.element, {
       viewBox: `0 0 ${wide * PITCH} 10`, preserveAspectRatio: "xMinYMid meet",
-      "aria-label": `Its window, oldest first: ${many(calls, "call")}, ${count(failures)} failed`,
+      "aria-label": `Window, oldest first: ${many(calls, "call")}, ${count(failures)} failed`,
     });
   }
 }
 
 const disc = (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
 
-/** A cross, for whoever tells no red from green. */
+/** A cross, so that failures can be told apart without colours. */
 function cross(x, y, r) {
   const t = r * 0.42;
   return `M${x - r} ${y - r + t}l${t} ${-t}l${r - t} ${r - t}l${r - t} ${t - r}l${t} ${t}l${t - r} ${r - t}l${r - t} ${r - t}l${-t} ${t}l${t - r} ${t - r}l${t - r} ${r - t}l${-t} ${-t}l${r - t} ${t - r}z`;

@@ -1,13 +1,13 @@
-// What callers heard over the last hour: a bar for each step, and in it how many calls ended how.
+// Call outcomes of the last hour: a stacked bar for each step of 15 seconds.
 
-import { h, s, set, tell } from "./dom.js";
-import { shape } from "./shapes.js";
-import { MEANT, OUTCOMES, count, percent } from "./words.js";
+import { h, s, set, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { DESCRIPTIONS, OUTCOMES, count, percent } from "./formatting.js";
 
 const STEPS = 240;
 const HIGH = 100;
 
-export class Heard {
+export class CallOutcomes {
   constructor(parent) {
     this.paths = Object.fromEntries(OUTCOMES.map((name) => [name, s("path", { class: `fill ${name}` })]));
     this.most = h("span");
@@ -17,17 +17,17 @@ export class Heard {
     parent.append(h("div", { class: "chart" }, h("p", { class: "ends" }, this.most), this.drawing,
       h("p", { class: "ends", "aria-hidden": "true" }, h("span", {}, "an hour ago"), h("span", {}, "half an hour"), h("span", {}, "now"))),
     h("table", { class: "legend" },
-      h("caption", { class: "unseen" }, "What callers heard, in calls"),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "heard"), h("th", { scope: "col" }, "now"), h("th", { scope: "col" }, "hour"))),
+      h("caption", { class: "unseen" }, "Number of calls by outcome"),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "outcome"), h("th", { scope: "col" }, "now"), h("th", { scope: "col" }, "hour"))),
       h("tbody", {}, ...Object.values(this.rows).map((each) => each.element))));
   }
 
-  show(heard, lately, now) {
+  show(steps, current, now) {
     const first = now - STEPS + 1;
-    const most = nice(Math.max(1, ...heard.map(([, outcomes]) => sum(outcomes))));
+    const most = nice(Math.max(1, ...steps.map(([, outcomes]) => sum(outcomes))));
     const drawn = Object.fromEntries(OUTCOMES.map((name) => [name, ""]));
     const total = {};
-    for (const [n, outcomes] of heard) {
+    for (const [n, outcomes] of steps) {
       if (n < first) continue;
       let y = HIGH;
       for (const name of OUTCOMES) {
@@ -41,23 +41,23 @@ export class Heard {
     }
     for (const name of OUTCOMES) {
       set(this.paths[name], { d: drawn[name] });
-      this.rows[name].show(lately.calls ? (lately.outcomes[name] ?? 0) / lately.calls : null, total[name] ?? 0);
+      this.rows[name].show(current.calls ? (current.outcomes[name] ?? 0) / current.calls : null, total[name] ?? 0);
     }
-    tell(this.most, `${count(most)} calls in a step`);
+    setText(this.most, `${count(most)} calls per step`);
     const all = sum(total);
-    const said = OUTCOMES.filter((name) => total[name]).map((name) => `${count(total[name])} ${name}`);
-    set(this.drawing, { "aria-label": all ? `In the last hour ${count(all)} calls: ${said.join(", ")}.` : "No calls in the last hour." });
+    const parts = OUTCOMES.filter((name) => total[name]).map((name) => `${count(total[name])} ${name}`);
+    set(this.drawing, { "aria-label": all ? `In the last hour ${count(all)} calls: ${parts.join(", ")}.` : "No calls in the last hour." });
   }
 }
 
 function row(name) {
   const [now, hour] = [h("td"), h("td")];
-  const element = h("tr", { title: MEANT[name] }, h("th", { scope: "row" }, shape(name), name), now, hour);
+  const element = h("tr", { title: DESCRIPTIONS[name] }, h("th", { scope: "row" }, icon(name), name), now, hour);
   return {
     element,
     show(share, total) {
-      tell(now, share === null ? "–" : percent(share));
-      tell(hour, count(total));
+      setText(now, share === null ? "–" : percent(share));
+      setText(hour, count(total));
       set(element, { class: total ? null : "none" });
     },
   };
@@ -65,7 +65,7 @@ function row(name) {
 
 const sum = (counts) => Object.values(counts).reduce((all, n) => all + n, 0);
 
-/** The next round number: an axis that is told in one must not change with every call. */
+/** Return the next round number: the axis must not change with every call. */
 function nice(most) {
   const unit = 10 ** Math.floor(Math.log10(most));
   return [1, 2, 4, 5, 10].map((each) => each * unit).find((each) => each >= most);

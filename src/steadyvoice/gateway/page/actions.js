@@ -1,0 +1,49 @@
+// Manual control of a circuit: the action, its reason and its duration.
+
+import { circuit, json } from "./api.js";
+import { h, set } from "./dom.js";
+import { dialog, field } from "./dialog.js";
+import { notify } from "./notifications.js";
+
+const ACTIONS = [
+  ["reset", "Reset", "empty the window, and release all holds"],
+  ["close", "Close", "end any state, with an empty window"],
+  ["open", "Force open", "refuse all calls: the next provider answers"],
+  ["disable", "Disable", "admit all calls, and record none"],
+  ["monitor", "Monitor", "record all calls, refuse none, and report when it would have opened"],
+];
+const TIMED = new Set(["open", "disable", "monitor"]);
+
+export async function reset(name) {
+  try {
+    await json(`${circuit(name)}/reset`, { method: "POST", body: { reason: "reset from the dashboard" } });
+    notify(`${name} was reset.`);
+  } catch (refused) {
+    notify(`${name} was not reset: ${refused.message}`, { bad: true });
+  }
+}
+
+export function act(name) {
+  const choices = ACTIONS.map(([value, word, told]) => choice(value, word, told));
+  const reason = h("input", { type: "text", name: "reason", maxlength: 500, autocomplete: "off", placeholder: "vendor maintenance" });
+  const minutes = h("input", { type: "number", name: "minutes", min: 0, step: "any", inputmode: "decimal", placeholder: "until it is undone" });
+  const lasting = field("Duration in minutes", minutes, "Empty: until it is undone.");
+  const chosen = () => form.element.querySelector("input[name=action]:checked").value;
+  const shown = () => set(lasting, { hidden: !TIMED.has(chosen()) });
+  const form = dialog(`Circuit of ${name}`, [
+    h("fieldset", { onchange: shown }, h("legend", {}, "Action"), ...choices),
+    field("Reason", reason, "Shown in the event log."), lasting,
+  ], "Apply", async () => {
+    const body = { reason: reason.value };
+    if (TIMED.has(chosen()) && minutes.value.trim()) body.duration = Number(minutes.value) * 60;
+    const action = chosen();
+    await json(`${circuit(name)}/${action}`, { method: "POST", body });
+    notify(`${name}: ${ACTIONS.find(([value]) => value === action)[1].toLowerCase()}: done.`);
+  });
+  form.element.querySelector("input[value=open]").checked = true;
+  form.element.querySelector("input[value=open]").focus();
+}
+
+function choice(value, word, told) {
+  return h("label", { class: "choice" }, h("input", { type: "radio", name: "action", value }), h("span", {}, h("strong", {}, word), ` ${told}`));
+}
