@@ -11,16 +11,16 @@ import pytest
 
 from .source_words import Docstring, Source, comment_lines, docstrings, public_classes, sources, words_of_name
 
-MAX_SHARE_OF_BAD_DOCSTRINGS = 0.3
+MAX_SHARE_OF_BAD_DOCSTRINGS = 0.12
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 322
-MIN_MEDIAN_LINES = 104
-MIN_SHARE_OF_COMMENTS = 0.0035
-MAX_DOUBLED_CLASSES = 33
-MAX_MODULES_WITHOUT_TERMS = 150
-MAX_MISSING_TERMS = 19
+MAX_MODULES = 236
+MIN_MEDIAN_LINES = 110
+MIN_SHARE_OF_COMMENTS = 0.008
+MAX_DOUBLED_CLASSES = 1
+MAX_MODULES_WITHOUT_TERMS = 3
+MAX_MISSING_TERMS = 1
 
 FINDABLE = """
 failover, circuit breaker, state machine, sliding window, backoff, cooldown, retry budget, timeout, deadline,
@@ -31,26 +31,28 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-abbreviations access account accounting adapter admin admission alignment allocator api app argument arguments async
-atomic attempt attempts audio backoff balance baseline billing binding body breaker budget buffer buffers bytes cache
-call calls candidates captions catalog certificates circuit circuits classification cli client clock coalescing codec
-coding command concurrency config configuration connection connections content control conversation conversion
-cooldown counters credential credentials credit crossfade dashboard data deadline decoder decorators definitions
-delivery demo descriptors detection dialect dialects dialogue duration elevenlabs encoder endpoint error errors espeak
-estimate event events explain export factory failover failure fallback faults file files filter finder flac fleet fork
-format formats framing gateway half handler handling health hedging history holds hourly http ids init injection json
-key keys kinds latency length lifecycle limit limits line lines listener lock locking log logging loop machine main
-management markup matching memory meter metric metrics middleware monitoring mpeg network notifications observability
-ogg openai openapi options outage output overload overview page pages passthrough path paths permit persistence pipe
-pipeline playback player plugins pool prefetch probe probes process profiles progress prompt protocol provider
-providers proxy queue quota race rate reader recent recording records recovery redaction registry reload report
-request requests resampling resilience response responses result retry ring router routes routing rules runner
-sampling scenario schema schemas script segmentation selection sentence sentences server service session settings
-shutdown signature silence sim simulator sinks sliding snapshot socket speech split sse state statistics stats status
+abbreviations access account accounting actions adapter admin admission alignment allocator api app argument arguments
+async atomic attempt attempts audio backoff balance base baseline billing binding body breaker budget buffer buffers
+bytes cache call calls candidates captions catalog certificates circuit circuits classification cli client clock close
+coalescing codec coding command concurrency config configuration connection connections content context control
+conversation conversion cooldown cooperative counters credential credentials credit crossfade dashboard data deadline
+decoder decorators definitions delivery demo descriptors detection dialect dialects dialogue duration elevenlabs
+encoder endpoint error errors espeak estimate event events explain export factory failover failure fallback fault
+faults file files filter finder flac fleet flight fork format formats frames framing gateway guarded half handler
+handling health hedge hedging hints history holds hourly http ids in init injection json key keys kinds lag latency
+ledger length lifecycle limit limits line lines listener lock locking log logging lookup loop machine main management
+manager markup matching memory messages meter metric metrics middleware migration monitoring mpeg network ng
+notifications observability ogg openai openapi options outage output overload overview page pages passthrough path
+paths permit persistence pipe pipeline playback player plugins pool prefetch probe probes process profiles progress
+prompt protocol provider providers proxy queue quota race rate reader recent record recorder recording records
+recovery redaction registry reload report request requests resampling resilience response responses result results
+retry ring router routes routing rules runner safety sampling say scenario scheduling schema schemas script
+segmentation selection sent sentence sentences serve server service session set settings shutdown signature silence
+sim simulator sinks sliding snapshot socket speech split splitting sse standard state states statistics stats status
 stitching store stream streaming streams subscription suggestions svg switch sync syntax synthesis systemd systems
 table template terminal testing text thread threads timeline timeout timeouts timestamps timing tls tone tones totals
-transports types url usage utterance validation validators vendor version view views voice voices wav websocket
-websockets window wire word words worker workers write writer writing
+transport transports types url urls usage utterance validation validators values vendor version view views voice
+voices wav websocket websockets window wire word words worker workers write writer writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""
