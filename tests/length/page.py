@@ -30,27 +30,27 @@ def rows(times: int = 1) -> Iterator[Row]:
         yield f"style: {style}", new, known
 
 
-def table(told: list[Row]) -> str:
+def table(results: list[Row]) -> str:
     """Return the table of all rows."""
     spans = [f"{least:.0%}-{most:.0%}".replace("%-", "-") for least, most in CUTS]
     head = [
         "",
-        "refused, new",
-        "refused, known",
+        "rejected, new",
+        "rejected, known",
         *(f"missed {span}, {who}" for span in spans for who in ("new", "known")),
     ]
     lines = [head, ["---"] * len(head)]
-    for name, new, known in told:
+    for name, new, known in results:
         cells = [name, *(f"{rates.false_refusals:.1%}" for rates in (new, known))]
         cells += [f"{rates.misses(cut):.0%}" for cut in range(len(CUTS)) for rates in (new, known)]
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def written(page: str, told: list[Row]) -> str:
+def written(page: str, results: list[Row]) -> str:
     """Return the page with this table in it."""
     before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + "\n" + table(told) + "\n" + END + rest.partition(END)[2]
+    return before + BEGIN + "\n" + table(results) + "\n" + END + rest.partition(END)[2]
 
 
 def main() -> str | None:
