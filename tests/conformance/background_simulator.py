@@ -29,7 +29,7 @@ class BackgroundSimulator:
     loop: asyncio.AbstractEventLoop
     url: str
 
-    def will(self, *faults: Fault | FaultAction) -> None:
+    def set_faults(self, *faults: Fault | FaultAction) -> None:
         """Replace all faults by these."""
 
         async def order() -> None:
@@ -49,25 +49,25 @@ class BackgroundSimulator:
 
     def document(self, path: str, **headers: str) -> Any:
         """Return the JSON document at a path."""
-        asked = urllib.request.Request(self.url + path, headers=headers or {"xi-api-key": KEY})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.load(answer)
+        request = urllib.request.Request(self.url + path, headers=headers or {"xi-api-key": KEY})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
 
     def sent(self, path: str, document: Any, **headers: str) -> bytes:
         """Post a document, and return the body of the response."""
         headers = {"content-type": "application/json", **headers}
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             self.url + path, data=json.dumps(document).encode(), headers=headers, method="POST"
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=30) as response:
+            body: bytes = response.read()
             return body
 
     def post(self, path: str) -> None:
         """Post an empty request."""
-        asked = urllib.request.Request(self.url + path, data=b"", method="POST")
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            answer.read()
+        request = urllib.request.Request(self.url + path, data=b"", method="POST")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            response.read()
 
 
 FrontEnd = Callable[[Simulator], AbstractAsyncContextManager[str]]

@@ -133,7 +133,7 @@ def test_dialogue_is_validated_as_by_the_vendor(eleven: ElevenLabs, fields: Any,
 
 
 def test_faults_apply_to_dialogues(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(Fault(Stall(after=0.5, seconds=0.1), endpoint="text-to-dialogue*"))
+    sim.set_faults(Fault(Stall(after=0.5, seconds=0.1), endpoint="text-to-dialogue*"))
     assert words_in(b"".join(eleven.text_to_dialogue.stream(**PCM)), "pcm_8000") == WORDS
     assert sim.ledger()[-1].fault == "stall"
 

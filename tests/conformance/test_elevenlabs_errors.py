@@ -37,7 +37,7 @@ def spoken(eleven: ElevenLabs, voice: str = GEORGE, **order: Any) -> bytes:
 def test_every_code_is_an_api_error_with_its_status(
     sim: BackgroundSimulator, eleven: ElevenLabs, code: str, form: actions.ErrorForm
 ) -> None:
-    sim.will(actions.Refuse(code, form=form))
+    sim.set_faults(actions.Refuse(code, form=form))
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
     assert refused.value.status_code == CODES[code].status
@@ -50,7 +50,7 @@ def test_every_code_is_an_api_error_with_its_status(
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 409, 425, 500, 502, 503, 504])
 def test_every_status_is_an_api_error(sim: BackgroundSimulator, eleven: ElevenLabs, status: int) -> None:
-    sim.will(actions.Refuse(status=status))
+    sim.set_faults(actions.Refuse(status=status))
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
     assert refused.value.status_code == status
@@ -110,7 +110,7 @@ def test_missing_key_is_an_authorization_error(sim: BackgroundSimulator) -> None
 
 
 def test_audio_is_requested_once_and_timestamps_three_times(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.Refuse("system_busy", retry_after=SOON))
+    sim.set_faults(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         spoken(eleven)
     assert len(sim.ledger()) == 1
@@ -124,17 +124,17 @@ def test_audio_is_requested_once_and_timestamps_three_times(sim: BackgroundSimul
 
 
 async def test_async_client_retries_too(sim: BackgroundSimulator, async_eleven: AsyncElevenLabs) -> None:
-    sim.will(actions.Refuse(status=503, retry_after=SOON))
+    sim.set_faults(actions.Refuse(status=503, retry_after=SOON))
     with pytest.raises(ApiError):
         [chunk async for chunk in async_eleven.text_to_speech.convert(GEORGE, text=TEXT)]
     assert len(sim.ledger()) == 1
-    sim.will(Fault(actions.Refuse(status=503, retry_after=SOON), times=1))
+    sim.set_faults(Fault(actions.Refuse(status=503, retry_after=SOON), times=1))
     assert (await async_eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)).audio_base_64
     assert len(sim.ledger()) == 1 + 2
 
 
 def test_client_without_retries_asks_once(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.Refuse("system_busy", retry_after=SOON))
+    sim.set_faults(actions.Refuse("system_busy", retry_after=SOON))
     with pytest.raises(ApiError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, request_options={"max_retries": 0})
     assert len(sim.ledger()) == 1
@@ -147,13 +147,13 @@ def test_client_without_retries_asks_once(sim: BackgroundSimulator, eleven: Elev
 def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
-    sim.will(act)
+    sim.set_faults(act)
     assert spoken(eleven)[:1] in (b"{", b"<")
     assert sim.charged == len(TEXT)
 
 
 def test_official_client_returns_an_empty_body_as_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.Empty())
+    sim.set_faults(actions.Empty())
     assert spoken(eleven) == b""
 
 
@@ -161,20 +161,20 @@ def test_official_client_returns_an_empty_body_as_audio(sim: BackgroundSimulator
 def test_official_client_returns_half_the_audio_without_an_error(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
-    sim.will(act)
+    sim.set_faults(act)
     audio = spoken(eleven)
     assert audio
     assert words_in(audio, "pcm_8000") != WORDS
 
 
 def test_visible_cut_is_a_transport_error(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.Cut(after=0.5))
+    sim.set_faults(actions.Cut(after=0.5))
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         spoken(eleven)
-    sim.will(actions.WrongLength(factor=2.0))
+    sim.set_faults(actions.WrongLength(factor=2.0))
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
         spoken(eleven)
-    sim.will(actions.Reset(after=0.5))
+    sim.set_faults(actions.Reset(after=0.5))
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         spoken(eleven)
     assert [entry.ending for entry in sim.ledger()] == [Ending.CUT] * 3
@@ -182,12 +182,12 @@ def test_visible_cut_is_a_transport_error(sim: BackgroundSimulator, eleven: Elev
 
 
 def test_refused_connection_is_a_transport_error_without_retry(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.RefuseConnection())
+    sim.set_faults(actions.RefuseConnection())
     with pytest.raises(httpx.ConnectError):
         spoken(eleven)
     with pytest.raises(httpx.ConnectError):
         eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT)
-    sim.will()
+    sim.set_faults()
     assert words_in(spoken(eleven), "pcm_8000") == WORDS
     assert len(sim.ledger()) == 1
 
@@ -196,7 +196,7 @@ def test_refused_connection_is_a_transport_error_without_retry(sim: BackgroundSi
 def test_untrusted_certificate_is_refused(monkeypatch: pytest.MonkeyPatch, flaw: TlsFlaw) -> None:
     with background_simulator(tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.simulator.ca_file))
-        sim.will(actions.TlsFailure(flaw))
+        sim.set_faults(actions.TlsFailure(flaw))
         with httpx.Client() as http, pytest.raises(httpx.ConnectError):
             spoken(ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http))
         assert [(entry.endpoint, entry.charged) for entry in sim.ledger()] == [("connection", 0)]
@@ -206,14 +206,14 @@ def test_untrusted_certificate_is_refused(monkeypatch: pytest.MonkeyPatch, flaw:
 def test_silence_ends_at_the_read_timeout_and_is_charged(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:
-    sim.will(act)
+    sim.set_faults(act)
     with pytest.raises(httpx.ReadTimeout):
         spoken(eleven, request_options={"timeout_in_seconds": 0.3})
     assert sim.charged == len(TEXT)
 
 
 def test_dripping_response_outlives_every_read_timeout(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.Drip(bytes=400, every=0.05))
+    sim.set_faults(actions.Drip(bytes=400, every=0.05))
     audio = spoken(eleven, text="Hi", request_options={"timeout_in_seconds": 0.3})
     entry = sim.ledger()[-1]
     assert entry.ended is not None
@@ -222,7 +222,7 @@ def test_dripping_response_outlives_every_read_timeout(sim: BackgroundSimulator,
 
 
 def test_partial_line_with_timestamps_is_dropped_without_an_error(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.HalfLine(after=0.5))
+    sim.set_faults(actions.HalfLine(after=0.5))
     pieces = list(eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000"))
     audio = b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces)
     assert audio
@@ -230,7 +230,7 @@ def test_partial_line_with_timestamps_is_dropped_without_an_error(sim: Backgroun
 
 
 def test_error_line_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    sim.will(actions.ErrorLine("quota_exceeded", after=0.5))
+    sim.set_faults(actions.ErrorLine("quota_exceeded", after=0.5))
     *pieces, last = eleven.text_to_speech.stream_with_timestamps(GEORGE, text=TEXT)
     assert all(piece.audio_base_64 for piece in pieces)
     assert last.audio_base_64 is None
@@ -239,12 +239,12 @@ def test_error_line_is_a_piece_without_audio(sim: BackgroundSimulator, eleven: E
 
 def test_odd_splits_and_gzip_are_tolerated(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     for act in (actions.OddSplits(), actions.Gzip()):
-        sim.will(act)
+        sim.set_faults(act)
         assert words_in(spoken(eleven), "pcm_8000") == WORDS
 
 
 def test_early_disconnect_is_charged_in_full(sim: BackgroundSimulator) -> None:
-    sim.will(actions.Stall(after=0.2))
+    sim.set_faults(actions.Stall(after=0.2))
     with httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
         assert next(iter(eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")))
@@ -255,7 +255,7 @@ def test_early_disconnect_is_charged_in_full(sim: BackgroundSimulator) -> None:
 def test_request_over_the_concurrency_limit_is_refused() -> None:
     with background_simulator(concurrency=1, queue_seconds=0.01) as sim, httpx.Client() as http:
         eleven = ElevenLabs(api_key=KEY, base_url=sim.url, httpx_client=http)
-        sim.will(actions.Stall(after=0.2))
+        sim.set_faults(actions.Stall(after=0.2))
         first = eleven.text_to_speech.stream(GEORGE, text=TEXT, output_format="pcm_8000")
         assert next(iter(first))
         with pytest.raises(ApiError) as refused:

@@ -103,17 +103,17 @@ def test_bad_key_has_the_vendors_close_code(tls: BackgroundSimulator) -> None:
 
 @pytest.mark.parametrize("act", [actions.Refuse("quota_exceeded"), actions.IdleTimeout()])
 def test_refusal_has_the_vendors_close_code(tls: BackgroundSimulator, act: actions.FaultAction) -> None:
-    tls.will(act)
+    tls.set_faults(act)
     assert code_of_what_ends(client_of(tls)) == 1008
 
 
 def test_restart_of_the_server_has_its_close_code(tls: BackgroundSimulator) -> None:
-    tls.will(actions.Restart())
+    tls.set_faults(actions.Restart())
     assert code_of_what_ends(client_of(tls)) == 1012
 
 
 def test_official_realtime_client_takes_missing_audio_for_the_end(tls: BackgroundSimulator) -> None:
-    tls.will(actions.FinalWithoutAudio())
+    tls.set_faults(actions.FinalWithoutAudio())
     assert spoken(client_of(tls)) == []
 
 

@@ -50,7 +50,7 @@ def test_every_refusal_has_its_class_and_number_of_retries(
     error: type[openai.APIStatusError],
     requests: int,
 ) -> None:
-    sim.will(actions.Refuse(act.code, act.status, retry_after=AT_ONCE))
+    sim.set_faults(actions.Refuse(act.code, act.status, retry_after=AT_ONCE))
     with pytest.raises(error) as refused:
         spoken(openai_client)
     assert type(refused.value) is error
@@ -98,14 +98,14 @@ def test_a_bad_key_is_an_authentication_error() -> None:
 
 
 async def test_async_client_retries_as_often(sim: BackgroundSimulator, async_openai_client: openai.AsyncOpenAI) -> None:
-    sim.will(actions.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
+    sim.set_faults(actions.Refuse("rate_limit_exceeded", retry_after=AT_ONCE))
     with pytest.raises(openai.RateLimitError):
         await async_openai_client.audio.speech.create(**ORDER)
     assert len(sim.ledger()) == 3
 
 
 def test_temporary_refusal_is_retried(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(Fault(actions.Refuse(status=503, retry_after=AT_ONCE), times=2))
+    sim.set_faults(Fault(actions.Refuse(status=503, retry_after=AT_ONCE), times=2))
     assert words_in(spoken(openai_client), "pcm_24000") == WORDS
     assert [entry.ending for entry in sim.ledger()] == [Ending.REFUSED, Ending.REFUSED, Ending.COMPLETED]
 
@@ -116,7 +116,7 @@ def test_temporary_refusal_is_retried(sim: BackgroundSimulator, openai_client: o
 def test_silence_is_a_timeout_and_every_attempt_is_charged(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
-    sim.will(actions.Hang())
+    sim.set_faults(actions.Hang())
     with pytest.raises(openai.APITimeoutError):
         spoken(openai_client.with_options(timeout=0.2, max_retries=1))
     assert len(sim.ledger()) == 2
@@ -126,14 +126,14 @@ def test_silence_is_a_timeout_and_every_attempt_is_charged(
 def test_cut_response_is_a_connection_error_and_charged_again(
     sim: BackgroundSimulator, openai_client: openai.OpenAI
 ) -> None:
-    sim.will(actions.Cut(after=0.5))
+    sim.set_faults(actions.Cut(after=0.5))
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=1))
     assert sim.charged == 2 * len(TEXT)
 
 
 def test_cut_stream_is_a_transport_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(actions.Cut(after=0.5))
+    sim.set_faults(actions.Cut(after=0.5))
     with (
         openai_client.audio.speech.with_streaming_response.create(**ORDER) as answer,
         pytest.raises(httpx2.RemoteProtocolError),
@@ -143,7 +143,7 @@ def test_cut_stream_is_a_transport_error(sim: BackgroundSimulator, openai_client
 
 
 def test_stalled_stream_is_a_transport_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(actions.Stall(after=0.2))
+    sim.set_faults(actions.Stall(after=0.2))
     with (
         openai_client.with_options(timeout=0.3).audio.speech.with_streaming_response.create(**ORDER) as answer,
         pytest.raises(httpx2.ReadTimeout),
@@ -152,16 +152,16 @@ def test_stalled_stream_is_a_transport_error(sim: BackgroundSimulator, openai_cl
 
 
 def test_a_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(actions.Reset())
+    sim.set_faults(actions.Reset())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
 
 
 def test_refused_connection_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(actions.RefuseConnection())
+    sim.set_faults(actions.RefuseConnection())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))
-    sim.will()
+    sim.set_faults()
     assert words_in(spoken(openai_client), "pcm_24000") == WORDS
     assert len(sim.ledger()) == 1
 
@@ -172,7 +172,7 @@ def test_refused_connection_is_a_connection_error(sim: BackgroundSimulator, open
 def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
-    sim.will(act)
+    sim.set_faults(act)
     assert spoken(openai_client)[:1] in (b"{", b"<", b"")
     assert sim.charged == len(TEXT)
 
@@ -181,14 +181,14 @@ def test_official_client_returns_another_body_as_audio(
 def test_official_client_returns_half_the_audio_without_an_error(
     sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction
 ) -> None:
-    sim.will(act)
+    sim.set_faults(act)
     audio = spoken(openai_client)
     assert audio
     assert words_in(audio, "pcm_24000") != WORDS
 
 
 def test_error_event_replaces_the_final_event(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
-    sim.will(actions.ErrorLine("server_error", after=0.5))
+    sim.set_faults(actions.ErrorLine("server_error", after=0.5))
     with openai_client.audio.speech.with_streaming_response.create(**ORDER, stream_format="sse") as answer:
         *deltas, last = [line for line in answer.iter_lines() if line]
     assert deltas

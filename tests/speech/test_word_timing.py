@@ -51,11 +51,11 @@ EVEN = Alignment.spread(TEXT, 3.3)  # a tenth of a second each
 texts = st.lists(st.text("ab'é,.雨はお", min_size=1, max_size=6), min_size=1, max_size=12).map(" ".join)
 
 
-def ledger_of(text: str, *alignments: Alignment) -> WordTiming:
-    ledger = WordTiming(text)
+def word_timing_of(text: str, *alignments: Alignment) -> WordTiming:
+    timing = WordTiming(text)
     for alignment in alignments:
-        ledger.take(alignment)
-    return ledger
+        timing.take(alignment)
+    return timing
 
 
 def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
@@ -63,45 +63,45 @@ def part(alignment: Alignment, begin: int, end: int | None = None) -> Alignment:
 
 
 def test_boundary_is_returned_once_the_pause_behind_the_word_has_arrived() -> None:
-    ledger = ledger_of(TEXT, EVEN)
-    assert ledger.last_boundary(0.29) == WordBoundary()
-    mark = ledger.last_boundary(0.31)
+    timing = word_timing_of(TEXT, EVEN)
+    assert timing.last_boundary(0.29) == WordBoundary()
+    mark = timing.last_boundary(0.31)
     assert mark.character == 3
     assert [mark.end, mark.start] == pytest.approx([0.2, 0.3])
-    assert ledger.last_boundary(0.99).character == 3
-    assert ledger.last_boundary(1.01).character == len("It rains, ")
+    assert timing.last_boundary(0.99).character == 3
+    assert timing.last_boundary(1.01).character == len("It rains, ")
 
 
 def test_last_word_has_no_boundary_before_the_end() -> None:
-    assert ledger_of(TEXT, EVEN).last_boundary(100.0).character == TEXT.index("snores")
+    assert word_timing_of(TEXT, EVEN).last_boundary(100.0).character == TEXT.index("snores")
 
 
 def test_audio_before_its_timestamps_has_no_boundary() -> None:
-    ledger = WordTiming(TEXT)
-    assert ledger.last_boundary(3.3) == WordBoundary()
-    ledger.take(part(EVEN, 0, 12))
-    assert ledger.last_boundary(3.3).character == len("It rains, ")
-    ledger.take(part(EVEN, 12))
-    assert ledger.last_boundary(3.3).character == TEXT.index("snores")
+    timing = WordTiming(TEXT)
+    assert timing.last_boundary(3.3) == WordBoundary()
+    timing.take(part(EVEN, 0, 12))
+    assert timing.last_boundary(3.3).character == len("It rains, ")
+    timing.take(part(EVEN, 12))
+    assert timing.last_boundary(3.3).character == TEXT.index("snores")
 
 
 @given(texts, st.data())
 def test_boundaries_increase_however_timestamps_are_grouped(text: str, data: st.DataObject) -> None:
     alignment = _somehow_written(text, data)
-    ledger = WordTiming(text)
+    timing = WordTiming(text)
     places = {0, *word_boundaries(text)}
     seen = WordBoundary()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(alignment.characters)), max_size=4)))
     for a, b in pairwise([0, *cuts, len(alignment.characters)]):
-        ledger.take(part(alignment, a, b))
-        now = ledger.last_boundary(data.draw(st.floats(0, len(text) / 10)))
-        assert ledger.trusted
+        timing.take(part(alignment, a, b))
+        now = timing.last_boundary(data.draw(st.floats(0, len(text) / 10)))
+        assert timing.trusted
         assert now.character in places
         assert now.character >= seen.character
         assert now.end <= now.start
         seen = now
-    assert ledger.shortfall(len(text) / 10) <= 1e-9
-    assert "".join(ledger.times().characters).split() == text.split()
+    assert timing.shortfall(len(text) / 10) <= 1e-9
+    assert "".join(timing.times().characters).split() == text.split()
 
 
 def _somehow_written(text: str, data: st.DataObject) -> Alignment:
@@ -156,7 +156,7 @@ def test_audio_cut_anywhere_contains_every_word_before_the_boundary(text: str, d
     """Check that nothing before a boundary is missing, whatever comes later: so each word is heard once."""
     times = Alignment.spread(text, len(text) / 10)
     cut = data.draw(st.floats(0, len(text) / 10))
-    mark = ledger_of(text, times).last_boundary(cut)
+    mark = word_timing_of(text, times).last_boundary(cut)
     assert all(end <= cut + 1e-9 for end in times.ends[: mark.character])
     following = [place for place in word_boundaries(text) if place > mark.character]
     if following:
@@ -173,62 +173,62 @@ def test_audio_cut_anywhere_contains_every_word_before_the_boundary(text: str, d
     ],
 )
 def test_no_boundary_is_returned_behind_invalid_timestamps(nonsense: Alignment) -> None:
-    ledger = ledger_of(TEXT, nonsense)
-    assert not ledger.trusted
-    assert ledger.last_boundary(100.0).character == len("It rains, and ")
-    ledger.take(EVEN)
-    assert ledger.last_boundary(100.0).character == len("It rains, and ")
+    timing = word_timing_of(TEXT, nonsense)
+    assert not timing.trusted
+    assert timing.last_boundary(100.0).character == len("It rains, and ")
+    timing.take(EVEN)
+    assert timing.last_boundary(100.0).character == len("It rains, and ")
 
 
 def test_one_punctuation_mark_or_blank_may_replace_another() -> None:
     written = Alignment.spread('"It rains", he said.', 2.0)
-    ledger = ledger_of("“It\nrains”, he said.", written)
-    assert ledger.trusted
-    assert ledger.last_boundary(2.0).character == len("“It\nrains”, he ")
+    timing = word_timing_of("“It\nrains”, he said.", written)
+    assert timing.trusted
+    assert timing.last_boundary(2.0).character == len("“It\nrains”, he ")
 
 
 def test_timestamps_behind_the_text_are_ignored() -> None:
-    assert ledger_of("It rains", Alignment.spread("It rains. Bye.", 1.0)).trusted
+    assert word_timing_of("It rains", Alignment.spread("It rains. Bye.", 1.0)).trusted
 
 
 def test_audio_that_ends_within_the_last_word_has_a_shortfall() -> None:
-    ledger = ledger_of(TEXT, EVEN)
-    assert ledger.shortfall(3.3) == pytest.approx(0.0)
-    assert ledger.shortfall(3.0) == pytest.approx(0.3)
-    assert ledger.tolerated_shortfall == pytest.approx(0.35)
+    timing = word_timing_of(TEXT, EVEN)
+    assert timing.shortfall(3.3) == pytest.approx(0.0)
+    assert timing.shortfall(3.0) == pytest.approx(0.3)
+    assert timing.tolerated_shortfall == pytest.approx(0.35)
 
 
 def test_characters_without_timestamps_need_the_time_of_the_fastest_voices() -> None:
-    ledger = ledger_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
-    assert ledger.shortfall(2.5 + FASTEST_ORDINARY_SHARE * 0.075 * 6) == pytest.approx(0.0)
-    assert ledger.shortfall(2.6, speed=4.0) == pytest.approx(0.0), "no word takes less"
-    assert ledger.tolerated_shortfall == 0.0
-    assert ledger_of("...").shortfall(0.0) == 0.0
+    timing = word_timing_of(TEXT, part(EVEN, 0, TEXT.index("snores")))
+    assert timing.shortfall(2.5 + FASTEST_ORDINARY_SHARE * 0.075 * 6) == pytest.approx(0.0)
+    assert timing.shortfall(2.6, speed=4.0) == pytest.approx(0.0), "no word takes less"
+    assert timing.tolerated_shortfall == 0.0
+    assert word_timing_of("...").shortfall(0.0) == 0.0
 
 
 def test_each_word_without_timestamps_needs_a_minimum_of_time() -> None:
     text = "It is a b c d"
-    ledger = ledger_of(text, part(Alignment.spread(text, 1.3), 0, 5))
-    assert ledger.shortfall(0.5) == pytest.approx(0.4)
+    timing = word_timing_of(text, part(Alignment.spread(text, 1.3), 0, 5))
+    assert timing.shortfall(0.5) == pytest.approx(0.4)
 
 
 def test_timestamps_of_words_without_duration_are_not_trusted() -> None:
     never = (0.0,) * len(TEXT)
-    ledger = ledger_of(TEXT, Alignment(tuple(TEXT), never, never))
-    assert not ledger.trusted
-    assert ledger.last_boundary(100.0) == WordBoundary()
+    timing = word_timing_of(TEXT, Alignment(tuple(TEXT), never, never))
+    assert not timing.trusted
+    assert timing.last_boundary(100.0) == WordBoundary()
 
 
 def test_extrapolated_alignment_covers_the_whole_text() -> None:
     """Check that omitted blanks are inserted, and that the rest shares the remaining audio."""
     some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
-    filled = ledger_of(TEXT, *some).extrapolated(5.0)
+    filled = word_timing_of(TEXT, *some).extrapolated(5.0)
     assert filled.text == TEXT
     assert not filled.exact
     assert (filled.starts[3], filled.ends[-1]) == pytest.approx((0.3, 5.0))
-    assert ledger_of(TEXT, EVEN).extrapolated(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
-    assert ledger_of(TEXT).extrapolated(5.0) == Alignment.spread(TEXT, 5.0)
-    assert ledger_of(TEXT, part(EVEN, 0, -1)).extrapolated(3.3).exact, "a full stop is not heard"
+    assert word_timing_of(TEXT, EVEN).extrapolated(5.0) == EVEN.joined([(0.0, replace(EVEN, exact=True))])
+    assert word_timing_of(TEXT).extrapolated(5.0) == Alignment.spread(TEXT, 5.0)
+    assert word_timing_of(TEXT, part(EVEN, 0, -1)).extrapolated(3.3).exact, "a full stop is not heard"
 
 
 MARKED = (
@@ -252,29 +252,29 @@ def _timed_like(text: str, told: str) -> Alignment:
 @pytest.mark.parametrize("told", [MARKED, strip_markup(MARKED)])
 def test_markup_may_have_timestamps_or_none(told: str) -> None:
     alignment = _timed_like(MARKED, told)
-    ledger = ledger_of(MARKED, alignment)
-    assert ledger.trusted
-    assert ledger.complete
-    assert ledger.last_boundary(alignment.ends[-1]).character == MARKED.index("<emphasis>")
-    assert ledger.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
+    timing = word_timing_of(MARKED, alignment)
+    assert timing.trusted
+    assert timing.complete
+    assert timing.last_boundary(alignment.ends[-1]).character == MARKED.index("<emphasis>")
+    assert timing.shortfall(alignment.ends[-1]) == pytest.approx(0.0)
 
 
 def test_markup_without_duration_does_not_end_the_trust() -> None:
     text = '<phoneme alphabet="cmu-arpabet" ph="M AE1 D IH0 S AH0 N">Madison</phoneme> is fine here.'
-    ledger = ledger_of(text, _timed_like(text, text))
-    assert ledger.trusted
-    assert ledger.letters_between(0.0, 0.35) == 4
+    timing = word_timing_of(text, _timed_like(text, text))
+    assert timing.trusted
+    assert timing.letters_between(0.0, 0.35) == 4
 
 
 def test_timestamps_of_a_rendering_are_mapped_to_the_text() -> None:
     sent = MarkedText(MARKED).rendered(0, len(MARKED), Markup.NONE)
-    ledger = WordTiming(sent.text, sent)
-    ledger.take(Alignment.spread(sent.text, 2.8))
-    assert ledger.times().text == MARKED
-    mark = ledger.last_boundary(1.2)
+    timing = WordTiming(sent.text, sent)
+    timing.take(Alignment.spread(sent.text, 2.8))
+    assert timing.times().text == MARKED
+    mark = timing.last_boundary(1.2)
     assert sent.text[: mark.character] == "It rains, "
     assert MARKED[sent.original(mark.character) :].startswith("Tom")
-    assert ledger.times(mark.character).text == MARKED[: sent.original(mark.character)]
+    assert timing.times(mark.character).text == MARKED[: sent.original(mark.character)]
     assert WordTiming(sent.text, sent).extrapolated(2.0).text == MARKED
     assert not WordTiming(sent.text, sent).extrapolated(2.0).exact
 
@@ -283,8 +283,8 @@ def test_no_boundary_lies_within_an_element_pronounced_as_a_whole() -> None:
     text = '<sub alias="World Wide Web">WWW</sub> and <phoneme ph="x">New York</phoneme> too'
     for performed in (Markup.NONE, Markup.SSML):
         sent = MarkedText(text).rendered(0, len(text), performed)
-        ledger = WordTiming(sent.text, sent)
+        timing = WordTiming(sent.text, sent)
         alignment = Alignment.spread(sent.text, 10.0)
-        ledger.take(alignment)
-        places = [sent.original(ledger.last_boundary(now / 10).character) for now in range(100)]
+        timing.take(alignment)
+        places = [sent.original(timing.last_boundary(now / 10).character) for now in range(100)]
         assert sorted(set(places)) == [0, text.index("and"), text.index("<phoneme"), text.index("too")]

@@ -53,14 +53,14 @@ def _words_that_fit(alignment: Alignment) -> Iterator[Word]:
 def _cues(words: Iterable[Word]) -> list[list[Word]]:
     """Group words into cues that fit a line of subtitles; a new sentence begins a new cue."""
     lines: list[list[Word]] = []
-    room = 0
+    columns_left = 0
     for word in words:
         needed = _columns(word.text) + 1
-        if not lines or needed > room or _ends_sentence(lines[-1][-1].text):
+        if not lines or needed > columns_left or _ends_sentence(lines[-1][-1].text):
             lines.append([])
-            room = _WIDTH + 1
+            columns_left = _WIDTH + 1
         lines[-1].append(word)
-        room -= needed
+        columns_left -= needed
     return lines
 
 
