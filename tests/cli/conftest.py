@@ -1,4 +1,4 @@
-"""A folder to run the command in, and addresses where vendors do not do their work."""
+"""Fixtures: a directory to run the command in, addresses that do not answer, and a simulator process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def shell(tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """The URL of a port that is taken, and where nobody listens."""
+def closed_port() -> Iterator[str]:
+    """URL of a bound port without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture
-def silent() -> Iterator[socket.socket]:
-    """A port where everybody is let in and nobody is answered."""
+def silent_server() -> Iterator[socket.socket]:
+    """Listener that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         yield listener
@@ -36,7 +36,7 @@ def silent() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def simulator(shell: Shell) -> Iterator[Simulator]:
-    """Start `steadyvoice sim` with these arguments, and give the URL that it tells."""
+    """Return a function that starts `steadyvoice sim` with its arguments and returns the URL."""
     processes = []
 
     def start(*arguments: str) -> str:

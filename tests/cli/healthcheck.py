@@ -1,4 +1,4 @@
-"""Wait until a gateway on this port is healthy; a program of its own, for the lines of a shell."""
+"""Program that waits until the gateway on a port is healthy, for use in shell scripts."""
 
 from __future__ import annotations
 

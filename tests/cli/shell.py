@@ -1,4 +1,4 @@
-"""The command, run as a person runs it: a process of its own, in a folder of its own, without anybody's keys."""
+"""The command in a process of its own, in a directory of its own, without API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TERMINAL = "terminal"
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of it."""
+    """Result of a process."""
 
     status: int
     out: bytes
@@ -24,7 +24,7 @@ class Ended:
 
 
 class Shell:
-    """Runs `steadyvoice` in one folder."""
+    """Runner of `steadyvoice` in one directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class Shell:
         )
 
     def on_a_terminal(self, *arguments: str) -> Ended:
-        """Run it with a terminal for standard output and error; both arrive in `err`."""
+        """Run with a terminal as standard output and error; both are returned in `err`."""
         ours, theirs = os.openpty()
         with subprocess.Popen(
             [*COMMAND, *arguments],
@@ -79,21 +79,21 @@ class Shell:
 
 
 def stopped(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> Ended:
-    """Send a signal, and see how it ends."""
+    """Send a signal, and return the result of the process."""
     process.send_signal(with_signal)
     out, err = process.communicate(timeout=30)
     return Ended(process.returncode, out, err.decode())
 
 
 def one_provider(*, base_url: str, extra: Mapping[str, str] | None = None) -> str:
-    """A configuration file with nothing but one vendor."""
+    """Return a configuration with a single vendor."""
     lines = [*(f"[{table}]\n{line}\n" for table, line in (extra or {}).items())]
     vendor = '[[providers]]\nkind = "elevenlabs"\napi_key = "sk_a_secret"'
     return "\n".join([*lines, vendor, f'base_url = "{base_url}"'])
 
 
 def _read_all(terminal: int) -> bytes:
-    """Linux ends a terminal whose other side has hung up with an error."""
+    """Read to the end. Linux reports a terminal whose other side is closed as an error."""
     shown = b""
     try:
         while data := os.read(terminal, 65536):

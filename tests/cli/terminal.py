@@ -1,4 +1,4 @@
-"""A terminal with the command in it: what is on its screen, what is typed, and how it is left behind."""
+"""Pseudo-terminal that runs the command: its screen, its input, and its state at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ os.execv(sys.executable, [sys.executable, "-m", "steadyvoice", *sys.argv[1:]])
 
 
 class Terminal:
-    """One that a process is started in."""
+    """Terminal in which a process runs."""
 
     def __init__(self, arguments: tuple[str, ...], environ: dict[str, str], rows: int, columns: int) -> None:
         self._ours, self._theirs = os.openpty()
@@ -45,7 +45,7 @@ class Terminal:
         )  # fmt: skip
 
     def resize(self, rows: int, columns: int) -> None:
-        """Make it so large. Whoever is in it is told, as by any terminal."""
+        """Resize the terminal. The process gets SIGWINCH, as from any terminal."""
         self.rows = rows
         ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -54,11 +54,11 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """Its lines, as they were drawn last."""
+        """Lines of the screen, as they were drawn last."""
         return _COLOURS.sub("", self.all.rpartition(_HOME)[2]).replace("\r", "").split("\n")
 
     def until(self, *words: str, without: str | None = None) -> list[str]:
-        """Wait until its screen is drawn to the last line with all of these words on it, and give it."""
+        """Wait until the screen is drawn completely and has all of these words, and return it."""
         end = time.monotonic() + _PATIENCE
         while not self._shows(screen := self.screen, words, without):
             assert time.monotonic() < end, f"{words} never came; there was:\n" + "\n".join(screen)
@@ -66,7 +66,7 @@ class Terminal:
         return screen
 
     def ended(self) -> int:
-        """Wait for its end, and tell the exit status."""
+        """Wait for the end, and return the exit status."""
         while self._read():
             pass
         return self.process.wait(timeout=_PATIENCE)
@@ -88,7 +88,7 @@ class Terminal:
         return len(screen) == self.rows and not wrong and all(word in text for word in words)
 
     def _read(self) -> bool:
-        """Take in what is written to it; False when nothing more will be."""
+        """Read the output; returns False at its end."""
         ready, _, _ = select.select([self._ours], [], [], 0.1)
         if ready:
             self._rest += os.read(self._ours, 65536)
@@ -99,7 +99,7 @@ class Terminal:
 
 @contextmanager
 def terminal(*arguments: str, rows: int = 40, columns: int = 120, **environ: str) -> Iterator[Terminal]:
-    """Run `steadyvoice` in one."""
+    """Run `steadyvoice` in a terminal."""
     opened = Terminal(arguments, environ, rows, columns)
     try:
         yield opened

@@ -1,4 +1,4 @@
-"""The command's own rules: a file whole or not at all, true sizes, how far a text has come."""
+"""Audio files, WAV headers, progress and players."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+async def test_file_appears_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_text("precious")
     sink = FileSink(path, AudioFormat.parse("wav"))
@@ -33,7 +33,7 @@ async def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.wav"]
 
 
-async def test_a_file_that_is_not_completed_never_was(tmp_path: Path) -> None:
+async def test_incomplete_file_never_appears(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_text("precious")
     sink = FileSink(path, AudioFormat.parse("wav"))
@@ -50,13 +50,13 @@ async def _break_off_in(sink: FileSink) -> None:
 
 
 @given(st.integers(0, 5000).map(lambda samples: samples * 2))
-def test_a_header_written_too_early_is_corrected(size: int) -> None:
+def test_streamed_wav_header_is_corrected(size: int) -> None:
     early = wav_header(24000) + bytes(size)
     assert fix_wav_sizes(early, len(early)) == wav_bytes(bytes(size), 24000)
 
 
 @given(st.binary(max_size=50), st.integers(1, 1000))
-def test_a_header_with_more_in_it_is_corrected_too(note: bytes, samples: int) -> None:
+def test_wav_header_with_other_chunks_is_corrected(note: bytes, samples: int) -> None:
     plain = wav_header(8000)
     padded = note + b"\0" * (len(note) % 2)
     early = plain[:36] + b"LIST" + len(note).to_bytes(4, "little") + padded + plain[36:] + bytes(2 * samples)
@@ -64,29 +64,29 @@ def test_a_header_with_more_in_it_is_corrected_too(note: bytes, samples: int) ->
         assert audio.getnframes() == samples
 
 
-def test_a_header_that_was_right_is_left_alone() -> None:
+def test_correct_wav_header_is_kept() -> None:
     right = wav_bytes(b"\1\2" * 10, 8000) + b"LIST\4\0\0\0note"
     assert fix_wav_sizes(right, len(right)) == right
 
 
 @given(st.binary(max_size=100))
-def test_what_is_no_wav_keeps_its_length(head: bytes) -> None:
+def test_other_data_is_kept(head: bytes) -> None:
     assert len(fix_wav_sizes(head, len(head))) == len(head)
 
 
 @given(st.floats(0, 1e4), st.just(0.0) | st.floats(0.01, 1e4), st.integers(0, 10_000), st.integers(1, 10_000))
-def test_progress_is_a_share_and_only_the_end_is_all(heard: float, said_for: float, said: int, of: int) -> None:
+def test_progress_is_a_share_below_one_before_the_end(heard: float, said_for: float, said: int, of: int) -> None:
     part = estimate_progress(heard, said_for, said, of)
     assert 0 <= part <= 1
     assert (part == 1) == (said >= of)
 
 
-def test_progress_goes_by_the_pace_so_far() -> None:
+def test_progress_uses_the_speech_rate_so_far() -> None:
     assert estimate_progress(30.0, 20.0, 200, 1000) == pytest.approx(0.3)
     assert estimate_progress(12.0, 0.0, 0, 1000) == pytest.approx(0.2)
 
 
-def test_the_first_player_installed_is_chosen() -> None:
+def test_first_installed_player_is_used() -> None:
     there = {"mpv", "aplay"}
     player = find_player(lambda name: name if name in there else None)
     assert player is not None

@@ -1,4 +1,4 @@
-"""The demo, from its first word to its files, over real sockets. It takes ten seconds: everything in it is real."""
+"""`steadyvoice demo` as a whole, over real sockets, which takes ten seconds."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ SCALE = 0.5
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Tell the whole story once: the folder it leaves, and what it said."""
+    """Run the demo once, and return its directory and its output."""
     out = tmp_path_factory.mktemp("demo") / "new" / "out"
     with pytest.MonkeyPatch.context() as patch:
         said = StringIO()
         patch.setattr("sys.stdout", said)
-        assert demo(out, story=Scenario.usual(SCALE)) is ExitStatus.SPOKEN
+        assert demo(out, scenario=Scenario.usual(SCALE)) is ExitStatus.SPOKEN
     return out, said.getvalue()
 
 
-def test_it_leaves_a_sound_file_captions_and_a_picture(told: tuple[Path, str]) -> None:
+def test_demo_writes_audio_captions_and_timeline(told: tuple[Path, str]) -> None:
     out, _ = told
     assert sorted(path.name for path in out.iterdir()) == sorted([AUDIO, CAPTIONS, TIMELINE])
 
 
-def test_what_was_heard_can_be_played(told: tuple[Path, str]) -> None:
+def test_audio_file_is_playable(told: tuple[Path, str]) -> None:
     out, _ = told
     with wave.open(str(out / AUDIO)) as audio:
         assert (audio.getnchannels(), audio.getsampwidth()) == (1, 2)
@@ -48,22 +48,22 @@ def test_what_was_heard_can_be_played(told: tuple[Path, str]) -> None:
     assert any(samples[:48000]), "the first second is speech"
 
 
-def test_the_silent_sentence_is_silence(told: tuple[Path, str]) -> None:
+def test_muted_sentence_is_silence(told: tuple[Path, str]) -> None:
     out, _ = told
     with wave.open(str(out / AUDIO)) as audio:
         samples = audio.readframes(audio.getnframes())
     assert bytes(2 * 24000 * 3) in samples
 
 
-def test_the_captions_have_every_word(told: tuple[Path, str]) -> None:
+def test_captions_have_every_word(told: tuple[Path, str]) -> None:
     out, _ = told
     captions = (out / CAPTIONS).read_text()
     assert captions.startswith("WEBVTT")
-    for word in {word for line in Scenario.usual().lines for word in line.text.split()}:
+    for word in {word for line in Scenario.usual().utterances for word in line.text.split()}:
         assert word in captions
 
 
-def test_the_picture_shows_the_outage(told: tuple[Path, str]) -> None:
+def test_timeline_shows_the_outage(told: tuple[Path, str]) -> None:
     out, _ = told
     picture = ET.fromstring((out / TIMELINE).read_text())
     labels = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
@@ -71,26 +71,26 @@ def test_the_picture_shows_the_outage(told: tuple[Path, str]) -> None:
     assert labels.count("half-open") == 2
 
 
-def test_the_story_is_told_as_it_happens(told: tuple[Path, str]) -> None:
+def test_events_are_printed_in_order(told: tuple[Path, str]) -> None:
     _, said = told
-    for line in Scenario.usual().lines:
+    for line in Scenario.usual().utterances:
         assert line.text in said
     beats = [
         "spoken by elevenlabs",
-        "elevenlabs cuts short",
+        "elevenlabs cuts answers short",
         "substituted by backup",
         "elevenlabs answers 503",
         "closed → open, because",
         "elevenlabs hangs",
         "open → half-open, because the cooldown is over",
         "half-open → open, because",
-        "backup is gone",
+        "backup is unavailable",
         "muted with silence",
-        "elevenlabs is well again",
+        "elevenlabs has recovered",
         "half-open → closed, because",
         "spoken by elevenlabs",
-        "What the callers lived through",
-        "Measured, not estimated",
+        "Results",
+        "Each utterance was also requested",
     ]
     found = -1
     for beat in beats:
@@ -98,24 +98,24 @@ def test_the_story_is_told_as_it_happens(told: tuple[Path, str]) -> None:
         assert found >= 0, f"{beat!r} comes in its place"
 
 
-def test_the_bare_client_suffered_all_three_ways(told: tuple[Path, str]) -> None:
+def test_direct_client_has_all_three_failures(told: tuple[Path, str]) -> None:
     _, said = told
     rows = {row.split("│")[0].strip(): [cell.strip() for cell in row.split("│")[1:]] for row in said.splitlines()}
-    assert rows["heard whole"] == ["14 of 15", "7 of 15"]
-    assert rows["cut short, called a success"] == ["0", "1"]
+    assert rows["complete"] == ["14 of 15", "7 of 15"]
+    assert rows["cut short, reported as success"] == ["0", "1"]
     assert rows["failed"] == ["0", "3"]
     assert rows["still waiting at the end"] == ["0", "4"]
-    assert rows["silence that says so"] == ["1", "0"]
+    assert rows["muted, and reported"] == ["1", "0"]
 
 
-def test_a_story_without_an_outage_is_not_passed_off_as_one(tmp_path: Path) -> None:
+def test_scenario_without_an_outage_fails(tmp_path: Path) -> None:
     usual = Scenario.usual(0.01)
-    uneventful = replace(usual, lines=usual.lines[:1], cues=(), timeouts=Scenario.usual().timeouts)
+    uneventful = replace(usual, utterances=usual.utterances[:1], incidents=(), timeouts=Scenario.usual().timeouts)
     with pytest.raises(MachineError, match="circuit opens"):
-        demo(tmp_path / "out", story=uneventful)
+        demo(tmp_path / "out", scenario=uneventful)
 
 
-def test_a_folder_that_cannot_be_is_refused_before_the_story_begins(tmp_path: Path) -> None:
+def test_unwritable_directory_is_reported_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "file" / "out")])
     assert result.exit_code == 2
@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_is_refused_before_the_story_begins(tmp_path: Pa
     assert "--out" in result.stderr
 
 
-def test_a_reader_that_goes_away_ends_it(shell: Shell) -> None:
+def test_closed_pipe_ends_the_demo(shell: Shell) -> None:
     process = shell.start("demo", "--out", "out")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -135,7 +135,7 @@ def test_a_reader_that_goes_away_ends_it(shell: Shell) -> None:
     assert not (shell.folder / "out").exists()
 
 
-def test_interrupted_it_leaves_no_folder(shell: Shell) -> None:
+def test_interrupted_demo_leaves_no_directory(shell: Shell) -> None:
     process = shell.start("demo", "--out", "out")
     assert process.stdout is not None
     while b"Good morning" not in process.stdout.readline():

@@ -1,4 +1,4 @@
-"""The demo's own rules: what makes its story true, how it is counted, and how it is joined."""
+"""Rules of the demo: expected events, comparison of the clients, and joined audio."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ ANSWERS = (
 TRUE = DemoRecord(26.0, ("elevenlabs", "backup"), (), MOVES, ANSWERS, ())
 
 
-def test_a_story_that_went_well_lacks_nothing() -> None:
+def test_complete_run_has_no_missing_events() -> None:
     assert missing_events(TRUE) == []
 
 
 @pytest.mark.parametrize(
     ("story", "missing"),
     [
-        (replace(TRUE, moves=MOVES[:1]), "closes again"),
-        (replace(TRUE, moves=(*MOVES[:2], MOVES[4])), "reopens"),
-        (replace(TRUE, moves=(replace(MOVES[0], retry_after=6.0), *MOVES[1:])), "longer"),
-        (replace(TRUE, answers=(replace(ANSWERS[0], refusals=()), *ANSWERS[1:])), "refuses"),
-        (replace(TRUE, answers=ANSWERS[1:]), "backup speaks"),
-        (replace(TRUE, answers=(ANSWERS[0], ANSWERS[2])), "silence"),
-        (replace(TRUE, answers=ANSWERS[:2]), "first voice"),
-        (replace(TRUE, moves=(), answers=()), "closes again"),
+        (replace(TRUE, circuit_changes=MOVES[:1]), "closes again"),
+        (replace(TRUE, circuit_changes=(*MOVES[:2], MOVES[4])), "reopens"),
+        (replace(TRUE, circuit_changes=(replace(MOVES[0], retry_after=6.0), *MOVES[1:])), "longer"),
+        (replace(TRUE, results=(replace(ANSWERS[0], refusals=()), *ANSWERS[1:])), "refuses"),
+        (replace(TRUE, results=ANSWERS[1:]), "backup answers"),
+        (replace(TRUE, results=(ANSWERS[0], ANSWERS[2])), "muted"),
+        (replace(TRUE, results=ANSWERS[:2]), "first provider"),
+        (replace(TRUE, circuit_changes=(), results=()), "closes again"),
     ],
 )
-def test_a_story_that_went_otherwise_is_found_out(story: DemoRecord, missing: str) -> None:
+def test_missing_events_are_found(story: DemoRecord, missing: str) -> None:
     assert any(missing in what for what in missing_events(story))
 
 
-def test_both_sides_are_counted_by_the_same_rules() -> None:
+def test_both_clients_are_counted_by_the_same_rules() -> None:
     bare = (
         DirectResult(1, 8.0, 8.2, "failed"),
         DirectResult(2, 15.0, 26.0, "still waiting"),
@@ -63,30 +63,30 @@ def test_both_sides_are_counted_by_the_same_rules() -> None:
     short = UtteranceResult(
         4, "This would be far too short for all of these words, would it not?", 23.0, 23.1, "spoken", "elevenlabs", 0.1
     )
-    lived = replace(TRUE, answers=(*ANSWERS, short), bare=bare, charged=ChargedCharacters(60, 90))
+    lived = replace(TRUE, results=(*ANSWERS, short), direct_results=bare, charged=ChargedCharacters(60, 90))
     rows = {name: (ours, theirs) for name, ours, theirs in comparison_rows(lived)}
-    assert rows["heard whole"] == ("2 of 4", "1 of 4")
-    assert rows["by another voice"] == ("1", "0")
-    assert rows["silence that says so"] == ("1", "0")
-    assert rows["cut short, called a success"] == ("1", "1")
+    assert rows["complete"] == ("2 of 4", "1 of 4")
+    assert rows["by another provider"] == ("1", "0")
+    assert rows["muted, and reported"] == ("1", "0")
+    assert rows["cut short, reported as success"] == ("1", "1")
     assert rows["failed"] == ("0", "1")
     assert rows["still waiting at the end"] == ("0", "1")
     assert rows["longest wait"] == ("0.1 s", "11.0 s")
-    assert rows["waited in all"] == ("0.3 s", "11.8 s")
+    assert rows["total wait"] == ("0.3 s", "11.8 s")
     assert rows["characters charged"] == ("60", "90")
 
 
-def test_a_smaller_story_is_the_same_story() -> None:
+def test_scaled_scenario_has_the_same_utterances() -> None:
     whole, half = Scenario.usual(), Scenario.usual(0.5)
-    assert [line.text for line in whole.lines] == [line.text for line in half.lines]
-    assert [line.at / 2 for line in whole.lines] == [line.at for line in half.lines]
+    assert [line.text for line in whole.utterances] == [line.text for line in half.utterances]
+    assert [line.at / 2 for line in whole.utterances] == [line.at for line in half.utterances]
     assert half.circuit.cooldown_period == whole.circuit.cooldown_period / 2
     assert half.timeouts.first_audio == whole.timeouts.first_audio / 2
 
 
-def test_everything_in_the_story_happens_in_order_and_within_its_length() -> None:
+def test_scenario_is_in_order_and_within_its_length() -> None:
     story = Scenario.usual()
-    for times in ([line.at for line in story.lines], [cue.at for cue in story.cues]):
+    for times in ([line.at for line in story.utterances], [cue.at for cue in story.incidents]):
         assert times == sorted(times)
         assert 0 <= times[0] <= times[-1] < story.length
 
@@ -97,7 +97,7 @@ def speech(text: str, seconds: float) -> Speech:
     return Speech(b"\1\0" * round(seconds * RATE), AudioFormat.parse(FORMAT), spoken)
 
 
-def test_utterances_are_joined_with_pauses_and_captions_that_fit() -> None:
+def test_utterances_are_joined_with_pauses_and_matching_captions() -> None:
     audio, captions = join_speeches([speech("One two.", 1.0), speech("Three.", 0.5)])
     with wave.open(io.BytesIO(audio)) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(1.5 + 2 * PAUSE)

@@ -1,4 +1,4 @@
-"""Stories of `steadyvoice say`, each in a process of its own."""
+"""`steadyvoice say`, each time in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Simulator
 from .shell import COMMAND, Shell, one_provider, stopped
 
 
-def test_a_text_is_spoken_into_a_wav_file_of_exact_length(shell: Shell) -> None:
+def test_wav_file_has_the_exact_length(shell: Shell) -> None:
     ended = shell.run("say", "Hello, how are you?", "-o", "hello.wav", "--provider", "tone")
     assert (ended.status, ended.out) == (0, b"")
     assert ended.err.count("\n") == 1
@@ -31,35 +31,35 @@ def test_a_text_is_spoken_into_a_wav_file_of_exact_length(shell: Shell) -> None:
     assert shell.files == {"hello.wav"}
 
 
-def test_without_any_key_somebody_speaks(shell: Shell) -> None:
+def test_local_voice_is_used_without_api_keys(shell: Shell) -> None:
     ended = shell.run("say", "Hello", "-o", "hello.wav")
     assert ended.status == 0
     with wave.open(str(shell.folder / "hello.wav")) as audio:
         assert any(audio.readframes(audio.getnframes()))
 
 
-def test_a_pipe_gets_the_audio_and_nothing_else(shell: Shell) -> None:
+def test_pipe_gets_only_audio(shell: Shell) -> None:
     ended = shell.run("say", "-", "--format", "pcm_24000", "--provider", "tone", stdin="Grüß Gott".encode())
     assert ended.status == 0
     assert words_in(ended.out, "pcm_24000") == ["Grüß", "Gott"]
     assert ended.err.startswith("spoken: ")
 
 
-def test_a_pipe_gets_mp3_unless_told_otherwise(shell: Shell) -> None:
+def test_pipe_gets_mp3_by_default(shell: Shell) -> None:
     ended = shell.run("say", "Hello", "--provider", "tone")
     assert ended.out[:2] == b"\xff\xfb"  # an MPEG-1 layer III frame
 
 
-def test_the_format_named_wins_over_the_extension(shell: Shell) -> None:
+def test_format_option_overrides_the_extension(shell: Shell) -> None:
     assert shell.run("say", "Hello", "-o", "a.wav", "--format", "flac", "--provider", "tone").status == 0
     assert (shell.folder / "a.wav").read_bytes()[:4] == b"fLaC"
 
 
-def test_a_minus_writes_to_standard_output(shell: Shell) -> None:
+def test_minus_writes_to_standard_output(shell: Shell) -> None:
     assert shell.run("say", "Hello", "-o", "-", "--format", "wav", "--provider", "tone").out[:4] == b"RIFF"
 
 
-def test_a_named_pipe_is_written_to_and_not_replaced(shell: Shell) -> None:
+def test_named_pipe_is_written_and_not_replaced(shell: Shell) -> None:
     pipe = shell.folder / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -71,7 +71,7 @@ def test_a_named_pipe_is_written_to_and_not_replaced(shell: Shell) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_link_stays_a_link(shell: Shell) -> None:
+def test_symbolic_link_is_kept(shell: Shell) -> None:
     (shell.folder / "real.wav").touch(0o640)
     (shell.folder / "link.wav").symlink_to("real.wav")
     assert shell.run("say", "Hello", "-o", "link.wav", "--provider", "tone").status == 0
@@ -80,8 +80,8 @@ def test_a_link_stays_a_link(shell: Shell) -> None:
     assert (shell.folder / "real.wav").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_substitute_is_a_success_that_says_so(shell: Shell, nobody: str) -> None:
-    shell.write("two.toml", one_provider(base_url=nobody) + '\n[[providers]]\nkind = "tone"\n')
+def test_substitution_is_a_success_and_is_reported(shell: Shell, closed_port: str) -> None:
+    shell.write("two.toml", one_provider(base_url=closed_port) + '\n[[providers]]\nkind = "tone"\n')
     ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav")
     assert ended.status == 0
     assert ended.err.count("\n") == 1
@@ -90,7 +90,7 @@ def test_a_substitute_is_a_success_that_says_so(shell: Shell, nobody: str) -> No
     assert "elevenlabs: no connection" in ended.err
 
 
-def test_a_voice_that_breaks_off_is_not_heard_in_a_file(shell: Shell, simulator: Simulator) -> None:
+def test_file_has_no_audio_of_a_provider_that_broke_off(shell: Shell, simulator: Simulator) -> None:
     shell.write("cut.toml", '[[faults]]\nfault = "cut"\nafter = 1.0\n')
     url = simulator("--script", "cut.toml")
     shell.write("two.toml", one_provider(base_url=url) + '\n[[providers]]\nkind = "tone"\n')
@@ -102,19 +102,19 @@ def test_a_voice_that_breaks_off_is_not_heard_in_a_file(shell: Shell, simulator:
 
 
 @pytest.mark.parametrize("who", ["tone", "backup"])
-def test_a_provider_is_chosen_by_its_name_or_its_kind(shell: Shell, nobody: str, who: str) -> None:
-    shell.write("two.toml", one_provider(base_url=nobody) + '\n[[providers]]\nname = "backup"\nkind = "tone"\n')
+def test_provider_is_selected_by_name_or_kind(shell: Shell, closed_port: str, who: str) -> None:
+    shell.write("two.toml", one_provider(base_url=closed_port) + '\n[[providers]]\nname = "backup"\nkind = "tone"\n')
     ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav", "--provider", who)
     assert ended.status == 0
     assert "spoken: " in ended.err
     assert "by backup" in ended.err
 
 
-def test_muted_is_silence_in_a_file_and_a_status_of_its_own(shell: Shell, nobody: str) -> None:
-    shell.write("one.toml", one_provider(base_url=nobody))
+def test_muted_text_is_silence_with_exit_status_3(shell: Shell, closed_port: str) -> None:
+    shell.write("one.toml", one_provider(base_url=closed_port))
     ended = shell.run("say", "Nobody hears this.", "--config", "one.toml", "-o", "a.wav")
     assert ended.status == 3
-    assert "muted: nobody could speak" in ended.err
+    assert "muted: no provider could speak" in ended.err
     assert "elevenlabs: no connection" in ended.err
     assert "sk_a_secret" not in ended.err
     with wave.open(str(shell.folder / "a.wav")) as audio:
@@ -123,20 +123,20 @@ def test_muted_is_silence_in_a_file_and_a_status_of_its_own(shell: Shell, nobody
         assert not any(frames)
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(shell: Shell, nobody: str) -> None:
-    shell.write("one.toml", one_provider(base_url=nobody, extra={"fallback": "muted = false"}))
+def test_failure_keeps_the_former_file(shell: Shell, closed_port: str) -> None:
+    shell.write("one.toml", one_provider(base_url=closed_port, extra={"fallback": "muted = false"}))
     shell.write("a.wav", "precious")
     ended = shell.run("say", "Hello", "--config", "one.toml", "-o", "a.wav")
     assert ended.status == 4
-    assert ended.err.startswith("error (the network's fault): elevenlabs: no connection")
+    assert ended.err.startswith("network error: elevenlabs: no connection")
     assert "check the network" in ended.err
     assert "Traceback" not in ended.err
     assert (shell.folder / "a.wav").read_text() == "precious"
     assert shell.files == {"one.toml", "a.wav"}
 
 
-def test_a_traceback_is_for_those_who_ask(shell: Shell, nobody: str) -> None:
-    shell.write("one.toml", one_provider(base_url=nobody, extra={"fallback": "muted = false"}))
+def test_traceback_is_shown_with_debug_only(shell: Shell, closed_port: str) -> None:
+    shell.write("one.toml", one_provider(base_url=closed_port, extra={"fallback": "muted = false"}))
     ended = shell.run("say", "Hello", "--config", "one.toml", "-o", "a.wav", "--debug")
     assert ended.status == 4
     assert "Traceback" in ended.err
@@ -144,12 +144,12 @@ def test_a_traceback_is_for_those_who_ask(shell: Shell, nobody: str) -> None:
 
 
 @pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_told_to_stop_it_leaves_nothing_behind(
-    shell: Shell, silent: socket.socket, told: signal.Signals, status: int
+def test_signal_leaves_no_files_behind(
+    shell: Shell, silent_server: socket.socket, told: signal.Signals, status: int
 ) -> None:
-    shell.write("one.toml", one_provider(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    shell.write("one.toml", one_provider(base_url=f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
     process = shell.start("say", "Hello", "--config", "one.toml", "-o", "a.wav")
-    connection, _ = silent.accept()
+    connection, _ = silent_server.accept()
     with connection:
         connection.recv(1)  # now it waits for an answer
         ended = stopped(process, told)
@@ -158,7 +158,7 @@ def test_told_to_stop_it_leaves_nothing_behind(
     assert shell.files == {"one.toml"}
 
 
-def test_a_reader_that_goes_away_is_no_drama(shell: Shell) -> None:
+def test_closed_pipe_ends_quietly(shell: Shell) -> None:
     long = "A sentence that goes on and on. " * 200
     with subprocess.Popen(
         [*COMMAND, "say", long, "--format", "wav", "--provider", "tone"],
@@ -175,7 +175,7 @@ def test_a_reader_that_goes_away_is_no_drama(shell: Shell) -> None:
     assert process.returncode == 141
 
 
-def test_a_terminal_is_spoken_to_through_a_player(shell: Shell) -> None:
+def test_terminal_output_is_played(shell: Shell) -> None:
     shell.install("ffplay", "cat > played")
     ended = shell.on_a_terminal("say", "Hello you", "--provider", "tone")
     assert ended.status == 0
@@ -184,14 +184,14 @@ def test_a_terminal_is_spoken_to_through_a_player(shell: Shell) -> None:
     assert words_in(played[44:], "pcm_24000") == ["Hello", "you"]
 
 
-def test_a_terminal_without_a_player_is_told_what_to_do(shell: Shell) -> None:
+def test_missing_player_is_reported(shell: Shell) -> None:
     ended = shell.on_a_terminal("say", "Hello", "--provider", "tone")
     assert ended.status == 2
     assert "ffplay" in ended.err
     assert "-o speech.mp3" in ended.err
 
 
-def test_what_is_played_can_be_kept_too(shell: Shell) -> None:
+def test_audio_is_played_and_written(shell: Shell) -> None:
     shell.install("paplay", 'echo "$@" > how; cat > played')
     ended = shell.run("say", "Hello you", "--provider", "tone", "-o", "a.flac", "--play")
     assert (ended.status, ended.out) == (0, b"")
@@ -200,14 +200,14 @@ def test_what_is_played_can_be_kept_too(shell: Shell) -> None:
     assert words_in((shell.folder / "played").read_bytes(), "pcm_24000") == ["Hello", "you"]
 
 
-def test_a_player_that_wants_a_file_gets_a_finished_one(shell: Shell) -> None:
+def test_player_that_needs_a_file_gets_a_complete_one(shell: Shell) -> None:
     shell.install("afplay", 'cp "$1" played')
     assert shell.run("say", "Hello you", "--provider", "tone", "--play").status == 0
     with wave.open(str(shell.folder / "played")) as audio:
         assert words_in(audio.readframes(audio.getnframes()), "pcm_24000") == ["Hello", "you"]
 
 
-def test_a_player_that_fails_is_named(shell: Shell) -> None:
+def test_failed_player_is_named(shell: Shell) -> None:
     shell.install("aplay", "cat > /dev/null; exit 1")
     ended = shell.run("say", "Hello", "--provider", "tone", "--play")
     assert ended.status == 4
@@ -215,7 +215,7 @@ def test_a_player_that_fails_is_named(shell: Shell) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_a_long_text_shows_how_far_it_is_on_a_terminal_only(shell: Shell) -> None:
+def test_progress_bar_is_shown_on_a_terminal_only(shell: Shell) -> None:
     long = "A sentence that goes on and on. " * 20
     assert "speaking" in shell.on_a_terminal("say", long, "--provider", "tone", "-o", "a.wav").err
     assert "speaking" not in shell.run("say", long, "--provider", "tone", "-o", "a.wav").err

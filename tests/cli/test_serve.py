@@ -1,4 +1,4 @@
-"""Stories of `steadyvoice serve`: how it begins, how it ends, and what it says when it cannot begin."""
+"""`steadyvoice serve`: start, shutdown, and errors at start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Gateway = Callable[..., Started]
 
 @pytest.fixture
 def gateway(shell: Shell) -> Iterator[Gateway]:
-    """Start `steadyvoice serve` with this configuration, and give the process and its URL."""
+    """Return a function that starts `steadyvoice serve` and returns the process and its URL."""
     processes = []
 
     def start(config: str, *arguments: str) -> Started:
@@ -58,7 +58,7 @@ def post(url: str, path: str = "/v1/text-to-speech/x/stream?output_format=pcm_16
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_it_speaks_writes_down_that_it_did_and_ends_when_told(gateway: Gateway, told: signal.Signals) -> None:
+def test_gateway_serves_logs_and_stops_on_a_signal(gateway: Gateway, told: signal.Signals) -> None:
     process, url = gateway(TONE)
     with urllib.request.urlopen(post(url)) as answer:
         assert answer.status == 200
@@ -70,9 +70,7 @@ def test_it_speaks_writes_down_that_it_did_and_ends_when_told(gateway: Gateway, 
     assert (line["status"], line["outcome"], line["bytes"]) == (200, "spoken", length)
 
 
-def test_what_is_being_spoken_is_waited_for_until_it_is_told_a_second_time(
-    gateway: Gateway, simulator: Simulator
-) -> None:
+def test_shutdown_waits_for_streams_until_a_second_signal(gateway: Gateway, simulator: Simulator) -> None:
     process, url = gateway(VENDOR.format(url=simulator("--profile", "hang")))
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as line:
@@ -92,7 +90,7 @@ def test_what_is_being_spoken_is_waited_for_until_it_is_told_a_second_time(
         assert line.recv(100).startswith(b"HTTP/1.1 503 ")
 
 
-def test_it_says_that_it_is_not_ready_before_it_closes_the_door(gateway: Gateway) -> None:
+def test_readyz_fails_before_the_port_closes(gateway: Gateway) -> None:
     process, url = gateway(f"[server]\nshutdown_delay = 60\n{TONE}")
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
@@ -106,7 +104,7 @@ def test_it_says_that_it_is_not_ready_before_it_closes_the_door(gateway: Gateway
     assert stopped(process, signal.SIGTERM).status == 0
 
 
-def test_systemd_is_told(shell: Shell, gateway: Gateway, tmp_path: Path) -> None:
+def test_systemd_is_notified(shell: Shell, gateway: Gateway, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(30)
@@ -123,12 +121,12 @@ def test_systemd_is_told(shell: Shell, gateway: Gateway, tmp_path: Path) -> None
         assert systemd.recv(100) == b"STOPPING=1"
 
 
-def test_a_port_that_is_taken(shell: Shell) -> None:
+def test_port_in_use(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = shell.run("serve", "--port", str(port))
     assert ended.status == 2
-    assert f"port {port}, cannot be had: Address already in use; name another with --port" in ended.err
+    assert f"port {port}: Address already in use; choose another with --port" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
         ("[server", [], "not valid TOML"),
     ],
 )
-def test_a_configuration_that_cannot_work_is_told_by_its_key(
+def test_invalid_configuration_is_reported_by_its_key(
     shell: Shell, config: str, arguments: list[str], told: str
 ) -> None:
     shell.write("c.toml", config)

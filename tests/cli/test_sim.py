@@ -1,4 +1,4 @@
-"""Stories of `steadyvoice sim`."""
+"""`steadyvoice sim`, each time in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Simulator
 from .shell import Shell, one_provider, stopped
 
 
-def test_a_client_can_be_pointed_at_it(shell: Shell, simulator: Simulator) -> None:
+def test_client_is_served(shell: Shell, simulator: Simulator) -> None:
     url = simulator("--profile", "hang")
     with urllib.request.urlopen(f"{url}/sim/ledger") as answer:
         json.load(answer)
@@ -25,7 +25,7 @@ def test_a_client_can_be_pointed_at_it(shell: Shell, simulator: Simulator) -> No
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_when_told(shell: Shell, told: signal.Signals) -> None:
+def test_signal_stops_the_simulator(shell: Shell, told: signal.Signals) -> None:
     process = shell.start("sim", "--port", "0")
     assert process.stdout is not None
     assert process.stdout.readline()
@@ -33,14 +33,14 @@ def test_it_ends_when_told(shell: Shell, told: signal.Signals) -> None:
     assert (ended.status, ended.err) == (0, "")
 
 
-def test_a_profile_that_does_not_exist(shell: Shell) -> None:
+def test_unknown_profile(shell: Shell) -> None:
     ended = shell.run("sim", "--port", "0", "--profile", "sunshine")
     assert ended.status == 2
     assert "'sunshine'" in ended.err
     assert "outage" in ended.err
 
 
-def test_a_script_with_a_mistake_is_refused_with_its_line(shell: Shell) -> None:
+def test_invalid_script_is_reported_with_its_line(shell: Shell) -> None:
     shell.write("s.toml", '[[faults]]\nfault = "sulk"\n')
     ended = shell.run("sim", "--port", "0", "--script", "s.toml")
     assert ended.status == 2
@@ -48,25 +48,25 @@ def test_a_script_with_a_mistake_is_refused_with_its_line(shell: Shell) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_a_script_that_is_not_there(shell: Shell) -> None:
+def test_missing_script(shell: Shell) -> None:
     ended = shell.run("sim", "--port", "0", "--script", "none.toml")
     assert ended.status == 2
     assert "none.toml" in ended.err
 
 
-def test_a_script_and_a_profile_are_one_too_many(shell: Shell) -> None:
+def test_script_and_profile_are_exclusive(shell: Shell) -> None:
     shell.write("s.toml", "")
     ended = shell.run("sim", "--port", "0", "--script", "s.toml", "--profile", "hang")
     assert ended.status == 2
     assert "not both" in ended.err
 
 
-def test_a_port_that_is_taken(shell: Shell) -> None:
+def test_port_in_use(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = shell.run("sim", "--port", str(port))
     assert ended.status == 2
-    assert f"port {port} cannot be had" in ended.err
+    assert f"cannot listen on port {port}" in ended.err
     assert "--port" in ended.err
 
 

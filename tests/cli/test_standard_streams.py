@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or that nobody reads: audio stays audio, and what went wrong is told."""
+"""Standard streams that are closed, full or not read: audio stays intact, and failures are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN = shlex.join(COMMAND)
 
 
 def run(shell: Shell, script: str, stdin: bytes = b"") -> Ended:
-    """Run a line of a shell, in which `$RUN` is the command."""
+    """Run a shell script in which `$RUN` is the command."""
     ended = subprocess.run(
         ["/bin/sh", "-c", script.replace("$RUN", RUN)],
         input=stdin,
@@ -30,12 +30,12 @@ def run(shell: Shell, script: str, stdin: bytes = b"") -> Ended:
 
 
 def is_wav(data: bytes) -> bool:
-    """Whether it is one WAV file and nothing else: 16-bit samples, whole frames."""
+    """Return whether data is exactly one WAV file of 16-bit samples in whole frames."""
     with wave.open(BytesIO(data)) as file:
         return file.getnframes() > 0 and data[:4] == b"RIFF" and b"spoken" not in data
 
 
-def test_without_a_standard_error_audio_is_audio(shell: Shell) -> None:
+def test_audio_is_intact_without_standard_error(shell: Shell) -> None:
     plain = run(shell, "$RUN say Hi --provider tone --format wav")
     for closed in ("2>&-", "<&- 2>&-", "<&-", "2>/dev/full"):
         ended = run(shell, f"$RUN say Hi --provider tone --format wav {closed}")
@@ -43,7 +43,7 @@ def test_without_a_standard_error_audio_is_audio(shell: Shell) -> None:
         assert ended.out == plain.out, closed
 
 
-def test_without_standard_streams_a_file_is_written(shell: Shell) -> None:
+def test_file_is_written_without_standard_streams(shell: Shell) -> None:
     for number, closed in enumerate((">&-", "2>&-", "<&- >&- 2>&-")):
         ended = run(shell, f"$RUN say Hi --provider tone -o {number}.wav {closed}")
         assert ended.status == 0
@@ -66,13 +66,13 @@ def test_without_standard_streams_a_file_is_written(shell: Shell) -> None:
         ("$RUN nonsense 2>&-", 2, ""),
         ("$RUN say - <&- 2>&-", 2, ""),
         ("$RUN --version >&-", 0, ""),
-        ("$RUN status --url http://127.0.0.1:9 >&-", 4, "no gateway answers"),
+        ("$RUN status --url http://127.0.0.1:9 >&-", 4, "cannot reach a gateway"),
         ("$RUN status --url http://127.0.0.1:9 2>&-", 4, ""),
         ("$RUN serve --port 1 --host 192.0.2.1 >&- 2>&-", 2, ""),
         ("$RUN sim --script nowhere.toml >&- <&-", 2, "nowhere.toml"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_told_in_a_sentence(
+def test_unreadable_and_unwritable_streams_are_reported_in_one_line(
     shell: Shell, script: str, status: int, told: str
 ) -> None:
     ended = run(shell, script)
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_or_written_is_told_in_a_sentence(
     assert ended.out == b""
 
 
-def test_who_reads_no_further_ends_it_quietly(shell: Shell) -> None:
+def test_closed_output_pipe_ends_quietly(shell: Shell) -> None:
     ended = run(shell, "{ $RUN say Hi --provider tone --format wav; echo $? >status; } | head -c 1 >/dev/null")
     assert ended.err.count("error") == 0
     assert "Traceback" not in ended.err
@@ -92,7 +92,7 @@ def test_who_reads_no_further_ends_it_quietly(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"])
-def test_a_server_serves_whatever_its_streams_are(shell: Shell, streams: str) -> None:
+def test_gateway_serves_with_any_standard_streams(shell: Shell, streams: str) -> None:
     port = free_port()
     script = f"""
         $RUN serve --port {port} {streams} & server=$!
@@ -103,7 +103,7 @@ def test_a_server_serves_whatever_its_streams_are(shell: Shell, streams: str) ->
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port without a listener."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -1,4 +1,4 @@
-"""`steadyvoice status`: the truth about a gateway, for people and for scripts."""
+"""`steadyvoice status`: output, JSON and exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def act(gateway: BackgroundSimulator, *steps: str) -> None:
         gateway.post(f"/admin/circuits/elevenlabs/{step}")
 
 
-def test_all_is_well(gateway: BackgroundSimulator) -> None:
+def test_all_circuits_closed(gateway: BackgroundSimulator) -> None:
     act(gateway, "reset")
     told = run("--url", gateway.url, "--json")
     assert (told.returncode, told.stderr) == (0, "")
@@ -43,7 +43,7 @@ def test_all_is_well(gateway: BackgroundSimulator) -> None:
     assert "● closed" in shown.stdout
 
 
-def test_something_is_open_and_the_reason_is_told(gateway: BackgroundSimulator) -> None:
+def test_open_circuit_is_shown_with_its_reason(gateway: BackgroundSimulator) -> None:
     act(gateway, "open")
     try:
         told = run("--url", gateway.url, "--json")
@@ -60,21 +60,21 @@ def test_something_is_open_and_the_reason_is_told(gateway: BackgroundSimulator) 
 @pytest.mark.parametrize(
     ("url", "status", "told"),
     [
-        ("http://127.0.0.1:9", 4, "no gateway answers at http://127.0.0.1:9"),
+        ("http://127.0.0.1:9", 4, "cannot reach a gateway at http://127.0.0.1:9"),
         ("nonsense", 2, "--url: must be like"),
         ("http://[", 2, "--url: must be like"),
     ],
 )
-def test_where_nobody_answers_it_says_so(url: str, status: int, told: str) -> None:
+def test_unreachable_gateway_is_reported(url: str, status: int, told: str) -> None:
     done = run("--url", url, "--json")
     assert (done.returncode, done.stdout) == (status, "")
     assert told in done.stderr
 
 
-def test_what_is_no_gateway_is_told_from_one(gateway: BackgroundSimulator) -> None:
+def test_other_server_is_not_taken_for_a_gateway(gateway: BackgroundSimulator) -> None:
     done = run("--url", gateway.simulator.url)
     assert done.returncode == 4
-    assert "is no gateway" in done.stderr
+    assert "is not a steadyvoice gateway" in done.stderr
 
 
 def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
@@ -106,23 +106,30 @@ def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160, 
     return console.file.getvalue()
 
 
-def test_one_look_tells_who_is_down_since_when_why_and_when_it_is_tried_again() -> None:
+def test_down_provider_is_shown_with_reason_time_and_next_probe() -> None:
     told = shown(provider("open"), provider())
-    assert "Down: p0. Others speak." in told
+    assert "Down: p0. Other providers are available." in told
     assert "✖ open, tried in 42 s" in told
     assert "p0: 5 failures in a row, since 10:20:30 UTC; a probe" in told
     assert "p1: " not in told, "where all is well there is nothing to tell"
 
 
-def test_numbers_stand_beside_their_limits() -> None:
+def test_numbers_are_shown_with_their_limits() -> None:
     told = shown(provider())
-    for each in ("25%, opens at 50%", "3/10 +2", "12,345, 2 h left", "200 / 900 ms", "2.5", "Everybody speaks."):
+    for each in (
+        "25%, opens at 50%",
+        "3/10 +2",
+        "12,345, 2 h left",
+        "200 / 900 ms",
+        "2.5",
+        "All providers are available.",
+    ):
         assert each in told
     assert "· █" in told, "the window: a part that went well, one without calls, one that failed"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 140])
-def test_a_narrow_terminal_shows_fewer_numbers_but_nobody_is_left_out_or_cut_off(width: int) -> None:
+def test_narrow_terminal_shows_fewer_columns_and_all_providers(width: int) -> None:
     told = shown(provider("half_open"), provider(), width=width)
     assert "…" not in told
     assert all(line == line[:width] for line in told.splitlines())
@@ -131,20 +138,20 @@ def test_a_narrow_terminal_shows_fewer_numbers_but_nobody_is_left_out_or_cut_off
 
 
 @pytest.mark.parametrize("height", [8, 12, 24])
-def test_a_low_terminal_shows_why_first_and_counts_who_is_not_shown(height: int) -> None:
+def test_low_terminal_shows_reasons_first_and_counts_hidden_providers(height: int) -> None:
     told = shown(provider("open"), *(provider() for _ in range(49)), height=height, width=80).splitlines()
     assert len(told) <= height
     assert told[0].startswith("Down: p0.")
     assert told[1].startswith("p0: 5 failures in a row, since 10:20:30 UTC")
     rows = [line for line in told if "closed" in line or "✖ open" in line]
-    assert told[-1] == f"and {50 - len(rows)} more, for which this terminal is too low"
+    assert told[-1] == f"and {50 - len(rows)} more; enlarge the terminal to see them"
 
 
-def test_silence_is_said_first() -> None:
-    assert shown(provider("open"), is_muted=True).startswith("Callers hear silence")
+def test_muted_is_shown_first() -> None:
+    assert shown(provider("open"), is_muted=True).startswith("Muted: no provider is available")
 
 
-def test_a_hold_is_told_with_its_end() -> None:
+def test_hold_is_shown_with_its_end() -> None:
     hold = {"key": "p0/credential", "kind": "invalid_key", "until": "2026-11-03T10:30:00.000Z", "because": "HTTP 401"}
     told = shown(provider(holds=[hold], is_muted=True))
     assert "on hold until 10:30:00 UTC: p0/credential: HTTP 401" in told
@@ -162,12 +169,12 @@ def test_a_hold_is_told_with_its_end() -> None:
         ("closed", True, True),
     ],
 )
-def test_its_exit_status_says_whether_something_is_open(state: str, muted: bool, open_: bool) -> None:
+def test_exit_status_reports_open_circuits(state: str, muted: bool, open_: bool) -> None:
     assert needs_attention({"providers": {"a": {"circuit_state": state, "is_muted": muted}}}) is open_
 
 
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.2, "0 s"), (99, "99 s"), (600, "10 min"), (36_000, "10 h"), (864_000, "10 d")]
 )
-def test_how_long_is_told_in_the_unit_that_tells_enough(seconds: float, told: str) -> None:
+def test_duration_has_a_suitable_unit(seconds: float, told: str) -> None:
     assert format_duration(seconds) == told

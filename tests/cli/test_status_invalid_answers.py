@@ -1,4 +1,4 @@
-"""`steadyvoice status` where something else answers: a sentence, and nothing that a terminal would obey."""
+"""`steadyvoice status` with answers of other servers: one line, without escape sequences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NONSENSE = {
 
 @contextmanager
 def answering(body: bytes, status: int = 200, *, endless: bool = False) -> Iterator[str]:
-    """Something that answers everything so."""
+    """Run a server that answers every request with these bytes."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -56,22 +56,22 @@ def answering(body: bytes, status: int = 200, *, endless: bool = False) -> Itera
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_what_is_no_gateway_is_said_to_be_none(kind: str, shell: Shell) -> None:
+def test_invalid_answer_is_not_taken_for_a_gateway(kind: str, shell: Shell) -> None:
     with answering(NONSENSE[kind]) as url:
         for arguments in ((), ("--json",)):
             ended = shell.run("status", "--url", url, *arguments)
             assert (ended.status, ended.out) == (4, b""), arguments
-            assert ended.err.startswith(f"error (this machine's): what answers at {url} is no gateway")
+            assert ended.err.startswith(f"system error: {url} is not a steadyvoice gateway")
             assert "Traceback" not in ended.err
 
 
-def test_an_answer_without_an_end_is_not_read_to_it(shell: Shell) -> None:
+def test_endless_answer_is_not_read_to_the_end(shell: Shell) -> None:
     with answering(b"[", endless=True) as url:
         ended = shell.run("status", "--url", url)
-        assert (ended.status, "is no gateway" in ended.err) == (4, True)
+        assert (ended.status, "is not a steadyvoice gateway" in ended.err) == (4, True)
 
 
-def test_nothing_that_a_terminal_would_obey_is_printed(shell: Shell) -> None:
+def test_escape_sequences_are_not_printed(shell: Shell) -> None:
     odd = "a\ud800\x1b[2J\x9b31m\u202eb"
     refusal = json.dumps({"error": {"message": odd}}).encode()
     with answering(refusal, 403) as url:
@@ -90,13 +90,13 @@ def test_nothing_that_a_terminal_would_obey_is_printed(shell: Shell) -> None:
 @pytest.mark.parametrize(
     "url", [b"http://\xff", b"http://127.0.0.1:9/\xff", b"http://127.0.0.1:9/ /", b"http://a\x1b[2J"]
 )
-def test_an_address_that_is_none_is_a_usage_error(url: bytes, shell: Shell) -> None:
+def test_invalid_url_is_a_usage_error(url: bytes, shell: Shell) -> None:
     ended = shell.run("status", "--url", url)
     assert (ended.status, "--url: must be like" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("token", ["a\n", "\udcff", "ü", "\x1b"])
-def test_a_token_that_is_none_is_a_usage_error(token: str, shell: Shell) -> None:
+def test_invalid_token_is_a_usage_error(token: str, shell: Shell) -> None:
     shell.environ["STEADYVOICE_ADMIN_TOKEN"] = token
     ended = shell.run("status", "--url", "http://127.0.0.1:9")
     assert (ended.status, "STEADYVOICE_ADMIN_TOKEN" in ended.err) == (2, True)

@@ -1,4 +1,4 @@
-"""Files that are no text, too large, too deep, or no files at all: a sentence names them, and nobody waits."""
+"""Files that are not text, too large, too deeply nested, or not regular files: one line names them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BAD: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_configuration_that_cannot_be_read_is_a_usage_error_that_names_the_file(kind: str, tmp_path: Path) -> None:
+def test_unreadable_configuration_is_a_usage_error_that_names_the_file(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "voice.toml"
     BAD[kind](path)
     if kind == "empty":  # for which defaults hold, but of providers
@@ -58,7 +58,7 @@ def test_a_configuration_that_cannot_be_read_is_a_usage_error_that_names_the_fil
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_script_that_cannot_be_played_says_so(kind: str, tmp_path: Path) -> None:
+def test_unreadable_script_is_reported(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "script.toml"
     BAD[kind](path)
     if kind == "empty":  # fair weather
@@ -70,18 +70,16 @@ def test_a_script_that_cannot_be_played_says_so(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["nested lists", "a long key", "NUL", "UTF-16", "too large", "a directory"])
-def test_every_command_tells_it_in_a_sentence(kind: str, shell: Shell) -> None:
+def test_every_command_reports_it_in_one_line(kind: str, shell: Shell) -> None:
     BAD[kind](shell.folder / "bad.toml")
     for command in (["say", "Hi", "-o", "a.wav", "--config"], ["serve", "--config"], ["sim", "--script"]):
         ended = shell.run(*command, "bad.toml")
         assert (ended.status, "bad.toml" in ended.err) == (2, True), ended
-        assert ended.err.startswith("error (yours to mend): ")
+        assert ended.err.startswith("usage error: ")
         assert "Traceback" not in ended.err
 
 
-def test_what_a_pipe_says_is_read_and_a_silent_one_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipe_is_read_and_a_silent_one_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.write(writing, TONE.encode())
     os.close(writing)
@@ -97,6 +95,6 @@ def test_what_a_pipe_says_is_read_and_a_silent_one_is_not_waited_for(
         parse_file(fifo, {})
 
 
-def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + TONE.encode())
     assert len(parse_file(tmp_path / "a.toml", {}).providers) == 1

@@ -1,4 +1,4 @@
-"""What cannot be spoken is refused before anything is spent: status 2, one paragraph, nothing left behind."""
+"""Usage errors: exit status 2, one line, and no files left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TONE = ("--provider", "tone")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command runs: without keys."""
+    """Directory in which the command runs, without API keys."""
     monkeypatch.chdir(tmp_path)
     for name in ("ELEVENLABS_API_KEY", "OPENAI_API_KEY", "STEADYVOICE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
@@ -22,23 +22,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(*arguments: str, stdin: bytes = b"") -> str:
-    """Run it, see it refused, and give what it said."""
+    """Run the command, check that it is a usage error, and return its message."""
     result = CliRunner().invoke(app, [*arguments], input=stdin)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1, "one paragraph"
-    assert result.stderr.startswith("error (yours to mend): ")
+    assert result.stderr.startswith("usage error: ")
     return result.stderr
 
 
 @pytest.mark.parametrize("text", ["", "   \n\t ", "\x00\x07\x1b", "\ufeff"])
-def test_a_text_without_anything_to_say(folder: Path, text: str) -> None:
-    assert "nothing to say" in refused("say", text, "-o", "a.wav", *TONE)
+def test_empty_text(folder: Path, text: str) -> None:
+    assert "the text is empty" in refused("say", text, "-o", "a.wav", *TONE)
     assert list(folder.iterdir()) == []
 
 
-def test_nothing_on_standard_input(folder: Path) -> None:
-    assert "nothing to say" in refused("say", "-", "-o", "a.wav", *TONE)
+def test_empty_standard_input(folder: Path) -> None:
+    assert "the text is empty" in refused("say", "-", "-o", "a.wav", *TONE)
 
 
 def test_standard_input_that_is_not_utf8(folder: Path) -> None:
@@ -47,55 +47,55 @@ def test_standard_input_that_is_not_utf8(folder: Path) -> None:
     assert "iconv" in said
 
 
-def test_an_argument_that_is_not_utf8(folder: Path) -> None:
+def test_argument_that_is_not_utf8(folder: Path) -> None:
     assert "not UTF-8" in refused("say", "caf\udce9", "-o", "a.wav", *TONE)
 
 
-def test_a_folder_that_does_not_exist(folder: Path) -> None:
+def test_directory_that_does_not_exist(folder: Path) -> None:
     assert f"mkdir -p {folder / 'nowhere'}" in refused("say", "Hello", "-o", "nowhere/a.wav", *TONE)
 
 
-def test_a_folder_instead_of_a_file(folder: Path) -> None:
-    assert "is a folder; name a file in it" in refused("say", "Hello", "-o", str(folder), *TONE)
+def test_directory_instead_of_a_file(folder: Path) -> None:
+    assert "is a directory; give a file in it" in refused("say", "Hello", "-o", str(folder), *TONE)
 
 
-def test_a_file_that_cannot_be_made(folder: Path) -> None:
+def test_file_that_cannot_be_created(folder: Path) -> None:
     name = "a" * 250 + ".wav"  # longer than file systems allow, once it has its part's ending
-    assert "cannot be written" in refused("say", "Hello", "-o", name, *TONE)
+    assert "cannot write" in refused("say", "Hello", "-o", name, *TONE)
 
 
-def test_an_extension_that_promises_nothing(folder: Path) -> None:
+def test_unknown_extension(folder: Path) -> None:
     said = refused("say", "Hello", "-o", "a.docx", *TONE)
     assert "'a.docx'" in said
     assert ".wav" in said
 
 
-def test_a_format_that_does_not_exist(folder: Path) -> None:
+def test_unknown_format(folder: Path) -> None:
     said = refused("say", "Hello", "-o", "a.wav", "--format", "mp9", *TONE)
     assert "'mp9'" in said
     assert "mp3_44100_128" in said
 
 
-def test_a_voice_that_nobody_has(folder: Path) -> None:
+def test_unknown_voice(folder: Path) -> None:
     said = refused("say", "Hello", "-o", "a.wav", "--voice", "Morgan", *TONE)
     assert "'Morgan'" in said
     assert "tone" in said
     assert list(folder.iterdir()) == []
 
 
-def test_a_provider_that_does_not_exist(folder: Path) -> None:
+def test_unknown_provider(folder: Path) -> None:
     said = refused("say", "Hello", "-o", "a.wav", "--provider", "megaphone")
     assert "'megaphone'" in said
     assert "elevenlabs, espeak, openai, tone" in said
 
 
-def test_a_provider_that_the_configuration_does_not_have(folder: Path) -> None:
+def test_provider_missing_from_the_configuration(folder: Path) -> None:
     (folder / "c.toml").write_text('[[providers]]\nname = "backup"\nkind = "tone"\n')
     said = refused("say", "Hello", "-o", "a.wav", "--config", "c.toml", "--provider", "elevenlabs")
-    assert "the configuration has backup" in said
+    assert "configured: backup" in said
 
 
-def test_a_key_that_is_missing(folder: Path) -> None:
+def test_missing_api_key(folder: Path) -> None:
     assert "ELEVENLABS_API_KEY" in refused("say", "Hello", "-o", "a.wav", "--provider", "elevenlabs")
 
 
@@ -111,17 +111,17 @@ def test_a_key_that_is_missing(folder: Path) -> None:
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOBODY_SET_THIS"', "NOBODY_SET_THIS is not set"),
     ],
 )
-def test_a_configuration_that_cannot_work(folder: Path, content: str, told: str) -> None:
+def test_invalid_configuration(folder: Path, content: str, told: str) -> None:
     (folder / "c.toml").write_text(content)
     assert told in refused("say", "Hello", "-o", "a.wav", "--config", "c.toml")
 
 
-def test_a_configuration_that_is_not_there(folder: Path) -> None:
+def test_missing_configuration_file(folder: Path) -> None:
     assert "none.toml" in refused("say", "Hello", "-o", "a.wav", "--config", "none.toml")
 
 
 @pytest.mark.parametrize("arguments", [("say",), ("sing", "Hello"), ("say", "Hello", "--loud")])
-def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...]) -> None:
+def test_invalid_command_line(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert result.stdout == ""

@@ -1,10 +1,11 @@
-"""The command. What it can do is in `app`; each file beside it holds one command, or one of its concerns."""
+"""The `steadyvoice` command. Its options are in `app`; each command has a module of its own."""
 
 
 def main() -> None:
     """Run `steadyvoice` with the arguments of the process."""
     from steadyvoice.cli.standard_streams import open_closed_streams
 
+    # Comes first: a file opened by an import would otherwise get the number of a closed standard stream.
     open_closed_streams()
 
     from steadyvoice.cli.app import app

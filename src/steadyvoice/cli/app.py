@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported when it is asked for, so that help comes at once."""
+"""Commands and their options. Their code is imported only when a command runs, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything to standard error, and show tracebacks.")]
 
 
 def _version(asked: bool) -> None:
@@ -30,18 +30,18 @@ def _version(asked: bool) -> None:
 @app.callback()
 def steadyvoice(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which one.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A voice that keeps speaking when its provider does not.
+    """Text to speech with failover: circuit breaker, timeouts, retries and a gateway.
 
-    [bold]Try it[/bold], without any key:
+    [bold]Without an API key[/bold]:
 
       steadyvoice say "Hello" -o hello.wav
       steadyvoice demo
 
-    [bold]Then[/bold] set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a
-    configuration file, and say the same again.
+    [bold]With providers[/bold]: set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a
+    configuration file, and run the same command again.
     """
 
 
@@ -49,41 +49,43 @@ def steadyvoice(
 def say(
     text: Annotated[
         str,
-        typer.Argument(metavar="TEXT", help="What to say; [bold]-[/bold] reads it from standard input, as UTF-8."),
+        typer.Argument(metavar="TEXT", help="Text to speak; [bold]-[/bold] reads it from standard input, as UTF-8."),
     ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write the audio to this file; - is standard output.", show_default=False),
     ] = None,
-    voice: Annotated[str, typer.Option(help="A name from the providers' `voices`.")] = "default",
+    voice: Annotated[str, typer.Option(help="Name of a voice from the providers' `voices`.")] = "default",
     provider: Annotated[
-        str | None, typer.Option(help="Use this one only, by its name or kind.", show_default=False)
+        str | None, typer.Option(help="Use only this provider, by its name or kind.", show_default=False)
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="Such as mp3, wav or opus_48000_64. Wins over the file's extension.", show_default=False),
+        typer.Option(
+            help="Audio format, such as mp3, wav or opus_48000_64; overrides the file's extension.", show_default=False
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A configuration file, instead of the environment.", show_default=False)
+        Path | None, typer.Option(help="Configuration file, instead of the environment.", show_default=False)
     ] = None,
-    play: Annotated[bool, typer.Option("--play", help="Let it be heard, through a player found here.")] = False,
+    play: Annotated[bool, typer.Option("--play", help="Play the audio through an installed player.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Speak a text: into a file, down a pipe, or aloud.
+    """Synthesize a text to a file, a pipe or a player.
 
-    Without -o the audio goes to standard output, or is played when that
-    is a terminal. Without --format it is what the file's extension says,
+    Without -o the audio goes to standard output, or is played if that is
+    a terminal. Without --format the format is that of the file's extension,
     and mp3 in a pipe. Without --config the providers are those whose keys
     are in the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY), and a
     local voice; or those of the file that STEADYVOICE_CONFIG names.
 
       steadyvoice say "Good morning." -o morning.mp3
       steadyvoice say - -o chapter.wav < chapter.txt
-      steadyvoice say "Anybody there?" --provider espeak --play
-      steadyvoice say "Down a pipe." --format wav | ffplay -nodisp -autoexit -
+      steadyvoice say "Good evening." --provider espeak --play
+      steadyvoice say "To a pipe." --format wav | ffplay -nodisp -autoexit -
 
-    [bold]Exit status[/bold]: 0 spoken, by whomever; 2 asked wrongly; 3 muted, for
-    nobody could speak, and the audio is silence; 4 failed.
+    [bold]Exit status[/bold]: 0 spoken, by any provider; 2 usage error; 3 muted: no
+    provider was available, and the audio is silence; 4 failed.
     """
     from steadyvoice.cli.errors import reporting_errors
 
@@ -96,21 +98,21 @@ def say(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder for the files it ends in.")] = Path("demo-out"),
-    seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 1,
+    out: Annotated[Path, typer.Option(help="Directory for the audio, captions and timeline.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 1,
     debug: Debug = False,
 ) -> None:
-    """Live through an outage: half a minute, without any key or network.
+    """Run a simulated outage: half a minute, without an API key or network.
 
-    A simulated vendor fails, hangs and recovers, while a caller says
-    fifteen sentences through steadyvoice, and the same fifteen without it.
-    You see who speaks and every change of the circuit as it happens; what
-    is left is a sound file with captions, and a picture of it all.
+    A simulated vendor fails, hangs and recovers, while fifteen sentences
+    are synthesized through steadyvoice, and the same fifteen without it.
+    Providers and circuit changes are printed as they happen. The result is
+    an audio file with captions, and a timeline as SVG.
 
       steadyvoice demo
       steadyvoice demo --out /tmp/demo
 
-    [bold]Exit status[/bold]: 0 if the story went as told; 2 asked wrongly; 4 if it did not.
+    [bold]Exit status[/bold]: 0 if the outage went as expected; 2 usage error; 4 if not.
     """
     from steadyvoice.cli.errors import reporting_errors
 
@@ -123,24 +125,26 @@ def demo(
 @app.command()
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="A configuration file, instead of the environment.", show_default=False)
+        Path | None, typer.Option(help="Configuration file, instead of the environment.", show_default=False)
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Where to listen: 127.0.0.1 unless said.", show_default=False)
+        str | None, typer.Option(help="Address to listen on; default 127.0.0.1.", show_default=False)
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="8040 unless said; 0 takes any.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port to listen on; default 8040, 0 for any free port.", show_default=False
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """The gateway: point a client's base_url here, and it keeps speaking.
+    """Run the gateway: ElevenLabs- and OpenAI-compatible HTTP endpoints with failover.
 
-    It answers as ElevenLabs and as OpenAI do, and speaks through whoever
-    can. Without --config the providers are those whose keys are in the
+    Without --config the providers are those whose keys are in the
     environment, and a local voice; or those of the file that
-    STEADYVOICE_CONFIG names. It listens on this machine only, unless the
-    file says otherwise and names the keys of those who may call. Ctrl-C
-    ends it, when what is being spoken is over.
+    STEADYVOICE_CONFIG names. The gateway listens on this machine only,
+    unless the file sets another host and API keys for its clients. Ctrl-C
+    stops it after running requests have ended.
 
       steadyvoice serve
       steadyvoice serve --config steadyvoice.toml --port 8040
@@ -160,22 +164,21 @@ def serve(
 
 @app.command()
 def sim(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes any that is free.")] = 8041,
-    script: Annotated[
-        Path | None, typer.Option(help="A TOML file that says what goes wrong, and when.", show_default=False)
-    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")] = 8041,
+    script: Annotated[Path | None, typer.Option(help="TOML file with settings and faults.", show_default=False)] = None,
     profile: Annotated[
-        str | None, typer.Option(help="A ready-made one, such as outage, brownout or hang.", show_default=False)
+        str | None,
+        typer.Option(help="Profile that comes with steadyvoice, such as outage, brownout or hang.", show_default=False),
     ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve https and wss; it tells which CA file to trust.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https and wss; prints the CA file to trust.")] = False,
     debug: Debug = False,
 ) -> None:
-    """A vendor that fails on command, to point your own client at. Ctrl-C ends it.
+    """Run a simulator of ElevenLabs and OpenAI that fails on command.
 
-    It speaks ElevenLabs' and OpenAI's language, over HTTP and websockets,
-    takes any API key, answers with real audio, and listens on this machine
-    only. Without a script or profile it is well until you order otherwise:
-    for one request with the header x-sim-fault, or for all while it runs.
+    It serves both vendors' endpoints over HTTP and websockets, accepts any
+    API key, answers with real audio, and listens on this machine only.
+    Faults come from a script or a profile, from /sim/faults at run time, or
+    from the header x-sim-fault for one request. Ctrl-C stops it.
 
       steadyvoice sim --profile outage
       steadyvoice sim --script monday.toml --tls
@@ -197,20 +200,21 @@ def sim(
 
 @app.command()
 def status(
-    url: Annotated[str, typer.Option(help="Where the gateway is.")] = "http://127.0.0.1:8040",
-    json: Annotated[bool, typer.Option("--json", help="Once, as JSON, for scripts.")] = False,
+    url: Annotated[str, typer.Option(help="URL of the gateway.")] = "http://127.0.0.1:8040",
+    json: Annotated[bool, typer.Option("--json", help="Print the state once, as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Who is down, since when and why, and when it is tried again.
+    """Show the state of a gateway's providers: circuits, failure rates, reasons, retry times.
 
-    In a terminal it is live, until Ctrl-C; into a pipe it is told once.
-    With an admin token the gateway lets only those look who have it in
+    In a terminal the view is live until Ctrl-C; in a pipe it is printed
+    once. A gateway with an admin token requires it in
     STEADYVOICE_ADMIN_TOKEN.
 
       steadyvoice status
       steadyvoice status --json | jq .providers.elevenlabs.circuit_state
 
-    [bold]Exit status[/bold]: 0 all circuits closed; 1 something is open or on hold; 2 asked wrongly; 4 nobody answers.
+    [bold]Exit status[/bold]: 0 all circuits closed; 1 a circuit open or a credential on
+    hold; 2 usage error; 4 no gateway.
     """
     from steadyvoice.cli.errors import reporting_errors
 

@@ -23,18 +23,21 @@ _FLAC_HEADER_BYTES = 42  # bytes up to the end of the STREAMINFO
 
 
 class AudioSink(Protocol):
-    """Takes audio as it is made. Ended once: finished when all of it came, abandoned when it did not."""
+    """Sink for audio as it is synthesized. Ended once: finished when it is complete, abandoned otherwise."""
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Take a chunk of audio."""
 
-    async def finish(self) -> None: ...
+    async def finish(self) -> None:
+        """End after complete audio."""
 
-    async def abandon(self) -> None: ...
+    async def abandon(self) -> None:
+        """End after incomplete audio."""
 
 
 @asynccontextmanager
 async def finishing(sinks: Sequence[AudioSink]) -> AsyncIterator[None]:
-    """Finish them all if the body ends well; abandon them all if not."""
+    """Finish all sinks when the body completes, abandon them all when it raises."""
     try:
         yield
         for sink in sinks:
@@ -46,24 +49,26 @@ async def finishing(sinks: Sequence[AudioSink]) -> AsyncIterator[None]:
 
 
 class FileSink:
-    """A file that appears when it is complete: until then its audio is in a hidden file beside it.
+    """File that appears only when complete. Until then its audio is in a hidden file beside it.
 
-    What was there before stays if it cannot be completed. Raises UsageProblem when nothing can be written there.
+    A former file stays if the new one cannot be completed. Raises UsageError if the file cannot be written.
     """
 
     def __init__(self, path: Path, format: AudioFormat) -> None:
-        self._path, self._format = path.resolve(), format  # a link stays one, and what it points to is replaced
+        self._path, self._format = path.resolve(), format  # a link is kept, and its target replaced
         check_target(self._path)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._file = _open_part(self._part, path)
         self._count = FlacSampleCounter() if format.codec is Codec.FLAC else None
 
     async def write(self, data: bytes) -> None:
+        """Write a chunk to the hidden file."""
         self._file.write(data)
         if self._count:
             self._count.feed(data)
 
     async def finish(self) -> None:
+        """Correct the header, and rename the hidden file."""
         if self._format.codec is Codec.WAV:
             _fix_wav_header(self._file)
         if self._count:
@@ -72,55 +77,62 @@ class FileSink:
             self._file.seek(0)
             self._file.write(head)
         self._file.close()
+        # A replaced file keeps its permissions, which the rename would otherwise change to those of a new file.
         if self._path.exists():
             self._part.chmod(self._path.stat().st_mode)
         self._part.replace(self._path)
 
     async def abandon(self) -> None:
-        with suppress(OSError):  # a full disk complains once more
+        """Delete the hidden file."""
+        with suppress(OSError):  # on a full disk, closing fails again
             self._file.close()
         self._part.unlink(missing_ok=True)
 
 
 class StreamSink:
-    """Something already open that takes bytes as they come, such as standard output."""
+    """Open binary stream such as standard output, flushed after every chunk."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     async def write(self, data: bytes) -> None:
+        """Write and flush a chunk, so that a program behind a pipe can play it at once."""
         self._stream.write(data)
         self._stream.flush()
 
     async def finish(self) -> None:
+        """Flush the stream."""
         self._stream.flush()
 
     async def abandon(self) -> None:
-        """What was read cannot be taken back."""
+        """Do nothing: bytes that were read cannot be taken back."""
 
 
 def check_target(path: Path) -> None:
-    """Raise UsageProblem if no file can appear there, as far as one can tell by looking."""
+    """Check that a file can be written at a path, without writing it. Raises UsageError."""
     path = path.absolute()
     folder = path.parent
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it, such as {path / 'speech.mp3'}")
+        raise UsageError(f"{path} is a directory; give a file in it, such as {path / 'speech.mp3'}")
     if not folder.is_dir():
-        raise UsageError(f"the folder {folder} does not exist; make it first: mkdir -p {folder}")
+        raise UsageError(f"the directory {folder} does not exist; create it first: mkdir -p {folder}")
     if path.exists() and not os.access(path, os.W_OK):
-        raise UsageError(f"{path} is write-protected; name another file, or allow it: chmod u+w {path}")
+        raise UsageError(f"{path} is write-protected; choose another file, or allow it: chmod u+w {path}")
 
 
 def fix_wav_sizes(head: bytes, size: int) -> bytes:
-    """Correct the beginning of a WAV file of `size` bytes whose header was written before its length was known."""
+    """Return the beginning of a WAV file of `size` bytes with correct lengths.
+
+    The header of a stream is written before its length is known.
+    """
     at = 12
     while at + 8 <= len(head):
         declared = int.from_bytes(head[at + 4 : at + 8], "little")
         if head[at : at + 4] == b"data":
-            there = size - at - 8
-            if declared <= there and declared:
+            available = size - at - 8
+            if declared <= available and declared:
                 return head
-            return head[:4] + _uint32(size - 8) + head[8 : at + 4] + _uint32(there) + head[at + 8 :]
+            return head[:4] + _uint32(size - 8) + head[8 : at + 4] + _uint32(available) + head[at + 8 :]
         at += 8 + declared + declared % 2
     return head
 
@@ -129,13 +141,13 @@ def _open_part(part: Path, path: Path) -> BinaryIO:
     try:
         return part.open("w+b")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; name another file, or mend that") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another file, or fix the cause") from None
 
 
 def _fix_wav_header(file: BinaryIO) -> None:
     size = file.tell()
     file.seek(0)
-    head = file.read(4096)  # far more than the chunks that anybody puts before the audio
+    head = file.read(4096)  # much longer than the chunks that precede the audio
     file.seek(0)
     file.write(fix_wav_sizes(head, size))
 
@@ -146,7 +158,7 @@ def _uint32(value: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A program that plays 16-bit mono samples: raw or behind a WAV header, from its input or from a finished file."""
+    """Program that plays 16-bit mono samples: raw or with a WAV header, from its standard input or from a file."""
 
     command: tuple[str, ...]
     raw: bool = False
@@ -154,15 +166,16 @@ class Player:
 
 
 def find_player(which: Callable[[str], str | None] = shutil.which) -> Player | None:
-    """Choose the first that is installed."""
+    """Return the first player that is installed, or None."""
     return next((player for player in _PLAYERS if which(player.command[0])), None)
 
 
 def player_names() -> str:
-    """Those that could be installed."""
+    """Return the names of all supported players."""
     return ", ".join(player.command[0] for player in _PLAYERS)
 
 
+# In order of preference: players that need no sample rate on their command line come first.
 _PLAYERS = (
     Player(("ffplay", "-loglevel", "error", "-nodisp", "-autoexit", "-")),
     Player(("mpv", "--no-video", "--really-quiet", "-")),
@@ -174,26 +187,29 @@ _PLAYERS = (
 
 
 class PlayerSink:
-    """Plays audio of any format, and waits until it has been heard."""
+    """Sink that plays audio of any format, and waits until it has been played."""
 
     def __init__(self, player: Player, format: AudioFormat) -> None:
         self._player, self._rate = player, format.sample_rate
         self._converter = Converter(format, AudioFormat(Codec.PCM, format.sample_rate))
         self._process: Process | None = None
-        self._kept = b""  # for a player that wants a file
+        self._samples = b""  # for a player that needs a complete file
 
     async def write(self, data: bytes) -> None:
+        """Convert a chunk to samples, and pass them to the player."""
         await self._play(self._converter.feed(data))
 
     async def finish(self) -> None:
+        """Pass on the last samples, and wait until the player has ended."""
         await self._play(self._converter.finish())
         if self._player.from_file:
             await self._play_file()
         elif self._process and self._process.stdin:
             self._process.stdin.close()
-            await self._heard(self._process)
+            await self._wait(self._process)
 
     async def abandon(self) -> None:
+        """Kill the player."""
         if self._process and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -201,10 +217,10 @@ class PlayerSink:
 
     async def _play(self, samples: bytes) -> None:
         if self._player.from_file:
-            self._kept += samples
+            self._samples += samples
             return
         if self._process is None:
-            self._process = await self._started()
+            self._process = await self._start()
             samples = (b"" if self._player.raw else wav_header(self._rate)) + samples
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - it was started with a pipe
@@ -212,21 +228,21 @@ class PlayerSink:
             stdin.write(samples)
             await stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
-            await self._heard(self._process)
+            await self._wait(self._process)
             raise self._problem("stopped before the end") from None
 
     async def _play_file(self) -> None:
         with tempfile.TemporaryDirectory(prefix="steadyvoice-") as folder:
             file = Path(folder) / "speech.wav"
-            file.write_bytes(wav_bytes(self._kept, self._rate))
-            self._process = await self._started(str(file))
-            await self._heard(self._process)
+            file.write_bytes(wav_bytes(self._samples, self._rate))
+            self._process = await self._start(str(file))
+            await self._wait(self._process)
 
-    async def _started(self, file: str = "") -> Process:
+    async def _start(self, file: str = "") -> Process:
         command = [word.format(rate=self._rate, file=file) for word in self._player.command]
         return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL)
 
-    async def _heard(self, process: Process) -> None:
+    async def _wait(self, process: Process) -> None:
         if status := await process.wait():
             raise self._problem(f"failed with status {status}")
 

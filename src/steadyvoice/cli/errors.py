@@ -30,16 +30,16 @@ class ExitStatus(IntEnum):
 
 
 class UsageError(Exception):
-    """The command was asked for something it cannot do. The message says what to do instead."""
+    """Usage error: the arguments, the configuration or the input are invalid. The message says how to correct them."""
 
 
 class MachineError(Exception):
-    """Something on this machine failed while it was at work. The message says what to do next."""
+    """Error of this machine: a device, a program or the network failed. The message says what to do next."""
 
 
 @contextmanager
 def reporting_errors(debug: bool) -> Iterator[None]:
-    """Turn whatever a command raises into its paragraph and its status; a traceback only for `--debug`."""
+    """Turn the exceptions of a command into a message and an exit status, with a traceback only for `--debug`."""
     _configure_logging(debug)
     try:
         yield
@@ -61,7 +61,7 @@ def reporting_errors(debug: bool) -> Iterator[None]:
 
 @contextmanager
 def flushing_output() -> Iterator[None]:
-    """Write what is left for standard output while its failure can still be told, and not when the interpreter ends."""
+    """Flush standard output at the end, while a failure can still be reported, unlike the interpreter's own flush."""
     try:
         try:
             yield
@@ -72,50 +72,46 @@ def flushing_output() -> Iterator[None]:
         sys.exit(ExitStatus.READER_GONE)
     except OSError as error:  # such as a full disk
         redirect_to_null(1)
-        print_error(f"error (this machine's): standard output: {error.strerror or error}; not all of it was written")
+        print_error(f"system error: standard output: {error.strerror or error}; the output is incomplete")
         sys.exit(ExitStatus.FAILED)
     finally:
         flush_stderr()
 
 
 def exit_status(error: Exception) -> ExitStatus:
-    """Tell the caller's mistakes from everybody else's."""
+    """Return the exit status of an error: USAGE for the caller's mistakes, FAILED for all others."""
     return ExitStatus.USAGE if isinstance(error, UsageError | TTSRequestError) else ExitStatus.FAILED
 
 
 def error_message(error: Exception) -> str:
-    """Say it to a person. Errors of ours never hold a secret."""
+    """Return the message of an error, with its cause and the next step. Our errors never contain a secret."""
     match error:
         case UsageError():
-            return f"error ({_LABELS[Blame.CALLER]}): {error}"
+            return f"{_LABELS[Blame.CALLER]}: {error}"
         case TTSError():
-            return f"error ({_LABELS[error.meaning.blame]}): {error}"
+            return f"{_LABELS[error.meaning.blame]}: {error}"
         case MachineError():
-            return f"error (this machine's): {error}"
+            return f"system error: {error}"
         case OSError():
             about = f": {error.filename}" if error.filename else ""
-            return (
-                f"error (this machine's): {error.strerror or error}{about}; nothing was kept; mend that and try again"
-            )
+            return f"system error: {error.strerror or error}{about}; no output was kept; fix the cause and try again"
         case _:
-            return (
-                f"error ({_LABELS[Blame.US]}): {type(error).__name__}: {error}; "
-                "please report it with what --debug prints"
-            )
+            return f"{_LABELS[Blame.US]}: {type(error).__name__}: {error}; please report it with the output of --debug"
 
 
 _LABELS = {
-    Blame.CALLER: "yours to mend",
-    Blame.PROVIDER: "the provider's fault",
-    Blame.NETWORK: "the network's fault",
-    Blame.CREDENTIAL: "the account's",
-    Blame.US: "steadyvoice's fault",
+    Blame.CALLER: "usage error",
+    Blame.PROVIDER: "provider error",
+    Blame.NETWORK: "network error",
+    Blame.CREDENTIAL: "account error",
+    Blame.US: "internal error",
 }
 
 
 def _configure_logging(debug: bool) -> None:
-    """Without a handler, Python would print our warnings itself, in the middle of everything."""
+    """Log everything to standard error for `--debug`, and nothing otherwise."""
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     else:
+        # Without any handler, Python prints warnings to standard error by itself.
         logging.getLogger("steadyvoice").addHandler(logging.NullHandler())

@@ -14,18 +14,21 @@ from steadyvoice.speech.errors import TTSConfigurationError
 
 
 def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, str]) -> ServiceArguments:
-    """Build what a service is made of. Raises TTSConfigurationError, and UsageProblem for an unknown provider."""
+    """Return the arguments of the service, narrowed to one provider if it is named.
+
+    Raises TTSConfigurationError for an invalid configuration, UsageError for an unknown provider.
+    """
     plan = load_arguments(config, environ) if config else arguments_from_environment(environ)
     if provider is None:
         return plan
-    there = _named(plan, provider)
-    if there is None and (config or environ.get("STEADYVOICE_CONFIG")):
-        raise UsageError(f"no provider {provider!r}: the configuration has {_names(plan)}")
-    return _only(plan, there or _create_provider(provider))
+    found = _named(plan, provider)
+    if found is None and (config or environ.get("STEADYVOICE_CONFIG")):
+        raise UsageError(f"unknown provider {provider!r}; configured: {_names(plan)}")
+    return _only(plan, found or _create_provider(provider))
 
 
 def _named(plan: ServiceArguments, provider: str) -> Provider | None:
-    """Find one by its name, or else the first of that kind."""
+    """Return the provider with a name, or else the first one of that kind, or None."""
     by_name = [one for one in plan["providers"] if one.name == provider]
     return next(iter(by_name or _of_kind(plan, provider)), None)
 
@@ -40,7 +43,7 @@ def _of_kind(plan: ServiceArguments, kind: str) -> list[Provider]:
 
 def _create_provider(kind: str) -> Provider:
     if kind not in plugins.installed_kinds():
-        raise UsageError(f"no provider {kind!r}: there is {', '.join(plugins.installed_kinds())}")
+        raise UsageError(f"unknown provider {kind!r}; available kinds: {', '.join(plugins.installed_kinds())}")
     provider: Provider = plugins.load_kind(kind)()
     return provider
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def summary(spoken: ReportedUtterance, output: Path | None) -> str:
-    """Say who spoke, and why it was not the first choice if it was not."""
+    """Return one line about an utterance: outcome, duration, provider and, after failures, their reasons."""
     where = f" in {output}" if output else ""
     length = f"{spoken.duration:.1f} s"
     match spoken.outcome:
@@ -55,20 +55,20 @@ def summary(spoken: ReportedUtterance, output: Path | None) -> str:
 
 
 def failure_reasons(attempts: Iterable[Attempt]) -> str:
-    """Give the last failure of each provider."""
+    """Return the last error of each provider."""
     last = {attempt.provider: attempt.error for attempt in attempts if attempt.error}
-    return "; ".join(str(error) for error in last.values()) or "there was no time to ask anybody"
+    return "; ".join(str(error) for error in last.values()) or "no time was left for any provider"
 
 
 def _silence_summary(spoken: ReportedUtterance) -> str:
     silence = sum(span.stop - span.start for span in spoken.report.spans if span.provider is None)
     if silence == spoken.duration:
-        return f"nobody could speak, so there are {silence:.1f} s of silence"
-    return f"nobody could speak to the end, so {silence:.1f} of {spoken.duration:.1f} s are silence"
+        return f"no provider could speak, so the audio is {silence:.1f} s of silence"
+    return f"no provider could finish the text, so {silence:.1f} of {spoken.duration:.1f} s are silence"
 
 
 def _provider_sequence(spoken: ReportedUtterance) -> list[str]:
-    """Who spoke, each turn once."""
+    """Return the names of the providers in the order in which they spoke, without repetitions."""
     voices: list[str] = []
     for span in spoken.report.spans:
         name = span.provider or "silence"
@@ -78,11 +78,11 @@ def _provider_sequence(spoken: ReportedUtterance) -> list[str]:
 
 
 PROGRESS_FROM_CHARACTERS = 400
-"""Characters from which on a text takes long enough to be watched: about half a minute of speech."""
+"""Length of text from which a progress bar is shown: about half a minute of speech."""
 
 
 class SpeechProgress:
-    """A bar for texts of `LONG` characters and more. Use it as `with`."""
+    """Progress bar on a terminal, for texts of `PROGRESS_FROM_CHARACTERS` and more. Use it as `with`."""
 
     def __init__(self, stream: AsyncSpeechStream, characters: int) -> None:
         self._stream, self._characters = stream, characters
@@ -91,22 +91,22 @@ class SpeechProgress:
         if characters >= PROGRESS_FROM_CHARACTERS and sys.stderr.isatty():
             self._bar = _progress_bar()
 
-    def heard(self, chunk: bytes) -> None:
-        """Some audio came."""
+    def update(self, chunk: bytes) -> None:
+        """Advance the bar by a chunk of audio."""
         if self._bar:
             seconds = self._meter.feed(chunk)
-            part = estimate_progress(seconds, self._stream.duration, self._said, self._characters)
-            self._bar.update(self._bar.task_ids[0], completed=part, heard=f"{seconds:.0f} s of speech")
+            part = estimate_progress(seconds, self._stream.duration, self._spoken_characters, self._characters)
+            self._bar.update(self._bar.task_ids[0], completed=part, audio=f"{seconds:.0f} s of speech")
 
     @property
-    def _said(self) -> int:
+    def _spoken_characters(self) -> int:
         spans = self._stream.report.spans
         return spans[-1].end if spans else 0
 
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
-            self._bar.add_task("speaking", total=1.0, heard="")
+            self._bar.add_task("speaking", total=1.0, audio="")
         return self
 
     def __exit__(
@@ -116,16 +116,17 @@ class SpeechProgress:
             self._bar.stop()
 
 
-def estimate_progress(seconds: float, said_seconds: float, said: int, characters: int) -> float:
-    """Estimate which part of a text is spoken: `seconds` were heard, `said_seconds` of them for `said` characters.
+def estimate_progress(seconds: float, spoken_seconds: float, spoken: int, characters: int) -> float:
+    """Return the share of a text that is spoken, below 1 before the end.
 
-    What has not been said yet is taken to go at the pace of what has, or an average one. Never 1 before the end.
+    `seconds` of audio have arrived, of which the first `spoken_seconds` are known to be `spoken` of the `characters`.
+    The rest is estimated from the speech rate so far, or from an average one.
     """
-    if said >= characters:
+    if spoken >= characters:
         return 1.0
-    pace = said_seconds / said if said and said_seconds else SECONDS_PER_CHARACTER
-    guess = said + max(0.0, seconds - said_seconds) / pace
-    return min(0.99, guess / characters)
+    seconds_per_character = spoken_seconds / spoken if spoken and spoken_seconds else SECONDS_PER_CHARACTER
+    estimate = spoken + max(0.0, seconds - spoken_seconds) / seconds_per_character
+    return min(0.99, estimate / characters)
 
 
 def _progress_bar() -> RichProgress:
@@ -133,7 +134,7 @@ def _progress_bar() -> RichProgress:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[heard]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[audio]}"))
     return RichProgress(*columns, console=Console(stderr=True), transient=True)
 
 
@@ -142,7 +143,7 @@ STDIN = STDOUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class SayOptions:
-    """What the command line says."""
+    """Options of `steadyvoice say`."""
 
     text: str
     output: Path | None = None
@@ -154,34 +155,38 @@ class SayOptions:
 
 
 def say(order: SayOptions) -> ExitStatus:
-    """Speak. Whatever can be refused is refused before anything is spent: raises UsageProblem and TTSError."""
+    """Synthesize a text to a file, a pipe or a player, and print a summary.
+
+    All options are validated before a provider is asked. Raises UsageError and TTSError.
+    """
     text = _text(order.text)
     to_stdout = order.output is None and not order.play
     if order.output and not (to_stdout := str(order.output) == STDOUT):
         check_target(order.output)
     if to_stdout and was_closed(1):
-        raise UsageError("standard output is closed, so there is no place for the audio; write a file: -o speech.mp3")
-    heard = order.play or _plays_by_default(order)
-    format = _format(order, heard=heard)
+        raise UsageError("standard output is closed; write the audio to a file: -o speech.mp3")
+    plays = order.play or _plays_by_default(order)
+    format = _format(order, plays=plays)
     plan = load_plan(order.config, order.provider, os.environ)
-    return asyncio.run(_synthesize(order, text, format, plan, heard=heard))
+    return asyncio.run(_synthesize(order, text, format, plan, plays=plays))
 
 
 async def _synthesize(
-    order: SayOptions, text: str, format: AudioFormat, plan: ServiceArguments, *, heard: bool
+    order: SayOptions, text: str, format: AudioFormat, plan: ServiceArguments, *, plays: bool
 ) -> ExitStatus:
     _cancel_on_sigterm()
     async with AsyncTTSService(**plan) as tts:
-        # A file that nobody hears yet need not go on in another voice when the first one breaks off.
-        hold = order.output is not None and not heard
+        # While a file is written, nothing has been played yet: when the first provider fails in the middle, the text is
+        # spoken again from the start, in one voice.
+        hold = order.output is not None and not plays
         stream = tts.open_stream(
             text, ResolvedOptions.of(SynthesisOptions(voice=order.voice, format=format)), hold=hold
         )
-        sinks = _open_sinks(order, format, heard=heard)
+        sinks = _open_sinks(order, format, plays=plays)
         async with finishing(sinks), stream:
             with SpeechProgress(stream, len(text)) as progress:
                 async for chunk in stream:
-                    progress.heard(chunk)
+                    progress.update(chunk)
                     for sink in sinks:
                         await sink.write(chunk)
     print_error(summary(stream, order.output))
@@ -189,10 +194,10 @@ async def _synthesize(
 
 
 def _text(argument: str) -> str:
-    """Take the text from the command line or standard input. Raises UsageProblem when there is nothing to say."""
+    """Return the text from the command line or standard input. Raises UsageError if it is empty."""
     text = clean_text(_read_stdin() if argument == STDIN else _validate_argument(argument))
     if not text:
-        raise UsageError("there is nothing to say: the text is empty; give some, or - and text on standard input")
+        raise UsageError("the text is empty; pass a text, or - to read it from standard input")
     return text
 
 
@@ -200,7 +205,7 @@ def _read_stdin() -> str:
     if sys.stdin.isatty():
         print_error("Type the text, and end it with Ctrl-D.")
     if was_closed(0):
-        raise UsageError("standard input is closed, so there is no text to read; give one on the command line")
+        raise UsageError("standard input is closed; pass the text on the command line")
     data = read_stdin()
     if len(data) > MAX_STDIN_BYTES:
         raise UsageError(f"standard input has more than {MAX_STDIN_BYTES} bytes of text; split it into several files")
@@ -217,7 +222,7 @@ def _validate_argument(argument: str) -> str:
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise UsageError("the text on the command line is not UTF-8; give it on standard input instead") from None
+        raise UsageError("the text on the command line is not UTF-8; pass it on standard input instead") from None
     return argument
 
 
@@ -225,28 +230,31 @@ def _plays_by_default(order: SayOptions) -> bool:
     return order.output is None and sys.stdout.isatty()
 
 
-def _format(order: SayOptions, *, heard: bool) -> AudioFormat:
-    """What was asked for; else what the file's name promises; else what fits. Raises TTSUnsupportedFormatError."""
+def _format(order: SayOptions, *, plays: bool) -> AudioFormat:
+    """Return the format from the options, from the file's extension, or the default.
+
+    Raises TTSUnsupportedFormatError.
+    """
     if order.format:
         return AudioFormat.parse(order.format)
     if order.output is None or str(order.output) == STDOUT:
-        return AudioFormat.parse("wav" if heard else "mp3")
+        return AudioFormat.parse("wav" if plays else "mp3")
     return AudioFormat.of_file(order.output)
 
 
-def _open_sinks(order: SayOptions, format: AudioFormat, *, heard: bool) -> list[AudioSink]:
-    """Open them all. The file comes first: it is complete before the last of it has been heard."""
-    ears: list[AudioSink] = [_player_sink(format, asked=order.play)] if heard else []
+def _open_sinks(order: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioSink]:
+    """Open all sinks. The file comes first, so that it is complete before the player ends."""
+    players: list[AudioSink] = [_player_sink(format, asked=order.play)] if plays else []
     if order.output is None:
-        return ears or [StreamSink(sys.stdout.buffer)]
-    return [_file_sink(order.output, format), *ears]
+        return players or [StreamSink(sys.stdout.buffer)]
+    return [_file_sink(order.output, format), *players]
 
 
 def _file_sink(path: Path, format: AudioFormat) -> AudioSink:
     if str(path) == STDOUT:
         return StreamSink(sys.stdout.buffer)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        return StreamSink(path.open("wb"))  # /dev/null and the like are not for renaming over
+        return StreamSink(path.open("wb"))  # a device or pipe cannot be replaced by renaming
     return FileSink(path, format)
 
 
@@ -255,13 +263,13 @@ def _player_sink(format: AudioFormat, *, asked: bool) -> PlayerSink:
     if player is None:
         where = "" if asked else "standard output is a terminal, and "
         raise UsageError(
-            f"{where}there is no player here ({player_names()}); install one, or write a file: -o speech.mp3"
+            f"{where}no audio player was found ({player_names()}); install one, or write a file: -o speech.mp3"
         )
     return PlayerSink(player, format)
 
 
 def _cancel_on_sigterm() -> None:
-    """End on SIGTERM as tidily as on Ctrl-C."""
+    """Cancel this task on SIGTERM, so that files and processes are cleaned up as after Ctrl-C."""
     task = asyncio.current_task()
     if task:
         with suppress(NotImplementedError):  # Windows

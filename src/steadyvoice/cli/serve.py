@@ -31,13 +31,13 @@ _TRIM_THRESHOLD = 1024 * 1024  # bytes
 
 
 def return_memory_early() -> None:
-    """Have glibc share two arenas between all threads, and give free memory back to the system above one megabyte.
+    """Make glibc share two arenas between all threads, and return free memory beyond one megabyte to the system.
 
-    Encoders take and free memory in several threads. By default each thread gets an arena of its own, which keeps its
-    peak, and the threshold for giving memory back grows with use: with 14 MB in use, a gateway that encoded 15 streams
-    a second held 156 MB, and 88 MB with these settings. Environment variables of glibc's own win. Does nothing where
-    the C library is another one.
+    glibc's own environment variables take precedence. Does nothing with another C library.
     """
+    # Encoders allocate and free in several threads. By default each thread gets an arena of its own, which keeps its
+    # peak, and the threshold for returning memory grows with use: with 14 MB in use, a gateway that encoded 15 streams
+    # a second held 156 MB, and 88 MB with these settings.
     if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
         return
     with suppress(OSError, AttributeError, ValueError):
@@ -52,7 +52,7 @@ log = logging.getLogger("steadyvoice.gateway")
 
 
 def serve(config: Path | None, host: str | None, port: int | None) -> ExitStatus:
-    """Serve until Ctrl-C. Raises UsageProblem, and TTSConfigurationError for a file that makes no sense."""
+    """Serve until Ctrl-C. Raises UsageError, and TTSConfigurationError for an invalid configuration."""
     return_memory_early()
     path = config or _path_from_environment()
     source = partial(_load, path, host, port) if path else None
@@ -66,13 +66,13 @@ def serve(config: Path | None, host: str | None, port: int | None) -> ExitStatus
         if error.filename:
             raise
         raise UsageError(
-            f"{server.host}, port {server.port}, cannot be had: {error.strerror}; name another with --port"
+            f"cannot listen on {server.host} port {server.port}: {error.strerror}; choose another with --port"
         ) from None
     return ExitStatus.SPOKEN
 
 
 def _show(line: str) -> None:
-    """Tell whoever started it. That nobody reads it, or the disk is full, is no reason not to serve."""
+    """Print a line. A closed pipe or a full disk must not end the gateway, so errors are ignored."""
     try:
         print(line, flush=True)
     except OSError:
@@ -80,9 +80,9 @@ def _show(line: str) -> None:
 
 
 def _log_json_lines() -> None:
-    """Write what the gateway and the library say to standard error, as JSON, unless `--debug` shows all of it anyway.
+    """Log to standard error as JSON lines, unless `--debug` logs everything anyway.
 
-    Every utterance has its line in the access log; the library's own line would tell the same once more.
+    The library's own line per utterance is left out, because the access log has one.
     """
     if logging.root.handlers:
         return
@@ -95,17 +95,17 @@ def _log_json_lines() -> None:
 
 
 def _limit_connections(server: ServerConfig) -> ServerConfig:
-    """With no more connections than this process may have files open."""
+    """Return the settings with no more connections than the limit of open files allows."""
     fitting = raise_descriptor_limit(server.max_connections)
     if fitting == server.max_connections:
         return server
-    log.warning("only %d connections fit into the limit of open files, not %d", fitting, server.max_connections)
+    log.warning("max_connections reduced to %d by the limit of open files, not %d", fitting, server.max_connections)
     return server.laid_over(max_connections=fitting)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        # For disks and the rare look into audio: asyncio's own would grow to 32 threads on a large machine.
+        # For disk access and rare audio checks. asyncio's default executor grows to 32 threads on a large machine.
         runner.get_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="steadyvoice"))
         runner.run(main)
 
@@ -114,14 +114,14 @@ _THREADS = 4
 
 
 _GC_THRESHOLDS = (50_000, 20, 100)
-"""New objects until the collector comes, and its rounds until it takes in the older ones, and all."""
+"""Thresholds of the three generations of the garbage collector; Python's are 700, 10 and 10."""
 
 
 def _tune_garbage_collector() -> None:
-    """What is there by now stays. The collector went through it again and again: that was a fifth of the work.
-
-    It also comes less often. Streams live for seconds, so it found next to nothing and went through hundreds of them.
-    """
+    """Exclude everything that is loaded from garbage collection, and collect less often."""
+    # Traversing the objects of the loaded modules again and again was a fifth of the gateway's work. Streams live for
+    # seconds and free their memory by reference counting, so frequent collections traversed hundreds of them and found
+    # next to nothing.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
@@ -130,7 +130,7 @@ def _tune_garbage_collector() -> None:
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # there is none for Windows
+    except ImportError:  # uvloop does not support Windows
         return None
     return uvloop.new_event_loop
 
@@ -140,11 +140,11 @@ def _path_from_environment() -> Path | None:
 
 
 def _load(path: Path, host: str | None, port: int | None, former: LoadedConfig | None) -> LoadedConfig:
-    """The file, for the first time or again, and what the command line says over it."""
+    """Load the configuration file, for the first time or again, with the command line's options over it."""
     loaded = load_config(path, os.environ, former)
     return replace(loaded, server=_with_overrides(loaded.server, host, port))
 
 
 def _with_overrides(server: ServerConfig, host: str | None, port: int | None) -> ServerConfig:
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return _limit_connections(server.laid_over(**given))
+    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return _limit_connections(server.laid_over(**overrides))

@@ -1,4 +1,4 @@
-"""`steadyvoice sim`: the simulator in the foreground, for a client of one's own to be tried against."""
+"""`steadyvoice sim`: the simulator in the foreground, for testing other clients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from steadyvoice.simulator.script import ScriptError
 
 
 def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = False) -> ExitStatus:
-    """Serve until Ctrl-C. Raises UsageProblem for what cannot be played, or a port that cannot be had."""
+    """Serve until Ctrl-C. Raises UsageError for an invalid script or profile, and for a port that is in use."""
     try:
-        # Whoever reads this from a pipe needs the address now.
+        # Flushed, because a program that reads the address from a pipe waits for it.
         run(port, script=script, profile=profile, tls=tls, show=partial(print, flush=True))
     except BrokenPipeError:
         raise
@@ -23,6 +23,6 @@ def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = Fals
         if error.filename:
             raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
         raise UsageError(
-            f"port {port} cannot be had: {error.strerror}; name another with --port, or 0 for any"
+            f"cannot listen on port {port}: {error.strerror}; choose another with --port, or 0 for any free port"
         ) from None
     return ExitStatus.SPOKEN

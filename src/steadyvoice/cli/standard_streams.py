@@ -16,13 +16,13 @@ _CLOSED_AT_START: set[int] = set()
 
 
 def open_closed_streams() -> None:
-    """Put the null device in the place of each closed standard stream. To be called before anything is opened."""
+    """Open the null device in place of each closed standard stream. Call it before anything else is opened."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
             _CLOSED_AT_START.add(number)
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # `open` takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             _CLOSED_AT_START.add(number)
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
@@ -34,26 +34,29 @@ def was_closed(number: int) -> bool:
 
 
 def read_stdin() -> bytes:
-    """Read standard input to its end, or one byte more than is taken."""
+    """Read standard input to its end, or to one byte more than the limit."""
     return sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
 
 
 def print_error(text: str) -> None:
-    """Write to standard error; that it cannot be written to is nothing that could be told."""
+    """Write a line to standard error. A failure is ignored, because it cannot be reported anywhere."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
 def redirect_to_null(number: int) -> None:
-    """Let what the interpreter flushes last go nowhere: https://docs.python.org/3/library/signal.html#note-on-sigpipe."""
+    """Redirect a stream to the null device, so that the interpreter's last flush cannot fail.
+
+    See https://docs.python.org/3/library/signal.html#note-on-sigpipe.
+    """
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
 
 
 def flush_stderr() -> None:
-    """Write what is left for standard error, or drop it: the interpreter would fail over it and exit with 120."""
+    """Flush standard error, or drop its buffer: the interpreter would exit with 120 if its own flush failed."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):

@@ -28,19 +28,22 @@ from steadyvoice.providers.credentials import token_problem
 
 _TIMEOUT = 5.0  # seconds
 _MAX_RESPONSE = 32 * 1024 * 1024  # bytes
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a token is for nobody in between
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would see the token
 
 
 class GatewayUnreachableError(MachineError):
-    """There is no gateway, or it does not say what a gateway says."""
+    """No gateway answers at the address, or the answer is not that of a gateway."""
 
 
 def fetch_json(url: str, path: str, token: str | None) -> Any:
-    """What it answers. Raises UsageProblem for what only the caller can mend, NobodyAnswersError otherwise."""
+    """Return the JSON document at a path of the gateway.
+
+    Raises UsageError for an invalid URL or token, GatewayUnreachableError otherwise.
+    """
     request = urllib.request.Request(_validate_url(url) + path)  # noqa: S310 - of http and https only
     if token:
         if not (token.isascii() and token.isprintable()):
-            raise UsageError("STEADYVOICE_ADMIN_TOKEN: has characters that no header can carry")
+            raise UsageError("STEADYVOICE_ADMIN_TOKEN: has characters that are invalid in a header")
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with _OPENER.open(request, timeout=_TIMEOUT) as answer:
@@ -49,43 +52,47 @@ def fetch_json(url: str, path: str, token: str | None) -> Any:
         raise _http_error(url, error) from None
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", None) or error
-        told = f"no gateway answers at {url}: {why}; start one with `steadyvoice serve`, or name another with --url"
-        raise GatewayUnreachableError(told) from None
+        message = f"cannot reach a gateway at {url}: {why}; start one with `steadyvoice serve`, or set its --url"
+        raise GatewayUnreachableError(message) from None
     except (ValueError, RecursionError):
-        raise GatewayUnreachableError(f"what answers at {url} is no gateway: it does not speak JSON") from None
+        raise GatewayUnreachableError(f"{url} is not a steadyvoice gateway: the answer is not JSON") from None
 
 
 def _read_response(answer: IO[bytes]) -> bytes:
-    """Read an answer to its end, if that comes soon and it is no larger than a gateway's. Raises ValueError."""
+    """Read an answer to its end. Raises ValueError if it is too large or takes too long."""
+    # The timeout of `open` bounds each read only: a server that drips bytes would keep the command forever.
     data, end = bytearray(), time.monotonic() + _TIMEOUT
     while part := answer.read1(64 * 1024):  # type: ignore[attr-defined]  # http.client.HTTPResponse has it
         data += part
         if len(data) > _MAX_RESPONSE or time.monotonic() > end:
-            raise ValueError("more than a gateway says")
+            raise ValueError("too large or too slow for a gateway")
     return bytes(data)
 
 
-def printable(told: Any) -> Any:
-    """The same without what a terminal would obey or could not show, such as escape sequences and lone surrogates."""
-    match told:
+def printable(document: Any) -> Any:
+    """Return a JSON document without characters that a terminal would execute or cannot show.
+
+    Such are escape sequences and lone surrogates: what answers may not be a gateway.
+    """
+    match document:
         case str():
-            return told if told.isprintable() else "".join(c if c.isprintable() else " " for c in told)
+            return document if document.isprintable() else "".join(c if c.isprintable() else " " for c in document)
         case dict():
-            return {printable(name): printable(each) for name, each in told.items()}
+            return {printable(name): printable(each) for name, each in document.items()}
         case list():
-            return [printable(each) for each in told]
+            return [printable(each) for each in document]
         case _:
-            return told
+            return document
 
 
 def _validate_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        sound = url.isascii() and url.isprintable() and " " not in url
-        sound = sound and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = url.isascii() and url.isprintable() and " " not in url
+        valid = valid and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise UsageError(f"--url: must be like http://127.0.0.1:8040, got {url!r}")
     return url.rstrip("/")
 
@@ -93,10 +100,9 @@ def _validate_url(url: str) -> str:
 def _http_error(url: str, error: urllib.error.HTTPError) -> Exception:
     if error.code in (401, 403):
         return UsageError(
-            f"the gateway at {url} lets only who has its admin token look ({_error_reason(error)}): "
-            "put it in STEADYVOICE_ADMIN_TOKEN"
+            f"the gateway at {url} requires its admin token ({_error_reason(error)}); set STEADYVOICE_ADMIN_TOKEN"
         )
-    return GatewayUnreachableError(f"what answers at {url} is no gateway: HTTP {error.code}")
+    return GatewayUnreachableError(f"{url} is not a steadyvoice gateway: HTTP {error.code}")
 
 
 def _error_reason(error: urllib.error.HTTPError) -> str:
@@ -106,24 +112,24 @@ def _error_reason(error: urllib.error.HTTPError) -> str:
         return f"HTTP {error.code}"
 
 
-STATE, BOARD = "/admin/state", "/admin/overview"
-_REFRESH_INTERVAL = 1.0  # seconds until it is asked again
-_RESIZE_INTERVAL = 0.1  # and until it is seen that the terminal has another size
+STATE, OVERVIEW = "/admin/state", "/admin/overview"
+_REFRESH_INTERVAL = 1.0  # seconds between requests
+_RESIZE_INTERVAL = 0.1  # seconds between checks of the terminal's size
 
 
 class StatusExit(IntEnum):
-    """Exit statuses of its own."""
+    """Exit statuses of `steadyvoice status`, besides the general ones."""
 
     WELL = 0
     OPEN = 1
 
 
 def status(url: str, *, as_json: bool) -> StatusExit:
-    """Show how a gateway is doing. Raises UsageProblem and NobodyAnswersError."""
+    """Show the state of a gateway. Raises UsageError and GatewayUnreachableError."""
     try:
         return _show(url, as_json=as_json)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):  # JSON, but of some other program
-        raise GatewayUnreachableError(f"what answers at {url} is no gateway: it says something else") from None
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):  # JSON of another program
+        raise GatewayUnreachableError(f"{url} is not a steadyvoice gateway: unexpected JSON") from None
 
 
 def _show(url: str, *, as_json: bool) -> StatusExit:
@@ -133,30 +139,30 @@ def _show(url: str, *, as_json: bool) -> StatusExit:
     if as_json:
         state = fetch_json(url, STATE, token)
         standing = _exit_for(state)
-        print(json.dumps(state, indent=2))  # in ASCII: there is no character in it that a terminal would obey
+        print(json.dumps(state, indent=2))  # ASCII only, so it has no characters that a terminal would execute
         return standing
-    board = printable(fetch_json(url, BOARD, token))
+    board = printable(fetch_json(url, OVERVIEW, token))
     console = Console()
     if console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty():
         watch = _LiveView(console, url, token, board)
         watch.until_interrupted()
-        board, gone = watch.board, watch.gone
-        if gone:
-            raise gone
+        board, unreachable = watch.board, watch.unreachable
+        if unreachable:
+            raise unreachable
     console.print(render(board, console.width))
     return _exit_for(_states(board))
 
 
 class _LiveView:
-    """Shows it again and again, on the terminal's other screen, which leaves what was on it as it was."""
+    """Live view on the alternate screen of the terminal, which keeps the content of the main screen."""
 
     def __init__(self, console: Console, url: str, token: str | None, board: Any) -> None:
         self._console, self._url, self._token = console, url, token
         self.board = board
-        self.gone: GatewayUnreachableError | None = None  # why nobody answers now
+        self.unreachable: GatewayUnreachableError | None = None  # why the gateway cannot be reached now
 
     def until_interrupted(self) -> None:
-        """Until Ctrl-C. Raises UsageProblem when the gateway does not let us look any more."""
+        """Refresh the view until Ctrl-C. Raises UsageError when the gateway rejects the token."""
         with (
             suppress(KeyboardInterrupt),
             _restore_terminal_on_sigterm(),
@@ -164,20 +170,20 @@ class _LiveView:
         ):
             while True:
                 self._wait(live)
-                self._ask()
+                self._refresh()
                 live.refresh()
 
     def __rich__(self) -> RenderableType:
-        """What is known now, as it fits into the terminal now."""
+        """Last known state, at the present size of the terminal."""
         width, height = self._console.size
-        shown = render(self.board, width, height - (_ERROR_LINES if self.gone else 0))
-        if not self.gone:
+        shown = render(self.board, width, height - (_ERROR_LINES if self.unreachable else 0))
+        if not self.unreachable:
             return shown
-        told = f"{self.gone}\nTrying again. Below is how it was at {self.board['at'][11:19]} UTC."
-        return Group(Text(told, style="bold red"), shown)
+        document = f"{self.unreachable}\nRetrying. Last known state, from {self.board['at'][11:19]} UTC:"
+        return Group(Text(document, style="bold red"), shown)
 
     def _wait(self, live: Live) -> None:
-        """A resized terminal is drawn anew at once."""
+        """Wait for the next request. A resized terminal is redrawn at once."""
         end, size = time.monotonic() + _REFRESH_INTERVAL, self._console.size
         while time.monotonic() < end:
             time.sleep(_RESIZE_INTERVAL)
@@ -185,11 +191,11 @@ class _LiveView:
                 size = self._console.size
                 live.refresh()
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self.board, self.gone = printable(fetch_json(self._url, BOARD, self._token)), None
+            self.board, self.unreachable = printable(fetch_json(self._url, OVERVIEW, self._token)), None
         except GatewayUnreachableError as error:
-            self.gone = error
+            self.unreachable = error
 
 
 _ERROR_LINES = 4  # lines
@@ -197,11 +203,12 @@ _ERROR_LINES = 4  # lines
 
 @contextmanager
 def _restore_terminal_on_sigterm() -> Iterator[None]:
-    """Who is told to end, or whose terminal is closed, puts it in order first."""
+    """Exit through the context managers on SIGTERM, so that the terminal is restored."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise typer.Exit(ExitStatus.TERMINATED)
 
+    # Rich restores the terminal when its context ends, which SIGTERM's default action would skip.
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

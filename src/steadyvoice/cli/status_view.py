@@ -23,27 +23,27 @@ REFUSING_STATES = frozenset({"open", "half_open", "forced_open"})
 _SPARK_CHARACTERS = "·▁▂▃▄▅▆▇█"
 
 
-_MIN_WIDTHS = {  # and from which width of the terminal on they are shown
+_MIN_WIDTHS = {  # columns, and the width of the terminal from which each is shown
     "provider": 0,
     "circuit": 0,
     "failure rate": 0,
     "window": 140,
     "calls/s": 80,
     "first audio": 80,
-    "at once": 100,
+    "concurrency": 100,
     "credit": 120,
 }
 
 
 def needs_attention(states: Mapping[str, Any]) -> bool:
-    """Whether any provider's circuit is not simply closed to trouble, or its credential is on hold."""
+    """Return whether any provider's circuit refuses calls, or its credential is on hold."""
     return any(each["circuit_state"] in REFUSING_STATES or each["is_muted"] for each in states["providers"].values())
 
 
 def render(board: Mapping[str, Any], width: int = 160, height: int | None = None) -> RenderableType:
-    """All of it that fits in so many columns: a narrow terminal shows who is down and why, and fewer numbers.
+    """Return the overview for a terminal of `width` columns and `height` lines.
 
-    Of more providers than fit in so many lines, those at the end are only counted.
+    A narrow terminal shows fewer columns of numbers. Providers beyond the height are only counted.
     """
     providers = board["providers"]
     reasons = [_reason(name, each) for name, each in providers.items() if _needs_reason(each)]
@@ -55,11 +55,11 @@ def render(board: Mapping[str, Any], width: int = 160, height: int | None = None
     shown = dict(list(providers.items())[:room])
     parts: list[RenderableType] = [_headline(board), *reasons, _table(shown, width)]
     if left := len(providers) - len(shown):
-        parts.append(Text(f"and {left} more, for which this terminal is too low", style="dim"))
+        parts.append(Text(f"and {left} more; enlarge the terminal to see them", style="dim"))
     return Group(*parts)
 
 
-_FIXED_LINES = 6  # lines: the headline, the table's own, and how many do not fit
+_FIXED_LINES = 6  # the headline, the table's frame, and the count of providers that do not fit
 
 
 def _wrapped_lines(text: Text, width: int) -> int:
@@ -80,14 +80,14 @@ def _table(providers: Mapping[str, Any], width: int) -> Table:
 def _headline(board: Mapping[str, Any]) -> Text:
     down = [name for name, each in board["providers"].items() if _is_down(each)]
     if board["is_muted"]:
-        return Text("Callers hear silence: nobody can speak.", style="bold red")
-    overload = board.get("overload") or {}  # an older gateway does not tell
+        return Text("Muted: no provider is available, and callers hear silence.", style="bold red")
+    overload = board.get("overload") or {}  # absent from older gateways
     if overload.get("overloaded"):
-        told = f"{overload['active']} utterances are synthesised, {overload['queued']} wait"
-        return Text(f"Overloaded: {told}; new requests are queued or refused.", style="bold yellow")
+        counts = f"{overload['active']} utterances active, {overload['queued']} queued"
+        return Text(f"Overloaded: {counts}; new requests are queued or refused.", style="bold yellow")
     if down:
-        return Text(f"Down: {', '.join(down)}. Others speak.", style="bold yellow")
-    return Text("Everybody speaks.", style="bold green")
+        return Text(f"Down: {', '.join(down)}. Other providers are available.", style="bold yellow")
+    return Text("All providers are available.", style="bold green")
 
 
 def _row(name: str, provider: Mapping[str, Any]) -> Sequence[RenderableType]:
@@ -121,8 +121,8 @@ def _failures(state: Mapping[str, Any], circuit: Mapping[str, Any]) -> Text:
 
 
 def _window_sparkline(dots: Sequence[Sequence[float]]) -> Text:
-    """The window, oldest first: how many of the calls in each part of it failed."""
-    told = Text()
+    """Return the window as a sparkline of failure rates, oldest first."""
+    line = Text()
     for calls, failures in dots[-30:]:
         share = failures / calls if calls else 0.0
         mark = (
@@ -130,8 +130,8 @@ def _window_sparkline(dots: Sequence[Sequence[float]]) -> Text:
             if calls
             else " "
         )
-        told.append(mark, style="red" if share else "green")
-    return told
+        line.append(mark, style="red" if share else "green")
+    return line
 
 
 def _rate(provider: Mapping[str, Any]) -> str:
@@ -139,10 +139,10 @@ def _rate(provider: Mapping[str, Any]) -> str:
 
 
 def _first_audio(provider: Mapping[str, Any]) -> str:
-    told = provider.get("first_audio") or {}
-    if told.get("p50") is None:
+    latency = provider.get("first_audio") or {}
+    if latency.get("p50") is None:
         return "–"
-    return f"{1000 * told['p50']:.0f} / {1000 * told['p95']:.0f} ms"
+    return f"{1000 * latency['p50']:.0f} / {1000 * latency['p95']:.0f} ms"
 
 
 def _concurrency(concurrency: Mapping[str, Any]) -> str:
@@ -168,21 +168,21 @@ def _needs_reason(provider: Mapping[str, Any]) -> bool:
 
 
 def _reason(name: str, provider: Mapping[str, Any]) -> Text:
-    """Since when and why, in a sentence."""
-    state, told = provider["state"], Text()
-    told.append(f"{name}: ", style="bold")
-    told.append(provider["circuit"]["why"])
+    """Return why a provider is down or on hold, since when, and its next step."""
+    state, text = provider["state"], Text()
+    text.append(f"{name}: ", style="bold")
+    text.append(provider["circuit"]["why"])
     if (opened := state["circuit_opened_at"]) and state["circuit_state"] in REFUSING_STATES:
-        told.append(f", since {opened[11:19]} UTC")
+        text.append(f", since {opened[11:19]} UTC")
     if following := provider["circuit"]["next"]:
-        told.append(f"; {following}")
+        text.append(f"; {following}")
     for hold in state["holds"]:
-        told.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['because']}", style="yellow")
-    return told
+        text.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['because']}", style="yellow")
+    return text
 
 
 def format_duration(seconds: float) -> str:
-    """So long, in the largest unit that tells enough."""
+    """Return a duration in a unit that keeps two digits: "42 s", "12 min", "2 h", "5 d"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

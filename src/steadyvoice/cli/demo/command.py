@@ -1,4 +1,4 @@
-"""`steadyvoice demo`: an outage, lived through before your eyes, that ends in a file to listen to and a picture."""
+"""`steadyvoice demo`: run a simulated outage, and write its audio, captions and timeline."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from steadyvoice.cli.errors import ExitStatus, MachineError, UsageError
 AUDIO, CAPTIONS, TIMELINE = "steadyvoice-demo.wav", "steadyvoice-demo.vtt", "timeline.svg"
 
 
-def demo(out: Path, *, seed: int = 1, story: Scenario | None = None) -> ExitStatus:
-    """Tell the story, and write down what became of it. Raises MachineProblem if it did not go as it should."""
-    story = story or Scenario.usual()
-    teller = TerminalReporter()
-    with _folder(out):
-        teller.begin(story)
-        played = asyncio.run(run_scenario(story, teller.watch, seed=seed))
-        _write(out, played)
-    teller.sum_up(played.chronicle)
-    teller.end([(out / AUDIO, "what was heard"), (out / CAPTIONS, "its captions"), (out / TIMELINE, "what happened")])
-    if missing := missing_events(played.chronicle):
+def demo(out: Path, *, seed: int = 1, scenario: Scenario | None = None) -> ExitStatus:
+    """Run the scenario, and write its results to a directory. Raises MachineError if it did not go as expected."""
+    scenario = scenario or Scenario.usual()
+    reporter = TerminalReporter()
+    with _output_directory(out):
+        reporter.print_introduction(scenario)
+        run = asyncio.run(run_scenario(scenario, reporter.report, seed=seed))
+        _write(out, run)
+    reporter.print_comparison(run.record)
+    reporter.print_files([(out / AUDIO, "audio"), (out / CAPTIONS, "captions"), (out / TIMELINE, "timeline")])
+    if missing := missing_events(run.record):
         raise MachineError(
-            f"the story did not go as it should: {'; '.join(missing)} (did not happen). If this machine was very "
-            "busy, try again; if not, please report it with the output above"
+            f"the demo did not go as expected; missing: {'; '.join(missing)}. If this machine was very busy, try "
+            "again; otherwise please report it with the output above"
         )
     return ExitStatus.SPOKEN
 
 
-def _write(out: Path, played: DemoRun) -> None:
-    audio, captions = join_speeches(played.speeches)
+def _write(out: Path, run: DemoRun) -> None:
+    audio, captions = join_speeches(run.speeches)
     (out / AUDIO).write_bytes(audio)
     (out / CAPTIONS).write_text(captions, encoding="utf-8")
-    (out / TIMELINE).write_text(render_timeline(played.chronicle), encoding="utf-8")
+    (out / TIMELINE).write_text(render_timeline(run.record), encoding="utf-8")
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """Make it before the story begins, and leave none behind if it does not end."""
-    there = out.exists()
+def _output_directory(out: Path) -> Iterator[None]:
+    """Create the directory before the run, and remove it if the run does not complete."""
+    existed = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{AUDIO}.part"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"{out} cannot be written to: {error.strerror}; name another folder with --out") from None
+        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from None
     try:
         yield
     except BaseException:
-        if not there:
+        if not existed:
             with suppress(OSError):
                 out.rmdir()
         raise

@@ -11,26 +11,26 @@ from steadyvoice.service.result import Outcome
 
 @dataclass(frozen=True, slots=True)
 class ProviderChange:
-    """Something happened to a provider, unknown to everybody else."""
+    """Change of a provider's behavior, which neither client is informed of."""
 
     at: float
-    who: str
-    now: str  # how it behaves from here on: a word or two, and more after a colon
+    provider: str
+    now: str  # its behavior from here on: a short label, and details after a colon
     well: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceRequested:
-    """A caller asks for an utterance."""
+    """Request for an utterance."""
 
     number: int
     text: str
-    asked: float
+    requested_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitChange:
-    """A circuit changed its state."""
+    """Transition of a circuit."""
 
     at: float
     circuit: str
@@ -42,21 +42,22 @@ class CircuitChange:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceResult:
-    """One utterance, as its caller lived it: asked, and answered with audio. No provider: silence."""
+    """Result of an utterance through steadyvoice. A provider of None means silence."""
 
     number: int
     text: str
-    asked: float
-    answered: float
+    requested_at: float
+    answered_at: float
     outcome: Outcome
     provider: str | None
     duration: float  # of the audio
-    failures: tuple[str, ...] = ()  # of those who were asked and failed
-    refusals: tuple[str, ...] = ()  # of those who were not even asked
+    failures: tuple[str, ...] = ()  # errors of providers that were asked
+    refusals: tuple[str, ...] = ()  # errors of providers whose circuit was open
 
     @property
     def waited(self) -> float:
-        return self.answered - self.asked
+        """Seconds from request to answer."""
+        return self.answered_at - self.requested_at
 
 
 DirectOutcome = Literal["spoken", "cut short", "failed", "still waiting"]
@@ -64,22 +65,23 @@ DirectOutcome = Literal["spoken", "cut short", "failed", "still waiting"]
 
 @dataclass(frozen=True, slots=True)
 class DirectResult:
-    """The same utterance, asked at the same moment of the same vendor without anything in between."""
+    """Result of the same utterance, requested at the same moment from the vendor alone."""
 
     number: int
-    asked: float
+    requested_at: float
     ended: float
     outcome: DirectOutcome
-    told: str = ""
+    detail: str = ""
 
     @property
     def waited(self) -> float:
-        return self.ended - self.asked
+        """Seconds from request to the end."""
+        return self.ended - self.requested_at
 
 
 @dataclass(frozen=True, slots=True)
 class ChargedCharacters:
-    """What the vendor charged for, in characters."""
+    """Characters that the vendor has charged, with and without steadyvoice."""
 
     with_us: int = 0
     without: int = 0
@@ -87,20 +89,20 @@ class ChargedCharacters:
 
 @dataclass(frozen=True, slots=True)
 class DemoRecord:
-    """All of it. `circuits` in order of preference."""
+    """Record of a demo run. `circuits` are in order of preference."""
 
     length: float
     circuits: tuple[str, ...]
-    turns: tuple[ProviderChange, ...]
-    moves: tuple[CircuitChange, ...]
-    answers: tuple[UtteranceResult, ...]
-    bare: tuple[DirectResult, ...]
+    provider_changes: tuple[ProviderChange, ...]
+    circuit_changes: tuple[CircuitChange, ...]
+    results: tuple[UtteranceResult, ...]
+    direct_results: tuple[DirectResult, ...]
     charged: ChargedCharacters = ChargedCharacters()
 
 
 @dataclass(frozen=True, slots=True)
 class StateSpan:
-    """A circuit stayed in one state for a while."""
+    """Span of time in which a circuit had one state."""
 
     state: CircuitState
     start: float
@@ -108,10 +110,10 @@ class StateSpan:
     reason: str = ""
 
 
-def state_spans(chronicle: DemoRecord, circuit: str) -> list[StateSpan]:
-    """Cut the whole time into the states a circuit was in. Every circuit begins closed."""
-    moves = [move for move in chronicle.moves if move.circuit == circuit]
-    edges = [0.0, *(move.at for move in moves), chronicle.length]
+def state_spans(record: DemoRecord, circuit: str) -> list[StateSpan]:
+    """Return the states of a circuit over the whole run, in order. Every circuit begins closed."""
+    moves = [move for move in record.circuit_changes if move.circuit == circuit]
+    edges = [0.0, *(move.at for move in moves), record.length]
     states = [CircuitState.CLOSED, *(move.after for move in moves)]
     reasons = ["", *(move.reason for move in moves)]
     return [
@@ -121,5 +123,5 @@ def state_spans(chronicle: DemoRecord, circuit: str) -> list[StateSpan]:
 
 
 def state_label(state: CircuitState) -> str:
-    """Write a state as people do."""
+    """Return the name of a state for display."""
     return state.value.replace("_", "-")

@@ -45,7 +45,7 @@ PAUSE = 0.4
 
 
 def join_speeches(speeches: Sequence[Speech]) -> tuple[bytes, str]:
-    """Lay utterances in `FORMAT` end to end: a WAV file, and its captions as WebVTT."""
+    """Join utterances in `FORMAT` with pauses. Returns a WAV file, and its captions as WebVTT."""
     pause = bytes(2 * round(PAUSE * RATE))
     audio = b""
     alignments: list[tuple[float, Alignment]] = []
@@ -56,18 +56,18 @@ def join_speeches(speeches: Sequence[Speech]) -> tuple[bytes, str]:
     return wav_bytes(audio, RATE), captions(Alignment.joined(alignments))
 
 
-_WORD_BREAK = Alignment((" ",), (0.0,), (0.0,))  # so that the next utterance begins with a word of its own
+_WORD_BREAK = Alignment((" ",), (0.0,), (0.0,))  # separates the last word of an utterance from the next one's first
 
 
 TIMEOUT = 240.0
-"""Seconds: the vendor's own Python SDK allows as much when nobody says otherwise.
+"""Timeout in seconds of the plain client: the default of the vendor's own Python SDK.
 
 https://github.com/elevenlabs/elevenlabs-python, `client.py`, `_defaulted_timeout`
 """
 
 
 class DirectClient:
-    """Asks in the background, each utterance for itself, so that one that hangs delays no other."""
+    """Plain HTTP client without steadyvoice. Requests run in the background, so that a hang delays no other."""
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._url, self._clock = url, clock
@@ -75,13 +75,13 @@ class DirectClient:
         self._asked: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[DirectResult]] = {}
 
-    def ask(self, number: int, text: str) -> None:
-        """Send it off."""
+    def request(self, number: int, text: str) -> None:
+        """Start the request for an utterance."""
         self._asked[number] = self._clock()
-        self._tasks[number] = asyncio.create_task(self._answer(number, text))
+        self._tasks[number] = asyncio.create_task(self._result(number, text))
 
     async def end(self) -> tuple[DirectResult, ...]:
-        """Stop the clock: give what each one has come to, and hang up on those that still wait."""
+        """Return the results of all requests, and cancel those that have no answer yet."""
         now = self._clock()
         waiting = [number for number, task in self._tasks.items() if not task.done()]
         await self.aclose()
@@ -101,17 +101,17 @@ class DirectClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Cancel all requests, and close the connections."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._session.close()
 
-    async def _answer(self, number: int, text: str) -> DirectResult:
-        outcome, told = await self._ask(text)
-        return DirectResult(number, self._asked[number], self._clock(), outcome, told)
+    async def _result(self, number: int, text: str) -> DirectResult:
+        outcome, detail = await self._post(text)
+        return DirectResult(number, self._asked[number], self._clock(), outcome, detail)
 
-    async def _ask(self, text: str) -> tuple[DirectOutcome, str]:
+    async def _post(self, text: str) -> tuple[DirectOutcome, str]:
         path = f"{self._url}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"
         try:
             async with self._session.post(
@@ -124,7 +124,7 @@ class DirectClient:
             return "failed", f"{type(error).__name__}."
         seconds = len(audio) / 2 / RATE
         if not is_long_enough(text, seconds):
-            return "cut short", f"Only {seconds:.1f} s of audio came, and it was called a success."
+            return "cut short", f"Only {seconds:.1f} s of audio, reported as success."
         return "spoken", ""
 
 
@@ -133,94 +133,96 @@ EventListener = Callable[[ProviderChange | CircuitChange | UtteranceRequested | 
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """What came of it: the account, and what was heard."""
+    """Completed run: its record, and the audio of its utterances."""
 
-    chronicle: DemoRecord
+    record: DemoRecord
     speeches: tuple[Speech, ...]
 
 
-async def run_scenario(story: Scenario, watch: EventListener, *, seed: int = 1) -> DemoRun:
-    """Live through it. `watch` is told of everything at the moment it happens."""
-    async with DemoEnvironment.set_up(seed) as stage:
-        performance = _ScenarioRunner(story, stage, watch)
+async def run_scenario(scenario: Scenario, listener: EventListener, *, seed: int = 1) -> DemoRun:
+    """Run a scenario. `listener` is called with every event when it happens."""
+    async with DemoEnvironment.set_up(seed) as environment:
+        run = _ScenarioRunner(scenario, environment, listener)
         async with (
             AsyncTTSService(
-                stage.providers,
-                circuits={VENDOR: story.circuit},
-                timeouts=story.timeouts,
-                retry=story.retry,
+                environment.providers,
+                circuits={VENDOR: scenario.circuit},
+                timeouts=scenario.timeouts,
+                retry=scenario.retry,
                 rng=Random(seed),
             ) as tts,
-            DirectClient(stage.bare_url, performance.now) as bare,
+            DirectClient(environment.direct_url, run.now) as direct,
         ):
-            return await performance.run(tts, bare)
+            return await run.complete(tts, direct)
 
 
 @dataclass(slots=True)
 class _ScenarioRunner:
-    """One telling of the story, while it lasts."""
+    """Run of a scenario in progress."""
 
-    story: Scenario
-    stage: DemoEnvironment
-    watch: EventListener
+    scenario: Scenario
+    environment: DemoEnvironment
+    listener: EventListener
     started: float = field(default_factory=time.monotonic)
-    turns: list[ProviderChange] = field(default_factory=list)
-    moves: list[CircuitChange] = field(default_factory=list)
-    answers: list[UtteranceResult] = field(default_factory=list)
+    provider_changes: list[ProviderChange] = field(default_factory=list)
+    circuit_changes: list[CircuitChange] = field(default_factory=list)
+    results: list[UtteranceResult] = field(default_factory=list)
     speeches: list[Speech] = field(default_factory=list)
 
     def now(self) -> float:
-        """Seconds since the story began."""
+        """Return the seconds since the scenario began."""
         return time.monotonic() - self.started
 
-    async def run(self, tts: AsyncTTSService, bare: DirectClient) -> DemoRun:
+    async def complete(self, tts: AsyncTTSService, direct: DirectClient) -> DemoRun:
+        """Run to the end, and return the record."""
         self.started = time.monotonic()
         for circuit in tts.circuits.values():
-            circuit.subscribe(self._moved)
-        happenings = asyncio.create_task(self._let_things_happen())
+            circuit.subscribe(self._record_transition)
+        incidents = asyncio.create_task(self._apply_incidents())
         try:
-            await self._say_everything(tts, bare)
-            await happenings
+            await self._request_all(tts, direct)
+            await incidents
         finally:
-            happenings.cancel()
-        await self._until(self.story.length)
-        left_alone = await bare.end()
+            incidents.cancel()
+        await self._sleep_until(self.scenario.length)
+        # Waits of the plain client count to the end of the scenario: its own timeout is four minutes.
+        direct_results = await direct.end()
         return DemoRun(
             DemoRecord(
                 length=self.now(),
                 circuits=tuple(tts.circuits),
-                turns=tuple(self.turns),
-                moves=tuple(self.moves),
-                answers=tuple(self.answers),
-                bare=left_alone,
-                charged=self.stage.charged,
+                provider_changes=tuple(self.provider_changes),
+                circuit_changes=tuple(self.circuit_changes),
+                results=tuple(self.results),
+                direct_results=direct_results,
+                charged=self.environment.charged,
             ),
             tuple(self.speeches),
         )
 
-    async def _let_things_happen(self) -> None:
-        for cue in self.story.cues:
-            await self._until(cue.at)
-            self.stage.happen(cue.what)
-            self._turned(cue)
+    async def _apply_incidents(self) -> None:
+        for scheduled in self.scenario.incidents:
+            await self._sleep_until(scheduled.at)
+            self.environment.apply(scheduled.incident)
+            self._record_incident(scheduled)
 
-    async def _say_everything(self, tts: AsyncTTSService, bare: DirectClient) -> None:
-        for number, line in enumerate(self.story.lines, start=1):
-            await self._until(line.at)
+    async def _request_all(self, tts: AsyncTTSService, direct: DirectClient) -> None:
+        for number, line in enumerate(self.scenario.utterances, start=1):
+            await self._sleep_until(line.at)
             if line.after_cooldown:
                 await asyncio.sleep(_remaining_cooldown(tts))
-            bare.ask(number, line.text)
-            await self._say(tts, number, line)
+            direct.request(number, line.text)
+            await self._request(tts, number, line)
 
-    async def _say(self, tts: AsyncTTSService, number: int, line: ScheduledUtterance) -> None:
-        asked = self.now()
-        self.watch(UtteranceRequested(number, line.text, asked))
+    async def _request(self, tts: AsyncTTSService, number: int, line: ScheduledUtterance) -> None:
+        requested_at = self.now()
+        self.listener(UtteranceRequested(number, line.text, requested_at))
         speech = await tts.synthesize(line.text, format=FORMAT)
         answer = UtteranceResult(
             number=number,
             text=line.text,
-            asked=asked,
-            answered=self.now(),
+            requested_at=requested_at,
+            answered_at=self.now(),
             outcome=speech.outcome,
             provider=speech.provider,
             duration=speech.duration,
@@ -230,24 +232,24 @@ class _ScenarioRunner:
             refusals=tuple(_failure_text(attempt) for attempt in speech.attempts if attempt.refused),
         )
         self.speeches.append(speech)
-        self.answers.append(answer)
-        self.watch(answer)
+        self.results.append(answer)
+        self.listener(answer)
 
-    def _turned(self, cue: ScheduledIncident) -> None:
-        who = BACKUP if cue.what in (Incident.BACKUP_GOES, Incident.BACKUP_RETURNS) else VENDOR
-        turn = ProviderChange(self.now(), who, cue.what.value, well=cue.what in _RECOVERIES)
-        self.turns.append(turn)
-        self.watch(turn)
+    def _record_incident(self, scheduled: ScheduledIncident) -> None:
+        provider = BACKUP if scheduled.incident in (Incident.BACKUP_GOES, Incident.BACKUP_RETURNS) else VENDOR
+        change = ProviderChange(self.now(), provider, scheduled.incident.value, well=scheduled.incident in _RECOVERIES)
+        self.provider_changes.append(change)
+        self.listener(change)
 
-    def _moved(self, event: Event) -> None:
+    def _record_transition(self, event: Event) -> None:
         if isinstance(event, StateChanged):
-            move = CircuitChange(
+            change = CircuitChange(
                 event.at - self.started, event.name, event.from_state, event.to_state, event.reason, event.retry_after
             )
-            self.moves.append(move)
-            self.watch(move)
+            self.circuit_changes.append(change)
+            self.listener(change)
 
-    async def _until(self, second: float) -> None:
+    async def _sleep_until(self, second: float) -> None:
         await asyncio.sleep(max(0.0, second - self.now()))
 
 
@@ -255,8 +257,9 @@ _RECOVERIES = (Incident.RECOVERS, Incident.BACKUP_RETURNS)
 
 
 def _remaining_cooldown(tts: AsyncTTSService) -> float:
-    left = tts.circuits[VENDOR].snapshot().retry_after
-    return left + 0.05 if left else 0.0
+    wait = tts.circuits[VENDOR].snapshot().retry_after
+    # A little later than the cooldown, so that the request becomes a probe also when the clock is coarse.
+    return wait + 0.05 if wait else 0.0
 
 
 def _failure_text(attempt: Attempt) -> str:

@@ -24,27 +24,27 @@ VENDOR, BACKUP = "elevenlabs", "backup"
 
 
 class Incident(Enum):
-    """What befalls a voice; the value is how it behaves from then on: a word or two, and more after a colon."""
+    """Incident of a provider. The value is its behavior from then on: a short label, and details after a colon."""
 
-    CUTS_SHORT = "cuts short: it stops in the middle, and calls that a success"
+    CUTS_SHORT = "cuts answers short: it stops in the middle, and reports success"
     FAILS = "answers 503"
-    HANGS = "hangs: it accepts, and never answers"
-    RECOVERS = "is well again"
-    BACKUP_GOES = "is gone: somebody unplugged it"
-    BACKUP_RETURNS = "is back: somebody plugged it in again"
+    HANGS = "hangs: it accepts requests, and never answers"
+    RECOVERS = "has recovered"
+    BACKUP_GOES = "is unavailable: switched off"
+    BACKUP_RETURNS = "is available again: switched on"
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledIncident:
-    """Something happens at a second of the story."""
+    """Incident at a second of the scenario."""
 
     at: float
-    what: Incident
+    incident: Incident
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledUtterance:
-    """Something is said at a second of the story; or as soon as the vendor's cooldown is over, if that is later."""
+    """Utterance at a second of the scenario, or after the vendor's cooldown if that ends later (`after_cooldown`)."""
 
     at: float
     text: str
@@ -53,10 +53,10 @@ class ScheduledUtterance:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A morning in half a minute. `scale` stretches or shrinks every time in it, the circuit's and the clocks' too."""
+    """Scenario of the demo: utterances, incidents, and the settings of the service. Times are in seconds."""
 
-    lines: tuple[ScheduledUtterance, ...]
-    cues: tuple[ScheduledIncident, ...]
+    utterances: tuple[ScheduledUtterance, ...]
+    incidents: tuple[ScheduledIncident, ...]
     length: float
     circuit: CircuitBreakerConfig
     timeouts: TimeoutConfig
@@ -64,10 +64,10 @@ class Scenario:
 
     @classmethod
     def usual(cls, scale: float = 1.0) -> Scenario:
-        """The one that `steadyvoice demo` tells."""
+        """Return the scenario of `steadyvoice demo`. `scale` multiplies all times, those of the settings included."""
         return Scenario(
-            lines=tuple(replace(line, at=line.at * scale) for line in _UTTERANCES),
-            cues=tuple(replace(cue, at=cue.at * scale) for cue in _INCIDENTS),
+            utterances=tuple(replace(line, at=line.at * scale) for line in _UTTERANCES),
+            incidents=tuple(replace(cue, at=cue.at * scale) for cue in _INCIDENTS),
             length=_LENGTH * scale,
             circuit=CircuitBreakerConfig(
                 failure_threshold=0.5,
@@ -82,26 +82,20 @@ class Scenario:
 
 
 _UTTERANCES = (
-    ScheduledUtterance(0.0, "Good morning. This is the first voice, and all is well."),
-    ScheduledUtterance(1.6, "It belongs to a vendor, and it answers quickly."),
-    ScheduledUtterance(3.2, "An application that speaks has few worries today."),
-    ScheduledUtterance(
-        5.0, "Now the vendor stops in the middle of its sentences. The backup says the whole of this one."
-    ),
-    ScheduledUtterance(7.0, "Now it answers with errors. That is one failure too many, and its circuit opens."),
-    ScheduledUtterance(8.2, "While the circuit is open, nobody waits for the vendor."),
-    ScheduledUtterance(9.2, "The backup speaks at once."),
-    ScheduledUtterance(
-        11.6, "The cooldown is over. One call asks the vendor again, but it hangs: back to the backup.", True
-    ),
-    ScheduledUtterance(13.8, "The circuit is open again, and for longer this time."),
-    ScheduledUtterance(
-        15.4, "Now the backup is gone as well. This sentence is silence, and does not pretend otherwise."
-    ),
-    ScheduledUtterance(17.0, "The backup is back. The vendor is still left alone."),
-    ScheduledUtterance(20.2, "The vendor is well again, and a single call has found out. This is its own voice.", True),
-    ScheduledUtterance(21.8, "A second call agrees, and the circuit closes."),
-    ScheduledUtterance(23.4, "The first voice is back, and nobody had to do anything."),
+    ScheduledUtterance(0.0, "Good morning. This is the first voice, and everything works."),
+    ScheduledUtterance(1.6, "It belongs to a cloud provider that answers quickly."),
+    ScheduledUtterance(3.2, "The application only sends its texts and plays the audio."),
+    ScheduledUtterance(5.0, "Now the provider stops in the middle of its sentences. The backup says all of this one."),
+    ScheduledUtterance(7.0, "Now it answers with errors. Too many calls have failed, and its circuit opens."),
+    ScheduledUtterance(8.2, "While the circuit is open, no call waits for the provider."),
+    ScheduledUtterance(9.2, "The backup answers at once."),
+    ScheduledUtterance(11.6, "The cooldown is over. One probe asks the provider again, but it hangs.", True),
+    ScheduledUtterance(13.8, "The circuit is open again, with a longer cooldown."),
+    ScheduledUtterance(15.4, "Now the backup is unavailable as well. This sentence is silence, reported as muted."),
+    ScheduledUtterance(17.0, "The backup is available again. The provider is still not asked."),
+    ScheduledUtterance(20.2, "The provider has recovered, and a single probe has found out. This is its voice.", True),
+    ScheduledUtterance(21.8, "A second probe succeeds, and the circuit closes."),
+    ScheduledUtterance(23.4, "The first voice is back, without any intervention."),
     ScheduledUtterance(25.0, "Good night."),
 )
 
@@ -117,17 +111,17 @@ _INCIDENTS = (
 _LENGTH = 26.0
 
 
-def missing_events(chronicle: DemoRecord) -> list[str]:
-    """What should have happened, and did not. Nothing: the story is true."""
-    path = [move.after for move in chronicle.moves if move.circuit == VENDOR]
-    heard = [(answer.outcome, answer.provider) for answer in chronicle.answers]
+def missing_events(record: DemoRecord) -> list[str]:
+    """Return the expected events that did not happen, empty if all did."""
+    path = [move.after for move in record.circuit_changes if move.circuit == VENDOR]
+    heard = [(answer.outcome, answer.provider) for answer in record.results]
     expected = {
         "the vendor's circuit opens, reopens after a failed probe, and closes again": path == _EXPECTED_STATES,
-        "the second cooldown is longer than the first": _cooldowns_grow(chronicle.moves),
-        "an open circuit refuses calls": any(answer.refusals for answer in chronicle.answers),
-        "the backup speaks while the vendor cannot": ("substituted", BACKUP) in heard,
-        "without any voice there is silence": ("muted", None) in heard,
-        "the first voice speaks at the end": heard[-1:] == [("spoken", VENDOR)],
+        "the second cooldown is longer than the first": _cooldowns_grow(record.circuit_changes),
+        "an open circuit refuses calls": any(answer.refusals for answer in record.results),
+        "the backup answers while the vendor cannot": ("substituted", BACKUP) in heard,
+        "without any provider the answer is muted": ("muted", None) in heard,
+        "the first provider answers at the end": heard[-1:] == [("spoken", VENDOR)],
     }
     return [what for what, happened in expected.items() if not happened]
 
@@ -148,40 +142,41 @@ def _cooldowns_grow(moves: tuple[CircuitChange, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """Two vendors alike, so that neither client is in the other's way, and one backup."""
+    """Two identical simulated vendors, one for each client so that they do not interfere, and a backup provider."""
 
     vendor: Simulator
-    bare_vendor: Simulator
+    direct_vendor: Simulator
     backup: SwitchableProvider
 
     @staticmethod
     @asynccontextmanager
     async def set_up(seed: int) -> AsyncIterator[DemoEnvironment]:
-        """Start everything, on this machine only."""
+        """Start both simulators, on this machine only."""
         async with Simulator(voice="auto", seed=seed) as vendor, Simulator(voice="auto", seed=seed) as bare_vendor:
             yield DemoEnvironment(vendor, bare_vendor, SwitchableProvider(_local_voice()))
 
     @property
     def providers(self) -> list[Provider]:
-        """In order of preference."""
+        """Providers of the service, in order of preference."""
         return [ElevenLabs("demo", name=VENDOR, base_url=self.vendor.url), self.backup]
 
     @property
-    def bare_url(self) -> str:
-        return self.bare_vendor.url
+    def direct_url(self) -> str:
+        """URL of the vendor for the client without steadyvoice."""
+        return self.direct_vendor.url
 
     @property
     def charged(self) -> ChargedCharacters:
-        """What the two vendors have charged for."""
-        return ChargedCharacters(self.vendor.ledger.charged, self.bare_vendor.ledger.charged)
+        """Characters that both vendors have charged so far."""
+        return ChargedCharacters(self.vendor.ledger.charged, self.direct_vendor.ledger.charged)
 
-    def happen(self, what: Incident) -> None:
-        """Let something happen to a voice, from now on."""
+    def apply(self, what: Incident) -> None:
+        """Apply an incident to a provider, from now on."""
         match what:
             case Incident.BACKUP_GOES | Incident.BACKUP_RETURNS:
-                self.backup.plugged = what is Incident.BACKUP_RETURNS
+                self.backup.available = what is Incident.BACKUP_RETURNS
             case _:
-                for simulator in (self.vendor, self.bare_vendor):
+                for simulator in (self.vendor, self.direct_vendor):
                     simulator.faults.set(*_FAULTS[what])
 
 
@@ -194,13 +189,13 @@ _FAULTS: dict[Incident, tuple[FaultAction, ...]] = {
 
 
 class SwitchableProvider:
-    """Any provider, until somebody pulls its plug."""
+    """Provider that can be switched off."""
 
     local = True
 
     def __init__(self, provider: Provider) -> None:
         self.name = provider.name
-        self.plugged = True
+        self.available = True
         self._provider = provider
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
@@ -209,8 +204,8 @@ class SwitchableProvider:
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        if not self.plugged:
-            raise TTSLocalCrashError("it is unplugged", provider=self.name)
+        if not self.available:
+            raise TTSLocalCrashError("it is switched off", provider=self.name)
         async for part in self._provider.speak(request, offer, connection_timeout=connection_timeout):
             yield part
 
@@ -219,5 +214,5 @@ class SwitchableProvider:
 
 
 def _local_voice() -> Provider:
-    """Another voice than the simulator's, so that one hears who speaks."""
+    """Return a local provider with another voice than the simulator's, so that a substitution is audible."""
     return Espeak(name=BACKUP, voices={"default": "en-us+f3"}) if is_installed() else Tone(name=BACKUP)

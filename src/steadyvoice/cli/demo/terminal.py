@@ -26,103 +26,103 @@ from steadyvoice.cli.demo.scenario import Scenario
 
 
 class TerminalReporter:
-    """Says everything once on standard output, in the order in which it happens. Raises BrokenPipeError."""
+    """Reporter that prints every event to standard output when it happens. Raises BrokenPipeError."""
 
     def __init__(self) -> None:
         self._console = _Console(highlight=False)
 
-    def begin(self, story: Scenario) -> None:
-        """What will be seen, and how the circuit is set."""
-        circuit = story.circuit
-        self._say(
+    def print_introduction(self, scenario: Scenario) -> None:
+        """Print the setup and the settings of the circuit."""
+        circuit = scenario.circuit
+        self._print(
             _OPENING.format(
                 rate=f"{circuit.failure_threshold:.0%}",
                 window=circuit.window_size,
                 cooldown=f"{circuit.cooldown_period:g}",
                 probes=circuit.success_threshold,
-                patience=f"{story.timeouts.first_audio:g}",
+                timeout=f"{scenario.timeouts.first_audio:g}",
             )
         )
 
-    def watch(self, happened: ProviderChange | CircuitChange | UtteranceRequested | UtteranceResult) -> None:
-        """Tell one thing."""
-        match happened:
+    def report(self, event: ProviderChange | CircuitChange | UtteranceRequested | UtteranceResult) -> None:
+        """Print one event."""
+        match event:
             case UtteranceRequested():
-                self._say(f"{_timestamp(happened.asked)} [bold]{happened.number:>2}[/bold] “{escape(happened.text)}”")
+                self._print(f"{_timestamp(event.requested_at)} [bold]{event.number:>2}[/bold] “{escape(event.text)}”")
             case ProviderChange():
-                style = "green" if happened.well else "red"
-                self._say(f"{_timestamp(happened.at)}    [{style}]{happened.who} {happened.now}[/{style}]")
+                style = "green" if event.well else "red"
+                self._print(f"{_timestamp(event.at)}    [{style}]{event.provider} {event.now}[/{style}]")
             case CircuitChange():
-                self._moved(happened)
+                self._print_transition(event)
             case UtteranceResult():
-                self._answered(happened)
+                self._print_result(event)
 
-    def sum_up(self, chronicle: DemoRecord) -> None:
-        """The two of them side by side, and how that was measured."""
-        table = Table(title="What the callers lived through", title_justify="left", show_edge=False, pad_edge=False)
+    def print_comparison(self, record: DemoRecord) -> None:
+        """Print the results of both clients side by side, and how they were measured."""
+        table = Table(title="Results", title_justify="left", show_edge=False, pad_edge=False)
         for column in ("", "with steadyvoice", "elevenlabs alone"):
             table.add_column(column)
-        for row in comparison_rows(chronicle):
+        for row in comparison_rows(record):
             table.add_row(*row)
-        self._say("")
+        self._print("")
         self._console.print(table)
-        self._say("")
-        self._say(_MEASURED.format(timeout=f"{TIMEOUT:g}"))
+        self._print("")
+        self._print(_MEASURED.format(timeout=f"{TIMEOUT:g}"))
 
-    def end(self, files: Sequence[tuple[Path, str]]) -> None:
-        """Where to find what is left of it."""
-        self._say("")
+    def print_files(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Print the paths of the output files."""
+        self._print("")
         for path, what in files:
-            self._say(f"{path}  [dim]{what}[/dim]")
+            self._print(f"{path}  [dim]{what}[/dim]")
 
-    def _moved(self, move: CircuitChange) -> None:
-        wait = f"; it refuses for {move.retry_after:.1f} s" if move.retry_after else ""
-        style = _STATES[move.after]
-        states = f"{state_label(move.before)} → {state_label(move.after)}"
-        because = f"because {escape(move.reason)}{wait}"
-        self._say(f"{_timestamp(move.at)}    [{style}]circuit of {move.circuit}: {states}[/{style}], {because}")
+    def _print_transition(self, change: CircuitChange) -> None:
+        wait = f"; it refuses for {change.retry_after:.1f} s" if change.retry_after else ""
+        style = _STATES[change.after]
+        states = f"{state_label(change.before)} → {state_label(change.after)}"
+        because = f"because {escape(change.reason)}{wait}"
+        self._print(f"{_timestamp(change.at)}    [{style}]circuit of {change.circuit}: {states}[/{style}], {because}")
 
-    def _answered(self, answer: UtteranceResult) -> None:
-        for told, times in Counter((*answer.failures, *answer.refusals)).items():
+    def _print_result(self, answer: UtteranceResult) -> None:
+        for error, times in Counter((*answer.failures, *answer.refusals)).items():
             again = f" ({times} times)" if times > 1 else ""
-            self._say(f"            [dim]{escape(told)}{again}[/dim]")
+            self._print(f"            [dim]{escape(error)}{again}[/dim]")
         style = _OUTCOMES.get(answer.outcome, "blue")
-        who = f"by {answer.provider}" if answer.provider else "with silence, and it says so,"
-        heard = f"[{style}]{answer.outcome} {who}[/{style}]"
-        self._say(f"{_timestamp(answer.answered)}    {heard} [dim]after {answer.waited:.2f} s[/dim]")
+        provider = f"by {answer.provider}" if answer.provider else "with silence"
+        complete = f"[{style}]{answer.outcome} {provider}[/{style}]"
+        self._print(f"{_timestamp(answer.answered_at)}    {complete} [dim]after {answer.waited:.2f} s[/dim]")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
 
 
 class _Console(Console):
-    """Leaves it to the command how to end when nobody reads on."""
+    """Console that raises BrokenPipeError, so that the command decides how to exit."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
-def comparison_rows(chronicle: DemoRecord) -> list[tuple[str, str, str]]:
-    """Count both sides by the same rules."""
-    with_us, without, charged = chronicle.answers, chronicle.bare, chronicle.charged
+def comparison_rows(record: DemoRecord) -> list[tuple[str, str, str]]:
+    """Return the rows of the comparison. Both sides are counted by the same rules."""
+    with_us, without, charged = record.results, record.direct_results, record.charged
     outcomes = Counter(_effective_outcome(answer) for answer in with_us)
-    bare = Counter(answer.outcome for answer in without)
-    heard = outcomes.total() - outcomes["muted"] - outcomes["cut short"]
+    direct = Counter(answer.outcome for answer in without)
+    complete = outcomes.total() - outcomes["muted"] - outcomes["cut short"]
     return [
-        ("heard whole", f"{heard} of {outcomes.total()}", f"{bare['spoken']} of {bare.total()}"),
-        ("by another voice", str(outcomes["substituted"] + outcomes["resumed"]), "0"),
-        ("silence that says so", str(outcomes["muted"]), "0"),
-        ("cut short, called a success", str(outcomes["cut short"]), str(bare["cut short"])),
-        ("failed", "0", str(bare["failed"])),
-        ("still waiting at the end", "0", str(bare["still waiting"])),
+        ("complete", f"{complete} of {outcomes.total()}", f"{direct['spoken']} of {direct.total()}"),
+        ("by another provider", str(outcomes["substituted"] + outcomes["resumed"]), "0"),
+        ("muted, and reported", str(outcomes["muted"]), "0"),
+        ("cut short, reported as success", str(outcomes["cut short"]), str(direct["cut short"])),
+        ("failed", "0", str(direct["failed"])),
+        ("still waiting at the end", "0", str(direct["still waiting"])),
         ("longest wait", _longest_wait(with_us), _longest_wait(without)),
-        ("waited in all", _total_wait(with_us), _total_wait(without)),
+        ("total wait", _total_wait(with_us), _total_wait(without)),
         ("characters charged", str(charged.with_us), str(charged.without)),
     ]
 
 
 def _effective_outcome(answer: UtteranceResult) -> str:
-    """What an answer was; half a sentence is none, whatever it calls itself."""
+    """Return the outcome of an answer, or "cut short" if its audio is too short for the text."""
     return answer.outcome if is_long_enough(answer.text, answer.duration) else "cut short"
 
 
@@ -139,16 +139,16 @@ def _timestamp(second: float) -> str:
 
 
 _OPENING = """\
-[bold]An outage, lived through.[/bold] Two voices: [bold]elevenlabs[/bold], a simulated vendor on this machine, and
-[bold]backup[/bold], a voice of this machine's own. The circuit of elevenlabs opens when {rate} of its last {window}
-calls failed, refuses for {cooldown} s at first and twice as long the next time, and closes after {probes} good probes.
-A voice that says nothing for {patience} s is given up, and the next one speaks.
+[bold]Simulated outage.[/bold] Two providers: [bold]elevenlabs[/bold], a simulator on this machine, and
+[bold]backup[/bold], a local voice. The circuit of elevenlabs opens when {rate} of its last {window} calls have failed,
+refuses calls for {cooldown} s at first and twice as long the next time, and closes after {probes} successful probes.
+A provider that sends no audio for {timeout} s is abandoned, and the next one is asked.
 """
 
 _MEASURED = """[dim]\
-Measured, not estimated: each utterance was also asked, at the same moment, of a second simulator with the
-same faults, by a plain HTTP client that believes every answer and waits for up to {timeout} s, as the vendor's
-own SDK does. Its clocks were stopped when the story was over.[/dim]"""
+Each utterance was also requested, at the same moment, from a second simulator with the same faults, by a plain
+HTTP client that accepts every answer and has a timeout of {timeout} s, the default of the vendor's own SDK.
+Requests without an answer were cancelled at the end of the demo.[/dim]"""
 
 _STATES = {CircuitState.CLOSED: "bold green", CircuitState.OPEN: "bold red", CircuitState.HALF_OPEN: "bold yellow"}
 _OUTCOMES = {"spoken": "green", "substituted": "blue", "muted": "magenta"}

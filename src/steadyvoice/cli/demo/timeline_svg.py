@@ -9,11 +9,11 @@ from html import escape
 from steadyvoice.cli.demo.results import DemoRecord, DirectResult, StateSpan, UtteranceResult, state_label, state_spans
 
 RADIUS = 9.0
-"""Of a dot, in the picture's own units."""
+"""Radius of a dot, in units of the picture."""
 
 
 def draw_dot(x: float, y: float, style: str, number: str) -> str:
-    """Draw an outcome, numbered if there is a number. A failure is square, to be told from the others by its shape."""
+    """Return the mark of an outcome, with its number if there is one. A failure is square, to differ in shape."""
     if style == "failed":
         corner = f'x="{x - RADIUS + 1:.1f}" y="{y - RADIUS + 1:.1f}"'
         shape = f'<rect class="{style}" {corner} width="{2 * RADIUS - 2}" height="{2 * RADIUS - 2}" rx="2"/>'
@@ -23,21 +23,21 @@ def draw_dot(x: float, y: float, style: str, number: str) -> str:
 
 
 def draw_text(x: float, y: float, words: str, style: str, size: float | None = None) -> str:
-    """Write something, in letters of another size than its style's if one is given."""
+    """Return a text element, in a size of its own if one is given."""
     smaller = f' style="font-size: {size:.1f}px"' if size else ""
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{smaller}>{escape(words)}</text>'
 
 
 def label_size(label: str, width: float) -> float | None:
-    """The size of letters at which a label fits; None if nobody could read it."""
-    size = min(11.0, width / (0.62 * len(label)))  # the average letter is that much narrower than high
+    """Return the font size at which a label fits a width, or None if it would be illegible."""
+    size = min(11.0, width / (0.62 * len(label)))  # average ratio of width to height of a letter
     return size if size >= 8 else None
 
 
 LEGEND = (
-    ("spoken", "spoken by the first choice"),
-    ("substituted", "spoken by another"),
-    ("muted", "silence, and said so"),
+    ("spoken", "first provider"),
+    ("substituted", "another provider"),
+    ("muted", "muted, and reported"),
     ("cut_short", "cut short"),
     ("failed", "failed"),
     ("still_waiting", "still waiting"),
@@ -79,34 +79,34 @@ _LEFT, _RIGHT = 172, 24  # what is left of the time axis, and right of it
 _BAND, _LANE = 26, 22
 
 
-def render_timeline(chronicle: DemoRecord) -> str:
-    """Draw it. Every colour is also a word or a shape, and there are two sets of them, for light and for dark."""
-    canvas = _Canvas(chronicle.length)
-    canvas.heading("A voice that keeps speaking when its provider does not")
-    for provider in chronicle.circuits:
-        canvas.row(provider, _health(canvas, chronicle, provider), _BAND, space=4)
-        canvas.row("its circuit", _circuit(canvas, state_spans(chronicle, provider)), _BAND, space=14)
-    canvas.row("with steadyvoice", *_results(canvas, chronicle.answers))
-    canvas.row("without it", *_direct_results(canvas, chronicle.bare))
+def render_timeline(record: DemoRecord) -> str:
+    """Return the timeline as SVG. Every color also has a word or a shape; light and dark schemes are included."""
+    canvas = _Canvas(record.length)
+    canvas.heading("Text to speech during a simulated outage")
+    for provider in record.circuits:
+        canvas.row(provider, _health(canvas, record, provider), _BAND, space=4)
+        canvas.row("circuit", _circuit(canvas, state_spans(record, provider)), _BAND, space=14)
+    canvas.row("with steadyvoice", *_results(canvas, record.results))
+    canvas.row("without steadyvoice", *_direct_results(canvas, record.direct_results))
     canvas.axis()
     canvas.legend()
-    canvas.texts(chronicle.answers)
-    return canvas.svg(_description(chronicle))
+    canvas.texts(record.results)
+    return canvas.svg(_description(record))
 
 
 @dataclass(frozen=True, slots=True)
 class WaitBar:
-    """One utterance on a lane of its own for as long as its caller waited."""
+    """Bar of one utterance, as long as its caller waited."""
 
     number: int
     start: float
     stop: float
     style: str
-    told: str
+    detail: str
 
 
 def assign_lanes(bars: Sequence[WaitBar], room: float) -> list[int]:
-    """Give each bar the first lane where nothing overlaps it, with `room` seconds for its number."""
+    """Return the first lane for each bar where no other overlaps it, with `room` seconds for its number."""
     ends: list[float] = []
     chosen = []
     for bar in bars:
@@ -118,7 +118,7 @@ def assign_lanes(bars: Sequence[WaitBar], room: float) -> list[int]:
 
 
 class _Canvas:
-    """Collects what is drawn, from top to bottom."""
+    """Canvas that collects elements from top to bottom."""
 
     def __init__(self, length: float) -> None:
         self._length = max(length, 0.001)
@@ -128,29 +128,32 @@ class _Canvas:
 
     @property
     def y(self) -> float:
+        """Vertical position of the next element."""
         return self._y
 
     def x(self, second: float) -> float:
-        """Where a second lies."""
+        """Return the horizontal position of a second."""
         return _LEFT + second / self._length * (WIDTH - _LEFT - _RIGHT)
 
     @property
     def dot(self) -> float:
-        """The seconds that a number's circle covers."""
+        """Seconds that the circle of a number covers."""
         return 2 * (RADIUS + 1) * self._length / (WIDTH - _LEFT - _RIGHT)
 
     def heading(self, words: str) -> None:
+        """Add the heading."""
         self._parts.append(draw_text(16, self._y + 8, words, "head"))
         self._y += 30
         self._top = self._y
 
     def row(self, label: str, drawing: list[str], height: float, *, space: float = 10) -> None:
+        """Add a row with a label."""
         self._parts.append(draw_text(_LEFT - 12, self._y + 17, label, "label"))
         self._parts += drawing
         self._y += height + space
 
     def axis(self) -> None:
-        """Seconds, with a line through everything above them."""
+        """Add the time axis, with grid lines through everything above it."""
         step = next(
             step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600) if self._length / step <= 16 or step == 600
         )
@@ -162,6 +165,7 @@ class _Canvas:
         self._y += 34
 
     def legend(self) -> None:
+        """Add the legend of outcomes."""
         x = float(_LEFT)
         for style, word in LEGEND:
             self._parts.append(draw_dot(x + RADIUS, self._y, style, ""))
@@ -170,15 +174,16 @@ class _Canvas:
         self._y += 30
 
     def texts(self, answers: Sequence[UtteranceResult]) -> None:
-        """What was said, by whom."""
+        """Add the texts of all utterances, with their providers."""
         for answer in answers:
             self._parts.append(draw_dot(_LEFT - 22, self._y - 4, answer.outcome, str(answer.number)))
-            self._parts.append(draw_text(_LEFT - 38, self._y, answer.provider or "nobody", "label"))
+            self._parts.append(draw_text(_LEFT - 38, self._y, answer.provider or "no provider", "label"))
             self._parts.append(draw_text(_LEFT, self._y, answer.text, "small"))
             self._y += 23
         self._y += 4
 
     def svg(self, description: str) -> str:
+        """Return the complete document."""
         height = round(self._y)
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
@@ -190,11 +195,11 @@ class _Canvas:
         return "\n".join([head, title, desc, STYLE, paper, *self._parts, "</svg>", ""])
 
 
-def _health(canvas: _Canvas, chronicle: DemoRecord, provider: str) -> list[str]:
-    """How a provider really was, which nobody else knew."""
-    turns = [turn for turn in chronicle.turns if turn.who == provider]
-    edges = [0.0, *(turn.at for turn in turns), chronicle.length]
-    spans = [("is well", "well"), *((turn.now, "well" if turn.well else "ill") for turn in turns)]
+def _health(canvas: _Canvas, record: DemoRecord, provider: str) -> list[str]:
+    """Return the bands of a provider's actual behavior."""
+    changes = [change for change in record.provider_changes if change.provider == provider]
+    edges = [0.0, *(change.at for change in changes), record.length]
+    spans = [("is healthy", "well"), *((change.now, "well" if change.well else "ill") for change in changes)]
     return [
         part
         for index, (now, style) in enumerate(spans)
@@ -219,10 +224,10 @@ def _results(canvas: _Canvas, answers: Sequence[UtteranceResult]) -> tuple[list[
     bars = [
         WaitBar(
             answer.number,
-            answer.asked,
-            answer.answered,
+            answer.requested_at,
+            answer.answered_at,
             answer.outcome,
-            f"{answer.outcome}, {answer.provider or 'nobody'}, after {answer.waited:.2f} s",
+            f"{answer.outcome}, {answer.provider or 'no provider'}, after {answer.waited:.2f} s",
         )
         for answer in answers
     ]
@@ -233,10 +238,10 @@ def _direct_results(canvas: _Canvas, answers: Sequence[DirectResult]) -> tuple[l
     bars = [
         WaitBar(
             answer.number,
-            answer.asked,
+            answer.requested_at,
             answer.ended,
             answer.outcome.replace(" ", "_"),
-            f"{answer.outcome} after {answer.waited:.2f} s. {answer.told}".strip(),
+            f"{answer.outcome} after {answer.waited:.2f} s. {answer.detail}".strip(),
         )
         for answer in answers
     ]
@@ -244,7 +249,7 @@ def _direct_results(canvas: _Canvas, answers: Sequence[DirectResult]) -> tuple[l
 
 
 def _bars(canvas: _Canvas, bars: Sequence[WaitBar]) -> tuple[list[str], float]:
-    """Draw them, and say how high that is."""
+    """Return the elements of all bars, and their height."""
     rows = assign_lanes(bars, canvas.dot)
     parts = [part for bar, lane in zip(bars, rows, strict=True) for part in _bar(canvas, bar, lane)]
     return parts, _LANE * (max(rows, default=0) + 1)
@@ -253,32 +258,32 @@ def _bars(canvas: _Canvas, bars: Sequence[WaitBar]) -> tuple[list[str], float]:
 def _bar(canvas: _Canvas, bar: WaitBar, lane: int) -> Iterator[str]:
     x, y = canvas.x(bar.start), canvas.y + _LANE * lane + 12
     width = canvas.x(bar.stop) - x
-    yield f"<g><title>{bar.number}: {escape(bar.told)}</title>"
+    yield f"<g><title>{bar.number}: {escape(bar.detail)}</title>"
     if width > RADIUS:
         yield f'<rect class="{bar.style} wait" x="{x:.1f}" y="{y - 4}" width="{width:.1f}" height="8" rx="4"/>'
     yield draw_dot(x + RADIUS, y, bar.style, str(bar.number))
     yield "</g>"
 
 
-def _band(canvas: _Canvas, start: float, stop: float, style: str, label: str, told: str) -> Iterator[str]:
+def _band(canvas: _Canvas, start: float, stop: float, style: str, label: str, detail: str) -> Iterator[str]:
     x, width = canvas.x(start), canvas.x(stop) - canvas.x(start)
-    yield f"<g><title>{escape(told)}</title>"
+    yield f"<g><title>{escape(detail)}</title>"
     yield f'<rect class="{style}" x="{x:.1f}" y="{canvas.y}" width="{max(width, 1.5):.1f}" height="{_BAND}" rx="3"/>'
     if size := label_size(label, width - 6):
         yield draw_text(x + width / 2, canvas.y + 17, label, f"on {style}-ink", size)
     yield "</g>"
 
 
-def _description(chronicle: DemoRecord) -> str:
-    """The same for those who do not see it."""
-    moves = [
-        f"{move.at:.1f} s: the circuit of {move.circuit} goes from {state_label(move.before)} to "
-        f"{state_label(move.after)}, because {move.reason}."
-        for move in chronicle.moves
+def _description(record: DemoRecord) -> str:
+    """Return a description of the timeline in words, for screen readers."""
+    changes = [
+        f"{change.at:.1f} s: the circuit of {change.circuit} changes from {state_label(change.before)} to "
+        f"{state_label(change.after)}, because {change.reason}."
+        for change in record.circuit_changes
     ]
     answers = [
-        f"{answer.number}. {answer.outcome} by {answer.provider or 'nobody'} after {answer.waited:.2f} s."
-        for answer in chronicle.answers
+        f"{answer.number}. {answer.outcome} by {answer.provider or 'no provider'} after {answer.waited:.2f} s."
+        for answer in record.results
     ]
-    bare = [f"{answer.number}. {answer.outcome} after {answer.waited:.2f} s." for answer in chronicle.bare]
-    return " ".join([*moves, "Utterances with steadyvoice:", *answers, "Without it:", *bare])
+    direct = [f"{answer.number}. {answer.outcome} after {answer.waited:.2f} s." for answer in record.direct_results]
+    return " ".join([*changes, "Utterances with steadyvoice:", *answers, "Without it:", *direct])
