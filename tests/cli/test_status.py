@@ -99,9 +99,9 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
 
 
 def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160, height: int | None = None) -> str:
-    board = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
+    overview = {"is_muted": is_muted, "providers": {f"p{number}": each for number, each in enumerate(providers)}}
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(board, width, height))
+    console.print(render(overview, width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

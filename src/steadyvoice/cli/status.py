@@ -141,24 +141,24 @@ def _show(url: str, *, as_json: bool) -> StatusExit:
         standing = _exit_for(state)
         print(json.dumps(state, indent=2))  # ASCII only, so it has no characters that a terminal would execute
         return standing
-    board = printable(fetch_json(url, OVERVIEW, token))
+    overview = printable(fetch_json(url, OVERVIEW, token))
     console = Console()
     if console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty():
-        watch = _LiveView(console, url, token, board)
+        watch = _LiveView(console, url, token, overview)
         watch.until_interrupted()
-        board, unreachable = watch.board, watch.unreachable
+        overview, unreachable = watch.overview, watch.unreachable
         if unreachable:
             raise unreachable
-    console.print(render(board, console.width))
-    return _exit_for(_states(board))
+    console.print(render(overview, console.width))
+    return _exit_for(_states(overview))
 
 
 class _LiveView:
     """Live view on the alternate screen of the terminal, which keeps the content of the main screen."""
 
-    def __init__(self, console: Console, url: str, token: str | None, board: Any) -> None:
+    def __init__(self, console: Console, url: str, token: str | None, overview: Any) -> None:
         self._console, self._url, self._token = console, url, token
-        self.board = board
+        self.overview = overview
         self.unreachable: GatewayUnreachableError | None = None  # why the gateway cannot be reached now
 
     def until_interrupted(self) -> None:
@@ -176,11 +176,11 @@ class _LiveView:
     def __rich__(self) -> RenderableType:
         """Last known state, at the present size of the terminal."""
         width, height = self._console.size
-        shown = render(self.board, width, height - (_ERROR_LINES if self.unreachable else 0))
+        shown = render(self.overview, width, height - (_ERROR_LINES if self.unreachable else 0))
         if not self.unreachable:
             return shown
-        document = f"{self.unreachable}\nRetrying. Last known state, from {self.board['at'][11:19]} UTC:"
-        return Group(Text(document, style="bold red"), shown)
+        notice = f"{self.unreachable}\nRetrying. Last known state, from {self.overview['at'][11:19]} UTC:"
+        return Group(Text(notice, style="bold red"), shown)
 
     def _wait(self, live: Live) -> None:
         """Wait for the next request. A resized terminal is redrawn at once."""
@@ -193,7 +193,7 @@ class _LiveView:
 
     def _refresh(self) -> None:
         try:
-            self.board, self.unreachable = printable(fetch_json(self._url, OVERVIEW, self._token)), None
+            self.overview, self.unreachable = printable(fetch_json(self._url, OVERVIEW, self._token)), None
         except GatewayUnreachableError as error:
             self.unreachable = error
 
@@ -216,8 +216,8 @@ def _restore_terminal_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _states(board: Any) -> dict[str, Any]:
-    return {"providers": {name: each["state"] for name, each in board["providers"].items()}}
+def _states(overview: Any) -> dict[str, Any]:
+    return {"providers": {name: each["state"] for name, each in overview["providers"].items()}}
 
 
 def _exit_for(state: Any) -> StatusExit:

@@ -40,12 +40,12 @@ def needs_attention(states: Mapping[str, Any]) -> bool:
     return any(each["circuit_state"] in REFUSING_STATES or each["is_muted"] for each in states["providers"].values())
 
 
-def render(board: Mapping[str, Any], width: int = 160, height: int | None = None) -> RenderableType:
+def render(overview: Mapping[str, Any], width: int = 160, height: int | None = None) -> RenderableType:
     """Return the overview for a terminal of `width` columns and `height` lines.
 
     A narrow terminal shows fewer columns of numbers. Providers beyond the height are only counted.
     """
-    providers = board["providers"]
+    providers = overview["providers"]
     reasons = [_reason(name, each) for name, each in providers.items() if _needs_reason(each)]
     room = (
         len(providers)
@@ -53,7 +53,7 @@ def render(board: Mapping[str, Any], width: int = 160, height: int | None = None
         else max(1, height - _FIXED_LINES - sum(_wrapped_lines(each, width) for each in reasons))
     )
     shown = dict(list(providers.items())[:room])
-    parts: list[RenderableType] = [_headline(board), *reasons, _table(shown, width)]
+    parts: list[RenderableType] = [_headline(overview), *reasons, _table(shown, width)]
     if left := len(providers) - len(shown):
         parts.append(Text(f"and {left} more; enlarge the terminal to see them", style="dim"))
     return Group(*parts)
@@ -77,11 +77,11 @@ def _table(providers: Mapping[str, Any], width: int) -> Table:
     return table
 
 
-def _headline(board: Mapping[str, Any]) -> Text:
-    down = [name for name, each in board["providers"].items() if _is_down(each)]
-    if board["is_muted"]:
+def _headline(overview: Mapping[str, Any]) -> Text:
+    down = [name for name, each in overview["providers"].items() if _is_down(each)]
+    if overview["is_muted"]:
         return Text("Muted: no provider is available, and callers hear silence.", style="bold red")
-    overload = board.get("overload") or {}  # absent from older gateways
+    overload = overview.get("overload") or {}  # absent from older gateways
     if overload.get("overloaded"):
         counts = f"{overload['active']} utterances active, {overload['queued']} queued"
         return Text(f"Overloaded: {counts}; new requests are queued or refused.", style="bold yellow")
