@@ -93,8 +93,8 @@ def timeless_fields(outcome: FaultOutcome) -> dict[str, Any]:
 async def test_both_paths_are_exercised(by: type[ElevenLabs], passes: bool) -> None:
     """Otherwise this module would compare equal paths."""
     async with AsyncTTSService([by("any")], on_midstream="error") as tts:
-        style = ResolvedOptions.of({})
+        style = ResolvedOptions.resolve({})
         tts.open_stream("Hello", style, hold=False)
         [staging] = style.templates.values()
-        assert staging.cast
-        assert (staging.cast.candidates[0].ready is not None) is passes
+        assert staging.candidates
+        assert (staging.candidates.candidates[0].ready is not None) is passes

@@ -34,7 +34,7 @@ class Particular(ScriptedProvider):
 
 async def said(provider: Particular, *texts: str) -> None:
     async with AsyncTTSService([provider]) as tts:
-        style = ResolvedOptions.of({"format": "pcm_8000"})
+        style = ResolvedOptions.resolve({"format": "pcm_8000"})
         for text in texts:
             await read_chunks(tts.open_stream(text, style, hold=False), 10_000)
 

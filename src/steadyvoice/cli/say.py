@@ -180,7 +180,7 @@ async def _synthesize(
         # spoken again from the start, in one voice.
         hold = order.output is not None and not plays
         stream = tts.open_stream(
-            text, ResolvedOptions.of(SynthesisOptions(voice=order.voice, format=format)), hold=hold
+            text, ResolvedOptions.resolve(SynthesisOptions(voice=order.voice, format=format)), hold=hold
         )
         sinks = _open_sinks(order, format, plays=plays)
         async with finishing(sinks), stream:

@@ -1,4 +1,4 @@
-"""Keeps the account of one utterance while it is spoken: how far it has come, who said what, what each attempt cost."""
+"""Accounting of one utterance while it is spoken: progress in the text, spans, and the cost of each attempt."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from steadyvoice.speech.errors import TTSError
 
 
 class UtteranceAccounting:
-    """Of a text, its terms, and who may speak it. `wall_clock` is the time of day, in seconds since 1970."""
+    """Accounting of one utterance, which fills its report. `wall_clock` returns seconds since 1970."""
 
     def __init__(
         self, text: str, policy: UtterancePolicy, parts: Sequence[Candidate], *, wall_clock: Callable[[], float]
     ) -> None:
         self.report = UtteranceReport(parts[0].name)
-        self.begin = 0  # of what is still to be said
-        self.broken_starts = 0  # times that somebody was heard saying just this, and broke off
+        self.begin = 0  # characters spoken; the rest is still to be spoken
+        self.broken_starts = 0  # interruptions since the last progress in the text
         self._parts = parts
         self._text, self._policy, self._wall_clock = text, policy, wall_clock
-        self._ids: list[str] = []  # of the requests that said what comes just before, by the same provider
+        self._ids: list[str] = []  # of the requests just before, by the same provider, for request stitching
 
     @property
     def remaining_text(self) -> str:
-        """What is still to be speech."""
+        """Text still to be spoken."""
         return self._text[self.begin :]
 
     @property
     def last_provider(self) -> str | None:
-        """Who spoke last."""
+        """Name of the provider that spoke last; None for silence and at the start."""
         return self.report.spans[-1].provider if self.report.spans else None
 
     def stitching_ids(self, provider: str) -> Sequence[str]:
-        """This provider's own, of the requests that said what comes just before."""
+        """Return the provider's own ids of its requests for the text just before; empty if another one spoke it."""
         return self._ids if self.last_provider == provider else ()
 
     def wall_time(self) -> datetime:
-        """The time of day."""
+        """Return the time of day, in UTC."""
         return datetime.fromtimestamp(self._wall_clock(), UTC)
 
     def record_refusal(self, part: Candidate, error: TTSError) -> None:
-        """Nothing was sent to this one, because of its circuit or a hold."""
+        """Record that nothing was sent to a candidate, because of its circuit or a hold."""
         voice = part.offer.voice
         attempt = Attempt(
             part.name, self.begin, len(self._text), self.wall_time(), error=error, refused=True, voice=voice
@@ -64,7 +64,7 @@ class UtteranceAccounting:
         hedge: bool = False,
         left: bool = False,
     ) -> None:
-        """A call is over. `error` is what ended it early; `left` tells that its caller did."""
+        """Record a call that has ended: early by `error`, or by its caller if `left`."""
         attempt = Attempt(
             provider=part.name,
             begin=self.begin,
@@ -88,7 +88,7 @@ class UtteranceAccounting:
         self._note(part, attempt)
 
     def record_speech(self, provider: str | None, speech: DeliveredSpeech) -> None:
-        """So much was said by this one, or nobody, and lies behind us: nothing, if it has to be said again."""
+        """Record delivered speech, or silence without a provider. No progress if its words have to be spoken again."""
         self.broken_starts = 0 if speech.characters else self.broken_starts + 1
         end = self.begin + speech.characters
         voice = next((part.offer.voice for part in self._parts if part.name == provider), None)
@@ -98,7 +98,7 @@ class UtteranceAccounting:
         self.begin = end
 
     def complete_piece(self, provider: str, speech: DeliveredSpeech, request_id: str | None) -> None:
-        """A piece was said to its end."""
+        """Record a piece that was spoken to its end; its request id may be used for stitching."""
         if self.last_provider != provider:
             self._ids.clear()
         if request_id:
@@ -106,7 +106,7 @@ class UtteranceAccounting:
         self.record_speech(provider, speech)
 
     def interrupt_piece(self, provider: str, speech: DeliveredSpeech) -> None:
-        """Of a piece only so much was said, so that its request is no context for what follows."""
+        """Record a piece that was interrupted, so that its request is no context for the next one."""
         self._ids.clear()
         self.record_speech(provider, speech)
 
@@ -122,7 +122,7 @@ class UtteranceAccounting:
         characters = len(call.request.text)
         heard = delivery.characters_delivered if error else characters
         if self._policy.on_midstream == "restart" and error and not left:
-            heard = 0  # what was heard of it is said once more
+            heard = 0  # it is spoken once more from the start
         billed = call.accepted.characters_billed
         return calculate_bill(
             accepted=call.was_accepted, billed=billed, characters=characters, heard=heard, error=error

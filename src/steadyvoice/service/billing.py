@@ -18,19 +18,19 @@ from steadyvoice.speech.failure_kinds import Billed, FailureKind
 
 
 class Charge(Enum):
-    """What became of an attempt in the vendor's books, as far as one can tell from here."""
+    """Charge for an attempt, as far as it is known here: no vendor takes an idempotency key (decision 15)."""
 
-    NOT_SENT = "not sent"  # it never reached a vendor, or there is none: a local voice
-    REFUSED = "refused"  # the vendor said no, which costs nothing
-    UNKNOWN = "sent and unknown"  # it may have been charged for
-    BILLED = "billed"  # the vendor said what it costs
+    NOT_SENT = "not sent"  # no vendor was reached, or there is none: a local voice
+    REFUSED = "refused"  # the vendor answered with an error, which costs nothing
+    UNKNOWN = "sent and unknown"  # possibly charged
+    BILLED = "billed"  # the vendor stated the cost
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One attempt's. In the vendor's characters: `characters` that were charged, or for UNKNOWN may have been.
+    """Cost of one attempt, in the vendor's characters: `characters` were charged, or for UNKNOWN may have been.
 
-    `wasted` of them nobody heard.
+    `wasted` is the part whose audio was not delivered.
     """
 
     charge: Charge = Charge.NOT_SENT
@@ -44,7 +44,10 @@ FREE = Bill()
 def calculate_bill(
     *, accepted: bool, billed: float | None, characters: int, heard: int, error: TTSError | None
 ) -> Bill:
-    """Settle one request of so many characters that was made to a vendor, of which so many were heard."""
+    """Return the bill for one request of `characters`, of which `heard` were delivered.
+
+    `accepted` is whether the vendor took the request, `billed` the cost that it stated.
+    """
     charge = _charge_of(accepted, billed, error)
     if charge in (Charge.NOT_SENT, Charge.REFUSED):
         return Bill(charge)
@@ -61,7 +64,7 @@ def _charge_of(accepted: bool, billed: float | None, error: TTSError | None) -> 
 
 
 class Billing:
-    """Adds up one provider's."""
+    """Sum of the bills of one provider."""
 
     def __init__(self) -> None:
         self._attempts: Counter[Charge] = Counter()
@@ -69,14 +72,14 @@ class Billing:
         self._wasted: dict[FailureKind, float] = {}
 
     def add(self, bill: Bill, error: TTSError | None) -> None:
-        """One more attempt is over; `error` is what ended it early."""
+        """Add the bill of an attempt; `error` is what ended it early."""
         self._attempts[bill.charge] += 1
         self._characters[bill.charge] += bill.characters
         if bill.wasted and error:
             self._wasted[error.kind] = self._wasted.get(error.kind, 0.0) + bill.wasted
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: attempts by what became of them, and characters. `wasted` were charged, or may have been."""
+        """Return a JSON-ready value: attempts by charge, and characters. `wasted` were charged, or may have been."""
         return {
             "attempts": {charge.value.replace(" ", "_"): self._attempts[charge] for charge in Charge},
             "billed": self._characters[Charge.BILLED],
@@ -87,19 +90,19 @@ class Billing:
 
 
 RATE_MEMORY = 3600.0
-"""Seconds after which what was spent weighs a third in the present rate."""
+"""Seconds after which spending counts a third in the present rate."""
 
-_MIN_OBSERVED = 900.0  # seconds: a rate from less would be that of the first few words
+_MIN_OBSERVED = 900.0  # seconds: over less, the rate would be that of the first few words
 
 WARNING_TIMES = (24 * 3600.0, 3600.0)
-"""Seconds before the end of the credit at which it is said that it ends."""
+"""Seconds before the end of the credit at which a warning is due."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreditForecast:
-    """What is left, in characters as the vendor counts them, the rate at which it goes, and how long it lasts.
+    """Remaining credit in the vendor's characters (None: unlimited), the rate of spending, and how long it lasts.
 
-    `ends_in` is in seconds: None when it lasts until there is new credit, or for ever.
+    `ends_in` is in seconds; None if the credit lasts until it is renewed, or indefinitely.
     """
 
     remaining: float | None
@@ -109,28 +112,28 @@ class CreditForecast:
 
 
 class CreditMeter:
-    """Counts what one account spends: what the vendor told of it, less what we spent since."""
+    """Meter of one account's credit: the vendor's latest statement, less what was spent here since."""
 
     def __init__(self) -> None:
         self._credit: Credit | None = None
-        self._resets_in = math.inf  # on the clock of `now`
-        self._spent = 0.0  # fading
-        self._at = 0.0  # as of when
+        self._resets_in = math.inf  # reading of the caller's clock
+        self._spent = 0.0  # characters, decaying exponentially
+        self._at = 0.0  # time of that value
         self._began: float | None = None
         self._prices: dict[str | None, float] = {}
         self._remaining: float | None = None
         self._warned = math.inf
 
-    def told(self, credit: Credit, now: float, time_of_day: datetime) -> None:
-        """The vendor says what is left. What others have spent of it counts towards the rate."""
+    def update(self, credit: Credit, now: float, time_of_day: datetime) -> None:
+        """Take the vendor's statement of what is left. What others spent since the last one counts towards the rate."""
         if self._remaining is not None and credit.remaining is not None:
             self._spend(max(0.0, self._remaining - credit.remaining), now)
         self._credit, self._remaining = credit, credit.remaining
         reset = credit.resets_at
         self._resets_in = now + (reset - time_of_day).total_seconds() if reset else math.inf
 
-    def spent(self, billed: float, characters: int, model: str | None, now: float) -> None:
-        """A request was billed."""
+    def add_spending(self, billed: float, characters: int, model: str | None, now: float) -> None:
+        """Add a billed request, and learn the model's price per character from it."""
         self._spend(billed, now)
         if self._remaining is not None:
             self._remaining = max(0.0, self._remaining - billed)
@@ -138,11 +141,11 @@ class CreditMeter:
             self._prices[model] = billed / characters
 
     def cost(self, characters: int, model: str | None) -> float:
-        """What a text of so many characters will cost, by what the model's last one did."""
+        """Estimate the cost of a text by what the model's last text cost per character."""
         return characters * self._prices.get(model, 1.0)
 
     def forecast(self, now: float) -> CreditForecast | None:
-        """How long it will last. None as long as nobody has told what there is."""
+        """Forecast the end of the credit; None until the vendor has stated it once."""
         if self._credit is None:
             return None
         rate = self._rate(now)
@@ -152,28 +155,29 @@ class CreditMeter:
         return CreditForecast(self._remaining, rate * 3600.0, ends_in, self._credit.resets_at)
 
     def warning(self, now: float) -> CreditForecast | None:
-        """The forecast, when it has become so near that somebody should know, and does not yet."""
+        """Return the forecast if the end has come within a warning time that was not reported yet."""
         forecast = self.forecast(now)
         if forecast is None:
             return None
         near = min((bound for bound in WARNING_TIMES if (forecast.ends_in or math.inf) <= bound), default=math.inf)
-        news = near < self._warned
-        if news or (forecast.ends_in or math.inf) > 2 * self._warned:  # a rate that wavers is no news
+        is_due = near < self._warned
+        # Rearmed only when the end has moved twice as far away: a rate that wavers would repeat the warning.
+        if is_due or (forecast.ends_in or math.inf) > 2 * self._warned:
             self._warned = near
-        return forecast if news else None
+        return forecast if is_due else None
 
     def _spend(self, amount: float, now: float) -> None:
         if self._began is None:
             self._began = now
-        self._spent = self._faded(now) + amount
+        self._spent = self._decayed(now) + amount
         self._at = now
 
-    def _faded(self, now: float) -> float:
+    def _decayed(self, now: float) -> float:
         return self._spent * math.exp((self._at - now) / RATE_MEMORY)
 
     def _rate(self, now: float) -> float:
-        """Characters a second: what has not faded, by how much of a steady one would not have."""
+        """Return characters per second: the decayed sum over the decayed observation time."""
         if self._began is None:
             return 0.0
-        watched = max(_MIN_OBSERVED, now - self._began)
-        return self._faded(now) / (RATE_MEMORY * -math.expm1(-watched / RATE_MEMORY))
+        observed = max(_MIN_OBSERVED, now - self._began)
+        return self._decayed(now) / (RATE_MEMORY * -math.expm1(-observed / RATE_MEMORY))

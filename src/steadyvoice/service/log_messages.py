@@ -1,8 +1,7 @@
-"""What the service says of itself, through `logging`, with the facts as fields of each record.
+"""Log messages of the service, with the facts as extra fields of each record.
 
-Loggers: `steadyvoice.circuit` (changes of state), `steadyvoice.calls` (failures, holds, utterances),
-`steadyvoice.credit` (credit that comes to its end), and `steadyvoice.cache` (what is wrong with it). Texts are not
-logged.
+Loggers: `steadyvoice.circuit` (transitions), `steadyvoice.calls` (failures, holds, utterances), `steadyvoice.credit`
+(credit that is running out) and `steadyvoice.cache` (problems of the cache). Texts are not logged.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _cache_log = logging.getLogger("steadyvoice.cache")
 
 
 def log_transition(event: Event) -> None:
-    """Log a change of state with its time and reason. Other events are not logged."""
+    """Log a transition of a circuit with its time and reason; other events are not logged."""
     if not isinstance(event, StateChanged):
         return
     level = logging.WARNING if event.to_state in (CircuitState.OPEN, CircuitState.FORCED_OPEN) else logging.INFO
@@ -58,7 +57,8 @@ def log_failure(provider: str, error: TTSError) -> None:
         provider,
         error.kind.value,
         error.message,
-        exc_info=error.__cause__ if isinstance(error, TTSUnexpectedError) else None,  # the account keeps no traceback
+        # Only here: the errors kept in reports have no traceback.
+        exc_info=error.__cause__ if isinstance(error, TTSUnexpectedError) else None,
         extra={
             "provider": provider,
             "kind": error.kind.value,
@@ -69,10 +69,10 @@ def log_failure(provider: str, error: TTSError) -> None:
     )
 
 
-def log_hold(provider: str, hold: Hold, *, news: bool) -> None:
-    """Log that something is set aside: as a warning unless that was told before."""
+def log_hold(provider: str, hold: Hold, *, is_new: bool) -> None:
+    """Log a hold, as a warning if it is new."""
     _call_log.log(
-        logging.WARNING if news else logging.INFO,
+        logging.WARNING if is_new else logging.INFO,
         "%s: %s on hold: %s: %s",
         provider,
         hold.key,
@@ -82,21 +82,21 @@ def log_hold(provider: str, hold: Hold, *, news: bool) -> None:
     )
 
 
-def log_hedge_started(late: str, after: float, asked: str) -> None:
-    """Log that a second provider is asked because the first is late."""
+def log_hedge_started(late: str, after: float, hedge: str) -> None:
+    """Log that a second provider is asked because the first has been silent for `after` seconds."""
     _call_log.info(
-        "%s is late: no sound for %.2f s; %s is asked as well",
+        "%s is late: no audio for %.2f s; hedge sent to %s",
         late,
         after,
-        asked,
-        extra={"provider": late, "after": after, "hedge": asked},
+        hedge,
+        extra={"provider": late, "after": after, "hedge": hedge},
     )
 
 
 def log_hedge_cancelled(provider: str, waited: float) -> None:
-    """Log that one is hung up on because another was heard first."""
+    """Log that an attempt is cancelled because the other one answered first."""
     _call_log.info(
-        "%s is hung up on after %.2f s: another was heard first",
+        "%s cancelled after %.2f s: another provider answered first",
         provider,
         waited,
         extra={"provider": provider, "waited": waited, "kind": "hedged"},
@@ -104,10 +104,10 @@ def log_hedge_cancelled(provider: str, waited: float) -> None:
 
 
 def log_credit_warning(provider: str, forecast: CreditForecast) -> None:
-    """Log that the credit will not last."""
+    """Log that the credit will run out soon."""
     hours = (forecast.ends_in or 0.0) / 3600
     _credit_log.warning(
-        "%s: credit ends in %.1f h at the present rate (%.0f characters left, %.0f an hour)",
+        "%s: credit runs out in %.1f h at the present rate (%.0f characters left, %.0f per hour)",
         provider,
         hours,
         forecast.remaining,
@@ -122,17 +122,17 @@ def log_credit_warning(provider: str, forecast: CreditForecast) -> None:
 
 
 def log_credit_unknown(provider: str, error: TTSError) -> None:
-    """Log that nobody would say how much credit is left."""
-    _credit_log.info("%s does not tell its credit: %s", provider, error.message, extra={"provider": provider})
+    """Log that a credit check failed."""
+    _credit_log.info("%s: credit check failed: %s", provider, error.message, extra={"provider": provider})
 
 
 def log_utterance(report: UtteranceReport) -> None:
-    """Log how an utterance ended, without its text. What its caller did wrong is no reason to warn anybody."""
+    """Log the end of an utterance, without its text: as a warning if it failed, unless by its caller's error."""
     if not _call_log.isEnabledFor(logging.WARNING):
         return
     outcome = report.outcome
-    theirs = isinstance(report.error, TTSRequestError) and not isinstance(report.error, TTSDeadlineError)
-    level = logging.WARNING if outcome in ("muted", "failed") and not theirs else logging.INFO
+    is_callers_error = isinstance(report.error, TTSRequestError) and not isinstance(report.error, TTSDeadlineError)
+    level = logging.WARNING if outcome in ("muted", "failed") and not is_callers_error else logging.INFO
     if not _call_log.isEnabledFor(level):
         return
     _call_log.log(
@@ -140,7 +140,7 @@ def log_utterance(report: UtteranceReport) -> None:
         "%s: %.2f s of audio by %s in %d attempts",
         outcome,
         report.duration,
-        report.provider or "nobody",
+        report.provider or "no provider",
         len(report.attempts),
         extra={
             "outcome": outcome,
@@ -153,7 +153,7 @@ def log_utterance(report: UtteranceReport) -> None:
 
 
 def log_cache_problem(path: object, trouble: str) -> None:
-    """Log what is wrong with the cache."""
+    """Log a problem of the cache."""
     _cache_log.warning(
-        "cache %s: %s; the voice goes on without it", path, trouble, extra={"path": str(path), "trouble": trouble}
+        "cache %s: %s; synthesis continues without it", path, trouble, extra={"path": str(path), "trouble": trouble}
     )

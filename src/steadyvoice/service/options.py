@@ -19,7 +19,7 @@ from steadyvoice.service.cache.keys import CacheConfig, parse_cache_config
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
 from steadyvoice.service.pipeline.candidates import Candidates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, check_deadline, provider_timeouts
-from steadyvoice.service.resilience.admission_control import validate_admission
+from steadyvoice.service.resilience.admission_control import AdmissionLimits
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -29,9 +29,11 @@ from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice,
 
 @dataclass(frozen=True, slots=True)
 class UtterancePolicy:
-    """`deadline` is the caller's own, in seconds; `hold` lets nothing be heard before its piece is whole, which costs
-    nothing to who wants the whole anyway. `announced`: the outcome is told with the first byte, for good, so that
-    silence after speech would be taken for the whole. `most_bytes` of audio are held.
+    """Settings in force for one utterance, from the call's options and the service's settings.
+
+    `deadline` is the caller's own, in seconds. With `hold` no audio is delivered before its piece is complete, which
+    costs nothing where the whole is wanted anyway. `announced`: the outcome was sent with the first byte and cannot
+    change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held.
     """
 
     timeouts: TimeoutConfig
@@ -46,133 +48,140 @@ class UtterancePolicy:
 
     @property
     def resumes(self) -> bool:
-        """Whether somebody goes on where a voice breaks off."""
+        """Whether another provider continues an interrupted utterance."""
         return self.on_midstream == "resume"
 
     @property
     def own_deadline(self) -> bool:
-        """Whether the caller gives less time than the configuration allows."""
+        """Whether the caller's deadline is shorter than the configured one."""
         return self.deadline is not None and self.deadline < self.timeouts.total_timeout
 
     @property
     def total(self) -> float:
-        """Seconds in all."""
+        """Seconds for the whole utterance."""
         return min(self.timeouts.total_timeout, self.deadline or self.timeouts.total_timeout)
 
 
 class SynthesisOptions(TypedDict, total=False):
-    """What a caller may ask of one utterance, besides its text."""
+    """Keyword arguments of `synthesize()` and `stream()`."""
 
-    voice: str  # a name that the providers map to their own; "default" unless said
-    format: str | AudioFormat  # an ElevenLabs name such as "mp3_44100_128" (the default), or "mp3", "wav", ...
+    voice: str  # name that each provider maps to its own; "default" if absent
+    format: str | AudioFormat  # ElevenLabs name such as "mp3_44100_128" (the default), or "mp3", "wav", ...
     model: str | None
     language: str | None
-    speed: float  # 1.0 is the voice's own
+    speed: float  # 1.0 is the voice's own speed
     seed: int | None
     previous_text: str | None
     next_text: str | None
-    options: Mapping[str, Any]  # a vendor's own fields, passed on as they are
-    unknown_voice: UnknownVoice  # what becomes of a voice that a provider's map does not know; "refuse" unless said
-    dialect: str | None  # whose words voice and options are: "elevenlabs", "openai"
-    timestamps: bool  # each character's own are wanted, even where going on elsewhere does not need them
-    deadline: float | None  # seconds for all of it, when shorter than `total_timeout`
+    options: Mapping[str, Any]  # a vendor's own fields, passed through unchanged
+    unknown_voice: UnknownVoice  # for a voice missing in a provider's `voices`; "refuse" if absent
+    dialect: str | None  # vendor whose names voice and options are: "elevenlabs", "openai"
+    timestamps: bool  # request the times of each character, even where resume does not need them
+    deadline: float | None  # seconds for the whole utterance, if shorter than `total_timeout`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
-    cache: bool  # False: neither look in the cache nor keep this there
-    hedging: bool  # False: nobody else is asked while the first provider is only late
+    cache: bool  # False: neither read nor write the cache
+    hedging: bool  # False: no second request when the first provider is only late
 
 
 class ServicePolicies(TypedDict, total=False):
-    """How a service behaves, until it is told otherwise."""
+    """Settings of a service that can be changed while it runs."""
 
-    circuit: CircuitBreakerConfig | None  # for every provider; adaptive when None
-    circuits: Mapping[str, CircuitBreakerConfig]  # for single providers, by name; wins over `circuit`
+    circuit: CircuitBreakerConfig | None  # for every provider; adaptive if None
+    circuits: Mapping[str, CircuitBreakerConfig]  # of single providers, by name; overrides `circuit`
     timeouts: TimeoutConfig | None
-    provider_timeouts: Mapping[str, Mapping[str, float | None]]  # single fields, by provider; win over `timeouts`
+    provider_timeouts: Mapping[str, Mapping[str, float | None]]  # single fields, by provider; override `timeouts`
     retry: RetryConfig | None
-    muted: bool  # True: silence when nobody can speak. False: an error
+    muted: bool  # True: silence when no provider can speak; False: an error
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
-    cache: CacheConfig | str | os.PathLike[str] | None  # a folder, or more about it; None: nothing is kept
-    max_audio_bytes: int | None  # of audio that one request holds in memory; None: 64 MiB
-    hedging: HedgeConfig | None  # ask the next provider as well when the first is late; None: never
-    max_active: int | None  # utterances that are synthesised at once; 4096 when None
-    max_queued: int | None  # utterances that wait for that; 2048 when None, and 0: none
-    queue_timeout: float | None  # seconds that they wait, before TTSOverloadedError; 5.0 when None
+    cache: CacheConfig | str | os.PathLike[str] | None  # folder or configuration; None: no cache
+    max_audio_bytes: int | None  # audio that one request may hold in memory; 64 MiB if None
+    hedging: HedgeConfig | None  # second request when the first provider is late; None: never
+    max_active: int | None  # utterances synthesised at once; 4096 if None
+    max_queued: int | None  # utterances waiting for that; 2048 if None
+    queue_timeout: float | None  # seconds that they wait before TTSOverloadedError; 5.0 if None
 
 
 class ServiceSettings(ServicePolicies, total=False):
-    """The same, and what is for good."""
+    """Settings of a service at construction: those that can be changed, and those that cannot."""
 
-    clock: Callable[[], float]  # seconds that never go back
-    wall_clock: Callable[[], float]  # the time of day, in seconds since 1970
+    clock: Callable[[], float]  # monotonic, in seconds
+    wall_clock: Callable[[], float]  # seconds since 1970
     rng: Random
 
 
 class ServiceArguments(ServicePolicies):
-    """Everything a service is made of, as a configuration file says it."""
+    """Keyword arguments of a service's constructor, as a configuration file gives them."""
 
     providers: Sequence[Provider]
 
 
 class SettingChanges(ServicePolicies, total=False):
-    """What may be changed while it runs. What is not named stays."""
+    """Keyword arguments of `reconfigure()`: settings and providers; absent ones stay."""
 
     providers: Sequence[Provider]
 
 
 def options_from_request(request: SpeechRequest) -> SynthesisOptions:
-    """Take apart what somebody else's door has made a request of: `tts.stream(request.text, **wishes_of(request))`."""
-    return cast(
-        SynthesisOptions,
-        {name: getattr(request, name) for name in SynthesisOptions.__annotations__ if hasattr(request, name)},
-    )
+    """Return the options of a request, for `tts.stream(request.text, **options_from_request(request))`."""
+    names = SynthesisOptions.__annotations__
+    return cast(SynthesisOptions, {name: getattr(request, name) for name in names if hasattr(request, name)})
 
 
 def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) -> None:
-    """Refuse what is unknown, of the wrong kind, or contradicts itself. Raises TypeError, TTSConfigurationError."""
+    """Check the settings of a service and its providers. Raises TypeError, TTSConfigurationError."""
     _reject_unknown(settings, ServiceSettings, "service")
-    kinds = {
-        "circuit": CircuitBreakerConfig,
-        "timeouts": TimeoutConfig,
-        "retry": RetryConfig,
-        "hedging": HedgeConfig,
-        "muted": bool,
-    }
-    for key, kind in kinds.items():
+    for key, kind in _SETTING_TYPES.items():
         value = settings.get(key)
         if value is not None and not isinstance(value, kind):
             raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
     parse_cache_config(settings.get("cache"))
-    validate_admission(settings)
+    AdmissionLimits.from_settings(settings)
     _validate_policies(settings)
-    most = settings.get("max_audio_bytes")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < MIN_AUDIO_BYTES):
-        raise TTSConfigurationError(
-            f"max_audio_bytes: must be a whole number of bytes, {MIN_AUDIO_BYTES} or more, got {most!r}"
-        )
+    _validate_max_audio_bytes(settings.get("max_audio_bytes"))
     names = [provider.name for provider in providers]
-    if not names:
-        raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
-    for name in names:
-        if not name:
-            raise TTSConfigurationError("providers: a provider's name must not be empty")
-        if not name.isprintable():
-            told = "becomes a header, a label and a key of JSON; name it with characters that can be printed"
-            raise TTSConfigurationError(f"providers: the name {name!a:.100} {told}")
-        if names.count(name) > 1:
-            raise TTSConfigurationError(f"providers: the name {name!r} is used twice; give one another `name`")
+    _validate_names(names)
     for key, named in (
         ("circuits", settings.get("circuits")),
         ("provider_timeouts", settings.get("provider_timeouts")),
     ):
         for name in named or {}:
             if name not in names:
-                raise TTSConfigurationError(f"{key}.{name}: there is no provider of this name")
+                raise TTSConfigurationError(f"{key}.{name}: no provider has this name")
     for name, own in (settings.get("circuits") or {}).items():
         if not isinstance(own, CircuitBreakerConfig):
             raise TTSConfigurationError(f"circuits.{name}: must be a CircuitBreakerConfig, got {own!r:.100}")
     _validate_timeouts(providers, settings)
+
+
+_SETTING_TYPES: Mapping[str, type] = {
+    "circuit": CircuitBreakerConfig,
+    "timeouts": TimeoutConfig,
+    "retry": RetryConfig,
+    "hedging": HedgeConfig,
+    "muted": bool,
+}
+
+
+def _validate_max_audio_bytes(most: object) -> None:
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < MIN_AUDIO_BYTES):
+        raise TTSConfigurationError(
+            f"max_audio_bytes: must be a whole number of bytes, {MIN_AUDIO_BYTES} or more, got {most!r}"
+        )
+
+
+def _validate_names(names: Sequence[str]) -> None:
+    if not names:
+        raise TTSConfigurationError("providers: at least one is needed; Tone() always works")
+    for name in names:
+        if not name:
+            raise TTSConfigurationError("providers: a provider's name must not be empty")
+        if not name.isprintable():
+            reason = "must be printable: it is used in headers, metric labels and JSON keys"
+            raise TTSConfigurationError(f"providers: the name {name!a:.100} {reason}")
+        if names.count(name) > 1:
+            raise TTSConfigurationError(f"providers: duplicate name {name!r}; give one of them another `name`")
 
 
 def _validate_timeouts(providers: Sequence[Provider], settings: ServiceSettings) -> None:
@@ -193,33 +202,36 @@ def _validate_timeouts(providers: Sequence[Provider], settings: ServiceSettings)
 def merge_settings(
     settings: ServiceSettings, providers: Sequence[Provider], changes: SettingChanges
 ) -> ServiceSettings:
-    """The settings with these in their stead, for these providers. Raises TypeError, TTSConfigurationError."""
+    """Return the settings with changes applied, checked for these providers.
+
+    Raises TypeError, TTSConfigurationError.
+    """
     _reject_unknown(changes, SettingChanges, "reconfiguration")
-    said = {name: value for name, value in changes.items() if name != "providers"}
+    given = {name: value for name, value in changes.items() if name != "providers"}
     names = {provider.name for provider in providers}
     for key in ("circuits", "provider_timeouts"):
-        if key not in changes:  # of who is not there any more, nothing is said
+        if key not in changes:  # settings of removed providers go with them
             kept = cast(Mapping[str, Any], settings.get(key) or {})
-            said[key] = {name: own for name, own in kept.items() if name in names}
-    changed = cast(ServiceSettings, {**settings, **said})
+            given[key] = {name: own for name, own in kept.items() if name in names}
+    changed = cast(ServiceSettings, {**settings, **given})
     validate_settings(providers, changed)
     return changed
 
 
-def validate_options(wishes: SynthesisOptions) -> None:
-    """Refuse what nobody could mean. Raises TypeError, TTSConfigurationError."""
-    _reject_unknown(wishes, SynthesisOptions, "call")
+def validate_options(options: SynthesisOptions) -> None:
+    """Check the options of a call. Raises TypeError, TTSConfigurationError."""
+    _reject_unknown(options, SynthesisOptions, "call")
     for key in ("cache", "hedging"):
-        if not isinstance(wishes.get(key, True), bool):
-            raise TTSConfigurationError(f"{key}: must be True or False in a call, got {wishes.get(key)!r}")
-    _validate_policies(wishes)
+        if not isinstance(options.get(key, True), bool):
+            raise TTSConfigurationError(f"{key}: must be True or False in a call, got {options.get(key)!r}")
+    _validate_policies(options)
 
 
 def _reject_unknown(given: Mapping[str, Any], known: type, where: str) -> None:
     for key in given:
         if key not in known.__annotations__:
             near = get_close_matches(key, known.__annotations__, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f": there is {', '.join(known.__annotations__)}"
+            hint = f"; did you mean {near[0]!r}?" if near else f": known ones are {', '.join(known.__annotations__)}"
             raise TypeError(f"unexpected keyword argument {key!r} of this {where}{hint}")
 
 
@@ -231,19 +243,20 @@ def _validate_policies(given: Mapping[str, Any]) -> None:
 
 @dataclass(slots=True)
 class UtteranceTemplate:
-    """A style in one service, as that is now: on which terms, and who may speak, once that is known for every text."""
+    """Options resolved against the settings of one service: the policy, and what does not depend on the text.
+
+    `candidates` is filled if they are the same for every text, `prepared` by name of the provider.
+    """
 
     request: SpeechRequest  # without a text
     policy: UtterancePolicy
-    cast: Candidates | None = None
-    ready: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(
-        default_factory=dict
-    )  # by the provider's name
+    candidates: Candidates | None = None
+    prepared: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class ResolvedOptions:
-    """What was wished for, in the shape in which it is used. `request` has no text."""
+    """Checked options of a call, reusable for any text. `request` has no text."""
 
     request: SpeechRequest
     on_midstream: OnMidstream | None = None
@@ -251,37 +264,40 @@ class ResolvedOptions:
     deadline: float | None = None
     cache: bool = True
     hedging: bool = True
-    era: object = None  # of the service that it was staged in
-    templates: dict[tuple[bool, bool], UtteranceTemplate] = field(default_factory=dict)
+    settings: object = None  # of the service, for which the templates were made
+    templates: dict[tuple[bool, bool], UtteranceTemplate] = field(default_factory=dict)  # by (hold, announced)
 
     @classmethod
-    def of(cls, wishes: SynthesisOptions) -> ResolvedOptions:
-        """Raises TypeError, TTSConfigurationError, TTSBadRequestError and TTSUnsupportedFormatError."""
-        validate_options(wishes)
+    def resolve(cls, options: SynthesisOptions) -> ResolvedOptions:
+        """Check the options of a call and fill in defaults.
+
+        Raises TypeError, TTSConfigurationError, TTSBadRequestError and TTSUnsupportedFormatError.
+        """
+        validate_options(options)
         return cls(
-            _request_from(wishes),
-            wishes.get("on_midstream"),
-            wishes.get("voice_substitution"),
-            check_deadline(wishes.get("deadline")),
-            wishes.get("cache", True),
-            wishes.get("hedging", True),
+            _request_from(options),
+            options.get("on_midstream"),
+            options.get("voice_substitution"),
+            check_deadline(options.get("deadline")),
+            options.get("cache", True),
+            options.get("hedging", True),
         )
 
 
-def _request_from(wishes: SynthesisOptions) -> SpeechRequest:
-    form = wishes.get("format", "mp3_44100_128")
+def _request_from(options: SynthesisOptions) -> SpeechRequest:
+    form = options.get("format", "mp3_44100_128")
     return SpeechRequest(
         text="",
         format=form if isinstance(form, AudioFormat) else AudioFormat.parse(form),
-        voice=wishes.get("voice", "default"),
-        model=wishes.get("model"),
-        language=wishes.get("language"),
-        speed=wishes.get("speed", 1.0),
-        seed=wishes.get("seed"),
-        previous_text=wishes.get("previous_text"),
-        next_text=wishes.get("next_text"),
-        options=wishes.get("options", {}),
-        unknown_voice=wishes.get("unknown_voice", "refuse"),
-        dialect=wishes.get("dialect"),
-        timestamps=wishes.get("timestamps", False),
+        voice=options.get("voice", "default"),
+        model=options.get("model"),
+        language=options.get("language"),
+        speed=options.get("speed", 1.0),
+        seed=options.get("seed"),
+        previous_text=options.get("previous_text"),
+        next_text=options.get("next_text"),
+        options=options.get("options", {}),
+        unknown_voice=options.get("unknown_voice", "refuse"),
+        dialect=options.get("dialect"),
+        timestamps=options.get("timestamps", False),
     )

@@ -1,12 +1,15 @@
-"""Who speaks, in order of preference, each behind a guard. They may be others from one utterance to the next."""
+"""Providers of a service with their error handlers, replaceable at run time, and the closing of those replaced."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Protocol
+from weakref import WeakSet
 
 from steadyvoice.breaker import CircuitBreakerConfig, Listener
 from steadyvoice.providers.base import Credential, HasCredential, Provider
@@ -18,21 +21,25 @@ from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.request_ids import RequestIds
 from steadyvoice.service.resilience.retry import RetryConfig
 
+_log = logging.getLogger("steadyvoice.calls")
+
 CircuitSettings = Callable[[str], CircuitBreakerConfig | None]
-"""A provider's circuit settings, by its name. None: whatever it has; adaptive, if it is new."""
+"""Function from a provider's name to its circuit settings; None keeps those of an existing circuit."""
 
 
 class Closable(Protocol):
-    """What must be let go of at its end."""
+    """Object with an asynchronous `aclose()`."""
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Release what it holds."""
+        ...
 
 
 class ProviderSet:
-    """One service's. `clock` gives seconds that never go back; `wall_clock` is the time of day.
+    """Providers of one service in order of preference, each with its error handler and timeouts.
 
-    Circuits go by a clock that stands still while the event loop gets no turn (`lag`): a call is not hanging when
-    nobody had the time to read its answer.
+    `clock` is monotonic and `wall_clock` returns seconds since 1970. Circuits run on `lag.time`, which stands still
+    while the event loop has no turn: a call does not hang when this process had no time to read its answer.
     """
 
     def __init__(
@@ -41,54 +48,54 @@ class ProviderSet:
         self.by_name: dict[str, GuardedProvider] = {}
         self._limits: dict[str, AccountLimits] = {}  # by credential
         self._clock, self._wall_clock, self._rng, self._lag = clock, wall_clock, rng, lag
-        self._listening: list[_Subscription] = []
+        self._subscriptions: list[_Subscription] = []
         self._request_ids = RequestIds()
 
-    def adopt(self, providers: Sequence[Provider], retry: RetryConfig, circuits: CircuitSettings) -> list[Closable]:
-        """Let these speak from now on, and tell what of the former ones nobody new will need.
+    def replace(self, providers: Sequence[Provider], retry: RetryConfig, circuits: CircuitSettings) -> list[Closable]:
+        """Use these providers from now on, and return the former objects that new utterances will not use.
 
-        A provider of the same name goes on with the circuit, and the books, of the one before it.
+        A provider with the name of a former one takes over its circuit and its billing totals.
         """
         before, limits = self.by_name, self._limits
         self._limits = self._limits_of(providers)
-        self.by_name = {each.name: self._speaker(each, before.get(each.name), retry, circuits) for each in providers}
-        for listening in self._listening:
-            listening.follow(before, self.by_name)
+        self.by_name = {each.name: self._guard(each, before.get(each.name), retry, circuits) for each in providers}
+        for subscription in self._subscriptions:
+            subscription.follow(before, self.by_name)
         staying = {id(each) for each in [*providers, *self._limits.values()]}
-        former: list[Closable] = [*(speaker.provider for speaker in before.values()), *limits.values()]
+        former: list[Closable] = [*(guarded.provider for guarded in before.values()), *limits.values()]
         return [each for each in former if id(each) not in staying]
 
-    def time(self, general: TimeoutConfig, own: Mapping[str, Mapping[str, float | None]]) -> None:
-        """Give each speaker its timeouts, which hold from the next utterance on."""
-        for name, speaker in self.by_name.items():
+    def set_timeouts(self, general: TimeoutConfig, own: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Set the timeouts of each provider from the next utterance on; its `own` fields override the general ones."""
+        for name, guarded in self.by_name.items():
             fields = own.get(name, {})
-            timeouts = provider_timeouts(speaker.provider, general, fields)
-            most = math.inf if fields.get("total_timeout") is None else timeouts.total_timeout
-            self.by_name[name] = replace(speaker, timeouts=timeouts, max_seconds=most)
-            speaker.handler.silence_limits.default = timeouts.overdue_after
+            timeouts = provider_timeouts(guarded.provider, general, fields)
+            max_seconds = math.inf if fields.get("total_timeout") is None else timeouts.total_timeout
+            self.by_name[name] = replace(guarded, timeouts=timeouts, max_seconds=max_seconds)
+            guarded.handler.silence_limits.default = timeouts.overdue_after
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with every event of every circuit, of those to come as well."""
-        listening = _Subscription(listener)
-        listening.follow({}, self.by_name)
-        self._listening.append(listening)
+        """Call `listener` with every event of every circuit, later ones included; return a function that ends it."""
+        subscription = _Subscription(listener)
+        subscription.follow({}, self.by_name)
+        self._subscriptions.append(subscription)
 
         def unsubscribe() -> None:
-            if listening in self._listening:
-                self._listening.remove(listening)
-                listening.follow(self.by_name, {})
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+                subscription.follow(self.by_name, {})
 
         return unsubscribe
 
     @property
     def closables(self) -> list[Closable]:
-        """All that must be let go of at the end: accounts first, for they ask providers."""
-        return [*self._limits.values(), *(speaker.provider for speaker in self.by_name.values())]
+        """Objects to close at the end: account limits first, because their credit checks use providers."""
+        return [*self._limits.values(), *(guarded.provider for guarded in self.by_name.values())]
 
-    def _speaker(
+    def _guard(
         self, provider: Provider, former: GuardedProvider | None, retry: RetryConfig, circuits: CircuitSettings
     ) -> GuardedProvider:
-        account_limits, settings = self._limits[_account_id(provider)], circuits(provider.name)
+        limits, settings = self._limits[_account_id(provider)], circuits(provider.name)
         if former is None:
             handler = TTSErrorHandler(
                 provider.name,
@@ -97,25 +104,25 @@ class ProviderSet:
                 clock=self._clock,
                 wall_clock=self._wall_clock,
                 rng=self._rng,
-                account_limits=account_limits,
+                account_limits=limits,
                 circuit_clock=self._lag.time,
             )
             return GuardedProvider(provider, handler)
-        guard = former.handler
-        if settings is not None and settings != guard.circuit.config:
-            guard.circuit.update(settings)
-        if provider is former.provider and retry == guard.retry:
+        handler = former.handler
+        if settings is not None and settings != handler.circuit.config:
+            handler.circuit.update(settings)
+        if provider is former.provider and retry == handler.retry:
             return former
-        return GuardedProvider(provider, guard.successor(retry, account_limits))
+        return GuardedProvider(provider, handler.successor(retry, limits))
 
     def _limits_of(self, providers: Sequence[Provider]) -> dict[str, AccountLimits]:
-        """Each credential's own, which providers of the same credential share."""
+        """Return the limits by credential; providers with the same credential share them."""
         users: dict[str, list[Provider]] = {}
         for provider in providers:
             users.setdefault(_account_id(provider), []).append(provider)
         found = {key: self._limits.get(key) or self._make_limits(of[0]) for key, of in users.items()}
-        for key, account_limits in found.items():
-            account_limits.adopt(users[key])
+        for key, limits in found.items():
+            limits.set_users(users[key])
         return found
 
     def _make_limits(self, provider: Provider) -> AccountLimits:
@@ -129,18 +136,70 @@ class ProviderSet:
         )
 
 
+class ReplacedProviders:
+    """Replaced providers of one service, closed once the last stream that uses them has ended.
+
+    All of it belongs to one event loop.
+    """
+
+    def __init__(self) -> None:
+        # Users are held weakly: a stream that is dropped without being closed ends its use as well.
+        self._waiting: list[tuple[Closable, WeakSet[object]]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def add(self, closables: Iterable[Closable], users: Iterable[object]) -> None:
+        """Close these objects once none of the users is left, at once if there is none."""
+        self._waiting += [(each, WeakSet(users)) for each in closables]
+        self.close_unused()
+
+    def left(self, user: object) -> None:
+        """Note that a user has ended."""
+        if self._waiting:
+            for _, users in self._waiting:
+                users.discard(user)
+            self.close_unused()
+
+    def close_unused(self) -> None:
+        """Start to close objects without users."""
+        for closable, users in list(self._waiting):
+            if not users:
+                self._waiting.remove((closable, users))
+                task = asyncio.get_running_loop().create_task(_close(closable))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    async def settled(self) -> None:
+        """Wait until the closing that was started has ended."""
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+
+    async def aclose(self) -> None:
+        """Close all objects now, whether or not they have users."""
+        for _, users in self._waiting:
+            users.clear()
+        self.close_unused()
+        await self.settled()
+
+
+async def _close(closable: Closable) -> None:
+    try:
+        await closable.aclose()
+    except Exception as error:
+        _log.warning("closing a replaced provider failed: %s", error, exc_info=error)
+
+
 class _Subscription:
-    """One listener at all circuits."""
+    """Subscription of one listener to all circuits."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._ends: dict[str, Callable[[], None]] = {}
+        self._unsubscribe: dict[str, Callable[[], None]] = {}
 
     def follow(self, before: dict[str, GuardedProvider], after: dict[str, GuardedProvider]) -> None:
         for name in before.keys() - after.keys():
-            self._ends.pop(name)()
+            self._unsubscribe.pop(name)()
         for name in after.keys() - before.keys():
-            self._ends[name] = after[name].handler.circuit.subscribe(self._listener)
+            self._unsubscribe[name] = after[name].handler.circuit.subscribe(self._listener)
 
 
 def _credential(provider: Provider) -> Credential | None:

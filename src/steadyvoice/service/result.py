@@ -1,4 +1,4 @@
-"""What became of an utterance: who was asked, who spoke, what was heard."""
+"""Result of an utterance: its audio, and the report of attempts, spans, times, outcome and costs."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted", "interr
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One provider asked to say one piece of the text (`begin` to `end`, in characters). Times in seconds."""
+    """Request to one provider for one piece of the text, from character `begin` to `end`. Durations are in seconds."""
 
     provider: str
     begin: int
     end: int
     at: datetime  # UTC
-    waited: float = 0.0  # for the provider, the listener's own time not included
-    answered: float | None = None  # until the provider took the request: connecting, and its yes
-    first_audio: float | None = None  # from the request to the first decodable audio
-    held_back: float = 0.0  # of the wait: for its first words to be whole, when they had begun to come
-    audio: float = 0.0  # that came, whether or not it was used
-    error: TTSError | None = None  # None: it spoke the piece to its end
-    refused: bool = False  # by its circuit or a hold: nothing was sent
+    waited: float = 0.0  # time spent waiting for the provider, without the time spent by the consumer
+    answered: float | None = None  # time until the provider accepted the request, connecting included
+    first_audio: float | None = None  # time from the request to the first decodable audio
+    held_back: float = 0.0  # part of that wait in which the first words had begun to arrive but were not complete
+    audio: float = 0.0  # length of the audio received, whether or not it was used
+    error: TTSError | None = None  # None if the piece was completed
+    refused: bool = False  # by the circuit or a hold: nothing was sent
     request_id: str | None = None
     characters_billed: float | None = None
-    bill: Bill = FREE  # what that, or an answer that never came, means for the purse
-    voice: str | None = None  # the provider's own id for it
-    hedge: bool = False  # it was asked as well, for another was late: whoever lost has a TTSHedgedError
+    bill: Bill = FREE
+    voice: str | None = None  # the provider's own id of the voice
+    hedge: bool = False  # second attempt because the first was late; the one that loses ends with TTSHedgedError
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Who said which characters, in which voice (the provider's own id), and where that lies in the audio (seconds).
-    No provider: silence.
+    """Part of the audio, from second `start` to `stop`, with its characters and provider (None for silence).
 
-    Where `begin` is `end`, a voice broke off, and what it had said was said again from the start.
+    `voice` is the provider's own id. Where `begin` equals `end`, the provider failed and its words were spoken again
+    from the start.
     """
 
     provider: str | None
@@ -53,21 +53,21 @@ class Span:
     start: float
     stop: float
     voice: str | None = None
-    exact: bool = True  # False: it was left before its end, without times, so that `end` is a guess
+    exact: bool = True  # False: interrupted without timestamps, so that `end` is an estimate
 
 
 @dataclass(slots=True)
 class CurrentSpeaker:
-    """Who is heard at this moment, from the first byte on, when no span tells yet."""
+    """Provider whose audio is being delivered, from the first byte on, before its span is recorded."""
 
     provider: str | None = None
-    first: Accepted | None = None  # what the vendor told of the request that was heard first
+    first: Accepted | None = None  # vendor's response headers for the request that was delivered first
     characters: int = 0  # of that request
-    silent: bool = False  # nobody, since nobody could
-    times: Callable[[], tuple[float, Alignment]] | None = None  # of the piece at hand, and how much later they begin
+    silent: bool = False  # no provider is left, so that silence is delivered
+    times: Callable[[], tuple[float, Alignment]] | None = None  # offset in seconds and times of the current piece
 
     def start(self, provider: str, accepted: Accepted | None = None, characters: int = 0) -> None:
-        """Some of this speaker's audio goes out."""
+        """Note that audio of this provider is being delivered; `accepted` and `characters` are those of its request."""
         if self.provider is None:
             self.first, self.characters = accepted, characters
         self.provider = provider
@@ -75,25 +75,27 @@ class CurrentSpeaker:
 
 @dataclass(slots=True)
 class UtteranceReport:
-    """The account of one utterance, kept while it is spoken."""
+    """Report of one utterance: attempts, spans, times, outcome and costs. It grows while the audio is delivered."""
 
     first_choice: str | None
     attempts: list[Attempt] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     times: list[tuple[float, Alignment | EstimatedAlignment]] = field(default_factory=list)
-    error: Exception | None = None  # a copy, without its traceback, of what ended it
-    interrupted: bool = False  # its caller closed it, or gave it up, before its end
+    # A copy without traceback of the error that ended it: the frames of a traceback would keep the encoder, the stream
+    # and the task alive (decision 27).
+    error: Exception | None = None
+    interrupted: bool = False  # closed or cancelled by its caller before the end
     current_speaker: CurrentSpeaker = field(default_factory=lambda: CurrentSpeaker())
-    cached: bool = False  # nobody was asked on this caller's behalf: it was kept, or is being said to somebody else
+    cached: bool = False  # played from the cache, or shared with another caller of the same text
 
     @property
     def duration(self) -> float:
-        """Seconds of audio that were spoken, to the end of a piece or of the last word before it broke off."""
+        """Seconds of audio delivered, up to the end of the last complete piece or word."""
         return self.spans[-1].stop if self.spans else 0.0
 
     @property
     def provider(self) -> str | None:
-        """Who spoke, or spoke first."""
+        """Name of the provider that is heard first; None before any audio, and for silence."""
         for span in self.spans:
             if span.provider:
                 return span.provider
@@ -101,16 +103,16 @@ class UtteranceReport:
 
     @property
     def voice(self) -> str | None:
-        """The voice that spoke, or spoke first, by its provider's own id."""
+        """Voice that is heard first, by its provider's own id."""
         return next((span.voice for span in self.spans if span.provider), None)
 
     @property
     def outcome(self) -> Outcome:
-        """The most honest word for the whole: a part in silence is muted, a change of provider resumed.
+        """Outcome so far; the least favourable one if several apply.
 
-        `interrupted` when the caller ended it early: by closing it, by cancelling a read, or with its service.
-
-        Another voice than the first choice's is substituted, whether it was kept or is speaking now.
+        `interrupted`: the caller closed the stream, cancelled a read, or closed the service. `muted`: some part is
+        silence. `resumed`: the provider changed within the utterance. `substituted`: another provider than the first
+        choice, live or from the cache. `cached`: the first choice, from the cache.
         """
         if self.interrupted:
             return "interrupted"
@@ -131,7 +133,7 @@ class UtteranceReport:
 
     @property
     def sole_speaker(self) -> bool:
-        """Whether one provider is heard so far, and nothing else: no silence, no other voice."""
+        """Whether all audio so far is of one provider, without silence or another voice."""
         if self.current_speaker.silent or not self.spans:
             return not self.current_speaker.silent
         return all(span.provider == self.current_speaker.provider for span in self.spans)
@@ -142,23 +144,24 @@ class UtteranceReport:
 
     @property
     def _only_speaker(self) -> str | None:
-        """Who has said all of it in one piece, as is usual."""
+        """Provider of the only piece, if there is just one; None otherwise."""
+        # The usual case. It spares the outcome, which is read for every utterance, the sets below.
         now, spans = self.current_speaker, self.spans
         return now.provider if len(spans) == 1 and spans[0].provider == now.provider and not now.silent else None
 
     @property
     def alignments(self) -> list[tuple[float, Alignment]]:
-        """The times in each piece, and the second at which it begins."""
+        """Times of each piece, with the second at which the piece begins."""
         return [(start, each.times if isinstance(each, EstimatedAlignment) else each) for start, each in self.times]
 
     @property
     def alignment(self) -> Alignment:
-        """When each character is heard."""
+        """Start and end of each character, in seconds from the start of the audio."""
         return Alignment.joined(self.alignments)
 
     @property
     def current(self) -> tuple[float, Alignment] | None:
-        """The same of the piece at hand, as far as it was handed out, and the second at which it begins."""
+        """Times of the current piece, as far as it was delivered, with the second at which it begins."""
         if self.current_speaker.times is None:
             return None
         shift, times = self.current_speaker.times()
@@ -166,12 +169,12 @@ class UtteranceReport:
 
     @property
     def billed(self) -> float:
-        """Characters that the vendors said they charge."""
+        """Characters that the vendors stated as charged."""
         return sum(attempt.bill.characters for attempt in self.attempts if attempt.bill.charge is Charge.BILLED)
 
     @property
     def wasted(self) -> float:
-        """Characters that were charged, or may have been, and that nobody heard."""
+        """Characters charged, or possibly charged, whose audio was not delivered."""
         return sum(attempt.bill.wasted for attempt in self.attempts)
 
     def add(
@@ -186,13 +189,13 @@ class UtteranceReport:
         *,
         exact: bool = True,
     ) -> None:
-        """Something was spoken, or kept silent over. Its times begin `shift` seconds after it does."""
+        """Record `seconds` of speech, or of silence without a provider. Its times begin `shift` seconds after it."""
         start, self.current_speaker.times = self.duration, None
         self.times.append((start + shift, times))
         self.spans.append(Span(provider, begin, end, start, start + seconds, voice, exact))
 
     def share_from(self, other: UtteranceReport) -> None:
-        """Keep the same account from here on, but of what was heard only: the asking was the other's."""
+        """Share what is delivered with another report, whose caller made the attempts and is billed for them."""
         self.spans, self.times, self.current_speaker, self.cached = (
             other.spans,
             other.times,
@@ -202,58 +205,58 @@ class UtteranceReport:
 
 
 class ReportedUtterance:
-    """The account of an utterance, as anybody who holds its audio sees it."""
+    """Read access to the report of an utterance, for streams and finished speech."""
 
     report: UtteranceReport
 
     @property
     def outcome(self) -> Outcome:
-        """How it was spoken, so far."""
+        """Outcome so far: see `UtteranceReport.outcome`."""
         return self.report.outcome
 
     @property
     def provider(self) -> str | None:
-        """Who spoke first. None before the first piece is over, and for silence."""
+        """Name of the provider that is heard first; None before any audio, and for silence."""
         return self.report.provider
 
     @property
     def voice(self) -> str | None:
-        """In which voice, by that provider's own id. The `spans` of `spoken` tell it of each piece."""
+        """Voice that is heard first, by its provider's own id; `report.spans` has the voice of each part."""
         return self.report.voice
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """Who was asked, so far."""
+        """Attempts made so far, refused ones included."""
         return self.report.attempts
 
     @property
     def duration(self) -> float:
-        """Seconds of audio in the pieces that are over."""
+        """Seconds of audio in the pieces delivered so far."""
         return self.report.duration
 
     @property
     def alignment(self) -> Alignment:
-        """When each character is heard, of the pieces that are over."""
+        """Times of each character in the pieces delivered so far."""
         return self.report.alignment
 
     @property
     def billed(self) -> float:
-        """Characters that vendors said they charge for it, so far."""
+        """Characters that the vendors stated as charged, so far."""
         return self.report.billed
 
     @property
     def wasted(self) -> float:
-        """Characters that were charged, or may have been, and that nobody heard, so far."""
+        """Characters charged, or possibly charged, whose audio was not delivered, so far."""
         return self.report.wasted
 
     def captions(self, form: Literal["vtt", "srt"] = "vtt") -> str:
-        """Write the words with their times, as WebVTT or SubRip."""
+        """Return captions in WebVTT or SubRip format."""
         return captions(self.alignment, form)
 
 
 @dataclass(frozen=True)
 class Speech(ReportedUtterance):
-    """A finished utterance: its audio and the account of it."""
+    """Finished utterance: its audio, the format of it, and its report."""
 
     audio: bytes
     format: AudioFormat

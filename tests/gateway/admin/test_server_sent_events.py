@@ -213,7 +213,7 @@ async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
         request, account = await at.next_call()
-        order = SpeechOrder("text", ResolvedOptions.of({}))
+        order = SpeechOrder("text", ResolvedOptions.resolve({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None

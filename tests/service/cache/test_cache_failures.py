@@ -49,7 +49,7 @@ async def test_failing_disk_is_logged_once_and_speech_continues(
         assert tts.get_error_state()["cache"]["error"]
     told = [record for record in caplog.records if record.name == "steadyvoice.cache"]
     assert [record.levelno for record in told] == [logging.WARNING]
-    assert "the voice goes on without it" in told[0].getMessage()
+    assert "synthesis continues without it" in told[0].getMessage()
 
 
 @pytest.mark.looptime

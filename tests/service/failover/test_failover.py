@@ -273,7 +273,7 @@ async def test_cancelled_caller_counts_against_no_provider(make_service: MakeSer
 
 
 async def test_two_providers_of_one_name_are_rejected(make_service: MakeService) -> None:
-    with pytest.raises(TTSConfigurationError, match="'twin' is used twice"):
+    with pytest.raises(TTSConfigurationError, match="duplicate name 'twin'"):
         make_service(ScriptedProvider(name="twin"), ScriptedProvider(name="twin"))
 
 

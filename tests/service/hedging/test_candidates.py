@@ -89,7 +89,7 @@ async def test_hedge_never_queues(make_service: MakeService) -> None:
     )
     second.credential = Credential("theirs", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
-    async with tts.handler("second").turn(1.0, waits_anyway=False):
+    async with tts.handler("second").queue_slot(1.0, waits_anyway=False):
         await not_hedged(tts)
 
 

@@ -41,8 +41,8 @@ async def test_hedge_is_logged(make_service: MakeService, caplog: pytest.LogCapt
     caplog.clear()
     await tts.synthesize(TEXT, format="pcm_8000")
     assert [record.getMessage() for record in caplog.records] == [
-        "first is late: no sound for 0.10 s; second is asked as well",
-        "first is hung up on after 0.20 s: another was heard first",
+        "first is late: no audio for 0.10 s; hedge sent to second",
+        "first cancelled after 0.20 s: another provider answered first",
         "substituted: 1.86 s of audio by second in 2 attempts",
     ]
 

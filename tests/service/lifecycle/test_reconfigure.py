@@ -200,10 +200,10 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"providers": []}, "at least one"),
-        ({"providers": [ScriptedProvider(name="x"), ScriptedProvider(name="x")]}, "used twice"),
+        ({"providers": [ScriptedProvider(name="x"), ScriptedProvider(name="x")]}, "duplicate name"),
         ({"timeouts": 7}, "timeouts"),
         ({"on_midstream": "shout"}, "on_midstream"),
-        ({"circuits": {"nobody": CIRCUIT}}, "no provider of this name"),
+        ({"circuits": {"nobody": CIRCUIT}}, "no provider has this name"),
         ({"clock": None}, "clock"),
         ({"mutted": True}, "muted"),
     ],

@@ -62,7 +62,7 @@ def test_the_circuit_is_the_same_object_from_every_thread() -> None:
         assert tts.circuits["vendor"].state is CircuitState.OPEN
         tts.reset_circuit_breaker("vendor")
         assert tts.get_error_state()["circuit_state"] == "closed"
-        with pytest.raises(KeyError, match="there is vendor"):
+        with pytest.raises(KeyError, match="known ones are vendor"):
             tts.reset_circuit_breaker("nobody")
 
 

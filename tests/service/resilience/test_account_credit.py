@@ -242,9 +242,9 @@ async def test_the_end_is_a_time_of_day_and_there_is_none_when_new_credit_comes_
 @given(st.floats(0.01, 100.0), st.integers(0, 10_000_000))
 def test_a_steady_rate_is_found(per_second: float, remaining: int) -> None:
     meter = CreditMeter()
-    meter.told(Credit(remaining), 0.0, NEW_YEAR)
+    meter.update(Credit(remaining), 0.0, NEW_YEAR)
     for second in range(0, 3600, 10):
-        meter.spent(per_second * 10, 10, None, float(second))
+        meter.add_spending(per_second * 10, 10, None, float(second))
     forecast = meter.forecast(3600.0)
     assert forecast
     assert forecast.per_hour == pytest.approx(per_second * 3600, rel=0.02)
@@ -252,8 +252,8 @@ def test_a_steady_rate_is_found(per_second: float, remaining: int) -> None:
 
 def test_what_others_spend_of_it_counts_towards_the_rate() -> None:
     meter = CreditMeter()
-    meter.told(Credit(10_000), 0.0, NEW_YEAR)
-    meter.told(Credit(9_000), RATE_MEMORY, NEW_YEAR)
+    meter.update(Credit(10_000), 0.0, NEW_YEAR)
+    meter.update(Credit(9_000), RATE_MEMORY, NEW_YEAR)
     forecast = meter.forecast(RATE_MEMORY)
     assert forecast
     assert forecast.remaining == 9_000
@@ -262,10 +262,10 @@ def test_what_others_spend_of_it_counts_towards_the_rate() -> None:
 
 def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again() -> None:
     meter = CreditMeter()
-    meter.spent(800, 800, None, 0.0)  # about one a second
+    meter.add_spending(800, 800, None, 0.0)  # about one a second
     told = []
     for remaining in (23 * 3600, 25 * 3600, 23 * 3600, 10_000_000, 9_000_000):
-        meter.told(Credit(remaining), 0.0, NEW_YEAR)
+        meter.update(Credit(remaining), 0.0, NEW_YEAR)
         told.append(bool(meter.warning(0.0)))
     assert told == [True, False, False, False, True]
 
@@ -273,7 +273,7 @@ def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again()
 def test_a_text_costs_what_the_models_last_one_did() -> None:
     meter = CreditMeter()
     assert meter.cost(100, "flash") == 100
-    meter.spent(50, 100, "flash", 0.0)
+    meter.add_spending(50, 100, "flash", 0.0)
     assert (meter.cost(100, "flash"), meter.cost(100, "other")) == (50, 100)
 
 

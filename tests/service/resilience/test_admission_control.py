@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSOverloadedError,
     TTSService,
 )
-from steadyvoice.service.resilience.admission_control import MAX_LAG, AdmissionControl
+from steadyvoice.service.resilience.admission_control import MAX_LAG, AdmissionControl, AdmissionLimits
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.speech.failure_kinds import Billed, Blame
 
@@ -76,7 +76,7 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
     assert 1 <= error.retry_after <= 60
     assert (error.meaning.blame, error.meaning.counts, error.meaning.billed) == (Blame.US, 0.0, Billed.NO)
     assert not error.meaning.fail_over
-    assert "1 utterances are being synthesised and 1 wait" in str(error)
+    assert "1 utterances in progress, 1 queued" in str(error)
     await asyncio.gather(*crowd)
     assert len(vendor.asked) == 2
     assert overload(tts)["refused"]["queue_full"] == 1
@@ -478,7 +478,7 @@ async def test_admission_keeps_its_limits_and_its_order(steps: list[tuple[str, A
     clock = SkippingClock()
     lag = LoopLag(clock)
     most = 3
-    admission = AdmissionControl(lag, max_active=most, max_queued=4, queue_timeout=10.0, clock=clock)
+    admission = AdmissionControl(lag, AdmissionLimits(most, 4, 10.0), clock=clock)
     callers: list[Caller] = []
     behind = 0.0
     admission.waits["workers"] = lambda: behind
@@ -496,7 +496,7 @@ async def test_admission_keeps_its_limits_and_its_order(steps: list[tuple[str, A
                 behind = value
             case "configure":
                 most = value
-                admission.configure(max_active=most, max_queued=4, queue_timeout=10.0)
+                admission.configure(AdmissionLimits(most, 4, 10.0))
         before = admission.active
         await asyncio.sleep(0)
         assert admission.active <= max(most, before)

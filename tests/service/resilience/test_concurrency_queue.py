@@ -31,10 +31,10 @@ pytestmark = pytest.mark.looptime
 class Account:
     """A vendor's count of what runs on one key: it refuses whoever is too many."""
 
-    def __init__(self, limit: int, at_once: int | None = None, *, tells: bool = True) -> None:
+    def __init__(self, limit: int, initial: int | None = None, *, tells: bool = True) -> None:
         self.limit, self.tells = limit, tells
         self.running, self.most, self.refused = 0, 0, 0
-        self.credential = Credential(f"account {id(self)}", at_once)
+        self.credential = Credential(f"account {id(self)}", initial)
 
 
 class Metered(ScriptedProvider):
@@ -68,7 +68,7 @@ class Metered(ScriptedProvider):
 
 
 async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_takes(make_service: MakeService) -> None:
-    account = Account(limit=3, at_once=2)
+    account = Account(limit=3, initial=2)
     vendor = Metered(account)
     tts = make_service(vendor)
     texts = [f"Number {number}" for number in range(12)]
@@ -111,7 +111,7 @@ def test_it_is_a_setting_of_the_provider() -> None:
 
 
 async def test_who_is_being_heard_is_not_kept_waiting_by_newcomers(make_service: MakeService) -> None:
-    vendor = Metered(Account(limit=1, at_once=1))
+    vendor = Metered(Account(limit=1, initial=1))
     vendor.max_characters = 20
     tts = make_service(vendor, timeouts=TimeoutConfig(first_audio_timeout=30.0))
     tale = "The rain has stopped. We walk home now. Nobody says a word."
@@ -130,7 +130,7 @@ async def test_who_is_being_heard_is_not_kept_waiting_by_newcomers(make_service:
 
 
 async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeService) -> None:
-    account = Account(limit=2, at_once=2)
+    account = Account(limit=2, initial=2)
     tts = make_service(Metered(account, "warm"), Metered(account, "cold"))
     voices = [tts.synthesize("Hello", format="pcm_8000") for _ in range(6)]
     await asyncio.gather(*voices)
@@ -140,7 +140,7 @@ async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeServ
 
 
 async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: MakeService) -> None:
-    account = Account(limit=1, at_once=1)
+    account = Account(limit=1, initial=1)
     tts = make_service(
         Metered(account),
         ScriptedProvider(name="next"),
@@ -153,7 +153,7 @@ async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: M
     assert given_up.error is not None
     assert given_up.error.kind.value == "concurrency"
     waiting = sorted(str(speech.attempts[0].error).partition(";")[0] for speech in speeches[2:])
-    assert waiting == [f"metered: no turn within 1.5 s: 1 requests run, {number} wait" for number in (0, 1)]
+    assert waiting == [f"metered: no slot within 1.5 s: 1 requests running, {number} waiting" for number in (0, 1)]
     state = tts.get_error_state()
     assert state["totals"]["failures"] == 0
     assert account.refused == 0
@@ -166,23 +166,23 @@ async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: M
 
 async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service: MakeService) -> None:
     tts = make_service(
-        Metered(Account(limit=1, at_once=1)), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
+        Metered(Account(limit=1, initial=1)), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
     )
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
 async def test_who_has_nowhere_else_to_go_waits_however_long_it_used_to_take(make_service: MakeService) -> None:
-    account = Account(limit=1, at_once=1)
+    account = Account(limit=1, initial=1)
     tts = make_service(Metered(account))
-    gate = tts.handler("metered").account_limits.queue.limiter
-    gate.leave(gate.ask(loop_clock()), loop_clock() + 1000.0)  # it hung for a quarter of an hour
+    limiter = tts.handler("metered").account_limits.queue.limiter
+    limiter.release(limiter.acquire(loop_clock()), loop_clock() + 1000.0)  # it hung for a quarter of an hour
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
 async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService) -> None:
-    tts = make_service(Metered(Account(limit=1, at_once=1)), timeouts=TimeoutConfig(total_timeout=3.5))
+    tts = make_service(Metered(Account(limit=1, initial=1)), timeouts=TimeoutConfig(total_timeout=3.5))
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(6)))
     assert [speech.outcome for speech in speeches] == ["spoken"] * 3 + ["muted"] * 3
 
@@ -213,7 +213,7 @@ async def test_a_vendor_that_never_tells_its_limit_is_felt_out(make_service: Mak
 
 
 async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:
-    vendor = Metered(Account(limit=2, at_once=2))
+    vendor = Metered(Account(limit=2, initial=2))
     vendor.down = True
     tts = make_service(vendor, ScriptedProvider(name="next"))
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(10)))
@@ -221,7 +221,7 @@ async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeServi
 
 
 async def test_who_stops_listening_gives_the_place_back(make_service: MakeService) -> None:
-    tts = make_service(Metered(Account(limit=1, at_once=1)))
+    tts = make_service(Metered(Account(limit=1, initial=1)))
     async with tts.stream("Hello", format="pcm_8000", on_midstream="error") as stream:
         await anext(stream)
         assert tts.get_error_state()["concurrency"]["in_use"] == 1
@@ -230,15 +230,15 @@ async def test_who_stops_listening_gives_the_place_back(make_service: MakeServic
 
 async def test_ten_thousand_callers_who_leave_when_they_like_leave_no_place_taken() -> None:
     rng = Random(6)
-    gate = ConcurrencyLimit(at_once=4)
-    turnstile = ConcurrencyQueue(gate, loop_clock)
+    limiter = ConcurrencyLimit(initial=4)
+    queue = ConcurrencyQueue(limiter, loop_clock)
     most = 0
 
     async def caller() -> None:
         nonlocal most
         await asyncio.sleep(rng.uniform(0.0, 100.0))
-        async with turnstile.turn("vendor", rng.choice([0.05, 1.0, 60.0])) as turn:
-            most = max(most, gate.running)
+        async with queue.slot("vendor", rng.choice([0.05, 1.0, 60.0])) as turn:
+            most = max(most, limiter.running)
             await asyncio.sleep(rng.choice([0.0, 0.01, 0.1]))
             if rng.random() < 0.3:
                 turn.accepted(Accepted(concurrency_limit=4))
@@ -253,23 +253,23 @@ async def test_ten_thousand_callers_who_leave_when_they_like_leave_no_place_take
     ended = await asyncio.gather(*callers, return_exceptions=True)
     assert sum(isinstance(end, asyncio.CancelledError) for end in ended) > 1000
     assert most == 4
-    assert (gate.running, gate.waiting) == (0, 0)
-    assert not turnstile._calls
-    async with turnstile.turn("vendor", 0.0):
-        assert gate.running == 1, "it still lets people through"
+    assert (limiter.running, limiter.waiting) == (0, 0)
+    assert not queue._waiting
+    async with queue.slot("vendor", 0.0):
+        assert limiter.running == 1, "it still lets people through"
 
 
 async def test_a_caller_cancelled_in_the_instant_of_its_turn_passes_the_turn_on() -> None:
-    turnstile = ConcurrencyQueue(ConcurrencyLimit(at_once=1), loop_clock)
+    queue = ConcurrencyQueue(ConcurrencyLimit(initial=1), loop_clock)
 
     async def caller() -> str:
-        async with turnstile.turn("vendor", 60.0):
+        async with queue.slot("vendor", 60.0):
             return "ran"
 
-    async with turnstile.turn("vendor", 60.0):
+    async with queue.slot("vendor", 60.0):
         second, third = asyncio.create_task(caller()), asyncio.create_task(caller())
         await asyncio.sleep(1.0)
     second.cancel()  # its turn has come, but it has not run yet
     assert await third == "ran"
     assert second.cancelled()
-    assert turnstile.limiter.running == 0
+    assert queue.limiter.running == 0

@@ -22,14 +22,14 @@ def test_of_a_thousand_made_up_voices_the_latest_are_remembered_and_the_provider
         assert found.kind.value == kind
 
 
-def test_of_a_thousand_made_up_voices_the_latest_are_no_news() -> None:
+def test_of_a_thousand_made_up_voices_the_latest_are_not_new() -> None:
     holds = Holds("main")
 
-    def news(number: int) -> bool:
+    def is_new(number: int) -> bool:
         hold = holds.place(TTSVoiceUnknownError("there is none"), SynthesisOffer(FORMAT, f"voice-{number}"), 0.0)
         assert hold
-        return holds.news(hold)
+        return holds.is_new(hold)
 
-    assert all(news(number) for number in range(1000))
-    assert not news(999)
-    assert news(0), "it was forgotten, for memory has an end"
+    assert all(is_new(number) for number in range(1000))
+    assert not is_new(999)
+    assert is_new(0), "it was forgotten, for memory has an end"

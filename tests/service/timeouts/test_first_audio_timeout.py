@@ -236,7 +236,7 @@ async def test_default_of_the_kind_yields_to_settings(make_service: MakeService)
 @pytest.mark.parametrize(
     ("own", "told"),
     [
-        ({"nobody": {}}, "provider_timeouts.nobody: there is no provider"),
+        ({"nobody": {}}, "provider_timeouts.nobody: no provider has this name"),
         ({"scripted": 3}, "provider_timeouts.scripted: must be a mapping"),
         ({"scripted": {"first_audio": 3}}, "provider_timeouts.scripted.first_audio: unknown key; did you mean"),
         ({"scripted": {"stall_timeout": 0}}, "provider_timeouts.scripted.stall_timeout: must be more than 0"),

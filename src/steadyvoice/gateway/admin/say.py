@@ -36,7 +36,7 @@ class SayDialect(GatewayDialect):
         if not text.strip():
             raise RequestValidationError([ValidationIssue("too_short", ("text",), "must not be empty")])
         options = SynthesisOptions(voice=body.voice, format=body.format) | header_options(request.headers)
-        return SpeechOrder(text, ResolvedOptions.of(options))
+        return SpeechOrder(text, ResolvedOptions.resolve(options))
 
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return a header that keeps the audio out of caches."""

@@ -43,7 +43,7 @@ class ElevenLabsDialect:
         if self._form.timed:
             options["timestamps"] = True
         body_format = BodyFormat.TIMESTAMPS if self._form.timed else BodyFormat.AUDIO
-        return SpeechOrder(text, ResolvedOptions.of(options), body_format, buffered=not self._form.streams)
+        return SpeechOrder(text, ResolvedOptions.resolve(options), body_format, buffered=not self._form.streams)
 
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return the vendor's billing headers, and in any case a request id.

@@ -51,7 +51,7 @@ def _order(request: RawRequest, document: dict[str, Any]) -> SpeechOrder:
     call = openai_speech.parse_request_document(document)
     options = options_from_request(openai_speech.decode_request(call)) | header_options(request.headers)
     text = validated_text(call.text, "input")
-    return SpeechOrder(text, ResolvedOptions.of(options), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
+    return SpeechOrder(text, ResolvedOptions.resolve(options), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
 
 
 _CODES: Mapping[FailureKind, str] = {

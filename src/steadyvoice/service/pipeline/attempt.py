@@ -149,7 +149,7 @@ class ProviderAttempt:
         if permit:
             self.call.learn()
             self._handler.settle(permit, None, self.call.offer, len(self.call.request.text))
-        self._slot.leave()
+        self._slot.release()
 
     async def _end(self, error: BaseException | None) -> None:
         """Release everything, once."""
@@ -174,7 +174,7 @@ class ProviderAttempt:
                     permit.ignore()
                 else:
                     self._settle_abandoned(permit)
-            self._slot.leave(error)
+            self._slot.release(error)
             if not self.selected and (self.hedge or self._cancelled):
                 self.output.close()
         if own_cleanup:
@@ -257,7 +257,7 @@ class AttemptFactory:
             self._accounting.begin > 0 and not self._policy.hold
         )  # a listener in the middle of an utterance should not hear a wait
         limit = queue if queues else 0.0
-        slot = handler.turn(limit, waits_anyway=last and queues, is_continuation=heard)
+        slot = handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=heard)
         min_rate = self._min_rate(candidate, step)
         attempt_timeouts = AttemptTimeouts(
             timeouts,

@@ -1,6 +1,6 @@
-"""What one credential allows: so many requests at once, so much credit, or nothing until a time.
+"""Limits of one credential: concurrent requests, remaining credit, and the hold after its quota is exceeded.
 
-Providers that use the same credential share this.
+Providers that use the same credential share them.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from steadyvoice.service.resilience.request_ids import RequestIds
 from steadyvoice.speech.failure_kinds import FailureKind
 
 CREDIT_CHECK_INTERVAL = 15 * 60.0
-"""Seconds between two questions for the credit: while it is exhausted, and while it is being spent."""
+"""Seconds between two credit checks, while the credit is exhausted and while it is spent."""
 
-_MIN_CHECK_INTERVAL = 60.0  # seconds: however often a vendor refuses
-_CREDIT_TIMEOUT = 10.0  # seconds for the answer
+_MIN_CHECK_INTERVAL = 60.0  # seconds, however often the vendor refuses
+_CREDIT_TIMEOUT = 10.0  # seconds for the vendor's answer
 
 CreditQuery = Callable[[], Awaitable[Credit]]
 
 
 class AccountLimits:
-    """One credential's. `ask` is the free question for its credit, None where a vendor has no answer to it.
+    """Limits of one credential. `query` requests its remaining credit for free; None if the vendor does not state it.
 
-    The question is first put when the vendor refuses for want of credit, or a quarter of an hour after the first
-    request was billed: whoever says a few words and leaves has asked nothing.
+    The first check comes when the vendor refuses for lack of credit, or 15 minutes after the first billed request: a
+    process that speaks a few words and exits makes none.
     """
 
     def __init__(
         self,
         name: str,
         credential: Credential | None,
-        ask: CreditQuery | None,
+        query: CreditQuery | None,
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         request_ids: RequestIds | None = None,
     ) -> None:
-        self.name = name  # of the provider that it was first met with
+        self.name = name  # of the first provider that uses the credential, for messages
         credential = credential or Credential(f"only {name}")
         self.account = credential.id
         self.request_ids = request_ids or RequestIds()
@@ -55,62 +55,62 @@ class AccountLimits:
         )
         self.meter = CreditMeter()
         self.holds: SharedHold = {}
-        self._ask, self._clock, self._wall_clock = ask, clock, wall_clock
-        self._asked: float | None = None
+        self._query, self._clock, self._wall_clock = query, clock, wall_clock
+        self._checked: float | None = None
         self._task: asyncio.Task[None] | None = None
         register_fork_aware(self)
 
     fork_lock = None
 
     def after_fork(self) -> None:
-        """Forget the parent's requests and its question for the credit: neither ends in this process."""
-        self.queue.forget()
+        """Forget the parent's requests and its credit check: neither ends in this process."""
+        self.queue.reset()
         self._task = None
 
-    def adopt(self, users: Sequence[Provider]) -> None:
-        """These use it from now on: the strictest limit among them holds, and the first of them puts the question."""
-        self._ask = users[0].credit if isinstance(users[0], ReportsCredit) else None
-        mosts = [user.credential.max_concurrency if isinstance(user, HasCredential) else None for user in users]
-        self.queue.call(self.queue.limiter.bound(mosts, self._clock()))
+    def set_users(self, users: Sequence[Provider]) -> None:
+        """Set the providers that use the credential: the least of their limits holds, and the first one checks."""
+        self._query = users[0].credit if isinstance(users[0], ReportsCredit) else None
+        limits = [user.credential.max_concurrency if isinstance(user, HasCredential) else None for user in users]
+        self.queue.notify(self.queue.limiter.set_user_limits(limits, self._clock()))
 
-    def accepted(self, told: Accepted, characters: int, model: str | None) -> None:
-        """A request was taken, and perhaps billed."""
-        if told.request_id:
-            self.request_ids.record(told.request_id, self.account)
-        if told.characters_billed is None:
+    def accepted(self, accepted: Accepted, characters: int, model: str | None) -> None:
+        """Note that a request was accepted, and perhaps billed."""
+        if accepted.request_id:
+            self.request_ids.record(accepted.request_id, self.account)
+        if accepted.characters_billed is None:
             return
         now = self._clock()
-        self.meter.spent(told.characters_billed, characters, model, now)
+        self.meter.add_spending(accepted.characters_billed, characters, model, now)
         if (hold := self.holds.get(CREDENTIAL)) and hold.room is not None:
-            self.holds[CREDENTIAL] = replace(hold, room=max(0.0, hold.room - told.characters_billed))
+            self.holds[CREDENTIAL] = replace(hold, room=max(0.0, hold.room - accepted.characters_billed))
         self._warn(now)
-        if self._asked is None:
-            self._asked = now
-        elif now - self._asked >= CREDIT_CHECK_INTERVAL:
-            self._begin_asking()
+        if self._checked is None:
+            self._checked = now
+        elif now - self._checked >= CREDIT_CHECK_INTERVAL:
+            self._start_checking()
 
-    def exhausted(self) -> None:
-        """The vendor says that there is not enough credit: see what is left, and look again while it is so."""
-        if self._asked is not None and self._clock() - self._asked >= _MIN_CHECK_INTERVAL:
-            self._stop_asking()
-        self._begin_asking()
+    def quota_exceeded(self) -> None:
+        """Check the credit, and again while it is exhausted, because the vendor refused for lack of it."""
+        if self._checked is not None and self._clock() - self._checked >= _MIN_CHECK_INTERVAL:
+            self._stop_checking()
+        self._start_checking()
 
     async def check(self) -> Credit | None:
-        """Ask now. None if nobody answers such questions. Raises TTSError."""
-        if self._ask is None:
+        """Request the credit now; None if the vendor does not state it. Raises TTSError."""
+        if self._query is None:
             return None
-        self._asked = self._clock()
+        self._checked = self._clock()
         try:
             async with asyncio.timeout(_CREDIT_TIMEOUT):
-                credit = await self._ask()
+                credit = await self._query()
         except Exception as error:
             raise classify(error, self.name) from error
-        self._told(credit)
+        self._update(credit)
         return credit
 
     async def aclose(self) -> None:
-        """Ask no more."""
-        if task := self._stop_asking():
+        """Stop checking."""
+        if task := self._stop_checking():
             await asyncio.wait([task])
 
     @property
@@ -118,31 +118,31 @@ class AccountLimits:
         hold = self.holds.get(CREDENTIAL)
         return hold is not None and hold.kind is FailureKind.QUOTA_EXCEEDED and hold.until > self._clock()
 
-    def _begin_asking(self) -> None:
-        if self._ask and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self._keep_asking())
+    def _start_checking(self) -> None:
+        if self._query and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._keep_checking())
 
-    def _stop_asking(self) -> asyncio.Task[None] | None:
+    def _stop_checking(self) -> asyncio.Task[None] | None:
         task, self._task = self._task, None
         if task is None or task.done():
             return None
         task.cancel()
         return task
 
-    async def _keep_asking(self) -> None:
+    async def _keep_checking(self) -> None:
         while True:
             try:
                 await self.check()
-            except Exception as error:
+            except Exception as error:  # counts against nothing: a key may be forbidden to read its account
                 log_credit_unknown(self.name, classify(error, self.name))
             if self._exhausted:
                 await asyncio.sleep(CREDIT_CHECK_INTERVAL)
             if not self._exhausted:
                 return
 
-    def _told(self, credit: Credit) -> None:
+    def _update(self, credit: Credit) -> None:
         now, time_of_day = self._clock(), datetime.fromtimestamp(self._wall_clock(), UTC)
-        self.meter.told(credit, now, time_of_day)
+        self.meter.update(credit, now, time_of_day)
         self._warn(now)
         hold = self.holds.get(CREDENTIAL)
         if hold is None or hold.kind is not FailureKind.QUOTA_EXCEEDED:

@@ -1,8 +1,8 @@
-"""Admission control: how many utterances are synthesised at once, and how many more wait for that in a queue.
+"""Admission control: limit of utterances synthesised at once, and a queue for those beyond it.
 
-A process that takes on more than it has processor time for serves nobody well: every stream falls behind, and timeouts
-look like outages. Beyond its limits, newcomers wait for a while and are then refused, before anything is spent on them.
-Work in progress goes on.
+A process that admits more than it has processor time for fails all of its callers: every stream falls behind, and
+timeouts look like outages. Beyond the limits, new utterances wait for a while and are then refused, before anything is
+spent on them. Utterances in progress continue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.speech.errors import TTSConfigurationError, TTSOverloadedError
@@ -18,92 +19,117 @@ from steadyvoice.speech.errors import TTSConfigurationError, TTSOverloadedError
 MAX_ACTIVE = 4096
 MAX_QUEUED = 2048
 QUEUE_TIMEOUT = 5.0
-"""Seconds. Long enough to ride out a burst, and short enough for a caller to go elsewhere."""
+"""Seconds. Long enough for a burst, and short enough for a caller to use another replica."""
 
 MAX_LAG = 0.25
-"""Seconds of smoothed lag of the event loop, or of waiting for a local engine or worker, above which newcomers queue.
+"""Seconds of smoothed lag of the event loop, or of waiting for a local engine or worker, above which utterances queue.
 
-Players hold about as much audio in hand; beyond it, streams in progress begin to stutter.
+Players hold about as much audio in advance; beyond it, streams in progress begin to stutter.
 """
 
 _QUEUE_SHARE = 0.5
-"""Share of the time left to an utterance that it may spend in the queue: under load, speaking takes long, too."""
+"""Share of the time left to an utterance that it may spend in the queue: under load, synthesis takes long as well."""
 
 _REPLACEMENT_FACTOR = 2.0
-"""Times that, up to which whoever leaves is replaced by whoever waits: the number at work neither grows nor shrinks."""
+"""Multiple of `MAX_LAG` up to which a finished utterance is replaced by a queued one, so that the number stays equal.
+
+Beyond it the number shrinks.
+"""
 
 _MIN_ACTIVE = 4
-"""Utterances that are synthesised at once however late the loop is: other programs may be what keeps it waiting."""
+"""Utterances always admitted, however late the loop is: the cause may be another program on the machine."""
 
 _MAX_ADMITTED_PER_BEAT = 64
-_GAP_WEIGHT = 0.2  # weight of the newest, in the usual time between two places that become free
-_MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 1.0, 60.0  # seconds, within which a refused caller is told to come again
+_GAP_WEIGHT = 0.2  # weight of the latest, in the usual time between two places that become free
+_MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 1.0, 60.0  # seconds
 
 CAUSES = ("queue_full", "queue_timeout", "deadline", "starved")
-"""Why a request was refused: no room in the queue, too long in it, or its own deadline came first. `starved` was
-admitted, and its time passed while this process had too little processor time.
+"""Causes of a refusal: the queue is full, the wait was too long, or the utterance's own deadline came first.
+
+`starved` was admitted, and its time passed while this process had too little processor time.
 """
 
 
-class AdmissionControl:
-    """Counts utterances in and out. Everything but reading belongs to one event loop.
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Limits of admission control. Raises TTSConfigurationError.
 
-    Acquire a place by `admit()`, or `wait()` for one when that is refused, and `leave()` it exactly once. Places are
-    given first come, first served. `lag` beats while any place is taken.
+    `max_active` utterances are synthesised at once, `max_queued` more wait, for `queue_timeout` seconds at most.
     """
 
-    def __init__(
-        self,
-        lag: LoopLag,
-        *,
-        max_active: int = MAX_ACTIVE,
-        max_queued: int = MAX_QUEUED,
-        queue_timeout: float = QUEUE_TIMEOUT,
-        clock: Callable[[], float],
-    ) -> None:
-        self.max_active, self.max_queued, self.queue_timeout = max_active, max_queued, queue_timeout
+    max_active: int = MAX_ACTIVE
+    max_queued: int = MAX_QUEUED
+    queue_timeout: float = QUEUE_TIMEOUT
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_active", 1), ("max_queued", 0)):
+            value = getattr(self, key)
+            if type(value) is not int or value < least:
+                raise TTSConfigurationError(f"{key}: must be a whole number of at least {least}, got {value!r}")
+        value = self.queue_timeout
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise TTSConfigurationError(f"queue_timeout: must be a number of seconds, 0 or more, got {value!r}")
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the limits among a service's settings; absent ones and None have their defaults."""
+        given = {field.name: settings.get(field.name) for field in fields(cls)}
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+class AdmissionControl:
+    """Counter of the utterances in progress, and the queue before it. All but reading belongs to one event loop.
+
+    A place is acquired by `admit()`, or by `wait()` when that fails, and given back by `leave()` exactly once. Places
+    are given first come, first served. `lag` measures while any place is taken.
+    """
+
+    def __init__(self, lag: LoopLag, limits: AdmissionLimits | None = None, *, clock: Callable[[], float]) -> None:
+        self.limits = limits or AdmissionLimits()
         self.active = 0
-        """Utterances that are being synthesised."""
+        """Utterances in progress."""
         self.is_behind = False
-        """Whether the loop, a worker or an engine is too far behind for newcomers."""
+        """Whether the loop, a worker or an engine is too far behind for new utterances."""
         self.waits: dict[str, Callable[[], float]] = {}
-        """By name of a resource of this process, such as audio workers or a local engine: gives the seconds for which
-        work has waited for it. Called once with each beat.
+        """Seconds of queued work, by name of a resource of this process, such as audio workers or a local engine.
+
+        Called once with each heartbeat of the loop.
         """
         self.refused = dict.fromkeys(CAUSES, 0)
         self._lag, self._clock = lag, clock
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._step = 1  # how many are let in with the next beat
-        self._behind = 0.0  # seconds, of whatever is furthest behind
-        self._gap: float | None = None  # seconds between two places that became free, while others waited
-        self._freed: float | None = None  # when that was last
+        self._step = 1  # number admitted with the next heartbeat
+        self._behind = 0.0  # seconds, of the resource that is furthest behind
+        self._gap: float | None = None  # seconds between two places that became free while others waited
+        self._freed: float | None = None  # clock reading of the latest one
         lag.on_beat = self._beat
 
     @property
     def queued(self) -> int:
-        """Utterances that wait for a place."""
+        """Utterances waiting for a place."""
         return len(self._queue)
 
     @property
     def open(self) -> bool:
-        """Whether a newcomer would get a place at once."""
+        """Whether a new utterance would get a place at once."""
         return not self._queue and self._may_grow
 
     def admit(self) -> bool:
-        """Take a place if there is one, and nobody else waits for it."""
+        """Take a place, unless there is none or others wait for it. Return whether it was taken."""
         if self._queue or not self._may_grow:
             return False
-        if self.active >= _MIN_ACTIVE and self._lag.overdue > MAX_LAG:  # all who came meanwhile come at once
+        # Requests that arrived during a long turn of the loop are all read in the next one, before any heartbeat.
+        if self.active >= _MIN_ACTIVE and self._lag.overdue > MAX_LAG:
             return False
         self.active += 1
         self._lag.start()
         return True
 
     async def wait(self, left: float) -> None:
-        """Queue for a place, in vain for most of the `left` seconds at most. Raises TTSOverloadedError."""
-        if len(self._queue) >= self.max_queued:
+        """Queue for a place, for half of the `left` seconds at most. Raises TTSOverloadedError."""
+        if len(self._queue) >= self.limits.max_queued:
             raise self.refusal("queue_full")
-        limit = min(self.queue_timeout, _QUEUE_SHARE * max(left, 0.0))
+        limit = min(self.limits.queue_timeout, _QUEUE_SHARE * max(left, 0.0))
         place = asyncio.get_running_loop().create_future()
         self._queue[place] = None
         try:
@@ -111,54 +137,56 @@ class AdmissionControl:
                 await place
         except BaseException as error:
             self._queue.pop(place, None)
-            given = place.done() and not place.cancelled()  # in the same turn of the loop
+            # A place may be given in the very turn of the loop in which the wait times out or is cancelled.
+            was_given = place.done() and not place.cancelled()
             if isinstance(error, TimeoutError):
-                if given:
+                if was_given:
                     return
-                raise self.refusal("queue_timeout" if limit >= self.queue_timeout else "deadline") from None
-            if given:
+                timed_out = limit >= self.limits.queue_timeout
+                raise self.refusal("queue_timeout" if timed_out else "deadline") from None
+            if was_given:
                 self.leave()
             raise
 
     def leave(self) -> None:
-        """Give a place back, which goes to whoever waits for it."""
+        """Give a place back; it goes to the next utterance in the queue."""
         self.active -= 1
         self._lag.stop()
         if not self.active:
             self.is_behind, self._behind, self._step = False, 0.0, 1
         if self._queue:
             self._note_freed()
-            if self.active < self.max_active and (
-                self.active < _MIN_ACTIVE or self._behind <= _REPLACEMENT_FACTOR * MAX_LAG
-            ):
+            # Late: the number in progress stays. Twice as late: it shrinks (decision 25).
+            is_replaced = self.active < _MIN_ACTIVE or self._behind <= _REPLACEMENT_FACTOR * MAX_LAG
+            if self.active < self.limits.max_active and is_replaced:
                 self._admit(1)
         else:
             self._freed = None
 
-    def configure(self, *, max_active: int, max_queued: int, queue_timeout: float) -> None:
-        """Change the limits: for newcomers, and for whoever waits."""
-        self.max_active, self.max_queued, self.queue_timeout = max_active, max_queued, queue_timeout
+    def configure(self, limits: AdmissionLimits) -> None:
+        """Change the limits, for utterances in the queue as well."""
+        self.limits = limits
         if self._may_grow:
-            self._admit(self.max_active)
+            self._admit(limits.max_active)
 
     def refusal(self, cause: str) -> TTSOverloadedError:
-        """Count a refusal, and make the error that tells it. `cause` is one of CAUSES."""
+        """Count a refusal and return its error. `cause` is one of CAUSES."""
         self.refused[cause] += 1
-        told = f"overloaded: {self.active} utterances are being synthesised and {len(self._queue)} wait"
+        message = f"overloaded: {self.active} utterances in progress, {len(self._queue)} queued"
         if self.is_behind:
-            told += f", {self._behind:.2f} s behind"
-        why = {
-            "queue_full": f"; no more than {self.max_queued} may wait",
-            "queue_timeout": f"; no turn within {self.queue_timeout:g} s",
-            "deadline": "; no turn in the time that the call's deadline left",
+            message += f", {self._behind:.2f} s behind"
+        reason = {
+            "queue_full": f"; the queue is full (max_queued = {self.limits.max_queued})",
+            "queue_timeout": f"; no place within {self.limits.queue_timeout:g} s (queue_timeout)",
+            "deadline": "; no place in the time left by the call's deadline",
             "starved": "; too little processor time to speak before the deadline",
         }
-        return TTSOverloadedError(told + why[cause], code=cause, retry_after=self.retry_after)
+        return TTSOverloadedError(message + reason[cause], code=cause, retry_after=self.retry_after)
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which a newcomer is likely to find a place: how long the queue lasts at its usual pace."""
-        gap = self.queue_timeout / max(len(self._queue), 1) if self._gap is None else self._gap
+        """Seconds until a new utterance is likely to find a place: the length of the queue at its usual rate."""
+        gap = self.limits.queue_timeout / max(len(self._queue), 1) if self._gap is None else self._gap
         return min(max(gap * (len(self._queue) + 1), _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
 
     def after_fork(self) -> None:
@@ -167,14 +195,14 @@ class AdmissionControl:
         self._queue = OrderedDict()
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: the limits, what is under way, and how far behind the process is (seconds)."""
+        """Return a JSON-ready value: limits, utterances in progress, and seconds that the process is behind."""
         return {
             "overloaded": not self.open,
             "active": self.active,
             "queued": self.queued,
-            "max_active": self.max_active,
-            "max_queued": self.max_queued,
-            "queue_timeout": self.queue_timeout,
+            "max_active": self.limits.max_active,
+            "max_queued": self.limits.max_queued,
+            "queue_timeout": self.limits.queue_timeout,
             "refused": dict(self.refused),
             "loop_lag": round(self._lag.recent, 4),
             "loop_lost": round(self._lag.lost, 3),
@@ -183,27 +211,28 @@ class AdmissionControl:
 
     @property
     def _may_grow(self) -> bool:
-        return self.active < self.max_active and (not self.is_behind or self.active < _MIN_ACTIVE)
+        return self.active < self.limits.max_active and (not self.is_behind or self.active < _MIN_ACTIVE)
 
     def _beat(self) -> None:
-        """Look how far behind the process is, and let in some of those who wait: at first few, then more and more."""
+        """Measure how far behind the process is, and admit some of the queue."""
         self._behind = max([self._lag.recent, *(wait() for wait in self.waits.values())])
         self.is_behind = self._behind > MAX_LAG
         if self.is_behind:
             self._step = 1
         if self._queue and self._may_grow:
             self._admit(self._step)
+            # Doubled with each heartbeat, as the load of those just admitted shows in the lag one heartbeat later.
             self._step = min(2 * self._step, _MAX_ADMITTED_PER_BEAT)
 
-    def _admit(self, most: int) -> None:
-        while most and self._queue and self.active < self.max_active:
+    def _admit(self, count: int) -> None:
+        while count and self._queue and self.active < self.limits.max_active:
             place, _ = self._queue.popitem(last=False)
             if place.done():  # its caller is leaving
                 continue
             self.active += 1
             self._lag.start()
             place.set_result(None)
-            most -= 1
+            count -= 1
 
     def _note_freed(self) -> None:
         now = self._clock()
@@ -211,16 +240,3 @@ class AdmissionControl:
             gap = now - self._freed
             self._gap = gap if self._gap is None else self._gap + _GAP_WEIGHT * (gap - self._gap)
         self._freed = now
-
-
-def validate_admission(given: Mapping[str, Any]) -> None:
-    """Refuse impossible values of `max_active`, `max_queued`, `queue_timeout`. Raises TTSConfigurationError."""
-    for key, least in (("max_active", 1), ("max_queued", 0)):
-        value = given.get(key)
-        if value is not None and (type(value) is not int or value < least):
-            raise TTSConfigurationError(f"{key}: must be a whole number of at least {least}, got {value!r}")
-    value = given.get("queue_timeout")
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise TTSConfigurationError(f"queue_timeout: must be a number of seconds, 0 or more, got {value!r}")

@@ -19,15 +19,15 @@ from steadyvoice.providers.base import Accepted
 from steadyvoice.speech.errors import TTSConcurrencyError
 
 MAX_OVERTAKING = 3
-"""Pieces of what is being heard that go before a newcomer who waits, before one of those has its turn."""
+"""Continuations of streams in progress that may overtake each waiting new request."""
 
 _DECREASE = 0.5
 _WEIGHT_OF_SLOWER, _WEIGHT_OF_FASTER = 0.2, 0.5
-"""Weight of the latest request in how long one usually runs: a vendor that hung for a while is soon forgiven."""
+"""Weight of the latest request in the usual duration, which so recovers quickly after a vendor has hung."""
 
 
 class EntryState(Enum):
-    """Where a request is."""
+    """State of a request at the concurrency limit."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -36,150 +36,155 @@ class EntryState(Enum):
 
 @dataclass(eq=False, slots=True)
 class QueueEntry:
-    """One request's place, in the queue or past it. It remembers the era in which it was let through.
+    """Request at the concurrency limit, waiting or running. `era` counts the refusals before it was started.
 
-    Behind one that `goes_on` somebody listens already.
+    An `is_continuation` belongs to a stream that is already heard.
     """
 
     is_continuation: bool = False
-    stage: EntryState = EntryState.WAITING
+    state: EntryState = EntryState.WAITING
     era: int = 0
     since: float = 0.0
 
     @property
     def running(self) -> bool:
-        return self.stage is EntryState.RUNNING
+        """Whether it holds a slot."""
+        return self.state is EntryState.RUNNING
 
 
 class ConcurrencyLimit:
-    """First come, first served; but who has begun to speak goes before who has not, three to one at most.
+    """Adaptive limit of concurrent requests, with a queue: first come, first served within each kind.
 
-    `at_once` is what surely may run before the vendor has said how many, `most` what may never be exceeded, whatever
-    the vendor says; None: any number.
+    Continuations overtake new requests, three to one at most, because their listeners hear a gap otherwise. `initial`
+    requests may run before the vendor has stated its limit; `maximum` is never exceeded, whatever the vendor states.
+    None is unlimited.
 
-    What changes how many may run gives back the places whose turn it is now, and whoever holds the gate tells them.
+    Methods that may free slots return the entries that start to run; the caller notifies them.
     """
 
-    def __init__(self, at_once: int | None = None, most: int | None = None) -> None:
-        self._ceiling, self._most = at_once, most
-        self._told = False  # by the vendor
-        self._window: float | None = None  # what refusals have left of the ceiling
+    def __init__(self, initial: int | None = None, maximum: int | None = None) -> None:
+        self._ceiling, self._maximum = initial, maximum
+        self._is_stated = False  # whether the vendor has stated the ceiling
+        self._window: float | None = None  # adaptive limit after refusals, None without any
         self._era = 0
         self._running = 0
-        self._going_on: OrderedDict[QueueEntry, None] = OrderedDict()
-        self._newcomers: OrderedDict[QueueEntry, None] = OrderedDict()
-        self._favoured = 0  # since a newcomer had its turn
+        self._continuations: OrderedDict[QueueEntry, None] = OrderedDict()
+        self._new: OrderedDict[QueueEntry, None] = OrderedDict()
+        self._overtaken = 0  # continuations that started since a new request did
         self._usual: float | None = None  # seconds that a request runs
         self.limit: int | None
-        """How many may run at once, None for any number."""
-        self._settle()
+        """Number of requests that may run at once; None is unlimited."""
+        self._update_limit()
 
-    def bound(self, mosts: Iterable[int | None], now: float) -> list[QueueEntry]:
-        """Those who use it want no more at once than so many each: the least of such limits holds."""
-        self._most = min((most for most in mosts if most is not None), default=None)
-        self._settle()
-        return self._admit(now)
+    def set_user_limits(self, limits: Iterable[int | None], now: float) -> list[QueueEntry]:
+        """Set the limits that users of the credential ask for; the least of them holds."""
+        self._maximum = min((limit for limit in limits if limit is not None), default=None)
+        self._update_limit()
+        return self._start_waiting(now)
 
     @property
     def running(self) -> int:
-        """How many do."""
+        """Number of running requests."""
         return self._running
 
     @property
     def waiting(self) -> int:
-        """How many would."""
-        return len(self._going_on) + len(self._newcomers)
+        """Number of waiting requests."""
+        return len(self._continuations) + len(self._new)
 
     @property
-    def open(self) -> bool:
-        """Whether one more would run at once."""
-        return self._free and not self.waiting
+    def available(self) -> bool:
+        """Whether a new request would start at once."""
+        return self._has_slot and not self.waiting
 
     def expected_wait(self, *, is_continuation: bool = False) -> float:
-        """Seconds that one more would wait, going by how long requests have run."""
-        if self.limit is None or self.open:
+        """Return the seconds that a new request would wait, by how long requests usually run."""
+        if self.limit is None or self.available:
             return 0.0
         ahead = self.waiting
         if is_continuation:
-            ahead = len(self._going_on) + min(
-                len(self._newcomers), (len(self._going_on) + self._favoured) // MAX_OVERTAKING
-            )
+            continuations = len(self._continuations)
+            ahead = continuations + min(len(self._new), (continuations + self._overtaken) // MAX_OVERTAKING)
         return (ahead + 1) * (self._usual or 0.0) / self.limit
 
-    def ask(self, now: float, *, is_continuation: bool = False) -> QueueEntry:
-        """One more wants to run: it runs at once, or waits behind all of its kind who came before."""
-        place = QueueEntry(is_continuation)
-        if self.open:
-            self._start(place, now)
+    def acquire(self, now: float, *, is_continuation: bool = False) -> QueueEntry:
+        """Return an entry that runs at once, or waits behind all earlier ones of its kind."""
+        entry = QueueEntry(is_continuation)
+        if self.available:
+            self._start(entry, now)
         else:
-            self._queue_of(place)[place] = None
-            self._admit(now)
-        return place
+            self._queue_of(entry)[entry] = None
+            self._start_waiting(now)
+        return entry
 
-    def leave(self, place: QueueEntry, now: float) -> list[QueueEntry]:
-        """It is over, or does not want to any more. Leaving twice changes nothing."""
-        if place.stage is EntryState.RUNNING:
+    def release(self, entry: QueueEntry, now: float) -> list[QueueEntry]:
+        """Remove an entry that has ended or does not wait any longer. Releasing twice changes nothing."""
+        if entry.state is EntryState.RUNNING:
             self._running -= 1
-            self._learn(now - place.since)
-        elif place.stage is EntryState.WAITING:
-            self._queue_of(place).pop(place, None)
-        place.stage = EntryState.GONE
-        return self._admit(now)
+            self._learn(now - entry.since)
+        elif entry.state is EntryState.WAITING:
+            self._queue_of(entry).pop(entry, None)
+        entry.state = EntryState.GONE
+        return self._start_waiting(now)
 
-    def accepted(self, place: QueueEntry, maximum: int | None, now: float) -> list[QueueEntry]:
-        """The vendor took it, and said how many it takes at once. One that never does has us guess no longer."""
-        if maximum is not None or not self._told:
-            self._ceiling, self._told = maximum, maximum is not None
-        if self._window is not None and place.era == self._era and not self._free:
+    def accepted(self, entry: QueueEntry, stated: int | None, now: float) -> list[QueueEntry]:
+        """Note that the vendor accepted a request, and the limit that it stated with it.
+
+        A vendor that never states one is not guessed at any longer.
+        """
+        if stated is not None or not self._is_stated:
+            self._ceiling, self._is_stated = stated, stated is not None
+        if self._window is not None and entry.era == self._era and not self._has_slot:
             self._window += 1 / self._window
         if self._window is not None and self._ceiling is not None and self._window >= self._ceiling:
             self._window = None
-        self._settle()
-        return self._admit(now)
+        self._update_limit()
+        return self._start_waiting(now)
 
-    def refused(self, place: QueueEntry) -> None:
-        """The vendor says that we are too many. A burst that is refused as one halves once."""
-        if place.era == self._era:
+    def refused(self, entry: QueueEntry) -> None:
+        """Note that the vendor refused a request because too many were running."""
+        # Requests of one burst are refused one by one, though they are one mistake: only the first one halves.
+        if entry.era == self._era:
             self._era += 1
             self._window = max(1.0, self._running * _DECREASE)
-            self._settle()
+            self._update_limit()
 
-    def forget(self) -> None:
-        """Drop every place, running or waiting; what is known of the limit stays."""
-        for place in (*self._going_on, *self._newcomers):
-            place.stage = EntryState.GONE
-        self._going_on.clear()
-        self._newcomers.clear()
-        self._running = self._favoured = 0
+    def reset(self) -> None:
+        """Remove all entries; the limit stays as it was learnt."""
+        for entry in (*self._continuations, *self._new):
+            entry.state = EntryState.GONE
+        self._continuations.clear()
+        self._new.clear()
+        self._running = self._overtaken = 0
 
-    def _settle(self) -> None:
-        known = [bound for bound in (self._ceiling, self._window, self._most) if bound is not None]
+    def _update_limit(self) -> None:
+        known = [bound for bound in (self._ceiling, self._window, self._maximum) if bound is not None]
         self.limit = max(1, int(min(known))) if known else None
 
     @property
-    def _free(self) -> bool:
+    def _has_slot(self) -> bool:
         return self.limit is None or self._running < self.limit
 
-    def _admit(self, now: float) -> list[QueueEntry]:
-        admitted: list[QueueEntry] = []
-        while (self._newcomers or self._going_on) and self._free:
-            place = self._next()
-            self._start(place, now)
-            admitted.append(place)
-        return admitted
+    def _start_waiting(self, now: float) -> list[QueueEntry]:
+        started: list[QueueEntry] = []
+        while (self._new or self._continuations) and self._has_slot:
+            entry = self._next()
+            self._start(entry, now)
+            started.append(entry)
+        return started
 
-    def _start(self, place: QueueEntry, now: float) -> None:
-        place.stage, place.era, place.since = EntryState.RUNNING, self._era, now
+    def _start(self, entry: QueueEntry, now: float) -> None:
+        entry.state, entry.era, entry.since = EntryState.RUNNING, self._era, now
         self._running += 1
 
     def _next(self) -> QueueEntry:
-        favoured = bool(self._going_on) and (self._favoured < MAX_OVERTAKING or not self._newcomers)
-        place, _ = (self._going_on if favoured else self._newcomers).popitem(last=False)
-        self._favoured = self._favoured + 1 if favoured and self._newcomers else 0
-        return place
+        overtakes = bool(self._continuations) and (self._overtaken < MAX_OVERTAKING or not self._new)
+        entry, _ = (self._continuations if overtakes else self._new).popitem(last=False)
+        self._overtaken = self._overtaken + 1 if overtakes and self._new else 0
+        return entry
 
-    def _queue_of(self, place: QueueEntry) -> OrderedDict[QueueEntry, None]:
-        return self._going_on if place.is_continuation else self._newcomers
+    def _queue_of(self, entry: QueueEntry) -> OrderedDict[QueueEntry, None]:
+        return self._continuations if entry.is_continuation else self._new
 
     def _learn(self, seconds: float) -> None:
         usual = seconds if self._usual is None else self._usual
@@ -187,105 +192,105 @@ class ConcurrencyLimit:
 
 
 class ConcurrencyQueue:
-    """One gate, and those who wait at it in one event loop."""
+    """Queue at a concurrency limit, for the requests of one event loop."""
 
-    def __init__(self, gate: ConcurrencyLimit, clock: Callable[[], float]) -> None:
-        self.limiter = gate
+    def __init__(self, limiter: ConcurrencyLimit, clock: Callable[[], float]) -> None:
+        self.limiter = limiter
         self.clock = clock
-        self._calls: dict[QueueEntry, asyncio.Future[None]] = {}
+        self._waiting: dict[QueueEntry, asyncio.Future[None]] = {}
 
-    def turn(
+    def slot(
         self, provider: str, limit: float, *, waits_anyway: bool = False, is_continuation: bool = False
     ) -> QueueSlot:
-        """Somebody's turn: enter it to wait, for `limit` seconds at most, and to run.
+        """Return a slot to enter: it is waited for, for `limit` seconds at most.
 
-        Who is `hopeful` waits even if it will probably take longer, for there is nowhere else to go. Who `goes_on` is
-        being heard already.
+        With `waits_anyway` it is waited for even if that will probably take longer, because no other provider is left.
         """
         return QueueSlot(self, provider, limit, waits_anyway, is_continuation)
 
-    async def wait(self, place: QueueEntry, seconds: float) -> bool:
-        """Whether its turn came within so many seconds."""
-        if place.running:
+    async def wait(self, entry: QueueEntry, seconds: float) -> bool:
+        """Wait for an entry to run. Return whether it did within so many seconds."""
+        if entry.running:
             return True
-        called = self._calls[place] = asyncio.get_running_loop().create_future()
+        notified = self._waiting[entry] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
-                await called
+                await notified
         except TimeoutError:
             return False
         finally:
-            del self._calls[place]
+            del self._waiting[entry]
         return True
 
-    def forget(self) -> None:
-        """Empty it without calling anyone: those who run or wait did not come along into a forked child."""
-        self.limiter.forget()
-        self._calls = {}
+    def reset(self) -> None:
+        """Forget all requests without waking them: those of the parent do not exist in a forked child."""
+        self.limiter.reset()
+        self._waiting = {}
 
-    def call(self, places: list[QueueEntry]) -> None:
-        """Tell those whose turn it is."""
-        for place in places:
-            called = self._calls.get(place)
-            if called and not called.done():
-                called.set_result(None)
+    def notify(self, entries: list[QueueEntry]) -> None:
+        """Wake the requests that start to run."""
+        for entry in entries:
+            notified = self._waiting.get(entry)
+            if notified and not notified.done():
+                notified.set_result(None)
 
 
 class QueueSlot:
-    """One request's way through the turnstile. However it ends, its place is given back."""
+    """Slot of one request at the concurrency limit: an asynchronous context manager, released however it ends."""
 
     def __init__(
         self,
-        turnstile: ConcurrencyQueue,
+        queue: ConcurrencyQueue,
         provider: str,
         limit: float,
         waits_anyway: bool,
         is_continuation: bool,
     ) -> None:
-        self._turnstile, self._provider, self._limit = turnstile, provider, limit
-        self._hopeful, self._goes_on = waits_anyway, is_continuation
-        self._place: QueueEntry | None = None
+        self._queue, self._provider, self._limit = queue, provider, limit
+        self._waits_anyway, self._is_continuation = waits_anyway, is_continuation
+        self._entry: QueueEntry | None = None
 
     async def __aenter__(self) -> QueueSlot:
-        """Wait. Raises TTSConcurrencyError when it takes too long, or plainly would."""
-        turnstile = self._turnstile
-        if turnstile.limiter.expected_wait(is_continuation=self._goes_on) > self._limit and not self._hopeful:
-            raise self._too_many()
-        self._place = turnstile.limiter.ask(turnstile.clock(), is_continuation=self._goes_on)
-        if self._place.running:
+        """Wait for the slot. Raises TTSConcurrencyError if it is not had in time, or surely will not be."""
+        queue = self._queue
+        expected = queue.limiter.expected_wait(is_continuation=self._is_continuation)
+        if expected > self._limit and not self._waits_anyway:
+            raise self._no_slot()
+        self._entry = queue.limiter.acquire(queue.clock(), is_continuation=self._is_continuation)
+        if self._entry.running:
             return self
         try:
-            in_time = await turnstile.wait(self._place, self._limit)
+            in_time = await queue.wait(self._entry, self._limit)
         except BaseException:
-            self._leave()
+            self._release()
             raise
         if not in_time:
-            self._leave()
-            raise self._too_many()
+            self._release()
+            raise self._no_slot()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave(error)
+        self.release(error)
 
-    def leave(self, error: BaseException | None = None) -> None:
-        """It is over, by this error if any. Leaving twice changes nothing."""
-        if self._place and isinstance(error, TTSConcurrencyError):
-            self._turnstile.limiter.refused(self._place)
-        self._leave()
+    def release(self, error: BaseException | None = None) -> None:
+        """Release the slot after the request ended, by this error if any. Releasing twice changes nothing."""
+        if self._entry and isinstance(error, TTSConcurrencyError):
+            self._queue.limiter.refused(self._entry)
+        self._release()
 
-    def accepted(self, told: Accepted) -> None:
-        """The vendor took the request: learn what it says of its limit at once, for others wait to know."""
-        if self._place:
-            turnstile = self._turnstile
-            turnstile.call(turnstile.limiter.accepted(self._place, told.concurrency_limit, turnstile.clock()))
+    def accepted(self, accepted: Accepted) -> None:
+        """Take the limit that the vendor states with its response headers, because others wait for it."""
+        if self._entry:
+            queue = self._queue
+            queue.notify(queue.limiter.accepted(self._entry, accepted.concurrency_limit, queue.clock()))
 
-    def _leave(self) -> None:
-        if self._place:
-            self._turnstile.call(self._turnstile.limiter.leave(self._place, self._turnstile.clock()))
+    def _release(self) -> None:
+        if self._entry:
+            self._queue.notify(self._queue.limiter.release(self._entry, self._queue.clock()))
 
-    def _too_many(self) -> TTSConcurrencyError:
-        gate = self._turnstile.limiter
-        told = f"no turn within {self._limit:.3g} s: {gate.running} requests run, {gate.waiting} wait"
-        return TTSConcurrencyError(told, provider=self._provider)
+    def _no_slot(self) -> TTSConcurrencyError:
+        limiter = self._queue.limiter
+        message = f"no slot within {self._limit:.3g} s: {limiter.running} requests running, {limiter.waiting} waiting"
+        return TTSConcurrencyError(message, provider=self._provider)

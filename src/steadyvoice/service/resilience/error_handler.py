@@ -1,4 +1,4 @@
-"""One provider's guard: its circuit, its holds, its retry budget, and what went wrong last."""
+"""Error handler of one provider: circuit, holds, retries, limits, billing and error state."""
 
 from __future__ import annotations
 
@@ -51,16 +51,15 @@ _OPEN_STATES = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
 
 class TTSErrorHandler:
-    """Runs calls to one provider: permit, attempt, classify, record, back off, log.
+    """Error handler of one provider: acquires permits, classifies and records errors, retries, and logs.
 
-    Any coroutine function can be run through it, speech or not. `clock` gives seconds that never go back;
-    `wall_clock` is the time of day, in seconds since 1970, and only shown. `account_limits` are those of its
-    credential, if others share it.
-    `circuit_clock` is the circuit's own clock, if that is another.
+    Any coroutine function can be run through it, speech or not. `clock` is monotonic; `wall_clock` returns seconds
+    since 1970 and is only shown. `account_limits` are those of the provider's credential, if other providers share
+    it. `circuit_clock` is the circuit's clock, if it differs from `clock`.
 
-    What a TTSError counts in the circuit, the table of meanings says. Of other errors that an operation raises, the
-    `failure_on`, `ignore`, `failure_weight` and `cooldown_from_error` of `circuit_config` do, where one of them is set;
-    `failure_result` is not asked.
+    The failure table says what a TTSError counts in the circuit. For other errors of an operation, the settings
+    `failure_on`, `ignore`, `failure_weight` and `cooldown_from_error` of `circuit_config` apply, if one of them is set;
+    `failure_result` does not apply.
     """
 
     def __init__(
@@ -100,72 +99,82 @@ class TTSErrorHandler:
             random=self._rng.random,
             listeners=[log_transition],
         )
-        guard = self.circuit
-        self.silence_limits = SilenceLimits(lambda: guard.config.hung_factor)
+        guarding = self.circuit  # the limits must not refer to this handler, which refers to them
+        self.silence_limits = SilenceLimits(lambda: guarding.config.hung_factor)
 
     def successor(self, retry: RetryConfig, account_limits: AccountLimits) -> TTSErrorHandler:
-        """The guard of whoever comes after, under the same name: the circuit and the books go on.
+        """Return the handler of a provider that replaces this one under the same name.
 
-        With another credential, what was on hold is tried anew.
+        It takes over the circuit, the statistics and the billing totals, and with the same account the holds as well.
         """
-        heir = TTSErrorHandler(
+        successor = TTSErrorHandler(
             self.name, None, retry, clock=self.clock, wall_clock=self._wall_clock, rng=self._rng, sleep=self._sleep,
             account_limits=account_limits, circuit=self.circuit,
         )  # fmt: skip
-        heir.probe_timeout, heir.silence_limits, heir.bills = self.probe_timeout, self.silence_limits, self.bills
-        heir._last_error, heir._consecutive_failures = self._last_error, self._consecutive_failures
+        successor.probe_timeout, successor.silence_limits, successor.bills = (
+            self.probe_timeout,
+            self.silence_limits,
+            self.bills,
+        )
+        successor._last_error, successor._consecutive_failures = self._last_error, self._consecutive_failures
         if account_limits is self.account_limits:
-            heir.holds, heir.text_limits = self.holds, self.text_limits
-        return heir
+            successor.holds, successor.text_limits = self.holds, self.text_limits
+        return successor
 
     async def execute_with_retry(self, operation: Callable[[], Awaitable[T]], *, deadline: float = 45.0) -> T:
-        """Call `operation` until it succeeds, is not worth another try, or the circuit says no.
+        """Call `operation` until it succeeds, fails in a way that is not retried, or the circuit refuses.
 
-        No pause goes beyond `deadline`, in seconds from now; how long one call may take is the operation's affair.
-        Raises the operation's own last error; TTSCircuitOpenError or TTSHoldError when it was not called at all.
+        Args:
+            operation: coroutine function without arguments, called once per attempt. It has to bound its own time.
+            deadline: seconds from now within which the last pause has to end.
+
+        Raises the last error of the operation; TTSCircuitOpenError or TTSHoldError if it was never called.
         """
         if not callable(operation):
             raise TypeError(f"operation: must be a coroutine function without arguments, got {operation!r}")
-        course = AttemptHistory(self)
+        history = AttemptHistory(self)
         end = self.clock() + deadline
-        steps = RetryLoop(partial(self._next_step, course, end), self._sleep)
+        steps = RetryLoop(partial(self._next_step, history, end), self._sleep)
         while not isinstance(step := await steps.next(), GiveUp):
             if isinstance(step, TryProvider):
                 try:
-                    with self.attempt(retry=course.tries > 0) as permit:
+                    with self.attempt(retry=history.tries > 0) as permit:
                         return await self._awaited(operation, permit)
                 except Exception as error:
-                    course.failed(error)
-        last = course.raised or TTSDeadlineError(f"no time to try: {deadline:g} s", provider=self.name)
+                    history.failed(error)
+        last = history.raised or TTSDeadlineError(
+            f"no time left for an attempt: deadline {deadline:g} s", provider=self.name
+        )
         try:
             raise last
         finally:
-            del last, course, steps  # the traceback keeps this frame, which must not keep the error
+            del last, history, steps  # the traceback keeps this frame, which must not keep the error
 
-    def _next_step(self, course: AttemptHistory, end: float) -> TryProvider | WaitForProvider | GiveUp:
+    def _next_step(self, history: AttemptHistory, end: float) -> TryProvider | WaitForProvider | GiveUp:
         now = self.clock()
-        standing = course.status(refused=course.tries > 0 and self.circuit_refuses())
-        return next_step([standing], now=now, left=end - now, max_attempts=self.retry.max_attempts)
+        # Before the first attempt the circuit itself refuses, so that it counts the refusal.
+        status = history.status(refused=history.tries > 0 and self.circuit_refuses())
+        return next_step([status], now=now, left=end - now, max_attempts=self.retry.max_attempts)
 
     async def _awaited(self, operation: Callable[[], Awaitable[T]], permit: Permit) -> T:
-        """Await an operation. That its caller left when it was overdue is recorded, as for a call of speech."""
+        """Await an operation, and record a failure if its caller leaves when it is overdue, as for speech."""
         began = self.clock()
         try:
             return await operation()
         except BaseException as error:
             waited, limit = self.clock() - began, self.silence_limits.default
             if waited > limit and not _is_failure(error) and not permit.settled:
-                told = f"silent for {waited:.1f} s when its caller left (overdue after {limit:.3g} s)"
-                self._record(permit, TTSAbandonedInSilenceError(told, provider=self.name), None, None)
+                message = f"silent for {waited:.1f} s when its caller left (overdue after {limit:.3g} s)"
+                self._record(permit, TTSAbandonedInSilenceError(message, provider=self.name), None, None)
             raise
 
     @contextmanager
     def attempt(
         self, *, offer: SynthesisOffer | None = None, characters: int | None = None, retry: bool = False
     ) -> Iterator[Permit]:
-        """Guard one call: the body runs under a permit, and how it ends is recorded. `characters` is its text's length.
+        """Run a block under a permit and record how it ends; `characters` is the length of the text.
 
-        Raises TTSCircuitOpenError or TTSHoldError instead of running it.
+        Raises TTSCircuitOpenError or TTSHoldError before the block.
         """
         permit = self.admit(offer, characters, retry=retry)
         try:
@@ -176,7 +185,7 @@ class TTSErrorHandler:
         self.settle(permit, None, offer, characters)
 
     def admit(self, offer: SynthesisOffer | None, characters: int | None, *, retry: bool) -> Permit:
-        """Leave to make one call, to be settled. Raises TTSCircuitOpenError or TTSHoldError."""
+        """Acquire a permit for one call, to be settled. Raises TTSCircuitOpenError or TTSHoldError."""
         self.check(offer, characters)
         try:
             permit = self.circuit.acquire()
@@ -194,17 +203,17 @@ class TTSErrorHandler:
         """Record how a call ended."""
         if error is None:
             permit.success()
-            self.holds.spoke(offer)
+            self.holds.forget_reported(offer)
             self._consecutive_failures = 0
         elif _is_failure(error):
             self._record(permit, classify(error, self.name), offer, characters, raised=error)
-        else:  # the caller went away: only a call that hangs is evidence then
+        else:  # The caller left: that says something about the provider only if the call hangs.
             permit.abandon(weight=_ABANDONED_WEIGHT)
 
     def left(
         self, permit: Permit, offer: SynthesisOffer, characters: int, *, heard: bool, failure: TTSError | None
     ) -> None:
-        """Record that the caller of a call left. `failure` is the provider's, if it was overdue by then."""
+        """Record that the caller left; `failure` is given if the provider was overdue, `heard` if audio had come."""
         if failure and not permit.settled:
             self._record(permit, failure, offer, characters)
         elif heard:
@@ -212,19 +221,19 @@ class TTSErrorHandler:
         else:
             permit.ignore()
 
-    def turn(self, limit: float, *, waits_anyway: bool, is_continuation: bool = False) -> QueueSlot:
-        """One request's turn on the credential: entered, it may be sent. See Turnstile.turn."""
-        return self.account_limits.queue.turn(
+    def queue_slot(self, limit: float, *, waits_anyway: bool, is_continuation: bool = False) -> QueueSlot:
+        """Return the request's slot at the concurrency limit: see ConcurrencyQueue.slot."""
+        return self.account_limits.queue.slot(
             self.name, limit, waits_anyway=waits_anyway, is_continuation=is_continuation
         )
 
-    def accepted(self, turn: QueueSlot, told: Accepted, request: SpeechRequest, offer: SynthesisOffer) -> None:
-        """The vendor took a request, and told what it costs and how many more it would take."""
-        turn.accepted(told)
-        self.account_limits.accepted(told, len(request.text), offer.model)
+    def accepted(self, slot: QueueSlot, accepted: Accepted, request: SpeechRequest, offer: SynthesisOffer) -> None:
+        """Note that the vendor accepted a request, with the cost and the concurrency limit that it states."""
+        slot.accepted(accepted)
+        self.account_limits.accepted(accepted, len(request.text), offer.model)
 
     def check(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> None:
-        """Raise TTSHoldError while what the offer needs is set aside for a text of so many characters."""
+        """Raise TTSHoldError if something that the offer needs is on hold for a text of so many characters."""
         now = self.clock()
         hold = self.holds.find(offer, now, self._cost(offer, characters))
         if hold:
@@ -236,15 +245,15 @@ class TTSErrorHandler:
             )
 
     def refuses(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> bool:
-        """Whether the circuit would refuse a call now, or something it needs is set aside."""
+        """Return whether a call would be refused now, by the circuit or by a hold."""
         cost = self._cost(offer, characters)
         return self.holds.find(offer, self.clock(), cost) is not None or self.circuit_refuses()
 
     def circuit_refuses(self) -> bool:
-        """Whether the circuit would refuse a call now, as far as one can tell without making it."""
+        """Return whether the circuit would refuse a call now, without counting a refusal."""
         if self.circuit.state not in _OPEN_STATES:
             return False
-        return self.circuit.retry_after != 0  # None: for ever
+        return self.circuit.retry_after != 0  # None: open without an end
 
     @property
     def probes(self) -> bool:
@@ -253,11 +262,11 @@ class TTSErrorHandler:
         return state is CircuitState.HALF_OPEN or (state in _OPEN_STATES and not self.circuit_refuses())
 
     def refusal(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> TTSError | None:
-        """Why a call now is refused, and have the circuit count it; None if it would not be."""
+        """Return the error with which a call is refused now, counted by the circuit; None if it is not."""
         try:
             self.check(offer, characters)
             if self.circuit_refuses():
-                self.circuit.acquire().ignore()  # admitted after all: it has come round this instant
+                self.circuit.acquire().ignore()  # admitted: its cooldown has ended just now
         except CircuitOpenError as refusal:
             return TTSCircuitOpenError(refusal)
         except TTSHoldError as hold:
@@ -265,12 +274,12 @@ class TTSErrorHandler:
         return None
 
     def pause(self, error: TTSError, tries: int) -> float:
-        """Seconds to wait before asking this provider again."""
+        """Return the seconds to wait before the next attempt, after so many that failed."""
         return self.retry.pause(error, tries, self._rng)
 
     @property
     def state(self) -> TTSErrorState:
-        """How this provider is doing now."""
+        """Error state of the provider now."""
         now, wall_time = self.clock(), self._time_of_day()
         return TTSErrorState(
             circuit=self.circuit.snapshot(),
@@ -288,19 +297,19 @@ class TTSErrorHandler:
         )
 
     def get_error_state(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Return the error state as a JSON-ready dict."""
         return self.state.as_dict()
 
     def reset_circuit_breaker(self, reason: str = "reset") -> None:
-        """Close the circuit by hand, forget its window, and release every hold."""
+        """Close the circuit manually, empty its window, and release every hold."""
         self.holds.release()
         self._consecutive_failures = 0
         self.circuit.reset(reason)
 
     @property
     def _concurrency(self) -> ConcurrencyState:
-        gate = self.account_limits.queue.limiter
-        return ConcurrencyState(gate.running, gate.limit, gate.waiting)
+        limiter = self.account_limits.queue.limiter
+        return ConcurrencyState(limiter.running, limiter.limit, limiter.waiting)
 
     def _cost(self, offer: SynthesisOffer | None, characters: int | None) -> float | None:
         return (
@@ -322,13 +331,14 @@ class TTSErrorHandler:
         meaning = error.meaning
         self._last_error = last_error(error, self._time_of_day())
         log_failure(self.name, error)
-        if error.starved:  # nothing is known of the provider
+        if error.starved:  # this process had too little processor time, which says nothing about the provider
             permit.ignore()
             return
         failure = self._failure(error, raised)
         if failure:
             self._consecutive_failures += 1
-            if permit.settled:  # a probe that was believed after its first seconds, and died all the same
+            # A probe settles as a success after its first seconds of audio, and may fail afterwards.
+            if permit.settled:
                 permit = self._another(permit)
             permit.failure(error, weight=failure.weight, cooldown=failure.cooldown, trip=failure.trip)
         else:
@@ -336,12 +346,15 @@ class TTSErrorHandler:
         if meaning.scope is not FailureScope.REQUEST:
             hold = self.holds.place(error, offer, self.clock(), self._cost(offer, characters))
             if hold:
-                log_hold(self.name, hold, news=self.holds.news(hold))
+                log_hold(self.name, hold, is_new=self.holds.is_new(hold))
         if error.kind is FailureKind.QUOTA_EXCEEDED:
-            self.account_limits.exhausted()
+            self.account_limits.quota_exceeded()
 
     def _failure(self, error: TTSError, raised: BaseException | None) -> Failure | None:
-        """What it counts as in the circuit, None if nothing. What was raised is judged by the circuit's settings."""
+        """Return what an error counts as in the circuit, None if nothing.
+
+        An error that is no TTSError is classified by the circuit's settings, if there are any.
+        """
         if raised is not None and _is_other_error(raised) and _classifies_errors(self.circuit.config):
             return classify_error(self.circuit.config, raised)
         weight = error.meaning.counts
@@ -354,18 +367,18 @@ class TTSErrorHandler:
         try:
             return self.circuit.acquire()
         except CircuitOpenError:
-            return permit  # others have said as much already
+            return permit  # other failures have opened the circuit
 
 
 def _is_failure(error: BaseException) -> TypeGuard[Exception | BaseExceptionGroup[BaseException]]:
-    """Whether an error says what went wrong, and not only that the caller went away."""
+    """Return whether an error is a failure of the call, and not only the cancellation of its caller."""
     if isinstance(error, BaseExceptionGroup):
         return not is_cancellation(error)
     return isinstance(error, Exception)
 
 
 def _is_other_error(error: BaseException) -> bool:
-    """Whether it is no TTSError, nor a group with one in it: those say themselves what they count."""
+    """Return whether an error is neither a TTSError nor a group that contains one."""
     errors = iter_leaf_errors(error) if isinstance(error, BaseExceptionGroup) else (error,)
     return not any(isinstance(each, TTSError) for each in errors)
 
@@ -376,7 +389,7 @@ def _classifies_errors(config: CircuitBreakerConfig) -> bool:
 
 
 class AttemptHistory:
-    """How one provider has fared with the words at hand."""
+    """History of one provider's attempts at the current text."""
 
     def __init__(self, handler: TTSErrorHandler, *, local: bool = False) -> None:
         self.handler = handler
@@ -388,7 +401,7 @@ class AttemptHistory:
         self._ready_at = 0.0
 
     def failed(self, error: Exception) -> None:
-        """Take note of a try that failed, or was refused. A refusal is less telling than the failure before it."""
+        """Record an attempt that failed or was refused. A refusal does not replace the failure before it."""
         if isinstance(error, TTSCircuitOpenError | TTSHoldError):
             self.refused = True
             if self.raised is None:
@@ -399,13 +412,14 @@ class AttemptHistory:
         self._ready_at = self.handler.clock() + self.handler.pause(self.error, self.tries)
 
     def fresh_copy(self) -> AttemptHistory:
-        """The same provider, for other words."""
+        """Return an empty history of the same provider, for another text."""
         return AttemptHistory(self.handler, local=self.local)
 
     def status(self, *, refused: bool = False, billed: bool = False) -> CandidateStatus:
-        """How it stands now; `refused` when it is known to be refused for other reasons.
+        """Return the status for the choice of the next provider.
 
-        `billed` tells that it may have charged for some of the words already.
+        `refused` is set if a call would be refused for another reason, `billed` if the provider may have charged for
+        some of the text already.
         """
         return CandidateStatus(
             refused=self.refused or refused,

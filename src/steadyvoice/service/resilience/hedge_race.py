@@ -234,6 +234,6 @@ class HedgeScheduler:
         return HedgeCandidate(
             candidate.status(0, len(self._request.text)),
             closed=circuit.state is CircuitState.CLOSED and circuit.admitted_share == 1,
-            free=handler.account_limits.queue.limiter.open,
+            free=handler.account_limits.queue.limiter.available,
             account=handler.account_limits,
         )

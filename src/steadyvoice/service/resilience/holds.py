@@ -15,9 +15,10 @@ from steadyvoice.wire.error_response import MAX_RETRY_AFTER
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One thing set aside, until a time on the service's clock.
+    """Hold of one credential, voice, model or provider, until a time on the service's clock.
 
-    A credential out of credit is held by its size: what costs no more than `room` may pass. `refused` is what did not.
+    A credential without enough credit is held by size: texts that cost at most `room` characters pass. `refused` is
+    the cost of the text that was refused.
     """
 
     key: str
@@ -26,33 +27,36 @@ class Hold:
     because: str
     refused: float | None = None
     room: float | None = None
-    named: bool = False  # its end, by the vendor
+    named: bool = False  # the vendor named the time
 
     def stops(self, cost: float | None) -> bool:
-        """Whether something that costs so many characters is held; None: nobody knows what it costs."""
+        """Return whether the hold applies to a request of this cost in characters; None is an unknown cost."""
         return cost is None or self.room is None or cost > self.room
 
 
 CREDENTIAL = "credential"
-_MAX_HOLDS = 200  # of one provider
+_MAX_HOLDS = 200  # of one provider; callers may invent voices and models
 
 SharedHold = dict[str, Hold]
-"""The hold on a credential, for all providers that use it."""
+"""Hold on a credential under the key CREDENTIAL, shared by the providers that use it."""
 
 
 class Holds:
-    """One provider's holds, and that of its credential. No state machine: a fact with an end."""
+    """Holds of one provider, and that of its credential (decision 6)."""
 
     def __init__(self, provider: str, shared: SharedHold | None = None) -> None:
         self.provider = provider
         self._own: dict[str, Hold] = {}
         self._shared: SharedHold = {} if shared is None else shared
-        self._told: dict[str, None] = {}  # the voices and models that the log has named, and that have not spoken since
+        self._told: dict[str, None] = {}  # keys of voices and models logged as new since they last worked
 
     def place(
         self, error: TTSError, offer: SynthesisOffer | None, now: float, cost: float | None = None
     ) -> Hold | None:
-        """Set aside what the error says is sick, for as long as the vendor names or the table says."""
+        """Place and return the hold that an error calls for; None if it calls for none.
+
+        It lasts for the time named by the vendor, or that of the failure table.
+        """
         seconds = error.meaning.hold if error.retry_after is None else error.retry_after
         if seconds is None or seconds <= 0:
             return None
@@ -66,41 +70,41 @@ class Holds:
         return hold
 
     def restore(self, hold: Hold) -> None:
-        """Set aside what another process did."""
+        """Place a hold of a former process."""
         if hold.key == self._key(FailureScope.CREDENTIAL, None):
             self._shared[CREDENTIAL] = hold
         else:
             self._own[hold.key] = hold
             self._forget_some()
 
-    def news(self, hold: Hold) -> bool:
-        """Whether the log should make something of it: of a voice or a model that is still as it was, it should not.
+    def is_new(self, hold: Hold) -> bool:
+        """Return whether a hold was not logged before, and note that it is.
 
-        What concerns the provider or the credential is always news.
+        A voice or model that has not worked since its last hold is not new. Provider and credential always are.
         """
         if hold.key in (self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)):
             return True
         new = hold.key not in self._told
         self._told.pop(hold.key, None)
-        self._told[hold.key] = None  # the last that will be forgotten
+        self._told[hold.key] = None  # moved to the end, to be dropped last
         if len(self._told) > _MAX_HOLDS:
             del self._told[next(iter(self._told))]
         return new
 
-    def spoke(self, offer: SynthesisOffer | None) -> None:
-        """These do speak: were they to stop, it would be news."""
+    def forget_reported(self, offer: SynthesisOffer | None) -> None:
+        """Note that an offer's voice and model work, so that their next hold is new."""
         if self._told:
             self._told.pop(self._key(FailureScope.VOICE, offer), None)
             self._told.pop(self._key(FailureScope.MODEL, offer), None)
 
     def _forget_some(self) -> None:
-        """Callers make up voices and models: of too many holds, those that end first are given up."""
+        """Drop the holds that end first, if there are too many: callers may invent voices and models."""
         while len(self._own) > _MAX_HOLDS:
             made_up = (hold for hold in self._own.values() if hold.key != self.provider)
             del self._own[min(made_up, key=lambda hold: hold.until).key]
 
     def find(self, offer: SynthesisOffer | None, now: float, cost: float | None = None) -> Hold | None:
-        """Whatever keeps this offer from being taken up now, at that cost; the one that lasts longest."""
+        """Return the longest hold that applies to an offer at this cost; None if there is none."""
         if not self._own and not self._shared:
             return None
         keys = {self._key(scope, offer) for scope in FailureScope}
@@ -108,20 +112,20 @@ class Holds:
         return max(standing, key=lambda hold: hold.until, default=None)
 
     def current(self, now: float) -> list[Hold]:
-        """All that stand now. Those that are over are forgotten."""
+        """Return the current holds, and drop those that have ended."""
         for holds in (self._own, self._shared):
             for key in [key for key, hold in holds.items() if hold.until <= now]:
                 del holds[key]
-        ours = self._key(FailureScope.CREDENTIAL, None)  # whichever provider found out
+        ours = self._key(FailureScope.CREDENTIAL, None)  # whichever provider placed it
         return [*self._own.values(), *(replace(hold, key=ours) for hold in self._shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
-        """Those that keep the whole provider from speaking: its own, and its credential's."""
+        """Return the current holds on the whole provider: its own, and that of its credential."""
         whole = {self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)}
         return [hold for hold in self.current(now) if hold.key in whole]
 
     def release(self) -> None:
-        """Forget them all."""
+        """Remove all holds."""
         self._own.clear()
         self._shared.clear()
 
@@ -138,7 +142,10 @@ class Holds:
 
 
 def caller_error_behind(error: TTSError) -> TTSError:
-    """What a hold stands for where that is the caller's to mend: no less so while the vendor is not asked again."""
+    """Return the caller's error for which a voice or model is on hold; any other error as it is.
+
+    An unknown voice stays the caller's error while the hold spares the vendor the same request.
+    """
     mistake = _CALLER_ERRORS.get(error.code or "") if isinstance(error, TTSHoldError) else None
     return mistake(error.message, provider=error.provider) if mistake else error
 
@@ -149,10 +156,10 @@ _CALLER_ERRORS: dict[str, type[TTSError]] = {
 
 
 def update_quota_hold(hold: Hold, credit: Credit, resets_in: float | None, now: float) -> Hold | None:
-    """What becomes of a hold for want of credit when the vendor tells what is left; None: it is lifted.
+    """Return the quota hold after the vendor stated the remaining credit; None if it is lifted.
 
-    `resets_in` is in seconds. A vendor that has just refused for want of what it says is there (a key may have a limit
-    of its own) is not asked again before the hold's own time is over.
+    `resets_in` is in seconds. A vendor that refused a text for which it states enough credit (a key may have a limit of
+    its own) stays on hold until the hold's own end.
     """
     enough = credit.remaining is None or (hold.refused is not None and credit.remaining >= hold.refused)
     if enough:
@@ -162,7 +169,7 @@ def update_quota_hold(hold: Hold, credit: Credit, resets_in: float | None, now: 
 
 
 def export_holds(holds: Holds, now: float) -> list[dict[str, Any]]:
-    """What a new process needs to leave the same alone."""
+    """Export holds as JSON-ready values; times are what remains of them, in seconds."""
     return [
         {
             "key": hold.key,
@@ -178,10 +185,10 @@ def export_holds(holds: Holds, now: float) -> list[dict[str, Any]]:
 
 
 def restore_holds(holds: Holds, state: Sequence[Any], now: float, passed: float) -> None:
-    """Put the same on hold, less the `passed` seconds in which nobody ran.
+    """Place exported holds again, shortened by the `passed` seconds in which no process ran.
 
-    None lasts longer than a new one would: whoever asks the vendor for its credit meanwhile is not here any more.
-    Raises ValueError for values that no export has; nothing is put on hold then.
+    None lasts longer than a new one would, because the credit check that could lift it ended with its process.
+    Raises ValueError for values that no export contains; no hold is placed then.
     """
     try:
         read = [_parse_hold(each, holds.provider, now, passed) for each in state]
@@ -193,29 +200,29 @@ def restore_holds(holds: Holds, state: Sequence[Any], now: float, passed: float)
 
 
 def credential_fingerprint(provider: Provider, salt: bytes) -> str | None:
-    """By which to know a provider's credential again: holds of another one are none of its. Slow, on purpose."""
+    """Return the fingerprint of a provider's credential, by which saved holds find it again; slow on purpose."""
     credential = provider.credential if isinstance(provider, HasCredential) else None
     return credential.fingerprint(salt) if credential and credential.fingerprint else None
 
 
-def _parse_hold(told: Any, provider: str, now: float, passed: float) -> Hold:
-    key = _parse_text(told["key"])
+def _parse_hold(saved: Any, provider: str, now: float, passed: float) -> Hold:
+    key = _parse_text(saved["key"])
     if key != provider and not key.startswith(f"{provider}/"):
-        raise ValueError(f"{key!r} is another provider's")
-    kind, named = FailureKind(told["kind"]), told["named"] is True
+        raise ValueError(f"{key!r} belongs to another provider")
+    kind, named = FailureKind(saved["kind"]), saved["named"] is True
     longest = MAX_RETRY_AFTER if named else meaning_of(kind).hold or 0.0
-    left = min(_parse_amount(told["remaining"]) - passed, longest)
-    refused, room = (None if told[name] is None else _parse_amount(told[name]) for name in ("refused", "room"))
-    return Hold(key, kind, now + left, _parse_text(told["because"]), refused, room, named)
+    remaining = min(_parse_amount(saved["remaining"]) - passed, longest)
+    refused, room = (None if saved[name] is None else _parse_amount(saved[name]) for name in ("refused", "room"))
+    return Hold(key, kind, now + remaining, _parse_text(saved["because"]), refused, room, named)
 
 
 def _parse_amount(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
-        raise ValueError(f"{value!r} is no amount")
+        raise ValueError(f"{value!r} is not an amount")
     return float(value)
 
 
 def _parse_text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a string")
     return value
